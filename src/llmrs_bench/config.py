@@ -1,0 +1,106 @@
+"""Options of each stage as frozen values: unknown keys are refused, defaults are stated once."""
+
+from collections.abc import Mapping
+from typing import Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+
+from llmrs_bench.errors import OptionError
+
+BOARD_METRICS = ("hit@1", "ndcg@10", "hit@10", "mrr")
+METRIC_NAMES = (
+    *(f"ndcg@{k}" for k in (1, 5, 10, 20)),
+    *(f"hit@{k}" for k in (1, 5, 10, 20)),
+    "mrr",
+    "coverage",
+    "answered",
+)
+
+
+class Options(BaseModel):
+    """Options of a stage or a plug-in: frozen, strict about unknown names."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @classmethod
+    def parse(cls, values: Mapping[str, Any], *, owner: str) -> Self:
+        """Return the options made from `values`, for instance strings typed as `-O key=value`.
+
+        Raises:
+            OptionError: Naming `owner`, every wrong option, and the options there are.
+        """
+        try:
+            return cls.model_validate(dict(values))
+        except ValidationError as error:
+            known = ", ".join(f"{name}={field.default}" for name, field in cls.model_fields.items()) or "none"
+            wrong = "; ".join(
+                f"{'.'.join(map(str, fault['loc'])) or owner}: {fault['msg']}" for fault in error.errors()
+            )
+            raise OptionError(f"{owner}: {wrong}", hint=f"Its options and defaults: {known}.") from error
+
+
+class PrepareConfig(Options):
+    """What `prepare` makes of a raw source.
+
+    `users` is a number of test users or `all`; `candidates` is `random`, `popularity` or `file:PATH`;
+    `history` is the number of history items a prompt shows unless `prompt` is told otherwise; `item_word` is
+    what a prompt calls an item, None takes the data set's own.
+    """
+
+    dataset: str
+    users: int | Literal["all"] = 1000
+    candidates: str = "random"
+    n_candidates: int = Field(default=20, ge=2)
+    include_seen: bool = False
+    history: int = Field(default=10, ge=0)
+    min_rating: float | None = None
+    k_core: int = Field(default=0, ge=0)
+    item_word: str | None = Field(default=None, min_length=1)
+    seed: int = Field(default=0, ge=0)
+
+    @field_validator("users")
+    @classmethod
+    def some_users(cls, users: int | str) -> int | str:
+        """Refuse an empty sample."""
+        if isinstance(users, int) and users < 1:
+            raise ValueError("must be at least 1, or 'all'")
+        return users
+
+
+PROTOCOLS: dict[str, dict[str, Any]] = {
+    "default": {},
+    # arXiv 2401.04997, section 3.3; the LLMRank lists it builds on keep items the user has seen.
+    "paper": {"users": 200, "n_candidates": 20, "history": 10, "include_seen": True},
+}
+
+
+class PromptConfig(Options):
+    """Which template is rendered, and how much history it shows; None takes what `prepare` recorded."""
+
+    template: str = "listwise"
+    history: int | None = Field(default=None, ge=0)
+
+
+class InferConfig(Options):
+    """Which model ranks the requests, and how.
+
+    `engine` matters to language models alone, as do `template`, `history` and `normalize`; `options` are
+    those of the recommender or of the engine.
+    """
+
+    model: str
+    template: str = "listwise"
+    history: int | None = Field(default=None, ge=0)
+    engine: str = "auto"
+    normalize: Literal["sum", "mean"] = "sum"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    seed: int = Field(default=0, ge=0)
+    options: dict[str, str] = Field(default_factory=dict)
+
+
+class CompareConfig(Options):
+    """What the board shows, and how its intervals are made."""
+
+    metrics: tuple[str, ...] = BOARD_METRICS
+    samples: int = Field(default=2000, ge=100)
+    seed: int = Field(default=0, ge=0)

@@ -1,0 +1,154 @@
+"""MovieLens-1M and MovieLens-100K in the layout of their owner, GroupLens.
+
+F. M. Harper and J. A. Konstan, "The MovieLens Datasets: History and Context", ACM TiiS 5(4), 2015.
+"""
+
+import polars as pl
+
+from llmrs_bench.data.delimited import MEND, number, read_delimited, require_filled
+from llmrs_bench.data.files import SourceFiles
+from llmrs_bench.data.source import Raw, complete_items
+from llmrs_bench.data.titles import split_year
+from llmrs_bench.errors import DataError
+from llmrs_bench.schemas import ITEMS
+
+# The flags at the end of a line of u.item, in this order (README of MovieLens-100K).
+GENRES_100K = (
+    "unknown",
+    "Action",
+    "Adventure",
+    "Animation",
+    "Children's",
+    "Comedy",
+    "Crime",
+    "Documentary",
+    "Drama",
+    "Fantasy",
+    "Film-Noir",
+    "Horror",
+    "Musical",
+    "Mystery",
+    "Romance",
+    "Sci-Fi",
+    "Thriller",
+    "War",
+    "Western",
+)
+EVENT_FIELDS = ["user_id", "item_id", "rating", "timestamp"]
+UTF8_RULE = "titles are UTF-8, not Latin-1 as in the owner's copy"
+
+
+class MovieLens1M:
+    """Reads `ratings.dat` and `movies.dat`; the ages and jobs of `users.dat` are not read."""
+
+    def accepts(self, files: SourceFiles | None) -> bool:
+        """Say whether both files are there."""
+        return _holds(files, self.uses(files))
+
+    def uses(self, files: SourceFiles | None) -> tuple[str, ...]:
+        """Return the two names."""
+        return ("movies.dat", "ratings.dat")
+
+    def load(self, files: SourceFiles | None) -> Raw:
+        """Read ratings and films.
+
+        Raises:
+            DataError: If a file is missing or malformed, naming the file and the line.
+        """
+        files = _given(files)
+        text, rules = _lines(files.read("movies.dat"))
+        rows = [_film_1m(line, at) for at, line in enumerate(text, 1)]
+        events = _events(files.read("ratings.dat").replace(b"::", b"\t"), "ratings.dat")
+        return _raw(rows, events, rules, "movies.dat")
+
+
+class MovieLens100K:
+    """Reads `u.data` and `u.item`."""
+
+    def accepts(self, files: SourceFiles | None) -> bool:
+        """Say whether both files are there."""
+        return _holds(files, self.uses(files))
+
+    def uses(self, files: SourceFiles | None) -> tuple[str, ...]:
+        """Return the two names."""
+        return ("u.data", "u.item")
+
+    def load(self, files: SourceFiles | None) -> Raw:
+        """Read ratings and films; the genre "unknown" counts as none.
+
+        Raises:
+            DataError: If a file is missing or malformed, naming the file and the line.
+        """
+        files = _given(files)
+        text, rules = _lines(files.read("u.item"))
+        rows = [_film_100k(line, at) for at, line in enumerate(text, 1)]
+        return _raw(rows, _events(files.read("u.data"), "u.data"), rules, "u.item")
+
+
+Row = tuple[str, str, str, int | None, list[str]]
+
+
+def _holds(files: SourceFiles | None, names: tuple[str, ...]) -> bool:
+    return files is not None and set(names) <= set(files.names)
+
+
+def _given(files: SourceFiles | None) -> SourceFiles:
+    if files is None:
+        raise DataError("MovieLens needs its files, and none were given", hint="Pass them with --source PATH.")
+    return files
+
+
+def _lines(data: bytes) -> tuple[list[str], tuple[str, ...]]:
+    """Decode titles: the owner's files are Latin-1, copies in UTF-8 are about. Return the rule for those."""
+    rules: tuple[str, ...] = ()
+    try:
+        text = data.decode("utf-8-sig")
+        if not data.isascii():
+            rules = (UTF8_RULE,)
+    except UnicodeDecodeError:
+        text = data.decode("latin-1")
+    # Not splitlines(): it would also split at control characters inside a title.
+    return text.replace("\r\n", "\n").rstrip("\n").split("\n"), rules
+
+
+def _film_1m(line: str, at: int) -> Row:
+    fields = line.split("::")
+    if len(fields) != 3 or not fields[0]:
+        raise DataError(f"movies.dat, line {at}: {len(fields)} fields, expected id::title::genres", hint=MEND)
+    return _film(fields[0], fields[1], [genre for genre in fields[2].strip().split("|") if genre])
+
+
+def _film_100k(line: str, at: int) -> Row:
+    fields = line.split("|")
+    flags = fields[5:]
+    if len(flags) != len(GENRES_100K) or not fields[0] or not set(flags) <= {"0", "1"}:
+        raise DataError(f"u.item, line {at}: expected id|title|3 fields|19 flags of 0 or 1", hint=MEND)
+    chosen = [genre for genre, flag in zip(GENRES_100K, flags, strict=True) if flag == "1" and genre != "unknown"]
+    return _film(fields[0], fields[1], chosen)
+
+
+def _film(item_id: str, stored: str, genres: list[str]) -> Row:
+    title, year = split_year(stored)
+    sentences = [f"Genres: {', '.join(genres)}."] if genres else []
+    if year is not None:
+        sentences.append(f"Year: {year}.")
+    return item_id, title, " ".join(sentences), year, genres
+
+
+def _events(data: bytes, name: str) -> pl.DataFrame:
+    fields = read_delimited(data, name=name, columns=EVENT_FIELDS)
+    require_filled(fields, EVENT_FIELDS, name=name)
+    return fields.select(
+        "user_id",
+        "item_id",
+        number(fields, "timestamp", pl.Int64, name=name),
+        number(fields, "rating", pl.Float32, name=name),
+    )
+
+
+def _raw(rows: list[Row], events: pl.DataFrame, rules: tuple[str, ...], name: str) -> Raw:
+    items = pl.DataFrame(rows, schema=ITEMS, orient="row")
+    if items["item_id"].is_duplicated().any():
+        twice = items.filter(pl.col("item_id").is_duplicated())["item_id"][0]
+        raise DataError(f"{name} lists item {twice!r} more than once", hint="Get a fresh copy of the file.")
+    return complete_items(Raw(items, events, rules, {"items_listed": items.height}))

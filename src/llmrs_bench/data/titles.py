@@ -1,0 +1,50 @@
+"""Titles as people write them: the article in front, the year apart."""
+
+import re
+
+import polars as pl
+
+# Articles that stand last in a title after a comma ("Matrix, The"). MovieLens has all but Los, Las and Den.
+ARTICLES = ("The", "A", "An", "La", "Le", "Les", "L'", "El", "Il", "Der", "Das", "Los", "Las", "Det", "Den")
+# These are also English words or initials: they count as articles in a foreign title in brackets alone.
+BRACKETED = ("Die", "I", "O")
+PIECE = re.compile(r"(?P<open>\()?(?P<text>[^()]+)")
+ALIAS = r"(?P<alias>\s*(?:a\.k\.a\. )?)"
+YEAR = re.compile(r"(?P<title>.*\S)\s*\((?P<year>\d{4})\)\s*", re.DOTALL)
+
+
+def _moved(articles: tuple[str, ...]) -> re.Pattern[str]:
+    return re.compile(ALIAS + rf"(?P<name>.*\S),\s+(?P<article>{'|'.join(articles)})(?P<tail>\s*)", re.DOTALL)
+
+
+OUTSIDE = _moved(ARTICLES)
+INSIDE = _moved((*ARTICLES, *BRACKETED))
+
+
+def natural_title(title: str) -> str:
+    """Return the title with a trailing article moved to the front, also inside brackets.
+
+    "Matrix, The" is "The Matrix"; "Hate (Haine, La)" is "Hate (La Haine)"; "Enfer, L'" is "L'Enfer".
+    Other endings after a comma ("Corrina, Corrina", "Paris, Texas") stay.
+    """
+    return PIECE.sub(_turn, title)
+
+
+def _turn(piece: re.Match[str]) -> str:
+    opening = piece["open"] or ""
+    found = (INSIDE if opening else OUTSIDE).fullmatch(piece["text"])
+    if found is None:
+        return piece[0]
+    gap = "" if found["article"].endswith("'") else " "
+    return f"{opening}{found['alias']}{found['article']}{gap}{found['name']}{found['tail']}"
+
+
+def split_year(title: str) -> tuple[str, int | None]:
+    """Return the title without a trailing "(1995)", and that year; None where there is none."""
+    found = YEAR.fullmatch(title)
+    return (found["title"], int(found["year"])) if found else (title, None)
+
+
+def natural_titles(items: pl.DataFrame) -> pl.DataFrame:
+    """Return `items` with every title passed through `natural_title`."""
+    return items.with_columns(pl.Series("title", [natural_title(title) for title in items["title"]], dtype=pl.String))

@@ -1,0 +1,1 @@
+"""Language models behind one call: prompts in, responses out."""

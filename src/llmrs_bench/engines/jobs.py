@@ -1,0 +1,106 @@
+"""Prompts as token ids that fit the context, in an order of their own, and cut into batches of bounded size."""
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from llmrs_bench.engines.chat import render
+from llmrs_bench.engines.tokens import Ids, Tokenized, encode, special_affixes, split_choices
+from llmrs_bench.errors import EngineError
+from llmrs_bench.types import Prompt, Response
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+_REMEMBERED = 4096  # prompts: `needs` and `answer` then tokenise a prompt once
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """A prompt and its tokens."""
+
+    prompt: Prompt
+    tokens: Tokenized
+
+
+class PromptReader:
+    """Renders and tokenises prompts for one model.
+
+    Args:
+        tokenizer: The model's own.
+        chat: Whether to use its chat template; None: if it has one.
+        encoder_decoder: Prompts go to an encoder: they keep the special tokens at their end, and choices, which
+            begin a text of their own, are tokenised alone and without the space they begin with.
+    """
+
+    def __init__(self, tokenizer: "PreTrainedTokenizerBase", *, chat: bool | None, encoder_decoder: bool) -> None:
+        self.tokenizer = tokenizer
+        self.chat = chat
+        self.encoder_decoder = encoder_decoder
+        self.lead, self.tail = special_affixes(tokenizer)
+        self.read: Callable[[Prompt], Job] = lru_cache(_REMEMBERED)(self._read)
+
+    def _read(self, prompt: Prompt) -> Job:
+        text, complete = render(prompt.messages, self.tokenizer, self.chat)
+        lead: Ids = () if complete else self.lead
+        if prompt.choices and not self.encoder_decoder:
+            return Job(prompt, split_choices(self.tokenizer, text, prompt.choices, lead=lead))
+        prefix = lead + encode(self.tokenizer, [text])[0]
+        if not self.encoder_decoder:
+            return Job(prompt, Tokenized(prefix))
+        targets = encode(self.tokenizer, [choice.strip() for choice in prompt.choices]) if prompt.choices else []
+        if not all(targets):
+            raise EngineError(f"prompt {prompt.prompt_id!r} has a blank choice", hint="Look for items without a title.")
+        return Job(prompt, Tokenized(prefix if complete else prefix + self.tail, tuple(targets)))
+
+    def plan(self, prompts: Sequence[Prompt], *, needs: Callable[[Prompt], int], context: int) -> list[Job]:
+        """Return the prompts as jobs, longest first, ties by prompt id: the same plan for any order of prompts.
+
+        Raises:
+            EngineError: If a prompt needs more tokens than the context has.
+        """
+        for prompt in prompts:
+            if (tokens := needs(prompt)) > context:
+                raise EngineError(
+                    f"prompt {prompt.prompt_id!r} needs {tokens} tokens, the model takes {context}",
+                    hint="Show less history with --history, or lower `-O answer_tokens`.",
+                )
+        jobs = [self.read(prompt) for prompt in prompts]
+        return sorted(jobs, key=lambda job: (-len(job.tokens.prefix), job.prompt.prompt_id))
+
+
+def batches(jobs: Sequence[Job], *, tokens: int, extra: int = 0) -> Iterator[list[Job]]:
+    """Cut jobs, longest first, into batches of at most `tokens` padded tokens, or of one job that is longer.
+
+    Args:
+        jobs: Longest prefix first.
+        tokens: The bound on rows x columns.
+        extra: Columns that each row needs besides its prefix.
+    """
+    start = 0
+    while start < len(jobs):
+        width = len(jobs[start].tokens.prefix) + extra
+        stop = start + max(1, tokens // width)
+        yield list(jobs[start:stop])
+        start = stop
+
+
+def choices_response(job: Job, logprobs: Sequence[Sequence[float]], *, cached: int = 0) -> Response:
+    """Return the response to a prompt with choices from the log-probabilities of `job.tokens.distinct`."""
+    distinct = job.tokens.distinct
+    values = {suffix: tuple(row) for suffix, row in zip(distinct, logprobs, strict=True)}
+    return Response(
+        prompt_id=job.prompt.prompt_id,
+        text=None,
+        choice_logprobs=tuple(values[suffix] for suffix in job.tokens.suffixes),
+        prompt_tokens=len(job.tokens.prefix),
+        cached_tokens=cached,
+        completion_tokens=sum(map(len, distinct)),
+        finish_reason="choices",
+    )
+
+
+def largest_difference(one: Sequence[Sequence[float]], other: Sequence[Sequence[float]]) -> float:
+    """Return the largest difference between the log-probabilities of two scorings of the same titles, in nats."""
+    return max((abs(sum(left) - sum(right)) for left, right in zip(one, other, strict=True)), default=0.0)

@@ -1,0 +1,81 @@
+"""Engine without a model: seeded answers at chance, for tests and load tests."""
+
+from collections.abc import Iterator, Sequence
+from math import log
+from typing import ClassVar
+
+from pydantic import Field
+
+from llmrs_bench import config
+from llmrs_bench.catalog import ModelSpec
+from llmrs_bench.engines.identity import MOCK_VERSION
+from llmrs_bench.errors import EngineError
+from llmrs_bench.hashing import hash64
+from llmrs_bench.types import Json, Prompt, Response
+
+
+class MockOptions(config.Options):
+    """How much the mock model can take, in words."""
+
+    context: int = Field(default=1_000_000, ge=1)
+
+
+class MockEngine:
+    """Ranks candidates by a hash of (seed, prompt, item), so their order in the prompt carries no weight.
+
+    Tokens are words. Written answers are numbers of candidates, best first: "3, 1, 2".
+    """
+
+    Options: ClassVar[type[config.Options]] = MockOptions
+
+    def __init__(self, model: ModelSpec, options: MockOptions, *, device: str, seed: int) -> None:
+        self.model = model
+        self.context = options.context
+        self.device = device
+        self.seed = seed
+
+    def needs(self, prompt: Prompt) -> int:
+        """Return the words of the prompt and of its longest choice, or one for each number of an answer."""
+        words = _words(prompt)
+        if prompt.choices is None:
+            return words + len(prompt.shown)
+        return words + max((len(choice.split()) for choice in prompt.choices), default=0)
+
+    def answer(self, prompts: Sequence[Prompt]) -> Iterator[Response]:
+        """Answer each prompt as the hash of its items says.
+
+        Raises:
+            EngineError: If a prompt needs more words than the context has.
+        """
+        for prompt in prompts:
+            if (words := self.needs(prompt)) > self.context:
+                raise EngineError(f"prompt {prompt.prompt_id!r} needs {words} words, the mock takes {self.context}")
+            values = [self._uniform(prompt.prompt_id, item_id) for item_id in prompt.shown]
+            if prompt.choices is not None:
+                yield _choices(prompt, values)
+            else:
+                yield _text(prompt, values)
+
+    def facts(self) -> dict[str, Json]:
+        """Return the version of the mock answers."""
+        return {"engine": "mock", "mock": MOCK_VERSION, "model_source": self.model.source, "context": self.context}
+
+    def _uniform(self, prompt_id: str, item_id: str) -> float:
+        """Return a number above 0 and at most 1."""
+        return (hash64(f"{self.seed}\0{prompt_id}\0{item_id}") + 1) / 2**64
+
+
+def _words(prompt: Prompt) -> int:
+    return sum(len(message.content.split()) for message in prompt.messages)
+
+
+def _choices(prompt: Prompt, values: list[float]) -> Response:
+    written = sum(len(choice.split()) for choice in prompt.choices or ())
+    logprobs = tuple((log(value),) for value in values)
+    return Response(prompt.prompt_id, None, logprobs, _words(prompt), 0, written, "choices")
+
+
+def _text(prompt: Prompt, values: list[float]) -> Response:
+    order = sorted(range(len(values)), key=lambda index: values[index])
+    text = ", ".join(str(index + 1) for index in order)
+    return Response(prompt.prompt_id, text, None, _words(prompt), 0, len(values), "stop")

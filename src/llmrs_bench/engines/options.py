@@ -1,0 +1,30 @@
+"""Options that every engine with weights has."""
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field
+
+from llmrs_bench.config import Options
+
+# Largest difference between two exact ways to score one title, in nats; 16-bit arithmetic differs by far more
+# (https://github.com/vllm-project/vllm/issues/5543 saw 0.06).
+TOLERANCE = {"float32": 1e-3, "bfloat16": 0.25, "float16": 0.25}
+
+
+class ModelOptions(Options):
+    """How a model is loaded and asked.
+
+    Args:
+        dtype: Number format of the weights; `auto` is float32 on a CPU, else that of the checkpoint.
+        answer_tokens: The longest answer, in tokens; more is cut off.
+        trust_remote_code: Let the model run the Python code of its repository.
+        chat_template: A Jinja file that replaces the chat template of the tokenizer.
+        self_check: Requests that are also scored the slow, plain way, to compare.
+    """
+
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    answer_tokens: int = Field(default=512, ge=1)
+    trust_remote_code: bool = False
+    chat_template: Path | None = None
+    self_check: int = Field(default=2, ge=0)

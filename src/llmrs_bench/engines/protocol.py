@@ -1,0 +1,44 @@
+"""What an engine is: something that answers prompts with text, or with the log-probabilities of choices."""
+
+from collections.abc import Iterator, Sequence
+from typing import ClassVar, Protocol
+
+from llmrs_bench.config import Options
+from llmrs_bench.types import Json, Prompt, Response
+
+
+class Engine(Protocol):
+    """A loaded language model.
+
+    An engine is made as `Engine(model, options, device=..., seed=...)`: the `ModelSpec`, an instance of its
+    `Options`, `auto`, `cpu` or `cuda`, and a seed. Making it loads the model and raises ModelError if that fails.
+
+    Laws: one response for each prompt, in any order; the same answers for the same prompts in another order, or
+    with their choices in another order; log-probabilities are natural, exact and over the full vocabulary.
+
+    In a response `prompt_tokens` counts the tokens of the prompt, `cached_tokens` those of them that were not
+    computed again, and `completion_tokens` the tokens written or, for choices, those of the distinct choices.
+    """
+
+    Options: ClassVar[type[Options]]
+
+    @property
+    def context(self) -> int:
+        """Return how many tokens the model can take."""
+        ...
+
+    def needs(self, prompt: Prompt) -> int:
+        """Return how many tokens of the context `prompt` takes with its longest choice or its answer budget."""
+        ...
+
+    def answer(self, prompts: Sequence[Prompt]) -> Iterator[Response]:
+        """Answer each prompt once, in any order.
+
+        Raises:
+            EngineError: If the machine fails, or a prompt needs more than the context; nothing is ever truncated.
+        """
+        ...
+
+    def facts(self) -> dict[str, Json]:
+        """Return what a manifest should say about the model, the engine and the answers so far."""
+        ...

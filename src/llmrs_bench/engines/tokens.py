@@ -1,0 +1,92 @@
+"""Text to token ids: where the prompt ends and each choice begins, without ever tokenising a choice alone."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from llmrs_bench.errors import EngineError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+Ids = tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Tokenized:
+    """A prompt and its choices as token ids.
+
+    `prefix` + `suffixes[i]` is the text of the prompt and choice i. If `moved`, a token of that text spans the
+    end of the prompt, so the suffixes begin with the last tokens of the prompt, all of them at the same token.
+    """
+
+    prefix: Ids
+    suffixes: tuple[Ids, ...] = ()
+    moved: bool = False
+
+    @property
+    def longest(self) -> int:
+        """Return the number of tokens of the longest suffix."""
+        return max(map(len, self.suffixes), default=0)
+
+    @property
+    def distinct(self) -> list[Ids]:
+        """Return each suffix once, in an order that does not depend on that of the choices."""
+        return sorted(set(self.suffixes))
+
+
+def encode(tokenizer: "PreTrainedTokenizerBase", texts: Sequence[str]) -> list[Ids]:
+    """Return the ids of each text, without special tokens and never cut."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    if backend is not None:  # the same ids at half the time: without offsets and masks
+        backend.no_truncation()
+        backend.no_padding()
+        return [tuple(found.ids) for found in backend.encode_batch_fast(list(texts), add_special_tokens=False)]
+    encoded = tokenizer(list(texts), add_special_tokens=False, return_attention_mask=False, verbose=False)
+    return [tuple(ids) for ids in encoded["input_ids"]]
+
+
+def special_affixes(tokenizer: "PreTrainedTokenizerBase") -> tuple[Ids, Ids]:
+    """Return the special tokens that the tokenizer puts before a text and after it, such as BOS and EOS."""
+    bare = encode(tokenizer, ["a"])[0]
+    full = tuple(tokenizer("a")["input_ids"])
+    starts = [start for start in range(len(full) - len(bare) + 1) if full[start : start + len(bare)] == bare]
+    if not bare or not starts:
+        raise EngineError("the tokenizer writes the letter 'a' differently with special tokens than without them")
+    return full[: starts[0]], full[starts[0] + len(bare) :]
+
+
+def split_choices(
+    tokenizer: "PreTrainedTokenizerBase", prompt_text: str, choices: Sequence[str], *, lead: Ids = ()
+) -> Tokenized:
+    """Return `prompt_text` and its choices as token ids, each choice as the continuation it is.
+
+    The prompt is tokenised together with each choice; the choices begin where the ids of the prompt and of all
+    these texts part. That is the end of the prompt unless a token spans it (arXiv 2412.03719); then it lies
+    before it, for all choices alike, and their log-probabilities include those of the same end of the prompt.
+
+    Args:
+        tokenizer: It is called once, with all the texts.
+        prompt_text: The rendered prompt.
+        choices: The continuations, each with the space that it begins with, if any.
+        lead: Special tokens before the text.
+
+    Raises:
+        EngineError: If a choice is blank, or no token is left before the choices.
+    """
+    for choice in choices:
+        if not choice.strip():
+            raise EngineError(f"a choice is blank: {choice!r}", hint="Look for items without a title in the data.")
+    prompt, *joint = encode(tokenizer, [prompt_text, *(prompt_text + choice for choice in choices)])
+    # A suffix is never empty: at the latest it begins with the last token of its text.
+    end = min(min(_shared(prompt, ids), len(ids) - 1) for ids in joint)
+    if end + len(lead) < 1:
+        raise EngineError("no token is left before the choices: the prompt is too short", hint="Write a longer prompt.")
+    return Tokenized(lead + prompt[:end], tuple(ids[end:] for ids in joint), moved=end < len(prompt))
+
+
+def _shared(one: Ids, other: Ids) -> int:
+    for index, (left, right) in enumerate(zip(one, other, strict=False)):
+        if left != right:
+            return index
+    return min(len(one), len(other))

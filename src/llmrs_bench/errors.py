@@ -1,0 +1,49 @@
+"""The exception tree: every failure a user can cause or mend, with a hint on what to do next."""
+
+
+class BenchError(Exception):
+    """Something went wrong that the message names; `hint` says what to do next.
+
+    Args:
+        message: What was wrong, with the value.
+        hint: The next step, as a sentence or a command to type.
+    """
+
+    exit_code = 1
+
+    def __init__(self, message: str, *, hint: str = "") -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+
+class OptionError(BenchError):
+    """An option has a value that cannot be used."""
+
+    exit_code = 2
+
+
+class DataError(BenchError):
+    """A raw source is missing, broken or empty."""
+
+
+class ArtifactError(BenchError):
+    """An artifact of an earlier stage is missing, incomplete or of another shape."""
+
+
+class ModelError(BenchError):
+    """A model cannot be found, loaded or trained."""
+
+
+class EngineError(BenchError):
+    """An engine failed while it answered: trouble of the machine, never of the model's taste."""
+
+
+class ScoringError(BenchError):
+    """Scores are not numbers that can be ranked."""
+
+
+class IncomparableError(BenchError):
+    """Runs were asked onto one board that may not be compared."""
+
+    exit_code = 4

@@ -1,0 +1,1 @@
+"""Templates as text codecs: a request becomes prompts, their responses become scores."""

@@ -1,0 +1,82 @@
+"""Frames of requests, prompts and responses to row-level values, and back."""
+
+from collections.abc import Iterable, Iterator
+
+import polars as pl
+
+from llmrs_bench.prompts.protocol import Shop
+from llmrs_bench.schemas import PROMPTS, RESPONSES
+from llmrs_bench.types import Item, Message, Prompt, Request, Response
+
+
+def read_shop(items: pl.DataFrame, item_word: str) -> Shop:
+    """Return the items of a frame of the schema `items`, by id."""
+    return Shop(
+        {
+            row["item_id"]: Item(
+                row["item_id"], row["title"], row["text"] or "", row["year"], tuple(row["categories"] or ())
+            )
+            for row in items.iter_rows(named=True)
+        },
+        item_word,
+    )
+
+
+def read_requests(requests: pl.DataFrame) -> Iterator[Request]:
+    """Yield the rows of a frame of the schema `requests`."""
+    for row in requests.select("request_id", "user_id", "history", "candidates").iter_rows():
+        yield Request(row[0], row[1], tuple(row[2] or ()), tuple(row[3] or ()))
+
+
+def write_prompts(prompts: Iterable[Prompt]) -> pl.DataFrame:
+    """Return a frame of the schema `prompts`."""
+    rows = [
+        {
+            "prompt_id": prompt.prompt_id,
+            "request_id": prompt.request_id,
+            "messages": [{"role": message.role, "content": message.content} for message in prompt.messages],
+            "shown": list(prompt.shown),
+            "choices": None if prompt.choices is None else list(prompt.choices),
+        }
+        for prompt in prompts
+    ]
+    return pl.DataFrame(rows, schema=PROMPTS)
+
+
+def read_prompts(prompts: pl.DataFrame) -> Iterator[Prompt]:
+    """Yield the rows of a frame of the schema `prompts`."""
+    for row in prompts.iter_rows(named=True):
+        yield Prompt(
+            row["prompt_id"],
+            row["request_id"],
+            tuple(Message(message["role"], message["content"]) for message in row["messages"]),
+            tuple(row["shown"]),
+            None if row["choices"] is None else tuple(row["choices"]),
+        )
+
+
+def write_responses(responses: Iterable[tuple[Response, int]]) -> pl.DataFrame:
+    """Return a frame of the schema `responses`, by prompt id, from responses and their clipped history items."""
+    rows = [
+        {
+            "prompt_id": response.prompt_id,
+            "text": response.text,
+            "choice_logprobs": None
+            if response.choice_logprobs is None
+            else [list(logprobs) for logprobs in response.choice_logprobs],
+            "prompt_tokens": response.prompt_tokens,
+            "cached_tokens": response.cached_tokens,
+            "completion_tokens": response.completion_tokens,
+            "finish_reason": response.finish_reason,
+            "clipped": clipped,
+        }
+        for response, clipped in responses
+    ]
+    return pl.DataFrame(rows, schema=RESPONSES).sort("prompt_id")
+
+
+def read_responses(responses: pl.DataFrame) -> Iterator[Response]:
+    """Yield the rows of a frame of the schema `responses`."""
+    for row in responses.drop("clipped").iter_rows(named=True):
+        logprobs = row.pop("choice_logprobs")
+        yield Response(choice_logprobs=None if logprobs is None else tuple(tuple(values) for values in logprobs), **row)

@@ -1,0 +1,1 @@
+"""Recommenders trained by the tool itself: interactions in, scores of candidates out."""

@@ -1,0 +1,42 @@
+"""Chance: scores that know nothing, repeatable by seed."""
+
+from collections.abc import Iterator
+from typing import ClassVar
+
+import numpy as np
+import polars as pl
+
+from llmrs_bench import config
+from llmrs_bench.hashing import uniform_hash
+from llmrs_bench.recommenders.candidates import candidate_rows, split_scores
+from llmrs_bench.types import Json, Progress, Scores
+
+
+class RandomOptions(config.Options):
+    """Chance has nothing to choose but the seed."""
+
+
+class Random:
+    """Scores uniform in [0, 1), a hash of (seed, request, item).
+
+    The hash is salted, so that it is independent of the ranking's tie rule under the same seed.
+    """
+
+    Options: ClassVar[type[config.Options]] = RandomOptions
+
+    def __init__(self, options: config.Options, *, seed: int, device: str) -> None:
+        self.options = options
+        self.seed = seed
+
+    def fit(self, interactions: pl.DataFrame, progress: Progress) -> dict[str, Json]:
+        """Learn nothing."""
+        return {}
+
+    def score(self, requests: pl.DataFrame) -> Iterator[Scores]:
+        """Yield one uniform score per candidate."""
+        rows = candidate_rows(requests)
+        salt = pl.repeat("random", len(rows), dtype=pl.String, eager=True)
+        bits = uniform_hash(self.seed, salt, rows["request_id"], rows["item_id"])
+        # The upper 53 bits are all that a float in [0, 1) can hold.
+        values = (bits >> np.uint64(11)).astype(np.float64) * 2.0**-53
+        yield from split_scores(requests, values)

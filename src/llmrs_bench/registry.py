@@ -1,0 +1,99 @@
+"""Names of plug-ins and where to import them from; nothing is imported until a name is used."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from importlib import import_module
+from importlib.metadata import entry_points
+from typing import Any
+
+from llmrs_bench.errors import OptionError
+
+
+def unknown_name(kind: str, name: str, known: list[str], *, hint: str = "") -> OptionError:
+    """Return the error for a name nobody knows: the nearest name and all known ones."""
+    near = get_close_matches(name, known, n=1, cutoff=0.5)
+    guess = f"Did you mean {near[0]!r}? " if near else ""
+    tail = f" {hint}" if hint else ""
+    return OptionError(f"unknown {kind} {name!r}", hint=f"{guess}Known: {', '.join(sorted(known))}.{tail}")
+
+
+@dataclass(frozen=True)
+class Registry:
+    """Plug-ins of one kind: built-in ones and those of installed packages, as `module:attribute`.
+
+    Args:
+        kind: What the plug-ins are, in the singular, for messages.
+        group: The entry point group in which other packages add theirs.
+        builtin: Name to import string.
+    """
+
+    kind: str
+    group: str
+    builtin: Mapping[str, str]
+
+    def paths(self) -> dict[str, str]:
+        """Return name to import string, without importing anything."""
+        found = {entry.name: entry.value for entry in entry_points(group=self.group)}
+        return {**found, **self.builtin}
+
+    def names(self) -> list[str]:
+        """Return the sorted names."""
+        return sorted(self.paths())
+
+    def check(self, name: str) -> str:
+        """Return `name` if it is known.
+
+        Raises:
+            OptionError: If it is not; the message names the nearest known one.
+        """
+        if name not in self.paths():
+            raise unknown_name(self.kind, name, self.names())
+        return name
+
+    def load(self, name: str) -> Any:
+        """Import and return the plug-in called `name`.
+
+        Raises:
+            OptionError: If no plug-in has this name.
+        """
+        module, _, attribute = self.paths()[self.check(name)].partition(":")
+        return getattr(import_module(module), attribute)
+
+
+SOURCES = Registry(
+    "data source",
+    "llmrs_bench.sources",
+    {
+        "movielens-1m": "llmrs_bench.data.movielens:MovieLens1M",
+        "movielens-100k": "llmrs_bench.data.movielens:MovieLens100K",
+        "atomic": "llmrs_bench.data.atomic:Atomic",
+        "demo": "llmrs_bench.data.demo:Demo",
+    },
+)
+TEMPLATES = Registry(
+    "template",
+    "llmrs_bench.templates",
+    {
+        "listwise": "llmrs_bench.prompts.listwise:Listwise",
+        "likelihood": "llmrs_bench.prompts.likelihood:Likelihood",
+    },
+)
+ENGINES = Registry(
+    "engine",
+    "llmrs_bench.engines",
+    {
+        "transformers": "llmrs_bench.engines.transformers:TransformersEngine",
+        "vllm": "llmrs_bench.engines.vllm:VllmEngine",
+        "mock": "llmrs_bench.engines.mock:MockEngine",
+    },
+)
+RECOMMENDERS = Registry(
+    "recommender",
+    "llmrs_bench.recommenders",
+    {
+        "random": "llmrs_bench.recommenders.random:Random",
+        "popularity": "llmrs_bench.recommenders.popularity:Popularity",
+        "sasrec": "llmrs_bench.recommenders.sasrec:SASRec",
+    },
+)

@@ -1,0 +1,43 @@
+"""A board as a Rich table that fits 80 columns."""
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Group
+from rich.table import Table
+from rich.text import Text
+
+from llmrs_bench.leaderboard import Board, Cell, Row
+
+_STYLES = {"baseline": "dim", "recommender": "", "language model": "bold"}
+
+
+def to_table(board: Board) -> Group:
+    """Return the board with its protocol above and its notes below."""
+    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
+    table.add_column("model", overflow="fold", min_width=16)
+    for metric in board.metrics:
+        table.add_column(metric, justify="right", no_wrap=True)
+    table.add_column("cov.", justify="right", no_wrap=True)
+    table.add_column("answ.", justify="right", no_wrap=True)
+    for row in board.rows:
+        table.add_row(*_line(row, board.metrics))
+    head = Text("\n").join([Text(board.title, "bold"), *(Text(line, "dim") for line in board.protocol)])
+    notes = [Text(note, "yellow") for note in board.notes]
+    return Group(head, table, *notes)
+
+
+def _line(row: Row, metrics: tuple[str, ...]) -> list[Text]:
+    style = _STYLES.get(row.kind, "")
+    return [
+        Text.assemble((row.model, style), "\n", (f"  {row.setting}" if row.setting else "", "dim")),
+        *(_cell(row.cells[metric], row.exact) for metric in metrics),
+        *(Text(f"{100 * share:.0f}%") for share in row.shares.values()),
+    ]
+
+
+def _cell(cell: Cell, exact: bool) -> Text:
+    interval = "exact" if exact else f"{_short(cell.low)}-{_short(cell.high)}"
+    return Text.assemble(f"{cell.mean:.4f}", "\n", (interval, "dim"))
+
+
+def _short(value: float) -> str:
+    return f"{value:.3f}".removeprefix("0")

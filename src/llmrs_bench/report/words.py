@@ -1,0 +1,51 @@
+"""What a stage says to people when it is done."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import polars as pl
+
+
+def data_lines(facts: Mapping[str, Any]) -> list[str]:
+    """Say what `prepare` found, kept and sampled."""
+    counts, kept = facts["counts"], facts["kept"]
+    lines = [
+        f"source: {counts['users']:,} users, {counts['interactions']:,} interactions, "
+        f"{counts['items']:,} items with events ({counts['listed_items']:,} listed)",
+    ]
+    if {name: counts[name] for name in kept} != kept:
+        lines.append(f"kept: {kept['users']:,} users, {kept['items']:,} items, {kept['interactions']:,} interactions")
+    for part in ("filtering", "split", "sampling", "source"):
+        noted = [f"{name.replace('_', ' ')} {count:,}" for name, count in facts[part].items() if count]
+        if noted:
+            lines.append(f"{part}: {', '.join(noted)}")
+    return [*lines, f"requests: {facts['requests']:,}", *(f"rule: {rule}" for rule in facts["rules"])]
+
+
+def prompt_lines(prompts: pl.DataFrame) -> list[str]:
+    """Show prompts as they will be asked."""
+    lines = []
+    for row in prompts.iter_rows(named=True):
+        lines.append(f"--- {row['prompt_id']}")
+        lines.extend(f"[{message['role']}] {message['content']}" for message in row["messages"])
+        lines.extend(f"  choice:{choice}" for choice in row["choices"] or [])
+    return lines
+
+
+def run_lines(facts: Mapping[str, Any]) -> list[str]:
+    """Say what a run cost, and what was odd about it."""
+    if facts["kind"] != "language model":
+        training = {key: value for key, value in facts["training"].items() if not isinstance(value, list | dict)}
+        noted = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in training.items())
+        return [f"{facts['requests']:,} requests in {facts['seconds']:.1f} s" + (f"; {noted}" if noted else "")]
+    lines = [
+        f"{facts['prompts']:,} prompts, {facts['prompt_tokens']:,} prompt tokens ({facts['cached_tokens']:,} cached), "
+        f"{facts['completion_tokens']:,} written, {facts['seconds']:.1f} s, engine {facts['engine']}"
+    ]
+    if facts["clipped_prompts"]:
+        lines.append(
+            f"history clipped to the context in {facts['clipped_prompts']:,} prompts ({facts['clipped_items']:,} items)"
+        )
+    if facts["cut_answers"]:
+        lines.append(f"{facts['cut_answers']:,} answers ran into the token budget (-O answer_tokens=N)")
+    return lines

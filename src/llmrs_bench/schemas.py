@@ -1,0 +1,101 @@
+"""Every Parquet table, once: its columns, their types, and what one row is."""
+
+import polars as pl
+
+from llmrs_bench.errors import ArtifactError
+
+MESSAGE = pl.Struct({"role": pl.String(), "content": pl.String()})
+
+# One row per item of the catalogue.
+ITEMS = pl.Schema(
+    {
+        "item_id": pl.String(),
+        "title": pl.String(),
+        "text": pl.String(),
+        "year": pl.Int32(),
+        "categories": pl.List(pl.String()),
+    }
+)
+# One row per event that models may see, by user and then in the order of time.
+INTERACTIONS = pl.Schema(
+    {
+        "user_id": pl.String(),
+        "item_id": pl.String(),
+        "timestamp": pl.Int64(),
+        "rating": pl.Float32(),
+        "part": pl.String(),
+    }
+)
+# One row per ranking task; `history` oldest first, `candidates` in a seeded random order.
+REQUESTS = pl.Schema(
+    {
+        "request_id": pl.String(),
+        "user_id": pl.String(),
+        "part": pl.String(),
+        "cutoff": pl.Int64(),
+        "history": pl.List(pl.String()),
+        "candidates": pl.List(pl.String()),
+    }
+)
+# One row per relevant item of a request. Written by prepare, read by evaluate, by nobody else.
+TRUTH = pl.Schema({"request_id": pl.String(), "item_id": pl.String(), "label": pl.Float32()})
+# One row per model call.
+PROMPTS = pl.Schema(
+    {
+        "prompt_id": pl.String(),
+        "request_id": pl.String(),
+        "messages": pl.List(MESSAGE),
+        "shown": pl.List(pl.String()),
+        "choices": pl.List(pl.String()),
+    }
+)
+# One row per model call; `clipped` counts the history items left out for the model's context.
+RESPONSES = pl.Schema(
+    {
+        "prompt_id": pl.String(),
+        "text": pl.String(),
+        "choice_logprobs": pl.List(pl.List(pl.Float64())),
+        "prompt_tokens": pl.Int32(),
+        "cached_tokens": pl.Int32(),
+        "completion_tokens": pl.Int32(),
+        "finish_reason": pl.String(),
+        "clipped": pl.Int32(),
+    }
+)
+# One row per request and candidate; ranks start at 1; a null score: the model was silent about it.
+RANKINGS = pl.Schema({"request_id": pl.String(), "item_id": pl.String(), "rank": pl.Int32(), "score": pl.Float64()})
+# One row per request and metric.
+METRICS = pl.Schema({"request_id": pl.String(), "metric": pl.String(), "value": pl.Float64()})
+
+TABLES: dict[str, pl.Schema] = {
+    "items": ITEMS,
+    "interactions": INTERACTIONS,
+    "requests": REQUESTS,
+    "truth": TRUTH,
+    "prompts": PROMPTS,
+    "responses": RESPONSES,
+    "rankings": RANKINGS,
+    "metrics": METRICS,
+}
+
+
+def check_schema(name: str, frame: pl.DataFrame, *, where: str = "") -> pl.DataFrame:
+    """Return `frame` if its columns and types are exactly those of the table `name`.
+
+    Raises:
+        ArtifactError: Naming the first column that differs.
+    """
+    want, have = TABLES[name], frame.schema
+    if have == want and list(have) == list(want):
+        return frame
+    place = f" in {where}" if where else ""
+    for column in [*want, *have]:
+        if have.get(column) != want.get(column):
+            raise ArtifactError(
+                f"table {name!r}{place}: column {column!r} is {have.get(column)}, expected {want.get(column)}",
+                hint="It was written by another version or edited by hand: delete its folder and run the stage again.",
+            )
+    raise ArtifactError(
+        f"table {name!r}{place}: columns are in the order {list(have)}, expected {list(want)}",
+        hint="Delete its folder and run the stage again.",
+    )

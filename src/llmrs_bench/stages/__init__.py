@@ -1,0 +1,1 @@
+"""One stage, one function, one artifact; the only code that opens artifacts."""

@@ -1,0 +1,126 @@
+"""Stage `evaluate`: join truth with rankings, one value per request and metric."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import polars as pl
+
+from llmrs_bench.artifacts import Artifact, Draft, Recipe, is_complete, open_artifact
+from llmrs_bench.config import METRIC_NAMES, InferConfig
+from llmrs_bench.errors import ArtifactError
+from llmrs_bench.metrics import DEFINITIONS, chance_level, measure, parse_metrics
+from llmrs_bench.registry import unknown_name
+from llmrs_bench.stages.home import Data
+from llmrs_bench.stages.infer import infer
+from llmrs_bench.stages.outcome import Outcome, make_once
+from llmrs_bench.types import Progress
+
+CHANCE = "chance"
+POPULARITY = "popularity"
+
+
+def evaluate(data: Data, names: Sequence[str], progress: Progress) -> list[Outcome]:
+    """Make the artifact `metrics` of runs, and those of chance and popularity, which every board needs.
+
+    Args:
+        data: The prepared data set.
+        names: Names of runs, or their first characters; none means all.
+        progress: Shows the popularity run if it is made now.
+
+    Raises:
+        OptionError: If a name fits no run.
+        ArtifactError: If a run is of other data, or damaged.
+    """
+    infer(data, InferConfig(model=POPULARITY), progress)
+    runs = open_runs(data)
+    chosen = pick_runs(runs, names) if names else runs
+    return [_evaluate_chance(data), *(_evaluate_run(data, run) for run in chosen)]
+
+
+def open_runs(data: Data) -> list[Artifact]:
+    """Open all complete runs of a data set, by name.
+
+    Raises:
+        ArtifactError: If there are none.
+    """
+    folder = data.place.runs
+    paths = sorted(path for path in folder.iterdir() if is_complete(path)) if folder.is_dir() else []
+    if not paths:
+        raise ArtifactError(
+            f"{data.place.reference} has no runs",
+            hint=f"Run: llmrs-bench infer --model sasrec --dataset {data.place.reference}",
+        )
+    return [open_artifact(path, hint="run `llmrs-bench infer` again.") for path in paths]
+
+
+def pick_runs(runs: Sequence[Artifact], names: Sequence[str]) -> list[Artifact]:
+    """Return the runs whose names begin with one of `names`.
+
+    Raises:
+        OptionError: If a name fits none.
+    """
+    known = [run.path.name for run in runs]
+    for name in names:
+        if not any(run.startswith(name) for run in known):
+            raise unknown_name("run", name, known)
+    return [run for run in runs if run.path.name.startswith(tuple(names))]
+
+
+def evaluation(data: Data, run: Artifact) -> tuple[Path, Recipe]:
+    """Return where the evaluation of a run lives, and what makes it."""
+    recipe = Recipe(
+        "evaluate",
+        run.path.name,
+        {"metrics": list(METRIC_NAMES)},
+        {"rankings": run.digest("rankings"), "truth": data.artifact.digest("truth")},
+        {"definitions": DEFINITIONS},
+    )
+    return recipe.place(data.place.evals), recipe
+
+
+def chance_evaluation(data: Data) -> tuple[Path, Recipe]:
+    """Return where the expectation of a random order lives, and what makes it."""
+    recipe = Recipe(
+        "evaluate",
+        CHANCE,
+        {"metrics": list(METRIC_NAMES)},
+        {table: data.artifact.digest(table) for table in ("requests", "truth")},
+        {"definitions": DEFINITIONS},
+    )
+    return recipe.place(data.place.evals), recipe
+
+
+def _evaluate_run(data: Data, run: Artifact) -> Outcome:
+    path, recipe = evaluation(data, run)
+
+    def fill(draft: Draft) -> None:
+        truth, rankings = data.artifact.table("truth"), run.table("rankings")
+        values = measure(truth, rankings, parse_metrics(METRIC_NAMES))
+        draft.write("metrics", values)
+        draft.facts.update(means=_means(values), **_missing(truth, rankings))
+
+    return make_once(path, recipe, fill, name=run.path.name)
+
+
+def _evaluate_chance(data: Data) -> Outcome:
+    path, recipe = chance_evaluation(data)
+
+    def fill(draft: Draft) -> None:
+        truth, requests = data.artifact.table("truth"), data.artifact.table("requests")
+        values = chance_level(truth, requests, parse_metrics(METRIC_NAMES))
+        draft.write("metrics", values)
+        draft.facts.update(means=_means(values))
+
+    return make_once(path, recipe, fill, name=CHANCE)
+
+
+def _means(values: pl.DataFrame) -> dict[str, float]:
+    return dict(values.group_by("metric", maintain_order=True).agg(pl.col("value").mean()).iter_rows())
+
+
+def _missing(truth: pl.DataFrame, rankings: pl.DataFrame) -> dict[str, int]:
+    wanted = truth.select("request_id").unique()
+    return {
+        "requests": wanted.height,
+        "requests_without_ranking": wanted.join(rankings, on="request_id", how="anti").height,
+    }

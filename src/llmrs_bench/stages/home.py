@@ -1,0 +1,159 @@
+"""Where artifacts live: `<home>/<dataset>/models`, `<home>/<dataset>/<variant>/{data,prompts,answers,runs,evals}`."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from llmrs_bench.artifacts import Artifact, is_complete, open_artifact
+from llmrs_bench.data.datasets import DATASETS
+from llmrs_bench.errors import ArtifactError, OptionError
+from llmrs_bench.registry import unknown_name
+
+RESERVED = ("models", "source")
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A data set as typed: `ml1m`, or `ml1m@paper` for one variant of how it was prepared."""
+
+    dataset: str
+    variant: str | None
+
+    @classmethod
+    def parse(cls, text: str) -> "Reference":
+        """Read `NAME` or `NAME@VARIANT`.
+
+        Raises:
+            OptionError: If the variant is no plain name.
+        """
+        dataset, at, variant = text.partition("@")
+        plain = variant.replace("-", "").replace("_", "").replace(".", "")
+        if at and (not plain.isalnum() or variant.startswith(".") or variant in RESERVED):
+            raise OptionError(
+                f"{variant!r} cannot name a variant of {dataset!r}",
+                hint="Use letters, digits, '-', '_' and '.', as in --dataset ml1m@paper.",
+            )
+        return cls(dataset, variant or None)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """The folders of one prepared data set."""
+
+    root: Path
+
+    @property
+    def reference(self) -> str:
+        """What to type as `--dataset`."""
+        return f"{self.root.parent.name}@{self.root.name}"
+
+    @property
+    def data(self) -> Path:
+        """The artifact of `prepare`."""
+        return self.root / "data"
+
+    @property
+    def prompts(self) -> Path:
+        """One artifact for each rendered template."""
+        return self.root / "prompts"
+
+    @property
+    def answers(self) -> Path:
+        """One artifact for each language model's raw responses to a set of prompts."""
+        return self.root / "answers"
+
+    @property
+    def runs(self) -> Path:
+        """One artifact for each run: a table of rankings."""
+        return self.root / "runs"
+
+    @property
+    def evals(self) -> Path:
+        """One artifact for each evaluated run."""
+        return self.root / "evals"
+
+    @property
+    def models(self) -> Path:
+        """Trained models, shared by the variants of a data set."""
+        return self.root.parent / "models"
+
+
+@dataclass(frozen=True, slots=True)
+class Data:
+    """A prepared data set, opened."""
+
+    place: Place
+    artifact: Artifact
+
+    @property
+    def tie_seed(self) -> int:
+        """Seed of the tie rule: that of the data, so that all runs on them share it."""
+        return int(self.artifact.manifest.config["seed"])
+
+    @property
+    def item_word(self) -> str:
+        """What prompts call an item."""
+        return str(self.artifact.manifest.config["item_word"])
+
+    @property
+    def default_history(self) -> int:
+        """How many history items prompts show unless told otherwise."""
+        return int(self.artifact.manifest.config["history"])
+
+
+def prepare_command(reference: str) -> str:
+    """Return the hint that says how to prepare a data set."""
+    return f"Run: llmrs-bench prepare --dataset {reference}"
+
+
+def variants(home: Path, dataset: str) -> list[str]:
+    """Return the variants of a data set that were prepared."""
+    folder = home / dataset
+    if not folder.is_dir():
+        return []
+    return sorted(path.name for path in folder.iterdir() if is_complete(path / "data"))
+
+
+def prepared(home: Path) -> dict[str, list[str]]:
+    """Return the prepared data sets below `home` and their variants."""
+    names = sorted(path.name for path in home.iterdir() if path.is_dir()) if home.is_dir() else []
+    return {name: found for name in names if (found := variants(home, name))}
+
+
+def open_data(home: Path, text: str) -> Data:
+    """Open the data set that `NAME` or `NAME@VARIANT` means; a variant may be cut to its first characters.
+
+    Raises:
+        ArtifactError: If it was not prepared, is half-written, or the name fits several variants.
+        OptionError: If there is no such data set at all.
+    """
+    reference = Reference.parse(text)
+    found = variants(home, reference.dataset)
+    if not found:
+        raise _not_prepared(home, reference)
+    wanted = reference.variant or ""
+    fits = [wanted] if wanted in found else [name for name in found if name.startswith(wanted)]
+    if len(fits) != 1:
+        known = ", ".join(f"{reference.dataset}@{name}" for name in found)
+        what = "is no variant" if not fits else f"means {len(fits)} variants"
+        raise ArtifactError(
+            f"--dataset {text} {what} of the prepared {reference.dataset}",
+            hint=f"Prepared: {known}. See `llmrs-bench list data` for their options.",
+        )
+    place = Place(home / reference.dataset / fits[0])
+    return Data(place, open_artifact(place.data, hint=prepare_command(reference.dataset)))
+
+
+def _not_prepared(home: Path, reference: Reference) -> ArtifactError | OptionError:
+    folder = home / reference.dataset
+    if reference.dataset not in DATASETS and not folder.is_dir():
+        names = sorted({*DATASETS, *prepared(home)})
+        return unknown_name("data set", reference.dataset, names)
+    half = [path for path in folder.glob("*/data") if not is_complete(path)]
+    if half:
+        return ArtifactError(
+            f"{half[0]} is incomplete: it has no manifest.json",
+            hint=f"Delete it. {prepare_command(reference.dataset)}",
+        )
+    return ArtifactError(
+        f"data set {reference.dataset!r} is not prepared below {home}", hint=prepare_command(reference.dataset)
+    )

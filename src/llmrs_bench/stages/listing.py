@@ -1,0 +1,59 @@
+"""What there is: data sets and how they were prepared, models, templates, runs."""
+
+from pathlib import Path
+from typing import Any
+
+from llmrs_bench.artifacts import open_artifact
+from llmrs_bench.catalog import CATALOG
+from llmrs_bench.config import PrepareConfig
+from llmrs_bench.data.datasets import DATASETS
+from llmrs_bench.registry import RECOMMENDERS, TEMPLATES
+from llmrs_bench.stages.evaluate import open_runs
+from llmrs_bench.stages.home import Place, open_data, prepare_command, prepared
+
+
+def list_data(home: Path) -> list[str]:
+    """One line for each known data set, and for each way it was prepared."""
+    made = prepared(home)
+    lines = []
+    for name in sorted({*DATASETS, *made}):
+        lines.append(f"{name}\t{DATASETS[name].homepage if name in DATASETS else 'atomic files'}".rstrip())
+        for variant in made.get(name, []):
+            place = Place(home / name / variant)
+            config = open_artifact(place.data, hint=prepare_command(name)).manifest.config
+            lines.append(f"  {place.reference}\t{_differs(config) or 'defaults'}")
+    return lines
+
+
+def _differs(config: dict[str, Any]) -> str:
+    skipped = ("dataset", "item_word")
+    defaults = PrepareConfig(dataset="any").model_dump()
+    return ", ".join(
+        f"{key}={value}" for key, value in config.items() if key not in skipped and value != defaults.get(key)
+    )
+
+
+def list_models() -> list[str]:
+    """One line for each recommender and each language model of the catalogue."""
+    lines = [f"{name}\trecommender" for name in RECOMMENDERS.names()]
+    lines.append("demo-lm\tlanguage model, trained on the spot, for trying things out")
+    for spec in CATALOG.values():
+        lines.append(
+            f"{spec.name}\t{spec.source}\t{spec.size_b:g}B, {spec.context} tokens, {spec.architecture}, {spec.tuning}"
+        )
+    return lines
+
+
+def list_templates() -> list[str]:
+    """One line for each template."""
+    lines = []
+    for name in TEMPLATES.names():
+        words = (TEMPLATES.load(name).__doc__ or "").strip().splitlines()
+        lines.append(f"{name}\t{words[0] if words else ''}")
+    return lines
+
+
+def list_runs(home: Path, dataset: str) -> list[str]:
+    """One line for each run of a prepared data set: its name, and the command that made it."""
+    data = open_data(home, dataset)
+    return [f"{run.path.name}\t{run.manifest.command}" for run in open_runs(data)]

@@ -1,0 +1,167 @@
+"""Stage `prepare`: get, verify and normalise a data set, split it, sample users and candidate lists."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from llmrs_bench.artifacts import Draft, Recipe
+from llmrs_bench.config import PrepareConfig
+from llmrs_bench.data.datasets import Dataset, find_dataset
+from llmrs_bench.data.fetch import fetch
+from llmrs_bench.data.files import SourceFiles, file_md5
+from llmrs_bench.data.filtering import filter_events
+from llmrs_bench.data.requests import make_requests
+from llmrs_bench.data.source import Raw, Source
+from llmrs_bench.data.split import TIE_RULE, leave_one_out
+from llmrs_bench.data.titles import natural_titles
+from llmrs_bench.errors import DataError
+from llmrs_bench.registry import SOURCES
+from llmrs_bench.stages.home import Place, Reference
+from llmrs_bench.stages.outcome import Outcome, make_once
+from llmrs_bench.types import Progress
+
+FORMAT = "1"
+LISTS = "file:"
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A raw source that was found: its files (None: generated), the reader for them, and their checksum."""
+
+    files: SourceFiles | None
+    source: Source
+    reader: str
+    digest: str
+
+
+def prepare(home: Path, reference: str, config: PrepareConfig, source: Path | None, progress: Progress) -> Outcome:
+    """Make the artifact `data` of a data set: items, interactions, requests, truth.
+
+    Args:
+        home: Folder of all artifacts.
+        reference: `NAME`, or `NAME@VARIANT` to name this way of preparing it.
+        config: The options.
+        source: A zip archive or a folder to read; None downloads the data set.
+        progress: Shows the download.
+
+    Raises:
+        DataError: If the source is missing or broken, or nothing is left of it.
+        OptionError: If an option names nothing.
+        ArtifactError: If the variant's name is taken by other options.
+    """
+    asked = Reference.parse(reference)
+    dataset = find_dataset(asked.dataset, has_source=source is not None)
+    config = config.model_copy(update={"item_word": config.item_word or dataset.item_word})
+    found = _find(home, dataset, source, progress)
+    recipe = _recipe(dataset, config, found)
+    place = Place(home / dataset.name / (asked.variant or recipe.fingerprint[:8]))
+    return make_once(place.data, recipe, lambda draft: _fill(draft, dataset, config, found), name=place.reference)
+
+
+def _find(home: Path, dataset: Dataset, source: Path | None, progress: Progress) -> Found:
+    files = None
+    if source is not None:
+        files = SourceFiles.open(source)
+    elif dataset.url and dataset.md5:
+        folder = home / dataset.name / "source"
+        path = folder / dataset.url.rsplit("/", 1)[-1]
+        files = SourceFiles.open(fetch(dataset.url, dataset.md5, path, progress=progress, homepage=dataset.homepage))
+    for reader in dataset.sources:
+        candidate: Source = SOURCES.load(reader)()
+        if candidate.accepts(files):
+            digest = files.digest(candidate.uses(files)) if files else reader
+            return Found(files, candidate, reader, digest)
+    held = ", ".join(files.names[:8]) if files else "nothing"
+    raise DataError(
+        f"{source} does not look like {dataset.name} (read as {' or '.join(dataset.sources)}); it holds: {held}",
+        hint="Give the owner's archive or folder, or a folder of RecBole atomic files (NAME.inter, NAME.item).",
+    )
+
+
+def _recipe(dataset: Dataset, config: PrepareConfig, found: Found) -> Recipe:
+    inputs = {"source": found.digest}
+    options: dict[str, Any] = config.model_dump()
+    if config.candidates.startswith(LISTS):
+        path = Path(config.candidates.removeprefix(LISTS))
+        inputs["candidates"] = file_md5(path)
+        options["candidates"] = LISTS + path.name
+    return Recipe("prepare", dataset.name, options, inputs, {"format": FORMAT, "reader": found.reader})
+
+
+def _fill(draft: Draft, dataset: Dataset, config: PrepareConfig, found: Found) -> None:
+    raw = found.source.load(found.files)
+    items = natural_titles(raw.items) if dataset.natural_titles else raw.items
+    counts = _counts(raw)
+    kept = filter_events(raw.events, min_rating=config.min_rating, k_core=config.k_core)
+    split = leave_one_out(kept.events)
+    made = make_requests(
+        split,
+        catalogue=kept.events["item_id"].unique().sort(),
+        users=config.users,
+        candidates=config.candidates,
+        n_candidates=config.n_candidates,
+        include_seen=config.include_seen,
+        seed=config.seed,
+    )
+    for name, frame in {
+        "items": items,
+        "interactions": split.interactions,
+        "requests": made.requests,
+        "truth": made.truth,
+    }.items():
+        draft.write(name, frame)
+    draft.facts.update(
+        counts=counts,
+        kept={
+            "users": kept.events["user_id"].n_unique(),
+            "items": kept.events["item_id"].n_unique(),
+            "interactions": kept.events.height,
+        },
+        requests=made.requests.height,
+        filtering=dict(kept.facts),
+        split=dict(split.facts),
+        sampling=dict(made.facts),
+        source=dict(raw.facts),
+        verified=_is_published(dataset, found),
+        tie_rule=TIE_RULE,
+        rules=[*raw.rules, *kept.rules, *made.rules],
+        warnings=[*_source_warnings(dataset, found, counts), *_list_warnings(made.requests, config)],
+    )
+
+
+def _counts(raw: Raw) -> dict[str, int]:
+    return {
+        "users": raw.events["user_id"].n_unique(),
+        "items": raw.events["item_id"].n_unique(),
+        "interactions": raw.events.height,
+        "listed_items": raw.items.height,
+    }
+
+
+def _is_published(dataset: Dataset, found: Found) -> bool:
+    """Tell whether the source is the published archive, byte for byte; generated data always is."""
+    return found.files is None or (dataset.md5 is not None and found.digest == dataset.md5)
+
+
+def _source_warnings(dataset: Dataset, found: Found, counts: dict[str, int]) -> list[str]:
+    warnings = []
+    if found.files is not None and dataset.md5 is not None and found.digest != dataset.md5:
+        warnings.append(
+            f"{found.files.path} is not the published archive (md5 {found.digest}, published {dataset.md5}): "
+            "used as it is and recorded as unverified"
+        )
+    if dataset.published is not None:
+        for name in ("users", "items", "interactions"):
+            want, have = getattr(dataset.published, name), counts[name]
+            if want != have:
+                warnings.append(f"{have:,} {name} in the source, {want:,} published")
+    return warnings
+
+
+def _list_warnings(requests: pl.DataFrame, config: PrepareConfig) -> list[str]:
+    short = requests.filter(pl.col("candidates").list.len() < config.n_candidates).height
+    if not short:
+        return []
+    return [f"{short:,} of {requests.height:,} requests have fewer than the {config.n_candidates} candidates asked for"]

@@ -1,0 +1,119 @@
+import gzip
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from llmrs_bench.data.candidates import Pool, Replay, read_lists, sampler_file, seeded
+from llmrs_bench.errors import DataError, OptionError
+
+IDS = [f"i{at}" for at in range(10)]
+
+
+def test_generators_depend_on_the_whole_key_alone() -> None:
+    assert seeded(0, "u").integers(1 << 60) == seeded(0, "u").integers(1 << 60)
+    keys: list[tuple[int | str, ...]] = [(0, "u"), (1, "u"), (0, "v"), (0, "u", ""), ("0u",), (0, "users")]
+    assert len({int(seeded(*key).integers(1 << 60)) for key in keys}) == len(keys)
+
+
+@pytest.mark.parametrize("count", [1, 2, 7])
+def test_draws_are_distinct_and_never_banned(count: int) -> None:
+    for at in range(50):
+        drawn = Pool(IDS).draw("u", count, {"i1", "i2", "elsewhere"}, seeded(at))
+        assert len(set(drawn)) == count
+        assert set(drawn) <= set(IDS) - {"i1", "i2"}
+
+
+def test_what_is_left_is_drawn_where_more_is_asked() -> None:
+    assert sorted(Pool(IDS).draw("u", 50, IDS[2:], seeded(0))) == ["i0", "i1"]
+    assert Pool(IDS).draw("u", 5, IDS, seeded(0)) == []
+    assert Pool([], {}).draw("u", 5, [], seeded(0)) == []
+
+
+def test_the_order_of_the_catalogue_does_not_matter() -> None:
+    big = [f"i{at}" for at in range(200)]
+    for count in (5, 150):
+        forward = Pool(big).draw("u", count, {"i3"}, seeded(1))
+        assert Pool([*reversed(big), "i7"]).draw("u", count, {"i3"}, seeded(1)) == forward
+
+
+@pytest.mark.parametrize("count", [1, 5])
+def test_uniform_draws_are_uniform_by_either_way(count: int) -> None:
+    # One of ten is drawn by rejection, five of ten at once: 4 * 5 > 10.
+    pool = Pool(IDS)
+    seen = Counter(name for at in range(2000) for name in pool.draw("u", count, (), seeded("uniform", at)))
+    expected = 2000 * count / 10
+    chi_square = sum((seen[name] - expected) ** 2 / expected for name in IDS)
+    assert chi_square < 27.9  # 9 degrees of freedom, p = 0.001
+
+
+@pytest.mark.parametrize("others", [0, 100])
+def test_weighted_first_draws_follow_the_weights(others: int) -> None:
+    weights = {"a": 60, "b": 30, "c": 10, **{f"x{at}": 1 for at in range(others)}}
+    banned = {name for name in weights if name.startswith("x")}
+    pool = Pool(weights, weights)
+    first = Counter(pool.draw("u", 2, banned, seeded("weighted", at))[0] for at in range(3000))
+    assert [round(first[name] / 3000, 1) for name in "abc"] == [0.6, 0.3, 0.1]
+
+
+def test_items_without_weight_are_never_drawn() -> None:
+    assert sorted(Pool(IDS, {"i1": 5, "i2": 1, "gone": 9}).draw("u", 9, (), seeded(0))) == ["i1", "i2"]
+
+
+def test_heavy_banned_items_do_not_stall_the_draw() -> None:
+    weights = {f"i{at}": 1 for at in range(100)} | {"giant": 10**12}
+    drawn = Pool(weights, weights).draw("u", 9, {"giant"}, seeded(0))
+    assert len(set(drawn)) == 9
+    assert "giant" not in drawn
+
+
+def test_replay_keeps_the_order_and_drops_unknown_banned_and_repeated() -> None:
+    replay = Replay({"u": ["i3", "no", "i3", "i1", "i2", "i5"], "v": ["no"]}, IDS)
+    assert replay.unknown_dropped == 2
+    assert replay.draw("u", 2, {"i1"}, seeded(0)) == ["i3", "i2"]
+    assert replay.draw("u", 9, {"i1"}, seeded(0)) == ["i3", "i2", "i5"]
+    assert replay.draw("w", 9, (), seeded(0)) == []
+
+
+def test_sampler_names() -> None:
+    assert sampler_file("random") is None
+    assert sampler_file("popularity") is None
+    assert sampler_file("file:some/list.tsv") == Path("some/list.tsv")
+    with pytest.raises(OptionError, match="unknown candidate sampler 'popular'") as caught:
+        sampler_file("popular")
+    assert "'popularity'" in caught.value.hint
+    for name in ("file", "file:", ""):
+        with pytest.raises(OptionError):
+            sampler_file(name)
+
+
+def test_lists_are_read_plain_and_packed(tmp_path: Path) -> None:
+    text = b"u\ta b c\r\n\nv\t\n"
+    (tmp_path / "lists.tsv").write_bytes(text)
+    (tmp_path / "lists.tsv.gz").write_bytes(gzip.compress(text))
+    for name in ("lists.tsv", "lists.tsv.gz"):
+        assert read_lists(tmp_path / name) == {"u": ["a", "b", "c"], "v": []}
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"u\ta\nv a b\n", "line 2: not a list of candidates: 'v a b'"),
+        (b"u\ta\tb\n", "line 1: not a list"),
+        (b"\ta b\n", "line 1: not a list"),
+        (b"u\ta\nu\tb\n", "line 2: a second list of user 'u'"),
+        (b"u\t\xff\n", "cannot be read"),
+    ],
+)
+def test_malformed_lists_are_refused(tmp_path: Path, data: bytes, message: str) -> None:
+    (tmp_path / "lists.tsv").write_bytes(data)
+    with pytest.raises(DataError, match=message) as caught:
+        read_lists(tmp_path / "lists.tsv")
+    assert "a tab" in caught.value.hint or "one line per user" in caught.value.hint
+
+
+def test_missing_and_damaged_lists_are_errors(tmp_path: Path) -> None:
+    (tmp_path / "lists.tsv.gz").write_bytes(gzip.compress(b"u\ta b c\n")[:-6])
+    for name in ("lists.tsv.gz", "nothing.tsv"):
+        with pytest.raises(DataError, match="cannot be read"):
+            read_lists(tmp_path / name)

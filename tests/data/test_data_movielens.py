@@ -1,0 +1,119 @@
+from pathlib import Path
+
+import pytest
+
+from llmrs_bench.data.files import SourceFiles
+from llmrs_bench.data.movielens import MovieLens1M, MovieLens100K
+from llmrs_bench.data.source import EVENTS, Raw
+from llmrs_bench.errors import DataError
+from llmrs_bench.schemas import check_schema
+
+RATINGS = b"1::10::5::978300760\n1::20::3::978300700\n2::10::4::978300800\n"
+MOVIES = "10::Misérables, Les (1995)::Drama|Musical\n20::Heat\x85 \t(1995)::Action\n30::Nameless::\n".encode("latin-1")
+FLAGS = "|".join(["0"] * 5 + ["1"] + ["0"] * 12 + ["1"])
+UNKNOWN = "|".join(["1"] + ["0"] * 18)
+ITEM = f"1|Toy Story (1995)|01-Jan-1995||http://x|{FLAGS}\n2|unknown||||{UNKNOWN}\n".encode("latin-1")
+
+
+def folder(path: Path, files: dict[str, bytes]) -> SourceFiles:
+    for name, data in files.items():
+        (path / name).write_bytes(data)
+    return SourceFiles.open(path)
+
+
+def load_1m(path: Path, ratings: bytes = RATINGS, movies: bytes = MOVIES) -> Raw:
+    return MovieLens1M().load(folder(path, {"ratings.dat": ratings, "movies.dat": movies}))
+
+
+def test_ratings_keep_the_order_of_lines(tmp_path: Path) -> None:
+    raw = load_1m(tmp_path)
+    assert raw.events.schema == EVENTS
+    assert raw.events.rows() == [
+        ("1", "10", 978300760, 5.0),
+        ("1", "20", 978300700, 3.0),
+        ("2", "10", 978300800, 4.0),
+    ]
+
+
+def test_films_are_latin_1_with_year_genres_and_text(tmp_path: Path) -> None:
+    raw = load_1m(tmp_path)
+    check_schema("items", raw.items)
+    assert raw.items.rows() == [
+        ("10", "Misérables, Les", "Genres: Drama, Musical. Year: 1995.", 1995, ["Drama", "Musical"]),
+        ("20", "Heat", "Genres: Action. Year: 1995.", 1995, ["Action"]),
+        ("30", "Nameless", "", None, []),
+    ]
+    assert raw.facts == {"items_listed": 3, "items_without_title": 0, "items_not_listed": 0}
+    assert raw.rules == ()
+
+
+def test_a_copy_in_utf_8_is_read_and_recorded(tmp_path: Path) -> None:
+    raw = load_1m(tmp_path, movies="10::Misérables (1995)::Drama\r\n20::Heat (1995)::Action\r\n".encode())
+    assert raw.items["title"].to_list() == ["Misérables", "Heat"]
+    assert raw.items["categories"].to_list() == [["Drama"], ["Action"]]
+    assert any("UTF-8" in rule for rule in raw.rules)
+
+
+def test_a_rated_film_that_is_not_listed_is_added_and_counted(tmp_path: Path) -> None:
+    raw = load_1m(tmp_path, movies=b"10::Heat (1995)::Action\n")
+    assert raw.items.rows()[1] == ("20", "20", "", None, [])
+    assert raw.facts["items_not_listed"] == 1
+    assert any("called by their id" in rule for rule in raw.rules)
+
+
+@pytest.mark.parametrize(
+    ("ratings", "message"),
+    [
+        (b"1::10::5::978300760\n1::20::3\n", r"ratings.dat, line 2: 3 fields, expected 4"),
+        (b"1::10::5::978300760\n\n1::20::3::9\n", r"ratings.dat, line 2: 1 fields, expected 4"),
+        (b"1::10::5::9::9\n1::20::3\n", r"ratings.dat, line 1: 5 fields, expected 4"),
+        (b"1::10::5::978300760\n1::20::x::978300761\n", r"ratings.dat, line 2: rating is 'x', not a number"),
+        (b"1::10::nan::978300760\n", r"ratings.dat, line 1: rating is 'nan', not a number"),
+        (b"1::10::5::978300760\n::20::3::978300761\n", r"ratings.dat, line 2: user_id is empty"),
+        (b"", r"ratings.dat holds no data"),
+        (b"1::10::5::978300760\n1::\xff::3::978300761\n", r"ratings.dat, line 2: not UTF-8"),
+    ],
+)
+def test_malformed_ratings_name_file_and_line(tmp_path: Path, ratings: bytes, message: str) -> None:
+    with pytest.raises(DataError, match=message) as caught:
+        load_1m(tmp_path, ratings=ratings)
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("movies", "message"),
+    [
+        (b"10::Heat (1995)::Action\n20::Fan\n", r"movies.dat, line 2: 2 fields"),
+        (b"10::Heat (1995)::Action\n10::Fan (1996)::Drama\n", "lists item '10' more than once"),
+    ],
+)
+def test_malformed_films_are_refused(tmp_path: Path, movies: bytes, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        load_1m(tmp_path, movies=movies)
+
+
+def test_movielens_100k_reads_the_flags(tmp_path: Path) -> None:
+    files = folder(tmp_path, {"u.data": b"1\t1\t3\t881250949\n1\t2\t1\t881250950\n", "u.item": ITEM})
+    raw = MovieLens100K().load(files)
+    assert raw.items.rows() == [
+        ("1", "Toy Story", "Genres: Comedy, Western. Year: 1995.", 1995, ["Comedy", "Western"]),
+        ("2", "unknown", "", None, []),
+    ]
+    assert raw.events.row(1) == ("1", "2", 881250950, 1.0)
+
+
+@pytest.mark.parametrize("line", [b"1|Toy Story (1995)|01-Jan-1995||u|0|1\n", ITEM.replace(b"|1|", b"|2|", 1)])
+def test_movielens_100k_refuses_other_flags(tmp_path: Path, line: bytes) -> None:
+    files = folder(tmp_path, {"u.data": b"1\t1\t3\t881250949\n", "u.item": line})
+    with pytest.raises(DataError, match=r"u\.item, line 1: expected"):
+        MovieLens100K().load(files)
+
+
+def test_layouts_are_told_apart_by_names(tmp_path: Path) -> None:
+    files = folder(tmp_path, {"ratings.dat": RATINGS, "movies.dat": MOVIES})
+    assert MovieLens1M().accepts(files)
+    assert MovieLens1M().uses(files) == ("movies.dat", "ratings.dat")
+    assert not MovieLens100K().accepts(files)
+    assert not MovieLens1M().accepts(None)
+    with pytest.raises(DataError, match="none were given"):
+        MovieLens1M().load(None)

@@ -1,0 +1,165 @@
+"""The vLLM engine against the transformers engine, on one tiny model."""
+
+import os
+import random
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tiny_models import TITLES, choice_prompt, text_prompt, tiny_llama
+
+from llmrs_bench.catalog import ModelSpec
+from llmrs_bench.engines.transformers import TransformersEngine, TransformersOptions
+from llmrs_bench.engines.vllm import VllmEngine, VllmOptions
+from llmrs_bench.errors import EngineError, OptionError
+from llmrs_bench.types import Message, Prompt, Response
+
+os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
+os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
+pytest.importorskip("vllm")
+pytestmark = [pytest.mark.vllm, pytest.mark.filterwarnings("ignore")]  # vLLM warns about its own dependencies
+
+BLOCK = 32
+LONG = "Dr. Strangelove or: How I Learned to Stop Worrying and Love the Bomb, told once more for everybody who slept, "
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_llama(tmp_path_factory.mktemp("llama"), context=512)
+
+
+@pytest.fixture(scope="module")
+def options() -> VllmOptions:
+    return VllmOptions(
+        dtype="float32", enforce_eager=True, block_size=BLOCK, kv_cache_gb=1, answer_tokens=8, self_check=1
+    )
+
+
+@pytest.fixture(scope="module")
+def vllm_engine(folder: Path, options: VllmOptions) -> Iterator[VllmEngine]:
+    made = VllmEngine(ModelSpec("tiny", str(folder)), options, device="auto", seed=0)
+    yield made
+    made.llm.llm_engine.engine_core.shutdown()
+
+
+@pytest.fixture(scope="module")
+def exact_engine(folder: Path) -> TransformersEngine:
+    settings = TransformersOptions(dtype="float32", answer_tokens=8)
+    return TransformersEngine(ModelSpec("tiny", str(folder)), settings, device="cpu", seed=0)
+
+
+def answers(engine: Any, *prompts: Prompt) -> dict[str, Response]:
+    found = {response.prompt_id: response for response in engine.answer(prompts)}
+    assert len(found) == len(prompts)
+    return found
+
+
+def assert_same_scores(one: Response, other: Response) -> None:
+    assert one.choice_logprobs is not None
+    assert other.choice_logprobs is not None
+    for left, right in zip(one.choice_logprobs, other.choice_logprobs, strict=True):
+        assert len(left) == len(right)
+        assert left == pytest.approx(right, abs=1e-3)
+        assert sum(left) == pytest.approx(sum(right), abs=1e-3)
+
+
+def prompt_of_length(engine: VllmEngine, remainder: int) -> Prompt:
+    """Return a prompt of some blocks and `remainder` tokens."""
+    for words in range(200):
+        text = f"It was good{', very good' * words}. The next movie is:"
+        prompt = Prompt("p", "p", (Message("user", text),), TITLES, tuple(f" {title}" for title in TITLES))
+        length = len(engine.reader.read(prompt).tokens.prefix)
+        if length > BLOCK and length % BLOCK == remainder:
+            return prompt
+    raise AssertionError(f"no prompt of {remainder} tokens beyond its blocks")
+
+
+@pytest.mark.parametrize("remainder", [0, 1, BLOCK - 1])
+def test_scores_are_exact_wherever_the_prompt_ends_in_its_block(
+    vllm_engine: VllmEngine, exact_engine: TransformersEngine, remainder: int
+) -> None:
+    prompt = prompt_of_length(vllm_engine, remainder)
+    expected = answers(exact_engine, prompt)["p"]
+    assert_same_scores(answers(vllm_engine, prompt)["p"], expected)
+    again = answers(vllm_engine, prompt)["p"]  # now all of it is in the cache
+    assert again.cached_tokens > 0
+    assert_same_scores(again, expected)
+
+
+def test_titles_that_share_more_than_a_block_are_asked_again(
+    vllm_engine: VllmEngine, exact_engine: TransformersEngine
+) -> None:
+    prompt = choice_prompt(titles=tuple(f"{LONG * 2}{title}" for title in TITLES[:5]))
+    suffixes = vllm_engine.reader.read(prompt).tokens.suffixes
+    assert len(set(suffix[: 2 * BLOCK] for suffix in suffixes)) == 1
+    before = vllm_engine.facts()["reruns"]
+    expected = answers(exact_engine, prompt)["p"]
+    for _ in range(2):
+        assert_same_scores(answers(vllm_engine, prompt)["p"], expected)
+    after = vllm_engine.facts()["reruns"]
+    assert isinstance(before, int)
+    assert isinstance(after, int)
+    assert after >= before + 5
+
+
+def test_many_prompts_in_any_order_score_as_one_by_one(
+    vllm_engine: VllmEngine, exact_engine: TransformersEngine
+) -> None:
+    prompts = [choice_prompt(f"p{n}", history=n, titles=TITLES[: n + 1]) for n in range(10)]
+    prompts.append(choice_prompt("one token", titles=("Toy", "The")))
+    assert vllm_engine.reader.read(prompts[-1]).tokens.longest == 1
+    expected = answers(exact_engine, *prompts)
+    for found in (answers(vllm_engine, *prompts), answers(vllm_engine, *random.Random(0).sample(prompts, 11))):
+        for name, response in found.items():
+            assert_same_scores(response, expected[name])
+            assert response.prompt_tokens == expected[name].prompt_tokens
+            assert response.completion_tokens == expected[name].completion_tokens
+
+
+def test_prompts_that_do_not_fit_the_cache_together_go_in_chunks(
+    vllm_engine: VllmEngine, exact_engine: TransformersEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prompts = [choice_prompt(f"p{n}", history=n) for n in range(5)]
+    monkeypatch.setattr(vllm_engine, "_capacity", 1000)
+    jobs = vllm_engine.reader.plan(prompts, needs=vllm_engine.needs, context=vllm_engine.context)
+    assert len(list(vllm_engine._chunks(jobs))) > 1
+    expected = answers(exact_engine, *prompts)
+    for name, response in answers(vllm_engine, *prompts).items():
+        assert_same_scores(response, expected[name])
+
+
+def test_written_answers_are_those_of_transformers(vllm_engine: VllmEngine, exact_engine: TransformersEngine) -> None:
+    prompts = [text_prompt(f"t{n}", history=n) for n in range(5)]
+    expected = answers(exact_engine, *prompts)
+    for name, response in answers(vllm_engine, *prompts).items():
+        assert (response.text, response.finish_reason) == (expected[name].text, expected[name].finish_reason)
+        assert response.completion_tokens == expected[name].completion_tokens
+
+
+def test_the_self_check_is_recorded_and_stops_wrong_scores(
+    vllm_engine: VllmEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    list(vllm_engine.answer([choice_prompt()]))
+    difference = vllm_engine.facts()["self_check_difference"]
+    assert isinstance(difference, float)
+    assert difference < 1e-3
+
+    score = vllm_engine._waves.score
+    monkeypatch.setattr(
+        vllm_engine._waves, "score", lambda jobs: [([[v + 0.1 for v in row] for row in s], c) for s, c in score(jobs)]
+    )
+    monkeypatch.setattr(vllm_engine, "_to_check", 1)
+    with pytest.raises(EngineError, match="prefix cache differs") as caught:
+        list(vllm_engine.answer([choice_prompt()]))
+    assert "waves=false" in caught.value.hint
+
+
+def test_facts_and_refusals(vllm_engine: VllmEngine, folder: Path, options: VllmOptions) -> None:
+    facts = vllm_engine.facts()
+    assert (facts["engine"], facts["dtype"], facts["context"], facts["block_size"]) == ("vllm", "float32", 512, BLOCK)
+    with pytest.raises(EngineError, match="needs"):
+        list(vllm_engine.answer([text_prompt(history=190)]))
+    other = "cuda" if facts["device"] == "cpu" or "cpu" in str(facts["device"]).lower() else "cpu"
+    with pytest.raises(OptionError, match=other):
+        VllmEngine(ModelSpec("tiny", str(folder)), options, device=other, seed=0)

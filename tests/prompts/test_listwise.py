@@ -1,0 +1,91 @@
+"""Reading an order from whatever a model wrote."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llmrs_bench.prompts.listwise import Listwise, read_order
+from llmrs_bench.prompts.protocol import Shop, distinct_titles
+from llmrs_bench.types import Item, Request, Response
+
+TITLES = {1: "Heat", 2: "The Matrix", 3: "1984", 4: "Toy Story", 5: "Toy Story 2"}
+
+
+@pytest.mark.parametrize(
+    ("text", "order"),
+    [
+        ("3, 1, 2, 5, 4", [3, 1, 2, 5, 4]),
+        (" [3] > [1] > [2]", [3, 1, 2]),
+        ("Ranking: 2,1", [2, 1]),
+        ("2\n1\n3", [2, 1, 3]),
+        ("2, 2, 1, 2", [2, 1]),
+        ("7, 0, 2", [2]),
+        ("1. [3]\n2. [1]\n3. [2]", [3, 1, 2]),
+        ("1. The Matrix\n2. Heat", [2, 1]),
+        ("2. The Matrix - a classic\n1. Heat (1995)", [2, 1]),
+        ("**4. toy story**", [4]),
+        ("Toy Story 2\nToy Story", [5, 4]),
+        ("1984", [3]),
+        ("Here are the 20 best of the 5 candidates:\n4, 5", [4, 5]),
+        ("I would pick 3 of them.", []),
+        ("5. Toy Story", [4]),
+        ("1. The Matrix Reloaded", []),
+        ("1. Heatwave", []),
+        ("Toy", []),
+        ("", []),
+        ("\n\n", []),
+        ("99999999999999999999", []),
+    ],
+)
+def test_read_order(text: str, order: list[int]) -> None:
+    assert read_order(text, TITLES) == order
+
+
+def test_titles_that_fold_alike_are_never_matched_by_position() -> None:
+    assert read_order("Heat!", {1: "Heat?", 2: "Heat"}) == []
+    assert read_order("\n", {1: "???"}) == []
+
+
+def test_same_titles_are_told_apart_by_year_then_by_number() -> None:
+    items = {
+        "a": Item("a", "Sabrina", year=1954),
+        "b": Item("b", "sabrina", year=1995),
+        "c": Item("c", "Heat"),
+        "d": Item("d", "Heat"),
+        "e": Item("e", "Alien", year=1979),
+    }
+    titles = distinct_titles(list(items), Shop(items, "movie"))
+    assert titles == ["Sabrina (1954)", "sabrina (1995)", "Heat [3]", "Heat [4]", "Alien"]
+
+
+def test_prompt_shows_the_newest_history_and_all_candidates_and_no_target_mark() -> None:
+    items = {name: Item(name, f"Title {name}") for name in "abcdefg"}
+    request = Request("r", "u", ("a", "b", "c"), ("e", "d", "f"))
+    prompt = Listwise().render(request, Shop(items, "book"), history=2)[0]
+    assert prompt.messages[0].content == (
+        "A user chose these books, one after the other:\n- Title b\n- Title c\n\n"
+        "Here are 3 candidate books:\n[1] Title e\n[2] Title d\n[3] Title f\n\n"
+        "Rank all 3 candidates by how likely the user is to choose each of them next, most likely first. "
+        "Answer with the candidates' numbers alone, separated by commas, each number exactly once.\nRanking:"
+    )
+    assert "chose" not in Listwise().render(request, Shop(items, "book"), history=0)[0].messages[0].content
+
+
+@given(st.text())
+def test_any_text_is_read_without_an_error(text: str) -> None:
+    order = read_order(text, TITLES)
+    assert len(set(order)) == len(order)
+    assert set(order) <= set(TITLES)
+
+
+@given(st.permutations(sorted(TITLES)), st.sampled_from([", ", "\n", " > ", ",", "\n\n", " | "]))
+def test_every_permutation_is_read_back(order: list[int], separator: str) -> None:
+    assert read_order(separator.join(map(str, order)), TITLES) == order
+
+
+def test_scores_follow_the_first_mention_and_silent_items_are_absent() -> None:
+    items = {name: Item(name, f"Title {name}") for name in "abc"}
+    prompts = Listwise().render(Request("r", "u", (), ("a", "b", "c")), Shop(items, "item"), history=10)
+    response = Response("r", "3, 1", None, 0, 0, 0, "stop")
+    scores = Listwise().parse(prompts, [response], normalize="sum")
+    assert scores.values == {"c": 3.0, "a": 2.0}

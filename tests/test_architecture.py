@@ -1,0 +1,92 @@
+"""The import arrows of ARCHITECTURE.md, read from the code."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import llmrs_bench
+
+PACKAGE = Path(llmrs_bench.__file__).parent
+VALUES = {"types", "schemas", "config", "registry", "errors", "catalog", "hashing", "fingerprint"}
+# What each part may import, beside itself and the plain values that everybody shares.
+ARROWS: dict[str, set[str]] = {
+    "data": set(),
+    "prompts": set(),
+    "engines": set(),
+    "recommenders": set(),
+    "ranking": set(),
+    "metrics": set(),
+    "stats": set(),
+    "leaderboard": {"stats"},
+    "report": {"leaderboard"},
+    "artifacts": set(),
+    "stages": {
+        *("data", "prompts", "engines", "recommenders", "ranking", "metrics", "stats", "leaderboard", "report"),
+        "artifacts",
+    },
+    "console": set(),
+    "cli": {"stages", "report", "console"},
+    **{name: set() for name in VALUES},
+}
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+
+def part_of(dotted: str) -> str:
+    return dotted.split(".")[1] if "." in dotted else ""
+
+
+def imports(path: Path) -> set[str]:
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+        if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("llmrs_bench"):
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+        elif isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names if alias.name.startswith("llmrs_bench")}
+    return found
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_arrows_point_one_way(path: Path) -> None:
+    own = path.relative_to(PACKAGE).parts[0].removesuffix(".py")
+    if own == "__init__":
+        assert not imports(path)
+        return
+    used = {part_of(name) for name in imports(path)} - {own, "", "__version__"}
+    assert used <= VALUES | ARROWS[own], f"{path.name} imports {sorted(used - VALUES - ARROWS[own])}"
+
+
+def test_values_import_only_values() -> None:
+    for name in VALUES:
+        assert {part_of(used) for used in imports(PACKAGE / f"{name}.py")} <= VALUES, name
+
+
+def test_truth_is_written_by_prepare_and_read_by_evaluate_alone() -> None:
+    named = {str(path.relative_to(PACKAGE)) for path in MODULES if "truth" in {*string_constants(path)}}
+    assert named == {"schemas.py", "stages/prepare.py", "stages/evaluate.py"}
+
+
+def string_constants(path: Path) -> list[str]:
+    tree = ast.parse(path.read_text("utf-8"))
+    return [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)]
+
+
+def test_only_stages_open_artifacts() -> None:
+    users = {
+        str(path.relative_to(PACKAGE).parts[0])
+        for path in MODULES
+        if any(name.startswith("llmrs_bench.artifacts") for name in imports(path))
+    }
+    assert users == {"stages"}
+
+
+def test_nothing_prints_but_the_command_line() -> None:
+    for path in MODULES:
+        calls = [node for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, ast.Call)]
+        printing = [call for call in calls if isinstance(call.func, ast.Name) and call.func.id == "print"]
+        assert not printing, path
+
+
+def test_files_stay_small() -> None:
+    long = {path.name: len(path.read_text("utf-8").splitlines()) for path in MODULES}
+    assert not {name: lines for name, lines in long.items() if lines > 300}

@@ -1,0 +1,128 @@
+"""An artifact is complete or absent, and says what it was made from."""
+
+import json
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from llmrs_bench.artifacts import Recipe, find_made, is_complete, new_artifact, open_artifact, table_digest
+from llmrs_bench.errors import ArtifactError
+from llmrs_bench.schemas import METRICS, TRUTH
+
+VALUES = pl.DataFrame([{"request_id": "r", "metric": "mrr", "value": 0.5}], schema=METRICS)
+RECIPE = Recipe("evaluate", "run", {"metrics": ["mrr"]}, {"rankings": "d1"})
+
+
+def make(path: Path, recipe: Recipe = RECIPE) -> None:
+    with new_artifact(path, recipe) as draft:
+        draft.write("metrics", VALUES)
+        draft.facts["note"] = "ü"
+
+
+def test_tables_and_facts_come_back(tmp_path: Path) -> None:
+    make(tmp_path / "a")
+    made = open_artifact(tmp_path / "a", hint="")
+    assert made.table("metrics").equals(VALUES)
+    assert made.facts == {"note": "ü"}
+    assert made.manifest.fingerprint == RECIPE.fingerprint
+    assert find_made(tmp_path / "a", RECIPE) is not None
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+def test_every_part_of_a_recipe_but_its_name_changes_the_fingerprint() -> None:
+    same = Recipe("evaluate", "other name", {"metrics": ["mrr"]}, {"rankings": "d1"})
+    others = [
+        Recipe("infer", "run", {"metrics": ["mrr"]}, {"rankings": "d1"}),
+        Recipe("evaluate", "run", {"metrics": ["ndcg@1"]}, {"rankings": "d1"}),
+        Recipe("evaluate", "run", {"metrics": ["mrr"]}, {"rankings": "d2"}),
+        Recipe("evaluate", "run", {"metrics": ["mrr"]}, {"rankings": "d1"}, {"definitions": "2"}),
+    ]
+    assert same.fingerprint == RECIPE.fingerprint
+    assert len({RECIPE.fingerprint, *(other.fingerprint for other in others)}) == 5
+
+
+@pytest.mark.parametrize("error", [RuntimeError, KeyboardInterrupt])
+def test_a_failed_or_interrupted_stage_leaves_nothing(tmp_path: Path, error: type[BaseException]) -> None:
+    def fail() -> None:
+        with new_artifact(tmp_path / "a", RECIPE) as draft:
+            draft.write("metrics", VALUES)
+            raise error
+
+    with pytest.raises(error):
+        fail()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_leftovers_of_a_killed_process_are_swept_and_those_of_a_living_one_kept(tmp_path: Path) -> None:
+    dead, living = tmp_path / ".a.4194305.partial", tmp_path / ".a.1.partial"
+    dead.mkdir()
+    living.mkdir()
+    make(tmp_path / "a")
+    assert not dead.exists()
+    assert living.exists()
+
+
+def test_the_first_of_two_makers_wins(tmp_path: Path) -> None:
+    with new_artifact(tmp_path / "a", RECIPE) as draft:
+        draft.write("metrics", VALUES)
+        make(tmp_path / "b")
+        (tmp_path / "b").rename(tmp_path / "a")
+        draft.facts["note"] = "late"
+    assert open_artifact(tmp_path / "a", hint="").facts == {"note": "ü"}
+
+
+def test_half_written_artifacts_are_refused(tmp_path: Path) -> None:
+    make(tmp_path / "a")
+    (tmp_path / "a" / "manifest.json").unlink()
+    assert not is_complete(tmp_path / "a")
+    with pytest.raises(ArtifactError, match="incomplete") as caught:
+        open_artifact(tmp_path / "a", hint="run it.")
+    assert "Delete it" in caught.value.hint
+
+
+@pytest.mark.parametrize("text", ["", "{", '{"stage": "x"}', json.dumps({"stage": 1})])
+def test_a_damaged_manifest_is_refused(tmp_path: Path, text: str) -> None:
+    make(tmp_path / "a")
+    (tmp_path / "a" / "manifest.json").write_text(text)
+    with pytest.raises(ArtifactError, match="cannot be read"):
+        open_artifact(tmp_path / "a", hint="")
+
+
+def test_damaged_missing_and_swapped_tables_are_refused(tmp_path: Path) -> None:
+    make(tmp_path / "a")
+    path, made = tmp_path / "a" / "metrics.parquet", open_artifact(tmp_path / "a", hint="")
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(ArtifactError, match="cannot be read"):
+        made.table("metrics")
+    VALUES.with_columns(value=pl.lit(1.0)).write_parquet(path)
+    with pytest.raises(ArtifactError, match="digests differ"):
+        made.table("metrics")
+    VALUES.cast({"value": pl.Float32}).write_parquet(path)
+    with pytest.raises(ArtifactError, match="'value' is Float32, expected Float64"):
+        made.table("metrics")
+    path.unlink()
+    with pytest.raises(ArtifactError, match="cannot be read"):
+        made.table("metrics")
+
+
+def test_tables_of_another_shape_are_not_written(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match="'label'"), new_artifact(tmp_path / "a", RECIPE) as draft:
+        draft.write("truth", pl.DataFrame({"request_id": ["r"], "item_id": ["i"], "label": [1]}))
+    assert not (tmp_path / "a").exists()
+
+
+def test_a_place_taken_by_other_options_says_which(tmp_path: Path) -> None:
+    make(tmp_path / "a")
+    other = Recipe("evaluate", "run", {"metrics": ["hit@1"]}, {"rankings": "d1"})
+    with pytest.raises(ArtifactError, match=r"metrics: \['mrr'\] there, \['hit@1'\] now"):
+        find_made(tmp_path / "a", other)
+
+
+def test_digests_are_over_contents() -> None:
+    frame = pl.DataFrame([{"request_id": f"r{n}", "item_id": "i", "label": 1.0} for n in range(5)], schema=TRUTH)
+    pieces = pl.concat([frame[:2], frame[2:]], rechunk=False)
+    assert table_digest(frame) == table_digest(pieces)
+    assert table_digest(frame) != table_digest(frame.reverse())
+    assert table_digest(frame) != table_digest(frame.rename({"item_id": "item"}))

@@ -1,0 +1,352 @@
+"""The commands as a person types them, on small data of their own."""
+
+import json
+import re
+import shutil
+import zipfile
+from pathlib import Path
+
+import polars as pl
+import pytest
+from typer.testing import CliRunner, Result
+
+from llmrs_bench.cli import app
+
+USERS, ITEMS = 30, 60
+
+
+@pytest.fixture(scope="module")
+def atomic(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of atomic files with 30 users, 60 items and 12 events each."""
+    folder = tmp_path_factory.mktemp("raw")
+    events = [
+        f"u{user}\ti{(user * 7 + step * (1 + user % 3)) % ITEMS}\t{3 + (user + step) % 3}\t{1000 + step}"
+        for user in range(USERS)
+        for step in range(12)
+    ]
+    (folder / "small.inter").write_text(
+        "user_id:token\titem_id:token\trating:float\ttimestamp:float\n" + "\n".join(events)
+    )
+    films = [f"i{number}\tThe Film of {number} Days\t{1950 + number}\tDrama" for number in range(ITEMS)]
+    (folder / "small.item").write_text(
+        "item_id:token\ttitle:token_seq\tyear:float\tclass:token_seq\n" + "\n".join(films)
+    )
+    return folder
+
+
+class Bench:
+    """The command line with a home of its own."""
+
+    def __init__(self, home: Path, source: Path) -> None:
+        self.home, self.source = home, source
+
+    def run(self, *arguments: str, code: int = 0) -> Result:
+        result = CliRunner().invoke(app, [*arguments, "--home", str(self.home)])
+        assert result.exit_code == code, f"{result.output}{result.stderr}{result.exception!r}"
+        return result
+
+    def prepare(self, *arguments: str, code: int = 0, dataset: str = "small") -> Result:
+        return self.run("prepare", "--dataset", dataset, "--source", str(self.source), *arguments, code=code)
+
+    def name(self, *arguments: str) -> str:
+        return self.run(*arguments).stdout.strip()
+
+    def files(self) -> dict[str, tuple[int, int]]:
+        return {
+            str(path): (path.stat().st_mtime_ns, path.stat().st_size) for path in self.home.rglob("*") if path.is_file()
+        }
+
+
+@pytest.fixture
+def bench(tmp_path: Path, atomic: Path) -> Bench:
+    return Bench(tmp_path / "home", atomic)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, atomic: Path) -> Bench:
+    """A home in which every stage has run."""
+    made = Bench(tmp_path_factory.mktemp("finished"), atomic)
+    made.prepare()
+    for arguments in EVERY_MODEL:
+        made.run("infer", "--dataset", "small", *arguments)
+    made.run("evaluate", "--dataset", "small")
+    return made
+
+
+EVERY_MODEL = (
+    ("--model", "random"),
+    ("--model", "sasrec", "-O", "epochs=1", "-O", "dim=8"),
+    ("--model", "mock"),
+    ("--model", "mock", "--template", "likelihood", "--normalize", "mean"),
+)
+
+
+def table(bench: Bench, pattern: str) -> pl.DataFrame:
+    found = sorted(bench.home.glob(pattern))
+    assert len(found) == 1, found
+    return pl.read_parquet(found[0])
+
+
+def test_the_whole_path_ends_in_a_board_with_chance_and_popularity(finished: Bench) -> None:
+    board = json.loads(finished.run("compare", "--dataset", "small", "--format", "json").stdout)
+    rows = {row["model"] + row["setting"]: row for row in board["rows"]}
+    assert set(rows) == {
+        "chance",
+        "popularity",
+        "random",
+        "sasrecepochs=1, dim=8",
+        "mocklistwise",
+        "mocklikelihood, mean",
+    }
+    assert rows["chance"]["metrics"]["hit@1"] == {"mean": 0.05, "low": 0.05, "high": 0.05}
+    for row in rows.values():
+        ends = row["metrics"]["ndcg@10"]
+        assert 0 <= ends["low"] <= ends["mean"] <= ends["high"] <= 1
+        assert row["coverage"] == row["answered"] == 1
+    assert rows["mocklistwise"]["history"] == 10
+    assert rows["mocklistwise"]["prompt_tokens"] > 0
+
+
+@pytest.mark.parametrize("form", ["table", "markdown", "csv"])
+def test_every_format_shows_every_row_and_metric(finished: Bench, form: str) -> None:
+    text = finished.run("compare", "--dataset", "small", "--format", form, "--metrics", "ndcg@5,mrr").stdout
+    for word in ("chance", "popularity", "random", "sasrec", "mock", "ndcg@5", "mrr", "30"):
+        assert word in text
+    assert "hit@1 " not in text
+
+
+def test_the_board_fits_eighty_columns(finished: Bench) -> None:
+    text = finished.run("compare", "--dataset", "small").stdout
+    assert max(map(len, text.splitlines())) <= 80
+    assert "…" not in text
+
+
+def test_a_second_run_of_every_command_changes_no_file(finished: Bench) -> None:
+    before = finished.files()
+    assert "already there" in finished.prepare().stderr
+    for arguments in EVERY_MODEL:
+        assert "already there" in finished.run("infer", "--dataset", "small", *arguments).stderr
+    finished.run("evaluate", "--dataset", "small")
+    assert finished.files() == before
+
+
+def test_a_changed_option_makes_another_artifact_and_keeps_the_first(bench: Bench) -> None:
+    first = bench.prepare().stdout.strip()
+    before = bench.files()
+    second = bench.prepare("--seed", "1").stdout.strip()
+    assert first != second
+    assert before.items() <= bench.files().items()
+    result = bench.run("infer", "--model", "random", "--dataset", "small", code=1)
+    assert first in result.stderr
+    assert second in result.stderr
+    assert bench.name("infer", "--model", "random", "--dataset", second) != ""
+    assert "seed=1" in bench.run("list", "data").stdout
+
+
+def test_variants_may_be_named_and_are_never_overwritten(bench: Bench) -> None:
+    assert bench.prepare(dataset="small@mine").stdout.strip() == "small@mine"
+    result = bench.prepare("--seed", "1", dataset="small@mine", code=1)
+    assert "seed: 0 there, 1 now" in result.stderr
+
+
+def test_lists_are_fair_and_the_target_is_in_truth_alone(bench: Bench) -> None:
+    bench.prepare()
+    requests = table(bench, "small/*/data/requests.parquet")
+    truth = table(bench, "small/*/data/truth.parquet")
+    seen = table(bench, "small/*/data/interactions.parquet").group_by("user_id").agg(seen="item_id")
+    joined = requests.join(truth, on="request_id").join(seen, on="user_id")
+    assert joined.height == USERS
+    for row in joined.iter_rows(named=True):
+        assert row["candidates"].count(row["item_id"]) == 1
+        assert len(set(row["candidates"])) == 20
+        assert not set(row["candidates"]) & set(row["history"])
+        assert row["item_id"] not in row["seen"]
+        assert sorted(row["history"]) == sorted(row["seen"])
+
+
+def test_the_paper_protocol_is_two_hundred_users_and_may_be_overridden(bench: Bench) -> None:
+    bench.prepare("--protocol", "paper", "--n-candidates", "5", dataset="small@paper")
+    manifest = json.loads(next(bench.home.glob("small/paper/data/manifest.json")).read_text())
+    assert {key: manifest["config"][key] for key in ("users", "n_candidates", "history", "include_seen")} == {
+        "users": 200,
+        "n_candidates": 5,
+        "history": 10,
+        "include_seen": True,
+    }
+
+
+def test_prompts_can_be_looked_at(bench: Bench) -> None:
+    bench.prepare("--item-word", "film")
+    result = bench.run("prompt", "--dataset", "small", "--show", "1", "--history", "3")
+    assert result.stderr.count("- The Film of") == 3
+    assert "Here are 20 candidate films" in result.stderr
+    assert re.fullmatch(r"listwise-[0-9a-f]{8}\n", result.stdout)
+
+
+def test_responses_are_kept_and_read_again_without_the_model(bench: Bench) -> None:
+    bench.prepare()
+    first = bench.name("infer", "--model", "mock", "--dataset", "small", "-t", "likelihood")
+    responses = {path: stat for path, stat in bench.files().items() if "answers" in path}
+    second = bench.name("infer", "--model", "mock", "--dataset", "small", "-t", "likelihood", "--normalize", "mean")
+    assert first != second
+    assert {path: stat for path, stat in bench.files().items() if "answers" in path} == responses
+
+
+def test_histories_are_clipped_to_the_context_oldest_first_and_counted(bench: Bench) -> None:
+    bench.prepare()
+    bench.run("infer", "--model", "mock", "--dataset", "small", "-O", "context=190")
+    responses = table(bench, "small/*/answers/*/responses.parquet")
+    assert responses["clipped"].min() > 0  # type: ignore[operator]
+    assert responses["prompt_tokens"].max() <= 190  # type: ignore[operator]
+    manifest = json.loads(next(bench.home.glob("small/*/runs/mock-*/manifest.json")).read_text())
+    assert manifest["facts"]["clipped_prompts"] == USERS
+    assert manifest["facts"]["clipped_items"] == responses["clipped"].sum()
+
+
+def test_a_prompt_that_cannot_fit_is_an_error(bench: Bench) -> None:
+    bench.prepare()
+    result = bench.run("infer", "--model", "mock", "--dataset", "small", "-O", "context=20", code=1)
+    assert "does not fit" in result.stderr
+    assert not list(bench.home.glob("small/*/answers/*"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (("prompt", "--dataset", "small"), 1, ("not prepared", "llmrs-bench prepare --dataset small")),
+        (("infer", "--model", "random", "--dataset", "ml1"), 2, ("Did you mean 'ml1m'",)),
+        (("infer", "--model", "random", "--dataset", "small@"), 2, ("cannot name a variant",)),
+        (("prepare", "--dataset", "ml2m"), 2, ("Did you mean 'ml1m'",)),
+        (("prepare", "--dataset", "demo", "--users", "none"), 2, ("users",)),
+        (("prepare", "--dataset", "demo", "--users", "0"), 2, ("at least 1",)),
+        (("prepare", "--dataset", "demo", "--n-candidates", "1"), 2, ("n_candidates",)),
+        (("prepare", "--dataset", "demo", "--candidates", "popular"), 2, ("Did you mean 'popularity'",)),
+        (("prepare", "--dataset", "demo", "--candidates", "file:none.tsv"), 1, ("none.tsv",)),
+        (("prepare", "--dataset", "demo", "--protocol", "papers"), 2, ("Did you mean 'paper'",)),
+        (("prepare", "--dataset", "small", "--source", "nowhere"), 1, ("nowhere",)),
+        (("prepare", "--dataset", "demo", "--k-core", "5000"), 1, ("hint",)),
+    ],
+)
+def test_mistakes_before_any_data_end_in_one_message(
+    bench: Bench, arguments: tuple[str, ...], code: int, words: tuple[str, ...]
+) -> None:
+    if "small" in arguments and "prepare" not in arguments:
+        (bench.home / "small").mkdir(parents=True)
+    result = bench.run(*arguments, code=code)
+    assert result.stderr.count("error:") == 1
+    assert "Traceback" not in result.stderr
+    for word in words:
+        assert word in result.stderr
+    assert not list(bench.home.rglob("manifest.json"))
+    assert not list(bench.home.rglob("*.partial"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (("infer", "--model", "sasrek"), 2, "Did you mean 'sasrec'"),
+        (("infer", "--model", "llama2-7b"), 2, "Did you mean 'llama-2-7b'"),
+        (("infer", "--model", "mock", "--template", "list-wise"), 2, "Did you mean 'listwise'"),
+        (("infer", "--model", "mock", "--engine", "vlm"), 2, "--engine vlm"),
+        (("infer", "--model", "llama-2-7b", "--engine", "mock"), 2, "false name"),
+        (("infer", "--model", "mock", "--normalize", "mean"), 2, "--normalize mean"),
+        (("infer", "--model", "mock", "--normalize", "max"), 2, "normalize"),
+        (("infer", "--model", "sasrec", "--history", "5"), 2, "--history 5"),
+        (("infer", "--model", "sasrec", "-O", "width=5"), 2, "width"),
+        (("infer", "--model", "sasrec", "-O", "dim"), 2, "KEY=VALUE"),
+        (("infer", "--model", "sasrec", "-O", "dim=8", "-O", "dim=9"), 2, "twice"),
+        (("infer", "--model", "sasrec", "--device", "tpu"), 2, "device"),
+        (("evaluate", "--run", "sasrec"), 2, "unknown run"),
+        (("compare",), 1, "llmrs-bench"),
+        (("compare", "--metrics", "ndgc@10"), 2, "ndcg@10"),
+        (("compare", "--metrics", ""), 2, "unknown metric"),
+        (("list", "runs"), 1, "no runs"),
+    ],
+)
+def test_mistakes_on_prepared_data_end_in_one_message(
+    bench: Bench, arguments: tuple[str, ...], code: int, words: str
+) -> None:
+    bench.prepare()
+    result = bench.run(*arguments, "--dataset", "small", code=code)
+    assert result.stderr.count("error:") == 1
+    assert words in result.stderr
+
+
+def test_a_metric_that_was_not_measured_is_refused(finished: Bench) -> None:
+    assert "not measured" in finished.run("compare", "--dataset", "small", "--metrics", "ndcg@7", code=2).stderr
+
+
+def test_runs_that_were_not_evaluated_are_named(bench: Bench) -> None:
+    bench.prepare()
+    bench.run("evaluate", "--dataset", "small")
+    late = bench.name("infer", "--model", "random", "--dataset", "small")
+    result = bench.run("compare", "--dataset", "small")
+    assert f"not evaluated, so not on the board: {late}" in " ".join(result.stdout.split())
+
+
+def test_a_run_of_other_lists_may_not_stand_on_the_board(bench: Bench) -> None:
+    first, second = bench.prepare().stdout.strip(), bench.prepare("--seed", "1").stdout.strip()
+    for name in (first, second):
+        bench.run("infer", "--model", "random", "--dataset", name)
+        bench.run("evaluate", "--dataset", name)
+    here, there = (bench.home / "small" / name.split("@")[1] / "runs" for name in (first, second))
+    stranger = next(here.glob("random-*"))
+    shutil.rmtree(next(there.glob("random-*")))
+    shutil.copytree(stranger, there / stranger.name)
+    result = bench.run("compare", "--dataset", second, code=4)
+    assert "its requests is" in result.stderr
+
+
+def test_half_written_and_damaged_data_are_named(bench: Bench) -> None:
+    bench.prepare()
+    folder = next(bench.home.glob("small/*/data"))
+    whole = (folder / "requests.parquet").read_bytes()
+    (folder / "requests.parquet").write_bytes(whole[:100])
+    assert "cannot be read" in bench.run("infer", "--model", "random", "--dataset", "small", code=1).stderr
+    (folder / "manifest.json").unlink()
+    assert "incomplete" in bench.run("infer", "--model", "random", "--dataset", "small", code=1).stderr
+
+
+def test_a_short_list_is_counted_and_said_aloud(bench: Bench) -> None:
+    result = bench.prepare("--n-candidates", "55")
+    assert "30 of 30 requests have fewer than the 55 candidates asked for" in " ".join(result.stderr.split())
+    bench.run("infer", "--model", "mock", "--dataset", "small")
+    bench.run("evaluate", "--dataset", "small")
+
+
+def test_an_unverified_archive_is_used_and_recorded(bench: Bench, tmp_path: Path) -> None:
+    archive = tmp_path / "ml-1m.zip"
+    ratings = "".join(f"{user}::{(user + step) % 40}::4::{step}\n" for user in range(8) for step in range(6))
+    with zipfile.ZipFile(archive, "w") as made:
+        made.writestr("ml-1m/ratings.dat", ratings)
+        made.writestr("ml-1m/movies.dat", "".join(f"{n}::Film {n}, The (1990)::Drama\n" for n in range(40)))
+    result = bench.run("prepare", "--dataset", "ml1m", "--source", str(archive), "--n-candidates", "5")
+    said = " ".join(result.stderr.split())
+    assert "is not the published archive" in said
+    assert "8 users in the source, 6,040 published" in said
+    manifest = json.loads(next(bench.home.glob("ml1m/*/data/manifest.json")).read_text())
+    assert manifest["facts"]["verified"] is False
+    assert table(bench, "ml1m/*/data/items.parquet")["title"][3] == "The Film 3"
+
+
+def test_an_interrupt_ends_with_130_and_leaves_nothing(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench.prepare()
+
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("llmrs_bench.recommenders.popularity.Popularity.fit", interrupt)
+    bench.run("infer", "--model", "popularity", "--dataset", "small", code=130)
+    assert not list(bench.home.glob("small/*/runs/*"))
+
+
+def test_lists_name_what_there_is(finished: Bench) -> None:
+    assert "llama-2-7b-chat\tmeta-llama/Llama-2-7b-chat-hf" in finished.run("list", "models").stdout
+    assert "listwise\t" in finished.run("list", "templates").stdout
+    assert "popularity-" in finished.run("list", "runs", "--dataset", "small").stdout
+    assert finished.run("list", "runs", code=2).stderr.count("error:") == 1
+
+
+def test_help_and_version() -> None:
+    assert "prepare" in CliRunner().invoke(app, ["--help"]).stdout
+    assert CliRunner().invoke(app, ["--version"]).stdout.strip()

@@ -1,0 +1,36 @@
+"""Hashes that decide ties and samples must never change."""
+
+import numpy as np
+import polars as pl
+
+from llmrs_bench.hashing import generator, hash64, uniform_hash
+
+
+def test_hash_is_pinned_across_versions() -> None:
+    assert hash64("42") == 0x7A686626F03CB457
+
+
+def test_equal_rows_get_equal_numbers_wherever_they_stand() -> None:
+    first = uniform_hash(7, pl.Series(["a", "b", "a"]), pl.Series(["x", "x", "x"]))
+    second = uniform_hash(7, pl.Series(["c", "a"]), pl.Series(["y", "x"]))
+    assert first[0] == first[2] == second[1]
+    assert len({*first.tolist(), *second.tolist()}) == 3
+
+
+def test_columns_are_not_interchangeable_and_seeds_differ() -> None:
+    a, b = pl.Series(["a"]), pl.Series(["b"])
+    assert uniform_hash(0, a, b)[0] != uniform_hash(0, b, a)[0]
+    assert uniform_hash(0, a, b)[0] != uniform_hash(1, a, b)[0]
+
+
+def test_numbers_are_uniform() -> None:
+    ids = pl.Series([str(number) for number in range(20_000)])
+    unit = uniform_hash(3, ids, ids).astype(np.float64) / 2**64
+    counts, _ = np.histogram(unit, bins=10, range=(0, 1))
+    # A chi-square with 9 degrees of freedom exceeds 27.9 once in a thousand seeds; this seed is fixed.
+    assert ((counts - 2000) ** 2 / 2000).sum() < 27.9
+
+
+def test_generators_of_other_names_are_independent() -> None:
+    assert generator(0, "a").integers(1 << 30) == generator(0, "a").integers(1 << 30)
+    assert generator(0, "a").integers(1 << 30) != generator(0, "b").integers(1 << 30)
