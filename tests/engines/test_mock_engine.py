@@ -4,13 +4,13 @@ from collections import Counter
 from math import exp
 
 import pytest
-from tiny_models import choice_prompt, text_prompt
 
 from llmrs_bench.catalog import ModelSpec
 from llmrs_bench.engines.identity import identify
 from llmrs_bench.engines.mock import MockEngine, MockOptions
 from llmrs_bench.errors import EngineError
 from llmrs_bench.types import Prompt, Response
+from tiny_models import choice_prompt, text_prompt
 
 MODEL = ModelSpec("mock", "mock")
 ITEMS = tuple("abcde")

@@ -1,12 +1,12 @@
 """Where prompts end and choices begin, as token ids."""
 
 import pytest
-from tiny_models import TITLES, train_tokenizer
 
 from llmrs_bench.engines.chat import render
 from llmrs_bench.engines.tokens import Tokenized, encode, special_affixes, split_choices
 from llmrs_bench.errors import EngineError, ModelError
 from llmrs_bench.types import Message
+from tiny_models import TITLES, train_tokenizer
 
 TOKENIZER = train_tokenizer()
 T5_LIKE = train_tokenizer(eos=True)
@@ -42,7 +42,7 @@ def test_a_choice_that_the_prompt_swallows_keeps_a_token() -> None:
         def __call__(self, texts: list[str], **_: object) -> dict[str, list[list[int]]]:
             return {"input_ids": [[5, 6] for _ in texts]}
 
-    split = split_choices(Swallowing(), "ab", ["c", "d"])  # type: ignore[arg-type]
+    split = split_choices(Swallowing(), "ab", ["c", "d"])
     assert split == Tokenized((5,), ((6,), (6,)), moved=True)
 
 

@@ -9,14 +9,15 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_models import TITLES, choice_prompt, text_prompt, tiny_llama, tiny_mistral, tiny_t5
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
 
 from llmrs_bench.catalog import ModelSpec
 from llmrs_bench.engines import transformers as engine_module
+from llmrs_bench.engines.causal import score_packed
 from llmrs_bench.engines.transformers import TransformersEngine, TransformersOptions
 from llmrs_bench.errors import EngineError, ModelError, OptionError
 from llmrs_bench.types import Message, Prompt, Response
+from tiny_models import TITLES, choice_prompt, text_prompt, tiny_llama, tiny_mistral, tiny_t5
 
 
 @pytest.fixture(scope="module")
@@ -229,10 +230,10 @@ def test_the_self_check_stops_a_model_that_packs_badly(llama: Path, monkeypatch:
     assert isinstance(difference, float)
     assert difference < 1e-4
 
-    wrong = engine_module.score_packed
+    exact = score_packed
 
     def shifted(*args: Any, **kwargs: Any) -> list[list[float]]:
-        return [[value + 0.01 for value in row] for row in wrong(*args, **kwargs)]
+        return [[value + 0.01 for value in row] for row in exact(*args, **kwargs)]
 
     monkeypatch.setattr(engine_module, "score_packed", shifted)
     with pytest.raises(EngineError, match="differ by") as caught:

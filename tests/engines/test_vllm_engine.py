@@ -7,13 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tiny_models import TITLES, choice_prompt, text_prompt, tiny_llama
 
 from llmrs_bench.catalog import ModelSpec
 from llmrs_bench.engines.transformers import TransformersEngine, TransformersOptions
 from llmrs_bench.engines.vllm import VllmEngine, VllmOptions
 from llmrs_bench.errors import EngineError, OptionError
 from llmrs_bench.types import Message, Prompt, Response
+from tiny_models import TITLES, choice_prompt, text_prompt, tiny_llama
 
 os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
 os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
@@ -92,7 +92,7 @@ def test_titles_that_share_more_than_a_block_are_asked_again(
 ) -> None:
     prompt = choice_prompt(titles=tuple(f"{LONG * 2}{title}" for title in TITLES[:5]))
     suffixes = vllm_engine.reader.read(prompt).tokens.suffixes
-    assert len(set(suffix[: 2 * BLOCK] for suffix in suffixes)) == 1
+    assert len({suffix[: 2 * BLOCK] for suffix in suffixes}) == 1
     before = vllm_engine.facts()["reruns"]
     expected = answers(exact_engine, prompt)["p"]
     for _ in range(2):

@@ -22,7 +22,7 @@ def target_logprobs(logits: Tensor, targets: Tensor) -> Tensor:
     Computed in float32 over the full vocabulary.
     """
     parts = []
-    for rows, wanted in zip(logits.split(_FLOAT32_ROWS), targets.split(_FLOAT32_ROWS), strict=True):
+    for rows, wanted in zip(torch.split(logits, _FLOAT32_ROWS), torch.split(targets, _FLOAT32_ROWS), strict=True):
         scores = rows.float()
         parts.append(scores.gather(1, wanted[:, None])[:, 0] - scores.logsumexp(1))
     return torch.cat(parts)
@@ -64,7 +64,7 @@ def score_packed(model: "PreTrainedModel", tokens: Tokenized, *, max_rows: int) 
         cache.crop(-len(packed.inputs))  # back to the prefix
         scored = target_logprobs(logits, packed.targets.to(model.device))
         sizes = [len(suffix) - 1 for suffix in group]
-        rest |= dict(zip(group, (part.tolist() for part in scored.split(sizes)), strict=True))
+        rest |= dict(zip(group, (part.tolist() for part in torch.split(scored, sizes)), strict=True))
     return [[value, *rest.get(suffix, [])] for suffix, value in zip(distinct, first, strict=True)]
 
 

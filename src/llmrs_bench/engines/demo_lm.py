@@ -30,7 +30,7 @@ class DemoOptions(Options):
     layers: int = 2
     heads: int = 4
     context: int = 1024
-    batch_tokens: int = 4096
+    batch_tokens: int = 2048
     learning_rate: float = 3e-3
 
 

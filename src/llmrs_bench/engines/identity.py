@@ -4,10 +4,10 @@ from hashlib import sha256
 from pathlib import Path
 
 from huggingface_hub import HfApi, try_to_load_from_cache
-from huggingface_hub.errors import (
+from huggingface_hub.errors import (  # type: ignore[attr-defined]  # HTTPError: of whichever client the hub has
     GatedRepoError,
     HFValidationError,
-    HTTPError,  # type: ignore[attr-defined]  # of requests or httpx, whichever the hub uses; it covers lost connections
+    HTTPError,
     RepositoryNotFoundError,
     RevisionNotFoundError,
 )

@@ -157,7 +157,8 @@ class VllmEngine:
         tolerance = TOLERANCE.get(self._dtype, TOLERANCE["bfloat16"])
         if not difference <= tolerance:
             raise EngineError(
-                f"scoring one title with and without the prefix cache differs by {difference:.2g} nat, more than {tolerance}",
+                f"scoring one title with and without the prefix cache differs by {difference:.2g} nat, "
+                f"more than {tolerance}",
                 hint="Use `-O waves=false`, which is slower.",
             )
         self._difference = max(difference, self._difference or 0.0)

@@ -48,7 +48,7 @@ class Waves:
         """Score each distinct suffix of one job by a request of its own that reads no cache."""
         prefix, distinct = job.tokens.prefix, job.tokens.distinct
         outputs = self._ask([prefix + suffix for suffix in distinct], [_prompt_rows(cache=False)] * len(distinct))
-        return [_rows(output, prefix + suffix, len(prefix)) for output, suffix in zip(outputs, distinct, strict=True)]
+        return [_all_rows(out, prefix + suffix, len(prefix)) for out, suffix in zip(outputs, distinct, strict=True)]
 
     def _first_tokens(self, jobs: Sequence[Job]) -> list[tuple[dict[int, float], int]]:
         prompts, params, owners = [], [], []
@@ -68,21 +68,23 @@ class Waves:
 
     def _other_tokens(self, jobs: Sequence[Job]) -> dict[tuple[int, Ids], list[float]]:
         wanted = [(n, suffix) for n, job in enumerate(jobs) for suffix in job.tokens.distinct if len(suffix) > 1]
+        starts = [len(jobs[n].tokens.prefix) for n, _ in wanted]
         texts = [jobs[n].tokens.prefix + suffix for n, suffix in wanted]
         found: dict[tuple[int, Ids], list[float]] = {}
         again = []
-        for key, text, output in zip(
-            wanted, texts, self._ask(texts, [_prompt_rows(cache=True)] * len(texts)), strict=True
-        ):
-            prefix = len(jobs[key[0]].tokens.prefix)
-            # The token at prefix + 1 is scored by the row of position prefix: that one has to be computed.
-            if output.num_cached_tokens is not None and output.num_cached_tokens <= prefix:
-                found[key] = _rows(output, text, prefix + 1)
+        outputs = self._ask(texts, [_prompt_rows(cache=True)] * len(texts))
+        for index, (text, start, output) in enumerate(zip(texts, starts, outputs, strict=True)):
+            # The row of position `start` scores the first token asked for here: it has to be computed.
+            computed = output.num_cached_tokens is not None and output.num_cached_tokens <= start
+            rows = _rows(output, text, start + 1) if computed else None
+            if rows is None:
+                again.append(index)
             else:
-                again.append((key, text, prefix))
+                found[wanted[index]] = rows
         self.reruns += len(again)
-        outputs = self._ask([text for _, text, _ in again], [_prompt_rows(cache=False)] * len(again))
-        found |= {key: _rows(out, text, prefix + 1) for (key, text, prefix), out in zip(again, outputs, strict=True)}
+        outputs = self._ask([texts[index] for index in again], [_prompt_rows(cache=False)] * len(again))
+        for index, output in zip(again, outputs, strict=True):
+            found[wanted[index]] = _all_rows(output, texts[index], starts[index] + 1)
         return found
 
     def _ask(self, prompts: Sequence[Ids], params: Sequence[SamplingParams]) -> "list[RequestOutput]":
@@ -106,20 +108,26 @@ def _prompt_rows(*, cache: bool) -> SamplingParams:
     )
 
 
-def _rows(output: "RequestOutput", text: Ids, start: int) -> list[float]:
-    """Return the log-probabilities of the tokens of `text` from index `start` on.
+def _rows(output: "RequestOutput", text: Ids, start: int) -> list[float] | None:
+    """Return the log-probabilities of the tokens of `text` from index `start` on, or None if one is missing."""
+    rows = output.prompt_logprobs
+    if rows is None or len(rows) < len(text):
+        return None
+    entries = [(rows[index] or {}).get(text[index]) for index in range(start, len(text))]
+    found = [float(entry.logprob) for entry in entries if entry is not None]
+    return found if len(found) == len(entries) else None
+
+
+def _all_rows(output: "RequestOutput", text: Ids, start: int) -> list[float]:
+    """Return what `_rows` does.
 
     Raises:
         EngineError: If vLLM left one out.
     """
-    rows = output.prompt_logprobs
-    try:
-        return [float(rows[index][text[index]].logprob) for index in range(start, len(text))]
-    except (TypeError, IndexError, KeyError) as error:
-        raise EngineError(
-            "vLLM left out log-probabilities of prompt tokens",
-            hint="Use `-O waves=false`; if it persists, --engine transformers.",
-        ) from error
+    rows = _rows(output, text, start)
+    if rows is None:
+        raise EngineError("vLLM left out log-probabilities of a prompt", hint="Use --engine transformers.")
+    return rows
 
 
 def _chunks(ids: list[int]) -> Iterator[list[int]]:

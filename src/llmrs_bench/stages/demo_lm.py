@@ -18,7 +18,7 @@ NAME = "demo-lm"
 CHARACTERS = 3_200_000
 _HISTORY = 10
 _CANDIDATES = 20
-_LISTWISE_SHARE = 0.25
+_LISTWISE_SHARE = 0.08
 
 
 def demo_lm(data: Data, *, seed: int, progress: Progress) -> Outcome:

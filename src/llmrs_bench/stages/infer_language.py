@@ -12,7 +12,7 @@ import polars as pl
 from llmrs_bench.artifacts import Artifact, Draft, Recipe
 from llmrs_bench.catalog import CATALOG, ModelSpec
 from llmrs_bench.config import InferConfig, Options, PromptConfig
-from llmrs_bench.engines.identity import identify
+from llmrs_bench.engines.identity import file_digest, identify
 from llmrs_bench.errors import OptionError
 from llmrs_bench.prompts.frames import read_prompts, read_responses, write_responses
 from llmrs_bench.prompts.protocol import Template
@@ -52,10 +52,10 @@ def infer_language(data: Data, config: InferConfig, progress: Progress) -> Outco
         )
     prompts = prompt(data, PromptConfig(template=config.template, history=config.history)).artifact
     answers = _answers(data, config, prompts, progress).artifact
-    settings = {"model": config.model, "template": config.template, "normalize": config.normalize}
+    settings = {"model": model_name(config.model), "template": config.template, "normalize": config.normalize}
     recipe = Recipe(
         "infer",
-        f"{_file_name(config.model)}-{config.template}",
+        f"{_file_name(model_name(config.model))}-{config.template}",
         settings,
         {"answers": answers.manifest.fingerprint, "requests": data.artifact.digest("requests")},
         {
@@ -92,7 +92,7 @@ def _answers(data: Data, config: InferConfig, prompts: Artifact, progress: Progr
     identity = {"mock": FORMAT} if engine_name == MOCK else identify(spec)
     recipe = Recipe(
         "infer",
-        f"{_file_name(config.model)}-{config.template}",
+        f"{_file_name(model_name(config.model))}-{config.template}",
         {
             "engine": engine_name,
             "device": config.device,
@@ -100,7 +100,7 @@ def _answers(data: Data, config: InferConfig, prompts: Artifact, progress: Progr
             "options": options.model_dump(mode="json"),
             "chat": spec.chat,
         },
-        {"prompts": prompts.digest("prompts"), **identity},
+        {"prompts": prompts.digest("prompts"), **identity, **_option_files(options)},
         {"format": FORMAT, **_engine_versions(engine_name)},
     )
 
@@ -117,6 +117,15 @@ def _answers(data: Data, config: InferConfig, prompts: Artifact, progress: Progr
         draft.facts.update(_usage(frame), model=_describe(spec, label), engine=engine_name, serving=engine.facts())
 
     return make_once(recipe.place(data.place.answers), recipe, fill)
+
+
+def _option_files(options: Options) -> dict[str, str]:
+    """Return a digest of each file that an option names: its contents decide the answers, not its path."""
+    paths = {name: value for name, value in options if isinstance(value, Path)}
+    missing = [f"{name}={path}" for name, path in paths.items() if not path.is_file()]
+    if missing:
+        raise OptionError(f"-O {missing[0]}: there is no such file", hint="Give the path of a file.")
+    return {name: file_digest(path) for name, path in paths.items()}
 
 
 def choose_engine(config: InferConfig) -> str:
@@ -151,11 +160,9 @@ def _specify(data: Data, config: InferConfig, progress: Progress) -> tuple[Model
         return ModelSpec(name, str(folder), family="demo", architecture="causal", chat=False), "demo-lm (demo)"
     if name == MOCK:
         return ModelSpec(name, name), MOCK
-    if name in CATALOG and not Path(name).is_dir():
-        return CATALOG[name], name
     if Path(name).is_dir():
-        return ModelSpec(Path(name).resolve().name, str(Path(name).resolve())), Path(name).resolve().name
-    return ModelSpec(name, name), name
+        return ModelSpec(model_name(name), str(Path(name).resolve())), model_name(name)
+    return CATALOG.get(name, ModelSpec(name, name)), name
 
 
 def _scores(template: Template, prompts: Artifact, answers: Artifact, normalize: str) -> Iterator[Scores]:
@@ -199,6 +206,11 @@ def _engine_versions(engine: str) -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
+
+
+def model_name(model: str) -> str:
+    """Return what a model is called: a local folder goes by its own name, wherever it lies."""
+    return Path(model).resolve().name if Path(model).is_dir() else model
 
 
 def _file_name(model: str) -> str:
