@@ -176,7 +176,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--candidates", type=int, default=20, help="titles of a user")
     parser.add_argument("--title-tokens", type=int, default=8, help="tokens of a title")
     parser.add_argument("--repeats", type=int, default=5, help="runs of each way, in turn")
-    parser.add_argument("--batch-tokens", type=int, default=8192, help="tokens in one forward pass")
+    parser.add_argument("--batch-tokens", type=int, default=1100, help="tokens in one pass; few suit a CPU")
     parser.add_argument("--threads", type=int, help="threads of PyTorch; 1 is steadier on a machine with other work")
     parser.add_argument("--seed", type=int, default=0, help="seed of weights and texts")
     return parser.parse_args(argv)

@@ -1,4 +1,4 @@
-"""Tiny models run on one thread: threads that wait for each other cost more than the work."""
+"""Small models run on one thread: threads that wait for each other cost more than the work."""
 
 from collections.abc import Iterator
 
