@@ -2,7 +2,7 @@
 
 import importlib.util
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from math import isfinite
 from pathlib import Path
 from typing import Any
@@ -187,15 +187,24 @@ PROMPTS = [
 ]
 
 
-@pytest.fixture(scope="module", params=ENGINES.names())
-def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Any:
+def engine_parameter(name: str) -> Any:
+    if name != "vllm":
+        return pytest.param(name)
+    missing = pytest.mark.skipif(importlib.util.find_spec("vllm") is None, reason="vLLM is not installed")
+    # vLLM warns about its own dependencies.
+    return pytest.param(name, marks=[pytest.mark.vllm, pytest.mark.filterwarnings("ignore"), missing])
+
+
+@pytest.fixture(scope="module", params=map(engine_parameter, ENGINES.names()))
+def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     name = request.param
-    if name == "vllm" and importlib.util.find_spec("vllm") is None:
-        pytest.skip("vLLM is not installed")
     kind = ENGINES.load(name)
     folder = tiny_llama(tmp_path_factory.mktemp("llama"))
     options = kind.Options.parse(ENGINE_OPTIONS[name], owner=name)
-    return kind(ModelSpec("tiny", str(folder), chat=False), options, device="cpu", seed=0)
+    made = kind(ModelSpec("tiny", str(folder), chat=False), options, device="cpu", seed=0)
+    yield made
+    if name == "vllm":
+        made.llm.llm_engine.engine_core.shutdown()
 
 
 def answers(engine: Any, prompts: list[Prompt]) -> dict[str, Response]:

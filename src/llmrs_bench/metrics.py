@@ -128,7 +128,7 @@ def chance(metric: Metric, candidates: int, relevant: int = 1) -> float:
     """
     n, m, k = candidates, relevant, min(metric.cutoff or candidates, candidates)
     if metric.name == "hit":
-        return 1.0 - comb(n - k, m) / comb(n, m)
+        return (comb(n, m) - comb(n - k, m)) / comb(n, m)
     if metric.name == "ndcg":
         ideal = sum(1.0 / log2(1 + rank) for rank in range(1, min(m, metric.cutoff or n) + 1))
         return (m / n) * sum(1.0 / log2(1 + rank) for rank in range(1, k + 1)) / ideal

@@ -1,6 +1,5 @@
 """The vLLM engine against the transformers engine, on one tiny model."""
 
-import os
 import random
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,8 +14,6 @@ from llmrs_bench.errors import EngineError, OptionError
 from llmrs_bench.types import Message, Prompt, Response
 from tiny_models import TITLES, choice_prompt, text_prompt, tiny_llama
 
-os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
-os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
 pytest.importorskip("vllm")
 pytestmark = [pytest.mark.vllm, pytest.mark.filterwarnings("ignore")]  # vLLM warns about its own dependencies
 
