@@ -38,7 +38,10 @@ def fail(text: str, hint: str) -> None:
 
 @contextmanager
 def track(label: str, total: int) -> Iterator[Step]:
-    """Show a bar for a job of `total` units; where stderr is no terminal, nothing moves."""
+    """Show a bar for a job of `total` units; where stderr is no terminal, a line for each tenth."""
+    if not stderr.is_terminal:
+        yield _tenths(label, total)
+        return
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
@@ -47,13 +50,25 @@ def track(label: str, total: int) -> Iterator[Step]:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    with Bar(*columns, console=stderr, disable=not stderr.is_terminal) as bar:
+    with Bar(*columns, console=stderr) as bar:
         task = bar.add_task(label, total=total, note="")
 
         def step(done: int, note: str = "") -> None:
             bar.update(task, completed=done, note=escape(note))
 
         yield step
+
+
+def _tenths(label: str, total: int) -> Step:
+    said = 0
+
+    def step(done: int, note: str = "") -> None:
+        nonlocal said
+        if (tenth := 10 * done // max(total, 1)) > said:
+            said = tenth
+            say(f"{label}: {done:,} of {total:,} {note}".rstrip())
+
+    return step
 
 
 @contextmanager
