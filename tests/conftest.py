@@ -1,10 +1,13 @@
-"""Small models run on one thread: threads that wait for each other cost more than the work."""
+"""What all tests share: small raw data, the command line on it, and one thread."""
 
 import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 import torch
+
+from command_line import Bench, write_small
 
 # Read by vLLM when it is imported: quiet, and in this process.
 os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
@@ -13,7 +16,18 @@ os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
 
 @pytest.fixture(autouse=True, scope="session")
 def one_thread() -> Iterator[None]:
+    """Run small models on one thread: threads that wait for each other cost more than the work."""
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
     torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="session")
+def atomic(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_small(tmp_path_factory.mktemp("atomic"))
+
+
+@pytest.fixture
+def bench(tmp_path: Path, atomic: Path) -> Bench:
+    return Bench(tmp_path / "home", atomic)

@@ -6,60 +6,11 @@ import shutil
 import zipfile
 from pathlib import Path
 
-import polars as pl
 import pytest
-from typer.testing import CliRunner, Result
+from typer.testing import CliRunner
 
+from command_line import USERS, Bench, table
 from llmrs_bench.cli import app
-
-USERS, ITEMS = 30, 60
-
-
-@pytest.fixture(scope="module")
-def atomic(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder of atomic files with 30 users, 60 items and 12 events each."""
-    folder = tmp_path_factory.mktemp("raw")
-    events = [
-        f"u{user}\ti{(user * 7 + step * (1 + user % 3)) % ITEMS}\t{3 + (user + step) % 3}\t{1000 + step}"
-        for user in range(USERS)
-        for step in range(12)
-    ]
-    (folder / "small.inter").write_text(
-        "user_id:token\titem_id:token\trating:float\ttimestamp:float\n" + "\n".join(events)
-    )
-    films = [f"i{number}\tThe Film of {number} Days\t{1950 + number}\tDrama" for number in range(ITEMS)]
-    (folder / "small.item").write_text(
-        "item_id:token\ttitle:token_seq\tyear:float\tclass:token_seq\n" + "\n".join(films)
-    )
-    return folder
-
-
-class Bench:
-    """The command line with a home of its own."""
-
-    def __init__(self, home: Path, source: Path) -> None:
-        self.home, self.source = home, source
-
-    def run(self, *arguments: str, code: int = 0) -> Result:
-        result = CliRunner().invoke(app, [*arguments, "--home", str(self.home)])
-        assert result.exit_code == code, f"{result.output}{result.stderr}{result.exception!r}"
-        return result
-
-    def prepare(self, *arguments: str, code: int = 0, dataset: str = "small") -> Result:
-        return self.run("prepare", "--dataset", dataset, "--source", str(self.source), *arguments, code=code)
-
-    def name(self, *arguments: str) -> str:
-        return self.run(*arguments).stdout.strip()
-
-    def files(self) -> dict[str, tuple[int, int]]:
-        return {
-            str(path): (path.stat().st_mtime_ns, path.stat().st_size) for path in self.home.rglob("*") if path.is_file()
-        }
-
-
-@pytest.fixture
-def bench(tmp_path: Path, atomic: Path) -> Bench:
-    return Bench(tmp_path / "home", atomic)
 
 
 @pytest.fixture(scope="module")
@@ -79,12 +30,6 @@ EVERY_MODEL = (
     ("--model", "mock"),
     ("--model", "mock", "--template", "likelihood", "--normalize", "mean"),
 )
-
-
-def table(bench: Bench, pattern: str) -> pl.DataFrame:
-    found = sorted(bench.home.glob(pattern))
-    assert len(found) == 1, found
-    return pl.read_parquet(found[0])
 
 
 def test_the_whole_path_ends_in_a_board_with_chance_and_popularity(finished: Bench) -> None:
@@ -208,68 +153,6 @@ def test_a_prompt_that_cannot_fit_is_an_error(bench: Bench) -> None:
     result = bench.run("infer", "--model", "mock", "--dataset", "small", "-O", "context=20", code=1)
     assert "does not fit" in result.stderr
     assert not list(bench.home.glob("small/*/answers/*"))
-
-
-@pytest.mark.parametrize(
-    ("arguments", "code", "words"),
-    [
-        (("prompt", "--dataset", "small"), 1, ("not prepared", "llmrs-bench prepare --dataset small")),
-        (("infer", "--model", "random", "--dataset", "ml1"), 2, ("Did you mean 'ml1m'",)),
-        (("infer", "--model", "random", "--dataset", "small@"), 2, ("cannot name a variant",)),
-        (("prepare", "--dataset", "ml2m"), 2, ("Did you mean 'ml1m'",)),
-        (("prepare", "--dataset", "demo", "--users", "none"), 2, ("users",)),
-        (("prepare", "--dataset", "demo", "--users", "0"), 2, ("at least 1",)),
-        (("prepare", "--dataset", "demo", "--n-candidates", "1"), 2, ("n_candidates",)),
-        (("prepare", "--dataset", "demo", "--candidates", "popular"), 2, ("Did you mean 'popularity'",)),
-        (("prepare", "--dataset", "demo", "--candidates", "file:none.tsv"), 1, ("none.tsv",)),
-        (("prepare", "--dataset", "demo", "--protocol", "papers"), 2, ("Did you mean 'paper'",)),
-        (("prepare", "--dataset", "small", "--source", "nowhere"), 1, ("nowhere",)),
-        (("prepare", "--dataset", "demo", "--k-core", "5000"), 1, ("hint",)),
-    ],
-)
-def test_mistakes_before_any_data_end_in_one_message(
-    bench: Bench, arguments: tuple[str, ...], code: int, words: tuple[str, ...]
-) -> None:
-    if "small" in arguments and "prepare" not in arguments:
-        (bench.home / "small").mkdir(parents=True)
-    result = bench.run(*arguments, code=code)
-    assert result.stderr.count("error:") == 1
-    assert "Traceback" not in result.stderr
-    for word in words:
-        assert word in result.stderr
-    assert not list(bench.home.rglob("manifest.json"))
-    assert not list(bench.home.rglob("*.partial"))
-
-
-@pytest.mark.parametrize(
-    ("arguments", "code", "words"),
-    [
-        (("infer", "--model", "sasrek"), 2, "Did you mean 'sasrec'"),
-        (("infer", "--model", "llama2-7b"), 2, "Did you mean 'llama-2-7b'"),
-        (("infer", "--model", "mock", "--template", "list-wise"), 2, "Did you mean 'listwise'"),
-        (("infer", "--model", "mock", "--engine", "vlm"), 2, "--engine vlm"),
-        (("infer", "--model", "llama-2-7b", "--engine", "mock"), 2, "false name"),
-        (("infer", "--model", "mock", "--normalize", "mean"), 2, "--normalize mean"),
-        (("infer", "--model", "mock", "--normalize", "max"), 2, "normalize"),
-        (("infer", "--model", "sasrec", "--history", "5"), 2, "--history 5"),
-        (("infer", "--model", "sasrec", "-O", "width=5"), 2, "width"),
-        (("infer", "--model", "sasrec", "-O", "dim"), 2, "KEY=VALUE"),
-        (("infer", "--model", "sasrec", "-O", "dim=8", "-O", "dim=9"), 2, "twice"),
-        (("infer", "--model", "sasrec", "--device", "tpu"), 2, "device"),
-        (("evaluate", "--run", "sasrec"), 2, "unknown run"),
-        (("compare",), 1, "llmrs-bench"),
-        (("compare", "--metrics", "ndgc@10"), 2, "ndcg@10"),
-        (("compare", "--metrics", ""), 2, "unknown metric"),
-        (("list", "runs"), 1, "no runs"),
-    ],
-)
-def test_mistakes_on_prepared_data_end_in_one_message(
-    bench: Bench, arguments: tuple[str, ...], code: int, words: str
-) -> None:
-    bench.prepare()
-    result = bench.run(*arguments, "--dataset", "small", code=code)
-    assert result.stderr.count("error:") == 1
-    assert words in result.stderr
 
 
 def test_a_metric_that_was_not_measured_is_refused(finished: Bench) -> None:

@@ -1,0 +1,67 @@
+"""What a careless person types ends in one message, with a hint and the right exit code."""
+
+import pytest
+
+from command_line import Bench
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (("prompt", "--dataset", "small"), 1, ("not prepared", "llmrs-bench prepare --dataset small")),
+        (("infer", "--model", "random", "--dataset", "ml1"), 2, ("Did you mean 'ml1m'",)),
+        (("infer", "--model", "random", "--dataset", "small@"), 2, ("cannot name a variant",)),
+        (("prepare", "--dataset", "ml2m"), 2, ("Did you mean 'ml1m'",)),
+        (("prepare", "--dataset", "demo", "--users", "none"), 2, ("users",)),
+        (("prepare", "--dataset", "demo", "--users", "0"), 2, ("at least 1",)),
+        (("prepare", "--dataset", "demo", "--n-candidates", "1"), 2, ("n_candidates",)),
+        (("prepare", "--dataset", "demo", "--candidates", "popular"), 2, ("Did you mean 'popularity'",)),
+        (("prepare", "--dataset", "demo", "--candidates", "file:none.tsv"), 1, ("none.tsv",)),
+        (("prepare", "--dataset", "demo", "--protocol", "papers"), 2, ("Did you mean 'paper'",)),
+        (("prepare", "--dataset", "small", "--source", "nowhere"), 1, ("nowhere",)),
+        (("prepare", "--dataset", "demo", "--k-core", "5000"), 1, ("hint",)),
+    ],
+)
+def test_mistakes_before_any_data_end_in_one_message(
+    bench: Bench, arguments: tuple[str, ...], code: int, words: tuple[str, ...]
+) -> None:
+    if "small" in arguments and "prepare" not in arguments:
+        (bench.home / "small").mkdir(parents=True)
+    result = bench.run(*arguments, code=code)
+    assert result.stderr.count("error:") == 1
+    assert "Traceback" not in result.stderr
+    for word in words:
+        assert word in result.stderr
+    assert not list(bench.home.rglob("manifest.json"))
+    assert not list(bench.home.rglob("*.partial"))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (("infer", "--model", "sasrek"), 2, "Did you mean 'sasrec'"),
+        (("infer", "--model", "llama2-7b"), 2, "Did you mean 'llama-2-7b'"),
+        (("infer", "--model", "mock", "--template", "list-wise"), 2, "Did you mean 'listwise'"),
+        (("infer", "--model", "mock", "--engine", "vlm"), 2, "--engine vlm"),
+        (("infer", "--model", "llama-2-7b", "--engine", "mock"), 2, "false name"),
+        (("infer", "--model", "mock", "--normalize", "mean"), 2, "--normalize mean"),
+        (("infer", "--model", "mock", "--normalize", "max"), 2, "normalize"),
+        (("infer", "--model", "sasrec", "--history", "5"), 2, "--history 5"),
+        (("infer", "--model", "sasrec", "-O", "width=5"), 2, "width"),
+        (("infer", "--model", "sasrec", "-O", "dim"), 2, "KEY=VALUE"),
+        (("infer", "--model", "sasrec", "-O", "dim=8", "-O", "dim=9"), 2, "twice"),
+        (("infer", "--model", "sasrec", "--device", "tpu"), 2, "device"),
+        (("evaluate", "--run", "sasrec"), 2, "unknown run"),
+        (("compare",), 1, "llmrs-bench"),
+        (("compare", "--metrics", "ndgc@10"), 2, "ndcg@10"),
+        (("compare", "--metrics", ""), 2, "unknown metric"),
+        (("list", "runs"), 1, "no runs"),
+    ],
+)
+def test_mistakes_on_prepared_data_end_in_one_message(
+    bench: Bench, arguments: tuple[str, ...], code: int, words: str
+) -> None:
+    bench.prepare()
+    result = bench.run(*arguments, "--dataset", "small", code=code)
+    assert result.stderr.count("error:") == 1
+    assert words in result.stderr
