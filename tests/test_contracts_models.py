@@ -94,6 +94,8 @@ def test_engines_score_a_title_the_same_wherever_it_stands(engine: Any) -> None:
 RECOMMENDER_OPTIONS: dict[str, dict[str, str]] = {
     "random": {},
     "popularity": {},
+    "recent-popularity": {},
+    "itemknn": {"neighbours": "5"},
     "sasrec": {"epochs": "2", "dim": "8", "max_history": "10"},
 }
 

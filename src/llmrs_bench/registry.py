@@ -94,6 +94,8 @@ RECOMMENDERS = Registry(
     {
         "random": "llmrs_bench.recommenders.random:Random",
         "popularity": "llmrs_bench.recommenders.popularity:Popularity",
+        "recent-popularity": "llmrs_bench.recommenders.recent_popularity:RecentPopularity",
+        "itemknn": "llmrs_bench.recommenders.itemknn:ItemKNN",
         "sasrec": "llmrs_bench.recommenders.sasrec:SASRec",
     },
 )

@@ -1,0 +1,116 @@
+"""Item-kNN: candidates that were chosen by the same users as the items of the history."""
+
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import ClassVar, Literal, Self
+
+import numpy as np
+import polars as pl
+import torch
+from implicit.nearest_neighbours import BM25Recommender, CosineRecommender, TFIDFRecommender
+from implicit.utils import ParameterWarning
+from pydantic import Field
+from scipy.sparse import csr_matrix
+
+from llmrs_bench import config
+from llmrs_bench.errors import ModelError, OptionError
+from llmrs_bench.recommenders.candidates import check_candidates
+from llmrs_bench.recommenders.checkpoint import damaged, read_checkpoint, write_checkpoint
+from llmrs_bench.recommenders.sequences import Sequences, Vocabulary
+from llmrs_bench.types import Json, Progress, Scores
+
+_KINDS = {"cosine": CosineRecommender, "tfidf": TFIDFRecommender, "bm25": BM25Recommender}
+
+
+class ItemKNNOptions(config.Options):
+    """How items are compared.
+
+    `neighbours` is the number of most similar items that an item keeps, itself among them; `similarity` weighs
+    events before the cosine; `max_history` is the number of newest items of a user that are looked at.
+    """
+
+    neighbours: int = Field(default=100, ge=1)
+    similarity: Literal["cosine", "tfidf", "bm25"] = "cosine"
+    max_history: int = Field(default=200, ge=1)
+    fit_on: Literal["train", "train+valid"] = "train"
+
+
+class ItemKNN:
+    """Scores a candidate by the sum of its similarities to the items of the history (Deshpande and Karypis 2004).
+
+    Similarities are those of the library `implicit`. A candidate that is no neighbour of any of them, or was not
+    in training, scores 0.
+    """
+
+    Options: ClassVar[type[config.Options]] = ItemKNNOptions
+
+    def __init__(self, options: ItemKNNOptions, *, seed: int, device: str) -> None:
+        self.options = options
+        self._vocabulary = Vocabulary(())
+        self._similar = csr_matrix((1, 1))  # (item + 1, item + 1), row and column 0 are empty
+
+    def fit(self, interactions: pl.DataFrame, progress: Progress) -> dict[str, Json]:
+        """Find the neighbours of every item.
+
+        Raises:
+            ModelError: If there are no events in the part to learn from.
+        """
+        events = interactions.filter(pl.col("part").is_in(self.options.fit_on.split("+")))
+        if events.is_empty():
+            raise ModelError(
+                f"no interactions in part {self.options.fit_on!r}", hint="Prepare a data set with more events per user."
+            )
+        self._vocabulary = Vocabulary.of(events["item_id"])
+        items, users = self._vocabulary.encode(events["item_id"]), Vocabulary.of(events["user_id"])
+        rows = users.encode(events["user_id"]) - 1
+        matrix = csr_matrix(
+            (np.ones(len(items)), (rows, items)), shape=(len(users), len(self._vocabulary) + 1), dtype=np.float64
+        )
+        model = _KINDS[self.options.similarity](K=self.options.neighbours, num_threads=1)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ParameterWarning)  # the library tells itself that it weighs as COO
+            model.fit(matrix, show_progress=False)
+        self._similar = csr_matrix(model.similarity)
+        return {"events": len(items), "items": len(self._vocabulary), "similarities": int(self._similar.nnz)}
+
+    def score(self, requests: pl.DataFrame) -> Iterator[Scores]:
+        """Yield the summed similarity of every candidate.
+
+        Raises:
+            ModelError: If the model is not fitted, or a request has no list of candidates.
+        """
+        if not len(self._vocabulary):
+            raise ModelError("itemknn is not fitted yet", hint="Call fit, or load a trained model.")
+        check_candidates(requests)
+        histories = Sequences.of(requests["history"], self._vocabulary).last(self.options.max_history)
+        for row, (request_id, candidates) in enumerate(requests.select("request_id", "candidates").iter_rows()):
+            _, history = histories.take(np.array([row])).flat()
+            codes = self._vocabulary.encode(pl.Series(candidates, dtype=pl.String))
+            near = self._similar[np.sort(history)].sum(axis=0)  # a fixed order: float sums depend on it
+            values = np.asarray(near).ravel()[codes]
+            yield Scores(request_id, dict(zip(candidates, values.tolist(), strict=True)))
+
+    def save(self, folder: Path) -> None:
+        """Write similarities, options and item vocabulary into the existing `folder`."""
+        matrix = {"data": self._similar.data, "indices": self._similar.indices, "indptr": self._similar.indptr}
+        facts: dict[str, Json] = {"options": self.options.model_dump(mode="json"), "items": list(self._vocabulary.ids)}
+        write_checkpoint(folder, "itemknn", facts, {name: torch.from_numpy(part) for name, part in matrix.items()})
+
+    @classmethod
+    def load(cls, folder: Path, *, device: str) -> Self:
+        """Return the model that `save` wrote.
+
+        Raises:
+            ModelError: If the folder is damaged, incomplete or another recommender's.
+        """
+        facts, parts = read_checkpoint(folder, "itemknn")
+        try:
+            model = cls(ItemKNNOptions.parse(facts["options"], owner="itemknn"), seed=0, device=device)
+            model._vocabulary = Vocabulary(tuple(facts["items"]))
+            size = len(model._vocabulary) + 1
+            matrix = tuple(parts[name].numpy() for name in ("data", "indices", "indptr"))
+            model._similar = csr_matrix(matrix, shape=(size, size))
+        except (KeyError, TypeError, ValueError, OptionError) as error:
+            raise damaged(folder, "itemknn", str(error)) from error
+        return model

@@ -1,0 +1,115 @@
+"""Recent popularity and item-kNN against sums done by hand."""
+
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+
+from llmrs_bench.errors import ModelError
+from llmrs_bench.recommenders.itemknn import ItemKNN, ItemKNNOptions
+from llmrs_bench.recommenders.recent_popularity import RecentPopularity, RecentPopularityOptions
+from llmrs_bench.schemas import INTERACTIONS, REQUESTS
+from llmrs_bench.types import silent
+
+DAY = 86_400
+
+
+def interactions(events: list[tuple[str, str, int]]) -> pl.DataFrame:
+    rows = [
+        {"user_id": user, "item_id": item, "timestamp": day * DAY, "rating": None, "part": "train"}
+        for user, item, day in events
+    ]
+    return pl.DataFrame(rows, schema=INTERACTIONS)
+
+
+def request(candidates: list[str], *, history: list[str] | None = None, day: int = 0) -> pl.DataFrame:
+    row = {
+        "request_id": "r",
+        "user_id": "u",
+        "part": "test",
+        "cutoff": day * DAY,
+        "history": history or [],
+        "candidates": candidates,
+    }
+    return pl.DataFrame([row], schema=REQUESTS)
+
+
+def recent(half_life: float, events: list[tuple[str, str, int]]) -> RecentPopularity:
+    model = RecentPopularity(RecentPopularityOptions(half_life=half_life), seed=0, device="cpu")
+    model.fit(interactions(events), silent)
+    return model
+
+
+@pytest.mark.parametrize(
+    ("day", "values"),
+    [
+        (0, {"a": 0, "b": 0, "c": 0}),
+        (1, {"a": 1 / 2, "b": 0, "c": 0}),
+        (3, {"a": 1 / 8 + 1 / 2, "b": 1 / 2, "c": 0}),
+        (13, {"a": (1 / 8 + 1 / 2) / 1024, "b": 1 / 2048, "c": 0}),
+    ],
+)
+def test_events_fade_by_half_and_those_of_the_future_do_not_count(day: int, values: dict[str, float]) -> None:
+    model = recent(1.0, [("u", "a", 0), ("v", "a", 2), ("v", "b", 2), ("w", "a", 20), ("w", "c", 20)])
+    scores = next(model.score(request(["a", "b", "c"], day=day)))
+    assert scores.values == pytest.approx(values)
+
+
+def test_an_endless_half_life_is_popularity() -> None:
+    model = recent(1e9, [("u", "a", 0), ("v", "a", 2), ("w", "b", 3)])
+    assert next(model.score(request(["a", "b"], day=9))).values == pytest.approx({"a": 2, "b": 1})
+
+
+def test_recent_popularity_needs_events() -> None:
+    with pytest.raises(ModelError, match="no interactions"):
+        recent(1.0, [])
+
+
+EVENTS = [(user, item, 0) for user, items in {"u": "ab", "v": "abc", "w": "bcd", "x": "ad"}.items() for item in items]
+
+
+def cosines() -> dict[tuple[str, str], float]:
+    """Return the cosine between the columns of the user-item matrix of EVENTS."""
+    items, users = "abcd", "uvwx"
+    matrix = np.array([[(user, item, 0) in EVENTS for item in items] for user in users], dtype=float)
+    norms = np.linalg.norm(matrix, axis=0)
+    table = matrix.T @ matrix / np.outer(norms, norms)
+    return {(one, other): table[i, j] for i, one in enumerate(items) for j, other in enumerate(items)}
+
+
+def knn(**options: object) -> ItemKNN:
+    model = ItemKNN(ItemKNNOptions.model_validate(options), seed=0, device="cpu")
+    model.fit(interactions(EVENTS), silent)
+    return model
+
+
+def test_itemknn_sums_cosines_to_the_history() -> None:
+    near = cosines()
+    scores = next(knn().score(request(["c", "d", "unknown"], history=["a", "b", "unknown"])))
+    want = {"c": near["a", "c"] + near["b", "c"], "d": near["a", "d"] + near["b", "d"], "unknown": 0.0}
+    assert scores.values == pytest.approx(want)
+
+
+def test_itemknn_looks_at_the_newest_items_alone() -> None:
+    scores = next(knn(max_history=1).score(request(["d"], history=["a", "c"])))
+    assert scores.values == pytest.approx({"d": cosines()["c", "d"]})
+
+
+def test_itemknn_keeps_the_nearest_neighbours_alone() -> None:
+    model = knn(neighbours=2)  # each item itself, and one more
+    near = cosines()
+    best = max("acd", key=lambda item: near["b", item])
+    scores = next(model.score(request(list("acd"), history=["b"])))
+    assert scores.values == pytest.approx({item: near["b", item] if item == best else 0.0 for item in "acd"})
+
+
+@pytest.mark.parametrize("similarity", ["cosine", "tfidf", "bm25"])
+def test_itemknn_comes_back_from_disk(tmp_path: Path, similarity: str) -> None:
+    model, asked = knn(similarity=similarity), request(list("abcd"), history=["a", "b"])
+    model.save(tmp_path)
+    again = ItemKNN.load(tmp_path, device="cpu")
+    assert next(again.score(asked)).values == next(model.score(asked)).values
+    (tmp_path / "weights.safetensors").write_bytes(b"")
+    with pytest.raises(ModelError, match="damaged"):
+        ItemKNN.load(tmp_path, device="cpu")
