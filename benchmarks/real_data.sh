@@ -9,7 +9,7 @@ export LLMRS_BENCH_HOME
 "$bench" prepare --dataset ml1m@published --source "$archive" --users all --candidates "file:$lists" --include-seen
 "$bench" prepare --dataset ml100k@all --source "$small" --users all
 for data in ml1m@published ml100k@all; do
-    for model in random popularity sasrec; do
+    for model in random popularity recent-popularity itemknn sasrec; do
         "$bench" infer --model "$model" --dataset "$data"
     done
     for template in likelihood listwise; do
