@@ -1,6 +1,6 @@
 """Stage `prepare`: get, verify and normalise a data set, split it, sample users and candidate lists."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -126,7 +126,7 @@ def _fill(draft: Draft, dataset: Dataset, config: PrepareConfig, found: Found) -
         source=dict(raw.facts),
         verified=_is_published(dataset, found),
         tie_rule=TIE_RULE,
-        rules=[*raw.rules, *kept.rules, *made.rules],
+        rules=[*raw.rules, *_published_rule(dataset, counts), *kept.rules, *made.rules],
         warnings=[*_source_warnings(dataset, found, counts), *_list_warnings(made.requests, config)],
     )
 
@@ -152,12 +152,23 @@ def _source_warnings(dataset: Dataset, found: Found, counts: dict[str, int]) -> 
             f"{found.files.path} is not the published archive (md5 {found.digest}, published {dataset.md5}): "
             "used as it is and recorded as unverified"
         )
-    if dataset.published is not None:
-        for name in ("users", "items", "interactions"):
-            want, have = getattr(dataset.published, name), counts[name]
-            if want != have:
-                warnings.append(f"{have:,} {name} in the source, {want:,} published")
+    for name, (have, want) in _unpublished(dataset, counts).items():
+        warnings.append(f"{have:,} {name} in the source, {want:,} published")
     return warnings
+
+
+def _unpublished(dataset: Dataset, counts: dict[str, int]) -> dict[str, tuple[int, int]]:
+    """Return the counts that are not the published ones: what was found, what should be."""
+    if dataset.published is None:
+        return {}
+    published = asdict(dataset.published)
+    return {name: (counts[name], want) for name, want in published.items() if counts[name] != want}
+
+
+def _published_rule(dataset: Dataset, counts: dict[str, int]) -> list[str]:
+    if dataset.published is None or _unpublished(dataset, counts):
+        return []
+    return ["users, items and interactions are as many as published"]
 
 
 def _list_warnings(requests: pl.DataFrame, config: PrepareConfig) -> list[str]:
