@@ -31,6 +31,7 @@ def test_numbers_are_uniform() -> None:
     assert ((counts - 2000) ** 2 / 2000).sum() < 27.9
 
 
-def test_generators_of_other_names_are_independent() -> None:
-    assert generator(0, "a").integers(1 << 30) == generator(0, "a").integers(1 << 30)
-    assert generator(0, "a").integers(1 << 30) != generator(0, "b").integers(1 << 30)
+def test_generators_depend_on_the_whole_key_alone() -> None:
+    assert generator(0, "u").integers(1 << 60) == generator(0, "u").integers(1 << 60)
+    keys: list[tuple[int | str, ...]] = [(0, "u"), (1, "u"), (0, "v"), (0, "u", ""), ("0u",), (0, "users")]
+    assert len({int(generator(*key).integers(1 << 60)) for key in keys}) == len(keys)

@@ -17,9 +17,11 @@ def hash64(text: str) -> int:
     return int.from_bytes(blake2b(text.encode(), digest_size=8).digest(), "little")
 
 
-def generator(seed: int, *names: str) -> np.random.Generator:
-    """Return a random generator of its own for `names`, whatever else is drawn from the same seed."""
-    return np.random.default_rng([seed, *map(hash64, names)])
+def generator(*key: int | str) -> np.random.Generator:
+    """Return a random generator that depends on `key` alone, the same on every machine and in every process."""
+    text = "\x1f".join(map(str, key))
+    digest = blake2b(text.encode(), digest_size=16).digest()
+    return np.random.Generator(np.random.PCG64(int.from_bytes(digest, "little")))
 
 
 def uniform_hash(seed: int, *columns: pl.Series) -> NDArray[np.uint64]:

@@ -1,7 +1,6 @@
 """Which items stand beside the target of a request: seeded samplers, and published lists replayed from a file."""
 
 import gzip
-import hashlib
 import zlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -16,13 +15,6 @@ from llmrs_bench.registry import unknown_name
 SAMPLERS = ("random", "popularity", "file:PATH")
 ROUNDS = 8
 LAYOUT = "A line is a user id, a tab, and item ids with spaces between them."
-
-
-def seeded(*key: int | str) -> np.random.Generator:
-    """Return a generator that depends on `key` alone, the same on every machine and in every process."""
-    text = "\x1f".join(str(part) for part in key)
-    digest = hashlib.blake2b(text.encode(), digest_size=16).digest()
-    return np.random.Generator(np.random.PCG64(int.from_bytes(digest, "little")))
 
 
 class Negatives(Protocol):

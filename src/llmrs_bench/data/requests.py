@@ -7,9 +7,10 @@ from typing import Literal
 
 import polars as pl
 
-from llmrs_bench.data.candidates import Negatives, Pool, Replay, read_lists, sampler_file, seeded
+from llmrs_bench.data.candidates import Negatives, Pool, Replay, read_lists, sampler_file
 from llmrs_bench.data.split import Split
 from llmrs_bench.errors import DataError
+from llmrs_bench.hashing import generator
 from llmrs_bench.schemas import REQUESTS, TRUTH
 
 PART = "test"
@@ -110,7 +111,7 @@ def _nobody(candidates: str, held: int) -> DataError:
 def _sample(users: list[str], wanted: int | Literal["all"], seed: int) -> list[str]:
     """Return the first `wanted` of a seeded permutation of the sorted users."""
     names = sorted(users)
-    order = seeded(seed, "users").permutation(len(names)).tolist()
+    order = generator(seed, "users").permutation(len(names)).tolist()
     return [names[at] for at in (order if wanted == "all" else order[:wanted])]
 
 
@@ -123,7 +124,7 @@ def _lists(rows: pl.DataFrame, negatives: Negatives, size: int, include_seen: bo
     """Return for each row the shuffled target and the items beside it; one generator a user."""
     lists = []
     for user, target, history in rows.select("user_id", "item_id", "history").iter_rows():
-        rng = seeded(seed, "candidates", user)
+        rng = generator(seed, "candidates", user)
         banned = {target} if include_seen else {target, *history}
         shown = [target, *negatives.draw(user, size - 1, banned, rng)]
         lists.append([shown[at] for at in rng.permutation(len(shown)).tolist()])

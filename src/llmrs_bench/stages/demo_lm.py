@@ -2,11 +2,12 @@
 
 from collections.abc import Iterator
 
+import numpy as np
 import polars as pl
 
 from llmrs_bench.artifacts import Draft, Recipe
 from llmrs_bench.errors import DataError
-from llmrs_bench.hashing import generator
+from llmrs_bench.hashing import hash64
 from llmrs_bench.prompts.protocol import Shop, Template
 from llmrs_bench.registry import TEMPLATES
 from llmrs_bench.stages.home import Data
@@ -62,7 +63,7 @@ def training_texts(data: Data, templates: dict[str, Template], *, characters: in
             f"{data.place.reference} has no user with two training events, nothing for {NAME} to learn",
             hint="Use another model, or filter the data set less.",
         )
-    shop, random = open_shop(data), generator(seed, NAME)
+    shop, random = open_shop(data), np.random.default_rng([seed, hash64(NAME)])
     catalogue = events["item_id"].unique().sort().to_list()
     number = 0
     while characters > 0:

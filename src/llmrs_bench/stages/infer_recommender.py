@@ -14,6 +14,7 @@ from llmrs_bench.stages.home import Data
 from llmrs_bench.stages.outcome import Outcome, make_once
 from llmrs_bench.types import Progress
 
+# Bumped when what a recommender learns from the same data changes: older artifacts are then made anew.
 FORMAT = "1"
 
 

@@ -22,6 +22,7 @@ from llmrs_bench.stages.home import Place, Reference
 from llmrs_bench.stages.outcome import Outcome, make_once
 from llmrs_bench.types import Progress
 
+# Bumped when the tables made from the same source and options change: older artifacts are then made anew.
 FORMAT = "1"
 LISTS = "file:"
 
