@@ -4,7 +4,8 @@ import polars as pl
 import pytest
 
 from llmrs_bench.errors import ModelError, OptionError
-from llmrs_bench.recommenders.popularity import Popularity, PopularityOptions
+from llmrs_bench.recommenders.fitting import FitOptions
+from llmrs_bench.recommenders.popularity import Popularity
 from llmrs_bench.recommenders.protocol import Recommender
 from llmrs_bench.recommenders.random import Random, RandomOptions
 from llmrs_bench.schemas import INTERACTIONS, REQUESTS
@@ -37,7 +38,7 @@ def random(seed: int) -> Random:
 
 
 def popularity(fit_on: str) -> Popularity:
-    model = Popularity(PopularityOptions.parse({"fit_on": fit_on}, owner="popularity"), seed=0, device="cpu")
+    model = Popularity(FitOptions.parse({"fit_on": fit_on}, owner="popularity"), seed=0, device="cpu")
     model.fit(EVENTS, silent)
     return model
 
@@ -54,13 +55,13 @@ def test_popularity_counts_the_parts_it_is_fitted_on(fit_on: str, expected: dict
 
 
 def test_popularity_has_to_be_fitted_on_something() -> None:
-    model = Popularity(PopularityOptions(), seed=0, device="cpu")
+    model = Popularity(FitOptions(), seed=0, device="cpu")
     with pytest.raises(ModelError, match="counted nothing"):
         list(model.score(requests_of(["a"])))
     with pytest.raises(ModelError, match="no interactions in part 'train'"):
         model.fit(EVENTS.filter(part="valid"), silent)
     with pytest.raises(OptionError, match="fit_on"):
-        PopularityOptions.parse({"fit_on": "test"}, owner="popularity")
+        FitOptions.parse({"fit_on": "test"}, owner="popularity")
 
 
 def test_random_depends_on_seed_request_and_item_only() -> None:

@@ -17,13 +17,14 @@ from llmrs_bench import config
 from llmrs_bench.errors import ModelError, OptionError
 from llmrs_bench.recommenders.candidates import check_candidates
 from llmrs_bench.recommenders.checkpoint import damaged, read_checkpoint, write_checkpoint
+from llmrs_bench.recommenders.fitting import FitOptions, fitted_events
 from llmrs_bench.recommenders.sequences import Sequences, Vocabulary
 from llmrs_bench.types import Json, Progress, Scores
 
 _KINDS = {"cosine": CosineRecommender, "tfidf": TFIDFRecommender, "bm25": BM25Recommender}
 
 
-class ItemKNNOptions(config.Options):
+class ItemKNNOptions(FitOptions):
     """How items are compared.
 
     `neighbours` is the number of most similar items that an item keeps, itself among them; `similarity` weighs
@@ -33,7 +34,6 @@ class ItemKNNOptions(config.Options):
     neighbours: int = Field(default=100, ge=1)
     similarity: Literal["cosine", "tfidf", "bm25"] = "cosine"
     max_history: int = Field(default=200, ge=1)
-    fit_on: Literal["train", "train+valid"] = "train"
 
 
 class ItemKNN:
@@ -56,11 +56,7 @@ class ItemKNN:
         Raises:
             ModelError: If there are no events in the part to learn from.
         """
-        events = interactions.filter(pl.col("part").is_in(self.options.fit_on.split("+")))
-        if events.is_empty():
-            raise ModelError(
-                f"no interactions in part {self.options.fit_on!r}", hint="Prepare a data set with more events per user."
-            )
+        events = fitted_events(interactions, self.options)
         self._vocabulary = Vocabulary.of(events["item_id"])
         items, users = self._vocabulary.encode(events["item_id"]), Vocabulary.of(events["user_id"])
         rows = users.encode(events["user_id"]) - 1

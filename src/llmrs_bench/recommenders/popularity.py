@@ -1,28 +1,23 @@
 """Popularity: an item's score is how often it was interacted with, the same for every user."""
 
 from collections.abc import Iterator
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import polars as pl
 
 from llmrs_bench import config
 from llmrs_bench.errors import ModelError
 from llmrs_bench.recommenders.candidates import candidate_rows, split_scores
+from llmrs_bench.recommenders.fitting import FitOptions, fitted_events
 from llmrs_bench.types import Json, Progress, Scores
-
-
-class PopularityOptions(config.Options):
-    """Which part is counted: what other models train on, or the validation events as well."""
-
-    fit_on: Literal["train", "train+valid"] = "train"
 
 
 class Popularity:
     """Scores an item by its number of events; an item without any scores 0."""
 
-    Options: ClassVar[type[config.Options]] = PopularityOptions
+    Options: ClassVar[type[config.Options]] = FitOptions
 
-    def __init__(self, options: PopularityOptions, *, seed: int, device: str) -> None:
+    def __init__(self, options: FitOptions, *, seed: int, device: str) -> None:
         self.options = options
         self._counts: pl.DataFrame | None = None
 
@@ -32,11 +27,7 @@ class Popularity:
         Raises:
             ModelError: If there are no events in the part to count.
         """
-        events = interactions.filter(pl.col("part").is_in(self.options.fit_on.split("+")))
-        if events.is_empty():
-            raise ModelError(
-                f"no interactions in part {self.options.fit_on!r}", hint="Prepare a data set with more events per user."
-            )
+        events = fitted_events(interactions, self.options)
         self._counts = events.group_by("item_id").agg(pl.len().cast(pl.Float64).alias("count"))
         return {"events": len(events), "items": len(self._counts)}
 

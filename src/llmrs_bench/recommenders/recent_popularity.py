@@ -1,7 +1,7 @@
 """Recent popularity: how often an item was chosen before the request, where older events count less."""
 
 from collections.abc import Iterator
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import numpy as np
 import polars as pl
@@ -11,17 +11,17 @@ from pydantic import Field
 from llmrs_bench import config
 from llmrs_bench.errors import ModelError
 from llmrs_bench.recommenders.candidates import candidate_rows, split_scores
+from llmrs_bench.recommenders.fitting import FitOptions, fitted_events
 from llmrs_bench.recommenders.sequences import Vocabulary
 from llmrs_bench.types import Json, Progress, Scores
 
 _DAY = 86_400.0  # seconds
 
 
-class RecentPopularityOptions(config.Options):
-    """How fast events fade, and which part is counted: `half_life` is in days."""
+class RecentPopularityOptions(FitOptions):
+    """How fast events fade: `half_life` is in days."""
 
     half_life: float = Field(default=30.0, gt=0, allow_inf_nan=False)
-    fit_on: Literal["train", "train+valid"] = "train"
 
 
 class RecentPopularity:
@@ -45,11 +45,7 @@ class RecentPopularity:
         Raises:
             ModelError: If there are no events in the part to count.
         """
-        events = interactions.filter(pl.col("part").is_in(self.options.fit_on.split("+")))
-        if events.is_empty():
-            raise ModelError(
-                f"no interactions in part {self.options.fit_on!r}", hint="Prepare a data set with more events per user."
-            )
+        events = fitted_events(interactions, self.options)
         self._vocabulary = Vocabulary.of(events["item_id"])
         codes, times = self._vocabulary.encode(events["item_id"]), events["timestamp"].to_numpy()
         order = np.lexsort((times, codes))
