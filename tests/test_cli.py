@@ -49,6 +49,7 @@ def test_the_whole_path_ends_in_a_board_with_chance_and_popularity(finished: Ben
         assert 0 <= ends["low"] <= ends["mean"] <= ends["high"] <= 1
         assert row["coverage"] == row["answered"] == 1
     assert rows["mocklistwise"]["history"] == 10
+    assert rows["mocklistwise"]["engine"] == "mock"
     assert rows["mocklistwise"]["prompt_tokens"] > 0
 
 

@@ -87,6 +87,7 @@ def _entry(data: Data, run: Artifact) -> Entry:
         metrics=made.table("metrics"),
         about={
             "history": facts.get("history"),
+            "engine": facts.get("engine"),
             "prompt_tokens": facts.get("prompt_tokens"),
             "completion_tokens": facts.get("completion_tokens"),
             "clipped_prompts": facts.get("clipped_prompts"),
