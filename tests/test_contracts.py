@@ -18,7 +18,7 @@ from llmrs_bench.data.source import Raw
 from llmrs_bench.data.split import leave_one_out
 from llmrs_bench.engines.mock import MockEngine, MockOptions
 from llmrs_bench.prompts.protocol import Shop, Template
-from llmrs_bench.ranking import rank_candidates
+from llmrs_bench.ranking import rank_candidates, scores_frame
 from llmrs_bench.registry import SOURCES, TEMPLATES
 from llmrs_bench.schemas import INTERACTIONS, ITEMS
 from llmrs_bench.types import Item, Prompt, Request, Response
@@ -149,7 +149,7 @@ def test_templates_are_at_chance_on_a_model_that_knows_nothing(name: str) -> Non
         template.parse(group, [answers[p.prompt_id] for p in group], normalize="sum") for group in prompts.values()
     ]
     frame = pl.DataFrame({"request_id": list(prompts), "candidates": [list(SHOWN)] * count})
-    first = rank_candidates(frame, scores, seed=0).filter(pl.col("rank") == 1)
+    first = rank_candidates(frame, scores_frame(scores), seed=0).filter(pl.col("rank") == 1)
     for target in (SHOWN[0], SHOWN[-1]):
         share = first.filter(pl.col("item_id") == target).height / count
         # Four standard errors of a share of 1/20.

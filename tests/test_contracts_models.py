@@ -3,15 +3,18 @@
 import importlib.util
 from collections.abc import Iterator
 from math import isfinite
+from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
 
 from llmrs_bench.catalog import ModelSpec
+from llmrs_bench.errors import OptionError
+from llmrs_bench.recommenders.protocol import Corpus, Work
 from llmrs_bench.registry import ENGINES, RECOMMENDERS
-from llmrs_bench.schemas import INTERACTIONS, REQUESTS
-from llmrs_bench.types import Prompt, Response, silent
+from llmrs_bench.types import Prompt, Response
+from recommender_cases import corpus_of, interactions_of, request_of, scores_of, trained, untrained
 from tiny_models import choice_prompt, text_prompt, tiny_llama
 
 # ---------------------------------------------------------------- engines
@@ -96,80 +99,132 @@ RECOMMENDER_OPTIONS: dict[str, dict[str, str]] = {
     "popularity": {},
     "recent-popularity": {},
     "itemknn": {"neighbours": "5"},
+    "bm25": {},
+    "bprmf": {"epochs": "2", "dim": "8"},
+    "fpmc": {"epochs": "2", "dim": "8"},
+    "gru4rec": {"epochs": "2", "dim": "8", "hidden": "8", "max_history": "10"},
+    "bert4rec": {"epochs": "2", "dim": "8", "max_history": "10"},
     "sasrec": {"epochs": "2", "dim": "8", "max_history": "10"},
 }
+CANDIDATES = [*(f"i{number}" for number in range(10)), "never-seen"]
+
+
+def recommender_parameter(name: str) -> Any:
+    if name != "embedding":
+        return pytest.param(name)
+    missing = importlib.util.find_spec("sentence_transformers") is None
+    return pytest.param(name, marks=pytest.mark.skipif(missing, reason="needs sentence-transformers"))
+
+
+@pytest.fixture(scope="module", params=map(recommender_parameter, RECOMMENDERS.names()))
+def recommender(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[str, dict[str, str]]:
+    """The name of a recommender, and options that make it small."""
+    name = request.param
+    if name == "embedding":
+        from tiny_embeddings import tiny_encoder
+
+        return name, {"model": str(tiny_encoder(tmp_path_factory.mktemp("embedding")))}
+    return name, RECOMMENDER_OPTIONS[name]
 
 
 def interactions() -> pl.DataFrame:
-    rows = [
-        {
-            "user_id": f"u{user}",
-            "item_id": f"i{(user * 3 + step) % 17}",
-            "timestamp": step,
-            "rating": 4.0,
-            "part": "valid" if step == 7 else "train",
-        }
-        for user in range(20)
-        for step in range(8)
-    ]
-    return pl.DataFrame(rows, schema=INTERACTIONS)
+    return interactions_of(
+        [
+            (f"u{user}", f"i{(user * 3 + step) % 17}", step, "valid" if step == 7 else "train")
+            for user in range(20)
+            for step in range(8)
+        ]
+    )
 
 
 def ranking_requests(turned: bool = False) -> pl.DataFrame:
-    candidates = [f"i{number}" for number in range(10)] + ["never-seen"]
+    """Six requests: one without history, one with an unknown item alone, one of a user who is not in training."""
+    walks = [[f"i{(user + step) % 17}" for step in range(8)] for user in range(6)]
+    histories = {**{f"u{user}": walk for user, walk in enumerate(walks)}, "u3": [], "u4": ["unknown"]}
     rows = [
-        {
-            "request_id": f"test-u{user}",
-            "user_id": f"u{user}",
-            "part": "test",
-            "cutoff": 8,
-            "history": []
-            if user == 3
-            else ["unknown"]
-            if user == 4
-            else [f"i{(user + step) % 17}" for step in range(8)],
-            "candidates": candidates[::-1] if turned else candidates,
-        }
-        for user in range(6)
+        request_of(
+            history,
+            CANDIDATES[::-1] if turned else CANDIDATES,
+            name=f"test-{user}",
+            user="stranger" if user == "u5" else user,
+            cutoff=8,
+        )
+        for user, history in histories.items()
     ]
-    return pl.DataFrame(rows[::-1] if turned else rows, schema=REQUESTS)
+    return pl.concat(rows[::-1] if turned else rows)
 
 
-def fitted(name: str, seed: int = 0) -> Any:
-    kind = RECOMMENDERS.load(name)
-    options = kind.Options.parse(RECOMMENDER_OPTIONS[name], owner=name)
-    model = kind(options, seed=seed, device="cpu")
-    model.fit(interactions(), silent)
-    return model
+def fitted(recommender: tuple[str, dict[str, str]], seed: int = 0) -> Any:
+    name, options = recommender
+    return trained(name, interactions(), seed, **options)
 
 
-def scored(model: Any, requests: pl.DataFrame) -> dict[str, dict[str, float]]:
-    return {scores.request_id: dict(scores.values) for scores in model.score(requests)}
-
-
-@pytest.mark.parametrize("name", RECOMMENDERS.names())
-def test_recommenders_score_every_candidate_even_unknown_ones_and_users_without_history(name: str) -> None:
-    table = scored(fitted(name), ranking_requests())
+def test_recommenders_score_every_candidate_even_unknown_ones_and_users_without_history(
+    recommender: tuple[str, dict[str, str]],
+) -> None:
+    table = scores_of(fitted(recommender), ranking_requests())
     assert set(table) == {f"test-u{user}" for user in range(6)}
     for values in table.values():
-        assert set(values) == {*(f"i{number}" for number in range(10)), "never-seen"}
+        assert set(values) == set(CANDIDATES)
         assert all(isfinite(value) for value in values.values())
 
 
-@pytest.mark.parametrize("name", RECOMMENDERS.names())
-def test_recommenders_ignore_the_order_of_candidates_and_requests(name: str) -> None:
-    model = fitted(name)
-    assert scored(model, ranking_requests()) == scored(model, ranking_requests(turned=True))
+def test_recommenders_yield_every_request_once_in_blocks(recommender: tuple[str, dict[str, str]]) -> None:
+    many = pl.concat([ranking_requests()] * 50)
+    given = list(fitted(recommender).score(many, pl.Series(CANDIDATES)))
+    assert len(given) > 1
+    assert sorted(row for block in given for row in block.rows.tolist()) == list(range(len(many)))
+    for block in given:
+        assert block.scores.shape == (len(block.rows), len(CANDIDATES))
 
 
-@pytest.mark.parametrize("name", RECOMMENDERS.names())
-def test_recommenders_repeat_with_their_seed(name: str) -> None:
-    assert scored(fitted(name, seed=1), ranking_requests()) == scored(fitted(name, seed=1), ranking_requests())
+def test_recommenders_ignore_the_order_of_candidates_and_requests(recommender: tuple[str, dict[str, str]]) -> None:
+    model = fitted(recommender)
+    assert scores_of(model, ranking_requests()) == scores_of(model, ranking_requests(turned=True))
 
 
-@pytest.mark.parametrize("name", RECOMMENDERS.names())
-def test_recommenders_refuse_unknown_options(name: str) -> None:
-    from llmrs_bench.errors import OptionError
+def test_recommenders_score_an_item_the_same_whatever_else_is_asked(recommender: tuple[str, dict[str, str]]) -> None:
+    model = fitted(recommender)
+    together = scores_of(model, ranking_requests())
+    for row in ranking_requests().iter_slices(1):
+        name, some = row["request_id"][0], CANDIDATES[4:6]
+        alone = scores_of(model, row.with_columns(candidates=pl.Series([some])))[name]
+        assert alone == {item: together[name][item] for item in some}
 
+
+def test_recommenders_repeat_with_their_seed(recommender: tuple[str, dict[str, str]]) -> None:
+    first, again = (scores_of(fitted(recommender, seed=1), ranking_requests()) for _ in range(2))
+    assert first == again
+
+
+def test_recommenders_say_whether_fewer_interactions_make_another_model(
+    recommender: tuple[str, dict[str, str]],
+) -> None:
+    name, options = recommender
+    whole = corpus_of(interactions())
+    few = Corpus(whole.interactions.filter(pl.col("user_id").is_in([f"u{user}" for user in range(7)])), whole.items)
+    table = []
+    for corpus in (whole, few):
+        model = untrained(name, 0, **options)
+        model.fit(corpus, Work())
+        table.append(scores_of(model, ranking_requests()))
+    assert (table[0] != table[1]) == RECOMMENDERS.load(name).learns
+
+
+def test_recommenders_that_can_be_saved_come_back_the_same(
+    recommender: tuple[str, dict[str, str]], tmp_path: Path
+) -> None:
+    model = fitted(recommender)
+    if not hasattr(model, "save"):
+        assert not hasattr(model, "load")
+        return
+    model.save(tmp_path)
+    again = type(model).load(tmp_path, device="cpu")
+    assert scores_of(again, ranking_requests()) == scores_of(model, ranking_requests())
+    assert again.options.model_dump() == model.options.model_dump()
+
+
+def test_recommenders_refuse_unknown_options(recommender: tuple[str, dict[str, str]]) -> None:
+    name, _ = recommender
     with pytest.raises(OptionError, match="no_such_option"):
         RECOMMENDERS.load(name).Options.parse({"no_such_option": "1"}, owner=name)

@@ -23,6 +23,14 @@ def test_columns_are_not_interchangeable_and_seeds_differ() -> None:
     assert uniform_hash(0, a, b)[0] != uniform_hash(1, a, b)[0]
 
 
+def test_a_matrix_across_is_a_column_for_each_of_its_strings() -> None:
+    rows, items = pl.Series(["r", "s", "r"]), pl.Series(["a", "b"])
+    matrix = uniform_hash(5, rows, across=items)
+    assert matrix.shape == (3, 2)
+    for column, item in enumerate(items):
+        assert matrix[:, column].tolist() == uniform_hash(5, rows, pl.Series([item] * 3)).tolist()
+
+
 def test_numbers_are_uniform() -> None:
     ids = pl.Series([str(number) for number in range(20_000)])
     unit = uniform_hash(3, ids, ids).astype(np.float64) / 2**64

@@ -8,7 +8,7 @@ import pytest
 
 from llmrs_bench.config import METRIC_NAMES
 from llmrs_bench.errors import OptionError
-from llmrs_bench.metrics import Metric, chance, chance_level, measure, parse_metrics
+from llmrs_bench.metrics import Metric, chance, chance_level, measurable, measure, parse_metrics
 from llmrs_bench.schemas import METRICS, RANKINGS, TRUTH
 
 
@@ -37,7 +37,7 @@ def test_printed_names_parse_back(name: str) -> None:
     assert str(Metric.parse(name)) == name
 
 
-@pytest.mark.parametrize("name", ["ndgc@10", "ndcg", "ndcg@0", "ndcg@ten", "mrr@5", ""])
+@pytest.mark.parametrize("name", ["ndgc@10", "ndcg", "ndcg@0", "ndcg@ten", "mrr@0", "mrr@", "coverage@5", ""])
 def test_unknown_metrics_are_refused(name: str) -> None:
     with pytest.raises(OptionError, match="unknown metric"):
         Metric.parse(name)
@@ -57,6 +57,20 @@ def test_single_target_values() -> None:
     assert value(frame, "r", "mrr") == pytest.approx(1 / 3)
     for metric in METRIC_NAMES:
         assert value(frame, "s", metric) == 1
+
+
+def test_mrr_with_a_cutoff_is_zero_below_it() -> None:
+    order = [f"i{rank}" for rank in range(1, 13)]
+    frame = measure(
+        truth({"r": ["i10"], "s": ["i11"], "t": ["i3", "i12"]}),
+        rankings({"r": order, "s": order, "t": order}),
+        parse_metrics(["mrr", "mrr@10", "mrr@2"]),
+    )
+    assert value(frame, "r", "mrr@10") == value(frame, "r", "mrr") == pytest.approx(1 / 10)
+    assert value(frame, "s", "mrr") == pytest.approx(1 / 11)
+    assert value(frame, "s", "mrr@10") == 0
+    assert value(frame, "t", "mrr@10") == pytest.approx(1 / 3)
+    assert value(frame, "t", "mrr@2") == 0
 
 
 def test_several_targets_share_one_ideal() -> None:
@@ -83,7 +97,7 @@ def test_silence_shows_in_coverage_and_answered() -> None:
 
 
 @pytest.mark.parametrize("relevant", [1, 2])
-@pytest.mark.parametrize("name", ["ndcg@1", "ndcg@3", "ndcg@10", "hit@1", "hit@3", "hit@10", "mrr"])
+@pytest.mark.parametrize("name", ["ndcg@1", "ndcg@3", "ndcg@10", "hit@1", "hit@3", "hit@10", "mrr", "mrr@1", "mrr@3"])
 def test_chance_is_the_mean_over_all_orders(name: str, relevant: int) -> None:
     items = ["a", "b", "c", "d", "e"]
     orders = {str(number): list(order) for number, order in enumerate(permutations(items))}
@@ -98,8 +112,53 @@ def test_chance_of_twenty_candidates(name: str, published: float) -> None:
     assert round(chance(Metric.parse(name), 20), 4) == published
 
 
-def test_chance_level_follows_the_size_of_each_list() -> None:
-    requests = pl.DataFrame({"request_id": ["r", "s"], "candidates": [["a", "b"], ["a", "b", "c", "d"]]})
-    frame = chance_level(truth({"r": ["a"], "s": ["a"]}), requests, parse_metrics(["hit@1"]))
+@pytest.mark.parametrize("depth", [1, 3, 5, 9])
+@pytest.mark.parametrize(("relevant", "found"), [(1, 1), (1, 0), (2, 2), (2, 1), (3, 1), (2, 0)])
+def test_chance_of_a_whole_catalogue_is_the_mean_over_all_orders_cut_to_the_depth(
+    relevant: int, found: int, depth: int
+) -> None:
+    items = ["a", "b", "c", "d", "e"]
+    wanted = [*items[:found], *(f"elsewhere{number}" for number in range(relevant - found))]
+    orders = {str(number): list(order[:depth]) for number, order in enumerate(permutations(items))}
+    names = measurable(["hit@1", "hit@3", "ndcg@1", "ndcg@3", "mrr", "mrr@3", "coverage", "answered"], depth)
+    frame = measure(truth(dict.fromkeys(orders, wanted)), rankings(orders), parse_metrics(names))
+    means = dict(frame.group_by("metric").agg(pl.col("value").mean()).iter_rows())
+    sizes = pl.DataFrame({"request_id": ["r"], "n": [5], "found": [found]})
+    expected = chance_level(truth({"r": wanted}), sizes, parse_metrics(names), depth)
+    assert means.keys() == set(names)
+    assert means == {name: pytest.approx(value(expected, "r", name)) for name in names}
+
+
+def test_metrics_that_look_deeper_than_the_ranks_kept_are_not_measurable() -> None:
+    assert measurable(METRIC_NAMES, None) == list(METRIC_NAMES)
+    assert measurable(METRIC_NAMES, 100) == [name for name in METRIC_NAMES if name != "mrr"]
+    assert measurable(["ndcg@10", "mrr@10", "hit@11", "mrr", "coverage", "answered"], 10) == [
+        "ndcg@10",
+        "mrr@10",
+        "coverage",
+        "answered",
+    ]
+
+
+def test_a_list_without_the_target_scores_zero_by_chance_and_is_answered() -> None:
+    for name in METRIC_NAMES:
+        assert chance(Metric.parse(name), 20, found=0) == (name == "answered")
+    assert chance(Metric.parse("answered"), 0, found=0) == 0
+
+
+def test_coverage_of_a_random_order_is_the_share_of_ranks_kept() -> None:
+    coverage = Metric.parse("coverage")
+    assert chance(coverage, 400) == 1
+    assert chance(coverage, 400, depth=100) == pytest.approx(1 / 4)
+    assert chance(coverage, 50, depth=100) == 1
+    assert chance(coverage, 400, relevant=2, depth=100) == pytest.approx(1 - (300 * 299) / (400 * 399))
+
+
+def test_chance_level_follows_the_size_of_each_list_and_what_it_holds() -> None:
+    sizes = pl.DataFrame({"request_id": ["s", "r", "t"], "n": [4, 2, 4], "found": [1, 1, 0]})
+    frame = chance_level(truth({"r": ["a"], "s": ["a"], "t": ["a"]}), sizes, parse_metrics(["hit@1", "mrr@10"]))
+    assert frame.schema == METRICS
+    assert frame["request_id"].unique(maintain_order=True).to_list() == ["r", "s", "t"]
     assert value(frame, "r", "hit@1") == 1 / 2
     assert value(frame, "s", "hit@1") == 1 / 4
+    assert value(frame, "t", "hit@1") == value(frame, "t", "mrr@10") == 0

@@ -2,13 +2,13 @@
 
 import sys
 from collections.abc import Callable
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from llmrs_bench import __version__
+from llmrs_bench.cli_options import HERE, Dataset, Format, Home, Listing, Names, as_typed, pairs
 from llmrs_bench.console import exit_codes, say, stdout, track, warn
 
 app = typer.Typer(
@@ -18,33 +18,6 @@ app = typer.Typer(
     help="How good is a language model as a recommender, next to a properly trained SASRec, and what does it cost?",
     epilog="Start: llmrs-bench prepare --dataset demo, then infer, evaluate, compare.",
 )
-
-Home = Annotated[
-    Path, typer.Option("--home", envvar="LLMRS_BENCH_HOME", help="Folder of all artifacts.", show_default=True)
-]
-Dataset = Annotated[
-    str, typer.Option("--dataset", "-d", help="NAME, or NAME@VARIANT where it was prepared in several ways.")
-]
-Names = Annotated[list[str] | None, typer.Option("--run", help="Name of a run, or how it begins; repeatable.")]
-HERE = Path("bench")
-
-
-class Listing(StrEnum):
-    """What `list` can list."""
-
-    data = "data"
-    models = "models"
-    templates = "templates"
-    runs = "runs"
-
-
-class Format(StrEnum):
-    """How `compare` prints the board."""
-
-    table = "table"
-    markdown = "markdown"
-    csv = "csv"
-    json = "json"
 
 
 @app.callback(invoke_without_command=True)
@@ -66,13 +39,24 @@ def prepare(
     ] = "default",
     users: Annotated[str | None, typer.Option(help="Number of test users, or 'all'.", show_default="1000")] = None,
     candidates: Annotated[
-        str | None, typer.Option(help="random, popularity, or file:PATH.", show_default="random")
+        str | None,
+        typer.Option(
+            help="random, popularity, file:PATH, all (the whole catalogue), or model:NAME[+NAME] (its best items).",
+            show_default="random",
+        ),
     ] = None,
     n_candidates: Annotated[
         int | None, typer.Option(help="Candidates of a request, the target included.", show_default="20")
     ] = None,
     include_seen: Annotated[
         bool | None, typer.Option("--include-seen/--exclude-seen", help="May a user's past items be candidates?")
+    ] = None,
+    force_target: Annotated[
+        bool, typer.Option("--force-target", help="Put the target into lists of a model that did not find it.")
+    ] = False,
+    option: Annotated[
+        list[str] | None,
+        typer.Option("--option", "-O", help="NAME.KEY=VALUE of a model that finds candidates; repeatable."),
     ] = None,
     history: Annotated[
         int | None, typer.Option(help="Items of history in prompts, unless prompt says more.", show_default="10")
@@ -102,6 +86,8 @@ def prepare(
             "candidates": candidates,
             "n_candidates": n_candidates,
             "include_seen": include_seen,
+            "force_target": force_target or None,
+            "retriever_options": pairs(option or []) or None,
             "history": history,
             "min_rating": min_rating,
             "k_core": k_core,
@@ -151,6 +137,21 @@ def infer(
     normalize: Annotated[str, typer.Option(help="Likelihood of a title: sum, or mean over its tokens.")] = "sum",
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     seed: Annotated[int, typer.Option(min=0, help="Seed of training and of sampling.")] = 0,
+    seeds: Annotated[int, typer.Option(min=1, help="Make so many runs, with SEED, SEED + 1, ...")] = 1,
+    max_history: Annotated[
+        int | None, typer.Option(min=1, help="Newest items a recommender looks at; -O max_history.")
+    ] = None,
+    loss: Annotated[str | None, typer.Option(help="What a recommender minimises; -O loss.")] = None,
+    fit_on: Annotated[
+        str | None, typer.Option(help="train, or train+valid: what a recommender learns from; -O fit_on.")
+    ] = None,
+    train_fraction: Annotated[
+        float, typer.Option(help="Share of the interactions a recommender learns from, above 0.")
+    ] = 1.0,
+    max_users: Annotated[int | None, typer.Option(min=1, help="Users a recommender learns from at most.")] = None,
+    export: Annotated[
+        Path | None, typer.Option(help="New folder for a copy of the trained recommender; --model takes it.")
+    ] = None,
     option: Annotated[
         list[str] | None, typer.Option("--option", "-O", help="KEY=VALUE of the recommender or engine; repeatable.")
     ] = None,
@@ -159,6 +160,7 @@ def infer(
     """Rank every request with a recommender, or with a language model over prompts."""
     with exit_codes():
         from llmrs_bench.config import InferConfig
+        from llmrs_bench.errors import OptionError
         from llmrs_bench.report.words import run_lines
         from llmrs_bench.stages.home import open_data
         from llmrs_bench.stages.infer import infer as stage
@@ -170,13 +172,18 @@ def infer(
             "engine": engine,
             "normalize": normalize,
             "device": device,
-            "seed": seed,
-            "options": _pairs(option or []),
+            "train_fraction": train_fraction,
+            "max_users": max_users,
+            "options": pairs([*(option or []), *as_typed(max_history=max_history, loss=loss, fit_on=fit_on)]),
         }
-        done = stage(open_data(home, dataset), InferConfig.parse(values, owner="infer"), track)
-        for line in run_lines(done.artifact.facts):
-            say(line)
-        _finish(done)
+        data = open_data(home, dataset)
+        if export is not None and seeds > 1:
+            raise OptionError("--export takes one model, --seeds makes several", hint="Export each with its --seed.")
+        for number in range(seed, seed + seeds):
+            done = stage(data, InferConfig.parse({**values, "seed": number}, owner="infer"), track, export)
+            for line in run_lines(done.artifact.facts):
+                say(line)
+            _finish(done)
 
 
 @app.command()
@@ -188,7 +195,7 @@ def evaluate(dataset: Dataset, run: Names = None, home: Home = HERE) -> None:
 
         for done in stage(open_data(home, dataset), run or [], track):
             means = done.artifact.facts["means"]
-            _finish(done, f"  hit@1 {means['hit@1']:.4f}  ndcg@10 {means['ndcg@10']:.4f}  mrr {means['mrr']:.4f}")
+            _finish(done, "".join(f"  {name} {means[name]:.4f}" for name in ("hit@1", "ndcg@10", "mrr@10")))
 
 
 @app.command()
@@ -196,7 +203,7 @@ def compare(
     dataset: Dataset,
     run: Names = None,
     metrics: Annotated[
-        str | None, typer.Option(help="Comma-separated names.", show_default="hit@1,ndcg@10,hit@10,mrr")
+        str | None, typer.Option(help="Comma-separated names.", show_default="hit@1,ndcg@10,hit@10,mrr, or mrr@10")
     ] = None,
     output: Annotated[Format, typer.Option("--format", help="How to print the board.")] = Format.table,
     samples: Annotated[int, typer.Option(min=100, help="Resamples of the bootstrap.")] = 2000,
@@ -205,13 +212,13 @@ def compare(
 ) -> None:
     """Print the leaderboard of a data set, with intervals."""
     with exit_codes():
-        from llmrs_bench.config import BOARD_METRICS, CompareConfig
+        from llmrs_bench.config import CompareConfig
         from llmrs_bench.report import FORMATS
         from llmrs_bench.report.terminal import to_table
         from llmrs_bench.stages.compare import compare as stage
         from llmrs_bench.stages.home import open_data
 
-        names = tuple(metrics.split(",")) if metrics is not None else BOARD_METRICS
+        names = tuple(metrics.split(",")) if metrics is not None else None
         board = stage(open_data(home, dataset), run or [], CompareConfig(metrics=names, samples=samples, seed=seed))
         if output is Format.table:
             stdout.print(to_table(board))
@@ -241,19 +248,6 @@ def list_(
             Listing.runs: lambda: list_runs(home, dataset or ""),
         }
         typer.echo("\n".join(lines[what]()))
-
-
-def _pairs(options: list[str]) -> dict[str, str]:
-    from llmrs_bench.errors import OptionError
-
-    pairs: dict[str, str] = {}
-    for text in options:
-        key, equals, value = text.partition("=")
-        if not equals or not key or key in pairs:
-            fault = "was given twice" if key in pairs else "is not KEY=VALUE"
-            raise OptionError(f"-O {text} {fault}", hint="Write, for instance, -O max_history=50.")
-        pairs[key] = value
-    return pairs
 
 
 def _finish(done: Any, more: str = "") -> None:

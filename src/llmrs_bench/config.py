@@ -3,15 +3,20 @@
 from collections.abc import Mapping
 from typing import Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from llmrs_bench.errors import OptionError
 
 BOARD_METRICS = ("hit@1", "ndcg@10", "hit@10", "mrr")
+# Where a whole catalogue is ranked, this many ranks are kept; metrics that look deeper are not measured.
+DEPTH = 100
+CATALOGUE_METRICS = ("hit@1", "ndcg@10", "hit@10", "mrr@10")
+WHOLE, MODELS, LISTS = "all", "model:", "file:"
 METRIC_NAMES = (
     *(f"ndcg@{k}" for k in (1, 5, 10, 20)),
     *(f"hit@{k}" for k in (1, 5, 10, 20)),
     "mrr",
+    "mrr@10",
     "coverage",
     "answered",
 )
@@ -42,7 +47,10 @@ class Options(BaseModel):
 class PrepareConfig(Options):
     """What `prepare` makes of a raw source.
 
-    `users` is a number of test users or `all`; `candidates` is `random`, `popularity` or `file:PATH`;
+    `users` is a number of test users or `all`. `candidates` is `random`, `popularity`, `file:PATH`, `all` (the whole
+    catalogue, ranked to a depth of 100), or `model:NAME` with the best items of a recommender, also of several in turn
+    (`model:sasrec+bm25`) or of an exported one (`model:PATH`); `retriever_options` are theirs, as `NAME.KEY`.
+    Lists of a model hold the target only where it was retrieved, unless `force_target`; all others always do.
     `history` is the number of history items a prompt shows unless `prompt` is told otherwise; `item_word` is
     what a prompt calls an item, None takes the data set's own.
     """
@@ -52,6 +60,8 @@ class PrepareConfig(Options):
     candidates: str = "random"
     n_candidates: int = Field(default=20, ge=2)
     include_seen: bool = False
+    force_target: bool = False
+    retriever_options: dict[str, str] = Field(default_factory=dict)
     history: int = Field(default=10, ge=0)
     min_rating: float | None = None
     k_core: int = Field(default=0, ge=0)
@@ -65,6 +75,15 @@ class PrepareConfig(Options):
         if isinstance(users, int) and users < 1:
             raise ValueError("must be at least 1, or 'all'")
         return users
+
+    @model_validator(mode="after")
+    def no_idle_options(self) -> Self:
+        """Refuse options that the chosen candidates do not read."""
+        if self.candidates == WHOLE and "n_candidates" in self.model_fields_set:
+            raise ValueError("candidates=all ranks the whole catalogue, so n_candidates means nothing to it")
+        if not self.candidates.startswith(MODELS) and (self.force_target or self.retriever_options):
+            raise ValueError(f"force_target and retriever options mean nothing to candidates={self.candidates}")
+        return self
 
 
 PROTOCOLS: dict[str, dict[str, Any]] = {
@@ -85,7 +104,8 @@ class InferConfig(Options):
     """Which model ranks the requests, and how.
 
     `engine` matters to language models alone, as do `template`, `history` and `normalize`; `options` are
-    those of the recommender or of the engine.
+    those of the recommender or of the engine. Recommenders learn from a share `train_fraction` of the interactions,
+    or from `max_users` users at most, taken whole and in a seeded order, so that less is part of more.
     """
 
     model: str
@@ -95,12 +115,14 @@ class InferConfig(Options):
     normalize: Literal["sum", "mean"] = "sum"
     device: Literal["auto", "cpu", "cuda"] = "auto"
     seed: int = Field(default=0, ge=0)
+    train_fraction: float = Field(default=1.0, gt=0, le=1)
+    max_users: int | None = Field(default=None, ge=1)
     options: dict[str, str] = Field(default_factory=dict)
 
 
 class CompareConfig(Options):
-    """What the board shows, and how its intervals are made."""
+    """What the board shows, and how its intervals are made; without metrics those that fit the data set."""
 
-    metrics: tuple[str, ...] = BOARD_METRICS
+    metrics: tuple[str, ...] | None = None
     samples: int = Field(default=2000, ge=100)
     seed: int = Field(default=0, ge=0)

@@ -4,6 +4,8 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import timedelta
+from time import perf_counter
 
 import typer
 from rich.console import Console
@@ -38,7 +40,7 @@ def fail(text: str, hint: str) -> None:
 
 @contextmanager
 def track(label: str, total: int) -> Iterator[Step]:
-    """Show a bar for a job of `total` units; where stderr is no terminal, a line for each tenth."""
+    """Show a bar with the time left; where stderr is no terminal, a line for each tenth of `total` units."""
     if not stderr.is_terminal:
         yield _tenths(label, total)
         return
@@ -61,12 +63,18 @@ def track(label: str, total: int) -> Iterator[Step]:
 
 def _tenths(label: str, total: int) -> Step:
     said = 0
+    first: tuple[int, float] | None = None
 
     def step(done: int, note: str = "") -> None:
-        nonlocal said
+        nonlocal said, first
+        now = perf_counter()
+        first = first or (done, now)
         if (tenth := 10 * done // max(total, 1)) > said:
             said = tenth
-            say(f"{label}: {done:,} of {total:,} {note}".rstrip())
+            # What was done before the first sign says nothing about speed: it may be an earlier, interrupted run's.
+            pace = (now - first[1]) / (done - first[0]) if done > first[0] else 0.0
+            left = f", {timedelta(seconds=round(pace * (total - done)))} left" if pace and done < total else ""
+            say(f"{label}: {done:,} of {total:,} {note}".rstrip() + left)
 
     return step
 
@@ -80,7 +88,10 @@ def exit_codes() -> Iterator[None]:
         fail(error.message, error.hint)
         raise typer.Exit(error.exit_code) from error
     except KeyboardInterrupt as error:
-        fail("interrupted; nothing half-made was left", "The same command starts the stage again.")
+        fail(
+            "interrupted; nothing half-made was left",
+            "The same command starts the stage again; a training goes on after its last epoch.",
+        )
         raise typer.Exit(INTERRUPTED) from error
     except BrokenPipeError as error:
         # The reader of our results went away, as `| head` does; keep the interpreter from complaining again.

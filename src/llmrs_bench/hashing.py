@@ -24,7 +24,7 @@ def generator(*key: int | str) -> np.random.Generator:
     return np.random.Generator(np.random.PCG64(int.from_bytes(digest, "little")))
 
 
-def uniform_hash(seed: int, *columns: pl.Series) -> NDArray[np.uint64]:
+def uniform_hash(seed: int, *columns: pl.Series, across: pl.Series | None = None) -> NDArray[np.uint64]:
     """Hash rows of string columns to uniform unsigned 64-bit integers.
 
     Each distinct string is hashed once; the columns are combined in their order, so that (a, b) and (b, a)
@@ -33,14 +33,18 @@ def uniform_hash(seed: int, *columns: pl.Series) -> NDArray[np.uint64]:
     Args:
         seed: Another seed gives independent numbers.
         columns: String columns of one length.
+        across: Strings to combine with every row as if in one more column; the result is then a
+            matrix (row, string).
     """
     state = np.full(len(columns[0]), seed, dtype=np.uint64)
     for column in columns:
         state = _mix(state ^ _hash_column(column))
-    return state
+    return state if across is None else _mix(state[:, None] ^ _hash_column(across))
 
 
 def _hash_column(column: pl.Series) -> NDArray[np.uint64]:
+    if not len(column):
+        return np.empty(0, dtype=np.uint64)
     distinct = column.unique()
     hashes = np.array([hash64(text) for text in distinct], dtype=np.uint64)
     codes = column.replace_strict(distinct, pl.Series(np.arange(len(distinct))), return_dtype=pl.Int64).to_numpy()

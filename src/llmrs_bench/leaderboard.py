@@ -23,6 +23,7 @@ class Entry:
         kind: `baseline`, `recommender` or `language model`.
         setting: What sets it apart from other runs of the model, in words.
         metrics: Frame of the schema `metrics`.
+        group: What runs that differ by their seed alone have in common; they share a row.
         exact: Whether its values are expectations, without sampling error.
         about: Everything else that is known: history, tokens, seconds, command, fingerprint.
     """
@@ -32,17 +33,22 @@ class Entry:
     kind: str
     setting: str
     metrics: pl.DataFrame
+    group: str = ""
     exact: bool = False
     about: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """A mean and its 95 % interval; both ends are the mean where the value is exact."""
+    """A mean and its 95 % interval over users; both ends are the mean where the value is exact.
+
+    With several seeds it is the mean over them, and `spread` the standard deviation (n - 1) of their means.
+    """
 
     mean: float
     low: float
     high: float
+    spread: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +63,7 @@ class Row:
     shares: Mapping[str, float]
     exact: bool
     about: Mapping[str, Any]
+    seeds: int = 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,35 +89,52 @@ def build_board(
 ) -> Board:
     """Put runs over the same requests onto one board, sorted by `ndcg@10` or else the first metric.
 
+    Runs that differ by their seed alone share a row: values of a request are averaged over seeds first.
     Intervals are percentile bootstrap intervals over users, from the same resamples for all rows.
 
     Raises:
         OptionError: If a metric was not measured.
         ArtifactError: If the runs do not cover the same requests.
     """
-    cells: dict[str, dict[str, Cell]] = {entry.run: {} for entry in entries}
+    groups: dict[str, list[Entry]] = {}
+    for entry in entries:
+        groups.setdefault(entry.group or entry.run, []).append(entry)
+    cells: list[dict[str, Cell]] = [{} for _ in groups]
     for metric in metrics:
-        values = np.stack([_values(entry, metric, entries[0]) for entry in entries])
-        ends = bootstrap_interval(values, samples=samples, seed=seed)
-        for entry, row, (low, high) in zip(entries, values, ends, strict=True):
-            mean = float(row.mean())
-            cells[entry.run][metric] = Cell(mean, mean, mean) if entry.exact else Cell(mean, float(low), float(high))
-    rows = [
-        Row(
-            run=entry.run,
-            model=entry.model,
-            kind=entry.kind,
-            setting=entry.setting,
-            cells=cells[entry.run],
-            shares={share: float(_values(entry, share, entries[0]).mean()) for share in SHARES},
-            exact=entry.exact,
-            about=entry.about,
-        )
-        for entry in entries
-    ]
+        seeds = [np.stack([_values(entry, metric, entries[0]) for entry in group]) for group in groups.values()]
+        ends = bootstrap_interval(np.stack([values.mean(0) for values in seeds]), samples=samples, seed=seed)
+        for row, group, values, (low, high) in zip(cells, groups.values(), seeds, ends, strict=True):
+            mean = float(values.mean())
+            spread = float(values.mean(1).std(ddof=1)) if len(group) > 1 else None
+            row[metric] = Cell(mean, mean, mean) if group[0].exact else Cell(mean, float(low), float(high), spread)
+    rows = [_row(group, row, entries[0]) for group, row in zip(groups.values(), cells, strict=True)]
     key = "ndcg@10" if "ndcg@10" in metrics else metrics[0]
     rows.sort(key=lambda row: (-row.cells[key].mean, row.model, row.setting, row.run))
     return Board(title, tuple(protocol), tuple(metrics), tuple(rows), tuple(notes))
+
+
+def _row(group: Sequence[Entry], cells: Mapping[str, Cell], first: Entry) -> Row:
+    """Return the row of runs that differ by their seed; seconds are those of a mean run."""
+    entry, seeds = group[0], len(group)
+    setting = [entry.setting] if entry.setting else []
+    about = dict(entry.about)
+    if seeds > 1:
+        setting.append(f"{seeds} seeds")
+        numbers = [other.about.get("seconds") or 0.0 for other in group]
+        about |= {"seed": [other.about.get("seed") for other in group], "seconds": sum(numbers) / seeds}
+    elif about.get("seed"):
+        setting.append(f"seed {about['seed']}")
+    return Row(
+        run=entry.run,
+        model=entry.model,
+        kind=entry.kind,
+        setting=", ".join(setting),
+        cells=cells,
+        shares={share: float(np.mean([_values(other, share, first) for other in group])) for share in SHARES},
+        exact=entry.exact,
+        about=about,
+        seeds=seeds,
+    )
 
 
 def _values(entry: Entry, metric: str, first: Entry) -> "np.ndarray[Any, np.dtype[np.float64]]":

@@ -13,7 +13,7 @@ from llmrs_bench.types import Scores
 TIE_RULE = "ties and silent items by a seeded hash of (seed, request, item); silent items after all others"
 
 
-def rank_candidates(requests: pl.DataFrame, scores: Iterable[Scores], *, seed: int) -> pl.DataFrame:
+def rank_candidates(requests: pl.DataFrame, scores: pl.DataFrame, *, seed: int) -> pl.DataFrame:
     """Order the candidates of every request by score, higher first.
 
     Equal scores, and the candidates that got none, are ordered by a seeded hash of request and item: never by
@@ -21,7 +21,7 @@ def rank_candidates(requests: pl.DataFrame, scores: Iterable[Scores], *, seed: i
 
     Args:
         requests: Frame of the schema `requests`.
-        scores: At most one for each request; a request without any is all silent.
+        scores: Rows (request_id, item_id, score), each pair once; a request without any is all silent.
         seed: Seed of the tie rule; the same for every run that is compared.
 
     Returns:
@@ -30,13 +30,34 @@ def rank_candidates(requests: pl.DataFrame, scores: Iterable[Scores], *, seed: i
     Raises:
         ScoringError: On a score that is not finite, an unknown request or item, or a request scored twice.
     """
-    given = _scores_frame(scores)
     rows = requests.select("request_id", item_id="candidates").explode("item_id", empty_as_null=True).drop_nulls()
-    _check_scores(rows, given)
+    _check_scores(rows, scores)
+    return _ordered(rows.join(scores, on=["request_id", "item_id"], how="left", maintain_order="left"), seed)
+
+
+def rank_best(scores: pl.DataFrame, *, depth: int, seed: int) -> pl.DataFrame:
+    """Order the best items of each request out of a whole catalogue, by the same rule, and keep `depth` of them.
+
+    Args:
+        scores: Rows (request_id, item_id, score): of each request the best `depth` items at least, and with them
+            every item that ties with the last of these.
+        depth: Length of a ranking.
+        seed: Seed of the tie rule.
+
+    Returns:
+        Frame of the schema `rankings`.
+
+    Raises:
+        ScoringError: On a score that is not finite, or a request scored twice.
+    """
+    _check_scores(scores, scores)
+    return _ordered(scores, seed).filter(pl.col("rank") <= depth)
+
+
+def _ordered(rows: pl.DataFrame, seed: int) -> pl.DataFrame:
     hashes = pl.Series("tie", uniform_hash(seed, rows["request_id"], rows["item_id"]))
     return (
         rows.with_columns(hashes)
-        .join(given, on=["request_id", "item_id"], how="left", maintain_order="left")
         .sort(["request_id", "score", "tie"], descending=[False, True, False], nulls_last=True)
         .with_columns(rank=pl.int_range(1, pl.len() + 1, dtype=pl.Int32).over("request_id"))
         .select(list(RANKINGS))
@@ -44,7 +65,8 @@ def rank_candidates(requests: pl.DataFrame, scores: Iterable[Scores], *, seed: i
     )
 
 
-def _scores_frame(scores: Iterable[Scores]) -> pl.DataFrame:
+def scores_frame(scores: Iterable[Scores]) -> pl.DataFrame:
+    """Return scores as rows (request_id, item_id, score)."""
     request_ids: list[str] = []
     item_ids: list[str] = []
     values: list[float] = []

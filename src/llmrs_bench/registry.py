@@ -96,6 +96,12 @@ RECOMMENDERS = Registry(
         "popularity": "llmrs_bench.recommenders.popularity:Popularity",
         "recent-popularity": "llmrs_bench.recommenders.recent_popularity:RecentPopularity",
         "itemknn": "llmrs_bench.recommenders.itemknn:ItemKNN",
+        "bm25": "llmrs_bench.recommenders.bm25:BM25",
+        "embedding": "llmrs_bench.recommenders.embedding:Embedding",
+        "bprmf": "llmrs_bench.recommenders.bprmf:BPRMF",
+        "fpmc": "llmrs_bench.recommenders.fpmc:FPMC",
+        "gru4rec": "llmrs_bench.recommenders.gru4rec:GRU4Rec",
+        "bert4rec": "llmrs_bench.recommenders.bert4rec:BERT4Rec",
         "sasrec": "llmrs_bench.recommenders.sasrec:SASRec",
     },
 )

@@ -71,13 +71,13 @@ def test_replay_keeps_the_order_and_drops_unknown_banned_and_repeated() -> None:
 
 
 def test_sampler_names() -> None:
-    assert sampler_file("random") is None
-    assert sampler_file("popularity") is None
+    for name in ("random", "popularity", "all", "model:sasrec", "model:sasrec+bm25", "model:./folder"):
+        assert sampler_file(name) is None
     assert sampler_file("file:some/list.tsv") == Path("some/list.tsv")
     with pytest.raises(OptionError, match="unknown candidate sampler 'popular'") as caught:
         sampler_file("popular")
     assert "'popularity'" in caught.value.hint
-    for name in ("file", "file:", ""):
+    for name in ("file", "file:", "model", "model:", "models:x", ""):
         with pytest.raises(OptionError):
             sampler_file(name)
 

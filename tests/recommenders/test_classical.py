@@ -8,36 +8,26 @@ import pytest
 
 from llmrs_bench.errors import ModelError
 from llmrs_bench.recommenders.itemknn import ItemKNN, ItemKNNOptions
+from llmrs_bench.recommenders.protocol import BLOCK, Corpus, Recommender, Work
 from llmrs_bench.recommenders.recent_popularity import RecentPopularity, RecentPopularityOptions
-from llmrs_bench.schemas import INTERACTIONS, REQUESTS
-from llmrs_bench.types import silent
+from recommender_cases import corpus_of, interactions_of, request_of, scores_of
 
 DAY = 86_400
 
 
-def interactions(events: list[tuple[str, str, int]]) -> pl.DataFrame:
-    rows = [
-        {"user_id": user, "item_id": item, "timestamp": day * DAY, "rating": None, "part": "train"}
-        for user, item, day in events
-    ]
-    return pl.DataFrame(rows, schema=INTERACTIONS)
+def corpus(events: list[tuple[str, str, int]]) -> Corpus:
+    return corpus_of(interactions_of([(user, item, day * DAY, "train") for user, item, day in events]))
 
 
-def request(candidates: list[str], *, history: list[str] | None = None, day: int = 0) -> pl.DataFrame:
-    row = {
-        "request_id": "r",
-        "user_id": "u",
-        "part": "test",
-        "cutoff": day * DAY,
-        "history": history or [],
-        "candidates": candidates,
-    }
-    return pl.DataFrame([row], schema=REQUESTS)
+def asked(
+    model: Recommender, candidates: list[str], *, history: list[str] | None = None, day: int = 0
+) -> dict[str, float]:
+    return scores_of(model, request_of(history or [], candidates, cutoff=day * DAY))["r"]
 
 
 def recent(half_life: float, events: list[tuple[str, str, int]]) -> RecentPopularity:
     model = RecentPopularity(RecentPopularityOptions(half_life=half_life), seed=0, device="cpu")
-    model.fit(interactions(events), silent)
+    model.fit(corpus(events), Work())
     return model
 
 
@@ -52,13 +42,28 @@ def recent(half_life: float, events: list[tuple[str, str, int]]) -> RecentPopula
 )
 def test_events_fade_by_half_and_those_of_the_future_do_not_count(day: int, values: dict[str, float]) -> None:
     model = recent(1.0, [("u", "a", 0), ("v", "a", 2), ("v", "b", 2), ("w", "a", 20), ("w", "c", 20)])
-    scores = next(model.score(request(["a", "b", "c"], day=day)))
-    assert scores.values == pytest.approx(values)
+    assert asked(model, ["a", "b", "c"], day=day) == pytest.approx(values)
 
 
 def test_an_endless_half_life_is_popularity() -> None:
     model = recent(1e9, [("u", "a", 0), ("v", "a", 2), ("w", "b", 3)])
-    assert next(model.score(request(["a", "b"], day=9))).values == pytest.approx({"a": 2, "b": 1})
+    assert asked(model, ["a", "b"], day=9) == pytest.approx({"a": 2, "b": 1})
+
+
+def test_many_requests_are_each_scored_at_their_own_time() -> None:
+    rng = np.random.default_rng(0)
+    events = [(f"u{user}", f"i{item}", day) for user, item, day in zip(*rng.integers(12, size=(3, 80)), strict=True)]
+    days = [int(day) for day in rng.integers(14, size=2 * BLOCK + 3)]
+    requests = pl.concat(
+        [request_of([], ["i1", "i2", "none"], name=f"r{n}", cutoff=day * DAY) for n, day in enumerate(days)]
+    )
+    table = scores_of(recent(2.0, events), requests)
+    for number, day in enumerate(days):
+        want = dict.fromkeys(("i1", "i2", "none"), 0.0)
+        for _, item, at in events:
+            if item in want and at < day:
+                want[item] += 0.5 ** ((day - at) / 2.0)
+        assert table[f"r{number}"] == pytest.approx(want)
 
 
 def test_recent_popularity_needs_events() -> None:
@@ -80,36 +85,37 @@ def cosines() -> dict[tuple[str, str], float]:
 
 def knn(**options: object) -> ItemKNN:
     model = ItemKNN(ItemKNNOptions.model_validate(options), seed=0, device="cpu")
-    model.fit(interactions(EVENTS), silent)
+    model.fit(corpus(EVENTS), Work())
     return model
 
 
 def test_itemknn_sums_cosines_to_the_history() -> None:
     near = cosines()
-    scores = next(knn().score(request(["c", "d", "unknown"], history=["a", "b", "unknown"])))
+    scores = asked(knn(), ["c", "d", "unknown"], history=["a", "b", "unknown"])
     want = {"c": near["a", "c"] + near["b", "c"], "d": near["a", "d"] + near["b", "d"], "unknown": 0.0}
-    assert scores.values == pytest.approx(want)
+    assert scores == pytest.approx(want)
 
 
 def test_itemknn_looks_at_the_newest_items_alone() -> None:
-    scores = next(knn(max_history=1).score(request(["d"], history=["a", "c"])))
-    assert scores.values == pytest.approx({"d": cosines()["c", "d"]})
+    scores = asked(knn(max_history=1), ["d"], history=["a", "c"])
+    assert scores == pytest.approx({"d": cosines()["c", "d"]})
 
 
 def test_itemknn_keeps_the_nearest_neighbours_alone() -> None:
     model = knn(neighbours=2)  # each item itself, and one more
     near = cosines()
     best = max("acd", key=lambda item: near["b", item])
-    scores = next(model.score(request(list("acd"), history=["b"])))
-    assert scores.values == pytest.approx({item: near["b", item] if item == best else 0.0 for item in "acd"})
+    scores = asked(model, list("acd"), history=["b"])
+    assert scores == pytest.approx({item: near["b", item] if item == best else 0.0 for item in "acd"})
 
 
 @pytest.mark.parametrize("similarity", ["cosine", "tfidf", "bm25"])
 def test_itemknn_comes_back_from_disk(tmp_path: Path, similarity: str) -> None:
-    model, asked = knn(similarity=similarity), request(list("abcd"), history=["a", "b"])
+    model = knn(similarity=similarity)
     model.save(tmp_path)
     again = ItemKNN.load(tmp_path, device="cpu")
-    assert next(again.score(asked)).values == next(model.score(asked)).values
+    one, other = (asked(either, list("abcd"), history=["a", "b"]) for either in (model, again))
+    assert one == other
     (tmp_path / "weights.safetensors").write_bytes(b"")
     with pytest.raises(ModelError, match="damaged"):
         ItemKNN.load(tmp_path, device="cpu")

@@ -1,20 +1,24 @@
-"""Losses against numpy, the training loop, dropout."""
-
-from collections.abc import Iterator
-from pathlib import Path
+"""Losses against numpy, and which items they take as negatives."""
 
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from numpy.typing import NDArray
+from torch import Tensor
 
-from llmrs_bench.errors import ModelError, OptionError
+from llmrs_bench.errors import OptionError
 from llmrs_bench.recommenders import losses
-from llmrs_bench.recommenders.checkpoint import read_checkpoint, write_checkpoint
-from llmrs_bench.recommenders.dropout import Dropout
-from llmrs_bench.recommenders.losses import cross_entropy
-from llmrs_bench.recommenders.training import TrainingOptions, resolve_device, seeded, train
-from llmrs_bench.types import silent
+from llmrs_bench.recommenders.losses import (
+    LossOptions,
+    binary,
+    calibrated_power,
+    cross_entropy,
+    make_loss,
+    pairwise,
+    sampled_softmax,
+)
+
+Floats = NDArray[np.float64]
 
 
 def parts(seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
@@ -47,86 +51,154 @@ def test_cross_entropy_of_large_logits_is_finite() -> None:
     assert loss.item() == pytest.approx((0 + 2000) / 2)
 
 
-@pytest.mark.parametrize("p", [0.1, 0.5])
-def test_dropout_keeps_the_mean_and_drops_the_stated_share(p: float) -> None:
-    layer = Dropout(p)
-    with seeded(0, torch.device("cpu")):
-        out = layer(torch.ones(333, 301))
-    # Standard deviation of a share over 100,233 draws: below 0.0016.
-    assert (out == 0).float().mean().item() == pytest.approx(p, abs=5 * 0.0016)
-    assert out.max().item() == pytest.approx(1 / (1 - p), rel=1e-4)
-    assert torch.equal(layer.eval()(torch.ones(5)), torch.ones(5))
+# Items of the seven positions of `parts`, whose targets are 0, 4, 2, 2, 1, 3, 0: shared by all, of which each
+# target is one, and of each position its own, of which the first and the fourth are the target.
+SHARED = [0, 1, 2, 3, 4, 2]
+OWN = [[0, 1], [1, 1], [0, 4], [2, 2], [4, 0], [1, 2], [3, 4]]
+OWN_ONE = [[0], [1], [0], [2], [4], [1], [3]]
 
 
-def test_seeding_leaves_the_global_generator_alone() -> None:
-    torch.manual_seed(5)
-    expected = torch.rand(3)
-    torch.manual_seed(5)
-    with seeded(1, torch.device("cpu")):
-        torch.rand(10)
-    assert torch.equal(torch.rand(3), expected)
+def log_sigmoid(x: Floats) -> Floats:
+    return np.asarray(-np.log1p(np.exp(-x)))
 
 
-def run(curve: list[float], **options: int) -> tuple[nn.Linear, dict[str, object], list[float]]:
-    """Train a layer of one weight whose validation follows `curve`, and say which weights it had."""
-    net = nn.Linear(1, 1, bias=False)
-    weights: list[float] = []
-
-    def one_loss() -> Iterator[Tensor]:
-        yield net.weight.sum()
-
-    def validate() -> float:
-        weights.append(net.weight.item())
-        return curve[len(weights) - 1]
-
-    facts = train(net, one_loss, validate, TrainingOptions.model_validate(options), silent("x", 1))
-    return net, dict(facts), weights
+def binary_of(positive: float, negative: Floats, count: int, power: float) -> float:
+    return float(-power * log_sigmoid(np.array(positive)) - log_sigmoid(-negative).sum()) / (1 + count)
 
 
-def test_training_stops_when_patience_is_out_and_keeps_the_best_weights() -> None:
-    net, facts, weights = run([0.1, 0.3, 0.2, 0.3, 0.9], patience=2)
-    assert (facts["epochs"], facts["best_epoch"], facts["valid_ndcg@10"]) == (4, 2, 0.3)
-    assert weights[1] != weights[3]
-    assert net.weight.item() == weights[1]
+def pairwise_of(positive: float, negative: Floats, count: int, power: float) -> float:
+    return float(-log_sigmoid(positive - negative).sum()) / count
 
 
-def test_training_ends_after_its_epochs() -> None:
-    net, facts, weights = run([0.1, 0.2, 0.3, 0.4], epochs=3)
-    assert facts["epochs"] == 3
-    assert net.weight.item() == weights[2]
+def softmax_of(positive: float, negative: Floats, count: int, power: float) -> float:
+    return float(np.log(np.exp(positive) + np.exp(negative).sum()) - positive)
 
 
-def test_a_diverged_training_is_an_error() -> None:
-    net = nn.Linear(1, 1)
-    with pytest.raises(ModelError, match="nan") as caught:
-        train(net, lambda: iter([net.weight.sum() * torch.nan]), lambda: 0.0, TrainingOptions(), silent("x", 1))
-    assert "lr" in caught.value.hint
+@pytest.mark.parametrize("negatives", [SHARED, OWN, OWN_ONE], ids=["shared", "own", "one"])
+@pytest.mark.parametrize(
+    ("name", "power"), [("binary", 1.0), ("binary", 0.3), ("pairwise", 1.0), ("sampled_softmax", 1.0)]
+)
+def test_sampled_losses_are_those_of_numpy_without_negatives_that_are_the_target(
+    name: str, power: float, negatives: list[int] | list[list[int]]
+) -> None:
+    states, weights, targets = parts()
+    logits = (states @ weights.T).detach().numpy()
+    formula = {"binary": binary_of, "pairwise": pairwise_of, "sampled_softmax": softmax_of}[name]
+    values, drawn = [], torch.tensor(negatives)
+    for position, target in enumerate(targets.tolist()):
+        own = drawn.expand(7, -1)[position].numpy()
+        values.append(formula(logits[position, target], logits[position, own[own != target]], len(own), power))
+    found = {
+        "binary": lambda: binary(states, weights, targets, drawn, power=power),
+        "pairwise": lambda: pairwise(states, weights, targets, drawn),
+        "sampled_softmax": lambda: sampled_softmax(states, weights, targets, drawn),
+    }[name]()
+    assert found.item() == pytest.approx(np.mean(values), rel=1e-5)
+    found.backward()  # type: ignore[no-untyped-call]
+    for tensor in (states, weights):
+        assert tensor.grad is not None
+        assert tensor.grad.isfinite().all()
 
 
-def test_devices_are_checked() -> None:
-    assert resolve_device("cpu").type == "cpu"
-    with pytest.raises(OptionError, match="'gpu'"):
-        resolve_device("gpu")
+@pytest.mark.parametrize("name", ["binary", "pairwise", "sampled_softmax"])
+def test_a_position_without_a_negative_left_moves_no_other_item(name: str) -> None:
+    states, weights, targets = parts()
+    loss = getattr(losses, name)(states[:1], weights, targets[:1], targets[:1, None])
+    loss.backward()
+    if name != "binary":
+        assert loss.item() == 0
+    assert weights.grad is not None
+    assert weights.grad.isfinite().all()
+    assert (weights.grad[1:] == 0).all()
 
 
-def test_no_gpu_is_an_error_not_a_fallback(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert resolve_device("auto").type == "cpu"
-    with pytest.raises(ModelError, match="no GPU"):
-        resolve_device("cuda")
+@pytest.mark.parametrize("negatives", [1, 3])
+@pytest.mark.parametrize("loss", ["bpr", "bce"])
+def test_negatives_of_a_position_are_uniform_and_never_its_target(loss: str, negatives: int) -> None:
+    torch.manual_seed(0)
+    positions = 4000
+    states = torch.ones(positions, 1, dtype=torch.float64)
+    weights = torch.zeros(5, 1, dtype=torch.float64, requires_grad=True)
+    made = make_loss(LossOptions.model_validate({"loss": loss, "negatives": negatives}))
+    made(states, weights, torch.full((positions,), 2)).backward()  # type: ignore[no-untyped-call]
+    assert weights.grad is not None
+    # At logits of zero each term has a gradient of one half: bpr has a term for each negative and divides by their
+    # number, bce has one more for the target.
+    terms = negatives if loss == "bpr" else negatives + 1
+    pulls = weights.grad[:, 0] * 2 * terms
+    assert pulls[2].item() == pytest.approx(-negatives if loss == "bpr" else -1, rel=1e-5)
+    others = pulls[[0, 1, 3, 4]] / negatives
+    assert others.sum().item() == pytest.approx(1, rel=1e-5)
+    # Four standard errors of a share of 1/4.
+    error = 4 * (0.25 * 0.75 / (positions * negatives)) ** 0.5
+    assert others.tolist() == pytest.approx([0.25] * 4, abs=error)
 
 
-def test_a_checkpoint_is_of_one_kind_and_whole(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match="no readable a checkpoint"):
-        read_checkpoint(tmp_path, "a")
-    write_checkpoint(tmp_path, "a", {"x": 1}, {"w": torch.ones(2)})
-    facts, weights = read_checkpoint(tmp_path, "a")
-    assert facts["x"] == 1
-    assert torch.equal(weights["w"], torch.ones(2))
-    with pytest.raises(ModelError, match="of kind 'a', not 'b'"):
-        read_checkpoint(tmp_path, "b")
-    file = tmp_path / "weights.safetensors"
-    file.write_bytes(file.read_bytes()[:-1])
-    with pytest.raises(ModelError, match="damaged") as caught:
-        read_checkpoint(tmp_path, "a")
-    assert caught.value.hint
+@pytest.mark.parametrize(
+    ("options", "function", "shape", "power"),
+    [
+        ({"loss": "bce"}, "binary", (7, 1), 1.0),
+        ({"loss": "bce", "negatives": 3}, "binary", (7, 3), 1.0),
+        ({"loss": "bpr"}, "pairwise", (7, 1), None),
+        ({"loss": "bpr", "negatives": 3}, "pairwise", (7, 3), None),
+        ({"loss": "gbce"}, "binary", (256,), 1.0),
+        ({"loss": "gbce", "negatives": 2}, "binary", (2,), 1 - 0.75 * 0.5),
+        ({"loss": "gbce", "negatives": 2, "calibration": 0.5}, "binary", (2,), 1 - 0.5 * 0.5),
+        ({"loss": "sampled-softmax"}, "sampled_softmax", (512,), None),
+        ({"loss": "sampled-softmax", "negatives": 3}, "sampled_softmax", (3,), None),
+    ],
+)
+def test_options_name_a_loss_and_its_negatives(
+    options: dict[str, object],
+    function: str,
+    shape: tuple[int, ...],
+    power: float | None,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    seen: list[tuple[tuple[int, ...], float | None]] = []
+
+    def spy(states: Tensor, weights: Tensor, targets: Tensor, negatives: Tensor, power: float | None = None) -> Tensor:
+        seen.append((tuple(negatives.shape), power))
+        return states.sum()
+
+    monkeypatch.setattr(losses, function, spy)
+    make_loss(LossOptions.model_validate(options))(*parts())
+    ((found, raised),) = seen
+    assert found == shape
+    assert (raised or 1.0) == pytest.approx(power or 1.0)
+
+
+def test_the_default_loss_looks_at_all_items() -> None:
+    assert make_loss(LossOptions())(*parts()).item() == cross_entropy(*parts()).item()
+
+
+@pytest.mark.parametrize(
+    ("negatives", "items", "calibration", "power"),
+    [
+        (256, 3417, 0.0, 1.0),
+        (256, 3417, 1.0, 256 / 3416),
+        (256, 3417, 0.75, 0.30620609),
+        (1, 101, 0.5, 0.505),
+        (100, 101, 0.75, 1.0),
+        (500, 101, 1.0, 1.0),
+    ],
+)
+def test_the_power_of_gbce_is_that_of_the_paper(negatives: int, items: int, calibration: float, power: float) -> None:
+    assert calibrated_power(negatives, items, calibration) == pytest.approx(power, rel=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"loss": "ce", "negatives": "5"}, "negatives means nothing"),
+        ({"negatives": "5"}, "negatives means nothing"),
+        ({"loss": "bce", "calibration": "0.75"}, "does not read calibration"),
+        ({"calibration": "0.5"}, "does not read calibration"),
+        ({"loss": "gbce", "calibration": "1.5"}, "less than or equal to 1"),
+        ({"loss": "bpr", "negatives": "0"}, "greater than or equal to 1"),
+        ({"loss": "hinge"}, "sampled-softmax"),
+    ],
+)
+def test_idle_and_impossible_options_are_refused(options: dict[str, str], message: str) -> None:
+    with pytest.raises(OptionError, match=message):
+        LossOptions.parse(options, owner="sasrec")

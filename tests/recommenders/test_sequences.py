@@ -9,11 +9,12 @@ import torch
 from torch import Tensor
 
 from llmrs_bench.errors import ModelError
-from llmrs_bench.recommenders.sequences import Sequences, Vocabulary, user_sequences
+from llmrs_bench.recommenders.sequences import Histories, Sequences, Vocabulary, user_histories
 from llmrs_bench.recommenders.validation import Holdout
-from llmrs_bench.schemas import INTERACTIONS
+from recommender_cases import interactions_of
 
 VOCABULARY = Vocabulary(("a", "b", "c"))
+USERS = Vocabulary(("u", "v", "x"))
 LISTS = pl.Series([["a", "x", "b"], [], ["c"], None, ["b", "b", "a", "c"]], dtype=pl.List(pl.String))
 
 
@@ -41,8 +42,7 @@ def test_sequences_of_nothing_are_empty() -> None:
 
 
 def events(*rows: tuple[str, str, str]) -> pl.DataFrame:
-    full = [(user, item, time, 1.0, part) for time, (user, item, part) in enumerate(rows)]
-    return pl.DataFrame(full, schema=INTERACTIONS, orient="row")
+    return interactions_of([(user, item, time, part) for time, (user, item, part) in enumerate(rows)])
 
 
 EVENTS = events(
@@ -59,16 +59,27 @@ EVENTS = events(
 )
 
 
-def test_user_sequences_keep_the_order_of_events() -> None:
-    users, sequences = user_sequences(EVENTS.filter(part="train"), VOCABULARY)
-    assert users.to_list() == ["u", "v", "w", "x"]
-    assert sequences.padded().tolist() == [[2, 1], [1, 0], [3, 0], [1, 0]]
+def test_user_histories_keep_the_order_of_events_and_know_their_users() -> None:
+    names, histories = user_histories(EVENTS.filter(part="train"), USERS, VOCABULARY)
+    assert names.to_list() == ["u", "v", "w", "x"]
+    assert histories.users.tolist() == [1, 2, 0, 3]
+    assert histories.items.padded().tolist() == [[2, 1], [1, 0], [3, 0], [1, 0]]
+
+
+def test_histories_are_taken_and_cut_with_their_users() -> None:
+    histories = user_histories(EVENTS.filter(part="train"), USERS, VOCABULARY)[1]
+    chosen = histories.take(np.array([3, 0])).last(1)
+    assert len(chosen) == 2
+    assert chosen.users.tolist() == [3, 1]
+    assert chosen.items.padded().tolist() == [[1], [1]]
+    assert histories.last(0).items.padded().shape == (4, 0)
 
 
 def test_holdout_takes_the_first_validation_event_of_users_with_training() -> None:
-    holdout = Holdout.of(EVENTS, VOCABULARY)
+    holdout = Holdout.of(EVENTS, USERS, VOCABULARY)
     assert holdout.targets.tolist() == [3, 2, 0]
-    assert holdout.histories.padded().tolist() == [[2, 1], [1, 0], [3, 0]]
+    assert holdout.histories.users.tolist() == [1, 2, 0]
+    assert holdout.histories.items.padded().tolist() == [[2, 1], [1, 0], [3, 0]]
 
 
 @pytest.mark.parametrize(
@@ -83,18 +94,18 @@ def test_holdout_takes_the_first_validation_event_of_users_with_training() -> No
     ],
 )
 def test_ndcg_ranks_unseen_items_and_ties_count_against_the_target(row: list[float], expected: float) -> None:
-    def logits(histories: Sequences) -> Tensor:
+    def logits(histories: Histories) -> Tensor:
         return torch.tensor([row] * len(histories))
 
-    assert Holdout.of(EVENTS, VOCABULARY).ndcg(logits) == pytest.approx(expected)
+    assert Holdout.of(EVENTS, USERS, VOCABULARY).ndcg(logits) == pytest.approx(expected)
 
 
 def test_ndcg_is_zero_below_its_depth() -> None:
-    holdout = Holdout.of(EVENTS, VOCABULARY)
+    holdout = Holdout.of(EVENTS, USERS, VOCABULARY)
     assert holdout.ndcg(lambda h: torch.tensor([[9.0, 1.0, 5.0]] * len(h)), k=1) == pytest.approx(1 / 3)
 
 
 def test_holdout_needs_validation_events() -> None:
     with pytest.raises(ModelError, match="validation") as caught:
-        Holdout.of(EVENTS.filter(part="train"), VOCABULARY)
+        Holdout.of(EVENTS.filter(part="train"), USERS, VOCABULARY)
     assert "three events" in caught.value.hint

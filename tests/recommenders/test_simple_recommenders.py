@@ -6,31 +6,23 @@ import pytest
 from llmrs_bench.errors import ModelError, OptionError
 from llmrs_bench.recommenders.fitting import FitOptions
 from llmrs_bench.recommenders.popularity import Popularity
-from llmrs_bench.recommenders.protocol import Recommender
+from llmrs_bench.recommenders.protocol import Work
 from llmrs_bench.recommenders.random import Random, RandomOptions
-from llmrs_bench.schemas import INTERACTIONS, REQUESTS
-from llmrs_bench.types import silent
+from recommender_cases import corpus_of, interactions_of, request_of, scores_of
 
-EVENTS = pl.DataFrame(
+EVENTS = interactions_of(
     [
-        ("u", "a", 1, 5.0, "train"),
-        ("u", "b", 2, 5.0, "train"),
-        ("v", "a", 1, 5.0, "train"),
-        ("v", "b", 2, 5.0, "valid"),
-        ("w", "b", 2, 5.0, "valid"),
-    ],
-    schema=INTERACTIONS,
-    orient="row",
+        ("u", "a", 1, "train"),
+        ("u", "b", 2, "train"),
+        ("v", "a", 1, "train"),
+        ("v", "b", 2, "valid"),
+        ("w", "b", 2, "valid"),
+    ]
 )
 
 
-def requests_of(*candidates: list[str] | None) -> pl.DataFrame:
-    rows = [(f"r{i}", f"u{i}", "test", 9, ["a"], items) for i, items in enumerate(candidates)]
-    return pl.DataFrame(rows, schema=REQUESTS, orient="row")
-
-
-def scores_of(model: Recommender, requests: pl.DataFrame) -> dict[str, dict[str, float]]:
-    return {scores.request_id: dict(scores.values) for scores in model.score(requests)}
+def requests_of(*candidates: list[str]) -> pl.DataFrame:
+    return pl.concat([request_of(["a"], items, name=f"r{number}") for number, items in enumerate(candidates)])
 
 
 def random(seed: int) -> Random:
@@ -39,7 +31,7 @@ def random(seed: int) -> Random:
 
 def popularity(fit_on: str) -> Popularity:
     model = Popularity(FitOptions.parse({"fit_on": fit_on}, owner="popularity"), seed=0, device="cpu")
-    model.fit(EVENTS, silent)
+    model.fit(corpus_of(EVENTS), Work())
     return model
 
 
@@ -57,9 +49,9 @@ def test_popularity_counts_the_parts_it_is_fitted_on(fit_on: str, expected: dict
 def test_popularity_has_to_be_fitted_on_something() -> None:
     model = Popularity(FitOptions(), seed=0, device="cpu")
     with pytest.raises(ModelError, match="counted nothing"):
-        list(model.score(requests_of(["a"])))
+        scores_of(model, requests_of(["a"]))
     with pytest.raises(ModelError, match="no interactions in part 'train'"):
-        model.fit(EVENTS.filter(part="valid"), silent)
+        model.fit(corpus_of(EVENTS.filter(part="valid")), Work())
     with pytest.raises(OptionError, match="fit_on"):
         FitOptions.parse({"fit_on": "test"}, owner="popularity")
 
@@ -77,10 +69,3 @@ def test_random_is_uniform() -> None:
     assert 0.99 < max(values) < 1
     # The mean of n uniform values has standard deviation sqrt(1 / 12 / n), here 0.0046.
     assert sum(values) / len(values) == pytest.approx(0.5, abs=4 * 0.0046)
-
-
-@pytest.mark.parametrize("model", [random(0), popularity("train")])
-def test_candidates_have_to_be_there(model: Recommender) -> None:
-    with pytest.raises(ModelError, match="'r1'") as caught:
-        list(model.score(requests_of(["a"], None)))
-    assert caught.value.hint

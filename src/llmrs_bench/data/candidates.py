@@ -12,7 +12,7 @@ import numpy.typing as npt
 from llmrs_bench.errors import DataError, OptionError
 from llmrs_bench.registry import unknown_name
 
-SAMPLERS = ("random", "popularity", "file:PATH")
+SAMPLERS = ("random", "popularity", "all", "file:PATH", "model:NAME")
 ROUNDS = 8
 LAYOUT = "A line is a user id, a tab, and item ids with spaces between them."
 
@@ -101,7 +101,7 @@ def sampler_file(name: str) -> Path | None:
         if not path:
             raise OptionError(f"candidates {name!r} names no file", hint=f"Write file:PATH. {LAYOUT}")
         return Path(path).expanduser()
-    if name not in SAMPLERS[:2]:
+    if name not in SAMPLERS[:3] and not (kind == "model" and path):
         raise unknown_name("candidate sampler", name, list(SAMPLERS))
     return None
 

@@ -34,20 +34,34 @@ def read_checkpoint(folder: Path, kind: str) -> tuple[dict[str, Any], dict[str, 
     Raises:
         ModelError: If a file is missing or damaged, or the checkpoint is of another kind.
     """
+    facts = read_facts(folder)
+    if facts.get("kind") != kind:
+        raise ModelError(f"the checkpoint in {folder} is of kind {facts.get('kind')!r}, not {kind!r}", hint=_HINT)
     try:
-        facts = json.loads((folder / _FACTS).read_text(encoding="utf-8"))
         data = (folder / _WEIGHTS).read_bytes()
-    except (OSError, ValueError) as error:
+    except OSError as error:
         raise ModelError(f"no readable {kind} checkpoint in {folder}: {error}", hint=_HINT) from error
-    if not isinstance(facts, dict) or facts.get("kind") != kind:
-        found = facts.get("kind") if isinstance(facts, dict) else facts
-        raise ModelError(f"the checkpoint in {folder} is of kind {found!r}, not {kind!r}", hint=_HINT)
     if sha256(data).hexdigest() != facts.get("sha256"):
         raise damaged(folder, kind, f"{_WEIGHTS} is not the file that {_FACTS} describes")
     try:
         return facts, load(data)
     except SafetensorError as error:
         raise damaged(folder, kind, str(error)) from error
+
+
+def read_facts(folder: Path) -> dict[str, Any]:
+    """Return the JSON of a checkpoint, whatever its kind.
+
+    Raises:
+        ModelError: If it is missing or no JSON object.
+    """
+    try:
+        facts = json.loads((folder / _FACTS).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"no readable checkpoint in {folder}: {error}", hint=_HINT) from error
+    if not isinstance(facts, dict):
+        raise ModelError(f"no readable checkpoint in {folder}: {_FACTS} is no object", hint=_HINT)
+    return facts
 
 
 def damaged(folder: Path, kind: str, reason: str) -> ModelError:

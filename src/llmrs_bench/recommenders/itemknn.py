@@ -15,11 +15,11 @@ from scipy.sparse import csr_matrix
 
 from llmrs_bench import config
 from llmrs_bench.errors import ModelError, OptionError
-from llmrs_bench.recommenders.candidates import check_candidates
 from llmrs_bench.recommenders.checkpoint import damaged, read_checkpoint, write_checkpoint
 from llmrs_bench.recommenders.fitting import FitOptions, fitted_events
+from llmrs_bench.recommenders.protocol import Block, Corpus, Work, blocks
 from llmrs_bench.recommenders.sequences import Sequences, Vocabulary
-from llmrs_bench.types import Json, Progress, Scores
+from llmrs_bench.types import Json
 
 _KINDS = {"cosine": CosineRecommender, "tfidf": TFIDFRecommender, "bm25": BM25Recommender}
 
@@ -44,19 +44,20 @@ class ItemKNN:
     """
 
     Options: ClassVar[type[config.Options]] = ItemKNNOptions
+    learns: ClassVar[bool] = True
 
     def __init__(self, options: ItemKNNOptions, *, seed: int, device: str) -> None:
         self.options = options
         self._vocabulary = Vocabulary(())
         self._similar = csr_matrix((1, 1))  # (item + 1, item + 1), row and column 0 are empty
 
-    def fit(self, interactions: pl.DataFrame, progress: Progress) -> dict[str, Json]:
+    def fit(self, corpus: Corpus, work: Work) -> dict[str, Json]:
         """Find the neighbours of every item.
 
         Raises:
             ModelError: If there are no events in the part to learn from.
         """
-        events = fitted_events(interactions, self.options)
+        events = fitted_events(corpus.interactions, self.options)
         self._vocabulary = Vocabulary.of(events["item_id"])
         items, users = self._vocabulary.encode(events["item_id"]), Vocabulary.of(events["user_id"])
         rows = users.encode(events["user_id"]) - 1
@@ -70,22 +71,22 @@ class ItemKNN:
         self._similar = csr_matrix(model.similarity)
         return {"events": len(items), "items": len(self._vocabulary), "similarities": int(self._similar.nnz)}
 
-    def score(self, requests: pl.DataFrame) -> Iterator[Scores]:
-        """Yield the summed similarity of every candidate.
+    def score(self, requests: pl.DataFrame, items: pl.Series) -> Iterator[Block]:
+        """Yield the summed similarity of every item.
 
         Raises:
-            ModelError: If the model is not fitted, or a request has no list of candidates.
+            ModelError: If the model is not fitted.
         """
         if not len(self._vocabulary):
             raise ModelError("itemknn is not fitted yet", hint="Call fit, or load a trained model.")
-        check_candidates(requests)
         histories = Sequences.of(requests["history"], self._vocabulary).last(self.options.max_history)
-        for row, (request_id, candidates) in enumerate(requests.select("request_id", "candidates").iter_rows()):
-            _, history = histories.take(np.array([row])).flat()
-            codes = self._vocabulary.encode(pl.Series(candidates, dtype=pl.String))
-            near = self._similar[np.sort(history)].sum(axis=0)  # a fixed order: float sums depend on it
-            values = np.asarray(near).ravel()[codes]
-            yield Scores(request_id, dict(zip(candidates, values.tolist(), strict=True)))
+        codes = self._vocabulary.encode(items)
+        for rows in blocks(len(requests)):
+            users, events = histories.take(rows).flat()
+            shape = (len(rows), len(self._vocabulary) + 1)
+            chosen = csr_matrix((np.ones(len(events)), (users, events)), shape=shape)
+            chosen.sum_duplicates()  # and sorts: float sums depend on the order
+            yield Block(rows, (chosen @ self._similar).toarray()[:, codes])
 
     def save(self, folder: Path) -> None:
         """Write similarities, options and item vocabulary into the existing `folder`."""

@@ -1,11 +1,15 @@
 """Training losses of next-item models: (states, item weights, targets) -> mean loss per position."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal, Self
 
 import torch
+import torch.nn.functional as F  # noqa: N812 - the name everybody uses
+from pydantic import Field, model_validator
 from torch import Tensor
 from torch.autograd.function import once_differentiable
+
+from llmrs_bench.config import Options
 
 # states (position, dim), weights (item, dim), targets (position,) as rows of the weights.
 Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
@@ -13,15 +17,127 @@ Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
 # Logits held at a time. On a CPU 1 Mi floats stay in the cache, which halves the time of an epoch;
 # a GPU wants large matrices.
 _CPU_LOGITS, _GPU_LOGITS = 2**20, 2**26
+_CALIBRATION = 0.75
+_NEGATIVES = {"bpr": 1, "bce": 1, "gbce": 256, "sampled-softmax": 512}
+
+
+class LossOptions(Options):
+    """What is minimised, over the positions of a step.
+
+    - `ce`: softmax cross-entropy over all items.
+    - `sampled-softmax`: the same over the target and `negatives` uniform items (512), shared by the step.
+    - `bce`: binary cross-entropy of the target and `negatives` uniform items (1) of each position
+      (Kang and McAuley 2018).
+    - `gbce`: the same with `negatives` (256) shared by the step and the target's probability raised to a power that
+      undoes the overconfidence of sampling (Petrov and Macdonald 2023); `calibration` is their t (0.75).
+    - `bpr`: the log-probability that the target beats each of `negatives` uniform items (1) of its
+      position (Rendle et al. 2009).
+    """
+
+    loss: Literal["ce", "bce", "gbce", "sampled-softmax", "bpr"] = "ce"
+    negatives: int | None = Field(default=None, ge=1)
+    calibration: float | None = Field(default=None, ge=0, le=1)
+
+    @model_validator(mode="after")
+    def no_idle_options(self) -> Self:
+        """Refuse options that the chosen loss does not read."""
+        if self.loss == "ce" and self.negatives is not None:
+            raise ValueError("loss=ce looks at all items, so negatives means nothing to it")
+        if self.loss != "gbce" and self.calibration is not None:
+            raise ValueError(f"loss={self.loss} does not read calibration, only gbce does")
+        return self
+
+
+def make_loss(options: LossOptions) -> Loss:
+    """Return the loss that `options` name. Negatives are never the target; they come from torch's global generator."""
+    count = options.negatives or _NEGATIVES.get(options.loss, 0)
+    made: dict[str, Loss] = {
+        "ce": cross_entropy,
+        "bce": lambda states, weights, targets: binary(states, weights, targets, _own(weights, targets, count)),
+        "bpr": lambda states, weights, targets: pairwise(states, weights, targets, _own(weights, targets, count)),
+        "gbce": lambda states, weights, targets: binary(
+            states,
+            weights,
+            targets,
+            _shared(weights, count),
+            power=calibrated_power(
+                count, len(weights), _CALIBRATION if options.calibration is None else options.calibration
+            ),
+        ),
+        "sampled-softmax": lambda states, weights, targets: sampled_softmax(
+            states, weights, targets, _shared(weights, count)
+        ),
+    }
+    return made[options.loss]
+
+
+def binary(states: Tensor, weights: Tensor, targets: Tensor, negatives: Tensor, power: float = 1.0) -> Tensor:
+    """Return binary cross-entropy, summed over a target and its negatives and divided by their number.
+
+    Args:
+        states: (position, dim).
+        weights: (item, dim).
+        targets: (position,).
+        negatives: Items, (position, count), or (count,) for all positions alike; one that is the target is left out.
+        power: What the target's probability is raised to.
+    """
+    positive, negative = _logits(states, weights, targets, negatives)
+    losses = F.softplus(negative).sum(1) - power * F.logsigmoid(positive)
+    return losses.mean() / (1 + negatives.shape[-1])
+
+
+def pairwise(states: Tensor, weights: Tensor, targets: Tensor, negatives: Tensor) -> Tensor:
+    """Return the mean of -log sigmoid(target - negative), arguments as those of `binary`."""
+    positive, negative = _logits(states, weights, targets, negatives)
+    return -F.logsigmoid(positive[:, None] - negative).mean()
+
+
+def sampled_softmax(states: Tensor, weights: Tensor, targets: Tensor, negatives: Tensor) -> Tensor:
+    """Return softmax cross-entropy over the target and its negatives, arguments as those of `binary`.
+
+    Uniform negatives need no correction for how they were drawn: it would be the same for all.
+    """
+    positive, negative = _logits(states, weights, targets, negatives)
+    return (torch.logaddexp(positive, negative.logsumexp(1)) - positive).mean()
+
+
+def calibrated_power(negatives: int, items: int, calibration: float) -> float:
+    """Return beta of gBCE (Petrov and Macdonald, RecSys 2023, equation 13) for a sampling rate of negatives / items."""
+    rate = min(negatives / (items - 1), 1.0)
+    return rate * (calibration * (1 - 1 / rate) + 1 / rate)
+
+
+def _logits(states: Tensor, weights: Tensor, targets: Tensor, negatives: Tensor) -> tuple[Tensor, Tensor]:
+    """Return logits of targets (position,) and negatives (position, count), -inf where a negative is the target."""
+    positive = (states * F.embedding(targets, weights)).sum(1)
+    if negatives.dim() == 1:
+        negative = states @ F.embedding(negatives, weights).T
+    else:
+        negative = torch.einsum("pd,pnd->pn", states, F.embedding(negatives, weights))
+    return positive.float(), negative.float().masked_fill(negatives == targets[:, None], -torch.inf)
+
+
+def _own(weights: Tensor, targets: Tensor, count: int) -> Tensor:
+    """Draw `count` items for each target, uniformly among the others: (position, count)."""
+    drawn = torch.randint(len(weights) - 1, (len(targets), count), device=weights.device)
+    return drawn + (drawn >= targets[:, None])
+
+
+def _shared(weights: Tensor, count: int) -> Tensor:
+    """Draw `count` items uniformly: (count,)."""
+    return torch.randint(len(weights), (count,), device=weights.device)
 
 
 def cross_entropy(states: Tensor, weights: Tensor, targets: Tensor) -> Tensor:
     """Return the mean softmax cross-entropy of the targets over all items, in nats.
 
-    Logits are `states @ weights.T`. Positions are taken in chunks and the gradients are made along with the
-    loss, so that the full matrix (position, item) never exists; the loss can be differentiated once.
+    Logits are `states @ weights.T`, in float32. Positions are taken in chunks and the gradients are made along with
+    the loss, so that the full matrix (position, item) never exists; the loss can be differentiated once.
     """
-    loss: Tensor = _ChunkedCrossEntropy.apply(states, weights, targets)  # type: ignore[no-untyped-call]
+    with torch.autocast(states.device.type, enabled=False):
+        loss: Tensor = _ChunkedCrossEntropy.apply(
+            states.float() if states.dtype == torch.bfloat16 else states, weights, targets
+        )  # type: ignore[no-untyped-call]
     return loss
 
 
@@ -58,6 +174,3 @@ def _softmax_error(logits: Tensor, wanted: Tensor) -> Tensor:
     logits /= norm
     logits.scatter_add_(1, wanted, torch.full_like(positive, -1.0))
     return (norm.log() - positive).sum(dtype=torch.float64)
-
-
-LOSSES: dict[str, Loss] = {"ce": cross_entropy}

@@ -8,8 +8,8 @@ import polars as pl
 
 from llmrs_bench import config
 from llmrs_bench.hashing import uniform_hash
-from llmrs_bench.recommenders.candidates import candidate_rows, split_scores
-from llmrs_bench.types import Json, Progress, Scores
+from llmrs_bench.recommenders.protocol import Block, Corpus, Work, blocks
+from llmrs_bench.types import Json
 
 
 class RandomOptions(config.Options):
@@ -23,20 +23,21 @@ class Random:
     """
 
     Options: ClassVar[type[config.Options]] = RandomOptions
+    learns: ClassVar[bool] = False
 
     def __init__(self, options: config.Options, *, seed: int, device: str) -> None:
         self.options = options
         self.seed = seed
 
-    def fit(self, interactions: pl.DataFrame, progress: Progress) -> dict[str, Json]:
+    def fit(self, corpus: Corpus, work: Work) -> dict[str, Json]:
         """Learn nothing."""
         return {}
 
-    def score(self, requests: pl.DataFrame) -> Iterator[Scores]:
-        """Yield one uniform score per candidate."""
-        rows = candidate_rows(requests)
-        salt = pl.repeat("random", len(rows), dtype=pl.String, eager=True)
-        bits = uniform_hash(self.seed, salt, rows["request_id"], rows["item_id"])
-        # The upper 53 bits are all that a float in [0, 1) can hold.
-        values = (bits >> np.uint64(11)).astype(np.float64) * 2.0**-53
-        yield from split_scores(requests, values)
+    def score(self, requests: pl.DataFrame, items: pl.Series) -> Iterator[Block]:
+        """Yield one uniform score per request and item."""
+        for rows in blocks(len(requests)):
+            names = requests["request_id"].gather(rows)
+            salt = pl.repeat("random", len(rows), dtype=pl.String, eager=True)
+            bits = uniform_hash(self.seed, salt, names, across=items)
+            # The upper 53 bits are all that a float in [0, 1) can hold.
+            yield Block(rows, (bits >> np.uint64(11)).astype(np.float64) * 2.0**-53)

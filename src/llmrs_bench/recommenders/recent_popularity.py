@@ -10,10 +10,10 @@ from pydantic import Field
 
 from llmrs_bench import config
 from llmrs_bench.errors import ModelError
-from llmrs_bench.recommenders.candidates import candidate_rows, split_scores
 from llmrs_bench.recommenders.fitting import FitOptions, fitted_events
-from llmrs_bench.recommenders.sequences import Vocabulary
-from llmrs_bench.types import Json, Progress, Scores
+from llmrs_bench.recommenders.protocol import Block, Corpus, Work, blocks
+from llmrs_bench.recommenders.sequences import Ints, Vocabulary
+from llmrs_bench.types import Json
 
 _DAY = 86_400.0  # seconds
 
@@ -31,6 +31,7 @@ class RecentPopularity:
     """
 
     Options: ClassVar[type[config.Options]] = RecentPopularityOptions
+    learns: ClassVar[bool] = True
 
     def __init__(self, options: RecentPopularityOptions, *, seed: int, device: str) -> None:
         self.options = options
@@ -39,13 +40,13 @@ class RecentPopularity:
         self._times = np.empty(0, dtype=np.int64)  # (event,), UTC seconds
         self._weights = np.zeros(1)  # (event + 1,), faded events of the item so far, at the time of the newest
 
-    def fit(self, interactions: pl.DataFrame, progress: Progress) -> dict[str, Json]:
+    def fit(self, corpus: Corpus, work: Work) -> dict[str, Json]:
         """Sum up the events of each item, faded to each of their times.
 
         Raises:
             ModelError: If there are no events in the part to count.
         """
-        events = fitted_events(interactions, self.options)
+        events = fitted_events(corpus.interactions, self.options)
         self._vocabulary = Vocabulary.of(events["item_id"])
         codes, times = self._vocabulary.encode(events["item_id"]), events["timestamp"].to_numpy()
         order = np.lexsort((times, codes))
@@ -57,33 +58,33 @@ class RecentPopularity:
             self._weights[event + 1] = 1.0 + (self._weights[event] * self._fade(gap) if same else 0.0)
         return {"events": len(order), "items": len(self._vocabulary)}
 
-    def score(self, requests: pl.DataFrame) -> Iterator[Scores]:
-        """Yield the faded count of every candidate at its request's cutoff.
+    def score(self, requests: pl.DataFrame, items: pl.Series) -> Iterator[Block]:
+        """Yield the faded count of every item at its request's cutoff.
 
         Raises:
             ModelError: If nothing was counted yet.
         """
         if not len(self._items):
             raise ModelError("recent-popularity has counted nothing yet", hint="Call fit before score.")
-        rows = candidate_rows(requests).join(requests.select("request_id", "cutoff"), on="request_id", how="left")
-        codes, cutoffs = self._vocabulary.encode(rows["item_id"]), rows["cutoff"].to_numpy()
-        newest = self._newest_before(codes, cutoffs)
+        codes, cutoffs = self._vocabulary.encode(items), requests["cutoff"].to_numpy()
+        in_time = np.argsort(self._times, kind="stable")
+        newest = np.full(len(self._vocabulary) + 1, -1)  # (item + 1,), the newest event so far
+        told = 0
+        order = np.argsort(cutoffs, kind="stable")
+        for rows in blocks(len(requests)):
+            values = np.zeros((len(rows), len(codes)))
+            for row, request in enumerate(order[rows]):
+                until = np.searchsorted(self._times, cutoffs[request], side="left", sorter=in_time)
+                newest[self._items[in_time[told:until]]] = in_time[told:until]
+                told = max(told, int(until))
+                values[row] = self._at(newest[codes], int(cutoffs[request]))
+            yield Block(order[rows], values)
+
+    def _at(self, newest: Ints, cutoff: int) -> NDArray[np.float64]:
+        """Return the faded counts at `cutoff` of items, given the newest event of each before it, -1 for none."""
         known = newest >= 0
-        ages = np.where(known, cutoffs - self._times[newest], 0).astype(np.float64)
-        values = np.where(known, self._weights[newest + 1] * self._fade(ages), 0.0)
-        yield from split_scores(requests, values)
+        ages = np.where(known, cutoff - self._times[newest], 0)
+        return np.where(known, self._weights[newest + 1] * self._fade(ages), 0.0)
 
-    def _newest_before(self, codes: NDArray[np.int64], cutoffs: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the index of the newest event of each item before each cutoff, -1 where there is none."""
-        before = np.searchsorted(_pairs(self._items, self._times), _pairs(codes, cutoffs), side="left") - 1
-        return np.where((before >= 0) & (self._items[before] == codes), before, -1)
-
-    def _fade(self, seconds: "NDArray[np.float64] | float") -> "NDArray[np.float64]":
+    def _fade(self, seconds: "Ints | float") -> "NDArray[np.float64]":
         return np.asarray(0.5 ** (np.asarray(seconds) / (_DAY * self.options.half_life)), dtype=np.float64)
-
-
-def _pairs(items: NDArray[np.int64], times: NDArray[np.int64]) -> "NDArray[np.void]":
-    """Return (item, time) as one column that sorts by item, then by time."""
-    made = np.empty(len(items), dtype=[("item", np.int64), ("time", np.int64)])
-    made["item"], made["time"] = items, times
-    return made

@@ -82,7 +82,26 @@ class Sequences:
         return torch.from_numpy(table)
 
 
-def user_sequences(events: pl.DataFrame, vocabulary: Vocabulary) -> tuple[pl.Series, Sequences]:
-    """Return the users of `events`, rows of the table interactions, and the sequence of each, in row order."""
-    users = events.group_by("user_id", maintain_order=True).agg("item_id")
-    return users["user_id"], Sequences.of(users["item_id"], vocabulary)
+@dataclass(frozen=True, slots=True)
+class Histories:
+    """Users, as integers of a vocabulary (0: unknown), and the items of each."""
+
+    users: Ints
+    items: Sequences
+
+    def __len__(self) -> int:
+        return len(self.users)
+
+    def take(self, rows: Ints) -> Self:
+        """Return the histories of `rows`, in that order."""
+        return type(self)(self.users[rows], self.items.take(rows))
+
+    def last(self, size: int) -> Self:
+        """Return the histories cut to their newest `size` items."""
+        return type(self)(self.users, self.items.last(size))
+
+
+def user_histories(events: pl.DataFrame, users: Vocabulary, items: Vocabulary) -> tuple[pl.Series, Histories]:
+    """Return the users of `events`, rows of the table interactions, and the history of each, in row order."""
+    rows = events.group_by("user_id", maintain_order=True).agg("item_id")
+    return rows["user_id"], Histories(users.encode(rows["user_id"]), Sequences.of(rows["item_id"], items))

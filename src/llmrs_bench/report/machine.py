@@ -21,7 +21,7 @@ def to_json(board: Board) -> str:
 
 
 def to_csv(board: Board) -> str:
-    """Return one line per row, with the columns `METRIC`, `METRIC_low` and `METRIC_high` for each metric."""
+    """Return one line per row, with `METRIC`, `METRIC_low`, `METRIC_high` and `METRIC_spread` for each metric."""
     return pl.DataFrame([_flat(row) for row in board.rows], infer_schema_length=None).write_csv().rstrip("\n")
 
 
@@ -32,8 +32,10 @@ def _nested(row: Row) -> dict[str, Any]:
         "kind": row.kind,
         "setting": row.setting,
         "exact": row.exact,
+        "seeds": row.seeds,
         "metrics": {
-            metric: {"mean": cell.mean, "low": cell.low, "high": cell.high} for metric, cell in row.cells.items()
+            metric: {"mean": cell.mean, "low": cell.low, "high": cell.high, "spread": cell.spread}
+            for metric, cell in row.cells.items()
         },
         **row.shares,
         **row.about,
@@ -44,8 +46,9 @@ def _flat(row: Row) -> dict[str, Any]:
     nested = _nested(row)
     cells = nested.pop("metrics")
     about = {key: nested.pop(key) for key in row.about}
+    about = {key: json.dumps(value) if isinstance(value, list) else value for key, value in about.items()}
     values = {f"{metric}{end}": cell[key] for metric, cell in cells.items() for end, key in _ENDS}
     return {**nested, **values, **about}
 
 
-_ENDS = (("", "mean"), ("_low", "low"), ("_high", "high"))
+_ENDS = (("", "mean"), ("_low", "low"), ("_high", "high"), ("_spread", "spread"))

@@ -27,7 +27,10 @@ def to_markdown(board: Board) -> str:
 
 
 def _cell(cell: Cell, exact: bool) -> str:
-    return f"{cell.mean:.4f}" if exact else f"{cell.mean:.4f} [{cell.low:.4f}, {cell.high:.4f}]"
+    if exact:
+        return f"{cell.mean:.4f}"
+    spread = "" if cell.spread is None else f" ±{cell.spread:.4f}"
+    return f"{cell.mean:.4f} [{cell.low:.4f}, {cell.high:.4f}]{spread}"
 
 
 def _escape(text: str) -> str:

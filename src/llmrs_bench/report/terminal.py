@@ -16,8 +16,8 @@ def to_table(board: Board) -> Group:
     table.add_column("model", overflow="fold", min_width=16)
     for metric in board.metrics:
         table.add_column(metric, justify="right", no_wrap=True)
-    table.add_column("cov.", justify="right", no_wrap=True)
-    table.add_column("answ.", justify="right", no_wrap=True)
+    table.add_column("hist.", justify="right", no_wrap=True)
+    table.add_column("cov.\nansw.", justify="right", no_wrap=True)
     for row in board.rows:
         table.add_row(*_line(row, board.metrics))
     head = Text("\n").join([Text(board.title, "bold"), *(Text(line, "dim") for line in board.protocol)])
@@ -30,14 +30,18 @@ def _line(row: Row, metrics: tuple[str, ...]) -> list[Text]:
     return [
         Text.assemble((row.model, style), "\n", (f"  {row.setting}" if row.setting else "", "dim")),
         *(_cell(row.cells[metric], row.exact) for metric in metrics),
-        *(Text(f"{100 * share:.0f}%") for share in row.shares.values()),
+        Text("" if row.about.get("history") is None else str(row.about["history"])),
+        Text("\n").join(
+            Text(f"{100 * share:.0f}%", style) for share, style in zip(row.shares.values(), ("", "dim"), strict=True)
+        ),
     ]
 
 
 def _cell(cell: Cell, exact: bool) -> Text:
     interval = "exact" if exact else f"{_short(cell.low)}-{_short(cell.high)}"
-    return Text.assemble(f"{cell.mean:.4f}", "\n", (interval, "dim"))
+    spread = "" if cell.spread is None else f"\n±{_short(cell.spread, 4)}"
+    return Text.assemble(f"{cell.mean:.4f}", "\n", (interval, "dim"), (spread, "dim"))
 
 
-def _short(value: float) -> str:
-    return f"{value:.3f}".removeprefix("0")
+def _short(value: float, digits: int = 3) -> str:
+    return f"{value:.{digits}f}".removeprefix("0")

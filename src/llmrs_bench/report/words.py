@@ -22,6 +22,10 @@ def data_lines(facts: Mapping[str, Any]) -> list[str]:
     return [*lines, f"requests: {facts['requests']:,}", *(f"rule: {rule}" for rule in facts["rules"])]
 
 
+def _short(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
 def prompt_lines(prompts: pl.DataFrame) -> list[str]:
     """Show prompts as they will be asked."""
     lines = []
@@ -36,7 +40,9 @@ def run_lines(facts: Mapping[str, Any]) -> list[str]:
     """Say what a run cost, and what was odd about it."""
     if facts["kind"] != "language model":
         training = {key: value for key, value in facts["training"].items() if not isinstance(value, list | dict)}
-        noted = ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in training.items())
+        if facts["fit_on"]:
+            training = {"fitted_on": facts["fit_on"], **training}
+        noted = ", ".join(f"{key.replace('_', ' ')} {_short(value)}" for key, value in training.items())
         return [f"{facts['requests']:,} requests in {facts['seconds']:.1f} s" + (f"; {noted}" if noted else "")]
     lines = [
         f"{facts['prompts']:,} prompts, {facts['prompt_tokens']:,} prompt tokens ({facts['cached_tokens']:,} cached), "

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from llmrs_bench.artifacts import Artifact, is_complete, open_artifact
-from llmrs_bench.config import CompareConfig
+from llmrs_bench.config import BOARD_METRICS, CATALOGUE_METRICS, DEPTH, MODELS, WHOLE, CompareConfig
 from llmrs_bench.errors import ArtifactError, IncomparableError
+from llmrs_bench.fingerprint import fingerprint
 from llmrs_bench.leaderboard import Board, Entry, build_board
 from llmrs_bench.metrics import parse_metrics
 from llmrs_bench.ranking import TIE_RULE
@@ -28,7 +29,8 @@ def compare(data: Data, names: Sequence[str], config: CompareConfig) -> Board:
         IncomparableError: If a run has other requests or another tie rule.
         OptionError: If a metric or a run is unknown.
     """
-    metrics = [str(metric) for metric in parse_metrics(config.metrics)]
+    usual = CATALOGUE_METRICS if data.whole_catalogue else BOARD_METRICS
+    metrics = [str(metric) for metric in parse_metrics(config.metrics or usual)]
     runs = open_runs(data)
     chosen = {run.path.name for run in (pick_runs(runs, names) if names else runs)}
     wanted = [run for run in runs if run.path.name in chosen or run.manifest.name == POPULARITY]
@@ -85,8 +87,11 @@ def _entry(data: Data, run: Artifact) -> Entry:
         kind="baseline" if run.manifest.name in BASELINES else facts["kind"],
         setting=_setting(data, run),
         metrics=made.table("metrics"),
+        group=_group(run),
         about={
             "history": facts.get("history"),
+            "fit_on": facts.get("fit_on"),
+            "seed": facts["seed"],
             "engine": facts.get("engine"),
             "prompt_tokens": facts.get("prompt_tokens"),
             "completion_tokens": facts.get("completion_tokens"),
@@ -109,9 +114,16 @@ def _setting(data: Data, run: Artifact) -> str:
         if facts["history"] != data.default_history:
             words.append(f"history {facts['history']}")
     words.extend(f"{key}={value}" for key, value in facts["typed"].items())
-    if facts["seed"]:
-        words.append(f"seed {facts['seed']}")
     return ", ".join(map(str, words))
+
+
+def _group(run: Artifact) -> str:
+    """Return what a run shares with runs of another seed."""
+    manifest = run.manifest
+    if manifest.facts["kind"] == "language model":
+        return manifest.fingerprint
+    config = {key: value for key, value in manifest.config.items() if key != "seed"}
+    return fingerprint({"name": manifest.name, "config": config, "inputs": manifest.inputs, "parts": manifest.parts})
 
 
 def _protocol(data: Data, config: CompareConfig) -> list[str]:
@@ -122,12 +134,22 @@ def _protocol(data: Data, config: CompareConfig) -> list[str]:
         f"{options['k_core']}-core" if options["k_core"] else "",
     ]
     kept = facts["kept"]
+    if options["candidates"] == WHOLE:
+        asked = f"all items ranked, the first {DEPTH} kept, {seen}"
+    else:
+        held = "target and " if not options["candidates"].startswith(MODELS) or options["force_target"] else ""
+        asked = f"{options['n_candidates']} candidates: {held}{options['candidates']}, {seen}; seed {options['seed']}"
+        if options["candidates"].startswith(MODELS):
+            sampled = facts["sampling"]
+            asked += (
+                f"; {sampled['targets_in_lists']:,} lists hold their target ({sampled['targets_retrieved']:,} found)"
+            )
     return [
         f"{kept['users']:,} users, {kept['items']:,} items, {kept['interactions']:,} interactions"
         + "".join(f", {part}" for part in filters if part)
         + ("" if facts["verified"] else " (source not verified)"),
         f"leave-one-out, {facts['tie_rule']}; {facts['requests']:,} test users",
-        f"{options['n_candidates']} candidates: target and {options['candidates']}, {seen}; seed {options['seed']}",
+        asked,
         f"{TIE_RULE}",
         f"95 % percentile bootstrap over users, {config.samples:,} samples",
     ]

@@ -8,7 +8,7 @@ import polars as pl
 from llmrs_bench.artifacts import Artifact, Draft, Recipe, is_complete, open_artifact
 from llmrs_bench.config import METRIC_NAMES, InferConfig
 from llmrs_bench.errors import ArtifactError
-from llmrs_bench.metrics import DEFINITIONS, chance_level, measure, parse_metrics
+from llmrs_bench.metrics import DEFINITIONS, chance_level, measurable, measure, parse_metrics
 from llmrs_bench.registry import unknown_name
 from llmrs_bench.stages.home import Data
 from llmrs_bench.stages.infer import infer
@@ -71,7 +71,7 @@ def evaluation(data: Data, run: Artifact) -> tuple[Path, Recipe]:
     recipe = Recipe(
         "evaluate",
         run.path.name,
-        {"metrics": list(METRIC_NAMES)},
+        {"metrics": measurable(METRIC_NAMES, data.depth)},
         {"rankings": run.digest("rankings"), "truth": data.artifact.digest("truth")},
         {"definitions": DEFINITIONS},
     )
@@ -83,7 +83,7 @@ def chance_evaluation(data: Data) -> tuple[Path, Recipe]:
     recipe = Recipe(
         "evaluate",
         CHANCE,
-        {"metrics": list(METRIC_NAMES)},
+        {"metrics": measurable(METRIC_NAMES, data.depth)},
         {table: data.artifact.digest(table) for table in ("requests", "truth")},
         {"definitions": DEFINITIONS},
     )
@@ -95,7 +95,7 @@ def _evaluate_run(data: Data, run: Artifact) -> Outcome:
 
     def fill(draft: Draft) -> None:
         truth, rankings = data.artifact.table("truth"), run.table("rankings")
-        values = measure(truth, rankings, parse_metrics(METRIC_NAMES))
+        values = measure(truth, rankings, parse_metrics(measurable(METRIC_NAMES, data.depth)))
         draft.write("metrics", values)
         draft.facts.update(means=_means(values), **_missing(truth, rankings))
 
@@ -106,12 +106,35 @@ def _evaluate_chance(data: Data) -> Outcome:
     path, recipe = chance_evaluation(data)
 
     def fill(draft: Draft) -> None:
-        truth, requests = data.artifact.table("truth"), data.artifact.table("requests")
-        values = chance_level(truth, requests, parse_metrics(METRIC_NAMES))
+        truth = data.artifact.table("truth")
+        names = measurable(METRIC_NAMES, data.depth)
+        values = chance_level(truth, _sizes(data, truth), parse_metrics(names), data.depth)
         draft.write("metrics", values)
         draft.facts.update(means=_means(values))
 
     return make_once(path, recipe, fill, name=CHANCE)
+
+
+def _sizes(data: Data, truth: pl.DataFrame) -> pl.DataFrame:
+    """Return for each request how many items are ranked, and how many of them are relevant."""
+    requests, pair = data.artifact.table("requests"), ["request_id", "item_id"]
+    relevant = truth.filter(pl.col("label") > 0).select(pair)
+    if data.whole_catalogue:
+        catalogue = data.artifact.table("items").select("item_id")
+        history = "history" if not data.include_seen else pl.lit([], dtype=pl.List(pl.String))
+        seen = (
+            requests.select("request_id", item_id=history).explode("item_id").join(catalogue, on="item_id", how="semi")
+        )
+        left_out = seen.unique().group_by("request_id").len("left_out")
+        counts = requests.select("request_id").join(left_out, on="request_id", how="left")
+        sizes = counts.select("request_id", n=len(catalogue) - pl.col("left_out").fill_null(0))
+        ranked = relevant.join(catalogue, on="item_id", how="semi").join(seen, on=pair, how="anti")
+    else:
+        sizes = requests.select("request_id", n=pl.col("candidates").list.len())
+        lists = requests.select("request_id", item_id="candidates").explode("item_id")
+        ranked = relevant.join(lists, on=pair, how="semi")
+    found = ranked.group_by("request_id").len("found")
+    return sizes.join(found, on="request_id", how="left").with_columns(pl.col("found").fill_null(0))
 
 
 def _means(values: pl.DataFrame) -> dict[str, float]:

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from llmrs_bench.artifacts import Artifact, is_complete, open_artifact
+from llmrs_bench.config import DEPTH, WHOLE
 from llmrs_bench.data.datasets import DATASETS
 from llmrs_bench.errors import ArtifactError, OptionError
 from llmrs_bench.registry import unknown_name
@@ -88,6 +89,21 @@ class Data:
     def tie_seed(self) -> int:
         """Seed of the tie rule: that of the data, so that all runs on them share it."""
         return int(self.artifact.manifest.config["seed"])
+
+    @property
+    def whole_catalogue(self) -> bool:
+        """Whether requests have no candidate lists: all items are ranked."""
+        return bool(self.artifact.manifest.config["candidates"] == WHOLE)
+
+    @property
+    def include_seen(self) -> bool:
+        """Whether items of a user's history may be ranked."""
+        return bool(self.artifact.manifest.config["include_seen"])
+
+    @property
+    def depth(self) -> int | None:
+        """How many ranks of a whole catalogue are kept; None: candidate lists are ranked whole."""
+        return DEPTH if self.whole_catalogue else None
 
     @property
     def item_word(self) -> str:

@@ -1,27 +1,43 @@
 """Stage `infer`: rank every request with a model, a recommender over interactions or a language model over prompts."""
 
+from pathlib import Path
+
 from llmrs_bench.catalog import CATALOG
 from llmrs_bench.config import InferConfig
+from llmrs_bench.errors import OptionError
 from llmrs_bench.registry import RECOMMENDERS, unknown_name
 from llmrs_bench.stages.demo_lm import NAME as DEMO_LM
 from llmrs_bench.stages.home import Data
 from llmrs_bench.stages.infer_language import infer_language, is_language_model
 from llmrs_bench.stages.infer_recommender import infer_recommender
+from llmrs_bench.stages.learning import is_recommender
 from llmrs_bench.stages.outcome import Outcome
 from llmrs_bench.types import Progress
 
 
-def infer(data: Data, config: InferConfig, progress: Progress) -> Outcome:
+def infer(data: Data, config: InferConfig, progress: Progress, export_to: Path | None = None) -> Outcome:
     """Make the artifact `run` of a model: rankings of the candidates of every request.
+
+    Args:
+        data: The prepared data set.
+        config: The options.
+        progress: Shows training and answers.
+        export_to: A new folder for a copy of a trained recommender.
 
     Raises:
         OptionError: If the model is unknown, or an option does not fit it.
         ModelError: If the model cannot be had or trained.
         EngineError: If it fails while it answers.
     """
-    if config.model in RECOMMENDERS.paths():
-        return infer_recommender(data, config, progress)
+    if is_recommender(config.model):
+        return infer_recommender(data, config, progress, export_to)
     if is_language_model(config.model):
+        _refuse_recommender_options(config, export_to)
+        if data.whole_catalogue:
+            raise OptionError(
+                f"{data.place.reference} has no candidate lists, and a language model cannot rank a whole catalogue",
+                hint="Prepare lists, for instance from a retriever: --candidates model:sasrec.",
+            )
         return infer_language(data, config, progress)
     raise unknown_name(
         "model",
@@ -29,3 +45,19 @@ def infer(data: Data, config: InferConfig, progress: Progress) -> Outcome:
         [*RECOMMENDERS.names(), *CATALOG, DEMO_LM, "mock"],
         hint="Any Hugging Face id (ORG/NAME) and any local folder (./PATH) will do, too.",
     )
+
+
+def _refuse_recommender_options(config: InferConfig, export_to: Path | None) -> None:
+    defaults = InferConfig(model=config.model)
+    given = [name for name in ("train_fraction", "max_users") if getattr(config, name) != getattr(defaults, name)]
+    given += ["export"] if export_to is not None else []
+    if "max_history" in config.options:
+        raise OptionError(
+            f"max_history means nothing to the language model {config.model!r}",
+            hint="--history is the number of items that its prompts show.",
+        )
+    if given:
+        raise OptionError(
+            f"--{given[0].replace('_', '-')} means nothing to the language model {config.model!r}",
+            hint="It is not trained here: leave the option out.",
+        )

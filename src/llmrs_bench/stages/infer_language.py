@@ -16,7 +16,7 @@ from llmrs_bench.engines.identity import file_digest, identify
 from llmrs_bench.errors import OptionError
 from llmrs_bench.prompts.frames import read_prompts, read_responses, write_responses
 from llmrs_bench.prompts.protocol import Template
-from llmrs_bench.ranking import TIE_RULE, rank_candidates
+from llmrs_bench.ranking import TIE_RULE, rank_candidates, scores_frame
 from llmrs_bench.registry import ENGINES, TEMPLATES
 from llmrs_bench.stages.clip import clip_prompts
 from llmrs_bench.stages.demo_lm import NAME as DEMO_LM
@@ -69,7 +69,9 @@ def infer_language(data: Data, config: InferConfig, progress: Progress) -> Outco
 
     def fill(draft: Draft) -> None:
         scores = _scores(template, prompts, answers, config.normalize)
-        draft.write("rankings", rank_candidates(data.artifact.table("requests"), scores, seed=data.tie_seed))
+        draft.write(
+            "rankings", rank_candidates(data.artifact.table("requests"), scores_frame(scores), seed=data.tie_seed)
+        )
         history = prompts.manifest.config["history"]
         draft.facts.update(answers.facts)
         draft.facts.update(

@@ -1,91 +1,92 @@
-"""Recommenders: fit on the interactions, once for all candidate lists of the same data, then score the requests."""
+"""Recommenders: fit on the interactions, then rank the candidates, or the whole catalogue, of every request."""
 
 import time
 from pathlib import Path
 from typing import Any
 
-from llmrs_bench.artifacts import Artifact, Draft, Recipe
-from llmrs_bench.config import InferConfig, Options
+import polars as pl
+
+from llmrs_bench.artifacts import Draft, Recipe
+from llmrs_bench.config import DEPTH, InferConfig
 from llmrs_bench.errors import OptionError
-from llmrs_bench.ranking import TIE_RULE, rank_candidates
-from llmrs_bench.recommenders.protocol import Recommender
-from llmrs_bench.registry import RECOMMENDERS
+from llmrs_bench.ranking import TIE_RULE, rank_best, rank_candidates
+from llmrs_bench.recommenders.asking import best_items, score_candidates
+from llmrs_bench.recommenders.protocol import Corpus, Recommender
+from llmrs_bench.schemas import RANKINGS
 from llmrs_bench.stages.home import Data
+from llmrs_bench.stages.learning import FORMAT, Learner, Lessons, export, fitted, settings
 from llmrs_bench.stages.outcome import Outcome, make_once
 from llmrs_bench.types import Progress
 
-# Bumped when what a recommender learns from the same data changes: older artifacts are then made anew.
-FORMAT = "1"
 
-
-def infer_recommender(data: Data, config: InferConfig, progress: Progress) -> Outcome:
+def infer_recommender(data: Data, config: InferConfig, progress: Progress, export_to: Path | None = None) -> Outcome:
     """Make the run of a recommender.
+
+    Args:
+        data: The prepared data set.
+        config: The options.
+        progress: Shows the training.
+        export_to: A new folder for a copy of the trained model.
 
     Raises:
         OptionError: If an option is unknown, or belongs to language models.
         ModelError: If the recommender cannot be fitted.
     """
     _refuse_language_options(config)
-    kind: Any = RECOMMENDERS.load(config.model)
-    options: Options = kind.Options.parse(config.options, owner=config.model)
-    settings = {"model": config.model, "seed": config.seed, "device": config.device, "options": options.model_dump()}
+    learner = Learner(config.model, config.options, config.seed, config.device, config.train_fraction, config.max_users)
     recipe = Recipe(
         "infer",
-        config.model,
-        settings,
-        {table: data.artifact.digest(table) for table in ("interactions", "requests")},
+        Path(config.model).resolve().name if "/" in config.model else config.model,
+        settings(learner),
+        {table: data.artifact.digest(table) for table in ("interactions", "items", "requests")},
         {"format": FORMAT, "tie_rule": TIE_RULE, "tie_seed": str(data.tie_seed)},
     )
 
     def fill(draft: Draft) -> None:
-        started = time.perf_counter()
-        model, training = _fitted(data, kind, options, config, progress)
+        found = fitted(learner, lessons(data), progress)
         requests = data.artifact.table("requests")
-        draft.write("rankings", rank_candidates(requests, model.score(requests), seed=data.tie_seed))
+        started = time.perf_counter()
+        draft.write("rankings", _rankings(data, found.model, requests))
+        scoring = time.perf_counter() - started
         draft.facts.update(
             kind="recommender",
             requests=requests.height,
-            training=training,
-            seconds=round(time.perf_counter() - started + training.get("seconds", 0.0), 3),
+            training=found.facts,
+            scoring_seconds=round(scoring, 3),
+            seconds=round(found.seconds + scoring, 3),
             seed=config.seed,
-            history=options.model_dump().get("max_history"),
-            typed=config.options,
+            history=found.options.model_dump().get("max_history"),
+            fit_on=found.options.model_dump().get("fit_on"),
+            typed=_typed(config),
         )
 
-    return make_once(recipe.place(data.place.runs), recipe, fill)
+    made = make_once(recipe.place(data.place.runs), recipe, fill)
+    if export_to is not None:
+        export(fitted(learner, lessons(data), progress), export_to)
+    return made
 
 
-def _fitted(
-    data: Data, kind: Any, options: Options, config: InferConfig, progress: Progress
-) -> tuple[Recommender, dict[str, Any]]:
-    """Return the fitted model and facts about it; one that can be saved is fitted once."""
-    if not hasattr(kind, "load"):
-        model: Recommender = kind(options, seed=config.seed, device=config.device)
-        return model, dict(model.fit(data.artifact.table("interactions"), progress))
-    trained = train(data, kind, options, config, progress).artifact
-    return kind.load(_weights(trained), device=config.device), {**trained.facts, "model": trained.path.name}
+def lessons(data: Data) -> Lessons:
+    """Return what recommenders may learn from a prepared data set, and where they are kept."""
+    corpus = Corpus(data.artifact.table("interactions"), data.artifact.table("items"))
+    digests = {table: data.artifact.digest(table) for table in ("interactions", "items")}
+    return Lessons(corpus, digests, data.place.models)
 
 
-def train(data: Data, kind: Any, options: Options, config: InferConfig, progress: Progress) -> Outcome:
-    """Make the artifact of a trained recommender; it depends on the interactions, not on the requests."""
-    recipe = Recipe(
-        "infer",
-        config.model,
-        {"model": config.model, "seed": config.seed, "device": config.device, "options": options.model_dump()},
-        {"interactions": data.artifact.digest("interactions")},
-        {"format": FORMAT},
-    )
-
-    def fill(draft: Draft) -> None:
-        model = kind(options, seed=config.seed, device=config.device)
-        draft.facts.update(model.fit(data.artifact.table("interactions"), progress))
-        model.save(draft.folder("model"))
-
-    return make_once(recipe.place(data.place.models), recipe, fill)
+def _rankings(data: Data, model: Recommender, requests: pl.DataFrame) -> pl.DataFrame:
+    if not data.whole_catalogue:
+        return rank_candidates(requests, score_candidates(model, requests), seed=data.tie_seed)
+    catalogue = data.artifact.table("items")["item_id"]
+    best = best_items(model, requests, catalogue, depth=DEPTH, include_seen=data.include_seen)
+    ranked = [rank_best(part, depth=DEPTH, seed=data.tie_seed) for part in best]
+    return pl.concat([pl.DataFrame(schema=RANKINGS), *ranked])
 
 
-def _weights(trained: Artifact) -> Path:
-    return trained.path / "model"
+def _typed(config: InferConfig) -> dict[str, Any]:
+    """Return what was typed for this model, for the board to show."""
+    extra = {"train_fraction": config.train_fraction, "max_users": config.max_users}
+    defaults = InferConfig(model=config.model)
+    return {**config.options, **{key: value for key, value in extra.items() if value != getattr(defaults, key)}}
 
 
 def _refuse_language_options(config: InferConfig) -> None:

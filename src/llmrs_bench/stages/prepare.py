@@ -7,7 +7,7 @@ from typing import Any
 import polars as pl
 
 from llmrs_bench.artifacts import Draft, Recipe
-from llmrs_bench.config import PrepareConfig
+from llmrs_bench.config import LISTS, MODELS, WHOLE, PrepareConfig
 from llmrs_bench.data.datasets import Dataset, find_dataset
 from llmrs_bench.data.fetch import fetch
 from llmrs_bench.data.files import SourceFiles, file_md5
@@ -17,14 +17,18 @@ from llmrs_bench.data.source import Raw, Source
 from llmrs_bench.data.split import TIE_RULE, leave_one_out
 from llmrs_bench.data.titles import natural_titles
 from llmrs_bench.errors import DataError
+from llmrs_bench.fingerprint import fingerprint
+from llmrs_bench.recommenders.protocol import Corpus
 from llmrs_bench.registry import SOURCES
+from llmrs_bench.stages import learning
 from llmrs_bench.stages.home import Place, Reference
+from llmrs_bench.stages.learning import Lessons
 from llmrs_bench.stages.outcome import Outcome, make_once
+from llmrs_bench.stages.retrieve import retrieve, retriever_settings
 from llmrs_bench.types import Progress
 
 # Bumped when the tables made from the same source and options change: older artifacts are then made anew.
-FORMAT = "1"
-LISTS = "file:"
+FORMAT = "2"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +49,7 @@ def prepare(home: Path, reference: str, config: PrepareConfig, source: Path | No
         reference: `NAME`, or `NAME@VARIANT` to name this way of preparing it.
         config: The options.
         source: A zip archive or a folder to read; None downloads the data set.
-        progress: Shows the download.
+        progress: Shows the download, and the training of retrievers.
 
     Raises:
         DataError: If the source is missing or broken, or nothing is left of it.
@@ -58,7 +62,9 @@ def prepare(home: Path, reference: str, config: PrepareConfig, source: Path | No
     found = _find(home, dataset, source, progress)
     recipe = _recipe(dataset, config, found)
     place = Place(home / dataset.name / (asked.variant or recipe.fingerprint[:8]))
-    return make_once(place.data, recipe, lambda draft: _fill(draft, dataset, config, found), name=place.reference)
+    return make_once(
+        place.data, recipe, lambda draft: _fill(draft, dataset, config, found, place, progress), name=place.reference
+    )
 
 
 def _find(home: Path, dataset: Dataset, source: Path | None, progress: Progress) -> Found:
@@ -88,30 +94,34 @@ def _recipe(dataset: Dataset, config: PrepareConfig, found: Found) -> Recipe:
         path = Path(config.candidates.removeprefix(LISTS))
         inputs["candidates"] = file_md5(path)
         options["candidates"] = LISTS + path.name
-    return Recipe("prepare", dataset.name, options, inputs, {"format": FORMAT, "reader": found.reader})
+    parts = {"format": FORMAT, "reader": found.reader}
+    if config.candidates.startswith(MODELS):
+        inputs["retrievers"] = fingerprint({"retrievers": retriever_settings(config)})
+        parts["models"] = learning.FORMAT
+    return Recipe("prepare", dataset.name, options, inputs, parts)
 
 
-def _fill(draft: Draft, dataset: Dataset, config: PrepareConfig, found: Found) -> None:
+def _fill(
+    draft: Draft, dataset: Dataset, config: PrepareConfig, found: Found, place: Place, progress: Progress
+) -> None:
     raw = found.source.load(found.files)
     items = natural_titles(raw.items) if dataset.natural_titles else raw.items
     counts = _counts(raw)
     kept = filter_events(raw.events, min_rating=config.min_rating, k_core=config.k_core)
     split = leave_one_out(kept.events)
+    items = items.join(kept.events.select("item_id"), on="item_id", how="semi", maintain_order="left")
+    for name, frame in {"items": items, "interactions": split.interactions}.items():
+        draft.write(name, frame)
+    lessons = Lessons(
+        Corpus(split.interactions, items), {name: facts.digest for name, facts in draft.tables.items()}, place.models
+    )
     made = make_requests(
         split,
-        catalogue=kept.events["item_id"].unique().sort(),
-        users=config.users,
-        candidates=config.candidates,
-        n_candidates=config.n_candidates,
-        include_seen=config.include_seen,
-        seed=config.seed,
+        config,
+        catalogue=items["item_id"],
+        retrieve=lambda requests: retrieve(config, lessons, requests, progress),
     )
-    for name, frame in {
-        "items": items,
-        "interactions": split.interactions,
-        "requests": made.requests,
-        "truth": made.truth,
-    }.items():
+    for name, frame in {"requests": made.requests, "truth": made.truth}.items():
         draft.write(name, frame)
     draft.facts.update(
         counts=counts,
@@ -127,8 +137,12 @@ def _fill(draft: Draft, dataset: Dataset, config: PrepareConfig, found: Found) -
         source=dict(raw.facts),
         verified=_is_published(dataset, found),
         tie_rule=TIE_RULE,
-        rules=[*raw.rules, *_published_rule(dataset, counts), *kept.rules, *made.rules],
-        warnings=[*_source_warnings(dataset, found, counts), *_list_warnings(made.requests, config)],
+        rules=[*raw.rules, *_published_rule(dataset, counts), *kept.rules, *split.rules, *made.rules],
+        warnings=[
+            *_source_warnings(dataset, found, counts),
+            *_time_warnings(kept.events),
+            *_list_warnings(made.requests, config),
+        ],
     )
 
 
@@ -172,8 +186,14 @@ def _published_rule(dataset: Dataset, counts: dict[str, int]) -> list[str]:
     return ["users, items and interactions are as many as published"]
 
 
+def _time_warnings(events: pl.DataFrame) -> list[str]:
+    if events["timestamp"].n_unique() > 1 or events.height < 2:
+        return []
+    return [f"all {events.height:,} events are of one time: the order of the source's lines says which come last"]
+
+
 def _list_warnings(requests: pl.DataFrame, config: PrepareConfig) -> list[str]:
     short = requests.filter(pl.col("candidates").list.len() < config.n_candidates).height
-    if not short:
+    if config.candidates == WHOLE or not short:
         return []
     return [f"{short:,} of {requests.height:,} requests have fewer than the {config.n_candidates} candidates asked for"]

@@ -1,0 +1,57 @@
+"""Options that several commands share, and how -O KEY=VALUE is read."""
+
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from llmrs_bench.errors import OptionError
+
+Home = Annotated[
+    Path, typer.Option("--home", envvar="LLMRS_BENCH_HOME", help="Folder of all artifacts.", show_default=True)
+]
+Dataset = Annotated[
+    str, typer.Option("--dataset", "-d", help="NAME, or NAME@VARIANT where it was prepared in several ways.")
+]
+Names = Annotated[list[str] | None, typer.Option("--run", help="Name of a run, or how it begins; repeatable.")]
+HERE = Path("bench")
+
+
+class Listing(StrEnum):
+    """What `list` can list."""
+
+    data = "data"
+    models = "models"
+    templates = "templates"
+    runs = "runs"
+
+
+class Format(StrEnum):
+    """How `compare` prints the board."""
+
+    table = "table"
+    markdown = "markdown"
+    csv = "csv"
+    json = "json"
+
+
+def pairs(options: list[str]) -> dict[str, str]:
+    """Return options typed as KEY=VALUE.
+
+    Raises:
+        OptionError: If one has another form, or a key is there twice.
+    """
+    found: dict[str, str] = {}
+    for text in options:
+        key, equals, value = text.partition("=")
+        if not equals or not key or key in found:
+            fault = "was given twice" if key in found else "is not KEY=VALUE"
+            raise OptionError(f"-O {text} {fault}", hint="Write, for instance, -O max_history=50.")
+        found[key] = value
+    return found
+
+
+def as_typed(**values: object) -> list[str]:
+    """Return the options that have a name of their own as if they were typed KEY=VALUE."""
+    return [f"{key}={value}" for key, value in values.items() if value is not None]

@@ -1,0 +1,256 @@
+"""What the trained networks share: learning with early stopping, scores as states times item weights, checkpoints."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from copy import deepcopy
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+from typing import Any, ClassVar, Self
+
+import numpy as np
+import polars as pl
+import torch
+from numpy.typing import NDArray
+from pydantic import Field
+from torch import Tensor, nn
+
+from llmrs_bench import config
+from llmrs_bench.errors import ModelError, OptionError
+from llmrs_bench.fingerprint import fingerprint
+from llmrs_bench.recommenders.checkpoint import damaged, read_checkpoint, write_checkpoint
+from llmrs_bench.recommenders.fitting import FitOptions, fitted_events
+from llmrs_bench.recommenders.protocol import BLOCK, Block, Corpus, Work
+from llmrs_bench.recommenders.resume import Resume
+from llmrs_bench.recommenders.sequences import PADDING, Histories, Sequences, Vocabulary, user_histories
+from llmrs_bench.recommenders.training import TrainingOptions, resolve_device, seeded, train
+from llmrs_bench.recommenders.validation import Holdout
+from llmrs_bench.types import Json
+
+# The score of an item that was not in training: below every trained item, finite, the same everywhere.
+UNKNOWN_SCORE = -1e9
+# Histories in one forward pass at scoring, sorted by length first, against padding.
+_GROUP = 32
+
+
+class NeuralOptions(TrainingOptions, FitOptions):
+    """Every network is tuned on the part train: the part valid says after how many epochs to stop.
+
+    With `fit_on` train+valid it is then trained anew on both parts for as many epochs. `dim` is the width of
+    embeddings.
+    """
+
+    dim: int = Field(default=64, ge=1)
+
+
+class SequenceOptions(NeuralOptions):
+    """`max_history` is the number of newest items of a user that training and scoring look at."""
+
+    max_history: int = Field(default=200, ge=1)
+
+
+class Net(nn.Module, ABC):
+    """A network whose logits are states times item weights."""
+
+    @abstractmethod
+    def item_weights(self) -> Tensor:
+        """Return the output weights (item, dim): row i belongs to the integer i + 1."""
+
+
+@dataclass(frozen=True)
+class _Fit:
+    """Vocabularies, log shares of training events (item,), and the network trained on them."""
+
+    users: Vocabulary
+    items: Vocabulary
+    shares: Tensor
+    net: Net
+
+
+class NeuralRecommender(ABC):
+    """Scores an item by the dot product of its weights with a state of the user.
+
+    At scoring the history is all the request holds, cut to its newest `history_size` known items. An item that was
+    not in training scores `UNKNOWN_SCORE`; for a request the model knows nothing about (`knows`), an item scores
+    the log of its share of training events.
+    """
+
+    name: ClassVar[str]
+    Options: ClassVar[type[config.Options]]
+    learns: ClassVar[bool] = True
+    # Whether users have weights of their own: their ids are then part of the model.
+    learns_users: ClassVar[bool] = False
+
+    def __init__(self, options: Any, *, seed: int, device: str) -> None:
+        self.options = options
+        self.seed = seed
+        self.device = resolve_device(device)
+        self._fit: _Fit | None = None
+
+    @property
+    def history_size(self) -> int:
+        """How many of a user's newest items a state looks at."""
+        return int(self.options.max_history)
+
+    @abstractmethod
+    def build(self, users: int, items: int) -> Net:
+        """Return an untrained network for so many known users and items."""
+
+    def examples(self, histories: Histories, items: int) -> Any:
+        """Return what `losses` goes through in every epoch, made from training histories over so many known items."""
+        return histories
+
+    @abstractmethod
+    def losses(self, net: Any, examples: Any, generator: torch.Generator) -> Iterator[Tensor]:
+        """Yield the loss of each step of one epoch over `examples`, in the order that `generator` draws."""
+
+    @abstractmethod
+    def states(self, net: Any, histories: Histories) -> Tensor:
+        """Return the state from which the next item is scored: (history, dim); any value for unknown ones."""
+
+    def knows(self, histories: Histories) -> NDArray[np.bool_]:
+        """Tell for each of `histories` whether its state means anything."""
+        return histories.items.lengths > 0
+
+    def fit(self, corpus: Corpus, work: Work) -> dict[str, Json]:
+        """Train on the table `interactions`, and return epochs, validation, seconds, parameters and device.
+
+        On a CPU the same seed gives the same weights for one number of threads, interrupted or not.
+
+        Raises:
+            ModelError: If fewer than two items, no sequence of two, or no validation event is there, the
+                training diverges, or an interrupted one was of something else.
+        """
+        interactions = corpus.interactions
+        events = interactions.filter(pl.col("part") == "train")
+        facts, self._fit = self._train(events, interactions, self.options, work, "tuning")
+        if self.options.fit_on == "train+valid":
+            options = self.options.model_copy(update={"epochs": facts["best_epoch"]})
+            again, self._fit = self._train(fitted_events(interactions, options), None, options, work, "fitting")
+            facts = {**again, **{key: facts[key] for key in ("best_epoch", "valid_ndcg@10", "valid_curve")}}
+        return facts
+
+    def _train(
+        self, events: pl.DataFrame, validation: pl.DataFrame | None, options: Any, work: Work, phase: str
+    ) -> tuple[dict[str, Any], _Fit]:
+        """Train a new network on `events`; `validation` holds the events that say when to stop, None: never early."""
+        items, users = Vocabulary.of(events["item_id"]), Vocabulary.of(events["user_id"])
+        histories = self._histories(events, users, items)
+        examples = self.examples(histories, len(items))
+        holdout = None if validation is None else Holdout.of(validation, users, items)
+        identity = _identity(self.name, options.model_dump(mode="json"), self.seed, items, users, histories)
+        path = work.checkpoint and work.checkpoint.with_name(f"{work.checkpoint.name}.{phase}")
+        with seeded(self.seed, self.device) as generator:
+            net = self.build(len(users), len(items)).to(self.device)
+            facts = train(
+                net,
+                lambda: self.losses(net, examples, generator),
+                None if holdout is None else lambda: holdout.ndcg(lambda asked: self._logits(net, asked)),
+                options,
+                work.progress(f"{self.name}, {phase}", options.epochs),
+                Resume(path, identity, generator),
+            )
+        counts = np.bincount(items.encode(events["item_id"]) - 1, minlength=len(items))
+        made = _Fit(users, items, torch.from_numpy(np.log(counts / counts.sum())), net)
+        return {**facts, "items": len(items), "sequences": len(histories)}, made
+
+    def _histories(self, events: pl.DataFrame, users: Vocabulary, items: Vocabulary) -> Histories:
+        if len(items) < 2:
+            raise ModelError(
+                f"{self.name} needs at least two items to choose from, the training part has {len(items)}",
+                hint="Lower the filters of the data set, or take a larger one.",
+            )
+        histories = user_histories(events, users, items)[1]
+        if self.learns_users:
+            return histories
+        # One more than the network sees: the newest is a target only.
+        histories = histories.last(self.history_size + 1)
+        histories = histories.take(np.flatnonzero(histories.items.lengths > 1))
+        if not len(histories):
+            raise ModelError("no user has two training events", hint="Prepare a data set with more events per user.")
+        return histories
+
+    def _logits(self, net: Net, histories: Histories) -> Tensor:
+        return self.states(net, histories.last(self.history_size)) @ net.item_weights().T
+
+    def score(self, requests: pl.DataFrame, items: pl.Series) -> Iterator[Block]:
+        """Yield scores of all `items`, requests sorted by the length of their histories.
+
+        Computed in float64 and rounded to float32, so that the noise of another batch is rounded away.
+
+        Raises:
+            ModelError: If the model is not trained.
+        """
+        fit = self._trained()
+        net = deepcopy(fit.net).double().eval()
+        codes = torch.from_numpy(fit.items.encode(items))
+        known = (codes - 1).clamp(min=0)
+        with torch.inference_mode():
+            weights, shares = net.item_weights()[known.to(self.device)], fit.shares[known].float()
+        histories = Histories(fit.users.encode(requests["user_id"]), Sequences.of(requests["history"], fit.items)).last(
+            self.history_size
+        )
+        order = np.argsort(histories.items.lengths, kind="stable")
+        for start in range(0, len(order), BLOCK):
+            rows = order[start : start + BLOCK]
+            asked = histories.take(rows)
+            with torch.inference_mode():
+                groups = [
+                    self.states(net, asked.take(np.arange(first, min(first + _GROUP, len(asked)))))
+                    for first in range(0, len(asked), _GROUP)
+                ]
+                scores = (torch.cat(groups) @ weights.T).cpu().float()
+                scores[torch.from_numpy(~self.knows(asked))] = shares
+                scores[:, codes == PADDING] = UNKNOWN_SCORE
+            yield Block(rows, scores.numpy())
+
+    def save(self, folder: Path) -> None:
+        """Write weights, options, seed and vocabularies into the existing `folder`.
+
+        Raises:
+            ModelError: If the model is not trained.
+        """
+        fit = self._trained()
+        facts: dict[str, Json] = {
+            "options": self.options.model_dump(mode="json"),
+            "seed": self.seed,
+            "users": list(fit.users.ids) if self.learns_users else [],
+            "items": list(fit.items.ids),
+        }
+        write_checkpoint(folder, self.name, facts, {**fit.net.state_dict(), "shares": fit.shares})
+
+    @classmethod
+    def load(cls, folder: Path, *, device: str) -> Self:
+        """Return the model that `save` wrote; its scores are the same.
+
+        Raises:
+            ModelError: If the folder is damaged, incomplete or another recommender's.
+        """
+        facts, weights = read_checkpoint(folder, cls.name)
+        place = resolve_device(device).type
+        try:
+            model = cls(cls.Options.parse(facts["options"], owner=cls.name), seed=int(facts["seed"]), device=place)
+            users, items = Vocabulary(tuple(facts["users"])), Vocabulary(tuple(facts["items"]))
+            shares = weights.pop("shares")
+            net = model.build(len(users), len(items)).to(model.device)
+            net.load_state_dict(weights)
+        except (KeyError, TypeError, ValueError, RuntimeError, OptionError) as error:
+            raise damaged(folder, cls.name, str(error)) from error
+        model._fit = _Fit(users, items, shares, net)
+        return model
+
+    def _trained(self) -> _Fit:
+        if self._fit is None:
+            raise ModelError(f"{self.name} is not trained yet", hint="Call fit, or load a trained model.")
+        return self._fit
+
+
+def _identity(
+    name: str, options: dict[str, Any], seed: int, items: Vocabulary, users: Vocabulary, histories: Histories
+) -> str:
+    """Return what a training must share with an interrupted one to go on from it."""
+    digest = sha256()
+    for column in histories.items.flat():
+        digest.update(np.ascontiguousarray(column).tobytes())
+    told = {"name": name, "options": options, "seed": seed, "items": list(items.ids), "users": list(users.ids)}
+    return fingerprint({**told, "events": digest.hexdigest()})

@@ -1,0 +1,156 @@
+"""An interrupted training goes on as if it had never stopped, or not at all."""
+
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from llmrs_bench.errors import ModelError
+from llmrs_bench.recommenders.checkpoint import read_facts
+from llmrs_bench.recommenders.protocol import Work
+from recommender_cases import RING, Interrupt, corpus_of, ring, ring_requests, scores_of, untrained
+
+NAMES = ["sasrec", "bert4rec", "bprmf"]
+BOTH = {"fit_on": "train+valid"}
+
+
+def fit(name: str, work: Work, seed: int = 0, **options: str) -> tuple[Any, dict[str, Any]]:
+    model = untrained(name, seed, **options)
+    return model, model.fit(corpus_of(ring()), work)
+
+
+def interrupted(name: str, folder: Path, at: int = 2, phase: str = "tuning", **options: str) -> Path:
+    """Train until the `at`-th epoch of `phase`, and return where it was to be kept."""
+    checkpoint = folder / "models" / "x.training"
+    with pytest.raises(KeyboardInterrupt):
+        fit(name, Work(Interrupt(at, phase), checkpoint), 0, **options)
+    return checkpoint
+
+
+def digest(model: Any, folder: Path) -> str:
+    folder.mkdir()
+    model.save(folder)
+    return str(read_facts(folder)["sha256"])
+
+
+def same(facts: dict[str, Any]) -> dict[str, Any]:
+    """Return what must not depend on an interruption."""
+    return {key: value for key, value in facts.items() if key not in ("seconds_per_epoch", "resumed_after")}
+
+
+@pytest.fixture(scope="module")
+def whole() -> dict[str, tuple[Any, dict[str, Any]]]:
+    return {name: fit(name, Work()) for name in NAMES}
+
+
+@pytest.mark.parametrize("at", [1, 2, 3, 4])
+@pytest.mark.parametrize("name", NAMES)
+def test_a_training_goes_on_bit_for_bit(
+    name: str, at: int, whole: dict[str, tuple[Any, dict[str, Any]]], tmp_path: Path
+) -> None:
+    checkpoint = interrupted(name, tmp_path, at)
+    progress = Interrupt()
+    model, facts = fit(name, Work(progress, checkpoint))
+    assert [done for *_, done, _ in progress.told] == list(range(at + 1, 5))
+    straight, expected = whole[name]
+    assert facts["resumed_after"] == at
+    assert same(facts) == same(expected)
+    assert facts["seconds_per_epoch"] > 0
+    assert digest(model, tmp_path / "resumed") == digest(straight, tmp_path / "straight")
+    assert scores_of(model, ring_requests()) == scores_of(straight, ring_requests())
+
+
+@pytest.mark.parametrize("name", ["fpmc", "gru4rec"])
+def test_a_training_may_be_interrupted_again_and_again(name: str, tmp_path: Path) -> None:
+    for at in (1, 2, 4):
+        checkpoint = interrupted(name, tmp_path, at)
+    model, facts = fit(name, Work(checkpoint=checkpoint))
+    straight, expected = fit(name, Work())
+    assert same(facts) == same(expected)
+    assert digest(model, tmp_path / "resumed") == digest(straight, tmp_path / "straight")
+
+
+def test_patience_runs_on_over_an_interruption(tmp_path: Path) -> None:
+    options = {"epochs": "30", "patience": "2", "lr": "1e-9"}
+    straight, expected = fit("sasrec", Work(), 0, **options)
+    assert expected["epochs"] < 30
+    checkpoint = interrupted("sasrec", tmp_path, expected["epochs"] - 1, **options)
+    model, facts = fit("sasrec", Work(checkpoint=checkpoint), 0, **options)
+    assert same(facts) == same(expected)
+    assert digest(model, tmp_path / "resumed") == digest(straight, tmp_path / "straight")
+
+
+@pytest.mark.parametrize(("at", "phase"), [(2, "tuning"), (1, "fitting"), (3, "fitting")])
+@pytest.mark.parametrize("name", NAMES)
+def test_a_training_on_both_parts_goes_on_in_either_phase(name: str, at: int, phase: str, tmp_path: Path) -> None:
+    straight, expected = fit(name, Work(), 0, **BOTH)
+    at = min(at, expected["best_epoch"]) if phase == "fitting" else at
+    checkpoint = interrupted(name, tmp_path, at, phase, **BOTH)
+    progress = Interrupt()
+    model, facts = fit(name, Work(progress, checkpoint), 0, **BOTH)
+    resumed = [(label, done) for label, _, done, _ in progress.told]
+    again = [(f"{name}, fitting", epoch) for epoch in range(1, expected["best_epoch"] + 1)]
+    assert resumed == ([(f"{name}, tuning", 3), (f"{name}, tuning", 4), *again] if phase == "tuning" else again[at:])
+    assert same(facts) == same(expected)
+    assert digest(model, tmp_path / "resumed") == digest(straight, tmp_path / "straight")
+
+
+def test_a_fit_leaves_nothing_where_nothing_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        fit("sasrec", Work(Interrupt(2)))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_only_whole_files_are_left(tmp_path: Path) -> None:
+    checkpoint = interrupted("sasrec", tmp_path)
+    assert [path.name for path in checkpoint.parent.iterdir()] == ["x.training.tuning"]
+
+
+@pytest.mark.parametrize(
+    ("seed", "options", "events"),
+    [
+        (1, {}, ring()),
+        (0, {"lr": "0.01"}, ring()),
+        (0, {"epochs": "5"}, ring()),
+        (0, BOTH, ring()),
+        (0, {}, ring(7)),
+        (0, {}, ring().with_columns(item_id=pl.col("item_id").replace({RING[3]: "another"}))),
+        (0, {}, ring().with_columns(user_id=pl.col("user_id").replace({"u3": "another"}))),
+        (0, {}, ring().reverse()),
+    ],
+    ids=["seed", "option", "epochs", "parts", "users", "vocabulary", "names", "order"],
+)
+def test_the_training_of_something_else_is_refused(
+    seed: int, options: dict[str, str], events: pl.DataFrame, tmp_path: Path
+) -> None:
+    checkpoint = interrupted("sasrec", tmp_path)
+    kept = checkpoint.with_name("x.training.tuning").read_bytes()
+    with pytest.raises(ModelError, match="is of another data set, vocabulary, seed or set of options") as caught:
+        untrained("sasrec", seed, **options).fit(corpus_of(events), Work(checkpoint=checkpoint))
+    assert "Delete the file" in caught.value.hint
+    assert checkpoint.with_name("x.training.tuning").read_bytes() == kept
+
+
+def test_the_training_of_another_model_is_refused(tmp_path: Path) -> None:
+    checkpoint = interrupted("fpmc", tmp_path)
+    with pytest.raises(ModelError, match="another data set"):
+        fit("bprmf", Work(checkpoint=checkpoint))
+
+
+@pytest.mark.parametrize("size", [0, 5, 200, -1], ids=["empty", "head", "header", "tail"])
+def test_a_truncated_file_is_refused(size: int, tmp_path: Path) -> None:
+    checkpoint = interrupted("sasrec", tmp_path)
+    file = checkpoint.with_name("x.training.tuning")
+    file.write_bytes(file.read_bytes()[:size])
+    with pytest.raises(ModelError, match="is damaged") as caught:
+        fit("sasrec", Work(checkpoint=checkpoint))
+    assert "Delete the file" in caught.value.hint
+
+
+def test_garbage_is_refused(tmp_path: Path) -> None:
+    checkpoint = tmp_path / "x.training"
+    checkpoint.with_name("x.training.tuning").write_bytes(b"no tensors at all" * 99)
+    with pytest.raises(ModelError, match="is damaged"):
+        fit("sasrec", Work(checkpoint=checkpoint))

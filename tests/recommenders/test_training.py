@@ -1,0 +1,127 @@
+"""The training loop, dropout, seeds, devices, checkpoints."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from llmrs_bench.errors import ModelError, OptionError
+from llmrs_bench.recommenders.checkpoint import read_checkpoint, read_facts, write_checkpoint
+from llmrs_bench.recommenders.dropout import Dropout
+from llmrs_bench.recommenders.resume import Resume
+from llmrs_bench.recommenders.training import TrainingOptions, resolve_device, seeded, train
+from llmrs_bench.types import silent
+
+
+@pytest.mark.parametrize("p", [0.1, 0.5])
+def test_dropout_keeps_the_mean_and_drops_the_stated_share(p: float) -> None:
+    layer = Dropout(p)
+    with seeded(0, torch.device("cpu")):
+        out = layer(torch.ones(333, 301))
+    # Standard deviation of a share over 100,233 draws: below 0.0016.
+    assert (out == 0).float().mean().item() == pytest.approx(p, abs=5 * 0.0016)
+    assert out.max().item() == pytest.approx(1 / (1 - p), rel=1e-4)
+    assert torch.equal(layer.eval()(torch.ones(5)), torch.ones(5))
+
+
+def test_seeding_leaves_the_global_generator_alone() -> None:
+    torch.manual_seed(5)
+    expected = torch.rand(3)
+    torch.manual_seed(5)
+    with seeded(1, torch.device("cpu")):
+        torch.rand(10)
+    assert torch.equal(torch.rand(3), expected)
+
+
+def nowhere() -> Resume:
+    return Resume(None, "", torch.Generator())
+
+
+def run(curve: list[float], **options: int) -> tuple[nn.Linear, dict[str, object], list[float]]:
+    """Train a layer of one weight whose validation follows `curve`, and say which weights it had."""
+    net = nn.Linear(1, 1, bias=False)
+    weights: list[float] = []
+
+    def one_loss() -> Iterator[Tensor]:
+        yield net.weight.sum()
+
+    def validate() -> float:
+        weights.append(net.weight.item())
+        return curve[len(weights) - 1]
+
+    facts = train(net, one_loss, validate, TrainingOptions.model_validate(options), silent("x", 1), nowhere())
+    return net, dict(facts), weights
+
+
+def test_training_stops_when_patience_is_out_and_keeps_the_best_weights() -> None:
+    net, facts, weights = run([0.1, 0.3, 0.2, 0.3, 0.9], patience=2)
+    assert (facts["epochs"], facts["best_epoch"], facts["valid_ndcg@10"]) == (4, 2, 0.3)
+    assert weights[1] != weights[3]
+    assert net.weight.item() == weights[1]
+
+
+def test_training_ends_after_its_epochs() -> None:
+    net, facts, weights = run([0.1, 0.2, 0.3, 0.4], epochs=3)
+    assert facts["epochs"] == 3
+    assert net.weight.item() == weights[2]
+
+
+def test_without_validation_all_epochs_count_and_the_last_weights_stay() -> None:
+    net = nn.Linear(1, 1, bias=False)
+    options = TrainingOptions(epochs=5, patience=1, lr=0.1)
+    start = net.weight.item()
+    facts = train(net, lambda: iter([net.weight.sum()]), None, options, silent("x", 1), nowhere())
+    assert facts["epochs"] == 5
+    assert facts["valid_curve"] == []
+    assert "best_epoch" not in facts
+    # Adam moves a weight of constant gradient by lr in every step.
+    assert net.weight.item() == pytest.approx(start - 0.5, abs=1e-4)
+
+
+def test_a_diverged_training_is_an_error() -> None:
+    net = nn.Linear(1, 1)
+    with pytest.raises(ModelError, match="nan") as caught:
+        train(net, lambda: iter([net.weight.sum() * torch.nan]), None, TrainingOptions(), silent("x", 1), nowhere())
+    assert "lr" in caught.value.hint
+
+
+def test_devices_are_checked() -> None:
+    assert resolve_device("cpu").type == "cpu"
+    with pytest.raises(OptionError, match="'gpu'"):
+        resolve_device("gpu")
+
+
+def test_no_gpu_is_an_error_not_a_fallback(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert resolve_device("auto").type == "cpu"
+    with pytest.raises(ModelError, match="no GPU"):
+        resolve_device("cuda")
+
+
+def test_a_checkpoint_is_of_one_kind_and_whole(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="no readable checkpoint"):
+        read_checkpoint(tmp_path, "a")
+    write_checkpoint(tmp_path, "a", {"x": 1}, {"w": torch.ones(2)})
+    facts, weights = read_checkpoint(tmp_path, "a")
+    assert facts["x"] == 1
+    assert torch.equal(weights["w"], torch.ones(2))
+    with pytest.raises(ModelError, match="of kind 'a', not 'b'"):
+        read_checkpoint(tmp_path, "b")
+    file = tmp_path / "weights.safetensors"
+    file.write_bytes(file.read_bytes()[:-1])
+    with pytest.raises(ModelError, match="damaged") as caught:
+        read_checkpoint(tmp_path, "a")
+    assert caught.value.hint
+
+
+def test_the_facts_of_a_checkpoint_are_read_whatever_its_kind(tmp_path: Path) -> None:
+    write_checkpoint(tmp_path, "a", {"x": 1}, {"w": torch.ones(2)})
+    facts = read_facts(tmp_path)
+    assert (facts["kind"], facts["x"], len(facts["sha256"])) == ("a", 1, 64)
+    for text in ("{", "[]"):
+        (tmp_path / "model.json").write_text(text)
+        with pytest.raises(ModelError, match="no readable checkpoint") as caught:
+            read_facts(tmp_path)
+        assert caught.value.hint
