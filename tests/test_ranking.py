@@ -5,12 +5,13 @@ import pytest
 
 from llmrs_bench.errors import ScoringError
 from llmrs_bench.ranking import rank_best, rank_candidates, scores_frame
-from llmrs_bench.schemas import RANKINGS
+from llmrs_bench.schemas import RANKINGS, REQUESTS
 from llmrs_bench.types import Scores
 
 
 def ranked(lists: dict[str, list[str]], scores: list[Scores], seed: int = 0) -> pl.DataFrame:
-    requests = pl.DataFrame({"request_id": list(lists), "candidates": list(lists.values())})
+    columns = {"request_id": list(lists), "candidates": list(lists.values())}
+    requests = pl.DataFrame(columns, schema={name: REQUESTS[name] for name in columns})
     return rank_candidates(requests, scores_frame(scores), seed=seed)
 
 
