@@ -81,7 +81,9 @@ def make_requests(
         facts |= {} if config.include_seen else _unreachable(rows)
         return Requests(whole, truth, facts, tuple(rules))
     retrieved = candidates.startswith(MODELS)
-    if retrieved and retrieve is not None:
+    if retrieved:
+        if retrieve is None:
+            raise TypeError(f"candidates {candidates!r} need retrieve")
         found = retrieve(whole)
         negatives: Negatives = Replay({user: found[f"{PART}-{user}"] for user in rows["user_id"]}, pool)
     else:

@@ -24,6 +24,7 @@ class BERT4RecOptions(LossOptions, AttentionOptions):
     least one. The mask that scoring puts after the history counts towards `max_history`.
     """
 
+    max_history: int = Field(default=200, ge=2)
     heads: int = Field(default=2, ge=1)
     masked: float = Field(default=0.2, gt=0, lt=1)
     batch: int = Field(default=64, ge=1)

@@ -3,10 +3,10 @@
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.metadata import version
 from typing import ClassVar
 from unicodedata import normalize
 
-import bm25s
 import numpy as np
 import polars as pl
 from pydantic import Field
@@ -79,10 +79,12 @@ class BM25:
         shape = (len(items) + 1, len(vocabulary))
         counts = csr_matrix((np.ones(len(columns)), (rows, columns)), shape=shape)
         self._index = _Index(items, counts, self._weigh(codes, len(vocabulary)))
-        return {"items": len(items), "words": len(vocabulary), "library": f"bm25s {bm25s.__version__}"}
+        return {"items": len(items), "words": len(vocabulary), "library": f"bm25s {version('bm25s')}"}
 
     def _weigh(self, codes: list[list[int]], size: int) -> csr_matrix:
         """Return what each of `size` words is worth to each item (word, item + 1)."""
+        import bm25s  # imports numba: late, for vLLM cannot start in a process that did
+
         scorer = bm25s.BM25(k1=self.options.k1, b=self.options.b, method="lucene", dtype="float64")
         found = scorer.build_index_from_ids(list(range(size)), codes, show_progress=False)
         return csr_matrix((found["data"], found["indices"] + 1, found["indptr"]), shape=(size, len(codes) + 1))

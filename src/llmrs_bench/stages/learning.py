@@ -64,7 +64,7 @@ def is_recommender(name: str) -> bool:
 
 def is_exported(name: str) -> bool:
     """Tell whether `name` is a folder with an exported recommender."""
-    return (Path(name) / "model.json").is_file()
+    return name not in RECOMMENDERS.paths() and (Path(name) / "model.json").is_file()
 
 
 def settings(learner: Learner) -> dict[str, Any]:
