@@ -71,7 +71,7 @@ def measurable(names: Sequence[str], depth: int | None) -> list[str]:
     """Return the names of metrics that rankings of at most `depth` ranks decide; None: rankings are whole."""
     if depth is None:
         return list(names)
-    return [name for name in names if (Metric.parse(name).cutoff or (0 if name != "mrr" else depth + 1)) <= depth]
+    return [name for name in names if name != "mrr" and (Metric.parse(name).cutoff or 0) <= depth]
 
 
 def measure(truth: pl.DataFrame, rankings: pl.DataFrame, metrics: Sequence[Metric]) -> pl.DataFrame:

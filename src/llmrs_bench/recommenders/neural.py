@@ -138,7 +138,7 @@ class NeuralRecommender(ABC):
         histories = self._histories(events, users, items)
         examples = self.examples(histories, len(items))
         holdout = None if validation is None else Holdout.of(validation, users, items)
-        identity = _identity(self.name, options.model_dump(mode="json"), self.seed, items, users, histories)
+        identity = _identity(self.name, options.model_dump(mode="json"), self.seed, items, users, histories, holdout)
         path = work.checkpoint and work.checkpoint.with_name(f"{work.checkpoint.name}.{phase}")
         with seeded(self.seed, self.device) as generator:
             net = self.build(len(users), len(items)).to(self.device)
@@ -246,11 +246,18 @@ class NeuralRecommender(ABC):
 
 
 def _identity(
-    name: str, options: dict[str, Any], seed: int, items: Vocabulary, users: Vocabulary, histories: Histories
+    name: str,
+    options: dict[str, Any],
+    seed: int,
+    items: Vocabulary,
+    users: Vocabulary,
+    histories: Histories,
+    holdout: Holdout | None,
 ) -> str:
     """Return what a training must share with an interrupted one to go on from it."""
     digest = sha256()
-    for column in histories.items.flat():
+    validation = () if holdout is None else (*holdout.histories.items.flat(), holdout.targets)
+    for column in (*histories.items.flat(), *validation):
         digest.update(np.ascontiguousarray(column).tobytes())
     told = {"name": name, "options": options, "seed": seed, "items": list(items.ids), "users": list(users.ids)}
     return fingerprint({**told, "events": digest.hexdigest()})
