@@ -25,7 +25,6 @@ class FactorOptions(NeuralOptions):
     batch: int = Field(default=8192, ge=1)
     lr: float = Field(default=3e-3, gt=0)
     reg: float = Field(default=0.004, ge=0)
-    patience: int = Field(default=5, ge=1)
 
 
 class FactorRecommender(NeuralRecommender):
