@@ -46,8 +46,7 @@ def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     options = kind.Options.parse(ENGINE_OPTIONS[name], owner=name)
     made = kind(ModelSpec("tiny", str(folder), chat=False), options, device="cpu", seed=0)
     yield made
-    if name == "vllm":
-        made.llm.llm_engine.engine_core.shutdown()
+    made.close()
 
 
 def answers(engine: Any, prompts: list[Prompt]) -> dict[str, Response]:

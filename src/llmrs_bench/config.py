@@ -1,7 +1,7 @@
 """Options of each stage as frozen values: unknown keys are refused, defaults are stated once."""
 
 from collections.abc import Mapping
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -11,6 +11,7 @@ BOARD_METRICS = ("hit@1", "ndcg@10", "hit@10", "mrr")
 # Where a whole catalogue is ranked, this many ranks are kept; metrics that look deeper are not measured.
 DEPTH = 100
 CATALOGUE_METRICS = ("hit@1", "ndcg@10", "hit@10", "mrr@10")
+Normalize: TypeAlias = Literal["sum", "token", "byte", "pmi"]
 WHOLE, MODELS, LISTS = "all", "model:", "file:"
 METRIC_NAMES = (
     *(f"ndcg@{k}" for k in (1, 5, 10, 20)),

@@ -77,6 +77,8 @@ TEMPLATES = Registry(
     {
         "listwise": "llmrs_bench.prompts.listwise:Listwise",
         "likelihood": "llmrs_bench.prompts.likelihood:Likelihood",
+        "label": "llmrs_bench.prompts.label:Label",
+        "yes-no": "llmrs_bench.prompts.yes_no:YesNo",
     },
 )
 ENGINES = Registry(

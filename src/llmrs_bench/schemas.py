@@ -47,6 +47,8 @@ PROMPTS = pl.Schema(
         "messages": pl.List(MESSAGE),
         "shown": pl.List(pl.String()),
         "choices": pl.List(pl.String()),
+        "labels": pl.Boolean(),
+        "grammar": pl.String(),
     }
 )
 # One row per model call; `clipped` counts the history items left out for the model's context.

@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, Protocol, TypeAlias
 
 Json: TypeAlias = "str | int | float | bool | list[Json] | dict[str, Json] | None"
 Role: TypeAlias = Literal["system", "user", "assistant"]
+Mode: TypeAlias = Literal["generate", "likelihood", "label"]
+Grammar: TypeAlias = Literal["permutation"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +44,10 @@ class Message:
 class Prompt:
     """One model call.
 
-    `shown` are the candidate ids in the order of the prompt. With `choices` (one text for each shown
-    candidate) the engine returns their log-probabilities as continuations; without, it writes text.
+    `shown` are the candidate ids in the order of the prompt. With `choices` the engine returns their
+    log-probabilities as continuations; without, it writes text. `labels` says that the choices are short labels such
+    as "A" or "Yes", which an engine that knows nothing but the likeliest next tokens may look up there. The grammar
+    `permutation` admits no text but the numbers from 1 to the number of shown candidates, each once, joined by ", ".
     """
 
     prompt_id: str
@@ -51,6 +55,15 @@ class Prompt:
     messages: tuple[Message, ...]
     shown: tuple[str, ...]
     choices: tuple[str, ...] | None = None
+    labels: bool = False
+    grammar: Grammar | None = None
+
+    @property
+    def mode(self) -> Mode:
+        """What is asked for: a text, the likelihood of each choice, or that of each label."""
+        if self.choices is None:
+            return "generate"
+        return "label" if self.labels else "likelihood"
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +71,9 @@ class Response:
     """What an engine answered to one prompt.
 
     `choice_logprobs` holds for each choice the natural-log probability of each of its tokens, over the
-    full vocabulary. `finish_reason` is `stop`, `length` or `choices`.
+    full vocabulary; it is empty for a label that a server did not show among its likeliest tokens. `finish_reason` is
+    `stop`, `length` or `choices`. `text` is as the model wrote it, with what it thought aloud, if it did, in
+    `<think>...</think>`; `thinking_tokens` of the `completion_tokens` are of that.
     """
 
     prompt_id: str
@@ -68,14 +83,19 @@ class Response:
     cached_tokens: int
     completion_tokens: int
     finish_reason: str
+    thinking_tokens: int = 0
 
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """A model's scores for one request, higher is better; a candidate that is absent was not ranked."""
+    """A model's scores for one request, higher is better; a candidate that is absent was not ranked.
+
+    `notes` are figures worth an average over requests, such as the probability mass on the labels.
+    """
 
     request_id: str
     values: Mapping[str, float]
+    notes: Mapping[str, float] = field(default_factory=dict)
 
 
 class Step(Protocol):

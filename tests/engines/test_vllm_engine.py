@@ -37,7 +37,7 @@ def options() -> VllmOptions:
 def vllm_engine(folder: Path, options: VllmOptions) -> Iterator[VllmEngine]:
     made = VllmEngine(ModelSpec("tiny", str(folder)), options, device="auto", seed=0)
     yield made
-    made.llm.llm_engine.engine_core.shutdown()
+    made.close()
 
 
 @pytest.fixture(scope="module")

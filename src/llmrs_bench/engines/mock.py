@@ -21,12 +21,13 @@ class MockOptions(config.Options):
 
 
 class MockEngine:
-    """Ranks candidates by a hash of (seed, prompt, item), so their order in the prompt carries no weight.
+    """Ranks candidates by a hash of (seed, prompt, item or choice), so their order in the prompt carries no weight.
 
     Tokens are words. Written answers are numbers of candidates, best first: "3, 1, 2".
     """
 
     Options: ClassVar[type[config.Options]] = MockOptions
+    window: ClassVar[int | None] = None
 
     def __init__(self, model: ModelSpec, options: MockOptions, *, device: str, seed: int) -> None:
         self.model = model
@@ -50,11 +51,16 @@ class MockEngine:
         for prompt in prompts:
             if (words := self.needs(prompt)) > self.context:
                 raise EngineError(f"prompt {prompt.prompt_id!r} needs {words} words, the mock takes {self.context}")
-            values = [self._uniform(prompt.prompt_id, item_id) for item_id in prompt.shown]
             if prompt.choices is not None:
-                yield _choices(prompt, values)
+                yield _choices(prompt, [self._uniform(prompt.prompt_id, choice) for choice in prompt.choices])
             else:
-                yield _text(prompt, values)
+                yield _text(prompt, [self._uniform(prompt.prompt_id, item_id) for item_id in prompt.shown])
+
+    def forget(self) -> None:
+        """Do nothing: there is no cache."""
+
+    def close(self) -> None:
+        """Do nothing: there is no process."""
 
     def facts(self) -> dict[str, Json]:
         """Return the version of the mock answers."""

@@ -16,6 +16,8 @@ class Engine(Protocol):
     Laws: one response for each prompt, in any order; the same answers for the same prompts in another order, or
     with their choices in another order; log-probabilities are natural, exact and over the full vocabulary.
 
+    Prompts of one request that begin alike follow each other; an engine may read what they share once.
+
     In a response `prompt_tokens` counts the tokens of the prompt, `cached_tokens` those of them that were not
     computed again, and `completion_tokens` the tokens written or, for choices, those of the distinct choices.
     """
@@ -25,6 +27,14 @@ class Engine(Protocol):
     @property
     def context(self) -> int:
         """Return how many tokens the model can take."""
+        ...
+
+    @property
+    def window(self) -> int | None:
+        """Return how many prompts to hand over at a time, so that answers do not depend on where a run was cut.
+
+        None: as many as there are; each prompt is answered by itself, and yielded as soon as it is.
+        """
         ...
 
     def needs(self, prompt: Prompt) -> int:
@@ -37,6 +47,14 @@ class Engine(Protocol):
         Raises:
             EngineError: If the machine fails, or a prompt needs more than the context; nothing is ever truncated.
         """
+        ...
+
+    def forget(self) -> None:
+        """Drop what earlier prompts left behind, such as cached prefixes: the next answers are those of a cold start."""
+        ...
+
+    def close(self) -> None:
+        """Stop processes and give memory back; the engine answers no more."""
         ...
 
     def facts(self) -> dict[str, Json]:

@@ -47,6 +47,7 @@ class TransformersEngine:
     """
 
     Options: ClassVar[type[config.Options]] = TransformersOptions
+    window: ClassVar[int | None] = 64
 
     def __init__(self, model: ModelSpec, options: TransformersOptions, *, device: str, seed: int) -> None:
         self.options = options
@@ -89,6 +90,12 @@ class TransformersEngine:
         texts = [job for job in jobs if job.prompt.choices is None]
         for batch in batches(texts, tokens=self.options.batch_tokens, extra=self.options.answer_tokens):
             yield from self._write(batch)
+
+    def forget(self) -> None:
+        """Do nothing: no prompt leaves a cache behind."""
+
+    def close(self) -> None:
+        """Do nothing: the memory goes with the engine."""
 
     def facts(self) -> dict[str, Json]:
         """Return model, tokenizer, template, numbers, device and versions, and what happened while answering."""

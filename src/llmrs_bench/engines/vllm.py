@@ -55,6 +55,7 @@ class VllmEngine:
     """Answers with a causal model. The first scored prompts are scored the plain way, too, and compared."""
 
     Options: ClassVar[type[config.Options]] = VllmOptions
+    window: ClassVar[int | None] = _MOST_JOBS
 
     def __init__(self, model: ModelSpec, options: VllmOptions, *, device: str, seed: int) -> None:
         # Read by vLLM when it is imported; someone who set it means it.
@@ -102,6 +103,14 @@ class VllmEngine:
             yield from self._choose(chunk)
         for chunk in self._chunks([job for job in jobs if job.prompt.choices is None]):
             yield from self._write(chunk)
+
+    def forget(self) -> None:
+        """Empty the prefix cache."""
+        self.llm.reset_prefix_cache()
+
+    def close(self) -> None:
+        """Stop vLLM's engine."""
+        self.llm.llm_engine.engine_core.shutdown()
 
     def facts(self) -> dict[str, Json]:
         """Return model, tokenizer, template, numbers, device and versions, and what happened while answering."""

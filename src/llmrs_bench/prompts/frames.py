@@ -37,6 +37,8 @@ def write_prompts(prompts: Iterable[Prompt]) -> pl.DataFrame:
             "messages": [{"role": message.role, "content": message.content} for message in prompt.messages],
             "shown": list(prompt.shown),
             "choices": None if prompt.choices is None else list(prompt.choices),
+            "labels": prompt.labels,
+            "grammar": prompt.grammar,
         }
         for prompt in prompts
     ]
@@ -52,6 +54,8 @@ def read_prompts(prompts: pl.DataFrame) -> Iterator[Prompt]:
             tuple(Message(message["role"], message["content"]) for message in row["messages"]),
             tuple(row["shown"]),
             None if row["choices"] is None else tuple(row["choices"]),
+            row["labels"],
+            row["grammar"],
         )
 
 

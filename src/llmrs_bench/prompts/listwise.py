@@ -2,9 +2,11 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
-from llmrs_bench.prompts.protocol import Shop, bullets, distinct_titles, recent
-from llmrs_bench.types import Message, Prompt, Request, Response, Scores
+from llmrs_bench import config
+from llmrs_bench.prompts.protocol import Exchange, Reading, Shop, distinct_titles, recent, told
+from llmrs_bench.types import Grammar, Message, Mode, Prompt, Request, Response, Scores
 
 # A line that starts with a number, maybe in brackets, and what follows it.
 _NUMBERED = re.compile(r"^[\s>*\-–•]*[\[(#]*\s*(\d{1,4})\s*[\])]*\s*[.:)\-–]?\s*(.*)$")
@@ -15,19 +17,32 @@ _RANK_AND_NUMBER = re.compile(r"^[\s*#]*(\d{1,4})\s*[.:)]\s*[\[(#*]*(\d{1,4})[\]
 _CANDIDATE = re.compile(r"^\[(\d+)\] (.+)$", re.MULTILINE)
 
 
+class ListwiseOptions(config.Options):
+    """How the model's text is bound.
+
+    Args:
+        grammar: Let the engine admit nothing but a permutation of the candidates' numbers.
+    """
+
+    grammar: bool = False
+
+
 class Listwise:
     """The model reads the numbered candidates and writes their numbers, best first."""
 
-    has_choices = False
+    Options: ClassVar[type[config.Options]] = ListwiseOptions
+    mode: ClassVar[Mode] = "generate"
+    rounds: ClassVar[bool] = False
 
-    def render(self, request: Request, shop: Shop, *, history: int) -> list[Prompt]:
+    def __init__(self, options: ListwiseOptions) -> None:
+        self.grammar: Grammar | None = "permutation" if options.grammar else None
+
+    def render(self, request: Request, shop: Shop, *, history: int, asked: Sequence[Exchange] = ()) -> list[Prompt]:
         """Write one call that asks for text."""
         word, count = shop.item_word, len(request.candidates)
-        shown = distinct_titles(recent(request.history, history), shop)
-        told = f"A user chose these {word}s, one after the other:\n{bullets(shown)}\n\n" if shown else ""
         titles = distinct_titles(request.candidates, shop)
         listed = "\n".join(f"[{number}] {title}" for number, title in enumerate(titles, 1))
-        asked = (
+        question = (
             f"Here are {count} candidate {word}s:\n{listed}\n\n"
             f"Rank all {count} candidates by how likely the user is to choose each of them next, most likely first. "
             f"Answer with the candidates' numbers alone, separated by commas, each number exactly once.\nRanking:"
@@ -36,12 +51,17 @@ class Listwise:
             Prompt(
                 prompt_id=request.request_id,
                 request_id=request.request_id,
-                messages=(Message("user", told + asked),),
+                messages=(Message("user", told(recent(request.history, history), shop) + question),),
                 shown=request.candidates,
+                grammar=self.grammar,
             )
         ]
 
-    def parse(self, prompts: Sequence[Prompt], responses: Sequence[Response], *, normalize: str) -> Scores:
+    def priors(self, choices: Sequence[str], shop: Shop) -> list[Prompt]:
+        """Write nothing: there are no choices."""
+        return []
+
+    def parse(self, prompts: Sequence[Prompt], responses: Sequence[Response], reading: Reading) -> Scores:
         """Score the candidates that the text names n, n-1, ... in the order of their first mention."""
         values: dict[str, float] = {}
         for prompt, response in zip(prompts, responses, strict=True):

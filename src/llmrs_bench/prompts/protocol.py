@@ -1,10 +1,11 @@
 """What a template is, and the text rules all templates share."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, field
+from typing import ClassVar, Protocol, TypeAlias
 
-from llmrs_bench.types import Item, Prompt, Request, Response, Scores
+from llmrs_bench.config import Normalize, Options
+from llmrs_bench.types import Item, Mode, Prompt, Request, Response, Scores
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,30 +16,66 @@ class Shop:
     item_word: str
 
 
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How the log-probabilities of a choice become its score.
+
+    Args:
+        normalize: `sum` over its tokens; the mean over them, `token`; the sum over the UTF-8 bytes of its text, `byte`;
+            or `pmi`, the sum less that of the same choice where no history is told (Holtzman et al., 2021,
+            domain-conditional pointwise mutual information).
+        prior: For `pmi` the summed log-probability of each choice without a history.
+    """
+
+    normalize: Normalize = "sum"
+    prior: Mapping[str, float] = field(default_factory=dict)
+
+
+Exchange: TypeAlias = tuple[Prompt, Response]
+
+
 class Template(Protocol):
     """A text codec: renders a request to model calls, and reads their answers back.
 
+    A template is made as `Template(options)` from an instance of its `Options`.
+
     Laws: `parse` of an oracle's answer is the oracle's order; `parse` never raises, on any text; an item the
-    model did not name is absent from the scores.
+    model did not name is absent from the scores; the same answers lead to the same prompts.
     """
 
-    has_choices: bool
+    Options: ClassVar[type[Options]]
+    mode: ClassVar[Mode]  # what its prompts ask for
+    rounds: ClassVar[bool]  # whether later prompts depend on earlier answers
 
-    def render(self, request: Request, shop: Shop, *, history: int) -> list[Prompt]:
-        """Write the model calls of one request, showing the `history` latest items, oldest first."""
+    def render(self, request: Request, shop: Shop, *, history: int, asked: Sequence[Exchange] = ()) -> list[Prompt]:
+        """Write the next model calls of one request, showing the `history` latest items, oldest first.
+
+        Without `asked` these are the first ones; with the answers so far (all of them, in the order in which the
+        prompts were written) they are those that come next, none when nothing is left to ask. A template without
+        rounds is rendered once.
+        """
         ...
 
-    def parse(self, prompts: Sequence[Prompt], responses: Sequence[Response], *, normalize: str) -> Scores:
-        """Read the responses to the prompts of one request, in the same order.
+    def priors(self, choices: Sequence[str], shop: Shop) -> list[Prompt]:
+        """Write the model calls that ask for `choices` without any history; none unless choices are titles."""
+        ...
 
-        `normalize` is `sum` or `mean` (over the tokens of a choice) and matters to choices alone.
-        """
+    def parse(self, prompts: Sequence[Prompt], responses: Sequence[Response], reading: Reading) -> Scores:
+        """Read the responses to the prompts of one request, in the same order."""
         ...
 
 
 def recent(history: Sequence[str], count: int) -> Sequence[str]:
     """Return the `count` latest items of a history."""
     return history[len(history) - min(count, len(history)) :]
+
+
+def told(history: Sequence[str], shop: Shop) -> str:
+    """Return the paragraph that tells a history, oldest first; nothing where there is none."""
+    if not history:
+        return ""
+    lines = "\n".join(f"- {title}" for title in distinct_titles(history, shop))
+    return f"A user chose these {shop.item_word}s, one after the other:\n{lines}\n\n"
 
 
 def distinct_titles(item_ids: Sequence[str], shop: Shop) -> list[str]:
@@ -58,8 +95,3 @@ def distinct_titles(item_ids: Sequence[str], shop: Shop) -> list[str]:
 def _repeated(titles: Sequence[str]) -> list[bool]:
     folded = [title.casefold() for title in titles]
     return [folded.count(title) > 1 for title in folded]
-
-
-def bullets(lines: Iterable[str]) -> str:
-    """Return the lines as a list without numbers."""
-    return "\n".join(f"- {line}" for line in lines)

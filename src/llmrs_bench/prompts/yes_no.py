@@ -1,0 +1,60 @@
+"""Template `yes-no`: ask about one candidate at a time, read the probabilities of Yes and No."""
+
+from collections.abc import Sequence
+from math import fsum
+from typing import ClassVar
+
+from llmrs_bench import config
+from llmrs_bench.prompts.label import label_mass
+from llmrs_bench.prompts.protocol import Exchange, Reading, Shop, distinct_titles, recent, told
+from llmrs_bench.types import Message, Mode, Prompt, Request, Response, Scores
+
+
+class YesNo:
+    """One prompt for each candidate; log P(Yes) - log P(No) is its score, which no other candidate changes.
+
+    The candidate comes last, so that all prompts of a request share what stands before it. `label_mass` is the
+    probability that the model answers Yes or No at all.
+    """
+
+    Options: ClassVar[type[config.Options]] = config.Options
+    mode: ClassVar[Mode] = "label"
+    rounds: ClassVar[bool] = False
+
+    def __init__(self, options: config.Options) -> None:
+        """Take no options."""
+
+    def render(self, request: Request, shop: Shop, *, history: int, asked: Sequence[Exchange] = ()) -> list[Prompt]:
+        """Write one call for each candidate."""
+        told_history = told(recent(request.history, history), shop)
+        titles = distinct_titles(request.candidates, shop)
+        return [
+            Prompt(
+                prompt_id=f"{request.request_id}/{number}",
+                request_id=request.request_id,
+                messages=(
+                    Message(
+                        "user",
+                        f"{told_history}Does the user choose this {shop.item_word} next? Answer Yes or No.\n{title}",
+                    ),
+                    Message("assistant", "Answer:"),
+                ),
+                shown=(item_id,),
+                choices=(" Yes", " No"),
+                labels=True,
+            )
+            for number, (item_id, title) in enumerate(zip(request.candidates, titles, strict=True))
+        ]
+
+    def priors(self, choices: Sequence[str], shop: Shop) -> list[Prompt]:
+        """Write nothing: there are no titles among the choices."""
+        return []
+
+    def parse(self, prompts: Sequence[Prompt], responses: Sequence[Response], reading: Reading) -> Scores:
+        """Score each candidate by how much more probable Yes is than No."""
+        values: dict[str, float] = {}
+        for prompt, response in zip(prompts, responses, strict=True):
+            if response.choice_logprobs and len(response.choice_logprobs) == 2 and all(response.choice_logprobs):
+                yes, no = map(fsum, response.choice_logprobs)
+                values[prompt.shown[0]] = yes - no
+        return Scores(prompts[0].request_id, values, {"label_mass": label_mass(responses)})
