@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 _TEMPLATE_HINT = "Give one with `-O chat_template=PATH` (a Jinja file)"
 
 
-def render(messages: Sequence[Message], tokenizer: "PreTrainedTokenizerBase", chat: bool | None) -> tuple[str, bool]:
+def render(
+    messages: Sequence[Message], tokenizer: "PreTrainedTokenizerBase", chat: bool | None, *, thinking: bool = False
+) -> tuple[str, bool]:
     """Return the text of `messages`, and whether it holds its special tokens already.
 
     A chat model's own template writes the special tokens, the beginning of the sequence among them, so such a
@@ -26,6 +28,7 @@ def render(messages: Sequence[Message], tokenizer: "PreTrainedTokenizerBase", ch
         messages: A last one of the assistant is a prefix that the model continues.
         tokenizer: Holds the chat template.
         chat: Whether to use the template; None: if there is one.
+        thinking: Whether a reasoning model is to think first; templates of other models take no notice.
 
     Raises:
         ModelError: If a template is wanted and there is none, or it refuses the messages.
@@ -38,7 +41,11 @@ def render(messages: Sequence[Message], tokenizer: "PreTrainedTokenizerBase", ch
     turns = [{"role": message.role, "content": message.content} for message in messages]
     try:
         text = tokenizer.apply_chat_template(
-            turns, tokenize=False, add_generation_prompt=not continued, continue_final_message=continued
+            turns,
+            tokenize=False,
+            add_generation_prompt=not continued,
+            continue_final_message=continued,
+            enable_thinking=thinking,
         )
     except (TemplateError, ValueError, TypeError) as error:
         raise ModelError(f"the chat template refuses these messages: {error}", hint=f"{_TEMPLATE_HINT}.") from error

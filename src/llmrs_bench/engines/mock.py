@@ -35,8 +35,11 @@ class MockEngine:
         self.device = device
         self.seed = seed
 
-    def needs(self, prompt: Prompt) -> int:
-        """Return the words of the prompt and of its longest choice, or one for each number of an answer."""
+    def needs(self, prompts: Sequence[Prompt]) -> list[int]:
+        """Return the words of each prompt and of its longest choice, or one for each number of an answer."""
+        return [self._needs(prompt) for prompt in prompts]
+
+    def _needs(self, prompt: Prompt) -> int:
         words = _words(prompt)
         if prompt.choices is None:
             return words + len(prompt.shown)
@@ -49,7 +52,7 @@ class MockEngine:
             EngineError: If a prompt needs more words than the context has.
         """
         for prompt in prompts:
-            if (words := self.needs(prompt)) > self.context:
+            if (words := self._needs(prompt)) > self.context:
                 raise EngineError(f"prompt {prompt.prompt_id!r} needs {words} words, the mock takes {self.context}")
             if prompt.choices is not None:
                 yield _choices(prompt, [self._uniform(prompt.prompt_id, choice) for choice in prompt.choices])

@@ -21,6 +21,8 @@ class ModelOptions(Options):
         trust_remote_code: Let the model run the Python code of its repository.
         chat_template: A Jinja file that replaces the chat template of the tokenizer.
         self_check: Requests that are also scored the slow, plain way, to compare.
+        thinking_tokens: The longest thought of a reasoning model before its answer, in tokens; 0 asks it not to think.
+        deterministic: Take slower ways whose results do not depend on what else is computed beside them.
     """
 
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
@@ -28,3 +30,5 @@ class ModelOptions(Options):
     trust_remote_code: bool = False
     chat_template: Path | None = None
     self_check: int = Field(default=2, ge=0)
+    thinking_tokens: int = Field(default=0, ge=0)
+    deterministic: bool = False

@@ -37,8 +37,8 @@ class Engine(Protocol):
         """
         ...
 
-    def needs(self, prompt: Prompt) -> int:
-        """Return how many tokens of the context `prompt` takes with its longest choice or its answer budget."""
+    def needs(self, prompts: Sequence[Prompt]) -> list[int]:
+        """Return how many tokens of the context each prompt takes with its longest choice or its answer budget."""
         ...
 
     def answer(self, prompts: Sequence[Prompt]) -> Iterator[Response]:
@@ -50,7 +50,7 @@ class Engine(Protocol):
         ...
 
     def forget(self) -> None:
-        """Drop what earlier prompts left behind, such as cached prefixes: the next answers are those of a cold start."""
+        """Drop what earlier prompts left behind, such as cached prefixes, as a cold start would."""
         ...
 
     def close(self) -> None:

@@ -70,8 +70,11 @@ class TransformersEngine:
         self._difference: float | None = None
         self._counts = {"boundary_moved": 0, "scored_plainly": 0}
 
-    def needs(self, prompt: Prompt) -> int:
+    def needs(self, prompts: Sequence[Prompt]) -> list[int]:
         """Return the tokens of the prompt and of its longest choice or answer; an encoder takes the prompt alone."""
+        return [self._needs(prompt) for prompt in prompts]
+
+    def _needs(self, prompt: Prompt) -> int:
         tokens = self.reader.read(prompt).tokens
         if self.encoder_decoder:
             return len(tokens.prefix)
@@ -83,7 +86,7 @@ class TransformersEngine:
         Raises:
             EngineError: If a prompt does not fit, the device fails, or packed and plain scoring differ.
         """
-        jobs = self.reader.plan(prompts, needs=self.needs, context=self.context)
+        jobs = self.reader.plan(prompts, needs=self._needs, context=self.context)
         for job in jobs:
             if job.prompt.choices is not None:
                 yield self._choose(job)

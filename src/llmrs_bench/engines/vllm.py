@@ -87,8 +87,11 @@ class VllmEngine:
         self._difference: float | None = None
         self._moved = 0
 
-    def needs(self, prompt: Prompt) -> int:
+    def needs(self, prompts: Sequence[Prompt]) -> list[int]:
         """Return the tokens of the prompt and of its longest choice and one more, which vLLM writes, or its answer."""
+        return [self._needs(prompt) for prompt in prompts]
+
+    def _needs(self, prompt: Prompt) -> int:
         tokens = self.reader.read(prompt).tokens
         return len(tokens.prefix) + (self.options.answer_tokens if prompt.choices is None else tokens.longest + 1)
 
@@ -98,7 +101,7 @@ class VllmEngine:
         Raises:
             EngineError: If a prompt does not fit, vLLM fails, or the two ways of scoring differ.
         """
-        jobs = self.reader.plan(prompts, needs=self.needs, context=self.context)
+        jobs = self.reader.plan(prompts, needs=self._needs, context=self.context)
         for chunk in self._chunks([job for job in jobs if job.prompt.choices is not None]):
             yield from self._choose(chunk)
         for chunk in self._chunks([job for job in jobs if job.prompt.choices is None]):

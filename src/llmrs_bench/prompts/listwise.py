@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
 from llmrs_bench import config
-from llmrs_bench.prompts.protocol import Exchange, Reading, Shop, distinct_titles, recent, told
+from llmrs_bench.prompts.protocol import Exchange, Reading, Shop, distinct_titles, recent, spoken, told
 from llmrs_bench.types import Grammar, Message, Mode, Prompt, Request, Response, Scores
 
 # A line that starts with a number, maybe in brackets, and what follows it.
@@ -65,7 +65,7 @@ class Listwise:
         """Score the candidates that the text names n, n-1, ... in the order of their first mention."""
         values: dict[str, float] = {}
         for prompt, response in zip(prompts, responses, strict=True):
-            order = read_order(response.text or "", shown_titles(prompt))
+            order = read_order(spoken(response.text or ""), shown_titles(prompt))
             count = len(prompt.shown)
             values.update({prompt.shown[number - 1]: float(count - place) for place, number in enumerate(order)})
         return Scores(prompts[0].request_id, values)

@@ -78,6 +78,12 @@ def told(history: Sequence[str], shop: Shop) -> str:
     return f"A user chose these {shop.item_word}s, one after the other:\n{lines}\n\n"
 
 
+def spoken(text: str) -> str:
+    """Return what a model says behind its thoughts, all of it if it did not think, nothing if it never stopped."""
+    _, end, said = text.rpartition("</think>")
+    return said if end else text.partition("<think>")[0]
+
+
 def distinct_titles(item_ids: Sequence[str], shop: Shop) -> list[str]:
     """Return a title for each item such that no two are the same up to case.
 
