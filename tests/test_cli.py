@@ -28,7 +28,8 @@ EVERY_MODEL = (
     ("--model", "random"),
     ("--model", "sasrec", "-O", "epochs=1", "-O", "dim=8"),
     ("--model", "mock"),
-    ("--model", "mock", "--template", "likelihood", "--normalize", "mean"),
+    ("--model", "mock", "--template", "label"),
+    ("--model", "mock", "--template", "yes-no"),
 )
 
 

@@ -15,7 +15,39 @@ Dataset = Annotated[
     str, typer.Option("--dataset", "-d", help="NAME, or NAME@VARIANT where it was prepared in several ways.")
 ]
 Names = Annotated[list[str] | None, typer.Option("--run", help="Name of a run, or how it begins; repeatable.")]
+TemplateOptions = Annotated[
+    list[str] | None, typer.Option("--template-option", "-T", help="KEY=VALUE of the template; repeatable.")
+]
 HERE = Path("bench")
+
+
+class Log(StrEnum):
+    """How messages and progress are written to stderr."""
+
+    text = "text"
+    json = "json"
+
+
+def _set_log(log: Log) -> Log:
+    from llmrs_bench.console import log_as_json
+
+    log_as_json(log is Log.json)
+    return log
+
+
+LogOption = Annotated[
+    Log,
+    typer.Option("--log", help="Messages and progress on stderr: text, or one JSON object a line.", callback=_set_log),
+]
+
+
+class Normalize(StrEnum):
+    """What `evaluate --normalize` divides or compares the log-likelihood of a title by."""
+
+    sum = "sum"
+    token = "token"
+    byte = "byte"
+    pmi = "pmi"
 
 
 class Listing(StrEnum):

@@ -51,19 +51,26 @@ PROMPTS = pl.Schema(
         "grammar": pl.String(),
     }
 )
-# One row per model call; `clipped` counts the history items left out for the model's context.
-RESPONSES = pl.Schema(
-    {
-        "prompt_id": pl.String(),
-        "text": pl.String(),
-        "choice_logprobs": pl.List(pl.List(pl.Float64())),
-        "prompt_tokens": pl.Int32(),
-        "cached_tokens": pl.Int32(),
-        "completion_tokens": pl.Int32(),
-        "finish_reason": pl.String(),
-        "clipped": pl.Int32(),
-    }
-)
+# What a model answered to one call. `choice_logprobs` as `types.Response` has them; `clipped` counts the history items
+# left out for the model's context; `seconds` and `joules` are the call's share of those of the calls beside it (joules
+# null where they cannot be read); `session` says which process asked.
+_ANSWER = {
+    "text": pl.String(),
+    "choice_logprobs": pl.List(pl.List(pl.Float32())),
+    "prompt_tokens": pl.Int32(),
+    "cached_tokens": pl.Int32(),
+    "completion_tokens": pl.Int32(),
+    "thinking_tokens": pl.Int32(),
+    "finish_reason": pl.String(),
+    "clipped": pl.Int32(),
+    "seconds": pl.Float32(),
+    "joules": pl.Float32(),
+    "session": pl.String(),
+}
+# One row per answered call, kept for every run that asks the same model the same again; `key` digests what was asked.
+ANSWERS = pl.Schema({"key": pl.String(), **_ANSWER})
+# One row per model call of a run.
+RESPONSES = pl.Schema({"prompt_id": pl.String(), "request_id": pl.String(), **_ANSWER})
 # One row per request and candidate; ranks start at 1; a null score: the model was silent about it.
 RANKINGS = pl.Schema({"request_id": pl.String(), "item_id": pl.String(), "rank": pl.Int32(), "score": pl.Float64()})
 # One row per request and metric.
@@ -75,6 +82,7 @@ TABLES: dict[str, pl.Schema] = {
     "requests": REQUESTS,
     "truth": TRUTH,
     "prompts": PROMPTS,
+    "answers": ANSWERS,
     "responses": RESPONSES,
     "rankings": RANKINGS,
     "metrics": METRICS,

@@ -12,8 +12,8 @@ ITEMS = {name: Item(name, f"Title {name}") for name in "abc"}
 def test_sum_and_mean_are_two_readings_of_one_response() -> None:
     prompts = Likelihood().render(Request("r", "u", ("c",), ("a", "b")), Shop(ITEMS, "song"), history=5)
     response = Response("r", None, ((-1.0, -1.0, -1.0), (-2.0,)), 0, 0, 0, "choices")
-    assert Likelihood().parse(prompts, [response], normalize="sum").values == {"a": -3.0, "b": -2.0}
-    assert Likelihood().parse(prompts, [response], normalize="mean").values == {"a": -1.0, "b": -2.0}
+    assert TEMPLATE.parse(prompts, [response], Reading()).values == {"a": -3.0, "b": -2.0}
+    assert TEMPLATE.parse(prompts, [response], Reading("token")).values == {"a": -1.0, "b": -2.0}
 
 
 def test_candidates_are_not_in_the_prompt() -> None:
@@ -31,4 +31,4 @@ def test_a_response_without_log_probabilities_leaves_the_items_silent(
     logprobs: tuple[tuple[float, ...], ...] | None,
 ) -> None:
     prompts = Likelihood().render(Request("r", "u", (), ("a", "b")), Shop(ITEMS, "song"), history=5)
-    assert Likelihood().parse(prompts, [Response("r", "?", logprobs, 0, 0, 0, "stop")], normalize="sum").values == {}
+    assert TEMPLATE.parse(prompts, [Response("r", "?", logprobs, 0, 0, 0, "stop")], Reading()).values == {}

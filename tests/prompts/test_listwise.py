@@ -87,5 +87,5 @@ def test_scores_follow_the_first_mention_and_silent_items_are_absent() -> None:
     items = {name: Item(name, f"Title {name}") for name in "abc"}
     prompts = Listwise().render(Request("r", "u", (), ("a", "b", "c")), Shop(items, "item"), history=10)
     response = Response("r", "3, 1", None, 0, 0, 0, "stop")
-    scores = Listwise().parse(prompts, [response], normalize="sum")
+    scores = Listwise(ListwiseOptions()).parse(prompts, [response], Reading())
     assert scores.values == {"c": 3.0, "a": 2.0}

@@ -8,7 +8,7 @@ from pydantic import Field
 
 from llmrs_bench import config
 from llmrs_bench.catalog import ModelSpec
-from llmrs_bench.engines.identity import MOCK_VERSION
+from llmrs_bench.engines.identity import MOCK_VERSION, identify
 from llmrs_bench.errors import EngineError
 from llmrs_bench.hashing import hash64
 from llmrs_bench.types import Json, Prompt, Response
@@ -27,7 +27,13 @@ class MockEngine:
     """
 
     Options: ClassVar[type[config.Options]] = MockOptions
+    packages: ClassVar[tuple[str, ...]] = ()
     window: ClassVar[int | None] = None
+
+    @staticmethod
+    def identity(model: ModelSpec, options: config.Options) -> dict[str, str]:
+        """Return the version of the mock answers."""
+        return identify(model)
 
     def __init__(self, model: ModelSpec, options: MockOptions, *, device: str, seed: int) -> None:
         self.model = model
@@ -80,7 +86,8 @@ def _words(prompt: Prompt) -> int:
 
 def _choices(prompt: Prompt, values: list[float]) -> Response:
     written = sum(len(choice.split()) for choice in prompt.choices or ())
-    logprobs = tuple((log(value),) for value in values)
+    total = sum(values) if prompt.labels else 1.0  # labels are all that it can answer
+    logprobs = tuple((log(value / total),) for value in values)
     return Response(prompt.prompt_id, None, logprobs, _words(prompt), 0, written, "choices")
 
 

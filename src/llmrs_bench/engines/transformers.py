@@ -15,6 +15,7 @@ from llmrs_bench.engines.causal import score_packed, score_plain, sliding_window
 from llmrs_bench.engines.chat import template_digest
 from llmrs_bench.engines.encoder_decoder import score_targets
 from llmrs_bench.engines.generation import generate, greedy_config
+from llmrs_bench.engines.identity import identify
 from llmrs_bench.engines.jobs import Job, PromptReader, batches, choices_response, largest_difference
 from llmrs_bench.engines.loading import Checkpoint, context_length, pick_device, pick_dtype, tokenizer_digest
 from llmrs_bench.engines.options import TOLERANCE, ModelOptions
@@ -47,7 +48,13 @@ class TransformersEngine:
     """
 
     Options: ClassVar[type[config.Options]] = TransformersOptions
+    packages: ClassVar[tuple[str, ...]] = ("transformers", "torch")
     window: ClassVar[int | None] = 64
+
+    @staticmethod
+    def identity(model: ModelSpec, options: config.Options) -> dict[str, str]:
+        """Return the digest or the commit of the weights."""
+        return identify(model)
 
     def __init__(self, model: ModelSpec, options: TransformersOptions, *, device: str, seed: int) -> None:
         self.options = options
