@@ -146,7 +146,7 @@ def test_templates_read_any_response_without_an_error(name: str, data: st.DataOb
 
 @pytest.mark.parametrize("name", TEMPLATES.names())
 def test_templates_are_at_chance_on_a_model_that_knows_nothing(name: str) -> None:
-    count, size, draws, template = 2000, 12, random.Random(0), make(name)
+    count, size, draws, template = 1000, 12, random.Random(0), make(name)
     engine = MockEngine(ModelSpec("mock", "mock"), MockOptions(), device="cpu", seed=0)
     requests = [request(tuple(draws.sample(SHOWN[:size], size)), f"r{number}") for number in range(count)]
     played = [play(template, item, SHOP, lambda prompt: next(engine.answer([prompt]))) for item in requests]
@@ -183,7 +183,7 @@ def test_prompts_are_named_once_and_ask_for_what_the_template_says(name: str) ->
 
 
 @pytest.mark.parametrize("name", TEMPLATES.names())
-@settings(deadline=None, max_examples=20)
+@settings(deadline=None, max_examples=10)
 @given(order=st.permutations(SHOWN))
 def test_the_same_answers_lead_to_the_same_prompts(name: str, order: list[str]) -> None:
     """A run that is cut after any round goes on with the prompts it would have asked; the template has no memory."""

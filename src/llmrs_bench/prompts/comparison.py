@@ -1,10 +1,10 @@
 """Comparisons of a few lettered candidates: how they are written, and what their answers say."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from math import fsum, inf, isfinite
 
 from llmrs_bench.prompts.label import label_mass, labels
-from llmrs_bench.prompts.protocol import Exchange, Shop, distinct_titles, recent, told
+from llmrs_bench.prompts.protocol import Shop, distinct_titles, recent, told
 from llmrs_bench.prompts.sorting import Group
 from llmrs_bench.types import Message, Prompt, Request, Response
 
@@ -45,17 +45,12 @@ def _prompt(prompt_id: str, request_id: str, question: str, group: Group, titles
     )
 
 
-def by_shown(exchanges: Iterable[Exchange]) -> dict[Group, Response]:
-    """Return the responses by the candidates as their prompts showed them: no order is shown twice to a request."""
-    return {prompt.shown: response for prompt, response in exchanges}
-
-
-def label_logprobs(response: Response | None, count: int) -> list[float]:
+def label_logprobs(response: Response, count: int) -> list[float]:
     """Return the log-probability of each of `count` labels.
 
     It is -inf for a label that the response does not know, and for all of them where it knows none or another number.
     """
-    found = None if response is None else response.choice_logprobs
+    found = response.choice_logprobs
     if found is None or len(found) != count:
         return [-inf] * count
     return [fsum(values) if values and all(map(isfinite, values)) else -inf for values in found]

@@ -1,6 +1,6 @@
 """Template `pairwise`: show two candidates at a time, in both orders, read which of them is the likelier answer."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations, permutations
 from math import fsum, inf, tanh
@@ -9,7 +9,7 @@ from typing import ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from llmrs_bench import config
-from llmrs_bench.prompts.comparison import by_shown, comparison_notes, label_logprobs, write_comparisons
+from llmrs_bench.prompts.comparison import comparison_notes, label_logprobs, write_comparisons
 from llmrs_bench.prompts.protocol import Exchange, Reading, Shop
 from llmrs_bench.prompts.sorting import Group, Sort, all_pairs, drawn, finish, lots, top_scores, tournament, unanswered
 from llmrs_bench.types import Mode, Prompt, Request, Response, Scores
@@ -57,7 +57,7 @@ class Pairwise:
 
     def render(self, request: Request, shop: Shop, *, history: int, asked: Sequence[Exchange] = ()) -> list[Prompt]:
         """Write two calls for each pair that is to be compared next."""
-        judge = _Pairs(request.request_id, by_shown(asked))
+        judge = _Pairs(request.request_id, _by_shown(asked))
         shown = unanswered(self._sort(lots(request.request_id, request.candidates)), judge)
         return write_comparisons(request, shop, history=history, shown=shown)
 
@@ -68,7 +68,7 @@ class Pairwise:
     def parse(self, prompts: Sequence[Prompt], responses: Sequence[Response], reading: Reading) -> Scores:
         """Score each candidate by its wins, or by its place among the best; none where no pair was decided."""
         request_id = prompts[0].request_id
-        judge = _Pairs(request_id, by_shown(zip(prompts, responses, strict=True)))
+        judge = _Pairs(request_id, _by_shown(zip(prompts, responses, strict=True)))
         items = lots(request_id, (item_id for prompt in prompts for item_id in prompt.shown))
         values: dict[str, float] = {}
         if any(judge.margin(shown) is not None for shown in judge.answers):
@@ -87,8 +87,11 @@ class _Pairs:
     request_id: str
     answers: Mapping[Group, Response]
 
-    def shows(self, group: Group) -> list[Group]:
+    def orders(self, group: Group) -> list[Group]:
         return list(permutations(group))
+
+    def unanswered(self, group: Group) -> list[Group]:
+        return [shown for shown in permutations(group) if shown not in self.answers]
 
     def winner(self, group: Group) -> str:
         margin = self.margin(group)
@@ -99,8 +102,9 @@ class _Pairs:
     def margin(self, group: Group) -> float | None:
         """Return the mean log-odds of the first item against the last, None unless both orders were answered."""
         sums = dict.fromkeys(group, 0.0)
-        for shown in self.shows(group):
-            logprobs = label_logprobs(self.answers.get(shown), len(shown))
+        for shown in permutations(group):
+            response = self.answers.get(shown)
+            logprobs = label_logprobs(response, len(shown)) if response else [-inf]
             if -inf in logprobs:
                 return None
             for item_id, logprob in zip(shown, logprobs, strict=True):
@@ -115,3 +119,7 @@ class _Pairs:
             shares[one].append(0.5 + share)
             shares[other].append(0.5 - share)
         return {item_id: fsum(parts) for item_id, parts in shares.items()}
+
+
+def _by_shown(exchanges: Iterable[Exchange]) -> dict[Group, Response]:
+    return {prompt.shown: response for prompt, response in exchanges}

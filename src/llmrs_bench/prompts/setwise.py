@@ -1,6 +1,6 @@
 """Template `setwise`: show a few candidates at a time with letters, the likeliest letter names the best of them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import inf
 from typing import ClassVar
@@ -8,7 +8,7 @@ from typing import ClassVar
 from pydantic import Field
 
 from llmrs_bench import config
-from llmrs_bench.prompts.comparison import by_shown, comparison_notes, label_logprobs, write_comparisons
+from llmrs_bench.prompts.comparison import comparison_notes, label_logprobs, write_comparisons
 from llmrs_bench.prompts.protocol import Exchange, Reading, Shop
 from llmrs_bench.prompts.sorting import Group, Sort, drawn, finish, lots, top_scores, tournament, unanswered
 from llmrs_bench.types import Mode, Prompt, Request, Response, Scores
@@ -47,7 +47,7 @@ class Setwise:
 
     def render(self, request: Request, shop: Shop, *, history: int, asked: Sequence[Exchange] = ()) -> list[Prompt]:
         """Write one call for each comparison that is to be made next."""
-        judge = _Sets(request.request_id, by_shown(asked))
+        judge = _Sets(request.request_id, _by_members(asked))
         shown = unanswered(self._sort(lots(request.request_id, request.candidates)), judge)
         return write_comparisons(request, shop, history=history, shown=shown)
 
@@ -58,9 +58,9 @@ class Setwise:
     def parse(self, prompts: Sequence[Prompt], responses: Sequence[Response], reading: Reading) -> Scores:
         """Score each candidate by its place among the best; none where no comparison was decided."""
         request_id = prompts[0].request_id
-        judge = _Sets(request_id, by_shown(zip(prompts, responses, strict=True)))
+        judge = _Sets(request_id, _by_members(zip(prompts, responses, strict=True)))
         items = lots(request_id, (item_id for prompt in prompts for item_id in prompt.shown))
-        usable = any(max(judge.logprobs(shown)) > -inf for shown in judge.answers)
+        usable = any(judge.likeliest(members) for members in judge.answers)
         values = top_scores(finish(self._sort(items), judge), items) if usable else {}
         return Scores(request_id, values, comparison_notes(responses))
 
@@ -73,18 +73,30 @@ class _Sets:
     """Judges sets by their likeliest letter."""
 
     request_id: str
-    answers: Mapping[Group, Response]
+    answers: Mapping[frozenset[str], Exchange]
 
-    def shows(self, group: Group) -> list[Group]:
+    def orders(self, group: Group) -> list[Group]:
         members = sorted(group)
         return [tuple(sorted(members, key=lambda item_id: drawn(self.request_id, *members, item_id)))]
 
+    def unanswered(self, group: Group) -> list[Group]:
+        return [] if frozenset(group) in self.answers else self.orders(group)
+
     def winner(self, group: Group) -> str:
-        [shown] = self.shows(group)
-        logprobs = self.logprobs(shown)
+        tied = self.likeliest(group) or group
+        return tied[0] if len(tied) == 1 else min(tied, key=lambda item_id: drawn(self.request_id, item_id))
+
+    def likeliest(self, group: Iterable[str]) -> list[str]:
+        """Return the items whose letters are the likeliest, none unless there is a usable answer."""
+        exchange = self.answers.get(frozenset(group))
+        if exchange is None:
+            return []
+        shown, response = exchange[0].shown, exchange[1]
+        logprobs = label_logprobs(response, len(shown))
         best = max(logprobs)
         tied = [item_id for item_id, logprob in zip(shown, logprobs, strict=True) if logprob == best]
-        return min(tied, key=lambda item_id: drawn(self.request_id, item_id))
+        return tied if best > -inf else []
 
-    def logprobs(self, shown: Group) -> list[float]:
-        return label_logprobs(self.answers.get(shown), len(shown))
+
+def _by_members(exchanges: Iterable[Exchange]) -> dict[frozenset[str], Exchange]:
+    return {frozenset(exchange[0].shown): exchange for exchange in exchanges}

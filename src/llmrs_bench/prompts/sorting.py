@@ -1,11 +1,10 @@
 """Sorting by comparisons that somebody else makes: which ones come next, and what their outcomes lead to."""
 
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Sequence
 from itertools import combinations, pairwise
 from typing import Protocol, TypeAlias
 
 from llmrs_bench.hashing import hash64
-from llmrs_bench.types import Response
 
 # Items compared with each other. As they are shown their order matters, as members of a comparison it does not.
 Group: TypeAlias = tuple[str, ...]
@@ -19,13 +18,12 @@ _SEED = "sorting"
 class Judge(Protocol):
     """Decides comparisons by the answers there are; where they decide nothing, by a draw, never by position."""
 
-    @property
-    def answers(self) -> Mapping[Group, Response]:
-        """Return the answers so far, by the items as they were shown."""
+    def orders(self, group: Group) -> list[Group]:
+        """Return the orders in which a comparison is shown, one for each prompt."""
         ...
 
-    def shows(self, group: Group) -> list[Group]:
-        """Return the orders in which a comparison is shown, one for each prompt; the same for the same items."""
+    def unanswered(self, group: Group) -> list[Group]:
+        """Return those of its orders that have no answer yet."""
         ...
 
     def winner(self, group: Group) -> str:
@@ -97,17 +95,13 @@ def unanswered(sort: Sort, judge: Judge) -> dict[str, Group]:
     number = 0
     try:
         groups = next(sort)
-        while not (missing := _missing(groups, judge)):
+        while not (missing := {shown for group in groups for shown in judge.unanswered(group)}):
             groups = sort.send([judge.winner(group) for group in groups])
             number += 1
     except StopIteration:
         return {}
-    return {f"{number}/{place}": shown for place, shown in missing.items()}
-
-
-def _missing(groups: Sequence[Group], judge: Judge) -> dict[int, Group]:
-    shows = sorted((shown for group in groups for shown in judge.shows(group)), key=lambda shown: shown[0])
-    return {place: shown for place, shown in enumerate(shows) if shown not in judge.answers}
+    orders = sorted((shown for group in groups for shown in judge.orders(group)), key=lambda shown: shown[0])
+    return {f"{number}/{place}": shown for place, shown in enumerate(orders) if shown in missing}
 
 
 def finish(sort: Sort, judge: Judge) -> list[str]:
