@@ -1,6 +1,7 @@
 """Comparisons of a few: the likeliest letter wins, in whatever order they are shown."""
 
 import random
+from itertools import combinations
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmrs_bench.prompts.protocol import Shop
+from llmrs_bench.prompts.sorting import lots
 from llmrs_bench.types import Item, Prompt, Request, Response
 from template_runs import best, chosen, first_shown, flat, make, oracle, play, read, score, shop, text
 
@@ -63,6 +65,20 @@ def test_a_model_that_sees_only_positions_is_at_chance(answer: Any) -> None:
         [first] = best(score(template, request(*candidates, name=f"r{number}"), SHOP, answer), 1)
         wins = [won + (first == item) for won, item in zip(wins, (candidates[0], candidates[-1], "i0"), strict=True)]
     assert all(abs(won - count / 9) < 4 * (count * 1 / 9 * 8 / 9) ** 0.5 for won in wins), wins
+
+
+def test_ties_are_decided_alike_in_every_comparison() -> None:
+    values = score(make("setwise", top=25), request(*ITEMS), SHOP, same)
+    assert best(values, 25) == lots("r", ITEMS)
+
+
+def test_an_item_is_not_before_another_in_every_comparison() -> None:
+    """What a letter is worth evens out over the comparisons of a request."""
+    place = lots("r", ITEMS).index
+    exchanges = flat(play(make("setwise", top=25), request(*ITEMS), SHOP, oracle(ITEMS)))
+    rises = [place(one) < place(two) for prompt, _ in exchanges for one, two in combinations(prompt.shown, 2)]
+    assert len(rises) > 150
+    assert abs(sum(rises) / len(rises) - 0.5) < 0.15
 
 
 def test_each_letter_is_worth_the_same_to_each_candidate() -> None:
