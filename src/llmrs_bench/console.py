@@ -42,7 +42,8 @@ def log_as_json(wanted: bool) -> None:
 
 
 def _emit(level: str, **fields: object) -> None:
-    print(json.dumps({"time": datetime.now(UTC).isoformat(), "level": level, **fields}), file=sys.stderr)  # noqa: T201
+    line = json.dumps({"time": datetime.now(UTC).isoformat(), "level": level, **fields}, ensure_ascii=False)
+    sys.stderr.write(line + "\n")
 
 
 def say(text: str) -> None:
