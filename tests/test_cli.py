@@ -54,7 +54,7 @@ def test_the_whole_path_ends_in_a_board_with_chance_and_popularity(finished: Ben
         assert row["coverage"] == row["answered"] == 1
     assert rows["mocklistwise"]["history"] == 10
     assert rows["mocklistwise"]["engine"] == "mock"
-    assert rows["mocklistwise"]["prompt_tokens"] > 0
+    assert rows["mocklistwise"]["prefill_tokens"] > 0
 
 
 @pytest.mark.parametrize("form", ["table", "markdown", "csv"])

@@ -10,14 +10,18 @@ import typer
 from llmrs_bench import __version__
 from llmrs_bench.cli_options import (
     HERE,
+    Audit,
     Dataset,
+    Deterministic,
     Format,
+    History,
     Home,
     Listing,
     Log,
     LogOption,
     Names,
-    Normalize,
+    Reparse,
+    TemplateName,
     TemplateOptions,
     as_typed,
     pairs,
@@ -119,10 +123,8 @@ def prepare(
 @app.command()
 def prompt(
     dataset: Dataset,
-    template: Annotated[str, typer.Option("--template", "-t", help="See `list templates`.")] = "listwise",
-    history: Annotated[
-        int | None, typer.Option(min=0, help="Latest items shown.", show_default="as prepared, 10")
-    ] = None,
+    template: TemplateName = "listwise",
+    history: History = None,
     template_option: TemplateOptions = None,
     show: Annotated[int, typer.Option(min=0, help="Print the first N prompts.")] = 0,
     home: Home = HERE,
@@ -147,10 +149,8 @@ def prompt(
 def infer(
     model: Annotated[str, typer.Option("--model", "-m", help="See `list models`; or ORG/NAME, or a local folder.")],
     dataset: Dataset,
-    template: Annotated[str, typer.Option("--template", "-t", help="See `list templates`.")] = "listwise",
-    history: Annotated[
-        int | None, typer.Option(min=0, help="Latest items shown.", show_default="as prepared, 10")
-    ] = None,
+    template: TemplateName = "listwise",
+    history: History = None,
     template_option: TemplateOptions = None,
     engine: Annotated[str, typer.Option(help="auto, transformers, vllm, openai, ray, mock.")] = "auto",
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
@@ -170,16 +170,9 @@ def infer(
     export: Annotated[
         Path | None, typer.Option(help="New folder for a copy of the trained recommender; --model takes it.")
     ] = None,
-    deterministic: Annotated[
-        bool,
-        typer.Option("--deterministic", help="Slower engine ways without batch effects; -O deterministic=true."),
-    ] = False,
-    reparse: Annotated[
-        bool, typer.Option("--reparse", help="Read the kept answers again; load no model, ask nothing.")
-    ] = False,
-    audit: Annotated[
-        int, typer.Option(min=0, help="Then ask about N requests again: cold, warm, one by one; report the noise.")
-    ] = 0,
+    deterministic: Deterministic = False,
+    reparse: Reparse = False,
+    audit: Audit = 0,
     option: Annotated[
         list[str] | None, typer.Option("--option", "-O", help="KEY=VALUE of the recommender or engine; repeatable.")
     ] = None,
@@ -230,21 +223,19 @@ def evaluate(
     dataset: Dataset,
     run: Names = None,
     normalize: Annotated[
-        Normalize | None,
-        typer.Option(
-            help="Weigh the tokens of titles anew: sum, token (mean), byte, or pmi (less the title's own likelihood)."
-        ),
+        str | None, typer.Option(help="Weigh the tokens of titles: sum, token (mean), byte, or pmi (less their prior).")
     ] = None,
     home: Home = HERE,
     log: LogOption = Log.text,
 ) -> None:
     """Join truth with rankings; keep a value for every request and metric."""
     with exit_codes():
+        from llmrs_bench.config import EvaluateConfig
         from llmrs_bench.stages.evaluate import evaluate as stage
         from llmrs_bench.stages.home import open_data
 
-        how: Any = None if normalize is None else normalize.value
-        for done in stage(open_data(home, dataset), run or [], track, normalize=how):
+        config = EvaluateConfig.parse({"normalize": normalize}, owner="evaluate")
+        for done in stage(open_data(home, dataset), run or [], config, track):
             means = done.artifact.facts["means"]
             _finish(done, "".join(f"  {name} {means[name]:.4f}" for name in ("hit@1", "ndcg@10", "mrr@10")))
 

@@ -133,6 +133,12 @@ class InferConfig(Options):
         return PromptConfig(template=self.template, options=self.template_options, history=self.history)
 
 
+class EvaluateConfig(Options):
+    """How log-likelihoods of titles are weighed, as `prompts.protocol.Reading` says; None: runs stay as they are."""
+
+    normalize: Normalize | None = None
+
+
 class CompareConfig(Options):
     """What the board shows, and how its intervals are made; without metrics those that fit the data set."""
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import polars as pl
 
 from llmrs_bench.artifacts import Artifact, Draft, Recipe, is_complete, open_artifact
-from llmrs_bench.config import METRIC_NAMES, InferConfig, Normalize
+from llmrs_bench.config import METRIC_NAMES, EvaluateConfig, InferConfig, Normalize
 from llmrs_bench.errors import ArtifactError, OptionError
 from llmrs_bench.metrics import DEFINITIONS, chance_level, measurable, measure, parse_metrics
 from llmrs_bench.registry import unknown_name
@@ -20,16 +20,14 @@ CHANCE = "chance"
 POPULARITY = "popularity"
 
 
-def evaluate(
-    data: Data, names: Sequence[str], progress: Progress, *, normalize: Normalize | None = None
-) -> list[Outcome]:
+def evaluate(data: Data, names: Sequence[str], config: EvaluateConfig, progress: Progress) -> list[Outcome]:
     """Make the artifact `metrics` of runs, and those of chance and popularity, which every board needs.
 
     Args:
         data: The prepared data set.
         names: Names of runs, or their first characters; none means all.
+        config: With a normalisation the likelihoods of these runs are read so, which makes other runs to measure.
         progress: Shows the popularity run if it is made now.
-        normalize: Read the likelihoods of these runs in this way, which makes other runs, and measure those.
 
     Raises:
         OptionError: If a name fits no run, or there are no likelihoods to normalize.
@@ -38,8 +36,8 @@ def evaluate(
     infer(data, InferConfig(model=POPULARITY), progress)
     runs = open_runs(data)
     chosen = pick_runs(runs, names) if names else runs
-    if normalize is not None:
-        chosen = _normalized(data, chosen, normalize, named=bool(names))
+    if config.normalize is not None:
+        chosen = _normalized(data, chosen, config.normalize, named=bool(names))
     return [_evaluate_chance(data), *(_evaluate_run(data, run) for run in chosen)]
 
 
