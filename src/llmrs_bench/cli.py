@@ -1,7 +1,6 @@
 """The command line: options to config, one stage, one result; imports of weight happen inside the commands."""
 
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -283,13 +282,11 @@ def list_(
 
         if what is Listing.runs and dataset is None:
             raise OptionError("list runs needs a data set", hint="Add --dataset NAME.")
-        lines: dict[Listing, Callable[[], list[str]]] = {
-            Listing.data: lambda: list_data(home),
-            Listing.models: list_models,
-            Listing.templates: list_templates,
-            Listing.runs: lambda: list_runs(home, dataset or ""),
-        }
-        typer.echo("\n".join(lines[what]()))
+        if what in (Listing.data, Listing.runs):
+            lines = list_data(home) if what is Listing.data else list_runs(home, dataset or "")
+        else:
+            lines = list_models() if what is Listing.models else list_templates()
+        typer.echo("\n".join(lines))
 
 
 def _finish(done: Any, more: str = "") -> None:

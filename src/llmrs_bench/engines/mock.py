@@ -1,5 +1,6 @@
 """Engine without a model: seeded answers at chance, for tests and load tests."""
 
+import time
 from collections.abc import Iterator, Sequence
 from math import log
 from typing import ClassVar
@@ -15,9 +16,17 @@ from llmrs_bench.types import Json, Prompt, Response
 
 
 class MockOptions(config.Options):
-    """How much the mock model can take, in words."""
+    """How the mock model behaves.
+
+    Args:
+        context: How much it can take, in words.
+        pause: Seconds before each answer, as a slow model would need.
+    """
+
+    neutral: ClassVar[frozenset[str]] = frozenset({"pause"})
 
     context: int = Field(default=1_000_000, ge=1)
+    pause: float = Field(default=0.0, ge=0)
 
 
 class MockEngine:
@@ -38,6 +47,7 @@ class MockEngine:
     def __init__(self, model: ModelSpec, options: MockOptions, *, device: str, seed: int) -> None:
         self.model = model
         self.context = options.context
+        self.pause = options.pause
         self.device = device
         self.seed = seed
 
@@ -60,6 +70,8 @@ class MockEngine:
         for prompt in prompts:
             if (words := self._needs(prompt)) > self.context:
                 raise EngineError(f"prompt {prompt.prompt_id!r} needs {words} words, the mock takes {self.context}")
+            if self.pause:
+                time.sleep(self.pause)
             if prompt.choices is not None:
                 yield _choices(prompt, [self._uniform(prompt.prompt_id, choice) for choice in prompt.choices])
             else:

@@ -5,15 +5,17 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from llmrs_bench.engines.meter import Meter
+from llmrs_bench.engines.meter import Meter, Stopwatch
 from llmrs_bench.engines.protocol import Engine
 from llmrs_bench.prompts.frames import answer_row
 from llmrs_bench.stages.answers import AnswerStore, prompt_key
 from llmrs_bench.stages.clip import Question, clip
 from llmrs_bench.types import Prompt, Response
 
-_KEPT_EVERY = 5.0  # seconds
-_KEPT_AT_MOST = 2000  # answers of one shard
+# Answers are kept after this share of the time spent asking so far, but neither every moment nor after minutes: what a
+# kill can lose stays small, and so does the number of shards.
+_KEPT_AFTER, _AT_LEAST, _AT_MOST = 0.01, 0.5, 30.0  # share, seconds, seconds
+_KEPT_TOGETHER = 2000  # answers of one shard at most
 
 Row = dict[str, Any]
 
@@ -33,6 +35,7 @@ class Asker:
         self._answered = answered
         self._done = 0
         self._meter = Meter()
+        self._spent = Stopwatch(self._meter)
         self._engine: Engine | None = None
         self._about: dict[str, Any] = {"started": datetime.now(UTC).isoformat(), "peak_device_gb": None}
 
@@ -85,22 +88,29 @@ class Asker:
         An engine with windows is cut between them alone: the rest is then asked in the same windows after a crash,
         and the same prompts beside each other give the same bits.
         """
-        whole: list[Response] = []
-        mark, energy = time.perf_counter(), self._meter.joules()
-        for window in _windows(prompts, engine.window):
-            part: list[Response] = []
-            for response in engine.answer(window):
-                part.append(response)
-                self._step(1)
-                due = len(whole) + len(part) >= _KEPT_AT_MOST or time.perf_counter() - mark >= _KEPT_EVERY
-                if (engine.window is None or len(part) == len(window)) and due:
-                    now, used = time.perf_counter(), self._meter.joules()
-                    yield [*whole, *part], now - mark, None if used is None or energy is None else used - energy
-                    whole, part, mark, energy = [], [], now, used
-            whole += part
+        whole: list[Response] = []  # of finished windows, not yielded yet
+        part: list[Response] = []  # of the window that is asked now
+        self._spent.start()
+        try:
+            for window in _windows(prompts, engine.window):
+                for response in engine.answer(window):
+                    part.append(response)
+                    self._step(1)
+                    due = len(whole) + len(part) >= _KEPT_TOGETHER or self._spent.waited >= self._patience
+                    if due and (engine.window is None or len(part) == len(window)):
+                        yield [*whole, *part], *self._spent.lap()
+                        whole, part = [], []
+                whole, part = [*whole, *part], []
+        except BaseException:  # what was answered before the failure is kept, too
+            if rest := [*whole, *(part if engine.window is None else ())]:
+                yield rest, *self._spent.lap()
+            raise
         if whole:
-            used = self._meter.joules()
-            yield whole, time.perf_counter() - mark, None if used is None or energy is None else used - energy
+            yield whole, *self._spent.lap()
+
+    @property
+    def _patience(self) -> float:
+        return min(max(_KEPT_AFTER * self._spent.total, _AT_LEAST), _AT_MOST)
 
     def _loaded(self) -> Engine:
         if self._engine is None:
