@@ -1,6 +1,10 @@
 """Every Parquet table, once: its columns, their types, and what one row is."""
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import polars as pl
+from pyarrow import Table, array
 
 from llmrs_bench.errors import ArtifactError
 
@@ -87,6 +91,18 @@ TABLES: dict[str, pl.Schema] = {
     "rankings": RANKINGS,
     "metrics": METRICS,
 }
+
+
+def from_rows(name: str, rows: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
+    """Return rows as a frame of the schema `name`; through Arrow, which makes lists of lists ten times as fast.
+
+    Raises:
+        KeyError: If a row lacks a column.
+    """
+    schema = TABLES[name]
+    types = pl.DataFrame(schema=schema).to_arrow(compat_level=pl.CompatLevel.oldest()).schema
+    columns = [array([row[field.name] for row in rows], field.type) for field in types]
+    return pl.DataFrame(Table.from_arrays(columns, schema=types), schema=schema)
 
 
 def check_schema(name: str, frame: pl.DataFrame, *, where: str = "") -> pl.DataFrame:

@@ -6,7 +6,7 @@ from typing import Any
 import polars as pl
 
 from llmrs_bench.prompts.protocol import Shop
-from llmrs_bench.schemas import PROMPTS
+from llmrs_bench.schemas import from_rows
 from llmrs_bench.types import Item, Message, Prompt, Request, Response
 
 
@@ -43,7 +43,7 @@ def write_prompts(prompts: Iterable[Prompt]) -> pl.DataFrame:
         }
         for prompt in prompts
     ]
-    return pl.DataFrame(rows, schema=PROMPTS)
+    return from_rows("prompts", rows)
 
 
 def read_prompts(prompts: pl.DataFrame) -> Iterator[Prompt]:

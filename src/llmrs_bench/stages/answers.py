@@ -13,7 +13,7 @@ import polars as pl
 
 from llmrs_bench.errors import ArtifactError
 from llmrs_bench.fingerprint import fingerprint
-from llmrs_bench.schemas import ANSWERS, check_schema
+from llmrs_bench.schemas import check_schema, from_rows
 from llmrs_bench.types import Prompt
 
 STORE = "store.json"
@@ -86,7 +86,7 @@ class AnswerStore:
             rows: Of the schema `answers` but for `session`.
             session: What is known of this process and its engine; it replaces what was said before.
         """
-        frame = pl.DataFrame([{**row, "session": self.session} for row in rows], schema=ANSWERS)
+        frame = from_rows("answers", [{**row, "session": self.session} for row in rows])
         _write_whole(self._sessions / f"{self.session}.json", json.dumps(session, indent=2).encode())
         self._count += 1
         name = f"{self._count:06d}-{self.session}.parquet"

@@ -11,7 +11,7 @@ from llmrs_bench.engines.protocol import Engine
 from llmrs_bench.errors import ArtifactError
 from llmrs_bench.prompts.protocol import Exchange, Reading, Template
 from llmrs_bench.ranking import TIE_RULE, rank_candidates, scores_frame
-from llmrs_bench.schemas import RANKINGS, RESPONSES
+from llmrs_bench.schemas import RANKINGS, RESPONSES, from_rows
 from llmrs_bench.stages.asking import Asker
 from llmrs_bench.stages.clip import Question
 from llmrs_bench.stages.conversation import Row, blocks, converse
@@ -122,4 +122,4 @@ def read(template: Template, exchanges: list[Exchange], reading: Reading) -> Sco
 def _responses(asked: Iterable[tuple[Prompt, Row]]) -> pl.DataFrame:
     """Return answers as a frame of the schema `responses`."""
     rows = [{**row, "prompt_id": prompt.prompt_id, "request_id": prompt.request_id} for prompt, row in asked]
-    return pl.DataFrame(rows, schema=RESPONSES)
+    return from_rows("responses", rows)
