@@ -183,7 +183,6 @@ def infer(
         from llmrs_bench.config import InferConfig
         from llmrs_bench.errors import OptionError
         from llmrs_bench.report.words import audit_lines, run_lines
-        from llmrs_bench.stages.audit import audit as audit_stage
         from llmrs_bench.stages.home import open_data
         from llmrs_bench.stages.infer import infer as stage
 
@@ -213,6 +212,8 @@ def infer(
                 say(line)
             _finish(done)
             if audit:
+                from llmrs_bench.stages.audit import audit as audit_stage
+
                 for line in audit_lines(audit_stage(data, config, track, requests=audit).artifact.facts):
                     say(line)
 

@@ -40,7 +40,7 @@ def infer(
                 hint="It reads the kept answers of a language model: leave it out.",
             )
         return infer_recommender(data, config, progress, export_to)
-    if is_language_model(config.model):
+    if reparse or is_language_model(config.model):  # the model itself may be gone
         _refuse_recommender_options(config, export_to)
         if data.whole_catalogue:
             raise OptionError(

@@ -19,7 +19,7 @@ from llmrs_bench.stages.cost import Cost
 from llmrs_bench.stages.home import Data
 from llmrs_bench.stages.outcome import Outcome, make_once
 from llmrs_bench.stages.prompt import open_shop, open_template, prompt, source_digest
-from llmrs_bench.stages.serving import describe, file_name, find_store, label_of, open_store, serve
+from llmrs_bench.stages.serving import describe, file_name, find_store, open_store, serve
 from llmrs_bench.types import Progress, Prompt, Scores
 
 # Bumped when rankings are read from answers in another way.
@@ -46,7 +46,7 @@ def infer_language(data: Data, config: InferConfig, progress: Progress, *, repar
     served = None if reparse else serve(data, config, progress)
     store = find_store(data, config) if served is None else open_store(data, served)
     tables = {"prompts": prompts, "requests": data.artifact}
-    label = label_of(config.model)
+    label = str(store.served["name"])
     recipe = Recipe(
         "infer",
         f"{file_name(label)}-{config.template}",
@@ -64,7 +64,7 @@ def infer_language(data: Data, config: InferConfig, progress: Progress, *, repar
                 asker.close()
         draft.facts.update(
             kind="language model",
-            model=describe(config.model),
+            model=describe(config.model, label),
             engine=store.served["engine"],
             history=prompts.manifest.config["history"],
             answers=store.folder.name,

@@ -118,8 +118,11 @@ def find_store(data: Data, config: InferConfig) -> AnswerStore:
     found = []
     for folder in sorted(data.place.answers.glob(f"*/{STORE}")):
         served = read_served(folder.parent)
-        known = {"name": label_of(config.model), "seed": config.seed, "device": config.device}
-        same = all(served.get(key) == value for key, value in known.items()) and engine in (None, served["engine"])
+        known = {"seed": config.seed, "device": config.device}
+        named = served["name"] in (label_of(config.model), Path(config.model).name)  # its folder may be gone
+        same = (
+            named and all(served[key] == value for key, value in known.items()) and engine in (None, served["engine"])
+        )
         if same and _typed_options(served["engine"], config) == served["options"]:
             found.append((folder.parent, served))
     if len(found) != 1:
@@ -175,9 +178,9 @@ def _specify(data: Data, config: InferConfig, progress: Progress) -> tuple[Model
     return CATALOG.get(name, ModelSpec(name, name)), label
 
 
-def describe(model: str) -> dict[str, Any]:
+def describe(model: str, label: str) -> dict[str, Any]:
     """Return what the catalogue knows of a model, under the name of its row."""
-    return asdict(replace(CATALOG.get(model, ModelSpec(model, model)), name=label_of(model)))
+    return asdict(replace(CATALOG.get(model, ModelSpec(model, model)), name=label))
 
 
 def label_of(model: str) -> str:
