@@ -1,0 +1,62 @@
+"""Tables written and read part by part are the tables written and read whole."""
+
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from llmrs_bench.artifacts import Artifact, Recipe, new_artifact, open_artifact
+from llmrs_bench.errors import ArtifactError
+from llmrs_bench.schemas import ANSWERS, METRICS, PROMPTS, from_rows
+from llmrs_bench.tables import table_digest
+
+ROWS = [{"request_id": f"r{number}", "metric": "mrr", "value": number / 7} for number in range(10)]
+FRAME = pl.DataFrame(ROWS, schema=METRICS)
+
+
+def made(path: Path, *parts: pl.DataFrame) -> Artifact:
+    with new_artifact(path, Recipe("evaluate", "run", {})) as draft:
+        for part in parts:
+            draft.write("metrics", part)
+    return open_artifact(path, hint="")
+
+
+def test_parts_make_the_same_table_as_the_whole(tmp_path: Path) -> None:
+    whole = made(tmp_path / "whole", FRAME)
+    parts = made(tmp_path / "parts", FRAME[:3], FRAME[3:3], FRAME[3:])
+    assert parts.table("metrics").equals(FRAME)
+    assert parts.digest("metrics") == whole.digest("metrics") == table_digest(FRAME)
+    assert parts.manifest.tables["metrics"].rows == 10
+
+
+@pytest.mark.parametrize("rows", [1, 3, 10, 99])
+def test_a_table_is_read_in_parts_of_any_size(tmp_path: Path, rows: int) -> None:
+    parts = list(made(tmp_path / "x", FRAME[:4], FRAME[4:]).parts("metrics", rows))
+    assert pl.concat(parts).equals(FRAME)
+    assert max(part.height for part in parts) <= rows
+
+
+def test_parts_are_checked_before_the_first_one(tmp_path: Path) -> None:
+    artifact = made(tmp_path / "x", FRAME)
+    FRAME.with_columns(value=pl.lit(1.0)).write_parquet(artifact.path / "metrics.parquet")
+    with pytest.raises(ArtifactError, match="digests differ"):
+        next(artifact.parts("metrics", 5))
+    (artifact.path / "metrics.parquet").write_bytes(b"PAR1")
+    with pytest.raises(ArtifactError, match="cannot be read"):
+        next(artifact.parts("metrics", 5))
+
+
+def test_an_empty_table_is_a_table(tmp_path: Path) -> None:
+    artifact = made(tmp_path / "x", FRAME[:0])
+    assert artifact.table("metrics").schema == METRICS
+    assert sum(part.height for part in artifact.parts("metrics", 5)) == 0
+
+
+def test_rows_become_frames_of_their_schema() -> None:
+    prompt = {"prompt_id": "p", "request_id": "r", "shown": ["a"], "labels": False, "grammar": None}
+    messages = [{"role": "user", "content": "é\n"}]
+    rows = [{**prompt, "messages": messages, "choices": None}, {**prompt, "messages": [], "choices": [" x"]}]
+    assert from_rows("prompts", rows).equals(pl.DataFrame(rows, schema=PROMPTS))
+    assert from_rows("prompts", []).schema == PROMPTS
+    answer = dict.fromkeys(ANSWERS, None) | {"key": "k", "choice_logprobs": [[-0.1, -2.0], []]}
+    assert from_rows("answers", [answer]).equals(pl.DataFrame([answer], schema=ANSWERS))
