@@ -186,6 +186,7 @@ def infer(
         from llmrs_bench.stages.home import open_data
         from llmrs_bench.stages.infer import infer as stage
 
+        named = {"max_history": max_history, "loss": loss, "fit_on": fit_on}
         values = {
             "model": model,
             "template": template,
@@ -195,12 +196,7 @@ def infer(
             "device": device,
             "train_fraction": train_fraction,
             "max_users": max_users,
-            "options": pairs(
-                [
-                    *(option or []),
-                    *as_typed(max_history=max_history, loss=loss, fit_on=fit_on, deterministic=deterministic or None),
-                ]
-            ),
+            "options": pairs([*(option or []), *as_typed(**named, deterministic=deterministic or None)]),
         }
         data = open_data(home, dataset)
         if export is not None and seeds > 1:

@@ -114,16 +114,13 @@ def find_store(data: Data, config: InferConfig) -> AnswerStore:
     Raises:
         ArtifactError: If there are none, or the options fit several.
     """
-    engine = None if config.engine == "auto" else config.engine
+    names = (label_of(config.model), Path(config.model).name)  # the folder of a model may be gone
     found = []
     for folder in sorted(data.place.answers.glob(f"*/{STORE}")):
         served = read_served(folder.parent)
-        known = {"seed": config.seed, "device": config.device}
-        named = served["name"] in (label_of(config.model), Path(config.model).name)  # its folder may be gone
-        same = (
-            named and all(served[key] == value for key, value in known.items()) and engine in (None, served["engine"])
-        )
-        if same and _typed_options(served["engine"], config) == served["options"]:
+        same = (served["seed"], served["device"]) == (config.seed, config.device) and served["name"] in names
+        fits = config.engine in ("auto", served["engine"])
+        if same and fits and _typed_options(served["engine"], config) == served["options"]:
             found.append((folder.parent, served))
     if len(found) != 1:
         raise ArtifactError(
