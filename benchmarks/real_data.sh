@@ -16,8 +16,8 @@ for data in ml1m@published ml100k@all; do
         "$bench" prompt --template "$template" --dataset "$data"
         "$bench" infer --model demo-lm --template "$template" --dataset "$data"
     done
-    "$bench" infer --model demo-lm --template likelihood --normalize mean --dataset "$data"
     "$bench" evaluate --dataset "$data"
+    "$bench" evaluate --dataset "$data" --normalize token
     "$bench" compare --dataset "$data" --metrics ndcg@1,ndcg@5,ndcg@10,ndcg@20
     "$bench" compare --dataset "$data" --format markdown
 done
