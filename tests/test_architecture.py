@@ -20,14 +20,15 @@ ARROWS: dict[str, set[str]] = {
     "stats": set(),
     "leaderboard": {"stats"},
     "report": {"leaderboard"},
-    "artifacts": set(),
+    "tables": set(),
+    "artifacts": {"tables"},
     "stages": {
         *("data", "prompts", "engines", "recommenders", "ranking", "metrics", "stats", "leaderboard", "report"),
-        "artifacts",
+        *("artifacts", "tables"),
     },
-    "console": set(),
+    "console": {"report"},
     "cli": {"cli_options", "stages", "report", "console"},
-    "cli_options": set(),
+    "cli_options": {"console"},
     **{name: set() for name in VALUES},
 }
 MODULES = sorted(PACKAGE.rglob("*.py"))

@@ -28,7 +28,8 @@ EVERY_MODEL = (
     ("--model", "random"),
     ("--model", "sasrec", "-O", "epochs=1", "-O", "dim=8"),
     ("--model", "mock"),
-    ("--model", "mock", "--template", "likelihood", "--normalize", "mean"),
+    ("--model", "mock", "--template", "label"),
+    ("--model", "mock", "--template", "yes-no"),
 )
 
 
@@ -41,7 +42,8 @@ def test_the_whole_path_ends_in_a_board_with_chance_and_popularity(finished: Ben
         "random",
         "sasrecepochs=1, dim=8",
         "mocklistwise",
-        "mocklikelihood, mean",
+        "mocklabel",
+        "mockyes-no",
     }
     cell = rows["chance"]["metrics"]["hit@1"]
     assert [cell["mean"], cell["low"], cell["high"]] == pytest.approx([0.05] * 3)
@@ -52,7 +54,7 @@ def test_the_whole_path_ends_in_a_board_with_chance_and_popularity(finished: Ben
         assert row["coverage"] == row["answered"] == 1
     assert rows["mocklistwise"]["history"] == 10
     assert rows["mocklistwise"]["engine"] == "mock"
-    assert rows["mocklistwise"]["prompt_tokens"] > 0
+    assert rows["mocklistwise"]["prefill_tokens"] > 0
 
 
 @pytest.mark.parametrize("form", ["table", "markdown", "csv"])
@@ -135,15 +137,15 @@ def test_responses_are_kept_and_read_again_without_the_model(bench: Bench) -> No
     bench.prepare()
     first = bench.name("infer", "--model", "mock", "--dataset", "small", "-t", "likelihood")
     responses = {path: stat for path, stat in bench.files().items() if "answers" in path}
-    second = bench.name("infer", "--model", "mock", "--dataset", "small", "-t", "likelihood", "--normalize", "mean")
-    assert first != second
+    found = bench.run("evaluate", "--dataset", "small", "--normalize", "token").stdout
+    assert f"{first.rpartition('-')[0]}-token-" in found
     assert {path: stat for path, stat in bench.files().items() if "answers" in path} == responses
 
 
 def test_histories_are_clipped_to_the_context_oldest_first_and_counted(bench: Bench) -> None:
     bench.prepare()
     bench.run("infer", "--model", "mock", "--dataset", "small", "-O", "context=190")
-    responses = table(bench, "small/*/answers/*/responses.parquet")
+    responses = table(bench, "small/*/runs/*/responses.parquet")
     assert responses["clipped"].min() > 0  # type: ignore[operator]
     assert responses["prompt_tokens"].max() <= 190  # type: ignore[operator]
     manifest = json.loads(next(bench.home.glob("small/*/runs/mock-*/manifest.json")).read_text())

@@ -1,27 +1,30 @@
 """The laws of ARCHITECTURE.md over every registered source and template."""
 
+import random
 import re
 import zipfile
 from collections.abc import Callable
 from math import isfinite
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmrs_bench.catalog import ModelSpec
+from llmrs_bench.config import Normalize
 from llmrs_bench.data.files import SourceFiles
 from llmrs_bench.data.source import Raw
 from llmrs_bench.data.split import leave_one_out
 from llmrs_bench.engines.mock import MockEngine, MockOptions
-from llmrs_bench.prompts.protocol import Shop, Template
+from llmrs_bench.prompts.protocol import Reading
 from llmrs_bench.ranking import rank_candidates, scores_frame
 from llmrs_bench.registry import SOURCES, TEMPLATES
 from llmrs_bench.schemas import INTERACTIONS, ITEMS
-from llmrs_bench.types import Item, Prompt, Request, Response
+from llmrs_bench.types import Request, Response
+from template_runs import best, flat, make, oracle, play, read, shop
 
 # ---------------------------------------------------------------- sources
 
@@ -92,83 +95,106 @@ def test_sources_refuse_what_they_cannot_read(name: str, tmp_path: Path) -> None
 # ---------------------------------------------------------------- templates
 
 ITEM_IDS = [f"i{number}" for number in range(40)]
-SHOP = Shop({name: Item(name, f"Film {name.upper()}", year=1990) for name in ITEM_IDS}, "movie")
+SHOP = shop(*ITEM_IDS)
 SHOWN = tuple(ITEM_IDS[:20])
+# How many of the best a template finds in order, if not all: the others share a score, or are sorted in part.
+FOUND = {"setwise": 10, "sliding-window": 5}
+# Where a model is unsure, an item at the end of the list must survive every window: the list's order counts.
+FAVOURS_THE_START = {"sliding-window"}
+LOGPROBS = st.lists(st.lists(st.floats(-50, 0).map(float), max_size=3).map(tuple), max_size=25).map(tuple)
 
 
 def request(candidates: tuple[str, ...] = SHOWN, name: str = "r") -> Request:
     return Request(name, "u", tuple(ITEM_IDS[20:35]), candidates)
 
 
-def oracle(prompts: list[Prompt], order: list[str]) -> list[Response]:
-    """Answer as a model would that knows `order`: by choices if there are any, else by numbers."""
-    answers = []
-    for prompt in prompts:
-        if prompt.choices is None:
-            text = ", ".join(str(prompt.shown.index(item) + 1) for item in order)
-            answers.append(Response(prompt.prompt_id, text, None, 1, 0, 1, "stop"))
-        else:
-            logprobs = tuple((-float(order.index(item)) - 1.0,) for item in prompt.shown)
-            answers.append(Response(prompt.prompt_id, None, logprobs, 1, 0, 1, "choices"))
-    return answers
-
-
 @pytest.mark.parametrize("name", TEMPLATES.names())
+@settings(deadline=None)
 @given(order=st.permutations(SHOWN), shown=st.permutations(SHOWN))
 def test_templates_read_an_oracle_back_whatever_the_order_shown(name: str, order: list[str], shown: list[str]) -> None:
-    template: Template = TEMPLATES.load(name)()
-    prompts = template.render(request(tuple(shown)), SHOP, history=10)
-    scores = template.parse(prompts, oracle(prompts, order), normalize="sum")
-    assert sorted(scores.values, key=lambda item: -scores.values[item]) == order
+    template = make(name)
+    scores = read(template, flat(play(template, request(tuple(shown)), SHOP, oracle(order))))
+    found = FOUND.get(name, len(order))
+    assert best(dict(scores.values), found) == order[:found]
+    assert min(scores.values[item] for item in order[:found]) > max(
+        (scores.values[item] for item in order[found:]), default=-float("inf")
+    )
 
 
 @pytest.mark.parametrize("name", TEMPLATES.names())
-@given(
-    text=st.none() | st.text(max_size=200),
-    logprobs=st.none()
-    | st.lists(st.lists(st.floats(-50, 0).map(float), max_size=3).map(tuple), max_size=25).map(tuple),
-)
-def test_templates_read_any_response_without_an_error(name: str, text: str | None, logprobs: Any) -> None:
-    template: Template = TEMPLATES.load(name)()
-    prompts = template.render(request(), SHOP, history=10)
-    for normalize in ("sum", "mean"):
-        answers = [Response(prompt.prompt_id, text, logprobs, 1, 0, 1, "stop") for prompt in prompts]
-        scores = template.parse(prompts, answers, normalize=normalize)
-        assert set(scores.values) <= set(SHOWN)
-        assert all(isfinite(value) for value in scores.values.values())
+@settings(deadline=None)
+@given(data=st.data())
+def test_templates_read_any_response_without_an_error(name: str, data: st.DataObject) -> None:
+    template, candidates = make(name), SHOWN[: data.draw(st.integers(1, 20), label="candidates")]
+    answers = data.draw(
+        st.lists(st.tuples(st.none() | st.text(max_size=200), st.none() | LOGPROBS), min_size=1, max_size=5)
+    )
+    cycle = iter(answers * 1000)
+
+    def answer(prompt: Any) -> Response:
+        text, logprobs = next(cycle)
+        return Response(prompt.prompt_id, text, logprobs, 1, 0, 1, "stop")
+
+    exchanges = flat(play(template, request(candidates), SHOP, answer))
+    prior = {choice: -1.0 for prompt, _ in exchanges for choice in prompt.choices or ()}
+    for normalize in get_args(Normalize):
+        scores = read(template, exchanges, Reading(normalize, prior))
+        assert scores.request_id == "r"
+        assert set(scores.values) <= set(candidates)
+        assert all(isfinite(value) for value in [*scores.values.values(), *scores.notes.values()])
 
 
 @pytest.mark.parametrize("name", TEMPLATES.names())
 def test_templates_are_at_chance_on_a_model_that_knows_nothing(name: str) -> None:
-    count, template = 3000, TEMPLATES.load(name)()
-    requests = [request(name=f"r{number}") for number in range(count)]
-    prompts = {item.request_id: template.render(item, SHOP, history=3) for item in requests}
+    count, size, draws, template = 1000, 12, random.Random(0), make(name)
     engine = MockEngine(ModelSpec("mock", "mock"), MockOptions(), device="cpu", seed=0)
-    answers = {answer.prompt_id: answer for answer in engine.answer([p for group in prompts.values() for p in group])}
-    scores = [
-        template.parse(group, [answers[p.prompt_id] for p in group], normalize="sum") for group in prompts.values()
-    ]
-    frame = pl.DataFrame({"request_id": list(prompts), "candidates": [list(SHOWN)] * count})
-    first = rank_candidates(frame, scores_frame(scores), seed=0).filter(pl.col("rank") == 1)
-    for target in (SHOWN[0], SHOWN[-1]):
-        share = first.filter(pl.col("item_id") == target).height / count
-        # Four standard errors of a share of 1/20.
-        assert abs(share - 0.05) < 4 * (0.05 * 0.95 / count) ** 0.5
+    requests = [request(tuple(draws.sample(SHOWN[:size], size)), f"r{number}") for number in range(count)]
+    played = [play(template, item, SHOP, lambda prompt: next(engine.answer([prompt]))) for item in requests]
+    frame = pl.DataFrame(
+        {"request_id": [r.request_id for r in requests], "candidates": [list(r.candidates) for r in requests]}
+    )
+    ranked = rank_candidates(frame, scores_frame(read(template, flat(rounds)) for rounds in played), seed=0)
+    first = dict(ranked.filter(pl.col("rank") == 1).select("request_id", "item_id").iter_rows())
+    wins = [sum(first[r.request_id] == target for r in requests) for target in SHOWN[:size]]
+    if name not in FAVOURS_THE_START:
+        wins += [sum(first[r.request_id] == r.candidates[place] for r in requests) for place in (0, -1)]
+    # Four standard errors of a share of 1/12.
+    assert all(abs(won / count - 1 / size) < 4 * (1 / size * (1 - 1 / size) / count) ** 0.5 for won in wins), wins
 
 
 @pytest.mark.parametrize("name", TEMPLATES.names())
-def test_templates_show_nothing_of_a_candidate_outside_the_candidates(name: str) -> None:
-    """A title stands once where the candidates are listed, and nowhere where they are choices."""
-    template: Template = TEMPLATES.load(name)()
-    for prompt in template.render(request(), SHOP, history=15):
+def test_templates_show_nothing_of_a_candidate_that_a_prompt_does_not_show(name: str) -> None:
+    """A title stands once where candidates are listed, and nowhere where they are choices."""
+    template = make(name)
+    for prompt, _ in flat(play(template, request(), SHOP, oracle(SHOWN), history=15)):
         text = "\n".join(message.content for message in prompt.messages)
         for item in SHOWN:
-            shown = re.findall(rf"\b{SHOP.items[item].title}\b", text)
-            assert len(shown) == (prompt.choices is None)
+            found = re.findall(rf"\b{SHOP.items[item].title}\b", text)
+            assert len(found) == (prompt.mode != "likelihood" and item in prompt.shown)
+
+
+@pytest.mark.parametrize("name", TEMPLATES.names())
+def test_prompts_are_named_once_and_ask_for_what_the_template_says(name: str) -> None:
+    template = make(name)
+    prompts = [prompt for prompt, _ in flat(play(template, request(), SHOP, oracle(SHOWN)))]
+    assert len({prompt.prompt_id for prompt in prompts}) == len(prompts)
+    assert {(prompt.request_id, prompt.mode) for prompt in prompts} == {("r", template.mode)}
+    assert {item for prompt in prompts for item in prompt.shown} == set(SHOWN)
+
+
+@pytest.mark.parametrize("name", TEMPLATES.names())
+@settings(deadline=None, max_examples=10)
+@given(order=st.permutations(SHOWN))
+def test_the_same_answers_lead_to_the_same_prompts(name: str, order: list[str]) -> None:
+    """A run that is cut after any round goes on with the prompts it would have asked; the template has no memory."""
+    rounds = play(make(name), request(), SHOP, oracle(order))
+    for done in range(len(rounds)):
+        again = make(name).render(request(), SHOP, history=3, asked=flat(rounds[:done]))
+        assert again == [prompt for prompt, _ in rounds[done]]
 
 
 @pytest.mark.parametrize("name", TEMPLATES.names())
 def test_templates_cope_with_no_history_and_one_candidate(name: str) -> None:
-    template: Template = TEMPLATES.load(name)()
-    prompts = template.render(Request("r", "u", (), ("i1",)), SHOP, history=10)
-    assert template.parse(prompts, oracle(prompts, ["i1"]), normalize="sum").values.keys() == {"i1"}
+    template = make(name)
+    exchanges = flat(play(template, Request("r", "u", (), ("i1",)), SHOP, oracle(["i1"])))
+    assert read(template, exchanges).values.keys() == {"i1"}

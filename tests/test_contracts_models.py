@@ -60,7 +60,7 @@ def test_engines_answer_every_prompt_once_and_in_kind(engine: Any) -> None:
     for prompt in PROMPTS:
         answer = given[prompt.prompt_id]
         assert answer.prompt_tokens > 0
-        assert engine.needs(prompt) <= engine.context
+        assert engine.needs([prompt])[0] <= engine.context
         if prompt.choices is None:
             assert answer.text is not None
             assert answer.choice_logprobs is None

@@ -8,7 +8,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from platform import platform, processor, python_version
@@ -16,21 +15,14 @@ from shlex import join
 from typing import Any
 
 import polars as pl
+from pyarrow import ArrowException
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from llmrs_bench.errors import ArtifactError
 from llmrs_bench.fingerprint import fingerprint
-from llmrs_bench.schemas import check_schema
+from llmrs_bench.tables import TableFacts, TableWriter, parts_digest, read_parts, read_table, table_digest
 
 MANIFEST = "manifest.json"
-_SLICE = 100_000
-
-
-class TableFacts(BaseModel):
-    """Size and content digest of one table."""
-
-    rows: int
-    digest: str
 
 
 class Manifest(BaseModel):
@@ -80,16 +72,40 @@ class Artifact:
         Raises:
             ArtifactError: If it is missing, damaged, of another shape or of other contents.
         """
-        path = self.path / f"{name}.parquet"
-        again = f"Delete {self.path} and run `{self.manifest.stage}` again."
-        try:
-            frame = pl.read_parquet(path)
-        except (OSError, pl.exceptions.PolarsError) as error:
-            raise ArtifactError(f"{path} cannot be read: {error}", hint=again) from error
-        check_schema(name, frame, where=str(path))
-        if table_digest(frame) != self.digest(name):
-            raise ArtifactError(f"{path} is not what its manifest says it is (digests differ)", hint=again)
+        with self._reading(name) as path:
+            frame = read_table(path, name)
+        self._check(name, table_digest(frame))
         return frame
+
+    def parts(self, name: str, rows: int) -> Iterator[pl.DataFrame]:
+        """Yield a table, checked as a whole before, in frames of `rows` rows.
+
+        Raises:
+            ArtifactError: As `table` does.
+        """
+        with self._reading(name) as path:
+            self._check(name, parts_digest(read_parts(path, name, rows), name))
+            yield from read_parts(path, name, rows)
+
+    def _check(self, name: str, digest: str) -> None:
+        if digest != self.digest(name):
+            raise ArtifactError(
+                f"{self._path(name)} is not what its manifest says it is (digests differ)", hint=self._again
+            )
+
+    @contextmanager
+    def _reading(self, name: str) -> Iterator[Path]:
+        try:
+            yield self._path(name)
+        except (OSError, ArrowException, pl.exceptions.PolarsError) as error:
+            raise ArtifactError(f"{self._path(name)} cannot be read: {error}", hint=self._again) from error
+
+    def _path(self, name: str) -> Path:
+        return self.path / f"{name}.parquet"
+
+    @property
+    def _again(self) -> str:
+        return f"Delete {self.path} and run `{self.manifest.stage}` again."
 
 
 @dataclass
@@ -98,13 +114,21 @@ class Draft:
 
     path: Path
     facts: dict[str, Any] = field(default_factory=dict)
-    tables: dict[str, TableFacts] = field(default_factory=dict)
+    writers: dict[str, TableWriter] = field(default_factory=dict)
 
     def write(self, name: str, frame: pl.DataFrame) -> None:
-        """Write a table of the schema `name`."""
-        check_schema(name, frame)
-        frame.write_parquet(self.path / f"{name}.parquet", compression="zstd")
-        self.tables[name] = TableFacts(rows=frame.height, digest=table_digest(frame))
+        """Write a table of the schema `name`, or a part of it behind the parts written before."""
+        if name not in self.writers:
+            self.writers[name] = TableWriter(self.path / f"{name}.parquet", name)
+        self.writers[name].append(frame)
+
+    def digest(self, name: str) -> str:
+        """Return the content digest of a table as far as it is written."""
+        return self.writers[name].digest
+
+    def close(self) -> dict[str, TableFacts]:
+        """Finish all tables, and return what they hold."""
+        return {name: writer.close() for name, writer in self.writers.items()}
 
     def folder(self, name: str) -> Path:
         """Make and return a folder for files that are no tables, such as a model."""
@@ -139,14 +163,6 @@ class Recipe:
     def place(self, folder: Path) -> Path:
         """Return where the artifact lives below `folder`: its name and eight digits of its fingerprint."""
         return folder / f"{self.name}-{self.fingerprint[:8]}"
-
-
-def table_digest(frame: pl.DataFrame) -> str:
-    """Return a digest of a table's contents, independent of how Parquet stores them."""
-    digest = sha256(repr(list(frame.schema.items())).encode())
-    for part in frame.iter_slices(_SLICE):
-        digest.update(part.write_ndjson().encode())
-    return digest.hexdigest()
 
 
 def is_complete(path: Path) -> bool:
@@ -218,6 +234,7 @@ def new_artifact(path: Path, recipe: Recipe) -> Iterator[Draft]:
     draft = Draft(folder)
     try:
         yield draft
+        tables = draft.close()
         manifest = Manifest(
             stage=recipe.stage,
             name=recipe.name,
@@ -226,7 +243,7 @@ def new_artifact(path: Path, recipe: Recipe) -> Iterator[Draft]:
             inputs=dict(recipe.inputs),
             parts=dict(recipe.parts),
             facts=draft.facts,
-            tables=draft.tables,
+            tables=tables,
             files=sorted(str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file()),
             versions=_versions(),
             machine={"system": platform(), "processor": processor(), "cores": str(os.cpu_count())},
@@ -238,6 +255,7 @@ def new_artifact(path: Path, recipe: Recipe) -> Iterator[Draft]:
         if not is_complete(path):
             os.replace(folder, path)
     finally:
+        draft.close()
         shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -1,14 +1,30 @@
 """The command line: options to config, one stage, one result; imports of weight happen inside the commands."""
 
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from llmrs_bench import __version__
-from llmrs_bench.cli_options import HERE, Dataset, Format, Home, Listing, Names, as_typed, pairs
+from llmrs_bench.cli_options import (
+    HERE,
+    Audit,
+    Dataset,
+    Deterministic,
+    Format,
+    History,
+    Home,
+    Listing,
+    Log,
+    LogOption,
+    Names,
+    Reparse,
+    TemplateName,
+    TemplateOptions,
+    as_typed,
+    pairs,
+)
 from llmrs_bench.console import exit_codes, say, stdout, track, warn
 
 app = typer.Typer(
@@ -70,6 +86,7 @@ def prepare(
         int | None, typer.Option(help="Seed of the user sample, the lists and the tie rule.", show_default="0")
     ] = None,
     home: Home = HERE,
+    log: LogOption = Log.text,
 ) -> None:
     """Get, verify and normalise a data set; split it; sample users and candidate lists."""
     with exit_codes():
@@ -105,12 +122,12 @@ def prepare(
 @app.command()
 def prompt(
     dataset: Dataset,
-    template: Annotated[str, typer.Option("--template", "-t", help="See `list templates`.")] = "listwise",
-    history: Annotated[
-        int | None, typer.Option(min=0, help="Latest items shown.", show_default="as prepared, 10")
-    ] = None,
+    template: TemplateName = "listwise",
+    history: History = None,
+    template_option: TemplateOptions = None,
     show: Annotated[int, typer.Option(min=0, help="Print the first N prompts.")] = 0,
     home: Home = HERE,
+    log: LogOption = Log.text,
 ) -> None:
     """Render a prompt template over the requests of a data set."""
     with exit_codes():
@@ -119,9 +136,11 @@ def prompt(
         from llmrs_bench.stages.home import open_data
         from llmrs_bench.stages.prompt import prompt as stage
 
-        done = stage(open_data(home, dataset), PromptConfig(template=template, history=history))
-        for line in prompt_lines(done.artifact.table("prompts").head(show)):
-            say(line)
+        config = PromptConfig(template=template, options=pairs(template_option or []), history=history)
+        done = stage(open_data(home, dataset), config)
+        if show:
+            for line in prompt_lines(next(done.artifact.parts("prompts", show)).head(show)):
+                say(line)
         _finish(done)
 
 
@@ -129,12 +148,10 @@ def prompt(
 def infer(
     model: Annotated[str, typer.Option("--model", "-m", help="See `list models`; or ORG/NAME, or a local folder.")],
     dataset: Dataset,
-    template: Annotated[str, typer.Option("--template", "-t", help="See `list templates`.")] = "listwise",
-    history: Annotated[
-        int | None, typer.Option(min=0, help="Latest items shown.", show_default="as prepared, 10")
-    ] = None,
-    engine: Annotated[str, typer.Option(help="auto, transformers, vllm, mock.")] = "auto",
-    normalize: Annotated[str, typer.Option(help="Likelihood of a title: sum, or mean over its tokens.")] = "sum",
+    template: TemplateName = "listwise",
+    history: History = None,
+    template_option: TemplateOptions = None,
+    engine: Annotated[str, typer.Option(help="auto, transformers, vllm, openai, ray, mock.")] = "auto",
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     seed: Annotated[int, typer.Option(min=0, help="Seed of training and of sampling.")] = 0,
     seeds: Annotated[int, typer.Option(min=1, help="Make so many runs, with SEED, SEED + 1, ...")] = 1,
@@ -152,16 +169,20 @@ def infer(
     export: Annotated[
         Path | None, typer.Option(help="New folder for a copy of the trained recommender; --model takes it.")
     ] = None,
+    deterministic: Deterministic = False,
+    reparse: Reparse = False,
+    audit: Audit = 0,
     option: Annotated[
         list[str] | None, typer.Option("--option", "-O", help="KEY=VALUE of the recommender or engine; repeatable.")
     ] = None,
     home: Home = HERE,
+    log: LogOption = Log.text,
 ) -> None:
     """Rank every request with a recommender, or with a language model over prompts."""
     with exit_codes():
         from llmrs_bench.config import InferConfig
         from llmrs_bench.errors import OptionError
-        from llmrs_bench.report.words import run_lines
+        from llmrs_bench.report.words import audit_lines, run_lines
         from llmrs_bench.stages.home import open_data
         from llmrs_bench.stages.infer import infer as stage
 
@@ -169,31 +190,52 @@ def infer(
             "model": model,
             "template": template,
             "history": history,
+            "template_options": pairs(template_option or []),
             "engine": engine,
-            "normalize": normalize,
             "device": device,
             "train_fraction": train_fraction,
             "max_users": max_users,
-            "options": pairs([*(option or []), *as_typed(max_history=max_history, loss=loss, fit_on=fit_on)]),
+            "options": pairs(
+                [
+                    *(option or []),
+                    *as_typed(max_history=max_history, loss=loss, fit_on=fit_on, deterministic=deterministic or None),
+                ]
+            ),
         }
         data = open_data(home, dataset)
         if export is not None and seeds > 1:
             raise OptionError("--export takes one model, --seeds makes several", hint="Export each with its --seed.")
         for number in range(seed, seed + seeds):
-            done = stage(data, InferConfig.parse({**values, "seed": number}, owner="infer"), track, export)
+            config = InferConfig.parse({**values, "seed": number}, owner="infer")
+            done = stage(data, config, track, export, reparse=reparse)
             for line in run_lines(done.artifact.facts):
                 say(line)
             _finish(done)
+            if audit:
+                from llmrs_bench.stages.audit import audit as audit_stage
+
+                for line in audit_lines(audit_stage(data, config, track, requests=audit).artifact.facts):
+                    say(line)
 
 
 @app.command()
-def evaluate(dataset: Dataset, run: Names = None, home: Home = HERE) -> None:
+def evaluate(
+    dataset: Dataset,
+    run: Names = None,
+    normalize: Annotated[
+        str | None, typer.Option(help="Weigh the tokens of titles: sum, token (mean), byte, or pmi (less their prior).")
+    ] = None,
+    home: Home = HERE,
+    log: LogOption = Log.text,
+) -> None:
     """Join truth with rankings; keep a value for every request and metric."""
     with exit_codes():
+        from llmrs_bench.config import EvaluateConfig
         from llmrs_bench.stages.evaluate import evaluate as stage
         from llmrs_bench.stages.home import open_data
 
-        for done in stage(open_data(home, dataset), run or [], track):
+        config = EvaluateConfig.parse({"normalize": normalize}, owner="evaluate")
+        for done in stage(open_data(home, dataset), run or [], config, track):
             means = done.artifact.facts["means"]
             _finish(done, "".join(f"  {name} {means[name]:.4f}" for name in ("hit@1", "ndcg@10", "mrr@10")))
 
@@ -241,13 +283,11 @@ def list_(
 
         if what is Listing.runs and dataset is None:
             raise OptionError("list runs needs a data set", hint="Add --dataset NAME.")
-        lines: dict[Listing, Callable[[], list[str]]] = {
-            Listing.data: lambda: list_data(home),
-            Listing.models: list_models,
-            Listing.templates: list_templates,
-            Listing.runs: lambda: list_runs(home, dataset or ""),
-        }
-        typer.echo("\n".join(lines[what]()))
+        if what in (Listing.data, Listing.runs):
+            lines = list_data(home) if what is Listing.data else list_runs(home, dataset or "")
+        else:
+            lines = list_models() if what is Listing.models else list_templates()
+        typer.echo("\n".join(lines))
 
 
 def _finish(done: Any, more: str = "") -> None:

@@ -15,7 +15,39 @@ Dataset = Annotated[
     str, typer.Option("--dataset", "-d", help="NAME, or NAME@VARIANT where it was prepared in several ways.")
 ]
 Names = Annotated[list[str] | None, typer.Option("--run", help="Name of a run, or how it begins; repeatable.")]
+TemplateName = Annotated[str, typer.Option("--template", "-t", help="See `list templates`.")]
+History = Annotated[int | None, typer.Option(min=0, help="Latest items shown.", show_default="as prepared, 10")]
+TemplateOptions = Annotated[
+    list[str] | None, typer.Option("--template-option", "-T", help="KEY=VALUE of the template; repeatable.")
+]
+Deterministic = Annotated[
+    bool, typer.Option("--deterministic", help="Slower engine ways without batch effects; -O deterministic=true.")
+]
+Reparse = Annotated[bool, typer.Option("--reparse", help="Read the kept answers again; load no model, ask nothing.")]
+Audit = Annotated[
+    int, typer.Option(min=0, help="Then ask about N requests again: cold, warm, one by one; report the noise.")
+]
 HERE = Path("bench")
+
+
+class Log(StrEnum):
+    """How messages and progress are written to stderr."""
+
+    text = "text"
+    json = "json"
+
+
+def _set_log(log: Log) -> Log:
+    from llmrs_bench.console import log_as_json
+
+    log_as_json(log is Log.json)
+    return log
+
+
+LogOption = Annotated[
+    Log,
+    typer.Option("--log", help="Messages and progress on stderr: text, or one JSON object a line.", callback=_set_log),
+]
 
 
 class Listing(StrEnum):

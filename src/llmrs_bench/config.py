@@ -1,7 +1,7 @@
 """Options of each stage as frozen values: unknown keys are refused, defaults are stated once."""
 
 from collections.abc import Mapping
-from typing import Any, Literal, Self, TypeAlias
+from typing import Any, ClassVar, Literal, Self, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -27,6 +27,12 @@ class Options(BaseModel):
     """Options of a stage or a plug-in: frozen, strict about unknown names."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+    neutral: ClassVar[frozenset[str]] = frozenset()  # options that change no result, only its price or its time
+
+    @property
+    def deciding(self) -> dict[str, Any]:
+        """The options that may change a result."""
+        return self.model_dump(mode="json", exclude=set(self.neutral))
 
     @classmethod
     def parse(cls, values: Mapping[str, Any], *, owner: str) -> Self:
@@ -95,30 +101,42 @@ PROTOCOLS: dict[str, dict[str, Any]] = {
 
 
 class PromptConfig(Options):
-    """Which template is rendered, and how much history it shows; None takes what `prepare` recorded."""
+    """Which template is rendered, and how; `history` is the number of items shown, None takes what was prepared."""
 
     template: str = "listwise"
+    options: dict[str, str] = Field(default_factory=dict)
     history: int | None = Field(default=None, ge=0)
 
 
 class InferConfig(Options):
     """Which model ranks the requests, and how.
 
-    `engine` matters to language models alone, as do `template`, `history` and `normalize`; `options` are
+    `engine` matters to language models alone, as do `template`, `template_options` and `history`; `options` are
     those of the recommender or of the engine. Recommenders learn from a share `train_fraction` of the interactions,
     or from `max_users` users at most, taken whole and in a seeded order, so that less is part of more.
     """
 
     model: str
     template: str = "listwise"
+    template_options: dict[str, str] = Field(default_factory=dict)
     history: int | None = Field(default=None, ge=0)
     engine: str = "auto"
-    normalize: Literal["sum", "mean"] = "sum"
     device: Literal["auto", "cpu", "cuda"] = "auto"
     seed: int = Field(default=0, ge=0)
     train_fraction: float = Field(default=1.0, gt=0, le=1)
     max_users: int | None = Field(default=None, ge=1)
     options: dict[str, str] = Field(default_factory=dict)
+
+    @property
+    def prompt(self) -> PromptConfig:
+        """What of it decides the prompts."""
+        return PromptConfig(template=self.template, options=self.template_options, history=self.history)
+
+
+class EvaluateConfig(Options):
+    """How log-likelihoods of titles are weighed, as `prompts.protocol.Reading` says; None: runs stay as they are."""
+
+    normalize: Normalize | None = None
 
 
 class CompareConfig(Options):

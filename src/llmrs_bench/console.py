@@ -1,19 +1,30 @@
 """Everything a person sees while a stage runs: Rich messages and progress, on stderr."""
 
+import json
 import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from time import perf_counter
 
 import typer
 from rich.console import Console
 from rich.markup import escape
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 from rich.progress import Progress as Bar
+from rich.text import Text
 
 from llmrs_bench.errors import BenchError
+from llmrs_bench.report.words import number
 from llmrs_bench.types import Step
 
 INTERRUPTED = 130
@@ -21,33 +32,64 @@ stderr = Console(stderr=True, highlight=False)
 stdout = Console(highlight=False)
 
 
+_json = False
+
+
+def log_as_json(wanted: bool) -> None:
+    """Write every message as one JSON object a line, or for people."""
+    global _json  # noqa: PLW0603  # one process has one stderr
+    _json = wanted
+
+
+def _emit(level: str, **fields: object) -> None:
+    line = json.dumps({"time": datetime.now(UTC).isoformat(), "level": level, **fields}, ensure_ascii=False)
+    sys.stderr.write(line + "\n")
+
+
 def say(text: str) -> None:
     """Print a line for people."""
-    stderr.print(escape(text), soft_wrap=True)
+    if _json:
+        _emit("info", message=text)
+    else:
+        stderr.print(escape(text), soft_wrap=True)
 
 
 def warn(text: str) -> None:
     """Print a warning."""
-    stderr.print(f"[yellow]warning:[/] {escape(text)}", soft_wrap=True)
+    if _json:
+        _emit("warning", message=text)
+    else:
+        stderr.print(f"[yellow]warning:[/] {escape(text)}", soft_wrap=True)
 
 
 def fail(text: str, hint: str) -> None:
     """Print an error and what to do next."""
+    if _json:
+        _emit("error", message=text, hint=hint)
+        return
     stderr.print(f"[bold red]error:[/] {escape(text)}", soft_wrap=True)
     if hint:
         stderr.print(f"[cyan]hint:[/] {escape(hint)}", soft_wrap=True)
 
 
+class _Rate(ProgressColumn):
+    """Units done in a second."""
+
+    def render(self, task: Task) -> Text:
+        return Text("" if task.speed is None else f"{number(task.speed)}/s", "progress.data.speed")
+
+
 @contextmanager
 def track(label: str, total: int) -> Iterator[Step]:
-    """Show a bar with the time left; where stderr is no terminal, a line for each tenth of `total` units."""
-    if not stderr.is_terminal:
+    """Show a bar with rate and time left; where stderr is no terminal, a line for each tenth of `total` units."""
+    if _json or not stderr.is_terminal:
         yield _tenths(label, total)
         return
     columns = (
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),
+        _Rate(),
         TextColumn("{task.fields[note]}"),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
@@ -56,7 +98,8 @@ def track(label: str, total: int) -> Iterator[Step]:
         task = bar.add_task(label, total=total, note="")
 
         def step(done: int, note: str = "") -> None:
-            bar.update(task, completed=done, note=escape(note))
+            # A job may turn out to be longer than was known when it began.
+            bar.update(task, completed=done, total=max(total, done), note=escape(note))
 
         yield step
 
@@ -69,14 +112,24 @@ def _tenths(label: str, total: int) -> Step:
         nonlocal said, first
         now = perf_counter()
         first = first or (done, now)
-        if (tenth := 10 * done // max(total, 1)) > said:
-            said = tenth
-            # What was done before the first sign says nothing about speed: it may be an earlier, interrupted run's.
-            pace = (now - first[1]) / (done - first[0]) if done > first[0] else 0.0
-            left = f", {timedelta(seconds=round(pace * (total - done)))} left" if pace and done < total else ""
-            say(f"{label}: {done:,} of {total:,} {note}".rstrip() + left)
+        if (tenth := 10 * done // max(total, 1)) <= said:
+            return
+        said = tenth
+        # What was done before the first sign says nothing about speed: it may be an earlier, interrupted run's.
+        rate = (done - first[0]) / (now - first[1]) if done > first[0] else None
+        _say_progress(label, done, total, rate, note)
 
     return step
+
+
+def _say_progress(label: str, done: int, total: int, rate: float | None, note: str) -> None:
+    left = (total - done) / rate if rate and done < total else None
+    if _json:
+        _emit("progress", label=label, done=done, total=total, per_second=rate, seconds_left=left, note=note)
+        return
+    tail = "" if rate is None else f", {number(rate)}/s"
+    tail += "" if left is None else f", {timedelta(seconds=round(left))} left"
+    say(f"{label}: {done:,} of {total:,} {note}".rstrip() + tail)
 
 
 @contextmanager

@@ -79,6 +79,9 @@ TEMPLATES = Registry(
         "likelihood": "llmrs_bench.prompts.likelihood:Likelihood",
         "label": "llmrs_bench.prompts.label:Label",
         "yes-no": "llmrs_bench.prompts.yes_no:YesNo",
+        "pairwise": "llmrs_bench.prompts.pairwise:Pairwise",
+        "setwise": "llmrs_bench.prompts.setwise:Setwise",
+        "sliding-window": "llmrs_bench.prompts.sliding_window:SlidingWindow",
     },
 )
 ENGINES = Registry(

@@ -1,6 +1,10 @@
 """Every Parquet table, once: its columns, their types, and what one row is."""
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import polars as pl
+from pyarrow import Table, array
 
 from llmrs_bench.errors import ArtifactError
 
@@ -51,19 +55,26 @@ PROMPTS = pl.Schema(
         "grammar": pl.String(),
     }
 )
-# One row per model call; `clipped` counts the history items left out for the model's context.
-RESPONSES = pl.Schema(
-    {
-        "prompt_id": pl.String(),
-        "text": pl.String(),
-        "choice_logprobs": pl.List(pl.List(pl.Float64())),
-        "prompt_tokens": pl.Int32(),
-        "cached_tokens": pl.Int32(),
-        "completion_tokens": pl.Int32(),
-        "finish_reason": pl.String(),
-        "clipped": pl.Int32(),
-    }
-)
+# What a model answered to one call. `choice_logprobs` as `types.Response` has them; `clipped` counts the history items
+# left out for the model's context; `seconds` and `joules` are the call's share of those of the calls beside it (joules
+# null where they cannot be read); `session` says which process asked.
+_ANSWER = {
+    "text": pl.String(),
+    "choice_logprobs": pl.List(pl.List(pl.Float32())),
+    "prompt_tokens": pl.Int32(),
+    "cached_tokens": pl.Int32(),
+    "completion_tokens": pl.Int32(),
+    "thinking_tokens": pl.Int32(),
+    "finish_reason": pl.String(),
+    "clipped": pl.Int32(),
+    "seconds": pl.Float32(),
+    "joules": pl.Float32(),
+    "session": pl.String(),
+}
+# One row per answered call, kept for every run that asks the same model the same again; `key` digests what was asked.
+ANSWERS = pl.Schema({"key": pl.String(), **_ANSWER})
+# One row per model call of a run.
+RESPONSES = pl.Schema({"prompt_id": pl.String(), "request_id": pl.String(), **_ANSWER})
 # One row per request and candidate; ranks start at 1; a null score: the model was silent about it.
 RANKINGS = pl.Schema({"request_id": pl.String(), "item_id": pl.String(), "rank": pl.Int32(), "score": pl.Float64()})
 # One row per request and metric.
@@ -75,10 +86,23 @@ TABLES: dict[str, pl.Schema] = {
     "requests": REQUESTS,
     "truth": TRUTH,
     "prompts": PROMPTS,
+    "answers": ANSWERS,
     "responses": RESPONSES,
     "rankings": RANKINGS,
     "metrics": METRICS,
 }
+
+
+def from_rows(name: str, rows: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
+    """Return rows as a frame of the schema `name`; through Arrow, which makes lists of lists ten times as fast.
+
+    Raises:
+        KeyError: If a row lacks a column.
+    """
+    schema = TABLES[name]
+    types = pl.DataFrame(schema=schema).to_arrow(compat_level=pl.CompatLevel.oldest()).schema
+    columns = [array([row[field.name] for row in rows], field.type) for field in types]
+    return pl.DataFrame(Table.from_arrays(columns, schema=types), schema=schema)
 
 
 def check_schema(name: str, frame: pl.DataFrame, *, where: str = "") -> pl.DataFrame:

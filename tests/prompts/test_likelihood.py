@@ -2,22 +2,43 @@
 
 import pytest
 
+from llmrs_bench.config import Options
 from llmrs_bench.prompts.likelihood import Likelihood
-from llmrs_bench.prompts.protocol import Shop
+from llmrs_bench.prompts.protocol import Reading, Shop
 from llmrs_bench.types import Item, Request, Response
 
 ITEMS = {name: Item(name, f"Title {name}") for name in "abc"}
+TEMPLATE = Likelihood(Options())
 
 
-def test_sum_and_mean_are_two_readings_of_one_response() -> None:
-    prompts = Likelihood().render(Request("r", "u", ("c",), ("a", "b")), Shop(ITEMS, "song"), history=5)
+def test_every_normalisation_reads_the_same_response() -> None:
+    prompts = TEMPLATE.render(Request("r", "u", ("c",), ("a", "b")), Shop(ITEMS, "song"), history=5)
     response = Response("r", None, ((-1.0, -1.0, -1.0), (-2.0,)), 0, 0, 0, "choices")
-    assert Likelihood().parse(prompts, [response], normalize="sum").values == {"a": -3.0, "b": -2.0}
-    assert Likelihood().parse(prompts, [response], normalize="mean").values == {"a": -1.0, "b": -2.0}
+    assert TEMPLATE.parse(prompts, [response], Reading()).values == {"a": -3.0, "b": -2.0}
+    assert TEMPLATE.parse(prompts, [response], Reading("token")).values == {"a": -1.0, "b": -2.0}
+    assert TEMPLATE.parse(prompts, [response], Reading("byte")).values == {"a": -3.0 / 7, "b": -2.0 / 7}
+    prior = {" Title a": -3.5, " Title b": -2.0}
+    assert TEMPLATE.parse(prompts, [response], Reading("pmi", prior)).values == {"a": 0.5, "b": 0.0}
+
+
+def test_bytes_are_those_of_the_title_in_utf8() -> None:
+    shop = Shop({"a": Item("a", "Amélie")}, "film")
+    prompts = TEMPLATE.render(Request("r", "u", (), ("a",)), shop, history=5)
+    response = Response("r", None, ((-7.0,),), 0, 0, 0, "choices")
+    assert TEMPLATE.parse(prompts, [response], Reading("byte")).values == {"a": -7.0 / 7}
+
+
+def test_priors_ask_for_every_choice_once_without_any_history() -> None:
+    choices = [f" Title {number}" for number in range(250)]
+    priors = TEMPLATE.priors(choices, Shop(ITEMS, "song"))
+    assert [choice for prior in priors for choice in prior.choices or ()] == choices
+    without = TEMPLATE.render(Request("r", "u", ("c",), ("a",)), Shop(ITEMS, "song"), history=0)[0]
+    assert {prior.messages for prior in priors} == {without.messages}
+    assert len({prior.prompt_id for prior in priors}) == len(priors) > 1
 
 
 def test_candidates_are_not_in_the_prompt() -> None:
-    prompt = Likelihood().render(Request("r", "u", ("c",), ("a", "b")), Shop(ITEMS, "song"), history=5)[0]
+    prompt = TEMPLATE.render(Request("r", "u", ("c",), ("a", "b")), Shop(ITEMS, "song"), history=5)[0]
     text = "\n".join(message.content for message in prompt.messages)
     assert text == (
         "A user chose these songs, one after the other:\n- Title c\n\n"
@@ -30,5 +51,5 @@ def test_candidates_are_not_in_the_prompt() -> None:
 def test_a_response_without_log_probabilities_leaves_the_items_silent(
     logprobs: tuple[tuple[float, ...], ...] | None,
 ) -> None:
-    prompts = Likelihood().render(Request("r", "u", (), ("a", "b")), Shop(ITEMS, "song"), history=5)
-    assert Likelihood().parse(prompts, [Response("r", "?", logprobs, 0, 0, 0, "stop")], normalize="sum").values == {}
+    prompts = TEMPLATE.render(Request("r", "u", (), ("a", "b")), Shop(ITEMS, "song"), history=5)
+    assert TEMPLATE.parse(prompts, [Response("r", "?", logprobs, 0, 0, 0, "stop")], Reading()).values == {}

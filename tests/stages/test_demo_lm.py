@@ -3,18 +3,18 @@
 import polars as pl
 import pytest
 
-from llmrs_bench.config import InferConfig
-from llmrs_bench.registry import TEMPLATES
+from llmrs_bench.config import InferConfig, PromptConfig
 from llmrs_bench.stages import demo_lm
 from llmrs_bench.stages.home import Data
 from llmrs_bench.stages.infer import infer
+from llmrs_bench.stages.prompt import open_template
 from llmrs_bench.types import silent
 
 NAMES = ("likelihood", "listwise")
 
 
 def test_training_text_is_of_the_training_part_alone(data: Data) -> None:
-    templates = {name: TEMPLATES.load(name)() for name in NAMES}
+    templates = {name: open_template(PromptConfig(template=name)) for name in NAMES}
     text = "".join(demo_lm.training_texts(data, templates, characters=300_000, seed=0))
     assert "Film number" in text
     assert "Secret" not in text
@@ -26,7 +26,7 @@ def test_training_text_is_of_the_training_part_alone(data: Data) -> None:
 
 
 def test_training_text_repeats_with_its_seed(data: Data) -> None:
-    templates = {name: TEMPLATES.load(name)() for name in NAMES}
+    templates = {name: open_template(PromptConfig(template=name)) for name in NAMES}
     first, again, other = (
         list(demo_lm.training_texts(data, templates, characters=5_000, seed=seed)) for seed in (0, 0, 1)
     )

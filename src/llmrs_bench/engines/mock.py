@@ -1,5 +1,6 @@
 """Engine without a model: seeded answers at chance, for tests and load tests."""
 
+import time
 from collections.abc import Iterator, Sequence
 from math import log
 from typing import ClassVar
@@ -8,16 +9,24 @@ from pydantic import Field
 
 from llmrs_bench import config
 from llmrs_bench.catalog import ModelSpec
-from llmrs_bench.engines.identity import MOCK_VERSION
+from llmrs_bench.engines.identity import MOCK_VERSION, identify
 from llmrs_bench.errors import EngineError
 from llmrs_bench.hashing import hash64
 from llmrs_bench.types import Json, Prompt, Response
 
 
 class MockOptions(config.Options):
-    """How much the mock model can take, in words."""
+    """How the mock model behaves.
+
+    Args:
+        context: How much it can take, in words.
+        pause: Seconds before each answer, as a slow model would need.
+    """
+
+    neutral: ClassVar[frozenset[str]] = frozenset({"pause"})
 
     context: int = Field(default=1_000_000, ge=1)
+    pause: float = Field(default=0.0, ge=0)
 
 
 class MockEngine:
@@ -27,11 +36,18 @@ class MockEngine:
     """
 
     Options: ClassVar[type[config.Options]] = MockOptions
+    packages: ClassVar[tuple[str, ...]] = ()
     window: ClassVar[int | None] = None
+
+    @staticmethod
+    def identity(model: ModelSpec, options: config.Options) -> dict[str, str]:
+        """Return the version of the mock answers."""
+        return identify(model)
 
     def __init__(self, model: ModelSpec, options: MockOptions, *, device: str, seed: int) -> None:
         self.model = model
         self.context = options.context
+        self.pause = options.pause
         self.device = device
         self.seed = seed
 
@@ -54,6 +70,8 @@ class MockEngine:
         for prompt in prompts:
             if (words := self._needs(prompt)) > self.context:
                 raise EngineError(f"prompt {prompt.prompt_id!r} needs {words} words, the mock takes {self.context}")
+            if self.pause:
+                time.sleep(self.pause)
             if prompt.choices is not None:
                 yield _choices(prompt, [self._uniform(prompt.prompt_id, choice) for choice in prompt.choices])
             else:
@@ -80,7 +98,8 @@ def _words(prompt: Prompt) -> int:
 
 def _choices(prompt: Prompt, values: list[float]) -> Response:
     written = sum(len(choice.split()) for choice in prompt.choices or ())
-    logprobs = tuple((log(value),) for value in values)
+    total = sum(values) if prompt.labels else 1.0  # labels are all that it can answer
+    logprobs = tuple((log(value / total),) for value in values)
     return Response(prompt.prompt_id, None, logprobs, _words(prompt), 0, written, "choices")
 
 

@@ -1,7 +1,7 @@
 """Options that every engine with weights has."""
 
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from pydantic import Field
 
@@ -23,7 +23,10 @@ class ModelOptions(Options):
         self_check: Requests that are also scored the slow, plain way, to compare.
         thinking_tokens: The longest thought of a reasoning model before its answer, in tokens; 0 asks it not to think.
         deterministic: Take slower ways whose results do not depend on what else is computed beside them.
+        price_per_hour: What the machine costs in USD, for the board.
     """
+
+    neutral: ClassVar[frozenset[str]] = frozenset({"self_check", "price_per_hour"})
 
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     answer_tokens: int = Field(default=512, ge=1)
@@ -32,3 +35,4 @@ class ModelOptions(Options):
     self_check: int = Field(default=2, ge=0)
     thinking_tokens: int = Field(default=0, ge=0)
     deterministic: bool = False
+    price_per_hour: float | None = Field(default=None, ge=0)

@@ -1,8 +1,9 @@
 """What an engine is: something that answers prompts with text, or with the log-probabilities of choices."""
 
 from collections.abc import Iterator, Sequence
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
+from llmrs_bench.catalog import ModelSpec
 from llmrs_bench.config import Options
 from llmrs_bench.types import Json, Prompt, Response
 
@@ -23,6 +24,16 @@ class Engine(Protocol):
     """
 
     Options: ClassVar[type[Options]]
+    packages: ClassVar[tuple[str, ...]]  # installed distributions whose versions decide the answers
+
+    @staticmethod
+    def identity(model: ModelSpec, options: Any) -> dict[str, str]:
+        """Return what identifies the model whose answers are kept: two models with equal values answer alike.
+
+        Raises:
+            ModelError: If there is no such model.
+        """
+        ...
 
     @property
     def context(self) -> int:

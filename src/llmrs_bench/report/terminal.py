@@ -6,6 +6,7 @@ from rich.table import Table
 from rich.text import Text
 
 from llmrs_bench.leaderboard import Board, Cell, Row
+from llmrs_bench.report.words import number
 
 _STYLES = {"baseline": "dim", "recommender": "", "language model": "bold"}
 
@@ -28,13 +29,20 @@ def to_table(board: Board) -> Group:
 def _line(row: Row, metrics: tuple[str, ...]) -> list[Text]:
     style = _STYLES.get(row.kind, "")
     return [
-        Text.assemble((row.model, style), "\n", (f"  {row.setting}" if row.setting else "", "dim")),
+        Text.assemble((row.model, style), "\n", ("\n".join(f"  {line}" for line in _below(row)), "dim")),
         *(_cell(row.cells[metric], row.exact) for metric in metrics),
         Text("" if row.about.get("history") is None else str(row.about["history"])),
         Text("\n").join(
             Text(f"{100 * share:.0f}%", style) for share, style in zip(row.shares.values(), ("", "dim"), strict=True)
         ),
     ]
+
+
+def _below(row: Row) -> list[str]:
+    """Return the lines below a model's name: its setting, and what its answers cost."""
+    rate, price = row.about.get("requests_per_second"), row.about.get("price_usd")
+    cost = [] if rate is None else [f"{number(rate)}/s" + ("" if price is None else f", {price:.3g} USD")]
+    return [*([row.setting] if row.setting else []), *cost]
 
 
 def _cell(cell: Cell, exact: bool) -> Text:

@@ -1,9 +1,10 @@
 """What a stage says to people when it is done."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import polars as pl
+if TYPE_CHECKING:
+    import polars as pl
 
 
 def data_lines(facts: Mapping[str, Any]) -> list[str]:
@@ -22,11 +23,16 @@ def data_lines(facts: Mapping[str, Any]) -> list[str]:
     return [*lines, f"requests: {facts['requests']:,}", *(f"rule: {rule}" for rule in facts["rules"])]
 
 
+def number(value: float) -> str:
+    """Return a number in three digits, or whole with its thousands apart."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
 def _short(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def prompt_lines(prompts: pl.DataFrame) -> list[str]:
+def prompt_lines(prompts: "pl.DataFrame") -> list[str]:
     """Show prompts as they will be asked."""
     lines = []
     for row in prompts.iter_rows(named=True):
@@ -48,10 +54,36 @@ def run_lines(facts: Mapping[str, Any]) -> list[str]:
         f"{facts['prompts']:,} prompts, {facts['prompt_tokens']:,} prompt tokens ({facts['cached_tokens']:,} cached), "
         f"{facts['completion_tokens']:,} written, {facts['seconds']:.1f} s, engine {facts['engine']}"
     ]
+    if facts["requests_per_second"] is not None:
+        lines.append(f"{number(facts['requests_per_second'])} requests/s" + _spent(facts))
+    lines.extend(f"{name.replace('_', ' ')} {value:.3f}" for name, value in facts["notes"].items())
     if facts["clipped_prompts"]:
         lines.append(
             f"history clipped to the context in {facts['clipped_prompts']:,} prompts ({facts['clipped_items']:,} items)"
         )
     if facts["cut_answers"]:
         lines.append(f"{facts['cut_answers']:,} answers ran into the token budget (-O answer_tokens=N)")
+    return lines
+
+
+def _spent(facts: Mapping[str, Any]) -> str:
+    """Say what else was measured of the machine and the price."""
+    known = {
+        "thinking_tokens": "{:,} tokens of thought",
+        "peak_device_gb": "{:.1f} GB of device memory",
+        "joules": "{:,.0f} J",
+        "price_usd": "{:.4f} USD",
+    }
+    return "".join(f", {words.format(facts[name])}" for name, words in known.items() if facts[name])
+
+
+def audit_lines(facts: Mapping[str, Any]) -> list[str]:
+    """Say how much answers change when nothing but the machine's state does."""
+    lines = []
+    for name, noise in facts["noise"].items():
+        jitter = "" if noise["largest"] is None else f"largest {noise['largest']:.2g} nat, mean {noise['mean']:.2g}, "
+        lines.append(
+            f"audit of {facts['requests']:,} requests, {name}: {jitter}"
+            f"first choice changed in {100 * noise['top_changed']:.1f} %"
+        )
     return lines

@@ -14,6 +14,19 @@ from llmrs_bench.stages.evaluate import CHANCE, POPULARITY, chance_evaluation, e
 from llmrs_bench.stages.home import Data
 
 BASELINES = (POPULARITY, "random")
+COSTS = (
+    "prefill_tokens",
+    "cached_tokens",
+    "completion_tokens",
+    "thinking_tokens",
+    "clipped_prompts",
+    "seconds",
+    "device_seconds",
+    "requests_per_second",
+    "peak_device_gb",
+    "joules",
+    "price_usd",
+)
 
 
 def compare(data: Data, names: Sequence[str], config: CompareConfig) -> Board:
@@ -93,10 +106,8 @@ def _entry(data: Data, run: Artifact) -> Entry:
             "fit_on": facts.get("fit_on"),
             "seed": facts["seed"],
             "engine": facts.get("engine"),
-            "prompt_tokens": facts.get("prompt_tokens"),
-            "completion_tokens": facts.get("completion_tokens"),
-            "clipped_prompts": facts.get("clipped_prompts"),
-            "seconds": facts["seconds"],
+            **{name: facts.get(name) for name in COSTS},
+            **{name: round(value, 4) for name, value in facts.get("notes", {}).items()},
             "requests_without_ranking": made.facts["requests_without_ranking"],
             "fingerprint": run.manifest.fingerprint,
             "command": run.manifest.command,
@@ -109,8 +120,8 @@ def _setting(data: Data, run: Artifact) -> str:
     words: list[Any] = []
     if facts["kind"] == "language model":
         words.append(config["template"])
-        if config["normalize"] != "sum":
-            words.append(config["normalize"])
+        if facts["normalize"] != "sum":
+            words.append(f"per {facts['normalize']}" if facts["normalize"] in ("token", "byte") else facts["normalize"])
         if facts["history"] != data.default_history:
             words.append(f"history {facts['history']}")
     words.extend(f"{key}={value}" for key, value in facts["typed"].items())

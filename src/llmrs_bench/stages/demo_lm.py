@@ -6,13 +6,13 @@ import numpy as np
 import polars as pl
 
 from llmrs_bench.artifacts import Draft, Recipe
+from llmrs_bench.config import PromptConfig
 from llmrs_bench.errors import DataError
 from llmrs_bench.hashing import hash64
 from llmrs_bench.prompts.protocol import Shop, Template
-from llmrs_bench.registry import TEMPLATES
 from llmrs_bench.stages.home import Data
 from llmrs_bench.stages.outcome import Outcome, make_once
-from llmrs_bench.stages.prompt import open_shop, source_digest
+from llmrs_bench.stages.prompt import open_shop, open_template, source_digest
 from llmrs_bench.types import Progress, Prompt, Request
 
 NAME = "demo-lm"
@@ -31,7 +31,9 @@ def demo_lm(data: Data, *, seed: int, progress: Progress) -> Outcome:
     from llmrs_bench.engines.demo_lm import DemoOptions, train_demo_lm
 
     options = DemoOptions(characters=CHARACTERS)
-    templates: dict[str, Template] = {name: TEMPLATES.load(name)() for name in ("likelihood", "listwise")}
+    templates: dict[str, Template] = {
+        name: open_template(PromptConfig(template=name)) for name in ("likelihood", "listwise")
+    }
     recipe = Recipe(
         "infer",
         NAME,

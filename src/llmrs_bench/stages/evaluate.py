@@ -6,35 +6,50 @@ from pathlib import Path
 import polars as pl
 
 from llmrs_bench.artifacts import Artifact, Draft, Recipe, is_complete, open_artifact
-from llmrs_bench.config import METRIC_NAMES, InferConfig
-from llmrs_bench.errors import ArtifactError
+from llmrs_bench.config import METRIC_NAMES, EvaluateConfig, InferConfig, Normalize
+from llmrs_bench.errors import ArtifactError, OptionError
 from llmrs_bench.metrics import DEFINITIONS, chance_level, measurable, measure, parse_metrics
 from llmrs_bench.registry import unknown_name
 from llmrs_bench.stages.home import Data
 from llmrs_bench.stages.infer import infer
 from llmrs_bench.stages.outcome import Outcome, make_once
+from llmrs_bench.stages.reading import has_likelihoods, normalized
 from llmrs_bench.types import Progress
 
 CHANCE = "chance"
 POPULARITY = "popularity"
 
 
-def evaluate(data: Data, names: Sequence[str], progress: Progress) -> list[Outcome]:
+def evaluate(data: Data, names: Sequence[str], config: EvaluateConfig, progress: Progress) -> list[Outcome]:
     """Make the artifact `metrics` of runs, and those of chance and popularity, which every board needs.
 
     Args:
         data: The prepared data set.
         names: Names of runs, or their first characters; none means all.
+        config: With a normalisation the likelihoods of these runs are read so, which makes other runs to measure.
         progress: Shows the popularity run if it is made now.
 
     Raises:
-        OptionError: If a name fits no run.
+        OptionError: If a name fits no run, or there are no likelihoods to normalize.
         ArtifactError: If a run is of other data, or damaged.
     """
     infer(data, InferConfig(model=POPULARITY), progress)
     runs = open_runs(data)
     chosen = pick_runs(runs, names) if names else runs
+    if config.normalize is not None:
+        chosen = _normalized(data, chosen, config.normalize, named=bool(names))
     return [_evaluate_chance(data), *(_evaluate_run(data, run) for run in chosen)]
+
+
+def _normalized(data: Data, runs: Sequence[Artifact], normalize: Normalize, *, named: bool) -> list[Artifact]:
+    """Return the runs that read the likelihoods of `runs` in another way; without names, of those that have any."""
+    asked = [run for run in runs if "responses_of" not in run.facts and (named or has_likelihoods(run))]
+    if not asked:
+        raise OptionError(
+            f"--normalize {normalize}: {data.place.reference} has no run with likelihoods of titles",
+            hint="Make one with `llmrs-bench infer --template likelihood`.",
+        )
+    return asked if normalize == "sum" else [normalized(data, run, normalize).artifact for run in asked]
 
 
 def open_runs(data: Data) -> list[Artifact]:

@@ -1,4 +1,4 @@
-"""Where artifacts live: `<home>/<dataset>/models`, `<home>/<dataset>/<variant>/{data,prompts,answers,runs,evals}`."""
+"""Where artifacts live: `<home>/<dataset>/{models,answers}`, `<home>/<dataset>/<variant>/{data,prompts,runs,evals}`."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +9,7 @@ from llmrs_bench.data.datasets import DATASETS
 from llmrs_bench.errors import ArtifactError, OptionError
 from llmrs_bench.registry import unknown_name
 
-RESERVED = ("models", "source")
+RESERVED = ("answers", "models", "source")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,8 +59,8 @@ class Place:
 
     @property
     def answers(self) -> Path:
-        """One artifact for each language model's raw responses to a set of prompts."""
-        return self.root / "answers"
+        """The answers of each language model, shared by the variants of a data set."""
+        return self.root.parent / "answers"
 
     @property
     def runs(self) -> Path:
@@ -71,6 +71,11 @@ class Place:
     def evals(self) -> Path:
         """One artifact for each evaluated run."""
         return self.root / "evals"
+
+    @property
+    def audits(self) -> Path:
+        """One artifact for each audit of a language model."""
+        return self.root / "audits"
 
     @property
     def models(self) -> Path:

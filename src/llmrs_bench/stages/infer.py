@@ -8,14 +8,17 @@ from llmrs_bench.errors import OptionError
 from llmrs_bench.registry import RECOMMENDERS, unknown_name
 from llmrs_bench.stages.demo_lm import NAME as DEMO_LM
 from llmrs_bench.stages.home import Data
-from llmrs_bench.stages.infer_language import infer_language, is_language_model
+from llmrs_bench.stages.infer_language import infer_language
 from llmrs_bench.stages.infer_recommender import infer_recommender
 from llmrs_bench.stages.learning import is_recommender
 from llmrs_bench.stages.outcome import Outcome
+from llmrs_bench.stages.serving import is_language_model
 from llmrs_bench.types import Progress
 
 
-def infer(data: Data, config: InferConfig, progress: Progress, export_to: Path | None = None) -> Outcome:
+def infer(
+    data: Data, config: InferConfig, progress: Progress, export_to: Path | None = None, *, reparse: bool = False
+) -> Outcome:
     """Make the artifact `run` of a model: rankings of the candidates of every request.
 
     Args:
@@ -23,6 +26,7 @@ def infer(data: Data, config: InferConfig, progress: Progress, export_to: Path |
         config: The options.
         progress: Shows training and answers.
         export_to: A new folder for a copy of a trained recommender.
+        reparse: Read the kept answers of a language model, and load nothing.
 
     Raises:
         OptionError: If the model is unknown, or an option does not fit it.
@@ -30,15 +34,20 @@ def infer(data: Data, config: InferConfig, progress: Progress, export_to: Path |
         EngineError: If it fails while it answers.
     """
     if is_recommender(config.model):
+        if reparse:
+            raise OptionError(
+                f"--reparse means nothing to the recommender {config.model!r}",
+                hint="It reads the kept answers of a language model: leave it out.",
+            )
         return infer_recommender(data, config, progress, export_to)
-    if is_language_model(config.model):
+    if reparse or is_language_model(config.model):  # the model itself may be gone
         _refuse_recommender_options(config, export_to)
         if data.whole_catalogue:
             raise OptionError(
                 f"{data.place.reference} has no candidate lists, and a language model cannot rank a whole catalogue",
                 hint="Prepare lists, for instance from a retriever: --candidates model:sasrec.",
             )
-        return infer_language(data, config, progress)
+        return infer_language(data, config, progress, reparse=reparse)
     raise unknown_name(
         "model",
         config.model,

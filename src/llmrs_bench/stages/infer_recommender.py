@@ -91,9 +91,9 @@ def _typed(config: InferConfig) -> dict[str, Any]:
 
 def _refuse_language_options(config: InferConfig) -> None:
     defaults = InferConfig(model=config.model)
-    for name in ("template", "history", "engine", "normalize"):
+    for name in ("template", "template_options", "history", "engine"):
         if getattr(config, name) != getattr(defaults, name):
             raise OptionError(
-                f"--{name} {getattr(config, name)} means nothing to the recommender {config.model!r}",
+                f"--{name.replace('_', '-')} {getattr(config, name)} means nothing to the recommender {config.model!r}",
                 hint="Leave it out; a recommender's own options are given as -O key=value.",
             )

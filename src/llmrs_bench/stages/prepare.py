@@ -110,11 +110,10 @@ def _fill(
     kept = filter_events(raw.events, min_rating=config.min_rating, k_core=config.k_core)
     split = leave_one_out(kept.events)
     items = items.join(kept.events.select("item_id"), on="item_id", how="semi", maintain_order="left")
-    for name, frame in {"items": items, "interactions": split.interactions}.items():
+    tables = {"items": items, "interactions": split.interactions}
+    for name, frame in tables.items():
         draft.write(name, frame)
-    lessons = Lessons(
-        Corpus(split.interactions, items), {name: facts.digest for name, facts in draft.tables.items()}, place.models
-    )
+    lessons = Lessons(Corpus(split.interactions, items), {name: draft.digest(name) for name in tables}, place.models)
     made = make_requests(
         split,
         config,

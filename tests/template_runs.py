@@ -1,0 +1,79 @@
+"""Templates driven to their end by answers that are made up: by an order, by a constant, or by anything."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from llmrs_bench.prompts.protocol import Exchange, Reading, Shop, Template
+from llmrs_bench.registry import TEMPLATES
+from llmrs_bench.types import Item, Prompt, Request, Response, Scores
+
+Answer = Callable[[Prompt], Response]
+
+
+def make(name: str, **options: Any) -> Template:
+    kind: Any = TEMPLATES.load(name)
+    made: Template = kind(kind.Options(**options))
+    return made
+
+
+def shop(*item_ids: str) -> Shop:
+    return Shop({name: Item(name, f"Film {name.upper()}", year=1990) for name in item_ids}, "movie")
+
+
+def play(
+    template: Template, request: Request, goods: Shop, answer: Answer, *, history: int = 3
+) -> list[list[Exchange]]:
+    """Ask round after round until nothing is left to ask; far more rounds than any sort needs are a failure."""
+    rounds: list[list[Exchange]] = []
+    while prompts := template.render(request, goods, history=history, asked=flat(rounds)):
+        rounds.append([(prompt, answer(prompt)) for prompt in prompts])
+        assert len(rounds) <= 20 * len(request.candidates), "the template does not come to an end"
+        if not template.rounds:
+            break
+    return rounds
+
+
+def flat(rounds: Sequence[Sequence[Exchange]]) -> list[Exchange]:
+    return [exchange for asked in rounds for exchange in asked]
+
+
+def read(template: Template, exchanges: Sequence[Exchange], reading: Reading | None = None) -> Scores:
+    return template.parse([prompt for prompt, _ in exchanges], [given for _, given in exchanges], reading or Reading())
+
+
+def score(template: Template, request: Request, goods: Shop, answer: Answer) -> dict[str, float]:
+    return dict(read(template, flat(play(template, request, goods, answer))).values)
+
+
+def best(values: dict[str, float], count: int) -> list[str]:
+    return sorted(values, key=lambda item_id: -values[item_id])[:count]
+
+
+def text(prompt: Prompt, answer: str | None) -> Response:
+    return Response(prompt.prompt_id, answer, None, 1, 0, 1, "stop")
+
+
+def chosen(prompt: Prompt, logprobs: Any) -> Response:
+    return Response(prompt.prompt_id, None, logprobs, 1, 0, 1, "choices")
+
+
+def oracle(order: Sequence[str]) -> Answer:
+    """Answer as a model would that knows `order`: one choice for each item shown, Yes for one item, or numbers."""
+
+    def answer(prompt: Prompt) -> Response:
+        places = [order.index(item_id) for item_id in prompt.shown]
+        if prompt.choices is None:
+            return text(prompt, ", ".join(str(places.index(place) + 1) for place in sorted(places)))
+        logprobs = [(-1.0 - place,) for place in places]
+        if len(prompt.choices) > len(prompt.shown):
+            logprobs.append((-1.0,))  # No
+        return chosen(prompt, tuple(logprobs))
+
+    return answer
+
+
+def first_shown(prompt: Prompt) -> Response:
+    """Answer as a model would that likes the first label, or the numbers as they come, whatever they stand for."""
+    if prompt.choices is None:
+        return text(prompt, ", ".join(str(number) for number in range(1, len(prompt.shown) + 1)))
+    return chosen(prompt, tuple((-1.0 - place,) for place in range(len(prompt.choices))))

@@ -1,0 +1,68 @@
+"""Language models on the command line: more users, other templates, later rounds, and logs for machines."""
+
+import json
+
+import polars as pl
+
+from command_line import Bench, table
+
+
+def kept(bench: Bench) -> int:
+    return sum(pl.read_parquet(path).height for path in bench.home.glob("small/answers/*/shards/*.parquet"))
+
+
+def test_more_users_ask_for_the_new_ones_alone(bench: Bench) -> None:
+    bench.prepare("--users", "10", dataset="small@few")
+    bench.prepare("--users", "all", dataset="small@all")
+    bench.run("infer", "--model", "mock", "--dataset", "small@few")
+    assert kept(bench) == 10
+    bench.run("infer", "--model", "mock", "--dataset", "small@all")
+    assert kept(bench) == 30
+
+
+def test_a_template_with_rounds_asks_until_it_is_done(bench: Bench) -> None:
+    bench.prepare("--n-candidates", "5")
+    pairwise = ("-t", "pairwise", "-T", "method=heapsort")
+    bench.run("infer", "--model", "mock", "--dataset", "small", *pairwise)
+    responses = table(bench, "small/*/runs/mock-pairwise-*/responses.parquet")
+    calls = responses.group_by("request_id").len()["len"]
+    assert 2 * 4 <= calls.min() <= calls.max() < 2 * 5 * 4  # type: ignore[operator]
+    first = table(bench, "small/*/prompts/pairwise-*/prompts.parquet")
+    assert responses.height > first.height
+    asked = kept(bench)
+    bench.run(
+        "infer", "--model", "mock", "--dataset", "small", "-t", "pairwise", "-T", "method=heapsort", "-T", "top=3"
+    )
+    assert kept(bench) == asked  # the same comparisons, fewer of them
+
+
+def test_every_line_of_a_json_log_is_an_object(bench: Bench) -> None:
+    bench.prepare()
+    lines = bench.run("infer", "--model", "mock", "--dataset", "small", "--log", "json").stderr.splitlines()
+    said = [json.loads(line) for line in lines]
+    progress = [line for line in said if line["level"] == "progress"]
+    assert progress[-1]["done"] == progress[-1]["total"] == 30
+    assert {"time", "label", "per_second", "seconds_left"} <= set(progress[-1])
+    assert any("30 prompts" in line.get("message", "") for line in said)
+    error = bench.run("infer", "--model", "nobody", "--dataset", "small", "--log", "json", code=2).stderr
+    assert json.loads(error.splitlines()[-1])["level"] == "error"
+
+
+def test_an_audit_is_reported(bench: Bench) -> None:
+    bench.prepare()
+    said = bench.run("infer", "--model", "mock", "--dataset", "small", "-t", "label", "--audit", "4").stderr
+    assert "audit of 4 requests, warm against cold: largest 0 nat" in said
+    assert "first choice changed in 0.0 %" in said
+
+
+def test_the_board_shows_what_answers_cost(bench: Bench) -> None:
+    bench.prepare()
+    bench.run("infer", "--model", "mock", "--dataset", "small", "-t", "label")
+    bench.run("evaluate", "--dataset", "small")
+    rows = json.loads(bench.run("compare", "--dataset", "small", "--format", "json").stdout)["rows"]
+    row = next(row for row in rows if row["model"] == "mock")
+    responses = table(bench, "small/*/runs/mock-label-*/responses.parquet")
+    assert row["prefill_tokens"] == responses["prompt_tokens"].sum()
+    assert row["requests_per_second"] > 0
+    assert 0 < row["label_mass"] <= 1.0001
+    assert "/s" in bench.run("compare", "--dataset", "small").stdout
