@@ -3,225 +3,136 @@
 Builds a Llama of about 35 million random weights (8 layers of width 512, 32,000 tokens) with a tokenizer trained on
 made-up words, and scores the same prompts and titles in three ways, in turn:
 
-- all logits: prompt and title as a sequence of their own, all titles of a user in right-padded batches, and a
-  log-softmax over the logits of every row, as evaluation harnesses do.
-- plain: the same batches with the fast causal attention and logits for the rows of a title alone. That is the
-  engine with `packed=false`, and the fairer opponent.
-- packed: the engine as it is by default, the prompt once, then all titles as one sequence behind its cache.
+- harness: `loglikelihood` of lm-evaluation-harness on the same weights in memory, if it is installed
+  (`pip install 'lm_eval[hf]'`): one sequence for each title, and a log-softmax over the logits of every row.
+- plain: the engine with `packed=false`: one sequence for each title, and logits for the rows of a title alone.
+- packed: the engine as it is by default: the prompt once, then all titles as one sequence behind its cache.
 
-Tokenising is part of every time but the first, which is handed the ids.
-
-Prints a Markdown table; exits with 1 if two of them disagree by more than 1e-4 nat in any token.
+Tokenising is part of every time. Prints a Markdown table; exits with 1 if two of them disagree by more than 1e-4 nat
+in a title.
 """
 
 import argparse
-import os
-import platform
-import random
+import importlib.util
+import logging
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from importlib.metadata import version
+from math import fsum
 from pathlib import Path
 from statistics import median
 
 import torch
-from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from llmrs_bench.catalog import ModelSpec
 from llmrs_bench.engines.jobs import PromptReader
-from llmrs_bench.engines.packing import pad_right
-from llmrs_bench.engines.tokens import Tokenized
 from llmrs_bench.engines.transformers import TransformersEngine, TransformersOptions
-from llmrs_bench.types import Message, Prompt
+from llmrs_bench.types import Prompt
+from random_models import Shape, Words, machine, mode_prompts, write_model
 
-Scores = dict[str, tuple[tuple[float, ...], ...]]  # of each prompt, of each of its titles, of each token
-
-VOCABULARY = 32_000
-AGREEMENT = 1e-4  # nat in a token
-SYLLABLES = [a + b for a in "bcdfghjklmnprstvwz" for b in ("a", "e", "i", "o", "u", "an", "er", "ol")]
-
-
-def make_words(count: int, rng: random.Random) -> list[str]:
-    """Return `count` distinct made-up words."""
-    words: set[str] = set()
-    while len(words) < count:
-        words.add("".join(rng.choices(SYLLABLES, k=rng.randint(2, 4))))
-    return sorted(words)
+Scores = dict[str, list[float]]  # of each prompt, of each of its titles
+Way = Callable[[Sequence[Prompt]], Scores]
+AGREEMENT = 1e-4  # nat in a title
 
 
-def make_tokenizer(words: Sequence[str]) -> PreTrainedTokenizerFast:
-    """Train a byte-level BPE tokenizer in which nearly every word becomes one token."""
-    tokenizer = Tokenizer(models.BPE())
-    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
-    tokenizer.decoder = decoders.ByteLevel()
-    trainer = trainers.BpeTrainer(
-        vocab_size=VOCABULARY,
-        special_tokens=["<s>", "</s>"],
-        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator((f" {word}" for word in words), trainer)
-    tokenizer.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 0)])
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", pad_token="</s>", model_max_length=4096
-    )
+def harness_way(engine: TransformersEngine, batch: int) -> Way:
+    """Return the harness on the weights of `engine`, with `batch` sequences in one pass."""
+    logging.getLogger("lm_eval").setLevel(logging.ERROR)
+    from lm_eval.api.instance import Instance
+    from lm_eval.models.huggingface import HFLM
+
+    model = HFLM(engine.weights, tokenizer=engine.reader.tokenizer, batch_size=batch, device="cpu", add_bos_token=True)
+
+    def score(prompts: Sequence[Prompt]) -> Scores:
+        pairs = [(prompt.messages[0].content, choice) for prompt in prompts for choice in prompt.choices or ()]
+        asked = [Instance("loglikelihood", {}, pair, number) for number, pair in enumerate(pairs)]
+        values = iter(model.loglikelihood(asked, disable_tqdm=True))
+        return {prompt.prompt_id: [next(values)[0] for _ in prompt.choices or ()] for prompt in prompts}
+
+    return score
 
 
-def build(folder: Path, words: Sequence[str], *, seed: int) -> tuple[PreTrainedTokenizerFast, int]:
-    """Write model and tokenizer into `folder`; return the tokenizer and the number of weights."""
-    torch.manual_seed(seed)
-    tokenizer = make_tokenizer(words)
-    config = LlamaConfig(
-        vocab_size=VOCABULARY,
-        hidden_size=512,
-        intermediate_size=1024,
-        num_hidden_layers=8,
-        num_attention_heads=8,
-        num_key_value_heads=8,
-        max_position_embeddings=4096,
-        tie_word_embeddings=True,
-        bos_token_id=0,
-        eos_token_id=1,
-    )
-    model = LlamaForCausalLM(config)
-    model.save_pretrained(folder)
-    tokenizer.save_pretrained(folder)
-    return tokenizer, sum(weight.numel() for weight in model.parameters())
+def engine_way(engine: TransformersEngine) -> Way:
+    """Return what `engine` does, without what it remembers of earlier prompts."""
+
+    def score(prompts: Sequence[Prompt]) -> Scores:
+        engine.reader = PromptReader(engine.reader.tokenizer, chat=None, encoder_decoder=False)
+        return {
+            response.prompt_id: [fsum(title) for title in response.choice_logprobs or ()]
+            for response in engine.answer(prompts)
+        }
+
+    return score
 
 
-def text_of(tokens: int, tokenizer: PreTrainedTokenizerFast, words: Sequence[str], rng: random.Random) -> str:
-    """Return words, each behind a space, that take exactly `tokens` tokens."""
-    text = ""
-    while True:
-        longer = f"{text} {rng.choice(words)}"
-        size = len(tokenizer(longer, add_special_tokens=False)["input_ids"])
-        if size <= tokens:
-            text = longer
-        if size == tokens:
-            return text
+def make_engine(folder: str, args: argparse.Namespace, *, packed: bool) -> TransformersEngine:
+    """Return the engine for one of its two ways of scoring."""
+    bound = {} if packed else {"batch_tokens": args.plain_tokens}
+    options = TransformersOptions(packed=packed, self_check=0, **bound)
+    return TransformersEngine(ModelSpec("random-llama", folder), options, device="cpu", seed=args.seed)
 
 
-def make_prompts(args: argparse.Namespace, tokenizer: PreTrainedTokenizerFast, words: Sequence[str]) -> list[Prompt]:
-    """Return `args.requests` prompts of the wanted number of tokens, the one that begins a text among them."""
-    rng = random.Random(args.seed)
-    titles = [text_of(args.title_tokens, tokenizer, words, rng) for _ in range(20 * args.candidates)]
-    prompts = []
-    for number in range(args.requests):
-        body = text_of(args.prompt_tokens - 1, tokenizer, words, rng)
-        choices = tuple(rng.sample(titles, args.candidates))
-        prompts.append(Prompt(f"{number}", f"{number}", (Message("user", body),), choices, choices))
-    return prompts
-
-
-def run_engine(engine: TransformersEngine, prompts: Sequence[Prompt]) -> tuple[float, Scores]:
-    """Return the seconds that `engine` takes for all prompts, and its scores."""
-    engine.reader = PromptReader(engine.reader.tokenizer, chat=None, encoder_decoder=False)  # forgets known prompts
-    started = time.perf_counter()
-    scores = {response.prompt_id: response.choice_logprobs or () for response in engine.answer(prompts)}
-    return time.perf_counter() - started, scores
-
-
-def run_all_logits(engine: TransformersEngine, prompts: Sequence[Prompt], batch_tokens: int) -> tuple[float, Scores]:
-    """Return the seconds that one full sequence for each title takes, and the scores."""
-    jobs = [engine.reader.read(prompt).tokens for prompt in prompts]
-    started = time.perf_counter()
-    found = [all_logits_scores(engine.weights, job, batch_tokens) for job in jobs]
-    seconds = time.perf_counter() - started
-    return seconds, {prompt.prompt_id: scores for prompt, scores in zip(prompts, found, strict=True)}
-
-
-@torch.inference_mode()
-def all_logits_scores(model: LlamaForCausalLM, tokens: Tokenized, batch_tokens: int) -> tuple[tuple[float, ...], ...]:
-    """Score each suffix as a sequence of its own, with a log-softmax over all its rows."""
-    start = len(tokens.prefix)
-    size = max(1, batch_tokens // (start + tokens.longest))
-    values: list[tuple[float, ...]] = []
-    for begin in range(0, len(tokens.suffixes), size):
-        suffixes = tokens.suffixes[begin : begin + size]
-        inputs = pad_right([tokens.prefix + suffix[:-1] for suffix in suffixes], 0)
-        logprobs = model(input_ids=inputs, use_cache=False).logits.float().log_softmax(-1)
-        for rows, suffix in zip(logprobs, suffixes, strict=True):
-            targets = torch.tensor(suffix)[:, None]
-            values.append(tuple(rows[start - 1 : start - 1 + len(suffix)].gather(1, targets)[:, 0].tolist()))
-    return tuple(values)
-
-
-def largest_difference(one: Scores, other: Scores) -> tuple[float, float]:
-    """Return the largest difference in a token and in a title, in nats."""
-    token = title = 0.0
-    for name, titles in one.items():
-        for left, right in zip(titles, other[name], strict=True):
-            token = max(token, *(abs(a - b) for a, b in zip(left, right, strict=True)))
-            title = max(title, abs(sum(left) - sum(right)))
-    return token, title
-
-
-def machine() -> str:
-    """Return processor, cores and versions in words."""
-    name = platform.processor() or platform.machine()
-    info = Path("/proc/cpuinfo")
-    if info.is_file():
-        names = [line.partition(":")[2].strip() for line in info.read_text().splitlines() if "model name" in line]
-        name = names[0] if names else name
-    return f"{name}, {os.cpu_count()} cores, {torch.get_num_threads()} threads, PyTorch {torch.__version__}, float32"
+def largest_difference(one: Scores, other: Scores) -> float:
+    """Return the largest difference in a title, in nats."""
+    return max(abs(a - b) for name, titles in one.items() for a, b in zip(titles, other[name], strict=True))
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     """Return the options."""
     parser = argparse.ArgumentParser(description="Packed scoring of titles against one full prompt per title.")
-    parser.add_argument("--requests", type=int, default=2, help="users in one run")
+    parser.add_argument("--requests", type=int, default=4, help="users in one run")
     parser.add_argument("--prompt-tokens", type=int, default=500, help="tokens of a prompt")
     parser.add_argument("--candidates", type=int, default=20, help="titles of a user")
     parser.add_argument("--title-tokens", type=int, default=8, help="tokens of a title")
     parser.add_argument("--repeats", type=int, default=5, help="runs of each way, in turn")
-    parser.add_argument("--batch-tokens", type=int, default=1100, help="tokens in one pass; few suit a CPU")
+    parser.add_argument("--harness-batch", type=int, default=2, help="sequences in one pass of the harness")
+    parser.add_argument("--plain-tokens", type=int, default=1100, help="tokens in one pass of the plain way")
     parser.add_argument("--threads", type=int, help="threads of PyTorch; 1 is steadier on a machine with other work")
     parser.add_argument("--seed", type=int, default=0, help="seed of weights and texts")
     return parser.parse_args(argv)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the three ways in turn, print the table, and return 0 if they agree."""
+    """Run the ways in turn, print the table, and return 0 if they agree."""
     args = parse_args(argv)
     torch.set_num_threads(args.threads or torch.get_num_threads())
-    words = make_words(12_000, random.Random(args.seed))
+    words = Words(args.seed)
+    shape = Shape(args.prompt_tokens, args.candidates, args.title_tokens)
+    prompts = [mode_prompts("likelihood", shape, words, user=user, seed=args.seed)[0] for user in range(args.requests)]
     with tempfile.TemporaryDirectory() as folder:
-        tokenizer, weights = build(Path(folder), words, seed=args.seed)
-        prompts = make_prompts(args, tokenizer, words)
+        weights = write_model(Path(folder), words, "35m", seed=args.seed)
         plain, packed = (make_engine(folder, args, packed=packed) for packed in (False, True))
-    ways: dict[str, Callable[[Sequence[Prompt]], tuple[float, Scores]]] = {
-        "all logits": lambda some: run_all_logits(plain, some, args.batch_tokens),
-        "plain": lambda some: run_engine(plain, some),
-        "packed": lambda some: run_engine(packed, some),
-    }
+    ways: dict[str, Way] = {"plain": engine_way(plain), "packed": engine_way(packed)}
+    if importlib.util.find_spec("lm_eval") is not None:
+        name = f"harness {version('lm_eval')}, batch {args.harness_batch}"
+        ways = {name: harness_way(plain, args.harness_batch), **ways}
+    seconds, difference = run_in_turn(ways, prompts, args.repeats)
+    report(args, weights, seconds)
+    print(f"\nLargest difference from packed: {difference:.1e} nat in a title.")
+    return 0 if difference <= AGREEMENT else 1
+
+
+def run_in_turn(ways: dict[str, Way], prompts: Sequence[Prompt], repeats: int) -> tuple[dict[str, list[float]], float]:
+    """Return the seconds of each run of each way, and the largest difference from the last way."""
     for way in ways.values():
         way(prompts[:1])  # the first pass of a process is slower
     seconds: dict[str, list[float]] = {name: [] for name in ways}
-    token = title = 0.0
-    for _ in range(args.repeats):
-        scores = {}
+    difference = 0.0
+    for _ in range(repeats):
+        scores = []
         for name, way in ways.items():
-            took, scores[name] = way(prompts)
-            seconds[name].append(took)
-        for name in ("all logits", "plain"):
-            found = largest_difference(scores[name], scores["packed"])
-            token, title = max(token, found[0]), max(title, found[1])
-    report(args, weights, seconds)
-    print(f"\nLargest difference from packed: {token:.1e} nat in a token, {title:.1e} nat in a title.")
-    return 0 if token <= AGREEMENT else 1
-
-
-def make_engine(folder: str, args: argparse.Namespace, *, packed: bool) -> TransformersEngine:
-    """Return the engine for one of its two ways of scoring."""
-    options = TransformersOptions(packed=packed, self_check=0, batch_tokens=args.batch_tokens)
-    return TransformersEngine(ModelSpec("random-llama", folder), options, device="cpu", seed=args.seed)
+            started = time.perf_counter()
+            scores.append(way(prompts))
+            seconds[name].append(time.perf_counter() - started)
+        difference = max(difference, *(largest_difference(other, scores[-1]) for other in scores[:-1]))
+    return seconds, difference
 
 
 def report(args: argparse.Namespace, weights: int, seconds: dict[str, list[float]]) -> None:
     """Print the figures as Markdown."""
-    print(f"Llama of {weights / 1e6:.1f}M random weights; {machine()}.")
+    print(f"Llama of {weights / 1e6:.1f}M random weights; {machine('cpu')}.")
     print(
         f"{args.prompt_tokens} prompt tokens, {args.candidates} titles of {args.title_tokens} tokens, "
         f"{args.requests} users a run, {args.repeats} runs of each in turn.\n"

@@ -1,23 +1,28 @@
-"""The transformers engine against plain forward passes written here."""
+"""The transformers engine: its tokens, its order, its checks and its errors."""
 
 import dataclasses
-import json
 import random
-import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
+from transformers import (
+    AutoTokenizer,
+    BartConfig,
+    BartForConditionalGeneration,
+    BloomConfig,
+    BloomForCausalLM,
+    PreTrainedModel,
+)
 
 from llmrs_bench.catalog import ModelSpec
-from llmrs_bench.engines import transformers as engine_module
-from llmrs_bench.engines.causal import score_packed
+from llmrs_bench.engines.jobs import Job
 from llmrs_bench.engines.transformers import TransformersEngine, TransformersOptions
 from llmrs_bench.errors import EngineError, ModelError, OptionError
-from llmrs_bench.types import Message, Prompt, Response
-from tiny_models import TITLES, choice_prompt, text_prompt, tiny_llama, tiny_mistral, tiny_t5
+from llmrs_bench.types import Message, Prompt
+from tiny_models import TITLES, choice_prompt, text_prompt, tiny_llama, tiny_mistral, train_tokenizer
+from transformers_cases import answers, engine, plain_text, reference, scores, yes_no_prompts
 
 
 @pytest.fixture(scope="module")
@@ -28,48 +33,6 @@ def llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def chat_llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny_llama(tmp_path_factory.mktemp("chat"), chat=True)
-
-
-@pytest.fixture(scope="module")
-def t5(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return tiny_t5(tmp_path_factory.mktemp("t5"))
-
-
-def engine(folder: Path, **options: Any) -> TransformersEngine:
-    spec = ModelSpec("tiny", str(folder))
-    return TransformersEngine(spec, TransformersOptions(**{"answer_tokens": 8, **options}), device="cpu", seed=0)
-
-
-def answers(made: TransformersEngine, *prompts: Prompt) -> dict[str, Response]:
-    found = {response.prompt_id: response for response in made.answer(prompts)}
-    assert len(found) == len(prompts)
-    return found
-
-
-def scores(made: TransformersEngine, prompt: Prompt) -> tuple[tuple[float, ...], ...]:
-    logprobs = answers(made, prompt)[prompt.prompt_id].choice_logprobs
-    assert logprobs is not None
-    return logprobs
-
-
-def reference(folder: Path, text: str, choice: str, *, special: bool = True) -> list[float]:
-    """Score the tokens of prompt + choice that the prompt does not share, in one plain forward pass."""
-    tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModelForCausalLM.from_pretrained(folder)
-    ids = tokenizer(text + choice, add_special_tokens=special)["input_ids"]
-    start = next(
-        i
-        for i, (a, b) in enumerate(
-            zip(tokenizer(text, add_special_tokens=special)["input_ids"] + [-1], ids, strict=False)
-        )
-        if a != b
-    )
-    with torch.inference_mode():
-        logprobs = model(torch.tensor([ids])).logits[0].float().log_softmax(-1)
-    return [logprobs[i - 1, ids[i]].item() for i in range(start, len(ids))]
-
-
-def plain_text(prompt: Prompt) -> str:
-    return "\n".join(message.content for message in prompt.messages)
 
 
 @pytest.mark.parametrize(
@@ -136,73 +99,15 @@ def test_chat_choices_continue_the_prefix_of_the_assistant(chat_llama: Path) -> 
         assert values == pytest.approx(reference(chat_llama, text, choice, special=False), abs=1e-4)
 
 
-@pytest.mark.parametrize("chat", [False, True])
-def test_written_answers_are_those_of_generate_one_by_one(llama: Path, chat_llama: Path, chat: bool) -> None:
-    folder = chat_llama if chat else llama
-    prompts = [text_prompt(f"p{n}", history=n) for n in range(6)]
-    found = answers(engine(folder, batch_tokens=300), *prompts)
-    tokenizer, model = AutoTokenizer.from_pretrained(folder), AutoModelForCausalLM.from_pretrained(folder)
-    for prompt in prompts:
-        text = f"<s><|user|>{prompt.messages[0].content}<|end|><|assistant|>" if chat else plain_text(prompt)
-        ids = tokenizer(text, add_special_tokens=not chat, return_tensors="pt")["input_ids"]
-        output = model.generate(ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=8)
-        response = found[prompt.prompt_id]
-        assert response.text == tokenizer.decode(output[0, ids.shape[1] :], skip_special_tokens=True)
-        assert response.prompt_tokens == ids.shape[1]
-        assert (response.completion_tokens, response.finish_reason) == (8, "length")
-
-
-def test_answers_stop_at_the_checkpoint_s_stop_tokens_and_ignore_its_sampling(llama: Path, tmp_path: Path) -> None:
-    made = engine(llama)
-    prompts = [text_prompt(f"p{n}", history=n) for n in range(4)]
-    free = answers(made, *prompts)
-    written = made.weights.generate(
-        torch.tensor([made.reader.read(prompts[0]).tokens.prefix]), generation_config=made.weights.generation_config
-    )[0, -8:].tolist()
-    folder = shutil.copytree(llama, tmp_path / "sampling")
-    own = {"eos_token_id": [2, written[4]], "do_sample": True, "temperature": 0.3, "repetition_penalty": 9.0}
-    (folder / "generation_config.json").write_text(json.dumps(own))
-
-    again = answers(engine(folder), *prompts)
-    assert again["p0"].finish_reason == "stop"
-    assert again["p0"].completion_tokens == written.index(written[4]) + 1
-    for name, response in again.items():
-        if response.finish_reason == "length":
-            assert response.text == free[name].text
-        else:
-            assert (free[name].text or "").startswith((response.text or "").rstrip("\ufffd"))
-
-
-def test_t5_choices_and_answers(t5: Path) -> None:
-    tokenizer, model = AutoTokenizer.from_pretrained(t5), AutoModelForSeq2SeqLM.from_pretrained(t5)
-    prompt = choice_prompt(history=1)
-    made = engine(t5, batch_tokens=200)
-    encoder = tokenizer(plain_text(prompt), return_tensors="pt")["input_ids"]
-    assert encoder[0, -1] == tokenizer.eos_token_id
-    for title, values in zip(TITLES, scores(made, prompt), strict=True):
-        target = tokenizer(title, add_special_tokens=False, return_tensors="pt")["input_ids"]
-        with torch.inference_mode():
-            logprobs = model(input_ids=encoder, labels=target).logits[0].log_softmax(-1)
-        assert values == pytest.approx(logprobs.gather(1, target.T)[:, 0].tolist(), abs=1e-4)
-
-    prompts = [text_prompt(f"t{n}", history=n) for n in range(3)]
-    found = answers(made, *prompts)
-    for one in prompts:
-        ids = tokenizer(plain_text(one), return_tensors="pt")["input_ids"]
-        output = model.generate(ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=8)
-        assert found[one.prompt_id].text == tokenizer.decode(output[0], skip_special_tokens=True)
-        assert made.needs(one) == ids.shape[1]
-
-
 def test_a_prompt_that_does_not_fit_is_an_error_not_a_cut(llama: Path) -> None:
     made = engine(llama, answer_tokens=30)
-    longest = max(n for n in range(60) if made.needs(text_prompt(history=n)) <= made.context)
+    longest = max(n for n in range(60) if made.needs([text_prompt(history=n)])[0] <= made.context)
     answers(made, text_prompt(history=longest))
     with pytest.raises(EngineError, match="needs") as caught:
         list(made.answer([text_prompt(history=longest + 1)]))
     assert "answer_tokens" in caught.value.hint
     tokens = made.reader.read(choice_prompt()).tokens
-    assert made.needs(choice_prompt()) == len(tokens.prefix) + max(map(len, tokens.suffixes))
+    assert made.needs([choice_prompt()]) == [len(tokens.prefix) + max(map(len, tokens.suffixes))]
 
 
 def test_the_catalogue_may_narrow_the_context(llama: Path) -> None:
@@ -215,42 +120,12 @@ def test_prompts_beyond_a_sliding_window_are_scored_plainly(tmp_path: Path) -> N
     folder = tiny_mistral(tmp_path, window=64)
     made = engine(folder)
     short, long = choice_prompt("short", titles=TITLES[:4], history=0), choice_prompt("long", history=12)
-    assert made.needs(short) <= 64 < made.needs(long)
+    assert made.needs([short])[0] <= 64 < made.needs([long])[0]
     found = answers(made, short, long)
     for prompt in (short, long):
         for choice, values in zip(prompt.choices or (), found[prompt.prompt_id].choice_logprobs or (), strict=True):
             assert values == pytest.approx(reference(folder, plain_text(prompt), choice), abs=1e-4)
     assert made.facts()["scored_plainly"] == 1
-
-
-def test_the_self_check_stops_a_model_that_packs_badly(llama: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    made = engine(llama)
-    scores(made, choice_prompt())
-    difference = made.facts()["self_check_difference"]
-    assert isinstance(difference, float)
-    assert difference < 1e-4
-
-    exact = score_packed
-
-    def shifted(*args: Any, **kwargs: Any) -> list[list[float]]:
-        return [[value + 0.01 for value in row] for row in exact(*args, **kwargs)]
-
-    monkeypatch.setattr(engine_module, "score_packed", shifted)
-    with pytest.raises(EngineError, match="differ by") as caught:
-        scores(engine(llama), choice_prompt())
-    assert "packed=false" in caught.value.hint
-    assert len(scores(engine(llama, packed=False), choice_prompt())) == len(TITLES)
-
-
-def test_out_of_memory_is_an_engine_error(llama: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def exhausted(*args: Any, **kwargs: Any) -> None:
-        raise torch.OutOfMemoryError("CUDA out of memory")
-
-    made = engine(llama)
-    monkeypatch.setattr(engine_module, "score_plain", exhausted)
-    with pytest.raises(EngineError, match="out of memory") as caught:
-        scores(made, choice_prompt())
-    assert "batch_tokens" in caught.value.hint
 
 
 def test_repeated_and_missing_choices(llama: Path) -> None:
@@ -297,3 +172,86 @@ def test_facts_name_model_tokenizer_and_numbers(chat_llama: Path) -> None:
     for name in ("content", "tokenizer_sha256", "chat_template_sha256"):
         assert len(str(facts[name])) == 64
     assert engine(chat_llama, dtype="bfloat16").facts()["dtype"] == "bfloat16"
+
+
+def tiny_bloom(size: int) -> PreTrainedModel:
+    """Make a model that counts its positions itself, so that packed ones are wrong."""
+    return BloomForCausalLM(BloomConfig(vocab_size=size, hidden_size=32, n_layer=2, n_head=2, initializer_range=0.3))
+
+
+def tiny_bart(size: int) -> PreTrainedModel:
+    """Make an encoder-decoder whose decoder has positions of its own, so that chains begin at wrong ones."""
+    shape = {"d_model": 32, "encoder_layers": 1, "decoder_layers": 1, "encoder_ffn_dim": 64, "decoder_ffn_dim": 64}
+    heads = {"encoder_attention_heads": 2, "decoder_attention_heads": 2, "max_position_embeddings": 256}
+    return BartForConditionalGeneration(BartConfig(vocab_size=size, init_std=0.5, pad_token_id=0, **shape, **heads))
+
+
+@pytest.mark.parametrize(("make", "eos"), [(tiny_bloom, False), (tiny_bart, True)])
+def test_the_self_check_stops_a_model_that_packs_badly(make: Any, eos: bool, tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    tokenizer = train_tokenizer(eos=eos)
+    tokenizer.save_pretrained(tmp_path)
+    make(len(tokenizer)).eval().save_pretrained(tmp_path)
+    with pytest.raises(EngineError, match=r"differ by|cannot score packed") as caught:
+        scores(engine(tmp_path), choice_prompt())
+    assert "packed=false" in caught.value.hint
+    made = engine(tmp_path, packed=False)
+    assert len(scores(made, choice_prompt())) == len(TITLES)
+    assert made.facts()["scored_plainly"] == 1
+
+
+@pytest.mark.parametrize("checks", [0, 1, 2, 5])
+def test_the_self_check_scores_some_prompts_twice(llama: Path, checks: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = engine(llama, self_check=checks)
+    checked = list[str]()
+    plain = made.scorer._plain
+
+    def noted(job: Job) -> list[list[float]]:
+        checked.append(job.prompt.prompt_id)
+        return plain(job)
+
+    monkeypatch.setattr(made.scorer, "_plain", noted)
+    answers(made, *yes_no_prompts("r"), *yes_no_prompts("s", history=8), choice_prompt("one"))
+    assert len(checked) == len(set(checked)) == checks
+    assert (made.facts()["self_check_difference"] is None) == (checks == 0)
+
+
+def test_batches_that_do_not_fit_the_memory_are_halved(llama: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = engine(llama, self_check=0)
+    score, sizes = made.scorer.score_groups, list[int]()
+
+    def small(model: Any, groups: Any) -> Any:
+        sizes.append(len(groups))
+        if len(groups) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return score(model, groups)
+
+    monkeypatch.setattr(made.scorer, "score_groups", small)
+    prompts = [choice_prompt(f"p{n}") for n in range(5)]
+    found, whole = answers(made, *prompts), answers(engine(llama), *prompts)
+    assert sizes == [5, 3, 2, 1, 2]
+    assert made.facts()["batches_halved"] == 2
+    for name, response in found.items():
+        for one, other in zip(response.choice_logprobs or (), whole[name].choice_logprobs or (), strict=True):
+            assert one == pytest.approx(other, abs=1e-5)
+
+
+def test_a_request_that_does_not_fit_the_memory_is_an_error(llama: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = engine(llama, self_check=0)
+
+    def exhausted(*args: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(made.scorer, "score_groups", exhausted)
+    with pytest.raises(EngineError, match="out of memory") as caught:
+        scores(made, choice_prompt())
+    assert "bfloat16" in caught.value.hint
+
+
+def test_close_gives_the_memory_of_the_weights_back(llama: Path) -> None:
+    made = engine(llama)
+    made.forget()
+    scores(made, choice_prompt())
+    made.close()
+    assert all(weight.is_meta for weight in made.weights.parameters())
+    assert made.facts()["dtype"] == "float32"

@@ -6,93 +6,93 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
+from transformers import DynamicCache
 
-from llmrs_bench.engines.packing import additive, pack, packs, pad_right
+from llmrs_bench.engines.groups import Group
+from llmrs_bench.engines.packing import PackBatch, edge_logprobs, pad_right
 from llmrs_bench.engines.tokens import Ids, Tokenized
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-_FLOAT32_ROWS = 256  # rows of (vocabulary,) that are held in float32 at a time
 
+def score_groups(model: "PreTrainedModel", groups: Sequence[Group]) -> list[list[list[float]]]:
+    """Score the branches of several groups in two forward passes: the prefixes, then what is packed behind each.
 
-def target_logprobs(logits: Tensor, targets: Tensor) -> Tensor:
-    """Return the natural-log probabilities (rows,) of `targets` (rows,) under `logits` (rows, vocabulary).
-
-    Computed in float32 over the full vocabulary.
-    """
-    parts = []
-    for rows, wanted in zip(torch.split(logits, _FLOAT32_ROWS), torch.split(targets, _FLOAT32_ROWS), strict=True):
-        scores = rows.float()
-        parts.append(scores.gather(1, wanted[:, None])[:, 0] - scores.logsumexp(1))
-    return torch.cat(parts)
-
-
-def score_packed(model: "PreTrainedModel", tokens: Tokenized, *, max_rows: int) -> list[list[float]]:
-    """Score each distinct suffix in two forward passes: the prefix, then all suffixes as one packed sequence.
-
-    The prefix runs with the fast causal attention and leaves its keys and values; the suffixes then attend to
-    them and each to itself. A prompt of P tokens and N titles of T tokens costs P + N (T - 1) tokens, not
-    N (P + T).
+    The prefixes are padded at their ends and run with the fast causal attention, which never sees that; they leave
+    their keys and values. The packed rows then attend to them and to what is above each in its tree. A prompt of P
+    tokens and N titles of T tokens costs at most P + N (T - 1) tokens, not N (P + T).
 
     Args:
-        model: A causal model whose attention takes a mask of four dimensions.
-        tokens: The prompt and its choices.
-        max_rows: The most rows packed together; more take another pass over the same cache.
+        model: A causal model whose attention takes a mask of four dimensions, and that looks back on all of it.
+        groups: Several of one pack each, or one of several packs, which take a pass each over the same cache.
+
+    Returns:
+        For each group the log-probabilities of the scored tokens of each branch.
+    """
+    # A plain cache drops nothing, also where a model looks back on less: what is packed is within that.
+    cache = DynamicCache()
+    last = _read_prefixes(model, [group.prefix for group in groups], cache)
+    lengths = torch.tensor([len(group.prefix) for group in groups], device=model.device)
+    width = max(len(group.prefix) for group in groups)
+    found: list[list[list[float]]] = [[] for _ in groups]
+    for packs in zip(*(group.packs for group in groups), strict=True):
+        batch = PackBatch(packs, model.device)
+        logits = None
+        if batch.rows:
+            logits = _forward(
+                model,
+                keep=batch.kept,
+                input_ids=batch.inputs,
+                position_ids=batch.depths + lengths[:, None],
+                attention_mask=batch.mask(lengths, width, model.dtype),
+                past_key_values=cache,
+                use_cache=True,
+            )
+            cache.crop(-batch.rows)  # back to the prefixes
+        for all_values, new in zip(found, batch.read(last, logits), strict=True):
+            all_values.extend(new)
+    return found
+
+
+def score_plain(model: "PreTrainedModel", tokens: Tokenized, *, batch_tokens: int) -> list[list[float]]:
+    """Score each distinct suffix in a sequence of its own behind the whole prefix, in batches padded on the right.
+
+    Padding comes after all that is scored, so causal attention never sees it and needs no mask; logits are only
+    made for the rows that score a suffix. Suffixes that differ in their last token alone are one sequence. Correct
+    for every causal model; about N (P + T) tokens.
 
     Returns:
         For each of `tokens.distinct` the log-probabilities of its tokens.
     """
-    distinct = tokens.distinct
-    prefix = torch.tensor([tokens.prefix], device=model.device)  # (1, P)
-    output = _forward(model, keep=1, input_ids=prefix, use_cache=True)
-    firsts = torch.tensor([suffix[0] for suffix in distinct], device=model.device)
-    first = target_logprobs(output.logits[0].expand(len(distinct), -1), firsts).tolist()
-    rest: dict[Ids, list[float]] = {}
-    for group in packs(distinct, max_rows):
-        packed = pack(group, len(tokens.prefix))
-        cache = output.past_key_values
-        logits = _forward(
-            model,
-            keep=len(packed.inputs),
-            input_ids=packed.inputs[None].to(model.device),
-            position_ids=packed.positions[None].to(model.device),
-            attention_mask=additive(packed.mask.to(model.device), model.dtype),
-            past_key_values=cache,
-            use_cache=True,
-        ).logits[0]  # (S, vocabulary)
-        cache.crop(-len(packed.inputs))  # back to the prefix
-        scored = target_logprobs(logits, packed.targets.to(model.device))
-        sizes = [len(suffix) - 1 for suffix in group]
-        rest |= dict(zip(group, (part.tolist() for part in torch.split(scored, sizes)), strict=True))
-    return [[value, *rest.get(suffix, [])] for suffix, value in zip(distinct, first, strict=True)]
+    inputs = sorted({suffix[:-1] for suffix in tokens.distinct}, key=lambda ids: (len(ids), ids))
+    size = max(1, batch_tokens // (len(tokens.prefix) + tokens.longest - 1))
+    found: dict[Ids, list[float]] = {}
+    for start in range(0, len(inputs), size):
+        some = inputs[start : start + size]
+        padded = pad_right([tokens.prefix + ids for ids in some], 0).to(model.device)
+        rows = padded.shape[1] - len(tokens.prefix) + 1
+        logits = _forward(model, keep=rows, input_ids=padded, use_cache=False)  # (sequences, rows, vocabulary)
+        found |= read_suffixes(logits, some, tokens.distinct)
+    return [found[suffix] for suffix in tokens.distinct]
 
 
-def score_plain(model: "PreTrainedModel", tokens: Tokenized, *, batch_tokens: int) -> list[list[float]]:
-    """Score each distinct suffix as a sequence of its own behind the whole prefix, in batches padded on the right.
+def read_suffixes(logits: Tensor, inputs: Sequence[Ids], suffixes: Sequence[Ids]) -> dict[Ids, list[float]]:
+    """Return the log-probabilities of those suffixes whose tokens but the last are one of `inputs`.
 
-    Padding comes after all that is scored, so causal attention never sees it and needs no mask; logits are only
-    made for the rows that score a suffix. Correct for every causal model; about N (P + T) tokens.
+    Args:
+        logits: (inputs, rows, vocabulary); row i of each scores the token i of a suffix.
+        inputs: The tokens that were read, without the prefix.
+        suffixes: What to look for.
     """
-    distinct = tokens.distinct
-    width = len(tokens.prefix) + tokens.longest - 1
-    size = max(1, batch_tokens // width)
-    values: list[list[float]] = []
-    for start in range(0, len(distinct), size):
-        suffixes = distinct[start : start + size]
-        inputs = pad_right([tokens.prefix + suffix[:-1] for suffix in suffixes], 0).to(model.device)
-        rows = inputs.shape[1] - len(tokens.prefix) + 1
-        logits = _forward(model, keep=rows, input_ids=inputs, use_cache=False).logits  # (N, rows, vocabulary)
-        values += gather_rows(logits, suffixes)
-    return values
-
-
-def gather_rows(logits: Tensor, suffixes: Sequence[Ids]) -> list[list[float]]:
-    """Return the log-probabilities of each suffix under its row of `logits` (suffixes, longest, vocabulary)."""
-    return [
-        target_logprobs(rows[: len(suffix)], torch.tensor(suffix, device=rows.device)).tolist()
-        for rows, suffix in zip(logits, suffixes, strict=True)
+    number = {ids: index for index, ids in enumerate(inputs)}
+    wanted = [suffix for suffix in suffixes if suffix[:-1] in number]
+    starts = [number[suffix[:-1]] * logits.shape[1] for suffix in wanted]
+    edges = [
+        (start + row, token) for start, suffix in zip(starts, wanted, strict=True) for row, token in enumerate(suffix)
     ]
+    values = iter(edge_logprobs(logits, edges))
+    return {suffix: [next(values) for _ in suffix] for suffix in wanted}
 
 
 def sliding_window(model: "PreTrainedModel") -> int | None:
@@ -102,10 +102,20 @@ def sliding_window(model: "PreTrainedModel") -> int | None:
     return window if isinstance(window, int) and getattr(text, "use_sliding_window", True) else None
 
 
-def _forward(model: "PreTrainedModel", *, keep: int, **inputs: Any) -> Any:
-    """Run the model; its `logits` are those of the last `keep` positions."""
+def _read_prefixes(model: "PreTrainedModel", prefixes: Sequence[Ids], cache: DynamicCache) -> Tensor:
+    """Fill the cache, and return the logits (prefixes, vocabulary) of the last token of each prefix."""
+    padded = pad_right(prefixes, 0).to(model.device)
+    ends = sorted({len(prefix) - 1 for prefix in prefixes})
+    keep = 1 if len(ends) == 1 else torch.tensor(ends, device=model.device)
+    logits = _forward(model, keep=keep, input_ids=padded, past_key_values=cache, use_cache=True)
+    picked = torch.tensor([ends.index(len(prefix) - 1) for prefix in prefixes], device=model.device)
+    return logits[torch.arange(len(prefixes), device=model.device), picked]
+
+
+def _forward(model: "PreTrainedModel", *, keep: int | Tensor, **inputs: Any) -> Tensor:
+    """Return the logits (batch, rows, vocabulary) of the last `keep` positions, or of those that it lists."""
     if "logits_to_keep" in signature(model.forward).parameters:
-        return model(**inputs, logits_to_keep=keep)
-    output = model(**inputs)
-    output.logits = output.logits[:, -keep:]
-    return output
+        logits: Tensor = model(**inputs, logits_to_keep=keep).logits
+        return logits
+    logits = model(**inputs).logits
+    return logits[:, -keep:] if isinstance(keep, int) else logits[:, keep]

@@ -1,9 +1,9 @@
 """Prompts as token ids that fit the context, in an order of their own, and cut into batches of bounded size."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from llmrs_bench.engines.chat import render
 from llmrs_bench.engines.tokens import Ids, Tokenized, encode, special_affixes, split_choices
@@ -13,15 +13,17 @@ from llmrs_bench.types import Prompt, Response
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
+T = TypeVar("T")
 _REMEMBERED = 4096  # prompts: `needs` and `answer` then tokenise a prompt once
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """A prompt and its tokens."""
+    """A prompt, its rendered text and its tokens."""
 
     prompt: Prompt
     tokens: Tokenized
+    text: str = ""
 
 
 class PromptReader:
@@ -32,27 +34,37 @@ class PromptReader:
         chat: Whether to use its chat template; None: if it has one.
         encoder_decoder: Prompts go to an encoder: they keep the special tokens at their end, and choices, which
             begin a text of their own, are tokenised alone and without the space they begin with.
+        thinking: Ask a reasoning model to think before it writes a text; choices are scored without thoughts.
     """
 
-    def __init__(self, tokenizer: "PreTrainedTokenizerBase", *, chat: bool | None, encoder_decoder: bool) -> None:
+    def __init__(
+        self,
+        tokenizer: "PreTrainedTokenizerBase",
+        *,
+        chat: bool | None,
+        encoder_decoder: bool,
+        thinking: bool = False,
+    ) -> None:
         self.tokenizer = tokenizer
         self.chat = chat
+        self.thinking = thinking
         self.encoder_decoder = encoder_decoder
         self.lead, self.tail = special_affixes(tokenizer)
         self.read: Callable[[Prompt], Job] = lru_cache(_REMEMBERED)(self._read)
 
     def _read(self, prompt: Prompt) -> Job:
-        text, complete = render(prompt.messages, self.tokenizer, self.chat)
+        thinking = self.thinking and prompt.choices is None
+        text, complete = render(prompt.messages, self.tokenizer, self.chat, thinking=thinking)
         lead: Ids = () if complete else self.lead
         if prompt.choices and not self.encoder_decoder:
-            return Job(prompt, split_choices(self.tokenizer, text, prompt.choices, lead=lead))
+            return Job(prompt, split_choices(self.tokenizer, text, prompt.choices, lead=lead), text)
         prefix = lead + encode(self.tokenizer, [text])[0]
         if not self.encoder_decoder:
-            return Job(prompt, Tokenized(prefix))
+            return Job(prompt, Tokenized(prefix), text)
         targets = encode(self.tokenizer, [choice.strip() for choice in prompt.choices]) if prompt.choices else []
         if not all(targets):
             raise EngineError(f"prompt {prompt.prompt_id!r} has a blank choice", hint="Look for items without a title.")
-        return Job(prompt, Tokenized(prefix if complete else prefix + self.tail, tuple(targets)))
+        return Job(prompt, Tokenized(prefix if complete else prefix + self.tail, tuple(targets)), text)
 
     def plan(self, prompts: Sequence[Prompt], *, needs: Callable[[Prompt], int], context: int) -> list[Job]:
         """Return the prompts as jobs, longest first, ties by prompt id: the same plan for any order of prompts.
@@ -70,20 +82,19 @@ class PromptReader:
         return sorted(jobs, key=lambda job: (-len(job.tokens.prefix), job.prompt.prompt_id))
 
 
-def batches(jobs: Sequence[Job], *, tokens: int, extra: int = 0) -> Iterator[list[Job]]:
-    """Cut jobs, longest first, into batches of at most `tokens` padded tokens, or of one job that is longer.
+def cut(items: Iterable[T], *, fits: Callable[[list[T]], bool]) -> Iterator[list[T]]:
+    """Cut items, in their order, into batches for which `fits` holds, or of one item.
 
-    Args:
-        jobs: Longest prefix first.
-        tokens: The bound on rows x columns.
-        extra: Columns that each row needs besides its prefix.
+    `fits` is asked as the batches are taken, so its bound may change on the way.
     """
-    start = 0
-    while start < len(jobs):
-        width = len(jobs[start].tokens.prefix) + extra
-        stop = start + max(1, tokens // width)
-        yield list(jobs[start:stop])
-        start = stop
+    batch: list[T] = []
+    for item in items:
+        if batch and not fits([*batch, item]):
+            yield batch
+            batch = []
+        batch.append(item)
+    if batch:
+        yield batch
 
 
 def choices_response(job: Job, logprobs: Sequence[Sequence[float]], *, cached: int = 0) -> Response:

@@ -65,14 +65,16 @@ def permutation(
 
     Args:
         tokenizer: The model's own.
-        prompt_text: The rendered prompt; behind a letter or a mark the answer begins with a space.
+        prompt_text: The rendered prompt; behind a letter or a mark the answer begins with a space. Empty if the
+            answer begins a text of its own, as that of an encoder-decoder model does.
         count: How many candidates are shown.
         stops: The model's stop tokens.
     """
     numbers = [str(number) for number in range(1, count + 1)]
     space = " " if prompt_text and not prompt_text[-1].isspace() and not prompt_text.endswith((">", "]")) else ""
-    start = split_choices(tokenizer, prompt_text[-200:], [f"{space}{number}" for number in numbers])
+    alone = [f"{space}{number}" for number in numbers]
+    start = split_choices(tokenizer, prompt_text[-200:], alone) if prompt_text else None
     # Where a token would span the border, which lies behind us, the numbers stand alone.
-    first = encode(tokenizer, [f"{space}{number}" for number in numbers]) if start.moved else start.suffixes
+    first = encode(tokenizer, alone) if start is None or start.moved else start.suffixes
     lead, *joined = encode(tokenizer, ["0", *(f"0{_COMMA}{number}" for number in numbers)])
     return Permutation(tuple(first), tuple(ids[len(lead) :] for ids in joined), tuple(stops))

@@ -1,0 +1,120 @@
+"""Texts of a transformers model: batches of prompts, thoughts before answers, and answers that obey a grammar."""
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+from llmrs_bench.engines.generation import generate, greedy_config
+from llmrs_bench.engines.jobs import Job, PromptReader, cut
+from llmrs_bench.engines.memory import Memory
+from llmrs_bench.engines.options import ModelOptions
+from llmrs_bench.engines.permutation import Permutation, permutation
+from llmrs_bench.engines.thinking import CLOSE, GAP, compose, find_closing
+from llmrs_bench.engines.tokens import Ids
+from llmrs_bench.types import Response
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+_REMEMBERED = 64  # grammars
+_CONTEXT = 200  # characters before an answer that may say how its first number is written
+
+
+class Writer:
+    """Writes greedy answers, with a thought before each if the options give it tokens.
+
+    Args:
+        model: Causal or encoder-decoder.
+        reader: Its prompts, rendered for thinking if there is a budget for it.
+        memory: Bounds the batches.
+        options: The budgets.
+
+    Raises:
+        ModelError: If a model that does not think is to.
+    """
+
+    def __init__(self, model: "PreTrainedModel", reader: PromptReader, memory: Memory, options: ModelOptions) -> None:
+        self.model = model
+        self.reader = reader
+        self.memory = memory
+        self.options = options
+        self.encoder_decoder = bool(model.config.is_encoder_decoder)
+        self.config = greedy_config(model, reader.tokenizer)
+        model.generation_config = self.config
+        self.stops: Ids = tuple(self.config.eos_token_id or ())
+        self.closing = find_closing(reader.tokenizer, chat=reader.chat) if options.thinking_tokens else None
+        self._grammar: Callable[[str, int], Permutation] = lru_cache(_REMEMBERED)(self._make_grammar)
+
+    def needs(self, job: Job) -> int:
+        """Return how many tokens a thought and an answer take at most."""
+        thought = 0 if self.closing is None else self.options.thinking_tokens + self.closing.longest
+        return thought + self._budget(job)
+
+    def write(self, jobs: Sequence[Job]) -> Iterator[Response]:
+        """Write an answer to each job, the longest prompt first.
+
+        Raises:
+            EngineError: If the device fails.
+        """
+        for batch in cut(jobs, fits=self._fits):
+            yield from self.memory.run(batch, self._write)
+
+    def _fits(self, batch: Sequence[Job]) -> bool:
+        width = max(len(job.tokens.prefix) for job in batch) + max(map(self.needs, batch))
+        alike = len({job.prompt.grammar for job in batch}) == 1
+        return alike and not self.memory.deterministic and len(batch) * width <= self.memory.tokens
+
+    def _write(self, batch: Sequence[Job]) -> list[Response]:
+        thoughts = self._think(batch)
+        grammars = [grammar for job in batch if (grammar := self._grammar_of(job)) is not None]
+        answers = generate(
+            self.model,
+            self.config,
+            [job.tokens.prefix + closed for job, (_, closed) in zip(batch, thoughts, strict=True)],
+            budgets=[self._budget(job) for job in batch],
+            stops=grammars[0].stops if grammars else self.stops,
+            grammars=grammars or None,
+        )
+        return [
+            self._respond(job, thought, closed, *answer)
+            for job, (thought, closed), answer in zip(batch, thoughts, answers, strict=True)
+        ]
+
+    def _think(self, batch: Sequence[Job]) -> list[tuple[Ids, Ids]]:
+        """Return for each job the thought as the model wrote it, and as it reads it before its answer."""
+        if self.closing is None:
+            return [((), ())] * len(batch)
+        written = generate(
+            self.model,
+            self.config,
+            [job.tokens.prefix for job in batch],
+            budgets=[self.options.thinking_tokens] * len(batch),
+            stops=(*self.stops, self.closing.token),
+        )
+        return [(thought, self.closing.close(thought, self.stops)) for thought, _ in written]
+
+    def _respond(self, job: Job, thought: Ids, closed: Ids, answer: Ids, stopped: bool) -> Response:
+        text, thinking = compose(self.reader.tokenizer, job.text, closed + answer)
+        return Response(
+            prompt_id=job.prompt.prompt_id,
+            text=text,
+            choice_logprobs=None,
+            prompt_tokens=len(job.tokens.prefix),
+            cached_tokens=0,
+            completion_tokens=len(thought) + len(answer),
+            finish_reason="stop" if stopped else "length",
+            thinking_tokens=thinking if self.closing is None else len(thought),
+        )
+
+    def _budget(self, job: Job) -> int:
+        grammar = self._grammar_of(job)
+        return max(self.options.answer_tokens, 0 if grammar is None else grammar.longest)
+
+    def _grammar_of(self, job: Job) -> Permutation | None:
+        if job.prompt.grammar is None:
+            return None
+        before = "" if self.encoder_decoder else job.text[-_CONTEXT:] if self.closing is None else CLOSE + GAP
+        return self._grammar(before, len(job.prompt.shown))
+
+    def _make_grammar(self, before: str, count: int) -> Permutation:
+        return permutation(self.reader.tokenizer, before, count, self.stops or (self.config.pad_token_id,))
