@@ -14,7 +14,7 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from llmrs_bench.types import Message, Prompt
+from llmrs_bench.types import Grammar, Message, Prompt
 
 VOCABULARY = 32_000
 CONTEXT = 4096
@@ -153,7 +153,7 @@ def mode_prompts(mode: str, shape: Shape, words: Words, *, user: int, seed: int 
     text = history + "".join(listed) + question
     if mode == "label":
         return [_prompt(name, name, text, words.distinct(shape.candidates, rng))]
-    grammar = "permutation" if mode == "grammar" else None
+    grammar: Grammar | None = "permutation" if mode == "grammar" else None
     return [Prompt(name, name, (Message("user", text),), tuple(titles), grammar=grammar)]
 
 
@@ -173,11 +173,11 @@ class Floor:
         return Floor(self.tokens + other.tokens, self.pairs + other.pairs, self.rows + other.rows)
 
     def operations(self, shape: str) -> float:
-        """Return the floating-point operations: 2 for each weight of the layers and token, 4 for each width and pair."""
+        """Return the floating-point operations: 2 a weight of the layers and token, 4 a width and pair."""
         config = model_config(shape)
         width, layers = config.hidden_size, config.num_hidden_layers
         layer = 4 * width * width + 3 * width * config.intermediate_size
-        return 2 * layers * layer * self.tokens + 4 * layers * width * self.pairs + 2 * width * VOCABULARY * self.rows
+        return float(2 * layers * (layer * self.tokens + 2 * width * self.pairs) + 2 * width * VOCABULARY * self.rows)
 
 
 def reading_floor(sequences: Sequence[tuple[int, ...]], scored: Sequence[int]) -> Floor:

@@ -16,10 +16,10 @@ from transformers import (
     OPTForCausalLM,
     PreTrainedModel,
 )
-from transformers_cases import answers, engine, plain_text, reference, yes_no_prompts
 
 from llmrs_bench.types import Message, Prompt
 from tiny_models import choice_prompt, tiny_llama, tiny_mistral, train_tokenizer
+from transformers_cases import answers, engine, plain_text, reference, yes_no_prompts
 
 SHARING = ("The Matrix", "The Matrix Reloaded", "The Matrix", "Toy", "Toy Story", "Toy Story 2", "Heat")
 

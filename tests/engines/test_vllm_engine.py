@@ -2,6 +2,7 @@
 
 import random
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,8 @@ import pytest
 
 from llmrs_bench.catalog import ModelSpec
 from llmrs_bench.engines.transformers import TransformersEngine, TransformersOptions
-from llmrs_bench.engines.vllm import VllmEngine, VllmOptions
+from llmrs_bench.engines.vllm import VllmEngine
+from llmrs_bench.engines.vllm_starting import VllmOptions
 from llmrs_bench.errors import EngineError, OptionError
 from llmrs_bench.types import Message, Prompt, Response
 from tiny_models import TITLES, choice_prompt, text_prompt, tiny_llama
@@ -84,30 +86,79 @@ def test_scores_are_exact_wherever_the_prompt_ends_in_its_block(
     assert_same_scores(again, expected)
 
 
-def test_titles_that_share_more_than_a_block_are_asked_again(
+def test_what_titles_begin_with_is_scored_once_and_what_is_cached_is_asked_again(
     vllm_engine: VllmEngine, exact_engine: TransformersEngine
 ) -> None:
-    prompt = choice_prompt(titles=tuple(f"{LONG * 2}{title}" for title in TITLES[:5]))
-    suffixes = vllm_engine.reader.read(prompt).tokens.suffixes
-    assert len({suffix[: 2 * BLOCK] for suffix in suffixes}) == 1
-    before = vllm_engine.facts()["reruns"]
+    prompt = choice_prompt(titles=tuple(f"{LONG * 2}{title}" for title in (*TITLES[:5], "Heat", "Heat 2")))
+    distinct = vllm_engine.reader.read(prompt).tokens.distinct
+    assert len({suffix[: 2 * BLOCK] for suffix in distinct}) == 1
+    vllm_engine.forget()
+    reruns, requests = counts(vllm_engine)
     expected = answers(exact_engine, prompt)["p"]
-    for _ in range(2):
-        assert_same_scores(answers(vllm_engine, prompt)["p"], expected)
-    after = vllm_engine.facts()["reruns"]
-    assert isinstance(before, int)
-    assert isinstance(after, int)
-    assert after >= before + 5
+    assert_same_scores(answers(vllm_engine, prompt)["p"], expected)
+    first = counts(vllm_engine)
+    assert first[0] - reruns <= 1  # at most one cut falls on the border of a block
+    # One for the prompt and one for each title that does not begin another.
+    assert len(distinct) == 6
+    assert first[1] - requests - (first[0] - reruns) == 1 + 3
+    assert_same_scores(answers(vllm_engine, prompt)["p"], expected)  # now everything is in the cache
+    assert counts(vllm_engine)[0] > first[0]
+
+
+def yes_no_prompts() -> list[Prompt]:
+    """Return prompts of two requests that begin alike and ask about one title at the end."""
+    history = choice_prompt(history=12).messages[0].content
+    asked = {user: [(Message("user", f"{user} {history} {title}"),) for title in TITLES] for user in ("ann", "bob")}
+    return [
+        Prompt(f"{user}/{n}", user, messages, ("x",), (" Yes", " No"), labels=True)
+        for user in asked
+        for n, messages in enumerate(asked[user])
+    ]
+
+
+def test_prompts_that_begin_alike_are_read_once(vllm_engine: VllmEngine) -> None:
+    vllm_engine.forget()
+    found = answers(vllm_engine, *yes_no_prompts())
+    for user in ("ann", "bob"):
+        own = [response for name, response in found.items() if name.startswith(user)]
+        assert sum(response.cached_tokens == 0 for response in own) == 1
+        for response in own:
+            assert response.cached_tokens == 0 or response.cached_tokens > response.prompt_tokens - 2 * BLOCK
+
+
+def test_grammars_give_the_permutation_that_transformers_gives(
+    vllm_engine: VllmEngine, exact_engine: TransformersEngine
+) -> None:
+    prompts = [replace(text_prompt(f"g{n}", history=n), grammar="permutation", shown=TITLES[: n + 2]) for n in range(9)]
+    expected = answers(exact_engine, *prompts)
+    for prompt in prompts:
+        response = answers(vllm_engine, prompt, text_prompt("free"))[prompt.prompt_id]
+        assert response.text == expected[prompt.prompt_id].text
+        numbers = sorted(int(number) for number in (response.text or "").split(","))
+        assert numbers == list(range(1, len(prompt.shown) + 1))
+        assert response.completion_tokens == expected[prompt.prompt_id].completion_tokens
+
+
+def counts(engine: VllmEngine) -> tuple[int, int]:
+    """Return the requests asked again, and all requests."""
+    facts = engine.facts()
+    assert isinstance(facts["reruns"], int)
+    assert isinstance(facts["requests"], int)
+    return facts["reruns"], facts["requests"]
 
 
 def test_many_prompts_in_any_order_score_as_one_by_one(
     vllm_engine: VllmEngine, exact_engine: TransformersEngine
 ) -> None:
     prompts = [choice_prompt(f"p{n}", history=n, titles=TITLES[: n + 1]) for n in range(10)]
+    prompts += yes_no_prompts()
     prompts.append(choice_prompt("one token", titles=("Toy", "The")))
     assert vllm_engine.reader.read(prompts[-1]).tokens.longest == 1
     expected = answers(exact_engine, *prompts)
-    for found in (answers(vllm_engine, *prompts), answers(vllm_engine, *random.Random(0).sample(prompts, 11))):
+    for found in (
+        answers(vllm_engine, *prompts),
+        answers(vllm_engine, *random.Random(0).sample(prompts, len(prompts))),
+    ):
         for name, response in found.items():
             assert_same_scores(response, expected[name])
             assert response.prompt_tokens == expected[name].prompt_tokens
@@ -119,7 +170,7 @@ def test_prompts_that_do_not_fit_the_cache_together_go_in_chunks(
 ) -> None:
     prompts = [choice_prompt(f"p{n}", history=n) for n in range(5)]
     monkeypatch.setattr(vllm_engine, "_capacity", 1000)
-    jobs = vllm_engine.reader.plan(prompts, needs=vllm_engine.needs, context=vllm_engine.context)
+    jobs = vllm_engine.reader.plan(prompts, needs=vllm_engine._needs, context=vllm_engine.context)
     assert len(list(vllm_engine._chunks(jobs))) > 1
     expected = answers(exact_engine, *prompts)
     for name, response in answers(vllm_engine, *prompts).items():

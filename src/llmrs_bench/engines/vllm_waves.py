@@ -1,20 +1,32 @@
 """Exact log-probabilities of continuations on vLLM, in two waves of requests that share the cache of the prompt."""
 
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from vllm import SamplingParams
 
 from llmrs_bench.engines.jobs import Job
-from llmrs_bench.engines.tokens import Ids
+from llmrs_bench.engines.tokens import Ids, shared
 from llmrs_bench.errors import EngineError
 
 if TYPE_CHECKING:
-    from vllm import LLM, RequestOutput
+    from vllm import RequestOutput
 
 _MOST_IDS = 128  # vllm.sampling_params.MAX_LOGPROB_TOKEN_IDS
 
-Scored = list[list[float]]  # for each of a job's distinct suffixes the log-probabilities of its tokens
+Scored: TypeAlias = list[list[float]]  # for each of a job's distinct suffixes the log-probabilities of its tokens
+Way: TypeAlias = Literal["rows", "ids", "steps"]
+Send: TypeAlias = "Callable[[Sequence[Ids], Sequence[SamplingParams]], list[RequestOutput]]"
+
+
+@dataclass(frozen=True, slots=True)
+class Tail:
+    """The tokens of a suffix, from index `start` on, that no suffix before it has scored."""
+
+    job: int
+    suffix: Ids
+    start: int
 
 
 class Waves:
@@ -22,78 +34,117 @@ class Waves:
 
     The first wave asks for the log-probabilities of the first token of each choice, which also puts the prompt
     into the prefix cache. The second sends prompt and choice, reads that cache, and takes the log-probabilities
-    of the other tokens. vLLM leaves the rows of cached tokens uncomputed and may show values of earlier requests
-    there, so an answer counts only if its number of cached tokens says that all the rows were computed; the
-    others are asked again without the cache, and counted in `reruns`.
+    of the tokens that no other choice of the prompt begins with. vLLM leaves the rows of cached tokens uncomputed and
+    may show values of earlier requests there, so an answer counts only if its number of cached tokens says that all
+    the rows were computed; the others are asked again without the cache, and counted in `reruns`.
 
     Args:
-        llm: With prefix caching on.
+        send: Has vLLM answer prompts of token ids.
+        way: How the second wave asks. `rows`: for the log-probability of each prompt token. `ids`: for those of the
+            wanted tokens alone, as the second model runner can (`prompt_logprob_token_ids`), so that only their rows
+            meet the output matrix. `steps`: by a request for each token, as if it were the next to write, which needs
+            no rows of a prompt: vLLM fails on those, or takes those of another request, where there is an adapter.
     """
 
-    def __init__(self, llm: "LLM") -> None:
-        self.llm = llm
+    def __init__(self, send: Send, *, way: Way) -> None:
+        self.send = send
+        self.way = way
         self.reruns = 0
-        self.requests = 0
 
     def score(self, jobs: Sequence[Job]) -> list[tuple[Scored, int]]:
         """Return for each job its scores, and how many tokens of its prompt had been in the cache before."""
-        firsts = self._first_tokens(jobs)
-        rest = self._other_tokens(jobs)
+        firsts = self._first_tokens(jobs, cache=True)
+        tails = [tail for number, job in enumerate(jobs) for tail in tails_of(number, job.tokens.distinct)]
+        found = dict(zip(((tail.job, tail.suffix) for tail in tails), self._rows_of(jobs, tails), strict=True))
         return [
-            ([[first[suffix[0]], *rest.get((number, suffix), [])] for suffix in job.tokens.distinct], cached)
+            (_assemble(number, job.tokens.distinct, first, found), cached)
             for number, (job, (first, cached)) in enumerate(zip(jobs, firsts, strict=True))
         ]
 
     def score_plain(self, job: Job) -> Scored:
         """Score each distinct suffix of one job by a request of its own that reads no cache."""
         prefix, distinct = job.tokens.prefix, job.tokens.distinct
-        outputs = self._ask([prefix + suffix for suffix in distinct], [_prompt_rows(cache=False)] * len(distinct))
+        if self.way == "steps":
+            return self._plain_steps(job)
+        outputs = self.send([prefix + suffix for suffix in distinct], [_prompt_rows(cache=False)] * len(distinct))
         return [_all_rows(out, prefix + suffix, len(prefix)) for out, suffix in zip(outputs, distinct, strict=True)]
 
-    def _first_tokens(self, jobs: Sequence[Job]) -> list[tuple[dict[int, float], int]]:
+    def _plain_steps(self, job: Job) -> Scored:
+        distinct = job.tokens.distinct
+        first, _ = self._first_tokens([job], cache=False)[0]
+        tails = [Tail(0, suffix, 1) for suffix in distinct]
+        rest = self._steps([job], tails, cache=False)
+        return [[first[suffix[0]], *values] for suffix, values in zip(distinct, rest, strict=True)]
+
+    def _first_tokens(self, jobs: Sequence[Job], *, cache: bool) -> list[tuple[dict[int, float], int]]:
         prompts, params, owners = [], [], []
         for number, job in enumerate(jobs):
             for ids in _chunks(sorted({suffix[0] for suffix in job.tokens.distinct})):
                 prompts.append(job.tokens.prefix)
-                params.append(SamplingParams(temperature=0.0, max_tokens=1, logprob_token_ids=ids, detokenize=False))
+                params.append(_next_token(ids, cache=cache))
                 owners.append(number)
         found: list[dict[int, float]] = [{} for _ in jobs]
         cached: list[int | None] = [None] * len(jobs)
-        for owner, output in zip(owners, self._ask(prompts, params), strict=True):
+        for owner, output in zip(owners, self.send(prompts, params), strict=True):
             rows = output.outputs[0].logprobs or [{}]
             found[owner] |= {token: entry.logprob for token, entry in rows[0].items()}
             before = cached[owner]
             cached[owner] = (output.num_cached_tokens or 0) if before is None else before
         return [(values, count or 0) for values, count in zip(found, cached, strict=True)]
 
-    def _other_tokens(self, jobs: Sequence[Job]) -> dict[tuple[int, Ids], list[float]]:
-        wanted = [(n, suffix) for n, job in enumerate(jobs) for suffix in job.tokens.distinct if len(suffix) > 1]
-        starts = [len(jobs[n].tokens.prefix) for n, _ in wanted]
-        texts = [jobs[n].tokens.prefix + suffix for n, suffix in wanted]
-        found: dict[tuple[int, Ids], list[float]] = {}
-        again = []
-        outputs = self._ask(texts, [_prompt_rows(cache=True)] * len(texts))
-        for index, (text, start, output) in enumerate(zip(texts, starts, outputs, strict=True)):
-            # The row of position `start` scores the first token asked for here: it has to be computed.
-            computed = output.num_cached_tokens is not None and output.num_cached_tokens <= start
-            rows = _rows(output, text, start + 1) if computed else None
-            if rows is None:
-                again.append(index)
-            else:
-                found[wanted[index]] = rows
+    def _rows_of(self, jobs: Sequence[Job], tails: Sequence[Tail]) -> list[list[float]]:
+        """Return the log-probabilities of the tokens of each tail."""
+        if self.way == "steps":
+            return self._steps(jobs, tails, cache=True)
+        texts = [jobs[tail.job].tokens.prefix + tail.suffix for tail in tails]
+        # The index in its text of the first token that a tail wants; the row before it has to be computed.
+        wanted = [len(jobs[tail.job].tokens.prefix) + tail.start for tail in tails]
+        ask = _wanted_rows if self.way == "ids" else _cached_rows
+        outputs = self.send(texts, [ask(text, start) for text, start in zip(texts, wanted, strict=True)])
+        rows = [_computed(*found) for found in zip(outputs, texts, wanted, strict=True)]
+        again = [index for index, found in enumerate(rows) if found is None]
         self.reruns += len(again)
-        outputs = self._ask([texts[index] for index in again], [_prompt_rows(cache=False)] * len(again))
-        for index, output in zip(again, outputs, strict=True):
-            found[wanted[index]] = _all_rows(output, texts[index], starts[index] + 1)
+        outputs = self.send([texts[index] for index in again], [_prompt_rows(cache=False)] * len(again))
+        redone = {i: _all_rows(output, texts[i], wanted[i]) for i, output in zip(again, outputs, strict=True)}
+        return [redone[index] if found is None else found for index, found in enumerate(rows)]
+
+    def _steps(self, jobs: Sequence[Job], tails: Sequence[Tail], *, cache: bool) -> list[list[float]]:
+        """Return the log-probabilities of the tokens of each tail, by a request for each."""
+        wanted = [(number, index) for number, tail in enumerate(tails) for index in range(tail.start, len(tail.suffix))]
+        texts = [jobs[tails[n].job].tokens.prefix + tails[n].suffix[:index] for n, index in wanted]
+        tokens = [tails[number].suffix[index] for number, index in wanted]
+        outputs = self.send(texts, [_next_token([token], cache=cache) for token in tokens])
+        found: list[list[float]] = [[] for _ in tails]
+        for (number, _), token, output in zip(wanted, tokens, outputs, strict=True):
+            rows: Any = output.outputs[0].logprobs
+            found[number].append(float(rows[0][token].logprob))
         return found
 
-    def _ask(self, prompts: Sequence[Ids], params: Sequence[SamplingParams]) -> "list[RequestOutput]":
-        if not prompts:
-            return []
-        self.requests += len(prompts)
-        texts = [{"prompt_token_ids": list(ids)} for ids in prompts]
-        outputs: list[Any] = self.llm.generate(texts, list(params), use_tqdm=False)
-        return outputs
+
+def tails_of(number: int, distinct: Sequence[Ids]) -> Iterator[Tail]:
+    """Yield what has to be asked beyond the first tokens so that every token of every suffix is scored once.
+
+    In reverse order every suffix comes behind those that it begins, and shares most with the one just before it.
+    """
+    before: Ids = ()
+    for suffix in reversed(distinct):
+        start = max(shared(before, suffix), 1)
+        if start < len(suffix):
+            yield Tail(number, suffix, start)
+        before = suffix
+
+
+def _assemble(
+    number: int, distinct: Sequence[Ids], first: dict[int, float], found: dict[tuple[int, Ids], list[float]]
+) -> Scored:
+    scored: Scored = []
+    before: Ids = ()
+    for suffix in reversed(distinct):
+        known = shared(before, suffix)
+        head = scored[-1][:known] if known else [first[suffix[0]]]
+        scored.append([*head, *found.get((number, suffix), [])])
+        before = suffix
+    return scored[::-1]
 
 
 def _prompt_rows(*, cache: bool) -> SamplingParams:
@@ -106,6 +157,39 @@ def _prompt_rows(*, cache: bool) -> SamplingParams:
         flat_logprobs=True,
         detokenize=False,
     )
+
+
+def _next_token(ids: list[int], *, cache: bool) -> SamplingParams:
+    """Ask for the log-probabilities of some tokens as the one that comes next."""
+    return SamplingParams(
+        temperature=0.0, max_tokens=1, logprob_token_ids=ids, skip_reading_prefix_cache=not cache, detokenize=False
+    )
+
+
+def _cached_rows(text: Ids, start: int) -> SamplingParams:
+    return _prompt_rows(cache=True)
+
+
+def _wanted_rows(text: Ids, start: int) -> SamplingParams:
+    """Ask for the log-probabilities of the tokens of `text` from index `start` on alone."""
+    return SamplingParams(
+        temperature=0.0,
+        max_tokens=1,
+        prompt_logprob_token_ids=[[token] for token in text[start:]],
+        prompt_logprob_start=start - 1,
+        skip_reading_prefix_cache=False,
+        detokenize=False,
+    )
+
+
+def _computed(output: "RequestOutput", text: Ids, start: int) -> list[float] | None:
+    """Return the log-probabilities of the tokens from index `start` on, or None if they were not all computed."""
+    if output.num_cached_tokens is None or output.num_cached_tokens > start - 1:
+        return None
+    by_ids: Any = getattr(output, "prompt_token_id_logprobs", None)
+    if by_ids is not None:
+        return [float(value) for value in by_ids[:, 0]] if len(by_ids) == len(text) - start else None
+    return _rows(output, text, start)
 
 
 def _rows(output: "RequestOutput", text: Ids, start: int) -> list[float] | None:
