@@ -173,11 +173,11 @@ class Floor:
         return Floor(self.tokens + other.tokens, self.pairs + other.pairs, self.rows + other.rows)
 
     def operations(self, shape: str) -> float:
-        """Return the floating-point operations: 2 a weight of the layers and token, 4 a width and pair."""
+        """Return the operations: 2 for each token and weight of the layers, 4 for each pair and width, 2 for logits."""
         config = model_config(shape)
-        width, layers = config.hidden_size, config.num_hidden_layers
-        layer = 4 * width * width + 3 * width * config.intermediate_size
-        return float(2 * layers * (layer * self.tokens + 2 * width * self.pairs) + 2 * width * VOCABULARY * self.rows)
+        width, layers = int(config.hidden_size), int(config.num_hidden_layers)
+        layer = 4 * width * width + 3 * width * int(config.intermediate_size)
+        return 2 * layers * layer * self.tokens + 4 * layers * width * self.pairs + 2 * width * VOCABULARY * self.rows
 
 
 def reading_floor(sequences: Sequence[tuple[int, ...]], scored: Sequence[int]) -> Floor:

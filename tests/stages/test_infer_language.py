@@ -88,8 +88,8 @@ def test_a_failed_engine_leaves_no_run(data: Data, llama: Path, monkeypatch: pyt
     def fail(*_: object, **__: object) -> None:
         raise RuntimeError("device lost")
 
-    monkeypatch.setattr("llmrs_bench.engines.transformers.score_packed", fail)
-    monkeypatch.setattr("llmrs_bench.engines.transformers.score_plain", fail)
+    monkeypatch.setattr("llmrs_bench.engines.causal.score_groups", fail)
+    monkeypatch.setattr("llmrs_bench.engines.causal.score_plain", fail)
     from llmrs_bench.errors import EngineError
 
     with pytest.raises(EngineError, match="device lost"):
