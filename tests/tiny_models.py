@@ -121,6 +121,17 @@ def text_prompt(prompt_id: str = "p", *, history: int = 3) -> Prompt:
     return Prompt(prompt_id, prompt_id, choice_prompt(history=history).messages[:1], TITLES)
 
 
+def yes_no_prompts() -> list[Prompt]:
+    """Return prompts of two requests that begin alike and ask about one title at the end."""
+    history = choice_prompt(history=12).messages[0].content
+    asked = {user: [(Message("user", f"{user} {history} {title}"),) for title in TITLES] for user in ("ann", "bob")}
+    return [
+        Prompt(f"{user}/{n}", user, messages, ("x",), (" Yes", " No"), labels=True)
+        for user in asked
+        for n, messages in enumerate(asked[user])
+    ]
+
+
 def _shape(tokenizer: PreTrainedTokenizerFast, layers: int, context: int) -> dict[str, object]:
     return {
         "vocab_size": len(tokenizer),

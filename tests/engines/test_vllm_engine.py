@@ -14,7 +14,7 @@ from llmrs_bench.engines.vllm import VllmEngine
 from llmrs_bench.engines.vllm_starting import VllmOptions
 from llmrs_bench.errors import EngineError, OptionError
 from llmrs_bench.types import Message, Prompt, Response
-from tiny_models import TITLES, choice_prompt, text_prompt, tiny_llama
+from tiny_models import TITLES, choice_prompt, text_prompt, tiny_llama, yes_no_prompts
 
 pytest.importorskip("vllm")
 pytestmark = [pytest.mark.vllm, pytest.mark.filterwarnings("ignore")]  # vLLM warns about its own dependencies
@@ -103,17 +103,6 @@ def test_what_titles_begin_with_is_scored_once_and_what_is_cached_is_asked_again
     assert first[1] - requests - (first[0] - reruns) == 1 + 3
     assert_same_scores(answers(vllm_engine, prompt)["p"], expected)  # now everything is in the cache
     assert counts(vllm_engine)[0] > first[0]
-
-
-def yes_no_prompts() -> list[Prompt]:
-    """Return prompts of two requests that begin alike and ask about one title at the end."""
-    history = choice_prompt(history=12).messages[0].content
-    asked = {user: [(Message("user", f"{user} {history} {title}"),) for title in TITLES] for user in ("ann", "bob")}
-    return [
-        Prompt(f"{user}/{n}", user, messages, ("x",), (" Yes", " No"), labels=True)
-        for user in asked
-        for n, messages in enumerate(asked[user])
-    ]
 
 
 def test_prompts_that_begin_alike_are_read_once(vllm_engine: VllmEngine) -> None:
