@@ -1,7 +1,8 @@
 """The laws of ARCHITECTURE.md over every registered engine and recommender."""
 
 import importlib.util
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from dataclasses import replace
 from math import isfinite
 from pathlib import Path
@@ -16,6 +17,7 @@ from llmrs_bench.recommenders.protocol import Corpus, Work
 from llmrs_bench.registry import ENGINES, RECOMMENDERS
 from llmrs_bench.types import Prompt, Response
 from recommender_cases import corpus_of, interactions_of, request_of, scores_of, trained, untrained
+from serving import vllm_serving
 from tiny_models import TITLES, choice_prompt, text_prompt, tiny_llama, yes_no_prompts
 
 # ---------------------------------------------------------------- engines
@@ -23,6 +25,7 @@ from tiny_models import TITLES, choice_prompt, text_prompt, tiny_llama, yes_no_p
 ENGINE_OPTIONS: dict[str, dict[str, str]] = {
     "mock": {},
     "transformers": {"answer_tokens": "8"},
+    "openai": {"answer_tokens": "8", "api": "completions", "context": "256"},  # served by vLLM
     "ray": {"engine": "transformers", "workers": "2", "answer_tokens": "8"},
     "vllm": {"answer_tokens": "8", "dtype": "float32", "enforce_eager": "true", "kv_cache_gb": "1"},
 }
@@ -39,11 +42,18 @@ PROMPTS = [
 def engine_parameter(name: str) -> Any:
     if name == "ray":  # it leaves files and sockets open when it stops
         return pytest.param(name, marks=pytest.mark.filterwarnings("ignore"))
-    if name != "vllm":
+    if name not in ("vllm", "openai"):
         return pytest.param(name)
     missing = pytest.mark.skipif(importlib.util.find_spec("vllm") is None, reason="vLLM is not installed")
     # vLLM warns about its own dependencies.
     return pytest.param(name, marks=[pytest.mark.vllm, pytest.mark.filterwarnings("ignore"), missing])
+
+
+@pytest.fixture(scope="module")
+def vllm_server() -> Iterator[Callable[[Path], str]]:
+    """Serves the model of a folder, and gives the URL."""
+    with ExitStack() as servers:
+        yield lambda folder: servers.enter_context(vllm_serving(folder, name="tiny"))
 
 
 @pytest.fixture(scope="module", params=map(engine_parameter, ENGINES.names()))
@@ -51,8 +61,14 @@ def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     name = request.param
     kind = ENGINES.load(name)
     folder = tiny_llama(tmp_path_factory.mktemp("llama"))
-    options = kind.Options.parse(ENGINE_OPTIONS[name], owner=name)
-    made = kind(ModelSpec("tiny", str(folder), chat=False), options, device="cpu", seed=0)
+    given = ENGINE_OPTIONS[name]
+    if name == "openai":
+        url = request.getfixturevalue("vllm_server")(folder)
+        given = given | {"base_url": url, "tokenizer": str(folder)}
+    options = kind.Options.parse(given, owner=name)
+    made = kind(
+        ModelSpec("tiny", "tiny" if name == "openai" else str(folder), chat=False), options, device="cpu", seed=0
+    )
     yield made
     made.close()
 

@@ -90,6 +90,7 @@ ENGINES = Registry(
     {
         "transformers": "llmrs_bench.engines.transformers:TransformersEngine",
         "vllm": "llmrs_bench.engines.vllm:VllmEngine",
+        "openai": "llmrs_bench.engines.openai:OpenAIEngine",
         "ray": "llmrs_bench.engines.ray:RayEngine",
         "mock": "llmrs_bench.engines.mock:MockEngine",
     },

@@ -52,6 +52,22 @@ class Permutation:
                     open_ends.append((start + len(piece), used | {number}))
         return sorted(found)
 
+    def ended(self, written: Sequence[int]) -> bool:
+        """Tell whether an answer came to its end."""
+        return bool(written) and written[-1] in self.stops
+
+    def advance(self, written: list[int]) -> list[int]:
+        """Add to `written` whatever has to come next, the end as soon as it is due, and return what may follow that."""
+        while not self.ended(written):
+            allowed = self.allowed(written)
+            if set(allowed) <= set(self.stops):
+                written.append(self.stops[0])
+            elif len(allowed) == 1:
+                written.append(allowed[0])
+            else:
+                return allowed
+        return []
+
     @property
     def longest(self) -> int:
         """Return the most tokens that an answer takes, the stop included."""

@@ -88,15 +88,15 @@ class Writer:
         cached: list[int | None] = [None] * len(jobs)
         waiting = {index: grammar for index, job in enumerate(jobs) if (grammar := self._grammar_of(job))}
         while waiting:
-            asked = {index: _forced(grammar, written[index]) for index, grammar in waiting.items()}
-            waiting = {index: grammar for index, grammar in waiting.items() if not _ended(grammar, written[index])}
+            asked = {index: grammar.advance(written[index]) for index, grammar in waiting.items()}
+            waiting = {index: grammar for index, grammar in waiting.items() if not grammar.ended(written[index])}
             steps = [self._greedy(max_tokens=1, allowed_token_ids=asked[index]) for index in waiting]
             outputs = self.send([prefixes[index] + tuple(written[index]) for index in waiting], steps)
             for index, output in zip(list(waiting), outputs, strict=True):
                 written[index] += output.outputs[0].token_ids
                 known = cached[index]
                 cached[index] = (output.num_cached_tokens or 0) if known is None else known
-                if _ended(waiting[index], written[index]):
+                if waiting[index].ended(written[index]):
                     del waiting[index]
         return [(tuple(ids), True, count or 0) for ids, count in zip(written, cached, strict=True)]
 
@@ -130,20 +130,3 @@ class Writer:
 def _said(output: "RequestOutput") -> tuple[Ids, bool, int]:
     answer = output.outputs[0]
     return tuple(answer.token_ids), answer.finish_reason != "length", output.num_cached_tokens or 0
-
-
-def _forced(grammar: Permutation, written: list[int]) -> list[int]:
-    """Write what has to come next, and return what may come after that; the end is written as soon as it is due."""
-    while not _ended(grammar, written):
-        allowed = grammar.allowed(written)
-        if set(allowed) <= set(grammar.stops):
-            written.append(grammar.stops[0])
-        elif len(allowed) == 1:
-            written.append(allowed[0])
-        else:
-            return allowed
-    return []
-
-
-def _ended(grammar: Permutation, written: Sequence[int]) -> bool:
-    return bool(written) and written[-1] in grammar.stops

@@ -40,7 +40,8 @@ def infer(
                 hint="It reads the kept answers of a language model: leave it out.",
             )
         return infer_recommender(data, config, progress, export_to)
-    if reparse or is_language_model(config.model):  # the model itself may be gone
+    # The model itself may be gone where answers are read again, and a server has names of its own.
+    if reparse or config.engine == "openai" or is_language_model(config.model):
         _refuse_recommender_options(config, export_to)
         if data.whole_catalogue:
             raise OptionError(

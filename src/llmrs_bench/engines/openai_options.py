@@ -1,0 +1,86 @@
+"""How an OpenAI-compatible server is reached and asked."""
+
+import os
+from typing import ClassVar, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import Field, model_validator
+
+from llmrs_bench.config import Options
+from llmrs_bench.errors import OptionError
+
+PUBLIC = "https://api.openai.com/v1"
+
+
+class OpenAIOptions(Options):
+    """How the server is reached and asked.
+
+    Args:
+        base_url: Where the API begins, such as `http://localhost:8000/v1`; without it OPENAI_BASE_URL, else OpenAI.
+        key_env: The variable that holds the key; a server of one's own may need none.
+        model: What the server calls the model, if that is not its name or id here.
+        api: `chat` sends messages, `completions` the text that the model continues.
+        concurrency: The most requests in flight.
+        timeout: Seconds without a word from the server after which it counts as gone.
+        retries: How often a request is sent again that was answered with 429 or 5xx.
+        answer_tokens: The longest answer, in tokens; more is cut off.
+        max_tokens_field: The field of a chat request that bounds the answer.
+        top_logprobs: How many of the likeliest tokens a label is looked up among; servers bound it.
+        continue_assistant: The server continues a last message of the assistant, as vLLM and SGLang do. Otherwise
+            such a prefix ends the user's last message.
+        tokenizer: Folder or Hugging Face id of the served model; with `api=completions` prompts are then sent as token
+            ids and choices read exactly, from servers that echo log-probabilities, as vLLM does.
+        context: How many tokens the model takes; without it the server's word counts, and nothing is clipped.
+        price_in: USD for a million tokens read.
+        price_out: USD for a million tokens written.
+    """
+
+    neutral: ClassVar[frozenset[str]] = frozenset(
+        {"base_url", "model", "key_env", "concurrency", "timeout", "retries", "price_in", "price_out"}
+    )  # base_url and model are part of the identity
+
+    base_url: str | None = None
+    key_env: str = "OPENAI_API_KEY"
+    model: str | None = None
+    api: Literal["chat", "completions"] = "chat"
+    concurrency: int = Field(default=16, ge=1)
+    timeout: float = Field(default=120.0, gt=0)
+    retries: int = Field(default=6, ge=0)
+    answer_tokens: int = Field(default=512, ge=1)
+    max_tokens_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+    top_logprobs: int = Field(default=20, ge=1)
+    continue_assistant: bool = False
+    tokenizer: str | None = None
+    context: int | None = Field(default=None, ge=2)
+    price_in: float | None = Field(default=None, ge=0)
+    price_out: float | None = Field(default=None, ge=0)
+
+    @model_validator(mode="after")
+    def no_idle_options(self) -> Self:
+        """Refuse options that the chosen API does not read."""
+        idle = {
+            "chat": {"tokenizer": "completions", "context": "completions"},
+            "completions": {"continue_assistant": "chat", "max_tokens_field": "chat"},
+        }
+        for name, other in idle[self.api].items():
+            if name in self.model_fields_set:
+                raise ValueError(f"{name} means nothing to api={self.api}; it is for api={other}")
+        if self.context is not None and self.tokenizer is None:
+            raise ValueError("context means nothing without tokenizer, which counts the tokens")
+        return self
+
+    @property
+    def address(self) -> str:
+        """Return the URL that the API begins at.
+
+        Raises:
+            OptionError: If it is no such URL, or holds a password or a query.
+        """
+        url = (self.base_url or os.environ.get("OPENAI_BASE_URL") or PUBLIC).strip().rstrip("/")
+        parts = urlsplit(url)
+        hint = "Give it as `-O base_url=http://localhost:8000/v1` or in OPENAI_BASE_URL; the key goes into a variable."
+        if parts.username or parts.password or parts.query or parts.fragment:
+            raise OptionError("the base URL holds more than host and path", hint=hint)
+        if parts.scheme not in ("http", "https") or not parts.hostname:
+            raise OptionError(f"{url!r} is no base URL of an API", hint=hint)
+        return url

@@ -1,0 +1,115 @@
+"""An OpenAI-compatible server for tests: it answers by a hash, and fails as it is told to."""
+
+import json
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from hashlib import sha256
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from string import ascii_uppercase
+from typing import Any
+
+
+@dataclass
+class Script:
+    """What the server does, and what it saw.
+
+    `faults` are taken by requests in turn: a status, `drop` to close the connection, `nonsense` for no JSON.
+    """
+
+    faults: list[int | str] = field(default_factory=list)
+    hold: float = 0.0  # seconds before an answer, so that requests meet
+    content: str | None = "2, 1"
+    reasoning: str | None = None
+    logprobs: bool = True
+    shown: int = 20  # likeliest tokens returned at most
+    requests: list[dict[str, Any]] = field(default_factory=list)
+    keys: set[str | None] = field(default_factory=set)
+    running: int = 0
+    most: int = 0
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+
+@contextmanager
+def serve(script: Script) -> Iterator[str]:
+    """Run the server, and give its base URL."""
+    handler = type("Handler", (_Handler,), {"script": script})
+    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
+    thread.start()
+    try:
+        yield f"http://127.0.0.1:{server.server_address[1]}/v1"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+class _Handler(BaseHTTPRequestHandler):
+    script: Script
+    protocol_version = "HTTP/1.1"
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["content-length"])))
+        script = self.script
+        with script.lock:
+            script.requests.append(body)
+            script.keys.add(self.headers.get("authorization"))
+            script.running += 1
+            script.most = max(script.most, script.running)
+            fault = script.faults.pop(0) if script.faults else None
+        time.sleep(script.hold)
+        with script.lock:
+            script.running -= 1
+        if fault == "drop":
+            self.close_connection = True
+        elif fault == "nonsense":
+            self._send(200, b"<html>hello</html>")
+        elif isinstance(fault, int):
+            self._send(fault, json.dumps({"error": {"message": f"fault {fault}"}}).encode())
+        else:
+            self._send(200, json.dumps(_reply(script, body, chat="chat" in self.path)).encode())
+
+    def _send(self, status: int, content: bytes) -> None:
+        self.send_response(status)
+        if status == 429:
+            self.send_header("Retry-After", "7")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
+
+    def log_message(self, *_: object) -> None:
+        """Stay silent."""
+
+
+def label_logprob(text: str, label: str) -> float:
+    """Return what the server says of a label as the next token of a text."""
+    return -1.0 - int(sha256(f"{text} {label}".encode()).hexdigest()[:4], 16) / 10_000
+
+
+def text_of(body: dict[str, Any]) -> str:
+    """Return all that a request says."""
+    return "\n".join(turn["content"] for turn in body["messages"]) if "messages" in body else str(body["prompt"])
+
+
+def _reply(script: Script, body: dict[str, Any], *, chat: bool) -> dict[str, Any]:
+    text = text_of(body)
+    found = sorted(((label_logprob(text, label), label) for label in ascii_uppercase), reverse=True)[: script.shown]
+    usage = {
+        "prompt_tokens": len(text.split()),
+        "completion_tokens": 3,
+        "prompt_tokens_details": {"cached_tokens": 1},
+        "completion_tokens_details": {"reasoning_tokens": 2 if script.reasoning else 0},
+    }
+    choice: dict[str, Any] = {"index": 0, "finish_reason": "stop"}
+    if chat:
+        choice["message"] = {"role": "assistant", "content": script.content, "reasoning_content": script.reasoning}
+    else:
+        choice["text"] = script.content
+    if body.get("logprobs") and script.logprobs:
+        tops = [{"token": label, "logprob": value} for value, label in found]
+        as_pairs = {entry["token"]: entry["logprob"] for entry in tops}
+        choice["logprobs"] = {"content": [{"top_logprobs": tops}]} if chat else {"top_logprobs": [as_pairs]}
+    return {"model": "served-7b", "system_fingerprint": "fp_1", "choices": [choice], "usage": usage}
