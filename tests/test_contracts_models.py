@@ -50,6 +50,19 @@ def engine_parameter(name: str) -> Any:
 
 
 @pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_llama(tmp_path_factory.mktemp("llama"))
+
+
+@pytest.fixture(scope="module")
+def by_the_book(folder: Path) -> dict[str, Response]:
+    """What the model says when every choice is read with its whole prompt, and every prompt alone."""
+    kind = ENGINES.load("transformers")
+    options = kind.Options(answer_tokens=8, packed=False, deterministic=True)
+    return answers(kind(ModelSpec("tiny", str(folder), chat=False), options, device="cpu", seed=0), PROMPTS)
+
+
+@pytest.fixture(scope="module")
 def vllm_server() -> Iterator[Callable[[Path], str]]:
     """Serves the model of a folder, and gives the URL."""
     with ExitStack() as servers:
@@ -57,10 +70,9 @@ def vllm_server() -> Iterator[Callable[[Path], str]]:
 
 
 @pytest.fixture(scope="module", params=map(engine_parameter, ENGINES.names()))
-def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+def engine(request: pytest.FixtureRequest, folder: Path) -> Iterator[Any]:
     name = request.param
     kind = ENGINES.load(name)
-    folder = tiny_llama(tmp_path_factory.mktemp("llama"))
     given = ENGINE_OPTIONS[name]
     if name == "openai":
         url = request.getfixturevalue("vllm_server")(folder)
@@ -94,6 +106,15 @@ def test_engines_answer_every_prompt_once_and_in_kind(engine: Any) -> None:
             assert answer.choice_logprobs is not None
             assert len(answer.choice_logprobs) == len(prompt.choices)
             assert all(logprobs and max(logprobs) <= 0 for logprobs in answer.choice_logprobs)
+
+
+def test_engines_that_hold_a_model_say_what_it_says(engine: Any, by_the_book: dict[str, Response]) -> None:
+    if engine.facts()["engine"] == "mock":
+        pytest.skip("the mock holds no model")
+    for name, answer in answers(engine, PROMPTS).items():
+        assert answer.text == by_the_book[name].text
+        for one, other in zip(answer.choice_logprobs or (), by_the_book[name].choice_logprobs or (), strict=True):
+            assert one == pytest.approx(other, abs=1e-3)
 
 
 def test_engines_obey_the_grammar_of_permutations(engine: Any) -> None:
