@@ -13,8 +13,9 @@ from statistics import median
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers.utils.logging import disable_progress_bar
 
-from llmrs_bench.types import Message, Prompt
+from llmrs_bench.types import Grammar, Message, Prompt
 
 VOCABULARY = 32_000
 CONTEXT = 4096
@@ -104,6 +105,7 @@ def write_model(folder: Path, words: Words, shape: str, *, seed: int, device: st
         weights: Whether they are written; if not, the folder holds a configuration alone.
     """
     torch.manual_seed(seed)
+    disable_progress_bar()
     config = model_config(shape)
     config.dtype = torch.float32 if device == "cpu" else torch.bfloat16
     words.tokenizer.save_pretrained(folder)
@@ -153,7 +155,7 @@ def mode_prompts(mode: str, shape: Shape, words: Words, *, user: int, seed: int 
     text = history + "".join(listed) + question
     if mode == "label":
         return [_prompt(name, name, text, words.distinct(shape.candidates, rng))]
-    grammar = "permutation" if mode == "grammar" else None
+    grammar: Grammar | None = "permutation" if mode == "grammar" else None
     return [Prompt(name, name, (Message("user", text),), tuple(titles), grammar=grammar)]
 
 
@@ -173,10 +175,10 @@ class Floor:
         return Floor(self.tokens + other.tokens, self.pairs + other.pairs, self.rows + other.rows)
 
     def operations(self, shape: str) -> float:
-        """Return the floating-point operations: 2 for each weight of the layers and token, 4 for each width and pair."""
+        """Return the operations: 2 for each token and weight of the layers, 4 for each pair and width, 2 for logits."""
         config = model_config(shape)
-        width, layers = config.hidden_size, config.num_hidden_layers
-        layer = 4 * width * width + 3 * width * config.intermediate_size
+        width, layers = int(config.hidden_size), int(config.num_hidden_layers)
+        layer = 4 * width * width + 3 * width * int(config.intermediate_size)
         return 2 * layers * layer * self.tokens + 4 * layers * width * self.pairs + 2 * width * VOCABULARY * self.rows
 
 

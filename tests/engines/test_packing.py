@@ -111,10 +111,12 @@ def test_batches_read_each_token_from_the_row_above_it() -> None:
 
 
 def test_log_probabilities_of_many_rows_are_taken_over_the_whole_vocabulary() -> None:
-    logits = torch.randn(3, 100, 5).to(torch.bfloat16)
+    logits = torch.randn(3, 100, 5, generator=torch.Generator().manual_seed(0)).to(torch.bfloat16)
     edges = [(index, index % 5) for index in range(0, 300, 7)]
     expected = logits.float().log_softmax(-1).flatten(0, 1)
-    assert edge_logprobs(logits, edges) == pytest.approx([expected[row, token].item() for row, token in edges])
+    assert edge_logprobs(logits, edges) == pytest.approx(
+        [expected[row, token].item() for row, token in edges], abs=1e-5
+    )
     assert edge_logprobs(None, []) == []
 
 

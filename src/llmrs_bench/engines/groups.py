@@ -16,7 +16,7 @@ _WORTH_SHARING = 0.25
 # Rows packed together compare each with each, though most pairs are masked. This share of the layers' other
 # arithmetic may be lost to that; a few rows are packed in any case, for a pass over few rows wastes more.
 _LOST = 0.1
-_FEW_ROWS = 256
+_FEW_ROWS = 512
 
 
 @dataclass(frozen=True, slots=True)
