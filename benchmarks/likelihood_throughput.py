@@ -19,6 +19,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
+from importlib import import_module
 from importlib.metadata import version
 from math import fsum
 from pathlib import Path
@@ -40,14 +41,14 @@ AGREEMENT = 1e-4  # nat in a title
 def harness_way(engine: TransformersEngine, batch: int) -> Way:
     """Return the harness on the weights of `engine`, with `batch` sequences in one pass."""
     logging.getLogger("lm_eval").setLevel(logging.ERROR)
-    from lm_eval.api.instance import Instance
-    from lm_eval.models.huggingface import HFLM
-
-    model = HFLM(engine.weights, tokenizer=engine.reader.tokenizer, batch_size=batch, device="cpu", add_bos_token=True)
+    instance = import_module("lm_eval.api.instance").Instance
+    model = import_module("lm_eval.models.huggingface").HFLM(
+        engine.weights, tokenizer=engine.reader.tokenizer, batch_size=batch, device="cpu", add_bos_token=True
+    )
 
     def score(prompts: Sequence[Prompt]) -> Scores:
         pairs = [(prompt.messages[0].content, choice) for prompt in prompts for choice in prompt.choices or ()]
-        asked = [Instance("loglikelihood", {}, pair, number) for number, pair in enumerate(pairs)]
+        asked = [instance("loglikelihood", {}, pair, number) for number, pair in enumerate(pairs)]
         values = iter(model.loglikelihood(asked, disable_tqdm=True))
         return {prompt.prompt_id: [next(values)[0] for _ in prompt.choices or ()] for prompt in prompts}
 
@@ -87,7 +88,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--candidates", type=int, default=20, help="titles of a user")
     parser.add_argument("--title-tokens", type=int, default=8, help="tokens of a title")
     parser.add_argument("--repeats", type=int, default=5, help="runs of each way, in turn")
-    parser.add_argument("--harness-batch", type=int, default=2, help="sequences in one pass of the harness")
+    parser.add_argument("--harness-batch", type=int, default=4, help="sequences in one pass of the harness")
     parser.add_argument("--plain-tokens", type=int, default=1100, help="tokens in one pass of the plain way")
     parser.add_argument("--threads", type=int, help="threads of PyTorch; 1 is steadier on a machine with other work")
     parser.add_argument("--seed", type=int, default=0, help="seed of weights and texts")

@@ -43,6 +43,7 @@ from random_models import (
 MODES = ("likelihood", "label", "yes-no", "pairwise", "generate", "grammar")
 PLAIN = {"transformers": {"packed": False}, "vllm": {"waves": False}}
 PLAIN_MODES = ("likelihood", "yes-no", "pairwise")
+WRITTEN = {"generate": 2, "grammar": 2}  # how many times the users of other modes: more rows for each step of decoding
 PAIRED = 20  # candidates at most of which all pairs are asked: the number of pairs grows with their square
 
 
@@ -123,16 +124,17 @@ def cells(args: argparse.Namespace) -> list[tuple[str, Shape]]:
 
 def row(args: argparse.Namespace, engine: Engine, mode: str, shape: Shape, words: Words) -> tuple[list[str], float]:
     """Measure one cell; return its columns, and the median rate."""
-    users = [mode_prompts(mode, shape, words, user=user, seed=args.seed) for user in range(args.users)]
-    warm = mode_prompts(mode, shape, words, user=args.users, seed=args.seed)
+    count = args.users * WRITTEN.get(mode, 1)
+    users = [mode_prompts(mode, shape, words, user=user, seed=args.seed) for user in range(count)]
+    warm = mode_prompts(mode, shape, words, user=count, seed=args.seed)
     list(engine.answer(warm))
     runs = measure(engine, users, seconds=args.seconds, most=args.repeats)
-    rates = sorted(args.users / run.seconds for run in runs)
+    rates = sorted(count / run.seconds for run in runs)
     floor = floor_of(engine, users, runs[0].responses)
-    least = floor.operations(args.shape) / args.throughput / args.users
+    least = floor.operations(args.shape) / args.throughput / count
     spread = f"{median(rates):.3g} ({rates[0]:.3g} to {rates[-1]:.3g}, n={len(rates)})"
     share = f"{100 * least * median(rates):.0f} %"
-    columns = [mode, str(shape.prompt), str(shape.candidates), str(floor.tokens // args.users), f"{1 / least:.3g}"]
+    columns = [mode, str(shape.prompt), str(shape.candidates), str(floor.tokens // count), f"{1 / least:.3g}"]
     return [*columns, spread, share], median(rates)
 
 
@@ -146,7 +148,7 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--prompt-tokens", nargs="+", type=int, default=[128, 512, 2048], help="tokens of the history")
     parser.add_argument("--candidates", nargs="+", type=int, default=[5, 20, 100])
     parser.add_argument("--answer-tokens", type=int, default=40, help="the most tokens of a written answer")
-    parser.add_argument("--users", type=int, help="users in one run: 2 on a CPU, else 32")
+    parser.add_argument("--users", type=int, help="users in one run, twice as many for texts: 2 on a CPU, else 32")
     parser.add_argument("--repeats", type=int, default=3, help="runs of each cell at most")
     parser.add_argument("--seconds", type=float, default=4.0, help="no run of a cell begins after these")
     parser.add_argument("--plain", action="store_true", help="measure the way of one whole prompt for each choice, too")

@@ -13,6 +13,7 @@ from statistics import median
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers.utils.logging import disable_progress_bar
 
 from llmrs_bench.types import Grammar, Message, Prompt
 
@@ -104,6 +105,7 @@ def write_model(folder: Path, words: Words, shape: str, *, seed: int, device: st
         weights: Whether they are written; if not, the folder holds a configuration alone.
     """
     torch.manual_seed(seed)
+    disable_progress_bar()
     config = model_config(shape)
     config.dtype = torch.float32 if device == "cpu" else torch.bfloat16
     words.tokenizer.save_pretrained(folder)
