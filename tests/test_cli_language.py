@@ -66,3 +66,14 @@ def test_the_board_shows_what_answers_cost(bench: Bench) -> None:
     assert row["requests_per_second"] > 0
     assert 0 < row["label_mass"] <= 1.0001
     assert "/s" in bench.run("compare", "--dataset", "small").stdout
+
+
+def test_labels_that_the_model_would_not_write_are_doubted(bench: Bench) -> None:
+    from tiny_models import tiny_llama
+
+    bench.prepare("--users", "3", "--history", "2")
+    model = str(tiny_llama(bench.home / "llama", context=512))
+    result = bench.run("infer", "--model", model, "--engine", "transformers", "--dataset", "small", "-t", "label")
+    assert "the labels hold" in result.stderr
+    mock = bench.run("infer", "--model", "mock", "--dataset", "small", "-t", "label")
+    assert "the labels hold" not in mock.stderr

@@ -143,7 +143,7 @@ def exit_codes() -> Iterator[None]:
     except KeyboardInterrupt as error:
         fail(
             "interrupted; nothing half-made was left",
-            "The same command starts the stage again; a training goes on after its last epoch.",
+            "The same command goes on: a training after its last epoch, a language model after its last kept answers.",
         )
         raise typer.Exit(INTERRUPTED) from error
     except BrokenPipeError as error:

@@ -1,6 +1,6 @@
 """Language models: answer the prompts of a template once, keep the raw responses, read rankings from them."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import partial
 
 import polars as pl
@@ -24,6 +24,7 @@ from llmrs_bench.types import Progress, Prompt, Scores
 
 # Bumped when rankings are read from answers in another way.
 FORMAT = "2"
+_DOUBTFUL = 0.1  # of the probability of the next token on all labels
 
 
 def infer_language(data: Data, config: InferConfig, progress: Progress, *, reparse: bool = False) -> Outcome:
@@ -62,6 +63,7 @@ def infer_language(data: Data, config: InferConfig, progress: Progress, *, repar
                 cost = _run(draft, data, prompts, template, asker)
             finally:
                 asker.close()
+        spent = cost.facts(store.sessions(cost.sessions), config.options)
         draft.facts.update(
             kind="language model",
             model=describe(config.model, label),
@@ -72,10 +74,22 @@ def infer_language(data: Data, config: InferConfig, progress: Progress, *, repar
             mode=template.mode,
             normalize="sum",
             typed={**config.template_options, **config.options},
-            **cost.facts(store.sessions(cost.sessions), config.options),
+            warnings=_warnings(spent["notes"]),
+            **spent,
         )
 
     return make_once(recipe.place(data.place.runs), recipe, fill)
+
+
+def _warnings(notes: Mapping[str, float]) -> list[str]:
+    """Return what makes scores doubtful: labels that the model would hardly have written."""
+    mass = notes.get("label_mass", 1.0)
+    if mass >= _DOUBTFUL:
+        return []
+    return [
+        f"the labels hold {100 * mass:.1f} % of the probability of what the model writes next, so they say little "
+        "about it: it may think first, or not know the format; try --template likelihood or listwise"
+    ]
 
 
 def _total(data: Data, prompts: Artifact) -> int:
