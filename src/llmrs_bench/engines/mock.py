@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from math import log
 from typing import ClassVar
 
@@ -12,7 +13,7 @@ from llmrs_bench.catalog import ModelSpec
 from llmrs_bench.engines.identity import MOCK_VERSION, identify
 from llmrs_bench.errors import EngineError
 from llmrs_bench.hashing import hash64
-from llmrs_bench.types import Json, Prompt, Response
+from llmrs_bench.types import Json, Message, Prompt, Response
 
 
 class MockOptions(config.Options):
@@ -56,10 +57,9 @@ class MockEngine:
         return [self._needs(prompt) for prompt in prompts]
 
     def _needs(self, prompt: Prompt) -> int:
-        words = _words(prompt)
         if prompt.choices is None:
-            return words + len(prompt.shown)
-        return words + max((len(choice.split()) for choice in prompt.choices), default=0)
+            return _words(prompt.messages) + len(prompt.shown)
+        return _words(prompt.messages) + max((len(choice.split()) for choice in prompt.choices), default=0)
 
     def answer(self, prompts: Sequence[Prompt]) -> Iterator[Response]:
         """Answer each prompt as the hash of its items says.
@@ -92,18 +92,19 @@ class MockEngine:
         return (hash64(f"{self.seed}\0{prompt_id}\0{item_id}") + 1) / 2**64
 
 
-def _words(prompt: Prompt) -> int:
-    return sum(len(message.content.split()) for message in prompt.messages)
+@lru_cache(4096)  # counted to see whether a prompt fits, and again for its answer
+def _words(messages: tuple[Message, ...]) -> int:
+    return sum(len(message.content.split()) for message in messages)
 
 
 def _choices(prompt: Prompt, values: list[float]) -> Response:
     written = sum(len(choice.split()) for choice in prompt.choices or ())
     total = sum(values) if prompt.labels else 1.0  # labels are all that it can answer
     logprobs = tuple((log(value / total),) for value in values)
-    return Response(prompt.prompt_id, None, logprobs, _words(prompt), 0, written, "choices")
+    return Response(prompt.prompt_id, None, logprobs, _words(prompt.messages), 0, written, "choices")
 
 
 def _text(prompt: Prompt, values: list[float]) -> Response:
     order = sorted(range(len(values)), key=lambda index: values[index])
     text = ", ".join(str(index + 1) for index in order)
-    return Response(prompt.prompt_id, text, None, _words(prompt), 0, len(values), "stop")
+    return Response(prompt.prompt_id, text, None, _words(prompt.messages), 0, len(values), "stop")

@@ -1,6 +1,8 @@
 """Language models: answer the prompts of a template once, keep the raw responses, read rankings from them."""
 
-from collections.abc import Iterable, Mapping
+import gc
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 
 import polars as pl
@@ -60,7 +62,8 @@ def infer_language(data: Data, config: InferConfig, progress: Progress, *, repar
         with progress(label, _total(data, prompts)) as step:
             asker = Asker(store, served.start if served else partial(_refuse, config), step)
             try:
-                cost = _run(draft, data, prompts, template, asker)
+                with _rare_searches():
+                    cost = _run(draft, data, prompts, template, asker)
             finally:
                 asker.close()
         spent = cost.facts(store.sessions(cost.sessions), config.options)
@@ -79,6 +82,17 @@ def infer_language(data: Data, config: InferConfig, progress: Progress, *, repar
         )
 
     return make_once(recipe.place(data.place.runs), recipe, fill)
+
+
+@contextmanager
+def _rare_searches() -> Iterator[None]:
+    """Let Python look for cycles less often: blocks are millions of small values without any, which it would walk."""
+    before = gc.get_threshold()
+    gc.set_threshold(100_000, 50, 50)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
 
 
 def _warnings(notes: Mapping[str, float]) -> list[str]:
