@@ -1,15 +1,36 @@
 """How an OpenAI-compatible server is reached and asked."""
 
+import json
 import os
-from typing import ClassVar, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeAlias
 from urllib.parse import urlsplit
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from llmrs_bench.config import Options
 from llmrs_bench.errors import OptionError
 
 PUBLIC = "https://api.openai.com/v1"
+_OWN = frozenset(
+    "model messages prompt temperature seed max_tokens max_completion_tokens reasoning_effort logprobs top_logprobs "
+    "echo n stream continue_final_message add_generation_prompt logprob_token_ids allowed_token_ids return_token_ids "
+    "return_tokens_as_token_ids".split()
+)
+
+
+def _listed(value: Any) -> Any:
+    return [part for part in value.replace(" ", "").split(",") if part] if isinstance(value, str) else value
+
+
+def _parsed(value: Any) -> Any:
+    try:
+        return json.loads(value) if isinstance(value, str) else value
+    except json.JSONDecodeError as error:
+        raise ValueError(f"no JSON: {error}") from error
+
+
+Omitted: TypeAlias = Annotated[tuple[Literal["temperature", "seed"], ...], BeforeValidator(_listed)]
+Fields: TypeAlias = Annotated[dict[str, Any], BeforeValidator(_parsed)]
 
 
 class OpenAIOptions(Options):
@@ -25,6 +46,10 @@ class OpenAIOptions(Options):
         retries: How often a request is sent again that was answered with 429 or 5xx.
         answer_tokens: The longest answer, in tokens; more is cut off.
         max_tokens_field: The field of a chat request that bounds the answer.
+        reasoning_effort: How long a reasoning model thinks, in the server's words.
+        omit: Fields that the server refuses: `temperature`, `seed`, or both with a comma. Answers may then vary.
+        fields: More fields of each request as JSON, such as `{"repetition_penalty": 1}` where a server has another
+            default.
         top_logprobs: How many of the likeliest tokens a label is looked up among; servers bound it.
         continue_assistant: The server continues a last message of the assistant, as vLLM and SGLang do. Otherwise
             such a prefix ends the user's last message.
@@ -48,6 +73,9 @@ class OpenAIOptions(Options):
     retries: int = Field(default=6, ge=0)
     answer_tokens: int = Field(default=512, ge=1)
     max_tokens_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+    reasoning_effort: str | None = None
+    omit: Omitted = ()
+    fields: Fields = Field(default={})
     top_logprobs: int = Field(default=20, ge=1)
     continue_assistant: bool = False
     tokenizer: str | None = None
@@ -55,12 +83,20 @@ class OpenAIOptions(Options):
     price_in: float | None = Field(default=None, ge=0)
     price_out: float | None = Field(default=None, ge=0)
 
+    @field_validator("fields")
+    @classmethod
+    def no_own_fields(cls, fields: dict[str, Any]) -> dict[str, Any]:
+        """Refuse fields that the engine writes."""
+        if taken := sorted(_OWN & set(fields)):
+            raise ValueError(f"the engine itself writes {', '.join(taken)}")
+        return fields
+
     @model_validator(mode="after")
     def no_idle_options(self) -> Self:
         """Refuse options that the chosen API does not read."""
         idle = {
             "chat": {"tokenizer": "completions", "context": "completions"},
-            "completions": {"continue_assistant": "chat", "max_tokens_field": "chat"},
+            "completions": {"continue_assistant": "chat", "max_tokens_field": "chat", "reasoning_effort": "chat"},
         }
         for name, other in idle[self.api].items():
             if name in self.model_fields_set:

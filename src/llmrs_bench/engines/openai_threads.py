@@ -1,0 +1,102 @@
+"""Work that waits for a server, several pieces at a time, given back as soon as it is done."""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from queue import SimpleQueue
+from threading import Event, Thread
+from typing import Generic, TypeVar
+
+Task = TypeVar("Task")
+Done = TypeVar("Done")
+_NOTHING_LEFT = object()
+
+
+@dataclass(frozen=True, slots=True)
+class _Failed:
+    error: BaseException
+
+
+class _Crew(Generic[Task, Done]):
+    """Threads that take tasks, one more for each task until there are enough.
+
+    They are daemons: an interrupted command ends at once instead of waiting for a server.
+    """
+
+    def __init__(self, work: Callable[[Task, Event], Done], tasks: Iterable[Task], workers: int) -> None:
+        self.work = work
+        self.workers = workers
+        self.stopped = Event()
+        self.failure: BaseException | None = None
+        self.busy = 0
+        self._tasks = iter(tasks)
+        self._given: SimpleQueue[Task | object] = SimpleQueue()
+        self._done: SimpleQueue[Done | _Failed] = SimpleQueue()
+        self._threads = 0
+
+    def fill(self) -> None:
+        """Give out tasks until all workers have one, none is left, or something failed."""
+        while self.busy < self.workers and self.failure is None:
+            try:
+                task = next(self._tasks, _NOTHING_LEFT)
+            except Exception as error:  # noqa: BLE001 - raised when what is under way is done
+                self.fail(error)
+                return
+            if task is _NOTHING_LEFT:
+                return
+            if self._threads < self.workers:
+                self._threads += 1
+                Thread(target=self._serve, name=f"request-{self._threads}", daemon=True).start()
+            self._given.put(task)
+            self.busy += 1
+
+    def take(self) -> Done | _Failed:
+        """Wait for the next outcome."""
+        outcome = self._done.get()
+        self.busy -= 1
+        return outcome
+
+    def fail(self, error: BaseException) -> None:
+        """Remember the first failure, and give out no more."""
+        self.failure = self.failure or error
+        self.stopped.set()
+
+    def dismiss(self) -> None:
+        """Let each thread end after what it is at."""
+        self.stopped.set()
+        for _ in range(self._threads):
+            self._given.put(_NOTHING_LEFT)
+
+    def _serve(self) -> None:
+        while (task := self._given.get()) is not _NOTHING_LEFT:
+            try:
+                outcome: Done | _Failed = self.work(task, self.stopped)  # type: ignore[arg-type]
+            except BaseException as error:  # noqa: BLE001 - raised in the thread that asked
+                outcome = _Failed(error)
+            self._done.put(outcome)
+
+
+def spread(work: Callable[[Task, Event], Done], tasks: Iterable[Task], *, workers: int) -> Iterator[Done]:
+    """Yield what `work` makes of each task, in the order in which they are done.
+
+    Tasks are taken in this thread, each when a worker is free for it. After a failure no more are taken; what is
+    under way is waited for and yielded, and then the first failure is raised.
+
+    Args:
+        work: Called in another thread with a task and an event, which is set once no further tries are wanted.
+        tasks: Any number.
+        workers: The most pieces of work at a time.
+    """
+    crew = _Crew(work, tasks, workers)
+    try:
+        crew.fill()
+        while crew.busy:
+            outcome = crew.take()
+            if isinstance(outcome, _Failed):
+                crew.fail(outcome.error)
+                continue
+            crew.fill()
+            yield outcome
+    finally:
+        crew.dismiss()
+    if crew.failure is not None:
+        raise crew.failure
