@@ -2,8 +2,7 @@
 
 import json
 import threading
-import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -16,11 +15,15 @@ from typing import Any
 class Script:
     """What the server does, and what it saw.
 
-    `faults` are taken by requests in turn: a status, `drop` to close the connection, `nonsense` for no JSON.
+    `faults` are taken by requests in turn: a status, `drop` to close the connection, `nonsense` for no JSON, or the
+    JSON of a reply.
     """
 
-    faults: list[int | str] = field(default_factory=list)
-    hold: float = 0.0  # seconds before an answer, so that requests meet
+    faults: list[int | str | dict[str, Any]] = field(default_factory=list)
+    hold: Callable[[dict[str, Any]], object] = bool  # called with each request before it is answered
+    reply: Callable[[dict[str, Any]], dict[str, Any]] | None = None  # answers instead of the hash
+    retry_after: str = "7"
+    error: dict[str, Any] = field(default_factory=dict)  # further fields of errors
     content: str | None = "2, 1"
     reasoning: str | None = None
     logprobs: bool = True
@@ -60,7 +63,7 @@ class _Handler(BaseHTTPRequestHandler):
             script.running += 1
             script.most = max(script.most, script.running)
             fault = script.faults.pop(0) if script.faults else None
-        time.sleep(script.hold)
+        script.hold(body)
         with script.lock:
             script.running -= 1
         if fault == "drop":
@@ -68,14 +71,20 @@ class _Handler(BaseHTTPRequestHandler):
         elif fault == "nonsense":
             self._send(200, b"<html>hello</html>")
         elif isinstance(fault, int):
-            self._send(fault, json.dumps({"error": {"message": f"fault {fault}"}}).encode())
+            # Some servers repeat the key that they refuse.
+            error = {"message": f"fault {fault} for {self.headers.get('authorization')}", **script.error}
+            self._send(fault, json.dumps({"error": error}).encode())
+        elif isinstance(fault, dict):
+            self._send(200, json.dumps(fault).encode())
+        elif script.reply is not None:
+            self._send(200, json.dumps(script.reply(body)).encode())
         else:
             self._send(200, json.dumps(_reply(script, body, chat="chat" in self.path)).encode())
 
     def _send(self, status: int, content: bytes) -> None:
         self.send_response(status)
         if status == 429:
-            self.send_header("Retry-After", "7")
+            self.send_header("Retry-After", self.script.retry_after)
         self.send_header("Content-Length", str(len(content)))
         self.end_headers()
         self.wfile.write(content)

@@ -1,35 +1,42 @@
 """Engine behind any OpenAI-compatible server: texts, labels, and exact likelihoods where the server echoes them."""
 
-import os
 from collections.abc import Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
-from itertools import islice
+from dataclasses import dataclass
+from threading import Event
 from typing import Any, ClassVar
-
-import numpy as np
 
 from llmrs_bench import config
 from llmrs_bench.catalog import ModelSpec
 from llmrs_bench.engines.identity import identify
-from llmrs_bench.engines.jobs import PromptReader, choices_response
-from llmrs_bench.engines.openai_http import Client
+from llmrs_bench.engines.jobs import Job, PromptReader
+from llmrs_bench.engines.openai_exact import TokenIds
+from llmrs_bench.engines.openai_http import Client, RefusedError
 from llmrs_bench.engines.openai_options import OpenAIOptions
+from llmrs_bench.engines.openai_replies import first_choice, logprob_of, likeliest, reading, text_of, usage
+from llmrs_bench.engines.openai_threads import spread
 from llmrs_bench.engines.options import ModelOptions
-from llmrs_bench.engines.permutation import permutation
 from llmrs_bench.errors import EngineError
 from llmrs_bench.types import Json, Prompt, Response
 
-_CONTEXT = 200  # characters before an answer that may say how its first number is written
 _UNKNOWN = 10**9  # tokens: the server says what it takes
-_NO_LOGPROBS = "Use a template that generates text, such as listwise, or a server that returns log-probabilities."
+_FILTERED = "content_filter"
+
+
+@dataclass(frozen=True, slots=True)
+class _Task:
+    """A prompt, and its tokens if there is a tokenizer."""
+
+    prompt: Prompt
+    job: Job | None
 
 
 class OpenAIEngine:
     """Asks a server, many prompts at a time, and yields answers as they come.
 
     Through the chat API a label is looked up among the likeliest next tokens; one that is not among them stays
-    without a log-probability, which is never made up. With `api=completions` and a tokenizer the server echoes the
-    log-probabilities of prompt and choice, so that likelihoods and labels are exact.
+    without a log-probability, which is never made up. With `api=completions` and a tokenizer the server is asked by
+    token ids, so that likelihoods and labels are exact. A prompt that the server's content filter refuses has an
+    empty answer: that is what the model says to it.
     """
 
     Options: ClassVar[type[config.Options]] = OpenAIOptions
@@ -52,25 +59,21 @@ class OpenAIEngine:
         self.model = options.model or model.source
         self.seed = seed
         self.context = options.context or _UNKNOWN
-        self.client = Client(
-            options.address,
-            key=os.environ.get(options.key_env),
-            key_env=options.key_env,
-            timeout=options.timeout,
-            retries=options.retries,
-            connections=options.concurrency,
-        )
+        self.client = Client(options, seed=seed)
         self.reader = _read_with(model, options)
+        self.ids = None if self.reader is None else TokenIds(self.reader.tokenizer)
         self._served: set[str] = set()
+        self._filtered: set[str] = set()
 
     def needs(self, prompts: Sequence[Prompt]) -> list[int]:
         """Return the tokens of each prompt and its answer; 0 where no tokenizer counts them."""
         if self.reader is None:
             return [0] * len(prompts)
         jobs = [self.reader.read(prompt) for prompt in prompts]
+        answer = self.options.answer_tokens
+        # A server that scores a choice writes one token more.
         return [
-            len(job.tokens.prefix) + (self.options.answer_tokens if job.prompt.choices is None else job.tokens.longest)
-            for job in jobs
+            len(job.tokens.prefix) + (answer if job.prompt.choices is None else job.tokens.longest + 1) for job in jobs
         ]
 
     def answer(self, prompts: Sequence[Prompt]) -> Iterator[Response]:
@@ -79,18 +82,9 @@ class OpenAIEngine:
         Raises:
             EngineError: If the server cannot be reached, stays busy, or refuses a prompt.
         """
-        left = iter(prompts)
-        with ThreadPoolExecutor(self.options.concurrency) as pool:
-            running = {pool.submit(self._ask, prompt) for prompt in islice(left, self.options.concurrency)}
-            while running:
-                done, running = wait(running, return_when=FIRST_COMPLETED)
-                failed = [future for future in done if future.exception() is not None]
-                if not failed:
-                    running |= {pool.submit(self._ask, prompt) for prompt in islice(left, len(done))}
-                yield from (future.result() for future in done - set(failed))
-                if failed:
-                    yield from _rest(running)
-                    failed[0].result()
+        # Read in this thread: not every version of the tokenizers may be called from several at once.
+        tasks = (_Task(prompt, self._read(prompt)) for prompt in prompts)
+        yield from spread(self._ask, tasks, workers=self.options.concurrency)
 
     def forget(self) -> None:
         """Do nothing: what the server keeps is its own."""
@@ -107,14 +101,20 @@ class OpenAIEngine:
             "api": self.options.api,
             "model_source": self.model,
             "served_as": ", ".join(sorted(self._served)),
-            "seed": self.seed,
-            "retries": self.client.retried,
-            "rate_limited": self.client.rate_limited,
+            "seed": None if "seed" in self.options.omit else self.seed,
+            "filtered": len(self._filtered),
+            "labels_by_id": None if self.ids is None else self.ids.picks,
+            **self.client.counts(),
         }
 
-    def _ask(self, prompt: Prompt) -> Response:
-        if prompt.choices is not None and self.reader is not None:
-            return self._score(prompt, self.reader)
+    def _read(self, prompt: Prompt) -> Job | None:
+        """Return the prompt as tokens, if there is a tokenizer.
+
+        Raises:
+            EngineError: If the server cannot be asked such a prompt.
+        """
+        if self.reader is not None:
+            return self.reader.read(prompt)
         if prompt.mode == "likelihood":
             raise EngineError(
                 "this server is not asked for likelihoods of titles: that takes token ids",
@@ -122,109 +122,81 @@ class OpenAIEngine:
                 "does; or use the template label, yes-no or listwise.",
             )
         if prompt.grammar is not None:
-            if self.reader is None:
-                raise EngineError(
-                    f"the grammar {prompt.grammar!r} is not known to OpenAI-compatible servers",
-                    hint="Use --engine vllm or transformers; add `-O api=completions -O tokenizer=MODEL` where vLLM "
-                    "serves; or leave out `-T grammar=true`.",
-                )
-            return self._spell(prompt, self.reader)
-        return self._look_up(prompt) if prompt.choices is not None else self._write(prompt)
+            raise EngineError(
+                f"the grammar {prompt.grammar!r} is not known to OpenAI-compatible servers",
+                hint="Use --engine vllm or transformers; add `-O api=completions -O tokenizer=MODEL` where vLLM "
+                "serves; or leave out `-T grammar=true`.",
+            )
+        return None
 
-    def _write(self, prompt: Prompt) -> Response:
-        reply = self._post(prompt, self._limit(self.options.answer_tokens))
-        choice = _first_choice(reply, prompt)
-        message = choice.get("message") or choice
-        text = message.get("content") if "message" in choice else choice.get("text")
-        thought = message.get("reasoning_content") or message.get("reasoning")
+    def _ask(self, task: _Task, stopped: Event) -> Response:
+        prompt = task.prompt
+
+        def complete(asked: dict[str, Any], about: Prompt) -> dict[str, Any]:
+            return self._send("completions", asked, about, stopped)
+
+        with reading(prompt):
+            if task.job is not None and self.ids is not None:
+                self.ids.check(task.job, complete)
+                if prompt.choices is not None:
+                    return self.ids.score(task.job, complete)
+                if prompt.grammar is not None:
+                    text, written, reply = self.ids.write(task.job, complete)
+                    counted = {"prompt_tokens": len(task.job.tokens.prefix), "completion_tokens": written}
+                    return _response(prompt, {**usage(reply), **counted, "text": text})
+            return self._talk(task, stopped)
+
+    def _talk(self, task: _Task, stopped: Event) -> Response:
+        """Let the server write, or look the labels up among what it would write first."""
+        prompt = task.prompt
+        asked = self._limit(self.options.answer_tokens if prompt.choices is None else 1)
+        if prompt.choices is not None:
+            count = self.options.top_logprobs
+            asked |= {"logprobs": True, "top_logprobs": count} if self.options.api == "chat" else {"logprobs": count}
+        try:
+            reply = self._post(task, asked, stopped)
+        except RefusedError as refusal:
+            if refusal.code != _FILTERED:
+                raise
+            self._filtered.add(prompt.prompt_id)
+            return _silent(prompt)
+        choice = first_choice(reply, prompt)
+        if prompt.choices is not None:
+            shown = likeliest(choice, prompt)
+            found = tuple(logprob_of(shown, label) for label in prompt.choices)
+            return _response(prompt, {**usage(reply), "choice_logprobs": found, "finish_reason": "choices"})
         reason = "length" if choice.get("finish_reason") == "length" else "stop"
-        told = f"<think>{thought}</think>{text or ''}" if thought else text or ""
-        return self._response(prompt, reply, text=told, finish_reason=reason)
+        return _response(prompt, {**usage(reply), "text": text_of(choice), "finish_reason": reason})
 
-    def _look_up(self, prompt: Prompt) -> Response:
-        """Read the labels of a prompt from the likeliest next tokens."""
-        count = self.options.top_logprobs
-        chat = {"logprobs": True, "top_logprobs": count}
-        asked = self._limit(1) | (chat if self.options.api == "chat" else {"logprobs": count})
-        reply = self._post(prompt, asked)
-        likeliest = _likeliest(_first_choice(reply, prompt), prompt)
-        found = tuple(_label(likeliest, label) for label in prompt.choices or ())
-        return self._response(prompt, reply, choice_logprobs=found, finish_reason="choices")
-
-    def _score(self, prompt: Prompt, reader: PromptReader) -> Response:
-        """Read the exact log-probabilities of the choices, one request for each."""
-        job = reader.read(prompt)
-        start, scored, cached = len(job.tokens.prefix), [], 0
-        for suffix in job.tokens.distinct:
-            ids = [*job.tokens.prefix, *suffix]
-            asked = {"model": self.model, "prompt": ids, "echo": True, "logprobs": 1, "max_tokens": 1, "temperature": 0}
-            reply = self._sent("completions", asked, prompt)
-            logprobs = (_first_choice(reply, prompt).get("logprobs") or {}).get("token_logprobs") or []
-            values = logprobs[start : len(ids)]
-            if len(values) != len(suffix) or None in values:
-                raise EngineError("the server does not echo the log-probabilities of a prompt", hint=_NO_LOGPROBS)
-            scored.append([float(value) for value in values])
-            cached = max(cached, _usage(reply)["cached_tokens"])
-        return choices_response(job, scored, cached=min(cached, start))
-
-    def _spell(self, prompt: Prompt, reader: PromptReader) -> Response:
-        """Write an answer that obeys a grammar, a request for each token that is not forced, as vLLM's server can."""
-        job, written = reader.read(prompt), list[int]()
-        stops = (reader.tokenizer.eos_token_id,)
-        grammar = permutation(reader.tokenizer, job.text[-_CONTEXT:], len(prompt.shown), stops)
-        first: dict[str, Any] = {}
-        while allowed := grammar.advance(written):
-            body = {
-                "model": self.model,
-                "prompt": [*job.tokens.prefix, *written],
-                "temperature": 0,
-                "max_tokens": 1,
-                "allowed_token_ids": allowed,
-                "return_token_ids": True,
-            }
-            reply = self._sent("completions", body, prompt)
-            first = first if written else reply
-            token = next(iter(_first_choice(reply, prompt).get("token_ids") or []), None)
-            if token not in allowed:
-                raise EngineError(
-                    "the server does not obey `allowed_token_ids`, or does not return token ids",
-                    hint="Use --engine vllm or transformers, or leave out `-T grammar=true`.",
-                )
-            written.append(token)
-        usage = _usage(first) | {"prompt_tokens": len(job.tokens.prefix), "completion_tokens": len(written)}
-        text = reader.tokenizer.decode(written, skip_special_tokens=True)
-        return self._response(prompt, {}, text=text, finish_reason="stop", **usage)
-
-    def _post(self, prompt: Prompt, asked: dict[str, Any]) -> dict[str, Any]:
-        body = {"model": self.model, "temperature": 0, "seed": self.seed, **asked}
+    def _post(self, task: _Task, asked: dict[str, Any], stopped: Event) -> dict[str, Any]:
+        prompt = task.prompt
         if self.options.api == "chat":
-            return self._sent("chat/completions", body | self._chat(prompt), prompt)
-        if self.reader is not None:
-            return self._sent("completions", body | {"prompt": list(self.reader.read(prompt).tokens.prefix)}, prompt)
+            return self._send("chat/completions", asked | self._chat(prompt), prompt, stopped)
         text = "\n".join(message.content for message in prompt.messages)
-        return self._sent("completions", body | {"prompt": text}, prompt)
+        body = {"prompt": text if task.job is None else list(task.job.tokens.prefix)}
+        return self._send("completions", asked | body, prompt, stopped)
 
-    def _sent(self, path: str, body: dict[str, Any], prompt: Prompt) -> dict[str, Any]:
-        reply = self.client.post(path, body, about=f"prompt {prompt.prompt_id!r}")
+    def _send(self, path: str, asked: dict[str, Any], prompt: Prompt, stopped: Event) -> dict[str, Any]:
+        fixed = {"temperature": 0, "seed": self.seed}
+        kept = {name: value for name, value in fixed.items() if name not in self.options.omit}
+        body = {"model": self.model, **kept, **self.options.fields, **asked}
+        reply = self.client.post(path, body, about=f"prompt {prompt.prompt_id!r}", stopped=stopped)
         self._served.add(" ".join(str(reply[key]) for key in ("model", "system_fingerprint") if reply.get(key)))
         return reply
 
     def _chat(self, prompt: Prompt) -> dict[str, Any]:
         """Return the messages; a prefix of the answer is continued, or ends what the user says."""
         turns = [{"role": message.role, "content": message.content} for message in prompt.messages]
+        effort = {} if self.options.reasoning_effort is None else {"reasoning_effort": self.options.reasoning_effort}
         if turns[-1]["role"] != "assistant":
-            return {"messages": turns}
+            return {"messages": turns, **effort}
         if self.options.continue_assistant:
-            return {"messages": turns, "continue_final_message": True, "add_generation_prompt": False}
+            return {"messages": turns, "continue_final_message": True, "add_generation_prompt": False, **effort}
         *before, asked, prefix = turns
-        return {"messages": [*before, asked | {"content": f"{asked['content']}\n{prefix['content']}"}]}
+        return {"messages": [*before, asked | {"content": f"{asked['content']}\n{prefix['content']}"}], **effort}
 
     def _limit(self, tokens: int) -> dict[str, Any]:
         return {self.options.max_tokens_field: tokens}
-
-    def _response(self, prompt: Prompt, reply: dict[str, Any], **said: Any) -> Response:
-        fields: dict[str, Any] = {"text": None, "choice_logprobs": None, **_usage(reply), **said}
-        return Response(prompt_id=prompt.prompt_id, **fields)
 
 
 def _tokenizer_of(model: ModelSpec, options: OpenAIOptions) -> ModelSpec | None:
@@ -242,44 +214,15 @@ def _read_with(model: ModelSpec, options: OpenAIOptions) -> PromptReader | None:
     )
 
 
-def _rest(running: set[Future[Response]]) -> Iterator[Response]:
-    """Yield what is still answered after a failure: it was asked and, maybe, paid for."""
-    done, _ = wait(running)
-    yield from (future.result() for future in done if future.exception() is None)
+def _response(prompt: Prompt, said: dict[str, Any]) -> Response:
+    fields = {"text": None, "choice_logprobs": None, "finish_reason": "stop", **said}
+    return Response(prompt_id=prompt.prompt_id, **fields)
 
 
-def _first_choice(reply: dict[str, Any], prompt: Prompt) -> dict[str, Any]:
-    choices = reply.get("choices")
-    if not choices:
-        raise EngineError(
-            f"the server answered prompt {prompt.prompt_id!r} without a choice: {str(reply)[:200]}",
-            hint="It may not be OpenAI-compatible: check `-O base_url` and `-O api`.",
-        )
-    found: dict[str, Any] = choices[0]
-    return found
-
-
-def _likeliest(choice: dict[str, Any], prompt: Prompt) -> list[tuple[str, float]]:
-    """Return the likeliest next tokens as texts with their log-probabilities."""
-    logprobs = choice.get("logprobs") or {}
-    if content := logprobs.get("content"):
-        return [(entry["token"], float(entry["logprob"])) for entry in content[0].get("top_logprobs") or []]
-    if top := logprobs.get("top_logprobs"):
-        return [(token, float(value)) for token, value in top[0].items()]
-    raise EngineError(f"the server answered prompt {prompt.prompt_id!r} without log-probabilities", hint=_NO_LOGPROBS)
-
-
-def _label(likeliest: Sequence[tuple[str, float]], label: str) -> tuple[float, ...]:
-    """Return the log-probability of a label: of all tokens that are it up to spaces; nothing if there is none."""
-    values = [value for token, value in likeliest if token.strip() == label.strip()]
-    return (float(np.logaddexp.reduce(values)),) if values else ()
-
-
-def _usage(reply: dict[str, Any]) -> dict[str, int]:
-    usage = reply.get("usage") or {}
-    return {
-        "prompt_tokens": int(usage.get("prompt_tokens") or 0),
-        "cached_tokens": int((usage.get("prompt_tokens_details") or {}).get("cached_tokens") or 0),
-        "completion_tokens": int(usage.get("completion_tokens") or 0),
-        "thinking_tokens": int((usage.get("completion_tokens_details") or {}).get("reasoning_tokens") or 0),
-    }
+def _silent(prompt: Prompt) -> Response:
+    nothing = dict.fromkeys(("prompt_tokens", "cached_tokens", "completion_tokens"), 0)
+    if prompt.choices is None:
+        return _response(prompt, {**nothing, "text": ""})
+    return _response(
+        prompt, {**nothing, "choice_logprobs": tuple(() for _ in prompt.choices), "finish_reason": "choices"}
+    )

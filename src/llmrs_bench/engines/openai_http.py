@@ -24,11 +24,12 @@ _SHOWN = 300  # characters of a server's message
 _GOES_ON = "Answers so far are kept: the same command goes on with the rest."
 
 
-class Refused(EngineError):
-    """The server refused a request; `code` is what it calls the reason, such as `content_filter`."""
+class RefusedError(EngineError):
+    """The server refused a request with a `status` of HTTP and a `code` of its own, such as `content_filter`."""
 
-    def __init__(self, message: str, *, hint: str, code: str) -> None:
+    def __init__(self, message: str, *, hint: str, status: int, code: str) -> None:
         super().__init__(message, hint=hint)
+        self.status = status
         self.code = code
 
 
@@ -149,7 +150,7 @@ class Client:
             raise EngineError(f"{self.base_url} failed at {about}: {self._message(reply)}", hint=_GOES_ON)
         return found
 
-    def _refusal(self, reply: httpx.Response, about: str) -> Refused:
+    def _refusal(self, reply: httpx.Response, about: str) -> RefusedError:
         hints = {
             401: f"Set {self.options.key_env} to a key of this server, or name another variable with `-O key_env`.",
             403: f"Set {self.options.key_env} to a key that may use this model.",
@@ -159,9 +160,10 @@ class Client:
             "If the prompt is too long, show less history with --history; if the server does not take temperature or "
             "seed, use `-O omit=temperature,seed`; otherwise see its message."
         )
-        return Refused(
+        return RefusedError(
             f"{self.base_url} refuses {about} with {reply.status_code}: {self._message(reply)}",
             hint=hints.get(reply.status_code, other),
+            status=reply.status_code,
             code=_error(reply)[1],
         )
 

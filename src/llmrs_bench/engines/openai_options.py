@@ -12,9 +12,27 @@ from llmrs_bench.errors import OptionError
 
 PUBLIC = "https://api.openai.com/v1"
 _OWN = frozenset(
-    "model messages prompt temperature seed max_tokens max_completion_tokens reasoning_effort logprobs top_logprobs "
-    "echo n stream continue_final_message add_generation_prompt logprob_token_ids allowed_token_ids return_token_ids "
-    "return_tokens_as_token_ids".split()
+    [
+        "model",
+        "messages",
+        "prompt",
+        "temperature",
+        "seed",
+        "max_tokens",
+        "max_completion_tokens",
+        "reasoning_effort",
+        "logprobs",
+        "top_logprobs",
+        "echo",
+        "n",
+        "stream",
+        "continue_final_message",
+        "add_generation_prompt",
+        "logprob_token_ids",
+        "allowed_token_ids",
+        "return_token_ids",
+        "return_tokens_as_token_ids",
+    ]
 )
 
 
