@@ -39,7 +39,7 @@ class Script:
 def serve(script: Script) -> Iterator[str]:
     """Run the server, and give its base URL."""
     handler = type("Handler", (_Handler,), {"script": script})
-    server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    server = _Server(("127.0.0.1", 0), handler)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
     thread.start()
     try:
@@ -48,6 +48,11 @@ def serve(script: Script) -> Iterator[str]:
         server.shutdown()
         server.server_close()
         thread.join()
+
+
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, *_: object) -> None:
+        """Stay silent when a client has hung up."""
 
 
 class _Handler(BaseHTTPRequestHandler):

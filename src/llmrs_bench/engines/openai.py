@@ -12,7 +12,7 @@ from llmrs_bench.engines.jobs import Job, PromptReader
 from llmrs_bench.engines.openai_exact import TokenIds
 from llmrs_bench.engines.openai_http import Client, RefusedError
 from llmrs_bench.engines.openai_options import OpenAIOptions
-from llmrs_bench.engines.openai_replies import first_choice, logprob_of, likeliest, reading, text_of, usage
+from llmrs_bench.engines.openai_replies import first_choice, likeliest, logprob_of, reading, text_of, usage
 from llmrs_bench.engines.openai_threads import spread
 from llmrs_bench.engines.options import ModelOptions
 from llmrs_bench.errors import EngineError
