@@ -35,6 +35,13 @@ class Script:
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
+class RefusalError(Exception):
+    """Raised by a `reply` that refuses a request with a status."""
+
+    def __init__(self, status: int) -> None:
+        self.status = status
+
+
 @contextmanager
 def serve(script: Script) -> Iterator[str]:
     """Run the server, and give its base URL."""
@@ -76,15 +83,21 @@ class _Handler(BaseHTTPRequestHandler):
         elif fault == "nonsense":
             self._send(200, b"<html>hello</html>")
         elif isinstance(fault, int):
-            # Some servers repeat the key that they refuse.
-            error = {"message": f"fault {fault} for {self.headers.get('authorization')}", **script.error}
-            self._send(fault, json.dumps({"error": error}).encode())
+            self._refuse(fault)
         elif isinstance(fault, dict):
             self._send(200, json.dumps(fault).encode())
         elif script.reply is not None:
-            self._send(200, json.dumps(script.reply(body)).encode())
+            try:
+                self._send(200, json.dumps(script.reply(body)).encode())
+            except RefusalError as refusal:
+                self._refuse(refusal.status)
         else:
             self._send(200, json.dumps(_reply(script, body, chat="chat" in self.path)).encode())
+
+    def _refuse(self, status: int) -> None:
+        # Some servers repeat the key that they refuse.
+        error = {"message": f"fault {status} for {self.headers.get('authorization')}", **self.script.error}
+        self._send(status, json.dumps({"error": error}).encode())
 
     def _send(self, status: int, content: bytes) -> None:
         self.send_response(status)
