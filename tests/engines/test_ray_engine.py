@@ -107,11 +107,12 @@ def test_answers_are_those_of_one_process(engine: RayEngine, expected: dict[str,
     assert answers(engine, PROMPTS) == expected
     assert len(set(engine._pool.each("pid"))) == 2
     facts = engine.facts()
-    inner = facts["inner"]
-    assert isinstance(inner, dict)
+    inner: Any = facts["inner"]
     assert (facts["engine"], facts["workers"], facts["devices"], facts["worker_deaths"]) == ("ray", 2, 2, 0)
     assert (inner["engine"], inner["dtype"], inner["device"]) == ("transformers", "float32", "cpu")
     assert isinstance(facts["self_check_difference"], float)
+    assert isinstance(facts["batches"], int)
+    assert facts["batches"] == sum(inner["batches"])  # those of each worker
 
 
 def test_permuted_prompts_are_answered_alike(engine: RayEngine, expected: dict[str, Response]) -> None:

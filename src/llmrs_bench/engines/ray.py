@@ -26,7 +26,7 @@ _WINDOW = 64  # prompts handed to a worker at a time, where its engine does not 
 _ROUNDS = 8  # windows for each worker in one call: the last of them leave some workers idle
 _STORE_BYTES = 2**28  # prompts and answers in flight
 _KNOCK_SECONDS = 10.0
-_SUMMED = ("boundary_moved", "scored_plainly", "reruns", "requests", "retries")
+_SUMMED = ("boundary_moved", "scored_plainly", "reruns", "requests", "retries", "batches", "batches_halved")
 _LARGEST = "self_check_difference"
 
 
