@@ -8,6 +8,7 @@ from itertools import islice
 from logging import ERROR
 from math import ceil
 from pathlib import Path
+from socket import create_connection
 from typing import Any, ClassVar, Self
 
 from pydantic import Field, create_model, field_validator
@@ -24,7 +25,8 @@ NAME = "ray"
 _WINDOW = 64  # prompts handed to a worker at a time, where its engine does not mind
 _ROUNDS = 8  # windows for each worker in one call: the last of them leave some workers idle
 _STORE_BYTES = 2**28  # prompts and answers in flight
-_SUMMED = ("boundary_moved", "scored_plainly", "reruns", "requests", "retries")
+_KNOCK_SECONDS = 10.0
+_SUMMED = ("boundary_moved", "scored_plainly", "reruns", "requests", "retries", "batches", "batches_halved")
 _LARGEST = "self_check_difference"
 
 
@@ -178,7 +180,8 @@ def _joined(engine: str) -> Any:
 def _inner_options(options: RayOptions) -> dict[str, Any]:
     """Return the inner engine's options; paths are absolute, as a worker may start in another folder."""
     fields = ENGINES.load(options.engine).Options.model_fields
-    found = options.model_dump(include=set(fields))
+    # Only what was given: an engine may refuse options that mean nothing beside others.
+    found = options.model_dump(include=set(fields), exclude_unset=True)
     return {name: value.absolute() if isinstance(value, Path) else value for name, value in found.items()}
 
 
@@ -194,6 +197,8 @@ def _device(device: str, options: RayOptions) -> str:
 def _import_ray() -> Any:
     # Ray's word on dead workers goes to stdout, where results belong; this engine says it in the log.
     os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", ".")
+    # Once one window has failed, what the others say is of no interest.
+    os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")
     try:
         import ray
     except ImportError as error:
@@ -213,21 +218,31 @@ def _connect(ray: Any, options: RayOptions) -> bool:
     if ray.is_initialized():
         return False
     quiet = {"include_dashboard": False, "log_to_driver": False, "logging_level": ERROR}
-    address = options.address or os.environ.get("RAY_ADDRESS")
+    address = options.address
+    if address in (None, "auto"):
+        address = os.environ.get("RAY_ADDRESS") or address
     # More CPUs than workers, as Ray has tasks of its own.
     cpus = max(ceil(options.workers * options.cpus_per_worker) + 2, os.cpu_count() or 1)
     try:
         if address is None:
             ray.init(address="local", num_cpus=cpus, object_store_memory=_STORE_BYTES, **quiet)
         else:
+            _knock(address)
             ray.init(address=address, **quiet)
-    except (OSError, RuntimeError, ValueError, ray.exceptions.RayError) as error:
+    except Exception as error:  # Ray raises that itself when a part of it does not start in time
         where = "start on this machine" if address is None else f"join the cluster at {address!r}"
         raise EngineError(
             f"Ray cannot {where}: {error}",
             hint="`ray start --head` starts a cluster and names its address; without -O address Ray starts by itself.",
         ) from error
     return True
+
+
+def _knock(address: str) -> None:
+    """Raise an OSError if nobody listens there: Ray would try for ever."""
+    host, colon, port = address.rpartition(":")
+    if colon and port.isdigit() and "://" not in address:
+        create_connection((host.strip("[]"), int(port)), timeout=_KNOCK_SECONDS).close()
 
 
 def _merged(facts: Sequence[Mapping[str, Json]]) -> dict[str, Json]:

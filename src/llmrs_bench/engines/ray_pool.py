@@ -176,6 +176,11 @@ class Pool:
                 raise error.cause from None
             raise
         except self._ray.exceptions.RayError as error:
+            if getattr(error, "actor_init_failed", False):
+                raise EngineError(
+                    f"a Ray worker cannot start: {str(error).strip().splitlines()[-1]}",
+                    hint="Install the same llmrs-bench, with the extras of its engine, on every machine.",
+                ) from error
             raise _DiedError(str(error)) from error
 
     def _lost(self, index: int, part: _Part | None, todo: _Parts, error: _DiedError) -> None:
