@@ -1,8 +1,11 @@
 """Language models on the command line: more users, other templates, later rounds, and logs for machines."""
 
+import errno
 import json
+import os
 
 import polars as pl
+import pytest
 
 from command_line import Bench, table
 
@@ -77,3 +80,23 @@ def test_labels_that_the_model_would_not_write_are_doubted(bench: Bench) -> None
     assert "the labels hold" in result.stderr
     mock = bench.run("infer", "--model", "mock", "--dataset", "small", "-t", "label")
     assert "the labels hold" not in mock.stderr
+
+
+def test_a_full_disk_is_an_error_with_a_name(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench.prepare()
+
+    def full(_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    said = bench.run("infer", "--model", "mock", "--dataset", "small", code=1).stderr
+    assert "No space left on device" in said
+    assert "Traceback" not in said
+    assert "GeneratorExit" not in said
+
+
+def test_an_audit_asks_and_reparse_does_not(bench: Bench) -> None:
+    bench.prepare()
+    said = bench.run("infer", "--model", "mock", "--dataset", "small", "--reparse", "--audit", "4", code=2).stderr
+    assert "--audit" in said
+    assert "--reparse" in said

@@ -199,6 +199,8 @@ def infer(
             "options": pairs([*(option or []), *as_typed(**named, deterministic=deterministic or None)]),
         }
         data = open_data(home, dataset)
+        if reparse and audit:
+            raise OptionError("--audit asks the model, --reparse asks nothing", hint="Leave out one of them.")
         if export is not None and seeds > 1:
             raise OptionError("--export takes one model, --seeds makes several", hint="Export each with its --seed.")
         for number in range(seed, seed + seeds):

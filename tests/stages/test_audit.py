@@ -7,7 +7,7 @@ import pytest
 
 from llmrs_bench.config import InferConfig
 from llmrs_bench.engines.mock import MockEngine
-from llmrs_bench.errors import OptionError
+from llmrs_bench.errors import EngineError, OptionError
 from llmrs_bench.stages.audit import audit
 from llmrs_bench.stages.home import Data
 from llmrs_bench.types import Prompt, Response, silent
@@ -55,6 +55,12 @@ def test_a_real_model_is_audited_and_its_answers_are_not_kept(data: Data, llama:
     assert facts["noise"]["one by one against together"]["largest"] < 1e-4
     assert facts["serving"]["engine"] == "transformers"
     assert not data.place.answers.exists()
+
+
+def test_a_model_on_a_server_may_have_any_name(data: Data) -> None:
+    config = InferConfig(model="gpt-x", engine="openai", options={"base_url": "http://127.0.0.1:9/v1"})
+    with pytest.raises(EngineError, match="server"):
+        audit(data, config, silent, requests=3)
 
 
 def test_recommenders_are_refused(data: Data) -> None:

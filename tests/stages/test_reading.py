@@ -74,6 +74,16 @@ def test_runs_without_likelihoods_are_refused(data: Data) -> None:
         evaluate(data, ["mock"], EvaluateConfig(normalize="token"), silent)
 
 
+def test_responses_to_other_prompts_are_not_read(data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = run(data, "mock", template="likelihood")
+    monkeypatch.setattr("llmrs_bench.prompts.protocol.told", lambda history, shop: "Another wording. ")
+    monkeypatch.setattr("llmrs_bench.prompts.likelihood.told", lambda history, shop: "Another wording. ")
+    monkeypatch.setattr("llmrs_bench.stages.prompt.source_digest", lambda template: "changed")
+    with pytest.raises(ArtifactError, match="other prompts") as caught:
+        evaluate(data, [made.path.name], EvaluateConfig(normalize="byte"), silent)
+    assert "infer" in caught.value.hint
+
+
 def test_reparse_makes_the_same_run_without_the_model(data: Data, llama: Path) -> None:
     first = likelihoods(data, llama)
     rankings, place = first.table("rankings"), first.path

@@ -1,7 +1,7 @@
 """Engine behind any OpenAI-compatible server: texts, labels, and exact likelihoods where the server echoes them."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from threading import Event
 from typing import Any, ClassVar
 
@@ -12,7 +12,7 @@ from llmrs_bench.engines.jobs import Job, PromptReader
 from llmrs_bench.engines.openai_exact import TokenIds
 from llmrs_bench.engines.openai_http import Client, RefusedError
 from llmrs_bench.engines.openai_options import OpenAIOptions
-from llmrs_bench.engines.openai_replies import first_choice, likeliest, logprob_of, reading, text_of, usage
+from llmrs_bench.engines.openai_replies import NOTHING, first_choice, likeliest, logprob_of, reading, text_of, usage
 from llmrs_bench.engines.openai_threads import spread
 from llmrs_bench.engines.options import ModelOptions
 from llmrs_bench.errors import EngineError
@@ -132,18 +132,22 @@ class OpenAIEngine:
     def _ask(self, task: _Task, stopped: Event) -> Response:
         prompt = task.prompt
 
+        replies: list[dict[str, Any]] = []
+
         def complete(asked: dict[str, Any], about: Prompt) -> dict[str, Any]:
-            return self._send("completions", asked, about, stopped)
+            replies.append(self._send("completions", asked, about, stopped))
+            return replies[-1]
 
         with reading(prompt):
             if task.job is not None and self.ids is not None:
                 self.ids.check(task.job, complete)
+                replies.clear()
                 if prompt.choices is not None:
-                    return self.ids.score(task.job, complete)
+                    return _billed(self.ids.score(task.job, complete), replies)
                 if prompt.grammar is not None:
-                    text, written, reply = self.ids.write(task.job, complete)
-                    counted = {"prompt_tokens": len(task.job.tokens.prefix), "completion_tokens": written}
-                    return _response(prompt, {**usage(reply), **counted, "text": text})
+                    text, written = self.ids.write(task.job, complete)
+                    counted = {**NOTHING, "prompt_tokens": len(task.job.tokens.prefix), "completion_tokens": written}
+                    return _billed(_response(prompt, {**counted, "text": text}), replies)
             return self._talk(task, stopped)
 
     def _talk(self, task: _Task, stopped: Event) -> Response:
@@ -219,10 +223,16 @@ def _response(prompt: Prompt, said: dict[str, Any]) -> Response:
     return Response(prompt_id=prompt.prompt_id, **fields)
 
 
+def _billed(response: Response, replies: Sequence[dict[str, Any]]) -> Response:
+    """Return the response with the tokens that the server counted for all it was asked, if it counts any."""
+    counted = [usage(reply) for reply in replies]
+    total: dict[str, Any] = {name: sum(tokens[name] for tokens in counted) for name in NOTHING}
+    return replace(response, **total) if total["prompt_tokens"] else response
+
+
 def _silent(prompt: Prompt) -> Response:
-    nothing = dict.fromkeys(("prompt_tokens", "cached_tokens", "completion_tokens"), 0)
     if prompt.choices is None:
-        return _response(prompt, {**nothing, "text": ""})
+        return _response(prompt, {**NOTHING, "text": ""})
     return _response(
-        prompt, {**nothing, "choice_logprobs": tuple(() for _ in prompt.choices), "finish_reason": "choices"}
+        prompt, {**NOTHING, "choice_logprobs": tuple(() for _ in prompt.choices), "finish_reason": "choices"}
     )

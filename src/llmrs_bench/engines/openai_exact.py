@@ -75,23 +75,17 @@ class TokenIds:
             picked = self._pick(job, ask)
             if picked is not None:
                 return picked
-        rows, cached = [], 0
-        for suffix in distinct:
-            row, before = self._echo(job, suffix, ask)
-            rows.append(row)
-            cached = max(cached, before)
-        return choices_response(job, rows, cached=min(cached, len(job.tokens.prefix)))
+        return choices_response(job, [self._echo(job, suffix, ask) for suffix in distinct])
 
-    def write(self, job: Job, ask: Ask) -> tuple[str, int, dict[str, Any]]:
+    def write(self, job: Job, ask: Ask) -> tuple[str, int]:
         """Write an answer that obeys a grammar, a request for each token that is not forced.
 
         Returns:
-            The text, its tokens, and the first reply, which tells how much of the prompt was cached.
+            The text, and how many tokens it has.
         """
         tokenizer, written = self.tokenizer, list[int]()
         count = len(job.prompt.shown)
         grammar = permutation(tokenizer, job.text[-_CONTEXT:], count, (tokenizer.eos_token_id,))
-        first: dict[str, Any] = {}
         while allowed := grammar.advance(written):
             asked = {
                 "prompt": [*job.tokens.prefix, *written],
@@ -100,7 +94,6 @@ class TokenIds:
                 "return_token_ids": True,
             }
             reply = ask(asked, job.prompt)
-            first = first or reply
             token = next(iter(first_choice(reply, job.prompt).get("token_ids") or []), None)
             if token not in allowed:
                 raise EngineError(
@@ -108,7 +101,7 @@ class TokenIds:
                     hint="Use --engine vllm or transformers, or leave out `-T grammar=true`.",
                 )
             written.append(token)
-        return str(tokenizer.decode(written, skip_special_tokens=True)), len(written), first
+        return str(tokenizer.decode(written, skip_special_tokens=True)), len(written)
 
     def _pick(self, job: Job, ask: Ask) -> Response | None:
         """Ask for the log-probabilities of choices of one token each; None if the server cannot be asked so."""
@@ -133,24 +126,22 @@ class TokenIds:
             log.info("labels are scored by echoes, since the server takes no notice of logprob_token_ids")
             self._picks = False
             return None
-        cached = min(usage(reply)["cached_tokens"], len(job.tokens.prefix))
-        return choices_response(job, [[found[suffix[0]]] for suffix in distinct], cached=cached)
+        return choices_response(job, [[found[suffix[0]]] for suffix in distinct])
 
-    def _echo(self, job: Job, suffix: Ids, ask: Ask) -> tuple[list[float], int]:
-        """Return the log-probabilities of one choice, and how much of the prompt was cached."""
+    def _echo(self, job: Job, suffix: Ids, ask: Ask) -> list[float]:
+        """Return the log-probabilities of one choice."""
         ids = [*job.tokens.prefix, *suffix]
         reply = ask({"prompt": ids, "echo": True, "logprobs": 1, "max_tokens": 1}, job.prompt)
-        counted = usage(reply)
-        if counted["prompt_tokens"] not in (0, len(ids)):
+        if (counted := usage(reply)["prompt_tokens"]) not in (0, len(ids)):
             raise EngineError(
-                f"the server counts {counted['prompt_tokens']} tokens where {len(ids)} were sent",
+                f"the server counts {counted} tokens where {len(ids)} were sent",
                 hint="It adds tokens of its own; use `-O api=chat` with the template label, yes-no or listwise.",
             )
         logprobs = (first_choice(reply, job.prompt).get("logprobs") or {}).get("token_logprobs") or []
         values = logprobs[len(job.tokens.prefix) : len(ids)]
         if len(values) != len(suffix) or None in values:
             raise EngineError("the server does not echo the log-probabilities of a prompt", hint=NO_LOGPROBS)
-        return [float(value) for value in values], counted["cached_tokens"]
+        return [float(value) for value in values]
 
 
 def _squeezed(text: str) -> str:

@@ -12,6 +12,7 @@ from llmrs_bench.types import Prompt
 NO_LOGPROBS = "Use a template that generates text, such as listwise, or a server that returns log-probabilities."
 _BROKEN = ("error", "abort")  # the server gave up in the middle: what it wrote is no answer
 _TOKEN_ID = "token_id:"
+NOTHING = {"prompt_tokens": 0, "cached_tokens": 0, "completion_tokens": 0, "thinking_tokens": 0}
 
 
 @contextmanager

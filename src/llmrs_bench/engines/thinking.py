@@ -2,10 +2,12 @@
 
 from bisect import bisect_left
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
+from llmrs_bench.engines.jobs import Job
 from llmrs_bench.engines.tokens import Ids, encode
 from llmrs_bench.errors import ModelError
+from llmrs_bench.types import Response
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -13,6 +15,8 @@ if TYPE_CHECKING:
 OPEN, CLOSE = "<think>", "</think>"
 # What stands between a thought and its answer in the chat templates of reasoning models.
 GAP = "\n\n"
+
+Thought: TypeAlias = tuple[Ids, Ids]  # as the model wrote it, and as it reads it before its answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +91,39 @@ def compose(tokenizer: "PreTrainedTokenizerBase", prompt_text: str, written: Ids
     if prompt_text.rstrip().endswith(OPEN) or whole.lstrip().startswith(OPEN):
         return f"{OPEN}{_bare(text)}", len(written)
     return text, 0
+
+
+def written_response(
+    tokenizer: "PreTrainedTokenizerBase",
+    job: Job,
+    thought: Thought | None,
+    answer: Ids,
+    *,
+    stopped: bool,
+    cached: int,
+) -> Response:
+    """Return the response of a text.
+
+    Args:
+        tokenizer: The model's own.
+        job: What was asked.
+        thought: What was written within the budget of a thought, and as the answer follows it; None without a budget.
+        answer: The tokens behind that.
+        stopped: Whether the answer came to its end.
+        cached: Tokens of the prompt that were in the cache.
+    """
+    written, closed = thought or ((), ())
+    text, thinking = compose(tokenizer, job.text, closed + answer)
+    return Response(
+        prompt_id=job.prompt.prompt_id,
+        text=text,
+        choice_logprobs=None,
+        prompt_tokens=len(job.tokens.prefix),
+        cached_tokens=cached,
+        completion_tokens=len(written) + len(answer),
+        finish_reason="stop" if stopped else "length",
+        thinking_tokens=thinking if thought is None else len(written),
+    )
 
 
 def _read(tokenizer: "PreTrainedTokenizerBase", ids: Ids, *, tags: bool = False) -> str:

@@ -9,7 +9,7 @@ from vllm import SamplingParams
 from llmrs_bench.engines.jobs import Job, PromptReader
 from llmrs_bench.engines.options import ModelOptions
 from llmrs_bench.engines.permutation import Permutation, permutation
-from llmrs_bench.engines.thinking import CLOSE, GAP, compose, find_closing
+from llmrs_bench.engines.thinking import CLOSE, GAP, find_closing, written_response
 from llmrs_bench.engines.tokens import Ids
 from llmrs_bench.engines.vllm_waves import Send
 from llmrs_bench.types import Response
@@ -70,7 +70,7 @@ class Writer:
     def _think(self, jobs: Sequence[Job]) -> list[tuple[Ids, Ids, int]]:
         """Return for each job its thought, the thought as the answer follows it, and the prompt tokens in the cache."""
         if self.closing is None:
-            return [((), (), -1)] * len(jobs)
+            return [((), (), 0)] * len(jobs)
         budget = self.options.thinking_tokens
         params = self._greedy(max_tokens=budget, stop_token_ids=[self.closing.token])
         outputs = self.send([job.tokens.prefix for job in jobs], [params] * len(jobs))
@@ -103,17 +103,9 @@ class Writer:
     def _respond(  # two phases of one answer
         self, job: Job, thought: Ids, closed: Ids, before: int, answer: Ids, stopped: bool, cached: int
     ) -> Response:
-        text, thinking = compose(self.reader.tokenizer, job.text, closed + answer)
-        return Response(
-            prompt_id=job.prompt.prompt_id,
-            text=text,
-            choice_logprobs=None,
-            prompt_tokens=len(job.tokens.prefix),
-            cached_tokens=cached if before < 0 else before,
-            completion_tokens=len(thought) + len(answer),
-            finish_reason="stop" if stopped else "length",
-            thinking_tokens=thinking if self.closing is None else len(thought),
-        )
+        known = None if self.closing is None else (thought, closed)
+        read = cached if self.closing is None else before
+        return written_response(self.reader.tokenizer, job, known, answer, stopped=stopped, cached=read)
 
     def _greedy(self, **changed: Any) -> SamplingParams:
         return SamplingParams(temperature=0.0, seed=self.seed, detokenize=False, **changed)

@@ -9,7 +9,7 @@ from llmrs_bench.engines.jobs import Job, PromptReader, cut
 from llmrs_bench.engines.memory import Memory
 from llmrs_bench.engines.options import ModelOptions
 from llmrs_bench.engines.permutation import Permutation, permutation
-from llmrs_bench.engines.thinking import CLOSE, GAP, compose, find_closing
+from llmrs_bench.engines.thinking import CLOSE, GAP, find_closing, written_response
 from llmrs_bench.engines.tokens import Ids
 from llmrs_bench.types import Response
 
@@ -94,17 +94,8 @@ class Writer:
         return [(thought, self.closing.close(thought, self.stops)) for thought, _ in written]
 
     def _respond(self, job: Job, thought: Ids, closed: Ids, answer: Ids, stopped: bool) -> Response:
-        text, thinking = compose(self.reader.tokenizer, job.text, closed + answer)
-        return Response(
-            prompt_id=job.prompt.prompt_id,
-            text=text,
-            choice_logprobs=None,
-            prompt_tokens=len(job.tokens.prefix),
-            cached_tokens=0,
-            completion_tokens=len(thought) + len(answer),
-            finish_reason="stop" if stopped else "length",
-            thinking_tokens=thinking if self.closing is None else len(thought),
-        )
+        known = None if self.closing is None else (thought, closed)
+        return written_response(self.reader.tokenizer, job, known, answer, stopped=stopped, cached=0)
 
     def _budget(self, job: Job) -> int:
         grammar = self._grammar_of(job)

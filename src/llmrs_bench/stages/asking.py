@@ -101,6 +101,8 @@ class Asker:
                         yield [*whole, *part], *self._spent.lap()
                         whole, part = [], []
                 whole, part = [*whole, *part], []
+        except GeneratorExit:  # keeping failed: nothing more can be kept
+            raise
         except BaseException:  # what was answered before the failure is kept, too
             if rest := [*whole, *(part if engine.window is None else ())]:
                 yield rest, *self._spent.lap()

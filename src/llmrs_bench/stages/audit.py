@@ -18,9 +18,10 @@ from llmrs_bench.stages.clip import Question, clip
 from llmrs_bench.stages.conversation import blocks, question
 from llmrs_bench.stages.home import Data
 from llmrs_bench.stages.infer_language import read
+from llmrs_bench.stages.learning import is_recommender
 from llmrs_bench.stages.outcome import Outcome, make_once
 from llmrs_bench.stages.prompt import open_shop, open_template, prompt
-from llmrs_bench.stages.serving import file_name, is_language_model, serve
+from llmrs_bench.stages.serving import file_name, serve
 from llmrs_bench.types import Progress, Prompt, Response
 
 Answers = Mapping[str, Response]  # by prompt id
@@ -43,7 +44,7 @@ def audit(data: Data, config: InferConfig, progress: Progress, *, requests: int)
         ModelError: If it cannot be had.
         EngineError: If it fails while it answers.
     """
-    if not is_language_model(config.model):
+    if is_recommender(config.model):
         raise OptionError(
             f"--audit means nothing to the recommender {config.model!r}", hint="It asks a language model again."
         )

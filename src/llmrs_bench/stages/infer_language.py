@@ -127,7 +127,8 @@ def _run(draft: Draft, data: Data, prompts: Artifact, template: Template, asker:
     for block in blocks(data, prompts):
         talks = converse(block, template, shop, history=history, ask=asker.ask)
         for talk in talks.values():
-            choices.update(dict.fromkeys(c for prompt, _ in talk.exchanges for c in prompt.choices or ()))
+            if template.mode == "likelihood":
+                choices.update(dict.fromkeys(c for prompt, _ in talk.exchanges for c in prompt.choices or ()))
         scores = [read(template, talk.exchanges, Reading()) for talk in talks.values() if talk.exchanges]
         asked = ((p, row) for talk in talks.values() for (p, _), row in zip(talk.exchanges, talk.rows, strict=True))
         responses = _responses(asked)

@@ -8,7 +8,7 @@ import polars as pl
 
 from llmrs_bench.artifacts import Artifact, Draft, Recipe
 from llmrs_bench.config import Normalize, PromptConfig
-from llmrs_bench.errors import OptionError
+from llmrs_bench.errors import ArtifactError, OptionError
 from llmrs_bench.prompts.frames import read_answer
 from llmrs_bench.prompts.protocol import Reading, Shop, Template
 from llmrs_bench.ranking import rank_candidates, scores_frame
@@ -52,6 +52,11 @@ def normalized(data: Data, run: Artifact, normalize: Normalize) -> Outcome:
             template=old.config["template"], options=old.config["options"], history=old.facts["history"]
         )
         template, prompts = open_template(config), prompt(data, config).artifact
+        if prompts.digest("prompts") != old.inputs["prompts"]:
+            raise ArtifactError(
+                f"run {run.path.name} answers other prompts than the template {config.template!r} writes now",
+                hint="Make the run again with `llmrs-bench infer`: what was asked before is not asked again.",
+            )
         responses = _responses(run)
         prior = _prior(data, prompts, run, template) if normalize == "pmi" else {}
         draft.write("rankings", pl.DataFrame(schema=RANKINGS))
