@@ -3,17 +3,16 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from llmrs_bench.config import PromptConfig
 from llmrs_bench.prompts.protocol import Exchange, Reading, Shop, Template
-from llmrs_bench.registry import TEMPLATES
+from llmrs_bench.stages.plan import open_template
 from llmrs_bench.types import Item, Prompt, Request, Response, Scores
 
 Answer = Callable[[Prompt], Response]
 
 
 def make(name: str, **options: Any) -> Template:
-    kind: Any = TEMPLATES.load(name)
-    made: Template = kind(kind.Options(**options))
-    return made
+    return open_template(PromptConfig(template=name, options={key: str(value) for key, value in options.items()}))
 
 
 def shop(*item_ids: str) -> Shop:

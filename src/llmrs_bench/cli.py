@@ -2,7 +2,7 @@
 
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -19,13 +19,18 @@ from llmrs_bench.cli_options import (
     Log,
     LogOption,
     Names,
+    Orders,
     Reparse,
+    Slots,
     TemplateName,
     TemplateOptions,
+    With,
     as_typed,
     pairs,
+    template_pairs,
 )
-from llmrs_bench.console import exit_codes, say, stdout, track, warn
+from llmrs_bench.cli_prompt import prompt
+from llmrs_bench.console import exit_codes, finish, say, stdout, track, warn
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -116,32 +121,10 @@ def prepare(
         done = stage(home, dataset, config, source, track)
         for line in data_lines(done.artifact.facts):
             say(line)
-        _finish(done)
+        finish(done)
 
 
-@app.command()
-def prompt(
-    dataset: Dataset,
-    template: TemplateName = "listwise",
-    history: History = None,
-    template_option: TemplateOptions = None,
-    show: Annotated[int, typer.Option(min=0, help="Print the first N prompts.")] = 0,
-    home: Home = HERE,
-    log: LogOption = Log.text,
-) -> None:
-    """Render a prompt template over the requests of a data set."""
-    with exit_codes():
-        from llmrs_bench.config import PromptConfig
-        from llmrs_bench.report.words import prompt_lines
-        from llmrs_bench.stages.home import open_data
-        from llmrs_bench.stages.prompt import prompt as stage
-
-        config = PromptConfig(template=template, options=pairs(template_option or []), history=history)
-        done = stage(open_data(home, dataset), config)
-        if show:
-            for line in prompt_lines(next(done.artifact.parts("prompts", show)).head(show)):
-                say(line)
-        _finish(done)
+app.command()(prompt)
 
 
 @app.command()
@@ -151,6 +134,9 @@ def infer(
     template: TemplateName = "listwise",
     history: History = None,
     template_option: TemplateOptions = None,
+    orders: Orders = None,
+    slots: Slots = None,
+    texts: With = None,
     engine: Annotated[str, typer.Option(help="auto, transformers, vllm, openai, ray, mock.")] = "auto",
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     seed: Annotated[int, typer.Option(min=0, help="Seed of training and of sampling.")] = 0,
@@ -191,7 +177,7 @@ def infer(
             "model": model,
             "template": template,
             "history": history,
-            "template_options": pairs(template_option or []),
+            "template_options": template_pairs(template_option, orders, slots, texts),
             "engine": engine,
             "device": device,
             "train_fraction": train_fraction,
@@ -208,7 +194,7 @@ def infer(
             done = stage(data, config, track, export, reparse=reparse)
             for line in run_lines(done.artifact.facts):
                 say(line)
-            _finish(done)
+            finish(done)
             if audit:
                 from llmrs_bench.stages.audit import audit as audit_stage
 
@@ -235,7 +221,7 @@ def evaluate(
         config = EvaluateConfig.parse({"normalize": normalize}, owner="evaluate")
         for done in stage(open_data(home, dataset), run or [], config, track):
             means = done.artifact.facts["means"]
-            _finish(done, "".join(f"  {name} {means[name]:.4f}" for name in ("hit@1", "ndcg@10", "mrr@10")))
+            finish(done, "".join(f"  {name} {means[name]:.4f}" for name in ("hit@1", "ndcg@10", "mrr@10")))
 
 
 @app.command()
@@ -270,29 +256,23 @@ def compare(
 
 @app.command("list")
 def list_(
-    what: Annotated[Listing, typer.Argument(help="data, models, templates or runs.")],
+    what: Annotated[Listing, typer.Argument(help="data, models, templates, parts or runs.")],
     dataset: Annotated[str | None, typer.Option("--dataset", "-d", help="Whose runs; needed for runs.")] = None,
     home: Home = HERE,
 ) -> None:
     """List data sets, models, templates, or the runs of a data set."""
     with exit_codes():
         from llmrs_bench.errors import OptionError
-        from llmrs_bench.stages.listing import list_data, list_models, list_runs, list_templates
+        from llmrs_bench.stages.listing import list_data, list_models, list_parts, list_runs, list_templates
 
         if what is Listing.runs and dataset is None:
             raise OptionError("list runs needs a data set", hint="Add --dataset NAME.")
         if what in (Listing.data, Listing.runs):
             lines = list_data(home) if what is Listing.data else list_runs(home, dataset or "")
         else:
-            lines = list_models() if what is Listing.models else list_templates()
+            listing = {Listing.models: list_models, Listing.templates: list_templates, Listing.parts: list_parts}[what]
+            lines = listing()
         typer.echo("\n".join(lines))
-
-
-def _finish(done: Any, more: str = "") -> None:
-    for warning in done.warnings:
-        warn(warning)
-    say(f"{'made' if done.fresh else 'already there'}: {done.artifact.path}")
-    typer.echo(done.name + more)
 
 
 def main() -> None:

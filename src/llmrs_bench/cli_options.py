@@ -15,10 +15,24 @@ Dataset = Annotated[
     str, typer.Option("--dataset", "-d", help="NAME, or NAME@VARIANT where it was prepared in several ways.")
 ]
 Names = Annotated[list[str] | None, typer.Option("--run", help="Name of a run, or how it begins; repeatable.")]
-TemplateName = Annotated[str, typer.Option("--template", "-t", help="See `list templates`.")]
+TemplateName = Annotated[
+    str, typer.Option("--template", "-t", help="See `list templates`; or the path of a TOML file.")
+]
 History = Annotated[int | None, typer.Option(min=0, help="Latest items shown.", show_default="as prepared, 10")]
 TemplateOptions = Annotated[
-    list[str] | None, typer.Option("--template-option", "-T", help="KEY=VALUE of the template; repeatable.")
+    list[str] | None,
+    typer.Option(
+        "--template-option", "-T", help="KEY=VALUE of the template, or PART=NAME of `list parts`; repeatable."
+    ),
+]
+Orders = Annotated[
+    int | None, typer.Option(min=1, help="Show the candidates in N orders and join the answers; -T orders.")
+]
+Slots = Annotated[
+    str | None, typer.Option(help="Put the target into each of these places, as 0,5,10: bias studies; -T slots.")
+]
+With = Annotated[
+    list[str] | None, typer.Option("--with", help="interest=RUN: tell what a model wrote in that run; -T interest_run.")
 ]
 Deterministic = Annotated[
     bool, typer.Option("--deterministic", help="Slower engine ways without batch effects; -O deterministic=true.")
@@ -56,6 +70,7 @@ class Listing(StrEnum):
     data = "data"
     models = "models"
     templates = "templates"
+    parts = "parts"
     runs = "runs"
 
 
@@ -87,3 +102,18 @@ def pairs(options: list[str]) -> dict[str, str]:
 def as_typed(**values: object) -> list[str]:
     """Return the options that have a name of their own as if they were typed KEY=VALUE."""
     return [f"{key}={value}" for key, value in values.items() if value is not None]
+
+
+def template_pairs(
+    options: list[str] | None, orders: int | None, slots: str | None, texts: list[str] | None
+) -> dict[str, str]:
+    """Return the template's options, those with a name of their own on the command line among them.
+
+    Raises:
+        OptionError: If one has another form, is given twice, or `--with` brings something unknown.
+    """
+    brought = pairs(texts or [])
+    if unknown := sorted(brought.keys() - {"interest"}):
+        raise OptionError(f"--with {unknown[0]}=... is unknown", hint="Write --with interest=RUN.")
+    named = as_typed(orders=orders, slots=slots, interest_run=brought.get("interest"))
+    return pairs([*(options or []), *named])

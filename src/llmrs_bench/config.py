@@ -1,7 +1,7 @@
 """Options of each stage as frozen values: unknown keys are refused, defaults are stated once."""
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal, Self, TypeAlias
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -100,8 +100,62 @@ PROTOCOLS: dict[str, dict[str, Any]] = {
 }
 
 
+class ViewOptions(Options):
+    """What a prompt tells of a request, and in which orders it shows the candidates.
+
+    Args:
+        past: Whose history is told: the user's own; none; the same items `shuffled`; or that of another user, to show
+            what it is worth.
+        relevant: How many items of the earlier history are retrieved.
+        query: What they have to be relevant to: the candidates, or the recent items that are told.
+        retriever: How they are found, by words (BM25) or by sentence embeddings.
+        retriever_model: The embedding model; None: the default of the recommender `embedding`.
+        examples: How many choices are told as examples.
+        examples_from: Whose: the user's own latest ones, or those of the most similar users.
+        orders: In how many orders the candidates are shown, each a prompt of its own.
+        slots: Places for the target, each a prompt of its own, counted from 0: for studies of position bias alone.
+        aggregate: How the answers to several orders become one ranking.
+        interest_run: A run of a template of the form `note`, whose texts are told as the user's interest.
+    """
+
+    past: Literal["own", "none", "shuffled", "other"] = "own"
+    relevant: int = Field(default=0, ge=0)
+    query: Literal["candidates", "recent"] = "candidates"
+    retriever: Literal["bm25", "embedding"] = "bm25"
+    retriever_model: str | None = None
+    examples: int = Field(default=0, ge=0)
+    examples_from: Literal["self", "similar"] = "self"
+    orders: int = Field(default=1, ge=1)
+    slots: tuple[Annotated[int, Field(ge=0)], ...] = ()
+    aggregate: Literal["mean-rank", "borda", "reciprocal-rank"] = "mean-rank"
+    interest_run: str | None = None
+
+    @field_validator("slots", mode="before")
+    @classmethod
+    def listed(cls, slots: Any) -> Any:
+        """Read `0,5,10` as typed."""
+        return tuple(slots.split(",")) if isinstance(slots, str) else slots
+
+    @model_validator(mode="after")
+    def no_idle_options(self) -> Self:
+        """Refuse options that nothing reads."""
+        if self.orders > 1 and self.slots:
+            raise ValueError("orders and slots exclude each other: slots say where the target stands in each order")
+        if self.orders == 1 and not self.slots and "aggregate" in self.model_fields_set:
+            raise ValueError("aggregate means nothing to one order; add orders=N")
+        if not self.relevant and self.model_fields_set & {"query", "retriever", "retriever_model"}:
+            raise ValueError("query, retriever and retriever_model mean nothing without relevant=N")
+        if not self.examples and "examples_from" in self.model_fields_set:
+            raise ValueError("examples_from means nothing without examples=K")
+        return self
+
+
 class PromptConfig(Options):
-    """Which template is rendered, and how; `history` is the number of items shown, None takes what was prepared."""
+    """Which template is rendered, and how; `history` is the number of items shown, None takes what was prepared.
+
+    `template` is the name of one that ships with the tool, or the path of a TOML file. `options` are those of views, of
+    the template's parts (`role=recommender`) and of its answer form.
+    """
 
     template: str = "listwise"
     options: dict[str, str] = Field(default_factory=dict)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from time import perf_counter
+from typing import Any
 
 import typer
 from rich.console import Console
@@ -153,3 +154,11 @@ def exit_codes() -> Iterator[None]:
     except OSError as error:
         fail(str(error), "Check the path, its permissions and the free space.")
         raise typer.Exit(1) from error
+
+
+def finish(done: Any, more: str = "") -> None:
+    """Say where the artifact of a stage is, and write its name to stdout."""
+    for warning in done.warnings:
+        warn(warning)
+    say(f"{'made' if done.fresh else 'already there'}: {done.artifact.path}")
+    typer.echo(done.name + more)

@@ -27,6 +27,10 @@ class DataError(BenchError):
     """A raw source is missing, broken or empty."""
 
 
+class LeakError(BenchError):
+    """A prompt would tell what it asks for."""
+
+
 class ArtifactError(BenchError):
     """An artifact of an earlier stage is missing, incomplete or of another shape."""
 

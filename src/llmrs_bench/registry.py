@@ -71,9 +71,9 @@ SOURCES = Registry(
         "demo": "llmrs_bench.data.demo:Demo",
     },
 )
-TEMPLATES = Registry(
-    "template",
-    "llmrs_bench.templates",
+FORMS = Registry(
+    "answer form",
+    "llmrs_bench.forms",
     {
         "listwise": "llmrs_bench.prompts.listwise:Listwise",
         "likelihood": "llmrs_bench.prompts.likelihood:Likelihood",
@@ -82,6 +82,7 @@ TEMPLATES = Registry(
         "pairwise": "llmrs_bench.prompts.pairwise:Pairwise",
         "setwise": "llmrs_bench.prompts.setwise:Setwise",
         "sliding-window": "llmrs_bench.prompts.sliding_window:SlidingWindow",
+        "note": "llmrs_bench.prompts.note:Note",
     },
 )
 ENGINES = Registry(

@@ -9,6 +9,8 @@ from pyarrow import Table, array
 from llmrs_bench.errors import ArtifactError
 
 MESSAGE = pl.Struct({"role": pl.String(), "content": pl.String()})
+LISTED = pl.Struct({"labels": pl.List(pl.String()), "titles": pl.List(pl.String()), "history": pl.List(pl.String())})
+EXAMPLE = pl.Struct({"history": pl.List(pl.String()), "next": pl.String()})
 
 # One row per item of the catalogue.
 ITEMS = pl.Schema(
@@ -53,6 +55,22 @@ PROMPTS = pl.Schema(
         "choices": pl.List(pl.String()),
         "labels": pl.Boolean(),
         "grammar": pl.String(),
+        "listed": LISTED,
+    }
+)
+# One row per way in which a request is shown: `view_id` is that of the request unless it is shown in several. `history`
+# holds the items that are told, `ratings` theirs where they are known, `candidates` the order in which they are shown.
+VIEWS = pl.Schema(
+    {
+        "view_id": pl.String(),
+        "request_id": pl.String(),
+        "user_id": pl.String(),
+        "history": pl.List(pl.String()),
+        "ratings": pl.List(pl.Float32()),
+        "candidates": pl.List(pl.String()),
+        "relevant": pl.List(pl.String()),
+        "examples": pl.List(EXAMPLE),
+        "interest": pl.String(),
     }
 )
 # What a model answered to one call. `choice_logprobs` as `types.Response` has them; `clipped` counts the history items
@@ -86,6 +104,8 @@ TABLES: dict[str, pl.Schema] = {
     "requests": REQUESTS,
     "truth": TRUTH,
     "prompts": PROMPTS,
+    "views": VIEWS,
+    "view_rankings": RANKINGS,
     "answers": ANSWERS,
     "responses": RESPONSES,
     "rankings": RANKINGS,

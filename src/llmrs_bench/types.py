@@ -9,6 +9,10 @@ Json: TypeAlias = "str | int | float | bool | list[Json] | dict[str, Json] | Non
 Role: TypeAlias = Literal["system", "user", "assistant"]
 Mode: TypeAlias = Literal["generate", "likelihood", "label"]
 Grammar: TypeAlias = Literal["permutation"]
+# What a response is, as far as its form goes; README.md says what each one means.
+Kind: TypeAlias = Literal[
+    "complete", "partial", "duplicates", "off-list", "history", "format", "empty", "truncated", "refused"
+]
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,15 +25,38 @@ class Item:
     year: int | None = None
     categories: tuple[str, ...] = ()
 
+    @property
+    def about(self) -> str:
+        """Year and categories in brackets, as they follow a title; nothing where there are none."""
+        known = [str(self.year)] if self.year is not None else []
+        known += [", ".join(self.categories)] if self.categories else []
+        return f" ({'; '.join(known)})" if known else ""
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """What somebody chose, oldest first, and what they chose next."""
+
+    history: tuple[str, ...]
+    next: str
+
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One ranking task: order `candidates` for a user whose events so far are `history`, oldest first."""
+    """One ranking task: order `candidates` for a user whose events so far are `history`, oldest first.
+
+    What else a prompt may tell: `ratings` of the history, where they are known; items of the earlier history that are
+    `relevant` to a query; `examples` of choices; and what a model wrote about the user's `interest`.
+    """
 
     request_id: str
     user_id: str
     history: tuple[str, ...]
     candidates: tuple[str, ...]
+    ratings: tuple[float | None, ...] = ()
+    relevant: tuple[str, ...] = ()
+    examples: tuple[Example, ...] = ()
+    interest: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +68,15 @@ class Message:
 
 
 @dataclass(frozen=True, slots=True)
+class Listed:
+    """What a prompt showed that a written answer may name: labels and titles of candidates, titles of the history."""
+
+    labels: tuple[str, ...]
+    titles: tuple[str, ...]
+    history: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Prompt:
     """One model call.
 
@@ -48,6 +84,7 @@ class Prompt:
     log-probabilities as continuations; without, it writes text. `labels` says that the choices are short labels such
     as "A" or "Yes", which an engine that knows nothing but the likeliest next tokens may look up there. The grammar
     `permutation` admits no text but the numbers from 1 to the number of shown candidates, each once, joined by ", ".
+    `listed` is what a text is read against.
     """
 
     prompt_id: str
@@ -57,6 +94,7 @@ class Prompt:
     choices: tuple[str, ...] | None = None
     labels: bool = False
     grammar: Grammar | None = None
+    listed: Listed | None = None
 
     @property
     def mode(self) -> Mode:
@@ -90,12 +128,14 @@ class Response:
 class Scores:
     """A model's scores for one request, higher is better; a candidate that is absent was not ranked.
 
-    `notes` are figures worth an average over requests, such as the probability mass on the labels.
+    `notes` are figures worth an average over requests, such as the probability mass on the labels. `kinds` says of each
+    response what it is.
     """
 
     request_id: str
     values: Mapping[str, float]
     notes: Mapping[str, float] = field(default_factory=dict)
+    kinds: tuple[Kind, ...] = ()
 
 
 class Step(Protocol):

@@ -5,7 +5,8 @@ from math import exp
 import pytest
 
 from llmrs_bench.errors import OptionError
-from llmrs_bench.prompts.label import label_mass, labels
+from llmrs_bench.prompts.label import label_mass
+from llmrs_bench.prompts.labels import labels
 from llmrs_bench.types import Request
 from template_runs import chosen, flat, make, play, read, score, shop
 

@@ -2,13 +2,12 @@
 
 import pytest
 
-from llmrs_bench.config import Options
-from llmrs_bench.prompts.likelihood import Likelihood
 from llmrs_bench.prompts.protocol import Reading, Shop
 from llmrs_bench.types import Item, Request, Response
+from template_runs import make
 
 ITEMS = {name: Item(name, f"Title {name}") for name in "abc"}
-TEMPLATE = Likelihood(Options())
+TEMPLATE = make("likelihood")
 
 
 def test_every_normalisation_reads_the_same_response() -> None:

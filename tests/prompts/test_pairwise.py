@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmrs_bench.errors import OptionError
-from llmrs_bench.prompts.pairwise import Pairwise, PairwiseOptions
+from llmrs_bench.prompts.pairwise import PairwiseOptions
 from llmrs_bench.prompts.protocol import Shop
 from llmrs_bench.types import Item, Prompt, Request, Response
 from template_runs import best, chosen, first_shown, flat, make, oracle, play, read, score, shop, text
@@ -149,4 +149,3 @@ def test_top_is_refused_where_nothing_reads_it() -> None:
     kept = PairwiseOptions(method="heapsort", top=5)
     assert PairwiseOptions.parse(kept.model_dump(), owner="pairwise") == kept
     assert PairwiseOptions.parse(PairwiseOptions().model_dump(), owner="pairwise") == PairwiseOptions()
-    assert Pairwise(kept).top == 5

@@ -7,7 +7,7 @@ from llmrs_bench.config import InferConfig, PromptConfig
 from llmrs_bench.stages import demo_lm
 from llmrs_bench.stages.home import Data
 from llmrs_bench.stages.infer import infer
-from llmrs_bench.stages.prompt import open_template
+from llmrs_bench.stages.plan import open_template
 from llmrs_bench.types import silent
 
 NAMES = ("likelihood", "listwise")

@@ -76,8 +76,7 @@ def test_runs_without_likelihoods_are_refused(data: Data) -> None:
 
 def test_responses_to_other_prompts_are_not_read(data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
     made = run(data, "mock", template="likelihood")
-    monkeypatch.setattr("llmrs_bench.prompts.protocol.told", lambda history, shop: "Another wording. ")
-    monkeypatch.setattr("llmrs_bench.prompts.likelihood.told", lambda history, shop: "Another wording. ")
+    monkeypatch.setattr("llmrs_bench.prompts.story.plural", lambda word: f"{word}en")
     monkeypatch.setattr("llmrs_bench.stages.prompt.source_digest", lambda template: "changed")
     with pytest.raises(ArtifactError, match="other prompts") as caught:
         evaluate(data, [made.path.name], EvaluateConfig(normalize="byte"), silent)

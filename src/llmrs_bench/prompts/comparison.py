@@ -3,46 +3,39 @@
 from collections.abc import Mapping, Sequence
 from math import fsum, inf, isfinite
 
-from llmrs_bench.prompts.label import label_mass, labels
-from llmrs_bench.prompts.protocol import Shop, distinct_titles, recent, told
+from llmrs_bench.prompts.label import kind_of, label_mass
+from llmrs_bench.prompts.labels import labels
 from llmrs_bench.prompts.sorting import Group
-from llmrs_bench.types import Message, Prompt, Request, Response
+from llmrs_bench.prompts.story import Story
+from llmrs_bench.types import Kind, Prompt, Response
 
 
-def write_comparisons(request: Request, shop: Shop, *, history: int, shown: Mapping[str, Group]) -> list[Prompt]:
+def write_comparisons(story: Story, shown: Mapping[str, Group]) -> list[Prompt]:
     """Write a prompt for each group of candidates, in the order in which they are to be shown.
 
-    History and question come first, so that all prompts of a request share them. A title is told apart from those of
-    all candidates of the request: an item is called the same in each of its comparisons.
+    A title is told apart from those of all candidates of the request: an item is called the same in each comparison.
 
     Args:
-        request: The request whose candidates are compared.
-        shop: The items and what one is called.
-        history: How many of the latest history items are told.
+        story: The request.
         shown: Candidates by "round/number", which follows the request's id in that of the prompt.
     """
-    titles = dict(zip(request.candidates, distinct_titles(request.candidates, shop), strict=True))
-    question = (
-        f"{told(recent(request.history, history), shop)}"
-        f"Which of these {shop.item_word}s does the user choose next? Answer with its letter."
-    )
+    request_id = story.request.request_id
     return [
-        _prompt(f"{request.request_id}/{name}", request.request_id, question, group, titles)
+        Prompt(
+            prompt_id=f"{request_id}/{name}",
+            request_id=request_id,
+            messages=story.messages(group),
+            shown=group,
+            choices=tuple(f" {letter}" for letter in labels(len(group))),
+            labels=True,
+        )
         for name, group in shown.items()
     ]
 
 
-def _prompt(prompt_id: str, request_id: str, question: str, group: Group, titles: Mapping[str, str]) -> Prompt:
-    letters = labels(len(group))
-    listed = "\n".join(f"{letter}. {titles[item_id]}" for letter, item_id in zip(letters, group, strict=True))
-    return Prompt(
-        prompt_id=prompt_id,
-        request_id=request_id,
-        messages=(Message("user", f"{question}\n{listed}"), Message("assistant", "Answer:")),
-        shown=group,
-        choices=tuple(f" {letter}" for letter in letters),
-        labels=True,
-    )
+def comparison_kinds(prompts: Sequence[Prompt], responses: Sequence[Response]) -> tuple[Kind, ...]:
+    """Return for each answer whether it knows all letters, some, or none."""
+    return tuple(kind_of(answer, len(asked.shown)) for asked, answer in zip(prompts, responses, strict=True))
 
 
 def label_logprobs(response: Response, count: int) -> list[float]:

@@ -5,9 +5,10 @@ from typing import Any
 
 import polars as pl
 
+from llmrs_bench.prompts.plain import plain
 from llmrs_bench.prompts.protocol import Shop
 from llmrs_bench.schemas import from_rows
-from llmrs_bench.types import Item, Message, Prompt, Request, Response
+from llmrs_bench.types import Example, Item, Listed, Message, Prompt, Request, Response
 
 
 def read_shop(items: pl.DataFrame, item_word: str) -> Shop:
@@ -15,7 +16,11 @@ def read_shop(items: pl.DataFrame, item_word: str) -> Shop:
     return Shop(
         {
             row["item_id"]: Item(
-                row["item_id"], row["title"], row["text"] or "", row["year"], tuple(row["categories"] or ())
+                row["item_id"],
+                plain(row["title"]),
+                plain(row["text"] or ""),
+                row["year"],
+                tuple(map(plain, row["categories"] or ())),
             )
             for row in items.iter_rows(named=True)
         },
@@ -23,10 +28,19 @@ def read_shop(items: pl.DataFrame, item_word: str) -> Shop:
     )
 
 
-def read_requests(requests: pl.DataFrame) -> Iterator[Request]:
-    """Yield the rows of a frame of the schema `requests`."""
-    for row in requests.select("request_id", "user_id", "history", "candidates").iter_rows():
-        yield Request(row[0], row[1], tuple(row[2] or ()), tuple(row[3] or ()))
+def read_views(views: pl.DataFrame) -> Iterator[Request]:
+    """Yield the rows of a frame of the schema `views`; each is a request whose id is that of the view."""
+    for row in views.iter_rows(named=True):
+        yield Request(
+            row["view_id"],
+            row["user_id"],
+            tuple(row["history"]),
+            tuple(row["candidates"]),
+            tuple(row["ratings"]),
+            tuple(row["relevant"]),
+            tuple(Example(tuple(example["history"]), example["next"]) for example in row["examples"]),
+            row["interest"],
+        )
 
 
 def write_prompts(prompts: Iterable[Prompt]) -> pl.DataFrame:
@@ -40,6 +54,9 @@ def write_prompts(prompts: Iterable[Prompt]) -> pl.DataFrame:
             "choices": None if prompt.choices is None else list(prompt.choices),
             "labels": prompt.labels,
             "grammar": prompt.grammar,
+            "listed": None
+            if (listed := prompt.listed) is None
+            else {"labels": listed.labels, "titles": listed.titles, "history": listed.history},
         }
         for prompt in prompts
     ]
@@ -57,6 +74,7 @@ def read_prompts(prompts: pl.DataFrame) -> Iterator[Prompt]:
             None if row["choices"] is None else tuple(row["choices"]),
             row["labels"],
             row["grammar"],
+            None if (listed := row["listed"]) is None else Listed(**{name: tuple(listed[name]) for name in listed}),
         )
 
 

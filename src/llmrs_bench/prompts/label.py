@@ -1,15 +1,15 @@
 """Template `label`: show all candidates with letters, read the probability of each letter as the answer."""
 
 from collections.abc import Sequence
-from itertools import product
 from math import exp, fsum
-from string import ascii_uppercase
 from typing import ClassVar
 
 from llmrs_bench import config
-from llmrs_bench.errors import OptionError
-from llmrs_bench.prompts.protocol import Exchange, Reading, Shop, distinct_titles, recent, told
-from llmrs_bench.types import Message, Mode, Prompt, Request, Response, Scores
+from llmrs_bench.prompts.labels import labels
+from llmrs_bench.prompts.protocol import Exchange, Reading, Shop
+from llmrs_bench.prompts.story import Story, need_letters
+from llmrs_bench.prompts.wording import Wording
+from llmrs_bench.types import Kind, Mode, Prompt, Request, Response, Scores
 
 
 class Label:
@@ -23,29 +23,19 @@ class Label:
     mode: ClassVar[Mode] = "label"
     rounds: ClassVar[bool] = False
 
-    def __init__(self, options: config.Options) -> None:
-        """Take no options."""
+    def __init__(self, options: config.Options, wording: Wording) -> None:
+        self.wording = need_letters(wording, "label")
 
     def render(self, request: Request, shop: Shop, *, history: int, asked: Sequence[Exchange] = ()) -> list[Prompt]:
         """Write one call, with one choice for each letter."""
-        word = shop.item_word
-        letters = labels(len(request.candidates))
-        lines = zip(letters, distinct_titles(request.candidates, shop), strict=True)
-        listed = "\n".join(f"{letter}. {title}" for letter, title in lines)
+        shown = request.candidates
         return [
             Prompt(
                 prompt_id=request.request_id,
                 request_id=request.request_id,
-                messages=(
-                    Message(
-                        "user",
-                        f"{told(recent(request.history, history), shop)}Here are {len(letters)} candidate {word}s:\n"
-                        f"{listed}\n\nWhich of them does the user choose next? Answer with its letter.",
-                    ),
-                    Message("assistant", "Answer:"),
-                ),
-                shown=request.candidates,
-                choices=tuple(f" {letter}" for letter in letters),
+                messages=Story(self.wording, request, shop, history).messages(shown),
+                shown=shown,
+                choices=tuple(f" {letter}" for letter in labels(len(shown))),
                 labels=True,
             )
         ]
@@ -60,23 +50,14 @@ class Label:
         for prompt, response in zip(prompts, responses, strict=True):
             read = zip(prompt.shown, response.choice_logprobs or (), strict=False)
             values |= {item_id: fsum(logprobs) for item_id, logprobs in read if logprobs}
-        return Scores(prompts[0].request_id, values, {"label_mass": label_mass(responses)})
+        kinds = tuple(kind_of(answer, len(asked.shown)) for asked, answer in zip(prompts, responses, strict=True))
+        return Scores(prompts[0].request_id, values, {"label_mass": label_mass(responses)}, kinds)
 
 
-def labels(count: int) -> list[str]:
-    """Return `count` labels of the same length, so that none begins another: A to Z, or AA to ZZ.
-
-    Raises:
-        OptionError: If there are more than 676.
-    """
-    length = 1 if count <= len(ascii_uppercase) else 2
-    names = ["".join(letters) for letters in product(ascii_uppercase, repeat=length)]
-    if count > len(names):
-        raise OptionError(
-            f"{count} candidates are more than there are labels ({len(names)})",
-            hint="Use --template likelihood, or fewer candidates (prepare --n-candidates).",
-        )
-    return names[:count]
+def kind_of(response: Response, count: int) -> Kind:
+    """Return what a response to `count` choices is: all of them known, some, or none."""
+    known = sum(bool(values) for values in response.choice_logprobs or ())
+    return "empty" if not known else "complete" if known == count else "partial"
 
 
 def label_mass(responses: Sequence[Response]) -> float:

@@ -5,8 +5,11 @@ from math import fsum
 from typing import ClassVar
 
 from llmrs_bench import config
-from llmrs_bench.prompts.protocol import Exchange, Reading, Shop, distinct_titles, recent, told
-from llmrs_bench.types import Message, Mode, Prompt, Request, Response, Scores
+from llmrs_bench.prompts.label import kind_of
+from llmrs_bench.prompts.protocol import Exchange, Reading, Shop
+from llmrs_bench.prompts.story import Story
+from llmrs_bench.prompts.wording import Wording
+from llmrs_bench.types import Mode, Prompt, Request, Response, Scores
 
 _PRIORS = 100  # choices of one prompt without history
 
@@ -21,25 +24,26 @@ class Likelihood:
     mode: ClassVar[Mode] = "likelihood"
     rounds: ClassVar[bool] = False
 
-    def __init__(self, options: config.Options) -> None:
-        """Take no options."""
+    def __init__(self, options: config.Options, wording: Wording) -> None:
+        self.wording = wording
 
     def render(self, request: Request, shop: Shop, *, history: int, asked: Sequence[Exchange] = ()) -> list[Prompt]:
         """Write one call, with one choice for each candidate."""
+        story = Story(self.wording, request, shop, history)
         return [
             Prompt(
                 prompt_id=request.request_id,
                 request_id=request.request_id,
-                messages=_ask(told(recent(request.history, history), shop), shop.item_word),
+                messages=story.messages(request.candidates),
                 shown=request.candidates,
-                choices=tuple(f" {title}" for title in distinct_titles(request.candidates, shop)),
+                choices=tuple(f" {story.titles[item_id]}" for item_id in request.candidates),
             )
         ]
 
     def priors(self, choices: Sequence[str], shop: Shop) -> list[Prompt]:
         """Write the calls that ask for titles where no history is told."""
         parts = [tuple(choices[start : start + _PRIORS]) for start in range(0, len(choices), _PRIORS)]
-        messages = _ask("", shop.item_word)
+        messages = Story(self.wording, Request("prior", "prior", (), ()), shop, 0).messages(())
         return [Prompt(f"prior-{number}", "prior", messages, part, part) for number, part in enumerate(parts)]
 
     def parse(self, prompts: Sequence[Prompt], responses: Sequence[Response], reading: Reading) -> Scores:
@@ -48,14 +52,8 @@ class Likelihood:
         for prompt, response in zip(prompts, responses, strict=True):
             asked = zip(prompt.shown, prompt.choices or (), response.choice_logprobs or (), strict=False)
             values |= {item_id: _score(choice, logprobs, reading) for item_id, choice, logprobs in asked if logprobs}
-        return Scores(prompts[0].request_id, values)
-
-
-def _ask(history: str, word: str) -> tuple[Message, ...]:
-    return (
-        Message("user", f"{history}Which {word} does the user choose next?"),
-        Message("assistant", f"The next {word} is:"),
-    )
+        kinds = tuple(kind_of(answer, len(asked.shown)) for asked, answer in zip(prompts, responses, strict=True))
+        return Scores(prompts[0].request_id, values, kinds=kinds)
 
 
 def _score(choice: str, logprobs: Sequence[float], reading: Reading) -> float:

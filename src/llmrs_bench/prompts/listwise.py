@@ -1,22 +1,15 @@
-"""Template `listwise`: show all candidates with numbers, ask for the numbers in order of preference."""
+"""Answer form `listwise`: the model writes the candidates in order of preference."""
 
-import re
-from collections import Counter
-from collections.abc import Mapping, Sequence
-from functools import lru_cache
+from collections.abc import Sequence
 from typing import ClassVar
 
 from llmrs_bench import config
-from llmrs_bench.prompts.protocol import Exchange, Reading, Shop, distinct_titles, recent, spoken, told
-from llmrs_bench.types import Grammar, Message, Mode, Prompt, Request, Response, Scores
-
-# A line that starts with a number, maybe in brackets, and what follows it.
-_NUMBERED = re.compile(r"^[\s>*\-–•]*[\[(#]*\s*(\d{1,4})\s*[\])]*\s*[.:)\-–]?\s*(.*)$")
-# A line of nothing but numbers and what separates them, perhaps behind a label such as "Ranking:".
-_NUMBERS_ONLY = re.compile(r"^(?:[A-Za-z' ]{1,40}:)?[\s\d,;.>|\[\]()#&:\-–*`]*\d[\s\d,;.>|\[\]()#&:\-–*`]*$")
-# A rank and the number it is given to, such as "1. [7]".
-_RANK_AND_NUMBER = re.compile(r"^[\s*#]*(\d{1,4})\s*[.:)]\s*[\[(#*]*(\d{1,4})[\])*]*[.,;]?$")
-_CANDIDATE = re.compile(r"^\[(\d+)\] (.+)$", re.MULTILINE)
+from llmrs_bench.errors import OptionError
+from llmrs_bench.prompts.answers import Ranking, read_ranking
+from llmrs_bench.prompts.protocol import Exchange, Reading, Shop
+from llmrs_bench.prompts.story import Story
+from llmrs_bench.prompts.wording import Wording
+from llmrs_bench.types import Grammar, Listed, Mode, Prompt, Request, Response, Scores
 
 
 class ListwiseOptions(config.Options):
@@ -30,32 +23,27 @@ class ListwiseOptions(config.Options):
 
 
 class Listwise:
-    """The model reads the numbered candidates and writes their numbers, best first."""
+    """The model reads the candidates and writes them in order, best first."""
 
     Options: ClassVar[type[config.Options]] = ListwiseOptions
     mode: ClassVar[Mode] = "generate"
     rounds: ClassVar[bool] = False
 
-    def __init__(self, options: ListwiseOptions) -> None:
-        self.grammar: Grammar | None = "permutation" if options.grammar else None
+    def __init__(self, options: ListwiseOptions, wording: Wording) -> None:
+        self.wording = wording
+        self.grammar = permutations(wording, wanted=options.grammar)
 
     def render(self, request: Request, shop: Shop, *, history: int, asked: Sequence[Exchange] = ()) -> list[Prompt]:
         """Write one call that asks for text."""
-        word, count = shop.item_word, len(request.candidates)
-        titles = distinct_titles(request.candidates, shop)
-        listed = "\n".join(f"[{number}] {title}" for number, title in enumerate(titles, 1))
-        question = (
-            f"Here are {count} candidate {word}s:\n{listed}\n\n"
-            f"Rank all {count} candidates by how likely the user is to choose each of them next, most likely first. "
-            f"Answer with the candidates' numbers alone, separated by commas, each number exactly once.\nRanking:"
-        )
+        story = Story(self.wording, request, shop, history)
         return [
             Prompt(
                 prompt_id=request.request_id,
                 request_id=request.request_id,
-                messages=(Message("user", told(recent(request.history, history), shop) + question),),
+                messages=story.messages(request.candidates),
                 shown=request.candidates,
                 grammar=self.grammar,
+                listed=story.listed(request.candidates),
             )
         ]
 
@@ -66,69 +54,28 @@ class Listwise:
     def parse(self, prompts: Sequence[Prompt], responses: Sequence[Response], reading: Reading) -> Scores:
         """Score the candidates that the text names n, n-1, ... in the order of their first mention."""
         values: dict[str, float] = {}
+        kinds = []
         for prompt, response in zip(prompts, responses, strict=True):
-            order = read_order(spoken(response.text or ""), shown_titles(prompt))
-            count = len(prompt.shown)
-            values.update({prompt.shown[number - 1]: float(count - place) for place, number in enumerate(order)})
-        return Scores(prompts[0].request_id, values)
+            found, count = ranking_of(prompt, response), len(prompt.shown)
+            kinds.append(found.kind)
+            values.update({prompt.shown[number]: float(count - place) for place, number in enumerate(found.order)})
+        return Scores(prompts[0].request_id, values, kinds=tuple(kinds))
 
 
-def shown_titles(prompt: Prompt) -> dict[int, str]:
-    """Return number to title as the prompt showed them, from the last list of the prompt."""
-    found = [(int(number), title) for number, title in _CANDIDATE.findall(prompt.messages[-1].content)]
-    return dict(found[-len(prompt.shown) :])
+def ranking_of(prompt: Prompt, response: Response) -> Ranking:
+    """Return the order that a text names, and what kind of answer it is."""
+    return read_ranking(response.text or "", prompt.listed or Listed((), ()), cut=response.finish_reason == "length")
 
 
-def read_order(text: str, titles: Mapping[int, str]) -> list[int]:
-    """Read the candidates' numbers from a model's text, in order, each once.
+def permutations(wording: Wording, *, wanted: bool) -> Grammar | None:
+    """Return the grammar of the candidates' numbers, if it is wanted.
 
-    Numbers come first: a line of numbers alone is taken as it stands, unless all such lines are "rank. number" with
-    the ranks 1, 2, 3. A line "3. Title" means the candidate whose whole title (up to case, punctuation and spaces)
-    stands there, because the 3 may be a rank; where no title matches, it counts only if the title of candidate 3
-    begins it. A line that is a whole title counts; any other line is ignored, so that prose such as "the 20
-    candidates" is not an answer. Nothing matches by substring.
-
-    Args:
-        text: What the model wrote.
-        titles: Number to title, as shown; titles are distinct.
+    Raises:
+        OptionError: If candidates have other labels than numbers.
     """
-    folded = {number: _fold(title) for number, title in titles.items()}
-    times = Counter(folded.values())
-    by_title = {title: number for number, title in folded.items() if title and times[title] == 1}
-    order: dict[int, None] = {}
-    for line in _without_ranks([line.strip() for line in text.splitlines()]):
-        for number in _read_line(line, titles, by_title):
-            order[number] = None
-    return list(order)
-
-
-def _without_ranks(lines: list[str]) -> list[str]:
-    numbers = [line for line in lines if _NUMBERS_ONLY.match(line)]
-    pairs = [_RANK_AND_NUMBER.match(line) for line in numbers]
-    ranks = [int(pair[1]) for pair in pairs if pair]
-    if len(pairs) < 2 or ranks != list(range(1, len(pairs) + 1)):
-        return lines
-    return [pair[2] for pair in pairs if pair]
-
-
-def _read_line(line: str, titles: Mapping[int, str], by_title: Mapping[str, int]) -> list[int]:
-    if _NUMBERS_ONLY.match(line):
-        numbers = [int(digits) for digits in re.findall(r"\d+", line) if len(digits) <= 4]
-        if known := [number for number in numbers if number in titles]:
-            return known
-    if (whole := _fold(line)) in by_title:
-        return [by_title[whole]]
-    numbered = _NUMBERED.match(line)
-    if not numbered:
-        return []
-    number, rest = int(numbered[1]), _fold(numbered[2])
-    if rest in by_title:
-        return [by_title[rest]]
-    title = _fold(titles.get(number, ""))
-    return [number] if title and f"{rest} ".startswith(f"{title} ") else []
-
-
-@lru_cache(1 << 16)  # the titles of a catalogue come again and again
-def _fold(text: str) -> str:
-    """Return the letters and digits of a text, in lower case, words parted by one space."""
-    return " ".join(re.findall(r"\w+", text.casefold()))
+    if wanted and wording.labels != "numbers":
+        raise OptionError(
+            f"grammar=true admits numbers alone, and the candidates have {wording.labels}",
+            hint="Leave it out, or choose candidates with numbers (-T candidates=numbers).",
+        )
+    return "permutation" if wanted else None

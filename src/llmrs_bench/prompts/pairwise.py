@@ -9,9 +9,11 @@ from typing import ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from llmrs_bench import config
-from llmrs_bench.prompts.comparison import comparison_notes, label_logprobs, write_comparisons
+from llmrs_bench.prompts.comparison import comparison_kinds, comparison_notes, label_logprobs, write_comparisons
 from llmrs_bench.prompts.protocol import Exchange, Reading, Shop
 from llmrs_bench.prompts.sorting import Group, Sort, all_pairs, drawn, finish, lots, top_scores, tournament, unanswered
+from llmrs_bench.prompts.story import Story, need_letters
+from llmrs_bench.prompts.wording import Wording
 from llmrs_bench.types import Mode, Prompt, Request, Response, Scores
 
 _TOP = 10
@@ -51,7 +53,8 @@ class Pairwise:
     mode: ClassVar[Mode] = "label"
     rounds: ClassVar[bool] = True
 
-    def __init__(self, options: PairwiseOptions) -> None:
+    def __init__(self, options: PairwiseOptions, wording: Wording) -> None:
+        self.wording = need_letters(wording, "pairwise")
         self.method = options.method
         self.top = options.top
 
@@ -59,7 +62,7 @@ class Pairwise:
         """Write two calls for each pair that is to be compared next."""
         judge = _Pairs(request.request_id, _by_shown(asked))
         shown = unanswered(self._sort(lots(request.request_id, request.candidates)), judge)
-        return write_comparisons(request, shop, history=history, shown=shown)
+        return write_comparisons(Story(self.wording, request, shop, history), shown)
 
     def priors(self, choices: Sequence[str], shop: Shop) -> list[Prompt]:
         """Write nothing: letters are no titles."""
@@ -74,7 +77,7 @@ class Pairwise:
         if any(judge.margin(shown) is not None for shown in judge.answers):
             all_of_them = self.method == "all"
             values = judge.wins(items) if all_of_them else top_scores(finish(self._sort(items), judge), items)
-        return Scores(request_id, values, comparison_notes(responses))
+        return Scores(request_id, values, comparison_notes(responses), comparison_kinds(prompts, responses))
 
     def _sort(self, items: Sequence[str]) -> Sort:
         return all_pairs(items) if self.method == "all" else tournament(items, size=2, top=self.top)

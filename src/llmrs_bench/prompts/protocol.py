@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Protocol, TypeAlias
 
 from llmrs_bench.config import Normalize, Options
+from llmrs_bench.prompts.wording import Wording
 from llmrs_bench.types import Item, Mode, Prompt, Request, Response, Scores
 
 
@@ -38,13 +39,14 @@ Exchange: TypeAlias = tuple[Prompt, Response]
 class Template(Protocol):
     """A text codec: renders a request to model calls, and reads their answers back.
 
-    A template is made as `Template(options)` from an instance of its `Options`.
+    It is an answer form, `Form(options, wording)`, and the words of a template file.
 
     Laws: `parse` of an oracle's answer is the oracle's order; `parse` never raises, on any text; an item the
     model did not name is absent from the scores; the same answers lead to the same prompts.
     """
 
     Options: ClassVar[type[Options]]
+    wording: Wording
     mode: ClassVar[Mode]  # what its prompts ask for
     rounds: ClassVar[bool]  # whether later prompts depend on earlier answers
 
@@ -64,19 +66,6 @@ class Template(Protocol):
     def parse(self, prompts: Sequence[Prompt], responses: Sequence[Response], reading: Reading) -> Scores:
         """Read the responses to the prompts of one request, in the same order."""
         ...
-
-
-def recent(history: Sequence[str], count: int) -> Sequence[str]:
-    """Return the `count` latest items of a history."""
-    return history[len(history) - min(count, len(history)) :]
-
-
-def told(history: Sequence[str], shop: Shop) -> str:
-    """Return the paragraph that tells a history, oldest first; nothing where there is none."""
-    if not history:
-        return ""
-    lines = "\n".join(f"- {title}" for title in distinct_titles(history, shop))
-    return f"A user chose these {shop.item_word}s, one after the other:\n{lines}\n\n"
 
 
 def spoken(text: str) -> str:

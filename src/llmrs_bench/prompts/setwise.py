@@ -8,9 +8,11 @@ from typing import ClassVar
 from pydantic import Field
 
 from llmrs_bench import config
-from llmrs_bench.prompts.comparison import comparison_notes, label_logprobs, write_comparisons
+from llmrs_bench.prompts.comparison import comparison_kinds, comparison_notes, label_logprobs, write_comparisons
 from llmrs_bench.prompts.protocol import Exchange, Reading, Shop
 from llmrs_bench.prompts.sorting import Group, Sort, drawn, finish, lots, top_scores, tournament, unanswered
+from llmrs_bench.prompts.story import Story, need_letters
+from llmrs_bench.prompts.wording import Wording
 from llmrs_bench.types import Mode, Prompt, Request, Response, Scores
 
 
@@ -41,7 +43,8 @@ class Setwise:
     mode: ClassVar[Mode] = "label"
     rounds: ClassVar[bool] = True
 
-    def __init__(self, options: SetwiseOptions) -> None:
+    def __init__(self, options: SetwiseOptions, wording: Wording) -> None:
+        self.wording = need_letters(wording, "setwise")
         self.size = options.size
         self.top = options.top
 
@@ -49,7 +52,7 @@ class Setwise:
         """Write one call for each comparison that is to be made next."""
         judge = _Sets(request.request_id, _by_members(asked))
         shown = unanswered(self._sort(lots(request.request_id, request.candidates)), judge)
-        return write_comparisons(request, shop, history=history, shown=shown)
+        return write_comparisons(Story(self.wording, request, shop, history), shown)
 
     def priors(self, choices: Sequence[str], shop: Shop) -> list[Prompt]:
         """Write nothing: letters are no titles."""
@@ -62,7 +65,7 @@ class Setwise:
         items = lots(request_id, (item_id for prompt in prompts for item_id in prompt.shown))
         usable = any(judge.likeliest(members) for members in judge.answers)
         values = top_scores(finish(self._sort(items), judge), items) if usable else {}
-        return Scores(request_id, values, comparison_notes(responses))
+        return Scores(request_id, values, comparison_notes(responses), comparison_kinds(prompts, responses))
 
     def _sort(self, items: Sequence[str]) -> Sort:
         return tournament(items, size=self.size, top=self.top)

@@ -6,9 +6,11 @@ from typing import ClassVar, Self
 from pydantic import Field, model_validator
 
 from llmrs_bench import config
-from llmrs_bench.prompts.listwise import read_order, shown_titles
-from llmrs_bench.prompts.protocol import Exchange, Reading, Shop, distinct_titles, recent, told
-from llmrs_bench.types import Grammar, Message, Mode, Prompt, Request, Response, Scores
+from llmrs_bench.prompts.listwise import permutations, ranking_of
+from llmrs_bench.prompts.protocol import Exchange, Reading, Shop
+from llmrs_bench.prompts.story import Story
+from llmrs_bench.prompts.wording import Wording
+from llmrs_bench.types import Mode, Prompt, Request, Response, Scores
 
 
 class SlidingWindowOptions(config.Options):
@@ -47,31 +49,26 @@ class SlidingWindow:
     mode: ClassVar[Mode] = "generate"
     rounds: ClassVar[bool] = True
 
-    def __init__(self, options: SlidingWindowOptions) -> None:
+    def __init__(self, options: SlidingWindowOptions, wording: Wording) -> None:
+        self.wording = wording
         self.window = options.window
         self.stride = options.stride
-        self.grammar: Grammar | None = "permutation" if options.grammar else None
+        self.grammar = permutations(wording, wanted=options.grammar)
 
     def render(self, request: Request, shop: Shop, *, history: int, asked: Sequence[Exchange] = ()) -> list[Prompt]:
         """Write the call for the next window, none when the last one reached the start of the list."""
         shown = self._next_window(request.candidates, asked)
         if not shown:
             return []
-        titles = dict(zip(request.candidates, distinct_titles(request.candidates, shop), strict=True))
-        listed = "\n".join(f"[{number}] {titles[item_id]}" for number, item_id in enumerate(shown, 1))
-        question = (
-            f"{told(recent(request.history, history), shop)}"
-            f"Rank these {len(shown)} candidate {shop.item_word}s by how likely the user is to choose each of them "
-            f"next, most likely first. Answer with the candidates' numbers alone, separated by commas, each number "
-            f"exactly once.\n{listed}\nRanking:"
-        )
+        story = Story(self.wording, request, shop, history)
         return [
             Prompt(
                 prompt_id=f"{request.request_id}/{len(asked)}/0",
                 request_id=request.request_id,
-                messages=(Message("user", question),),
+                messages=story.messages(shown),
                 shown=shown,
                 grammar=self.grammar,
+                listed=story.listed(shown),
             )
         ]
 
@@ -85,7 +82,8 @@ class SlidingWindow:
         order = _ranked(exchanges)
         named = {item_id for exchange in exchanges for item_id in _named(exchange)}
         values = {item_id: float(len(order) - place) for place, item_id in enumerate(order) if item_id in named}
-        return Scores(prompts[0].request_id, values, {"calls": float(len(prompts))})
+        kinds = tuple(ranking_of(*exchange).kind for exchange in exchanges)
+        return Scores(prompts[0].request_id, values, {"calls": float(len(prompts))}, kinds)
 
     def _next_window(self, candidates: Sequence[str], asked: Sequence[Exchange]) -> tuple[str, ...]:
         ranked = _ranked(asked)
@@ -110,5 +108,4 @@ def _ranked(exchanges: Iterable[Exchange]) -> list[str]:
 
 
 def _named(exchange: Exchange) -> list[str]:
-    prompt, response = exchange
-    return [prompt.shown[number - 1] for number in read_order(response.text or "", shown_titles(prompt))]
+    return [exchange[0].shown[number] for number in ranking_of(*exchange).order]

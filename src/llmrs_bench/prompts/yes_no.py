@@ -5,9 +5,11 @@ from math import fsum
 from typing import ClassVar
 
 from llmrs_bench import config
-from llmrs_bench.prompts.label import label_mass
-from llmrs_bench.prompts.protocol import Exchange, Reading, Shop, distinct_titles, recent, told
-from llmrs_bench.types import Message, Mode, Prompt, Request, Response, Scores
+from llmrs_bench.prompts.label import kind_of, label_mass
+from llmrs_bench.prompts.protocol import Exchange, Reading, Shop
+from llmrs_bench.prompts.story import Story
+from llmrs_bench.prompts.wording import Wording
+from llmrs_bench.types import Mode, Prompt, Request, Response, Scores
 
 
 class YesNo:
@@ -21,29 +23,22 @@ class YesNo:
     mode: ClassVar[Mode] = "label"
     rounds: ClassVar[bool] = False
 
-    def __init__(self, options: config.Options) -> None:
-        """Take no options."""
+    def __init__(self, options: config.Options, wording: Wording) -> None:
+        self.wording = wording
 
     def render(self, request: Request, shop: Shop, *, history: int, asked: Sequence[Exchange] = ()) -> list[Prompt]:
         """Write one call for each candidate."""
-        told_history = told(recent(request.history, history), shop)
-        titles = distinct_titles(request.candidates, shop)
+        story = Story(self.wording, request, shop, history)
         return [
             Prompt(
                 prompt_id=f"{request.request_id}/{number}",
                 request_id=request.request_id,
-                messages=(
-                    Message(
-                        "user",
-                        f"{told_history}Does the user choose this {shop.item_word} next? Answer Yes or No.\n{title}",
-                    ),
-                    Message("assistant", "Answer:"),
-                ),
+                messages=story.messages((item_id,)),
                 shown=(item_id,),
                 choices=(" Yes", " No"),
                 labels=True,
             )
-            for number, (item_id, title) in enumerate(zip(request.candidates, titles, strict=True))
+            for number, item_id in enumerate(request.candidates)
         ]
 
     def priors(self, choices: Sequence[str], shop: Shop) -> list[Prompt]:
@@ -57,4 +52,5 @@ class YesNo:
             if response.choice_logprobs and len(response.choice_logprobs) == 2 and all(response.choice_logprobs):
                 yes, no = map(fsum, response.choice_logprobs)
                 values[prompt.shown[0]] = yes - no
-        return Scores(prompts[0].request_id, values, {"label_mass": label_mass(responses)})
+        kinds = tuple(kind_of(answer, 2) for answer in responses)
+        return Scores(prompts[0].request_id, values, {"label_mass": label_mass(responses)}, kinds)

@@ -1,6 +1,6 @@
 """What a stage says to people when it is done."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -32,11 +32,13 @@ def _short(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def prompt_lines(prompts: "pl.DataFrame") -> list[str]:
-    """Show prompts as they will be asked."""
+def prompt_lines(prompts: "pl.DataFrame", tokens: Sequence[int] | None = None) -> list[str]:
+    """Show prompts as they will be asked, with the number of their tokens where it is known."""
     lines = []
-    for row in prompts.iter_rows(named=True):
-        lines.append(f"--- {row['prompt_id']}")
+    for number, row in enumerate(prompts.iter_rows(named=True)):
+        size = sum(len(message["content"]) for message in row["messages"])
+        counted = f"{size:,} characters" if tokens is None else f"{tokens[number]:,} tokens"
+        lines.append(f"--- {row['prompt_id']} ({counted})")
         lines.extend(f"[{message['role']}] {message['content']}" for message in row["messages"])
         lines.extend(f"  choice:{choice}" for choice in row["choices"] or [])
     return lines
@@ -57,6 +59,10 @@ def run_lines(facts: Mapping[str, Any]) -> list[str]:
     if facts["requests_per_second"] is not None:
         lines.append(f"{number(facts['requests_per_second'])} requests/s" + _spent(facts))
     lines.extend(f"{name.replace('_', ' ')} {value:.3f}" for name, value in facts["notes"].items())
+    if facts["kinds"].keys() - {"complete"}:
+        total = sum(facts["kinds"].values())
+        shares = ", ".join(f"{kind} {100 * count / total:.1f} %" for kind, count in facts["kinds"].items())
+        lines.append(f"answers: {shares}")
     if facts["clipped_prompts"]:
         lines.append(
             f"history clipped to the context in {facts['clipped_prompts']:,} prompts ({facts['clipped_items']:,} items)"

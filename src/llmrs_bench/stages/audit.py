@@ -12,7 +12,7 @@ from llmrs_bench.engines.protocol import Engine
 from llmrs_bench.errors import OptionError
 from llmrs_bench.fingerprint import fingerprint
 from llmrs_bench.hashing import hash64
-from llmrs_bench.prompts.frames import read_requests
+from llmrs_bench.prompts.frames import read_views
 from llmrs_bench.prompts.protocol import Reading, Template
 from llmrs_bench.stages.clip import Question, clip
 from llmrs_bench.stages.conversation import blocks, question
@@ -20,7 +20,8 @@ from llmrs_bench.stages.home import Data
 from llmrs_bench.stages.infer_language import read
 from llmrs_bench.stages.learning import is_recommender
 from llmrs_bench.stages.outcome import Outcome, make_once
-from llmrs_bench.stages.prompt import open_shop, open_template, prompt
+from llmrs_bench.stages.plan import open_plan
+from llmrs_bench.stages.prompt import open_shop, prompt
 from llmrs_bench.stages.serving import file_name, serve
 from llmrs_bench.types import Progress, Prompt, Response
 
@@ -48,11 +49,12 @@ def audit(data: Data, config: InferConfig, progress: Progress, *, requests: int)
         raise OptionError(
             f"--audit means nothing to the recommender {config.model!r}", hint="It asks a language model again."
         )
-    template, served = open_template(config.prompt), serve(data, config, progress)
+    plan, served = open_plan(config.prompt), serve(data, config, progress)
+    template = plan.template
     prompts = prompt(data, config.prompt).artifact
     recipe = Recipe(
         "audit",
-        f"{file_name(served.label)}-{config.template}",
+        f"{file_name(served.label)}-{plan.name}",
         {"requests": requests},
         {"model": fingerprint(served.identity), "prompts": prompts.digest("prompts")},
     )
@@ -85,10 +87,10 @@ def _sample(data: Data, prompts: Artifact, template: Template, count: int, seed:
     wanted = set(chosen[:count])
     shop, history = open_shop(data), int(prompts.manifest.config["history"])
     return [
-        question(request, block.prompts[request.request_id], (), template, shop, history)
+        question(view, block.prompts[view.request_id], (), template, shop, history)
         for block in blocks(data, prompts)
-        for request in read_requests(block.requests)
-        if request.request_id in wanted
+        for view in read_views(block.views)
+        if view.request_id in wanted
     ]
 
 

@@ -10,8 +10,9 @@ from llmrs_bench.fingerprint import fingerprint
 from llmrs_bench.leaderboard import Board, Entry, build_board
 from llmrs_bench.metrics import parse_metrics
 from llmrs_bench.ranking import TIE_RULE
-from llmrs_bench.stages.evaluate import CHANCE, POPULARITY, chance_evaluation, evaluation, open_runs, pick_runs
+from llmrs_bench.stages.evaluate import CHANCE, POPULARITY, chance_evaluation, evaluation
 from llmrs_bench.stages.home import Data
+from llmrs_bench.stages.runs import open_runs, pick_runs
 
 BASELINES = (POPULARITY, "random")
 COSTS = (

@@ -9,8 +9,9 @@ import polars as pl
 
 from llmrs_bench.artifacts import Artifact
 from llmrs_bench.errors import ArtifactError
-from llmrs_bench.prompts.frames import read_answer, read_prompts, read_requests
+from llmrs_bench.prompts.frames import read_answer, read_prompts, read_views
 from llmrs_bench.prompts.protocol import Exchange, Shop, Template
+from llmrs_bench.schemas import VIEWS
 from llmrs_bench.stages.clip import Question
 from llmrs_bench.stages.home import Data
 from llmrs_bench.stages.prompt import BLOCK
@@ -22,10 +23,16 @@ Ask = Callable[[Sequence[Question]], Mapping[str, Row]]
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Some requests, as a frame of the schema `requests`, and their first prompts by request id."""
+    """Some requests, as a frame of the schema `requests`, their views, and the first prompts of each view by its id."""
 
     requests: pl.DataFrame
+    views: pl.DataFrame
     prompts: Mapping[str, Sequence[Prompt]]
+
+    @property
+    def several(self) -> bool:
+        """Whether requests are shown in several views."""
+        return self.views["view_id"].to_list() != self.requests["request_id"].to_list()
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,16 +54,21 @@ def blocks(data: Data, prompts: Artifact) -> Iterator[Block]:
     Raises:
         ArtifactError: If the prompts are not those of these requests.
     """
-    parts = prompts.parts("prompts", BLOCK)
-    groups = groupby(chain.from_iterable(map(read_prompts, parts)), key=lambda prompt: prompt.request_id)
-    waiting = next(groups, None)
+    written = _groups(prompts, "prompts", read_prompts, lambda prompt: prompt.request_id)
+    told = _groups(prompts, "views", pl.DataFrame.iter_rows, lambda row: row[1])
+    shown, waiting = next(told, None), next(written, None)
     for requests in data.artifact.parts("requests", BLOCK):
-        found: dict[str, Sequence[Prompt]] = {}
+        rows: list[Any] = []
         for request_id in requests["request_id"]:
-            if waiting is not None and waiting[0] == request_id:
-                found[request_id] = list(waiting[1])
-                waiting = next(groups, None)
-        yield Block(requests, found)
+            if shown is not None and shown[0] == request_id:
+                rows += shown[1]
+                shown = next(told, None)
+        found: dict[str, Sequence[Prompt]] = {}
+        for row in rows:
+            if waiting is not None and waiting[0] == row[0]:
+                found[row[0]] = list(waiting[1])
+                waiting = next(written, None)
+        yield Block(requests, pl.DataFrame(rows, schema=VIEWS, orient="row"), found)
     if waiting is not None:
         raise ArtifactError(
             f"{prompts.path} has prompts for request {waiting[0]!r}, which the data does not have in that place",
@@ -64,9 +76,14 @@ def blocks(data: Data, prompts: Artifact) -> Iterator[Block]:
         )
 
 
+def _groups(prompts: Artifact, table: str, read: Callable[..., Any], key: Callable[[Any], str]) -> Iterator[Any]:
+    """Yield neighbouring rows of a table that share a key, with the key."""
+    return groupby(chain.from_iterable(map(read, prompts.parts(table, BLOCK))), key=key)
+
+
 def converse(block: Block, template: Template, shop: Shop, *, history: int, ask: Ask) -> dict[str, Talk]:
     """Ask the prompts of a block, and whatever the template wants to know after that, until it has no question left."""
-    requests = {request.request_id: request for request in read_requests(block.requests)}
+    requests = {view.request_id: view for view in read_views(block.views)}
     talks = {request_id: Talk() for request_id in requests}
     waiting = dict(block.prompts)
     while waiting:

@@ -3,11 +3,11 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from math import fsum
-from typing import Any
+from typing import Any, get_args
 
 import polars as pl
 
-from llmrs_bench.types import Scores
+from llmrs_bench.types import Kind, Scores
 
 _TOKENS = ("prompt_tokens", "cached_tokens", "completion_tokens", "thinking_tokens")
 
@@ -24,6 +24,7 @@ class Cost:
         self._counts: Counter[str] = Counter()
         self._seconds: list[float] = []
         self._joules: list[float] | None = []
+        self._kinds: Counter[str] = Counter()
         self._notes: dict[str, list[float]] = {}
 
     def add(self, responses: pl.DataFrame, scores: Sequence[Scores], *, requests: int) -> None:
@@ -42,6 +43,7 @@ class Cost:
             self._joules = None
         elif self._joules is not None:
             self._joules.append(float(responses["joules"].cast(pl.Float64).sum()))
+        self._kinds.update(kind for score in scores for kind in score.kinds)
         for score in scores:
             for name, value in score.notes.items():
                 self._notes.setdefault(name, []).append(value)
@@ -69,6 +71,7 @@ class Cost:
             "price_usd": self._price(seconds, options),
             "sessions": len(sessions),
             "serving": _together(servings),
+            "kinds": {kind: self._kinds[kind] for kind in get_args(Kind) if self._kinds[kind]},
             "notes": {name: fsum(values) / len(values) for name, values in self._notes.items()},
         }
 

@@ -12,7 +12,8 @@ from llmrs_bench.hashing import hash64
 from llmrs_bench.prompts.protocol import Shop, Template
 from llmrs_bench.stages.home import Data
 from llmrs_bench.stages.outcome import Outcome, make_once
-from llmrs_bench.stages.prompt import open_shop, open_template, source_digest
+from llmrs_bench.stages.plan import open_template
+from llmrs_bench.stages.prompt import open_shop, source_digest
 from llmrs_bench.types import Progress, Prompt, Request
 
 NAME = "demo-lm"

@@ -5,15 +5,15 @@ from pathlib import Path
 
 import polars as pl
 
-from llmrs_bench.artifacts import Artifact, Draft, Recipe, is_complete, open_artifact
+from llmrs_bench.artifacts import Artifact, Draft, Recipe
 from llmrs_bench.config import METRIC_NAMES, EvaluateConfig, InferConfig, Normalize
-from llmrs_bench.errors import ArtifactError, OptionError
+from llmrs_bench.errors import OptionError
 from llmrs_bench.metrics import DEFINITIONS, chance_level, measurable, measure, parse_metrics
-from llmrs_bench.registry import unknown_name
 from llmrs_bench.stages.home import Data
 from llmrs_bench.stages.infer import infer
 from llmrs_bench.stages.outcome import Outcome, make_once
 from llmrs_bench.stages.reading import has_likelihoods, normalized
+from llmrs_bench.stages.runs import open_runs, pick_runs, ranks
 from llmrs_bench.types import Progress
 
 CHANCE = "chance"
@@ -35,7 +35,11 @@ def evaluate(data: Data, names: Sequence[str], config: EvaluateConfig, progress:
     """
     infer(data, InferConfig(model=POPULARITY), progress)
     runs = open_runs(data)
-    chosen = pick_runs(runs, names) if names else runs
+    chosen = pick_runs(runs, names) if names else [run for run in runs if ranks(run)]
+    if idle := [run.path.name for run in chosen if not ranks(run)]:
+        raise OptionError(
+            f"run {idle[0]} holds texts about users and ranks nothing", hint="Name runs of other templates."
+        )
     if config.normalize is not None:
         chosen = _normalized(data, chosen, config.normalize, named=bool(names))
     return [_evaluate_chance(data), *(_evaluate_run(data, run) for run in chosen)]
@@ -50,35 +54,6 @@ def _normalized(data: Data, runs: Sequence[Artifact], normalize: Normalize, *, n
             hint="Make one with `llmrs-bench infer --template likelihood`.",
         )
     return asked if normalize == "sum" else [normalized(data, run, normalize).artifact for run in asked]
-
-
-def open_runs(data: Data) -> list[Artifact]:
-    """Open all complete runs of a data set, by name.
-
-    Raises:
-        ArtifactError: If there are none.
-    """
-    folder = data.place.runs
-    paths = sorted(path for path in folder.iterdir() if is_complete(path)) if folder.is_dir() else []
-    if not paths:
-        raise ArtifactError(
-            f"{data.place.reference} has no runs",
-            hint=f"Run: llmrs-bench infer --model sasrec --dataset {data.place.reference}",
-        )
-    return [open_artifact(path, hint="run `llmrs-bench infer` again.") for path in paths]
-
-
-def pick_runs(runs: Sequence[Artifact], names: Sequence[str]) -> list[Artifact]:
-    """Return the runs whose names begin with one of `names`.
-
-    Raises:
-        OptionError: If a name fits none.
-    """
-    known = [run.path.name for run in runs]
-    for name in names:
-        if not any(run.startswith(name) for run in known):
-            raise unknown_name("run", name, known)
-    return [run for run in runs if run.path.name.startswith(tuple(names))]
 
 
 def evaluation(data: Data, run: Artifact) -> tuple[Path, Recipe]:

@@ -11,16 +11,18 @@ from llmrs_bench.artifacts import Artifact, Draft, Recipe
 from llmrs_bench.config import InferConfig
 from llmrs_bench.engines.protocol import Engine
 from llmrs_bench.errors import ArtifactError
+from llmrs_bench.prompts.fusion import Aggregate, fuse
 from llmrs_bench.prompts.protocol import Exchange, Reading, Template
 from llmrs_bench.ranking import TIE_RULE, rank_candidates, scores_frame
 from llmrs_bench.schemas import RANKINGS, RESPONSES, from_rows
 from llmrs_bench.stages.asking import Asker
 from llmrs_bench.stages.clip import Question
-from llmrs_bench.stages.conversation import Row, blocks, converse
+from llmrs_bench.stages.conversation import Block, Row, blocks, converse
 from llmrs_bench.stages.cost import Cost
 from llmrs_bench.stages.home import Data
 from llmrs_bench.stages.outcome import Outcome, make_once
-from llmrs_bench.stages.prompt import open_shop, open_template, prompt, source_digest
+from llmrs_bench.stages.plan import Plan, open_plan
+from llmrs_bench.stages.prompt import open_shop, prompt, source_digest
 from llmrs_bench.stages.serving import describe, file_name, find_store, open_store, serve
 from llmrs_bench.types import Progress, Prompt, Scores
 
@@ -44,7 +46,8 @@ def infer_language(data: Data, config: InferConfig, progress: Progress, *, repar
         EngineError: If the engine fails while it answers; what it answered is kept.
         ArtifactError: With `reparse`, if an answer is missing.
     """
-    template = open_template(config.prompt)
+    plan = open_plan(config.prompt)
+    template = plan.template
     prompts = prompt(data, config.prompt).artifact
     served = None if reparse else serve(data, config, progress)
     store = find_store(data, config) if served is None else open_store(data, served)
@@ -52,10 +55,10 @@ def infer_language(data: Data, config: InferConfig, progress: Progress, *, repar
     label = str(store.served["name"])
     recipe = Recipe(
         "infer",
-        f"{file_name(label)}-{config.template}",
+        f"{file_name(label)}-{plan.name}",
         {"model": label, "template": config.template, "options": config.template_options, "normalize": "sum"},
         {"answers": store.fingerprint, **{name: made.digest(name) for name, made in tables.items()}},
-        {"format": FORMAT, "template": source_digest(template), "tie_rule": TIE_RULE, "tie_seed": str(data.tie_seed)},
+        {"format": FORMAT, "prompts": source_digest(template), "tie_rule": TIE_RULE, "tie_seed": str(data.tie_seed)},
     )
 
     def fill(draft: Draft) -> None:
@@ -63,7 +66,7 @@ def infer_language(data: Data, config: InferConfig, progress: Progress, *, repar
             asker = Asker(store, served.start if served else partial(_refuse, config), step)
             try:
                 with _rare_searches():
-                    cost = _run(draft, data, prompts, template, asker)
+                    cost = _run(draft, data, prompts, plan, asker)
             finally:
                 asker.close()
         spent = cost.facts(store.sessions(cost.sessions), config.options)
@@ -75,6 +78,7 @@ def infer_language(data: Data, config: InferConfig, progress: Progress, *, repar
             answers=store.folder.name,
             seed=config.seed,
             mode=template.mode,
+            form=plan.source.sheet.form,
             normalize="sum",
             typed={**config.template_options, **config.options},
             warnings=_warnings(spent["notes"]),
@@ -118,8 +122,9 @@ def _refuse(config: InferConfig) -> Engine:
     )
 
 
-def _run(draft: Draft, data: Data, prompts: Artifact, template: Template, asker: Asker) -> Cost:
+def _run(draft: Draft, data: Data, prompts: Artifact, plan: Plan, asker: Asker) -> Cost:
     """Write responses and rankings, block by block, and return what the answers cost."""
+    template = plan.template
     shop, history, cost = open_shop(data), int(prompts.manifest.config["history"]), Cost()
     choices: dict[str, None] = {}  # in the order of their first appearance
     draft.write("rankings", pl.DataFrame(schema=RANKINGS))
@@ -133,7 +138,7 @@ def _run(draft: Draft, data: Data, prompts: Artifact, template: Template, asker:
         asked = ((p, row) for talk in talks.values() for (p, _), row in zip(talk.exchanges, talk.rows, strict=True))
         responses = _responses(asked)
         draft.write("responses", responses)
-        draft.write("rankings", rank_candidates(block.requests, scores_frame(scores), seed=data.tie_seed))
+        write_rankings(draft, block, scores, plan.views.aggregate, seed=data.tie_seed)
         cost.add(responses, scores, requests=block.requests.height)
     if priors := template.priors(list(choices), shop):
         rows = asker.ask([Question(priors, 0, lambda _: priors)])
@@ -141,6 +146,21 @@ def _run(draft: Draft, data: Data, prompts: Artifact, template: Template, asker:
         draft.write("responses", responses)
         cost.add(responses, [], requests=0)
     return cost
+
+
+def write_rankings(draft: Draft, block: Block, scores: list[Scores], aggregate: Aggregate, *, seed: int) -> None:
+    """Write the rankings of a block from the scores of its views; where there are several, theirs, too."""
+    if block.several:
+        views = block.views.select("candidates", request_id="view_id")
+        draft.write("view_rankings", rank_candidates(views, scores_frame(scores), seed=seed))
+        found = {score.request_id: score for score in scores}
+        rows = block.views.group_by("request_id", maintain_order=True).agg("view_id", pl.col("candidates").first())
+        scores = [
+            fuse(request_id, answered, candidates, aggregate)
+            for request_id, view_ids, candidates in rows.iter_rows()
+            if (answered := [found[view_id] for view_id in view_ids if view_id in found])
+        ]
+    draft.write("rankings", rank_candidates(block.requests, scores_frame(scores), seed=seed))
 
 
 def read(template: Template, exchanges: list[Exchange], reading: Reading) -> Scores:

@@ -7,9 +7,11 @@ from llmrs_bench.artifacts import open_artifact
 from llmrs_bench.catalog import CATALOG
 from llmrs_bench.config import PrepareConfig
 from llmrs_bench.data.datasets import DATASETS
-from llmrs_bench.registry import RECOMMENDERS, TEMPLATES
-from llmrs_bench.stages.evaluate import open_runs
+from llmrs_bench.prompts.library import pieces, read_source, template_names
+from llmrs_bench.prompts.wording import PART_NAMES
+from llmrs_bench.registry import RECOMMENDERS
 from llmrs_bench.stages.home import Place, open_data, prepare_command, prepared
+from llmrs_bench.stages.runs import open_runs
 
 
 def list_data(home: Path) -> list[str]:
@@ -47,10 +49,16 @@ def list_models() -> list[str]:
 def list_templates() -> list[str]:
     """One line for each template."""
     lines = []
-    for name in TEMPLATES.names():
-        words = (TEMPLATES.load(name).__doc__ or "").strip().splitlines()
-        lines.append(f"{name}\t{words[0] if words else ''}")
+    for name in template_names():
+        sheet = read_source(name).sheet
+        parts = ", ".join(f"{part}={value}" for part, value in sheet.parts.items() if isinstance(value, str))
+        lines.append(f"{name}\t{sheet.about}\t{parts}")
     return lines
+
+
+def list_parts() -> list[str]:
+    """One line for each part that can be put into a template, as `-T PART=NAME`."""
+    return [f"{part}={name}\t{piece.about}" for part in PART_NAMES for name, piece in pieces(part).items()]
 
 
 def list_runs(home: Path, dataset: str) -> list[str]:

@@ -1,21 +1,25 @@
 """Stage `prompt`: render a template over the requests of a data set."""
 
+from collections import Counter
 from hashlib import sha256
 from inspect import getfile
 from pathlib import Path
-from typing import Any
 
 import polars as pl
 
 from llmrs_bench.artifacts import Draft, Recipe
-from llmrs_bench.config import Options, PromptConfig
+from llmrs_bench.config import PromptConfig
 from llmrs_bench.prompts import protocol
-from llmrs_bench.prompts.frames import read_requests, read_shop, write_prompts
+from llmrs_bench.prompts.frames import read_shop, read_views, write_prompts
+from llmrs_bench.prompts.library import library_digest
 from llmrs_bench.prompts.protocol import Shop, Template
-from llmrs_bench.registry import TEMPLATES
-from llmrs_bench.schemas import PROMPTS
+from llmrs_bench.schemas import PROMPTS, VIEWS
 from llmrs_bench.stages.home import Data
+from llmrs_bench.stages.leaks import check_views
+from llmrs_bench.stages.notes import find_note, read_notes
 from llmrs_bench.stages.outcome import Outcome, make_once
+from llmrs_bench.stages.plan import open_plan
+from llmrs_bench.stages.views import Viewer
 
 # Requests that are rendered, asked and ranked together; memory grows with it, not with their number.
 BLOCK = 2000
@@ -25,56 +29,43 @@ def prompt(data: Data, config: PromptConfig) -> Outcome:
     """Make the artifact `prompts` of a template.
 
     Raises:
-        OptionError: If there is no such template.
+        OptionError: If there is no such template, or an option does not fit it.
+        LeakError: If a prompt would tell its target.
         ArtifactError: If the data set's tables are damaged.
     """
-    template = open_template(config)
-    history = shown_history(data, config)
+    plan, history = open_plan(config), shown_history(data, config)
+    notes = None if plan.views.interest_run is None else find_note(data, plan.views.interest_run)
     recipe = Recipe(
         "prompt",
-        config.template,
+        plan.name,
+        {"template": plan.name, **plan.config, "history": history, "item_word": data.item_word},
         {
-            "template": config.template,
-            "options": template_options(config).model_dump(mode="json"),
-            "history": history,
-            "item_word": data.item_word,
+            **{table: data.artifact.digest(table) for table in ("items", "interactions", "requests", "truth")},
+            "template": plan.source.digest,
+            **({} if notes is None else {"interest": notes.digest("responses")}),
         },
-        {table: data.artifact.digest(table) for table in ("items", "requests")},
-        {"template": source_digest(template)},
+        {"prompts": source_digest(plan.template)},
     )
 
     def fill(draft: Draft) -> None:
-        shop, count, characters = open_shop(data), 0, 0
+        shop, truth, facts = open_shop(data), data.artifact.table("truth"), Counter[str]()
+        titles = {item_id: item.title for item_id, item in shop.items.items()}
+        interest = {} if notes is None else read_notes(notes)
+        viewer = Viewer(data, plan.views, history=history, rated=plan.rated, interest=interest)
+        draft.write("views", pl.DataFrame(schema=VIEWS))
         draft.write("prompts", pl.DataFrame(schema=PROMPTS))
         for part in data.artifact.parts("requests", BLOCK):
-            frame = render(template, shop, part, history)
+            views = viewer.views(part)
+            facts["views_with_target_in_history"] += check_views(views, truth, titles)
+            frame = render(plan.template, shop, views, history)
+            draft.write("views", views)
             draft.write("prompts", frame)
-            count += frame.height
-            characters += _characters(frame)
-        draft.facts.update(prompts=count, characters=characters, mode=template.mode, rounds=template.rounds)
+            facts.update(views=views.height, prompts=frame.height, characters=_characters(frame))
+            if notes is not None:
+                facts["views_without_interest"] += views.filter(pl.col("interest") == "").height
+        draft.facts.update(facts, mode=plan.template.mode, rounds=plan.template.rounds)
 
     return make_once(recipe.place(data.place.prompts), recipe, fill)
-
-
-def template_options(config: PromptConfig) -> Options:
-    """Return the options of the template.
-
-    Raises:
-        OptionError: If there is no such template or option.
-    """
-    kind: Any = TEMPLATES.load(config.template)
-    options: Options = kind.Options.parse(config.options, owner=f"template {config.template}")
-    return options
-
-
-def open_template(config: PromptConfig) -> Template:
-    """Return the template with its options.
-
-    Raises:
-        OptionError: If there is no such template or option.
-    """
-    template: Template = TEMPLATES.load(config.template)(template_options(config))
-    return template
 
 
 def shown_history(data: Data, config: PromptConfig) -> int:
@@ -82,9 +73,9 @@ def shown_history(data: Data, config: PromptConfig) -> int:
     return data.default_history if config.history is None else config.history
 
 
-def render(template: Template, shop: Shop, requests: pl.DataFrame, history: int) -> pl.DataFrame:
-    """Return the first prompts of requests, as a frame of the schema `prompts`."""
-    rows = read_requests(requests)
+def render(template: Template, shop: Shop, views: pl.DataFrame, history: int) -> pl.DataFrame:
+    """Return the first prompts of views, as a frame of the schema `prompts`."""
+    rows = read_views(views)
     return write_prompts(written for request in rows for written in template.render(request, shop, history=history))
 
 
@@ -99,7 +90,7 @@ def source_digest(template: Template) -> str:
     Templates share code. Answers are kept by what was asked, so that a change that leaves the words alone asks nothing.
     """
     files = {Path(getfile(type(template))), *Path(getfile(protocol)).parent.glob("*.py")}
-    return sha256(b"".join(path.read_bytes() for path in sorted(files))).hexdigest()
+    return sha256(b"".join(path.read_bytes() for path in sorted(files)) + library_digest().encode()).hexdigest()
 
 
 def _characters(prompts: pl.DataFrame) -> int:

@@ -11,13 +11,13 @@ from llmrs_bench.config import Normalize, PromptConfig
 from llmrs_bench.errors import ArtifactError, OptionError
 from llmrs_bench.prompts.frames import read_answer
 from llmrs_bench.prompts.protocol import Reading, Shop, Template
-from llmrs_bench.ranking import rank_candidates, scores_frame
 from llmrs_bench.schemas import RANKINGS
 from llmrs_bench.stages.conversation import blocks
 from llmrs_bench.stages.home import Data
-from llmrs_bench.stages.infer_language import read
+from llmrs_bench.stages.infer_language import read, write_rankings
 from llmrs_bench.stages.outcome import Outcome, make_once
-from llmrs_bench.stages.prompt import BLOCK, open_shop, open_template, prompt
+from llmrs_bench.stages.plan import open_plan
+from llmrs_bench.stages.prompt import BLOCK, open_shop, prompt
 from llmrs_bench.types import Response
 
 
@@ -51,7 +51,8 @@ def normalized(data: Data, run: Artifact, normalize: Normalize) -> Outcome:
         config = PromptConfig(
             template=old.config["template"], options=old.config["options"], history=old.facts["history"]
         )
-        template, prompts = open_template(config), prompt(data, config).artifact
+        plan, prompts = open_plan(config), prompt(data, config).artifact
+        template = plan.template
         if prompts.digest("prompts") != old.inputs["prompts"]:
             raise ArtifactError(
                 f"run {run.path.name} answers other prompts than the template {config.template!r} writes now",
@@ -63,7 +64,7 @@ def normalized(data: Data, run: Artifact, normalize: Normalize) -> Outcome:
         for block in blocks(data, prompts):
             exchanges = [[(asked, next(responses)) for asked in group] for group in block.prompts.values()]
             scores = [read(template, group, Reading(normalize, prior)) for group in exchanges]
-            draft.write("rankings", rank_candidates(block.requests, scores_frame(scores), seed=data.tie_seed))
+            write_rankings(draft, block, scores, plan.views.aggregate, seed=data.tie_seed)
         draft.facts.update({**old.facts, "normalize": normalize, "responses_of": run.path.name})
 
     return make_once(recipe.place(data.place.runs), recipe, fill)

@@ -1,0 +1,68 @@
+"""The command `prompt`."""
+
+from typing import Annotated
+
+import typer
+
+from llmrs_bench.cli_options import (
+    HERE,
+    History,
+    Home,
+    Log,
+    LogOption,
+    Orders,
+    Slots,
+    TemplateName,
+    TemplateOptions,
+    With,
+    template_pairs,
+)
+from llmrs_bench.console import exit_codes, finish, say
+
+
+def prompt(
+    dataset: Annotated[
+        str | None, typer.Option("--dataset", "-d", help="NAME, or NAME@VARIANT; --check needs none.")
+    ] = None,
+    template: TemplateName = "listwise",
+    history: History = None,
+    template_option: TemplateOptions = None,
+    orders: Orders = None,
+    slots: Slots = None,
+    texts: With = None,
+    show: Annotated[int, typer.Option(min=0, help="Print the first N prompts.")] = 0,
+    model: Annotated[
+        str | None, typer.Option("--model", "-m", help="With --show: whose tokenizer counts the tokens.")
+    ] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Render the template on made-up items of every kind, and stop.")
+    ] = False,
+    home: Home = HERE,
+    log: LogOption = Log.text,
+) -> None:
+    """Render a prompt template over the requests of a data set."""
+    with exit_codes():
+        from llmrs_bench.config import PromptConfig
+        from llmrs_bench.errors import OptionError
+        from llmrs_bench.report.words import prompt_lines
+        from llmrs_bench.stages.checking import check_template, count_tokens
+        from llmrs_bench.stages.home import open_data
+        from llmrs_bench.stages.prompt import prompt as stage
+
+        typed = template_pairs(template_option, orders, slots, texts)
+        config = PromptConfig(template=template, options=typed, history=history)
+        if check:
+            for line in check_template(config):
+                say(line)
+            typer.echo(template)
+            return
+        if dataset is None:
+            raise OptionError("prompt needs a data set", hint="Add --dataset NAME, or --check.")
+        if model is not None and not show:
+            raise OptionError("--model counts the tokens of prompts that are shown", hint="Add --show N.")
+        done = stage(open_data(home, dataset), config)
+        if show:
+            shown = next(done.artifact.parts("prompts", show)).head(show)
+            for line in prompt_lines(shown, None if model is None else count_tokens(shown, model)):
+                say(line)
+        finish(done)

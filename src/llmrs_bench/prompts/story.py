@@ -1,0 +1,129 @@
+"""What a prompt may tell about one request: items as entries, told in the words of a wording."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from llmrs_bench.errors import OptionError
+from llmrs_bench.prompts.labels import labels
+from llmrs_bench.prompts.protocol import Shop, distinct_titles
+from llmrs_bench.prompts.wording import PartName, Wording
+from llmrs_bench.types import Listed, Message, Request
+
+_LIKED = 4.0  # stars, of five
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An item as parts of a wording see it.
+
+    `title` is told apart from the others of its list; `about` are its year and categories in brackets where there
+    are any; `rating` is None where it is unknown; `label` stands before a candidate.
+    """
+
+    title: str
+    about: str = ""
+    text: str = ""
+    rating: float | None = None
+    label: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ExampleEntry:
+    """What somebody chose, and what they chose next."""
+
+    history: Sequence[Entry]
+    next: Entry
+
+
+class Story:
+    """A request, told in the words of a wording.
+
+    Args:
+        wording: The words.
+        request: Whom it is about.
+        shop: The items.
+        history: How many of the latest history items are told.
+    """
+
+    def __init__(self, wording: Wording, request: Request, shop: Shop, history: int) -> None:
+        self.wording = wording
+        self.request = request
+        self.shop = shop
+        first = max(0, len(request.history) - history)
+        self.titles = dict(zip(request.candidates, distinct_titles(request.candidates, shop), strict=True))
+        self.history = entries(request.history[first:], shop, request.ratings[first:])
+        self._told: dict[PartName, str] = {}
+        self._scene: dict[str, Any] = {
+            "item": shop.item_word,
+            "items": plural(shop.item_word),
+            "history": self.history,
+            "likes": [entry for entry in self.history if entry.rating is not None and entry.rating >= _LIKED],
+            "dislikes": [entry for entry in self.history if entry.rating is not None and entry.rating < _LIKED],
+            "relevant": entries(request.relevant, shop),
+            "examples": [
+                ExampleEntry(entries(example.history, shop), entries([example.next], shop)[0])
+                for example in request.examples
+            ],
+            "interest": request.interest,
+        }
+
+    def messages(self, shown: Sequence[str]) -> tuple[Message, ...]:
+        """Return the turns of a prompt that shows these candidates in this order."""
+        named = zip(label_names(self.wording, shown), shown, strict=True)
+        listed = [self._entry(label, item_id) for label, item_id in named]
+        return self.wording.messages({**self._scene, "candidates": listed, "count": len(listed)}, self._told)
+
+    def listed(self, shown: Sequence[str]) -> Listed:
+        """Return what an answer may name: candidates, and what the history shows."""
+        return Listed(
+            tuple(label_names(self.wording, shown)),
+            tuple(self.titles[item_id] for item_id in shown),
+            tuple(entry.title for entry in self.history),
+        )
+
+    def _entry(self, label: str, item_id: str) -> Entry:
+        item = self.shop.items[item_id]
+        return Entry(self.titles[item_id], item.about, item.text, label=label)
+
+
+def entries(item_ids: Sequence[str], shop: Shop, ratings: Sequence[float | None] = ()) -> list[Entry]:
+    """Return items as entries whose titles are told apart."""
+    known = ratings or [None] * len(item_ids)
+    items = [shop.items[item_id] for item_id in item_ids]
+    titles = distinct_titles(item_ids, shop)
+    return [
+        Entry(title, item.about, item.text, rating) for title, item, rating in zip(titles, items, known, strict=True)
+    ]
+
+
+def label_names(wording: Wording, shown: Sequence[str]) -> list[str]:
+    """Return what stands before each candidate."""
+    if wording.labels == "letters":
+        return labels(len(shown))
+    if wording.labels == "none":
+        return [""] * len(shown)
+    return list(shown) if wording.labels == "ids" else [str(number) for number in range(1, len(shown) + 1)]
+
+
+def need_letters(wording: Wording, form: str) -> Wording:
+    """Return the wording of a form whose answers are letters.
+
+    Raises:
+        OptionError: If its candidates have none.
+    """
+    if wording.labels != "letters":
+        raise OptionError(
+            f"a template of the form {form} is answered by letters, and its candidates have {wording.labels}",
+            hint="Choose candidates with letters, for instance `-T candidates=letters`.",
+        )
+    return wording
+
+
+def plural(word: str) -> str:
+    """Return the plural of the word for an item: movies, stories, news."""
+    if word.endswith("news"):
+        return word
+    if word.endswith("y") and word[-2:-1] not in "aeiou":
+        return f"{word[:-1]}ies"
+    return f"{word}es" if word.endswith(("s", "x", "ch", "sh")) else f"{word}s"

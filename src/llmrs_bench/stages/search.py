@@ -1,0 +1,123 @@
+"""Items of a user's own history that fit a query, and users who chose alike."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import polars as pl
+from scipy.sparse import csr_matrix
+
+from llmrs_bench.config import ViewOptions
+from llmrs_bench.errors import OptionError
+from llmrs_bench.hashing import uniform_hash
+from llmrs_bench.recommenders.protocol import Corpus, Work
+from llmrs_bench.recommenders.sequences import Vocabulary
+from llmrs_bench.registry import RECOMMENDERS
+from llmrs_bench.types import silent
+
+_BLOCK = 512  # users whose similarities are held at a time
+_ALL = 10**6  # more items than any query has
+
+
+class Retriever:
+    """Finds items by their texts: scores of the recommenders `bm25` and `embedding`, asked about the query's items.
+
+    Args:
+        options: How items are found.
+        items: Frame of the schema `items`.
+
+    Raises:
+        ModelError: If no item has a text, or the embedding model cannot be had.
+    """
+
+    def __init__(self, options: ViewOptions, items: pl.DataFrame) -> None:
+        kind = RECOMMENDERS.load(options.retriever)
+        typed = {"max_history": str(_ALL)}
+        if options.retriever_model is not None:
+            typed["model"] = options.retriever_model
+        self._recommender = kind(kind.Options.parse(typed, owner=options.retriever), seed=0, device="auto")
+        events = pl.DataFrame(schema={"user_id": pl.String, "item_id": pl.String})
+        self._recommender.fit(Corpus(events, items), Work(silent))
+        self._ids = items["item_id"].sort()
+        self._places = {item_id: place for place, item_id in enumerate(self._ids)}
+
+    def search(self, requests: pl.DataFrame, *, query: str, recent: int, count: int) -> pl.Series:
+        """Return for each request the `count` items of its history that score best for the query, oldest first.
+
+        The latest `recent` items are not searched, for the prompt tells them anyway. A score is that of an item for
+        all items of the query together, so their order means nothing. Equal scores: the later item is found first.
+        What stands in a history several times is found once, where it stands last.
+
+        Args:
+            requests: Frame of the schema `requests`.
+            query: `candidates`, or the `recent` items.
+            recent: How many of the latest items the prompt tells.
+            count: How many are found at most.
+        """
+        asked = requests["candidates"] if query == "candidates" else requests["history"].list.tail(recent)
+        found: list[list[str]] = []
+        histories = requests["history"].to_list()
+        for block in self._recommender.score(pl.DataFrame({"history": asked.list.sort()}), self._ids):
+            for history, scores in zip(histories[block.rows[0] : block.rows[-1] + 1], block.scores, strict=True):
+                found.append(self._best(history, recent, count, scores))
+        return pl.Series(found, dtype=requests.schema["history"])
+
+    def _best(self, history: Sequence[str], recent: int, count: int, scores: Sequence[float]) -> list[str]:
+        told = set(history[max(0, len(history) - recent) :])
+        earlier = history[: max(0, len(history) - recent)]
+        last = {item_id: place for place, item_id in enumerate(earlier) if item_id not in told}
+        best = sorted(last, key=lambda item_id: (-scores[self._places[item_id]], -last[item_id]))[:count]
+        return sorted(best, key=last.__getitem__)
+
+
+def similar_users(requests: pl.DataFrame, events: pl.DataFrame, count: int, seed: int) -> dict[str, list[str]]:
+    """Return for each request id the `count` other users whose items are most like those of its history.
+
+    Likeness is the cosine of the sets of items, each weighed by log(1 + users / its users). Equal likeness is decided
+    by a seeded hash. Users without a common item are never found.
+
+    Args:
+        requests: Frame of the schema `requests`.
+        events: Rows (user_id, item_id) that count: those of the training part.
+        count: How many are found at most.
+        seed: Of the hash.
+    """
+    pairs = events.select("user_id", "item_id").unique(maintain_order=True)
+    items, users = Vocabulary(tuple(pairs["item_id"].unique().sort())), pairs["user_id"].unique().sort()
+    places = {user: place for place, user in enumerate(users)}
+    columns = items.encode(pairs["item_id"])
+    rows = np.array([places[user] for user in pairs["user_id"]])
+    worth = np.log1p(len(users) / np.maximum(np.bincount(columns, minlength=len(items) + 1), 1))
+    known = _unit(csr_matrix((worth[columns], (rows, columns)), shape=(len(users), len(items) + 1)))
+    found: dict[str, list[str]] = {}
+    for part in requests.iter_slices(_BLOCK):
+        lengths = part["history"].list.len().to_numpy()
+        chosen = items.encode(part["history"].explode(empty_as_null=False))
+        owners = np.repeat(np.arange(part.height), lengths)
+        told = csr_matrix((worth[chosen] * (chosen > 0), (owners, chosen)), shape=(part.height, len(items) + 1))
+        likeness = np.asarray((_unit(told) @ known.T).todense())
+        lots = uniform_hash(seed, part["request_id"], across=users)
+        for row, (name, user) in enumerate(part.select("request_id", "user_id").iter_rows()):
+            if user in places:
+                likeness[row, places[user]] = 0.0
+            order = np.lexsort((lots[row], -likeness[row]))[:count]
+            found[name] = [users[int(place)] for place in order if likeness[row, place] > 0]
+    return found
+
+
+def _unit(rows: csr_matrix) -> csr_matrix:
+    lengths = np.sqrt(np.asarray(rows.multiply(rows).sum(axis=1)).ravel())
+    scale = np.divide(1.0, lengths, out=np.zeros_like(lengths), where=lengths > 0)
+    return csr_matrix(rows.multiply(scale[:, None]))
+
+
+def open_retriever(options: ViewOptions, items: pl.DataFrame) -> Retriever:
+    """Return the retriever that the options name.
+
+    Raises:
+        OptionError: If a model is named that it does not read.
+    """
+    if options.retriever_model is not None and options.retriever != "embedding":
+        raise OptionError(
+            f"retriever_model means nothing to retriever={options.retriever}", hint="Add -T retriever=embedding."
+        )
+    return Retriever(options, items)

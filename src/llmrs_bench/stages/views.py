@@ -1,0 +1,199 @@
+"""Views: what a prompt tells of each request, and in which orders it shows the candidates."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from itertools import permutations
+from math import factorial
+
+import polars as pl
+
+from llmrs_bench.config import ViewOptions
+from llmrs_bench.errors import OptionError
+from llmrs_bench.hashing import generator, hash64
+from llmrs_bench.schemas import VIEWS
+from llmrs_bench.stages.home import Data
+from llmrs_bench.stages.search import Retriever, open_retriever, similar_users
+from llmrs_bench.types import Example
+
+_EXAMPLE_HISTORY = 5
+
+
+class Viewer:
+    """Makes the views of requests.
+
+    Nothing here knows which candidate is the target, but for `slots`, which put it where it is wanted.
+
+    Args:
+        data: The prepared data set.
+        options: What is shown.
+        history: How many of the latest items.
+        rated: Whether ratings are told.
+        interest: What a model wrote, by request id.
+    """
+
+    def __init__(
+        self, data: Data, options: ViewOptions, *, history: int, rated: bool, interest: Mapping[str, str]
+    ) -> None:
+        self.data = data
+        self.options = options
+        self.history = history
+        self.rated = rated
+        self.interest = interest
+        self.seed = int(data.artifact.manifest.config["seed"])
+
+    def views(self, requests: pl.DataFrame) -> pl.DataFrame:
+        """Return the views of a frame of the schema `requests`, those of a request beside each other."""
+        told = requests.select(
+            view_id="request_id",
+            request_id="request_id",
+            user_id="user_id",
+            history=self._history(requests),
+            candidates=pl.col("candidates"),
+            relevant=self._relevant(requests),
+            examples=self._examples(requests),
+            interest=pl.Series([self.interest.get(name, "") for name in requests["request_id"]], dtype=pl.String),
+        )
+        rows = self._rated(told).select(list(VIEWS)).cast(VIEWS)
+        if self.options.orders == 1 and not self.options.slots:
+            return rows
+        return pl.DataFrame(list(self._shown(rows)), schema=VIEWS)
+
+    def _history(self, requests: pl.DataFrame) -> pl.Series:
+        own = requests["history"].list.tail(self.history)
+        match self.options.past:
+            case "none":
+                return pl.Series([[] for _ in own], dtype=own.dtype)
+            case "shuffled":
+                pairs = zip(requests["request_id"], own, strict=True)
+                return pl.Series([self._shuffled("past", name, list(items)) for name, items in pairs], dtype=own.dtype)
+            case "other":
+                rows = requests.select("request_id", "candidates").iter_rows()
+                told = [self._without(self._donors[name], candidates)[-self.history :] for name, candidates in rows]
+                return pl.Series(told if self.history else [[] for _ in own], dtype=own.dtype)
+        return own
+
+    @cached_property
+    def _donors(self) -> Mapping[str, Sequence[str]]:
+        """Request id to the history of another user: the next one in a seeded order of all users."""
+        table = self.data.artifact.table("requests").select("request_id", "user_id", "history")
+        rows = sorted(table.iter_rows(), key=lambda row: hash64(f"donor\0{self.seed}\0{row[1]}"))
+        if len({row[1] for row in rows}) < 2:
+            raise OptionError("past=other needs two users", hint="Prepare more users, or leave it out.")
+        histories = {}
+        for place, (request_id, user_id, _) in enumerate(rows):
+            others = (rows[(place + step) % len(rows)] for step in range(1, len(rows)))
+            histories[request_id] = next(row[2] for row in others if row[1] != user_id)
+        return histories
+
+    def _relevant(self, requests: pl.DataFrame) -> pl.Series:
+        empty = pl.Series([[] for _ in range(requests.height)], dtype=VIEWS["relevant"])
+        if not self.options.relevant:
+            return empty
+        return self._retriever.search(
+            requests, query=self.options.query, recent=self.history, count=self.options.relevant
+        )
+
+    @cached_property
+    def _retriever(self) -> Retriever:
+        return open_retriever(self.options, self.data.artifact.table("items"))
+
+    def _examples(self, requests: pl.DataFrame) -> pl.Series:
+        found = {} if not self.options.examples else self._found_examples(requests)
+        rows = [
+            [{"history": list(example.history), "next": example.next} for example in found.get(name, ())]
+            for name in requests["request_id"]
+        ]
+        return pl.Series(rows, dtype=VIEWS["examples"])
+
+    def _found_examples(self, requests: pl.DataFrame) -> dict[str, list[Example]]:
+        if self.options.examples_from == "self":
+            return {
+                row["request_id"]: _steps(row["history"], self.options.examples)
+                for row in requests.iter_rows(named=True)
+            }
+        trained = self._events.filter(pl.col("part") == "train")
+        users = similar_users(requests, trained, self.options.examples, self.seed)
+        return {
+            row["request_id"]: [
+                step
+                for user in users.get(row["request_id"], ())
+                for step in _steps(self._without(self._sequences[user], row["candidates"]), 1)
+            ]
+            for row in requests.iter_rows(named=True)
+        }
+
+    @cached_property
+    def _events(self) -> pl.DataFrame:
+        return self.data.artifact.table("interactions")
+
+    @cached_property
+    def _sequences(self) -> Mapping[str, list[str]]:
+        trained = self._events.filter(pl.col("part") == "train")
+        return dict(trained.group_by("user_id", maintain_order=True).agg("item_id").iter_rows())
+
+    def _rated(self, views: pl.DataFrame) -> pl.DataFrame:
+        if not self.rated or self.options.past == "other":
+            nothing = pl.col("history").list.eval(pl.lit(None, pl.Float32()))
+            return views.with_columns(ratings=nothing)
+        rows = views.select("view_id", "user_id", item_id="history").explode("item_id", empty_as_null=True).drop_nulls()
+        known = rows.join(self._ratings, on=["user_id", "item_id"], how="left", maintain_order="left")
+        lists = known.group_by("view_id", maintain_order=True).agg(ratings="rating")
+        joined = views.join(lists, on="view_id", how="left", maintain_order="left")
+        return joined.with_columns(pl.col("ratings").fill_null([]))
+
+    @cached_property
+    def _ratings(self) -> pl.DataFrame:
+        columns = ["user_id", "item_id", "rating"]
+        return self._events.select(columns).unique(columns[:2], keep="last", maintain_order=True)
+
+    def _shown(self, rows: pl.DataFrame) -> Iterator[dict[str, object]]:
+        targets = self._targets if self.options.slots else {}
+        for row in rows.iter_rows(named=True):
+            orders = (
+                self._slotted(row["candidates"], targets.get(row["request_id"]))
+                if self.options.slots
+                else self._orders(row["request_id"], row["candidates"])
+            )
+            for number, order in enumerate(orders):
+                yield {**row, "view_id": f"{row['request_id']}~{number}", "candidates": order}
+
+    def _orders(self, request_id: str, candidates: Sequence[str]) -> list[list[str]]:
+        """Return distinct orders, that of the data set first."""
+        found = {tuple(candidates): None}
+        wanted = min(self.options.orders, factorial(min(len(candidates), 10)))
+        if wanted == factorial(len(candidates)):
+            return [list(order) for order in permutations(candidates)]
+        number = 0
+        while len(found) < wanted:
+            found[tuple(self._shuffled(f"order{number}", request_id, list(candidates)))] = None
+            number += 1
+        return [list(order) for order in found]
+
+    def _slotted(self, candidates: Sequence[str], target: str | None) -> list[list[str]]:
+        """Return an order for each slot, with the target in it; all others keep their order."""
+        if target is None or target not in candidates:
+            return [list(candidates) for _ in self.options.slots]
+        others = [item_id for item_id in candidates if item_id != target]
+        return [[*others[:slot], target, *others[slot:]] for slot in self.options.slots]
+
+    @cached_property
+    def _targets(self) -> Mapping[str, str]:
+        truth = self.data.artifact.table("truth").filter(pl.col("label") > 0)
+        return dict(
+            truth.group_by("request_id", maintain_order=True).first().select("request_id", "item_id").iter_rows()
+        )
+
+    def _shuffled(self, what: str, request_id: str, items: list[str]) -> list[str]:
+        order = generator(what, self.seed, request_id).permutation(len(items))
+        return [items[place] for place in order]
+
+    @staticmethod
+    def _without(items: Sequence[str], left_out: Sequence[str]) -> list[str]:
+        hidden = set(left_out)
+        return [item_id for item_id in items if item_id not in hidden]
+
+
+def _steps(history: Sequence[str], count: int) -> list[Example]:
+    """Return the latest steps of a history: what came before, and what came next; the oldest step first."""
+    places = range(max(1, len(history) - count), len(history))
+    return [Example(tuple(history[max(0, place - _EXAMPLE_HISTORY) : place]), history[place]) for place in places]
