@@ -110,8 +110,8 @@ class ViewOptions(Options):
         query: What they have to be relevant to: the candidates, or the recent items that are told.
         retriever: How they are found, by words (BM25) or by sentence embeddings.
         retriever_model: The embedding model; None: the default of the recommender `embedding`.
-        examples: How many choices are told as examples.
-        examples_from: Whose: the user's own latest ones, or those of the most similar users.
+        shots: How many choices are told as examples.
+        shots_from: Whose: the user's own latest ones, or those of the most similar users.
         orders: In how many orders the candidates are shown, each a prompt of its own.
         slots: Places for the target, each a prompt of its own, counted from 0: for studies of position bias alone.
         aggregate: How the answers to several orders become one ranking.
@@ -123,8 +123,8 @@ class ViewOptions(Options):
     query: Literal["candidates", "recent"] = "candidates"
     retriever: Literal["bm25", "embedding"] = "bm25"
     retriever_model: str | None = None
-    examples: int = Field(default=0, ge=0)
-    examples_from: Literal["self", "similar"] = "self"
+    shots: int = Field(default=0, ge=0)
+    shots_from: Literal["self", "similar"] = "self"
     orders: int = Field(default=1, ge=1)
     slots: tuple[Annotated[int, Field(ge=0)], ...] = ()
     aggregate: Literal["mean-rank", "borda", "reciprocal-rank"] = "mean-rank"
@@ -145,8 +145,8 @@ class ViewOptions(Options):
             raise ValueError("aggregate means nothing to one order; add orders=N")
         if not self.relevant and self.model_fields_set & {"query", "retriever", "retriever_model"}:
             raise ValueError("query, retriever and retriever_model mean nothing without relevant=N")
-        if not self.examples and "examples_from" in self.model_fields_set:
-            raise ValueError("examples_from means nothing without examples=K")
+        if not self.shots and "shots_from" in self.model_fields_set:
+            raise ValueError("shots_from means nothing without shots=K")
         return self
 
 

@@ -1,39 +1,16 @@
 """What a prompt may tell about one request: items as entries, told in the words of a wording."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from llmrs_bench.errors import OptionError
+from llmrs_bench.prompts.entries import Entry, ExampleEntry
 from llmrs_bench.prompts.labels import labels
 from llmrs_bench.prompts.protocol import Shop, distinct_titles
 from llmrs_bench.prompts.wording import PartName, Wording
 from llmrs_bench.types import Listed, Message, Request
 
 _LIKED = 4.0  # stars, of five
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """An item as parts of a wording see it.
-
-    `title` is told apart from the others of its list; `about` are its year and categories in brackets where there
-    are any; `rating` is None where it is unknown; `label` stands before a candidate.
-    """
-
-    title: str
-    about: str = ""
-    text: str = ""
-    rating: float | None = None
-    label: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class ExampleEntry:
-    """What somebody chose, and what they chose next."""
-
-    history: Sequence[Entry]
-    next: Entry
 
 
 class Story:

@@ -10,6 +10,7 @@ from jinja2.meta import find_undeclared_variables
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from llmrs_bench.errors import OptionError
+from llmrs_bench.prompts.entries import PLAIN
 from llmrs_bench.types import Message
 
 PartName: TypeAlias = Literal[
@@ -25,7 +26,18 @@ SCENE = frozenset(
     {"item", "items", "history", "likes", "dislikes", "relevant", "examples", "interest", "candidates", "count"}
 )
 _OF_CANDIDATES = {"candidates", "count"}
-_ENVIRONMENT = ImmutableSandboxedEnvironment(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+
+
+class _Sandbox(ImmutableSandboxedEnvironment):
+    """Jinja's sandbox, which takes no second look at the values of items: that is most of its time."""
+
+    def getattr(self, obj: Any, attribute: str) -> Any:
+        if attribute in PLAIN.get(type(obj), ()):
+            return getattr(obj, attribute)
+        return super().getattr(obj, attribute)
+
+
+_ENVIRONMENT = _Sandbox(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
 
 
 @dataclass(frozen=True)

@@ -55,7 +55,7 @@ def open_plan(config: PromptConfig) -> Plan:
     source = read_source(config.template)
     views = ViewOptions.parse(_pick(config.options, ViewOptions.model_fields), owner=f"template {source.name}")
     parts = cast("dict[PartName, str]", _pick(config.options, PART_NAMES))
-    if views.examples and "examples" not in {**source.sheet.parts, **parts}:
+    if views.shots and "examples" not in {**source.sheet.parts, **parts}:
         parts["examples"] = "next"
     kind: Any = FORMS.load(source.sheet.form)
     known = {*ViewOptions.model_fields, *PART_NAMES}
@@ -91,7 +91,7 @@ def _check_read(template: Template, views: ViewOptions, name: str) -> None:
     needs = {
         "relevant": (bool(views.relevant), "relevant=N", "-T interest=recent-relevant"),
         "interest": (views.interest_run is not None, "interest_run=RUN", "-T interest=recent-written"),
-        "examples": (bool(views.examples), "examples=K", "-T examples=K"),
+        "examples": (bool(views.shots), "shots=K", "-T examples=next"),
     }
     for used, (given, option, part) in needs.items():
         told = used in _names(template)
@@ -105,10 +105,10 @@ def _check_read(template: Template, views: ViewOptions, name: str) -> None:
                 f"a part of template {name} tells what {option} would gather",
                 hint=f"Add -T {option}, or choose another part.",
             )
-    if views.past != "own" and (views.interest_run or views.examples or views.relevant):
+    if views.past != "own" and (views.interest_run or views.shots or views.relevant):
         raise OptionError(
             f"past={views.past} takes the user's history away, and other options tell of it",
-            hint="Leave out relevant, examples and interest_run.",
+            hint="Leave out relevant, shots and interest_run.",
         )
 
 

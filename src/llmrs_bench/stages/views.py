@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from itertools import permutations
 from math import factorial
+from typing import TYPE_CHECKING
 
 import polars as pl
 
@@ -12,8 +13,10 @@ from llmrs_bench.errors import OptionError
 from llmrs_bench.hashing import generator, hash64
 from llmrs_bench.schemas import VIEWS
 from llmrs_bench.stages.home import Data
-from llmrs_bench.stages.search import Retriever, open_retriever, similar_users
 from llmrs_bench.types import Example
+
+if TYPE_CHECKING:
+    from llmrs_bench.stages.search import Retriever
 
 _EXAMPLE_HISTORY = 5
 
@@ -94,11 +97,13 @@ class Viewer:
         )
 
     @cached_property
-    def _retriever(self) -> Retriever:
+    def _retriever(self) -> "Retriever":
+        from llmrs_bench.stages.search import open_retriever
+
         return open_retriever(self.options, self.data.artifact.table("items"))
 
     def _examples(self, requests: pl.DataFrame) -> pl.Series:
-        found = {} if not self.options.examples else self._found_examples(requests)
+        found = {} if not self.options.shots else self._found_examples(requests)
         rows = [
             [{"history": list(example.history), "next": example.next} for example in found.get(name, ())]
             for name in requests["request_id"]
@@ -106,13 +111,14 @@ class Viewer:
         return pl.Series(rows, dtype=VIEWS["examples"])
 
     def _found_examples(self, requests: pl.DataFrame) -> dict[str, list[Example]]:
-        if self.options.examples_from == "self":
+        if self.options.shots_from == "self":
             return {
-                row["request_id"]: _steps(row["history"], self.options.examples)
-                for row in requests.iter_rows(named=True)
+                row["request_id"]: _steps(row["history"], self.options.shots) for row in requests.iter_rows(named=True)
             }
+        from llmrs_bench.stages.search import similar_users
+
         trained = self._events.filter(pl.col("part") == "train")
-        users = similar_users(requests, trained, self.options.examples, self.seed)
+        users = similar_users(requests, trained, self.options.shots, self.seed)
         return {
             row["request_id"]: [
                 step
