@@ -1,0 +1,142 @@
+"""Templates as files: what they may say, and what is wrong with one is named."""
+
+from pathlib import Path
+
+import pytest
+
+from llmrs_bench.config import PromptConfig
+from llmrs_bench.errors import OptionError
+from llmrs_bench.prompts.library import read_source
+from llmrs_bench.prompts.protocol import Shop
+from llmrs_bench.prompts.story import plural
+from llmrs_bench.prompts.wording import Part
+from llmrs_bench.stages.plan import open_plan
+from llmrs_bench.types import Item, Request
+
+SHOP = Shop({name: Item(name, f"Title {name}", year=2000, categories=("Drama",)) for name in "abc"}, "movie")
+REQUEST = Request("r", "u", ("c",), ("a", "b"))
+GOOD = """
+about = "Mine."
+form = "listwise"
+
+[parts]
+interest = "recent"
+candidates = { text = "{% for entry in candidates %}<{{ entry.label }}> {{ entry.title }}\\n{% endfor %}" }
+system = { text = "You rank {{ items }}." }
+task = "rank"
+"""
+
+
+def write(folder: Path, text: str) -> str:
+    path = folder / "mine.toml"
+    path.write_text(text, "utf-8")
+    return str(path)
+
+
+def plan(name: str, **options: str) -> object:
+    return open_plan(PromptConfig(template=name, options=options))
+
+
+def test_a_file_of_ones_own_is_a_template(tmp_path: Path) -> None:
+    found = open_plan(PromptConfig(template=write(tmp_path, GOOD)))
+    [prompt] = found.template.render(REQUEST, SHOP, history=5)
+    assert [message.role for message in prompt.messages] == ["system", "user"]
+    assert prompt.messages[0].content == "You rank movies."
+    assert "<1> Title a\n<2> Title b\n\nRank all 2 candidates" in prompt.messages[1].content
+    assert found.name == "mine"
+    again = open_plan(PromptConfig(template=write(tmp_path, GOOD + "\n# changed"))).source
+    assert again.digest != found.source.digest
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "fault"),
+    [
+        ('form = "listwise"', 'form = "listwize"', "listwise"),
+        ('task = "rank"', 'task = "rnk"', "rank"),
+        ('task = "rank"', 'tusk = "rank"', "tusk"),
+        ('task = "rank"', 'task = { text = "{{ target }}" }', "target"),
+        ('task = "rank"', 'task = { text = "{{ item" }', "Jinja"),
+        ('task = "rank"', 'task = { words = "x" }', "words"),
+        ('about = "Mine."', "", "about"),
+        ('about = "Mine."', 'about = "Mine', "TOML"),
+        ('form = "listwise"', 'form = "listwise"\norder = [["task"], ["task"]]', "order"),
+        ('form = "listwise"', 'form = "label"', "letters"),
+        ('form = "listwise"', 'form = "listwise"\noptions = { grammer = true }', "grammer"),
+    ],
+)
+def test_what_is_wrong_with_a_file_is_named(tmp_path: Path, old: str, new: str, fault: str) -> None:
+    assert old in GOOD
+    with pytest.raises(OptionError) as caught:
+        plan(write(tmp_path, GOOD.replace(old, new)))
+    assert fault in f"{caught.value} {caught.value.hint}"
+
+
+@pytest.mark.parametrize(
+    ("options", "fault"),
+    [
+        ({"strategy": "recencyy"}, "recency"),
+        ({"method": "all"}, "method"),
+        ({"shots": "2", "examples": "none"}, "shots"),
+        ({"relevant": "3"}, "recent-relevant"),
+        ({"interest": "relevant"}, "relevant=N"),
+        ({"interest": "written"}, "interest_run"),
+        ({"query": "recent"}, "relevant=N"),
+        ({"shots_from": "similar"}, "shots=K"),
+        ({"orders": "3", "slots": "0,1"}, "orders"),
+        ({"aggregate": "borda"}, "orders=N"),
+        ({"past": "other", "shots": "1"}, "past=other"),
+        ({"slots": "0,-1"}, "slots"),
+        ({"candidates": "letters", "grammar": "true"}, "numbers"),
+    ],
+)
+def test_options_that_nothing_reads_are_refused(options: dict[str, str], fault: str) -> None:
+    with pytest.raises(OptionError) as caught:
+        plan("listwise", **options)
+    assert fault in f"{caught.value} {caught.value.hint}"
+
+
+def test_a_part_without_a_place_is_refused() -> None:
+    with pytest.raises(OptionError, match="no place"):
+        plan("likelihood", answer="numbers")
+
+
+def test_a_missing_file_and_an_unknown_name_are_told() -> None:
+    with pytest.raises(OptionError, match="no template file"):
+        read_source("nowhere.toml")
+    with pytest.raises(OptionError) as caught:
+        read_source("listwize")
+    assert "listwise" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{{ item.__class__ }}",
+        "{{ history.append(1) }}",
+        "{{ history[0].nothing }}",
+        "{{ history[7].title }}",
+        "{{ ''.__class__.__mro__[1].__subclasses__() }}",
+        "{{ 1 // 0 }}",
+        "{% include 'x' %}",
+    ],
+)
+def test_a_template_can_do_nothing_but_tell(text: str) -> None:
+    """The sandbox refuses what is not telling, and what is missing is an error, never an empty place."""
+    with pytest.raises(OptionError) as caught:
+        Part(text).render({"item": "movie", "history": []})
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("word", "many"),
+    [
+        ("movie", "movies"),
+        ("story", "stories"),
+        ("news", "news"),
+        ("box", "boxes"),
+        ("toy", "toys"),
+        ("watch", "watches"),
+    ],
+)
+def test_plurals(word: str, many: str) -> None:
+    assert plural(word) == many

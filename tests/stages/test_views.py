@@ -1,0 +1,154 @@
+"""What prompts tell of a request beside its latest history, and in which orders: nothing that gives the target away."""
+
+from typing import Any
+
+import polars as pl
+import pytest
+
+from llmrs_bench.config import PromptConfig, ViewOptions
+from llmrs_bench.errors import LeakError
+from llmrs_bench.schemas import VIEWS, from_rows
+from llmrs_bench.stages.home import Data
+from llmrs_bench.stages.leaks import check_views
+from llmrs_bench.stages.prompt import prompt
+from llmrs_bench.stages.views import Viewer
+
+
+def views(data: Data, *, history: int = 3, rated: bool = False, **options: Any) -> pl.DataFrame:
+    viewer = Viewer(data, ViewOptions(**options), history=history, rated=rated, interest={})
+    made = viewer.views(data.artifact.table("requests"))
+    assert made.schema == VIEWS
+    return made
+
+
+def test_the_latest_history_is_told_and_each_request_once(data: Data) -> None:
+    requests, made = data.artifact.table("requests"), views(data)
+    assert made["view_id"].to_list() == made["request_id"].to_list() == requests["request_id"].to_list()
+    assert made["history"].to_list() == [row[-3:] for row in requests["history"].to_list()]
+    assert made["candidates"].equals(requests["candidates"].alias("candidates"))
+
+
+def test_pasts(data: Data) -> None:
+    own = views(data)["history"].to_list()
+    assert set(map(tuple, views(data, past="none")["history"])) == {()}
+    shuffled = views(data, past="shuffled")["history"].to_list()
+    assert [sorted(row) for row in shuffled] == [sorted(row) for row in own]
+    assert shuffled != own
+    others = views(data, past="other")
+    assert others["history"].to_list() != own
+    for row in others.iter_rows(named=True):
+        assert not set(row["history"]) & set(row["candidates"])
+    assert views(data, history=0, past="other")["history"].to_list() == [[]] * len(own)
+    assert views(data, past="shuffled")["history"].to_list() == shuffled
+
+
+def test_ratings_stand_beside_their_items(data: Data) -> None:
+    made = views(data, rated=True)
+    assert [len(row) for row in made["ratings"]] == [len(row) for row in made["history"]]
+    assert views(data, history=0, rated=True)["ratings"].to_list() == [[]] * made.height
+
+
+def test_each_order_is_a_new_permutation(data: Data) -> None:
+    made = views(data, orders=4)
+    requests = data.artifact.table("requests")
+    seen = []
+    for (request_id,), group in made.group_by("request_id", maintain_order=True):
+        orders = [tuple(order) for order in group["candidates"]]
+        assert len(set(orders)) == 4
+        assert len({frozenset(order) for order in orders}) == 1
+        assert group["view_id"].to_list() == [f"{request_id}~{number}" for number in range(4)]
+        seen.append(orders)
+    assert [list(orders[0]) for orders in seen] == requests["candidates"].to_list()
+    moves = {tuple(orders[0].index(item) for item in orders[1]) for orders in seen}
+    assert len(moves) == len(seen)  # drawn for each request, not once for all
+
+
+def test_no_more_orders_than_there_are(data: Data) -> None:
+    short = data.artifact.table("requests").with_columns(pl.col("candidates").list.head(3))
+    viewer = Viewer(data, ViewOptions(orders=10), history=1, rated=False, interest={})
+    made = viewer.views(short).group_by("request_id").len()["len"]
+    assert set(made) == {6}
+
+
+def test_slots_move_the_target_alone(data: Data) -> None:
+    truth = dict(data.artifact.table("truth").select("request_id", "item_id").iter_rows())
+    before = dict(data.artifact.table("requests").select("request_id", "candidates").iter_rows())
+    made = views(data, slots=(0, 5, 9))
+    for number, row in enumerate(made.iter_rows(named=True)):
+        target, others = truth[row["request_id"]], list(before[row["request_id"]])
+        assert row["candidates"].index(target) == (0, 5, 9)[number % 3]
+        others.remove(target)
+        assert [item for item in row["candidates"] if item != target] == others
+
+
+@pytest.mark.parametrize("query", ["candidates", "recent"])
+def test_relevant_items_are_of_the_earlier_history(data: Data, query: str) -> None:
+    made = views(data, history=2, relevant=2, query=query)
+    histories = data.artifact.table("requests")["history"].to_list()
+    assert any(made["relevant"].list.len() == 2)
+    for row, history in zip(made["relevant"], histories, strict=True):
+        assert list(row) == [item for item in history[:-2] if item in set(row)]
+
+
+def test_examples_hold_no_candidate(data: Data) -> None:
+    for source in ("self", "similar"):
+        made = views(data, shots=2, shots_from=source)
+        assert any(made["examples"].list.len() > 0)
+        for row in made.iter_rows(named=True):
+            told = {item for example in row["examples"] for item in (*example["history"], example["next"])}
+            if source == "similar":
+                assert not told & set(row["candidates"])
+            truth = data.artifact.table("truth").filter(pl.col("request_id") == row["request_id"])["item_id"]
+            assert not told & set(truth)
+
+
+def row(**changed: Any) -> pl.DataFrame:
+    told = {
+        "view_id": "r", "request_id": "r", "user_id": "u", "history": ["a"], "ratings": [], "candidates": ["t", "b"],
+        "relevant": [], "examples": [], "interest": "",
+    }  # fmt: skip
+    return from_rows("views", [{**told, **changed}])
+
+
+TITLES = {"a": "Heat", "b": "Alien", "t": "The Matrix", "m": "Brazil"}
+
+
+def truth(target: str) -> pl.DataFrame:
+    return from_rows("truth", [{"request_id": "r", "item_id": target, "label": 1.0}])
+
+
+@pytest.mark.parametrize(
+    ("changed", "where"),
+    [
+        ({"relevant": ["b", "t"]}, "retrieved"),
+        ({"examples": [{"history": ["t"], "next": "b"}]}, "examples"),
+        ({"examples": [{"history": ["b"], "next": "t"}]}, "examples"),
+        ({"interest": "They will love The Matrix."}, "interest"),
+    ],
+)
+def test_a_target_told_outside_the_candidates_stops_the_stage(changed: dict[str, Any], where: str) -> None:
+    with pytest.raises(LeakError, match=where) as caught:
+        check_views(row(**changed), truth("t"), TITLES)
+    assert "'r'" in str(caught.value)
+    assert caught.value.hint
+
+
+def test_what_is_no_leak() -> None:
+    assert check_views(row(interest="They like The Matrixes and matrices."), truth("t"), TITLES) == 0
+    assert check_views(row(interest="They take the heat in Brazil."), truth("m"), TITLES) == 0
+    assert check_views(row(relevant=["a"], interest="Heat, said they: 'Heat'."), truth("a"), TITLES) == 1
+    with pytest.raises(LeakError):
+        check_views(row(interest='They like "Brazil".'), truth("m"), TITLES)
+
+
+def test_the_stage_stops_at_a_leak(data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
+    target = data.artifact.table("truth")["item_id"][0]
+    made = Viewer.views
+
+    def leaky(self: Viewer, requests: pl.DataFrame) -> pl.DataFrame:
+        return made(self, requests).with_columns(relevant=pl.lit([target], dtype=pl.List(pl.String())))
+
+    monkeypatch.setattr(Viewer, "views", leaky)
+    with pytest.raises(LeakError, match="request"):
+        prompt(data, PromptConfig())
+    assert not list(data.place.prompts.glob("listwise-*"))

@@ -1,0 +1,80 @@
+"""Templates on the command line: parts, orders, texts of another run, files of one's own."""
+
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from command_line import Bench, table
+from test_cli_language import kept
+
+INFER = ("infer", "--model", "mock", "--dataset", "small")
+
+
+def test_several_orders_become_one_ranking(bench: Bench) -> None:
+    bench.prepare()
+    name = bench.run(*INFER, "--orders", "3").stdout.strip()
+    runs = next(bench.home.glob("small/*/runs")) / name
+    rankings, views = pl.read_parquet(runs / "rankings.parquet"), pl.read_parquet(runs / "view_rankings.parquet")
+    assert rankings["request_id"].n_unique() == 30
+    assert views["request_id"].n_unique() == 90
+    assert kept(bench) == 90
+    assert rankings.filter(pl.col("rank") == 1).height == 30
+    bench.run("evaluate", "--dataset", "small")
+
+
+def test_what_a_model_writes_is_told_by_another_prompt(bench: Bench) -> None:
+    """A strategy of two steps is two lines of shell."""
+    bench.prepare()
+    run = bench.run(*INFER, "--template", "interest").stdout.strip()
+    bench.run(*INFER, "--template", "listwise", "--with", f"interest={run}", "-T", "interest=recent-written")
+    prompts = table(bench, "small/*/prompts/listwise-*/prompts.parquet")
+    told = table(bench, f"small/*/runs/{run}/responses.parquet")
+    said = dict(told.select("request_id", "text").iter_rows())
+    for request_id, messages in prompts.select("request_id", "messages").iter_rows():
+        assert " ".join(said[request_id].split()) in " ".join(messages[0]["content"].split())
+    board = bench.run("evaluate", "--dataset", "small").stdout
+    assert "mock-listwise" in board
+    assert "mock-interest" not in board
+    assert "ranks nothing" in bench.run("evaluate", "--dataset", "small", "--run", run, code=2).stderr
+    wrong = bench.run("infer", "--model", "random", "--dataset", "small").stdout.strip()
+    with_wrong = ("--with", f"interest={wrong}", "-T", "interest=written")
+    assert "holds no texts" in bench.run(*INFER, *with_wrong, code=2).stderr
+    assert "interest=RUN" in bench.run(*INFER, "--with", "dream=x", code=2).stderr
+
+
+def test_a_file_of_ones_own(bench: Bench, tmp_path: Path) -> None:
+    bench.prepare()
+    path = tmp_path / "mine.toml"
+    path.write_text('about = "Mine."\nform = "listwise"\n[parts]\ncandidates = "numbers"\ntask = "rank"\n')
+    assert "Rank all 5 candidates" in bench.run("prompt", "--check", "--template", str(path)).stderr
+    name = bench.run(*INFER, "--template", str(path)).stdout.strip()
+    assert name.startswith("mock-mine-")
+    path.write_text(path.read_text().replace('"rank"', '{ text = "{{ target }}" }'))
+    assert "target" in bench.run("prompt", "--check", "--template", str(path), code=2).stderr
+
+
+def test_prompts_are_shown_with_their_sizes(bench: Bench, tmp_path: Path) -> None:
+    from tiny_models import tiny_llama
+
+    bench.prepare()
+    said = bench.run("prompt", "--dataset", "small", "--show", "2").stderr
+    assert "characters)" in said
+    model = tiny_llama(tmp_path / "llama")
+    said = bench.run("prompt", "--dataset", "small", "--show", "2", "--model", str(model)).stderr
+    assert said.count("tokens)") == 2
+    assert "--show" in bench.run("prompt", "--dataset", "small", "--model", str(model), code=2).stderr
+    assert "--dataset" in bench.run("prompt", code=2).stderr
+
+
+@pytest.mark.parametrize("what", ["templates", "parts"])
+def test_lists(bench: Bench, what: str) -> None:
+    lines = bench.run("list", what).stdout.splitlines()
+    assert any(line.startswith({"templates": "listwise\t", "parts": "strategy=recency\t"}[what]) for line in lines)
+
+
+def test_kinds_of_answers_are_counted(bench: Bench) -> None:
+    bench.prepare()
+    bench.run(*INFER)
+    facts = pl.read_json(next(bench.home.glob("small/*/runs/mock-listwise-*/manifest.json")))["facts"][0]
+    assert facts["kinds"] == {"complete": 30}
