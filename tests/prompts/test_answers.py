@@ -1,0 +1,303 @@
+"""Reading an order, and the kind of answer, from whatever a model wrote."""
+
+import json
+from collections.abc import Callable
+from string import ascii_uppercase
+from typing import get_args
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from llmrs_bench.prompts.answers import read_ranking
+from llmrs_bench.types import Kind, Listed
+
+SHORT = ("Heat", "The Matrix", "1984", "Toy Story", "Toy Story 2")
+FILMS = (
+    "Sabrina (1954)",
+    "Sabrina (1995)",
+    "Misérables, Les (1995)",
+    "Scream (1996)",
+    "Scream 2 (1997)",
+    "2 Days in the Valley (1996)",
+    "187 (1997)",
+    "1984 (1984)",
+    "M (1931)",
+    "Eight Days a Week (1997)",
+    "Good, the Bad and the Ugly, The (1966)",
+    "Star Wars: Episode IV - A New Hope (1977)",
+    "Sorry, Wrong Number (1948)",
+    "Usual Suspects, The (1995)",
+    "12 Monkeys (1995)",
+    "Alien (1979)",
+    "Blechtrommel, Die (1979)",
+    "Die Hard (1988)",
+    "Romeo & Juliet (1968)",
+    "I Can't Sleep (1994)",
+)
+PAST = ("Seven (1995)", "Fargo (1996)", "Aliens (1986)")
+
+
+def numbers(titles: tuple[str, ...], history: tuple[str, ...] = ()) -> Listed:
+    return Listed(tuple(str(number) for number in range(1, len(titles) + 1)), titles, history)
+
+
+def letters(titles: tuple[str, ...]) -> Listed:
+    return Listed(tuple(ascii_uppercase[: len(titles)]), titles)
+
+
+@pytest.mark.parametrize(
+    ("text", "order", "kind"),
+    [
+        # what `listwise` reads
+        ("3, 1, 2, 5, 4", [3, 1, 2, 5, 4], "complete"),
+        (" [3] > [1] > [2]", [3, 1, 2], "partial"),
+        ("Ranking: 2,1", [2, 1], "partial"),
+        ("2\n1\n3", [2, 1, 3], "partial"),
+        ("2, 2, 1, 2", [2, 1], "duplicates"),
+        ("7, 0, 2", [2], "off-list"),
+        ("1. [3]\n2. [1]\n3. [2]", [3, 1, 2], "partial"),
+        ("1. The Matrix\n2. Heat", [2, 1], "partial"),
+        ("2. The Matrix - a classic\n1. Heat (1995)", [2, 1], "partial"),
+        ("**4. toy story**", [4], "partial"),
+        ("Toy Story 2\nToy Story", [5, 4], "partial"),
+        ("1984", [3], "partial"),
+        ("Here are the 20 best of the 5 candidates:\n4, 5", [4, 5], "partial"),
+        ("I would pick 3 of them.", [], "format"),
+        ("5. Toy Story", [4], "partial"),
+        ("1. The Matrix Reloaded", [], "off-list"),
+        ("1. Heatwave", [], "off-list"),
+        ("Toy", [], "format"),
+        ("", [], "empty"),
+        ("\n\n", [], "empty"),
+        ("99999999999999999999", [], "off-list"),
+        # numbers
+        ("3 1 2 5 4", [3, 1, 2, 5, 4], "complete"),
+        ("3 > 1 > 2 > 5 > 4", [3, 1, 2, 5, 4], "complete"),
+        ("3，1，2，5，4", [3, 1, 2, 5, 4], "complete"),
+        ("```\n3, 1, 2, 5, 4\n```", [3, 1, 2, 5, 4], "complete"),
+        ("1) 3\n2) 1\n3) 2\n4) 5\n5) 4", [3, 1, 2, 5, 4], "complete"),
+        ("1: 3\n2: 1\n3: 2\n4: 5\n5: 4", [3, 1, 2, 5, 4], "complete"),
+        ("1. [3] 1984 (1984) - bleak, and close\n2. [1] Heat - by Mann", [3, 1], "partial"),
+        ("| Rank | Number |\n|---|---|\n| 1 | 3 |\n| 2 | 1 |", [3, 1], "partial"),
+        # titles
+        ("| Rank | Movie |\n|---|:--|\n| 1 | 1984 |\n| 2 | Heat |", [3, 1], "partial"),
+        ("Here is my ranking:\n\n1. **1984** - A grim tale\n2. **Heat**: Crime", [3, 1], "partial"),
+        ("- Heat\n- *Toy Story*\n- `The Matrix`", [1, 4, 2], "partial"),
+        ("3. Heat - a crime drama\n", [1], "partial"),
+        ("3. Heat - Crime drama", [], "off-list"),
+        ("1. Heat - Crime drama", [1], "partial"),
+        ("4. Toy Story 3", [], "off-list"),
+        ("2. The Matrix Reloaded", [], "off-list"),
+        ("1. Heat (1995) 2. Toy Story (1995) 3. 1984", [1, 4, 3], "partial"),
+        ("Heat, Toy Story, The Godfather, 1984", [1, 4, 3], "off-list"),
+        ("1 Heat\n2 1984\n3 Toy Story 2", [1, 3, 5], "partial"),
+        ("1. Heat\n2. The Godfather", [1], "off-list"),
+        ("1. Heat\n   - A tense crime drama\n2. 1984\n   - A dark tale", [1, 3], "partial"),
+        ("1. Heat\n2. heat\n", [1], "duplicates"),
+        ("1. Toy Story &amp; 2", [], "off-list"),
+        ("['Heat', 'Toy Story 2', '1984']", [1, 5, 3], "partial"),
+        # JSON
+        ("[3, 1, 2, 5, 4]", [3, 1, 2, 5, 4], "complete"),
+        ('Sure!\n```json\n{"ranking": [3, 1, 2, 5, 4]}\n```\nThe 5 are ranked.', [3, 1, 2, 5, 4], "complete"),
+        ('["Heat", "matrix, the", "Toy Story"]', [1, 2, 4], "partial"),
+        ('[{"rank": 1, "id": 3, "title": "1984"}, {"rank": 2, "id": 1, "title": "Heat"}]', [3, 1], "partial"),
+        ('[{"rank": 1, "number": 3}, {"rank": 2, "number": 1}]', [3, 1], "partial"),
+        ('{"2": "Heat", "1": "1984", "3": 5}', [3, 1, 5], "partial"),
+        ('{"1": 3, "2": 1, "3": 2}', [3, 1, 2], "partial"),
+        ('["Heat", "The Godfather"]', [1], "off-list"),
+        ("[3, 9]", [3], "off-list"),
+        ("[3, 1, 3]", [3, 1], "duplicates"),
+        ('[3.0, "1", "[2]", "5. Toy Story 2"]', [3, 1, 2, 5], "partial"),
+        # nothing
+        ("I'm sorry, but I can't rank these.", [], "refused"),
+        ("I\u2019m sorry, but I cannot help with that.", [], "refused"),
+        ("I cannot rank the candidates without more data.", [], "refused"),
+        ("As an AI language model, I have no taste.", [], "refused"),
+        ("Sorry, Wrong Number", [], "format"),
+        ("I can't decide, so: \n3, 1", [3, 1], "partial"),
+        ("The user likes films with 3 heroes and 2 villains.", [], "format"),
+        ("... --- ...", [], "empty"),
+        ("<think>3, 1", [], "empty"),
+        ("<think>3, 1</think>2, 4", [2, 4], "partial"),
+    ],
+)
+def test_answers_by_number(text: str, order: list[int], kind: str) -> None:
+    ranking = read_ranking(text, numbers(SHORT))
+    assert ([place + 1 for place in ranking.order], ranking.kind) == (order, kind)
+
+
+@pytest.mark.parametrize(
+    ("text", "order", "kind"),
+    [
+        ("C, A, B, E, D", "CABED", "complete"),
+        ("C > A > B", "CAB", "partial"),
+        ("C; A; B", "CAB", "partial"),
+        ("C\nA\nB", "CAB", "partial"),
+        ("1. C\n2. A\n3. [B]", "CAB", "partial"),
+        ("[C] 1984\n[A] Heat", "CA", "partial"),
+        ("C. 1984\nA. Heat", "CA", "partial"),
+        ("**C** - 1984", "C", "partial"),
+        ("A. Toy Story", "D", "partial"),
+        ("Ranking: C, A", "CA", "partial"),
+        ('["C", "A"]', "CA", "partial"),
+        ('{"ranking": {"1": "C", "2": "A"}}', "CA", "partial"),
+        ("C, A, X", "CA", "off-list"),
+        ("A great list follows.", "", "format"),
+        ("I think A is best", "", "format"),
+        ("A movie I like", "", "format"),
+    ],
+)
+def test_answers_by_letter(text: str, order: str, kind: str) -> None:
+    ranking = read_ranking(text, letters(SHORT))
+    assert ("".join(ascii_uppercase[place] for place in ranking.order), ranking.kind) == (order, kind)
+
+
+@pytest.mark.parametrize(
+    ("text", "order", "kind"),
+    [
+        ("i17, 2858, i3", [0, 1, 2], "complete"),
+        ("1. i3\n2. i17", [2, 0], "partial"),
+        ("1. 2858\n2. i17", [1, 0], "partial"),
+        ("[2858] The Matrix\n[i17] Heat", [1, 0], "partial"),
+        ('[{"rank": 1, "item_id": 2858}, {"rank": 2, "item_id": "i3"}]', [1, 2], "partial"),
+        ("2858", [1], "partial"),
+    ],
+)
+def test_answers_by_item_id(text: str, order: list[int], kind: str) -> None:
+    ranking = read_ranking(text, Listed(("i17", "2858", "i3"), ("Heat", "The Matrix", "1984")))
+    assert (list(ranking.order), ranking.kind) == (order, kind)
+
+
+@pytest.mark.parametrize(
+    ("text", "titles", "kind"),
+    [
+        ("1. Sabrina (1995)\n2. Sabrina (1954)", ["Sabrina (1995)", "Sabrina (1954)"], "partial"),
+        ("1. The Sabrina (1954)", ["Sabrina (1954)"], "partial"),
+        ("1. Sabrina (2001)", [], "off-list"),
+        ("1. Les Misérables\n2. Les Miserables (1995)", ["Misérables, Les (1995)"], "duplicates"),
+        ("Scream\nScream 2\nScream 3", ["Scream (1996)", "Scream 2 (1997)"], "partial"),
+        ("4. Scream 3", [], "off-list"),
+        ("4. Scream (1981) - slashing", [], "off-list"),
+        ("2 Days in the Valley\n187\n1984", [FILMS[5], FILMS[6], FILMS[7]], "partial"),
+        ("187, 3", [FILMS[6], FILMS[2]], "partial"),
+        ("M\nEight Days a Week", [FILMS[8], FILMS[9]], "partial"),
+        ("1. 12 Monkeys\n2. 2 Days in the Valley", [FILMS[14], FILMS[5]], "partial"),
+        ("12 Monkeys", [FILMS[14]], "partial"),
+        ("1. The Good, the Bad and the Ugly", [FILMS[10]], "partial"),
+        ("Alien, The Good, the Bad and the Ugly, 187", [FILMS[15], FILMS[10], FILMS[6]], "partial"),
+        ("1. Star Wars: Episode IV – A New Hope", [FILMS[11]], "partial"),
+        ("1. Star Wars", [], "off-list"),
+        ("Sorry, Wrong Number", [FILMS[12]], "partial"),
+        ("I Can't Sleep", [FILMS[19]], "partial"),
+        ("- Usual Suspects\n- **The Usual Suspects**", [FILMS[13]], "duplicates"),
+        ("1. Romeo and Juliet\n2. Romeo &amp; Juliet (1968)", [FILMS[18]], "duplicates"),
+        ("1. Seven\n2. Alien", [FILMS[15]], "history"),
+        ("1. Aliens\n2. Alien", [FILMS[15]], "history"),
+        ("Fargo (1996)", [], "history"),
+        ("1. Seven\n2. Fargo\n3. Jaws\n4. Alien", [FILMS[15]], "history"),
+        ("1. Seven\n2. Jaws\n3. Alien", [FILMS[15]], "off-list"),
+        ('["Seven", "Alien"]', [FILMS[15]], "history"),
+    ],
+)
+def test_titles_of_films(text: str, titles: list[str], kind: str) -> None:
+    ranking = read_ranking(text, numbers(FILMS, PAST))
+    assert ([FILMS[place] for place in ranking.order], ranking.kind) == (titles, kind)
+
+
+def test_titles_that_fold_alike_are_told_apart_as_they_stand_or_not_at_all() -> None:
+    listed = numbers(("Heat?", "Heat"))
+    assert read_ranking("Heat!", listed).order == ()
+    assert read_ranking("Heat", listed).order == (1,)
+    assert read_ranking("\n", numbers(("???",))).kind == "empty"
+
+
+@pytest.mark.parametrize(
+    ("text", "order", "kind"),
+    [
+        ("3, 1", (2, 0), "truncated"),
+        ("<think>3, 1", (), "truncated"),
+        ("Let me see", (), "truncated"),
+        ("3, 1, 2, 5, 4\nBecause", (2, 0, 1, 4, 3), "complete"),
+        ("  ", (), "empty"),
+        ("I'm sorry, but I can't", (), "refused"),
+    ],
+)
+def test_answers_that_ran_into_their_budget(text: str, order: tuple[int, ...], kind: str) -> None:
+    ranking = read_ranking(text, numbers(SHORT), cut=True)
+    assert (ranking.order, ranking.kind) == (order, kind)
+
+
+HARD = (
+    "[" * 100_000,
+    '{"a":' * 100_000,
+    '["' * 50_000,
+    "((" * 50_000,
+    "1. " * 30_000,
+    "a, " * 30_000,
+    "9" * 100_000,
+    f"[{'9' * 10_000}]",
+    "&#" + "9" * 10_000 + ";",
+    "**" * 50_000,
+    "| " * 50_000,
+    "- " * 50_000,
+    "1" + " " * 100_000 + "x",
+    "I'm sorry " * 10_000,
+    "²\n٣\n\0\n①\n\ud800",
+    "[NaN, Infinity, -Infinity, 1e999, true, null]",
+    "a:" * 50_000,
+)
+WORDS = st.sampled_from(
+    ["1", "2", "9", ". ", ", ", "\n", "[", "]", "{", "}", '"', ":", "|", "**", "- ", "(1995)", "Heat", "Toy Story", "A"]
+)
+
+
+@given(st.one_of(st.text(), st.lists(WORDS).map("".join)), st.booleans(), st.booleans())
+def test_any_text_is_read_without_an_error(text: str, cut: bool, by_letter: bool) -> None:
+    ranking = read_ranking(text, letters(SHORT) if by_letter else numbers(SHORT, PAST), cut=cut)
+    assert len(set(ranking.order)) == len(ranking.order)
+    assert set(ranking.order) <= set(range(5))
+    assert ranking.kind in get_args(Kind)
+    assert ranking.order or ranking.kind not in {"complete", "partial", "duplicates"}
+    assert len(ranking.order) == 5 or ranking.kind != "complete"
+
+
+@pytest.mark.parametrize("text", HARD, ids=lambda text: repr(text[:8]))
+def test_hard_texts_name_no_five_candidates(text: str) -> None:
+    assert len(read_ranking(text, numbers(SHORT)).order) < 5
+
+
+STYLES: dict[str, Callable[[Listed, list[int]], str]] = {
+    "comma labels": lambda shown, order: ", ".join(shown.labels[place] for place in order),
+    "label lines": lambda shown, order: "\n".join(shown.labels[place] for place in order),
+    "greater": lambda shown, order: " > ".join(f"[{shown.labels[place]}]" for place in order),
+    "rank: [label]": lambda shown, order: "\n".join(f"{n}: [{shown.labels[at]}]" for n, at in enumerate(order, 1)),
+    "titles": lambda shown, order: "\n".join(shown.titles[place] for place in order),
+    "numbered": lambda shown, order: "\n".join(f"{n}. {shown.titles[at]}" for n, at in enumerate(order, 1)),
+    "bold": lambda shown, order: "\n".join(f"{n}. **{shown.titles[at]}** - Good." for n, at in enumerate(order, 1)),
+    "bullets": lambda shown, order: "\n".join(f"- {shown.titles[place]}" for place in order),
+    "labelled": lambda shown, order: "\n".join(f"[{shown.labels[at]}] {shown.titles[at]}" for at in order),
+    "table": lambda shown, order: "\n".join(f"| {n} | {shown.titles[at]} |" for n, at in enumerate(order, 1)),
+    "JSON titles": lambda shown, order: json.dumps([shown.titles[place] for place in order]),
+    "JSON labels": lambda shown, order: json.dumps({"ranking": [shown.labels[place] for place in order]}),
+    "JSON objects": lambda shown, order: json.dumps(
+        [{"rank": n, "title": shown.titles[at], "id": shown.labels[at]} for n, at in enumerate(order, 1)], indent=1
+    ),
+    "JSON ranks": lambda shown, order: json.dumps({str(n): shown.titles[at] for n, at in enumerate(order, 1)}),
+}
+
+
+@pytest.mark.parametrize("style", STYLES)
+@given(data=st.data())
+def test_every_permutation_is_read_back(style: str, data: st.DataObject) -> None:
+    shown = data.draw(st.sampled_from([numbers(FILMS, PAST), letters(FILMS), numbers(SHORT), numbers(("Heat",))]))
+    order = data.draw(st.permutations(range(len(shown.titles))))
+    ranking = read_ranking(f"Here is my ranking:\n{STYLES[style](shown, order)}", shown)
+    assert (list(ranking.order), ranking.kind) == (order, "complete")
+
+
+def test_a_hundred_candidates_are_read_back() -> None:
+    shown = numbers(tuple(f"Title {number}" for number in range(100)))
+    order = tuple(range(99, -1, -1))
+    assert read_ranking(", ".join(shown.labels[place] for place in order), shown).order == order
+    assert read_ranking("\n".join(shown.titles[place] for place in order), shown).order == order
