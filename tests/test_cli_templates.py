@@ -31,6 +31,7 @@ def test_what_a_model_writes_is_told_by_another_prompt(bench: Bench) -> None:
     prompts = table(bench, "small/*/prompts/listwise-*/prompts.parquet")
     told = table(bench, f"small/*/runs/{run}/responses.parquet")
     said = dict(told.select("request_id", "text").iter_rows())
+    assert len(set(said.values())) == 30
     for request_id, messages in prompts.select("request_id", "messages").iter_rows():
         assert " ".join(said[request_id].split()) in " ".join(messages[0]["content"].split())
     board = bench.run("evaluate", "--dataset", "small").stdout
@@ -78,3 +79,13 @@ def test_kinds_of_answers_are_counted(bench: Bench) -> None:
     bench.run(*INFER)
     facts = pl.read_json(next(bench.home.glob("small/*/runs/mock-listwise-*/manifest.json")))["facts"][0]
     assert facts["kinds"] == {"complete": 30}
+
+
+def test_a_model_that_writes_nothing_is_told(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    from llmrs_bench.engines import mock
+
+    monkeypatch.setattr(mock, "_note", lambda prompt: mock._text(prompt, []))
+    bench.prepare()
+    run = bench.run(*INFER, "--template", "interest").stdout.strip()
+    told = ("--with", f"interest={run}", "-T", "interest=recent-written")
+    assert "30 of 30 prompts tell no interest" in bench.run("prompt", "--dataset", "small", *told).stderr

@@ -75,7 +75,8 @@ class MockEngine:
             if prompt.choices is not None:
                 yield _choices(prompt, [self._uniform(prompt.prompt_id, choice) for choice in prompt.choices])
             else:
-                yield _text(prompt, [self._uniform(prompt.prompt_id, item_id) for item_id in prompt.shown])
+                values = [self._uniform(prompt.prompt_id, item_id) for item_id in prompt.shown]
+                yield _text(prompt, values) if values else _note(prompt)
 
     def forget(self) -> None:
         """Do nothing: there is no cache."""
@@ -108,3 +109,9 @@ def _text(prompt: Prompt, values: list[float]) -> Response:
     order = sorted(range(len(values)), key=lambda index: values[index])
     text = ", ".join(str(index + 1) for index in order)
     return Response(prompt.prompt_id, text, None, _words(prompt.messages), 0, len(values), "stop")
+
+
+def _note(prompt: Prompt) -> Response:
+    """Return a text where there is nothing to rank."""
+    text = f"Nothing is known of {prompt.request_id}."
+    return Response(prompt.prompt_id, text, None, _words(prompt.messages), 0, len(text.split()), "stop")

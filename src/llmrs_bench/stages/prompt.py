@@ -63,6 +63,11 @@ def prompt(data: Data, config: PromptConfig) -> Outcome:
             facts.update(views=views.height, prompts=frame.height, characters=_characters(frame))
             if notes is not None:
                 facts["views_without_interest"] += views.filter(pl.col("interest") == "").height
+        if empty := facts["views_without_interest"]:
+            draft.facts["warnings"] = [
+                f"{empty:,} of {facts['views']:,} prompts tell no interest, because the model wrote none: raise "
+                "-O answer_tokens of that run, or see its responses"
+            ]
         draft.facts.update(facts, mode=plan.template.mode, rounds=plan.template.rounds)
 
     return make_once(recipe.place(data.place.prompts), recipe, fill)
