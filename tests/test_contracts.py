@@ -19,8 +19,8 @@ from llmrs_bench.data.files import SourceFiles
 from llmrs_bench.data.source import Raw
 from llmrs_bench.data.split import leave_one_out
 from llmrs_bench.engines.mock import MockEngine, MockOptions
-from llmrs_bench.prompts.library import template_names
 from llmrs_bench.prompts.protocol import Reading
+from llmrs_bench.prompts.sheets import template_names
 from llmrs_bench.ranking import rank_candidates, scores_frame
 from llmrs_bench.registry import SOURCES
 from llmrs_bench.schemas import INTERACTIONS, ITEMS

@@ -6,8 +6,8 @@ Write the file anew after a wanted change: `python tests/prompts/test_snapshots.
 from pathlib import Path
 
 from llmrs_bench.config import PromptConfig
-from llmrs_bench.prompts.library import pieces, read_source, template_names
 from llmrs_bench.prompts.protocol import Shop
+from llmrs_bench.prompts.sheets import pieces, read_source, template_names
 from llmrs_bench.prompts.wording import PART_NAMES
 from llmrs_bench.stages.plan import open_plan
 from llmrs_bench.types import Example, Item, Prompt, Request

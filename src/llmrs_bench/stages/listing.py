@@ -7,7 +7,7 @@ from llmrs_bench.artifacts import open_artifact
 from llmrs_bench.catalog import CATALOG
 from llmrs_bench.config import PrepareConfig
 from llmrs_bench.data.datasets import DATASETS
-from llmrs_bench.prompts.library import pieces, read_source, template_names
+from llmrs_bench.prompts.sheets import pieces, read_source, template_names
 from llmrs_bench.prompts.wording import PART_NAMES
 from llmrs_bench.registry import RECOMMENDERS
 from llmrs_bench.stages.home import Place, open_data, prepare_command, prepared

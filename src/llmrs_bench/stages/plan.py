@@ -6,8 +6,8 @@ from typing import Any, cast
 
 from llmrs_bench.config import PromptConfig, ViewOptions
 from llmrs_bench.errors import OptionError
-from llmrs_bench.prompts.library import Source, read_source
 from llmrs_bench.prompts.protocol import Template
+from llmrs_bench.prompts.sheets import Source, read_source
 from llmrs_bench.prompts.wording import PART_NAMES, PartName
 from llmrs_bench.registry import FORMS
 

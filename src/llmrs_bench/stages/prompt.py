@@ -11,8 +11,8 @@ from llmrs_bench.artifacts import Draft, Recipe
 from llmrs_bench.config import PromptConfig
 from llmrs_bench.prompts import protocol
 from llmrs_bench.prompts.frames import read_shop, read_views, write_prompts
-from llmrs_bench.prompts.library import library_digest
 from llmrs_bench.prompts.protocol import Shop, Template
+from llmrs_bench.prompts.sheets import shipped_digest
 from llmrs_bench.schemas import PROMPTS, VIEWS
 from llmrs_bench.stages.home import Data
 from llmrs_bench.stages.leaks import check_views
@@ -95,7 +95,7 @@ def source_digest(template: Template) -> str:
     Templates share code. Answers are kept by what was asked, so that a change that leaves the words alone asks nothing.
     """
     files = {Path(getfile(type(template))), *Path(getfile(protocol)).parent.glob("*.py")}
-    return sha256(b"".join(path.read_bytes() for path in sorted(files)) + library_digest().encode()).hexdigest()
+    return sha256(b"".join(path.read_bytes() for path in sorted(files)) + shipped_digest().encode()).hexdigest()
 
 
 def _characters(prompts: pl.DataFrame) -> int:

@@ -6,8 +6,8 @@ import pytest
 
 from llmrs_bench.config import PromptConfig
 from llmrs_bench.errors import OptionError
-from llmrs_bench.prompts.library import read_source
 from llmrs_bench.prompts.protocol import Shop
+from llmrs_bench.prompts.sheets import read_source
 from llmrs_bench.prompts.story import plural
 from llmrs_bench.prompts.wording import Part
 from llmrs_bench.stages.plan import open_plan

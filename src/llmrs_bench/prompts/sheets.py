@@ -120,7 +120,7 @@ def pieces(part: PartName) -> dict[str, Piece]:
     }
 
 
-def library_digest() -> str:
+def shipped_digest() -> str:
     """Return a digest of all templates and parts that ship with the tool."""
     found = [*(_HERE / "templates").iterdir(), *(_HERE / "parts").iterdir()]
     return sha256(b"\0".join(path.read_bytes() for path in sorted(found, key=lambda path: path.name))).hexdigest()
