@@ -48,11 +48,12 @@ def test_a_file_of_ones_own(bench: Bench, tmp_path: Path) -> None:
     bench.prepare()
     path = tmp_path / "mine.toml"
     path.write_text('about = "Mine."\nform = "listwise"\n[parts]\ncandidates = "numbers"\ntask = "rank"\n')
-    assert "Rank all 5 candidates" in bench.run("prompt", "--check", "--template", str(path)).stderr
+    assert "Rank all 5 candidates" in bench.run("prompt", "--check", str(path)).stderr
+    assert "--dataset" in bench.run("prompt", "--check", str(path), "--dataset", "small", code=2).stderr
     name = bench.run(*INFER, "--template", str(path)).stdout.strip()
     assert name.startswith("mock-mine-")
     path.write_text(path.read_text().replace('"rank"', '{ text = "{{ target }}" }'))
-    assert "target" in bench.run("prompt", "--check", "--template", str(path), code=2).stderr
+    assert "target" in bench.run("prompt", "--check", str(path), code=2).stderr
 
 
 def test_prompts_are_shown_with_their_sizes(bench: Bench, tmp_path: Path) -> None:

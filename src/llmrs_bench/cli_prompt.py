@@ -35,8 +35,8 @@ def prompt(
         str | None, typer.Option("--model", "-m", help="With --show: whose tokenizer counts the tokens.")
     ] = None,
     check: Annotated[
-        bool, typer.Option("--check", help="Render the template on made-up items of every kind, and stop.")
-    ] = False,
+        str | None, typer.Option(help="PATH or name of a template to try on made-up items; nothing else is done.")
+    ] = None,
     home: Home = HERE,
     log: LogOption = Log.text,
 ) -> None:
@@ -50,11 +50,16 @@ def prompt(
         from llmrs_bench.stages.prompt import prompt as stage
 
         typed = template_pairs(template_option, orders, slots, texts)
-        config = PromptConfig(template=template, options=typed, history=history)
-        if check:
+        config = PromptConfig(template=check or template, options=typed, history=history)
+        if check is not None:
+            if dataset is not None or show or model is not None:
+                raise OptionError(
+                    "--check takes no data set, and shows what it renders",
+                    hint="Leave out --dataset, --show and --model.",
+                )
             for line in check_template(config):
                 say(line)
-            typer.echo(template)
+            typer.echo(check)
             return
         if dataset is None:
             raise OptionError("prompt needs a data set", hint="Add --dataset NAME, or --check.")

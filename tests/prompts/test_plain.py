@@ -96,7 +96,6 @@ def test_hostile_titles_neither_add_turns_nor_break_the_numbering() -> None:
 
 
 def test_a_template_sees_no_more_than_its_scene() -> None:
-    assert isinstance(Shop({"a": Item("a", "{{ history }}")}, "movie").items["a"].title, str)
     [prompt] = make("listwise").render(
         Request("r", "u", ("a",), ("a",)), Shop({"a": Item("a", "{{ history }}")}, "movie"), history=1
     )

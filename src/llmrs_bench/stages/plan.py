@@ -105,6 +105,11 @@ def _check_read(template: Template, views: ViewOptions, name: str) -> None:
                 f"a part of template {name} tells what {option} would gather",
                 hint=f"Add -T {option}, or choose another part.",
             )
+    if views.past == "other" and template.wording.uses("rating", "likes", "dislikes"):
+        raise OptionError(
+            f"past=other tells items that the user never rated, and a part of template {name} tells ratings",
+            hint="Use -T interest=recent.",
+        )
     if views.past != "own" and (views.interest_run or views.shots or views.relevant):
         raise OptionError(
             f"past={views.past} takes the user's history away, and other options tell of it",

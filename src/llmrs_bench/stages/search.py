@@ -43,7 +43,8 @@ class Retriever:
     def search(self, requests: pl.DataFrame, *, query: str, recent: int, count: int) -> pl.Series:
         """Return for each request the `count` items of its history that score best for the query, oldest first.
 
-        The latest `recent` items are not searched, for the prompt tells them anyway. A score is that of an item for
+        The latest `recent` items are not searched, for the prompt tells them anyway, nor is any candidate, for it would
+        stand out among the others. A score is that of an item for
         all items of the query together, so their order means nothing. Equal scores: the later item is found first.
         What stands in a history several times is found once, where it stands last.
 
@@ -55,14 +56,16 @@ class Retriever:
         """
         asked = requests["candidates"] if query == "candidates" else requests["history"].list.tail(recent)
         found: list[list[str]] = []
-        histories = requests["history"].to_list()
+        histories, candidates = requests["history"].to_list(), requests["candidates"].to_list()
         for block in self._recommender.score(pl.DataFrame({"history": asked.list.sort()}), self._ids):
-            for history, scores in zip(histories[block.rows[0] : block.rows[-1] + 1], block.scores, strict=True):
-                found.append(self._best(history, recent, count, scores))
+            for row, scores in zip(block.rows, block.scores, strict=True):
+                found.append(self._best(histories[row], set(candidates[row]), recent, count, scores))
         return pl.Series(found, dtype=requests.schema["history"])
 
-    def _best(self, history: Sequence[str], recent: int, count: int, scores: Sequence[float]) -> list[str]:
-        told = set(history[max(0, len(history) - recent) :])
+    def _best(
+        self, history: Sequence[str], hidden: set[str], recent: int, count: int, scores: Sequence[float]
+    ) -> list[str]:
+        told = hidden | set(history[max(0, len(history) - recent) :])
         earlier = history[: max(0, len(history) - recent)]
         last = {item_id: place for place, item_id in enumerate(earlier) if item_id not in told}
         best = sorted(last, key=lambda item_id: (-scores[self._places[item_id]], -last[item_id]))[:count]

@@ -113,7 +113,8 @@ class Viewer:
     def _found_examples(self, requests: pl.DataFrame) -> dict[str, list[Example]]:
         if self.options.shots_from == "self":
             return {
-                row["request_id"]: _steps(row["history"], self.options.shots) for row in requests.iter_rows(named=True)
+                row["request_id"]: _steps(self._without(row["history"], row["candidates"]), self.options.shots)
+                for row in requests.iter_rows(named=True)
             }
         from llmrs_bench.stages.search import similar_users
 
@@ -138,7 +139,7 @@ class Viewer:
         return dict(trained.group_by("user_id", maintain_order=True).agg("item_id").iter_rows())
 
     def _rated(self, views: pl.DataFrame) -> pl.DataFrame:
-        if not self.rated or self.options.past == "other":
+        if not self.rated:
             nothing = pl.col("history").list.eval(pl.lit(None, pl.Float32()))
             return views.with_columns(ratings=nothing)
         rows = views.select("view_id", "user_id", item_id="history").explode("item_id", empty_as_null=True).drop_nulls()
@@ -150,6 +151,10 @@ class Viewer:
     @cached_property
     def _ratings(self) -> pl.DataFrame:
         columns = ["user_id", "item_id", "rating"]
+        if not self._events["rating"].count():
+            raise OptionError(
+                f"{self.data.place.reference} has no ratings to tell", hint="Use -T interest=recent, or other data."
+            )
         return self._events.select(columns).unique(columns[:2], keep="last", maintain_order=True)
 
     def _shown(self, rows: pl.DataFrame) -> Iterator[dict[str, object]]:
@@ -179,6 +184,11 @@ class Viewer:
         """Return an order for each slot, with the target in it; all others keep their order."""
         if target is None or target not in candidates:
             return [list(candidates) for _ in self.options.slots]
+        if (last := max(self.options.slots)) >= len(candidates):
+            raise OptionError(
+                f"slot {last} is not there: a list has {len(candidates)} candidates",
+                hint=f"Slots are counted from 0 to {len(candidates) - 1}.",
+            )
         others = [item_id for item_id in candidates if item_id != target]
         return [[*others[:slot], target, *others[slot:]] for slot in self.options.slots]
 
