@@ -37,6 +37,7 @@ def test_what_a_model_writes_is_told_by_another_prompt(bench: Bench) -> None:
     board = bench.run("evaluate", "--dataset", "small").stdout
     assert "mock-listwise" in board
     assert "mock-interest" not in board
+    assert "not evaluated" not in bench.run("compare", "--dataset", "small").stderr
     assert "ranks nothing" in bench.run("evaluate", "--dataset", "small", "--run", run, code=2).stderr
     wrong = bench.run("infer", "--model", "random", "--dataset", "small").stdout.strip()
     with_wrong = ("--with", f"interest={wrong}", "-T", "interest=written")

@@ -12,7 +12,7 @@ from llmrs_bench.metrics import parse_metrics
 from llmrs_bench.ranking import TIE_RULE
 from llmrs_bench.stages.evaluate import CHANCE, POPULARITY, chance_evaluation, evaluation
 from llmrs_bench.stages.home import Data
-from llmrs_bench.stages.runs import open_runs, pick_runs
+from llmrs_bench.stages.runs import open_runs, pick_runs, ranks
 
 BASELINES = (POPULARITY, "random")
 COSTS = (
@@ -45,7 +45,7 @@ def compare(data: Data, names: Sequence[str], config: CompareConfig) -> Board:
     """
     usual = CATALOGUE_METRICS if data.whole_catalogue else BOARD_METRICS
     metrics = [str(metric) for metric in parse_metrics(config.metrics or usual)]
-    runs = open_runs(data)
+    runs = [run for run in open_runs(data) if ranks(run)]
     chosen = {run.path.name for run in (pick_runs(runs, names) if names else runs)}
     wanted = [run for run in runs if run.path.name in chosen or run.manifest.name == POPULARITY]
     for run in wanted:
