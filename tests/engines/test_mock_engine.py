@@ -70,5 +70,5 @@ def test_tokens_are_words_and_the_context_holds() -> None:
 
 
 def test_identity_and_facts_name_the_version() -> None:
-    assert identify(MODEL) == {"mock": "1"}
-    assert engine().facts()["mock"] == "1"
+    assert identify(MODEL) == {"mock": "2"}
+    assert engine().facts()["mock"] == "2"

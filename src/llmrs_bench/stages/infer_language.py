@@ -27,7 +27,7 @@ from llmrs_bench.stages.serving import describe, file_name, find_store, open_sto
 from llmrs_bench.types import Progress, Prompt, Scores
 
 # Bumped when rankings are read from answers in another way.
-FORMAT = "2"
+FORMAT = "3"
 _DOUBTFUL = 0.1  # of the probability of the next token on all labels
 
 
