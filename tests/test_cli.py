@@ -182,7 +182,7 @@ def test_a_run_of_other_lists_may_not_stand_on_the_board(bench: Bench) -> None:
     shutil.rmtree(next(there.glob("random-*")))
     shutil.copytree(stranger, there / stranger.name)
     result = bench.run("compare", "--dataset", second, code=4)
-    assert "its requests is" in result.stderr
+    assert "differ in candidates: 20 candidates: target and random" in result.stderr
 
 
 def test_half_written_and_damaged_data_are_named(bench: Bench) -> None:

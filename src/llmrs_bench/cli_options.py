@@ -81,6 +81,7 @@ class Format(StrEnum):
     markdown = "markdown"
     csv = "csv"
     json = "json"
+    latex = "latex"
 
 
 def pairs(options: list[str]) -> dict[str, str]:

@@ -87,7 +87,7 @@ def _signs(generator: np.random.Generator, users: int, size: int) -> NDArray[np.
 def _columns(
     values: NDArray[np.float64], pairs: NDArray[np.intp]
 ) -> tuple[NDArray[np.float64], NDArray[np.intp], NDArray[np.intp]]:
-    """Return the distinct vectors (rows, users) that pairs need, 0 where a partner has no value, and who needs which."""
+    """Return the distinct vectors that pairs need, 0 where a partner has no value, and who needs which."""
     there = ~np.isnan(values)
     filled = np.where(there, values, 0.0)
     if there.all():

@@ -1,0 +1,39 @@
+"""How numbers of a board are written."""
+
+from llmrs_bench.leaderboard import Cell, Contrast, Row
+
+
+def short(value: float, digits: int = 3) -> str:
+    """Return a number below 1 without its leading zero."""
+    return f"{value:.{digits}f}".removeprefix("0").replace("-0.", "-.")
+
+
+def interval(cell: Cell, exact: bool) -> str:
+    """Return a 95 % interval as `.681-.721`, `exact`, or what is wrong with it."""
+    if exact:
+        return "exact"
+    if cell.low is None or cell.high is None:
+        return "one user"
+    return f"{short(cell.low)}-{short(cell.high)}"
+
+
+def p_value(p: float) -> str:
+    """Return a p-value in three digits."""
+    return "<.001" if p < 0.001 else short(p)
+
+
+def difference_words(versus: Contrast) -> str:
+    """Say in a line how a row differs from the best one."""
+    effect = "" if versus.effect is None else f", d {versus.effect:+.2f}"
+    needed = "" if versus.needed is None else f", {versus.needed:,} users to see it"
+    return (
+        f"{versus.difference:+.4f}, p {p_value(versus.p)}, corrected {p_value(versus.corrected)}{effect}, "
+        f"{versus.wins}/{versus.ties}/{versus.losses} of {versus.users:,} won/tied/lost{needed}"
+    )
+
+
+def kind_words(row: Row) -> str:
+    """Return the shares of the kinds of responses, where there are others than complete ones."""
+    if not row.kinds.keys() - {"complete"}:
+        return ""
+    return ", ".join(f"{kind} {100 * share:.3g} %" for kind, share in row.kinds.items())
