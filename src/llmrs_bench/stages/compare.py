@@ -14,6 +14,7 @@ from llmrs_bench.ranking import TIE_RULE
 from llmrs_bench.stages.evaluate import CHANCE, POPULARITY, chance_evaluation, evaluation
 from llmrs_bench.stages.home import Data
 from llmrs_bench.stages.locking import candidate_words, common_requests, filters, lock_words, run_notes
+from llmrs_bench.stages.published import published_tables
 from llmrs_bench.stages.runs import open_runs, pick_runs, ranks
 
 BASELINES = (POPULARITY, "random")
@@ -91,6 +92,12 @@ def compare(data: Data, names: Sequence[str], config: CompareConfig) -> Comparis
             *_left_out(data, [run.path.name for run in wanted if run not in evaluated]),
         ],
     )
+    if config.published:
+        dataset = str(data.artifact.manifest.config["dataset"])
+        tables = published_tables(dataset)
+        board = replace(board, published=tuple(tables))
+        if not tables:
+            board = replace(board, notes=(*board.notes, f"no printed table is known for {dataset}"))
     return Comparison(board, sheet)
 
 
