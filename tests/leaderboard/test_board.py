@@ -160,3 +160,23 @@ def test_kinds_of_responses_are_shares() -> None:
         [entry("run", [0.1, 0.2], about={"kinds": {"complete": 3, "empty": 1}}), entry("other", [0.1, 0.1])]
     )
     assert {row.run: dict(row.kinds) for row in made.rows} == {"run": {"complete": 0.75, "empty": 0.25}, "other": {}}
+
+
+def test_figures_of_whole_runs_are_ranked_without_interval_or_test() -> None:
+    def with_gini(run: str, gini: float, level: float) -> Entry:
+        return replace(entry(run, level + NOISE[0]), figures={"gini@10": gini})
+
+    made, sheet = board(
+        [with_gini("a", 0.9, 0.5), with_gini("b", 0.4, 0.4)], ("ndcg@10", "gini@10"), directions={"gini@10": "lower"}
+    )
+    assert made.tests == 1
+    assert "gini@10" not in sheet.values
+    found = {row.run: row.cells["gini@10"] for row in made.rows}
+    assert [(found[run].mean, found[run].low, found[run].rank, found[run].versus) for run in "ab"] == [
+        (0.9, None, 2, None),
+        (0.4, None, 1, None),
+    ]
+    with pytest.raises(OptionError, match="'gini@10' was not measured for c"):
+        board([with_gini("a", 0.9, 0.5), entry("c", NOISE[1])], ("ndcg@10", "gini@10"))
+    with pytest.raises(OptionError, match="no row can be ordered by gini@10"):
+        board([with_gini("a", 0.9, 0.5)], ("gini@10",))

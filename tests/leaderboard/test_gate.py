@@ -73,11 +73,17 @@ def test_rules_that_nobody_can_be_judged_by_are_refused(made: tuple[Board, Sheet
     with pytest.raises(OptionError, match="no judged row knows its price_usd"):
         verdicts(made, "price_usd > 1")
     with pytest.raises(OptionError, match="unknown quantity in --fail-if 'ndgc@10'"):
-        check_rules([parse_rule("ndgc@10 < 0.3")], ("ndcg@10",), baseline=True)
+        check_rules(
+            [parse_rule("ndgc@10 < 0.3")], ("ndcg@10", "gini@10"), tested=("ndcg@10", "coverage"), baseline=True
+        )
     with pytest.raises(OptionError, match="needs a baseline"):
-        check_rules([parse_rule("ndcg@10 drops > 1%")], ("ndcg@10",), baseline=False)
-    with pytest.raises(OptionError, match="seconds is one number of a run, so it has no p"):
-        check_rules([parse_rule("seconds rises > 1% at p < 0.05")], ("ndcg@10",), baseline=True)
+        check_rules(
+            [parse_rule("ndcg@10 drops > 1%")], ("ndcg@10", "gini@10"), tested=("ndcg@10", "coverage"), baseline=False
+        )
+    for name in ("seconds", "gini@10"):
+        rules = [parse_rule(f"{name} rises > 1% at p < 0.05")]
+        with pytest.raises(OptionError, match=f"{name} is one number of a run, so it has no p"):
+            check_rules(rules, ("ndcg@10", "gini@10"), tested=("ndcg@10", "coverage"), baseline=True)
 
 
 def test_rows_without_a_baseline_are_held_against_limits_alone_and_named(made: tuple[Board, Sheet]) -> None:

@@ -89,7 +89,7 @@ def _cell(cell: Cell | None, exact: bool) -> str:
     if exact:
         return mean
     spread = "" if cell.spread is None else f" ±{cell.spread:.4f}"
-    return f"{mean} {'(one user)' if cell.low is None else f'[{cell.low:.4f}, {cell.high:.4f}]'}{spread}"
+    return f"{mean} {'(no interval)' if cell.low is None else f'[{cell.low:.4f}, {cell.high:.4f}]'}{spread}"
 
 
 def escape(text: str) -> str:

@@ -9,11 +9,11 @@ def short(value: float, digits: int = 3) -> str:
 
 
 def interval(cell: Cell, exact: bool) -> str:
-    """Return a 95 % interval as `.681-.721`, `exact`, or what is wrong with it."""
+    """Return a 95 % interval as `.681-.721`, `exact`, or that there is none."""
     if exact:
         return "exact"
     if cell.low is None or cell.high is None:
-        return "one user"
+        return "no interval"
     return f"{short(cell.low)}-{short(cell.high)}"
 
 
