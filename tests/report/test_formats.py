@@ -76,6 +76,13 @@ def test_the_terminal_board_fits_and_grows(made: Board) -> None:
     assert "=0.4" in texts[80]
     assert "history: few (50 users)" in texts[80]
     assert "printed elsewhere, not tested against: ranking" in texts[80]
+    versus = made.rows[1].cells["ndcg@10"].versus
+    assert versus is not None
+    for text in texts.values():
+        assert "against the best in ndcg@10, on the same users" in text
+        assert f"{versus.difference:+.4f}" in text
+        assert f"{versus.wins}/{versus.ties}/{versus.losses}" in text
+        assert f"{versus.needed:,}" in text
     assert "complete 25 %, off-list 75 %" in " ".join(texts[200].split())
 
 

@@ -28,7 +28,7 @@ def build_board(
 
     Intervals are percentile bootstrap intervals over users, from the same resamples for all rows. The best row of a
     metric is chosen by looking, so p-values are corrected for all pairs of rows, not for those with the best alone:
-    of twenty copies of one row the best and the worst would else differ on every fourth board.
+    of twenty copies of one row some would else differ from the best on one board in six (benchmarks/calibration.py).
 
     Raises:
         OptionError: If a metric was not measured or cannot order rows, or groups hold none of the requests.

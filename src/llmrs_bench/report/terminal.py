@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from llmrs_bench.leaderboard import Board, Cell, Cost, PublishedTable, Row
-from llmrs_bench.report.numbers import interval, kind_words, short
+from llmrs_bench.report.numbers import VERSUS_HEADS, interval, kind_words, short, versus_fields
 from llmrs_bench.report.words import number
 
 _STYLES = {"baseline": "dim", "recommender": "", "language model": "bold"}
@@ -39,12 +39,27 @@ def to_table(board: Board, width: int = 80) -> Group:
         spare = room - sum(_width(metric) for metric in block) - 8
         known = [pair for pair in _COSTS if any(pair[1](row.cost) is not None for row in board.rows)]
         parts.append(_table(board.rows, block, costs=known[: max(spare // _COST, 0)], whole=True))
+    parts += _versus(board)
     for section in board.sections:
         parts.append(Text(f"{section.by}: {section.group} ({section.users:,} users)", "bold"))
         parts += [_table(section.rows, block, costs=[], whole=False) for block in _blocks(board.metrics, room)]
     for table in board.published:
         parts += _published(table, width)
     return Group(*parts, *(Text(note, "yellow") for note in board.notes))
+
+
+def _versus(board: Board) -> list[RenderableType]:
+    """Return how rows differ from the best one in the metric that orders them."""
+    tested = [(row, versus) for row in board.rows if (versus := row.cells[board.key].versus) is not None]
+    if not tested:
+        return []
+    table = _empty("model")
+    for name in VERSUS_HEADS:
+        head = name.replace(" to ", "\nto ").replace("corrected", "corr.").replace("won/", "won/\n")
+        table.add_column(head, justify="right", overflow="fold")
+    for row, versus in tested:
+        table.add_row(row.label, *versus_fields(versus))
+    return [Text(f"against the best in {board.key}, on the same users", "bold"), table]
 
 
 def _width(metric: str) -> int:
