@@ -6,12 +6,13 @@ import tomllib
 import zipfile
 from importlib.resources import files
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import polars as pl
 import pytest
 
-from command_line import Bench
+from command_line import USERS, Bench
 from llmrs_bench.stages.published import published_tables
 
 RULE = "ndcg@10 drops > 0.01 at p < 0.05"
@@ -198,6 +199,75 @@ def test_mistakes_have_one_message_and_a_code(
     assert said.count("error:") == 1
     assert words in said
     assert not list(tmp_path.iterdir())
+
+
+def shown(bench: Bench, *arguments: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(bench.run("compare", "-d", "small@lists", "--format", "json", *arguments).stdout)
+    return found
+
+
+def test_groups_have_boards_below_the_whole_one(compared: Bench) -> None:
+    found = shown(compared, "--by", "slot")
+    groups = {group["group"]: group for group in found["groups"]}
+    assert list(groups) == sorted(groups, key=int)
+    assert sum(group["users"] for group in groups.values()) == USERS
+    assert found["tests"] == 15 * 4 * (1 + len(groups))
+    weighted = sum(
+        group["users"] * row["metrics"]["mrr"]["mean"]
+        for group in groups.values()
+        for row in group["rows"]
+        if row["model"] == "itemknn"
+    )
+    whole = next(row for row in found["rows"] if row["model"] == "itemknn")
+    assert weighted / USERS == pytest.approx(whole["metrics"]["mrr"]["mean"])
+    for form, words in (("table", "slot: 3 ("), ("markdown", "**slot: 3** ("), ("latex", "slot: 3 (")):
+        text = compared.run("compare", "-d", "small@lists", "--by", "slot", "--format", form).stdout
+        assert words in text
+    assert "activity, category" in gate(compared, "--by", "shoe-size", code=2)
+
+
+def test_policies_for_silent_items_have_boards_of_their_own(compared: Bench, saved: Path) -> None:
+    assert "has no evaluated runs" in gate(compared, "--invalid", "drop", code=1)
+    compared.run("evaluate", "-d", "small@lists", "--invalid", "worst")
+    rows = {row["setting"]: row for row in shown(compared, "--invalid", "worst")["rows"] if row["model"] == "mock"}
+    silent = rows["listwise, candidates=titles, answer=titles"]
+    assert silent["metrics"]["ndcg@10"]["mean"] == 0.0
+    assert silent["requests_unanswered"] == USERS
+    usual = {row["setting"]: row for row in shown(compared)["rows"] if row["model"] == "mock"}
+    assert usual["listwise, candidates=titles, answer=titles"]["metrics"]["ndcg@10"]["mean"] > 0.2
+    said = gate(compared, "--invalid", "worst", "--baseline", str(saved), code=4)
+    assert "They differ in metric-definition" in said
+
+
+def test_requests_that_are_left_out_are_said_and_tested_on_common_ones(compared: Bench, tmp_path: Path) -> None:
+    bench = Bench(tmp_path / "home", compared.source)
+    shutil.copytree(compared.home, bench.home)
+    run = next(bench.home.glob("small/lists/runs/itemknn-*"))
+    rankings = pl.read_parquet(run / "rankings.parquet")
+    mute = pl.col("request_id").is_in(rankings["request_id"].unique().sort().head(12).implode())
+    _rewrite(run, rankings.with_columns(score=pl.when(~mute).then("score")))
+    bench.run("evaluate", "-d", "small@lists", "--invalid", "drop", "--run", "itemknn", "--run", "popularity")
+    found = shown(bench, "--invalid", "drop", "--run", "itemknn")
+    row = next(row for row in found["rows"] if row["model"] == "itemknn")
+    assert (row["users"], row["requests_dropped"]) == (USERS - 12, 12)
+    assert row["answered"] == pytest.approx(1 - 12 / USERS)
+    versus = [cell["versus"] for other in found["rows"] for cell in other["metrics"].values() if cell["versus"]]
+    assert {one["users"] for one in versus if "itemknn" in one["against"]} <= {USERS - 12}
+    assert any("itemknn: ndcg@10 over 18 of 30 requests" in note for note in found["notes"])
+
+
+def test_figures_of_whole_runs_and_metrics_without_a_best_stand_on_the_board(compared: Bench) -> None:
+    names = "ndcg@10,gini@10,popularity@10"
+    said = gate(compared, "--metrics", names, code=1)
+    assert "--metric gini@10 --metric popularity@10" in said
+    compared.run("evaluate", "-d", "small@lists", "--metric", "gini@10,popularity@10")
+    rows = shown(compared, "--metrics", names)["rows"]
+    best = min(rows, key=lambda row: row["metrics"]["gini@10"]["mean"])
+    assert best["metrics"]["gini@10"]["rank"] == 1
+    assert best["metrics"]["gini@10"]["low"] is None
+    assert {row["metrics"]["popularity@10"]["rank"] for row in rows} == {0}
+    text = compared.run("compare", "-d", "small@lists", "--metrics", names, "--format", "markdown").stdout
+    assert "(no interval)" in text
 
 
 def test_an_unreadable_baseline_is_one_message(compared: Bench, saved: Path, tmp_path: Path) -> None:

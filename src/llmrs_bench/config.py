@@ -218,8 +218,9 @@ class EvaluateConfig(Options):
 class CompareConfig(Options):
     """What the board shows, and how its intervals and tests are made; without metrics those that fit the data set.
 
-    `permutations` None takes as many as the number of tests needs. `by` names a grouping of requests, `allow_different`
-    the fields in which runs may differ, and `published` says whether printed tables of the same data are shown.
+    `permutations` None takes as many as the number of tests needs. `invalid` is that of `EvaluateConfig`: which of the
+    evaluations is shown. `by` names a grouping of requests as `stages.groups` has them, `allow_different` the fields in
+    which runs may differ, and `published` says whether printed tables of the same data are shown.
     """
 
     metrics: tuple[str, ...] | None = None
@@ -227,6 +228,7 @@ class CompareConfig(Options):
     seed: int = Field(default=0, ge=0)
     permutations: int | None = Field(default=None, ge=100)
     correction: Literal["holm", "bh", "none"] = "holm"
+    invalid: Invalid = "expected"
     by: str | None = None
     allow_different: tuple[LockField, ...] = ()
     published: bool = False

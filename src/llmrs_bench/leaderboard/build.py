@@ -105,7 +105,7 @@ def _groups(sheet: Sheet, plan: Plan) -> list[Block]:
 def _row(line: Line, cells: Mapping[str, Cell], sheet: Sheet, place: int, block: Block) -> Row:
     kinds = line.about.get("kinds") or {}
     total = sum(kinds.values())
-    there = [values[place, block.places] for values in sheet.values.values()]
+    there = [values[place, block.places] for name, values in sheet.values.items() if name not in SHARES]
     return Row(
         run=line.run,
         model=line.model,

@@ -9,11 +9,11 @@ def short(value: float, digits: int = 3) -> str:
 
 
 def interval(cell: Cell, exact: bool) -> str:
-    """Return a 95 % interval as `.681-.721`, `exact`, or that there is none."""
+    """Return a 95 % interval as `.681-.721`, `exact`, or `-` where there is none."""
     if exact:
         return "exact"
     if cell.low is None or cell.high is None:
-        return "no interval"
+        return "-"
     return f"{short(cell.low)}-{short(cell.high)}"
 
 

@@ -15,7 +15,7 @@ from llmrs_bench.leaderboard.saved import Saved
 from llmrs_bench.registry import unknown_name
 from llmrs_bench.stages.boards import open_board
 from llmrs_bench.stages.compare import Comparison, compare
-from llmrs_bench.stages.evaluate import CHANCE
+from llmrs_bench.stages.evaluations import CHANCE
 from llmrs_bench.stages.home import Data
 from llmrs_bench.stages.locking import data_lock
 
@@ -55,7 +55,7 @@ def gated(
         raise OptionError("the gate has no row to judge", hint="Name one with --run.")
     pairs: dict[str, Counterpart] = {}
     if saved is not None:
-        found = differences(saved.lock, data_lock(data))
+        found = differences(saved.lock, data_lock(data, config.invalid))
         notes = refuse_differences(found, config.allow_different, one=str(baseline), other=data.place.reference)
         comparison = comparison.noted(notes)
         pairs = _namesakes(saved, [line for line in sheet.lines if line.run in judged], sheet.requests)
