@@ -71,6 +71,7 @@ def test_the_terminal_board_fits_and_grows(made: Board) -> None:
         assert "…" not in texts[width]
         for metric in METRICS:
             assert metric in texts[width]
+    assert [texts[width].count("cov.") for width in (80, 120, 200)] == [2, 2, 1]
     assert texts[200].count("best") < texts[80].count("best")  # fewer tables, for more metrics fit beside each other
     assert "tokens" in texts[200]
     assert "=0.4" in texts[80]

@@ -12,7 +12,8 @@ from llmrs_bench.report.numbers import VERSUS_HEADS, interval, kind_words, short
 from llmrs_bench.report.words import number
 
 _STYLES = {"baseline": "dim", "recommender": "", "language model": "bold"}
-_NAME, _SHARES, _CELL, _COST = 16, 13, 9, 11
+# Widths of columns; with two more between each and the next.
+_NAME, _SHARES, _CELL, _COST, _GAP = 16, 14, 9, 11, 2
 _COSTS: tuple[tuple[str, Callable[[Cost], float | None]], ...] = (
     ("users/s", lambda cost: cost.users_per_second),
     ("USD/\n1,000", lambda cost: cost.price_per_1000),
@@ -33,10 +34,10 @@ def to_table(board: Board, width: int = 80) -> Group:
     """
     head = Text("\n").join([Text(board.title, "bold"), *(Text(line, "dim") for line in board.protocol)])
     parts: list[RenderableType] = [head]
-    room = width - _NAME - _SHARES
+    room = width - _NAME - _GAP - _SHARES
     blocks = list(_blocks(board.metrics, room))
     for block in blocks:
-        spare = room - sum(_width(metric) for metric in block) - 8
+        spare = room - sum(_width(metric) for metric in block)
         known = [pair for pair in _COSTS if any(pair[1](row.cost) is not None for row in board.rows)]
         parts.append(_table(board.rows, block, costs=known[: max(spare // _COST, 0)], whole=True))
     parts += _versus(board)
@@ -63,7 +64,7 @@ def _versus(board: Board) -> list[RenderableType]:
 
 
 def _width(metric: str) -> int:
-    return max(_CELL, len(metric)) + 1
+    return max(_CELL, len(metric)) + _GAP
 
 
 def _blocks(metrics: Sequence[str], room: int) -> list[list[str]]:
