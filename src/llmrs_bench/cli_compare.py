@@ -141,7 +141,7 @@ def _write(path: Path | None, text: str, mode: str = "w") -> None:
 
 
 def _show(board: "Board", output: Format) -> None:
-    from llmrs_bench.report import FORMATS
+    from llmrs_bench.report.formats import FORMATS
     from llmrs_bench.report.terminal import to_table
 
     if output is Format.table:

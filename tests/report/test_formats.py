@@ -15,7 +15,7 @@ from rich.console import Console
 from board_cases import board, entry
 from llmrs_bench.leaderboard import Board, PublishedRow, PublishedTable
 from llmrs_bench.leaderboard.gate import Change, Gate, Verdict
-from llmrs_bench.report import FORMATS
+from llmrs_bench.report.formats import FORMATS
 from llmrs_bench.report.gate import gate_json, gate_lines, to_junit, to_summary
 from llmrs_bench.report.latex import escape
 from llmrs_bench.report.terminal import to_table
