@@ -40,6 +40,7 @@ def read_views(views: pl.DataFrame) -> Iterator[Request]:
             tuple(row["relevant"]),
             tuple(Example(tuple(example["history"]), example["next"]) for example in row["examples"]),
             row["interest"],
+            row["sample"],
         )
 
 
@@ -57,6 +58,7 @@ def write_prompts(prompts: Iterable[Prompt]) -> pl.DataFrame:
             "listed": None
             if (listed := prompt.listed) is None
             else {"labels": listed.labels, "titles": listed.titles, "history": listed.history},
+            "sample": prompt.sample,
         }
         for prompt in prompts
     ]
@@ -75,6 +77,7 @@ def read_prompts(prompts: pl.DataFrame) -> Iterator[Prompt]:
             row["labels"],
             row["grammar"],
             None if (listed := row["listed"]) is None else Listed(**{name: tuple(listed[name]) for name in listed}),
+            row["sample"],
         )
 
 

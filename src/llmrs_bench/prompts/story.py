@@ -8,7 +8,7 @@ from llmrs_bench.prompts.entries import Entry, ExampleEntry
 from llmrs_bench.prompts.labels import labels
 from llmrs_bench.prompts.protocol import Shop, distinct_titles
 from llmrs_bench.prompts.wording import PartName, Wording
-from llmrs_bench.types import Listed, Message, Request
+from llmrs_bench.types import Item, Listed, Message, Request
 
 _LIKED = 4.0  # stars, of five
 
@@ -61,7 +61,7 @@ class Story:
 
     def _entry(self, label: str, item_id: str) -> Entry:
         item = self.shop.items[item_id]
-        return Entry(self.titles[item_id], item.about, item.text, label=label)
+        return told(self.titles[item_id], item, self.shop, label=label)
 
 
 def entries(item_ids: Sequence[str], shop: Shop, ratings: Sequence[float | None] = ()) -> list[Entry]:
@@ -69,9 +69,13 @@ def entries(item_ids: Sequence[str], shop: Shop, ratings: Sequence[float | None]
     known = ratings or [None] * len(item_ids)
     items = [shop.items[item_id] for item_id in item_ids]
     titles = distinct_titles(item_ids, shop)
-    return [
-        Entry(title, item.about, item.text, rating) for title, item, rating in zip(titles, items, known, strict=True)
-    ]
+    return [told(title, item, shop, rating=rating) for title, item, rating in zip(titles, items, known, strict=True)]
+
+
+def told(title: str, item: Item, shop: Shop, *, rating: float | None = None, label: str = "") -> Entry:
+    """Return an item as an entry, with its attributes if the shop tells them."""
+    about, text = (item.about, item.text) if shop.attributes else ("", "")
+    return Entry(title, about, text, rating, label)
 
 
 def label_names(wording: Wording, shown: Sequence[str]) -> list[str]:

@@ -7,9 +7,9 @@ from llmrs_bench.errors import OptionError
 from llmrs_bench.prompts.plain import plain
 from llmrs_bench.prompts.protocol import spoken
 from llmrs_bench.stages.home import Data
+from llmrs_bench.stages.plan import NOTE
 from llmrs_bench.stages.runs import open_runs, pick_runs
 
-NOTE = "note"
 _BLOCK = 2000
 
 

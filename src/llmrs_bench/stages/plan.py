@@ -11,6 +11,8 @@ from llmrs_bench.prompts.sheets import Source, read_source
 from llmrs_bench.prompts.wording import PART_NAMES, PartName
 from llmrs_bench.registry import FORMS
 
+NOTE = "note"  # the form of templates that rank nothing
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -69,6 +71,11 @@ def open_plan(config: PromptConfig) -> Plan:
         )
     options = kind.Options.parse({**source.sheet.options, **rest}, owner=f"template {source.name}")
     template: Template = kind(options, source.wording(parts))
+    if views.several and source.sheet.form == NOTE:
+        raise OptionError(
+            f"orders, samples and slots mean nothing to template {source.name}: nothing is ranked",
+            hint="Leave them out.",
+        )
     _check_read(template, views, source.name)
     return Plan(template, views, source, parts, options.model_dump(mode="json"))
 
@@ -105,6 +112,11 @@ def _check_read(template: Template, views: ViewOptions, name: str) -> None:
                 f"a part of template {name} tells what {option} would gather",
                 hint=f"Add -T {option}, or choose another part.",
             )
+    if views.samples > 1 and template.mode != "generate":
+        raise OptionError(
+            f"samples={views.samples} means nothing to template {name}: likelihoods are the same every time",
+            hint="Leave it out, or choose a template that writes, such as listwise.",
+        )
     if views.past == "other" and template.wording.uses("rating", "likes", "dislikes"):
         raise OptionError(
             f"past=other tells items that the user never rated, and a part of template {name} tells ratings",

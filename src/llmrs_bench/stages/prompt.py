@@ -1,6 +1,7 @@
 """Stage `prompt`: render a template over the requests of a data set."""
 
 from collections import Counter
+from contextlib import closing
 from hashlib import sha256
 from inspect import getfile
 from pathlib import Path
@@ -11,7 +12,7 @@ from llmrs_bench.artifacts import Draft, Recipe
 from llmrs_bench.config import PromptConfig
 from llmrs_bench.prompts import protocol
 from llmrs_bench.prompts.frames import read_shop, read_views, write_prompts
-from llmrs_bench.prompts.protocol import Shop, Template
+from llmrs_bench.prompts.protocol import Shop, Template, written
 from llmrs_bench.prompts.sheets import shipped_digest
 from llmrs_bench.schemas import PROMPTS, VIEWS
 from llmrs_bench.stages.home import Data
@@ -51,18 +52,18 @@ def prompt(data: Data, config: PromptConfig) -> Outcome:
         shop, truth, facts = open_shop(data), data.artifact.table("truth"), Counter[str]()
         titles = {item_id: item.title for item_id, item in shop.items.items()}
         interest = {} if notes is None else read_notes(notes)
-        viewer = Viewer(data, plan.views, history=history, rated=plan.rated, interest=interest)
         draft.write("views", pl.DataFrame(schema=VIEWS))
         draft.write("prompts", pl.DataFrame(schema=PROMPTS))
-        for part in data.artifact.parts("requests", BLOCK):
-            views = viewer.views(part)
-            facts["views_with_target_in_history"] += check_views(views, truth, titles)
-            frame = render(plan.template, shop, views, history)
-            draft.write("views", views)
-            draft.write("prompts", frame)
-            facts.update(views=views.height, prompts=frame.height, characters=_characters(frame))
-            if notes is not None:
-                facts["views_without_interest"] += views.filter(pl.col("interest") == "").height
+        with closing(Viewer(data, plan.views, history=history, rated=plan.rated, interest=interest)) as viewer:
+            for part in data.artifact.parts("requests", BLOCK):
+                views = viewer.views(part)
+                facts["views_with_target_in_history"] += check_views(views, truth, titles)
+                frame = render(plan.template, shop, views, history)
+                draft.write("views", views)
+                draft.write("prompts", frame)
+                facts.update(views=views.height, prompts=frame.height, characters=_characters(frame))
+                if notes is not None:
+                    facts["views_without_interest"] += views.filter(pl.col("interest") == "").height
         if empty := facts["views_without_interest"]:
             draft.facts["warnings"] = [
                 f"{empty:,} of {facts['views']:,} prompts tell no interest, because the model wrote none: raise "
@@ -81,7 +82,7 @@ def shown_history(data: Data, config: PromptConfig) -> int:
 def render(template: Template, shop: Shop, views: pl.DataFrame, history: int) -> pl.DataFrame:
     """Return the first prompts of views, as a frame of the schema `prompts`."""
     rows = read_views(views)
-    return write_prompts(written for request in rows for written in template.render(request, shop, history=history))
+    return write_prompts(asked for request in rows for asked in written(template, request, shop, history=history))
 
 
 def open_shop(data: Data) -> Shop:
