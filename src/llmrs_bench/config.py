@@ -107,7 +107,8 @@ class ViewOptions(Options):
         past: Whose history is told: the user's own; none; the same items `shuffled`; or that of another user, to show
             what it is worth.
         relevant: How many items of the earlier history are retrieved.
-        query: What they have to be relevant to: the candidates, or the recent items that are told.
+        query: What they have to be relevant to: the candidates, the recent items that are told, or these and the text
+            of `interest_run`.
         retriever: How they are found, by words (BM25) or by sentence embeddings.
         retriever_model: The embedding model; None: the default of the recommender `embedding`.
         shots: How many choices are told as examples.
@@ -117,11 +118,12 @@ class ViewOptions(Options):
         slots: Places for the target, each a prompt of its own, counted from 0: for studies of position bias alone.
         aggregate: How the answers to several orders or samples become one ranking.
         interest_run: A run of a template of the form `note`, whose texts are told as the user's interest.
+        notes_run: A run of the template `notes`, whose lines are told beside the items that they are about.
     """
 
     past: Literal["own", "none", "shuffled", "other"] = "own"
     relevant: int = Field(default=0, ge=0)
-    query: Literal["candidates", "recent"] = "candidates"
+    query: Literal["candidates", "recent", "interest"] = "candidates"
     retriever: Literal["bm25", "embedding"] = "bm25"
     retriever_model: str | None = None
     shots: int = Field(default=0, ge=0)
@@ -131,6 +133,7 @@ class ViewOptions(Options):
     slots: tuple[Annotated[int, Field(ge=0)], ...] = ()
     aggregate: Literal["mean-rank", "borda", "reciprocal-rank"] = "mean-rank"
     interest_run: str | None = None
+    notes_run: str | None = None
 
     @field_validator("slots", mode="before")
     @classmethod
@@ -152,6 +155,8 @@ class ViewOptions(Options):
             raise ValueError("aggregate means nothing to one order; add orders=N or samples=N")
         if not self.relevant and self.model_fields_set & {"query", "retriever", "retriever_model"}:
             raise ValueError("query, retriever and retriever_model mean nothing without relevant=N")
+        if self.query == "interest" and self.interest_run is None:
+            raise ValueError("query=interest searches for a text about the user; add interest_run=RUN")
         if not self.shots and "shots_from" in self.model_fields_set:
             raise ValueError("shots_from means nothing without shots=K")
         return self

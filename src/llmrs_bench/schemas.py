@@ -10,6 +10,7 @@ from llmrs_bench.errors import ArtifactError
 
 MESSAGE = pl.Struct({"role": pl.String(), "content": pl.String()})
 LISTED = pl.Struct({"labels": pl.List(pl.String()), "titles": pl.List(pl.String()), "history": pl.List(pl.String())})
+NOTE = pl.Struct({"item_id": pl.String(), "text": pl.String()})
 EXAMPLE = pl.Struct({"history": pl.List(pl.String()), "next": pl.String()})
 
 # One row per item of the catalogue.
@@ -73,6 +74,7 @@ VIEWS = pl.Schema(
         "relevant": pl.List(pl.String()),
         "examples": pl.List(EXAMPLE),
         "interest": pl.String(),
+        "notes": pl.List(NOTE),
         "sample": pl.Int32(),
     }
 )

@@ -46,8 +46,8 @@ class Request:
     """One ranking task: order `candidates` for a user whose events so far are `history`, oldest first.
 
     What else a prompt may tell: `ratings` of the history, where they are known; items of the earlier history that are
-    `relevant` to a query; `examples` of choices; and what a model wrote about the user's `interest`. `sample`
-    tells apart answers to one prompt.
+    `relevant` to a query; `examples` of choices; and what a model wrote about the user's `interest`, and about
+    what the user likes in items of the history, as `notes` by item id. `sample` tells apart answers to one prompt.
     """
 
     request_id: str
@@ -58,6 +58,7 @@ class Request:
     relevant: tuple[str, ...] = ()
     examples: tuple[Example, ...] = ()
     interest: str = ""
+    notes: Mapping[str, str] = field(default_factory=dict)
     sample: int = 0
 
 

@@ -40,6 +40,7 @@ def read_views(views: pl.DataFrame) -> Iterator[Request]:
             tuple(row["relevant"]),
             tuple(Example(tuple(example["history"]), example["next"]) for example in row["examples"]),
             row["interest"],
+            {note["item_id"]: note["text"] for note in row["notes"]},
             row["sample"],
         )
 

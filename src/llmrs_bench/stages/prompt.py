@@ -17,7 +17,7 @@ from llmrs_bench.prompts.sheets import shipped_digest
 from llmrs_bench.schemas import PROMPTS, VIEWS
 from llmrs_bench.stages.home import Data
 from llmrs_bench.stages.leaks import check_views
-from llmrs_bench.stages.notes import find_note, read_notes
+from llmrs_bench.stages.notes import find_note, read_interest, read_notes
 from llmrs_bench.stages.outcome import Outcome, make_once
 from llmrs_bench.stages.plan import open_plan
 from llmrs_bench.stages.views import Viewer
@@ -35,7 +35,11 @@ def prompt(data: Data, config: PromptConfig) -> Outcome:
         ArtifactError: If the data set's tables are damaged.
     """
     plan, history = open_plan(config), shown_history(data, config)
-    notes = None if plan.views.interest_run is None else find_note(data, plan.views.interest_run)
+    runs = {
+        name: find_note(data, name, run)
+        for name, run in (("interest", plan.views.interest_run), ("notes", plan.views.notes_run))
+        if run is not None
+    }
     recipe = Recipe(
         "prompt",
         plan.name,
@@ -43,7 +47,7 @@ def prompt(data: Data, config: PromptConfig) -> Outcome:
         {
             **{table: data.artifact.digest(table) for table in ("items", "interactions", "requests", "truth")},
             "template": plan.source.digest,
-            **({} if notes is None else {"interest": notes.digest("responses")}),
+            **{name: run.digest("responses") for name, run in runs.items()},
         },
         {"prompts": source_digest(plan.template)},
     )
@@ -51,10 +55,12 @@ def prompt(data: Data, config: PromptConfig) -> Outcome:
     def fill(draft: Draft) -> None:
         shop, truth, facts = open_shop(data), data.artifact.table("truth"), Counter[str]()
         titles = {item_id: item.title for item_id, item in shop.items.items()}
-        interest = {} if notes is None else read_notes(notes)
+        interest = read_interest(runs["interest"]) if "interest" in runs else {}
+        notes = read_notes(data, runs["notes"]) if "notes" in runs else {}
         draft.write("views", pl.DataFrame(schema=VIEWS))
         draft.write("prompts", pl.DataFrame(schema=PROMPTS))
-        with closing(Viewer(data, plan.views, history=history, rated=plan.rated, interest=interest)) as viewer:
+        viewer = Viewer(data, plan.views, history=history, rated=plan.rated, interest=interest, notes=notes)
+        with closing(viewer):
             for part in data.artifact.parts("requests", BLOCK):
                 views = viewer.views(part)
                 facts["views_with_target_in_history"] += check_views(views, truth, titles)
@@ -62,13 +68,16 @@ def prompt(data: Data, config: PromptConfig) -> Outcome:
                 draft.write("views", views)
                 draft.write("prompts", frame)
                 facts.update(views=views.height, prompts=frame.height, characters=_characters(frame))
-                if notes is not None:
+                if "interest" in runs:
                     facts["views_without_interest"] += views.filter(pl.col("interest") == "").height
-        if empty := facts["views_without_interest"]:
-            draft.facts["warnings"] = [
-                f"{empty:,} of {facts['views']:,} prompts tell no interest, because the model wrote none: raise "
-                "-O answer_tokens of that run, or see its responses"
-            ]
+                if "notes" in runs:
+                    facts["views_without_notes"] += views.filter(pl.col("notes").list.len() == 0).height
+        draft.facts["warnings"] = [
+            f"{facts[f'views_without_{name}']:,} of {facts['views']:,} prompts tell no {name}, because the model wrote "
+            "none: raise -O answer_tokens of that run, or see its responses"
+            for name in runs
+            if facts[f"views_without_{name}"]
+        ]
         draft.facts.update(facts, mode=plan.template.mode, rounds=plan.template.rounds)
 
     return make_once(recipe.place(data.place.prompts), recipe, fill)

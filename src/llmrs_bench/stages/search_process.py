@@ -35,13 +35,15 @@ class SearchProcess:
             self.close()
             raise
 
-    def search(self, requests: pl.DataFrame, *, query: str, recent: int, count: int) -> pl.Series:
+    def search(
+        self, requests: pl.DataFrame, *, query: str, recent: int, count: int, texts: pl.Series | None = None
+    ) -> pl.Series:
         """Return what `Retriever.search` does.
 
         Raises:
             ArtifactError: If the process was killed.
         """
-        found: pl.Series = self._call(_search, requests, query, recent, count)
+        found: pl.Series = self._call(_search, requests, query, recent, count, texts)
         return found
 
     def close(self) -> None:
@@ -70,5 +72,5 @@ def _open(options: ViewOptions, items: pl.DataFrame) -> None:
     _opened[:] = [open_retriever(options, items)]
 
 
-def _search(requests: pl.DataFrame, query: str, recent: int, count: int) -> pl.Series:
-    return _opened[0].search(requests, query=query, recent=recent, count=count)
+def _search(requests: pl.DataFrame, query: str, recent: int, count: int, texts: pl.Series | None) -> pl.Series:
+    return _opened[0].search(requests, query=query, recent=recent, count=count, texts=texts)

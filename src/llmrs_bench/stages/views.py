@@ -35,16 +35,25 @@ class Viewer:
         history: How many of the latest items.
         rated: Whether ratings are told.
         interest: What a model wrote, by request id.
+        notes: What a model wrote about items, by request id and item id.
     """
 
     def __init__(
-        self, data: Data, options: ViewOptions, *, history: int, rated: bool, interest: Mapping[str, str]
+        self,
+        data: Data,
+        options: ViewOptions,
+        *,
+        history: int,
+        rated: bool,
+        interest: Mapping[str, str],
+        notes: Mapping[str, Mapping[str, str]],
     ) -> None:
         self.data = data
         self.options = options
         self.history = history
         self.rated = rated
         self.interest = interest
+        self.notes = notes
         self.seed = int(data.artifact.manifest.config["seed"])
         self._stack = ExitStack()
 
@@ -62,13 +71,22 @@ class Viewer:
             candidates=pl.col("candidates"),
             relevant=self._relevant(requests),
             examples=self._examples(requests),
-            interest=pl.Series([self.interest.get(name, "") for name in requests["request_id"]], dtype=pl.String),
+            interest=self._interest(requests),
+            notes=self._notes(requests),
             sample=pl.lit(0),
         )
         rows = self._rated(told).select(list(VIEWS)).cast(VIEWS)
         if not self.options.several:
             return rows
         return pl.DataFrame(list(self._shown(rows)), schema=VIEWS)
+
+    def _interest(self, requests: pl.DataFrame) -> pl.Series:
+        return pl.Series([self.interest.get(name, "") for name in requests["request_id"]], dtype=pl.String)
+
+    def _notes(self, requests: pl.DataFrame) -> pl.Series:
+        found = (self.notes.get(name, {}) for name in requests["request_id"])
+        rows = [[{"item_id": item_id, "text": text} for item_id, text in notes.items()] for notes in found]
+        return pl.Series(rows, dtype=VIEWS["notes"])
 
     def _history(self, requests: pl.DataFrame) -> pl.Series:
         own = requests["history"].list.tail(self.history)
@@ -101,8 +119,9 @@ class Viewer:
         empty = pl.Series([[] for _ in range(requests.height)], dtype=VIEWS["relevant"])
         if not self.options.relevant:
             return empty
+        texts = self._interest(requests) if self.options.query == "interest" else None
         return self._retriever.search(
-            requests, query=self.options.query, recent=self.history, count=self.options.relevant
+            requests, query=self.options.query, recent=self.history, count=self.options.relevant, texts=texts
         )
 
     @cached_property
