@@ -44,23 +44,17 @@ def read_notes(data: Data, run: Artifact) -> dict[str, dict[str, str]]:
     """Return request id to item id to what the model wrote about the item, in the line with its number.
 
     Raises:
-        OptionError: If the run told another history than the user's own, or its model wrote no such line at all.
+        OptionError: If the run told another history than the user's own.
     """
     told = str(run.manifest.config["options"].get("past", "own"))
     if told != "own":
         raise OptionError(f"notes={run.path.name} are about past={told}", hint="Make them without -T past.")
     histories = dict(data.artifact.table("requests").select("request_id", "history").iter_rows())
     shown = int(run.facts["history"])
-    found = {
+    return {
         row["request_id"]: numbered_lines(row["text"], histories[row["request_id"]], shown - row["clipped"])
         for row in _responses(run)
     }
-    if not any(found.values()):
-        raise OptionError(
-            f"the texts of notes={run.path.name} have no lines with numbers of items",
-            hint="Make them with `llmrs-bench infer --template notes`, or see its responses.",
-        )
-    return found
 
 
 def numbered_lines(text: str | None, history: Sequence[str], shown: int) -> dict[str, str]:
