@@ -15,9 +15,11 @@ from llmrs_bench.cli_options import (
     Format,
     History,
     Home,
+    Invalid,
     Listing,
     Log,
     LogOption,
+    Metrics,
     Names,
     Orders,
     Reparse,
@@ -209,6 +211,8 @@ def evaluate(
     normalize: Annotated[
         str | None, typer.Option(help="Weigh the tokens of titles: sum, token (mean), byte, or pmi (less their prior).")
     ] = None,
+    metric: Metrics = None,
+    invalid: Invalid = "expected",
     home: Home = HERE,
     log: LogOption = Log.text,
 ) -> None:
@@ -219,10 +223,11 @@ def evaluate(
         from llmrs_bench.stages.evaluate import evaluate as stage
         from llmrs_bench.stages.home import open_data
 
-        config = EvaluateConfig.parse({"normalize": normalize}, owner="evaluate")
-        for done in stage(open_data(home, dataset), run or [], config, track):
-            means = done.artifact.facts["means"]
-            finish(done, "".join(f"  {name} {means[name]:.4f}" for name in ("hit@1", "ndcg@10", "mrr@10")))
+        values = {"normalize": normalize, "invalid": invalid, "metrics": metric or []}
+        for done in stage(open_data(home, dataset), run or [], EvaluateConfig.parse(values, owner="evaluate"), track):
+            means = {**done.artifact.facts["means"], **done.artifact.facts["catalogue"]}
+            shown = [name for name in ("hit@1", "ndcg@10", "mrr@10") if name in means] or list(means)
+            finish(done, "".join(f"  {name} {means[name]:.4f}" for name in shown))
             bias = done.artifact.facts.get("bias")
             if bias is not None and bias["views"] > bias["requests"]:
                 for line in bias_lines(bias):

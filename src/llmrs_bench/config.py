@@ -12,7 +12,9 @@ BOARD_METRICS = ("hit@1", "ndcg@10", "hit@10", "mrr")
 DEPTH = 100
 CATALOGUE_METRICS = ("hit@1", "ndcg@10", "hit@10", "mrr@10")
 Normalize: TypeAlias = Literal["sum", "token", "byte", "pmi"]
+Invalid: TypeAlias = Literal["expected", "worst", "drop"]
 WHOLE, MODELS, LISTS = "all", "model:", "file:"
+# What `evaluate` always measures; `metrics.names.FORMS` says what else there is.
 METRIC_NAMES = (
     *(f"ndcg@{k}" for k in (1, 5, 10, 20)),
     *(f"hit@{k}" for k in (1, 5, 10, 20)),
@@ -200,9 +202,27 @@ class InferConfig(Options):
 
 
 class EvaluateConfig(Options):
-    """How log-likelihoods of titles are weighed, as `prompts.protocol.Reading` says; None: runs stay as they are."""
+    """What is measured, and how.
+
+    Args:
+        normalize: How log-likelihoods of titles are weighed, as `prompts.protocol.Reading` says; None: runs stay as
+            they are.
+        invalid: How items count that a model was silent about; they stand below all that it ranked. `expected`: the
+            mean over all orders of theirs. `worst`: the relevant ones are never found. `drop`: as `expected`, but
+            requests in which a model ranked nothing are left out of its means.
+        metrics: What to measure beside `METRIC_NAMES`.
+    """
 
     normalize: Normalize | None = None
+    invalid: Invalid = "expected"
+    metrics: tuple[str, ...] = ()
+
+    @field_validator("metrics", mode="before")
+    @classmethod
+    def listed(cls, metrics: Any) -> Any:
+        """Read `recall@5,map` as typed, also several of them."""
+        texts = [metrics] if isinstance(metrics, str) else metrics
+        return tuple(name.strip() for text in texts for name in text.split(","))
 
 
 class CompareConfig(Options):
