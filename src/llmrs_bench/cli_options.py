@@ -93,6 +93,7 @@ class Format(StrEnum):
     markdown = "markdown"
     csv = "csv"
     json = "json"
+    latex = "latex"
 
 
 def pairs(options: list[str], *, option: str = "-O") -> dict[str, str]:

@@ -11,6 +11,8 @@ BOARD_METRICS = ("hit@1", "ndcg@10", "hit@10", "mrr")
 # Where a whole catalogue is ranked, this many ranks are kept; metrics that look deeper are not measured.
 DEPTH = 100
 CATALOGUE_METRICS = ("hit@1", "ndcg@10", "hit@10", "mrr@10")
+# What the runs of a board have in common, unless they are allowed to differ.
+LockField: TypeAlias = Literal["data", "split", "users", "candidates", "tie-rule", "metric-definition"]
 Normalize: TypeAlias = Literal["sum", "token", "byte", "pmi"]
 Invalid: TypeAlias = Literal["expected", "worst", "drop"]
 WHOLE, MODELS, LISTS = "all", "model:", "file:"
@@ -226,8 +228,19 @@ class EvaluateConfig(Options):
 
 
 class CompareConfig(Options):
-    """What the board shows, and how its intervals are made; without metrics those that fit the data set."""
+    """What the board shows, and how its intervals and tests are made; without metrics those that fit the data set.
+
+    `permutations` None takes as many as the number of tests needs. `invalid` is that of `EvaluateConfig`: which of the
+    evaluations is shown. `by` names a grouping of requests as `stages.groups` has them, `allow_different` the fields in
+    which runs may differ, and `published` says whether printed tables of the same data are shown.
+    """
 
     metrics: tuple[str, ...] | None = None
     samples: int = Field(default=2000, ge=100)
     seed: int = Field(default=0, ge=0)
+    permutations: int | None = Field(default=None, ge=100)
+    correction: Literal["holm", "bh", "none"] = "holm"
+    invalid: Invalid = "expected"
+    by: str | None = None
+    allow_different: tuple[LockField, ...] = ()
+    published: bool = False

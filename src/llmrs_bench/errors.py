@@ -47,6 +47,12 @@ class ScoringError(BenchError):
     """Scores are not numbers that can be ranked."""
 
 
+class GateError(BenchError):
+    """A rule of the gate failed."""
+
+    exit_code = 3
+
+
 class IncomparableError(BenchError):
     """Runs were asked onto one board that may not be compared."""
 

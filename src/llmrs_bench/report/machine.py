@@ -1,11 +1,12 @@
 """A board for machines: CSV and JSON, with everything that is known of every row."""
 
 import json
+from dataclasses import asdict
 from typing import Any
 
 import polars as pl
 
-from llmrs_bench.leaderboard import Board, Row
+from llmrs_bench.leaderboard import Board, Cell, Row
 
 
 def to_json(board: Board) -> str:
@@ -14,41 +15,99 @@ def to_json(board: Board) -> str:
         "title": board.title,
         "protocol": list(board.protocol),
         "metrics": list(board.metrics),
-        "rows": [_nested(row) for row in board.rows],
+        "key": board.key,
+        "correction": board.correction,
+        "tests": board.tests,
+        "permutations": board.permutations,
+        "pareto_by": board.pareto_by,
+        "rows": [nested(row) for row in board.rows],
+        "groups": [
+            {
+                "by": section.by,
+                "group": section.group,
+                "users": section.users,
+                "rows": [_measured(row) for row in section.rows],
+            }
+            for section in board.sections
+        ],
+        "published": [asdict(table) for table in board.published],
         "notes": list(board.notes),
     }
     return json.dumps(value, indent=2, ensure_ascii=False)
 
 
 def to_csv(board: Board) -> str:
-    """Return one line per row, with `METRIC`, `METRIC_low`, `METRIC_high` and `METRIC_spread` for each metric."""
-    return pl.DataFrame([_flat(row) for row in board.rows], infer_schema_length=None).write_csv().rstrip("\n")
+    """Return one line per row, and one per row and group.
+
+    For each metric there are `METRIC`, `METRIC_low`, `METRIC_high`, `METRIC_spread`, `METRIC_rank`, and from the
+    comparison with the best row `METRIC_difference`, `METRIC_p`, `METRIC_corrected` and so on. `by` and `group` are
+    empty for the whole board. Printed tables are no part of it.
+    """
+    lines = [{"by": "", "group": "", **_flat(row, board.metrics)} for row in board.rows]
+    for section in board.sections:
+        lines += [{"by": section.by, "group": section.group, **_flat(row, board.metrics)} for row in section.rows]
+    columns = list(dict.fromkeys(name for line in lines for name in line))
+    frame = pl.DataFrame([{name: line.get(name) for name in columns} for line in lines], infer_schema_length=None)
+    return frame.write_csv().rstrip("\n")
 
 
-def _nested(row: Row) -> dict[str, Any]:
+def nested(row: Row) -> dict[str, Any]:
+    """Return all that is known of a row, ready for JSON."""
     return {
-        "run": row.run,
-        "model": row.model,
+        **_measured(row),
         "kind": row.kind,
         "setting": row.setting,
         "exact": row.exact,
         "seeds": row.seeds,
-        "metrics": {
-            metric: {"mean": cell.mean, "low": cell.low, "high": cell.high, "spread": cell.spread}
-            for metric, cell in row.cells.items()
-        },
-        **row.shares,
+        "pareto": row.pareto,
+        "cost": {**asdict(row.cost), "tokens": row.cost.tokens},
         **row.about,
+        "kinds": dict(row.kinds),
     }
 
 
-def _flat(row: Row) -> dict[str, Any]:
-    nested = _nested(row)
-    cells = nested.pop("metrics")
-    about = {key: nested.pop(key) for key in row.about}
-    about = {key: json.dumps(value) if isinstance(value, list) else value for key, value in about.items()}
-    values = {f"{metric}{end}": cell[key] for metric, cell in cells.items() for end, key in _ENDS}
-    return {**nested, **values, **about}
+def _measured(row: Row) -> dict[str, Any]:
+    return {
+        "run": row.run,
+        "model": row.model,
+        "setting": row.setting,
+        "users": row.users,
+        "metrics": {metric: _cell(cell) for metric, cell in row.cells.items()},
+        **row.shares,
+    }
 
 
-_ENDS = (("", "mean"), ("_low", "low"), ("_high", "high"), ("_spread", "spread"))
+def _cell(cell: Cell) -> dict[str, Any]:
+    versus = None if cell.versus is None else asdict(cell.versus)
+    return {
+        "mean": cell.mean,
+        "low": cell.low,
+        "high": cell.high,
+        "spread": cell.spread,
+        "rank": cell.rank,
+        "as_good_as_best": cell.as_good,
+        "versus": versus,
+    }
+
+
+def _flat(row: Row, metrics: tuple[str, ...]) -> dict[str, Any]:
+    values = nested(row)
+    cells, kinds, cost = values.pop("metrics"), values.pop("kinds"), values.pop("cost")
+    about = {name: values.pop(name) for name in row.about if name in values}
+    flat = dict(values)
+    for metric in metrics:
+        cell = cells.get(metric, {})
+        versus = cell.get("versus") or {}
+        flat[metric] = cell.get("mean")
+        flat |= {f"{metric}_{name}": cell.get(name) for name in ("low", "high", "spread", "rank")}
+        flat |= {f"{metric}_{name}": versus.get(name) for name in _VERSUS}
+    flat |= {name: cost[name] for name in ("users_per_second", "seconds_per_1000", "price_per_1000", "tokens")}
+    flat |= {f"kind_{name}": share for name, share in kinds.items()}
+    return {**flat, **{name: _plain(value) for name, value in about.items()}}
+
+
+def _plain(value: Any) -> Any:
+    return json.dumps(value) if isinstance(value, list | dict) else value
+
+
+_VERSUS = ("against", "difference", "p", "corrected", "effect", "wins", "ties", "losses", "users", "needed")

@@ -1,40 +1,102 @@
-"""A board as a Markdown table."""
+"""A board as Markdown tables."""
 
-from llmrs_bench.leaderboard import Board, Cell
+from collections.abc import Callable, Sequence
+
+from llmrs_bench.leaderboard import Board, Cell, Cost, PublishedTable, Row, Section
+from llmrs_bench.report.numbers import VERSUS_HEADS, kind_words, versus_fields
+from llmrs_bench.report.words import number
 
 
 def to_markdown(board: Board) -> str:
-    """Return the protocol, a table of means with their intervals, and the notes."""
-    heads = ["model", "setting", *board.metrics, "coverage", "answered", "history", "seconds", "tokens", "USD"]
+    """Return the protocol, a table of means with their intervals, groups, printed tables and notes."""
+    heads = ["model", "setting", *board.metrics, "coverage", "answered", "history", *(name for name, _ in _COSTS)]
+    with_kinds = any(kind_words(row) for row in board.rows)
     lines = [
-        f"**{board.title}**: {'; '.join(board.protocol)}",
+        f"**{board.title}**: {escape('; '.join(board.protocol))}",
         "",
-        f"| {' | '.join(heads)} |",
-        f"| --- | --- |{' ---: |' * (len(heads) - 2)}",
+        *_head([*heads, *(["answers"] if with_kinds else [])]),
+        *(_table_row([*_fields(row, board.metrics), *([kind_words(row)] if with_kinds else [])]) for row in board.rows),
     ]
-    for row in board.rows:
-        history, seconds, price = (row.about.get(name) for name in ("history", "seconds", "price_usd"))
-        read, written = row.about.get("prefill_tokens"), row.about.get("completion_tokens")
-        fields = [
-            _escape(row.model),
-            _escape(row.setting),
-            *(_cell(row.cells[metric], row.exact) for metric in board.metrics),
-            *(f"{share:.3f}" for share in row.shares.values()),
-            "" if history is None else str(history),
-            "" if seconds is None else f"{seconds:.1f}",
-            "" if read is None or written is None else f"{read + written:,}",
-            "" if price is None else f"{price:.4f}",
-        ]
-        lines.append(f"| {' | '.join(fields)} |")
-    return "\n".join([*lines, *(f"\n{note}" for note in board.notes)])
+    tested = [(row, versus) for row in board.rows if (versus := row.cells[board.key].versus) is not None]
+    if tested:
+        lines += ["", f"Against the best in {board.key}, on the same users:", ""]
+        lines += _head(["model", "setting", *VERSUS_HEADS])
+        lines += [_table_row([escape(row.model), escape(row.setting), *versus_fields(v)]) for row, v in tested]
+    for section in board.sections:
+        lines += ["", *_section(section, board.metrics)]
+    for table in board.published:
+        lines += ["", *_published(table)]
+    return "\n".join([*lines, *(f"\n{escape(note)}" for note in board.notes)])
 
 
-def _cell(cell: Cell, exact: bool) -> str:
+def _fields(row: Row, metrics: Sequence[str]) -> list[str]:
+    history = row.about.get("history")
+    return [
+        escape(row.model) + (" \\*" if row.pareto else ""),
+        escape(row.setting),
+        *(_cell(row.cells.get(metric), row.exact) for metric in metrics),
+        *(f"{share:.3f}" for share in row.shares.values()),
+        "" if history is None else str(history),
+        *cost_fields(row.cost),
+    ]
+
+
+_COSTS: tuple[tuple[str, Callable[[Cost], str]], ...] = (
+    ("seconds", lambda cost: "" if cost.seconds is None else f"{cost.seconds:.1f}"),
+    ("users/s", lambda cost: "" if cost.users_per_second is None else number(cost.users_per_second)),
+    ("tokens", lambda cost: "" if cost.tokens is None else f"{cost.tokens:,}"),
+    ("J", lambda cost: "" if cost.joules is None else f"{cost.joules:,.0f}"),
+    ("USD/1,000", lambda cost: "" if cost.price_per_1000 is None else f"{cost.price_per_1000:.4f}"),
+)
+
+
+def cost_fields(cost: Cost) -> list[str]:
+    """Return seconds, users a second, tokens, joules and USD per 1,000 users; empty where unknown."""
+    return [write(cost) for _, write in _COSTS]
+
+
+def _section(section: Section, metrics: Sequence[str]) -> list[str]:
+    return [
+        f"**{escape(section.by)}: {escape(section.group)}** ({section.users:,} users)",
+        "",
+        *_head(["model", "setting", *metrics]),
+        *(
+            _table_row([escape(row.model), escape(row.setting), *(_cell(row.cells.get(m), row.exact) for m in metrics)])
+            for row in section.rows
+        ),
+    ]
+
+
+def _published(table: PublishedTable) -> list[str]:
+    return [
+        f"*Printed elsewhere, not tested against: {escape('. '.join([table.title, table.source, table.protocol]))}*",
+        "",
+        *_head(["model", "setting", *table.metrics]),
+        *(
+            _table_row([escape(row.model), escape(row.setting), *("" if v is None else f"{v:.4f}" for v in row.values)])
+            for row in table.rows
+        ),
+    ]
+
+
+def _head(names: Sequence[str]) -> list[str]:
+    return [_table_row(names), f"| --- | --- |{' ---: |' * (len(names) - 2)}"]
+
+
+def _table_row(fields: Sequence[str]) -> str:
+    return f"| {' | '.join(fields)} |"
+
+
+def _cell(cell: Cell | None, exact: bool) -> str:
+    if cell is None:
+        return ""
+    mean = f"**{cell.mean:.4f}**" if cell.rank == 1 else f"{'=' if cell.as_good else ''}{cell.mean:.4f}"
     if exact:
-        return f"{cell.mean:.4f}"
+        return mean
     spread = "" if cell.spread is None else f" ±{cell.spread:.4f}"
-    return f"{cell.mean:.4f} [{cell.low:.4f}, {cell.high:.4f}]{spread}"
+    return f"{mean} {'(no interval)' if cell.low is None else f'[{cell.low:.4f}, {cell.high:.4f}]'}{spread}"
 
 
-def _escape(text: str) -> str:
-    return text.replace("|", "\\|").replace("\n", " ")
+def escape(text: str) -> str:
+    """Return text as one cell of a table."""
+    return text.replace("\\", "\\\\").replace("|", "\\|").replace("*", "\\*").replace("\n", " ")

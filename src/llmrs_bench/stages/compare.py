@@ -1,98 +1,114 @@
-"""Stage `compare`: the board of the runs of one prepared data set. It reads, and writes nothing."""
+"""Stage `compare`: the board of the runs of one prepared data set."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
-from llmrs_bench.artifacts import Artifact, is_complete, open_artifact
-from llmrs_bench.config import BOARD_METRICS, CATALOGUE_METRICS, DEPTH, MODELS, WHOLE, CompareConfig
-from llmrs_bench.errors import ArtifactError, IncomparableError
+from llmrs_bench.artifacts import Artifact
+from llmrs_bench.config import BOARD_METRICS, CATALOGUE_METRICS, MODELS, CompareConfig
+from llmrs_bench.errors import ArtifactError
 from llmrs_bench.fingerprint import fingerprint
-from llmrs_bench.leaderboard import Board, Entry, build_board
-from llmrs_bench.metrics import parse_metrics
+from llmrs_bench.leaderboard import Board, Entry, Plan, Sheet, build_board
+from llmrs_bench.metrics import Metric, parse_metrics
 from llmrs_bench.ranking import TIE_RULE
-from llmrs_bench.stages.evaluate import CHANCE, POPULARITY, chance_evaluation, evaluation
+from llmrs_bench.stages.evaluate import POPULARITY
+from llmrs_bench.stages.evaluations import CHANCE, evaluate_command, evaluations, measured
+from llmrs_bench.stages.groups import group_requests
 from llmrs_bench.stages.home import Data
+from llmrs_bench.stages.locking import INVALID_WORDS, candidate_words, common_requests, filters, lock_words, run_notes
+from llmrs_bench.stages.published import published_tables
 from llmrs_bench.stages.runs import open_runs, pick_runs, ranks
 
 BASELINES = (POPULARITY, "random")
 COSTS = (
+    "requests",
     "prefill_tokens",
     "cached_tokens",
     "completion_tokens",
     "thinking_tokens",
     "clipped_prompts",
     "seconds",
+    "scoring_seconds",
     "device_seconds",
     "requests_per_second",
     "peak_device_gb",
     "joules",
     "price_usd",
+    "kinds",
 )
 
 
-def compare(data: Data, names: Sequence[str], config: CompareConfig) -> Board:
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """A board, and the values behind its rows in the same order."""
+
+    board: Board
+    sheet: Sheet
+
+    def noted(self, notes: Sequence[str]) -> "Comparison":
+        """Return it with more notes below the board."""
+        return replace(self, board=replace(self.board, notes=(*self.board.notes, *notes)))
+
+
+def compare(data: Data, names: Sequence[str], config: CompareConfig) -> Comparison:
     """Build the board of evaluated runs; chance and popularity are always on it.
 
     Args:
         data: The prepared data set.
         names: Names of runs, or their first characters; none means all.
-        config: Metrics and bootstrap.
+        config: Metrics, bootstrap, tests, groups.
 
     Raises:
-        ArtifactError: If nothing was evaluated.
-        IncomparableError: If a run has other requests or another tie rule.
-        OptionError: If a metric or a run is unknown.
+        ArtifactError: If nothing was evaluated, or a value is not a number.
+        IncomparableError: If a run was made on other data, requests or tie rules, and may not differ in them.
+        OptionError: If a metric, a run or a grouping is unknown.
     """
     usual = CATALOGUE_METRICS if data.whole_catalogue else BOARD_METRICS
-    metrics = [str(metric) for metric in parse_metrics(config.metrics or usual)]
+    metrics = parse_metrics(config.metrics or usual)
+    groups = None if config.by is None else group_requests(data, config.by)
     runs = [run for run in open_runs(data) if ranks(run)]
     chosen = {run.path.name for run in (pick_runs(runs, names) if names else runs)}
     wanted = [run for run in runs if run.path.name in chosen or run.manifest.name == POPULARITY]
-    for run in wanted:
-        _refuse_other_protocol(data, run)
-    evaluated = [run for run in wanted if is_complete(evaluation(data, run)[0])]
-    path, _ = chance_evaluation(data)
-    if not evaluated or not is_complete(path) or all(run.manifest.name != POPULARITY for run in evaluated):
-        raise ArtifactError(f"{data.place.reference} has no evaluated runs", hint=_evaluate_command(data))
-    left_out = [run.path.name for run in wanted if run not in evaluated]
-    chance = open_artifact(path, hint=_evaluate_command(data))
+    allowed = {run.path.name: run_notes(data, run, config.allow_different) for run in wanted}
+    evaluated = [run for run in wanted if evaluations(data, run, [], config.invalid)[0].done]
+    hint = evaluate_command(data, metrics, config.invalid)
+    if all(run.manifest.name != POPULARITY for run in evaluated):
+        raise ArtifactError(f"{data.place.reference} has no evaluated runs", hint=hint)
+    chance = measured(data, None, metrics, config.invalid)
     entries = [
-        Entry(CHANCE, CHANCE, "baseline", "", chance.table("metrics"), exact=True),
-        *(_entry(data, run) for run in evaluated),
+        Entry(CHANCE, CHANCE, "baseline", "", chance.metrics, exact=True, figures=chance.figures),
+        *(_entry(data, run, metrics, config, differs=bool(allowed[run.path.name])) for run in evaluated),
     ]
-    return build_board(
+    board, sheet = build_board(
         entries,
-        metrics,
-        title=f"{data.place.reference}",
+        Plan(
+            metrics=tuple(map(str, metrics)),
+            samples=config.samples,
+            seed=config.seed,
+            permutations=config.permutations,
+            correction=config.correction,
+            by=config.by or "",
+            groups=groups,
+            directions={str(metric): metric.direction for metric in metrics},
+        ),
+        title=data.place.reference,
         protocol=_protocol(data, config),
-        notes=_notes(data, left_out),
-        samples=config.samples,
-        seed=config.seed,
+        notes=[
+            *(note for notes in allowed.values() for note in notes),
+            *_left_out([run.path.name for run in wanted if run not in evaluated], hint),
+        ],
     )
+    if config.published:
+        dataset = str(data.artifact.manifest.config["dataset"])
+        tables = published_tables(dataset)
+        board = replace(board, published=tuple(tables))
+        if not tables:
+            board = replace(board, notes=(*board.notes, f"no printed table is known for {dataset}"))
+    return Comparison(board, sheet)
 
 
-def _evaluate_command(data: Data) -> str:
-    return f"Run: llmrs-bench evaluate --dataset {data.place.reference}"
-
-
-def _refuse_other_protocol(data: Data, run: Artifact) -> None:
-    expected = {
-        "requests": (run.manifest.inputs.get("requests"), data.artifact.digest("requests")),
-        "tie rule": (run.manifest.parts.get("tie_rule"), TIE_RULE),
-        "tie seed": (run.manifest.parts.get("tie_seed"), str(data.tie_seed)),
-    }
-    for field, (have, want) in expected.items():
-        if have != want:
-            raise IncomparableError(
-                f"run {run.path.name} may not stand on the board of {data.place.reference}: its {field} is {have}, "
-                f"that of the data is {want}",
-                hint="It was made elsewhere or by another version: delete it and run `llmrs-bench infer` again.",
-            )
-
-
-def _entry(data: Data, run: Artifact) -> Entry:
-    path, _ = evaluation(data, run)
-    made = open_artifact(path, hint=_evaluate_command(data))
+def _entry(data: Data, run: Artifact, metrics: Sequence[Metric], config: CompareConfig, *, differs: bool) -> Entry:
+    made = measured(data, run, metrics, config.invalid)
     facts = run.facts
     model = facts["model"]["name"] if facts["kind"] == "language model" else run.manifest.name
     return Entry(
@@ -100,8 +116,9 @@ def _entry(data: Data, run: Artifact) -> Entry:
         model=model,
         kind="baseline" if run.manifest.name in BASELINES else facts["kind"],
         setting=_setting(data, run),
-        metrics=made.table("metrics"),
+        metrics=common_requests(made.metrics, run) if differs else made.metrics,
         group=_group(run),
+        figures=made.figures,
         about={
             "history": facts.get("history"),
             "fit_on": facts.get("fit_on"),
@@ -109,9 +126,12 @@ def _entry(data: Data, run: Artifact) -> Entry:
             "engine": facts.get("engine"),
             **{name: facts.get(name) for name in COSTS},
             **{name: round(value, 4) for name, value in facts.get("notes", {}).items()},
-            "requests_without_ranking": made.facts["requests_without_ranking"],
+            **{name: count for name, count in made.counts.items() if name != "requests"},
             "fingerprint": run.manifest.fingerprint,
             "command": run.manifest.command,
+            "made": run.manifest.started.isoformat(),
+            "versions": run.manifest.versions,
+            "revision": facts["model"].get("revision") if facts["kind"] == "language model" else None,
         },
     )
 
@@ -139,35 +159,21 @@ def _group(run: Artifact) -> str:
 
 
 def _protocol(data: Data, config: CompareConfig) -> list[str]:
-    options, facts = data.artifact.manifest.config, data.artifact.facts
-    seen = "seen items may be among them" if options["include_seen"] else "seen items excluded"
-    filters = [
-        f"ratings >= {options['min_rating']:g}" if options["min_rating"] is not None else "",
-        f"{options['k_core']}-core" if options["k_core"] else "",
-    ]
-    kept = facts["kept"]
-    if options["candidates"] == WHOLE:
-        asked = f"all items ranked, the first {DEPTH} kept, {seen}"
-    else:
-        held = "target and " if not options["candidates"].startswith(MODELS) or options["force_target"] else ""
-        asked = f"{options['n_candidates']} candidates: {held}{options['candidates']}, {seen}; seed {options['seed']}"
-        if options["candidates"].startswith(MODELS):
-            sampled = facts["sampling"]
-            asked += (
-                f"; {sampled['targets_in_lists']:,} lists hold their target ({sampled['targets_retrieved']:,} found)"
-            )
+    facts, words = data.artifact.facts, lock_words(data, config.invalid)
+    kept, asked = facts["kept"], candidate_words(data)
+    if data.artifact.manifest.config["candidates"].startswith(MODELS):
+        sampled = facts["sampling"]
+        asked += f"; {sampled['targets_in_lists']:,} lists hold their target ({sampled['targets_retrieved']:,} found)"
     return [
         f"{kept['users']:,} users, {kept['items']:,} items, {kept['interactions']:,} interactions"
-        + "".join(f", {part}" for part in filters if part)
+        + "".join(f", {part}" for part in filters(data))
         + ("" if facts["verified"] else " (source not verified)"),
-        f"leave-one-out, {facts['tie_rule']}; {facts['requests']:,} test users",
+        f"{words['split']}; {facts['requests']:,} test users",
         asked,
-        f"{TIE_RULE}",
-        f"95 % percentile bootstrap over users, {config.samples:,} samples",
+        TIE_RULE,
+        INVALID_WORDS[config.invalid],
     ]
 
 
-def _notes(data: Data, left_out: Sequence[str]) -> list[str]:
-    if not left_out:
-        return []
-    return [f"not evaluated, so not on the board: {', '.join(left_out)}. {_evaluate_command(data)}"]
+def _left_out(names: Sequence[str], hint: str) -> list[str]:
+    return [f"not evaluated, so not on the board: {', '.join(names)}. {hint}"] if names else []

@@ -1,0 +1,96 @@
+"""A board as one small table with its description: what a file keeps, so that later boards can be held against it."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+import polars as pl
+from pydantic import TypeAdapter, ValidationError
+
+from llmrs_bench.errors import ArtifactError
+from llmrs_bench.leaderboard.lock import Lock
+from llmrs_bench.leaderboard.sheet import Line, Sheet
+from llmrs_bench.leaderboard.values import Board
+
+FORMAT = 1
+_KEYS = ("request_id", "candidates", "history")
+_AGAIN = "Save it anew with `llmrs-bench compare --save FILE`."
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """A board with the values behind it.
+
+    Args:
+        board: Its rows, cells and intervals; printed tables are left out.
+        sheet: Values of its metrics for every row and request, rows in the order of the board.
+        lock: What a board must share to be compared with it.
+        made: When it was saved, ISO 8601.
+        versions: Of the tool and its libraries when it was saved.
+    """
+
+    board: Board
+    sheet: Sheet
+    lock: Lock
+    made: str
+    versions: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Description:
+    format: int
+    board: Board
+    fields: Mapping[str, str]
+    made: str
+    versions: Mapping[str, str]
+
+
+def to_parts(saved: Saved) -> tuple[pl.DataFrame, str]:
+    """Return one row per request, and the description as JSON.
+
+    The columns are request_id, the digests `candidates` and `history`, and `N:METRIC` for row N of the board, from 0.
+    """
+    columns = {
+        f"{place}:{metric}": saved.sheet.values[metric][place]
+        for metric in saved.board.metrics
+        if metric in saved.sheet.values
+        for place in range(len(saved.board.rows))
+    }
+    keys = dict(zip(_KEYS, (list(saved.lock.requests), saved.lock.lists, saved.lock.histories), strict=True))
+    places = {name: at for at, name in enumerate(saved.sheet.requests)}
+    order = np.array([places.get(name, -1) for name in saved.lock.requests])
+    spread = {name: np.where(order < 0, np.nan, values[order]) for name, values in columns.items()}
+    frame = pl.DataFrame({**keys, **spread})
+    board = replace(saved.board, published=())
+    description = _Description(FORMAT, board, saved.lock.fields, saved.made, saved.versions)
+    return frame, TypeAdapter(_Description).dump_json(description).decode()
+
+
+def from_parts(frame: pl.DataFrame, description: str, *, name: str) -> Saved:
+    """Return what `to_parts` took apart.
+
+    Raises:
+        ArtifactError: If they are no board of this format.
+    """
+    try:
+        found = TypeAdapter(_Description).validate_json(description)
+    except ValidationError as error:
+        raise ArtifactError(f"{name} is no saved board of format {FORMAT}", hint=_AGAIN) from error
+    rows = found.board.rows
+    metrics = [metric for metric in found.board.metrics if f"0:{metric}" in frame.columns]
+    wanted = [*_KEYS, *(f"{place}:{metric}" for metric in metrics for place in range(len(rows)))]
+    if found.format != FORMAT or frame.columns != wanted or found.board.key not in metrics:
+        raise ArtifactError(f"{name} is a board of format {found.format}, or damaged", hint=_AGAIN)
+    requests = tuple(frame["request_id"])
+    values = {
+        metric: np.stack([frame[f"{place}:{metric}"].to_numpy().astype(np.float64) for place in range(len(rows))])
+        for metric in metrics
+    }
+    lines = tuple(Line(row.run, (row.run,), row.model, row.kind, row.setting, row.exact, row.about, {}) for row in rows)
+    lock = Lock(
+        found.fields,
+        requests,
+        frame["candidates"].to_numpy().astype(np.uint64),
+        frame["history"].to_numpy().astype(np.uint64),
+    )
+    return Saved(found.board, Sheet(requests, lines, values), lock, found.made, found.versions)

@@ -1,0 +1,121 @@
+"""The gate of `compare`: the rows that are judged, and the baseline each is held against."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from llmrs_bench.config import CompareConfig
+from llmrs_bench.errors import OptionError
+from llmrs_bench.leaderboard import Line
+from llmrs_bench.leaderboard.gate import Counterpart, Gate, check_rules, judge
+from llmrs_bench.leaderboard.lock import differences, refuse_differences
+from llmrs_bench.leaderboard.rules import parse_rule
+from llmrs_bench.leaderboard.saved import Saved
+from llmrs_bench.registry import unknown_name
+from llmrs_bench.stages.boards import open_board
+from llmrs_bench.stages.compare import Comparison, compare
+from llmrs_bench.stages.evaluations import CHANCE
+from llmrs_bench.stages.home import Data
+from llmrs_bench.stages.locking import data_lock
+
+
+def gated(
+    data: Data, names: Sequence[str], config: CompareConfig, *, baseline: str | None, rules: Sequence[str]
+) -> tuple[Comparison, Gate]:
+    """Build the board, and hold its rows against a baseline and against rules, where there are any.
+
+    Judged are the runs that were named; without names all rows but chance, popularity and random. The baseline is a run
+    of the same data set, the same for all, or a saved board, in which every row meets its namesake.
+
+    Args:
+        data: The prepared data set.
+        names: Names of runs, or their first characters; none means all.
+        config: Metrics, bootstrap, tests.
+        baseline: A run, or the path of a saved board.
+        rules: When the gate fails, as typed.
+
+    Raises:
+        OptionError: If a rule cannot be read or judged, or the baseline is unknown.
+        ArtifactError: If the file is no saved board.
+        IncomparableError: If the saved board measures something else.
+    """
+    parsed = [parse_rule(rule) for rule in rules]
+    saved = open_board(Path(baseline)) if baseline is not None and is_file(baseline) else None
+    run = baseline if saved is None else None
+    more = [run] if names and run and run != CHANCE else []
+    comparison = compare(data, [*names, *more], config)
+    if baseline is None and not rules:
+        return comparison, Gate()
+    board, sheet = comparison.board, comparison.sheet
+    check_rules(parsed, board.metrics, tested=sheet.values, baseline=baseline is not None)
+    base = None if run is None else _line(run, sheet.lines)
+    judged = [line.run for line in sheet.lines if line is not base and _is_judged(line, names)]
+    if not judged:
+        raise OptionError("the gate has no row to judge", hint="Name one with --run.")
+    pairs: dict[str, Counterpart] = {}
+    if saved is not None:
+        found = differences(saved.lock, data_lock(data, config.invalid))
+        notes = refuse_differences(found, config.allow_different, one=str(baseline), other=data.place.reference)
+        comparison = comparison.noted(notes)
+        pairs = _namesakes(saved, [line for line in sheet.lines if line.run in judged], sheet.requests)
+        if not pairs and any(rule.needs_baseline for rule in parsed):
+            raise OptionError(
+                f"no judged row is in {baseline}",
+                hint=f"It holds {', '.join(row.label for row in saved.board.rows)}. Name a run with --baseline RUN.",
+            )
+    elif base is not None:
+        at = sheet.lines.index(base)
+        own = Counterpart(board.rows[at], {m: sheet.values[m][at] for m in board.metrics if m in sheet.values})
+        pairs = dict.fromkeys(judged, own)
+    gate = judge(board, sheet, judged, parsed, pairs, baseline=baseline or "", seed=config.seed)
+    return comparison, gate
+
+
+def is_file(baseline: str) -> bool:
+    """Tell whether a baseline is meant as the path of a saved board."""
+    return baseline.endswith(".parquet") or Path(baseline).is_file()
+
+
+def _is_judged(line: Line, names: Sequence[str]) -> bool:
+    if names:
+        return any(run.startswith(tuple(names)) for run in line.runs)
+    return line.kind != "baseline"
+
+
+def _line(name: str, lines: Sequence[Line]) -> Line:
+    fits = [line for line in lines if any(run.startswith(name) for run in line.runs)]
+    if len(fits) == 1:
+        return fits[0]
+    if not fits:
+        raise unknown_name("run in --baseline", name, [run for line in lines for run in line.runs])
+    raise OptionError(
+        f"--baseline {name} means {len(fits)} rows", hint=f"Name one of {', '.join(line.run for line in fits)}."
+    )
+
+
+def _namesakes(saved: Saved, lines: Sequence[Line], requests: Sequence[str]) -> dict[str, Counterpart]:
+    """Return the saved rows of the same run, or else of the same model and setting, on these requests.
+
+    Raises:
+        OptionError: If several saved rows have the model and setting of one.
+    """
+    places = {name: at for at, name in enumerate(saved.sheet.requests)}
+    order = np.array([places.get(name, -1) for name in requests])
+    found = {}
+    for line in lines:
+        rows = saved.board.rows
+        fits = [at for at, row in enumerate(rows) if row.run == line.run]
+        fits = fits or [at for at, row in enumerate(rows) if row.label == line.label]
+        if len(fits) > 1:
+            raise OptionError(
+                f"the baseline has {len(fits)} rows called {line.label}",
+                hint=f"They are {', '.join(rows[at].run for at in fits)}: judge other rows with --run.",
+            )
+        if fits:
+            values = {
+                metric: np.where(order < 0, np.nan, saved.sheet.values[metric][fits[0]][order])
+                for metric in saved.sheet.values
+            }
+            found[line.run] = Counterpart(rows[fits[0]], values)
+    return found
