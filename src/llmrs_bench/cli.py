@@ -7,6 +7,8 @@ from typing import Annotated
 import typer
 
 from llmrs_bench import __version__
+from llmrs_bench.cli_export import export
+from llmrs_bench.cli_infer import infer
 from llmrs_bench.cli_options import (
     HERE,
     Dataset,
@@ -20,8 +22,6 @@ from llmrs_bench.cli_options import (
     Names,
     pairs,
 )
-from llmrs_bench.cli_export import export
-from llmrs_bench.cli_infer import infer
 from llmrs_bench.cli_prompt import prompt
 from llmrs_bench.console import exit_codes, finish, say, stdout, track, warn
 

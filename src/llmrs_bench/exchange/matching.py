@@ -65,7 +65,7 @@ def match(brought: Brought, field: Field) -> Matched:
     if rows.is_empty():
         raise DataError(f"{brought.name} ranks for no user who is tested", hint="See requests.parquet of the data set.")
     score = pl.col("score") if "score" in rows.columns else -pl.col("rank")
-    scores = rows.select(*_PAIR, score=score).filter(pl.col("score").is_not_null()).cast(dict(SCORES))
+    scores = rows.select(*_PAIR, score=score).filter(pl.col("score").is_not_null()).cast(SCORES)
     if scores.is_empty():
         raise DataError(
             f"{brought.name}: the column score is empty in all {rows.height:,} rows",
@@ -98,24 +98,24 @@ def _tested(rows: pl.DataFrame, field: Field) -> tuple[pl.DataFrame, int]:
 def _faults_of_ids(rows: pl.DataFrame, field: Field) -> Iterator[str]:
     blank = pl.any_horizontal(pl.col("key", "item_id").is_null())
     if count := rows.filter(blank).height:
-        yield f"{count:,} rows have no request, user or item"
+        yield f"rows without a request, user or item: {count:,}"
     unknown = rows.filter(pl.col("request_id").is_null() & pl.col("key").is_not_null())
     if unknown.height:
         kind = unknown["kind"][0]
         known = _some(field.requests[kind].head(1)) or "none"
         what = "requests" if kind == KEYS[0] else "users"
-        yield f"{unknown.height:,} rows are of unknown {what}: {_some(unknown['key'])} (known is, for instance, {known})"
+        yield f"rows of unknown {what}: {unknown.height:,} ({_some(unknown['key'])}; known is, for instance, {known})"
     found = rows.filter(pl.col("request_id").is_not_null() & pl.col("item_id").is_not_null())
     strange = found.filter(~pl.col("item_id").is_in(field.items.implode()))
     if strange.height:
-        yield f"{strange.height:,} rows are of items that are not in the data set: {_some(strange['item_id'])}"
+        yield f"rows of items that are not in the data set: {strange.height:,} ({_some(strange['item_id'])})"
     wrong = _no_candidates(found.join(strange, on="item_id", how="anti"), field)
     if wrong.height:
-        yield f"{wrong.height:,} items are no candidates of their request: {_pairs(wrong)}"
+        yield f"items that are no candidates of their request: {wrong.height:,} ({_pairs(wrong)})"
     twice = found.filter(pl.struct(_PAIR).is_duplicated())
     if twice.height:
         extra = twice.height - twice.n_unique(_PAIR)
-        yield f"{extra:,} items are ranked more than once in a request: {_pairs(twice)}"
+        yield f"items that are ranked again in the same request: {extra:,} ({_pairs(twice)})"
 
 
 def _no_candidates(rows: pl.DataFrame, field: Field) -> pl.DataFrame:
@@ -134,14 +134,14 @@ def _faults_of_numbers(rows: pl.DataFrame) -> Iterator[str]:
     for column in given:
         text = rows[f"bad_{column}"].drop_nulls()
         if len(text):
-            yield f"{len(text):,} values of {column} are no numbers: {_some(text)}"
+            yield f"values of {column} that are no numbers: {len(text):,} ({_some(text)})"
         infinite = rows.filter(~pl.col(column).is_finite())
         if infinite.height:
-            yield f"{infinite.height:,} values of {column} are NaN or infinite: {_pairs(infinite)}"
+            yield f"values of {column} that are NaN or infinite: {infinite.height:,} ({_pairs(infinite)})"
     if given == ["rank"]:
         blank = rows.filter(pl.col("rank").is_null() & pl.col("bad_rank").is_null())
         if blank.height:
-            yield f"{blank.height:,} rows have no rank: {_pairs(blank)}"
+            yield f"rows without a rank: {blank.height:,} ({_pairs(blank)})"
 
 
 def _contradictions(rows: pl.DataFrame) -> list[str]:
@@ -165,8 +165,8 @@ def _contradictions(rows: pl.DataFrame) -> list[str]:
     if wrong.is_empty():
         return []
     return [
-        f"rank and score contradict each other in {wrong['request_id'].n_unique():,} requests: items with a lower "
-        f"score are ranked higher: {_pairs(wrong)}"
+        f"requests in which rank and score contradict each other: {wrong['request_id'].n_unique():,} (before items "
+        f"with a higher score are ranked {_pairs(wrong)})"
     ]
 
 

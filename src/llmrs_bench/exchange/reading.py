@@ -40,7 +40,7 @@ def read_rankings(content: bytes, *, name: str) -> Brought:
 
     Args:
         content: The whole file.
-        name: Its name, for messages; `.trec` and `.run` say that it is a TREC run, `.tsv` that tabs stand between fields.
+        name: Its name, for messages; `.trec` and `.run` say that it is a TREC run, `.tsv` that tabs separate fields.
 
     Raises:
         DataError: If it is empty, is none of these, or lacks a column.

@@ -58,11 +58,11 @@ class Prepared:
 
 
 def write_recbole(prepared: Prepared, folder: Path, *, name: str) -> None:
-    """Write the data sets `NAME`, and `NAME-sequential` with histories of at most 50 items, and a settings file of each.
+    """Write the data sets `NAME`, and `NAME-sequential` with histories of up to 50 items, and a settings file of each.
 
     Events of the parts train and valid are those of `interactions`; those of test are the targets of the requests, so
-    users who are not tested have none. Ratings are left out, because those of targets are not kept. Words
-    of a category are joined by `_`, and quotation marks become apostrophes, because blanks and quotes mean something there.
+    users who are not tested have none. Ratings are left out, because those of targets are not kept. Words of a category
+    are joined by `_`, and quotation marks become apostrophes, because blanks and quotes mean something there.
 
     Raises:
         DataError: If an id cannot be written in the format.

@@ -65,14 +65,10 @@ def weighted_score(standard: pl.DataFrame, weights: pl.DataFrame) -> pl.DataFram
     """
     names = standard.columns[len(_PAIR) :]
     terms = [pl.col(name) * pl.col(f"w{name}") for name in names]
-    return standard.join(weights, on="request_id", maintain_order="left").select(
-        *_PAIR, score=pl.sum_horizontal(terms)
-    )
+    return standard.join(weights, on="request_id", maintain_order="left").select(*_PAIR, score=pl.sum_horizontal(terms))
 
 
-def best_of(
-    runs: Sequence[pl.DataFrame], values: Sequence[pl.DataFrame]
-) -> tuple[pl.DataFrame, list[int]]:
+def best_of(runs: Sequence[pl.DataFrame], values: Sequence[pl.DataFrame]) -> tuple[pl.DataFrame, list[int]]:
     """Return for each request the whole ranking of the run that did best, and how often each run was better than all.
 
     Args:

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import permutations
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -44,8 +45,8 @@ def cross_fit(
 ) -> Fitted:
     """Learn weights for every fold of users from the users of all other folds.
 
-    This is cross-fitting (Chernozhukov et al., 2018) of a linear stack (Breiman, Stacked Regressions, 1996). Weights are
-    at least 0, sum to 1 and are whole hundredths. They maximise the mean NDCG@10 of the weighted scores,
+    This is cross-fitting (Chernozhukov et al., 2018) of a linear stack (Breiman, Stacked Regressions, 1996). Weights
+    are at least 0, sum to 1 and are whole hundredths. They maximise the mean NDCG@10 of the weighted scores,
     itself and no smooth stand-in, by ascent along one pair of runs at a time (after the coordinate ascent
     of Metzler and Croft, Information Retrieval 10, 2007), from equal weights or from the best single run,
     whichever is better. With two runs every pair of weights is tried; with more it may end in a local maximum. Among
@@ -108,7 +109,7 @@ class _Objective:
         best = np.cumsum(1 / np.log2(np.arange(2, CUTOFF + 2)))
         self._ideal = best[np.minimum(counts["relevant"].to_numpy(), CUTOFF) - 1]
         self._sizes = np.bincount(self._fold, minlength=folds)
-        self._known: dict[Units, NDArray[np.float64]] = {}
+        self._known: dict[Units, NDArray[Any]] = {}
 
     def without(self, fold: int, units: Units) -> float:
         """Return the mean over all requests that are not of `fold`."""

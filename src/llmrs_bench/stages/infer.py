@@ -1,4 +1,4 @@
-"""Stage `infer`: rank every request with a recommender, a language model, a file from elsewhere, or a fusion of runs."""
+"""Stage `infer`: rank every request with a recommender, a language model, a file from elsewhere, or joined runs."""
 
 from pathlib import Path
 

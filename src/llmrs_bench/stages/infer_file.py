@@ -114,7 +114,9 @@ def _warnings(data: Data, name: str, requests: pl.DataFrame, matched: Matched) -
         what = "not all candidates: the others come last, in the order of the tie rule"
         size = pl.col("candidates").list.len()
     given = matched.scores.group_by("request_id").len("given")
-    short = requests.select("request_id", size=size).join(given, on="request_id").filter(pl.col("given") < pl.col("size"))
+    short = (
+        requests.select("request_id", size=size).join(given, on="request_id").filter(pl.col("given") < pl.col("size"))
+    )
     if short.height:
         said.append(f"{name} ranks, in {short.height:,} of {total:,} requests, {what}")
     return said

@@ -37,7 +37,7 @@ class FusionOptions(Options):
         folds: Of `learned`.
     """
 
-    runs: tuple[str, ...]
+    runs: tuple[str, ...] = ()
     method: Literal["rrf", "zscore", "learned", "oracle"] = "rrf"
     k: int = Field(default=60, ge=0)
     folds: int = Field(default=5, ge=2)
@@ -46,7 +46,7 @@ class FusionOptions(Options):
     @classmethod
     def listed(cls, runs: Any) -> Any:
         """Read `A,B` as typed."""
-        return tuple(name.strip() for name in runs.split(",")) if isinstance(runs, str) else runs
+        return tuple(name.strip() for name in runs.split(",") if name.strip()) if isinstance(runs, str) else runs
 
     @model_validator(mode="after")
     def no_idle_options(self) -> Self:
@@ -101,14 +101,13 @@ def infer_fusion(data: Data, config: InferConfig, progress: Progress) -> Outcome
     def fill(draft: Draft) -> None:
         joined = _join(data, options, runs, seed=config.seed, progress=progress)
         draft.write("rankings", joined.rankings)
-        together = "+".join(run.path.name for run in runs)
         draft.facts.update(
             kind=ORACLE if oracle else FUSION,
             requests=data.artifact.manifest.tables["requests"].rows,
             runs={run.path.name: run.manifest.fingerprint for run in runs},
             seed=config.seed,
             reads_truth=reads_truth,
-            typed={"no-model": f"best-of:{together}"} if oracle else {"runs": together, **options.read},
+            typed=_typed(data, options, runs),
             **joint_cost(runs),
             **joined.facts,
         )
@@ -116,14 +115,25 @@ def infer_fusion(data: Data, config: InferConfig, progress: Progress) -> Outcome
     return make_once(recipe.place(data.place.runs), recipe, fill)
 
 
+def _typed(data: Data, options: FusionOptions, runs: Sequence[Artifact]) -> dict[str, Any]:
+    """Return what the board shows beside the name; runs are called as their models where that is plain."""
+    models = [run.manifest.name for run in open_runs(data)]
+    names = [run.path.name if models.count(run.manifest.name) > 1 else run.manifest.name for run in runs]
+    if options.method == ORACLE:
+        return {"upper-bound": "no model", "best-of": "+".join(names)}
+    return {
+        "runs": "+".join(names),
+        **{key: options.read[key] for key in options.read if key in options.model_fields_set},
+    }
+
+
 def _runs(data: Data, options: FusionOptions) -> list[Artifact]:
     """Return the runs by name, whatever the order in which they were typed: it does not matter to the result."""
     known = open_runs(data)
     runs = sorted((_run(known, name) for name in options.runs), key=lambda run: run.path.name)
     if len({run.path for run in runs}) < max(len(runs), 2):
-        raise OptionError(
-            f"--runs {','.join(options.runs)} does not name two or more different runs", hint="Write --runs A,B."
-        )
+        named = f"--runs {','.join(options.runs)}" if runs else "--model fusion without --runs"
+        raise OptionError(f"{named} does not name two or more different runs", hint="Write --runs A,B.")
     for run in runs:
         _check(data, run, options)
     return runs
@@ -132,7 +142,7 @@ def _runs(data: Data, options: FusionOptions) -> list[Artifact]:
 def _run(known: Sequence[Artifact], name: str) -> Artifact:
     exact = [run for run in known if run.path.name == name]
     found = exact or pick_runs(known, [name])
-    if len(found) != 1 or not name:
+    if len(found) != 1:
         raise OptionError(
             f"--runs: {name!r} means {len(found)} runs: {', '.join(run.path.name for run in found[:4])}",
             hint="Write more of the name; `llmrs-bench list runs` shows them.",
@@ -197,11 +207,13 @@ def _weights(runs: Sequence[Artifact], fitted: Fitted) -> dict[str, dict[str, An
 def _best(data: Data, runs: Sequence[Artifact], rankings: Sequence[pl.DataFrame]) -> Joined:
     truth = data.artifact.table("truth")
     values = [
-        measure(truth, ranking, parse_metrics(BY)).pivot("metric", index="request_id", values="value").sort("request_id")
+        measure(truth, ranking, parse_metrics(BY))
+        .pivot("metric", index="request_id", values="value")
+        .sort("request_id")
         for ranking in rankings
     ]
     taken, counts = best_of(rankings, values)
     return Joined(
-        taken.select(list(RANKINGS)).cast(dict(RANKINGS)),
+        taken.select(list(RANKINGS)).cast(RANKINGS),
         {"better": {run.path.name: count for run, count in zip(runs, counts, strict=True)}},
     )

@@ -30,7 +30,8 @@ def joint_cost(runs: Sequence[Artifact]) -> dict[str, Any]:
         found[name] = round(fsum(known), 6) if known else None
         if known and len(known) < len(facts):
             unknown[name] = [run.path.name for run in runs if run.facts.get(name) is None]
-    rates = [fact.get("requests_per_second") for fact in facts]
-    found["requests_per_second"] = round(1 / fsum(1 / rate for rate in rates), 3) if all(rates) else None
+    rates = [rate for fact in facts if (rate := fact.get("requests_per_second"))]
+    known_of_all = len(rates) == len(facts)
+    found["requests_per_second"] = round(1 / fsum(1 / rate for rate in rates), 3) if known_of_all else None
     peaks = [fact["peak_device_gb"] for fact in facts if fact.get("peak_device_gb") is not None]
     return {**found, "peak_device_gb": max(peaks, default=None), "cost_unknown": unknown}
