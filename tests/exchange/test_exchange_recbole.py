@@ -14,7 +14,7 @@ LONG = HISTORY + 5
 
 def prepared(*, user: str = "u") -> Prepared:
     events = [(user, f"i{place}", 10 + place, 4.0, "valid" if place == LONG - 1 else "train") for place in range(LONG)]
-    events.append(("v", "i0", 5, None, "train"))
+    events.append(("v", "i0", 5, 1.0, "train"))
     return Prepared(
         items=pl.DataFrame(
             [("i0", 'A "quoted"\ttitle ', "", 1990, ["Sci Fi", "Drama"]), ("i1", "B", "", None, [])],

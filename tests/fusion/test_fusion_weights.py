@@ -17,7 +17,8 @@ FOLDS = 4
 
 
 def requests(users: int) -> pl.DataFrame:
-    rows = [(f"test-{user}", f"{user}", "test", 0, [], ITEMS) for user in range(users)]
+    nothing: list[str] = []
+    rows = [(f"test-{user}", f"{user}", "test", 0, nothing, ITEMS) for user in range(users)]
     return pl.DataFrame(rows, schema=REQUESTS, orient="row")
 
 
