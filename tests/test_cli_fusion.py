@@ -87,8 +87,8 @@ def test_the_oracle_is_the_better_of_both_in_every_request(joined: Bench) -> Non
 def test_the_board_says_what_was_joined_and_that_the_oracle_is_no_model(joined: Bench) -> None:
     rows = json.loads(joined.run("compare", "-d", "small", "--format", "json").stdout)["rows"]
     found = {row["model"]: row for row in rows}
-    assert found["oracle"]["kind"] == "oracle"
-    assert found["oracle"]["setting"] == "upper-bound=no model, best-of=mock-listwise+random"
+    assert found["oracle (no model)"]["kind"] == "oracle"
+    assert found["oracle (no model)"]["setting"] == "best-of=mock-listwise+random"
     assert found["fusion-rrf"]["kind"] == "fusion"
     assert found["fusion-rrf"]["setting"] == "runs=mock-listwise+random"
 

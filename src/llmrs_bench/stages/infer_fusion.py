@@ -120,7 +120,7 @@ def _typed(data: Data, options: FusionOptions, runs: Sequence[Artifact]) -> dict
     models = [run.manifest.name for run in open_runs(data)]
     names = [run.path.name if models.count(run.manifest.name) > 1 else run.manifest.name for run in runs]
     if options.method == ORACLE:
-        return {"upper-bound": "no model", "best-of": "+".join(names)}
+        return {"best-of": "+".join(names)}
     return {
         "runs": "+".join(names),
         **{key: options.read[key] for key in options.read if key in options.model_fields_set},
