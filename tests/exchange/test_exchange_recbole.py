@@ -70,3 +70,17 @@ def test_items_are_plain_text_that_pandas_reads_as_it_stands(tmp_path: Path) -> 
 def test_ids_that_its_reader_would_take_apart_are_refused(tmp_path: Path, user: str) -> None:
     with pytest.raises(DataError, match="1 values of user_id hold blanks or quotation marks"):
         write_recbole(prepared(user=user), tmp_path, name="x")
+
+
+def test_files_do_not_depend_on_how_many_users_are_written_at_a_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = []
+    for users in (1, 2000):
+        monkeypatch.setattr("llmrs_bench.exchange.recbole._USERS", users)
+        folder = tmp_path / str(users)
+        folder.mkdir()
+        write_recbole(prepared(), folder, name="x")
+        written.append({path.name: path.read_bytes() for path in folder.rglob("*") if path.is_file()})
+    assert written[0] == written[1]
+    assert len(written[0]) == 10

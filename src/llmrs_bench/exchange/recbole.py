@@ -5,8 +5,10 @@ RecBole loads NAME.train.inter, NAME.valid.inter and NAME.test.inter as they are
 and need one in every row, as `item_id_list:token_seq`; its other models do not. So there are two data sets.
 """
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass
+from itertools import chain, repeat
 from pathlib import Path
 
 import polars as pl
@@ -15,6 +17,7 @@ from llmrs_bench.errors import DataError
 
 PARTS = ("train", "valid", "test")
 HISTORY = 50
+_USERS = 2000
 _COMMON = """\
 # Run RecBole in this folder, for instance:
 #   recbole.quick_start.run_recbole(model="{model}", dataset="{name}", config_file_list=["{name}.yaml"])
@@ -69,20 +72,26 @@ def write_recbole(prepared: Prepared, folder: Path, *, name: str) -> None:
     """
     events = _events(prepared)
     _refuse_odd(events)
-    items = _items(prepared.items)
     for each, rows, model, settings in (
-        (name, events.drop("history"), "BPR", _GENERAL),
-        (f"{name}-sequential", events.filter(pl.col("history") != ""), "SASRec", _SEQUENTIAL),
+        (name, [events], "BPR", _GENERAL),
+        (f"{name}-sequential", map(_with_histories, _by_users(events)), "SASRec", _SEQUENTIAL),
     ):
         place = folder / each
         place.mkdir()
-        items.write_csv(place / f"{each}.item", separator="\t", quote_style="never")
-        for part in PARTS:
-            _inter(rows.filter(pl.col("part") == part)).write_csv(
-                place / f"{each}.{part}.inter", separator="\t", quote_style="never"
-            )
+        _items(prepared.items).write_csv(place / f"{each}.item", separator="\t", quote_style="never")
+        _write_parts(rows, place, each)
         text = _COMMON.format(model=model, name=each) + settings.format(history=HISTORY)
         (folder / f"{each}.yaml").write_text(text, "utf-8")
+
+
+def _write_parts(slices: Iterable[pl.DataFrame], place: Path, name: str) -> None:
+    """Write the file of each part, slice behind slice."""
+    with ExitStack() as stack:
+        files = {part: stack.enter_context((place / f"{name}.{part}.inter").open("wb")) for part in PARTS}
+        for first, rows in zip(chain([True], repeat(False)), slices, strict=False):
+            for part, file in files.items():
+                chosen = _inter(rows.filter(pl.col("part") == part))
+                chosen.write_csv(file, separator="\t", quote_style="never", include_header=first)
 
 
 _HEADS: Mapping[str, str] = {
@@ -98,13 +107,24 @@ def _inter(rows: pl.DataFrame) -> pl.DataFrame:
 
 
 def _events(prepared: Prepared) -> pl.DataFrame:
-    """Return all events, targets after the others, each with the user's items before it, oldest first."""
+    """Return all events in the order of time, targets after the others."""
     seen = prepared.interactions.select("user_id", "item_id", "timestamp", "part")
     asked = prepared.requests.select("request_id", "user_id", timestamp="cutoff", part=pl.lit("test"))
     targets = prepared.truth.filter(pl.col("label") > 0).join(asked, on="request_id", maintain_order="left")
-    events = pl.concat([seen, targets.select(seen.columns)]).with_row_index("line")
+    return pl.concat([seen, targets.select(seen.columns)])
+
+
+def _by_users(events: pl.DataFrame) -> Iterator[pl.DataFrame]:
+    """Yield the events of some users at a time: histories take fifty times the memory of events."""
+    users = events["user_id"].unique(maintain_order=True)
+    for part in range(0, len(users), _USERS):
+        yield events.filter(pl.col("user_id").is_in(users[part : part + _USERS].implode()))
+
+
+def _with_histories(events: pl.DataFrame) -> pl.DataFrame:
+    """Return the events that have any before them, with these: the newest items, oldest first."""
     before = pl.concat_list(pl.col("item_id").shift(back).over("user_id") for back in range(HISTORY, 0, -1))
-    return events.with_columns(history=before.list.drop_nulls().list.join(" ")).drop("line")
+    return events.with_columns(history=before.list.drop_nulls().list.join(" ")).filter(pl.col("history") != "")
 
 
 def _items(items: pl.DataFrame) -> pl.DataFrame:
