@@ -8,7 +8,7 @@ import pytest
 
 from board_cases import board, entry
 from llmrs_bench.errors import ArtifactError, IncomparableError, OptionError
-from llmrs_bench.leaderboard import Entry
+from llmrs_bench.leaderboard import BOUND, Entry
 
 NOISE = np.random.default_rng(0).normal(0, 0.2, (4, 300))
 
@@ -180,3 +180,17 @@ def test_figures_of_whole_runs_are_ranked_without_interval_or_test() -> None:
         board([with_gini("a", 0.9, 0.5), entry("c", NOISE[1])], ("ndcg@10", "gini@10"))
     with pytest.raises(OptionError, match="no row can be ordered by gini@10"):
         board([with_gini("a", 0.9, 0.5)], ("gini@10",))
+
+
+def test_a_bound_is_shown_and_held_against_nothing() -> None:
+    """It reads the targets, so it is neither the best row nor on the front, and costs the others no test."""
+    values = np.random.default_rng(0).random((2, 50))
+    rows = [entry("a", values[0]), entry("b", values[1]), entry("top", values.max(0), kind=BOUND)]
+    found, _ = board(rows)
+    alone, _ = board(rows[:2])
+    by_run = {row.run: row for row in found.rows}
+    assert found.rows[0].run == "top"
+    assert (by_run["top"].cells["ndcg@10"].rank, by_run["top"].cells["ndcg@10"].versus) == (0, None)
+    assert by_run["top"].pareto is None
+    assert found.tests == alone.tests == 1
+    assert {run: row.cells for run, row in by_run.items() if run != "top"} == {row.run: row.cells for row in alone.rows}

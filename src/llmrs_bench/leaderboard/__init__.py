@@ -5,6 +5,7 @@ from llmrs_bench.leaderboard.plan import Plan
 from llmrs_bench.leaderboard.sheet import Line, Sheet
 from llmrs_bench.leaderboard.values import (
     ALPHA,
+    BOUND,
     Board,
     Cell,
     Contrast,
@@ -18,6 +19,7 @@ from llmrs_bench.leaderboard.values import (
 
 __all__ = [
     "ALPHA",
+    "BOUND",
     "Board",
     "Cell",
     "Contrast",

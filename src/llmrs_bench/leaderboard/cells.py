@@ -29,7 +29,8 @@ Table: TypeAlias = list[dict[str, Cell]]
 
 def fill_tables(sheet: Sheet, blocks: Sequence[Block], plan: Plan) -> tuple[list[Table], int, int]:
     """Return for each block the cells of each line, the number of tests, and that of permutations."""
-    pairs = all_pairs(len(sheet.lines))
+    models = np.array([at for at, line in enumerate(sheet.lines) if not line.is_bound], dtype=np.intp)
+    pairs = models[all_pairs(len(models))]
     metrics = [metric for metric in plan.metrics if metric in sheet.values]
     tests = pairs.shape[0] * len(metrics) * len(blocks)
     permutations = plan.resamples(tests)
@@ -61,19 +62,22 @@ def _fill(
     """Add the cells of one metric; lines without a value get none."""
     counts = (~np.isnan(values)).sum(1)
     means = {at: float(np.nanmean(values[at])) for at in range(len(values)) if counts[at]}
-    best = max(means, key=lambda at: sign * means[at], default=None) if sign else None
+    models = [at for at in means if not lines[at].is_bound]
+    best = max(models, key=lambda at: sign * means[at], default=None) if sign else None
     for at, mean in means.items():
         line = lines[at]
         low, high = (mean, mean) if line.exact else (float(ends[at, 0]), float(ends[at, 1]))
         known = line.exact or (counts[at] > 1 and not isnan(low))
         versus = (
-            None if best in (None, at) else _contrast(values, lines, at, best, tested[min(at, best), max(at, best)])
+            None
+            if best in (None, at) or line.is_bound
+            else _contrast(values, lines, at, best, tested[min(at, best), max(at, best)])
         )
         table[at][metric] = Cell(
             mean=mean,
             low=low if known else None,
             high=high if known else None,
-            rank=1 + sum(sign * other > sign * mean for other in means.values()) if sign else 0,
+            rank=1 + sum(sign * means[other] > sign * mean for other in models) if sign and not line.is_bound else 0,
             versus=versus,
         )
 
@@ -105,8 +109,10 @@ def figures(sheet: Sheet, plan: Plan) -> Table:
     table: Table = [{} for _ in sheet.lines]
     for metric in (metric for metric in plan.metrics if metric not in sheet.values):
         sign, means = plan.sign(metric), [float(np.mean(line.means[metric])) for line in sheet.lines]
-        for cells, mean in zip(table, means, strict=True):
-            rank = 1 + sum(sign * other > sign * mean for other in means) if sign else 0
+        models = [mean for line, mean in zip(sheet.lines, means, strict=True) if not line.is_bound]
+        for line, cells, mean in zip(sheet.lines, table, means, strict=True):
+            ranked = sign and not line.is_bound
+            rank = 1 + sum(sign * other > sign * mean for other in models) if ranked else 0
             cells[metric] = Cell(mean, None, None, rank=rank)
     return table
 

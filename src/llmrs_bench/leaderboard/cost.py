@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from llmrs_bench.leaderboard.values import Cost, Row
+from llmrs_bench.leaderboard.values import BOUND, Cost, Row
 
 PRICE, SECONDS = "price_per_1000", "seconds_per_1000"
 COST_WORDS = {PRICE: "USD per 1,000 users", SECONDS: "seconds per 1,000 users, training included"}
@@ -35,7 +35,7 @@ def with_front(rows: Sequence[Row], metric: str, sign: float) -> tuple[list[Row]
     whose price nobody set. A row is on the front if none is at least as good for at most as much, and
     better or cheaper; `sign` is -1 where less of the metric is better.
     """
-    costed = [row for row in rows if row.cost.seconds is not None]
+    costed = [row for row in rows if row.cost.seconds is not None and row.kind != BOUND]
     by = PRICE if costed and all(row.cost.price_per_1000 is not None for row in costed) else SECONDS
     points = {
         row.run: (sign * row.cells[metric].mean, cost)

@@ -9,7 +9,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from llmrs_bench.errors import ArtifactError, OptionError
-from llmrs_bench.leaderboard.values import SHARES, Entry
+from llmrs_bench.leaderboard.values import BOUND, SHARES, Entry
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +27,11 @@ class Line:
     exact: bool
     about: Mapping[str, Any]
     means: Mapping[str, tuple[float, ...]]
+
+    @property
+    def is_bound(self) -> bool:
+        """Whether it is no model but a bound that reads the targets: shown, and held against nothing."""
+        return self.kind == BOUND
 
     @property
     def label(self) -> str:

@@ -7,6 +7,8 @@ from typing import Any, Literal, TypeAlias
 import polars as pl
 
 SHARES = ("coverage", "answered")
+# The kind of rows that are no models: upper bounds.
+BOUND = "oracle"
 # A difference with a corrected p below this is called one.
 ALPHA = 0.05
 # Which values of a metric are better; of `neither` there is no best.
@@ -81,7 +83,8 @@ class Cell:
 
     With several seeds it is the mean over them, and `spread` the standard deviation (n - 1) of their means. One user
     alone has no interval, nor has a figure of a run as a whole. `rank` is 1 for the best row of the metric, 2 for the
-    next, 0 where no value is better than another; `versus` is None for the best and for those without rank.
+    next, 0 where no value is better than another, and for a bound that is no model; `versus` is None for the best and
+    for those without rank.
     """
 
     mean: float

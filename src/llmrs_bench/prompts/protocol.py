@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar, Protocol, TypeAlias
 
 from llmrs_bench.config import Normalize, Options
@@ -12,10 +12,14 @@ from llmrs_bench.types import Item, Mode, Prompt, Request, Response, Scores
 
 @dataclass(frozen=True, slots=True)
 class Shop:
-    """What a template may know of a data set: its items by id, and the word for one of them."""
+    """What a template may know of a data set: its items by id, and the word for one of them.
+
+    Without `attributes` items are told by their titles alone.
+    """
 
     items: Mapping[str, Item]
     item_word: str
+    attributes: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +72,14 @@ class Template(Protocol):
         ...
 
 
+def written(
+    template: Template, request: Request, shop: Shop, *, history: int, asked: Sequence[Exchange] = ()
+) -> list[Prompt]:
+    """Return what `Template.render` writes, as that sample of it which the request is."""
+    prompts = template.render(request, shop, history=history, asked=asked)
+    return [replace(prompt, sample=request.sample) for prompt in prompts] if request.sample else prompts
+
+
 def spoken(text: str) -> str:
     """Return what a model says behind its thoughts, all of it if it did not think, nothing if it never stopped."""
     _, end, said = text.rpartition("</think>")
@@ -80,6 +92,8 @@ def distinct_titles(item_ids: Sequence[str], shop: Shop) -> list[str]:
     Titles that stand alone stay as they are; the others get their year, and a number where that is not enough.
     """
     titles = [shop.items[item_id].title for item_id in item_ids]
+    if len({title.casefold() for title in titles}) == len(titles):
+        return titles
     dated = [
         f"{title} ({year})" if (year := shop.items[item_id].year) is not None else title
         for title, item_id in zip(titles, item_ids, strict=True)

@@ -8,7 +8,7 @@ from llmrs_bench.artifacts import Artifact
 from llmrs_bench.config import BOARD_METRICS, CATALOGUE_METRICS, MODELS, CompareConfig
 from llmrs_bench.errors import ArtifactError
 from llmrs_bench.fingerprint import fingerprint
-from llmrs_bench.leaderboard import Board, Entry, Plan, Sheet, build_board
+from llmrs_bench.leaderboard import BOUND, Board, Entry, Plan, Sheet, build_board
 from llmrs_bench.metrics import Metric, parse_metrics
 from llmrs_bench.ranking import TIE_RULE
 from llmrs_bench.stages.evaluate import POPULARITY
@@ -111,6 +111,8 @@ def _entry(data: Data, run: Artifact, metrics: Sequence[Metric], config: Compare
     made = measured(data, run, metrics, config.invalid)
     facts = run.facts
     model = facts["model"]["name"] if facts["kind"] == "language model" else run.manifest.name
+    if facts["kind"] == BOUND:
+        model += " (no model)"
     return Entry(
         run=run.path.name,
         model=model,

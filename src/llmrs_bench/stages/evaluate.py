@@ -19,6 +19,7 @@ from llmrs_bench.metrics import (
     count_answers,
     measure,
 )
+from llmrs_bench.stages.bias import run_bias
 from llmrs_bench.stages.evaluations import (
     CHANCE,
     COUNTS,
@@ -88,6 +89,8 @@ def _evaluate(data: Data, run: Artifact | None, metrics: Sequence[Metric], inval
         values = inputs.measure(wanted.metrics, invalid)
         draft.write("metrics", values)
         draft.facts.update(means=_means(values), catalogue=inputs.figures(wanted.metrics), **inputs.counts(invalid))
+        if run is not None and wanted.usual:
+            draft.facts["bias"] = run_bias(data, run)
 
     name = CHANCE if run is None else run.path.name
     return [

@@ -13,6 +13,7 @@ from llmrs_bench.artifacts import Artifact, Recipe, is_complete, open_artifact
 from llmrs_bench.config import DEPTH, Invalid
 from llmrs_bench.errors import ArtifactError, OptionError
 from llmrs_bench.metrics import DEFINITIONS, SCORED, Metric, default_metrics, is_measurable
+from llmrs_bench.stages.bias import VIEW_TABLE, has_views
 from llmrs_bench.stages.home import Data
 
 CHANCE = "chance"
@@ -85,6 +86,8 @@ def _evaluation(data: Data, run: Artifact | None, metrics: Sequence[Metric], inv
     name = CHANCE if run is None else run.path.name
     usual = list(metrics) == default_metrics(data.depth)
     ranked = {"requests": data.artifact.digest("requests")} if run is None else {"rankings": run.digest("rankings")}
+    # Position bias is measured beside the usual metrics.
+    views = {"views": run.digest(VIEW_TABLE)} if usual and run is not None and has_views(run) else {}
     tables = ["truth", *(table for metric in metrics for table in metric.needs)]
     if run is None and data.whole_catalogue:
         tables.append("items")
@@ -92,7 +95,7 @@ def _evaluation(data: Data, run: Artifact | None, metrics: Sequence[Metric], inv
         "evaluate",
         name if usual else f"{name}-{metrics[0]}",
         {"metrics": list(map(str, metrics)), "invalid": invalid},
-        {**ranked, **{table: data.artifact.digest(table) for table in tables}},
+        {**ranked, **views, **{table: data.artifact.digest(table) for table in tables}},
         {"definitions": DEFINITIONS},
     )
     return Evaluation(recipe.place(data.place.evals), recipe, tuple(metrics))

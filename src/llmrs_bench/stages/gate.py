@@ -80,7 +80,7 @@ def is_file(baseline: str) -> bool:
 def _is_judged(line: Line, names: Sequence[str]) -> bool:
     if names:
         return any(run.startswith(tuple(names)) for run in line.runs)
-    return line.kind != "baseline"
+    return line.kind != "baseline" and not line.is_bound
 
 
 def _line(name: str, lines: Sequence[Line]) -> Line:
