@@ -6,6 +6,7 @@ import pytest
 from scipy.stats import kendalltau
 
 from llmrs_bench.bias import kendall_taus, position_bias
+from llmrs_bench.report.bias import bias_lines
 from llmrs_bench.schemas import RANKINGS, VIEW_RANKINGS
 
 
@@ -70,6 +71,13 @@ def test_what_was_not_named_is_not_chosen_and_not_compared() -> None:
     assert kendall_taus(shown).tolist() == [-1.0]
     found = position_bias(shown, relevant(2, 3), shown.select(list(RANKINGS)).head(0))
     assert sum(row["chosen"] for row in found["slots"]) == pytest.approx(0.75)  # one of four views named nothing
+
+
+def test_one_request_has_no_interval() -> None:
+    shown = views(np.array([[[3.0, 2.0, 1.0]]]))
+    found = position_bias(shown, relevant(1, 3), shown.select(list(RANKINGS)))
+    assert (found["slots"][0]["ndcg"], found["slots"][0]["ndcg_low"]) == (1.0, None)
+    assert "1.0000 -" in "\n".join(bias_lines(found))
 
 
 def test_tau_is_that_of_scipy_with_ties() -> None:

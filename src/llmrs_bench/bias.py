@@ -20,7 +20,7 @@ def position_bias(shown: pl.DataFrame, relevant: pl.DataFrame, rankings: pl.Data
     - `slots`: for each place, from 0: `targets`, how many requests showed a relevant item there; `ndcg`, the mean
       NDCG@10 of these items, each taken as the only one; `chosen`, the share of views whose first choice stood there.
       Without bias `ndcg` is flat, and `chosen` follows how often targets stand there. Intervals are 95 % percentile
-      bootstrap intervals over requests.
+      bootstrap intervals over requests; one request alone has none.
     - `kendall_tau`: the mean over requests of the mean tau-b (Kendall, 1945) of each two views, over the candidates
       that both name; None where no request has two views to compare.
     - `single` and `joined`: the mean NDCG@10 of a single view, and of the rankings of all views together.
@@ -72,8 +72,10 @@ def _slots(hits: pl.DataFrame, shown: pl.DataFrame) -> list[dict[str, Any]]:
         values = gains.get(slot, np.zeros(0))
         row: dict[str, Any] = {"slot": slot, "targets": len(values), "ndcg": None, "ndcg_low": None, "ndcg_high": None}
         if len(values):
+            row["ndcg"] = float(values.mean())
+        if len(values) > 1:
             low, high = bootstrap_interval(values[None, :], samples=_SAMPLES, seed=_SEED)[0]
-            row |= {"ndcg": float(values.mean()), "ndcg_low": float(low), "ndcg_high": float(high)}
+            row |= {"ndcg_low": float(low), "ndcg_high": float(high)}
         row |= {"chosen": float(shares[slot].mean()), "chosen_low": float(ends[slot, 0])}
         rows.append(row | {"chosen_high": float(ends[slot, 1])})
     return rows

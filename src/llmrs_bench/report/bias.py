@@ -21,5 +21,7 @@ def bias_lines(facts: Mapping[str, Any]) -> list[str]:
 
 
 def _interval(row: Mapping[str, Any], name: str) -> str:
+    if row[f"{name}_low"] is None:
+        return "-"
     ends = (f"{row[f'{name}_{end}']:.3f}".removeprefix("0") for end in ("low", "high"))
     return "-".join(ends)
