@@ -2,7 +2,8 @@
 # Rows of Tables 9 to 13 and Figure 3 of arXiv 2401.04997 for a language model, on a prepared data set.
 # usage: paper_tables.sh MODEL DATASET [COMMAND [INFER OPTION...]]
 #   paper_tables.sh demo-lm ml100k@small llmrs-bench -O answer_tokens=100
-# Not here: retrieval of described interests (Tables 9 and 10 describe items by a model first).
+# Table 12 prepares lists of retrievers of its own: data sets DATASET-NAME beside DATASET, from the same options but
+# the candidates, which PREPARE_OPTIONS repeats (default: --users 200).
 set -eu
 model=$1 data=$2
 bench=${3:-llmrs-bench}
@@ -20,19 +21,33 @@ infer() {
 }
 extra="$*"
 
-# Table 9: what is told of the user
+# Table 9: what is told of the user; the personalised interest in an item is a note that the model wrote about it
+notes=$(infer --template notes --history 50)
+noted="--with notes=$notes"
 row "Table 9" "recent items" --template paper
+row "Table 9" "personalised interest of recent items" --template paper -T interest=notes $noted
+row "Table 9" "recent items with personalised interest" --template paper -T interest=recent-noted $noted
 row "Table 9" "relevant items, query recent" --template paper -T interest=relevant -T relevant=10 -T query=recent
 row "Table 9" "recent and relevant items" --template paper -T interest=recent-relevant -T relevant=10 -T query=recent
+row "Table 9" "personalised interest, query recent" \
+    --template paper -T interest=relevant-noted -T relevant=10 -T query=recent $noted
 short=$(infer --template interest)
-row "Table 9" "recent items, written short-term interest" --template paper -T interest=recent-written --with interest="$short"
 long=$(infer --template interest -T task=describe-long -T interest=recent-relevant -T relevant=20 -T query=recent)
+row "Table 9" "personalised interest, query profile and recent" \
+    --template paper -T interest=relevant-noted -T relevant=10 -T query=interest --with interest="$long" $noted
+row "Table 9" "recent items, written short-term interest" --template paper -T interest=recent-written --with interest="$short"
 row "Table 9" "recent items, written long-term interest" --template paper -T interest=recent-written --with interest="$long"
-row "Table 9" "written interest alone" --template paper -T interest=written --with interest="$long"
+summary=$(infer --template interest -T interest=relevant-noted -T relevant=10 -T query=recent $noted)
+row "Table 9" "summary of retrieved personalised interest" --template paper -T interest=written --with interest="$summary"
 
-# Table 10: what is searched for
-row "Table 10" "query candidates" --template paper -T interest=recent-relevant -T relevant=10
-row "Table 10" "query recent" --template paper -T interest=recent-relevant -T relevant=10 -T query=recent
+# Table 10: what is searched for, and what is told of the items found: the catalogue's words, or the model's notes
+row "Table 10" "short query, global memory" --template paper -T interest=recent-relevant -T relevant=10 -T query=recent
+row "Table 10" "long and short query, global memory" \
+    --template paper -T interest=recent-relevant -T relevant=10 -T query=interest --with interest="$long"
+row "Table 10" "short query, personalised memory" \
+    --template paper -T interest=relevant-noted -T relevant=10 -T query=recent $noted
+row "Table 10" "long and short query, personalised memory" \
+    --template paper -T interest=relevant-noted -T relevant=10 -T query=interest --with interest="$long" $noted
 
 # Table 11: how candidates are named
 row "Table 11" "ids" --template paper -T candidates=ids -T answer=ids
@@ -41,7 +56,20 @@ row "Table 11" "numbers" --template paper -T answer=numbers
 row "Table 11" "letters, probabilities" --template label
 row "Table 11" "titles, probabilities" --template likelihood
 
-# Table 12 is this script's first row on lists of a retriever: prepare --candidates model:popularity, model:bprmf, model:sasrec
+# Table 12: the model orders the lists of a retriever, which may lack the target
+for retriever in popularity bprmf sasrec; do
+    lists="${data%%@*}@top-$retriever"
+    "$bench" prepare --dataset "$lists" --candidates "model:$retriever" ${PREPARE_OPTIONS:---users 200} >&2
+    for ranker in "$retriever" "$model"; do
+        echo "Table 12: $retriever, ordered by $ranker" >&2
+        options=""
+        [ "$ranker" = "$model" ] && options="--template paper $extra"
+        run=$("$bench" infer --model "$ranker" --dataset "$lists" $options)
+        printf '%s\t%s\t%s\n' "Table 12" "$retriever, ordered by $ranker" "$run"
+    done
+    "$bench" evaluate --dataset "$lists" >/dev/null
+    "$bench" compare --dataset "$lists"
+done
 
 # Table 13: strategies
 row "Table 13" "original" --template paper

@@ -8,7 +8,19 @@ from llmrs_bench.prompts.protocol import Exchange, Reading, Shop, Template
 from llmrs_bench.stages.plan import open_template
 from llmrs_bench.types import Item, Prompt, Request, Response, Scores
 
+NUMBERS = tuple(str(number) for number in range(1, 101))
 Answer = Callable[[Prompt], Response]
+# What a part needs so that something reads it.
+NEEDS = {
+    "interest=relevant": {"relevant": "1"},
+    "interest=recent-relevant": {"relevant": "1"},
+    "interest=written": {"interest_run": "x"},
+    "interest=recent-written": {"interest_run": "x"},
+    "interest=notes": {"notes_run": "x"},
+    "interest=recent-noted": {"notes_run": "x"},
+    "interest=relevant-noted": {"relevant": "1", "notes_run": "x"},
+    "examples=next": {"shots": "1"},
+}
 
 
 def make(name: str, **options: Any) -> Template:
@@ -57,12 +69,14 @@ def chosen(prompt: Prompt, logprobs: Any) -> Response:
 
 
 def oracle(order: Sequence[str]) -> Answer:
-    """Answer as a model would that knows `order`: one choice for each item shown, Yes for one item, or numbers."""
+    """Answer as a model would that knows `order`: one choice for each item shown, Yes for one item, or labels."""
 
     def answer(prompt: Prompt) -> Response:
         places = [order.index(item_id) for item_id in prompt.shown]
         if prompt.choices is None:
-            return text(prompt, ", ".join(str(places.index(place) + 1) for place in sorted(places)))
+            listed = prompt.listed
+            names = (listed.labels if all(listed.labels) else listed.titles) if listed else NUMBERS
+            return text(prompt, "\n".join(names[places.index(place)] for place in sorted(places)))
         logprobs = [(-1.0 - place,) for place in places]
         if len(prompt.choices) > len(prompt.shown):
             logprobs.append((-1.0,))  # No

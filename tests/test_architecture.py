@@ -18,13 +18,14 @@ ARROWS: dict[str, set[str]] = {
     "ranking": set(),
     "metrics": set(),
     "stats": set(),
+    "bias": {"stats"},
     "leaderboard": {"stats"},
     "report": {"leaderboard"},
     "tables": set(),
     "artifacts": {"tables"},
     "stages": {
         *("data", "prompts", "engines", "recommenders", "ranking", "metrics", "stats", "leaderboard", "report"),
-        *("artifacts", "tables"),
+        *("artifacts", "tables", "bias"),
     },
     "console": {"report"},
     "cli": {"cli_compare", "cli_options", "cli_prompt", "stages", "report", "console"},
@@ -66,9 +67,12 @@ def test_values_import_only_values() -> None:
 
 
 def test_truth_is_read_by_evaluate_and_to_keep_it_out_of_prompts() -> None:
-    """Views need it where the target is put into slots, for studies of position bias."""
+    """Views need it where the target is put into slots, and evaluation where it measures position bias."""
     named = {str(path.relative_to(PACKAGE)) for path in MODULES if "truth" in {*string_constants(path)}}
-    assert named == {*("schemas.py", "stages/prepare.py", "stages/evaluate.py"), "stages/prompt.py", "stages/views.py"}
+    assert named == {
+        *("schemas.py", "stages/prepare.py", "stages/evaluate.py", "stages/bias.py"),
+        *("stages/prompt.py", "stages/views.py"),
+    }
 
 
 def string_constants(path: Path) -> list[str]:

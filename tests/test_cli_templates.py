@@ -1,5 +1,6 @@
 """Templates on the command line: parts, orders, texts of another run, files of one's own."""
 
+import json
 from pathlib import Path
 
 import polars as pl
@@ -17,10 +18,16 @@ def test_several_orders_become_one_ranking(bench: Bench) -> None:
     runs = next(bench.home.glob("small/*/runs")) / name
     rankings, views = pl.read_parquet(runs / "rankings.parquet"), pl.read_parquet(runs / "view_rankings.parquet")
     assert rankings["request_id"].n_unique() == 30
-    assert views["request_id"].n_unique() == 90
+    assert (views["request_id"].n_unique(), views["view_id"].n_unique()) == (30, 90)
+    assert views.filter(pl.col("view_id").str.ends_with("~0"), pl.col("slot") == 0).height == 30
     assert kept(bench) == 90
     assert rankings.filter(pl.col("rank") == 1).height == 30
-    bench.run("evaluate", "--dataset", "small")
+    said = bench.run("evaluate", "--dataset", "small").stderr
+    assert "position bias: 90 views of 30 requests" in said
+    assert "Kendall's tau" in said
+    manifest = json.loads(next(bench.home.glob("small/*/evals/mock-*/manifest.json")).read_text())
+    assert sum(row["chosen"] for row in manifest["facts"]["bias"]["slots"]) == pytest.approx(1.0)
+    assert sum(row["targets"] for row in manifest["facts"]["bias"]["slots"]) >= 30
 
 
 def test_what_a_model_writes_is_told_by_another_prompt(bench: Bench) -> None:
@@ -43,6 +50,38 @@ def test_what_a_model_writes_is_told_by_another_prompt(bench: Bench) -> None:
     with_wrong = ("--with", f"interest={wrong}", "-T", "interest=written")
     assert "holds no texts" in bench.run(*INFER, *with_wrong, code=2).stderr
     assert "interest=RUN" in bench.run(*INFER, "--with", "dream=x", code=2).stderr
+
+
+def test_notes_about_items_are_told_beside_them(bench: Bench) -> None:
+    bench.prepare()
+    run = bench.run(*INFER, "--template", "notes").stdout.strip()
+    bench.run("prompt", "--dataset", "small", "--with", f"notes={run}", "-T", "interest=recent-noted")
+    messages = table(bench, "small/*/prompts/listwise-*/prompts.parquet")["messages"]
+    assert all(told[0]["content"].count(": Nothing is known of") == 1 for told in messages)
+    with_notes = ("prompt", "--dataset", "small", "--with", f"notes={run}")
+    assert "no part of it tells notes" in bench.run(*with_notes, code=2).stderr
+    assert "--with notes=RUN" in bench.run("prompt", "-d", "small", "-T", "interest=notes", code=2).stderr
+    searched = ("-T", "relevant=3", "-T", "query=interest", "-T", "interest=relevant-noted")
+    name = bench.run(*with_notes, *searched, "--with", f"interest={run}").stdout.strip()
+    found = table(bench, f"small/*/prompts/{name}/views.parquet")["relevant"]
+    assert max(found.list.len()) > 0
+
+
+def test_samples_are_answers_of_their_own(bench: Bench) -> None:
+    bench.prepare()
+    name = bench.run(*INFER, "-T", "samples=3", "-T", "aggregate=borda").stdout.strip()
+    responses = table(bench, f"small/*/runs/{name}/responses.parquet")
+    assert responses.height == kept(bench) == 90
+    by_request = responses.with_columns(pl.col("request_id").str.split("~").list.first()).group_by("request_id")
+    assert by_request.agg(pl.col("text").n_unique())["text"].min() == 3
+    likelihood = bench.run(*INFER, "-T", "samples=3", "-t", "likelihood", code=2).stderr
+    assert "the same every time" in likelihood
+    assert "nothing is ranked" in bench.run(*INFER, "-T", "samples=3", "-t", "interest", code=2).stderr
+
+
+def test_an_option_given_twice_is_named(bench: Bench) -> None:
+    bench.prepare()
+    assert "-T orders=3 was given twice" in bench.run(*INFER, "--orders", "3", "-T", "orders=2", code=2).stderr
 
 
 def test_a_file_of_ones_own(bench: Bench, tmp_path: Path) -> None:

@@ -20,10 +20,11 @@ from llmrs_bench.data.source import Raw
 from llmrs_bench.data.split import leave_one_out
 from llmrs_bench.engines.mock import MockEngine, MockOptions
 from llmrs_bench.prompts.protocol import Reading
-from llmrs_bench.prompts.sheets import template_names
+from llmrs_bench.prompts.sheets import read_source, template_names
 from llmrs_bench.ranking import rank_candidates, scores_frame
 from llmrs_bench.registry import SOURCES
 from llmrs_bench.schemas import INTERACTIONS, ITEMS
+from llmrs_bench.stages.plan import NOTE
 from llmrs_bench.types import Request, Response
 from template_runs import best, flat, make, oracle, play, read, shop
 
@@ -95,8 +96,8 @@ def test_sources_refuse_what_they_cannot_read(name: str, tmp_path: Path) -> None
 
 # ---------------------------------------------------------------- templates
 
-# Templates that rank: `interest` asks for a text about the user.
-TEMPLATES = [name for name in template_names() if name != "interest"]
+# Templates that rank: the others ask for texts about the user.
+TEMPLATES = [name for name in template_names() if read_source(name).sheet.form != NOTE]
 ITEM_IDS = [f"i{number}" for number in range(40)]
 SHOP = shop(*ITEM_IDS)
 SHOWN = tuple(ITEM_IDS[:20])

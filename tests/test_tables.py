@@ -54,6 +54,7 @@ def test_an_empty_table_is_a_table(tmp_path: Path) -> None:
 
 def test_rows_become_frames_of_their_schema() -> None:
     prompt = {"prompt_id": "p", "request_id": "r", "shown": ["a"], "labels": False, "grammar": None, "listed": None}
+    prompt |= {"sample": 1}
     messages = [{"role": "user", "content": "é\n"}]
     rows = [{**prompt, "messages": messages, "choices": None}, {**prompt, "messages": [], "choices": [" x"]}]
     assert from_rows("prompts", rows).equals(pl.DataFrame(rows, schema=PROMPTS))

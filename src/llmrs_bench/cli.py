@@ -215,6 +215,7 @@ def evaluate(
     """Join truth with rankings; keep a value for every request and metric."""
     with exit_codes():
         from llmrs_bench.config import EvaluateConfig
+        from llmrs_bench.report.bias import bias_lines
         from llmrs_bench.stages.evaluate import evaluate as stage
         from llmrs_bench.stages.home import open_data
 
@@ -222,6 +223,10 @@ def evaluate(
         for done in stage(open_data(home, dataset), run or [], config, track):
             means = done.artifact.facts["means"]
             finish(done, "".join(f"  {name} {means[name]:.4f}" for name in ("hit@1", "ndcg@10", "mrr@10")))
+            bias = done.artifact.facts.get("bias")
+            if bias is not None and bias["views"] > bias["requests"]:
+                for line in bias_lines(bias):
+                    say(line)
 
 
 app.command()(compare)

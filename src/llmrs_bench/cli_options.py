@@ -32,7 +32,7 @@ Slots = Annotated[
     str | None, typer.Option(help="Put the target into each of these places, as 0,5,10: bias studies; -T slots.")
 ]
 With = Annotated[
-    list[str] | None, typer.Option("--with", help="interest=RUN: tell what a model wrote in that run; -T interest_run.")
+    list[str] | None, typer.Option("--with", help="interest=RUN or notes=RUN: tell what a model wrote in that run.")
 ]
 Deterministic = Annotated[
     bool, typer.Option("--deterministic", help="Slower engine ways without batch effects; -O deterministic=true.")
@@ -84,8 +84,8 @@ class Format(StrEnum):
     latex = "latex"
 
 
-def pairs(options: list[str]) -> dict[str, str]:
-    """Return options typed as KEY=VALUE.
+def pairs(options: list[str], *, option: str = "-O") -> dict[str, str]:
+    """Return options typed as KEY=VALUE behind `option`.
 
     Raises:
         OptionError: If one has another form, or a key is there twice.
@@ -95,7 +95,7 @@ def pairs(options: list[str]) -> dict[str, str]:
         key, equals, value = text.partition("=")
         if not equals or not key or key in found:
             fault = "was given twice" if key in found else "is not KEY=VALUE"
-            raise OptionError(f"-O {text} {fault}", hint="Write, for instance, -O max_history=50.")
+            raise OptionError(f"{option} {text} {fault}", hint=f"Write KEY=VALUE, each key once: {option} KEY=VALUE.")
         found[key] = value
     return found
 
@@ -113,8 +113,8 @@ def template_pairs(
     Raises:
         OptionError: If one has another form, is given twice, or `--with` brings something unknown.
     """
-    brought = pairs(texts or [])
-    if unknown := sorted(brought.keys() - {"interest"}):
-        raise OptionError(f"--with {unknown[0]}=... is unknown", hint="Write --with interest=RUN.")
-    named = as_typed(orders=orders, slots=slots, interest_run=brought.get("interest"))
-    return pairs([*(options or []), *named])
+    brought = pairs(texts or [], option="--with")
+    if unknown := sorted(brought.keys() - {"interest", "notes"}):
+        raise OptionError(f"--with {unknown[0]}=... is unknown", hint="Write --with interest=RUN, or --with notes=RUN.")
+    runs = {f"{what}_run": run for what, run in brought.items()}
+    return pairs([*(options or []), *as_typed(orders=orders, slots=slots, **runs)], option="-T")

@@ -109,28 +109,33 @@ class ViewOptions(Options):
         past: Whose history is told: the user's own; none; the same items `shuffled`; or that of another user, to show
             what it is worth.
         relevant: How many items of the earlier history are retrieved.
-        query: What they have to be relevant to: the candidates, or the recent items that are told.
+        query: What they have to be relevant to: the candidates, the recent items that are told, or these and the text
+            of `interest_run`.
         retriever: How they are found, by words (BM25) or by sentence embeddings.
         retriever_model: The embedding model; None: the default of the recommender `embedding`.
         shots: How many choices are told as examples.
         shots_from: Whose: the user's own latest ones, or those of the most similar users.
         orders: In how many orders the candidates are shown, each a prompt of its own.
+        samples: How often each prompt is answered, at a temperature above 0 (self-consistency, Wang et al., 2023).
         slots: Places for the target, each a prompt of its own, counted from 0: for studies of position bias alone.
-        aggregate: How the answers to several orders become one ranking.
+        aggregate: How the answers to several orders or samples become one ranking.
         interest_run: A run of a template of the form `note`, whose texts are told as the user's interest.
+        notes_run: A run of the template `notes`, whose lines are told beside the items that they are about.
     """
 
     past: Literal["own", "none", "shuffled", "other"] = "own"
     relevant: int = Field(default=0, ge=0)
-    query: Literal["candidates", "recent"] = "candidates"
+    query: Literal["candidates", "recent", "interest"] = "candidates"
     retriever: Literal["bm25", "embedding"] = "bm25"
     retriever_model: str | None = None
     shots: int = Field(default=0, ge=0)
     shots_from: Literal["self", "similar"] = "self"
     orders: int = Field(default=1, ge=1)
+    samples: int = Field(default=1, ge=1)
     slots: tuple[Annotated[int, Field(ge=0)], ...] = ()
     aggregate: Literal["mean-rank", "borda", "reciprocal-rank"] = "mean-rank"
     interest_run: str | None = None
+    notes_run: str | None = None
 
     @field_validator("slots", mode="before")
     @classmethod
@@ -138,15 +143,22 @@ class ViewOptions(Options):
         """Read `0,5,10` as typed."""
         return tuple(slots.split(",")) if isinstance(slots, str) else slots
 
+    @property
+    def several(self) -> bool:
+        """Whether a request is shown, or answered, more than once."""
+        return self.orders > 1 or self.samples > 1 or bool(self.slots)
+
     @model_validator(mode="after")
     def no_idle_options(self) -> Self:
         """Refuse options that nothing reads."""
         if self.orders > 1 and self.slots:
             raise ValueError("orders and slots exclude each other: slots say where the target stands in each order")
-        if self.orders == 1 and not self.slots and "aggregate" in self.model_fields_set:
-            raise ValueError("aggregate means nothing to one order; add orders=N")
+        if not self.several and "aggregate" in self.model_fields_set:
+            raise ValueError("aggregate means nothing to one order; add orders=N or samples=N")
         if not self.relevant and self.model_fields_set & {"query", "retriever", "retriever_model"}:
             raise ValueError("query, retriever and retriever_model mean nothing without relevant=N")
+        if self.query == "interest" and self.interest_run is None:
+            raise ValueError("query=interest searches for a text about the user; add interest_run=RUN")
         if not self.shots and "shots_from" in self.model_fields_set:
             raise ValueError("shots_from means nothing without shots=K")
         return self

@@ -10,6 +10,7 @@ from llmrs_bench.errors import ArtifactError
 
 MESSAGE = pl.Struct({"role": pl.String(), "content": pl.String()})
 LISTED = pl.Struct({"labels": pl.List(pl.String()), "titles": pl.List(pl.String()), "history": pl.List(pl.String())})
+NOTE = pl.Struct({"item_id": pl.String(), "text": pl.String()})
 EXAMPLE = pl.Struct({"history": pl.List(pl.String()), "next": pl.String()})
 
 # One row per item of the catalogue.
@@ -56,10 +57,12 @@ PROMPTS = pl.Schema(
         "labels": pl.Boolean(),
         "grammar": pl.String(),
         "listed": LISTED,
+        "sample": pl.Int32(),
     }
 )
 # One row per way in which a request is shown: `view_id` is that of the request unless it is shown in several. `history`
-# holds the items that are told, `ratings` theirs where they are known, `candidates` the order in which they are shown.
+# holds the items that are told, `ratings` theirs where they are known, `candidates` the order in which they are shown,
+# `sample` tells apart the answers to one prompt.
 VIEWS = pl.Schema(
     {
         "view_id": pl.String(),
@@ -71,11 +74,14 @@ VIEWS = pl.Schema(
         "relevant": pl.List(pl.String()),
         "examples": pl.List(EXAMPLE),
         "interest": pl.String(),
+        "notes": pl.List(NOTE),
+        "sample": pl.Int32(),
     }
 )
 # What a model answered to one call. `choice_logprobs` as `types.Response` has them; `clipped` counts the history items
-# left out for the model's context; `seconds` and `joules` are the call's share of those of the calls beside it (joules
-# null where they cannot be read); `session` says which process asked.
+# left out for the model's context, `bare` says whether attributes of items were, too; `seconds` and `joules` are the
+# call's share of those of the calls beside it (joules null where they cannot be read); `session` says which process
+# asked.
 _ANSWER = {
     "text": pl.String(),
     "choice_logprobs": pl.List(pl.List(pl.Float32())),
@@ -85,6 +91,7 @@ _ANSWER = {
     "thinking_tokens": pl.Int32(),
     "finish_reason": pl.String(),
     "clipped": pl.Int32(),
+    "bare": pl.Boolean(),
     "seconds": pl.Float32(),
     "joules": pl.Float32(),
     "session": pl.String(),
@@ -95,6 +102,8 @@ ANSWERS = pl.Schema({"key": pl.String(), **_ANSWER})
 RESPONSES = pl.Schema({"prompt_id": pl.String(), "request_id": pl.String(), **_ANSWER})
 # One row per request and candidate; ranks start at 1; a null score: the model was silent about it.
 RANKINGS = pl.Schema({"request_id": pl.String(), "item_id": pl.String(), "rank": pl.Int32(), "score": pl.Float64()})
+# One row per view and candidate, where a request is shown in several; `slot` is the candidate's place, from 0.
+VIEW_RANKINGS = pl.Schema({**RANKINGS, "view_id": pl.String(), "slot": pl.Int32()})
 # One row per request and metric.
 METRICS = pl.Schema({"request_id": pl.String(), "metric": pl.String(), "value": pl.Float64()})
 
@@ -105,7 +114,7 @@ TABLES: dict[str, pl.Schema] = {
     "truth": TRUTH,
     "prompts": PROMPTS,
     "views": VIEWS,
-    "view_rankings": RANKINGS,
+    "view_rankings": VIEW_RANKINGS,
     "answers": ANSWERS,
     "responses": RESPONSES,
     "rankings": RANKINGS,

@@ -46,7 +46,8 @@ class Request:
     """One ranking task: order `candidates` for a user whose events so far are `history`, oldest first.
 
     What else a prompt may tell: `ratings` of the history, where they are known; items of the earlier history that are
-    `relevant` to a query; `examples` of choices; and what a model wrote about the user's `interest`.
+    `relevant` to a query; `examples` of choices; and what a model wrote about the user's `interest`, and about
+    what the user likes in items of the history, as `notes` by item id. `sample` tells apart answers to one prompt.
     """
 
     request_id: str
@@ -57,6 +58,8 @@ class Request:
     relevant: tuple[str, ...] = ()
     examples: tuple[Example, ...] = ()
     interest: str = ""
+    notes: Mapping[str, str] = field(default_factory=dict)
+    sample: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +87,7 @@ class Prompt:
     log-probabilities as continuations; without, it writes text. `labels` says that the choices are short labels such
     as "A" or "Yes", which an engine that knows nothing but the likeliest next tokens may look up there. The grammar
     `permutation` admits no text but the numbers from 1 to the number of shown candidates, each once, joined by ", ".
-    `listed` is what a text is read against.
+    `listed` is what a text is read against. Prompts that differ by `sample` alone are answered each by itself.
     """
 
     prompt_id: str
@@ -95,6 +98,7 @@ class Prompt:
     labels: bool = False
     grammar: Grammar | None = None
     listed: Listed | None = None
+    sample: int = 0
 
     @property
     def mode(self) -> Mode:

@@ -6,7 +6,7 @@ from math import exp
 import pytest
 
 from llmrs_bench.catalog import ModelSpec
-from llmrs_bench.engines.identity import identify
+from llmrs_bench.engines.identity import MOCK_VERSION, identify
 from llmrs_bench.engines.mock import MockEngine, MockOptions
 from llmrs_bench.errors import EngineError
 from llmrs_bench.types import Prompt, Response
@@ -70,5 +70,5 @@ def test_tokens_are_words_and_the_context_holds() -> None:
 
 
 def test_identity_and_facts_name_the_version() -> None:
-    assert identify(MODEL) == {"mock": "2"}
-    assert engine().facts()["mock"] == "2"
+    assert identify(MODEL) == {"mock": MOCK_VERSION}
+    assert engine().facts()["mock"] == MOCK_VERSION

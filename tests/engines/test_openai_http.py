@@ -17,6 +17,9 @@ from llmrs_bench.types import Prompt
 from openai_cases import KEY, answers, engine
 from tiny_models import text_prompt
 
+# Threads that are still at a request when their test is over close its connection late.
+pytestmark = pytest.mark.filterwarnings("ignore:.*unclosed <socket:pytest.PytestUnraisableExceptionWarning")
+
 
 @pytest.fixture
 def script() -> Script:

@@ -2,8 +2,11 @@
 
 import json
 import shutil
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
@@ -215,3 +218,35 @@ def test_models_that_do_not_think_are_refused_a_budget_for_it(chat_llama: Path, 
         with pytest.raises(ModelError, match="does not think") as caught:
             engine(folder, thinking_tokens=6)
         assert "thinking_tokens=0" in caught.value.hint
+
+
+def test_samples_depend_on_their_prompt_and_number_alone(llama: Path) -> None:
+    """What stands beside a prompt in its batch changes nothing, and each sample is another draw."""
+    prompts = [replace(text_prompt(f"p{n}"), sample=n) for n in range(6)]
+    made = engine(llama, temperature=1.0, answer_tokens=8)
+    together = {name: response.text for name, response in answers(made, *prompts).items()}
+    alone = {name: response.text for one in prompts for name, response in answers(made, one).items()}
+    assert together == alone
+    assert len(set(together.values())) > 3
+    greedy = answers(engine(llama, answer_tokens=8), *prompts)
+    assert len({response.text for response in greedy.values()}) == 1
+    cold = answers(engine(llama, temperature=1e-4, answer_tokens=8), *prompts)
+    assert {response.text for response in cold.values()} == {response.text for response in greedy.values()}
+
+
+def test_first_tokens_are_drawn_from_the_softmax(llama: Path) -> None:
+    """Half the logits at temperature 2: frequencies of 4,000 draws against the model's own probabilities."""
+    prompts = [replace(text_prompt(f"p{n}"), sample=n) for n in range(4000)]
+    made = engine(llama, temperature=2.0, answer_tokens=1, batch_tokens=400_000)
+    job = made.reader.read(prompts[0])
+    with torch.inference_mode():
+        logits = made.weights(torch.tensor([job.tokens.prefix])).logits[0, -1].double()
+    likely = torch.softmax(logits / 2, -1)
+    drawn = Counter(response.text for response in answers(made, *prompts).values())
+    expected: Counter[str] = Counter()
+    for token, share in enumerate(likely.tolist()):
+        expected[made.reader.tokenizer.decode([token], skip_special_tokens=True)] += share
+    distance = sum(abs(drawn[text] / 4000 - share) for text, share in expected.items()) / 2
+    shuffled = np.random.default_rng(0).choice(len(likely), 4000, p=(likely / likely.sum()).numpy())
+    usual = sum(abs((shuffled == token).mean() - share) for token, share in enumerate(likely.tolist())) / 2
+    assert distance < 1.5 * usual

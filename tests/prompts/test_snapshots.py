@@ -11,6 +11,7 @@ from llmrs_bench.prompts.sheets import pieces, read_source, template_names
 from llmrs_bench.prompts.wording import PART_NAMES
 from llmrs_bench.stages.plan import open_plan
 from llmrs_bench.types import Example, Item, Prompt, Request
+from template_runs import NEEDS
 
 FILE = Path(__file__).with_name("snapshots.txt")
 ITEMS = {
@@ -18,16 +19,16 @@ ITEMS = {
     for place, name in enumerate("abcdefg")
 }
 REQUEST = Request(
-    "r", "u", ("a", "b", "c"), ("d", "e", "f"), (5.0, 2.0, None), ("a",), (Example(("a",), "b"),), "Stories."
+    "r",
+    "u",
+    ("a", "b", "c"),
+    ("d", "e", "f"),
+    (5.0, 2.0, None),
+    ("a",),
+    (Example(("a",), "b"),),
+    "Stories.",
+    {"a": "Its start.", "c": "Its end."},
 )
-# What a part needs so that something reads it.
-NEEDS = {
-    "interest=relevant": {"relevant": "1"},
-    "interest=recent-relevant": {"relevant": "1"},
-    "interest=written": {"interest_run": "x"},
-    "interest=recent-written": {"interest_run": "x"},
-    "examples=next": {"shots": "1"},
-}
 
 
 def said(template: str, **options: str) -> str:

@@ -26,6 +26,7 @@ def row(key: str, text: str = "1, 2") -> dict[str, Any]:
         "thinking_tokens": 0,
         "finish_reason": "stop",
         "clipped": 0,
+        "bare": False,
         "seconds": 0.5,
         "joules": None,
     }

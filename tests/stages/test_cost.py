@@ -20,6 +20,7 @@ def responses(count: int, **changed: object) -> pl.DataFrame:
         "thinking_tokens": 2,
         "finish_reason": "stop",
         "clipped": 0,
+        "bare": False,
         "seconds": 0.25,
         "joules": 2.0,
         "session": "a",

@@ -1,5 +1,6 @@
 """What prompts tell of a request beside its latest history, and in which orders: nothing that gives the target away."""
 
+from contextlib import closing
 from typing import Any
 
 import polars as pl
@@ -15,8 +16,9 @@ from llmrs_bench.stages.views import Viewer
 
 
 def views(data: Data, *, history: int = 3, rated: bool = False, **options: Any) -> pl.DataFrame:
-    viewer = Viewer(data, ViewOptions(**options), history=history, rated=rated, interest={})
-    made = viewer.views(data.artifact.table("requests"))
+    viewer = Viewer(data, ViewOptions(**options), history=history, rated=rated, interest={}, notes={})
+    with closing(viewer):
+        made = viewer.views(data.artifact.table("requests"))
     assert made.schema == VIEWS
     return made
 
@@ -69,7 +71,7 @@ def test_each_order_is_a_new_permutation(data: Data) -> None:
 
 def test_no_more_orders_than_there_are(data: Data) -> None:
     short = data.artifact.table("requests").with_columns(pl.col("candidates").list.head(3))
-    viewer = Viewer(data, ViewOptions(orders=10), history=1, rated=False, interest={})
+    viewer = Viewer(data, ViewOptions(orders=10), history=1, rated=False, interest={}, notes={})
     made = viewer.views(short).group_by("request_id").len()["len"]
     assert set(made) == {6}
 
@@ -116,10 +118,23 @@ def test_examples_hold_no_candidate(data: Data) -> None:
             assert not told & set(row["candidates"])
 
 
+def test_examples_of_others_are_older_than_the_request(data: Data) -> None:
+    events = data.artifact.table("interactions")
+    times: dict[str, list[tuple[str, int]]] = {}
+    for user, item, time in events.select("user_id", "item_id", "timestamp").iter_rows():
+        times.setdefault(item, []).append((user, time))
+    early = data.artifact.table("requests").with_columns(cutoff=pl.col("cutoff").min())
+    viewer = Viewer(data, ViewOptions(shots=2, shots_from="similar"), history=3, rated=False, interest={}, notes={})
+    first = early["cutoff"][0]
+    for examples in viewer.views(early)["examples"]:
+        for example in examples:
+            assert min(time for _, time in times[example["next"]]) < first
+
+
 def row(**changed: Any) -> pl.DataFrame:
     told = {
         "view_id": "r", "request_id": "r", "user_id": "u", "history": ["a"], "ratings": [], "candidates": ["t", "b"],
-        "relevant": [], "examples": [], "interest": "",
+        "relevant": [], "examples": [], "interest": "", "notes": [], "sample": 0,
     }  # fmt: skip
     return from_rows("views", [{**told, **changed}])
 

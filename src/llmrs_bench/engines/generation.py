@@ -1,4 +1,4 @@
-"""Greedy answers of a transformers model, many prompts at a time."""
+"""Texts of a transformers model, greedy or sampled, many prompts at a time."""
 
 from collections.abc import Callable, Sequence
 from copy import deepcopy
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
-from transformers import GenerationConfig
+from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 
 from llmrs_bench.engines.permutation import Permutation
 from llmrs_bench.engines.tokens import Ids
@@ -41,6 +41,8 @@ def generate(
     budgets: Sequence[int],
     stops: Sequence[int],
     grammars: Sequence[Permutation] | None = None,
+    temperature: float = 0.0,
+    seeds: Sequence[int] = (),
 ) -> list[tuple[Ids, bool]]:
     """Return for each prompt the new tokens up to the first stop token, and whether there was one.
 
@@ -53,6 +55,8 @@ def generate(
         budgets: The most tokens to write behind each prompt.
         stops: Tokens that end a text, instead of those of `config`.
         grammars: What each text may be.
+        temperature: Of sampled texts; 0 writes the likeliest tokens.
+        seeds: Of each sampled text.
     """
     width = max(map(len, prompts))
     right = bool(model.config.is_encoder_decoder)
@@ -66,6 +70,8 @@ def generate(
     settings.max_new_tokens = max(budgets)
     settings.eos_token_id = list(stops) or None
     extra: dict[str, Any] = {} if grammars is None else {"prefix_allowed_tokens_fn": _admit(grammars, start)}
+    if temperature > 0:
+        extra["logits_processor"] = LogitsProcessorList([_Noise(temperature, seeds, model.device)])
     output = model.generate(
         input_ids=torch.tensor(ids, device=model.device),
         attention_mask=torch.tensor(mask, device=model.device),
@@ -74,6 +80,23 @@ def generate(
     )
     written = output[:, start:].tolist()
     return [_cut(row[:budget], stops) for row, budget in zip(written, budgets, strict=True)]
+
+
+class _Noise(LogitsProcessor):  # type: ignore[misc]  # transformers leaves it untyped
+    """Adds Gumbel noise, after which the likeliest token is one drawn from the softmax (Gumbel, 1954).
+
+    Each row has a generator of its own, so that a text does not depend on the others of its batch.
+    """
+
+    def __init__(self, temperature: float, seeds: Sequence[int], device: torch.device) -> None:
+        self.temperature = temperature
+        self.generators = [torch.Generator(device).manual_seed(seed) for seed in seeds]
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        waits = torch.empty_like(scores, dtype=torch.float32)
+        for row, generator in zip(waits, self.generators, strict=True):
+            row.exponential_(generator=generator)
+        return scores / self.temperature - waits.clamp_min(torch.finfo(torch.float32).tiny).log()
 
 
 def _admit(grammars: Sequence[Permutation], start: int) -> Callable[[int, Tensor], list[int]]:

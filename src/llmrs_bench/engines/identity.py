@@ -15,7 +15,7 @@ from huggingface_hub.errors import (  # type: ignore[attr-defined]  # HTTPError:
 from llmrs_bench.catalog import ModelSpec
 from llmrs_bench.errors import ModelError
 
-MOCK_VERSION = "2"
+MOCK_VERSION = "3"
 _SUFFIXES = frozenset({".json", ".safetensors", ".bin", ".model", ".txt", ".jinja"})
 _TIMEOUT = 20.0  # seconds
 

@@ -113,5 +113,5 @@ def _text(prompt: Prompt, values: list[float]) -> Response:
 
 def _note(prompt: Prompt) -> Response:
     """Return a text where there is nothing to rank."""
-    text = f"Nothing is known of {prompt.request_id}."
+    text = f"1. Nothing is known of {prompt.request_id}."
     return Response(prompt.prompt_id, text, None, _words(prompt.messages), 0, len(text.split()), "stop")

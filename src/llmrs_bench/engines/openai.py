@@ -15,6 +15,7 @@ from llmrs_bench.engines.openai_options import OpenAIOptions
 from llmrs_bench.engines.openai_replies import NOTHING, first_choice, likeliest, logprob_of, reading, text_of, usage
 from llmrs_bench.engines.openai_threads import spread
 from llmrs_bench.engines.options import ModelOptions
+from llmrs_bench.engines.sampling import sample_seed
 from llmrs_bench.errors import EngineError
 from llmrs_bench.types import Json, Prompt, Response
 
@@ -181,7 +182,10 @@ class OpenAIEngine:
         return self._send("completions", asked | body, prompt, stopped)
 
     def _send(self, path: str, asked: dict[str, Any], prompt: Prompt, stopped: Event) -> dict[str, Any]:
-        fixed = {"temperature": 0, "seed": self.seed}
+        warm, seed = self.options.temperature if prompt.choices is None else 0.0, self.seed
+        if prompt.sample:
+            seed = sample_seed(seed, prompt.sample, prompt.prompt_id)
+        fixed = {"temperature": warm, "seed": seed}
         kept = {name: value for name, value in fixed.items() if name not in self.options.omit}
         body = {"model": self.model, **kept, **self.options.fields, **asked}
         reply = self.client.post(path, body, about=f"prompt {prompt.prompt_id!r}", stopped=stopped)

@@ -63,6 +63,7 @@ class OpenAIOptions(Options):
         timeout: Seconds without a word from the server after which it counts as gone.
         retries: How often a request is sent again that was answered with 429 or 5xx.
         answer_tokens: The longest answer, in tokens; more is cut off.
+        temperature: Of texts that are sampled; 0 asks for the likeliest tokens.
         max_tokens_field: The field of a chat request that bounds the answer.
         reasoning_effort: How long a reasoning model thinks, in the server's words.
         omit: Fields that the server refuses: `temperature`, `seed`, or both with a comma. Answers may then vary.
@@ -90,6 +91,7 @@ class OpenAIOptions(Options):
     timeout: float = Field(default=120.0, gt=0)
     retries: int = Field(default=6, ge=0)
     answer_tokens: int = Field(default=512, ge=1)
+    temperature: float = Field(default=0.0, ge=0)
     max_tokens_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
     reasoning_effort: str | None = None
     omit: Omitted = ()

@@ -18,6 +18,7 @@ class ModelOptions(Options):
     Args:
         dtype: Number format of the weights; `auto` is float32 on a CPU, else that of the checkpoint.
         answer_tokens: The longest answer, in tokens; more is cut off.
+        temperature: Of texts that are sampled, each from a seed of its own; 0 writes the likeliest tokens.
         trust_remote_code: Let the model run the Python code of its repository.
         chat_template: A Jinja file that replaces the chat template of the tokenizer.
         self_check: Requests that are also scored the slow, plain way, to compare.
@@ -30,6 +31,7 @@ class ModelOptions(Options):
 
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     answer_tokens: int = Field(default=512, ge=1)
+    temperature: float = Field(default=0.0, ge=0)
     trust_remote_code: bool = False
     chat_template: Path | None = None
     self_check: int = Field(default=2, ge=0)

@@ -1,4 +1,4 @@
-"""Engine on Hugging Face transformers: exact choice log-probabilities and greedy answers, on a CPU or one GPU."""
+"""Engine on Hugging Face transformers: exact choice log-probabilities and texts, on a CPU or one GPU."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -75,7 +75,7 @@ class TransformersEngine:
         self._reading = Memory(bound, deterministic=options.deterministic)
         self._decoding = Memory(options.batch_tokens, deterministic=options.deterministic)
         self.scorer = Scorer(self.weights, self._reading, packed=options.packed, self_check=options.self_check)
-        self.writer = Writer(self.weights, self.reader, self._decoding, options)
+        self.writer = Writer(self.weights, self.reader, self._decoding, options, seed=seed)
         self._device = torch.cuda.get_device_name(place) if place.type == "cuda" else place.type
 
     def needs(self, prompts: Sequence[Prompt]) -> list[int]:

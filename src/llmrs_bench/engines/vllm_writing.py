@@ -1,4 +1,4 @@
-"""Texts on vLLM: greedy answers, thoughts before them, and answers that obey a grammar."""
+"""Texts on vLLM: greedy or sampled answers, thoughts before them, and answers that obey a grammar."""
 
 from collections.abc import Sequence
 from functools import lru_cache
@@ -9,6 +9,7 @@ from vllm import SamplingParams
 from llmrs_bench.engines.jobs import Job, PromptReader
 from llmrs_bench.engines.options import ModelOptions
 from llmrs_bench.engines.permutation import Permutation, permutation
+from llmrs_bench.engines.sampling import sample_seed
 from llmrs_bench.engines.thinking import CLOSE, GAP, find_closing, written_response
 from llmrs_bench.engines.tokens import Ids
 from llmrs_bench.engines.vllm_waves import Send
@@ -22,7 +23,7 @@ _CONTEXT = 200  # characters before an answer that may say how its first number 
 
 
 class Writer:
-    """Writes greedy answers.
+    """Writes answers, greedy or sampled.
 
     vLLM's structured outputs cannot say "each number once": a regular grammar of permutations has 2^n states. An answer
     with a grammar is therefore written token by token, one request for each that is not forced, which reads the prefix
@@ -31,9 +32,9 @@ class Writer:
     Args:
         send: Has vLLM answer prompts of token ids.
         reader: The prompts, rendered for thinking if there is a budget for it.
-        options: The budgets.
+        options: The budgets, and the temperature.
         stops: Tokens that end an answer.
-        seed: Of vLLM's sampling, which greedy answers do not use.
+        seed: Of sampled texts.
 
     Raises:
         ModelError: If a model that does not think is to.
@@ -60,7 +61,7 @@ class Writer:
         prefixes = [job.tokens.prefix + closed for job, (_, closed, _) in zip(jobs, thoughts, strict=True)]
         free = [index for index, job in enumerate(jobs) if job.prompt.grammar is None]
         bound = [index for index, job in enumerate(jobs) if job.prompt.grammar is not None]
-        answers = dict(zip(free, self._say([prefixes[index] for index in free]), strict=True))
+        answers = dict(zip(free, self._say([jobs[i] for i in free], [prefixes[i] for i in free]), strict=True))
         answers |= dict(zip(bound, self._spell([jobs[i] for i in bound], [prefixes[i] for i in bound]), strict=True))
         return [
             self._respond(job, *thought, *answers[index])
@@ -72,14 +73,17 @@ class Writer:
         if self.closing is None:
             return [((), (), 0)] * len(jobs)
         budget = self.options.thinking_tokens
-        params = self._greedy(max_tokens=budget, stop_token_ids=[self.closing.token])
-        outputs = self.send([job.tokens.prefix for job in jobs], [params] * len(jobs))
+        prefixes = [job.tokens.prefix for job in jobs]
+        told = {"max_tokens": budget, "stop_token_ids": [self.closing.token]}
+        params = [self._params(job, prefix, **told) for job, prefix in zip(jobs, prefixes, strict=True)]
+        outputs = self.send(prefixes, params)
         thoughts = [(tuple(output.outputs[0].token_ids), output.num_cached_tokens or 0) for output in outputs]
         return [(thought, self.closing.close(thought, self.stops), cached) for thought, cached in thoughts]
 
-    def _say(self, prefixes: Sequence[Ids]) -> list[tuple[Ids, bool, int]]:
+    def _say(self, jobs: Sequence[Job], prefixes: Sequence[Ids]) -> list[tuple[Ids, bool, int]]:
         """Return for each prefix an answer, whether it came to its end, and the tokens of the prefix in the cache."""
-        outputs = self.send(prefixes, [self._greedy(max_tokens=self.options.answer_tokens)] * len(prefixes))
+        pairs, longest = zip(jobs, prefixes, strict=True), self.options.answer_tokens
+        outputs = self.send(prefixes, [self._params(job, prefix, max_tokens=longest) for job, prefix in pairs])
         return [_said(output) for output in outputs]
 
     def _spell(self, jobs: Sequence[Job], prefixes: Sequence[Ids]) -> list[tuple[Ids, bool, int]]:
@@ -90,8 +94,12 @@ class Writer:
         while waiting:
             asked = {index: grammar.advance(written[index]) for index, grammar in waiting.items()}
             waiting = {index: grammar for index, grammar in waiting.items() if not grammar.ended(written[index])}
-            steps = [self._greedy(max_tokens=1, allowed_token_ids=asked[index]) for index in waiting]
-            outputs = self.send([prefixes[index] + tuple(written[index]) for index in waiting], steps)
+            so_far = {index: prefixes[index] + tuple(written[index]) for index in waiting}
+            steps = [
+                self._params(jobs[index], prefix, max_tokens=1, allowed_token_ids=asked[index])
+                for index, prefix in so_far.items()
+            ]
+            outputs = self.send(list(so_far.values()), steps)
             for index, output in zip(list(waiting), outputs, strict=True):
                 written[index] += output.outputs[0].token_ids
                 known = cached[index]
@@ -107,8 +115,11 @@ class Writer:
         read = cached if self.closing is None else before
         return written_response(self.reader.tokenizer, job, known, answer, stopped=stopped, cached=read)
 
-    def _greedy(self, **changed: Any) -> SamplingParams:
-        return SamplingParams(temperature=0.0, seed=self.seed, detokenize=False, **changed)
+    def _params(self, job: Job, prefix: Ids, **changed: Any) -> SamplingParams:
+        """Return how the text behind a prefix is written: a sampled one from a seed of its own."""
+        warm = self.options.temperature
+        seed = sample_seed(self.seed, job.prompt.sample, prefix) if warm else self.seed
+        return SamplingParams(temperature=warm, seed=seed, detokenize=False, **changed)
 
     def _grammar_of(self, job: Job) -> Permutation | None:
         if job.prompt.grammar is None:

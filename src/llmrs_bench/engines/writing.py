@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from llmrs_bench.engines.generation import generate, greedy_config
 from llmrs_bench.engines.jobs import Job, PromptReader, cut
 from llmrs_bench.engines.memory import Memory
 from llmrs_bench.engines.options import ModelOptions
 from llmrs_bench.engines.permutation import Permutation, permutation
+from llmrs_bench.engines.sampling import sample_seed
 from llmrs_bench.engines.thinking import CLOSE, GAP, find_closing, written_response
 from llmrs_bench.engines.tokens import Ids
 from llmrs_bench.types import Response
@@ -21,23 +22,27 @@ _CONTEXT = 200  # characters before an answer that may say how its first number 
 
 
 class Writer:
-    """Writes greedy answers, with a thought before each if the options give it tokens.
+    """Writes answers, greedy or sampled, with a thought before each if the options give it tokens.
 
     Args:
         model: Causal or encoder-decoder.
         reader: Its prompts, rendered for thinking if there is a budget for it.
         memory: Bounds the batches.
-        options: The budgets.
+        options: The budgets, and the temperature.
+        seed: Of sampled texts.
 
     Raises:
         ModelError: If a model that does not think is to.
     """
 
-    def __init__(self, model: "PreTrainedModel", reader: PromptReader, memory: Memory, options: ModelOptions) -> None:
+    def __init__(
+        self, model: "PreTrainedModel", reader: PromptReader, memory: Memory, options: ModelOptions, *, seed: int
+    ) -> None:
         self.model = model
         self.reader = reader
         self.memory = memory
         self.options = options
+        self.seed = seed
         self.encoder_decoder = bool(model.config.is_encoder_decoder)
         self.config = greedy_config(model, reader.tokenizer)
         model.generation_config = self.config
@@ -67,13 +72,15 @@ class Writer:
     def _write(self, batch: Sequence[Job]) -> list[Response]:
         thoughts = self._think(batch)
         grammars = [grammar for job in batch if (grammar := self._grammar_of(job)) is not None]
+        prefixes = [job.tokens.prefix + closed for job, (_, closed) in zip(batch, thoughts, strict=True)]
         answers = generate(
             self.model,
             self.config,
-            [job.tokens.prefix + closed for job, (_, closed) in zip(batch, thoughts, strict=True)],
+            prefixes,
             budgets=[self._budget(job) for job in batch],
             stops=grammars[0].stops if grammars else self.stops,
             grammars=grammars or None,
+            **self._sampled(batch, prefixes),
         )
         return [
             self._respond(job, thought, closed, *answer)
@@ -84,14 +91,22 @@ class Writer:
         """Return for each job the thought as the model wrote it, and as it reads it before its answer."""
         if self.closing is None:
             return [((), ())] * len(batch)
+        prefixes = [job.tokens.prefix for job in batch]
         written = generate(
             self.model,
             self.config,
-            [job.tokens.prefix for job in batch],
+            prefixes,
             budgets=[self.options.thinking_tokens] * len(batch),
             stops=(*self.stops, self.closing.token),
+            **self._sampled(batch, prefixes),
         )
         return [(thought, self.closing.close(thought, self.stops)) for thought, _ in written]
+
+    def _sampled(self, batch: Sequence[Job], prefixes: Sequence[Ids]) -> dict[str, Any]:
+        """Return temperature and seeds of texts behind these prefixes."""
+        pairs = zip(batch, prefixes, strict=True)
+        seeds = [sample_seed(self.seed, job.prompt.sample, prefix) for job, prefix in pairs]
+        return {"temperature": self.options.temperature, "seeds": seeds}
 
     def _respond(self, job: Job, thought: Ids, closed: Ids, answer: Ids, stopped: bool) -> Response:
         known = None if self.closing is None else (thought, closed)

@@ -9,7 +9,8 @@ class Entry:
     """An item as parts of a wording see it.
 
     `title` is told apart from the others of its list; `about` are its year and categories in brackets where there
-    are any; `rating` is None where it is unknown; `label` stands before a candidate.
+    are any; `rating` is None where it is unknown; `label` stands before a candidate; `note` is what a model
+    wrote about it.
     """
 
     title: str
@@ -17,6 +18,7 @@ class Entry:
     text: str = ""
     rating: float | None = None
     label: str = ""
+    note: str = ""
 
 
 @dataclass(frozen=True, slots=True)

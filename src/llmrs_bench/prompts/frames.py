@@ -40,6 +40,8 @@ def read_views(views: pl.DataFrame) -> Iterator[Request]:
             tuple(row["relevant"]),
             tuple(Example(tuple(example["history"]), example["next"]) for example in row["examples"]),
             row["interest"],
+            {note["item_id"]: note["text"] for note in row["notes"]},
+            row["sample"],
         )
 
 
@@ -57,6 +59,7 @@ def write_prompts(prompts: Iterable[Prompt]) -> pl.DataFrame:
             "listed": None
             if (listed := prompt.listed) is None
             else {"labels": listed.labels, "titles": listed.titles, "history": listed.history},
+            "sample": prompt.sample,
         }
         for prompt in prompts
     ]
@@ -75,6 +78,7 @@ def read_prompts(prompts: pl.DataFrame) -> Iterator[Prompt]:
             row["labels"],
             row["grammar"],
             None if (listed := row["listed"]) is None else Listed(**{name: tuple(listed[name]) for name in listed}),
+            row["sample"],
         )
 
 

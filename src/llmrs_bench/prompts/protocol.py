@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import ClassVar, Protocol, TypeAlias
 
 from llmrs_bench.config import Normalize, Options
@@ -12,10 +12,14 @@ from llmrs_bench.types import Item, Mode, Prompt, Request, Response, Scores
 
 @dataclass(frozen=True, slots=True)
 class Shop:
-    """What a template may know of a data set: its items by id, and the word for one of them."""
+    """What a template may know of a data set: its items by id, and the word for one of them.
+
+    Without `attributes` items are told by their titles alone.
+    """
 
     items: Mapping[str, Item]
     item_word: str
+    attributes: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +70,14 @@ class Template(Protocol):
     def parse(self, prompts: Sequence[Prompt], responses: Sequence[Response], reading: Reading) -> Scores:
         """Read the responses to the prompts of one request, in the same order."""
         ...
+
+
+def written(
+    template: Template, request: Request, shop: Shop, *, history: int, asked: Sequence[Exchange] = ()
+) -> list[Prompt]:
+    """Return what `Template.render` writes, as that sample of it which the request is."""
+    prompts = template.render(request, shop, history=history, asked=asked)
+    return [replace(prompt, sample=request.sample) for prompt in prompts] if request.sample else prompts
 
 
 def spoken(text: str) -> str:

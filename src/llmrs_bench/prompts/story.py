@@ -1,6 +1,8 @@
 """What a prompt may tell about one request: items as entries, told in the words of a wording."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
 
 from llmrs_bench.errors import OptionError
@@ -8,7 +10,7 @@ from llmrs_bench.prompts.entries import Entry, ExampleEntry
 from llmrs_bench.prompts.labels import labels
 from llmrs_bench.prompts.protocol import Shop, distinct_titles
 from llmrs_bench.prompts.wording import PartName, Wording
-from llmrs_bench.types import Listed, Message, Request
+from llmrs_bench.types import Item, Listed, Message, Request
 
 _LIKED = 4.0  # stars, of five
 
@@ -29,7 +31,7 @@ class Story:
         self.shop = shop
         first = max(0, len(request.history) - history)
         self.titles = dict(zip(request.candidates, distinct_titles(request.candidates, shop), strict=True))
-        self.history = entries(request.history[first:], shop, request.ratings[first:])
+        self.history = entries(request.history[first:], shop, request.ratings[first:], request.notes)
         self._told: dict[PartName, str] = {}
         self._scene: dict[str, Any] = {
             "item": shop.item_word,
@@ -37,7 +39,7 @@ class Story:
             "history": self.history,
             "likes": [entry for entry in self.history if entry.rating is not None and entry.rating >= _LIKED],
             "dislikes": [entry for entry in self.history if entry.rating is not None and entry.rating < _LIKED],
-            "relevant": entries(request.relevant, shop),
+            "relevant": entries(request.relevant, shop, notes=request.notes),
             "examples": [
                 ExampleEntry(entries(example.history, shop), entries([example.next], shop)[0])
                 for example in request.examples
@@ -61,17 +63,28 @@ class Story:
 
     def _entry(self, label: str, item_id: str) -> Entry:
         item = self.shop.items[item_id]
-        return Entry(self.titles[item_id], item.about, item.text, label=label)
+        return told(self.titles[item_id], item, self.shop, label)
 
 
-def entries(item_ids: Sequence[str], shop: Shop, ratings: Sequence[float | None] = ()) -> list[Entry]:
+def entries(
+    item_ids: Sequence[str],
+    shop: Shop,
+    ratings: Sequence[float | None] = (),
+    notes: Mapping[str, str] = MappingProxyType({}),
+) -> list[Entry]:
     """Return items as entries whose titles are told apart."""
     known = ratings or [None] * len(item_ids)
-    items = [shop.items[item_id] for item_id in item_ids]
-    titles = distinct_titles(item_ids, shop)
+    rows = zip(item_ids, distinct_titles(item_ids, shop), known, strict=True)
     return [
-        Entry(title, item.about, item.text, rating) for title, item, rating in zip(titles, items, known, strict=True)
+        replace(told(title, shop.items[item_id], shop), rating=rating, note=notes.get(item_id, ""))
+        for item_id, title, rating in rows
     ]
+
+
+def told(title: str, item: Item, shop: Shop, label: str = "") -> Entry:
+    """Return an item as an entry, with its attributes if the shop tells them."""
+    about, text = (item.about, item.text) if shop.attributes else ("", "")
+    return Entry(title, about, text, label=label)
 
 
 def label_names(wording: Wording, shown: Sequence[str]) -> list[str]:

@@ -1,7 +1,7 @@
 """BM25: candidates whose words are those of the items of the history."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from typing import ClassVar
@@ -16,7 +16,7 @@ from llmrs_bench import config
 from llmrs_bench.errors import ModelError
 from llmrs_bench.recommenders.protocol import Block, Corpus, Work, blocks
 from llmrs_bench.recommenders.sequences import Sequences, Vocabulary
-from llmrs_bench.recommenders.texts import item_texts
+from llmrs_bench.recommenders.texts import TEXT, item_texts
 from llmrs_bench.types import Json
 
 _WORD = re.compile(r"[^\W_]+")
@@ -42,6 +42,7 @@ class _Index:
     """
 
     items: Vocabulary
+    words: Mapping[str, int]
     counts: csr_matrix
     weights: csr_matrix
 
@@ -51,8 +52,8 @@ class BM25:
 
     Texts are those of `item_texts`, split by `words`. The weights are those of the library `bm25s` in its variant
     `lucene`: the logarithm of 1 + (N - n + 0.5) / (n + 0.5), times f / (f + k1 * (1 - b + b * length / mean length)).
-    A word counts as often as it stands in the query. An item without a text scores 0, as does every item where the
-    history holds none that is known.
+    A word counts as often as it stands in the query; a column `text` of the requests is part of it. An item without a
+    text scores 0, as does every item where the query holds no known word.
     """
 
     Options: ClassVar[type[config.Options]] = BM25Options
@@ -78,7 +79,7 @@ class BM25:
         columns = np.array([code for said in codes for code in said], dtype=np.int64)
         shape = (len(items) + 1, len(vocabulary))
         counts = csr_matrix((np.ones(len(columns)), (rows, columns)), shape=shape)
-        self._index = _Index(items, counts, self._weigh(codes, len(vocabulary)))
+        self._index = _Index(items, vocabulary, counts, self._weigh(codes, len(vocabulary)))
         return {"items": len(items), "words": len(vocabulary), "library": f"bm25s {version('bm25s')}"}
 
     def _weigh(self, codes: list[list[int]], size: int) -> csr_matrix:
@@ -104,8 +105,17 @@ class BM25:
             users, events = histories.take(rows).flat()
             chosen = csr_matrix((np.ones(len(events)), (users, events)), shape=(len(rows), len(index.items) + 1))
             queries = chosen @ index.counts
+            if TEXT in requests.columns:
+                queries = csr_matrix(queries + self._count(requests[TEXT][rows.tolist()].to_list()))
             queries.sort_indices()  # float sums depend on the order
             yield Block(rows, (queries @ weights).toarray())
+
+    def _count(self, texts: list[str]) -> csr_matrix:
+        """Return how often known words stand in texts (text, word)."""
+        known = self._index.words if self._index else {}
+        found = [(row, known[word]) for row, text in enumerate(texts) for word in words(text) if word in known]
+        places = np.array(found, dtype=np.int64).reshape(-1, 2).T
+        return csr_matrix((np.ones(places.shape[1]), (places[0], places[1])), shape=(len(texts), len(known)))
 
 
 def words(text: str) -> list[str]:

@@ -1,6 +1,6 @@
 """Embedding: candidates whose texts mean about the same as those of the items of the history."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -19,7 +19,7 @@ from llmrs_bench.errors import ModelError, OptionError
 from llmrs_bench.recommenders.checkpoint import damaged, read_checkpoint, write_checkpoint
 from llmrs_bench.recommenders.protocol import Block, Corpus, Work, blocks
 from llmrs_bench.recommenders.sequences import Sequences, Vocabulary
-from llmrs_bench.recommenders.texts import item_texts
+from llmrs_bench.recommenders.texts import TEXT, item_texts
 from llmrs_bench.recommenders.training import resolve_device
 from llmrs_bench.types import Json, Progress
 
@@ -47,7 +47,8 @@ class Embedding:
 
     Texts are those of `item_texts`, embedded in float32, with no prompt but the model's default; what is longer than
     the model reads is cut by it. Every vector has length 1 before the mean. An item without a text scores 0, as does
-    every item where the history holds none that is known; a known item can score less than that.
+    every item where the history holds none that is known; a known item can score less than that. The embedding of a
+    column `text` of the requests counts as that of one more item.
     """
 
     Options: ClassVar[type[config.Options]] = EmbeddingOptions
@@ -57,6 +58,7 @@ class Embedding:
         self.options = options
         self.device = resolve_device(device)
         self._items = Vocabulary(())
+        self._embed: Callable[[list[str]], NDArray[np.float32]] | None = None
         self._vectors: NDArray[np.float32] = np.zeros((0, 1), dtype=np.float32)
 
     def fit(self, corpus: Corpus, work: Work) -> dict[str, Json]:
@@ -77,6 +79,7 @@ class Embedding:
             raise ModelError(f"{self.options.model} returns embeddings that are not finite", hint="Use another model.")
         place = {text: row for row, text in enumerate(distinct)}
         self._items, self._vectors = items, vectors[[place[text] for text in texts]]
+        self._embed = lambda wanted: _encode(encoder, wanted, self.options.batch, work.progress)
         return {
             "items": len(items),
             "model": self.options.model,
@@ -103,7 +106,20 @@ class Embedding:
             users, events = histories.take(rows).flat()
             chosen = csr_matrix((np.ones(len(events)), (users, events)), shape=(len(rows), len(vectors)))
             chosen.sum_duplicates()  # and sorts: float sums depend on the order
-            yield Block(rows, (_unit(chosen @ vectors) @ asked).astype(np.float32))
+            said = self._said(requests[TEXT][rows.tolist()].to_list()) if TEXT in requests.columns else 0.0
+            yield Block(rows, (_unit(chosen @ vectors + said) @ asked).astype(np.float32))
+
+    def _said(self, texts: list[str]) -> NDArray[np.float64]:
+        """Return the embedding of each text; that of an empty one is 0.
+
+        Raises:
+            ModelError: If the embedding model was not loaded with the vectors.
+        """
+        if self._embed is None:
+            raise ModelError("this embedding was loaded without its model, and reads no texts", hint="Fit it anew.")
+        found = self._embed(texts).astype(np.float64)
+        found[[not text for text in texts]] = 0.0
+        return found
 
     def save(self, folder: Path) -> None:
         """Write vectors, options and item vocabulary into the existing `folder`.

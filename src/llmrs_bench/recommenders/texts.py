@@ -5,6 +5,8 @@ import polars as pl
 from llmrs_bench.errors import ModelError
 from llmrs_bench.recommenders.sequences import Vocabulary
 
+TEXT = "text"  # a column of requests that a content-based recommender reads where it is there: more to search for
+
 
 def item_texts(items: pl.DataFrame) -> tuple[Vocabulary, list[str]]:
     """Return the items of the table `items` that say anything, and the text of each in the order of the vocabulary.

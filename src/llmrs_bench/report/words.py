@@ -67,6 +67,8 @@ def run_lines(facts: Mapping[str, Any]) -> list[str]:
         lines.append(
             f"history clipped to the context in {facts['clipped_prompts']:,} prompts ({facts['clipped_items']:,} items)"
         )
+    if facts["bare_prompts"]:
+        lines.append(f"attributes of items left out for the context in {facts['bare_prompts']:,} prompts")
     if facts["cut_answers"]:
         lines.append(f"{facts['cut_answers']:,} answers ran into the token budget (-O answer_tokens=N)")
     return lines

@@ -27,6 +27,7 @@ def prompt_key(prompt: Prompt) -> str:
     """
     asked: list[Any] = [[message.role, message.content] for message in prompt.messages]
     asked += [prompt.choices, prompt.labels, prompt.grammar, len(prompt.shown) if prompt.grammar else None]
+    asked += [prompt.sample] if prompt.sample else []
     return sha256(json.dumps(asked, ensure_ascii=False).encode()).hexdigest()[:32]
 
 

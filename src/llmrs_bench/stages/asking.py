@@ -63,18 +63,18 @@ class Asker:
     def _fresh(self, questions: Sequence[Question], keys: Mapping[str, str], missing: set[str]) -> dict[str, Row]:
         """Ask for the missing keys, each once, with the prompts that fit the model's context."""
         engine = self._loaded()
-        clipped: dict[str, int] = {}  # key to items left out
+        clipped: dict[str, dict[str, Any]] = {}  # key to what was left out
         prompts: list[Prompt] = []
-        for prompt, lost in clip(questions, engine):
+        for prompt, lost, bare in clip(questions, engine):
             key = keys[prompt.prompt_id]
             if key in missing and key not in clipped:
-                clipped[key] = lost
+                clipped[key] = {"clipped": lost, "bare": bare}
                 prompts.append(prompt)
         kept: dict[str, Row] = {}
         for responses, seconds, joules in self._shards(engine, prompts):
             share = {"seconds": seconds / len(responses), "joules": None if joules is None else joules / len(responses)}
             rows = [
-                {"key": (key := keys[response.prompt_id]), **answer_row(response), "clipped": clipped[key], **share}
+                {"key": (key := keys[response.prompt_id]), **answer_row(response), **clipped[key], **share}
                 for response in responses
             ]
             kept |= self.store.keep(rows, self._session(engine))

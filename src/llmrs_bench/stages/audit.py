@@ -62,7 +62,7 @@ def audit(data: Data, config: InferConfig, progress: Progress, *, requests: int)
     def fill(draft: Draft) -> None:
         questions = _sample(data, prompts, template, requests, config.seed)
         with closing(served.start()) as engine, progress("audit", 3) as step:
-            groups = _groups(prompt for prompt, _ in clip(questions, engine))
+            groups = _groups(clipped.prompt for clipped in clip(questions, engine))
             passes = []
             for done, way in enumerate((_cold, _together, _one_by_one), 1):
                 passes.append(way(engine, groups))

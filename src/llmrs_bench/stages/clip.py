@@ -1,11 +1,19 @@
-"""Prompts that are too long for a model: the oldest history goes, candidates and instructions never."""
+"""Prompts that are too long for a model: the oldest history goes, then attributes; candidates never."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import NamedTuple, Protocol
 
 from llmrs_bench.engines.protocol import Engine
 from llmrs_bench.errors import EngineError
 from llmrs_bench.types import Prompt
+
+
+class Render(Protocol):
+    """Writes the prompts of a question with fewer items of history, and `bare`: without attributes of items."""
+
+    def __call__(self, fewer: int, *, bare: bool = False) -> Sequence[Prompt]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -13,50 +21,70 @@ class Question:
     """The prompts of one request that are asked together.
 
     Args:
-        prompts: As they are with the whole history that was wanted.
+        prompts: As they are with all that was wanted.
         shown: How many items of history they show.
-        render: Writes them with fewer.
+        render: Writes them with less.
+        attributes: Whether they tell attributes of items.
     """
 
     prompts: Sequence[Prompt]
     shown: int
-    render: Callable[[int], Sequence[Prompt]]
+    render: Render
+    attributes: bool = False
 
 
-def clip(questions: Sequence[Question], engine: Engine) -> Iterator[tuple[Prompt, int]]:
-    """Yield all prompts such that each fits the engine's context, and how many items of history it lost.
+class Clipped(NamedTuple):
+    """A prompt that fits, how many items of history it lost, and whether it lost the attributes of items."""
 
-    All prompts of a question lose as much as the longest of them has to, the oldest items first.
+    prompt: Prompt
+    lost: int = 0
+    bare: bool = False
+
+
+def clip(questions: Sequence[Question], engine: Engine) -> Iterator[Clipped]:
+    """Yield all prompts such that each fits the engine's context.
+
+    All prompts of a question lose as much as the longest of them has to, the oldest items first. Where none of the
+    history can stay, attributes of items go, and as much history stays as then fits.
 
     Raises:
-        EngineError: If a prompt does not fit even without history.
+        EngineError: If a prompt does not fit even without history and attributes.
     """
     sizes = iter(engine.needs([prompt for question in questions for prompt in question.prompts]))
     for question in questions:
         longest = max(next(sizes) for _ in question.prompts)
         if longest <= engine.context:
-            yield from ((prompt, 0) for prompt in question.prompts)
+            yield from map(Clipped, question.prompts)
         else:
-            prompts, kept = _shortened(question, engine)
-            yield from ((prompt, question.shown - kept) for prompt in prompts)
+            yield from _shortened(question, engine)
 
 
-def _shortened(question: Question, engine: Engine) -> tuple[Sequence[Prompt], int]:
-    """Return the prompts with the most history that still fits, and how many items that is, found by bisection."""
+def _shortened(question: Question, engine: Engine) -> Iterator[Clipped]:
+    """Yield the prompts with the most that still fits."""
+    for bare in (False, True) if question.attributes else (False,):
+        found = _longest(partial(question.render, bare=bare), question.shown - (not bare), engine)
+        if found is not None:
+            prompts, kept = found
+            return (Clipped(prompt, question.shown - kept, bare) for prompt in prompts)
+    raise EngineError(
+        f"the prompt of request {question.prompts[0].request_id!r} does not fit the model's "
+        f"{engine.context} tokens even without any history",
+        hint="Use fewer candidates (prepare --n-candidates), a smaller answer budget (-O answer_tokens=N) "
+        "or a model with a longer context.",
+    )
+
+
+def _longest(
+    render: Callable[[int], Sequence[Prompt]], most: int, engine: Engine
+) -> tuple[Sequence[Prompt], int] | None:
+    """Return the prompts with the most history that fits, and how many items that is, found by bisection."""
     best: tuple[Sequence[Prompt], int] | None = None
-    low, high = 0, question.shown - 1
+    low, high = 0, most
     while low <= high:
         middle = (low + high) // 2
-        prompts = question.render(middle)
+        prompts = render(middle)
         if max(engine.needs(prompts)) <= engine.context:
             best, low = (prompts, middle), middle + 1
         else:
             high = middle - 1
-    if best is None:
-        raise EngineError(
-            f"the prompt of request {question.prompts[0].request_id!r} does not fit the model's "
-            f"{engine.context} tokens even without any history",
-            hint="Use fewer candidates (prepare --n-candidates), a smaller answer budget (-O answer_tokens=N) "
-            "or a model with a longer context.",
-        )
     return best

@@ -1,7 +1,7 @@
 """The prompts of a data set, block by block, and the rounds of question and answer that a template makes of them."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain, groupby
 from typing import Any
 
@@ -10,7 +10,7 @@ import polars as pl
 from llmrs_bench.artifacts import Artifact
 from llmrs_bench.errors import ArtifactError
 from llmrs_bench.prompts.frames import read_answer, read_prompts, read_views
-from llmrs_bench.prompts.protocol import Exchange, Shop, Template
+from llmrs_bench.prompts.protocol import Exchange, Shop, Template, written
 from llmrs_bench.schemas import VIEWS
 from llmrs_bench.stages.clip import Question
 from llmrs_bench.stages.home import Data
@@ -97,7 +97,7 @@ def converse(block: Block, template: Template, shop: Shop, *, history: int, ask:
             for prompt in prompts:
                 talks[name].add(prompt, rows[prompt.prompt_id])
         following = {
-            name: template.render(requests[name], shop, history=history, asked=talks[name].exchanges)
+            name: written(template, requests[name], shop, history=history, asked=talks[name].exchanges)
             for name in (waiting if template.rounds else ())
         }
         waiting = {name: prompts for name, prompts in following.items() if prompts}
@@ -107,10 +107,13 @@ def converse(block: Block, template: Template, shop: Shop, *, history: int, ask:
 def question(
     request: Request, prompts: Sequence[Prompt], asked: Sequence[Exchange], template: Template, shop: Shop, history: int
 ) -> Question:
-    """Return the next prompts of a request, and how to write them with less history."""
+    """Return the next prompts of a request, and how to write them with less of it."""
     before = tuple(asked)
+
+    def render(fewer: int, *, bare: bool = False) -> Sequence[Prompt]:
+        told = replace(shop, attributes=False) if bare else shop
+        return written(template, request, told, history=fewer, asked=before)
+
     return Question(
-        prompts,
-        min(history, len(request.history)),
-        lambda fewer: template.render(request, shop, history=fewer, asked=before),
+        prompts, min(history, len(request.history)), render, attributes=template.wording.uses("about", "text")
     )

@@ -34,6 +34,7 @@ class Cost:
             prompts=responses.height,
             clipped_prompts=responses.filter(pl.col("clipped") > 0).height,
             clipped_items=int(responses["clipped"].sum()),
+            bare_prompts=int(responses["bare"].sum()),
             cut_answers=responses.filter(pl.col("finish_reason") == "length").height,
             **{name: int(responses[name].sum()) for name in _TOKENS},
         )

@@ -9,6 +9,7 @@ from llmrs_bench.artifacts import Artifact, Draft, Recipe
 from llmrs_bench.config import METRIC_NAMES, EvaluateConfig, InferConfig, Normalize
 from llmrs_bench.errors import OptionError
 from llmrs_bench.metrics import DEFINITIONS, chance_level, measurable, measure, parse_metrics
+from llmrs_bench.stages.bias import VIEW_TABLE, has_views, run_bias
 from llmrs_bench.stages.home import Data
 from llmrs_bench.stages.infer import infer
 from llmrs_bench.stages.outcome import Outcome, make_once
@@ -62,7 +63,11 @@ def evaluation(data: Data, run: Artifact) -> tuple[Path, Recipe]:
         "evaluate",
         run.path.name,
         {"metrics": measurable(METRIC_NAMES, data.depth)},
-        {"rankings": run.digest("rankings"), "truth": data.artifact.digest("truth")},
+        {
+            "rankings": run.digest("rankings"),
+            **({"views": run.digest(VIEW_TABLE)} if has_views(run) else {}),
+            **{table: data.artifact.digest(table) for table in ("requests", "truth")},
+        },
         {"definitions": DEFINITIONS},
     )
     return recipe.place(data.place.evals), recipe
@@ -87,7 +92,7 @@ def _evaluate_run(data: Data, run: Artifact) -> Outcome:
         truth, rankings = data.artifact.table("truth"), run.table("rankings")
         values = measure(truth, rankings, parse_metrics(measurable(METRIC_NAMES, data.depth)))
         draft.write("metrics", values)
-        draft.facts.update(means=_means(values), **_missing(truth, rankings))
+        draft.facts.update(means=_means(values), **_missing(truth, rankings), bias=run_bias(data, run))
 
     return make_once(path, recipe, fill, name=run.path.name)
 

@@ -10,11 +10,11 @@ import polars as pl
 from llmrs_bench.artifacts import Artifact, Draft, Recipe
 from llmrs_bench.config import InferConfig
 from llmrs_bench.engines.protocol import Engine
-from llmrs_bench.errors import ArtifactError
+from llmrs_bench.errors import ArtifactError, OptionError
 from llmrs_bench.prompts.fusion import Aggregate, fuse
 from llmrs_bench.prompts.protocol import Exchange, Reading, Template
 from llmrs_bench.ranking import TIE_RULE, rank_candidates, scores_frame
-from llmrs_bench.schemas import RANKINGS, RESPONSES, from_rows
+from llmrs_bench.schemas import RANKINGS, RESPONSES, VIEW_RANKINGS, from_rows
 from llmrs_bench.stages.asking import Asker
 from llmrs_bench.stages.clip import Question
 from llmrs_bench.stages.conversation import Block, Row, blocks, converse
@@ -50,6 +50,11 @@ def infer_language(data: Data, config: InferConfig, progress: Progress, *, repar
     template = plan.template
     prompts = prompt(data, config.prompt).artifact
     served = None if reparse else serve(data, config, progress)
+    if served is not None and plan.views.samples > 1 and getattr(served.options, "temperature", None) == 0:
+        raise OptionError(
+            f"samples={plan.views.samples} asks the same again and again at temperature 0",
+            hint="Add -O temperature=0.7.",
+        )
     store = find_store(data, config) if served is None else open_store(data, served)
     tables = {"prompts": prompts, "requests": data.artifact}
     label = str(store.served["name"])
@@ -141,7 +146,7 @@ def _run(draft: Draft, data: Data, prompts: Artifact, plan: Plan, asker: Asker) 
         write_rankings(draft, block, scores, plan.views.aggregate, seed=data.tie_seed)
         cost.add(responses, scores, requests=block.requests.height)
     if priors := template.priors(list(choices), shop):
-        rows = asker.ask([Question(priors, 0, lambda _: priors)])
+        rows = asker.ask([Question(priors, 0, lambda fewer, *, bare=False: priors)])
         responses = _responses((prior, rows[prior.prompt_id]) for prior in priors)
         draft.write("responses", responses)
         cost.add(responses, [], requests=0)
@@ -152,7 +157,7 @@ def write_rankings(draft: Draft, block: Block, scores: list[Scores], aggregate: 
     """Write the rankings of a block from the scores of its views; where there are several, theirs, too."""
     if block.several:
         views = block.views.select("candidates", request_id="view_id")
-        draft.write("view_rankings", rank_candidates(views, scores_frame(scores), seed=seed))
+        draft.write("view_rankings", _placed(rank_candidates(views, scores_frame(scores), seed=seed), block.views))
         found = {score.request_id: score for score in scores}
         rows = block.views.group_by("request_id", maintain_order=True).agg("view_id", pl.col("candidates").first())
         scores = [
@@ -161,6 +166,14 @@ def write_rankings(draft: Draft, block: Block, scores: list[Scores], aggregate: 
             if (answered := [found[view_id] for view_id in view_ids if view_id in found])
         ]
     draft.write("rankings", rank_candidates(block.requests, scores_frame(scores), seed=seed))
+
+
+def _placed(rankings: pl.DataFrame, views: pl.DataFrame) -> pl.DataFrame:
+    """Return rankings of views as a frame of the schema `view_rankings`."""
+    slot = pl.int_range(pl.len(), dtype=pl.Int32).over("view_id")
+    shown = views.select("request_id", "view_id", item_id="candidates").explode("item_id").with_columns(slot=slot)
+    placed = rankings.rename({"request_id": "view_id"}).join(shown, on=["view_id", "item_id"], maintain_order="left")
+    return placed.select(list(VIEW_RANKINGS))
 
 
 def read(template: Template, exchanges: list[Exchange], reading: Reading) -> Scores:

@@ -42,8 +42,12 @@ def check_views(views: pl.DataFrame, truth: pl.DataFrame, titles: Mapping[str, s
                 raise _leak(row["request_id"], sorted(told)[0], where)
         past = {titles[item] for item in row["history"]}
         for target in sorted(targets):
-            if titles[target] not in past and _names(row["interest"], titles[target]):
-                raise _leak(row["request_id"], target, "the text about the user's interest")
+            for where, text in (
+                ("the text about the user's interest", row["interest"]),
+                ("the notes about items", "\n".join(note["text"] for note in row["notes"])),
+            ):
+                if titles[target] not in past and _names(text, titles[target]):
+                    raise _leak(row["request_id"], target, where)
     return repeated
 
 

@@ -11,6 +11,8 @@ from llmrs_bench.prompts.sheets import Source, read_source
 from llmrs_bench.prompts.wording import PART_NAMES, PartName
 from llmrs_bench.registry import FORMS
 
+NOTE = "note"  # the form of templates that rank nothing
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -69,6 +71,11 @@ def open_plan(config: PromptConfig) -> Plan:
         )
     options = kind.Options.parse({**source.sheet.options, **rest}, owner=f"template {source.name}")
     template: Template = kind(options, source.wording(parts))
+    if views.several and source.sheet.form == NOTE:
+        raise OptionError(
+            f"orders, samples and slots mean nothing to template {source.name}: nothing is ranked",
+            hint="Leave them out.",
+        )
     _check_read(template, views, source.name)
     return Plan(template, views, source, parts, options.model_dump(mode="json"))
 
@@ -88,6 +95,16 @@ def _pick(options: Mapping[str, str], names: Any) -> dict[str, str]:
 
 def _check_read(template: Template, views: ViewOptions, name: str) -> None:
     """Refuse what would be gathered and not told, and what would be told and is not there."""
+    if views.notes_run is not None and not template.wording.uses("note"):
+        raise OptionError(
+            f"notes_run=RUN means nothing to template {name} as it is: no part of it tells notes",
+            hint="Add a part that does, for instance -T interest=recent-noted.",
+        )
+    if views.notes_run is None and template.wording.uses("note"):
+        raise OptionError(
+            f"a part of template {name} tells notes about items, and there are none",
+            hint="Add --with notes=RUN, a run of the template notes.",
+        )
     needs = {
         "relevant": (bool(views.relevant), "relevant=N", "-T interest=recent-relevant"),
         "interest": (views.interest_run is not None, "interest_run=RUN", "-T interest=recent-written"),
@@ -95,7 +112,7 @@ def _check_read(template: Template, views: ViewOptions, name: str) -> None:
     }
     for used, (given, option, part) in needs.items():
         told = used in _names(template)
-        if given and not told:
+        if given and not told and not (used == "interest" and views.query == "interest"):
             raise OptionError(
                 f"{option} means nothing to template {name} as it is: no part of it tells that",
                 hint=f"Add a part that does, for instance {part}.",
@@ -105,15 +122,20 @@ def _check_read(template: Template, views: ViewOptions, name: str) -> None:
                 f"a part of template {name} tells what {option} would gather",
                 hint=f"Add -T {option}, or choose another part.",
             )
+    if views.samples > 1 and template.mode != "generate":
+        raise OptionError(
+            f"samples={views.samples} means nothing to template {name}: likelihoods are the same every time",
+            hint="Leave it out, or choose a template that writes, such as listwise.",
+        )
     if views.past == "other" and template.wording.uses("rating", "likes", "dislikes"):
         raise OptionError(
             f"past=other tells items that the user never rated, and a part of template {name} tells ratings",
             hint="Use -T interest=recent.",
         )
-    if views.past != "own" and (views.interest_run or views.shots or views.relevant):
+    if views.past != "own" and (views.interest_run or views.notes_run or views.shots or views.relevant):
         raise OptionError(
             f"past={views.past} takes the user's history away, and other options tell of it",
-            hint="Leave out relevant, shots and interest_run.",
+            hint="Leave out relevant, shots, interest_run and notes_run.",
         )
 
 

@@ -1,6 +1,7 @@
 """Stage `prompt`: render a template over the requests of a data set."""
 
 from collections import Counter
+from contextlib import closing
 from hashlib import sha256
 from inspect import getfile
 from pathlib import Path
@@ -11,12 +12,12 @@ from llmrs_bench.artifacts import Draft, Recipe
 from llmrs_bench.config import PromptConfig
 from llmrs_bench.prompts import protocol
 from llmrs_bench.prompts.frames import read_shop, read_views, write_prompts
-from llmrs_bench.prompts.protocol import Shop, Template
+from llmrs_bench.prompts.protocol import Shop, Template, written
 from llmrs_bench.prompts.sheets import shipped_digest
 from llmrs_bench.schemas import PROMPTS, VIEWS
 from llmrs_bench.stages.home import Data
 from llmrs_bench.stages.leaks import check_views
-from llmrs_bench.stages.notes import find_note, read_notes
+from llmrs_bench.stages.notes import find_note, read_interest, read_notes
 from llmrs_bench.stages.outcome import Outcome, make_once
 from llmrs_bench.stages.plan import open_plan
 from llmrs_bench.stages.views import Viewer
@@ -34,7 +35,11 @@ def prompt(data: Data, config: PromptConfig) -> Outcome:
         ArtifactError: If the data set's tables are damaged.
     """
     plan, history = open_plan(config), shown_history(data, config)
-    notes = None if plan.views.interest_run is None else find_note(data, plan.views.interest_run)
+    runs = {
+        name: find_note(data, name, run)
+        for name, run in (("interest", plan.views.interest_run), ("notes", plan.views.notes_run))
+        if run is not None
+    }
     recipe = Recipe(
         "prompt",
         plan.name,
@@ -42,7 +47,7 @@ def prompt(data: Data, config: PromptConfig) -> Outcome:
         {
             **{table: data.artifact.digest(table) for table in ("items", "interactions", "requests", "truth")},
             "template": plan.source.digest,
-            **({} if notes is None else {"interest": notes.digest("responses")}),
+            **{name: run.digest("responses") for name, run in runs.items()},
         },
         {"prompts": source_digest(plan.template)},
     )
@@ -50,24 +55,29 @@ def prompt(data: Data, config: PromptConfig) -> Outcome:
     def fill(draft: Draft) -> None:
         shop, truth, facts = open_shop(data), data.artifact.table("truth"), Counter[str]()
         titles = {item_id: item.title for item_id, item in shop.items.items()}
-        interest = {} if notes is None else read_notes(notes)
-        viewer = Viewer(data, plan.views, history=history, rated=plan.rated, interest=interest)
+        interest = read_interest(runs["interest"]) if "interest" in runs else {}
+        notes = read_notes(data, runs["notes"]) if "notes" in runs else {}
         draft.write("views", pl.DataFrame(schema=VIEWS))
         draft.write("prompts", pl.DataFrame(schema=PROMPTS))
-        for part in data.artifact.parts("requests", BLOCK):
-            views = viewer.views(part)
-            facts["views_with_target_in_history"] += check_views(views, truth, titles)
-            frame = render(plan.template, shop, views, history)
-            draft.write("views", views)
-            draft.write("prompts", frame)
-            facts.update(views=views.height, prompts=frame.height, characters=_characters(frame))
-            if notes is not None:
-                facts["views_without_interest"] += views.filter(pl.col("interest") == "").height
-        if empty := facts["views_without_interest"]:
-            draft.facts["warnings"] = [
-                f"{empty:,} of {facts['views']:,} prompts tell no interest, because the model wrote none: raise "
-                "-O answer_tokens of that run, or see its responses"
-            ]
+        viewer = Viewer(data, plan.views, history=history, rated=plan.rated, interest=interest, notes=notes)
+        with closing(viewer):
+            for part in data.artifact.parts("requests", BLOCK):
+                views = viewer.views(part)
+                facts["views_with_target_in_history"] += check_views(views, truth, titles)
+                frame = render(plan.template, shop, views, history)
+                draft.write("views", views)
+                draft.write("prompts", frame)
+                facts.update(views=views.height, prompts=frame.height, characters=_characters(frame))
+                if "interest" in runs:
+                    facts["views_without_interest"] += views.filter(pl.col("interest") == "").height
+                if "notes" in runs:
+                    facts["views_without_notes"] += views.filter(pl.col("notes").list.len() == 0).height
+        draft.facts["warnings"] = [
+            f"{facts[f'views_without_{name}']:,} of {facts['views']:,} prompts tell no {name}, because the model wrote "
+            "none: raise -O answer_tokens of that run, or see its responses"
+            for name in runs
+            if facts[f"views_without_{name}"]
+        ]
         draft.facts.update(facts, mode=plan.template.mode, rounds=plan.template.rounds)
 
     return make_once(recipe.place(data.place.prompts), recipe, fill)
@@ -81,7 +91,7 @@ def shown_history(data: Data, config: PromptConfig) -> int:
 def render(template: Template, shop: Shop, views: pl.DataFrame, history: int) -> pl.DataFrame:
     """Return the first prompts of views, as a frame of the schema `prompts`."""
     rows = read_views(views)
-    return write_prompts(written for request in rows for written in template.render(request, shop, history=history))
+    return write_prompts(asked for request in rows for asked in written(template, request, shop, history=history))
 
 
 def open_shop(data: Data) -> Shop:

@@ -6,6 +6,7 @@ from llmrs_bench.artifacts import Artifact, is_complete, open_artifact
 from llmrs_bench.errors import ArtifactError
 from llmrs_bench.registry import unknown_name
 from llmrs_bench.stages.home import Data
+from llmrs_bench.stages.plan import NOTE
 
 
 def open_runs(data: Data) -> list[Artifact]:
@@ -39,4 +40,4 @@ def pick_runs(runs: Sequence[Artifact], names: Sequence[str]) -> list[Artifact]:
 
 def ranks(run: Artifact) -> bool:
     """Tell whether a run ranks candidates, as all do but those of the form `note`."""
-    return run.facts.get("form") != "note"
+    return run.facts.get("form") != NOTE

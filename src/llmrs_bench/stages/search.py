@@ -11,6 +11,7 @@ from llmrs_bench.errors import OptionError
 from llmrs_bench.hashing import uniform_hash
 from llmrs_bench.recommenders.protocol import Corpus, Work
 from llmrs_bench.recommenders.sequences import Vocabulary
+from llmrs_bench.recommenders.texts import TEXT
 from llmrs_bench.registry import RECOMMENDERS
 from llmrs_bench.types import silent
 
@@ -40,7 +41,9 @@ class Retriever:
         self._ids = items["item_id"].sort()
         self._places = {item_id: place for place, item_id in enumerate(self._ids)}
 
-    def search(self, requests: pl.DataFrame, *, query: str, recent: int, count: int) -> pl.Series:
+    def search(
+        self, requests: pl.DataFrame, *, query: str, recent: int, count: int, texts: pl.Series | None = None
+    ) -> pl.Series:
         """Return for each request the `count` items of its history that score best for the query, oldest first.
 
         The latest `recent` items are not searched, for the prompt tells them anyway, nor is any candidate, for it would
@@ -50,14 +53,16 @@ class Retriever:
 
         Args:
             requests: Frame of the schema `requests`.
-            query: `candidates`, or the `recent` items.
+            query: `candidates`, or the `recent` items; any other word means these, too.
             recent: How many of the latest items the prompt tells.
             count: How many are found at most.
+            texts: What is searched for besides, one text for each request.
         """
         asked = requests["candidates"] if query == "candidates" else requests["history"].list.tail(recent)
+        wanted = {"history": asked.list.sort(), **({} if texts is None else {TEXT: texts})}
         found: list[list[str]] = []
         histories, candidates = requests["history"].to_list(), requests["candidates"].to_list()
-        for block in self._recommender.score(pl.DataFrame({"history": asked.list.sort()}), self._ids):
+        for block in self._recommender.score(pl.DataFrame(wanted), self._ids):
             for row, scores in zip(block.rows, block.scores, strict=True):
                 found.append(self._best(histories[row], set(candidates[row]), recent, count, scores))
         return pl.Series(found, dtype=requests.schema["history"])

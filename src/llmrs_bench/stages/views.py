@@ -1,8 +1,10 @@
 """Views: what a prompt tells of each request, and in which orders it shows the candidates."""
 
+from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from functools import cached_property
-from itertools import permutations
+from itertools import permutations, product
 from math import factorial
 from typing import TYPE_CHECKING
 
@@ -16,7 +18,7 @@ from llmrs_bench.stages.home import Data
 from llmrs_bench.types import Example
 
 if TYPE_CHECKING:
-    from llmrs_bench.stages.search import Retriever
+    from llmrs_bench.stages.search_process import SearchProcess
 
 _EXAMPLE_HISTORY = 5
 
@@ -24,7 +26,8 @@ _EXAMPLE_HISTORY = 5
 class Viewer:
     """Makes the views of requests.
 
-    Nothing here knows which candidate is the target, but for `slots`, which put it where it is wanted.
+    Nothing here knows which candidate is the target, but for `slots`, which put it where it is wanted. It has to be
+    closed: items may be searched in a process of its own.
 
     Args:
         data: The prepared data set.
@@ -32,17 +35,31 @@ class Viewer:
         history: How many of the latest items.
         rated: Whether ratings are told.
         interest: What a model wrote, by request id.
+        notes: What a model wrote about items, by request id and item id.
     """
 
     def __init__(
-        self, data: Data, options: ViewOptions, *, history: int, rated: bool, interest: Mapping[str, str]
+        self,
+        data: Data,
+        options: ViewOptions,
+        *,
+        history: int,
+        rated: bool,
+        interest: Mapping[str, str],
+        notes: Mapping[str, Mapping[str, str]],
     ) -> None:
         self.data = data
         self.options = options
         self.history = history
         self.rated = rated
         self.interest = interest
+        self.notes = notes
         self.seed = int(data.artifact.manifest.config["seed"])
+        self._stack = ExitStack()
+
+    def close(self) -> None:
+        """Stop searching."""
+        self._stack.close()
 
     def views(self, requests: pl.DataFrame) -> pl.DataFrame:
         """Return the views of a frame of the schema `requests`, those of a request beside each other."""
@@ -54,12 +71,22 @@ class Viewer:
             candidates=pl.col("candidates"),
             relevant=self._relevant(requests),
             examples=self._examples(requests),
-            interest=pl.Series([self.interest.get(name, "") for name in requests["request_id"]], dtype=pl.String),
+            interest=self._interest(requests),
+            notes=self._notes(requests),
+            sample=pl.lit(0),
         )
         rows = self._rated(told).select(list(VIEWS)).cast(VIEWS)
-        if self.options.orders == 1 and not self.options.slots:
+        if not self.options.several:
             return rows
         return pl.DataFrame(list(self._shown(rows)), schema=VIEWS)
+
+    def _interest(self, requests: pl.DataFrame) -> pl.Series:
+        return pl.Series([self.interest.get(name, "") for name in requests["request_id"]], dtype=pl.String)
+
+    def _notes(self, requests: pl.DataFrame) -> pl.Series:
+        found = (self.notes.get(name, {}) for name in requests["request_id"])
+        rows = [[{"item_id": item_id, "text": text} for item_id, text in notes.items()] for notes in found]
+        return pl.Series(rows, dtype=VIEWS["notes"])
 
     def _history(self, requests: pl.DataFrame) -> pl.Series:
         own = requests["history"].list.tail(self.history)
@@ -92,15 +119,16 @@ class Viewer:
         empty = pl.Series([[] for _ in range(requests.height)], dtype=VIEWS["relevant"])
         if not self.options.relevant:
             return empty
+        texts = self._interest(requests) if self.options.query == "interest" else None
         return self._retriever.search(
-            requests, query=self.options.query, recent=self.history, count=self.options.relevant
+            requests, query=self.options.query, recent=self.history, count=self.options.relevant, texts=texts
         )
 
     @cached_property
-    def _retriever(self) -> "Retriever":
-        from llmrs_bench.stages.search import open_retriever
+    def _retriever(self) -> "SearchProcess":
+        from llmrs_bench.stages.search_process import SearchProcess
 
-        return open_retriever(self.options, self.data.artifact.table("items"))
+        return self._stack.enter_context(SearchProcess(self.options, self.data.artifact.table("items")))
 
     def _examples(self, requests: pl.DataFrame) -> pl.Series:
         found = {} if not self.options.shots else self._found_examples(requests)
@@ -124,19 +152,26 @@ class Viewer:
             row["request_id"]: [
                 step
                 for user in users.get(row["request_id"], ())
-                for step in _steps(self._without(self._sequences[user], row["candidates"]), 1)
+                for step in _steps(self._without(self._before(user, row["cutoff"]), row["candidates"]), 1)
             ]
             for row in requests.iter_rows(named=True)
         }
+
+    def _before(self, user: str, cutoff: int) -> Sequence[str]:
+        """Return what a user had chosen before a time."""
+        items, times = self._sequences[user]
+        return items[: bisect_left(times, cutoff)]
 
     @cached_property
     def _events(self) -> pl.DataFrame:
         return self.data.artifact.table("interactions")
 
     @cached_property
-    def _sequences(self) -> Mapping[str, list[str]]:
+    def _sequences(self) -> Mapping[str, tuple[list[str], list[int]]]:
+        """User to the items of the training part, in the order of their times, and these."""
         trained = self._events.filter(pl.col("part") == "train")
-        return dict(trained.group_by("user_id", maintain_order=True).agg("item_id").iter_rows())
+        rows = trained.group_by("user_id", maintain_order=True).agg("item_id", "timestamp").iter_rows()
+        return {user: (items, times) for user, items, times in rows}
 
     def _rated(self, views: pl.DataFrame) -> pl.DataFrame:
         if not self.rated:
@@ -165,8 +200,8 @@ class Viewer:
                 if self.options.slots
                 else self._orders(row["request_id"], row["candidates"])
             )
-            for number, order in enumerate(orders):
-                yield {**row, "view_id": f"{row['request_id']}~{number}", "candidates": order}
+            for number, (order, sample) in enumerate(product(orders, range(self.options.samples))):
+                yield {**row, "view_id": f"{row['request_id']}~{number}", "candidates": order, "sample": sample}
 
     def _orders(self, request_id: str, candidates: Sequence[str]) -> list[list[str]]:
         """Return distinct orders, that of the data set first."""

@@ -1,0 +1,83 @@
+"""Position bias: planted bias is found, none is found where there is none, and tau is that of scipy."""
+
+import numpy as np
+import polars as pl
+import pytest
+from scipy.stats import kendalltau
+
+from llmrs_bench.bias import kendall_taus, position_bias
+from llmrs_bench.schemas import RANKINGS, VIEW_RANKINGS
+
+
+def views(scores: "np.ndarray[tuple[int, int, int], np.dtype[np.float64]]", slots: bool = True) -> pl.DataFrame:
+    """Scores (requests, views, items) as rankings; view v shows item i at slot (i + v) % items."""
+    rows = []
+    requests, count, items = scores.shape
+    for r, v in np.ndindex(requests, count):
+        order = sorted(range(items), key=lambda i: (np.isnan(scores[r, v, i]), -np.nan_to_num(scores[r, v, i])))
+        for i in range(items):
+            value = scores[r, v, i]
+            rows.append(
+                {
+                    "request_id": f"r{r:03}",
+                    "item_id": f"i{i:02}",
+                    "rank": order.index(i) + 1,
+                    "score": None if np.isnan(value) else float(value),
+                    "view_id": f"r{r:03}~{v}",
+                    "slot": (i + v) % items,
+                }
+            )
+    return pl.DataFrame(rows, schema=VIEW_RANKINGS)
+
+
+def relevant(requests: int, items: int) -> pl.DataFrame:
+    names = [{"request_id": f"r{r:03}", "item_id": f"i{r % items:02}"} for r in range(requests)]
+    return pl.DataFrame(names)
+
+
+def test_a_model_that_takes_the_first_candidate_is_found_out() -> None:
+    requests, items = 40, 5
+    scores = np.zeros((requests, items, items))
+    for v, i in np.ndindex(items, items):
+        scores[:, v, i] = -((i + v) % items)  # its place is all that counts
+    shown = views(scores)
+    found = position_bias(shown, relevant(requests, items), shown.select(list(RANKINGS)).head(0))
+    assert [row["chosen"] for row in found["slots"]] == [1.0, 0.0, 0.0, 0.0, 0.0]
+    assert [row["targets"] for row in found["slots"]] == [requests] * items
+    assert [row["ndcg"] for row in found["slots"]] == pytest.approx([1 / np.log2(2 + slot) for slot in range(items)])
+    assert found["single"] == pytest.approx(np.mean([1 / np.log2(2 + slot) for slot in range(items)]))
+    assert found["kendall_tau"] == pytest.approx(0.0)  # each shift reverses as many pairs as it keeps
+    assert (found["requests"], found["views"], found["joined"]) == (requests, requests * items, None)
+
+
+def test_a_model_that_minds_no_place_has_no_bias() -> None:
+    requests, items = 300, 4
+    scores = np.repeat(np.random.default_rng(3).random((requests, 1, items)), items, axis=1)
+    shown = views(scores)
+    one = shown.filter(pl.col("view_id").str.ends_with("~0")).select(list(RANKINGS))
+    found = position_bias(shown, relevant(requests, items), one)
+    assert found["kendall_tau"] == 1.0
+    assert found["joined"] == pytest.approx(found["single"])
+    for row in found["slots"]:
+        assert row["chosen"] == pytest.approx(0.25)
+        assert row["ndcg"] == pytest.approx(found["single"])
+        assert row["ndcg_low"] < row["ndcg"] < row["ndcg_high"]
+
+
+def test_what_was_not_named_is_not_chosen_and_not_compared() -> None:
+    scores = np.array([[[3.0, 2.0, np.nan], [2.0, 3.0, 1.0]], [[np.nan] * 3, [1.0, 2.0, 3.0]]])
+    shown = views(scores)
+    assert kendall_taus(shown).tolist() == [-1.0]
+    found = position_bias(shown, relevant(2, 3), shown.select(list(RANKINGS)).head(0))
+    assert sum(row["chosen"] for row in found["slots"]) == pytest.approx(0.75)  # one of four views named nothing
+
+
+def test_tau_is_that_of_scipy_with_ties() -> None:
+    scores = np.random.default_rng(0).integers(0, 6, (30, 3, 8)).astype(float)
+    expected = [np.mean([kendalltau(row[a], row[b]).statistic for a, b in ((0, 1), (0, 2), (1, 2))]) for row in scores]
+    assert kendall_taus(views(scores)).tolist() == pytest.approx(expected)
+
+
+def test_requests_shown_once_have_no_tau() -> None:
+    shown = views(np.random.default_rng(0).random((5, 1, 3)))
+    assert position_bias(shown, relevant(5, 3), shown.select(list(RANKINGS)))["kendall_tau"] is None
