@@ -14,6 +14,8 @@ ARROWS: dict[str, set[str]] = {
     "data": set(),
     "prompts": set(),
     "engines": set(),
+    "exchange": set(),
+    "fusion": set(),
     "recommenders": set(),
     "ranking": set(),
     "metrics": set(),
@@ -25,11 +27,13 @@ ARROWS: dict[str, set[str]] = {
     "artifacts": {"tables"},
     "stages": {
         *("data", "prompts", "engines", "recommenders", "ranking", "metrics", "stats", "leaderboard", "report"),
-        *("artifacts", "tables", "bias"),
+        *("artifacts", "tables", "bias", "exchange", "fusion"),
     },
     "console": {"report"},
-    "cli": {"cli_compare", "cli_options", "cli_prompt", "stages", "report", "console"},
+    "cli": {*("cli_compare", "cli_export", "cli_infer", "cli_options", "cli_prompt"), "stages", "report", "console"},
     "cli_compare": {"cli_options", "stages", "report", "console", "leaderboard"},
+    "cli_export": {"cli_options", "stages", "console"},
+    "cli_infer": {"cli_options", "stages", "report", "console"},
     "cli_prompt": {"cli_options", "stages", "report", "console"},
     "cli_options": {"console"},
     **{name: set() for name in VALUES},
@@ -67,12 +71,14 @@ def test_values_import_only_values() -> None:
 
 
 def test_truth_is_read_by_evaluate_and_to_keep_it_out_of_prompts() -> None:
-    """Views need it where the target is put into slots, and evaluation where it measures position bias."""
+    """Views need it where the target is put into slots, and evaluation where it measures position bias.
+
+    A fusion reads it to learn weights from other users, and for the oracle; `export` writes it for other tools.
+    """
     named = {str(path.relative_to(PACKAGE)) for path in MODULES if "truth" in {*string_constants(path)}}
-    assert named == {
-        *("schemas.py", "stages/prepare.py", "stages/evaluate.py", "stages/bias.py"),
-        *("stages/prompt.py", "stages/views.py"),
-    }
+    evaluating = {f"stages/{name}.py" for name in ("evaluate", "evaluations", "groups", "bias")} | {"metrics/checks.py"}
+    others = {f"stages/{name}.py" for name in ("prompt", "views", "infer_fusion", "export")}
+    assert named == {"schemas.py", "stages/prepare.py", *evaluating, *others}
 
 
 def string_constants(path: Path) -> list[str]:

@@ -8,7 +8,7 @@ import pytest
 
 from llmrs_bench.config import METRIC_NAMES
 from llmrs_bench.errors import OptionError
-from llmrs_bench.metrics import Metric, chance, chance_level, measurable, measure, parse_metrics
+from llmrs_bench.metrics import FORMS, Metric, chance, chance_level, measurable, measure, parse_metrics
 from llmrs_bench.schemas import METRICS, RANKINGS, TRUTH
 
 
@@ -32,12 +32,28 @@ def value(frame: pl.DataFrame, request_id: str, metric: str) -> float:
     return float(found[0])
 
 
-@pytest.mark.parametrize("name", METRIC_NAMES)
+@pytest.mark.parametrize("name", [*METRIC_NAMES, *(form.replace("K", "7") for form in FORMS)])
 def test_printed_names_parse_back(name: str) -> None:
     assert str(Metric.parse(name)) == name
 
 
-@pytest.mark.parametrize("name", ["ndgc@10", "ndcg", "ndcg@0", "ndcg@ten", "mrr@0", "mrr@", "coverage@5", ""])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "ndgc@10",
+        "hit",
+        "ndcg@0",
+        "ndcg@ten",
+        "mrr@0",
+        "mrr@",
+        "coverage@5",
+        "auc@5",
+        "gini",
+        "diversity@1",
+        "ndcg@K",
+        "",
+    ],
+)
 def test_unknown_metrics_are_refused(name: str) -> None:
     with pytest.raises(OptionError, match="unknown metric"):
         Metric.parse(name)

@@ -8,26 +8,19 @@ import typer
 
 from llmrs_bench import __version__
 from llmrs_bench.cli_compare import compare
+from llmrs_bench.cli_export import export
+from llmrs_bench.cli_infer import infer
 from llmrs_bench.cli_options import (
     HERE,
-    Audit,
     Dataset,
-    Deterministic,
-    History,
     Home,
+    Invalid,
     Listing,
     Log,
     LogOption,
+    Metrics,
     Names,
-    Orders,
-    Reparse,
-    Slots,
-    TemplateName,
-    TemplateOptions,
-    With,
-    as_typed,
     pairs,
-    template_pairs,
 )
 from llmrs_bench.cli_prompt import prompt
 from llmrs_bench.console import exit_codes, finish, say, track
@@ -127,79 +120,7 @@ def prepare(
 app.command()(prompt)
 
 
-@app.command()
-def infer(
-    model: Annotated[str, typer.Option("--model", "-m", help="See `list models`; or ORG/NAME, or a local folder.")],
-    dataset: Dataset,
-    template: TemplateName = "listwise",
-    history: History = None,
-    template_option: TemplateOptions = None,
-    orders: Orders = None,
-    slots: Slots = None,
-    texts: With = None,
-    engine: Annotated[str, typer.Option(help="auto, transformers, vllm, openai, ray, mock.")] = "auto",
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    seed: Annotated[int, typer.Option(min=0, help="Seed of training and of sampling.")] = 0,
-    seeds: Annotated[int, typer.Option(min=1, help="Make so many runs, with SEED, SEED + 1, ...")] = 1,
-    max_history: Annotated[
-        int | None, typer.Option(min=1, help="Newest items a recommender looks at; -O max_history.")
-    ] = None,
-    loss: Annotated[str | None, typer.Option(help="What a recommender minimises; -O loss.")] = None,
-    fit_on: Annotated[
-        str | None, typer.Option(help="train, or train+valid: what a recommender learns from; -O fit_on.")
-    ] = None,
-    train_fraction: Annotated[
-        float, typer.Option(help="Share of the interactions a recommender learns from, above 0.")
-    ] = 1.0,
-    max_users: Annotated[int | None, typer.Option(min=1, help="Users a recommender learns from at most.")] = None,
-    export: Annotated[
-        Path | None, typer.Option(help="New folder for a copy of the trained recommender; --model takes it.")
-    ] = None,
-    deterministic: Deterministic = False,
-    reparse: Reparse = False,
-    audit: Audit = 0,
-    option: Annotated[
-        list[str] | None, typer.Option("--option", "-O", help="KEY=VALUE of the recommender or engine; repeatable.")
-    ] = None,
-    home: Home = HERE,
-    log: LogOption = Log.text,
-) -> None:
-    """Rank every request with a recommender, or with a language model over prompts."""
-    with exit_codes():
-        from llmrs_bench.config import InferConfig
-        from llmrs_bench.errors import OptionError
-        from llmrs_bench.report.words import audit_lines, run_lines
-        from llmrs_bench.stages.home import open_data
-        from llmrs_bench.stages.infer import infer as stage
-
-        named = {"max_history": max_history, "loss": loss, "fit_on": fit_on}
-        values = {
-            "model": model,
-            "template": template,
-            "history": history,
-            "template_options": template_pairs(template_option, orders, slots, texts),
-            "engine": engine,
-            "device": device,
-            "train_fraction": train_fraction,
-            "max_users": max_users,
-            "options": pairs([*(option or []), *as_typed(**named, deterministic=deterministic or None)]),
-        }
-        data = open_data(home, dataset)
-        if reparse and audit:
-            raise OptionError("--audit asks the model, --reparse asks nothing", hint="Leave out one of them.")
-        if export is not None and seeds > 1:
-            raise OptionError("--export takes one model, --seeds makes several", hint="Export each with its --seed.")
-        for number in range(seed, seed + seeds):
-            config = InferConfig.parse({**values, "seed": number}, owner="infer")
-            done = stage(data, config, track, export, reparse=reparse)
-            for line in run_lines(done.artifact.facts):
-                say(line)
-            finish(done)
-            if audit:
-                from llmrs_bench.stages.audit import audit as audit_stage
-
-                for line in audit_lines(audit_stage(data, config, track, requests=audit).artifact.facts):
-                    say(line)
+app.command()(infer)
 
 
 @app.command()
@@ -209,6 +130,8 @@ def evaluate(
     normalize: Annotated[
         str | None, typer.Option(help="Weigh the tokens of titles: sum, token (mean), byte, or pmi (less their prior).")
     ] = None,
+    metric: Metrics = None,
+    invalid: Invalid = "expected",
     home: Home = HERE,
     log: LogOption = Log.text,
 ) -> None:
@@ -219,10 +142,11 @@ def evaluate(
         from llmrs_bench.stages.evaluate import evaluate as stage
         from llmrs_bench.stages.home import open_data
 
-        config = EvaluateConfig.parse({"normalize": normalize}, owner="evaluate")
-        for done in stage(open_data(home, dataset), run or [], config, track):
-            means = done.artifact.facts["means"]
-            finish(done, "".join(f"  {name} {means[name]:.4f}" for name in ("hit@1", "ndcg@10", "mrr@10")))
+        values = {"normalize": normalize, "invalid": invalid, "metrics": metric or []}
+        for done in stage(open_data(home, dataset), run or [], EvaluateConfig.parse(values, owner="evaluate"), track):
+            means = {**done.artifact.facts["means"], **done.artifact.facts["catalogue"]}
+            shown = [name for name in ("hit@1", "ndcg@10", "mrr@10") if name in means] or list(means)
+            finish(done, "".join(f"  {name} {means[name]:.4f}" for name in shown))
             bias = done.artifact.facts.get("bias")
             if bias is not None and bias["views"] > bias["requests"]:
                 for line in bias_lines(bias):
@@ -230,6 +154,9 @@ def evaluate(
 
 
 app.command()(compare)
+
+
+app.command()(export)
 
 
 @app.command("list")

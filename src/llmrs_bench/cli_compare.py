@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from llmrs_bench.cli_options import HERE, Format, Home, Names
+from llmrs_bench.cli_options import HERE, Format, Home, Invalid, Names
 from llmrs_bench.console import exit_codes, say, stdout, warn
 from llmrs_bench.errors import GateError, OptionError
 
@@ -32,6 +32,14 @@ def compare(
         str | None, typer.Option(help="Comma-separated names.", show_default="hit@1,ndcg@10,hit@10,mrr, or mrr@10")
     ] = None,
     output: Annotated[Format, typer.Option("--format", help="How to print the board.")] = Format.table,
+    by: Annotated[
+        str | None,
+        typer.Option(
+            help="Also a board for each group of requests: history, activity, popularity, cold-user, cold-item, "
+            "category, window, slot, year or released:YYYY."
+        ),
+    ] = None,
+    invalid: Invalid = "expected",
     published: Annotated[
         bool, typer.Option("--published", help="Show what papers printed for this data set, apart and untested.")
     ] = False,
@@ -69,14 +77,28 @@ def compare(
             "samples": samples,
             "permutations": permutations,
             "correction": correction,
+            "by": by,
+            "invalid": invalid,
             "published": published,
             "seed": seed,
             "allow_different": tuple(allow_different or ()),
         }
         config = CompareConfig.parse(values, owner="compare")
         if history:
-            given = {"--dataset": dataset, "--run": run, "--baseline": baseline, "--save": save, "--fail-if": fail_if}
-            given |= {"--junit": junit, "--gate-json": gate_json, "--summary": summary}
+            given: dict[str, object] = {
+                "--dataset": dataset,
+                "--run": run,
+                "--baseline": baseline,
+                "--save": save,
+                "--fail-if": fail_if,
+            }
+            given |= {
+                "--by": by,
+                "--published": published,
+                "--junit": junit,
+                "--gate-json": gate_json,
+                "--summary": summary,
+            }
             _show_history(files or [], output, config, [name for name, value in given.items() if value])
             return
         if dataset is None or files:
@@ -103,7 +125,7 @@ def compare(
         if save is not None and gate.failures and baseline is not None and save.resolve() == Path(baseline).resolve():
             warn(f"{save} is the baseline and stays as it is, for the gate failed")
         elif save is not None:
-            save_board(save, data, made)
+            save_board(save, data, made, config)
             say(f"saved: {save}")
         if gate.failures:
             raise GateError(

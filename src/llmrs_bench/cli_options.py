@@ -41,6 +41,18 @@ Reparse = Annotated[bool, typer.Option("--reparse", help="Read the kept answers 
 Audit = Annotated[
     int, typer.Option(min=0, help="Then ask about N requests again: cold, warm, one by one; report the noise.")
 ]
+Metrics = Annotated[
+    list[str] | None,
+    typer.Option("--metric", help="Measure this too: recall@5, map, auc, novelty@10, ...; repeatable, or with commas."),
+]
+Invalid = Annotated[
+    str,
+    typer.Option(
+        "--invalid",
+        help="How items count that a model was silent about: expected (mean over all orders of theirs), worst (never "
+        "found), or drop (expected, and requests without any ranked item are left out).",
+    ),
+]
 HERE = Path("bench")
 
 

@@ -14,7 +14,9 @@ CATALOGUE_METRICS = ("hit@1", "ndcg@10", "hit@10", "mrr@10")
 # What the runs of a board have in common, unless they are allowed to differ.
 LockField: TypeAlias = Literal["data", "split", "users", "candidates", "tie-rule", "metric-definition"]
 Normalize: TypeAlias = Literal["sum", "token", "byte", "pmi"]
+Invalid: TypeAlias = Literal["expected", "worst", "drop"]
 WHOLE, MODELS, LISTS = "all", "model:", "file:"
+# What `evaluate` always measures; `metrics.names.FORMS` says what else there is.
 METRIC_NAMES = (
     *(f"ndcg@{k}" for k in (1, 5, 10, 20)),
     *(f"hit@{k}" for k in (1, 5, 10, 20)),
@@ -202,16 +204,35 @@ class InferConfig(Options):
 
 
 class EvaluateConfig(Options):
-    """How log-likelihoods of titles are weighed, as `prompts.protocol.Reading` says; None: runs stay as they are."""
+    """What is measured, and how.
+
+    Args:
+        normalize: How log-likelihoods of titles are weighed, as `prompts.protocol.Reading` says; None: runs stay as
+            they are.
+        invalid: How items count that a model was silent about; they stand below all that it ranked. `expected`: the
+            mean over all orders of theirs. `worst`: the relevant ones are never found. `drop`: as `expected`, but
+            requests in which a model ranked nothing are left out of its means.
+        metrics: What to measure beside `METRIC_NAMES`.
+    """
 
     normalize: Normalize | None = None
+    invalid: Invalid = "expected"
+    metrics: tuple[str, ...] = ()
+
+    @field_validator("metrics", mode="before")
+    @classmethod
+    def listed(cls, metrics: Any) -> Any:
+        """Read `recall@5,map` as typed, also several of them."""
+        texts = [metrics] if isinstance(metrics, str) else metrics
+        return tuple(name.strip() for text in texts for name in text.split(","))
 
 
 class CompareConfig(Options):
     """What the board shows, and how its intervals and tests are made; without metrics those that fit the data set.
 
-    `permutations` None takes as many as the number of tests needs. `by` names a grouping of requests, `allow_different`
-    the fields in which runs may differ, and `published` says whether printed tables of the same data are shown.
+    `permutations` None takes as many as the number of tests needs. `invalid` is that of `EvaluateConfig`: which of the
+    evaluations is shown. `by` names a grouping of requests as `stages.groups` has them, `allow_different` the fields in
+    which runs may differ, and `published` says whether printed tables of the same data are shown.
     """
 
     metrics: tuple[str, ...] | None = None
@@ -219,6 +240,7 @@ class CompareConfig(Options):
     seed: int = Field(default=0, ge=0)
     permutations: int | None = Field(default=None, ge=100)
     correction: Literal["holm", "bh", "none"] = "holm"
+    invalid: Invalid = "expected"
     by: str | None = None
     allow_different: tuple[LockField, ...] = ()
     published: bool = False

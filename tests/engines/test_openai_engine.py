@@ -153,3 +153,12 @@ def test_answers_are_those_of_one_address_and_name() -> None:
     with pytest.raises(OptionError, match="host and path"):
         identity(base_url="http://me:secret@a/v1")
     assert OpenAIOptions(concurrency=1, price_in=3.0).deciding == OpenAIOptions(concurrency=9).deciding
+
+
+def test_samples_are_asked_with_a_temperature_and_seeds_of_their_own(url: str, script: Script) -> None:
+    prompts = [replace(text_prompt(f"t{number}"), sample=number) for number in range(3)]
+    answers(engine(url, temperature=0.7), *prompts, LABELS)
+    asked = script.requests
+    assert [body["temperature"] for body in asked].count(0.7) == 3
+    assert len({body["seed"] for body in asked}) == 3
+    assert {body["seed"] for body in asked if body["temperature"] == 0} == {3}

@@ -174,6 +174,19 @@ def test_written_answers_are_those_of_transformers(vllm_engine: VllmEngine, exac
         assert response.completion_tokens == expected[name].completion_tokens
 
 
+def test_samples_depend_on_their_prompt_and_number_alone(vllm_engine: VllmEngine) -> None:
+    warm = vllm_engine.options.model_copy(update={"temperature": 1.0})
+    writer, vllm_engine.writer.options = vllm_engine.writer, warm
+    try:
+        prompts = [replace(text_prompt(f"p{number}"), sample=number) for number in range(5)]
+        together = {name: response.text for name, response in answers(vllm_engine, *prompts).items()}
+        alone = {name: response.text for one in prompts for name, response in answers(vllm_engine, one).items()}
+    finally:
+        writer.options = vllm_engine.options
+    assert together == alone
+    assert len(set(together.values())) > 2
+
+
 def test_the_self_check_is_recorded_and_stops_wrong_scores(
     vllm_engine: VllmEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:

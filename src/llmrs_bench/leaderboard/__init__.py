@@ -1,6 +1,7 @@
 """The board: a row for each run with means, intervals, tests and cost; chance and popularity are always among them."""
 
-from llmrs_bench.leaderboard.build import Plan, build_board
+from llmrs_bench.leaderboard.build import build_board
+from llmrs_bench.leaderboard.plan import Plan
 from llmrs_bench.leaderboard.sheet import Line, Sheet
 from llmrs_bench.leaderboard.values import (
     ALPHA,

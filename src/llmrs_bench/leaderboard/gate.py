@@ -1,15 +1,15 @@
 """The gate: rows against a baseline and against fixed limits."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from llmrs_bench.errors import IncomparableError, OptionError
-from llmrs_bench.leaderboard.rules import COSTS, INVALID, KINDS, Rule, quantities, quantity
+from llmrs_bench.leaderboard.rules import Rule, quantities, quantity
 from llmrs_bench.leaderboard.sheet import Sheet
-from llmrs_bench.leaderboard.values import SHARES, Board, Row
+from llmrs_bench.leaderboard.values import Board, Row
 from llmrs_bench.registry import unknown_name
 from llmrs_bench.stats import describe, sign_flip
 
@@ -69,8 +69,8 @@ class Gate:
         return tuple(verdict for verdict in self.verdicts if verdict.failed)
 
 
-def check_rules(rules: Sequence[Rule], metrics: Sequence[str], *, baseline: bool) -> None:
-    """Refuse rules that cannot be judged on a board of these metrics.
+def check_rules(rules: Sequence[Rule], metrics: Sequence[str], *, tested: Collection[str], baseline: bool) -> None:
+    """Refuse rules that cannot be judged on a board of these metrics, of which some can be tested.
 
     Raises:
         OptionError: If a name is unknown, or a baseline or a test is asked for where there is none.
@@ -80,7 +80,7 @@ def check_rules(rules: Sequence[Rule], metrics: Sequence[str], *, baseline: bool
             raise unknown_name("quantity in --fail-if", rule.name, quantities(metrics))
         if rule.needs_baseline and not baseline:
             raise OptionError(f"--fail-if {rule.text!r} needs a baseline", hint="Add --baseline RUN or FILE.")
-        if rule.p is not None and rule.name in (*SHARES, INVALID, *KINDS, *COSTS) and rule.name not in metrics:
+        if rule.p is not None and rule.name not in {*metrics} & {*tested}:
             raise OptionError(
                 f"--fail-if {rule.text!r}: {rule.name} is one number of a run, so it has no p",
                 hint="Leave out 'at p < ...'.",
@@ -113,8 +113,9 @@ def judge(
         IncomparableError: If a row and its baseline have no request in common.
     """
     rows = {row.run: row for row in board.rows if row.run in judged}
-    metrics = [m for m in board.metrics if all(m in found.values for found in counterparts.values())]
-    if absent := [rule for rule in rules if rule.needs_baseline and rule.name in {*board.metrics} - {*metrics}]:
+    tested = [metric for metric in board.metrics if metric in sheet.values]
+    metrics = [m for m in tested if all(m in found.values for found in counterparts.values())]
+    if absent := [rule for rule in rules if rule.needs_baseline and rule.name in {*tested} - {*metrics}]:
         raise OptionError(
             f"--fail-if {absent[0].text!r}: {baseline} does not hold {absent[0].name}",
             hint=f"It holds {', '.join(metrics) or 'none of these metrics'}.",

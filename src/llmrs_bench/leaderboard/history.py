@@ -81,8 +81,8 @@ def build_history(
         notes += refuse_differences(found, allowed, one=ordered[0][0], other=name)
     metrics = metrics or [ordered[0][1].board.key]
     for name, saved in ordered:
-        if absent := [metric for metric in metrics if metric not in saved.board.metrics]:
-            raise OptionError(f"{name} does not hold {absent[0]}", hint=f"It holds {', '.join(saved.board.metrics)}.")
+        if absent := [metric for metric in metrics if metric not in saved.sheet.values]:
+            raise OptionError(f"{name} does not hold {absent[0]}", hint=f"It holds {', '.join(saved.sheet.values)}.")
     trends: list[Trend] = []
     steps: list[_Step] = []
     for label in dict.fromkeys(row.label for _, saved in ordered for row in saved.board.rows):

@@ -28,7 +28,7 @@ Verb: TypeAlias = Literal["drops", "rises", "<", ">"]
 
 _NUMBER = r"(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d+)?"
 _RULE = re.compile(
-    rf"""\s*(?P<name>[a-z][a-z0-9@_.-]*)\s*
+    rf"""\s*(?P<name>(?!(?:drops|rises)\b)[a-z][a-z0-9@_.-]*)\s*
     (?:\s(?P<verb>drops|rises)(?:\s*>\s*(?P<by>{_NUMBER})\s*(?P<by_percent>%)?)?(?:\s+at\s+p\s*<\s*(?P<p>{_NUMBER}))?
     |(?P<sign>[<>])\s*(?P<limit>{_NUMBER})\s*(?P<limit_percent>%)?)\s*""",
     re.VERBOSE | re.IGNORECASE,

@@ -53,6 +53,7 @@ def to_parts(saved: Saved) -> tuple[pl.DataFrame, str]:
     columns = {
         f"{place}:{metric}": saved.sheet.values[metric][place]
         for metric in saved.board.metrics
+        if metric in saved.sheet.values
         for place in range(len(saved.board.rows))
     }
     keys = dict(zip(_KEYS, (list(saved.lock.requests), saved.lock.lists, saved.lock.histories), strict=True))
@@ -75,9 +76,10 @@ def from_parts(frame: pl.DataFrame, description: str, *, name: str) -> Saved:
         found = TypeAdapter(_Description).validate_json(description)
     except ValidationError as error:
         raise ArtifactError(f"{name} is no saved board of format {FORMAT}", hint=_AGAIN) from error
-    rows, metrics = found.board.rows, found.board.metrics
+    rows = found.board.rows
+    metrics = [metric for metric in found.board.metrics if f"0:{metric}" in frame.columns]
     wanted = [*_KEYS, *(f"{place}:{metric}" for metric in metrics for place in range(len(rows)))]
-    if found.format != FORMAT or frame.columns != wanted:
+    if found.format != FORMAT or frame.columns != wanted or found.board.key not in metrics:
         raise ArtifactError(f"{name} is a board of format {found.format}, or damaged", hint=_AGAIN)
     requests = tuple(frame["request_id"])
     values = {

@@ -16,7 +16,7 @@ from llmrs_bench.leaderboard.values import SHARES, Entry
 class Line:
     """A row before it is summed up: one run, or those that differ by their seed alone.
 
-    `means` holds the mean of each run over the requests, by metric.
+    `means` holds the mean of each run over the requests, by metric, or its figure where it is one of the whole run.
     """
 
     run: str
@@ -36,7 +36,10 @@ class Line:
 
 @dataclass(frozen=True, slots=True)
 class Sheet:
-    """The values of all rows: by metric an array (lines, requests), NaN where a line was not measured on a request."""
+    """The values of all rows: by metric an array (lines, requests), NaN where a line was not measured on a request.
+
+    Metrics of whole runs are in `Line.means` alone.
+    """
 
     requests: tuple[str, ...]
     lines: tuple[Line, ...]
@@ -59,7 +62,8 @@ def make_sheet(entries: Sequence[Entry], metrics: Sequence[str]) -> Sheet:
         OptionError: If a metric was not measured.
         ArtifactError: If a value is not a number.
     """
-    named = list(dict.fromkeys([*metrics, *SHARES]))
+    whole = [metric for metric in metrics if any(metric in entry.figures for entry in entries)]
+    named = [metric for metric in dict.fromkeys([*metrics, *SHARES]) if metric not in whole]
     groups: dict[str, list[Entry]] = {}
     for entry in entries:
         groups.setdefault(entry.group or entry.run, []).append(entry)
@@ -69,7 +73,7 @@ def make_sheet(entries: Sequence[Entry], metrics: Sequence[str]) -> Sheet:
     values = {metric: np.full((len(groups), requests), np.nan) for metric in named}
     lines = []
     for row, group in enumerate(groups.values()):
-        means: dict[str, tuple[float, ...]] = {}
+        means = {metric: tuple(_figure(entry, metric) for entry in group) for metric in whole}
         for metric in named:
             seeds = np.stack([_values(entry, metric, places) for entry in group])
             values[metric][row] = seeds.mean(0)  # NaN where a seed lacks the request
@@ -97,6 +101,14 @@ def _values(entry: Entry, metric: str, places: pl.DataFrame) -> NDArray[np.float
     found = np.full(places.height, np.nan)
     found[joined["index"].to_numpy()] = joined["value"].to_numpy()
     return found
+
+
+def _figure(entry: Entry, metric: str) -> float:
+    if metric not in entry.figures:
+        raise OptionError(
+            f"the metric {metric!r} was not measured for {entry.run}", hint=f"Measured: {', '.join(entry.figures)}."
+        )
+    return entry.figures[metric]
 
 
 def _line(group: Sequence[Entry], means: Mapping[str, tuple[float, ...]]) -> Line:

@@ -27,6 +27,7 @@ class Entry:
         group: What runs that differ by their seed alone have in common; they share a row.
         exact: Whether its values are expectations, without sampling error.
         about: Everything else that is known: history, tokens, seconds, command, fingerprint.
+        figures: Metrics of the run as a whole, such as its coverage of the catalogue; they have no interval.
     """
 
     run: str
@@ -37,6 +38,7 @@ class Entry:
     group: str = ""
     exact: bool = False
     about: Mapping[str, Any] = field(default_factory=dict)
+    figures: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,8 +80,8 @@ class Cell:
     """A mean and its 95 % interval over users; both ends are the mean where the value is exact.
 
     With several seeds it is the mean over them, and `spread` the standard deviation (n - 1) of their means. One user
-    alone has no interval. `rank` is 1 for the best row of the metric, 2 for the next, 0 where no value is better than
-    another; `versus` is None for the best and for those without rank.
+    alone has no interval, nor has a figure of a run as a whole. `rank` is 1 for the best row of the metric, 2 for the
+    next, 0 where no value is better than another; `versus` is None for the best and for those without rank.
     """
 
     mean: float

@@ -92,6 +92,8 @@ def distinct_titles(item_ids: Sequence[str], shop: Shop) -> list[str]:
     Titles that stand alone stay as they are; the others get their year, and a number where that is not enough.
     """
     titles = [shop.items[item_id].title for item_id in item_ids]
+    if len({title.casefold() for title in titles}) == len(titles):
+        return titles
     dated = [
         f"{title} ({year})" if (year := shop.items[item_id].year) is not None else title
         for title, item_id in zip(titles, item_ids, strict=True)

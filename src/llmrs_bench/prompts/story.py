@@ -1,7 +1,6 @@
 """What a prompt may tell about one request: items as entries, told in the words of a wording."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
@@ -63,7 +62,7 @@ class Story:
 
     def _entry(self, label: str, item_id: str) -> Entry:
         item = self.shop.items[item_id]
-        return told(self.titles[item_id], item, self.shop, label)
+        return told(self.titles[item_id], item, self.shop, label=label)
 
 
 def entries(
@@ -76,15 +75,15 @@ def entries(
     known = ratings or [None] * len(item_ids)
     rows = zip(item_ids, distinct_titles(item_ids, shop), known, strict=True)
     return [
-        replace(told(title, shop.items[item_id], shop), rating=rating, note=notes.get(item_id, ""))
+        told(title, shop.items[item_id], shop, rating=rating, note=notes.get(item_id, ""))
         for item_id, title, rating in rows
     ]
 
 
-def told(title: str, item: Item, shop: Shop, label: str = "") -> Entry:
+def told(title: str, item: Item, shop: Shop, *, rating: float | None = None, label: str = "", note: str = "") -> Entry:
     """Return an item as an entry, with its attributes if the shop tells them."""
     about, text = (item.about, item.text) if shop.attributes else ("", "")
-    return Entry(title, about, text, label=label)
+    return Entry(title, about, text, rating, label, note)
 
 
 def label_names(wording: Wording, shown: Sequence[str]) -> list[str]:

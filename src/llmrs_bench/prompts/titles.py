@@ -3,7 +3,7 @@
 import re
 import unicodedata
 from collections import defaultdict
-from functools import lru_cache
+from functools import cached_property, lru_cache
 
 from llmrs_bench.types import Listed
 
@@ -21,15 +21,35 @@ class Names:
     """The candidates by label and by title, from the strictest key to the loosest."""
 
     def __init__(self, listed: Listed) -> None:
+        self.listed = listed
         self.labels = {label: place for place, label in reversed(list(enumerate(listed.labels)))}
         self.shapes = {shape(label) for label in listed.labels}
-        self.titles, past = list(map(plain_forms, listed.titles)), list(map(plain_forms, listed.history))
-        self.longest = 64 + 2 * max(map(len, [*self.titles, *past]), default=0)
-        self.commas = max((title.count(",") for title in self.titles), default=0)
-        self.keys: list[dict[str, list[tuple[int, str]]]] = [defaultdict(list) for _ in range(3)]
+
+    # Most answers are labels alone: what titles need is made for the others.
+    @cached_property
+    def titles(self) -> list[str]:
+        """The titles in plain forms."""
+        return list(map(_plain_title, self.listed.titles))
+
+    @cached_property
+    def longest(self) -> int:
+        """How long a text may be that is a title."""
+        return 64 + 2 * max(map(len, [*self.listed.titles, *self.listed.history]), default=0)
+
+    @cached_property
+    def commas(self) -> int:
+        """The most commas in a title."""
+        return max((title.count(",") for title in self.titles), default=0)
+
+    @cached_property
+    def keys(self) -> list[dict[str, list[tuple[int, str]]]]:
+        """From the strictest key to the loosest: places of titles, and their years."""
+        found: list[dict[str, list[tuple[int, str]]]] = [defaultdict(list) for _ in range(3)]
+        past = map(_plain_title, self.listed.history)
         for place, title in [*enumerate(self.titles), *((PAST, title) for title in past)]:
-            for keys, (key, year) in zip(self.keys, _keys(title), strict=True):
+            for keys, (key, year) in zip(found, _keys(title), strict=True):
                 keys[key].append((place, year))
+        return found
 
     def label(self, text: str) -> int | None:
         return self.labels.get(text, self.labels.get(text.lstrip("0")))
@@ -80,6 +100,10 @@ def plain_forms(text: str) -> str:
     return re.sub(r"[^\n]{1,1000}", lambda found: unicodedata.normalize("NFKC", found[0]), text).translate(_QUOTES)
 
 
+_plain_title = lru_cache(1 << 16)(plain_forms)
+
+
+@lru_cache(1 << 16)
 def shape(label: str) -> str:
     """Return what labels of one kind have in common."""
     return "A" if len(label) == 1 and label.isupper() else re.sub("[0-9]+", "0", label)

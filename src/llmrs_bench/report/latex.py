@@ -103,6 +103,6 @@ def _interval(cell: Cell | None, exact: bool) -> str:
     if cell is None:
         return ""
     if exact or cell.low is None or cell.high is None:
-        return rf"{{\scriptsize {'exact' if exact else 'one user'}}}"
+        return rf"{{\scriptsize {'exact' if exact else 'no interval'}}}"
     spread = "" if cell.spread is None else rf" $\pm${cell.spread:.4f}"
     return rf"{{\scriptsize [{cell.low:.3f}, {cell.high:.3f}]{spread}}}"

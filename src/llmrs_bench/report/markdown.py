@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 
 from llmrs_bench.leaderboard import Board, Cell, Cost, PublishedTable, Row, Section
-from llmrs_bench.report.numbers import kind_words
+from llmrs_bench.report.numbers import VERSUS_HEADS, kind_words, versus_fields
 from llmrs_bench.report.words import number
 
 
@@ -17,6 +17,11 @@ def to_markdown(board: Board) -> str:
         *_head([*heads, *(["answers"] if with_kinds else [])]),
         *(_table_row([*_fields(row, board.metrics), *([kind_words(row)] if with_kinds else [])]) for row in board.rows),
     ]
+    tested = [(row, versus) for row in board.rows if (versus := row.cells[board.key].versus) is not None]
+    if tested:
+        lines += ["", f"Against the best in {board.key}, on the same users:", ""]
+        lines += _head(["model", "setting", *VERSUS_HEADS])
+        lines += [_table_row([escape(row.model), escape(row.setting), *versus_fields(v)]) for row, v in tested]
     for section in board.sections:
         lines += ["", *_section(section, board.metrics)]
     for table in board.published:
@@ -89,7 +94,7 @@ def _cell(cell: Cell | None, exact: bool) -> str:
     if exact:
         return mean
     spread = "" if cell.spread is None else f" ±{cell.spread:.4f}"
-    return f"{mean} {'(one user)' if cell.low is None else f'[{cell.low:.4f}, {cell.high:.4f}]'}{spread}"
+    return f"{mean} {'(no interval)' if cell.low is None else f'[{cell.low:.4f}, {cell.high:.4f}]'}{spread}"
 
 
 def escape(text: str) -> str:

@@ -9,11 +9,11 @@ def short(value: float, digits: int = 3) -> str:
 
 
 def interval(cell: Cell, exact: bool) -> str:
-    """Return a 95 % interval as `.681-.721`, `exact`, or what is wrong with it."""
+    """Return a 95 % interval as `.681-.721`, `exact`, or `-` where there is none."""
     if exact:
         return "exact"
     if cell.low is None or cell.high is None:
-        return "one user"
+        return "-"
     return f"{short(cell.low)}-{short(cell.high)}"
 
 
@@ -22,14 +22,19 @@ def p_value(p: float) -> str:
     return "<.001" if p < 0.001 else short(p)
 
 
-def difference_words(versus: Contrast) -> str:
-    """Say in a line how a row differs from the best one."""
-    effect = "" if versus.effect is None else f", d {versus.effect:+.2f}"
-    needed = "" if versus.needed is None else f", {versus.needed:,} users to see it"
-    return (
-        f"{versus.difference:+.4f}, p {p_value(versus.p)}, corrected {p_value(versus.corrected)}{effect}, "
-        f"{versus.wins}/{versus.ties}/{versus.losses} of {versus.users:,} won/tied/lost{needed}"
-    )
+VERSUS_HEADS = ("difference", "p", "corrected", "d", "won/tied/lost", "users to see it")
+
+
+def versus_fields(versus: Contrast) -> list[str]:
+    """Say how a row differs from the best one: the fields of `VERSUS_HEADS`."""
+    return [
+        f"{versus.difference:+.4f}",
+        p_value(versus.p),
+        p_value(versus.corrected),
+        "" if versus.effect is None else f"{versus.effect:+.2f}",
+        f"{versus.wins}/{versus.ties}/{versus.losses}",
+        "" if versus.needed is None else f"{versus.needed:,}",
+    ]
 
 
 def kind_words(row: Row) -> str:

@@ -8,11 +8,12 @@ from rich.table import Table
 from rich.text import Text
 
 from llmrs_bench.leaderboard import Board, Cell, Cost, PublishedTable, Row
-from llmrs_bench.report.numbers import interval, kind_words, short
+from llmrs_bench.report.numbers import VERSUS_HEADS, interval, kind_words, short, versus_fields
 from llmrs_bench.report.words import number
 
 _STYLES = {"baseline": "dim", "recommender": "", "language model": "bold"}
-_NAME, _SHARES, _CELL, _COST = 16, 13, 9, 11
+# Widths of columns; with two more between each and the next.
+_NAME, _SHARES, _CELL, _COST, _GAP = 16, 14, 9, 11, 2
 _COSTS: tuple[tuple[str, Callable[[Cost], float | None]], ...] = (
     ("users/s", lambda cost: cost.users_per_second),
     ("USD/\n1,000", lambda cost: cost.price_per_1000),
@@ -33,12 +34,13 @@ def to_table(board: Board, width: int = 80) -> Group:
     """
     head = Text("\n").join([Text(board.title, "bold"), *(Text(line, "dim") for line in board.protocol)])
     parts: list[RenderableType] = [head]
-    room = width - _NAME - _SHARES
+    room = width - _NAME - _GAP - _SHARES
     blocks = list(_blocks(board.metrics, room))
     for block in blocks:
-        spare = room - sum(_width(metric) for metric in block) - 8
+        spare = room - sum(_width(metric) for metric in block)
         known = [pair for pair in _COSTS if any(pair[1](row.cost) is not None for row in board.rows)]
         parts.append(_table(board.rows, block, costs=known[: max(spare // _COST, 0)], whole=True))
+    parts += _versus(board)
     for section in board.sections:
         parts.append(Text(f"{section.by}: {section.group} ({section.users:,} users)", "bold"))
         parts += [_table(section.rows, block, costs=[], whole=False) for block in _blocks(board.metrics, room)]
@@ -47,8 +49,22 @@ def to_table(board: Board, width: int = 80) -> Group:
     return Group(*parts, *(Text(note, "yellow") for note in board.notes))
 
 
+def _versus(board: Board) -> list[RenderableType]:
+    """Return how rows differ from the best one in the metric that orders them."""
+    tested = [(row, versus) for row in board.rows if (versus := row.cells[board.key].versus) is not None]
+    if not tested:
+        return []
+    table = _empty("model")
+    for name in VERSUS_HEADS:
+        head = name.replace(" to ", "\nto ").replace("corrected", "corr.").replace("won/", "won/\n")
+        table.add_column(head, justify="right", overflow="fold")
+    for row, versus in tested:
+        table.add_row(row.label, *versus_fields(versus))
+    return [Text(f"against the best in {board.key}, on the same users", "bold"), table]
+
+
 def _width(metric: str) -> int:
-    return max(_CELL, len(metric)) + 1
+    return max(_CELL, len(metric)) + _GAP
 
 
 def _blocks(metrics: Sequence[str], room: int) -> list[list[str]]:

@@ -21,14 +21,16 @@ from llmrs_bench.stages.locking import data_lock
 _KEY = b"llmrs-bench board"
 
 
-def save_board(path: Path, data: Data, comparison: Comparison) -> None:
+def save_board(path: Path, data: Data, comparison: Comparison, config: CompareConfig) -> None:
     """Write a board to a file, in the place of what is there; it appears whole or not at all.
 
     Raises:
         OSError: If it cannot be written.
     """
     made = datetime.now(UTC).isoformat(timespec="seconds")
-    frame, description = to_parts(Saved(comparison.board, comparison.sheet, data_lock(data), made, versions()))
+    frame, description = to_parts(
+        Saved(comparison.board, comparison.sheet, data_lock(data, config.invalid), made, versions())
+    )
     table = frame.to_arrow()
     table = table.replace_schema_metadata({_KEY: description.encode()})
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")

@@ -4,16 +4,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from llmrs_bench.artifacts import Artifact, is_complete, open_artifact
+from llmrs_bench.artifacts import Artifact
 from llmrs_bench.config import BOARD_METRICS, CATALOGUE_METRICS, MODELS, CompareConfig
 from llmrs_bench.errors import ArtifactError
 from llmrs_bench.fingerprint import fingerprint
 from llmrs_bench.leaderboard import Board, Entry, Plan, Sheet, build_board
-from llmrs_bench.metrics import parse_metrics
+from llmrs_bench.metrics import Metric, parse_metrics
 from llmrs_bench.ranking import TIE_RULE
-from llmrs_bench.stages.evaluate import CHANCE, POPULARITY, chance_evaluation, evaluation
+from llmrs_bench.stages.evaluate import POPULARITY
+from llmrs_bench.stages.evaluations import CHANCE, evaluate_command, evaluations, measured
+from llmrs_bench.stages.groups import group_requests
 from llmrs_bench.stages.home import Data
-from llmrs_bench.stages.locking import candidate_words, common_requests, filters, lock_words, run_notes
+from llmrs_bench.stages.locking import INVALID_WORDS, candidate_words, common_requests, filters, lock_words, run_notes
+from llmrs_bench.stages.published import published_tables
 from llmrs_bench.stages.runs import open_runs, pick_runs, ranks
 
 BASELINES = (POPULARITY, "random")
@@ -62,18 +65,19 @@ def compare(data: Data, names: Sequence[str], config: CompareConfig) -> Comparis
     """
     usual = CATALOGUE_METRICS if data.whole_catalogue else BOARD_METRICS
     metrics = parse_metrics(config.metrics or usual)
+    groups = None if config.by is None else group_requests(data, config.by)
     runs = [run for run in open_runs(data) if ranks(run)]
     chosen = {run.path.name for run in (pick_runs(runs, names) if names else runs)}
     wanted = [run for run in runs if run.path.name in chosen or run.manifest.name == POPULARITY]
     allowed = {run.path.name: run_notes(data, run, config.allow_different) for run in wanted}
-    evaluated = [run for run in wanted if is_complete(evaluation(data, run)[0])]
-    path, _ = chance_evaluation(data)
-    if not evaluated or not is_complete(path) or all(run.manifest.name != POPULARITY for run in evaluated):
-        raise ArtifactError(f"{data.place.reference} has no evaluated runs", hint=_evaluate_command(data))
-    chance = open_artifact(path, hint=_evaluate_command(data))
+    evaluated = [run for run in wanted if evaluations(data, run, [], config.invalid)[0].done]
+    hint = evaluate_command(data, metrics, config.invalid)
+    if all(run.manifest.name != POPULARITY for run in evaluated):
+        raise ArtifactError(f"{data.place.reference} has no evaluated runs", hint=hint)
+    chance = measured(data, None, metrics, config.invalid)
     entries = [
-        Entry(CHANCE, CHANCE, "baseline", "", chance.table("metrics"), exact=True),
-        *(_entry(data, run, differs=bool(allowed[run.path.name])) for run in evaluated),
+        Entry(CHANCE, CHANCE, "baseline", "", chance.metrics, exact=True, figures=chance.figures),
+        *(_entry(data, run, metrics, config, differs=bool(allowed[run.path.name])) for run in evaluated),
     ]
     board, sheet = build_board(
         entries,
@@ -83,33 +87,38 @@ def compare(data: Data, names: Sequence[str], config: CompareConfig) -> Comparis
             seed=config.seed,
             permutations=config.permutations,
             correction=config.correction,
+            by=config.by or "",
+            groups=groups,
+            directions={str(metric): metric.direction for metric in metrics},
         ),
         title=data.place.reference,
-        protocol=_protocol(data),
+        protocol=_protocol(data, config),
         notes=[
             *(note for notes in allowed.values() for note in notes),
-            *_left_out(data, [run.path.name for run in wanted if run not in evaluated]),
+            *_left_out([run.path.name for run in wanted if run not in evaluated], hint),
         ],
     )
+    if config.published:
+        dataset = str(data.artifact.manifest.config["dataset"])
+        tables = published_tables(dataset)
+        board = replace(board, published=tuple(tables))
+        if not tables:
+            board = replace(board, notes=(*board.notes, f"no printed table is known for {dataset}"))
     return Comparison(board, sheet)
 
 
-def _evaluate_command(data: Data) -> str:
-    return f"Run: llmrs-bench evaluate --dataset {data.place.reference}"
-
-
-def _entry(data: Data, run: Artifact, *, differs: bool) -> Entry:
-    path, _ = evaluation(data, run)
-    made = open_artifact(path, hint=_evaluate_command(data))
-    facts, metrics = run.facts, made.table("metrics")
+def _entry(data: Data, run: Artifact, metrics: Sequence[Metric], config: CompareConfig, *, differs: bool) -> Entry:
+    made = measured(data, run, metrics, config.invalid)
+    facts = run.facts
     model = facts["model"]["name"] if facts["kind"] == "language model" else run.manifest.name
     return Entry(
         run=run.path.name,
         model=model,
         kind="baseline" if run.manifest.name in BASELINES else facts["kind"],
         setting=_setting(data, run),
-        metrics=common_requests(metrics, run) if differs else metrics,
+        metrics=common_requests(made.metrics, run) if differs else made.metrics,
         group=_group(run),
+        figures=made.figures,
         about={
             "history": facts.get("history"),
             "fit_on": facts.get("fit_on"),
@@ -117,7 +126,7 @@ def _entry(data: Data, run: Artifact, *, differs: bool) -> Entry:
             "engine": facts.get("engine"),
             **{name: facts.get(name) for name in COSTS},
             **{name: round(value, 4) for name, value in facts.get("notes", {}).items()},
-            "requests_without_ranking": made.facts["requests_without_ranking"],
+            **{name: count for name, count in made.counts.items() if name != "requests"},
             "fingerprint": run.manifest.fingerprint,
             "command": run.manifest.command,
             "made": run.manifest.started.isoformat(),
@@ -149,8 +158,8 @@ def _group(run: Artifact) -> str:
     return fingerprint({"name": manifest.name, "config": config, "inputs": manifest.inputs, "parts": manifest.parts})
 
 
-def _protocol(data: Data) -> list[str]:
-    facts, words = data.artifact.facts, lock_words(data)
+def _protocol(data: Data, config: CompareConfig) -> list[str]:
+    facts, words = data.artifact.facts, lock_words(data, config.invalid)
     kept, asked = facts["kept"], candidate_words(data)
     if data.artifact.manifest.config["candidates"].startswith(MODELS):
         sampled = facts["sampling"]
@@ -162,10 +171,9 @@ def _protocol(data: Data) -> list[str]:
         f"{words['split']}; {facts['requests']:,} test users",
         asked,
         TIE_RULE,
+        INVALID_WORDS[config.invalid],
     ]
 
 
-def _left_out(data: Data, names: Sequence[str]) -> list[str]:
-    if not names:
-        return []
-    return [f"not evaluated, so not on the board: {', '.join(names)}. {_evaluate_command(data)}"]
+def _left_out(names: Sequence[str], hint: str) -> list[str]:
+    return [f"not evaluated, so not on the board: {', '.join(names)}. {hint}"] if names else []

@@ -1,23 +1,43 @@
 """Stage `evaluate`: join truth with rankings, one value per request and metric."""
 
 from collections.abc import Sequence
-from pathlib import Path
+from functools import cache, partial
 
 import polars as pl
 
-from llmrs_bench.artifacts import Artifact, Draft, Recipe
-from llmrs_bench.config import METRIC_NAMES, EvaluateConfig, InferConfig, Normalize
+from llmrs_bench.artifacts import Artifact, Draft
+from llmrs_bench.config import EvaluateConfig, InferConfig, Invalid, Normalize
 from llmrs_bench.errors import OptionError
-from llmrs_bench.metrics import DEFINITIONS, chance_level, measurable, measure, parse_metrics
-from llmrs_bench.stages.bias import VIEW_TABLE, has_views, run_bias
+from llmrs_bench.metrics import (
+    BEYOND,
+    Background,
+    Metric,
+    catalogue_figures,
+    chance_level,
+    check_rankings,
+    check_truth,
+    count_answers,
+    measure,
+)
+from llmrs_bench.stages.bias import run_bias
+from llmrs_bench.stages.evaluations import (
+    CHANCE,
+    COUNTS,
+    Evaluation,
+    chance_evaluation,
+    check_measurable,
+    evaluation,
+    evaluations,
+)
 from llmrs_bench.stages.home import Data
 from llmrs_bench.stages.infer import infer
 from llmrs_bench.stages.outcome import Outcome, make_once
 from llmrs_bench.stages.reading import has_likelihoods, normalized
 from llmrs_bench.stages.runs import open_runs, pick_runs, ranks
+from llmrs_bench.stages.unranked import list_sizes, unranked
 from llmrs_bench.types import Progress
 
-CHANCE = "chance"
+__all__ = ["CHANCE", "POPULARITY", "chance_evaluation", "evaluate", "evaluation"]
 POPULARITY = "popularity"
 
 
@@ -27,13 +47,16 @@ def evaluate(data: Data, names: Sequence[str], config: EvaluateConfig, progress:
     Args:
         data: The prepared data set.
         names: Names of runs, or their first characters; none means all.
-        config: With a normalisation the likelihoods of these runs are read so, which makes other runs to measure.
+        config: What to measure, and how; with a normalisation the likelihoods of these runs are read so, which makes
+            other runs to measure.
         progress: Shows the popularity run if it is made now.
 
     Raises:
-        OptionError: If a name fits no run, or there are no likelihoods to normalize.
+        OptionError: If a name fits no run, a metric cannot be measured, or there are no likelihoods to normalize.
         ArtifactError: If a run is of other data, or damaged.
     """
+    metrics = [Metric.parse(name) for name in config.metrics]
+    check_measurable(data, metrics)
     infer(data, InferConfig(model=POPULARITY), progress)
     runs = open_runs(data)
     chosen = pick_runs(runs, names) if names else [run for run in runs if ranks(run)]
@@ -43,7 +66,7 @@ def evaluate(data: Data, names: Sequence[str], config: EvaluateConfig, progress:
         )
     if config.normalize is not None:
         chosen = _normalized(data, chosen, config.normalize, named=bool(names))
-    return [_evaluate_chance(data), *(_evaluate_run(data, run) for run in chosen)]
+    return [done for run in (None, *chosen) for done in _evaluate(data, run, metrics, config.invalid)]
 
 
 def _normalized(data: Data, runs: Sequence[Artifact], normalize: Normalize, *, named: bool) -> list[Artifact]:
@@ -57,88 +80,80 @@ def _normalized(data: Data, runs: Sequence[Artifact], normalize: Normalize, *, n
     return asked if normalize == "sum" else [normalized(data, run, normalize).artifact for run in asked]
 
 
-def evaluation(data: Data, run: Artifact) -> tuple[Path, Recipe]:
-    """Return where the evaluation of a run lives, and what makes it."""
-    recipe = Recipe(
-        "evaluate",
-        run.path.name,
-        {"metrics": measurable(METRIC_NAMES, data.depth)},
-        {
-            "rankings": run.digest("rankings"),
-            **({"views": run.digest(VIEW_TABLE)} if has_views(run) else {}),
-            **{table: data.artifact.digest(table) for table in ("requests", "truth")},
-        },
-        {"definitions": DEFINITIONS},
-    )
-    return recipe.place(data.place.evals), recipe
+def _evaluate(data: Data, run: Artifact | None, metrics: Sequence[Metric], invalid: Invalid) -> list[Outcome]:
+    """Make the evaluations of a run, or of chance, that are not there yet; what they share is read once."""
+    read = cache(lambda: _Inputs(data, run))
 
-
-def chance_evaluation(data: Data) -> tuple[Path, Recipe]:
-    """Return where the expectation of a random order lives, and what makes it."""
-    recipe = Recipe(
-        "evaluate",
-        CHANCE,
-        {"metrics": measurable(METRIC_NAMES, data.depth)},
-        {table: data.artifact.digest(table) for table in ("requests", "truth")},
-        {"definitions": DEFINITIONS},
-    )
-    return recipe.place(data.place.evals), recipe
-
-
-def _evaluate_run(data: Data, run: Artifact) -> Outcome:
-    path, recipe = evaluation(data, run)
-
-    def fill(draft: Draft) -> None:
-        truth, rankings = data.artifact.table("truth"), run.table("rankings")
-        values = measure(truth, rankings, parse_metrics(measurable(METRIC_NAMES, data.depth)))
+    def fill(draft: Draft, wanted: Evaluation) -> None:
+        inputs = read()
+        values = inputs.measure(wanted.metrics, invalid)
         draft.write("metrics", values)
-        draft.facts.update(means=_means(values), **_missing(truth, rankings), bias=run_bias(data, run))
+        draft.facts.update(means=_means(values), catalogue=inputs.figures(wanted.metrics), **inputs.counts(invalid))
+        if run is not None and wanted.usual:
+            draft.facts["bias"] = run_bias(data, run)
 
-    return make_once(path, recipe, fill, name=run.path.name)
-
-
-def _evaluate_chance(data: Data) -> Outcome:
-    path, recipe = chance_evaluation(data)
-
-    def fill(draft: Draft) -> None:
-        truth = data.artifact.table("truth")
-        names = measurable(METRIC_NAMES, data.depth)
-        values = chance_level(truth, _sizes(data, truth), parse_metrics(names), data.depth)
-        draft.write("metrics", values)
-        draft.facts.update(means=_means(values))
-
-    return make_once(path, recipe, fill, name=CHANCE)
-
-
-def _sizes(data: Data, truth: pl.DataFrame) -> pl.DataFrame:
-    """Return for each request how many items are ranked, and how many of them are relevant."""
-    requests, pair = data.artifact.table("requests"), ["request_id", "item_id"]
-    relevant = truth.filter(pl.col("label") > 0).select(pair)
-    if data.whole_catalogue:
-        catalogue = data.artifact.table("items").select("item_id")
-        history = "history" if not data.include_seen else pl.lit([], dtype=pl.List(pl.String))
-        seen = (
-            requests.select("request_id", item_id=history).explode("item_id").join(catalogue, on="item_id", how="semi")
+    name = CHANCE if run is None else run.path.name
+    return [
+        make_once(
+            wanted.path,
+            wanted.recipe,
+            partial(fill, wanted=wanted),
+            name=name if wanted.usual else f"{name} {wanted.metrics[0]}",
         )
-        left_out = seen.unique().group_by("request_id").len("left_out")
-        counts = requests.select("request_id").join(left_out, on="request_id", how="left")
-        sizes = counts.select("request_id", n=len(catalogue) - pl.col("left_out").fill_null(0))
-        ranked = relevant.join(catalogue, on="item_id", how="semi").join(seen, on=pair, how="anti")
-    else:
-        sizes = requests.select("request_id", n=pl.col("candidates").list.len())
-        lists = requests.select("request_id", item_id="candidates").explode("item_id")
-        ranked = relevant.join(lists, on=pair, how="semi")
-    found = ranked.group_by("request_id").len("found")
-    return sizes.join(found, on="request_id", how="left").with_columns(pl.col("found").fill_null(0))
+        for wanted in evaluations(data, run, metrics, invalid)
+    ]
+
+
+class _Inputs:
+    """What evaluations of one run, or of chance, read.
+
+    Raises:
+        ArtifactError: If truth or the rankings cannot be measured.
+    """
+
+    def __init__(self, data: Data, run: Artifact | None) -> None:
+        self.data = data
+        self.truth = data.artifact.table("truth")
+        check_truth(self.truth)
+        self.rankings = None if run is None else run.table("rankings")
+        if run is not None and self.rankings is not None:
+            check_rankings(self.truth, self.rankings, where=str(run.path))
+
+    def measure(self, metrics: Sequence[Metric], invalid: Invalid) -> pl.DataFrame:
+        """Return the values of metrics, as a frame of the schema `metrics`."""
+        known = {table: self.data.artifact.table(table) for metric in metrics for table in metric.needs}
+        background = Background(**known)
+        if self.rankings is not None:
+            return measure(self.truth, self.rankings, metrics, invalid=invalid, background=background)
+        beyond = [metric for metric in metrics if metric.name in BEYOND]
+        sized = [metric for metric in metrics if metric.name not in BEYOND]
+        parts = unranked(self.data) if beyond else ()
+        return pl.concat(
+            [
+                chance_level(self.truth, list_sizes(self.data, self.truth), sized, self.data.depth),
+                *(measure(_of(self.truth, part), part, beyond, background=background) for part in parts),
+            ]
+        )
+
+    def figures(self, metrics: Sequence[Metric]) -> dict[str, float]:
+        """Return the figures of the whole run among metrics."""
+        wanted = [metric for metric in metrics if metric.per_run]
+        if not wanted:
+            return {}
+        rankings = unranked(self.data) if self.rankings is None else [self.rankings]
+        return catalogue_figures(rankings, self.data.artifact.table("items"), wanted)
+
+    def counts(self, invalid: Invalid) -> dict[str, int]:
+        """Return `evaluations.COUNTS`; chance answers every request."""
+        if self.rankings is not None:
+            return count_answers(self.truth, self.rankings, invalid)
+        requests = self.truth.filter(pl.col("label") > 0)["request_id"].n_unique()
+        return {name: requests if name == "requests" else 0 for name in COUNTS}
+
+
+def _of(truth: pl.DataFrame, rankings: pl.DataFrame) -> pl.DataFrame:
+    return truth.join(rankings, on="request_id", how="semi", maintain_order="left")
 
 
 def _means(values: pl.DataFrame) -> dict[str, float]:
     return dict(values.group_by("metric", maintain_order=True).agg(pl.col("value").mean()).iter_rows())
-
-
-def _missing(truth: pl.DataFrame, rankings: pl.DataFrame) -> dict[str, int]:
-    wanted = truth.select("request_id").unique()
-    return {
-        "requests": wanted.height,
-        "requests_without_ranking": wanted.join(rankings, on="request_id", how="anti").height,
-    }

@@ -15,7 +15,7 @@ from llmrs_bench.leaderboard.saved import Saved
 from llmrs_bench.registry import unknown_name
 from llmrs_bench.stages.boards import open_board
 from llmrs_bench.stages.compare import Comparison, compare
-from llmrs_bench.stages.evaluate import CHANCE
+from llmrs_bench.stages.evaluations import CHANCE
 from llmrs_bench.stages.home import Data
 from llmrs_bench.stages.locking import data_lock
 
@@ -48,14 +48,14 @@ def gated(
     if baseline is None and not rules:
         return comparison, Gate()
     board, sheet = comparison.board, comparison.sheet
-    check_rules(parsed, board.metrics, baseline=baseline is not None)
+    check_rules(parsed, board.metrics, tested=sheet.values, baseline=baseline is not None)
     base = None if run is None else _line(run, sheet.lines)
     judged = [line.run for line in sheet.lines if line is not base and _is_judged(line, names)]
     if not judged:
         raise OptionError("the gate has no row to judge", hint="Name one with --run.")
     pairs: dict[str, Counterpart] = {}
     if saved is not None:
-        found = differences(saved.lock, data_lock(data))
+        found = differences(saved.lock, data_lock(data, config.invalid))
         notes = refuse_differences(found, config.allow_different, one=str(baseline), other=data.place.reference)
         comparison = comparison.noted(notes)
         pairs = _namesakes(saved, [line for line in sheet.lines if line.run in judged], sheet.requests)
@@ -66,7 +66,7 @@ def gated(
             )
     elif base is not None:
         at = sheet.lines.index(base)
-        own = Counterpart(board.rows[at], {metric: sheet.values[metric][at] for metric in board.metrics})
+        own = Counterpart(board.rows[at], {m: sheet.values[m][at] for m in board.metrics if m in sheet.values})
         pairs = dict.fromkeys(judged, own)
     gate = judge(board, sheet, judged, parsed, pairs, baseline=baseline or "", seed=config.seed)
     return comparison, gate
@@ -115,7 +115,7 @@ def _namesakes(saved: Saved, lines: Sequence[Line], requests: Sequence[str]) -> 
         if fits:
             values = {
                 metric: np.where(order < 0, np.nan, saved.sheet.values[metric][fits[0]][order])
-                for metric in saved.board.metrics
+                for metric in saved.sheet.values
             }
             found[line.run] = Counterpart(rows[fits[0]], values)
     return found

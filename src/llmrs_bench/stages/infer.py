@@ -1,4 +1,4 @@
-"""Stage `infer`: rank every request with a model, a recommender over interactions or a language model over prompts."""
+"""Stage `infer`: rank every request with a recommender, a language model, a file from elsewhere, or joined runs."""
 
 from pathlib import Path
 
@@ -8,10 +8,13 @@ from llmrs_bench.errors import OptionError
 from llmrs_bench.registry import RECOMMENDERS, unknown_name
 from llmrs_bench.stages.demo_lm import NAME as DEMO_LM
 from llmrs_bench.stages.home import Data
+from llmrs_bench.stages.infer_file import infer_file
+from llmrs_bench.stages.infer_fusion import infer_fusion
 from llmrs_bench.stages.infer_language import infer_language
 from llmrs_bench.stages.infer_recommender import infer_recommender
 from llmrs_bench.stages.learning import is_recommender
 from llmrs_bench.stages.outcome import Outcome
+from llmrs_bench.stages.outside import FUSION, is_outside, refuse_idle
 from llmrs_bench.stages.serving import is_language_model
 from llmrs_bench.types import Progress
 
@@ -30,9 +33,15 @@ def infer(
 
     Raises:
         OptionError: If the model is unknown, or an option does not fit it.
+        DataError: If a ranking that was made elsewhere cannot be read, or does not fit the requests.
+        IncomparableError: If runs to be joined are of other requests.
         ModelError: If the model cannot be had or trained.
         EngineError: If it fails while it answers.
     """
+    if is_outside(config.model):
+        read = ("seed",) if config.model == FUSION else ()
+        refuse_idle(config, read=read, export_to=export_to, reparse=reparse)
+        return infer_fusion(data, config, progress) if config.model == FUSION else infer_file(data, config)
     if is_recommender(config.model):
         if reparse:
             raise OptionError(
@@ -52,8 +61,8 @@ def infer(
     raise unknown_name(
         "model",
         config.model,
-        [*RECOMMENDERS.names(), *CATALOG, DEMO_LM, "mock"],
-        hint="Any Hugging Face id (ORG/NAME) and any local folder (./PATH) will do, too.",
+        [*RECOMMENDERS.names(), *CATALOG, DEMO_LM, "mock", FUSION],
+        hint="Any Hugging Face id (ORG/NAME), any local folder (./PATH) and file:PATH with a ranking will do, too.",
     )
 
 

@@ -36,8 +36,10 @@ def _differs(config: dict[str, Any]) -> str:
 
 
 def list_models() -> list[str]:
-    """One line for each recommender and each language model of the catalogue."""
+    """One line for each recommender, for what else `--model` takes, and for each language model of the catalogue."""
     lines = [f"{name}\trecommender" for name in RECOMMENDERS.names()]
+    lines.append("fusion\truns of the data set joined into one: --runs A,B --method rrf, zscore, learned or oracle")
+    lines.append("file:PATH\ta ranking that was made elsewhere, as Parquet, CSV or TREC run")
     lines.append("demo-lm\tlanguage model, trained on the spot, for trying things out")
     for spec in CATALOG.values():
         lines.append(

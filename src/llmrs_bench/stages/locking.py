@@ -5,19 +5,26 @@ from collections.abc import Sequence
 import polars as pl
 
 from llmrs_bench.artifacts import Artifact
-from llmrs_bench.config import DEPTH, MODELS, WHOLE, LockField
+from llmrs_bench.config import DEPTH, MODELS, WHOLE, Invalid, LockField
 from llmrs_bench.leaderboard.lock import FIELDS, Lock, lock_requests, refuse_differences
 from llmrs_bench.metrics import DEFINITIONS
 from llmrs_bench.ranking import TIE_RULE
 from llmrs_bench.stages.home import Data
 
+# How items count that a model was silent about, as boards say it.
+INVALID_WORDS: dict[Invalid, str] = {
+    "expected": "items a model is silent about stand last and count by the mean over their orders",
+    "worst": "relevant items a model is silent about count as never found",
+    "drop": "requests in which a model ranked nothing are left out of its row; silent items count by expectation",
+}
 
-def data_lock(data: Data) -> Lock:
+
+def data_lock(data: Data, invalid: Invalid) -> Lock:
     """Return what boards of a prepared data set have in common."""
-    return lock_requests(data.artifact.table("requests"), lock_words(data))
+    return lock_requests(data.artifact.table("requests"), lock_words(data, invalid))
 
 
-def lock_words(data: Data) -> dict[str, str]:
+def lock_words(data: Data, invalid: Invalid) -> dict[str, str]:
     """Return what data, split, users, candidates, tie rule and metric definitions are, in words."""
     manifest = data.artifact.manifest
     facts = manifest.facts
@@ -29,7 +36,7 @@ def lock_words(data: Data) -> dict[str, str]:
         "users": f"{facts['requests']:,} users",
         "candidates": candidate_words(data),
         "tie-rule": f"{TIE_RULE}; seed {data.tie_seed}",
-        "metric-definition": DEFINITIONS,
+        "metric-definition": f"version {DEFINITIONS}, {INVALID_WORDS[invalid]}",
     }
 
 

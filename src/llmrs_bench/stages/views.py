@@ -81,9 +81,13 @@ class Viewer:
         return pl.DataFrame(list(self._shown(rows)), schema=VIEWS)
 
     def _interest(self, requests: pl.DataFrame) -> pl.Series:
+        if not self.interest:
+            return pl.repeat("", requests.height, dtype=pl.String, eager=True)
         return pl.Series([self.interest.get(name, "") for name in requests["request_id"]], dtype=pl.String)
 
     def _notes(self, requests: pl.DataFrame) -> pl.Series:
+        if not self.notes:
+            return _empty_lists("notes", requests.height)
         found = (self.notes.get(name, {}) for name in requests["request_id"])
         rows = [[{"item_id": item_id, "text": text} for item_id, text in notes.items()] for notes in found]
         return pl.Series(rows, dtype=VIEWS["notes"])
@@ -116,9 +120,8 @@ class Viewer:
         return histories
 
     def _relevant(self, requests: pl.DataFrame) -> pl.Series:
-        empty = pl.Series([[] for _ in range(requests.height)], dtype=VIEWS["relevant"])
         if not self.options.relevant:
-            return empty
+            return _empty_lists("relevant", requests.height)
         texts = self._interest(requests) if self.options.query == "interest" else None
         return self._retriever.search(
             requests, query=self.options.query, recent=self.history, count=self.options.relevant, texts=texts
@@ -131,7 +134,9 @@ class Viewer:
         return self._stack.enter_context(SearchProcess(self.options, self.data.artifact.table("items")))
 
     def _examples(self, requests: pl.DataFrame) -> pl.Series:
-        found = {} if not self.options.shots else self._found_examples(requests)
+        if not self.options.shots:
+            return _empty_lists("examples", requests.height)
+        found = self._found_examples(requests)
         rows = [
             [{"history": list(example.history), "next": example.next} for example in found.get(name, ())]
             for name in requests["request_id"]
@@ -242,6 +247,10 @@ class Viewer:
     def _without(items: Sequence[str], left_out: Sequence[str]) -> list[str]:
         hidden = set(left_out)
         return [item_id for item_id in items if item_id not in hidden]
+
+
+def _empty_lists(column: str, height: int) -> pl.Series:
+    return pl.repeat([], height, dtype=VIEWS[column], eager=True)
 
 
 def _steps(history: Sequence[str], count: int) -> list[Example]:

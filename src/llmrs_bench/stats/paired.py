@@ -79,8 +79,9 @@ def sign_flip(values: NDArray[np.float64], pairs: NDArray[np.intp], *, samples: 
 
 def _signs(generator: np.random.Generator, users: int, size: int) -> NDArray[np.float64]:
     """Return (users, size) random signs, from one random bit each."""
-    drawn = np.frombuffer(generator.bytes(users * ((size + 7) // 8)), dtype=np.uint8)
-    bits = np.unpackbits(drawn.reshape(users, -1), axis=1, count=size)
+    width = (size + 7) // 8
+    drawn = np.frombuffer(generator.bytes(users * width), dtype=np.uint8)
+    bits = np.unpackbits(drawn.reshape(users, width), axis=1, count=size)
     return bits.astype(np.float64) * 2.0 - 1.0
 
 

@@ -1,0 +1,1 @@
+"""Rankings in the formats of other tools: read, matched with requests, and written."""

@@ -1,0 +1,177 @@
+"""Beyond accuracy: how popular, novel, diverse and already known the first items of each request are.
+
+All are means over the first k items of a request, k being cut to the length of its list. Items that the model was
+silent about count with the chance at which they would fill what it left free of these k places, under every policy:
+nothing here is better or worse. A request without a ranking has no value.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from itertools import pairwise
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from llmrs_bench.errors import ArtifactError
+from llmrs_bench.metrics.found import PAIR
+from llmrs_bench.metrics.names import Metric
+from llmrs_bench.schemas import INTERACTIONS, ITEMS, REQUESTS
+
+_CHUNK = 256
+
+
+@dataclass(frozen=True, slots=True)
+class Background:
+    """What is known beside truth and rankings, as frames of their schemas; a metric's `needs` says what it reads."""
+
+    interactions: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=INTERACTIONS))
+    requests: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=REQUESTS))
+    items: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=ITEMS))
+
+
+def shown(rankings: pl.DataFrame, cutoff: int) -> pl.DataFrame:
+    """Return the items that are, or may be, among the first of each request.
+
+    Args:
+        rankings: Frame of the schema `rankings`.
+        cutoff: How many are the first.
+
+    Returns:
+        Rows (request_id, item_id, own, weight, pair): `own` says that the model ranked it; `weight` is the chance that
+        it is among the first, 1 or less; `pair` the chance that two given items of the silent ones of its request are.
+    """
+    own = pl.col("score").is_not_null()
+    sizes = rankings.group_by("request_id").agg(ranked=own.sum().cast(pl.Int64), silent=(~own).sum().cast(pl.Int64))
+    free = pl.min_horizontal(pl.max_horizontal(cutoff - pl.col("ranked"), 0), "silent")
+    pairs = free * (free - 1) / pl.max_horizontal(pl.col("silent") * (pl.col("silent") - 1), 1)
+    weight = pl.when(own).then((pl.col("rank") <= cutoff).cast(pl.Float64)).otherwise(pl.col("weight"))
+    return (
+        rankings.select(*PAIR, "rank", "score")
+        .join(sizes.select("request_id", weight=free / pl.col("silent"), pair=pairs), on="request_id")
+        .select(*PAIR, own=own, weight=weight, pair="pair")
+        .filter(pl.col("weight") > 0)
+    )
+
+
+def beyond(metric: Metric, rankings: pl.DataFrame, background: Background) -> pl.DataFrame:
+    """Return a metric beyond accuracy.
+
+    - `popularity@k`: mean number of events of an item in the interactions that models may see: the average
+      recommendation popularity of Yin et al. (VLDB 2012).
+    - `popularity-lift@k`: how much more popular the items are than those of the user's history, as a share of the
+      latter: (mean of the first k - mean of the history) / mean of the history. Popularity lift of Abdollahpouri et al.
+      (RecSys 2020), here for each request instead of a group of users. Requests without a history have no value.
+    - `novelty@k`: mean self-information -log2 p(i) of an item, in bits, where p is its share of all events: the
+      expected free discovery of Vargas and Castells (RecSys 2011) without a discount of ranks. No events count as one.
+    - `history-copy@k`: share of the items that stand in the request's history; always 0 where candidates leave out
+      what a user has seen. The repetition ratio of Li et al. (TOIS 2023). What a model copies where it should have
+      named candidates is no part of a ranking: the kind `history` of responses counts that.
+    - `diversity@k`: see `diversity`.
+
+    Returns:
+        Rows (request_id, value); requests for which it is not defined are absent.
+    """
+    rows = shown(rankings, metric.cutoff or 1)
+    if metric.name == "diversity":
+        return diversity(rows, background.items)
+    if metric.name == "history-copy":
+        return _mean(rows, _history(background).unique().with_columns(value=1.0), PAIR)
+    events = background.interactions.group_by("item_id").len("events")
+    if metric.name == "novelty":
+        seen = pl.max_horizontal(pl.col("events").fill_null(0), 1)
+        bits = -(seen / events["events"].sum()).log(2.0)
+        known = rows.select(pl.col("item_id").unique()).join(events, on="item_id", how="left")
+        return _mean(rows, known.select("item_id", value=bits), ["item_id"])
+    counts = events.select("item_id", value=pl.col("events").cast(pl.Float64))
+    means = _mean(rows, counts, ["item_id"])
+    if metric.name == "popularity":
+        return means
+    past = _mean(_history(background).with_columns(weight=1.0), counts, ["item_id"]).filter(pl.col("value") > 0)
+    both = means.join(past, on="request_id", suffix="_past")
+    return both.select("request_id", value=pl.col("value") / pl.col("value_past") - 1.0)
+
+
+def diversity(rows: pl.DataFrame, items: pl.DataFrame) -> pl.DataFrame:
+    """Return the intra-list diversity over categories of each request.
+
+    That is the mean over all pairs of items of 1 - |A and B| / |A or B| for their sets of categories: the complement of
+    the intra-list similarity of Ziegler et al. (WWW 2005) with the Jaccard index, as a mean over pairs (Zhang and
+    Hurley, RecSys 2008). Pairs in which an item has no category are left out; of silent items it is the ratio of the
+    expected sum to the expected number of pairs.
+
+    Args:
+        rows: What `shown` returned.
+        items: Frame of the schema `items`.
+
+    Returns:
+        Rows (request_id, value); requests without a pair are absent.
+
+    Raises:
+        ArtifactError: If no item has a category.
+    """
+    sets = (
+        items.select("item_id", set=pl.col("categories").list.drop_nulls().list.unique().list.sort())
+        .filter(pl.col("set").list.len() > 0)
+        .with_columns(code=pl.col("set").rank("dense") - 1)
+    )
+    if sets.is_empty():
+        raise ArtifactError("diversity compares categories, and no item has any", hint="Leave out diversity@K.")
+    table = sets.select("code", "set").unique().sort("code")["set"].to_list()
+    coded = rows.join(sets.select("item_id", "code"), on="item_id").sort("request_id")
+    found = list(_diversities(coded, table))
+    return pl.concat(found) if found else pl.DataFrame(schema={"request_id": pl.String, "value": pl.Float64})
+
+
+def _diversities(rows: pl.DataFrame, sets: list[list[str]]) -> Iterator[pl.DataFrame]:
+    """Yield values for some requests at a time; requests times distinct sets of theirs have to fit into memory."""
+    ends = rows["request_id"].rle().struct.field("len").cum_sum().to_list()
+    bounds = [0, *ends[_CHUNK - 1 :: _CHUNK], len(rows)]
+    for first, last in pairwise(dict.fromkeys(bounds)):
+        part = rows[first:last]
+        codes, columns = np.unique(part["code"].to_numpy(), return_inverse=True)
+        apart = _distances([sets[code] for code in codes])
+        lines = part["request_id"].rle_id().to_numpy()
+        own, height = part["own"].to_numpy(), int(lines.max()) + 1
+        told, untold = (_counts(lines[mask], columns[mask], height, len(codes)) for mask in (own, ~own))
+        chances = part.group_by("request_id", maintain_order=True).agg(
+            one=pl.col("weight").filter(~pl.col("own")).first(), two=pl.col("pair").first()
+        )
+        one, two = (chances[name].fill_null(0.0).to_numpy() for name in ("one", "two"))
+        near, far = told @ apart, untold @ apart
+        total = _dot(told, near) / 2 + one * _dot(untold, near) + two * _dot(untold, far) / 2
+        a, b = told.sum(1), untold.sum(1)
+        number = a * (a - 1) / 2 + one * a * b + two * b * (b - 1) / 2
+        values = np.divide(total, number, out=np.full(height, np.nan), where=number > 0)
+        yield chances.select("request_id", value=pl.Series(values)).filter(pl.col("value").is_not_nan())
+
+
+def _counts(lines: NDArray[np.uint32], columns: NDArray[np.int64], height: int, width: int) -> NDArray[np.float64]:
+    flat = np.bincount(lines.astype(np.int64) * width + columns, minlength=height * width)
+    return flat.reshape(height, width).astype(np.float64)
+
+
+def _dot(left: NDArray[np.float64], right: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.asarray((left * right).sum(1), dtype=np.float64)
+
+
+def _distances(sets: list[list[str]]) -> NDArray[np.float64]:
+    """Return 1 - the Jaccard index of all pairs of sets, as a square matrix."""
+    names = {name: at for at, name in enumerate(sorted({name for one in sets for name in one}))}
+    held = np.zeros((len(sets), len(names)))
+    for line, one in enumerate(sets):
+        held[line, [names[name] for name in one]] = 1.0
+    both, sizes = held @ held.T, held.sum(1)
+    return np.asarray(1.0 - both / (sizes[:, None] + sizes[None, :] - both))
+
+
+def _history(background: Background) -> pl.DataFrame:
+    lists = background.requests.select("request_id", item_id="history")
+    return lists.explode("item_id", empty_as_null=True).drop_nulls()
+
+
+def _mean(rows: pl.DataFrame, values: pl.DataFrame, on: list[str]) -> pl.DataFrame:
+    """Return the weighted mean over the rows of each request; what `values` does not know is 0."""
+    told = rows.join(values, on=on, how="left").with_columns(pl.col("value").fill_null(0.0))
+    weight = pl.col("weight")
+    return told.group_by("request_id").agg(value=(weight * pl.col("value")).sum() / weight.sum())

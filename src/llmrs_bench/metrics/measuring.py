@@ -1,0 +1,120 @@
+"""Rankings to the table `metrics`: one value for each request and metric."""
+
+from collections.abc import Sequence
+
+import polars as pl
+
+from llmrs_bench.config import Invalid
+from llmrs_bench.metrics.accuracy import accuracy, answer, chance
+from llmrs_bench.metrics.beyond import Background, beyond
+from llmrs_bench.metrics.found import PAIR, Found, find_relevant
+from llmrs_bench.metrics.names import ACCURACY, ANSWERS, BEYOND, Metric
+from llmrs_bench.metrics.scored import MOST_LOSS, auc, log_loss
+from llmrs_bench.schemas import METRICS
+
+
+def measure(
+    truth: pl.DataFrame,
+    rankings: pl.DataFrame,
+    metrics: Sequence[Metric],
+    *,
+    invalid: Invalid = "expected",
+    background: Background | None = None,
+) -> pl.DataFrame:
+    """Measure every request of `truth` that has a relevant item.
+
+    A request without rankings scores 0 (for log-loss: the most), and has no value beyond accuracy. With `drop`, a
+    request in which the model ranked nothing has no values but those that say how it answered.
+
+    Args:
+        truth: Frame of the schema `truth`; rows with a label above 0 are relevant.
+        rankings: Frame of the schema `rankings`, as `check_rankings` wants it.
+        metrics: What to measure; figures of whole runs are left out.
+        invalid: How items count that the model was silent about, as `EvaluateConfig` says.
+        background: What metrics beyond accuracy read.
+
+    Returns:
+        Frame of the schema `metrics`, metric by metric and within each in the order of truth's requests.
+    """
+    found = find_relevant(truth, rankings)
+    relevant = truth.filter(pl.col("label") > 0).select(PAIR)
+    kept = pl.Series(~found.mute) if invalid == "drop" else None
+    parts = [pl.DataFrame(schema=METRICS)]
+    for metric in metrics:
+        if metric.per_run:
+            continue
+        if metric.name in ANSWERS:
+            values = _column(metric, found.request_ids, pl.Series(answer(metric, found)))
+        elif metric.name in ACCURACY:
+            values = _column(metric, found.request_ids, pl.Series(accuracy(metric, found, invalid)))
+        elif metric.name in BEYOND:
+            values = _joined(metric, found, beyond(metric, rankings, background or Background()), None)
+        else:
+            scored = (auc if metric.name == "auc" else log_loss)(relevant, rankings, invalid)
+            values = _joined(metric, found, scored, 0.0 if metric.name == "auc" else MOST_LOSS)
+        parts.append(values if kept is None or metric.of_answer else _kept(values, found, kept))
+    return pl.concat(parts)
+
+
+def count_answers(truth: pl.DataFrame, rankings: pl.DataFrame, invalid: Invalid) -> dict[str, int]:
+    """Return how many requests there are, and how many have no ranking, an empty one, or are left out for it."""
+    found = find_relevant(truth, rankings)
+    return {
+        "requests": len(found.request_ids),
+        "requests_without_ranking": int(found.missing.sum()),
+        "requests_unanswered": int(found.mute.sum()),
+        "requests_dropped": int(found.mute.sum()) if invalid == "drop" else 0,
+    }
+
+
+def _column(metric: Metric, request_ids: pl.Series, values: pl.Series) -> pl.DataFrame:
+    frame = pl.DataFrame({"request_id": request_ids, "metric": str(metric), "value": values})
+    return frame.select(list(METRICS)).cast(METRICS)
+
+
+def _joined(metric: Metric, found: Found, values: pl.DataFrame, missing: float | None) -> pl.DataFrame:
+    """Return values in the order of requests; those without a ranking get `missing`, or have none."""
+    requests = pl.DataFrame({"request_id": found.request_ids, "gone": found.missing})
+    rows = requests.join(values, on="request_id", how="left", maintain_order="left")
+    if missing is not None:
+        rows = rows.with_columns(value=pl.when("gone").then(missing).otherwise("value"))
+    rows = rows.drop_nulls("value")
+    return _column(metric, rows["request_id"], rows["value"])
+
+
+def _kept(values: pl.DataFrame, found: Found, kept: pl.Series) -> pl.DataFrame:
+    return values.join(pl.DataFrame({"request_id": found.request_ids.filter(kept)}), on="request_id", how="semi")
+
+
+def chance_level(
+    truth: pl.DataFrame, sizes: pl.DataFrame, metrics: Sequence[Metric], depth: int | None = None
+) -> pl.DataFrame:
+    """Return the expectation of a random order for every request, as a frame of the schema `metrics`.
+
+    Args:
+        truth: Frame of the schema `truth`.
+        sizes: Rows (request_id, n, found): candidates of each request, and how many of them are relevant.
+        metrics: What is expected; those beyond accuracy and of whole runs are left out.
+        depth: How many ranks are kept, None: all.
+    """
+    counted = (
+        truth.filter(pl.col("label") > 0)
+        .group_by("request_id", maintain_order=True)
+        .agg(relevant=pl.len())
+        .join(sizes, on="request_id", maintain_order="left")
+        .cast({"n": pl.UInt32, "relevant": pl.UInt32, "found": pl.UInt32})
+    )
+    keys = ["n", "relevant", "found"]
+    values = [
+        {"n": n, "relevant": m, "found": found, "metric": str(metric), "value": chance(metric, n, m, found, depth or 0)}
+        for n, m, found in counted.select(keys).unique().iter_rows()
+        for metric in metrics
+        if metric.name not in BEYOND and not metric.per_run
+    ]
+    schema = {**dict.fromkeys(keys, pl.UInt32), "metric": pl.String, "value": pl.Float64}
+    return (
+        counted.join(pl.DataFrame(values, schema=schema), on=keys, maintain_order="left")
+        .filter(pl.col("value").is_not_nan())
+        .select(list(METRICS))
+        .cast(METRICS)
+    )

@@ -1,0 +1,348 @@
+"""`compare` as a person or CI types it: gate, baseline files, history, printed tables, mistakes."""
+
+import json
+import shutil
+import tomllib
+import zipfile
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import polars as pl
+import pytest
+
+from command_line import USERS, Bench
+from llmrs_bench.stages.published import published_tables
+
+RULE = "ndcg@10 drops > 0.01 at p < 0.05"
+
+
+@pytest.fixture(scope="module")
+def compared(tmp_path_factory: pytest.TempPathFactory, atomic: Path) -> Bench:
+    """A home with a good run, a poor one, and a language model whose answers are no lists."""
+    made = Bench(tmp_path_factory.mktemp("compared"), atomic)
+    made.prepare(dataset="small@lists")
+    for arguments in (("itemknn",), ("random",), ("mock",), ("mock", "-T", "candidates=titles", "-T", "answer=titles")):
+        made.run("infer", "-d", "small@lists", "-m", *arguments)
+    made.run("evaluate", "-d", "small@lists")
+    return made
+
+
+@pytest.fixture(scope="module")
+def saved(compared: Bench, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("saved") / "board.parquet"
+    assert f"saved: {path}" in compared.run("compare", "-d", "small@lists", "--save", str(path)).stderr
+    return path
+
+
+def gate(bench: Bench, *arguments: str, code: int = 0, dataset: str = "small@lists") -> str:
+    result = bench.run("compare", "-d", dataset, *arguments, code=code)
+    return " ".join(result.stderr.split())
+
+
+def test_rows_are_held_against_a_run_and_fail_with_three(compared: Bench, tmp_path: Path) -> None:
+    paths = {name: tmp_path / name for name in ("junit.xml", "gate.json", "summary.md")}
+    paths["summary.md"].write_text("before\n")
+    outputs = [f"--{name}={path}" for name, path in zip(("junit", "gate-json", "summary"), paths.values(), strict=True)]
+    said = gate(compared, "--baseline", "itemknn", "--fail-if", RULE, "--fail-if", "seconds > 1e6", *outputs, code=3)
+    assert f"FAIL mock (listwise): {RULE}" in said
+    assert "pass mock (listwise): seconds > 1e6" in said
+    assert "error: the gate failed: 2 of 4 verdicts" in said
+    found = json.loads(paths["gate.json"].read_text())
+    assert found["baseline"] == "itemknn"
+    assert {verdict["row"] for verdict in found["verdicts"] if verdict["failed"]} == {
+        "mock (listwise)",
+        "mock (listwise, candidates=titles, answer=titles)",
+    }
+    suite = ElementTree.parse(paths["junit.xml"]).find("testsuite")
+    assert suite is not None
+    assert suite.get("failures") == "2"
+    assert paths["summary.md"].read_text().startswith("before\n## llmrs-bench: gate failed")
+
+
+def test_named_runs_alone_are_judged(compared: Bench) -> None:
+    said = gate(
+        compared,
+        "--run",
+        "itemknn",
+        "--run",
+        "mock-listwise",
+        "--baseline",
+        "chance",
+        "--fail-if",
+        "ndcg@10 drops > 0.5",
+    )
+    assert "itemknn: ndcg@10" in said
+    said = gate(compared, "--run", "itemknn", "--baseline", "popularity", "--fail-if", "ndcg@10 < 0.9", code=3)
+    assert "FAIL itemknn" in said
+    assert "mock" not in said
+
+
+def test_invalid_answers_have_a_ceiling(compared: Bench) -> None:
+    said = gate(compared, "--fail-if", "invalid > 5%", code=3)
+    assert "pass mock (listwise): invalid > 5% (is 0)" in said
+    assert "FAIL mock (listwise, candidates=titles, answer=titles): invalid > 5% (is 1)" in said
+    assert "itemknn" not in said
+
+
+def test_a_saved_board_is_a_baseline_and_the_same_runs_pass(compared: Bench, saved: Path) -> None:
+    assert saved.stat().st_size < 100_000
+    said = gate(
+        compared, "--baseline", str(saved), "--fail-if", "ndcg@10 drops at p < 0.05", "--fail-if", "mrr drops > 0"
+    )
+    assert "pass itemknn: ndcg@10 drops at p < 0.05 (is" in said
+    assert "FAIL" not in said
+    assert "+0.0000 (p 1.000" in said
+
+
+def test_a_worse_model_fails_against_a_saved_board(compared: Bench, saved: Path, tmp_path: Path) -> None:
+    """The baseline says that the mock was as good as itemknn."""
+    bench = Bench(tmp_path / "home", compared.source)
+    shutil.copytree(compared.home, bench.home)
+    metrics = next(bench.home.glob("small/lists/evals/itemknn-*/metrics.parquet"))
+    values = pl.read_parquet(metrics)
+    lowered = values.with_columns(
+        value=pl.when(pl.col("metric") == "ndcg@10").then(pl.col("value") * 0.5).otherwise("value")
+    )
+    assert values["value"].sum() > lowered["value"].sum()
+    lowered.write_parquet(metrics)
+    assert "digests differ" in gate(bench, code=1)  # a value that was edited is no value
+    run = next(bench.home.glob("small/lists/runs/itemknn-*"))
+    shutil.rmtree(metrics.parent)
+    rankings = pl.read_parquet(run / "rankings.parquet")
+    turned = rankings.with_columns(rank=(21 - pl.col("rank")).cast(pl.Int32))
+    _rewrite(run, turned)
+    bench.run("evaluate", "-d", "small@lists")
+    kept = saved.read_bytes()
+    said = gate(bench, "--baseline", str(saved), "--fail-if", RULE, "--save", str(saved), code=3)
+    assert f"FAIL itemknn: {RULE}" in said
+    assert "pass mock (listwise)" in said
+    assert "is the baseline and stays as it is" in said
+    assert saved.read_bytes() == kept
+
+
+def _rewrite(run: Path, rankings: pl.DataFrame) -> None:
+    """Put other rankings into a run, with the digest they have."""
+    from llmrs_bench.tables import table_digest
+
+    rankings.write_parquet(run / "rankings.parquet")
+    manifest = json.loads((run / "manifest.json").read_text())
+    manifest["tables"]["rankings"]["digest"] = table_digest(rankings)
+    (run / "manifest.json").write_text(json.dumps(manifest))
+
+
+def test_boards_of_other_data_are_refused_by_the_name_of_the_field(compared: Bench, saved: Path) -> None:
+    for variant, options, field in (
+        ("fewer", ("--users", "20"), "users"),
+        ("seeded", ("--seed", "3"), "candidates"),
+        ("filtered", ("--min-rating", "4"), "data"),
+    ):
+        compared.prepare(*options, dataset=f"small@{variant}")
+        compared.run("infer", "-d", f"small@{variant}", "-m", "itemknn")
+        compared.run("evaluate", "-d", f"small@{variant}")
+        said = gate(compared, "--baseline", str(saved), dataset=f"small@{variant}", code=4)
+        assert f"They differ in {field}: " in said
+    result = compared.run(
+        *("compare", "-d", "small@fewer", "--baseline", str(saved), "--allow-different", "users", "--fail-if", RULE)
+    )
+    assert "small@fewer differs in users, as allowed" in " ".join(result.stdout.split())
+    assert "20 users)" in result.stderr
+
+
+def test_a_run_of_other_users_stands_on_the_board_where_it_is_allowed(compared: Bench, tmp_path: Path) -> None:
+    bench = Bench(tmp_path / "home", compared.source)
+    for variant, users in (("all", "30"), ("some", "20")):
+        bench.prepare("--users", users, dataset=f"small@{variant}")
+        bench.run("infer", "-d", f"small@{variant}", "-m", "itemknn")
+        bench.run("infer", "-d", f"small@{variant}", "-m", "random")
+    stranger = next((bench.home / "small" / "some" / "runs").glob("itemknn-*"))
+    shutil.rmtree(next((bench.home / "small" / "all" / "runs").glob("itemknn-*")))
+    shutil.copytree(stranger, bench.home / "small" / "all" / "runs" / stranger.name)
+    bench.run("evaluate", "-d", "small@all")
+    assert "They differ in users: 30 users for small@all, 20 users (20 in common)" in gate(
+        bench, dataset="small@all", code=4
+    )
+    text = bench.run("compare", "-d", "small@all", "--allow-different", "users", "--format", "json").stdout
+    found = json.loads(text)
+    rows = {row["model"]: row for row in found["rows"]}
+    assert rows["itemknn"]["users"] == 20
+    assert rows["random"]["users"] == 30
+    assert {row["metrics"]["mrr"]["versus"]["users"] for row in found["rows"] if row["metrics"]["mrr"]["versus"]} == {
+        20
+    }
+    assert any("itemknn" in note and "differs in users, as allowed" in note for note in found["notes"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (("--fail-if", "ndcg@10 falls"), 2, "is no rule hint: Write 'NAME drops > AMOUNT"),
+        (("--fail-if", RULE), 2, "needs a baseline"),
+        (("--fail-if", "ndgc@10 < 0.3"), 2, "unknown quantity in --fail-if 'ndgc@10'"),
+        (("--fail-if", "joules > 1"), 2, "no judged row knows its joules"),
+        (("--baseline", "nothing.parquet"), 1, "nothing.parquet does not exist"),
+        (("--baseline", "itemkn-nope"), 2, "unknown run in --baseline 'itemkn-nope'"),
+        (("--baseline", "mock"), 2, "--baseline mock means 2 rows"),
+        (("--junit", "x.xml"), 2, "write verdicts"),
+        (("--correction", "tukey"), 2, "correction"),
+        (("--allow-different", "everything"), 2, "allow_different"),
+        (("board.parquet",), 2, "files are read with --history"),
+        (("--history", "board.parquet"), 2, "--dataset means nothing to it"),
+    ],
+)
+def test_mistakes_have_one_message_and_a_code(
+    compared: Bench, arguments: tuple[str, ...], code: int, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    said = gate(compared, *arguments, code=code)
+    assert said.count("error:") == 1
+    assert words in said
+    assert not list(tmp_path.iterdir())
+
+
+def shown(bench: Bench, *arguments: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(bench.run("compare", "-d", "small@lists", "--format", "json", *arguments).stdout)
+    return found
+
+
+def test_groups_have_boards_below_the_whole_one(compared: Bench) -> None:
+    found = shown(compared, "--by", "slot")
+    groups = {group["group"]: group for group in found["groups"]}
+    assert list(groups) == sorted(groups, key=int)
+    assert sum(group["users"] for group in groups.values()) == USERS
+    assert found["tests"] == 15 * 4 * (1 + len(groups))
+    weighted = sum(
+        group["users"] * row["metrics"]["mrr"]["mean"]
+        for group in groups.values()
+        for row in group["rows"]
+        if row["model"] == "itemknn"
+    )
+    whole = next(row for row in found["rows"] if row["model"] == "itemknn")
+    assert weighted / USERS == pytest.approx(whole["metrics"]["mrr"]["mean"])
+    for form, words in (("table", "slot: 3 ("), ("markdown", "**slot: 3** ("), ("latex", "slot: 3 (")):
+        text = compared.run("compare", "-d", "small@lists", "--by", "slot", "--format", form).stdout
+        assert words in text
+    assert "activity, category" in gate(compared, "--by", "shoe-size", code=2)
+
+
+def test_policies_for_silent_items_have_boards_of_their_own(compared: Bench, saved: Path) -> None:
+    assert "has no evaluated runs" in gate(compared, "--invalid", "drop", code=1)
+    compared.run("evaluate", "-d", "small@lists", "--invalid", "worst")
+    rows = {row["setting"]: row for row in shown(compared, "--invalid", "worst")["rows"] if row["model"] == "mock"}
+    silent = rows["listwise, candidates=titles, answer=titles"]
+    assert silent["metrics"]["ndcg@10"]["mean"] == 0.0
+    assert silent["requests_unanswered"] == USERS
+    usual = {row["setting"]: row for row in shown(compared)["rows"] if row["model"] == "mock"}
+    assert usual["listwise, candidates=titles, answer=titles"]["metrics"]["ndcg@10"]["mean"] > 0.2
+    said = gate(compared, "--invalid", "worst", "--baseline", str(saved), code=4)
+    assert "They differ in metric-definition" in said
+
+
+def test_requests_that_are_left_out_are_said_and_tested_on_common_ones(compared: Bench, tmp_path: Path) -> None:
+    bench = Bench(tmp_path / "home", compared.source)
+    shutil.copytree(compared.home, bench.home)
+    run = next(bench.home.glob("small/lists/runs/itemknn-*"))
+    rankings = pl.read_parquet(run / "rankings.parquet")
+    mute = pl.col("request_id").is_in(rankings["request_id"].unique().sort().head(12).implode())
+    _rewrite(run, rankings.with_columns(score=pl.when(~mute).then("score")))
+    bench.run("evaluate", "-d", "small@lists", "--invalid", "drop", "--run", "itemknn", "--run", "popularity")
+    found = shown(bench, "--invalid", "drop", "--run", "itemknn")
+    row = next(row for row in found["rows"] if row["model"] == "itemknn")
+    assert (row["users"], row["requests_dropped"]) == (USERS - 12, 12)
+    assert row["answered"] == pytest.approx(1 - 12 / USERS)
+    versus = [cell["versus"] for other in found["rows"] for cell in other["metrics"].values() if cell["versus"]]
+    assert {one["users"] for one in versus if "itemknn" in one["against"]} <= {USERS - 12}
+    assert any("itemknn: ndcg@10 over 18 of 30 requests" in note for note in found["notes"])
+
+
+def test_figures_of_whole_runs_and_metrics_without_a_best_stand_on_the_board(compared: Bench) -> None:
+    names = "ndcg@10,gini@10,popularity@10"
+    said = gate(compared, "--metrics", names, code=1)
+    assert "--metric gini@10 --metric popularity@10" in said
+    compared.run("evaluate", "-d", "small@lists", "--metric", "gini@10,popularity@10")
+    rows = shown(compared, "--metrics", names)["rows"]
+    best = min(rows, key=lambda row: row["metrics"]["gini@10"]["mean"])
+    assert best["metrics"]["gini@10"]["rank"] == 1
+    assert best["metrics"]["gini@10"]["low"] is None
+    assert {row["metrics"]["popularity@10"]["rank"] for row in rows} == {0}
+    text = compared.run("compare", "-d", "small@lists", "--metrics", names, "--format", "markdown").stdout
+    assert "(no interval)" in text
+
+
+def test_an_unreadable_baseline_is_one_message(compared: Bench, saved: Path, tmp_path: Path) -> None:
+    cut = tmp_path / "cut.parquet"
+    cut.write_bytes(saved.read_bytes()[:2000])
+    assert "cut.parquet cannot be read as a saved board" in gate(compared, "--baseline", str(cut), code=1)
+    table = next(compared.home.glob("small/lists/data/items.parquet"))
+    assert "is a Parquet file, but no saved board" in gate(compared, "--baseline", str(table), code=1)
+    assert "cannot be read as a saved board" in " ".join(
+        compared.run("compare", "--history", str(saved), str(cut), code=1).stderr.split()
+    )
+
+
+@pytest.mark.parametrize("form", ["table", "markdown", "csv", "json"])
+def test_history_shows_saved_boards_in_every_format(compared: Bench, saved: Path, form: str) -> None:
+    text = compared.run("compare", "--history", str(saved), str(saved), "--format", form).stdout
+    for word in ("itemknn", "chance", "ndcg@10", "llmrs-bench"):
+        assert word in text
+    if form == "table":
+        assert max(map(len, text.splitlines())) <= 80
+    if form == "json":
+        found = json.loads(text)
+        assert all(len(trend["points"]) == 2 and trend["points"][1]["p"] == 1.0 for trend in found["trends"])
+
+
+def test_history_has_mistakes_of_its_own(compared: Bench, saved: Path) -> None:
+    for arguments, words in (
+        ((), "needs saved boards"),
+        ((str(saved), "--format", "latex"), "no format latex"),
+        ((str(saved), "--metrics", "ndcg@3"), "does not hold ndcg@3"),
+    ):
+        assert words in compared.run("compare", "--history", *arguments, code=2).stderr
+
+
+def test_printed_tables_stand_apart_and_are_part_of_no_test(compared: Bench, tmp_path: Path, atomic: Path) -> None:
+    archive = tmp_path / "ml-1m.zip"
+    ratings = "".join(f"{user}::{(user + step) % 40}::4::{step}\n" for user in range(8) for step in range(6))
+    with zipfile.ZipFile(archive, "w") as made:
+        made.writestr("ml-1m/ratings.dat", ratings)
+        made.writestr("ml-1m/movies.dat", "".join(f"{n}::Film {n}, The (1990)::Drama\n" for n in range(40)))
+    bench = Bench(tmp_path / "home", atomic)
+    bench.run("prepare", "-d", "ml1m", "--source", str(archive), "--n-candidates", "5")
+    bench.run("evaluate", "-d", "ml1m")
+    without, shown = (
+        json.loads(bench.run("compare", "-d", "ml1m", "--format", "json", *more).stdout)
+        for more in ((), ("--published",))
+    )
+    assert without["published"] == []
+    assert shown["rows"] == without["rows"]
+    assert shown["tests"] == without["tests"]
+    table = next(
+        table for table in shown["published"] if "Table 4" in table["source"] and "2401.04997" in table["source"]
+    )
+    values = {(row["model"], row["setting"]): row["values"] for row in table["rows"]}
+    assert table["metrics"] == ["coverage", "ndcg@1", "ndcg@10", "seconds/user"]
+    assert values["SASRec", "<1M parameters"] == [1.0, 0.64, 0.7916, 1.07]
+    assert values["GPT-4", "context 8K"] == [0.99, 0.31, 0.5828, None]
+    text = bench.run("compare", "-d", "ml1m", "--published").stdout
+    assert max(map(len, text.splitlines())) <= 80
+    assert "printed elsewhere, not tested against: zero-shot ranking, MovieLens-1M" in text
+    assert "no printed table is known for small" in compared.run("compare", "-d", "small@lists", "--published").stdout
+
+
+def test_printed_tables_are_whole_and_say_where_they_are_from() -> None:
+    for dataset, least in (("ml1m", 15), ("books", 6)):
+        tables = published_tables(dataset)
+        assert len(tables) >= least
+        for table in tables:
+            assert table.source
+            assert "leave-one-out" in table.protocol
+            for row in table.rows:
+                assert len(row.values) == len(table.metrics)
+                shares = [
+                    v for v, name in zip(row.values, table.metrics, strict=True) if v is not None and "sec" not in name
+                ]
+                assert all(0 <= value <= 1 for value in shares)
+    for file in (files("llmrs_bench") / "published").iterdir():
+        assert tomllib.loads(file.read_text("utf-8"))["tables"]

@@ -1,0 +1,224 @@
+"""Runs joined into one, as a person types them."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from command_line import USERS, Bench
+from llmrs_bench.fusion.scores import reciprocal_rank
+from llmrs_bench.metrics import measure, parse_metrics
+from llmrs_bench.ranking import rank_candidates
+
+METHODS = ("rrf", "zscore", "learned", "oracle")
+
+
+@pytest.fixture(scope="module")
+def joined(tmp_path_factory: pytest.TempPathFactory, atomic: Path) -> Bench:
+    """A home with runs and every fusion of two of them, evaluated."""
+    made = Bench(tmp_path_factory.mktemp("joined"), atomic)
+    made.prepare()
+    for model in ("popularity", "random", "mock", "itemknn"):
+        made.run("infer", "-d", "small", "--model", model)
+    for method in METHODS:
+        fuse(made, "random,mock", "--method", method)
+    made.run("evaluate", "-d", "small")
+    return made
+
+
+@pytest.fixture
+def home(joined: Bench, tmp_path: Path) -> Bench:
+    """A copy that may be changed."""
+    shutil.copytree(joined.home, tmp_path / "home")
+    return Bench(tmp_path / "home", joined.source)
+
+
+def fuse(bench: Bench, runs: str, *arguments: str) -> str:
+    return bench.name("infer", "-d", "small", "--model", "fusion", "--runs", runs, *arguments)
+
+
+def only(bench: Bench, pattern: str) -> Path:
+    found = list(bench.home.glob(f"small/*/{pattern}"))
+    assert len(found) == 1, found
+    return found[0]
+
+
+def manifest(bench: Bench, run: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((only(bench, f"runs/{run}*") / "manifest.json").read_text("utf-8"))
+    return found
+
+
+def rankings(bench: Bench, run: str) -> pl.DataFrame:
+    return pl.read_parquet(only(bench, f"runs/{run}*") / "rankings.parquet")
+
+
+def ndcg(bench: Bench, run: str) -> pl.DataFrame:
+    truth = pl.read_parquet(only(bench, "data/truth.parquet"))
+    return measure(truth, rankings(bench, run), parse_metrics(["ndcg@10"])).sort("request_id")
+
+
+def test_every_method_ranks_every_candidate_of_every_request(joined: Bench) -> None:
+    plain = rankings(joined, "popularity").select("request_id", "item_id").sort("request_id", "item_id")
+    for run in ("fusion-rrf", "fusion-zscore", "fusion-learned", "oracle"):
+        found = rankings(joined, run)
+        assert found.select("request_id", "item_id").sort("request_id", "item_id").equals(plain), run
+        assert found["rank"].to_list() == list(range(1, 21)) * USERS
+
+
+def test_rrf_is_that_of_the_runs_by_the_tie_rule_of_all(joined: Bench) -> None:
+    points = reciprocal_rank([rankings(joined, "random"), rankings(joined, "mock")], 60)
+    requests = pl.read_parquet(only(joined, "data/requests.parquet"))
+    assert rankings(joined, "fusion-rrf").equals(rank_candidates(requests, points, seed=0))
+
+
+def test_the_oracle_is_the_better_of_both_in_every_request(joined: Bench) -> None:
+    one, other, best = (ndcg(joined, run)["value"] for run in ("random", "mock", "oracle"))
+    assert best.to_list() == [max(pair) for pair in zip(one, other, strict=True)]
+    assert float(best.mean()) > max(float(one.mean()), float(other.mean()))  # type: ignore[arg-type]
+    better = manifest(joined, "oracle")["facts"]["better"]
+    counts = {run.split("-")[0]: count for run, count in better.items()}
+    assert counts["random"] >= int((one > other).sum()) > 0
+    assert counts["mock"] >= int((other > one).sum()) > 0
+
+
+def test_the_board_says_what_was_joined_and_that_the_oracle_is_no_model(joined: Bench) -> None:
+    rows = json.loads(joined.run("compare", "-d", "small", "--format", "json").stdout)["rows"]
+    found = {row["model"]: row for row in rows}
+    assert found["oracle"]["kind"] == "oracle"
+    assert found["oracle"]["setting"] == "upper-bound=no model, best-of=mock-listwise+random"
+    assert found["fusion-rrf"]["kind"] == "fusion"
+    assert found["fusion-rrf"]["setting"] == "runs=mock-listwise+random"
+
+
+def test_a_fusion_records_its_runs_weights_and_readings_of_the_truth(joined: Bench) -> None:
+    parts = {name: manifest(joined, name) for name in ("random", "mock")}
+    for name in ("fusion-rrf", "fusion-learned", "oracle"):
+        found = manifest(joined, name)
+        for run, part in parts.items():
+            recorded = next(value for key, value in found["inputs"].items() if key.startswith(f"{run}-"))
+            assert recorded == part["fingerprint"]
+            assert part["fingerprint"] in found["facts"]["runs"].values()
+        reads = name != "fusion-rrf"
+        assert found["facts"]["reads_truth"] == reads
+        assert ("truth" in found["inputs"]) == reads
+    weights = manifest(joined, "fusion-learned")["facts"]["weights"]
+    assert len(weights) == 2
+    folds = [weight["folds"] for weight in weights.values()]
+    assert [sum(fold) for fold in zip(*folds, strict=True)] == pytest.approx([1] * 5)
+    said = joined.run("infer", "-d", "small", "--model", "fusion", "--runs", "mock,random", "--method", "learned")
+    assert "weight of random-" in said.stderr
+    assert "already there" in said.stderr  # the order of the runs means nothing
+
+
+def test_costs_are_those_of_all_runs_together(joined: Bench) -> None:
+    knn, mock = (manifest(joined, run)["facts"] for run in ("random", "mock"))
+    facts = manifest(joined, "fusion-zscore")["facts"]
+    assert facts["prompt_tokens"] == mock["prompt_tokens"] > 0
+    assert facts["completion_tokens"] == mock["completion_tokens"] > 0
+    assert facts["seconds"] == pytest.approx(knn["seconds"] + mock["seconds"])
+    assert "seconds" not in facts["cost_unknown"]
+    assert [run.split("-")[0] for run in facts["cost_unknown"]["device_seconds"]] == ["random"]
+    assert facts["price_usd"] is None
+
+
+def test_prices_add_up_where_they_are_known(home: Bench) -> None:
+    known = {
+        "random": {"price_usd": 0.25, "joules": None, "peak_device_gb": 2.5, "requests_per_second": 20.0},
+        "mock": {"price_usd": 0.5, "joules": 7.0, "peak_device_gb": 1.5, "requests_per_second": 5.0},
+        "itemknn": {"price_usd": None, "seconds": None},
+    }
+    for run, facts in known.items():
+        made = manifest(home, run)
+        made["facts"] |= facts
+        (only(home, f"runs/{run}*") / "manifest.json").write_text(json.dumps(made))
+    both = manifest(home, fuse(home, "random,mock", "-O", "k=1"))["facts"]
+    assert both["price_usd"] == 0.75
+    assert both["peak_device_gb"] == 2.5
+    assert both["requests_per_second"] == 4
+    assert both["joules"] == 7
+    assert both["cost_unknown"].keys() == {"joules", "device_seconds"}
+    done = home.run("infer", "-d", "small", "--model", "fusion", "--runs", "itemknn,mock")
+    facts = manifest(home, done.stdout.strip())["facts"]
+    assert facts["price_usd"] == 0.5
+    assert facts["requests_per_second"] is None
+    assert f"price usd without {only(home, 'runs/itemknn*').name}: not known there" in done.stderr
+    assert [run.split("-")[0] for run in facts["cost_unknown"]["seconds"]] == ["itemknn"]
+
+
+def test_options_change_the_run_where_they_are_read(home: Bench) -> None:
+    default = fuse(home, "random,itemknn")
+    assert fuse(home, "random,itemknn", "--method", "rrf", "-O", "k=60") == default
+    assert fuse(home, "random,itemknn", "-O", "k=0") != default
+    seeds = home.run(
+        *("infer", "-d", "small", "--model", "fusion", "--runs", "random,itemknn"),
+        *("--method", "learned", "--seeds", "2", "-O", "folds=3"),
+    )
+    assert len(set(seeds.stdout.split())) == 2
+    assert home.name(
+        *("infer", "-d", "small", "--model", "fusion", "-O", "runs=itemknn,random", "-O", "method=rrf")
+    ) == (default)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ((), "without --runs"),
+        (("--runs", "random"), "does not name two or more different runs"),
+        (("--runs", "random,random"), "does not name two or more different runs"),
+        (("--runs", "random,sasrec"), "unknown run 'sasrec'"),
+        (("--runs", "random,fusion"), "'fusion' means"),
+        (("--runs", "random,oracle"), "knows the targets"),
+        (("--runs", "random,fusion-learned", "--method", "learned"), "has learned weights itself"),
+        (("--runs", "random,mock", "--method", "borda"), "method"),
+        (("--runs", "random,mock", "-O", "k=-1"), "k: "),
+        (("--runs", "random,mock", "-O", "folds=3"), "folds means nothing to the method rrf"),
+        (("--runs", "random,mock", "--method", "learned", "-O", "k=3"), "k means nothing to the method learned"),
+        (("--runs", "random,mock", "--method", "learned", "-O", "folds=31"), "31 folds need 31 users"),
+        (("--runs", "random,mock", "--seed", "1"), "--seed means nothing to the method rrf"),
+        (("--runs", "random,mock", "--seeds", "2"), "--seeds means nothing"),
+        (("--runs", "random,mock", "--template", "label"), "--template means nothing to --model fusion"),
+        (("--runs", "random,mock", "--reparse"), "--reparse means nothing"),
+    ],
+)
+def test_what_cannot_be_joined_is_said(joined: Bench, arguments: tuple[str, ...], words: str) -> None:
+    before = joined.files()
+    failed = joined.run("infer", "-d", "small", "--model", "fusion", *arguments, code=2)
+    assert words in failed.stderr
+    assert joined.files() == before
+
+
+def test_runs_of_other_requests_are_refused_with_code_4(home: Bench) -> None:
+    small = only(home, "data").parent.name
+    home.prepare("--n-candidates", "5", dataset="small@five")
+    foreign = home.name("infer", "-d", "small@five", "--model", "popularity")
+    shutil.copytree(home.home / "small" / "five" / "runs" / foreign, home.home / "small" / small / "runs" / foreign)
+    failed = home.run("infer", "-d", f"small@{small}", "--model", "fusion", "--runs", f"random,{foreign}", code=4)
+    assert f"run {foreign} may not be joined" in failed.stderr
+    assert "requests" in failed.stderr
+
+
+def test_runs_that_write_and_rank_nothing_are_refused(home: Bench, tmp_path: Path) -> None:
+    note = home.name("infer", "-d", "small", "--model", "mock", "--template", "interest")
+    failed = home.run("infer", "-d", "small", "--model", "fusion", "--runs", f"random,{note}", code=2)
+    assert "ranks nothing" in failed.stderr
+    refused = home.run("export", "-d", "small", "--run", note, "--to", str(tmp_path / "o"), "--format", "trec", code=2)
+    assert "ranks nothing" in refused.stderr
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_a_whole_catalogue_is_joined_too(bench: Bench, method: str) -> None:
+    bench.prepare("--candidates", "all")
+    for model in ("popularity", "itemknn"):
+        bench.run("infer", "-d", "small", "--model", model)
+    run = fuse(bench, "popularity,itemknn", "--method", method)
+    found = rankings(bench, run)
+    assert found["request_id"].n_unique() == USERS
+    assert found.select("request_id", "item_id").is_unique().all()
+    seen = pl.read_parquet(only(bench, "data/requests.parquet")).select("request_id", item_id="history")
+    assert found.join(seen.explode("item_id"), on=["request_id", "item_id"], how="semi").is_empty()
+    bench.run("evaluate", "-d", "small")
+    rows = json.loads(bench.run("compare", "-d", "small", "--format", "json").stdout)["rows"]
+    assert len(rows) == 4
