@@ -38,7 +38,7 @@ function shareColumn(name, title) {
 }
 
 function nameNodes(row) {
-  const front = row.pareto ? el("span", { class: "badge", title: "On the Pareto front of quality and cost" }, "Pareto") : "";
+  const front = row.pareto ? el("span", { class: "badge", title: "On the Pareto front of quality and cost" }, "* Pareto") : "";
   const button = el("button", { type: "button", class: "more", "aria-expanded": "false" }, row.model);
   return el("span", { class: "name" }, button, front, row.setting ? el("small", {}, row.setting) : "");
 }
@@ -48,7 +48,7 @@ function boardColumns() {
   const told = board.rows.some((row) => isNumber(row.history));
   return [
     { name: "model", value: (row) => row.label, cell: nameNodes },
-    { name: "kind", value: (row) => row.kind, cell: (row) => el("span", { class: "kind" }, symbolMark(row.kind), " ", row.kind) },
+    { name: "kind", value: (row) => row.kind, cell: (row) => el("span", { class: "kind" }, symbolMark(row.kind), el("span", { class: "word" }, ` ${row.kind}`)) },
     ...board.metrics.map(metricColumn),
     shareColumn("coverage", "Share of the candidates that were ranked"),
     shareColumn("answered", "Share of the requests with any ranking"),

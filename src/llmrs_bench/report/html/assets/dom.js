@@ -41,7 +41,7 @@ function fillSelect(select, options, chosen) {
 const KINDS = {
   "language model": { color: "var(--lm)", symbol: "circle" },
   recommender: { color: "var(--rec)", symbol: "square" },
-  baseline: { color: "var(--base)", symbol: "diamond" },
+  baseline: { color: "var(--base)", symbol: "diamond2" },
   fusion: { color: "var(--fusion)", symbol: "triangle" },
   import: { color: "var(--import)", symbol: "star" },
   oracle: { color: "var(--oracle)", symbol: "times" },

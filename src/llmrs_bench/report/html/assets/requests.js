@@ -31,11 +31,13 @@ function historyView(sample, request) {
 function rankingView(sample, request, ranking) {
   const targets = new Set(request.targets), slots = new Map(request.candidates.map((place, slot) => [place, slot]));
   const rows = ranking.items.map((place, at) => ({ place, rank: at + 1, score: ranking.scores[at], slot: slots.get(place), target: targets.has(place) }));
+  const whole = ranking.scores.every((score) => score === null || Number.isInteger(score));
+  const scoreWords = (score) => (whole ? String(score) : Math.abs(score) < 1e4 ? score.toFixed(3) : score.toExponential(3));
   const columns = [
     { name: "rank", numeric: true, first: "ascending", value: (row) => row.rank, cell: (row) => [String(row.rank)] },
     { name: "item", value: (row) => sample.items[row.place][1], cell: (row) => [...itemNodes(sample, row.place), row.target ? el("span", { class: "badge target" }, "target") : ""] },
     ...(slots.size ? [{ name: "slot", title: "Place in the list, from 0", numeric: true, first: "ascending", value: (row) => row.slot, cell: (row) => [String(row.slot ?? "")] }] : []),
-    { name: "score", title: "Higher is better", numeric: true, value: (row) => row.score, cell: (row) => [row.score === null ? "not named" : amount(row.score)] },
+    { name: "score", title: "Higher is better", numeric: true, value: (row) => row.score, cell: (row) => [row.score === null ? "not named" : scoreWords(row.score)] },
   ];
   const table = sortableTable({ columns, rows, caption: "Candidates and ranking", sorted: { column: "rank", direction: "ascending" },
     rowClass: (row) => [row.target ? "target" : "", row.score === null ? "silent" : ""].filter(Boolean).join(" ") });
