@@ -55,6 +55,12 @@ def compare(
     summary: Annotated[
         Path | None, typer.Option(help="Append verdicts and board as Markdown, as to $GITHUB_STEP_SUMMARY.")
     ] = None,
+    html: Annotated[
+        Path | None, typer.Option(help="Write board, charts and sampled requests as one web page that loads nothing.")
+    ] = None,
+    html_requests: Annotated[
+        int | None, typer.Option(min=0, help="Requests to sample for --html.", show_default="50")
+    ] = None,
     history: Annotated[bool, typer.Option("--history", help="Follow the rows of saved boards over time.")] = False,
     allow_different: Annotated[
         list[str] | None,
@@ -98,6 +104,7 @@ def compare(
                 "--junit": junit,
                 "--gate-json": gate_json,
                 "--summary": summary,
+                "--html": html,
             }
             _show_history(files or [], output, config, [name for name, value in given.items() if value])
             return
@@ -106,6 +113,8 @@ def compare(
             raise OptionError(said, hint="Add --dataset NAME, or write: llmrs-bench compare --history FILE FILE...")
         if (junit or gate_json) and not fail_if:
             raise OptionError("--junit and --gate-json write verdicts", hint="Add --fail-if RULE.")
+        if html_requests is not None and html is None:
+            raise OptionError("--html-requests means nothing without --html", hint="Add --html FILE.")
         from llmrs_bench.report.gate import gate_json as to_gate_json
         from llmrs_bench.report.gate import gate_lines, to_junit, to_summary
         from llmrs_bench.stages.boards import save_board
@@ -122,6 +131,11 @@ def compare(
         _write(junit, to_junit(made.board, gate))
         _write(gate_json, to_gate_json(gate))
         _write(summary, to_summary(made.board, gate), mode="a")
+        if html is not None:
+            from llmrs_bench.stages.pages import save_page
+
+            size = save_page(html, data, made.board, config, requests=50 if html_requests is None else html_requests)
+            say(f"wrote: {html} ({size / 1e6:.2f} MB)")
         if save is not None and gate.failures and baseline is not None and save.resolve() == Path(baseline).resolve():
             warn(f"{save} is the baseline and stays as it is, for the gate failed")
         elif save is not None:

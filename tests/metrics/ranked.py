@@ -1,10 +1,13 @@
 """Rankings and truth as small frames, for tests of metrics."""
 
 from collections.abc import Mapping, Sequence
+from typing import TypeAlias
 
 import polars as pl
 
 from llmrs_bench.schemas import RANKINGS, TRUTH
+
+Lists: TypeAlias = dict[str, tuple[list[str], list[str]]]
 
 
 def ranked(lists: Mapping[str, tuple[Sequence[str], Sequence[str]]]) -> pl.DataFrame:

@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 from llmrs_bench.metrics import measure, parse_metrics
-from metrics.ranked import ranked, wanted
+from metrics.ranked import Lists, ranked, wanted
 
 NAMES = {
     "ndcg@10": "nDCG@10",
@@ -27,7 +27,8 @@ NAMES = {
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_values_are_those_of_trec_eval(seed: int) -> None:
     rng = np.random.default_rng(seed)
-    lists, targets = {}, {}
+    lists: Lists = {}
+    targets: dict[str, list[str]] = {}
     for number in range(60):
         items = [f"i{item}" for item in rng.permutation(40)]
         lists[f"r{number}"] = (items[: rng.integers(1, 25)], [])

@@ -54,8 +54,8 @@ def test_figures_of_a_run() -> None:
     metrics = [Metric.parse("catalogue-coverage@2"), Metric.parse("gini@2")]
     found = catalogue_figures([rankings], background().items, metrics)
     assert found["catalogue-coverage@2"] == 2 / 5
-    # Two of five items are shown twice each: (2 * (4 * 2 + 5 * 2) / (5 * 4)) - 6 / 5.
-    assert found["gini@2"] == pytest.approx(2 * (4 * 2 + 5 * 2) / (5 * 4) - 6 / 5)
+    # Two of five items are shown twice each: sum over j of (2 j - 6) x_j, over (5 - 1) times the sum of x.
+    assert found["gini@2"] == pytest.approx((2 * 2 + 4 * 2) / (4 * 4))
 
 
 def test_auc_and_log_loss_of_scores() -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from llmrs_bench.config import Invalid
 from llmrs_bench.metrics import check_rankings, count_answers, measure, parse_metrics
-from metrics.ranked import ranked, values, wanted
+from metrics.ranked import Lists, ranked, values, wanted
 
 FORMS = ["hit@K", "recall@K", "precision@K", "mrr@K", "ndcg@K", "map@K"]
 WHOLE = ["mrr", "map", "ndcg"]
@@ -33,7 +33,7 @@ def test_the_expectation_is_the_mean_over_all_orders_of_silent_items(
     relevant += [f"other{number}" for number in range(elsewhere + (not relevant and not elsewhere))]
     metrics = parse_metrics([*WHOLE, *(form.replace("K", str(cutoff)) for form in FORMS)])
     frame = measure(wanted({"r": relevant}), ranked({"r": (items[:told], items[told:])}), metrics)
-    orders = {str(n): ([*items[:told], *order], []) for n, order in enumerate(permutations(items[told:]))}
+    orders: Lists = {str(n): ([*items[:told], *order], []) for n, order in enumerate(permutations(items[told:]))}
     every = measure(wanted(dict.fromkeys(orders, relevant)), ranked(orders), metrics)
     means = dict(every.group_by("metric").agg(pl.col("value").mean()).iter_rows())
     assert {metric: value for _, metric, value in frame.iter_rows()} == {
@@ -46,7 +46,7 @@ def test_auc_expects_as_ranks_do(name: str) -> None:
     items = ["a", "b", "c", "d", "e"]
     target = {"r": ["b", "d"]}
     frame = measure(wanted(target), ranked({"r": (items[:2], items[2:])}), parse_metrics([name]))
-    orders = {str(n): ([*items[:2], *order], []) for n, order in enumerate(permutations(items[2:]))}
+    orders: Lists = {str(n): ([*items[:2], *order], []) for n, order in enumerate(permutations(items[2:]))}
     every = measure(wanted(dict.fromkeys(orders, target["r"])), ranked(orders), parse_metrics([name]))
     assert values(frame, name)["r"] == pytest.approx(every["value"].mean())
 
@@ -56,7 +56,7 @@ LISTS = {
     "partial": (["a", "b"], ["c", "d"]),
     "mute": ([], ["a", "b", "c", "d"]),
 }
-TARGETS = dict.fromkeys([*LISTS, "gone"], ["c"])
+TARGETS = {name: ["c"] for name in [*LISTS, "gone"]}
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,113 @@
+// The board: one row for each run, sorted by its heads, filtered by words and kind.
+const COSTS = [
+  ["seconds", "seconds", "Seconds, training included", "ascending"],
+  ["users/s", "users_per_second", "Users a second while ranking", "descending"],
+  ["tokens", "tokens", "Tokens read and written", "ascending"],
+  ["J", "joules", "Joules of the device", "ascending"],
+  ["USD/1,000", "price_per_1000", "USD per 1,000 users", "ascending"],
+];
+
+function symbolMark(kind) {
+  const { color, symbol } = kindLook(kind);
+  const type = d3[`symbol${symbol[0].toUpperCase()}${symbol.slice(1)}`] ?? d3.symbolCircle;
+  const lines = ["times", "plus"].includes(symbol);
+  const svg = d3.create("svg").attr("width", 12).attr("height", 12).attr("viewBox", "-6 -6 12 12").attr("aria-hidden", "true");
+  svg.append("path").attr("d", d3.symbol(type, 44)()).attr("fill", lines ? "none" : color).attr("stroke", lines ? color : "none").attr("stroke-width", 2);
+  return svg.node();
+}
+
+function cellNodes(row, cell) {
+  if (!cell) return "";
+  const mean = `${cell.same ? "= " : ""}${cell.mean.toFixed(4)}`;
+  const spread = isNumber(cell.spread) ? el("small", { title: "Standard deviation over seeds" }, `\u00b1${cell.spread.toFixed(4)}`) : "";
+  return [mean, el("small", {}, intervalWords(row, cell)), spread];
+}
+
+function metricColumn({ name, sign }) {
+  const title = sign > 0 ? "More is better" : sign < 0 ? "Less is better" : "Neither more nor less is better";
+  return {
+    name, title, numeric: true, first: sign < 0 ? "ascending" : "descending",
+    value: (row) => row.cells[name]?.mean,
+    cell: (row) => cellNodes(row, row.cells[name]),
+    look: (row) => (row.cells[name]?.rank === 1 ? "best" : ""),
+  };
+}
+
+function shareColumn(name, title) {
+  return { name, title, numeric: true, value: (row) => row.shares[name], cell: (row) => (isNumber(row.shares[name]) ? percent(row.shares[name]) : "") };
+}
+
+function nameNodes(row) {
+  const front = row.pareto ? el("span", { class: "badge", title: "On the Pareto front of quality and cost" }, "* Pareto") : "";
+  const button = el("button", { type: "button", class: "more", "aria-expanded": "false" }, row.model);
+  return el("span", { class: "name" }, button, front, row.setting ? el("small", {}, row.setting) : "");
+}
+
+function boardColumns() {
+  const costs = COSTS.filter(([, key]) => board.rows.some((row) => isNumber(row.cost[key])));
+  const told = board.rows.some((row) => isNumber(row.history));
+  return [
+    { name: "model", value: (row) => row.label, cell: nameNodes },
+    { name: "kind", value: (row) => row.kind, cell: (row) => el("span", { class: "kind" }, symbolMark(row.kind), el("span", { class: "word" }, ` ${row.kind}`)) },
+    ...board.metrics.map(metricColumn),
+    shareColumn("coverage", "Share of the candidates that were ranked"),
+    shareColumn("answered", "Share of the requests with any ranking"),
+    ...(told ? [{ name: "history", title: "Items of history that are read", numeric: true, value: (row) => row.history, cell: (row) => row.history ?? "" }] : []),
+    ...costs.map(([name, key, title, first]) => ({ name, title, first, numeric: true, value: (row) => row.cost[key], cell: (row) => amount(row.cost[key]) })),
+  ].map((column) => ({ ...column, cell: (row) => [column.cell(row)].flat().map(asNode) }));
+}
+
+const asNode = (value) => (isNumber(value) ? String(value) : value);
+
+function testsOf(row) {
+  const rows = board.metrics.filter(({ name }) => row.cells[name]?.versus).map(({ name }) => {
+    const v = row.cells[name].versus;
+    return [name, v.against, `${v.difference > 0 ? "+" : ""}${v.difference.toFixed(4)}`, pValue(v.p), pValue(v.corrected),
+      isNumber(v.effect) ? v.effect.toFixed(2) : "", `${v.wins}/${v.ties}/${v.losses}`, isNumber(v.needed) ? v.needed.toLocaleString("en") : ""];
+  });
+  if (!rows.length) return "";
+  return plainTable(["metric", "against the best", "difference", "p", "corrected", "effect d", "won/tied/lost", "users to see it"], rows);
+}
+
+function rowDetail(row) {
+  const facts = [["users", row.users.toLocaleString("en")], ...row.facts];
+  return [testsOf(row), el("dl", {}, facts.flatMap(([name, text]) => [el("dt", {}, name), el("dd", {}, text)]))];
+}
+
+function showBoard() {
+  const kinds = [...new Set(board.rows.map((row) => row.kind))];
+  const status = byId("board-status");
+  let order = "";
+  const made = sortableTable({
+    columns: boardColumns(), rows: board.rows, caption: `Board of ${board.title}`, detail: rowDetail,
+    sorted: { column: board.key, direction: signOf(board.key) < 0 ? "ascending" : "descending" },
+    onSort: (column, direction) => {
+      order = `, sorted by ${column.name}, ${direction}`;
+      tell();
+    },
+  });
+  byId("board-table").append(made.table);
+  byId("kinds-filter").append(...kinds.map((kind) => el("label", {}, el("input", { type: "checkbox", value: kind, checked: true }), symbolMark(kind), kind)));
+  const boxes = [...byId("kinds-filter").querySelectorAll("input")];
+  let shown = board.rows;
+
+  function tell() {
+    status.textContent = `${shown.length} of ${board.rows.length} rows${order}`;
+  }
+
+  function filter() {
+    const words = byId("filter").value.toLowerCase().split(/\s+/).filter(Boolean);
+    const wanted = new Set(boxes.filter((box) => box.checked).map((box) => box.value));
+    shown = board.rows.filter((row) => {
+      const text = `${row.label} ${row.run} ${row.kind}`.toLowerCase();
+      return wanted.has(row.kind) && words.every((word) => text.includes(word));
+    });
+    made.show(shown);
+    tell();
+  }
+
+  byId("filter").addEventListener("input", filter);
+  boxes.forEach((box) => box.addEventListener("change", filter));
+  byId("board-controls").addEventListener("submit", (event) => event.preventDefault());
+  tell();
+}

@@ -1,0 +1,67 @@
+// What all charts share: they are drawn anew when their width changes, and take their colours from the style sheet.
+const drawn = new Map();
+const widths = new ResizeObserver((entries) => {
+  for (const { target, contentRect } of entries) {
+    const chart = drawn.get(target);
+    if (chart && Math.abs(chart.width - contentRect.width) > 1) draw(target, chart.render);
+  }
+});
+
+function draw(place, render) {
+  const width = place.clientWidth;
+  drawn.set(place, { render, width });
+  if (width) place.replaceChildren(render(width));
+  widths.observe(place);
+}
+
+function legend(place, entries) {
+  place.replaceChildren(...entries.map(([mark, text]) => el("span", {}, mark, text)));
+}
+
+const kindLegend = (place, rows) => legend(place, [...new Set(rows.map((row) => row.kind))].map((kind) => [symbolMark(kind), kind]));
+
+function swatch(color) {
+  const svg = d3.create("svg").attr("width", 12).attr("height", 12).attr("aria-hidden", "true");
+  svg.append("rect").attr("width", 12).attr("height", 12).attr("rx", 2).attr("fill", color);
+  return svg.node();
+}
+
+// Marks of rows, one for each kind: shapes and colours are constants of a mark, so that the style sheet decides.
+function dots(rows, options) {
+  return d3.groups(rows, (row) => row.kind).map(([kind, own]) => {
+    const { color, symbol } = kindLook(kind);
+    const lines = ["times", "plus"].includes(symbol);
+    return Plot.dot(own, { ...options, symbol, r: 4.5, fill: lines ? "none" : color, stroke: lines ? color : "var(--ground)", strokeWidth: lines ? 2 : 1 });
+  });
+}
+
+const tipStyle = { fill: "var(--raised)", stroke: "var(--faint)", fontSize: 12, lineWidth: 26, textPadding: 8 };
+const BASE = { style: { background: "none", color: "inherit", fontFamily: "inherit", fontSize: "12px" } };
+
+// Names of rows: beside the chart, or where it is narrow above each row, whose marks then go down by `shift`.
+function rowNames(rows, width) {
+  const options = { fontSize: 12, textOverflow: "ellipsis" };
+  if (width < 560) {
+    const names = Plot.text(rows, { ...options, y: "run", text: "label", frameAnchor: "left", textAnchor: "start", dy: -11, lineWidth: (width - 24) / 12, fill: "var(--ink)", stroke: "var(--ground)", strokeWidth: 4 });
+    return { room: 8, step: 40, shift: 7, names: [Plot.axisY({ ticks: [], label: null }), names] };
+  }
+  const room = Math.min(300, Math.max(104, width * 0.36));
+  const labels = new Map(rows.map((row) => [row.run, row.label]));
+  const axis = Plot.axisY({ ...options, lineWidth: (room - 14) / 12, tickSize: 0, tickPadding: 8, label: null, tickFormat: (run) => labels.get(run) });
+  return { room, step: 22, shift: 0, names: [axis] };
+}
+
+// Labels that would cover a point or another label are left out: [{x, y, text}] in pixels, the most important first.
+function placeLabels(points, left, width) {
+  const placed = points.map(({ x, y }) => ({ left: x - 4, right: x + 4, top: y - 4, bottom: y + 4 }));
+  return points.filter((point) => {
+    const size = Math.min(point.text.length * 6.4, 0.55 * width);
+    const end = point.x + size + 10 > width;
+    const box = { left: end ? point.x - size - 10 : point.x + 8, right: end ? point.x - 8 : point.x + size + 10, top: point.y - 16, bottom: point.y - 2 };
+    if (box.left < left) return false;
+    if (placed.some((other) => box.left < other.right && other.left < box.right && box.top < other.bottom && other.top < box.bottom)) return false;
+    placed.push(box);
+    point.end = end;
+    return true;
+  });
+}

@@ -1,0 +1,128 @@
+// A sample of requests: what was known, asked, answered and read.
+async function unpacked(text) {
+  const bytes = Uint8Array.from(atob(text), (sign) => sign.charCodeAt(0));
+  const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));
+  return JSON.parse(await new Response(stream).text());
+}
+
+function rankWords(ranking) {
+  if (!ranking) return "not ranked";
+  if (!ranking.targets.length) return "no target";
+  return ranking.targets.map(([, rank]) => (rank === null ? "target not in the list" : `target at rank ${rank}`)).join(", ");
+}
+
+function itemNodes(sample, place) {
+  const [, title, about] = sample.items[place];
+  return [title, about ? el("span", { class: "about" }, ` ${about}`) : ""];
+}
+
+const HISTORY = 20;
+
+function historyView(sample, request) {
+  const list = (places, start) => el("ol", { class: "history", start }, places.map((place) => el("li", {}, itemNodes(sample, place))));
+  const all = request.history, hidden = Math.max(0, all.length - HISTORY);
+  return [
+    el("h3", {}, `History (${all.length.toLocaleString("en")}, oldest first)`),
+    hidden ? el("details", {}, el("summary", {}, `${hidden.toLocaleString("en")} earlier items`), list(all.slice(0, hidden), 1)) : "",
+    all.length ? list(all.slice(hidden), hidden + 1) : el("p", { class: "status" }, "none"),
+  ];
+}
+
+function rankingView(sample, request, ranking) {
+  const targets = new Set(request.targets), slots = new Map(request.candidates.map((place, slot) => [place, slot]));
+  const rows = ranking.items.map((place, at) => ({ place, rank: at + 1, score: ranking.scores[at], slot: slots.get(place), target: targets.has(place) }));
+  const whole = ranking.scores.every((score) => score === null || Number.isInteger(score));
+  const scoreWords = (score) => (whole ? String(score) : Math.abs(score) < 1e4 ? score.toFixed(3) : score.toExponential(3));
+  const columns = [
+    { name: "rank", numeric: true, first: "ascending", value: (row) => row.rank, cell: (row) => [String(row.rank)] },
+    { name: "item", value: (row) => sample.items[row.place][1], cell: (row) => [...itemNodes(sample, row.place), row.target ? el("span", { class: "badge target" }, "target") : ""] },
+    ...(slots.size ? [{ name: "slot", title: "Place in the list, from 0", numeric: true, first: "ascending", value: (row) => row.slot, cell: (row) => [String(row.slot ?? "")] }] : []),
+    { name: "score", title: "Higher is better", numeric: true, value: (row) => row.score, cell: (row) => [row.score === null ? "not named" : scoreWords(row.score)] },
+  ];
+  const table = sortableTable({ columns, rows, caption: "Candidates and ranking", sorted: { column: "rank", direction: "ascending" },
+    rowClass: (row) => [row.target ? "target" : "", row.score === null ? "silent" : ""].filter(Boolean).join(" ") });
+  table.table.classList.remove("sticky");
+  return [
+    el("h3", {}, slots.size ? `Candidates and ranking (${rows.length})` : `Ranking, first ${rows.length}`),
+    el("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Candidates and ranking" }, table.table),
+    missingTargets(sample, request, slots),
+  ];
+}
+
+function missingTargets(sample, request, slots) {
+  const missing = slots.size ? request.targets.filter((place) => !slots.has(place)) : [];
+  return missing.length ? el("p", { class: "status" }, "Target that is not in the list: ", missing.flatMap((place) => itemNodes(sample, place))) : "";
+}
+
+const text = (label, content) => el("pre", { tabindex: 0, role: "region", "aria-label": label }, content);
+
+function callView(call) {
+  const clipped = call.clipped ? `, ${call.clipped} items of history clipped` : "";
+  const asked = call.messages === null
+    ? [el("p", { class: "status" }, "This prompt is not known any more.")]
+    : call.messages.flatMap(([role, content]) => [el("div", { class: "role" }, role), text(`Prompt, ${role}`, content)]);
+  const chosen = [...call.choices].sort((a, b) => (b[1] ?? -Infinity) - (a[1] ?? -Infinity));
+  return el("div", { class: "call" },
+    el("div", { class: "role" }, `${call.name}${clipped}`), asked,
+    call.text === null ? "" : [el("div", { class: "role" }, `raw answer, ended by ${call.finish}`), text("Raw answer", call.text)],
+    chosen.length ? el("details", {}, el("summary", {}, `Log-probabilities of ${chosen.length} choices`),
+      plainTable(["choice", "log-probability"], chosen.map(([name, sum]) => [name, isNumber(sum) ? sum.toFixed(3) : "not told"]))) : "");
+}
+
+function callsView(sample, run, ranking) {
+  if (!ranking.asked) return [el("h3", {}, "Prompt and answer"), el("p", { class: "status" }, "This row asks no language model.")];
+  const more = ranking.asked > ranking.calls.length ? `, the first ${ranking.calls.length} of ${ranking.asked.toLocaleString("en")}` : "";
+  return [
+    el("h3", {}, `Prompts and raw answers${more}`),
+    sample.notes[run] ? el("p", { class: "notes" }, sample.notes[run]) : "",
+    ranking.calls.map(callView),
+  ];
+}
+
+function showSample(sample) {
+  const run = byId("requests-run"), request = byId("requests-request"), back = byId("requests-back"), next = byId("requests-next");
+  const language = sample.runs.find((name) => sample.requests.some((each) => each.rankings[sample.runs.indexOf(name)]?.asked));
+  fillSelect(run, sample.runs.map((name, place) => [String(place), labelOf(name)]), String(Math.max(0, sample.runs.indexOf(language))));
+  byId("requests-words").textContent = `${sample.requests.length.toLocaleString("en")} of ${sample.population.toLocaleString("en")} requests, drawn with seed ${sample.seed}.`;
+
+  function list() {
+    const chosen = request.value || "0";
+    fillSelect(request, sample.requests.map((each, place) => [String(place), `${place + 1}. user ${each.user}: ${rankWords(each.rankings[run.value])}`]), chosen);
+  }
+
+  function show() {
+    const place = Number(request.value), each = sample.requests[place], ranking = each.rankings[run.value];
+    back.disabled = place === 0;
+    next.disabled = place === sample.requests.length - 1;
+    byId("requests-status").textContent = `Request ${each.id} of user ${each.user}: ${rankWords(ranking)}.`;
+    const left = ranking ? rankingView(sample, each, ranking) : [el("p", {}, "This run has no ranking of this request.")];
+    byId("requests-view").replaceChildren(
+      el("div", {}, left, historyView(sample, each)),
+      el("div", {}, ranking ? callsView(sample, sample.runs[Number(run.value)], ranking).flat(2) : ""));
+  }
+
+  const step = (by) => () => {
+    request.value = String(Number(request.value) + by);
+    show();
+  };
+  back.addEventListener("click", step(-1));
+  next.addEventListener("click", step(1));
+  request.addEventListener("change", show);
+  run.addEventListener("change", () => {
+    list();
+    show();
+  });
+  list();
+  show();
+}
+
+async function showRequests() {
+  const packed = byId("requests-data").textContent;
+  if (!packed) return;
+  byId("requests").hidden = false;
+  if (typeof DecompressionStream === "undefined") {
+    byId("requests-words").textContent = "This browser cannot unpack the sample: it lacks DecompressionStream, which browsers have since 2023.";
+    return;
+  }
+  showSample(await unpacked(packed));
+}

@@ -1,0 +1,86 @@
+"""What a page shows beyond the board: position bias, and requests with their prompts, answers and rankings."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Title:
+    """An item as people read it."""
+
+    title: str
+    about: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """One call of a model.
+
+    Args:
+        name: The id of its prompt.
+        messages: Role and content of each turn, as asked; None: the prompt is not known any more.
+        text: What the model wrote, unchanged; None where it was asked for likelihoods.
+        choices: What was offered, and its summed log-probability; None: the model's server did not tell it.
+        finish: Why the answer ended.
+        clipped: Items of history left out for the model's context.
+    """
+
+    name: str
+    messages: tuple[tuple[str, str], ...] | None
+    text: str | None
+    choices: tuple[tuple[str, float | None], ...] = ()
+    finish: str = ""
+    clipped: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Ranked:
+    """What one run made of one request.
+
+    Args:
+        items: Best first; the first ones alone where a whole catalogue was ranked.
+        scores: Of these items; None: the model was silent about it.
+        targets: Rank of each target, from 1; None: it is not among the ranks that are kept.
+        calls: The first calls of a language model.
+        asked: How many calls there were.
+    """
+
+    items: tuple[str, ...]
+    scores: tuple[float | None, ...]
+    targets: Mapping[str, int | None]
+    calls: tuple[Call, ...] = ()
+    asked: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Sampled:
+    """A request of the sample; `candidates` in the order of the data set, `rankings` by run."""
+
+    request_id: str
+    user_id: str
+    history: tuple[str, ...]
+    candidates: tuple[str, ...]
+    targets: tuple[str, ...]
+    rankings: Mapping[str, Ranked]
+
+
+@dataclass(frozen=True, slots=True)
+class Extra:
+    """What a page shows beyond the board.
+
+    Args:
+        biases: By run, what `bias.position_bias` found.
+        requests: The sample, in the order of the data set.
+        titles: Of all items in the sample, by id.
+        population: How many requests the sample was drawn from.
+        seed: Of the draw.
+        notes: By run, why prompts or answers are missing.
+    """
+
+    biases: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    requests: tuple[Sampled, ...] = ()
+    titles: Mapping[str, Title] = field(default_factory=dict)
+    population: int = 0
+    seed: int = 0
+    notes: Mapping[str, str] = field(default_factory=dict)
