@@ -56,7 +56,8 @@ def calls_of(data: Data, run: Artifact, sample: pl.DataFrame, shop: Shop) -> tup
     told = _told(data, run, wanted)
     if told is None:
         return _calls(answers, wanted, {}), "The prompts of this run were deleted."
-    known, note = dict(told.prompts), ""
+    known: Mapping[str, Prompt] = told.prompts
+    note = ""
     if any(row["prompt_id"] not in known or row["clipped"] or row["bare"] for row in answers):
         plan = _plan(run, told.artifact)
         if plan is None:

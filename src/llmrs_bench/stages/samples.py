@@ -54,7 +54,7 @@ def gather(data: Data, board: Board, *, count: int, seed: int, invalid: Invalid 
             request_id=row["request_id"],
             user_id=row["user_id"],
             history=tuple(row["history"]),
-            candidates=tuple(row["candidates"]),
+            candidates=tuple(row["candidates"] or ()),
             targets=relevant.get(row["request_id"], ()),
             rankings={name: found[row["request_id"]] for name, found in rankings.items() if row["request_id"] in found},
         )

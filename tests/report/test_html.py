@@ -1,0 +1,143 @@
+"""The page as text: what is in it, and what can never be."""
+
+import json
+import re
+import zlib
+from base64 import b64decode, b64encode
+from dataclasses import replace
+from hashlib import sha256
+from html.parser import HTMLParser
+from importlib.resources import files
+from typing import Any
+
+import pytest
+
+from llmrs_bench.report.html import Extra, to_html
+from llmrs_bench.report.html.page import LICENCES
+from llmrs_bench.report.html.payload import as_json, packed
+from page_cases import HOSTILE, LANGUAGE, made_board, made_extra, made_page
+
+VENDOR = files("llmrs_bench.report.html") / "vendor"
+
+
+class Page(HTMLParser):
+    """The elements of a page with their attributes, and the text of its scripts."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.scripts: list[tuple[dict[str, str | None], str]] = []
+        self._open = False
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+        self._open = tag == "script"
+
+    def handle_endtag(self, tag: str) -> None:
+        self._open = False
+
+    def handle_data(self, data: str) -> None:
+        if self._open:
+            self.scripts.append((self.elements[-1][1], data))
+
+    def values(self, name: str) -> Any:
+        return json.loads(next(text for attributes, text in self.scripts if attributes.get("id") == name))
+
+    @property
+    def policy(self) -> str:
+        return next(a["content"] or "" for tag, a in self.elements if a.get("http-equiv") == "Content-Security-Policy")
+
+
+@pytest.fixture(scope="module")
+def page() -> Page:
+    return Page(made_page())
+
+
+def test_hostile_texts_make_no_elements(page: Page) -> None:
+    plain = Page(to_html(made_board(), Extra()))
+    assert [tag for tag, _ in page.elements] == [tag for tag, _ in plain.elements]
+    assert not any(tag == "img" or "onerror" in attributes for tag, attributes in page.elements)
+    (row,) = [row for row in page.values("board-data")["rows"] if row["run"] == LANGUAGE]
+    assert row["setting"] == HOSTILE
+
+
+def test_json_in_a_page_is_the_value_and_cannot_end_its_element() -> None:
+    value = {"text": HOSTILE, "more": ["\u2029", "<!--", "]]>", "é", 1.5, None]}
+    text = as_json(value)
+    assert not re.search("[<>&\u2028\u2029]", text)
+    assert json.loads(text) == value
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        as_json(float("nan"))
+
+
+def test_samples_are_packed_and_come_back(page: Page) -> None:
+    assert json.loads(zlib.decompress(b64decode(packed([HOSTILE])))) == [HOSTILE]
+    packed_sample = next(text for attributes, text in page.scripts if attributes.get("id") == "requests-data")
+    sample = json.loads(zlib.decompress(b64decode(packed_sample)))
+    assert [request["id"] for request in sample["requests"]] == ["r0000", "r0001", "r0002"]
+    assert (sample["population"], sample["seed"]) == (40, 7)
+    place = str(sample["runs"].index(LANGUAGE))
+    ranking = sample["requests"][1]["rankings"][place]
+    assert ranking["calls"][0]["text"] == f"1. {HOSTILE}"
+    assert [sample["items"][number][0] for number in ranking["items"]] == ["i5", "i4", "i3", "i2", "i1", "i0"]
+    assert ranking["targets"] == [[sample["items"].index(["i1", f"Film {HOSTILE}", ""]), 5]]
+
+
+def test_the_policy_admits_the_scripts_of_the_page_and_nothing_else(page: Page) -> None:
+    run = [text for attributes, text in page.scripts if attributes.get("type") != "application/json"]
+    digests = [f"'sha256-{b64encode(sha256(text.encode()).digest()).decode()}'" for text in run]
+    rules = dict(rule.split(" ", 1) for rule in page.policy.split("; "))
+    assert rules["default-src"] == "'none'"
+    assert rules["script-src"].split() == digests
+    assert set(rules) == {"default-src", "script-src", "style-src", "img-src", "base-uri", "form-action"}
+
+
+def test_nothing_points_outside(page: Page) -> None:
+    addresses = [
+        value for _, attributes in page.elements for key, value in attributes.items() if key in ("src", "href")
+    ]
+    assert addresses
+    assert all(value is not None and value.startswith(("#", "data:,")) for value in addresses)
+    style = made_page().partition("<style>")[2].partition("</style>")[0]
+    assert "url(" not in style
+    assert "@import" not in style
+
+
+def test_the_vendored_library_is_the_one_that_is_described() -> None:
+    said = (VENDOR / "README.md").read_text("utf-8")
+    for name in ("d3.min.js", "plot.umd.min.js"):
+        digest = sha256((VENDOR / name).read_bytes()).hexdigest()
+        assert re.search(rf"`{re.escape(name)}` .*`{digest}`", said), f"{name} is {digest}"
+
+
+def test_licences_travel_with_the_page() -> None:
+    text = made_page()
+    for name in LICENCES:
+        assert "Copyright" in (VENDOR / f"LICENSE-{name}").read_text("utf-8"), name
+        assert f"<h3>{name}</h3>" in text
+    assert "Permission to use, copy, modify, and/or distribute this software" in text
+
+
+def test_own_scripts_never_parse_data_as_markup() -> None:
+    own = [file.read_text("utf-8") for file in (VENDOR.parent / "assets").iterdir() if file.name.endswith(".js")]
+    assert len(own) > 5
+    for script in own:
+        assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|new Function", script)
+        assert len(script.splitlines()) <= 300
+
+
+def test_values_of_the_board_are_in_the_page(page: Page) -> None:
+    board, values = made_board(), page.values("board-data")
+    assert [row["run"] for row in values["rows"]] == [row.run for row in board.rows]
+    cell, row = board.rows[0].cells["ndcg@10"], values["rows"][0]["cells"]["ndcg@10"]
+    assert row["mean"] == pytest.approx(cell.mean, rel=1e-5)
+    assert [group["group"] for group in values["groups"]] == ["many events", "few events"]
+    assert values["biases"][0]["slots"][3]["ndcg"] is None
+    worst = next(row for row in values["rows"] if row["cells"]["ndcg@10"].get("versus"))["cells"]["ndcg@10"]["versus"]
+    assert worst["against"] == board.rows[0].label
+
+
+def test_the_bias_of_a_run_that_is_not_shown_is_left_out() -> None:
+    extra = replace(made_extra(), biases={"gone": {"slots": []}})
+    assert Page(to_html(made_board(), extra)).values("board-data")["biases"] == []
