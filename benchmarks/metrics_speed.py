@@ -51,9 +51,10 @@ def with_ranx(truth: pl.DataFrame, rankings: pl.DataFrame) -> float:
     """Return that of ranx, whose code is compiled by a first call on a few rows, not counted."""
     from ranx import Qrels, Run, evaluate
 
-    labelled = truth.with_columns(pl.col("label").cast(pl.Int64)).to_pandas()
+    texts = {"request_id": object, "item_id": object}
+    labelled = truth.with_columns(pl.col("label").cast(pl.Int64)).to_pandas().astype(texts)
     wanted = Qrels.from_df(labelled, "request_id", "item_id", "label")
-    run = Run.from_df(rankings.to_pandas(), "request_id", "item_id", "score")
+    run = Run.from_df(rankings.to_pandas().astype(texts), "request_id", "item_id", "score")
     return float(evaluate(wanted, run, ["ndcg@10", "hit_rate@10", "mrr", "recall@5", "map"])["ndcg@10"])
 
 

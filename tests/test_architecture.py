@@ -76,7 +76,9 @@ def test_truth_is_read_by_evaluate_and_to_keep_it_out_of_prompts() -> None:
     A fusion reads it to learn weights from other users, and for the oracle; `export` writes it for other tools.
     """
     named = {str(path.relative_to(PACKAGE)) for path in MODULES if "truth" in {*string_constants(path)}}
-    evaluating = {f"stages/{name}.py" for name in ("evaluate", "evaluations", "groups", "bias")} | {"metrics/checks.py"}
+    evaluating = {f"stages/{name}.py" for name in ("evaluate", "evaluations", "groups", "bias", "samples")} | {
+        "metrics/checks.py"
+    }
     others = {f"stages/{name}.py" for name in ("prompt", "views", "infer_fusion", "export")}
     assert named == {"schemas.py", "stages/prepare.py", *evaluating, *others}
 
