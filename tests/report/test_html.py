@@ -17,6 +17,7 @@ from llmrs_bench.report.html.page import LICENCES
 from llmrs_bench.report.html.payload import as_json, packed
 from page_cases import HOSTILE, LANGUAGE, made_board, made_extra, made_page
 
+ASSETS = files("llmrs_bench.report.html") / "assets"
 VENDOR = files("llmrs_bench.report.html") / "vendor"
 
 
@@ -120,7 +121,7 @@ def test_licences_travel_with_the_page() -> None:
 
 
 def test_own_scripts_never_parse_data_as_markup() -> None:
-    own = [file.read_text("utf-8") for file in (VENDOR.parent / "assets").iterdir() if file.name.endswith(".js")]
+    own = [file.read_text("utf-8") for file in ASSETS.iterdir() if file.name.endswith(".js")]
     assert len(own) > 5
     for script in own:
         assert not re.search(r"innerHTML|outerHTML|insertAdjacentHTML|document\.write|\beval\(|new Function", script)

@@ -96,7 +96,7 @@ def test_likelihoods_come_with_what_was_offered(data: Data) -> None:
 @pytest.fixture
 def sent(monkeypatch: pytest.MonkeyPatch) -> dict[str, tuple[tuple[str, str], ...]]:
     """Return the messages that the mock receives from now on, by prompt id."""
-    received = {}
+    received: dict[str, tuple[tuple[str, str], ...]] = {}
     answer = MockEngine.answer
 
     def recorded(engine: MockEngine, prompts: Sequence[Prompt]) -> Iterator[Response]:
@@ -113,7 +113,7 @@ def sent(monkeypatch: pytest.MonkeyPatch) -> dict[str, tuple[tuple[str, str], ..
     [("sliding-window", {"window": "4", "stride": "2"}), ("setwise", {}), ("pairwise", {"method": "heapsort"})],
 )
 def test_later_prompts_are_shown_as_they_were_sent(
-    data: Data, sent: dict[str, Any], template: str, options: dict[str, str]
+    data: Data, sent: dict[str, Any], template: str, options: dict[str, Any]
 ) -> None:
     run = made(data, template, **options)
     extra = gathered(data)

@@ -44,5 +44,6 @@ showSections();
 document.documentElement.dataset.ready = "board";
 performance.mark("interactive");
 sampled.then(() => {
+  performance.mark("sampled");
   document.documentElement.dataset.ready = "all";
 });

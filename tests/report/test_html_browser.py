@@ -1,0 +1,311 @@
+"""The page in a real browser: what it does, and that it asks nobody."""
+
+import json
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from selenium import webdriver
+from selenium.webdriver.chrome.service import Service
+from selenium.webdriver.common.action_chains import ActionChains
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.ui import Select, WebDriverWait
+
+from page_cases import HOSTILE, LANGUAGE, USERS, made_board, made_page
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+DRIVER = shutil.which("chromedriver")
+pytestmark = [
+    pytest.mark.browser,
+    pytest.mark.skipif(
+        CHROMIUM is None or DRIVER is None,
+        reason="no Chromium with its driver here (Debian: apt-get install chromium chromium-driver)",
+    ),
+]
+READY = "return document.documentElement.dataset.ready"
+Browser = webdriver.Chrome
+
+
+@pytest.fixture(scope="module")
+def started() -> Iterator[Browser]:
+    options = webdriver.ChromeOptions()
+    options.binary_location = str(CHROMIUM)
+    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"):
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    browser = webdriver.Chrome(options=options, service=Service(str(DRIVER)))
+    yield browser
+    browser.quit()
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> str:
+    path = tmp_path_factory.mktemp("page") / "report.html"
+    path.write_text(made_page(), "utf-8")
+    return path.as_uri()
+
+
+@pytest.fixture
+def browser(started: Browser, address: str) -> Iterator[Browser]:
+    """The page, opened anew on a desktop in daylight; it must log nothing."""
+    view(started, 1200)
+    console(started)
+    requested(started)
+    opened(started, address)
+    yield started
+    assert console(started) == []
+
+
+def opened(browser: Browser, address: str) -> None:
+    browser.get(address)
+    WebDriverWait(browser, 20).until(lambda page: page.execute_script(READY) == "all")
+
+
+def console(browser: Browser) -> list[str]:
+    """Return what the console said since it was last asked."""
+    return [entry["message"] for entry in log(browser, "browser")]
+
+
+def requested(browser: Browser) -> list[str]:
+    """Return the addresses that were asked for since this was last asked."""
+    messages = [json.loads(entry["message"])["message"] for entry in log(browser, "performance")]
+    return [found["params"]["request"]["url"] for found in messages if found["method"] == "Network.requestWillBeSent"]
+
+
+def log(browser: Browser, name: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = browser.get_log(name)  # type: ignore[no-untyped-call]
+    return found
+
+
+def view(browser: Browser, width: int, scheme: str = "light") -> None:
+    size = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": False}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    scheme_feature = {"name": "prefers-color-scheme", "value": scheme}
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme_feature]})
+
+
+def names(browser: Browser) -> list[str]:
+    rows = browser.find_elements(By.CSS_SELECTOR, "#board-table tbody > tr:not(.detail) .more")
+    return [row.text for row in rows]
+
+
+def head(browser: Browser, name: str) -> Any:
+    heads = browser.find_elements(By.CSS_SELECTOR, "#board-table thead th")
+    return next(found for found in heads if found.text == name)
+
+
+def expected(key: Callable[[Any], Any], *, reverse: bool) -> list[str]:
+    return [row.model for row in sorted(made_board().rows, key=key, reverse=reverse)]
+
+
+def press(browser: Browser, *keys: str) -> None:
+    ActionChains(browser).send_keys(*keys).perform()
+
+
+def focused(browser: Browser) -> Any:
+    return browser.switch_to.active_element
+
+
+def test_heads_sort_by_click(browser: Browser) -> None:
+    assert head(browser, "ndcg@10").get_attribute("aria-sort") == "descending"
+    assert [name.split()[0] for name in names(browser)] == [row.model.split()[0] for row in made_board().rows]
+    sorts = [("hit@1", "descending"), ("hit@1", "ascending"), ("seconds", "ascending")]
+    for name, direction in sorts:
+        head(browser, name).find_element(By.TAG_NAME, "button").click()
+        assert head(browser, name).get_attribute("aria-sort") == direction
+        assert len(browser.find_elements(By.CSS_SELECTOR, "#board-table th[aria-sort]")) == 1
+        said = browser.find_element(By.ID, "board-status").text
+        assert f"sorted by {name}, {direction}" in said
+    assert [name.split()[0] for name in names(browser)] == [
+        "delta",
+        "gamma",
+        "beta",
+        "alpha",
+        "chance",
+    ]  # no cost: last
+
+
+def test_heads_sort_by_keyboard(browser: Browser) -> None:
+    browser.find_element(By.ID, "filter").click()
+    for _ in range(40):
+        press(browser, Keys.TAB)
+        if focused(browser).text == "hit@1":
+            break
+    outline = focused(browser).value_of_css_property("outline-style")
+    assert outline == "solid"  # the focus is visible
+    press(browser, Keys.ENTER)
+    assert head(browser, "hit@1").get_attribute("aria-sort") == "descending"
+    by_hit = [row.split()[0] for row in names(browser)]
+    assert by_hit == [name.split()[0] for name in expected(lambda row: row.cells["hit@1"].mean, reverse=True)]
+    press(browser, Keys.SPACE)
+    assert [row.split()[0] for row in names(browser)] == by_hit[::-1]
+
+
+def test_rows_open_by_keyboard_and_tell_tests_and_command(browser: Browser) -> None:
+    last = browser.find_elements(By.CSS_SELECTOR, "#board-table .more")[-1]
+    browser.execute_script("arguments[0].focus()", last)
+    press(browser, Keys.ENTER)
+    assert last.get_attribute("aria-expanded") == "true"
+    detail = browser.find_element(By.CSS_SELECTOR, "#board-table .detail")
+    assert "won/tied/lost" in detail.text
+    head(browser, "hit@1").find_element(By.TAG_NAME, "button").click()
+    assert len(browser.find_elements(By.CSS_SELECTOR, "#board-table .detail")) == 1  # it moves with its row
+    browser.execute_script("arguments[0].focus()", last)
+    press(browser, Keys.ENTER)
+    assert not browser.find_elements(By.CSS_SELECTOR, "#board-table .detail")
+
+
+def test_rows_are_filtered_by_words_and_kind(browser: Browser) -> None:
+    field = browser.find_element(By.ID, "filter")
+    field.send_keys("BETA dim")
+    assert names(browser) == ["beta"]
+    assert browser.find_element(By.ID, "board-status").text.startswith("1 of 5 rows")
+    field.send_keys(Keys.BACKSPACE * 8)
+    assert len(names(browser)) == 5
+    for box in browser.find_elements(By.CSS_SELECTOR, "#kinds-filter input"):
+        if box.get_attribute("value") != "recommender":
+            box.send_keys(Keys.SPACE)
+    assert sorted(names(browser)) == ["alpha", "beta"]
+    head(browser, "model").find_element(By.TAG_NAME, "button").click()
+    assert names(browser) == ["alpha", "beta"]
+    field.send_keys("nothing like it")
+    assert names(browser) == []
+
+
+def test_no_request_leaves_the_page(browser: Browser, address: str) -> None:
+    for select in browser.find_elements(By.TAG_NAME, "select"):
+        Select(select).select_by_index(len(Select(select).options) - 1)
+    asked = requested(browser)
+    assert asked
+    assert {url for url in asked if not url.startswith("data:")} == {address}
+
+
+def test_the_policy_refuses_what_is_not_of_the_page(started: Browser, address: str) -> None:
+    opened(started, address)
+    refused = started.execute_async_script("""
+        const done = arguments[0], found = [];
+        document.addEventListener("securitypolicyviolation", (event) => found.push(event.effectiveDirective));
+        const script = document.createElement("script");
+        script.textContent = "window.intruder = true";
+        document.body.append(script);
+        const image = document.createElement("img");
+        image.src = "http://127.0.0.1:9/x.png";
+        document.body.append(image);
+        fetch("http://127.0.0.1:9/").catch(() => setTimeout(() => done([found, window.intruder === undefined]), 200));
+    """)
+    assert sorted(set(refused[0])) == ["connect-src", "img-src", "script-src-elem"]
+    assert refused[1]
+    console(started)
+
+
+def test_hostile_texts_are_shown_as_texts(browser: Browser) -> None:
+    shown = browser.execute_script("return document.body.textContent")
+    assert shown.count(HOSTILE) > 5
+    assert browser.execute_script("return document.querySelectorAll('img').length") == 0
+    assert browser.execute_script("return document.querySelectorAll('script').length") == 5
+    Select(browser.find_element(By.ID, "requests-request")).select_by_index(1)
+    seen = browser.execute_script("return document.querySelector('#requests-view').textContent")
+    assert f"Rank {HOSTILE}" in seen
+    assert f"1. {HOSTILE}" in seen
+    assert f"Film {HOSTILE}" in seen
+    assert f"Lost: {HOSTILE}" in seen
+
+
+def test_requests_are_walked_by_keyboard(browser: Browser) -> None:
+    status = browser.find_element(By.ID, "requests-status")
+    assert "Request r0000 of user u0: target at rank 5" in status.text
+    assert "This prompt is not known any more" in browser.find_element(By.ID, "requests-view").text
+    browser.execute_script("document.getElementById('requests-next').focus()")
+    press(browser, Keys.ENTER)
+    assert "Request r0001" in status.text
+    view_text = browser.find_element(By.ID, "requests-view").text
+    assert "the first 1 of 9" in view_text
+    assert "2 items of history clipped" in view_text
+    assert "10 earlier items" in view_text
+    rows = browser.find_elements(By.CSS_SELECTOR, "#requests-view tr.target")
+    assert [row.text.split()[0] for row in rows] == ["5"]
+    assert len(browser.find_elements(By.CSS_SELECTOR, "#requests-view tr.silent")) == 4
+    Select(browser.find_element(By.ID, "requests-run")).select_by_visible_text("alpha")
+    assert "Request r0001 of user u1: target at rank 2" in status.text
+    assert "asks no language model" in browser.find_element(By.ID, "requests-view").text
+    Select(browser.find_element(By.ID, "requests-request")).select_by_index(2)
+    assert not browser.find_element(By.ID, "requests-next").is_enabled()
+
+
+def test_charts_are_drawn_and_follow_their_choices(browser: Browser) -> None:
+    def drawing(name: str) -> Any:
+        return browser.find_element(By.CSS_SELECTOR, f"#{name} svg")
+
+    for name in ("intervals", "cost", "groups", "answers"):
+        assert drawing(f"{name}-chart").get_attribute("aria-label")
+    for name in ("bias-quality", "bias-chosen"):
+        assert LANGUAGE in str(drawing(name).get_attribute("aria-label"))
+    intervals = browser.find_elements(By.CSS_SELECTOR, "#intervals-chart [aria-label=rule] line")
+    assert len(intervals) == 5  # of four rows, and the line of chance
+    Select(browser.find_element(By.ID, "intervals-metric")).select_by_value("hit@1")
+    assert str(drawing("intervals-chart").get_attribute("aria-label")).startswith("hit@1 of 5 rows")
+    Select(browser.find_element(By.ID, "groups-metric")).select_by_value("hit@1")
+    table = browser.find_element(By.ID, "groups-table")
+    cell = made_board().sections[0].rows[0].cells["hit@1"].mean
+    assert f"{cell:.4f}" in table.text
+    assert f"many events ({USERS // 2})" in table.text
+
+
+def test_dark_and_light(browser: Browser, address: str) -> None:
+    def ground() -> str:
+        return browser.find_element(By.TAG_NAME, "body").value_of_css_property("background-color")
+
+    light = ground()
+    button = browser.find_element(By.ID, "theme")
+    assert button.get_attribute("aria-pressed") == "false"
+    browser.execute_script("arguments[0].focus()", button)
+    press(browser, Keys.ENTER)
+    dark = ground()
+    assert dark != light
+    assert button.get_attribute("aria-pressed") == "true"
+    press(browser, Keys.SPACE)
+    assert ground() == light
+    view(browser, 1200, "dark")
+    opened(browser, address)
+    assert ground() == dark  # as the system wishes
+    assert browser.find_element(By.ID, "theme").get_attribute("aria-pressed") == "true"
+    browser.find_element(By.ID, "theme").click()
+    assert ground() == light
+
+
+@pytest.mark.parametrize("width", [360, 768])
+def test_narrow_screens_do_not_scroll_sideways(started: Browser, address: str, width: int) -> None:
+    view(started, width)
+    opened(started, address)
+    for row in started.find_elements(By.CSS_SELECTOR, "#board-table .more"):
+        started.execute_script("arguments[0].click()", row)
+    for details in started.find_elements(By.TAG_NAME, "details"):
+        started.execute_script("arguments[0].open = true", details)
+    assert started.execute_script("return document.documentElement.scrollWidth") <= width
+    wide = started.execute_script("return [...document.querySelectorAll('.chart svg')].map((svg) => svg.clientWidth)")
+    assert wide
+    assert max(wide) <= width
+    assert console(started) == []
+
+
+def test_everything_that_is_worked_has_a_name(browser: Browser) -> None:
+    nameless = browser.execute_script("""
+        const named = (each) => each.getAttribute("aria-label") || each.getAttribute("aria-labelledby")
+            || each.textContent.trim() || (each.labels && [...each.labels].some((label) => label.textContent.trim()));
+        return [...document.querySelectorAll("button, input, select, summary, [role=region]")]
+            .filter((each) => !named(each)).map((each) => each.outerHTML);
+    """)
+    assert nameless == []
+
+
+def test_what_is_printed_is_the_light_page_without_controls(browser: Browser, tmp_path: Path) -> None:
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    assert not browser.find_element(By.ID, "filter").is_displayed()
+    assert (
+        browser.find_element(By.TAG_NAME, "body").value_of_css_property("background-color") == "rgba(255, 255, 255, 1)"
+    )
+    assert len(names(browser)) == 5
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
