@@ -29,7 +29,7 @@ $(stamp): pyproject.toml
 demo: $(stamp)  ## the whole path on the built-in demo data, offline, ending with a board
 	sh benchmarks/demo.sh $(BIN)/llmrs-bench $(HOME_DEMO)
 
-test: $(stamp)  ## run the tests
+test: $(stamp)  ## run the tests; those of the HTML report need Chromium (apt-get install chromium chromium-driver)
 	$(BIN)/python -m pytest -m "not vllm"
 	@# A process of its own: vLLM looks into every imported module, and fails on those of numba, which bm25s imports.
 	$(BIN)/python -m pytest -m vllm

@@ -73,13 +73,12 @@ def test_values_import_only_values() -> None:
 def test_truth_is_read_by_evaluate_and_to_keep_it_out_of_prompts() -> None:
     """Views need it where the target is put into slots, and evaluation where it measures position bias.
 
-    A fusion reads it to learn weights from other users, and for the oracle; `export` writes it for other tools.
+    A fusion reads it to learn weights from other users, and for the oracle; `export` writes it for other tools, and the
+    HTML report shows it beside what was answered.
     """
     named = {str(path.relative_to(PACKAGE)) for path in MODULES if "truth" in {*string_constants(path)}}
-    evaluating = {f"stages/{name}.py" for name in ("evaluate", "evaluations", "groups", "bias", "samples")} | {
-        "metrics/checks.py"
-    }
-    others = {f"stages/{name}.py" for name in ("prompt", "views", "infer_fusion", "export")}
+    evaluating = {f"stages/{name}.py" for name in ("evaluate", "evaluations", "groups", "bias")} | {"metrics/checks.py"}
+    others = {f"stages/{name}.py" for name in ("prompt", "views", "infer_fusion", "export", "samples")}
     assert named == {"schemas.py", "stages/prepare.py", *evaluating, *others}
 
 

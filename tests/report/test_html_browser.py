@@ -216,11 +216,11 @@ def test_hostile_texts_are_shown_as_texts(browser: Browser) -> None:
 
 def test_requests_are_walked_by_keyboard(browser: Browser) -> None:
     status = browser.find_element(By.ID, "requests-status")
-    assert "Request r0000 of user u0: target at rank 5" in status.text
+    assert "request r0000 of user u0: target at rank 5" in status.text
     assert "This prompt is not known any more" in browser.find_element(By.ID, "requests-view").text
     browser.execute_script("document.getElementById('requests-next').focus()")
     press(browser, Keys.ENTER)
-    assert "Request r0001" in status.text
+    assert "request r0001" in status.text
     view_text = browser.find_element(By.ID, "requests-view").text
     assert "the first 1 of 9" in view_text
     assert "2 items of history clipped" in view_text
@@ -229,7 +229,7 @@ def test_requests_are_walked_by_keyboard(browser: Browser) -> None:
     assert [row.text.split()[0] for row in rows] == ["5"]
     assert len(browser.find_elements(By.CSS_SELECTOR, "#requests-view tr.silent")) == 4
     Select(browser.find_element(By.ID, "requests-run")).select_by_visible_text("alpha")
-    assert "Request r0001 of user u1: target at rank 2" in status.text
+    assert "alpha, request r0001 of user u1: target at rank 2" in status.text
     assert "asks no language model" in browser.find_element(By.ID, "requests-view").text
     Select(browser.find_element(By.ID, "requests-request")).select_by_index(2)
     assert not browser.find_element(By.ID, "requests-next").is_enabled()

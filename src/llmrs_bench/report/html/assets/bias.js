@@ -35,7 +35,7 @@ function showBias() {
     const bias = board.biases.find((each) => each.run === select.value);
     const tau = isNumber(bias.kendall_tau) ? ` Kendall\u2019s tau between two views of a request: ${bias.kendall_tau.toFixed(3)}.` : "";
     const joined = bias.views > bias.requests ? `, of all views together ${bias.joined?.toFixed(4)}` : "";
-    byId("bias-words").textContent = `${bias.views.toLocaleString("en")} views of ${bias.requests.toLocaleString("en")} requests. NDCG@10 of one view ${bias.single?.toFixed(4)}${joined}.${tau} Dashed: the mean over all slots, and an even choice.`;
+    byId("bias-words").textContent = `${labelOf(bias.run)}: ${bias.views.toLocaleString("en")} views of ${bias.requests.toLocaleString("en")} requests. NDCG@10 of one view ${bias.single?.toFixed(4)}${joined}.${tau} Dashed: the mean over all slots, and an even choice.`;
     draw(byId("bias-quality"), (width) => biasChart(bias, "ndcg", "NDCG@10 by the slot of the target", width));
     draw(byId("bias-chosen"), (width) => biasChart(bias, "chosen", "Share of views whose first choice stood in a slot", width));
     byId("bias-table").replaceChildren(biasTable(bias));

@@ -66,7 +66,7 @@ function testsOf(row) {
       isNumber(v.effect) ? v.effect.toFixed(2) : "", `${v.wins}/${v.ties}/${v.losses}`, isNumber(v.needed) ? v.needed.toLocaleString("en") : ""];
   });
   if (!rows.length) return "";
-  return plainTable(["metric", "against the best", "difference", "p", "corrected", "effect d", "won/tied/lost", "users to see it"], rows);
+  return plainTable(["metric", "against the best", "difference", "p", "corrected", "effect d", "won/tied/lost", "users to see it"], rows, "tests");
 }
 
 function rowDetail(row) {

@@ -36,7 +36,7 @@ function costChart(width) {
   const log = rows.every((row) => cost(row) > 0);
   const ends = rows.filter((row) => isNumber(row.cells[key].low));
   const options = (labels) => ({
-    ...BASE, width, height: Math.min(440, Math.max(300, width * 0.55)), marginLeft: 52, marginRight: 20, marginBottom: 44, marginTop: 26,
+    ...BASE, width, height: Math.min(440, Math.max(300, width * 0.55)), marginLeft: 52, marginRight: 28, marginBottom: 44, marginTop: 26,
     ariaLabel: `${key} against ${board.cost.words} of ${rows.length} rows; the board holds the numbers`,
     x: { type: log ? "log" : "linear", label: board.cost.words, labelAnchor: "center", labelArrow: "none", nice: true, ticks: Math.max(3, Math.round(width / 110)), tickFormat: amount },
     y: { label: key, labelArrow: "none", grid: true, nice: true },
@@ -46,14 +46,14 @@ function costChart(width) {
         Plot.ruleX(own, { x: cost, y1: (row) => row.cells[key].low, y2: (row) => row.cells[key].high, stroke: kindLook(kind).color, strokeOpacity: 0.55 })),
       Plot.dot(front, { x: cost, y: mean, r: 8.5, fill: "none", stroke: "var(--ink)", strokeWidth: 1.2 }),
       ...dots(rows, { x: cost, y: mean }),
-      ...labels.map(({ row, end }) => Plot.text([row], { x: cost, y: mean, text: "label", textAnchor: end ? "end" : "start", dx: end ? -12 : 12, dy: -9, fill: "var(--ink)", stroke: "var(--ground)", strokeWidth: 4, lineWidth: 0.045 * width, textOverflow: "ellipsis", fontSize: 12 })),
+      ...labels.map(({ row, end, dy }) => Plot.text([row], { x: cost, y: mean, text: "label", textAnchor: end ? "end" : "start", dx: end ? -12 : 12, dy, fill: "var(--ink)", stroke: "var(--ground)", strokeWidth: 4, lineWidth: 0.045 * width, textOverflow: "ellipsis", fontSize: 12 })),
       Plot.tip(rows, Plot.pointer({ x: cost, y: mean, title: (row) => `${tipWords(row, key)}\n${amount(cost(row))} ${board.cost.words}`, ...tipStyle })),
     ],
   });
   const probe = Plot.plot(options([]));
   const x = probe.scale("x"), y = probe.scale("y");
   const order = [...front.slice().reverse(), ...rows.filter((row) => !row.pareto)];
-  const points = order.map((row) => ({ row, text: row.label, x: x.apply(cost(row)), y: y.apply(mean(row)) }));
+  const points = order.map((row) => ({ row, front: row.pareto, text: row.label, x: x.apply(cost(row)), y: y.apply(mean(row)) }));
   return Plot.plot(options(placeLabels(points, 52, width)));
 }
 

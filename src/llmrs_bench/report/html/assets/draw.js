@@ -51,17 +51,20 @@ function rowNames(rows, width) {
   return { room, step: 22, shift: 0, names: [axis] };
 }
 
-// Labels that would cover a point or another label are left out: [{x, y, text}] in pixels, the most important first.
+// Each label goes to a side of its point where it covers no point and no label; where there is none, it is left out.
+// Points are [{x, y, text, front}] in pixels, the most important first; those off the front have one side.
 function placeLabels(points, left, width) {
   const placed = points.map(({ x, y }) => ({ left: x - 4, right: x + 4, top: y - 4, bottom: y + 4 }));
   return points.filter((point) => {
-    const size = Math.min(point.text.length * 6.4, 0.55 * width);
-    const end = point.x + size + 10 > width;
-    const box = { left: end ? point.x - size - 10 : point.x + 8, right: end ? point.x - 8 : point.x + size + 10, top: point.y - 16, bottom: point.y - 2 };
-    if (box.left < left) return false;
-    if (placed.some((other) => box.left < other.right && other.left < box.right && box.top < other.bottom && other.top < box.bottom)) return false;
-    placed.push(box);
-    point.end = end;
-    return true;
+    const size = Math.min(point.text.length * 6.4, 0.5 * width);
+    const sides = [[false, -9], [true, -9], [false, 11], [true, 11]].map(([end, dy]) => {
+      const start = end ? point.x - 12 - size : point.x + 12;
+      return { end, dy, left: start, right: start + size, top: point.y + dy - 7, bottom: point.y + dy + 7 };
+    });
+    const free = sides.slice(0, point.front ? 4 : 1).find((side) => side.left >= left && side.right <= width
+      && !placed.some((other) => side.left < other.right && other.left < side.right && side.top < other.bottom && other.top < side.bottom));
+    if (free) placed.push(free);
+    Object.assign(point, free && { end: free.end, dy: free.dy });
+    return free;
   });
 }

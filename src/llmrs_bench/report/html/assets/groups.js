@@ -44,7 +44,11 @@ function showGroups() {
   byId("groups").hidden = false;
   byId("groups-head").textContent = `Groups by ${board.groups[0].by}`;
   fillSelect(run, board.rows.map((row) => [row.run, row.label]), board.rows[0].run);
-  const chart = () => draw(byId("groups-chart"), (width) => groupsChart(metric.value, run.value, width));
+  const chart = () => {
+    const row = rowsByRun.get(run.value);
+    legend(byId("groups-legend"), [[symbolMark(row.kind), row.label], [swatch("var(--faint)"), "other rows"]]);
+    draw(byId("groups-chart"), (width) => groupsChart(metric.value, run.value, width));
+  };
   const all = () => {
     byId("groups-table").replaceChildren(groupsTable(metric.value));
     chart();

@@ -94,7 +94,7 @@ function showSample(sample) {
     const place = Number(request.value), each = sample.requests[place], ranking = each.rankings[run.value];
     back.disabled = place === 0;
     next.disabled = place === sample.requests.length - 1;
-    byId("requests-status").textContent = `Request ${each.id} of user ${each.user}: ${rankWords(ranking)}.`;
+    byId("requests-status").textContent = `${labelOf(sample.runs[Number(run.value)])}, request ${each.id} of user ${each.user}: ${rankWords(ranking)}.`;
     const left = ranking ? rankingView(sample, each, ranking) : [el("p", {}, "This run has no ranking of this request.")];
     byId("requests-view").replaceChildren(
       el("div", {}, left, historyView(sample, each)),

@@ -65,9 +65,9 @@ function sortableTable({ columns, rows, caption, sorted, detail, rowClass, onSor
   return { table, show };
 }
 
-function plainTable(heads, rows) {
+function plainTable(heads, rows, look = "sticky") {
   const head = heads.map((name, place) => el("th", { scope: "col", class: place ? "plain num" : "plain" }, name));
   const body = rows.map((cells) =>
     el("tr", {}, cells.map((cell, place) => el(place ? "td" : "th", { class: place ? "num" : null, scope: place ? null : "row" }, cell))));
-  return el("table", { class: "sticky" }, el("thead", {}, el("tr", {}, head)), el("tbody", {}, body));
+  return el("table", { class: look }, el("thead", {}, el("tr", {}, head)), el("tbody", {}, body));
 }
