@@ -65,7 +65,7 @@ function callView(call) {
   return el("div", { class: "call" },
     el("div", { class: "role" }, `${call.name}${clipped}`), asked,
     call.text === null ? "" : [el("div", { class: "role" }, `raw answer, ended by ${call.finish}`), text("Raw answer", call.text)],
-    chosen.length ? el("details", {}, el("summary", {}, `Log-probabilities of ${chosen.length} choices`),
+    chosen.length ? el("details", { open: chosen.length <= 5 }, el("summary", {}, `Log-probabilities of ${chosen.length} choices`),
       plainTable(["choice", "log-probability"], chosen.map(([name, sum]) => [name, isNumber(sum) ? sum.toFixed(3) : "not told"]))) : "");
 }
 
