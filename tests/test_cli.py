@@ -163,7 +163,7 @@ def test_a_prompt_that_cannot_fit_is_an_error(bench: Bench) -> None:
 def test_a_metric_that_was_not_measured_is_refused(finished: Bench) -> None:
     result = finished.run("compare", "--dataset", "small", "--metrics", "ndcg@7", code=1)
     assert "was not measured by ndcg@7" in result.stderr
-    assert "--metric ndcg@7" in result.stderr
+    assert "--metrics ndcg@7" in result.stderr
 
 
 def test_runs_that_were_not_evaluated_are_named(bench: Bench) -> None:

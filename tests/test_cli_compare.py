@@ -259,8 +259,8 @@ def test_requests_that_are_left_out_are_said_and_tested_on_common_ones(compared:
 def test_figures_of_whole_runs_and_metrics_without_a_best_stand_on_the_board(compared: Bench) -> None:
     names = "ndcg@10,gini@10,popularity@10"
     said = gate(compared, "--metrics", names, code=1)
-    assert "--metric gini@10 --metric popularity@10" in said
-    compared.run("evaluate", "-d", "small@lists", "--metric", "gini@10,popularity@10")
+    assert "--metrics gini@10,popularity@10" in said
+    compared.run("evaluate", "-d", "small@lists", "--metrics", "gini@10,popularity@10")
     rows = shown(compared, "--metrics", names)["rows"]
     best = min(rows, key=lambda row: row["metrics"]["gini@10"]["mean"])
     assert best["metrics"]["gini@10"]["rank"] == 1

@@ -7,6 +7,12 @@ import polars as pl
 import pytest
 
 from command_line import Bench, table
+from llmrs_bench.config import PromptConfig
+from llmrs_bench.engines.openai_options import OpenAIOptions
+from llmrs_bench.engines.transformers import TransformersOptions
+from llmrs_bench.errors import OptionError
+from llmrs_bench.stages.infer_language import check_temperature
+from llmrs_bench.stages.plan import open_plan
 from test_cli_language import kept
 
 INFER = ("infer", "--model", "mock", "--dataset", "small")
@@ -77,6 +83,21 @@ def test_samples_are_answers_of_their_own(bench: Bench) -> None:
     likelihood = bench.run(*INFER, "-T", "samples=3", "-t", "likelihood", code=2).stderr
     assert "the same every time" in likelihood
     assert "nothing is ranked" in bench.run(*INFER, "-T", "samples=3", "-t", "interest", code=2).stderr
+
+
+def test_temperatures_that_nothing_reads_are_refused() -> None:
+    listwise, label = (open_plan(PromptConfig(template=name)) for name in ("listwise", "label"))
+    several = open_plan(PromptConfig(options={"samples": "3"}))
+    warm, cold = (TransformersOptions(temperature=value) for value in (0.7, 0.0))
+    for plan, options in ((listwise, warm), (listwise, cold), (several, warm), (label, cold)):
+        check_temperature(plan, options)
+    check_temperature(several, OpenAIOptions(omit=("temperature",)))
+    with pytest.raises(OptionError, match="again and again"):
+        check_temperature(several, cold)
+    with pytest.raises(OptionError, match="means nothing to template label"):
+        check_temperature(label, warm)
+    with pytest.raises(OptionError, match="means nothing"):
+        OpenAIOptions.parse({"omit": "temperature", "temperature": 0.7}, owner="openai")
 
 
 def test_an_option_given_twice_is_named(bench: Bench) -> None:

@@ -130,7 +130,7 @@ def evaluate(
     normalize: Annotated[
         str | None, typer.Option(help="Weigh the tokens of titles: sum, token (mean), byte, or pmi (less their prior).")
     ] = None,
-    metric: Metrics = None,
+    metrics: Metrics = None,
     invalid: Invalid = "expected",
     home: Home = HERE,
     log: LogOption = Log.text,
@@ -142,7 +142,7 @@ def evaluate(
         from llmrs_bench.stages.evaluate import evaluate as stage
         from llmrs_bench.stages.home import open_data
 
-        values = {"normalize": normalize, "invalid": invalid, "metrics": metric or []}
+        values = {"normalize": normalize, "invalid": invalid, "metrics": metrics or ()}
         for done in stage(open_data(home, dataset), run or [], EvaluateConfig.parse(values, owner="evaluate"), track):
             means = {**done.artifact.facts["means"], **done.artifact.facts["catalogue"]}
             shown = [name for name in ("hit@1", "ndcg@10", "mrr@10") if name in means] or list(means)

@@ -42,8 +42,8 @@ Audit = Annotated[
     int, typer.Option(min=0, help="Then ask about N requests again: cold, warm, one by one; report the noise.")
 ]
 Metrics = Annotated[
-    list[str] | None,
-    typer.Option("--metric", help="Measure this too: recall@5, map, auc, novelty@10, ...; repeatable, or with commas."),
+    str | None,
+    typer.Option("--metrics", help="Measure these, too, with commas between them: recall@5,map,auc,novelty@10."),
 ]
 Invalid = Annotated[
     str,

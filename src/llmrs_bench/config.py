@@ -222,9 +222,8 @@ class EvaluateConfig(Options):
     @field_validator("metrics", mode="before")
     @classmethod
     def listed(cls, metrics: Any) -> Any:
-        """Read `recall@5,map` as typed, also several of them."""
-        texts = [metrics] if isinstance(metrics, str) else metrics
-        return tuple(name.strip() for text in texts for name in text.split(","))
+        """Read `recall@5,map` as typed."""
+        return tuple(name.strip() for name in metrics.split(",")) if isinstance(metrics, str) else metrics
 
 
 class CompareConfig(Options):

@@ -6,7 +6,7 @@ import polars as pl
 import pytest
 
 from llmrs_bench.metrics import measure, parse_metrics
-from metrics.ranked import Lists, ranked, wanted
+from ranked_lists import Lists, ranked, wanted
 
 NAMES = {
     "ndcg@10": "nDCG@10",

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from llmrs_bench.config import Invalid
 from llmrs_bench.metrics import check_rankings, count_answers, measure, parse_metrics
-from metrics.ranked import Lists, ranked, values, wanted
+from ranked_lists import Lists, ranked, values, wanted
 
 FORMS = ["hit@K", "recall@K", "precision@K", "mrr@K", "ndcg@K", "map@K"]
 WHOLE = ["mrr", "map", "ndcg"]

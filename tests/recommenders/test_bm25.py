@@ -70,6 +70,15 @@ def test_the_newest_known_items_alone_are_the_query() -> None:
     assert scores_of(model, long)["r"] == pytest.approx({item: by_hand(["a", "b"], item) for item in ALL})
 
 
+def test_a_text_is_part_of_the_query() -> None:
+    """The words of an item, as a text, weigh as the item does; unknown words, and an empty text, as nothing."""
+    model = fitted()
+    asked = request_of(["a"], ALL).with_columns(text=pl.lit(f"{DOCUMENTS['d']} xylophone"))
+    assert scores_of(model, asked)["r"] == pytest.approx({item: by_hand(["a", "d"], item) for item in ALL})
+    empty = request_of(["a"], ALL).with_columns(text=pl.lit(""))
+    assert scores_of(model, empty) == scores_of(model, request_of(["a"], ALL))
+
+
 @pytest.mark.parametrize("history", [[], ["unknown"], ["mute"]])
 def test_without_a_known_item_all_scores_are_0(history: list[str]) -> None:
     assert scores_of(fitted(), request_of(history, ALL))["r"] == dict.fromkeys(ALL, 0.0)

@@ -85,6 +85,17 @@ def test_the_newest_known_items_alone_count(encoder: Path) -> None:
     assert scores_of(model, long) == scores_of(model, request_of(["a", "b"], ALL))
 
 
+def test_a_text_counts_as_one_more_item(encoder: Path, tmp_path: Path) -> None:
+    model = fitted(encoder)
+    asked = request_of(["a"], ALL).with_columns(text=pl.lit(TEXTS["d"]))
+    assert scores_of(model, asked)["r"] == pytest.approx(by_hand(encoder, ["a", "d"]), abs=1e-6)
+    empty = request_of(["a"], ALL).with_columns(text=pl.lit(""))
+    assert scores_of(model, empty)["r"] == pytest.approx(by_hand(encoder, ["a"]), abs=1e-6)
+    model.save(tmp_path)
+    with pytest.raises(ModelError, match="reads no texts"):
+        scores_of(Embedding.load(tmp_path, device="cpu"), asked)
+
+
 @pytest.mark.parametrize("history", [[], ["unknown"], ["mute"]])
 def test_without_a_known_item_all_scores_are_0(encoder: Path, history: list[str]) -> None:
     assert scores_of(fitted(encoder), request_of(history, ALL))["r"] == dict.fromkeys(ALL, 0.0)

@@ -1,50 +1,135 @@
-"""Groups of requests: every request is in one, and known users, items and times are in the right one."""
+"""Groups of requests, on a data set in which everybody's group is known."""
 
-import polars as pl
+from pathlib import Path
+from typing import Any
+
 import pytest
 
+from llmrs_bench.config import WHOLE
 from llmrs_bench.errors import OptionError
 from llmrs_bench.stages.groups import GROUPS, group_requests
 from llmrs_bench.stages.home import Data
+from made_data import make_data
 
-NAMES = [name.replace("YYYY", "2000") for name in GROUPS]
-
-
-@pytest.mark.parametrize("by", NAMES)
-def test_every_request_is_in_a_group_and_groups_have_an_order(data: Data, by: str) -> None:
-    found, requests = group_requests(data, by), data.artifact.table("requests")["request_id"].to_list()
-    assert found["request_id"].to_list() == requests
-    places = found.select("group", "order").unique()
-    assert places.height == found["group"].n_unique()
-    assert sorted(places["order"]) == list(range(places.height))
-
-
-def test_slots_are_those_of_the_lists(data: Data) -> None:
-    target = dict(data.artifact.table("truth").select("request_id", "item_id").iter_rows())
-    lists = dict(data.artifact.table("requests").select("request_id", "candidates").iter_rows())
-    for name, group, order in group_requests(data, "slot").iter_rows():
-        assert group == str(lists[name].index(target[name]))
-        assert order <= int(group)
+DAY = 86_400
+# Events of each item: a 10, b 6, c 3, d 1, e 0; 20 in all.
+EVENTS = [*("a" * 10), *("b" * 6), *("c" * 3), "d"]
+USERS = {"u0": 0, "u1": 4, "u2": 4, "u3": 12}
+TARGETS = {"u0": "a", "u1": "b", "u2": "d", "u3": "e"}
+ITEMS: list[dict[str, Any]] = [
+    {"item_id": "a", "year": 1989, "categories": ["Drama", "War"]},
+    {"item_id": "b", "year": 1990, "categories": ["Drama"]},
+    {"item_id": "c", "year": 1991},
+    {"item_id": "d", "year": 1999, "categories": []},
+    {"item_id": "e"},
+]
 
 
-def test_an_item_without_events_is_cold_and_in_the_tail(data: Data) -> None:
-    request = data.artifact.table("truth").filter(pl.col("item_id") == "secret")["request_id"].item()
-    for by, group in (("cold-item", "0 events"), ("popularity", "tail"), ("year", "unknown"), ("category", "unknown")):
-        found = dict(group_requests(data, by).select("request_id", "group").iter_rows())
-        assert found[request] == group
+def made(home: Path, **config: Any) -> Data:
+    owners = [user for user, count in USERS.items() for _ in range(count)]
+    requests = [
+        {
+            "request_id": f"test-{user}",
+            "user_id": user,
+            "cutoff": DAY * at,
+            "history": ["c"] * count,
+            "candidates": ["c", "d", "a"],
+        }
+        for at, (user, count) in enumerate(USERS.items())
+    ]
+    return make_data(
+        home,
+        items=ITEMS,
+        events=[{"user_id": owner, "item_id": item} for owner, item in zip(owners, EVENTS, strict=True)],
+        requests=requests,
+        truth=[{"request_id": f"test-{user}", "item_id": item} for user, item in TARGETS.items()],
+        **config,
+    )
 
 
-def test_users_are_grouped_by_their_events(data: Data) -> None:
-    histories = dict(data.artifact.table("requests").select("request_id", pl.col("history").list.len()).iter_rows())
-    for name, group, _ in group_requests(data, "history").iter_rows():
-        first, _, last = group.removesuffix(" events").partition("-")
-        assert int(first) <= histories[name] <= int(last or first)
-    by_user = group_requests(data, "cold-user")
-    assert set(by_user["group"]) == {"5-9 events"}
+@pytest.mark.parametrize(
+    ("by", "groups"),
+    [
+        ("history", ["0 events", "1-4 events", "1-4 events", "10-19 events"]),
+        ("activity", ["0 events", "4 events", "4 events", "12 events"]),
+        ("popularity", ["head", "mid", "tail", "tail"]),
+        ("cold-user", ["0 events", "1-4 events", "1-4 events", "10+ events"]),
+        ("cold-item", ["10+ events", "5-9 events", "1-4 events", "0 events"]),
+        ("window", ["1970-01-01", "1970-01-02", "1970-01-03", "1970-01-04"]),
+        ("slot", ["2", "unknown", "1", "unknown"]),
+        ("year", ["1980s", "1990s", "1990s", "unknown"]),
+        ("released:1990", ["before 1990", "from 1990", "from 1990", "unknown"]),
+    ],
+)
+def test_every_request_is_in_its_group(tmp_path: Path, by: str, groups: list[str]) -> None:
+    found = group_requests(made(tmp_path), by)
+    assert found["request_id"].to_list() == [f"test-{user}" for user in USERS]
+    assert found["group"].to_list() == groups
+    assert str(found.schema["order"]) == "Int32"
+    places = dict(zip(found["group"], found["order"], strict=True))
+    assert sorted(places.values()) == list(range(len(places)))
+    assert places.get("unknown", len(places) - 1) == len(places) - 1
 
 
-@pytest.mark.parametrize("by", ["users", "released:99", "released", "slot:3"])
-def test_unknown_groups_are_refused(data: Data, by: str) -> None:
+@pytest.mark.parametrize(
+    ("by", "groups"),
+    [
+        ("history", ["0 events", "1-4 events", "10-19 events"]),
+        ("popularity", ["head", "mid", "tail"]),
+        ("cold-item", ["0 events", "1-4 events", "5-9 events", "10+ events"]),
+        ("slot", ["1", "2", "unknown"]),
+        ("released:1990", ["before 1990", "from 1990", "unknown"]),
+    ],
+)
+def test_groups_have_an_order(tmp_path: Path, by: str, groups: list[str]) -> None:
+    found = group_requests(made(tmp_path), by)
+    assert found.sort("order")["group"].unique(maintain_order=True).to_list() == groups
+
+
+def test_a_request_stands_in_every_category_of_its_target(tmp_path: Path) -> None:
+    assert group_requests(made(tmp_path), "category").rows() == [
+        ("test-u0", "Drama", 0),
+        ("test-u0", "War", 1),
+        ("test-u1", "Drama", 0),
+        ("test-u2", "unknown", 2),
+        ("test-u3", "unknown", 2),
+    ]
+
+
+def test_quarters_are_quarters_and_equal_values_stay_together(tmp_path: Path) -> None:
+    requests = [
+        {"request_id": f"r{number:02}", "user_id": "u", "cutoff": (3 if number < 10 else number) * 60}
+        for number in range(20)
+    ]
+    truth = [{"request_id": "r00", "item_id": "a"}]
+    events = [{"user_id": "v", "item_id": "a"}]
+    data = make_data(tmp_path, items=ITEMS, events=events, requests=requests, truth=truth)
+    found = group_requests(data, "window")
+    assert found.group_by("group", maintain_order=True).len().rows() == [
+        ("1970-01-01 00:03:00", 10),
+        ("1970-01-01 00:10:00 to 1970-01-01 00:14:00", 5),
+        ("1970-01-01 00:15:00 to 1970-01-01 00:19:00", 5),
+    ]
+    assert group_requests(data, "activity")["group"].unique().to_list() == ["0 events"]
+
+
+def test_requests_without_a_target_are_unknown(tmp_path: Path) -> None:
+    requests = [{"request_id": "r", "user_id": "u", "candidates": ["a"]}]
+    events = [{"user_id": "v", "item_id": "a"}]
+    data = make_data(tmp_path, items=ITEMS, events=events, requests=requests, truth=[])
+    for by in ("popularity", "cold-item", "category", "slot", "year", "released:2000"):
+        assert group_requests(data, by).rows() == [("r", "unknown", 0)]
+
+
+@pytest.mark.parametrize(
+    "by", ["popularty", "released", "released:19", "released:soon", "year:1990", "released:YYYY", ""]
+)
+def test_unknown_groups_are_answered_with_the_known_ones(tmp_path: Path, by: str) -> None:
     with pytest.raises(OptionError, match="unknown group") as caught:
-        group_requests(data, by)
-    assert "history" in caught.value.hint
+        group_requests(made(tmp_path), by)
+    assert all(name in caught.value.hint for name in GROUPS)
+
+
+def test_a_whole_catalogue_has_no_slots(tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match="no candidate lists"):
+        group_requests(made(tmp_path, candidates=WHOLE), "slot")

@@ -121,6 +121,8 @@ class OpenAIOptions(Options):
         for name, other in idle[self.api].items():
             if name in self.model_fields_set:
                 raise ValueError(f"{name} means nothing to api={self.api}; it is for api={other}")
+        if "temperature" in self.omit and self.temperature:
+            raise ValueError("temperature is left out of requests by omit, so it means nothing")
         if self.context is not None and self.tokenizer is None:
             raise ValueError("context means nothing without tokenizer, which counts the tokens")
         return self

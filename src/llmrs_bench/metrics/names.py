@@ -27,7 +27,7 @@ class Metric:
     """A metric and its cutoff, printed as `ndcg@10` or `mrr`.
 
     Accuracy of a request, with the ranks r of its relevant items, from 1, and n relevant items. A relevant item that is
-    in no ranking counts as never found; those the model was silent about count as `accuracy.Policy` says:
+    in no ranking counts as never found; those the model was silent about count as `EvaluateConfig.invalid` says:
 
     - `hit@k`: 1 if some r <= k.
     - `recall@k`: share of the relevant items with r <= k; with one of them the same as `hit@k`.

@@ -1,7 +1,6 @@
 """Answers of one served model, kept in shards that are complete or absent, and found again by what was asked."""
 
 import json
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from hashlib import sha256
@@ -14,6 +13,7 @@ import polars as pl
 from llmrs_bench.errors import ArtifactError
 from llmrs_bench.fingerprint import fingerprint
 from llmrs_bench.schemas import check_schema, from_rows
+from llmrs_bench.stages.whole import move_whole, write_whole
 from llmrs_bench.types import Prompt
 
 STORE = "store.json"
@@ -56,7 +56,7 @@ class AnswerStore:
         for made in (self._shards, self._sessions):
             made.mkdir(parents=True, exist_ok=True)
         if not (folder / STORE).is_file():
-            _write_whole(folder / STORE, json.dumps(served, indent=2, sort_keys=True).encode())
+            write_whole(folder / STORE, json.dumps(served, indent=2, sort_keys=True).encode())
         elif fingerprint(read_served(folder)) != self.fingerprint:
             raise ArtifactError(
                 f"{folder} holds the answers of another model or other options",
@@ -88,12 +88,12 @@ class AnswerStore:
             session: What is known of this process and its engine; it replaces what was said before.
         """
         frame = from_rows("answers", [{**row, "session": self.session} for row in rows])
-        _write_whole(self._sessions / f"{self.session}.json", json.dumps(session, indent=2).encode())
+        write_whole(self._sessions / f"{self.session}.json", json.dumps(session, indent=2).encode())
         self._count += 1
         name = f"{self._count:06d}-{self.session}.parquet"
         partial = self._shards / f".{name}.partial"
         frame.write_parquet(partial, compression="zstd")
-        _move_whole(partial, self._shards / name)
+        move_whole(partial, self._shards / name)
         self._index = pl.concat([self._index, frame.select("key", shard=pl.lit(name))])
         return {row["key"]: row for row in frame.iter_rows(named=True)}
 
@@ -141,16 +141,3 @@ def _reading(path: Path) -> Iterator[None]:
         raise ArtifactError(
             f"{path} cannot be read: {error}", hint=f"Delete {path}: its answers are then asked for again."
         ) from error
-
-
-def _write_whole(path: Path, content: bytes) -> None:
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    partial.write_bytes(content)
-    _move_whole(partial, path)
-
-
-def _move_whole(partial: Path, path: Path) -> None:
-    """Move a finished file to its place, so that it is there whole or not at all, even after a loss of power."""
-    with partial.open("rb") as file:
-        os.fsync(file.fileno())
-    os.replace(partial, path)

@@ -1,8 +1,8 @@
 """Saved boards: written to one Parquet file, and read back."""
 
-import os
 from collections.abc import Sequence
 from datetime import UTC, datetime
+from io import BytesIO
 from pathlib import Path
 
 import polars as pl
@@ -17,6 +17,7 @@ from llmrs_bench.leaderboard.saved import Saved, from_parts, to_parts
 from llmrs_bench.stages.compare import Comparison
 from llmrs_bench.stages.home import Data
 from llmrs_bench.stages.locking import data_lock
+from llmrs_bench.stages.whole import write_whole
 
 _KEY = b"llmrs-bench board"
 
@@ -33,12 +34,9 @@ def save_board(path: Path, data: Data, comparison: Comparison, config: CompareCo
     )
     table = frame.to_arrow()
     table = table.replace_schema_metadata({_KEY: description.encode()})
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        pq.write_table(table, partial, compression="zstd", compression_level=9)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    content = BytesIO()
+    pq.write_table(table, content, compression="zstd", compression_level=9)
+    write_whole(path, content.getvalue())
 
 
 def open_board(path: Path) -> Saved:

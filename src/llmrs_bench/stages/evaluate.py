@@ -24,9 +24,7 @@ from llmrs_bench.stages.evaluations import (
     CHANCE,
     COUNTS,
     Evaluation,
-    chance_evaluation,
     check_measurable,
-    evaluation,
     evaluations,
 )
 from llmrs_bench.stages.home import Data
@@ -37,7 +35,6 @@ from llmrs_bench.stages.runs import open_runs, pick_runs, ranks
 from llmrs_bench.stages.unranked import list_sizes, unranked
 from llmrs_bench.types import Progress
 
-__all__ = ["CHANCE", "POPULARITY", "chance_evaluation", "evaluate", "evaluation"]
 POPULARITY = "popularity"
 
 
@@ -94,12 +91,7 @@ def _evaluate(data: Data, run: Artifact | None, metrics: Sequence[Metric], inval
 
     name = CHANCE if run is None else run.path.name
     return [
-        make_once(
-            wanted.path,
-            wanted.recipe,
-            partial(fill, wanted=wanted),
-            name=name if wanted.usual else f"{name} {wanted.metrics[0]}",
-        )
+        make_once(wanted.path, wanted.recipe, partial(fill, wanted=wanted), name=name)
         for wanted in evaluations(data, run, metrics, invalid)
     ]
 

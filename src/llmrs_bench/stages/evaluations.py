@@ -24,16 +24,12 @@ COUNTS = ("requests", "requests_without_ranking", "requests_unanswered", "reques
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """One artifact of values: where it is or will be, what makes it, and which metrics it holds."""
+    """One artifact of values: where it is or will be, what makes it, and whether its metrics are the usual ones."""
 
     path: Path
     recipe: Recipe
     metrics: tuple[Metric, ...]
-
-    @property
-    def usual(self) -> bool:
-        """Whether it holds the usual metrics, and not another one."""
-        return len(self.metrics) > 1
+    usual: bool
 
     @property
     def done(self) -> bool:
@@ -48,18 +44,6 @@ class Measured:
     metrics: pl.DataFrame
     figures: Mapping[str, float]
     counts: Mapping[str, int]
-
-
-def evaluation(data: Data, run: Artifact) -> tuple[Path, Recipe]:
-    """Return where the usual evaluation of a run lives, and what makes it."""
-    usual = evaluations(data, run, [])[0]
-    return usual.path, usual.recipe
-
-
-def chance_evaluation(data: Data) -> tuple[Path, Recipe]:
-    """Return where the expectation of a random order lives, and what makes it."""
-    usual = evaluations(data, None, [])[0]
-    return usual.path, usual.recipe
 
 
 def evaluations(
@@ -98,7 +82,7 @@ def _evaluation(data: Data, run: Artifact | None, metrics: Sequence[Metric], inv
         {**ranked, **views, **{table: data.artifact.digest(table) for table in tables}},
         {"definitions": DEFINITIONS},
     )
-    return Evaluation(recipe.place(data.place.evals), recipe, tuple(metrics))
+    return Evaluation(recipe.place(data.place.evals), recipe, tuple(metrics), usual)
 
 
 def check_measurable(data: Data, metrics: Sequence[Metric]) -> None:
@@ -152,6 +136,7 @@ def measured(data: Data, run: Artifact | None, metrics: Sequence[Metric], invali
 def evaluate_command(data: Data, metrics: Sequence[Metric], invalid: Invalid) -> str:
     """Return the hint that says how to measure the usual metrics and `metrics`."""
     usual = default_metrics(data.depth)
-    others = "".join(f" --metric {metric}" for metric in metrics if metric not in usual)
+    named = ",".join(str(metric) for metric in metrics if metric not in usual)
+    others = f" --metrics {named}" if named else ""
     policy = "" if invalid == "expected" else f" --invalid {invalid}"
     return f"Run: llmrs-bench evaluate --dataset {data.place.reference}{policy}{others}"

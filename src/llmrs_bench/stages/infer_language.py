@@ -8,7 +8,7 @@ from functools import partial
 import polars as pl
 
 from llmrs_bench.artifacts import Artifact, Draft, Recipe
-from llmrs_bench.config import InferConfig
+from llmrs_bench.config import InferConfig, Options
 from llmrs_bench.engines.protocol import Engine
 from llmrs_bench.errors import ArtifactError, OptionError
 from llmrs_bench.prompts.fusion import Aggregate, fuse
@@ -50,11 +50,8 @@ def infer_language(data: Data, config: InferConfig, progress: Progress, *, repar
     template = plan.template
     prompts = prompt(data, config.prompt).artifact
     served = None if reparse else serve(data, config, progress)
-    if served is not None and plan.views.samples > 1 and getattr(served.options, "temperature", None) == 0:
-        raise OptionError(
-            f"samples={plan.views.samples} asks the same again and again at temperature 0",
-            hint="Add -O temperature=0.7.",
-        )
+    if served is not None:
+        check_temperature(plan, served.options)
     store = find_store(data, config) if served is None else open_store(data, served)
     tables = {"prompts": prompts, "requests": data.artifact}
     label = str(store.served["name"])
@@ -91,6 +88,21 @@ def infer_language(data: Data, config: InferConfig, progress: Progress, *, repar
         )
 
     return make_once(recipe.place(data.place.runs), recipe, fill)
+
+
+def check_temperature(plan: Plan, options: Options) -> None:
+    """Refuse samples that are all the same, and a temperature where nothing is written."""
+    temperature = getattr(options, "temperature", None)
+    if temperature == 0 and plan.views.samples > 1 and "temperature" not in getattr(options, "omit", ()):
+        raise OptionError(
+            f"samples={plan.views.samples} asks the same again and again at temperature 0",
+            hint="Add -O temperature=0.7.",
+        )
+    if temperature and plan.template.mode != "generate":
+        raise OptionError(
+            f"temperature means nothing to template {plan.name}: likelihoods are read as the model has them",
+            hint="Leave out -O temperature, or choose a template that writes, such as listwise.",
+        )
 
 
 @contextmanager

@@ -1,6 +1,5 @@
 """The HTML report of a board: gathered, and written to one file."""
 
-import os
 from pathlib import Path
 
 from llmrs_bench.config import CompareConfig
@@ -8,6 +7,7 @@ from llmrs_bench.leaderboard import Board
 from llmrs_bench.report.html import to_html
 from llmrs_bench.stages.home import Data
 from llmrs_bench.stages.samples import gather
+from llmrs_bench.stages.whole import write_whole
 
 
 def save_page(path: Path, data: Data, board: Board, config: CompareConfig, *, requests: int) -> int:
@@ -26,10 +26,5 @@ def save_page(path: Path, data: Data, board: Board, config: CompareConfig, *, re
     """
     extra = gather(data, board, count=requests, seed=config.seed, invalid=config.invalid)
     page = to_html(board, extra).encode()
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        partial.write_bytes(page)
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    write_whole(path, page)
     return len(page)

@@ -53,7 +53,7 @@ class Retriever:
 
         Args:
             requests: Frame of the schema `requests`.
-            query: `candidates`, or the `recent` items; any other word means these, too.
+            query: As `ViewOptions` has it; the text of `interest` comes in `texts`.
             recent: How many of the latest items the prompt tells.
             count: How many are found at most.
             texts: What is searched for besides, one text for each request.
