@@ -54,31 +54,28 @@ def blocks(data: Data, prompts: Artifact) -> Iterator[Block]:
     Raises:
         ArtifactError: If the prompts are not those of these requests.
     """
-    written = _groups(prompts, "prompts", read_prompts, lambda prompt: prompt.request_id)
-    told = _groups(prompts, "views", pl.DataFrame.iter_rows, lambda row: row[1])
-    shown, waiting = next(told, None), next(written, None)
+    asked = chain.from_iterable(map(read_prompts, prompts.parts("prompts", BLOCK)))
+    written = groupby(asked, key=lambda prompt: prompt.request_id)
+    waiting = next(written, None)
+    parts, views = prompts.parts("views", BLOCK), pl.DataFrame(schema=VIEWS)
     for requests in data.artifact.parts("requests", BLOCK):
-        rows: list[Any] = []
-        for request_id in requests["request_id"]:
-            if shown is not None and shown[0] == request_id:
-                rows += shown[1]
-                shown = next(told, None)
+        names = requests["request_id"].implode()
+        while (count := int(views["request_id"].is_in(names).sum())) == views.height:
+            if (more := next(parts, None)) is None:
+                break
+            views = pl.concat([views, more])
+        told, views = views[:count], views[count:]
         found: dict[str, Sequence[Prompt]] = {}
-        for row in rows:
-            if waiting is not None and waiting[0] == row[0]:
-                found[row[0]] = list(waiting[1])
+        for view_id in told["view_id"]:
+            if waiting is not None and waiting[0] == view_id:
+                found[view_id] = list(waiting[1])
                 waiting = next(written, None)
-        yield Block(requests, pl.DataFrame(rows, schema=VIEWS, orient="row"), found)
+        yield Block(requests, told, found)
     if waiting is not None:
         raise ArtifactError(
             f"{prompts.path} has prompts for request {waiting[0]!r}, which the data does not have in that place",
             hint=f"Delete {prompts.path} and run `llmrs-bench prompt` again.",
         )
-
-
-def _groups(prompts: Artifact, table: str, read: Callable[..., Any], key: Callable[[Any], str]) -> Iterator[Any]:
-    """Yield neighbouring rows of a table that share a key, with the key."""
-    return groupby(chain.from_iterable(map(read, prompts.parts(table, BLOCK))), key=key)
 
 
 def converse(block: Block, template: Template, shop: Shop, *, history: int, ask: Ask) -> dict[str, Talk]:
