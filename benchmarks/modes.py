@@ -63,19 +63,11 @@ def measure(engine: Engine, users: Sequence[Sequence[Prompt]], *, seconds: float
         engine.forget()
         fresh_reader(engine)
         started = time.perf_counter()
-        responses = [response for window in windows(users, engine.window) for response in engine.answer(window)]
+        prompts = [prompt for user in users for prompt in user]
+        answered = engine.answer_batches(engine.batches(prompts))
+        responses = [response for batch in answered for response in batch]
         runs.append(Run(time.perf_counter() - started, responses))
     return runs
-
-
-def windows(users: Sequence[Sequence[Prompt]], size: int | None) -> list[list[Prompt]]:
-    """Return the prompts of whole users in portions of about `size`, as an engine wants them."""
-    portions: list[list[Prompt]] = [[]]
-    for prompts in users:
-        if portions[-1] and size is not None and len(portions[-1]) + len(prompts) > size:
-            portions.append([])
-        portions[-1] += prompts
-    return portions
 
 
 def fresh_reader(engine: Any) -> None:

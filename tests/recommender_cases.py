@@ -126,8 +126,10 @@ class Interrupt:
 
     @contextmanager
     def __call__(self, label: str, total: int) -> Iterator[Step]:
-        def step(done: int, note: str = "") -> None:
-            self.told.append((label, total, done, note))
+        known = total
+
+        def step(done: int, note: str = "", total: int | None = None) -> None:
+            self.told.append((label, total or known, done, note))
             if done == self.at and self.label in label:
                 raise KeyboardInterrupt
 

@@ -15,6 +15,7 @@ from llmrs_bench.cli_options import (
     Log,
     LogOption,
     Orders,
+    Prior,
     Reparse,
     Slots,
     TemplateName,
@@ -73,6 +74,7 @@ def infer(
     ] = None,
     deterministic: Deterministic = False,
     reparse: Reparse = False,
+    prior: Prior = False,
     audit: Audit = 0,
     option: Annotated[
         list[str] | None, typer.Option("--option", "-O", help="KEY=VALUE of the recommender or engine; repeatable.")
@@ -85,10 +87,13 @@ def infer(
         from llmrs_bench.config import InferConfig
         from llmrs_bench.errors import OptionError
         from llmrs_bench.report.outside import outside_lines
-        from llmrs_bench.report.words import audit_lines, run_lines
-        from llmrs_bench.stages.home import open_data
+        from llmrs_bench.report.words import audit_lines, prior_line, run_lines
+        from llmrs_bench.stages.home import is_unprepared, open_data
+        from llmrs_bench.stages.infer import check_model
         from llmrs_bench.stages.infer import infer as stage
-        from llmrs_bench.stages.outside import is_outside
+        from llmrs_bench.stages.outside import FUSION, is_outside
+        from llmrs_bench.stages.prepare import open_or_prepare
+        from llmrs_bench.stages.priors import find_priors
 
         named = {"max_history": max_history, "loss": loss, "fit_on": fit_on, "runs": runs, "method": method}
         values: dict[str, Any] = {
@@ -102,7 +107,6 @@ def infer(
             "max_users": max_users,
             "options": pairs([*(option or []), *as_typed(**named, deterministic=deterministic or None)]),
         }
-        data = open_data(home, dataset)
         if reparse and audit:
             raise OptionError("--audit asks the model, --reparse asks nothing", hint="Leave out one of them.")
         if export is not None and seeds > 1:
@@ -111,11 +115,18 @@ def infer(
         if outside and (audit or (seeds > 1 and values["options"].get("method") != "learned")):
             idle = "--audit" if audit else "--seeds"
             raise OptionError(f"{idle} means nothing to --model {model}", hint="Leave it out.")
+        if is_unprepared(home, dataset) and not reparse and model != FUSION:
+            check_model(InferConfig.parse({**values, "seed": seed}, owner="infer"))  # before anything is downloaded
+            data = open_or_prepare(home, dataset, track, say)
+        else:
+            data = open_data(home, dataset)
         for number in range(seed, seed + seeds):
             config = InferConfig.parse({**values, "seed": number}, owner="infer")
-            done = stage(data, config, track, export, reparse=reparse)
+            done = stage(data, config, track, export, reparse=reparse, prior=prior)
             for line in (outside_lines if outside else run_lines)(done.artifact.facts):
                 say(line)
+            if prior:
+                say(prior_line(find_priors(data, done.artifact).facts))
             finish(done)
             if audit:
                 from llmrs_bench.stages.audit import audit as audit_stage

@@ -38,6 +38,14 @@ Deterministic = Annotated[
     bool, typer.Option("--deterministic", help="Slower engine ways without batch effects; -O deterministic=true.")
 ]
 Reparse = Annotated[bool, typer.Option("--reparse", help="Read the kept answers again; load no model, ask nothing.")]
+Prior = Annotated[
+    bool,
+    typer.Option(
+        "--prior",
+        help="With --template likelihood: then ask for each title without a history, too, apart from the run and its "
+        "cost; evaluate --normalize pmi needs it.",
+    ),
+]
 Audit = Annotated[
     int, typer.Option(min=0, help="Then ask about N requests again: cold, warm, one by one; report the noise.")
 ]

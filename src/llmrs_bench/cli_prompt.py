@@ -17,7 +17,7 @@ from llmrs_bench.cli_options import (
     With,
     template_pairs,
 )
-from llmrs_bench.console import exit_codes, finish, say
+from llmrs_bench.console import exit_codes, finish, say, track
 
 
 def prompt(
@@ -46,7 +46,7 @@ def prompt(
         from llmrs_bench.errors import OptionError
         from llmrs_bench.report.words import prompt_lines
         from llmrs_bench.stages.checking import check_template, count_tokens
-        from llmrs_bench.stages.home import open_data
+        from llmrs_bench.stages.prepare import open_or_prepare
         from llmrs_bench.stages.prompt import prompt as stage
 
         typed = template_pairs(template_option, orders, slots, texts)
@@ -65,7 +65,7 @@ def prompt(
             raise OptionError("prompt needs a data set", hint="Add --dataset NAME, or --check.")
         if model is not None and not show:
             raise OptionError("--model counts the tokens of prompts that are shown", hint="Add --show N.")
-        done = stage(open_data(home, dataset), config)
+        done = stage(open_or_prepare(home, dataset, track, say), config)
         if show:
             shown = next(done.artifact.parts("prompts", show)).head(show)
             for line in prompt_lines(shown, None if model is None else count_tokens(shown, model)):

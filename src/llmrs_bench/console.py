@@ -2,7 +2,9 @@
 
 import json
 import os
+import signal
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -28,7 +30,7 @@ from llmrs_bench.errors import BenchError
 from llmrs_bench.report.words import number
 from llmrs_bench.types import Step
 
-INTERRUPTED = 130
+INTERRUPTED, TERMINATED = 130, 143
 stderr = Console(stderr=True, highlight=False)
 stdout = Console(highlight=False)
 
@@ -95,12 +97,12 @@ def track(label: str, total: int) -> Iterator[Step]:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
+    known = total
     with Bar(*columns, console=stderr) as bar:
         task = bar.add_task(label, total=total, note="")
 
-        def step(done: int, note: str = "") -> None:
-            # A job may turn out to be longer than was known when it began.
-            bar.update(task, completed=done, total=max(total, done), note=escape(note))
+        def step(done: int, note: str = "", total: int | None = None) -> None:
+            bar.update(task, completed=done, total=total or known, note=escape(note))
 
         yield step
 
@@ -109,16 +111,19 @@ def _tenths(label: str, total: int) -> Step:
     said = 0
     first: tuple[int, float] | None = None
 
-    def step(done: int, note: str = "") -> None:
-        nonlocal said, first
+    known = total
+
+    def step(done: int, note: str = "", total: int | None = None) -> None:
+        nonlocal said, first, known
+        known = total or known
         now = perf_counter()
         first = first or (done, now)
-        if (tenth := 10 * done // max(total, 1)) <= said:
+        if (tenth := 10 * done // max(known, 1)) <= said:
             return
         said = tenth
         # What was done before the first sign says nothing about speed: it may be an earlier, interrupted run's.
         rate = (done - first[0]) / (now - first[1]) if done > first[0] else None
-        _say_progress(label, done, total, rate, note)
+        _say_progress(label, done, known, rate, note)
 
     return step
 
@@ -133,20 +138,42 @@ def _say_progress(label: str, done: int, total: int, rate: float | None, note: s
     say(f"{label}: {done:,} of {total:,} {note}".rstrip() + tail)
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM came: what is under way ends as after Ctrl-C."""
+
+
+@contextmanager
+def _ended_by_sigterm() -> Iterator[None]:
+    """Let SIGTERM, as schedulers and containers send it, end the command as Ctrl-C does, and keep what it has."""
+
+    def end(signum: int, frame: object) -> None:
+        raise Terminated
+
+    if threading.current_thread() is not threading.main_thread():
+        yield  # signals are none of another thread's business
+        return
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
 @contextmanager
 def exit_codes() -> Iterator[None]:
     """Turn every failure into one message and its exit code; the only place that does."""
     try:
-        yield
+        with _ended_by_sigterm():
+            yield
     except BenchError as error:
         fail(error.message, error.hint)
         raise typer.Exit(error.exit_code) from error
     except KeyboardInterrupt as error:
         fail(
-            "interrupted; nothing half-made was left",
+            f"{'terminated' if isinstance(error, Terminated) else 'interrupted'}; nothing half-made was left",
             "The same command goes on: a training after its last epoch, a language model after its last kept answers.",
         )
-        raise typer.Exit(INTERRUPTED) from error
+        raise typer.Exit(TERMINATED if isinstance(error, Terminated) else INTERRUPTED) from error
     except BrokenPipeError as error:
         # The reader of our results went away, as `| head` does; keep the interpreter from complaining again.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

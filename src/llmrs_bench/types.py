@@ -143,9 +143,9 @@ class Scores:
 
 
 class Step(Protocol):
-    """Says how far a long job is: units done so far, and a short note such as a loss."""
+    """Says how far a long job is: units done so far, a short note such as a loss, and `total` where it has grown."""
 
-    def __call__(self, done: int, note: str = "") -> None: ...
+    def __call__(self, done: int, note: str = "", total: int | None = None) -> None: ...
 
 
 class Progress(Protocol):
@@ -158,7 +158,7 @@ class Progress(Protocol):
 def silent(label: str, total: int) -> Iterator[Step]:
     """Show no progress at all."""
 
-    def step(done: int, note: str = "") -> None:
+    def step(done: int, note: str = "", total: int | None = None) -> None:
         return None
 
     yield step

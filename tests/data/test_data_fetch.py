@@ -80,7 +80,7 @@ def test_a_whole_file_arrives_with_progress_in_bytes(site: Site, tmp_path: Path)
     def progress(label: str, total: int) -> Iterator[Step]:
         totals.append(total)
 
-        def step(done: int, note: str = "") -> None:
+        def step(done: int, note: str = "", total: int | None = None) -> None:
             steps.append(done)
 
         yield step

@@ -5,6 +5,7 @@ import random
 import signal
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -44,11 +45,17 @@ def make(source: Path | str, *, device: str = "cpu", **options: object) -> RayEn
 
 
 def alone(engine: str, source: Path | str, prompts: Sequence[Prompt], **options: object) -> dict[str, Response]:
-    """Return what one process answers, asked window by window."""
+    """Return what one process answers, asked batch by batch."""
     kind = ENGINES.load(engine)
     one = kind(ModelSpec("tiny", str(source)), kind.Options(**options), device="cpu", seed=0)
-    parts = [prompts[start : start + WINDOW] for start in range(0, len(prompts), WINDOW)]
-    return {response.prompt_id: response for part in parts for response in one.answer(part)}
+    return {response.prompt_id: response for part in one.batches(prompts) for response in one.answer(part)}
+
+
+def windows(prompts: Iterable[Prompt]) -> Iterator[list[Prompt]]:
+    """Cut prompts as they are needed."""
+    left = iter(prompts)
+    while window := list(islice(left, WINDOW)):
+        yield window
 
 
 def answers(engine: RayEngine, prompts: Sequence[Prompt]) -> dict[str, Response]:
@@ -128,8 +135,8 @@ def test_needs_and_context_are_those_of_the_workers(engine: RayEngine, folder: P
     assert engine.needs(PROMPTS) == one.needs(PROMPTS)
     assert engine.needs([]) == []
     assert engine.context == one.context
-    assert engine.window is not None
-    assert engine.window % one.window == 0
+    assert [len(batch) for batch in engine.batches(PROMPTS)] == [len(batch) for batch in one.batches(PROMPTS)]
+    assert list(engine.batches([])) == []
 
 
 def test_killed_workers_come_back_and_nothing_is_lost(engine: RayEngine, expected: dict[str, Response]) -> None:
@@ -162,7 +169,7 @@ def test_prompts_are_taken_as_workers_need_them() -> None:
             yield label_prompt(f"p{number}", history=1)
 
     made = make("mock", engine="mock", workers=1)
-    given = made.answer(prompts())
+    given = made.answer_batches(windows(prompts()))
     next(given)
     assert len(taken) <= (1 + ray_pool._AHEAD) * WINDOW
     made.close()
@@ -253,7 +260,7 @@ def test_a_lost_machine_leaves_its_work_to_the_others(cluster: Any) -> None:
             asked.append(label_prompt(f"p{len(asked)}", history=1))
             yield asked[-1]
 
-    found = by_id(made.answer(prompts()))
+    found = by_id(chain.from_iterable(made.answer_batches(windows(prompts()))))
     assert found == alone("mock", "mock", asked)
     assert made.facts()["worker_deaths"] == 1
     made.close()

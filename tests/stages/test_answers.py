@@ -83,6 +83,42 @@ def test_a_damaged_shard_is_named(tmp_path: Path) -> None:
     assert str(path) in caught.value.hint
 
 
+def test_every_flipped_byte_of_a_shard_is_found_and_only_its_answers_are_lost(tmp_path: Path) -> None:
+    store = AnswerStore(tmp_path, SERVED)
+    store.keep([row("k1")], {})
+    store.keep([row("k2")], {})
+    path = sorted((tmp_path / "shards").glob("*.parquet"))[0]
+    whole = path.read_bytes()
+    for place in range(0, len(whole), 97):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        with pytest.raises(ArtifactError, match=path.name) as caught:
+            AnswerStore(tmp_path, SERVED)
+        assert "alone are then asked for again" in caught.value.hint
+    path.unlink()
+    assert set(AnswerStore(tmp_path, SERVED).find(["k1", "k2"])) == {"k2"}
+
+
+def test_a_missing_record_of_a_session_is_named(tmp_path: Path) -> None:
+    store = AnswerStore(tmp_path, SERVED)
+    store.keep([row("k1")], {})
+    (tmp_path / "sessions" / f"{store.session}.json").unlink()
+    with pytest.raises(ArtifactError, match=store.session) as caught:
+        store.sessions({store.session})
+    assert f"-{store.session}-" in caught.value.hint
+
+
+def test_answers_are_found_however_many_there_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("llmrs_bench.stages.answers._LATE", 3)
+    store = AnswerStore(tmp_path, SERVED)
+    for shard in range(6):
+        store.keep([row(f"k{shard}{number}", f"{shard}.{number}") for number in range(2)], {})
+    names = [f"k{shard}{number}" for shard in (5, 0, 3) for number in range(2)]
+    for reader in (store, AnswerStore(tmp_path, SERVED)):
+        found = reader.find([*names, "k", "k9", "zz"])
+        assert {key: value["text"] for key, value in found.items()} == {name: f"{name[1]}.{name[2]}" for name in names}
+        assert len(reader) == 12
+
+
 def test_a_damaged_description_is_named(tmp_path: Path) -> None:
     AnswerStore(tmp_path, SERVED)
     (tmp_path / "store.json").write_text("{")

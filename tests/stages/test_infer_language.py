@@ -25,7 +25,7 @@ def answers(data: Data) -> set[str]:
 
 
 def responses(data: Data, made: Artifact) -> pl.DataFrame:
-    return made.table("responses").filter(pl.col("request_id") != "prior")
+    return made.table("responses")
 
 
 def test_likelihoods_rank_as_their_log_probabilities_say(data: Data, llama: Path) -> None:

@@ -7,23 +7,24 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from llmrs_bench.artifacts import Artifact
+from llmrs_bench.artifacts import Artifact, open_artifact
 from llmrs_bench.config import EvaluateConfig, InferConfig, Normalize
 from llmrs_bench.errors import ArtifactError, OptionError
 from llmrs_bench.prompts.frames import read_prompts
 from llmrs_bench.stages.evaluate import evaluate
 from llmrs_bench.stages.home import Data
 from llmrs_bench.stages.infer import infer
+from llmrs_bench.stages.priors import find_priors
 from llmrs_bench.types import silent
 
 
-def run(data: Data, model: Path | str, *, reparse: bool = False, **options: object) -> Artifact:
+def run(data: Data, model: Path | str, *, reparse: bool = False, prior: bool = False, **options: object) -> Artifact:
     config = InferConfig.model_validate({"model": str(model), **options})
-    return infer(data, config, silent, reparse=reparse).artifact
+    return infer(data, config, silent, reparse=reparse, prior=prior).artifact
 
 
-def likelihoods(data: Data, llama: Path) -> Artifact:
-    return run(data, llama, engine="transformers", template="likelihood")
+def likelihoods(data: Data, llama: Path, *, prior: bool = False) -> Artifact:
+    return run(data, llama, engine="transformers", template="likelihood", prior=prior)
 
 
 def made_by(data: Data, run: Artifact, normalize: Normalize) -> pl.DataFrame:
@@ -33,10 +34,10 @@ def made_by(data: Data, run: Artifact, normalize: Normalize) -> pl.DataFrame:
 
 @pytest.mark.parametrize("normalize", ["token", "byte", "pmi"])
 def test_scores_are_those_of_the_definition(data: Data, llama: Path, normalize: Normalize) -> None:
-    made = likelihoods(data, llama)
+    made = likelihoods(data, llama, prior=True)
     responses = {row["prompt_id"]: row for row in made.table("responses").iter_rows(named=True)}
     prompts = next(data.place.prompts.glob("likelihood-*")) / "prompts.parquet"
-    prior = prior_of(responses, pl.read_parquet(prompts))
+    prior = prior_of(find_priors(data, made), pl.read_parquet(prompts))
     found = {(r, i): score for r, i, _, score in made_by(data, made, normalize).iter_rows()}
     for prompt in read_prompts(pl.read_parquet(prompts)):
         rows = responses[prompt.prompt_id]["choice_logprobs"]
@@ -50,12 +51,37 @@ def test_scores_are_those_of_the_definition(data: Data, llama: Path, normalize: 
             assert found[prompt.request_id, item] == pytest.approx(want[normalize], abs=1e-9)
 
 
-def prior_of(responses: dict[str, dict[str, object]], prompts: pl.DataFrame) -> dict[str, float]:
+def prior_of(priors: Artifact, prompts: pl.DataFrame) -> dict[str, float]:
     """Return the summed log-probability of every choice without a history, in the order of first appearance."""
     choices = list(dict.fromkeys(choice for group in prompts["choices"] for choice in group))
-    rows = [row for name, row in responses.items() if name.startswith("prior-")]
-    values = [fsum(logprobs) for row in rows for logprobs in row["choice_logprobs"]]  # type: ignore[attr-defined]
+    values = [fsum(logprobs) for row in priors.table("responses")["choice_logprobs"] for logprobs in row]
     return dict(zip(choices, values, strict=True))
+
+
+def test_priors_are_asked_on_request_alone_and_are_no_part_of_the_run(data: Data, llama: Path) -> None:
+    alone = likelihoods(data, llama)
+    assert alone.facts["prompts"] == alone.facts["requests"] == data.artifact.table("requests").height
+    with pytest.raises(ArtifactError, match="never asked for without a history") as caught:
+        evaluate(data, [alone.path.name], EvaluateConfig(normalize="pmi"), silent)
+    assert "--prior" in caught.value.hint
+    both = likelihoods(data, llama, prior=True)
+    assert (both.path, both.facts) == (alone.path, alone.facts)
+    priors = find_priors(data, alone)
+    spent = priors.table("responses")
+    assert priors.facts["prior_prompts"] == spent.height > 0
+    assert priors.facts["prior_tokens"] == int(
+        spent.select(pl.col("prompt_tokens") - pl.col("cached_tokens") + pl.col("completion_tokens")).sum().item()
+    )
+    (_, done) = evaluate(data, [alone.path.name], EvaluateConfig(normalize="pmi"), silent)
+    facts = open_artifact(data.place.runs / done.name, hint="").facts
+    assert {name: facts[name] for name in priors.facts} == priors.facts
+    assert all(facts[name] == alone.facts[name] for name in ("prompts", "prompt_tokens", "seconds", "price_usd"))
+
+
+@pytest.mark.parametrize(("model", "template"), [("mock", "listwise"), ("popularity", "likelihood")])
+def test_priors_mean_nothing_where_no_titles_are_asked_for(data: Data, model: str, template: str) -> None:
+    with pytest.raises(OptionError, match="--prior"):
+        run(data, model, template=template, prior=True)
 
 
 def test_without_names_runs_with_likelihoods_are_normalised_and_no_others(data: Data) -> None:

@@ -1,8 +1,9 @@
 """Prompts as token ids that fit the context, in an order of their own, and cut into batches of bounded size."""
 
+from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from itertools import groupby
 from typing import TYPE_CHECKING, TypeVar
 
 from llmrs_bench.engines.chat import render
@@ -14,7 +15,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 T = TypeVar("T")
-_REMEMBERED = 4096  # prompts: `needs` and `answer` then tokenise a prompt once
+_REMEMBERED = 3_000_000  # tokens of prompts, some 100 MB: whoever plans and then answers tokenises a prompt once
+_STRETCH = 256  # prompts at least, among which those of like length are brought together
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +26,11 @@ class Job:
     prompt: Prompt
     tokens: Tokenized
     text: str = ""
+
+    @property
+    def size(self) -> int:
+        """How many tokens it holds."""
+        return len(self.tokens.prefix) + sum(map(len, self.tokens.suffixes))
 
 
 class PromptReader:
@@ -50,7 +57,23 @@ class PromptReader:
         self.thinking = thinking
         self.encoder_decoder = encoder_decoder
         self.lead, self.tail = special_affixes(tokenizer)
-        self.read: Callable[[Prompt], Job] = lru_cache(_REMEMBERED)(self._read)
+        self._jobs: OrderedDict[Prompt, Job] = OrderedDict()  # the latest ones, bounded by what they hold
+        self._held = 0  # tokens
+
+    def read(self, prompt: Prompt) -> Job:
+        """Return the prompt as a job.
+
+        Raises:
+            EngineError: If a choice is blank.
+        """
+        job = self._jobs.pop(prompt, None)
+        if job is None:
+            job = self._read(prompt)
+            self._held += job.size
+        self._jobs[prompt] = job
+        while self._held > _REMEMBERED and len(self._jobs) > 1:
+            self._held -= self._jobs.popitem(last=False)[1].size
+        return job
 
     def _read(self, prompt: Prompt) -> Job:
         thinking = self.thinking and prompt.choices is None
@@ -80,6 +103,18 @@ class PromptReader:
                 )
         jobs = [self.read(prompt) for prompt in prompts]
         return sorted(jobs, key=lambda job: (-len(job.tokens.prefix), job.prompt.prompt_id))
+
+
+def stretches(prompts: Iterable[Prompt]) -> Iterator[list[Prompt]]:
+    """Cut prompts, in their order, into parts of 256 or a few more; those of one request stay together."""
+    part: list[Prompt] = []
+    for _, group in groupby(prompts, key=lambda prompt: prompt.request_id):
+        part += group
+        if len(part) >= _STRETCH:
+            yield part
+            part = []
+    if part:
+        yield part
 
 
 def cut(items: Iterable[T], *, fits: Callable[[list[T]], bool]) -> Iterator[list[T]]:

@@ -1,6 +1,7 @@
 """What a device spends: energy and memory as NVIDIA's driver counts them, where there is such a device."""
 
 import time
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -43,25 +44,26 @@ class Meter:
 
 
 class Stopwatch:
-    """Measures the time and the energy that answers take, lap by lap; what happens before `start` does not count."""
+    """Measures the time and the energy that answers take, lap by lap; what happens before `start` does not count.
 
-    def __init__(self, meter: Meter) -> None:
+    Args:
+        meter: Reads the energy.
+        clock: Seconds that never go back.
+    """
+
+    def __init__(self, meter: Meter, clock: Callable[[], float] = time.perf_counter) -> None:
         self.total = 0.0  # seconds of all laps
         self._meter = meter
+        self._clock = clock
         self.start()
 
     def start(self) -> None:
         """Begin a lap."""
-        self._mark, self._joules = time.perf_counter(), self._meter.joules()
-
-    @property
-    def waited(self) -> float:
-        """Return the seconds of this lap so far."""
-        return time.perf_counter() - self._mark
+        self._mark, self._joules = self._clock(), self._meter.joules()
 
     def lap(self) -> tuple[float, float | None]:
         """End a lap and begin the next; return its seconds, and its joules where they can be read."""
-        seconds, before = self.waited, self._joules
+        seconds, before = self._clock() - self._mark, self._joules
         self.total += seconds
         self.start()
         return seconds, None if before is None or self._joules is None else self._joules - before

@@ -1,8 +1,9 @@
 """Engine without a model: seeded answers at chance, for tests and load tests."""
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
+from itertools import chain
 from math import log
 from typing import ClassVar
 
@@ -38,7 +39,6 @@ class MockEngine:
 
     Options: ClassVar[type[config.Options]] = MockOptions
     packages: ClassVar[tuple[str, ...]] = ()
-    window: ClassVar[int | None] = None
 
     @staticmethod
     def identity(model: ModelSpec, options: config.Options) -> dict[str, str]:
@@ -60,6 +60,14 @@ class MockEngine:
         if prompt.choices is None:
             return _words(prompt.messages) + len(prompt.shown)
         return _words(prompt.messages) + max((len(choice.split()) for choice in prompt.choices), default=0)
+
+    def batches(self, prompts: Sequence[Prompt]) -> Iterator[Sequence[Prompt]]:
+        """Leave each prompt by itself."""
+        return ([prompt] for prompt in prompts)
+
+    def answer_batches(self, batches: Iterable[Sequence[Prompt]]) -> Iterator[Sequence[Response]]:
+        """Answer one prompt after the other."""
+        return ([response] for response in self.answer(list(chain.from_iterable(batches))))
 
     def answer(self, prompts: Sequence[Prompt]) -> Iterator[Response]:
         """Answer each prompt as the hash of its items says.

@@ -1,7 +1,8 @@
 """Engine behind any OpenAI-compatible server: texts, labels, and exact likelihoods where the server echoes them."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from threading import Event
 from typing import Any, ClassVar
 
@@ -15,7 +16,7 @@ from llmrs_bench.engines.openai_options import OpenAIOptions
 from llmrs_bench.engines.openai_replies import NOTHING, first_choice, likeliest, logprob_of, reading, text_of, usage
 from llmrs_bench.engines.openai_threads import spread
 from llmrs_bench.engines.options import ModelOptions
-from llmrs_bench.engines.sampling import sample_seed
+from llmrs_bench.engines.sampling import asked_text, sample_seed
 from llmrs_bench.errors import EngineError
 from llmrs_bench.types import Json, Prompt, Response
 
@@ -42,7 +43,6 @@ class OpenAIEngine:
 
     Options: ClassVar[type[config.Options]] = OpenAIOptions
     packages: ClassVar[tuple[str, ...]] = ()
-    window: ClassVar[int | None] = None
 
     @staticmethod
     def identity(model: ModelSpec, options: OpenAIOptions) -> dict[str, str]:
@@ -76,6 +76,14 @@ class OpenAIEngine:
         return [
             len(job.tokens.prefix) + (answer if job.prompt.choices is None else job.tokens.longest + 1) for job in jobs
         ]
+
+    def batches(self, prompts: Sequence[Prompt]) -> Iterator[Sequence[Prompt]]:
+        """Leave each prompt by itself: the server says what it computes together."""
+        return ([prompt] for prompt in prompts)
+
+    def answer_batches(self, batches: Iterable[Sequence[Prompt]]) -> Iterator[Sequence[Response]]:
+        """Answer prompts, `concurrency` of them at a time."""
+        return ([response] for response in self.answer(list(chain.from_iterable(batches))))
 
     def answer(self, prompts: Sequence[Prompt]) -> Iterator[Response]:
         """Answer each prompt once, `concurrency` of them at a time.
@@ -184,7 +192,7 @@ class OpenAIEngine:
     def _send(self, path: str, asked: dict[str, Any], prompt: Prompt, stopped: Event) -> dict[str, Any]:
         warm, seed = self.options.temperature if prompt.choices is None else 0.0, self.seed
         if prompt.sample:
-            seed = sample_seed(seed, prompt.sample, prompt.prompt_id)
+            seed = sample_seed(seed, prompt.sample, asked_text(prompt))
         fixed = {"temperature": warm, "seed": seed}
         kept = {name: value for name, value in fixed.items() if name not in self.options.omit}
         body = {"model": self.model, **kept, **self.options.fields, **asked}

@@ -1,6 +1,6 @@
 """What an engine is: something that answers prompts with text, or with the log-probabilities of choices."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, ClassVar, Protocol
 
 from llmrs_bench.catalog import ModelSpec
@@ -40,16 +40,19 @@ class Engine(Protocol):
         """Return how many tokens the model can take."""
         ...
 
-    @property
-    def window(self) -> int | None:
-        """Return how many prompts to hand over at a time, so that answers do not depend on where a run was cut.
-
-        None: as many as there are; each prompt is answered by itself, and yielded as soon as it is.
-        """
-        ...
-
     def needs(self, prompts: Sequence[Prompt]) -> list[int]:
         """Return how many tokens of the context each prompt takes with its longest choice or its answer budget."""
+        ...
+
+    def batches(self, prompts: Sequence[Prompt]) -> Iterator[Sequence[Prompt]]:
+        """Cut prompts into batches: what the machine computes together, and what is kept together.
+
+        The cut follows from the prompts and their order alone, so that an interrupted run is cut as any other, and the
+        same prompts beside each other give the same bits.
+
+        Raises:
+            EngineError: If a prompt needs more than the context.
+        """
         ...
 
     def answer(self, prompts: Sequence[Prompt]) -> Iterator[Response]:
@@ -57,6 +60,14 @@ class Engine(Protocol):
 
         Raises:
             EngineError: If the machine fails, or a prompt needs more than the context; nothing is ever truncated.
+        """
+        ...
+
+    def answer_batches(self, batches: Iterable[Sequence[Prompt]]) -> Iterator[Sequence[Response]]:
+        """Answer batches, in any order, and yield all responses to one as soon as they are there.
+
+        Raises:
+            EngineError: As `answer` does.
         """
         ...
 

@@ -4,7 +4,7 @@ import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from functools import cache
-from itertools import islice
+from itertools import chain
 from logging import ERROR
 from math import ceil
 from pathlib import Path
@@ -15,6 +15,7 @@ from pydantic import Field, create_model, field_validator
 
 from llmrs_bench import config
 from llmrs_bench.catalog import ModelSpec
+from llmrs_bench.engines.jobs import stretches
 from llmrs_bench.engines.ray_pool import Pool
 from llmrs_bench.engines.ray_worker import Build
 from llmrs_bench.errors import EngineError, ModelError, OptionError
@@ -22,8 +23,6 @@ from llmrs_bench.registry import ENGINES
 from llmrs_bench.types import Json, Prompt, Response
 
 NAME = "ray"
-_WINDOW = 64  # prompts handed to a worker at a time, where its engine does not mind
-_ROUNDS = 8  # windows for each worker in one call: the last of them leave some workers idle
 _STORE_BYTES = 2**28  # prompts and answers in flight
 _KNOCK_SECONDS = 10.0
 _SUMMED = ("boundary_moved", "scored_plainly", "reruns", "requests", "retries", "batches", "batches_halved")
@@ -42,7 +41,7 @@ class RayOptions(config.Options):
         gpus_per_worker: GPUs that a worker takes; without any it computes on the CPU.
     """
 
-    # The windows, and so the answers, are those of one process.
+    # The batches, and so the answers, are those of one process.
     neutral: ClassVar[frozenset[str]] = frozenset({"workers", "address", "cpus_per_worker"})
 
     engine: str = "transformers"
@@ -71,7 +70,7 @@ class RayOptions(config.Options):
 
 
 class RayEngine:
-    """Answers as one process with the inner engine would: it cuts the prompts into the same windows.
+    """Answers as one process with the inner engine would: it cuts the prompts into the same batches.
 
     Every machine needs this package, and the weights: a folder has to lie at the same path on all of them. A worker
     that dies is started anew, and what it had not answered is asked again.
@@ -102,29 +101,36 @@ class RayEngine:
                 stack.callback(ray.shutdown)
             pool = Pool(ray, build, workers=options.workers, cpus=options.cpus_per_worker, gpus=options.gpus_per_worker)
             stack.callback(pool.stop)
-            limits = pool.start()
+            contexts = pool.start()
             self._pool, self._close = pool, stack.pop_all()
         self._version = str(ray.__version__)
-        self.context = min(context for context, _ in limits)
-        inner = limits[0][1]
-        self._cut = inner or _WINDOW
-        # Windows of the inner engine in a row: they are cut where one process would cut them.
-        self.window = None if inner is None else inner * options.workers * _ROUNDS
+        self.context = min(contexts)
         self._known: list[dict[str, Json]] = pool.each("facts")
 
     def needs(self, prompts: Sequence[Prompt]) -> list[int]:
         """Return what the inner engine says, asked on all workers."""
-        found = dict(self._pool.spread("needs", self._windows(prompts)))
-        return [tokens for number in sorted(found) for tokens in found[number]]
+        return self._ask("needs", prompts)
 
-    def answer(self, prompts: Iterable[Prompt]) -> Iterator[Response]:
-        """Answer each prompt once, window by window; those of one window follow each other.
+    def batches(self, prompts: Sequence[Prompt]) -> Iterator[Sequence[Prompt]]:
+        """Cut prompts where one process with the inner engine would, asked on all workers."""
+        return iter(self._ask("batches", prompts))
+
+    def answer(self, prompts: Sequence[Prompt]) -> Iterator[Response]:
+        """Answer each prompt once, batch by batch; those of one batch follow each other.
 
         Raises:
-            EngineError: If the inner engine fails, no worker is left, or several died over the same window.
+            EngineError: If the inner engine fails, no worker is left, or several died over the same batch.
         """
-        for _, responses in self._pool.spread("answer", self._windows(prompts)):
-            yield from responses
+        return chain.from_iterable(self.answer_batches(self.batches(prompts)))
+
+    def answer_batches(self, batches: Iterable[Sequence[Prompt]]) -> Iterator[Sequence[Response]]:
+        """Answer batches, several on each worker at a time.
+
+        Raises:
+            EngineError: As `answer` does.
+        """
+        for _, responses in self._pool.spread("answer", batches):
+            yield responses
 
     def forget(self) -> None:
         """Let all workers forget."""
@@ -137,7 +143,7 @@ class RayEngine:
     def facts(self) -> dict[str, Json]:
         """Return the cluster's share, the sums over all workers, and as `inner` the facts of their engines.
 
-        Where workers differ there is a list with an entry for each. While windows are out, the facts are those of
+        Where workers differ there is a list with an entry for each. While batches are out, the facts are those of
         before; what a worker counted before it died is lost.
         """
         if not self._pool.busy:
@@ -155,10 +161,10 @@ class RayEngine:
             "inner": _merged(self._known),
         }
 
-    def _windows(self, prompts: Iterable[Prompt]) -> Iterator[Sequence[Prompt]]:
-        left = iter(prompts)
-        while window := list(islice(left, self._cut)):
-            yield window
+    def _ask(self, method: str, prompts: Sequence[Prompt]) -> list[Any]:
+        """Return what `method` of the inner engine lists for the prompts, which it cuts at stretches itself."""
+        found = dict(self._pool.spread(method, stretches(prompts)))
+        return [one for number in sorted(found) for one in found[number]]
 
 
 @cache
@@ -197,7 +203,7 @@ def _device(device: str, options: RayOptions) -> str:
 def _import_ray() -> Any:
     # Ray's word on dead workers goes to stdout, where results belong; this engine says it in the log.
     os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", ".")
-    # Once one window has failed, what the others say is of no interest.
+    # Once one batch has failed, what the others say is of no interest.
     os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")
     try:
         import ray

@@ -74,10 +74,10 @@ class Pool:
         self._live: list[int] = []
         # What was asked of which worker; without a part, to come (back) to life.
         self._asked: dict[Any, tuple[int, _Part | None]] = {}
-        self._limits: dict[int, tuple[int, int | None]] = {}
+        self._contexts: dict[int, int] = {}
 
-    def start(self) -> list[tuple[int, int | None]]:
-        """Wait until all workers have loaded their engines, and return their contexts and windows."""
+    def start(self) -> list[int]:
+        """Wait until all workers have loaded their engines, and return their contexts."""
         first = [worker.pid.options(max_task_retries=_DEATHS).remote() for worker in self._workers]
         placed, missing = self._ray.wait(first, num_returns=len(first), timeout=_START_SECONDS)
         if missing:
@@ -97,7 +97,7 @@ class Pool:
                     f"a Ray worker died {_DEATHS + 1} times while it loaded the model: {error}",
                     hint=f"Its machine may be out of memory. {_LESS}",
                 ) from error
-        return list(self._limits.values())
+        return list(self._contexts.values())
 
     @property
     def busy(self) -> bool:
@@ -204,11 +204,11 @@ class Pool:
             self._revive(index)
 
     def _revive(self, index: int) -> None:
-        ref = self._workers[index].limits.options(max_task_retries=_DEATHS).remote()
+        ref = self._workers[index].context.options(max_task_retries=_DEATHS).remote()
         self._asked[ref] = (index, None)
 
-    def _revived(self, index: int, limits: tuple[int, int | None]) -> None:
-        self._limits[index] = limits
+    def _revived(self, index: int, context: int) -> None:
+        self._contexts[index] = context
         self._live.append(index)
 
     def _require_room(self, workers: int) -> None:

@@ -46,14 +46,17 @@ class Worker:
         """Return the process id; answered as soon as the worker has a place."""
         return os.getpid()
 
-    def limits(self) -> tuple[int, int | None]:
-        """Return context and window of the engine."""
-        engine = self._loaded()
-        return engine.context, engine.window
+    def context(self) -> int:
+        """Return the context of the engine."""
+        return self._loaded().context
 
     def needs(self, prompts: Sequence[Prompt]) -> list[int]:
         """Return how many tokens each prompt takes."""
         return self._loaded().needs(prompts)
+
+    def batches(self, prompts: Sequence[Prompt]) -> list[Sequence[Prompt]]:
+        """Cut prompts as the engine does."""
+        return list(self._loaded().batches(prompts))
 
     def answer(self, prompts: Sequence[Prompt]) -> list[Response]:
         """Answer each prompt once."""

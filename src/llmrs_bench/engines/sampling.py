@@ -1,7 +1,10 @@
 """Seeds of sampled answers: they depend on what is asked, not on what is asked beside it."""
 
+import json
+
 from llmrs_bench.engines.tokens import Ids
 from llmrs_bench.hashing import hash64
+from llmrs_bench.types import Prompt
 
 
 def sample_seed(seed: int, sample: int, asked: str | Ids) -> int:
@@ -14,3 +17,8 @@ def sample_seed(seed: int, sample: int, asked: str | Ids) -> int:
     """
     text = asked if isinstance(asked, str) else ",".join(map(str, asked))
     return hash64(f"sample\0{seed}\0{sample}\0{text}") >> 33
+
+
+def asked_text(prompt: Prompt) -> str:
+    """Return all that is asked as one text: two prompts that read alike have the same, whatever their ids."""
+    return json.dumps([[message.role, message.content] for message in prompt.messages], ensure_ascii=False)

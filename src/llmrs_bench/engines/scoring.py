@@ -48,6 +48,13 @@ class Scorer:
         self._window = causal.sliding_window(model)
         self._rows = worthwhile_rows(model)
 
+    def batches(self, jobs: Sequence[Job]) -> Iterator[list[Job]]:
+        """Cut jobs into what `score` computes together, given each of these parts alone."""
+        packed = [job for job in jobs if job.tokens.suffixes and self._packs(job)]
+        for batch in cut(self._groups(packed), fits=self._fits):
+            yield [job for group in batch for job in group.jobs]
+        yield from ([job] for job in jobs if not job.tokens.suffixes or not self._packs(job))
+
     def score(self, jobs: Sequence[Job]) -> Iterator[Response]:
         """Score each job with choices once, the longest first.
 

@@ -1,7 +1,8 @@
 """Engine on Hugging Face transformers: exact choice log-probabilities and texts, on a CPU or one GPU."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import chain
 from typing import ClassVar
 
 import torch
@@ -12,7 +13,7 @@ from llmrs_bench import config
 from llmrs_bench.catalog import ModelSpec
 from llmrs_bench.engines.chat import template_digest
 from llmrs_bench.engines.identity import identify
-from llmrs_bench.engines.jobs import Job, PromptReader
+from llmrs_bench.engines.jobs import Job, PromptReader, stretches
 from llmrs_bench.engines.loading import Checkpoint, context_length, pick_device, pick_dtype, tokenizer_digest
 from llmrs_bench.engines.memory import Memory
 from llmrs_bench.engines.options import ModelOptions
@@ -46,7 +47,6 @@ class TransformersEngine:
 
     Options: ClassVar[type[config.Options]] = TransformersOptions
     packages: ClassVar[tuple[str, ...]] = ("transformers", "torch")
-    window: ClassVar[int | None] = 64
 
     @staticmethod
     def identity(model: ModelSpec, options: config.Options) -> dict[str, str]:
@@ -85,15 +85,27 @@ class TransformersEngine:
         """
         return [self._needs(self.reader.read(prompt)) for prompt in prompts]
 
+    def batches(self, prompts: Sequence[Prompt]) -> Iterator[Sequence[Prompt]]:
+        """Cut prompts into what one pass over the model takes, those of like length in a stretch of them together."""
+        for some in stretches(prompts):
+            scored, written = self._plan(some)
+            for batch in chain(self.scorer.batches(scored), self.writer.batches(written)):
+                yield [job.prompt for job in batch]
+
     def answer(self, prompts: Sequence[Prompt]) -> Iterator[Response]:
         """Answer each prompt once: those with choices first, the longest first.
 
         Raises:
             EngineError: If a prompt does not fit, the device fails, or packed and plain scoring differ.
         """
-        jobs = self.reader.plan(prompts, needs=lambda prompt: self.needs([prompt])[0], context=self.context)
-        yield from self.scorer.score([job for job in jobs if job.prompt.choices is not None])
-        yield from self.writer.write([job for job in jobs if job.prompt.choices is None])
+        scored, written = self._plan(prompts)
+        yield from self.scorer.score(scored)
+        yield from self.writer.write(written)
+
+    def answer_batches(self, batches: Iterable[Sequence[Prompt]]) -> Iterator[Sequence[Response]]:
+        """Answer one batch after the other."""
+        for batch in batches:
+            yield list(self.answer(batch))
 
     def forget(self) -> None:
         """Do nothing: no prompt leaves a cache behind."""
@@ -124,6 +136,12 @@ class TransformersEngine:
             "batches": self._reading.batches + self._decoding.batches,
             "batches_halved": self._reading.halved + self._decoding.halved,
         }
+
+    def _plan(self, prompts: Sequence[Prompt]) -> tuple[list[Job], list[Job]]:
+        """Return the prompts to score and those to answer with a text."""
+        jobs = self.reader.plan(prompts, needs=lambda prompt: self.needs([prompt])[0], context=self.context)
+        scored = [job for job in jobs if job.prompt.choices is not None]
+        return scored, [job for job in jobs if job.prompt.choices is None]
 
     def _needs(self, job: Job) -> int:
         if self.encoder_decoder:

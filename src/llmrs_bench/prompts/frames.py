@@ -108,3 +108,9 @@ def read_answer(prompt_id: str, row: Mapping[str, Any]) -> Response:
         finish_reason=row["finish_reason"],
         thinking_tokens=row["thinking_tokens"],
     )
+
+
+def responses_frame(asked: Iterable[tuple[Prompt, Mapping[str, Any]]]) -> pl.DataFrame:
+    """Return prompts and their answers, rows of the schema `answers`, as a frame of the schema `responses`."""
+    rows = [{**row, "prompt_id": prompt.prompt_id, "request_id": prompt.request_id} for prompt, row in asked]
+    return from_rows("responses", rows)

@@ -44,6 +44,14 @@ def prompt_lines(prompts: "pl.DataFrame", tokens: Sequence[int] | None = None) -
     return lines
 
 
+def prior_line(facts: Mapping[str, Any]) -> str:
+    """Say what it cost to ask for titles without a history."""
+    return (
+        f"titles without a history, no part of the run's cost: {facts['prior_prompts']:,} prompts, "
+        f"{facts['prior_tokens']:,} tokens, {facts['prior_seconds']:.1f} s"
+    )
+
+
 def run_lines(facts: Mapping[str, Any]) -> list[str]:
     """Say what a run cost, and what was odd about it."""
     if facts["kind"] != "language model":

@@ -8,14 +8,16 @@ from typing import Any
 from llmrs_bench.engines.meter import Meter, Stopwatch
 from llmrs_bench.engines.protocol import Engine
 from llmrs_bench.prompts.frames import answer_row
+from llmrs_bench.report.words import number
 from llmrs_bench.stages.answers import AnswerStore, prompt_key
-from llmrs_bench.stages.clip import Question, clip
-from llmrs_bench.types import Prompt, Response
+from llmrs_bench.stages.clip import Clipped, Question, clip
+from llmrs_bench.types import Prompt, Response, Step
 
 # Answers are kept after this share of the time spent asking so far, but neither every moment nor after minutes: what a
 # kill can lose stays small, and so does the number of shards.
 _KEPT_AFTER, _AT_LEAST, _AT_MOST = 0.01, 0.5, 30.0  # share, seconds, seconds
 _KEPT_TOGETHER = 2000  # answers of one shard at most
+_PIECE = 2048  # prompts that are tokenised before the first of them is answered
 
 Row = dict[str, Any]
 
@@ -26,18 +28,29 @@ class Asker:
     Args:
         store: Where answers are found and kept.
         start: Loads the engine; called at the first prompt without an answer.
-        answered: Told how many prompts are answered so far.
+        clock: Seconds that never go back.
     """
 
-    def __init__(self, store: AnswerStore, start: Callable[[], Engine], answered: Callable[[int], None]) -> None:
+    def __init__(
+        self, store: AnswerStore, start: Callable[[], Engine], *, clock: Callable[[], float] = time.perf_counter
+    ) -> None:
         self.store = store
         self._start = start
-        self._answered = answered
-        self._done = 0
+        self._clock = clock
         self._meter = Meter()
-        self._spent = Stopwatch(self._meter)
+        self._spent = Stopwatch(self._meter, clock)
         self._engine: Engine | None = None
         self._about: dict[str, Any] = {"started": datetime.now(UTC).isoformat(), "peak_device_gb": None}
+        self._tokens = 0  # computed by this process
+        self.show(lambda done, note="", total=None: None, 0)
+
+    def show(self, step: Step, prompts: int) -> None:
+        """Tell `step` from here on how many prompts are answered, of at least `prompts`."""
+        self._step, self._done, self._asked, self._to_come = step, 0, 0, prompts
+
+    def turn_to(self, prompts: int) -> None:
+        """Say that the next `ask` begins with so many of the prompts that `show` counts; what else it asks is more."""
+        self._to_come -= prompts
 
     def ask(self, questions: Sequence[Question]) -> dict[str, Row]:
         """Return the answer to each prompt, as a row of the schema `answers`, by prompt id.
@@ -48,11 +61,11 @@ class Asker:
         keys = {prompt.prompt_id: prompt_key(prompt) for question in questions for prompt in question.prompts}
         found = self.store.find(keys.values())
         missing = {key for key in keys.values() if key not in found}
-        self._step(len(keys) - len(missing))
+        self._asked += len(keys)
+        self._say(sum(key in found for key in keys.values()))
         if missing:
-            asked = [question for question in questions if any(keys[p.prompt_id] in missing for p in question.prompts)]
-            found |= self._fresh(asked, keys, missing)
-        self._step(sum(key in missing for key in keys.values()) - len(missing))  # asked twice, answered once
+            found |= self._fresh(questions, keys, missing)
+        self._say(sum(key in missing for key in keys.values()) - len(missing))  # asked twice, answered once
         return {prompt_id: found[key] for prompt_id, key in keys.items()}
 
     def close(self) -> None:
@@ -61,54 +74,66 @@ class Asker:
             self._engine.close()
 
     def _fresh(self, questions: Sequence[Question], keys: Mapping[str, str], missing: set[str]) -> dict[str, Row]:
-        """Ask for the missing keys, each once, with the prompts that fit the model's context."""
+        """Ask for the missing keys, each once, with the prompts that fit the model's context.
+
+        Batches are cut as if nothing had been answered yet: after a crash the rest is computed in the same ones.
+        """
         engine = self._loaded()
-        clipped: dict[str, dict[str, Any]] = {}  # key to what was left out
-        prompts: list[Prompt] = []
-        for prompt, lost, bare in clip(questions, engine):
-            key = keys[prompt.prompt_id]
-            if key in missing and key not in clipped:
-                clipped[key] = {"clipped": lost, "bare": bare}
-                prompts.append(prompt)
         kept: dict[str, Row] = {}
-        for responses, seconds, joules in self._shards(engine, prompts):
-            share = {"seconds": seconds / len(responses), "joules": None if joules is None else joules / len(responses)}
-            rows = [
-                {"key": (key := keys[response.prompt_id]), **answer_row(response), **clipped[key], **share}
-                for response in responses
-            ]
-            kept |= self.store.keep(rows, self._session(engine))
+        planned: set[str] = set()
+        for piece in _pieces(questions):
+            asked = {keys[prompt.prompt_id] for question in piece for prompt in question.prompts}
+            if asked & missing - planned:
+                fitting: dict[str, Clipped] = {}
+                for clipped in clip(piece, engine):
+                    if (key := keys[clipped.prompt.prompt_id]) not in planned:
+                        fitting.setdefault(key, clipped)
+                prompts = [clipped.prompt for clipped in fitting.values()]
+                batches = [
+                    left
+                    for batch in engine.batches(prompts)
+                    if (left := [prompt for prompt in batch if keys[prompt.prompt_id] in missing])
+                ]
+                known = {clipped.prompt.prompt_id: (key, clipped) for key, clipped in fitting.items()}
+                kept |= self._answer(engine, batches, known)
+            planned |= asked
         return kept
 
-    def _shards(
-        self, engine: Engine, prompts: Sequence[Prompt]
-    ) -> Iterator[tuple[list[Response], float, float | None]]:
-        """Yield answers to keep together, with the seconds and the energy that they took.
+    def _answer(
+        self, engine: Engine, batches: Sequence[Sequence[Prompt]], asked: Mapping[str, tuple[str, Clipped]]
+    ) -> dict[str, Row]:
+        """Have batches answered, and keep each of them whole; what came before a failure is kept, too.
 
-        An engine with windows is cut between them alone: the rest is then asked in the same windows after a crash,
-        and the same prompts beside each other give the same bits.
+        Args:
+            engine: What answers.
+            batches: In the order of the engine.
+            asked: By prompt id the key, and what was left out of the prompt.
         """
-        whole: list[Response] = []  # of finished windows, not yielded yet
-        part: list[Response] = []  # of the window that is asked now
+        kept: dict[str, Row] = {}
+        rows: list[Row] = []  # answered, and not kept yet
+        held = 0.0  # seconds that they took
+        self._say(0)
         self._spent.start()
         try:
-            for window in _windows(prompts, engine.window):
-                for response in engine.answer(window):
-                    part.append(response)
-                    self._step(1)
-                    due = len(whole) + len(part) >= _KEPT_TOGETHER or self._spent.waited >= self._patience
-                    if due and (engine.window is None or len(part) == len(window)):
-                        yield [*whole, *part], *self._spent.lap()
-                        whole, part = [], []
-                whole, part = [*whole, *part], []
-        except GeneratorExit:  # keeping failed: nothing more can be kept
+            for responses in engine.answer_batches(batches):
+                seconds, joules = self._spent.lap()
+                rows += _rows(responses, asked, seconds, joules)
+                held += seconds
+                self._tokens += sum(map(_computed, responses))
+                self._say(len(responses))
+                # Another batch like this one would keep them waiting for too long.
+                late = held >= self._patience or held + seconds >= _AT_MOST
+                if late or len(rows) >= _KEPT_TOGETHER:
+                    kept |= self.store.keep(rows, self._session(engine))
+                    rows, held = [], 0.0
+                    self._spent.start()
+        except OSError:  # keeping failed: nothing more can be kept
             raise
-        except BaseException:  # what was answered before the failure is kept, too
-            if rest := [*whole, *(part if engine.window is None else ())]:
-                yield rest, *self._spent.lap()
+        except BaseException:
+            if rows:
+                self.store.keep(rows, self._session(engine))
             raise
-        if whole:
-            yield whole, *self._spent.lap()
+        return kept | (self.store.keep(rows, self._session(engine)) if rows else {})
 
     @property
     def _patience(self) -> float:
@@ -116,9 +141,9 @@ class Asker:
 
     def _loaded(self) -> Engine:
         if self._engine is None:
-            started = time.perf_counter()
+            started = self._clock()
             self._engine = self._start()
-            self._about["seconds_loading"] = round(time.perf_counter() - started, 3)
+            self._about["seconds_loading"] = round(self._clock() - started, 3)
         return self._engine
 
     def _session(self, engine: Engine) -> dict[str, Any]:
@@ -127,11 +152,38 @@ class Asker:
             self._about["peak_device_gb"] = max(memory, known or 0.0)
         return {**self._about, "serving": engine.facts()}
 
-    def _step(self, answers: int) -> None:
+    def _say(self, answers: int) -> None:
+        """Tell that so many more prompts are answered, and at which speed this process computes."""
         self._done += answers
-        self._answered(self._done)
+        spent = self._spent.total
+        note = f"{number(self._tokens / spent)} tokens/s" if self._tokens and spent else ""
+        self._step(self._done, note, self._asked + self._to_come)
 
 
-def _windows(prompts: Sequence[Prompt], size: int | None) -> Iterator[Sequence[Prompt]]:
-    for start in range(0, len(prompts), size or max(len(prompts), 1)):
-        yield prompts[start : start + (size or len(prompts))]
+def _pieces(questions: Sequence[Question]) -> Iterator[list[Question]]:
+    """Cut questions into parts of so many prompts, or a few more."""
+    piece: list[Question] = []
+    prompts = 0
+    for question in questions:
+        piece.append(question)
+        prompts += len(question.prompts)
+        if prompts >= _PIECE:
+            yield piece
+            piece, prompts = [], 0
+    if piece:
+        yield piece
+
+
+def _rows(
+    responses: Sequence[Response], asked: Mapping[str, tuple[str, Clipped]], seconds: float, joules: float | None
+) -> Iterator[Row]:
+    """Yield responses as rows of the schema `answers` but for the session, each with its share of time and energy."""
+    share = {"seconds": seconds / len(responses), "joules": None if joules is None else joules / len(responses)}
+    for response in responses:
+        key, (_, lost, bare) = asked[response.prompt_id]
+        yield {"key": key, **answer_row(response), "clipped": lost, "bare": bare, **share}
+
+
+def _computed(response: Response) -> int:
+    """Return how many tokens were computed for a response."""
+    return response.prompt_tokens - response.cached_tokens + response.completion_tokens

@@ -76,6 +76,15 @@ class Cost:
             "notes": {name: fsum(values) / len(values) for name, values in self._notes.items()},
         }
 
+    def of_priors(self) -> dict[str, Any]:
+        """Return what it cost to ask for titles without a history: no part of a run's own cost."""
+        tokens = self._counts["prompt_tokens"] - self._counts["cached_tokens"] + self._counts["completion_tokens"]
+        return {
+            "prior_prompts": self._counts["prompts"],
+            "prior_tokens": tokens,
+            "prior_seconds": round(fsum(self._seconds), 3),
+        }
+
     def _price(self, seconds: float, options: Mapping[str, str]) -> float | None:
         per_token = {"prompt_tokens": options.get("price_in"), "completion_tokens": options.get("price_out")}
         parts = [self._counts[name] * float(price) / 1e6 for name, price in per_token.items() if price is not None]

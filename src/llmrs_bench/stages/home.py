@@ -78,6 +78,11 @@ class Place:
         return self.root / "audits"
 
     @property
+    def priors(self) -> Path:
+        """One artifact for each run whose titles were asked for without a history, too."""
+        return self.root / "priors"
+
+    @property
     def models(self) -> Path:
         """Trained models, shared by the variants of a data set."""
         return self.root.parent / "models"
@@ -164,11 +169,24 @@ def open_data(home: Path, text: str) -> Data:
     return Data(place, open_artifact(place.data, hint=prepare_command(reference.dataset)))
 
 
+def is_unprepared(home: Path, text: str) -> bool:
+    """Tell whether `text` is the plain name of a known data set of which nothing was prepared yet."""
+    reference = Reference.parse(text)
+    folder = home / reference.dataset
+    known = reference.variant is None and reference.dataset in DATASETS
+    return known and not any(folder.glob("*/data"))  # a half-written one has to be looked at first
+
+
 def _not_prepared(home: Path, reference: Reference) -> ArtifactError | OptionError:
     folder = home / reference.dataset
     if reference.dataset not in DATASETS and not folder.is_dir():
         names = sorted({*DATASETS, *prepared(home)})
-        return unknown_name("data set", reference.dataset, names)
+        return unknown_name(
+            "data set",
+            reference.dataset,
+            names,
+            hint=f"Any folder of RecBole atomic files works: {prepare_command(reference.dataset)} --source PATH",
+        )
     half = [path for path in folder.glob("*/data") if not is_complete(path)]
     if half:
         return ArtifactError(

@@ -15,12 +15,18 @@ from llmrs_bench.stages.infer_recommender import infer_recommender
 from llmrs_bench.stages.learning import is_recommender
 from llmrs_bench.stages.outcome import Outcome
 from llmrs_bench.stages.outside import FUSION, is_outside, refuse_idle
-from llmrs_bench.stages.serving import is_language_model
+from llmrs_bench.stages.serving import check_served, is_language_model
 from llmrs_bench.types import Progress
 
 
 def infer(
-    data: Data, config: InferConfig, progress: Progress, export_to: Path | None = None, *, reparse: bool = False
+    data: Data,
+    config: InferConfig,
+    progress: Progress,
+    export_to: Path | None = None,
+    *,
+    reparse: bool = False,
+    prior: bool = False,
 ) -> Outcome:
     """Make the artifact `run` of a model: rankings of the candidates of every request.
 
@@ -30,6 +36,7 @@ def infer(
         progress: Shows training and answers.
         export_to: A new folder for a copy of a trained recommender.
         reparse: Read the kept answers of a language model, and load nothing.
+        prior: Ask a language model for each title without a history, too; `stages.priors` finds what it says.
 
     Raises:
         OptionError: If the model is unknown, or an option does not fit it.
@@ -38,32 +45,51 @@ def infer(
         ModelError: If the model cannot be had or trained.
         EngineError: If it fails while it answers.
     """
+    asked = [name for name, given in (("reparse", reparse), ("prior", prior)) if given]
     if is_outside(config.model):
         read = ("seed",) if config.model == FUSION else ()
-        refuse_idle(config, read=read, export_to=export_to, reparse=reparse)
+        refuse_idle(config, read=read, export_to=export_to, asked=asked)
         return infer_fusion(data, config, progress) if config.model == FUSION else infer_file(data, config)
     if is_recommender(config.model):
-        if reparse:
+        if asked:
             raise OptionError(
-                f"--reparse means nothing to the recommender {config.model!r}",
-                hint="It reads the kept answers of a language model: leave it out.",
+                f"--{asked[0]} means nothing to the recommender {config.model!r}",
+                hint="It is about the answers of a language model: leave it out.",
             )
         return infer_recommender(data, config, progress, export_to)
-    # The model itself may be gone where answers are read again, and a server has names of its own.
-    if reparse or config.engine == "openai" or is_language_model(config.model):
-        _refuse_recommender_options(config, export_to)
-        if data.whole_catalogue:
-            raise OptionError(
-                f"{data.place.reference} has no candidate lists, and a language model cannot rank a whole catalogue",
-                hint="Prepare lists, for instance from a retriever: --candidates model:sasrec.",
-            )
-        return infer_language(data, config, progress, reparse=reparse)
-    raise unknown_name(
-        "model",
-        config.model,
-        [*RECOMMENDERS.names(), *CATALOG, DEMO_LM, "mock", FUSION],
-        hint="Any Hugging Face id (ORG/NAME), any local folder (./PATH) and file:PATH with a ranking will do, too.",
-    )
+    if not reparse:  # the model itself may be gone where answers are read again
+        _check_known(config)
+    _refuse_recommender_options(config, export_to)
+    if data.whole_catalogue:
+        raise OptionError(
+            f"{data.place.reference} has no candidate lists, and a language model cannot rank a whole catalogue",
+            hint="Prepare lists, for instance from a retriever: --candidates model:sasrec.",
+        )
+    return infer_language(data, config, progress, reparse=reparse, prior=prior)
+
+
+def check_model(config: InferConfig) -> None:
+    """Look whether the model of a run can be had, as far as that is known without its data set and without loading it.
+
+    Raises:
+        OptionError: If the model, the engine or an option is unknown.
+        ModelError: If the Hugging Face hub does not have it, or does not give it to this user.
+    """
+    if is_outside(config.model) or is_recommender(config.model):
+        return
+    _check_known(config)
+    if config.model != DEMO_LM and config.engine != "openai" and not Path(config.model).is_dir():
+        check_served(config)
+
+
+def _check_known(config: InferConfig) -> None:
+    if config.engine != "openai" and not is_language_model(config.model):  # a server has names of its own
+        raise unknown_name(
+            "model",
+            config.model,
+            [*RECOMMENDERS.names(), *CATALOG, DEMO_LM, "mock", FUSION],
+            hint="Any Hugging Face id (ORG/NAME), any local folder (./PATH) and file:PATH with a ranking will do, too.",
+        )
 
 
 def _refuse_recommender_options(config: InferConfig, export_to: Path | None) -> None:

@@ -1,8 +1,8 @@
 """Language models: answer the prompts of a template once, keep the raw responses, read rankings from them."""
 
 import gc
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import closing, contextmanager
 from functools import partial
 
 import polars as pl
@@ -11,27 +11,30 @@ from llmrs_bench.artifacts import Artifact, Draft, Recipe
 from llmrs_bench.config import InferConfig, Options
 from llmrs_bench.engines.protocol import Engine
 from llmrs_bench.errors import ArtifactError, OptionError
+from llmrs_bench.prompts.frames import responses_frame
 from llmrs_bench.prompts.fusion import Aggregate, fuse
 from llmrs_bench.prompts.protocol import Exchange, Reading, Template
 from llmrs_bench.ranking import TIE_RULE, rank_candidates, scores_frame
-from llmrs_bench.schemas import RANKINGS, RESPONSES, VIEW_RANKINGS, from_rows
+from llmrs_bench.schemas import RANKINGS, RESPONSES, VIEW_RANKINGS
 from llmrs_bench.stages.asking import Asker
-from llmrs_bench.stages.clip import Question
-from llmrs_bench.stages.conversation import Block, Row, blocks, converse
+from llmrs_bench.stages.conversation import Block, blocks, converse
 from llmrs_bench.stages.cost import Cost
 from llmrs_bench.stages.home import Data
 from llmrs_bench.stages.outcome import Outcome, make_once
 from llmrs_bench.stages.plan import Plan, open_plan
+from llmrs_bench.stages.priors import ask_priors, check_priors
 from llmrs_bench.stages.prompt import open_shop, prompt, source_digest
 from llmrs_bench.stages.serving import describe, file_name, find_store, open_store, serve
-from llmrs_bench.types import Progress, Prompt, Scores
+from llmrs_bench.types import Progress, Scores
 
 # Bumped when rankings are read from answers in another way.
-FORMAT = "3"
+FORMAT = "4"
 _DOUBTFUL = 0.1  # of the probability of the next token on all labels
 
 
-def infer_language(data: Data, config: InferConfig, progress: Progress, *, reparse: bool = False) -> Outcome:
+def infer_language(
+    data: Data, config: InferConfig, progress: Progress, *, reparse: bool = False, prior: bool = False
+) -> Outcome:
     """Make the run of a language model, from answers that are kept and never asked for twice.
 
     Args:
@@ -39,6 +42,7 @@ def infer_language(data: Data, config: InferConfig, progress: Progress, *, repar
         config: The options.
         progress: Shows the prompts answered.
         reparse: Read kept answers alone: no model is looked for or loaded.
+        prior: Ask for each title without a history, too, beside the run and its cost.
 
     Raises:
         OptionError: If the engine, the template or an option is unknown or does not fit.
@@ -48,6 +52,8 @@ def infer_language(data: Data, config: InferConfig, progress: Progress, *, repar
     """
     plan = open_plan(config.prompt)
     template = plan.template
+    if prior:
+        check_priors(plan)
     prompts = prompt(data, config.prompt).artifact
     served = None if reparse else serve(data, config, progress)
     if served is not None:
@@ -64,13 +70,10 @@ def infer_language(data: Data, config: InferConfig, progress: Progress, *, repar
     )
 
     def fill(draft: Draft) -> None:
-        with progress(label, _total(data, prompts)) as step:
-            asker = Asker(store, served.start if served else partial(_refuse, config), step)
-            try:
-                with _rare_searches():
-                    cost = _run(draft, data, prompts, plan, asker)
-            finally:
-                asker.close()
+        first = prompts.manifest.tables["prompts"].rows
+        with progress(label, first) as step, _rare_searches():
+            asker.show(step, first)
+            cost = _run(draft, data, prompts, plan, asker)
         spent = cost.facts(store.sessions(cost.sessions), config.options)
         draft.facts.update(
             kind="language model",
@@ -87,7 +90,11 @@ def infer_language(data: Data, config: InferConfig, progress: Progress, *, repar
             **spent,
         )
 
-    return make_once(recipe.place(data.place.runs), recipe, fill)
+    with closing(Asker(store, served.start if served else partial(_refuse, config))) as asker:
+        done = make_once(recipe.place(data.place.runs), recipe, fill)
+        if prior:
+            ask_priors(data, done.artifact, prompts, plan, asker, progress)
+    return done
 
 
 def check_temperature(plan: Plan, options: Options) -> None:
@@ -127,11 +134,6 @@ def _warnings(notes: Mapping[str, float]) -> list[str]:
     ]
 
 
-def _total(data: Data, prompts: Artifact) -> int:
-    """Return how many answers there will be at least."""
-    return max(prompts.manifest.tables["prompts"].rows, data.artifact.manifest.tables["requests"].rows)
-
-
 def _refuse(config: InferConfig) -> Engine:
     raise ArtifactError(
         f"not every prompt of the template {config.template!r} was answered by {config.model!r} before",
@@ -143,25 +145,17 @@ def _run(draft: Draft, data: Data, prompts: Artifact, plan: Plan, asker: Asker) 
     """Write responses and rankings, block by block, and return what the answers cost."""
     template = plan.template
     shop, history, cost = open_shop(data), int(prompts.manifest.config["history"]), Cost()
-    choices: dict[str, None] = {}  # in the order of their first appearance
     draft.write("rankings", pl.DataFrame(schema=RANKINGS))
     draft.write("responses", pl.DataFrame(schema=RESPONSES))
     for block in blocks(data, prompts):
+        asker.turn_to(sum(map(len, block.prompts.values())))
         talks = converse(block, template, shop, history=history, ask=asker.ask)
-        for talk in talks.values():
-            if template.mode == "likelihood":
-                choices.update(dict.fromkeys(c for prompt, _ in talk.exchanges for c in prompt.choices or ()))
         scores = [read(template, talk.exchanges, Reading()) for talk in talks.values() if talk.exchanges]
         asked = ((p, row) for talk in talks.values() for (p, _), row in zip(talk.exchanges, talk.rows, strict=True))
-        responses = _responses(asked)
+        responses = responses_frame(asked)
         draft.write("responses", responses)
         write_rankings(draft, block, scores, plan.views.aggregate, seed=data.tie_seed)
         cost.add(responses, scores, requests=block.requests.height)
-    if priors := template.priors(list(choices), shop):
-        rows = asker.ask([Question(priors, 0, lambda fewer, *, bare=False: priors)])
-        responses = _responses((prior, rows[prior.prompt_id]) for prior in priors)
-        draft.write("responses", responses)
-        cost.add(responses, [], requests=0)
     return cost
 
 
@@ -191,9 +185,3 @@ def _placed(rankings: pl.DataFrame, views: pl.DataFrame) -> pl.DataFrame:
 def read(template: Template, exchanges: list[Exchange], reading: Reading) -> Scores:
     """Return the scores that all prompts and responses of one request give."""
     return template.parse([prompt for prompt, _ in exchanges], [response for _, response in exchanges], reading)
-
-
-def _responses(asked: Iterable[tuple[Prompt, Row]]) -> pl.DataFrame:
-    """Return answers as a frame of the schema `responses`."""
-    rows = [{**row, "prompt_id": prompt.prompt_id, "request_id": prompt.request_id} for prompt, row in asked]
-    return from_rows("responses", rows)

@@ -17,14 +17,14 @@ def is_outside(model: str) -> bool:
     return model == FUSION or model.startswith(FILE)
 
 
-def refuse_idle(config: InferConfig, *, read: Collection[str], export_to: Path | None, reparse: bool) -> None:
+def refuse_idle(config: InferConfig, *, read: Collection[str], export_to: Path | None, asked: Collection[str]) -> None:
     """Refuse options of `infer` that the model does not read.
 
     Args:
         config: The options.
         read: Names of those that are read, beside `model` and `options`.
         export_to: Where a trained model should be copied to.
-        reparse: Whether kept answers should be read again.
+        asked: Names of options for language models that were given.
 
     Raises:
         OptionError: Naming the first.
@@ -33,7 +33,7 @@ def refuse_idle(config: InferConfig, *, read: Collection[str], export_to: Path |
     names = [name for name in InferConfig.model_fields if name not in ("model", "options", *read)]
     given = [name for name in names if getattr(config, name) != getattr(defaults, name)]
     given += ["export"] if export_to is not None else []
-    given += ["reparse"] if reparse else []
+    given += asked
     if given:
         option = given[0].replace("_", "-").replace("template-options", "template-option")
         raise OptionError(f"--{option} means nothing to --model {config.model}", hint="Leave it out.")

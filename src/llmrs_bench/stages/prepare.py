@@ -1,5 +1,6 @@
 """Stage `prepare`: get, verify and normalise a data set, split it, sample users and candidate lists."""
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from llmrs_bench.fingerprint import fingerprint
 from llmrs_bench.recommenders.protocol import Corpus
 from llmrs_bench.registry import SOURCES
 from llmrs_bench.stages import learning
-from llmrs_bench.stages.home import Place, Reference
+from llmrs_bench.stages.home import Data, Place, Reference, is_unprepared, open_data
 from llmrs_bench.stages.learning import Lessons
 from llmrs_bench.stages.outcome import Outcome, make_once
 from llmrs_bench.stages.retrieve import retrieve, retriever_settings
@@ -65,6 +66,32 @@ def prepare(home: Path, reference: str, config: PrepareConfig, source: Path | No
     return make_once(
         place.data, recipe, lambda draft: _fill(draft, dataset, config, found, place, progress), name=place.reference
     )
+
+
+def open_or_prepare(home: Path, text: str, progress: Progress, say: Callable[[str], None]) -> Data:
+    """Open a data set; a known one of which no variant was prepared is prepared with its defaults before.
+
+    Args:
+        home: Folder of all artifacts.
+        text: `NAME` or `NAME@VARIANT`.
+        progress: Shows the download.
+        say: Told what is done, and with which options.
+
+    Raises:
+        DataError: If the data set cannot be downloaded, or is damaged.
+        ArtifactError, OptionError: As `open_data` does.
+    """
+    if is_unprepared(home, text):
+        config = PrepareConfig(dataset=text)
+        say(
+            f"{text} is not prepared yet: it is now, with the defaults ({config.users:,} users, {config.n_candidates} "
+            f"{config.candidates} candidates, {config.history} items of history); "
+            "`llmrs-bench prepare --help` tells how to choose others"
+        )
+        done = prepare(home, text, config, None, progress)
+        for warning in done.warnings:
+            say(f"warning: {warning}")
+    return open_data(home, text)
 
 
 def _find(home: Path, dataset: Dataset, source: Path | None, progress: Progress) -> Found:

@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator
 from itertools import chain
-from math import fsum
 
 import polars as pl
 
@@ -10,14 +9,15 @@ from llmrs_bench.artifacts import Artifact, Draft, Recipe
 from llmrs_bench.config import Normalize, PromptConfig
 from llmrs_bench.errors import ArtifactError, OptionError
 from llmrs_bench.prompts.frames import read_answer
-from llmrs_bench.prompts.protocol import Reading, Shop, Template
+from llmrs_bench.prompts.protocol import Reading
 from llmrs_bench.schemas import RANKINGS
 from llmrs_bench.stages.conversation import blocks
 from llmrs_bench.stages.home import Data
 from llmrs_bench.stages.infer_language import read, write_rankings
 from llmrs_bench.stages.outcome import Outcome, make_once
 from llmrs_bench.stages.plan import open_plan
-from llmrs_bench.stages.prompt import BLOCK, open_shop, prompt
+from llmrs_bench.stages.priors import find_priors, read_priors
+from llmrs_bench.stages.prompt import BLOCK, prompt
 from llmrs_bench.types import Response
 
 
@@ -31,7 +31,7 @@ def normalized(data: Data, run: Artifact, normalize: Normalize) -> Outcome:
 
     Raises:
         OptionError: If it holds no likelihoods of titles.
-        ArtifactError: If its prompts or responses are damaged.
+        ArtifactError: If its prompts or responses are damaged, or pmi lacks its priors.
     """
     if not has_likelihoods(run):
         raise OptionError(
@@ -39,11 +39,12 @@ def normalized(data: Data, run: Artifact, normalize: Normalize) -> Outcome:
             hint="It says how the tokens of a title are weighed: choose a run of --template likelihood.",
         )
     old = run.manifest
+    priors = find_priors(data, run) if normalize == "pmi" else None
     recipe = Recipe(
         "infer",
         f"{old.name}-{normalize}",
         {**old.config, "normalize": normalize},
-        {**old.inputs, "run": old.fingerprint},
+        {**old.inputs, "run": old.fingerprint, **({"priors": priors.digest("responses")} if priors else {})},
         old.parts,
     )
 
@@ -59,13 +60,14 @@ def normalized(data: Data, run: Artifact, normalize: Normalize) -> Outcome:
                 hint="Make the run again with `llmrs-bench infer`: what was asked before is not asked again.",
             )
         responses = _responses(run)
-        prior = _prior(data, prompts, run, template) if normalize == "pmi" else {}
+        prior = read_priors(data, prompts, template, priors) if priors else {}
         draft.write("rankings", pl.DataFrame(schema=RANKINGS))
         for block in blocks(data, prompts):
             exchanges = [[(asked, next(responses)) for asked in group] for group in block.prompts.values()]
             scores = [read(template, group, Reading(normalize, prior)) for group in exchanges]
             write_rankings(draft, block, scores, plan.views.aggregate, seed=data.tie_seed)
-        draft.facts.update({**old.facts, "normalize": normalize, "responses_of": run.path.name})
+        spent = priors.facts if priors else {}
+        draft.facts.update({**old.facts, **spent, "normalize": normalize, "responses_of": run.path.name})
 
     return make_once(recipe.place(data.place.runs), recipe, fill)
 
@@ -74,18 +76,3 @@ def _responses(run: Artifact) -> Iterator[Response]:
     """Yield the responses of a run in the order in which its prompts were asked."""
     rows = chain.from_iterable(part.iter_rows(named=True) for part in run.parts("responses", BLOCK))
     return (read_answer(row["prompt_id"], row) for row in rows)
-
-
-def _prior(data: Data, prompts: Artifact, run: Artifact, template: Template) -> dict[str, float]:
-    """Return the summed log-probability of every choice without a history."""
-    shop: Shop = open_shop(data)
-    choices: dict[str, None] = {}
-    for block in blocks(data, prompts):
-        choices.update(dict.fromkeys(c for group in block.prompts.values() for p in group for c in p.choices or ()))
-    asked = {prior.prompt_id: prior for prior in template.priors(list(choices), shop)}
-    found: dict[str, float] = {}
-    for response in _responses(run):
-        if response.prompt_id in asked:
-            values = zip(asked[response.prompt_id].choices or (), response.choice_logprobs or (), strict=True)
-            found |= {choice: fsum(logprobs) for choice, logprobs in values}
-    return found

@@ -21,7 +21,7 @@ from llmrs_bench.stages.home import Data
 from llmrs_bench.types import Progress
 
 # Bumped when what is asked of an engine, or how answers are kept, changes: older answers are then asked for anew.
-FORMAT = "3"
+FORMAT = "4"
 MOCK = "mock"
 
 
@@ -95,6 +95,20 @@ def serve(data: Data, config: InferConfig, progress: Progress) -> Served:
     options: Options = ENGINES.load(name).Options.parse(config.options, owner=name)
     model, label = _specify(data, config, progress)
     return Served(model, label, name, options, config.device, config.seed)
+
+
+def check_served(config: InferConfig) -> None:
+    """Look whether the model of a catalogue name or a Hugging Face id can be had; nothing is loaded.
+
+    Raises:
+        OptionError: If the engine or an option is unknown or does not fit.
+        ModelError: If the model cannot be found.
+    """
+    name = choose_engine(config)
+    kind = ENGINES.load(name)
+    kind.identity(
+        CATALOG.get(config.model, ModelSpec(config.model, config.model)), kind.Options.parse(config.options, owner=name)
+    )
 
 
 def open_store(data: Data, served: Served) -> AnswerStore:

@@ -1,0 +1,165 @@
+"""Batches are kept as they come, cut by the prompts alone, and counted once: an engine and a clock made for it."""
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from llmrs_bench.engines.protocol import Engine
+from llmrs_bench.stages.answers import AnswerStore
+from llmrs_bench.stages.asking import Asker
+from llmrs_bench.stages.clip import Question
+from llmrs_bench.types import Message, Prompt, Response
+
+BATCH = 4
+
+
+class Clock:
+    """Time that passes when it is told to."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Slow:
+    """An engine that takes `pace` seconds for a batch of four prompts, and is killed in the batch number `at`."""
+
+    context = 100
+
+    def __init__(self, clock: Clock, pace: float, at: int | None = None, by: type[BaseException] = KeyboardInterrupt):
+        self.clock, self.pace, self.at, self.by = clock, pace, at, by
+        self.seen: list[list[str]] = []
+
+    def needs(self, prompts: Sequence[Prompt]) -> list[int]:
+        self.clock.now += 1000.0  # slow to tokenise: no part of any answer's cost
+        return [1] * len(prompts)
+
+    def batches(self, prompts: Sequence[Prompt]) -> Iterator[Sequence[Prompt]]:
+        self.clock.now += 1000.0
+        return (prompts[start : start + BATCH] for start in range(0, len(prompts), BATCH))
+
+    def answer_batches(self, batches: Iterable[Sequence[Prompt]]) -> Iterator[Sequence[Response]]:
+        for number, batch in enumerate(batches):
+            if number == self.at:
+                self.clock.now += self.pace / 2
+                raise self.by
+            self.clock.now += self.pace
+            self.seen.append([prompt.prompt_id for prompt in batch])
+            yield [Response(prompt.prompt_id, "1", None, 10, 2, 3, "stop") for prompt in batch]
+
+    def facts(self) -> dict[str, Any]:
+        return {"engine": "slow"}
+
+    def close(self) -> None:
+        return None
+
+
+def questions(count: int, *, alike: int = 1) -> list[Question]:
+    """Return questions of one prompt each, of which so many read the same."""
+    prompts = [
+        Prompt(f"p{number}", f"r{number}", (Message("user", f"question {number // alike}"),), ("a",))
+        for number in range(count)
+    ]
+    return [Question([prompt], 0, lambda fewer, *, bare=False, asked=prompt: [asked]) for prompt in prompts]
+
+
+def asker(folder: Path, engine: Slow) -> Asker:
+    def start() -> Engine:
+        engine.clock.now += 1000.0
+        return engine  # type: ignore[return-value]
+
+    return Asker(AnswerStore(folder, {"model": "slow"}), start, clock=engine.clock)
+
+
+def shards(folder: Path) -> list[pl.DataFrame]:
+    return [pl.read_parquet(path) for path in sorted((folder / "shards").glob("*.parquet"))]
+
+
+@pytest.mark.parametrize(("pace", "most"), [(0.01, 1000), (0.4, 2), (5.0, 1), (29.0, 1), (300.0, 1)])
+def test_what_is_not_kept_yet_is_half_a_minute_or_a_batch(tmp_path: Path, pace: float, most: int) -> None:
+    engine = Slow(Clock(), pace)
+    asker(tmp_path, engine).ask(questions(40))
+    kept = shards(tmp_path)
+    assert sum(map(len, kept)) == 40
+    assert all(len(shard) % BATCH == 0 for shard in kept)
+    assert max(map(len, kept)) <= most * BATCH
+    assert all(shard["seconds"].sum() <= max(30.0, pace) + 1e-3 for shard in kept)
+
+
+def test_a_long_run_keeps_a_shard_at_least_every_half_minute(tmp_path: Path) -> None:
+    asker(tmp_path, Slow(Clock(), 7.0)).ask(questions(8000))
+    assert max(shard["seconds"].sum() for shard in shards(tmp_path)) <= 30.0
+
+
+@pytest.mark.parametrize("by", [KeyboardInterrupt, RuntimeError])
+@pytest.mark.parametrize("at", [0, 1, 7])
+def test_a_run_that_was_stopped_goes_on_in_the_same_batches_at_the_same_cost(
+    tmp_path: Path, at: int, by: type[BaseException]
+) -> None:
+    whole = Slow(Clock(), 0.1)
+    asker(tmp_path / "whole", whole).ask(questions(42))
+    stopped = Slow(Clock(), 0.1, at=at, by=by)
+    with pytest.raises(by):
+        asker(tmp_path / "parts", stopped).ask(questions(42))
+    assert sum(map(len, shards(tmp_path / "parts"))) == at * BATCH  # nothing that was computed is lost
+    resumed = Slow(Clock(), 0.1)
+    asker(tmp_path / "parts", resumed).ask(questions(42))
+    assert stopped.seen + resumed.seen == whole.seen
+    one, other = (pl.concat(shards(tmp_path / name)) for name in ("whole", "parts"))
+    for column in ("prompt_tokens", "cached_tokens", "completion_tokens"):
+        assert one[column].sum() == other[column].sum()
+    assert one.sort("key")["seconds"].to_list() == pytest.approx(other.sort("key")["seconds"].to_list())
+    assert one["seconds"].sum() == pytest.approx(0.1 * len(whole.seen))  # not the time to load, to tokenise and to cut
+
+
+def test_answers_of_others_do_not_move_the_batches(tmp_path: Path) -> None:
+    first = Slow(Clock(), 0.1)
+    asker(tmp_path, first).ask(questions(6))
+    more = Slow(Clock(), 0.1)
+    asker(tmp_path, more).ask(questions(12))
+    assert more.seen == [["p6", "p7"], ["p8", "p9", "p10", "p11"]]
+
+
+def test_progress_counts_what_is_asked_and_never_more_than_there_is(tmp_path: Path) -> None:
+    told: list[tuple[int, str, int | None]] = []
+    engine = Slow(Clock(), 0.5)
+    made = asker(tmp_path, engine)
+    made.show(lambda done, note="", total=None: told.append((done, note, total)), 16)
+    for size in (8, 8):
+        made.turn_to(size)
+        made.ask(questions(size, alike=2))  # first prompts of a block
+        made.ask(questions(3))  # and those of a later round
+    assert told[0][::2] == (0, 16)
+    assert told[-1][::2] == (22, 22)
+    assert all(done <= (total or 0) for done, _, total in told)
+    assert [total for _, _, total in told] == sorted(total or 0 for _, _, total in told)
+    assert [done for done, _, _ in told] == sorted(done for done, _, _ in told)
+    assert told[-1][1] == "88 tokens/s"  # 11 for each of 4 prompts in half a second
+
+
+def test_found_answers_say_nothing_about_speed(tmp_path: Path) -> None:
+    asker(tmp_path, Slow(Clock(), 0.5)).ask(questions(8))
+    notes: list[str] = []
+    made = asker(tmp_path, Slow(Clock(), 0.5))
+    made.show(lambda done, note="", total=None: notes.append(note), 8)
+    made.ask(questions(8))
+    assert notes[-1] == ""
+
+
+def test_a_failure_to_keep_is_raised_and_not_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = asker(tmp_path, Slow(Clock(), 1.0))
+    tries = []
+
+    def full(*_: object) -> None:
+        tries.append(1)
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OSError, match="No space"):
+        made.ask(questions(8))
+    assert len(tries) == 1
