@@ -2,13 +2,15 @@
 
 from collections.abc import Sequence
 from inspect import signature
-from typing import TYPE_CHECKING, Any
+from itertools import accumulate
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 from transformers import DynamicCache
 
 from llmrs_bench.engines.groups import Group
+from llmrs_bench.engines.heads import row_logits
 from llmrs_bench.engines.packing import PackBatch, edge_logprobs, pad_right
 from llmrs_bench.engines.tokens import Ids, Tokenized
 
@@ -40,14 +42,14 @@ def score_groups(model: "PreTrainedModel", groups: Sequence[Group]) -> list[list
         batch = PackBatch(packs, model.device)
         logits = None
         if batch.rows:
-            logits = _forward(
+            logits = row_logits(
                 model,
-                keep=batch.kept,
+                batch.scored,
                 input_ids=batch.inputs,
                 position_ids=batch.depths + lengths[:, None],
                 attention_mask=batch.mask(lengths, width, model.dtype),
-                past_key_values=cache,
                 use_cache=True,
+                **{cache_argument(model): cache},
             )
             cache.crop(-batch.rows)  # back to the prefixes
         for all_values, new in zip(found, batch.read(last, logits), strict=True):
@@ -71,26 +73,35 @@ def score_plain(model: "PreTrainedModel", tokens: Tokenized, *, batch_tokens: in
     for start in range(0, len(inputs), size):
         some = inputs[start : start + size]
         padded = pad_right([tokens.prefix + ids for ids in some], 0).to(model.device)
-        rows = padded.shape[1] - len(tokens.prefix) + 1
-        logits = _forward(model, keep=rows, input_ids=padded, use_cache=False)  # (sequences, rows, vocabulary)
+        rows = suffix_rows(some, padded.shape[1], len(tokens.prefix) - 1).to(model.device)
+        logits = row_logits(model, rows, input_ids=padded, use_cache=False)
         found |= read_suffixes(logits, some, tokens.distinct)
     return [found[suffix] for suffix in tokens.distinct]
+
+
+def suffix_rows(inputs: Sequence[Ids], width: int, first: int) -> Tensor:
+    """Return the rows that score suffixes, counted through a batch of (inputs, width).
+
+    Args:
+        inputs: The tokens of each suffix but its last.
+        width: Of the batch.
+        first: Where in a sequence the row is that scores the first token of a suffix.
+    """
+    starts = [number * width + first for number in range(len(inputs))]
+    return torch.tensor([start + row for start, ids in zip(starts, inputs, strict=True) for row in range(len(ids) + 1)])
 
 
 def read_suffixes(logits: Tensor, inputs: Sequence[Ids], suffixes: Sequence[Ids]) -> dict[Ids, list[float]]:
     """Return the log-probabilities of those suffixes whose tokens but the last are one of `inputs`.
 
     Args:
-        logits: (inputs, rows, vocabulary); row i of each scores the token i of a suffix.
+        logits: (n, vocabulary) of the n rows of `suffix_rows`.
         inputs: The tokens that were read, without the prefix.
         suffixes: What to look for.
     """
-    number = {ids: index for index, ids in enumerate(inputs)}
-    wanted = [suffix for suffix in suffixes if suffix[:-1] in number]
-    starts = [number[suffix[:-1]] * logits.shape[1] for suffix in wanted]
-    edges = [
-        (start + row, token) for start, suffix in zip(starts, wanted, strict=True) for row, token in enumerate(suffix)
-    ]
+    starts = dict(zip(inputs, accumulate((len(ids) + 1 for ids in inputs), initial=0), strict=False))
+    wanted = [suffix for suffix in suffixes if suffix[:-1] in starts]
+    edges = [(starts[suffix[:-1]] + row, token) for suffix in wanted for row, token in enumerate(suffix)]
     values = iter(edge_logprobs(logits, edges))
     return {suffix: [next(values) for _ in suffix] for suffix in wanted}
 
@@ -102,20 +113,14 @@ def sliding_window(model: "PreTrainedModel") -> int | None:
     return window if isinstance(window, int) and getattr(text, "use_sliding_window", True) else None
 
 
+def cache_argument(model: "PreTrainedModel") -> str:
+    """Return what the model's forward pass calls the cache: `cache` from transformers 5.20 on, before that another."""
+    return "cache" if "cache" in signature(model.forward).parameters else "past_key_values"
+
+
 def _read_prefixes(model: "PreTrainedModel", prefixes: Sequence[Ids], cache: DynamicCache) -> Tensor:
     """Fill the cache, and return the logits (prefixes, vocabulary) of the last token of each prefix."""
     padded = pad_right(prefixes, 0).to(model.device)
-    ends = sorted({len(prefix) - 1 for prefix in prefixes})
-    keep = 1 if len(ends) == 1 else torch.tensor(ends, device=model.device)
-    logits = _forward(model, keep=keep, input_ids=padded, past_key_values=cache, use_cache=True)
-    picked = torch.tensor([ends.index(len(prefix) - 1) for prefix in prefixes], device=model.device)
-    return logits[torch.arange(len(prefixes), device=model.device), picked]
-
-
-def _forward(model: "PreTrainedModel", *, keep: int | Tensor, **inputs: Any) -> Tensor:
-    """Return the logits (batch, rows, vocabulary) of the last `keep` positions, or of those that it lists."""
-    if "logits_to_keep" in signature(model.forward).parameters:
-        logits: Tensor = model(**inputs, logits_to_keep=keep).logits
-        return logits
-    logits = model(**inputs).logits
-    return logits[:, -keep:] if isinstance(keep, int) else logits[:, keep]
+    lasts = [number * padded.shape[1] + len(prefix) - 1 for number, prefix in enumerate(prefixes)]
+    rows = torch.tensor(lasts, device=model.device)
+    return row_logits(model, rows, input_ids=padded, use_cache=True, **{cache_argument(model): cache})

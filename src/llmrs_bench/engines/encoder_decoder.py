@@ -7,8 +7,9 @@ import torch
 from torch import Tensor
 from transformers.modeling_outputs import BaseModelOutput
 
-from llmrs_bench.engines.causal import read_suffixes
+from llmrs_bench.engines.causal import read_suffixes, suffix_rows
 from llmrs_bench.engines.groups import Group
+from llmrs_bench.engines.heads import row_logits
 from llmrs_bench.engines.packing import PackBatch, pad_right
 from llmrs_bench.engines.tokens import Ids, Tokenized
 
@@ -40,14 +41,16 @@ def score_chains(model: "PreTrainedModel", groups: Sequence[Group]) -> list[list
     found: list[list[list[float]]] = [[] for _ in groups]
     for packs in zip(*(group.packs for group in groups), strict=True):
         batch = PackBatch(packs, model.device)
-        logits = model(
+        logits = row_logits(
+            model,
+            batch.scored,
             encoder_outputs=BaseModelOutput(last_hidden_state=states),
             attention_mask=mask,
             decoder_input_ids=batch.inputs,
             decoder_attention_mask=batch.mask(nothing, 0, model.dtype),
             use_cache=False,
-        ).logits
-        for all_values, new in zip(found, batch.read(None, logits[:, -batch.kept :]), strict=True):
+        )
+        for all_values, new in zip(found, batch.read(None, logits), strict=True):
             all_values.extend(new)
     return found
 
@@ -64,13 +67,17 @@ def score_targets(model: "PreTrainedModel", tokens: Tokenized, *, batch_tokens: 
     found: dict[Ids, list[float]] = {}
     for begin in range(0, len(distinct), size):
         suffixes = distinct[begin : begin + size]
-        logits = model(
+        inputs = [suffix[:-1] for suffix in suffixes]
+        padded = pad_right([(start, *ids) for ids in inputs], 0).to(model.device)
+        logits = row_logits(
+            model,
+            suffix_rows(inputs, padded.shape[1], 0).to(model.device),
             encoder_outputs=BaseModelOutput(last_hidden_state=states.expand(len(suffixes), -1, -1)),
             attention_mask=mask.expand(len(suffixes), -1),
-            decoder_input_ids=pad_right([(start, *suffix[:-1]) for suffix in suffixes], 0).to(model.device),
+            decoder_input_ids=padded,
             use_cache=False,
-        ).logits
-        found |= read_suffixes(logits, [suffix[:-1] for suffix in suffixes], suffixes)
+        )
+        found |= read_suffixes(logits, inputs, suffixes)
     return [found[suffix] for suffix in distinct]
 
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from llmrs_bench.engines.tokens import Ids
 
-_FLOAT32_ROWS = 64  # rows of (vocabulary,) that are held in float32 at a time; few of them stay in a CPU's cache
+_ROWS_TOGETHER = 64  # rows of (vocabulary,) that are summed at a time; few of them stay in a CPU's cache
 _PREFIX = -1  # the row of the prefix' last token
 
 
@@ -142,18 +142,27 @@ class PackBatch:
     """Packs behind prefixes of their own as tensors, each a sequence that is padded at its beginning.
 
     Args:
-        packs: B packs; `rows` is the number of rows of the largest, `kept` the number of last rows that have edges.
+        packs: B packs; `rows` is the number of rows of the largest.
         device: Where the tensors are.
     """
 
     def __init__(self, packs: Sequence[Pack], device: torch.device) -> None:
         self.packs = packs
         self.rows = max(len(pack.inputs) for pack in packs)
-        self.kept = max(pack.scored for pack in packs)
         columns = [[pack.inputs, pack.depths, pack.places, pack.ends] for pack in packs]
         padded = [[[0] * (self.rows - len(column)) + list(column) for column in pack] for pack in columns]
         # Padding ends at place 0, so no row is below it.
         self.inputs, self.depths, self.places, self.ends = torch.tensor(padded, device=device).unbind(1)  # (B, rows)
+
+    @property
+    def scored(self) -> Tensor:
+        """Return the rows that have edges, those of each pack in turn, counted through all the (B, rows)."""
+        found = [
+            (number + 1) * self.rows - back
+            for number, pack in enumerate(self.packs)
+            for back in range(pack.scored, 0, -1)
+        ]
+        return torch.tensor(found, dtype=torch.long, device=self.inputs.device)
 
     def mask(self, prefixes: Tensor, width: int, dtype: torch.dtype) -> Tensor:
         """Return the numbers added to attention scores, (B, 1, rows, width + rows), for any attention code.
@@ -174,14 +183,14 @@ class PackBatch:
 
         Args:
             last: The logits (B, vocabulary) of the last token of each prefix, if a pack has firsts.
-            logits: The logits (B, kept, vocabulary) of the last rows, if a pack has edges.
+            logits: The logits (n, vocabulary) of the n rows of `scored`, if a pack has edges.
         """
         firsts = [(number, token) for number, pack in enumerate(self.packs) for token in pack.firsts]
-        edges = [
-            (number * self.kept + self.kept - len(pack.inputs) + row, token)
-            for number, pack in enumerate(self.packs)
-            for row, token in pack.edges
-        ]
+        edges, before = [], 0
+        for pack in self.packs:
+            start = before - len(pack.inputs) + pack.scored
+            edges += [(start + row, token) for row, token in pack.edges]
+            before += pack.scored
         first, rest = iter(edge_logprobs(last, firsts)), iter(edge_logprobs(logits, edges))
         found = []
         for pack in self.packs:
@@ -191,16 +200,12 @@ class PackBatch:
 
 
 def edge_logprobs(logits: Tensor | None, edges: Sequence[tuple[int, int]]) -> list[float]:
-    """Return the natural-log probability of each (row, token) under logits (..., vocabulary), rows counted through.
-
-    Computed in float32 over the full vocabulary.
-    """
+    """Return the natural-log probability of each (row, token) under float32 logits (rows, vocabulary)."""
     if logits is None or not edges:
         return []
-    flat = logits.flatten(0, -2)
-    totals = torch.cat([part.float().logsumexp(1) for part in torch.split(flat, _FLOAT32_ROWS)])
+    totals = torch.cat([part.logsumexp(1) for part in torch.split(logits, _ROWS_TOGETHER)])
     rows, tokens = torch.tensor(edges, device=logits.device).unbind(1)
-    values: list[float] = (flat[rows, tokens].float() - totals[rows]).tolist()
+    values: list[float] = (logits[rows, tokens] - totals[rows]).tolist()
     return values
 
 
