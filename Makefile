@@ -77,6 +77,10 @@ format: $(VENV)/.installed  ## format the code and mend what lint can mend
 
 lock: $(addprefix lock-,$(KINDS))  ## renew requirements/*.txt: the newest versions that pyproject.toml allows
 
+# For a GPU it is PyTorch's own build that counts, not one for CPUs that pip is told to take on this machine.
+lock-vllm-gpu: export PIP_CONFIG_FILE = /dev/null
+lock-vllm-gpu: export PIP_FIND_LINKS =
+
 lock-%: .venv-lock/.installed
 	.venv-lock/bin/python -m pip install --quiet --quiet --dry-run --ignore-installed --report .venv-lock/$*.json \
 		"$(TORCH)" ".[$(subst $(space),$(comma),$(EXTRAS))$(ASKED_$*)]" $(BUILD) pip
