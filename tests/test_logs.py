@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
 from command_line import Bench
 from tiny_models import tiny_llama
@@ -164,3 +165,11 @@ def test_a_run_of_a_language_model_logs_nothing_but_objects(bench: Bench) -> Non
     assert last["done"] == last["total"] >= 2
     assert any(line["message"].startswith("loading ") for line in said)
     assert not [line for line in said if line["level"] in ("warning", "error")]
+
+
+def test_every_command_says_how_it_logs() -> None:
+    from llmrs_bench.cli import app
+
+    for command in app.registered_commands:
+        name = command.name or getattr(command.callback, "__name__", "")
+        assert "--log" in CliRunner().invoke(app, [name, "--help"], env={"COLUMNS": "200", "NO_COLOR": "1"}).stdout, name

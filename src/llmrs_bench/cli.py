@@ -165,6 +165,7 @@ def list_(
     what: Annotated[Listing, typer.Argument(help="data, models, templates, parts or runs.")],
     dataset: Annotated[str | None, typer.Option("--dataset", "-d", help="Whose runs; needed for runs.")] = None,
     home: Home = HERE,
+    log: LogOption = Log.text,
 ) -> None:
     """List data sets, models, templates, or the runs of a data set."""
     with exit_codes():
