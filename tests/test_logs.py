@@ -172,4 +172,6 @@ def test_every_command_says_how_it_logs() -> None:
 
     for command in app.registered_commands:
         name = command.name or getattr(command.callback, "__name__", "")
-        assert "--log" in CliRunner().invoke(app, [name, "--help"], env={"COLUMNS": "200", "NO_COLOR": "1"}).stdout, name
+        assert "--log" in CliRunner().invoke(app, [name, "--help"], env={"COLUMNS": "200", "NO_COLOR": "1"}).stdout, (
+            name
+        )

@@ -128,3 +128,14 @@ def test_what_was_done_by_an_earlier_run_says_nothing_about_speed(kept: Kept) ->
     shown.step(910)
     assert kept.records[0].fields["per_second"] == 1
     assert kept.records[0].fields["seconds_left"] == 90
+
+
+def test_loading_a_model_says_nothing_about_speed(kept: Kept) -> None:
+    clock = Clock()
+    shown = Lines("asking", 1000, clock=clock)
+    shown.step(0)
+    clock.now += 300
+    shown.step(64)
+    clock.now += EVERY
+    shown.step(128)
+    assert kept.records[-1].fields["per_second"] == 64 / EVERY

@@ -88,7 +88,9 @@ class Lines:
         self._label, self._total, self._clock = label, total, clock
         self._lock = threading.Lock()
         self._done, self._note = 0, ""
-        self._first: tuple[int, float] | None = None  # units and seconds at the first sign
+        # Units and seconds at the first sign, and at the first units after it: a model may be loaded between them.
+        self._first: tuple[int, float] | None = None
+        self._loaded: tuple[int, float] | None = None
         self._due = float("inf")
         self._open = False  # has something been done that no line tells of?
 
@@ -98,6 +100,8 @@ class Lines:
             now = self._clock()
             if self._first is None:
                 self._first, self._due = (done, now), now + FIRST_AFTER
+            elif self._loaded is None and done > self._first[0]:
+                self._loaded = (done, now)
             self._done, self._note, self._open = done, note, True
             self._write_if_due(now)
 
@@ -118,11 +122,8 @@ class Lines:
 
     def _write(self, now: float) -> None:
         self._due, self._open = now + EVERY, False
-        assert self._first is not None
         done, total = self._done, max(self._total, self._done)
-        # What was done before the first sign says nothing about speed: it may be an earlier, interrupted run's.
-        units, seconds = done - self._first[0], now - self._first[1]
-        rate = units / seconds if units > 0 and seconds > 0 else None
+        rate = self._rate(now)
         left = (total - done) / rate if rate and done < total else None
         text = f"{self._label}: {done:,} of {total:,} {self._note}".rstrip()
         text += "" if rate is None else f", {number(rate)}/s"
@@ -137,3 +138,10 @@ class Lines:
             seconds_left=left,
             note=self._note,
         )
+
+    def _rate(self, now: float) -> float | None:
+        """Return units a second; what was done before the first sign, by an earlier run perhaps, says nothing of it."""
+        for start in (self._loaded, self._first):
+            if start is not None and self._done > start[0] and now > start[1]:
+                return (self._done - start[0]) / (now - start[1])
+        return None
