@@ -23,9 +23,10 @@ from llmrs_bench.cli_options import (
     pairs,
 )
 from llmrs_bench.cli_prompt import prompt
-from llmrs_bench.console import exit_codes, finish, say, track
+from llmrs_bench.console import Commands, exit_codes, finish, say, track
 
 app = typer.Typer(
+    cls=Commands,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -164,6 +165,7 @@ def list_(
     what: Annotated[Listing, typer.Argument(help="data, models, templates, parts or runs.")],
     dataset: Annotated[str | None, typer.Option("--dataset", "-d", help="Whose runs; needed for runs.")] = None,
     home: Home = HERE,
+    log: LogOption = Log.text,
 ) -> None:
     """List data sets, models, templates, or the runs of a data set."""
     with exit_codes():
