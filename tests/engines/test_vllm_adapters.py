@@ -103,4 +103,4 @@ def test_folders_without_an_adapter_are_named(tmp_path: Path, content: str | Non
 
 
 def test_the_room_for_an_adapter_is_one_that_vllm_has(tmp_path: Path) -> None:
-    assert read_adapter(write_adapter(tmp_path / "a", scale=0.0)).rank == 8
+    assert read_adapter(write_adapter(tmp_path / "a", scale=0.0)).room == 8
