@@ -46,8 +46,8 @@ def score_groups(model: "PreTrainedModel", groups: Sequence[Group]) -> list[list
                 input_ids=batch.inputs,
                 position_ids=batch.depths + lengths[:, None],
                 attention_mask=batch.mask(lengths, width, model.dtype),
-                past_key_values=cache,
                 use_cache=True,
+                **{cache_argument(model): cache},
             )
             cache.crop(-batch.rows)  # back to the prefixes
         for all_values, new in zip(found, batch.read(last, logits), strict=True):
@@ -102,12 +102,17 @@ def sliding_window(model: "PreTrainedModel") -> int | None:
     return window if isinstance(window, int) and getattr(text, "use_sliding_window", True) else None
 
 
+def cache_argument(model: "PreTrainedModel") -> str:
+    """Return what the model's forward pass calls the cache: `cache` from transformers 5.20 on, before that another."""
+    return "cache" if "cache" in signature(model.forward).parameters else "past_key_values"
+
+
 def _read_prefixes(model: "PreTrainedModel", prefixes: Sequence[Ids], cache: DynamicCache) -> Tensor:
     """Fill the cache, and return the logits (prefixes, vocabulary) of the last token of each prefix."""
     padded = pad_right(prefixes, 0).to(model.device)
     ends = sorted({len(prefix) - 1 for prefix in prefixes})
     keep = 1 if len(ends) == 1 else torch.tensor(ends, device=model.device)
-    logits = _forward(model, keep=keep, input_ids=padded, past_key_values=cache, use_cache=True)
+    logits = _forward(model, keep=keep, input_ids=padded, use_cache=True, **{cache_argument(model): cache})
     picked = torch.tensor([ends.index(len(prefix) - 1) for prefix in prefixes], device=model.device)
     return logits[torch.arange(len(prefixes), device=model.device), picked]
 
