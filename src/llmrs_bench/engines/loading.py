@@ -2,10 +2,12 @@
 
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from hashlib import sha256
 from importlib.util import find_spec
+from io import StringIO
 from pathlib import Path
+from struct import error as StructError  # noqa: N812
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +28,10 @@ if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 log = logging.getLogger(__name__)
-_FAILURES = (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError, RuntimeError, SafetensorError)
+_FAILURES = (
+    *(OSError, ValueError, LookupError, TypeError, AttributeError, ImportError, RuntimeError),
+    *(SafetensorError, StructError),  # files that are cut off
+)
 # Lengths from this on are the tokenizers' way to say that there is no limit; a few configurations write -1.
 _NO_LIMIT = 10**9
 # What a model takes that does not say: about what such models (state spaces, relative positions) were trained with.
@@ -116,7 +121,8 @@ class Checkpoint:
             return
         _need_gguf()
         path = local_gguf(self.files, self.identity.get("commit"))
-        with TemporaryDirectory() as alone, _loading(self.model, self.files):
+        # Its progress bar is written to stderr, and has no switch.
+        with TemporaryDirectory() as alone, redirect_stderr(StringIO()), _loading(self.model, self.files):
             (Path(alone) / path.name).symlink_to(path.resolve())
             yield alone, {"gguf_file": path.name, "trust_remote_code": self.options.trust_remote_code}
 
@@ -168,7 +174,7 @@ def context_length(
     """
     limits = stated_limits(model, config)
     if wanted is not None:
-        return min(wanted, *limits)
+        return min([wanted, *limits])
     text = config.get_text_config()
     if config.is_encoder_decoder or not limits:
         limits += _said(*(getattr(text, name, None) for name in _TRAINED_WITH), tokenizer.model_max_length)
