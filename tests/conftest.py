@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from command_line import Bench, write_small
+from real_model import convert_once, find_gguf
 
 # Read by vLLM when it is imported: quiet, and in this process.
 os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
@@ -31,3 +32,15 @@ def atomic(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def bench(tmp_path: Path, atomic: Path) -> Bench:
     return Bench(tmp_path / "home", atomic)
+
+
+@pytest.fixture(scope="session")
+def smollm2_gguf() -> Path:
+    """A real language model as a GGUF file."""
+    return find_gguf()
+
+
+@pytest.fixture(scope="session")
+def smollm2_folder(smollm2_gguf: Path, request: pytest.FixtureRequest) -> Path:
+    """The same model as an ordinary folder in float32, converted once on a machine."""
+    return convert_once(smollm2_gguf, request.config.cache.mkdir("smollm2"))

@@ -231,7 +231,9 @@ def test_an_interrupt_ends_with_130_and_leaves_nothing(bench: Bench, monkeypatch
 
 
 def test_lists_name_what_there_is(finished: Bench) -> None:
-    assert "llama-2-7b-chat\tmeta-llama/Llama-2-7b-chat-hf" in finished.run("list", "models").stdout
+    models = finished.run("list", "models").stdout.splitlines()
+    assert "  llama-2-7b-chat                 7B meta-llama/Llama-2-7b-chat-hf" in models
+    assert max(len(line.expandtabs()) for line in models) <= 80
     assert "listwise\t" in finished.run("list", "templates").stdout
     assert "popularity-" in finished.run("list", "runs", "--dataset", "small").stdout
     assert finished.run("list", "runs", code=2).stderr.count("error:") == 1

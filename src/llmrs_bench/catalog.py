@@ -1,7 +1,8 @@
 """Short names of language models: which Hugging Face model each means, and what kind of model it is."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 Architecture: TypeAlias = Literal["causal", "encoder-decoder", "prefix"]
 Tuning: TypeAlias = Literal["none", "instruction", "chat", "reasoning"]
@@ -11,7 +12,7 @@ Tuning: TypeAlias = Literal["none", "instruction", "chat", "reasoning"]
 class ModelSpec:
     """A language model: where it is loaded from, and the properties the paper compares.
 
-    `source` is a Hugging Face id or a local folder; `revision` a commit, a tag or None (the main branch,
+    `source` is a Hugging Face id, a local folder or a GGUF file; `revision` a commit, a tag or None (the main branch,
     whose commit is resolved and recorded when the model is used). `size_b` is in 10^9 parameters and
     `context` in tokens; None where nobody said. `chat` tells whether prompts go through the model's own
     chat template; None: as the tokenizer has one or not. `remote_code`: it only loads with code of its own.
@@ -29,98 +30,145 @@ class ModelSpec:
     remote_code: bool = False
 
 
-# The open models of arXiv 2401.04997, Tables 4 and 5; Alpaca-LoRA needs an adapter and has no row yet.
-_SPECS = (
-    ModelSpec(
-        "flan-t5-xl", "google/flan-t5-xl", None, "Flan-T5", 3, 512, "encoder-decoder", "instruction", False, False
-    ),
-    ModelSpec(
-        "flan-t5-xxl", "google/flan-t5-xxl", None, "Flan-T5", 11, 512, "encoder-decoder", "instruction", False, False
-    ),
-    ModelSpec("chatglm-6b", "zai-org/chatglm-6b", None, "ChatGLM", 6, 2048, "prefix", "chat", True, True),
-    ModelSpec("chatglm2-6b-32k", "zai-org/chatglm2-6b-32k", None, "ChatGLM", 6, 32768, "causal", "chat", True, True),
-    ModelSpec("chatglm3-6b", "zai-org/chatglm3-6b", None, "ChatGLM", 6, 2048, "causal", "chat", True, True),
-    ModelSpec("chatglm3-6b-32k", "zai-org/chatglm3-6b-32k", None, "ChatGLM", 6, 32768, "causal", "chat", True, True),
-    ModelSpec("llama-7b", "huggyllama/llama-7b", None, "LLaMA", 7, 2048, "causal", "none", False, False),
-    ModelSpec("llama-13b", "huggyllama/llama-13b", None, "LLaMA", 13, 2048, "causal", "none", False, False),
-    ModelSpec("llama-33b", "huggyllama/llama-30b", None, "LLaMA", 33, 2048, "causal", "none", False, False),
-    ModelSpec("llama-65b", "huggyllama/llama-65b", None, "LLaMA", 65, 2048, "causal", "none", False, False),
-    ModelSpec("vicuna-7b", "lmsys/vicuna-7b-v1.3", None, "Vicuna", 7, 2048, "causal", "chat", True, False),
-    ModelSpec("vicuna-13b", "lmsys/vicuna-13b-v1.3", None, "Vicuna", 13, 2048, "causal", "chat", True, False),
-    ModelSpec("llama-2-7b", "meta-llama/Llama-2-7b-hf", None, "LLaMA 2", 7, 4096, "causal", "none", False, False),
-    ModelSpec("llama-2-13b", "meta-llama/Llama-2-13b-hf", None, "LLaMA 2", 13, 4096, "causal", "none", False, False),
-    ModelSpec("llama-2-70b", "meta-llama/Llama-2-70b-hf", None, "LLaMA 2", 70, 4096, "causal", "none", False, False),
-    ModelSpec(
-        "llama-2-7b-chat", "meta-llama/Llama-2-7b-chat-hf", None, "LLaMA 2", 7, 4096, "causal", "chat", True, False
-    ),
-    ModelSpec(
-        "llama-2-13b-chat", "meta-llama/Llama-2-13b-chat-hf", None, "LLaMA 2", 13, 4096, "causal", "chat", True, False
-    ),
-    ModelSpec(
-        "llama-2-70b-chat", "meta-llama/Llama-2-70b-chat-hf", None, "LLaMA 2", 70, 4096, "causal", "chat", True, False
-    ),
-    ModelSpec("llama-3-8b", "meta-llama/Meta-Llama-3-8B", None, "LLaMA 3", 8, 8192, "causal", "none", False, False),
-    ModelSpec("llama-3-70b", "meta-llama/Meta-Llama-3-70B", None, "LLaMA 3", 70, 8192, "causal", "none", False, False),
-    ModelSpec(
-        "llama-3-8b-instruct",
-        "meta-llama/Meta-Llama-3-8B-Instruct",
-        None,
-        "LLaMA 3",
-        8,
-        8192,
-        "causal",
-        "chat",
-        True,
-        False,
-    ),
-    ModelSpec(
-        "llama-3-70b-instruct",
-        "meta-llama/Meta-Llama-3-70B-Instruct",
-        None,
-        "LLaMA 3",
-        70,
-        8192,
-        "causal",
-        "chat",
-        True,
-        False,
-    ),
-    ModelSpec(
-        "llama-3.1-8b-instruct",
-        "meta-llama/Llama-3.1-8B-Instruct",
-        None,
-        "LLaMA 3",
-        8,
-        131072,
-        "causal",
-        "chat",
-        True,
-        False,
-    ),
-    ModelSpec(
-        "llama-3.1-70b-instruct",
-        "meta-llama/Llama-3.1-70B-Instruct",
-        None,
-        "LLaMA 3",
-        70,
-        131072,
-        "causal",
-        "chat",
-        True,
-        False,
-    ),
-    ModelSpec(
-        "qwen2.5-7b-instruct", "Qwen/Qwen2.5-7B-Instruct", None, "Qwen2.5", 7, 32768, "causal", "chat", True, False
-    ),
-    ModelSpec(
-        "qwen2.5-32b-instruct", "Qwen/Qwen2.5-32B-Instruct", None, "Qwen2.5", 32, 32768, "causal", "chat", True, False
-    ),
-    ModelSpec(
-        "qwen2.5-72b-instruct", "Qwen/Qwen2.5-72B-Instruct", None, "Qwen2.5", 72, 32768, "causal", "chat", True, False
-    ),
-    ModelSpec("deepseek-v3", "deepseek-ai/DeepSeek-V3", None, "DeepSeek", 671, 131072, "causal", "chat", True, False),
-    ModelSpec(
-        "deepseek-r1", "deepseek-ai/DeepSeek-R1", None, "DeepSeek", 671, 131072, "causal", "reasoning", True, False
-    ),
-)
-CATALOG: dict[str, ModelSpec] = {spec.name: spec for spec in _SPECS}
+# A line in brackets says what the models below it have in common: family, tokens of context, architecture and tuning.
+# Contexts are max_position_embeddings of the configurations, where they have it; sizes those of the names.
+_TABLE = """
+# The open models of arXiv 2401.04997, Tables 4 and 5; Alpaca-LoRA takes an adapter of one's own.
+[Flan-T5; 512; encoder-decoder; instruction]
+flan-t5-xl google/flan-t5-xl 3
+flan-t5-xxl google/flan-t5-xxl 11
+[ChatGLM; 2048; prefix; chat; remote code]
+chatglm-6b zai-org/chatglm-6b 6
+[ChatGLM; 2048; causal; chat; remote code]
+chatglm3-6b zai-org/chatglm3-6b 6
+[ChatGLM; 32768; causal; chat; remote code]
+chatglm2-6b-32k zai-org/chatglm2-6b-32k 6
+chatglm3-6b-32k zai-org/chatglm3-6b-32k 6
+[LLaMA; 2048; causal; none]
+llama-7b huggyllama/llama-7b 7
+llama-13b huggyllama/llama-13b 13
+llama-33b huggyllama/llama-30b 33
+llama-65b huggyllama/llama-65b 65
+[Vicuna; 2048; causal; chat]
+vicuna-7b lmsys/vicuna-7b-v1.3 7
+vicuna-13b lmsys/vicuna-13b-v1.3 13
+[LLaMA 2; 4096; causal; none]
+llama-2-7b meta-llama/Llama-2-7b-hf 7
+llama-2-13b meta-llama/Llama-2-13b-hf 13
+llama-2-70b meta-llama/Llama-2-70b-hf 70
+[LLaMA 2; 4096; causal; chat]
+llama-2-7b-chat meta-llama/Llama-2-7b-chat-hf 7
+llama-2-13b-chat meta-llama/Llama-2-13b-chat-hf 13
+llama-2-70b-chat meta-llama/Llama-2-70b-chat-hf 70
+# Others.
+[LLaMA 3; 8192; causal; none]
+llama-3-8b meta-llama/Meta-Llama-3-8B 8
+llama-3-70b meta-llama/Meta-Llama-3-70B 70
+[LLaMA 3; 8192; causal; chat]
+llama-3-8b-instruct meta-llama/Meta-Llama-3-8B-Instruct 8
+llama-3-70b-instruct meta-llama/Meta-Llama-3-70B-Instruct 70
+[LLaMA 3; 131072; causal; none]
+llama-3.1-8b meta-llama/Llama-3.1-8B 8
+llama-3.1-70b meta-llama/Llama-3.1-70B 70
+llama-3.2-1b meta-llama/Llama-3.2-1B 1
+llama-3.2-3b meta-llama/Llama-3.2-3B 3
+[LLaMA 3; 131072; causal; chat]
+llama-3.1-8b-instruct meta-llama/Llama-3.1-8B-Instruct 8
+llama-3.1-70b-instruct meta-llama/Llama-3.1-70B-Instruct 70
+llama-3.2-1b-instruct meta-llama/Llama-3.2-1B-Instruct 1
+llama-3.2-3b-instruct meta-llama/Llama-3.2-3B-Instruct 3
+llama-3.3-70b-instruct meta-llama/Llama-3.3-70B-Instruct 70
+[Qwen2.5; 32768; causal; chat]
+qwen2.5-7b-instruct Qwen/Qwen2.5-7B-Instruct 7
+qwen2.5-32b-instruct Qwen/Qwen2.5-32B-Instruct 32
+qwen2.5-72b-instruct Qwen/Qwen2.5-72B-Instruct 72
+[Qwen3; 40960; causal; reasoning]
+qwen3-0.6b Qwen/Qwen3-0.6B 0.6
+qwen3-1.7b Qwen/Qwen3-1.7B 1.7
+qwen3-4b Qwen/Qwen3-4B 4
+qwen3-8b Qwen/Qwen3-8B 8
+qwen3-14b Qwen/Qwen3-14B 14
+qwen3-32b Qwen/Qwen3-32B 32
+qwen3-30b-a3b Qwen/Qwen3-30B-A3B 30
+[Qwen3; 262144; causal; chat]
+qwen3-4b-instruct-2507 Qwen/Qwen3-4B-Instruct-2507 4
+qwen3-30b-a3b-instruct-2507 Qwen/Qwen3-30B-A3B-Instruct-2507 30
+[Gemma 3; 32768; causal; none]
+gemma-3-1b-pt google/gemma-3-1b-pt 1
+[Gemma 3; 32768; causal; chat]
+gemma-3-1b-it google/gemma-3-1b-it 1
+[Gemma 3; 131072; causal; none]
+gemma-3-4b-pt google/gemma-3-4b-pt 4
+gemma-3-12b-pt google/gemma-3-12b-pt 12
+gemma-3-27b-pt google/gemma-3-27b-pt 27
+[Gemma 3; 131072; causal; chat]
+gemma-3-4b-it google/gemma-3-4b-it 4
+gemma-3-12b-it google/gemma-3-12b-it 12
+gemma-3-27b-it google/gemma-3-27b-it 27
+[Mistral; 32768; causal; chat]
+mistral-7b-instruct mistralai/Mistral-7B-Instruct-v0.3 7
+mistral-small-3 mistralai/Mistral-Small-24B-Instruct-2501 24
+[Mistral; 131072; causal; chat]
+mistral-nemo mistralai/Mistral-Nemo-Instruct-2407 12
+[Phi-4; 16384; causal; chat]
+phi-4 microsoft/phi-4 14
+[Phi-4; 131072; causal; chat]
+phi-4-mini microsoft/Phi-4-mini-instruct 3.8
+[OLMo 2; 4096; causal; none]
+olmo-2-1b allenai/OLMo-2-0425-1B 1
+olmo-2-7b allenai/OLMo-2-1124-7B 7
+olmo-2-13b allenai/OLMo-2-1124-13B 13
+olmo-2-32b allenai/OLMo-2-0325-32B 32
+[OLMo 2; 4096; causal; chat]
+olmo-2-1b-instruct allenai/OLMo-2-0425-1B-Instruct 1
+olmo-2-7b-instruct allenai/OLMo-2-1124-7B-Instruct 7
+olmo-2-13b-instruct allenai/OLMo-2-1124-13B-Instruct 13
+olmo-2-32b-instruct allenai/OLMo-2-0325-32B-Instruct 32
+[gpt-oss; 131072; causal; reasoning]
+gpt-oss-20b openai/gpt-oss-20b 21
+gpt-oss-120b openai/gpt-oss-120b 117
+[DeepSeek; 131072; causal; chat]
+deepseek-v3 deepseek-ai/DeepSeek-V3 671
+[DeepSeek; 131072; causal; reasoning]
+deepseek-r1 deepseek-ai/DeepSeek-R1 671
+r1-distill-qwen-1.5b deepseek-ai/DeepSeek-R1-Distill-Qwen-1.5B 1.5
+r1-distill-qwen-7b deepseek-ai/DeepSeek-R1-Distill-Qwen-7B 7
+r1-distill-qwen-14b deepseek-ai/DeepSeek-R1-Distill-Qwen-14B 14
+r1-distill-qwen-32b deepseek-ai/DeepSeek-R1-Distill-Qwen-32B 32
+r1-distill-llama-8b deepseek-ai/DeepSeek-R1-Distill-Llama-8B 8
+r1-distill-llama-70b deepseek-ai/DeepSeek-R1-Distill-Llama-70B 70
+[SmolLM2; 8192; causal; none]
+smollm2-135m HuggingFaceTB/SmolLM2-135M 0.135
+smollm2-360m HuggingFaceTB/SmolLM2-360M 0.36
+smollm2-1.7b HuggingFaceTB/SmolLM2-1.7B 1.7
+[SmolLM2; 8192; causal; chat]
+smollm2-135m-instruct HuggingFaceTB/SmolLM2-135M-Instruct 0.135
+smollm2-360m-instruct HuggingFaceTB/SmolLM2-360M-Instruct 0.36
+smollm2-1.7b-instruct HuggingFaceTB/SmolLM2-1.7B-Instruct 1.7
+[SmolLM3; 65536; causal; none]
+smollm3-3b-base HuggingFaceTB/SmolLM3-3B-Base 3
+[SmolLM3; 65536; causal; reasoning]
+smollm3-3b HuggingFaceTB/SmolLM3-3B 3
+"""
+
+
+def _read_table(table: str) -> Iterator[ModelSpec]:
+    """Yield the models of a table; those tuned for chats or to reason have a chat template that prompts go through."""
+    common: dict[str, Any] = {}
+    for line in table.splitlines():
+        if line.startswith("["):
+            family, context, architecture, tuning, *code = line.strip("[]").split("; ")
+            common = {
+                "family": family,
+                "context": int(context),
+                "architecture": architecture,
+                "tuning": tuning,
+                "chat": tuning in ("chat", "reasoning"),
+                "remote_code": bool(code),
+            }
+        elif line and not line.startswith("#"):
+            name, source, size = line.split()
+            yield ModelSpec(name, source, size_b=float(size), **common)
+
+
+CATALOG: dict[str, ModelSpec] = {spec.name: spec for spec in _read_table(_TABLE)}

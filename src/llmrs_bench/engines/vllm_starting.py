@@ -2,19 +2,23 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
+from importlib.util import find_spec
+from tempfile import TemporaryDirectory
 from typing import Any
 
 from pydantic import Field
 
 from llmrs_bench.catalog import ModelSpec
+from llmrs_bench.engines.identity import local_gguf
 from llmrs_bench.engines.jobs import PromptReader
 from llmrs_bench.engines.loading import Checkpoint
-from llmrs_bench.engines.lora import Adapter
+from llmrs_bench.engines.lora import LEAST_CHANGE, Adapter, changes_nothing
 from llmrs_bench.engines.options import ModelOptions
 from llmrs_bench.engines.tokens import Ids
 from llmrs_bench.errors import EngineError, ModelError, OptionError
 
+_GGUF_PLUGIN = "vllm_gguf_plugin"
+_PROBE_TOKENS = 32
 _LESS_MEMORY = (
     "Lower `-O max_model_len` or `-O gpu_memory_utilization`, or set `-O quantization` or `-O dtype=bfloat16`."
 )
@@ -31,7 +35,6 @@ class VllmOptions(ModelOptions):
         tensor_parallel_size: The number of GPUs that hold the model together.
         quantization: A method of vLLM, such as `fp8` or `awq`.
         load_format: How weights are read; `dummy` draws them at random, for measuring speed.
-        lora: The folder of a LoRA adapter, with its adapter_config.json.
         enforce_eager: Start faster and run slower, without compilation.
         block_size: Tokens in one block of the cache.
         kv_cache_gb: Memory for the cache in GiB on a CPU.
@@ -45,7 +48,6 @@ class VllmOptions(ModelOptions):
     tensor_parallel_size: int = Field(default=1, ge=1)
     quantization: str | None = None
     load_format: str | None = None
-    lora: Path | None = None
     enforce_eager: bool = False
     block_size: int | None = Field(default=None, ge=1)
     kv_cache_gb: int = Field(default=4, ge=1)
@@ -84,23 +86,72 @@ def check_device(device: str, built: str) -> None:
         )
 
 
-def arguments(
-    checkpoint: Checkpoint, options: VllmOptions, adapter: Adapter | None, *, seed: int, cache: bool
-) -> dict[str, Any]:
-    """Return the arguments of `vllm.LLM`."""
+@contextmanager
+def model_arguments(checkpoint: Checkpoint) -> Iterator[dict[str, Any]]:
+    """Give the arguments of `vllm.LLM` that say where the model is.
+
+    A GGUF file is read by a plugin, which takes the configuration and the tokenizer from a folder: they are written to
+    one that is there while vLLM starts.
+
+    Raises:
+        ModelError: If a GGUF file is given, and the plugin is not installed.
+    """
+    if checkpoint.files.gguf is None:
+        yield {"model": checkpoint.source, **checkpoint.arguments}
+        return
+    if find_spec(_GGUF_PLUGIN) is None:
+        raise ModelError(
+            f"this vLLM does not read GGUF files such as {checkpoint.files.gguf}",
+            hint="Use --engine transformers; or, on a GPU, run `pip install vllm-gguf-plugin`.",
+        )
+    path = local_gguf(checkpoint.files, checkpoint.identity.get("commit"))
+    with TemporaryDirectory() as folder:
+        checkpoint.config().save_pretrained(folder)
+        checkpoint.tokenizer().save_pretrained(folder)
+        yield {"model": str(path), "tokenizer": folder, "hf_config_path": folder}
+
+
+def arguments(options: VllmOptions, adapter: Adapter | None, *, seed: int, cache: bool) -> dict[str, Any]:
+    """Return the arguments of `vllm.LLM` that say how it runs the model."""
     named = {"dtype", "max_model_len", "tensor_parallel_size", "quantization", "load_format", "block_size"}
     given = options.model_dump(include={*named, "max_num_seqs", "max_num_batched_tokens"}, exclude_none=True)
     return {
-        "model": checkpoint.source,
-        **checkpoint.arguments,
         **given,
-        **({} if adapter is None else {"enable_lora": True, "max_lora_rank": adapter.rank}),
+        **({} if adapter is None else {"enable_lora": True, "max_lora_rank": adapter.room}),
         "enforce_eager": options.enforce_eager,
         "gpu_memory_utilization": options.gpu_memory_utilization,
         "enable_prefix_caching": cache,
         "disable_log_stats": True,
         "seed": seed,
     }
+
+
+def probe_adapter(llm: Any, adapter: Adapter, request: Any, model: ModelSpec) -> None:
+    """Compare one prompt with and without the adapter.
+
+    Raises:
+        ModelError: If the adapter cannot be loaded, or changes no log-probability.
+    """
+    from vllm import SamplingParams
+
+    vocabulary = llm.llm_engine.vllm_config.model_config.get_vocab_size()
+    ids = [vocabulary * number // _PROBE_TOKENS for number in range(_PROBE_TOKENS)]
+    params = SamplingParams(max_tokens=1, temperature=0, prompt_logprobs=1)
+    try:
+        before, after = (_logprobs(llm, ids, params, lora) for lora in (None, request))
+    except (OSError, ValueError, RuntimeError, KeyError) as error:
+        told = "" if adapter.base is None else f" It was made for {adapter.base}."
+        raise ModelError(
+            f"the LoRA adapter {adapter.folder} does not fit {model.source}: {error}",
+            hint=f"Give the model that the adapter was trained on as --model.{told}",
+        ) from error
+    if max(abs(one - other) for one, other in zip(before, after, strict=True)) <= LEAST_CHANGE:
+        raise changes_nothing(adapter, model.source)
+
+
+def _logprobs(llm: Any, ids: list[int], params: Any, request: Any) -> list[float]:
+    (output,) = llm.generate([{"prompt_token_ids": ids}], params, use_tqdm=False, lora_request=request)
+    return [row[token].logprob for row, token in zip(output.prompt_logprobs[1:], ids[1:], strict=True)]
 
 
 @contextmanager

@@ -13,6 +13,9 @@ from llmrs_bench.registry import RECOMMENDERS
 from llmrs_bench.stages.home import Place, open_data, prepare_command, prepared
 from llmrs_bench.stages.runs import open_runs
 
+# What a model was trained for after its pretraining, as the catalogue has it, and as a reader does.
+_TUNED = {"none": "base", "instruction": "instructions", "chat": "chat", "reasoning": "reasoning"}
+
 
 def list_data(home: Path) -> list[str]:
     """One line for each known data set, and for each way it was prepared."""
@@ -37,14 +40,24 @@ def _differs(config: dict[str, Any]) -> str:
 
 def list_models() -> list[str]:
     """One line for each recommender, for what else `--model` takes, and for each language model of the catalogue."""
-    lines = [f"{name}\trecommender" for name in RECOMMENDERS.names()]
-    lines.append("fusion\truns of the data set joined into one: --runs A,B --method rrf, zscore, learned or oracle")
-    lines.append("file:PATH\ta ranking that was made elsewhere, as Parquet, CSV or TREC run")
-    lines.append("demo-lm\tlanguage model, trained on the spot, for trying things out")
+    others = {
+        "fusion": "runs joined into one, with --runs A,B --method NAME",
+        "file:PATH": "a ranking that was made elsewhere, as Parquet, CSV or TREC run",
+        "demo-lm": "language model, trained on the spot, for trying things out",
+        "ORG/NAME": "any language model of the Hugging Face hub",
+        "FOLDER, FILE.gguf": "any local one; the folder of a LoRA adapter",
+    }
+    lines = [
+        f"{name:17} {about}" for name, about in (*((n, "recommender") for n in RECOMMENDERS.names()), *others.items())
+    ]
+    width = max(map(len, CATALOG))
+    kind = None
     for spec in CATALOG.values():
-        lines.append(
-            f"{spec.name}\t{spec.source}\t{spec.size_b:g}B, {spec.context} tokens, {spec.architecture}, {spec.tuning}"
-        )
+        if kind != (
+            kind := f"{spec.family}: {spec.context} tokens, {spec.architecture}, {_TUNED[spec.tuning or 'none']}"
+        ):
+            lines.append(kind)
+        lines.append(f"  {spec.name:{width}} {spec.size_b or 0:>5g}B {spec.source}")
     return lines
 
 

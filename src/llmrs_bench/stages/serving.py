@@ -9,7 +9,9 @@ from typing import Any
 
 from llmrs_bench.catalog import CATALOG, ModelSpec
 from llmrs_bench.config import InferConfig, Options
-from llmrs_bench.engines.identity import file_digest, folder_digest
+from llmrs_bench.engines.identity import file_digest
+from llmrs_bench.engines.lora import read_adapter
+from llmrs_bench.engines.model_files import GGUF, find_gguf, is_adapter
 from llmrs_bench.engines.protocol import Engine
 from llmrs_bench.errors import ArtifactError, OptionError
 from llmrs_bench.fingerprint import fingerprint
@@ -26,8 +28,9 @@ MOCK = "mock"
 
 
 def is_language_model(name: str) -> bool:
-    """Tell whether `name` can mean a language model: catalogue name, demo-lm, mock, folder, or ORG/NAME."""
-    return name in CATALOG or name in (DEMO_LM, MOCK) or "/" in name or Path(name).is_dir()
+    """Tell whether `name` can mean a language model: catalogue name, demo-lm, mock, folder, GGUF file, or ORG/NAME."""
+    known = name in CATALOG or name in (DEMO_LM, MOCK) or "/" in name
+    return known or Path(name).suffix.lower() == GGUF or Path(name).is_dir()
 
 
 @dataclass(frozen=True)
@@ -93,8 +96,7 @@ def serve(data: Data, config: InferConfig, progress: Progress) -> Served:
     """
     name = choose_engine(config)
     options: Options = ENGINES.load(name).Options.parse(config.options, owner=name)
-    model, label = _specify(data, config, progress)
-    return Served(model, label, name, options, config.device, config.seed)
+    return Served(_specify(data, config, progress), label_of(config), name, options, config.device, config.seed)
 
 
 def check_served(config: InferConfig) -> None:
@@ -128,11 +130,13 @@ def find_store(data: Data, config: InferConfig) -> AnswerStore:
     Raises:
         ArtifactError: If there are none, or the options fit several.
     """
-    names = (label_of(config.model), Path(config.model).name)  # the folder of a model may be gone
+    gone = Path(config.model)  # the files of a model may be
+    names = (label_of(config), gone.name, gone.stem if gone.suffix.lower() == GGUF else gone.name)
     found = []
     for folder in sorted(data.place.answers.glob(f"*/{STORE}")):
         served = read_served(folder.parent)
-        same = (served["seed"], served["device"]) == (config.seed, config.device) and served["name"] in names
+        known = served["name"] in names or served["name"].endswith(f"+{gone.name}")
+        same = known and (served["seed"], served["device"]) == (config.seed, config.device)
         fits = config.engine in ("auto", served["engine"])
         if same and fits and _typed_options(served["engine"], config) == served["options"]:
             found.append((folder.parent, served))
@@ -179,14 +183,15 @@ def _has_gpu() -> bool:
     return torch.cuda.is_available()
 
 
-def _specify(data: Data, config: InferConfig, progress: Progress) -> tuple[ModelSpec, str]:
-    name, label = config.model, label_of(config.model)
+def _specify(data: Data, config: InferConfig, progress: Progress) -> ModelSpec:
+    name = config.model
     if name == DEMO_LM:
         folder = demo_lm(data, seed=config.seed, progress=progress).artifact.path / "model"
-        return ModelSpec(name, str(folder), family="demo", architecture="causal", chat=False), label
-    if Path(name).is_dir():
-        return ModelSpec(model_name(name), str(Path(name).resolve())), label
-    return CATALOG.get(name, ModelSpec(name, name)), label
+        return ModelSpec(name, str(folder), family="demo", architecture="causal", chat=False)
+    path = Path(name)
+    if path.is_dir() or (path.is_file() and path.suffix.lower() == GGUF):
+        return ModelSpec(label_of(config), str(path.resolve()))
+    return CATALOG.get(name, ModelSpec(name, name))
 
 
 def describe(model: str, label: str) -> dict[str, Any]:
@@ -194,14 +199,28 @@ def describe(model: str, label: str) -> dict[str, Any]:
     return asdict(replace(CATALOG.get(model, ModelSpec(model, model)), name=label))
 
 
-def label_of(model: str) -> str:
-    """Return the name of a model's row on a board."""
-    return "demo-lm (demo)" if model == DEMO_LM else model_name(model)
+def label_of(config: InferConfig) -> str:
+    """Return the name of a model's row on a board: with an adapter, those of the base and of the adapter."""
+    gguf_file, lora = config.options.get("gguf_file"), config.options.get("lora")
+    name = "demo-lm (demo)" if config.model == DEMO_LM else model_name(config.model, gguf_file)
+    return name if lora is None else f"{name}+{Path(lora).resolve().name}"
 
 
-def model_name(model: str) -> str:
-    """Return what a model is called: a local folder goes by its own name, wherever it lies."""
-    return Path(model).resolve().name if Path(model).is_dir() else model
+def model_name(model: str, gguf_file: str | None = None) -> str:
+    """Return what a model is called: local files go by their own names, wherever they lie.
+
+    A GGUF file is called by its stem, an adapter BASE+ADAPTER.
+    """
+    path = Path(model).expanduser()
+    if gguf_file is not None:
+        return Path(gguf_file).stem
+    if path.is_dir() and is_adapter(path):
+        base = read_adapter(path).base
+        return path.resolve().name if base is None else f"{model_name(base)}+{path.resolve().name}"
+    if path.is_dir():
+        found = find_gguf(path)
+        return path.resolve().name if found is None else Path(found).stem
+    return path.stem if path.is_file() and path.suffix.lower() == GGUF else model
 
 
 def file_name(model: str) -> str:
@@ -210,12 +229,15 @@ def file_name(model: str) -> str:
 
 
 def _option_files(options: Options) -> dict[str, str]:
-    """Return a digest of each file or folder that an option names: its contents decide the answers, not its path."""
-    paths = {name: value for name, value in options if isinstance(value, Path)}
-    missing = [f"{name}={path}" for name, path in paths.items() if not path.exists()]
+    """Return a digest of each file that an option names: its contents decide the answers, not its path.
+
+    The folder of an adapter is part of the model.
+    """
+    paths = {name: value for name, value in options if isinstance(value, Path) and name != "lora"}
+    missing = [f"{name}={path}" for name, path in paths.items() if not path.is_file()]
     if missing:
-        raise OptionError(f"-O {missing[0]}: there is no such file or folder", hint="Give the path of one.")
-    return {name: folder_digest(path) if path.is_dir() else file_digest(path) for name, path in paths.items()}
+        raise OptionError(f"-O {missing[0]}: there is no such file", hint="Give the path of one.")
+    return {name: file_digest(path) for name, path in paths.items()}
 
 
 def _versions(packages: tuple[str, ...]) -> dict[str, str]:

