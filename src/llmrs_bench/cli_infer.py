@@ -89,6 +89,7 @@ def infer(
         from llmrs_bench.stages.home import open_data
         from llmrs_bench.stages.infer import infer as stage
         from llmrs_bench.stages.outside import is_outside
+        from llmrs_bench.stages.serving import destination
 
         named = {"max_history": max_history, "loss": loss, "fit_on": fit_on, "runs": runs, "method": method}
         values: dict[str, Any] = {
@@ -113,6 +114,8 @@ def infer(
             raise OptionError(f"{idle} means nothing to --model {model}", hint="Leave it out.")
         for number in range(seed, seed + seeds):
             config = InferConfig.parse({**values, "seed": number}, owner="infer")
+            if not reparse and config.engine == "openai":
+                say(f"prompts that were not answered before are sent to {destination(config)}")
             done = stage(data, config, track, export, reparse=reparse)
             for line in (outside_lines if outside else run_lines)(done.artifact.facts):
                 say(line)

@@ -21,7 +21,7 @@ from llmrs_bench.stages.home import Data
 from llmrs_bench.types import Progress
 
 # Bumped when what is asked of an engine, or how answers are kept, changes: older answers are then asked for anew.
-FORMAT = "3"
+FORMAT = "4"
 MOCK = "mock"
 
 
@@ -138,6 +138,16 @@ def _typed_options(engine: str, config: InferConfig) -> dict[str, Any] | None:
     except OptionError:
         return None  # options of another engine
     return options.deciding
+
+
+def destination(config: InferConfig) -> str:
+    """Return the address that the engine `openai` sends prompts to.
+
+    Raises:
+        OptionError: If there is none, or an option is unknown.
+    """
+    options = ENGINES.load(config.engine).Options.parse(config.options, owner=config.engine)
+    return str(options.address)
 
 
 def choose_engine(config: InferConfig) -> str:
