@@ -158,9 +158,10 @@ def test_a_prompt_that_never_gets_an_answer_is_left_out_if_that_is_allowed(
     assert {name for name, answer in found.items() if answer.finish_reason == "unanswered"} == {"t3"}
     assert found["t3"].text == ""
     script.reply = failing_at({prompt.messages[0].content for prompt in prompts[3:5]}, fault)
-    kept = list[Response]()
+    made, kept = engine(url), list[Response]()
     with pytest.raises(EngineError) as caught:
-        kept.extend(engine(url).answer(prompts))
+        kept.extend(made.answer(prompts))
+    made.close()
     assert "-O unanswered" in caught.value.hint
     assert not [answer for answer in kept if answer.finish_reason == "unanswered"]
     assert len(answers(engine(url, unanswered="2"), *prompts)) == 20

@@ -21,7 +21,7 @@ Fault: TypeAlias = int | str | bytes | dict[str, Any]
 
 # Threads of an iterator that is closed early are left at their requests: what they open after the client is closed is
 # left to the garbage collector, which may find it in a later test.
-pytestmark = pytest.mark.filterwarnings("ignore:(?s:.*)unclosed <socket:pytest.PytestUnraisableExceptionWarning")
+pytestmark = pytest.mark.filterwarnings(r"ignore:[\s\S]*unclosed <socket:pytest.PytestUnraisableExceptionWarning")
 
 
 @pytest.fixture

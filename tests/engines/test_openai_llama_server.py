@@ -13,7 +13,7 @@ from llmrs_bench.engines.openai import OpenAIEngine
 from llmrs_bench.engines.openai_options import OpenAIOptions
 from llmrs_bench.errors import EngineError
 from openai_cases import answers, engine
-from tiny_models import TITLES, choice_prompt, train_tokenizer
+from tiny_models import TITLES, choice_prompt, tiny_llama
 
 pytestmark = [
     pytest.mark.server,
@@ -50,8 +50,8 @@ def test_a_label_is_known_once_the_server_shows_enough_tokens(url: str) -> None:
 
 
 def test_likelihoods_are_refused_because_the_server_ignores_echo(url: str, tmp_path: Path) -> None:
-    train_tokenizer(vocabulary=300).save_pretrained(tmp_path)
-    options = OpenAIOptions(base_url=url, api="completions", tokenizer=str(tmp_path))
+    folder = tiny_llama(tmp_path)  # its token ids are some of the server's
+    options = OpenAIOptions(base_url=url, api="completions", tokenizer=str(folder))
     made = OpenAIEngine(ModelSpec("smollm2", "smollm2", chat=False), options, device="auto", seed=0)
     with pytest.raises(EngineError, match="ignores `echo`") as caught:
         answers(made, choice_prompt())

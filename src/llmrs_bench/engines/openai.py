@@ -213,7 +213,7 @@ class OpenAIEngine:
         choice = first_choice(reply, prompt)
         filtered = choice.get("finish_reason") == FILTERED
         if filtered and prompt.choices is not None and not choice.get("logprobs"):
-            return replace(_silent(prompt, "filtered"), **usage(reply))
+            return _billed(_silent(prompt, "filtered"), [reply])
         if prompt.choices is not None:
             shown = likeliest(choice, prompt)
             found = tuple(logprob_of(shown, label) for label in prompt.choices)

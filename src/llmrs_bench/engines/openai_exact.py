@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 _CONTEXT = 200  # characters before an answer that may say how its first number is written
 _MOST_IDS = 128  # vLLM's bound on `logprob_token_ids`
-_SHORTER = 4  # times shorter than the prompt: the one token that is written, without an echo
+_ONE_TOKEN = 16  # characters: without an echo no more than the one token that is written comes back
 
 Ask: TypeAlias = Callable[[dict[str, Any], Prompt], dict[str, Any]]  # a request for a completion: the reply
 
@@ -61,7 +61,7 @@ class TokenIds:
             read = [
                 _squeezed(str(self.tokenizer.decode(list(ids), skip_special_tokens=skip))) for skip in (True, False)
             ]
-            if len(told) * _SHORTER < len(read[0]):
+            if len(told) <= _ONE_TOKEN < len(read[0]):
                 raise EngineError(
                     f"the server ignores `echo`: it returned {told[:80]!r} alone, and not the prompt in front of it",
                     hint="Exact likelihoods and labels by token ids need a server that echoes log-probabilities, as "

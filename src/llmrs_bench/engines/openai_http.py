@@ -111,15 +111,16 @@ class Client:
             EngineError: If the server cannot be reached, stays in trouble, refuses the request, or answers no JSON.
             UnansweredError: If it stays in trouble that may be with this prompt alone.
         """
-        retries = self.options.retries
-        for attempt in range(retries + 1):
+        attempt = 0
+        while True:
             found = self._try(path, body, about, again=attempt > 0, stopped=stopped)
             if not isinstance(found, _Trouble):
                 return found
-            if attempt < retries:
-                self._rest(found, attempt, about, stopped)
-        kind = UnansweredError if found.alone else EngineError
-        raise kind(f"{self.base_url} {found.what} {retries + 1} times", hint=f"{GOES_ON} {found.hint}")
+            if attempt == self.options.retries:
+                kind = UnansweredError if found.alone else EngineError
+                raise kind(f"{self.base_url} {found.what} {attempt + 1} times", hint=f"{GOES_ON} {found.hint}")
+            self._rest(found, attempt, about, stopped)
+            attempt += 1
 
     def _try(
         self, path: str, body: dict[str, Any], about: str, *, again: bool, stopped: Event

@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
-from urllib.request import proxy_bypass_environment
+from urllib.request import proxy_bypass
 
 import httpx
 
@@ -130,7 +130,7 @@ def _client(settings: dict[str, Any], host: str) -> httpx.Client:
         try:
             return httpx.Client(**settings)
         except ImportError:
-            if not proxy_bypass_environment(host):
+            if not proxy_bypass(host):
                 raise
             return httpx.Client(**settings, trust_env=False)  # NO_PROXY: the proxy is not for this server
     except OSError as error:
