@@ -1,9 +1,11 @@
 """An OpenAI-compatible server for tests: it answers by a hash, and fails as it is told to."""
 
 import json
+import socket
+import struct
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -15,11 +17,12 @@ from typing import Any
 class Script:
     """What the server does, and what it saw.
 
-    `faults` are taken by requests in turn: a status, `drop` to close the connection, `nonsense` for no JSON, or the
-    JSON of a reply.
+    `faults` are taken by requests in turn: a status; the JSON of a reply; the reply itself as bytes; an address to
+    redirect to; or `drop` to close the connection, `reset` to reset it, `cut` to close it in the middle of a reply,
+    `drip` to send a reply without end, `nonsense` for no JSON.
     """
 
-    faults: list[int | str | dict[str, Any]] = field(default_factory=list)
+    faults: list[int | str | bytes | dict[str, Any]] = field(default_factory=list)
     hold: Callable[[dict[str, Any]], object] = bool  # called with each request before it is answered
     reply: Callable[[dict[str, Any]], dict[str, Any]] | None = None  # answers instead of the hash
     retry_after: str = "7"
@@ -30,6 +33,8 @@ class Script:
     shown: int = 20  # likeliest tokens returned at most
     requests: list[dict[str, Any]] = field(default_factory=list)
     keys: set[str | None] = field(default_factory=set)
+    paths: list[str] = field(default_factory=list)
+    dripping: threading.Event = field(default_factory=threading.Event)  # set: drip without a pause
     running: int = 0
     most: int = 0
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -71,6 +76,7 @@ class _Handler(BaseHTTPRequestHandler):
         script = self.script
         with script.lock:
             script.requests.append(body)
+            script.paths.append(self.path)
             script.keys.add(self.headers.get("authorization"))
             script.running += 1
             script.most = max(script.most, script.running)
@@ -80,6 +86,19 @@ class _Handler(BaseHTTPRequestHandler):
             script.running -= 1
         if fault == "drop":
             self.close_connection = True
+        elif fault == "reset":
+            self.close_connection = True
+            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            self.connection.close()
+        elif fault == "cut":
+            self.close_connection = True
+            self._send(200, b'{"choices": [', length=400)
+        elif fault == "drip":
+            self._drip()
+        elif isinstance(fault, bytes):
+            self._send(200, fault)
+        elif isinstance(fault, str) and fault.startswith(("http://", "/")):
+            self._send(307, b"", location=fault)
         elif fault == "nonsense":
             self._send(200, b"<html>hello</html>")
         elif isinstance(fault, int):
@@ -99,11 +118,22 @@ class _Handler(BaseHTTPRequestHandler):
         error = {"message": f"fault {status} for {self.headers.get('authorization')}", **self.script.error}
         self._send(status, json.dumps({"error": error}).encode())
 
-    def _send(self, status: int, content: bytes) -> None:
+    def _drip(self) -> None:
+        self.close_connection = True
+        self.send_response(200)
+        self.end_headers()
+        with suppress(OSError):  # the client hangs up
+            while True:
+                self.wfile.write(b" ")
+                self.script.dripping.wait(0.01)
+
+    def _send(self, status: int, content: bytes, *, length: int | None = None, location: str = "") -> None:
         self.send_response(status)
         if status == 429:
             self.send_header("Retry-After", self.script.retry_after)
-        self.send_header("Content-Length", str(len(content)))
+        if location:
+            self.send_header("Location", location)
+        self.send_header("Content-Length", str(len(content) if length is None else length))
         self.end_headers()
         self.wfile.write(content)
 

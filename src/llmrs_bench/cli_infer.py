@@ -94,6 +94,7 @@ def infer(
         from llmrs_bench.stages.outside import FUSION, is_outside
         from llmrs_bench.stages.prepare import open_or_prepare
         from llmrs_bench.stages.priors import find_priors
+        from llmrs_bench.stages.serving import destination
 
         named = {"max_history": max_history, "loss": loss, "fit_on": fit_on, "runs": runs, "method": method}
         values: dict[str, Any] = {
@@ -122,6 +123,8 @@ def infer(
             data = open_data(home, dataset)
         for number in range(seed, seed + seeds):
             config = InferConfig.parse({**values, "seed": number}, owner="infer")
+            if not reparse and config.engine == "openai":
+                say(f"prompts that were not answered before are sent to {destination(config)}")
             done = stage(data, config, track, export, reparse=reparse, prior=prior)
             for line in (outside_lines if outside else run_lines)(done.artifact.facts):
                 say(line)

@@ -114,8 +114,8 @@ class Response:
 
     `choice_logprobs` holds for each choice the natural-log probability of each of its tokens, over the
     full vocabulary; it is empty for a label that a server did not show among its likeliest tokens. `finish_reason` is
-    `stop`, `length` or `choices`. `text` is as the model wrote it, with what it thought aloud, if it did, in
-    `<think>...</think>`; `thinking_tokens` of the `completion_tokens` are of that.
+    `stop`, `length`, `choices`, or, of a server, `filtered` or `unanswered`. `text` is as the model wrote it, with what
+    it thought aloud, if it did, in `<think>...</think>`; `thinking_tokens` of the `completion_tokens` are of that.
     """
 
     prompt_id: str

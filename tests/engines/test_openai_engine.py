@@ -1,7 +1,8 @@
 """What the OpenAI engine asks a server, and what it reads from the answers."""
 
+import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -13,9 +14,15 @@ from llmrs_bench.engines.openai import OpenAIEngine
 from llmrs_bench.engines.openai_options import OpenAIOptions
 from llmrs_bench.engines.openai_replies import logprob_of
 from llmrs_bench.errors import EngineError, OptionError
-from llmrs_bench.types import Message, Prompt
+from llmrs_bench.prompts.listwise import ranking_of
+from llmrs_bench.types import Listed, Message, Prompt, Response
 from openai_cases import KEY, answers, engine
 from tiny_models import choice_prompt, text_prompt
+
+
+def listed_prompt() -> Prompt:
+    return replace(text_prompt(), listed=Listed(("1", "2"), ("Heat", "Alien")))
+
 
 MESSAGES = (Message("user", "Which?"), Message("assistant", "Answer:"))
 LABELS = Prompt("l", "l", MESSAGES, ("x", "y", "z"), (" A", " B", " C"), labels=True)
@@ -50,8 +57,14 @@ def test_texts_come_with_their_usage_and_every_prompt_once(url: str, script: Scr
     assert made.facts()["served_as"] == "served-7b fp_1"
 
 
-@pytest.mark.parametrize(("content", "text"), [(None, ""), ("", ""), ("3", "3")])
-def test_an_empty_message_is_an_empty_answer(url: str, script: Script, content: str | None, text: str) -> None:
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        *((None, ""), ("", ""), ("3", "3"), (12, "12"), ("2 \ud83d", "2 \ufffd"), ("\U0001f600", "\U0001f600")),
+        ([{"type": "thinking", "thinking": []}, {"type": "text", "text": "3, 1"}], "3, 1"),
+    ],
+)
+def test_the_content_of_a_message_is_an_answer(url: str, script: Script, content: Any, text: str) -> None:
     script.content = content
     assert answers(engine(url), text_prompt())["p"].text == text
 
@@ -60,10 +73,17 @@ def test_what_the_filter_of_a_server_refuses_has_an_empty_answer(url: str, scrip
     script.error = {"code": "content_filter"}
     for prompt, empty in ((text_prompt(), ""), (LABELS, ((), (), ()))):
         script.faults = [400]
-        made = engine(url)
-        found = answers(made, prompt)[prompt.prompt_id]
+        found = answers(engine(url), prompt)[prompt.prompt_id]
         assert empty in (found.text, found.choice_logprobs)
-        assert made.facts()["filtered"] == 1
+        assert found.finish_reason == "filtered"
+
+
+def test_what_the_filter_stops_in_the_middle_is_marked(url: str, script: Script) -> None:
+    script.faults = [{"choices": [{"finish_reason": "content_filter", "message": {"content": "2, 1"}}]}]
+    found = answers(engine(url), text_prompt())["p"]
+    assert (found.text, found.finish_reason) == ("2, 1", "filtered")
+    script.faults = [{"choices": [{"finish_reason": "content_filter", "message": {"content": ""}, "logprobs": None}]}]
+    assert answers(engine(url), LABELS)["l"].finish_reason == "filtered"
 
 
 def test_a_refusal_is_an_answer(url: str, script: Script) -> None:
@@ -87,6 +107,82 @@ def test_thoughts_stand_apart(url: str, script: Script) -> None:
     script.reasoning = "hm"
     found = answers(engine(url), text_prompt())["p"]
     assert (found.text, found.thinking_tokens) == ("<think>hm</think>2, 1", 2)
+
+
+@pytest.mark.parametrize("content", [None, ""])
+def test_thoughts_that_took_all_there_was_to_write_stay_open(url: str, script: Script, content: str | None) -> None:
+    message = {"content": content, "reasoning_content": "I think 3 then"}
+    script.faults = [{"choices": [{"finish_reason": reason, "message": message}]} for reason in ("length", "stop")]
+    cut, ended = (answers(engine(url), listed_prompt())["p"] for _ in range(2))
+    assert ranking_of(listed_prompt(), cut).kind == "truncated"
+    assert ranking_of(listed_prompt(), ended).kind == "empty"
+
+
+@pytest.mark.parametrize("count", [10**30, 10**400, -5, float("nan"), float("inf"), None])
+def test_a_count_that_cannot_be_is_unknown(url: str, script: Script, count: float | None) -> None:
+    usage = {"prompt_tokens": count, "completion_tokens": 50.5}
+    script.faults = [json.dumps({"choices": [{"message": {"content": "2"}}], "usage": usage}).encode()]
+    found = answers(engine(url), text_prompt())["p"]
+    assert (found.text, found.prompt_tokens, found.completion_tokens) == ("2", 0, 50)
+
+
+@pytest.mark.parametrize("value", [float("nan"), 2.0])
+def test_what_is_no_log_probability_is_named(url: str, script: Script, value: float) -> None:
+    tops = [{"token": "A", "logprob": value}]
+    script.faults = [{"choices": [{"message": {}, "logprobs": {"content": [{"top_logprobs": tops}]}}]}]
+    with pytest.raises(EngineError, match="top_logprobs holds"):
+        answers(engine(url), LABELS)
+
+
+def failing_at(texts: set[str], fault: dict[str, Any]) -> Callable[[dict[str, Any]], dict[str, Any]]:
+    def reply(body: dict[str, Any]) -> dict[str, Any]:
+        return fault if text_of(body) in texts else {"choices": [{"message": {"content": "2, 1"}}]}
+
+    return reply
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        {"choices": None},
+        {"error": {"code": 400, "message": "maximum context length is 512 tokens"}},
+        {"choices": [{"finish_reason": "error", "error": {"code": 502, "message": "upstream"}}]},
+    ],
+)
+def test_a_prompt_that_never_gets_an_answer_is_left_out_if_that_is_allowed(
+    url: str, script: Script, fault: dict[str, Any]
+) -> None:
+    prompts = [text_prompt(f"t{number}", history=number) for number in range(20)]
+    script.reply = failing_at({prompts[3].messages[0].content}, fault)
+    found = answers(engine(url), *prompts)
+    assert {name for name, answer in found.items() if answer.finish_reason == "unanswered"} == {"t3"}
+    assert found["t3"].text == ""
+    script.reply = failing_at({prompt.messages[0].content for prompt in prompts[3:5]}, fault)
+    made, kept = engine(url), list[Response]()
+    with pytest.raises(EngineError) as caught:
+        kept.extend(made.answer(prompts))
+    made.close()
+    assert "-O unanswered" in caught.value.hint
+    assert not [answer for answer in kept if answer.finish_reason == "unanswered"]
+    assert len(answers(engine(url, unanswered="2"), *prompts)) == 20
+
+
+def test_a_server_that_answers_nothing_leaves_nothing_out(url: str, script: Script) -> None:
+    script.faults = [{"choices": None}]
+    with pytest.raises(EngineError, match="without a choice"):
+        answers(engine(url, unanswered="100%"), text_prompt())
+    with pytest.raises(OptionError, match="unanswered"):
+        OpenAIOptions.parse({"unanswered": "few"}, owner="o")
+
+
+def test_completions_without_a_tokenizer_say_that_no_chat_template_is_applied(
+    url: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    answers(engine(url, api="completions"), text_prompt())
+    assert "no chat template" in caplog.text
+    caplog.clear()
+    answers(engine(url), text_prompt())
+    assert not caplog.text
 
 
 @pytest.mark.parametrize("api", ["chat", "completions"])

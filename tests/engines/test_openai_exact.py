@@ -175,6 +175,14 @@ def test_another_tokenizer_than_the_servers_is_noticed(
     assert "-O tokenizer" in caught.value.hint
 
 
+def test_a_server_that_ignores_echo_is_named(engine: OpenAIEngine, script: Script, server: TinyServer) -> None:
+    script.reply = lambda body: server.reply({**body, "echo": False})
+    with pytest.raises(EngineError, match="ignores `echo`") as caught:
+        list(engine.answer([choice_prompt()]))
+    assert "vLLM" in caught.value.hint
+    assert "-O tokenizer" in caught.value.hint
+
+
 def test_a_prompt_needs_its_longest_choice_and_the_token_that_is_written(engine: OpenAIEngine) -> None:
     assert engine.reader is not None
     tokens = engine.reader.read(choice_prompt()).tokens

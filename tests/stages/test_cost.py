@@ -71,3 +71,14 @@ def test_checks_of_all_sessions_count() -> None:
     assert facts["serving"]["self_check_difference"] == 1e-3
     assert facts["serving"]["boundary_moved"] == 5
     assert facts["notes"] == {"label_mass": 0.5}
+
+
+def test_a_price_by_tokens_is_unknown_where_the_server_counts_none() -> None:
+    cost = Cost()
+    cost.add(responses(2), [], requests=2)
+    cost.add(responses(1, prompt_tokens=0, cached_tokens=0), [], requests=1)
+    cost.add(responses(3, prompt_tokens=0, cached_tokens=0, finish_reason="unanswered"), [], requests=3)
+    facts = cost.facts({"a": session()}, {"price_in": "1"})
+    assert (facts["uncounted"], facts["unanswered"], facts["filtered"]) == (1, 3, 0)
+    assert facts["prefill_tokens"] is facts["price_usd"] is None
+    assert cost.facts({"a": session()}, {"price_per_hour": "3600"})["price_usd"] == 1.5

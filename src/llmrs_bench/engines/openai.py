@@ -1,9 +1,10 @@
 """Engine behind any OpenAI-compatible server: texts, labels, and exact likelihoods where the server echoes them."""
 
+import logging
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
-from threading import Event
+from threading import Event, Lock
 from typing import Any, ClassVar
 
 from llmrs_bench import config
@@ -11,17 +12,28 @@ from llmrs_bench.catalog import ModelSpec
 from llmrs_bench.engines.identity import identify
 from llmrs_bench.engines.jobs import Job, PromptReader
 from llmrs_bench.engines.openai_exact import TokenIds
-from llmrs_bench.engines.openai_http import Client, RefusedError
+from llmrs_bench.engines.openai_http import Client, RefusedError, UnansweredError
 from llmrs_bench.engines.openai_options import OpenAIOptions
-from llmrs_bench.engines.openai_replies import NOTHING, first_choice, likeliest, logprob_of, reading, text_of, usage
+from llmrs_bench.engines.openai_replies import (
+    FILTERED,
+    NOTHING,
+    NoAnswerError,
+    first_choice,
+    likeliest,
+    logprob_of,
+    reading,
+    text_of,
+    usage,
+)
 from llmrs_bench.engines.openai_threads import spread
 from llmrs_bench.engines.options import ModelOptions
 from llmrs_bench.engines.sampling import asked_text, sample_seed
 from llmrs_bench.errors import EngineError
 from llmrs_bench.types import Json, Prompt, Response
 
+log = logging.getLogger(__name__)
 _UNKNOWN = 10**9  # tokens: the server says what it takes
-_FILTERED = "content_filter"
+_ABOUT_THE_PROMPT = (400, 413, 422)  # statuses of refusals that another prompt would not meet
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +50,8 @@ class OpenAIEngine:
     Through the chat API a label is looked up among the likeliest next tokens; one that is not among them stays
     without a log-probability, which is never made up. With `api=completions` and a tokenizer the server is asked by
     token ids, so that likelihoods and labels are exact. A prompt that the server's content filter refuses has an
-    empty answer: that is what the model says to it.
+    empty answer: that is what the model says to it. So has one that the server answers in no way while it answers
+    others, as far as the option `unanswered` allows; it is kept once all other prompts are answered.
     """
 
     Options: ClassVar[type[config.Options]] = OpenAIOptions
@@ -64,7 +77,16 @@ class OpenAIEngine:
         self.reader = _read_with(model, options)
         self.ids = None if self.reader is None else TokenIds(self.reader.tokenizer)
         self._served: set[str] = set()
-        self._filtered: set[str] = set()
+        self._lock = Lock()
+        self._given = 0  # prompts so far
+        self._answered = False
+        self._unanswered = 0
+        self._failures: dict[str, tuple[Prompt, EngineError]] = {}  # of prompts that this call leaves unanswered
+        if options.api == "completions" and self.reader is None:
+            log.warning(
+                "api=completions without a tokenizer: no chat template is applied, the model reads the bare text of a "
+                "prompt, which suits a base model; for a chat model use `-O api=chat`, or add `-O tokenizer=MODEL`"
+            )
 
     def needs(self, prompts: Sequence[Prompt]) -> list[int]:
         """Return the tokens of each prompt and its answer; 0 where no tokenizer counts them."""
@@ -89,11 +111,22 @@ class OpenAIEngine:
         """Answer each prompt once, `concurrency` of them at a time.
 
         Raises:
-            EngineError: If the server cannot be reached, stays busy, or refuses a prompt.
+            EngineError: If the server cannot be reached, stays busy, or has no answer to more prompts than is allowed.
         """
+        self._given += len(prompts)
+        self._failures.clear()
         # Read in this thread: not every version of the tokenizers may be called from several at once.
         tasks = (_Task(prompt, self._read(prompt)) for prompt in prompts)
-        yield from spread(self._ask, tasks, workers=self.options.concurrency)
+        for response in spread(self._ask_within, tasks, workers=self.options.concurrency):
+            if response is not None:
+                self._answered = True
+                yield response
+        if self._failures and not self._answered:  # the server answers nothing at all
+            raise next(iter(self._failures.values()))[1]
+        for prompt, error in self._failures.values():
+            log.warning("prompt %r is left without an answer: %s", prompt.prompt_id, error.message)
+            self._unanswered += 1
+            yield _silent(prompt, "unanswered")
 
     def forget(self) -> None:
         """Do nothing: what the server keeps is its own."""
@@ -111,7 +144,6 @@ class OpenAIEngine:
             "model_source": self.model,
             "served_as": ", ".join(sorted(self._served)),
             "seed": None if "seed" in self.options.omit else self.seed,
-            "filtered": len(self._filtered),
             "labels_by_id": None if self.ids is None else self.ids.picks,
             **self.client.counts(),
         }
@@ -138,9 +170,23 @@ class OpenAIEngine:
             )
         return None
 
+    def _ask_within(self, task: _Task, stopped: Event) -> Response | None:
+        """Return the answer to a prompt, None where it stays without one and that is allowed."""
+        prompt = task.prompt
+        try:
+            return self._ask(task, stopped)
+        except (RefusedError, UnansweredError, NoAnswerError) as error:
+            if prompt.mode == "likelihood" or not _is_about_the_prompt(error):
+                raise
+            with self._lock:
+                self._failures[prompt.prompt_id] = (prompt, error)
+                if self._unanswered + len(self._failures) <= self.options.allowed(self._given):
+                    return None
+            hint = f"{error.hint} To go on without such answers, allow so many with `-O unanswered=N` or `N%`."
+            raise EngineError(error.message, hint=hint) from error
+
     def _ask(self, task: _Task, stopped: Event) -> Response:
         prompt = task.prompt
-
         replies: list[dict[str, Any]] = []
 
         def complete(asked: dict[str, Any], about: Prompt) -> dict[str, Any]:
@@ -169,16 +215,18 @@ class OpenAIEngine:
         try:
             reply = self._post(task, asked, stopped)
         except RefusedError as refusal:
-            if refusal.code != _FILTERED:
+            if refusal.code != FILTERED:
                 raise
-            self._filtered.add(prompt.prompt_id)
-            return _silent(prompt)
+            return _silent(prompt, "filtered")
         choice = first_choice(reply, prompt)
+        filtered = choice.get("finish_reason") == FILTERED
+        if filtered and prompt.choices is not None and not choice.get("logprobs"):
+            return _billed(_silent(prompt, "filtered"), [reply])
         if prompt.choices is not None:
             shown = likeliest(choice, prompt)
             found = tuple(logprob_of(shown, label) for label in prompt.choices)
             return _response(prompt, {**usage(reply), "choice_logprobs": found, "finish_reason": "choices"})
-        reason = "length" if choice.get("finish_reason") == "length" else "stop"
+        reason = "filtered" if filtered else "length" if choice.get("finish_reason") == "length" else "stop"
         return _response(prompt, {**usage(reply), "text": text_of(choice), "finish_reason": reason})
 
     def _post(self, task: _Task, asked: dict[str, Any], stopped: Event) -> dict[str, Any]:
@@ -242,9 +290,12 @@ def _billed(response: Response, replies: Sequence[dict[str, Any]]) -> Response:
     return replace(response, **total) if total["prompt_tokens"] else response
 
 
-def _silent(prompt: Prompt) -> Response:
-    if prompt.choices is None:
-        return _response(prompt, {**NOTHING, "text": ""})
-    return _response(
-        prompt, {**NOTHING, "choice_logprobs": tuple(() for _ in prompt.choices), "finish_reason": "choices"}
-    )
+def _silent(prompt: Prompt, reason: str) -> Response:
+    """Return the response to a prompt that got no answer for a reason, `filtered` or `unanswered`."""
+    said = {"text": ""} if prompt.choices is None else {"choice_logprobs": tuple(() for _ in prompt.choices)}
+    return _response(prompt, {**NOTHING, **said, "finish_reason": reason})
+
+
+def _is_about_the_prompt(error: EngineError) -> bool:
+    """Say whether a server that failed at a prompt may yet answer others."""
+    return not isinstance(error, RefusedError) or error.status in _ABOUT_THE_PROMPT

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from llmrs_bench.engines.jobs import Job, choices_response
 from llmrs_bench.engines.openai_http import RefusedError
-from llmrs_bench.engines.openai_replies import NO_LOGPROBS, by_token_id, first_choice, usage
+from llmrs_bench.engines.openai_replies import NO_LOGPROBS, by_token_id, first_choice, logprob, text_of, usage
 from llmrs_bench.engines.permutation import permutation
 from llmrs_bench.engines.tokens import Ids
 from llmrs_bench.errors import EngineError
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 _CONTEXT = 200  # characters before an answer that may say how its first number is written
 _MOST_IDS = 128  # vLLM's bound on `logprob_token_ids`
+_ONE_TOKEN = 16  # characters: without an echo no more than the one token that is written comes back
 
 Ask: TypeAlias = Callable[[dict[str, Any], Prompt], dict[str, Any]]  # a request for a completion: the reply
 
@@ -56,10 +57,17 @@ class TokenIds:
                 return
             ids = job.tokens.prefix
             reply = ask({"prompt": list(ids), "echo": True, "max_tokens": 1}, job.prompt)
-            told = _squeezed(str(first_choice(reply, job.prompt).get("text") or ""))
+            told = _squeezed(text_of(first_choice(reply, job.prompt)))
             read = [
                 _squeezed(str(self.tokenizer.decode(list(ids), skip_special_tokens=skip))) for skip in (True, False)
             ]
+            if len(told) <= _ONE_TOKEN < len(read[0]):
+                raise EngineError(
+                    f"the server ignores `echo`: it returned {told[:80]!r} alone, and not the prompt in front of it",
+                    hint="Exact likelihoods and labels by token ids need a server that echoes log-probabilities, as "
+                    "vLLM does and llama.cpp does not. Leave out `-O tokenizer` and `-O api`, and use the template "
+                    "label with `-O top_logprobs=100`, or listwise; or read the model with --engine transformers.",
+                )
             if not any(text in told for text in read):
                 raise EngineError(
                     f"the server reads {told[:80]!r} where the tokenizer wrote {read[0][:80]!r}",
@@ -137,11 +145,11 @@ class TokenIds:
                 f"the server counts {counted} tokens where {len(ids)} were sent",
                 hint="It adds tokens of its own; use `-O api=chat` with the template label, yes-no or listwise.",
             )
-        logprobs = (first_choice(reply, job.prompt).get("logprobs") or {}).get("token_logprobs") or []
-        values = logprobs[len(job.tokens.prefix) : len(ids)]
+        told = (first_choice(reply, job.prompt).get("logprobs") or {}).get("token_logprobs") or []
+        values = told[len(job.tokens.prefix) : len(ids)]
         if len(values) != len(suffix) or None in values:
             raise EngineError("the server does not echo the log-probabilities of a prompt", hint=NO_LOGPROBS)
-        return [float(value) for value in values]
+        return [logprob(value, "logprobs.token_logprobs") for value in values]
 
 
 def _squeezed(text: str) -> str:

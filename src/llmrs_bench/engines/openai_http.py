@@ -1,27 +1,30 @@
-"""Requests to an OpenAI-compatible server: retried where it is busy or broken, refused clearly where we are wrong."""
+"""Requests to an OpenAI-compatible server: tried again where its trouble passes, refused clearly where we are wrong."""
 
 import logging
 import os
 import random
 import threading
+from collections import Counter
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from http import HTTPStatus
 from threading import Event
 from typing import Any
 
-import httpx
-
 from llmrs_bench.engines.openai_options import OpenAIOptions
+from llmrs_bench.engines.openai_replies import Failure, failure_in, said_wrong
+from llmrs_bench.engines.openai_threads import Gate
+from llmrs_bench.engines.openai_transport import BrokenOffError, Reply, TimedOutError, Transport
 from llmrs_bench.errors import EngineError, OptionError
 from llmrs_bench.types import Json
 
 log = logging.getLogger(__name__)
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0  # seconds
 _LONGEST_ASKED = 600.0  # seconds; a server that asks for more has no quota left for today
-_CONNECT = 10.0  # seconds
-_IDLE = 2.0  # seconds, less than servers keep an idle connection, so that none is used just as it is closed
 _SHOWN = 300  # characters of a server's message
-_GOES_ON = "Answers so far are kept: the same command goes on with the rest."
+_PASSING = (408, 425, 429)  # besides all from 500 on
+GOES_ON = "Answers so far are kept: the same command goes on with the rest."
 
 
 class RefusedError(EngineError):
@@ -33,19 +36,43 @@ class RefusedError(EngineError):
         self.code = code
 
 
+class UnansweredError(EngineError):
+    """The server had an answer to other prompts, and none to this one, however often it was asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Trouble:
+    """Why a try has to be repeated.
+
+    Args:
+        what: What the server did, in words.
+        hint: What to do if it goes on doing so.
+        asked: Seconds that it asks to wait.
+        alone: Whether it may be in trouble with this prompt alone.
+    """
+
+    what: str
+    hint: str
+    asked: float | None = None
+    alone: bool = False
+
+
 class Client:
     """Posts JSON to a server, and never shows the key.
 
-    Only 429 and 5xx are tried again, after a pause that doubles each time, with jitter, or as long as the server asks
-    for (`Retry-After`). None of them ever becomes an answer. A server that cannot be reached, or breaks off, ends
-    the run.
+    Trouble that passes is tried again: the statuses 408, 425, 429 and 5xx, also where a reply with status 200 holds
+    them as an error; a connection that fails or breaks off, once the server has answered anything; and a reply
+    that takes longer than the time-out, which also halves the number of requests at a time. The pause before a try
+    doubles each time, with jitter, and is never shorter than the server asks for (`Retry-After`). Nothing of this ever
+    becomes an answer.
 
     Args:
         options: Where the server is, the variable that holds the key, and how often to try.
         seed: Seed of the jitter, so that requests refused together do not come back together.
 
     Raises:
-        OptionError: If the base URL is wrong, or the variable holds what cannot be a key.
+        OptionError: If the base URL is wrong, the variable holds what cannot be a key, or the environment names a
+            proxy or certificates that cannot be used.
     """
 
     def __init__(self, options: OpenAIOptions, *, seed: int) -> None:
@@ -55,26 +82,21 @@ class Client:
         self._key = _key(options.key_env)
         self._jitter = random.Random(seed)
         self._lock = threading.Lock()
-        self._counts = {"requests": 0, "retries": 0, "rate_limited": 0}
+        self._counts = Counter[str]()
+        self._gate = Gate(options.concurrency)
+        self._there = False  # whether the server has answered anything
+        self._transport = Transport(options, key=self._key)
         logging.getLogger("httpx").setLevel(logging.WARNING)  # it tells of every single request
-        self._http = httpx.Client(
-            headers={"Authorization": f"Bearer {self._key}"} if self._key else {},
-            timeout=httpx.Timeout(options.timeout, connect=min(_CONNECT, options.timeout)),
-            limits=httpx.Limits(
-                max_connections=options.concurrency,
-                max_keepalive_connections=options.concurrency,
-                keepalive_expiry=_IDLE,
-            ),
-        )
 
     def close(self) -> None:
         """Close all connections."""
-        self._http.close()
+        self._transport.close()
 
     def counts(self) -> dict[str, Json]:
-        """Return how many requests were sent, how many of them again, and how many were refused with 429."""
+        """Return how many requests were sent, how many of them again, and what trouble the server was in."""
         with self._lock:
-            return {**self._counts}
+            counts = {name: self._counts[name] for name in ("requests", "retries", "rate_limited", "timeouts")}
+        return {**counts, "concurrency": self._gate.most}
 
     def post(self, path: str, body: dict[str, Any], *, about: str, stopped: Event) -> dict[str, Any]:
         """Return the server's answer.
@@ -86,89 +108,116 @@ class Client:
             stopped: Ends a pause early, and with it the tries.
 
         Raises:
-            EngineError: If the server cannot be reached, stays busy, refuses the request, or answers no JSON.
+            EngineError: If the server cannot be reached, stays in trouble, refuses the request, or answers no JSON.
+            UnansweredError: If it stays in trouble that may be with this prompt alone.
         """
-        retries = self.options.retries
-        for attempt in range(retries + 1):
-            reply = self._send(path, body, again=attempt > 0)
-            if reply.status_code != 429 and reply.status_code < 500:
-                return self._read(reply, about)
-            if attempt < retries:
-                self._rest(reply, attempt, about, stopped)
-        raise EngineError(
-            f"{self.base_url} answered {reply.status_code} {retries + 1} times: {self._message(reply)}",
-            hint=f"{_GOES_ON} Lower `-O concurrency`, or raise `-O retries`.",
+        attempt = 0
+        while True:
+            found = self._try(path, body, about, again=attempt > 0, stopped=stopped)
+            if not isinstance(found, _Trouble):
+                return found
+            if attempt == self.options.retries:
+                kind = UnansweredError if found.alone else EngineError
+                raise kind(f"{self.base_url} {found.what} {attempt + 1} times", hint=f"{GOES_ON} {found.hint}")
+            self._rest(found, attempt, about, stopped)
+            attempt += 1
+
+    def _try(
+        self, path: str, body: dict[str, Any], about: str, *, again: bool, stopped: Event
+    ) -> dict[str, Any] | _Trouble:
+        with self._gate.inside() as most:
+            if stopped.is_set():
+                raise _ended(about)
+            self._count(requests=True, retries=again)
+            try:
+                reply = self._transport.post(f"{self.base_url}/{path}", body)
+            except TimedOutError:
+                return self._late(about, most)
+            except BrokenOffError as error:
+                what = self._hide(str(error))
+                if not self._there and not error.reached:
+                    raise EngineError(
+                        f"{self.base_url} does not answer: {what}",
+                        hint=f"Check that the server runs, and `-O base_url` and `-O timeout`. {GOES_ON}",
+                    ) from error
+                return _Trouble(f"broke off ({what})", "Check that the server runs, and see its log.")
+        self._there = True
+        found = reply.json()
+        failure = failure_in(reply.status, found, reply.text)
+        if failure is None:
+            return self._object(reply, found, about)
+        if failure.status < 500 and failure.status not in _PASSING:
+            raise self._refusal(failure, about)
+        self._count(rate_limited=failure.status == 429)
+        asked = retry_after(reply.retry_after, now=datetime.now(UTC))
+        what = f"answered {failure.status} to {about}: {self._shown(failure.message)}; in all"
+        # What stands behind a gateway, or within a server, may fail at one prompt; the other statuses are about all.
+        alone = failure.status == HTTPStatus.INTERNAL_SERVER_ERROR or (reply.status < 300 and failure.status != 429)
+        return _Trouble(what, "Lower `-O concurrency`, or raise `-O retries`.", asked, alone)
+
+    def _late(self, about: str, most: int) -> _Trouble:
+        """Ask for less at a time from now on."""
+        self._count(timeouts=True)
+        if self._gate.halve(most) and most == self.options.concurrency:
+            log.warning(
+                "%s did not answer %s within %g s: it is asked again, and from now on no more than %d requests at a "
+                "time instead of %d, half of that after each further time-out; set `-O concurrency` to what the server "
+                "works on at a time, or raise `-O timeout`",
+                *(self.base_url, about, self.options.timeout, most // 2, most),
+            )
+        return _Trouble(
+            f"did not answer {about} within {self.options.timeout:g} s,",
+            "Set `-O concurrency` to what the server works on at a time (llama.cpp: its slots), or raise `-O timeout`.",
         )
 
-    def _send(self, path: str, body: dict[str, Any], *, again: bool) -> httpx.Response:
-        try:
-            reply = self._http.post(f"{self.base_url}/{path}", json=body)
-        except httpx.HTTPError as error:
-            raise EngineError(
-                f"{self.base_url} does not answer: {self._hide(f'{type(error).__name__} {error}')}",
-                hint=f"Check that the server runs, and `-O base_url` and `-O timeout`. {_GOES_ON}",
-            ) from error
+    def _count(self, **seen: bool) -> None:
         with self._lock:
-            self._counts["requests"] += 1
-            self._counts["retries"] += again
-            self._counts["rate_limited"] += reply.status_code == 429
-        return reply
+            self._counts.update({name: int(happened) for name, happened in seen.items()})
 
-    def _rest(self, reply: httpx.Response, attempt: int, about: str, stopped: Event) -> None:
+    def _rest(self, trouble: _Trouble, attempt: int, about: str, stopped: Event) -> None:
         """Wait before the next try.
 
         Raises:
             EngineError: If the server asks for more patience than anybody has, or the run ends.
         """
-        asked = retry_after(reply.headers.get("retry-after"), now=datetime.now(UTC))
-        if asked is not None and asked > _LONGEST_ASKED:
+        asked = trouble.asked or 0.0
+        if asked > _LONGEST_ASKED:
             raise EngineError(
-                f"{self.base_url} asks to wait {asked:.0f} s: {self._message(reply)}", hint=f"{_GOES_ON} Run it later."
+                f"{self.base_url} asks to wait {asked:.0f} s; it {trouble.what} 1", hint=f"{GOES_ON} Run it later."
             )
         with self._lock:
             jitter = self._jitter.uniform(0.5, 1.0)
-        seconds = min(_FIRST_PAUSE * 2.0**attempt, _LONGEST_PAUSE) * jitter if asked is None else asked
-        log.debug("%d for %s, next try in %.1f s", reply.status_code, about, seconds)
+        seconds = max(asked, min(_FIRST_PAUSE * 2.0**attempt, _LONGEST_PAUSE) * jitter)
+        log.debug("the server %s %d; next try in %.1f s", trouble.what, attempt + 1, seconds)
         if not stopped.is_set():
             self.pause(seconds, stopped)
         if stopped.is_set():
-            raise EngineError(f"{about} was not asked again, since the run ends", hint=_GOES_ON)
+            raise _ended(about)
 
-    def _read(self, reply: httpx.Response, about: str) -> dict[str, Any]:
-        if not reply.is_success:
-            raise self._refusal(reply, about)
-        try:
-            found = reply.json()
-        except ValueError:
-            found = None
-        if not isinstance(found, dict):
-            raise EngineError(
-                f"{self.base_url} answered {about} with no JSON object: {self._hide(reply.text[:_SHOWN])!r}",
-                hint="Check `-O base_url`: it usually ends in /v1.",
-            )
-        if found.get("error"):  # some gateways report the failure of a server behind them with status 200
-            raise EngineError(f"{self.base_url} failed at {about}: {self._message(reply)}", hint=_GOES_ON)
-        return found
+    def _object(self, reply: Reply, found: Any, about: str) -> dict[str, Any]:
+        if isinstance(found, dict):
+            return found
+        raise EngineError(
+            f"{self.base_url} answered {about} with no JSON object: {self._shown(reply.text)!r}",
+            hint="Check `-O base_url`: it usually ends in /v1.",
+        )
 
-    def _refusal(self, reply: httpx.Response, about: str) -> RefusedError:
+    def _refusal(self, failure: Failure, about: str) -> RefusedError:
         hints = {
             401: f"Set {self.options.key_env} to a key of this server, or name another variable with `-O key_env`.",
             403: f"Set {self.options.key_env} to a key that may use this model.",
             404: "Check `-O base_url`, which usually ends in /v1, and the model's name on the server, `-O model`.",
         }
-        other = (
-            "If the prompt is too long, show less history with --history; if the server does not take temperature or "
-            "seed, use `-O omit=temperature,seed`; otherwise see its message."
-        )
+        other = said_wrong(failure.message, max_tokens_field=self.options.max_tokens_field)
         return RefusedError(
-            f"{self.base_url} refuses {about} with {reply.status_code}: {self._message(reply)}",
-            hint=hints.get(reply.status_code, other),
-            status=reply.status_code,
-            code=_error(reply)[1],
+            f"{self.base_url} refuses {about} with {failure.status}: {self._shown(failure.message)}",
+            hint=hints.get(failure.status, other),
+            status=failure.status,
+            code=failure.code,
         )
 
-    def _message(self, reply: httpx.Response) -> str:
-        return self._hide(_error(reply)[0])[:_SHOWN]
+    def _shown(self, text: str) -> str:
+        return self._hide(text)[:_SHOWN]
 
     def _hide(self, text: str) -> str:
         return text.replace(self._key, "***") if self._key else text
@@ -187,6 +236,10 @@ def retry_after(value: str | None, *, now: datetime) -> float | None:
     return max(0.0, (then.replace(tzinfo=then.tzinfo or UTC) - now).total_seconds())
 
 
+def _ended(about: str) -> EngineError:
+    return EngineError(f"{about} is not asked any more, since the run ends", hint=GOES_ON)
+
+
 def _key(variable: str) -> str:
     key = os.environ.get(variable, "").strip()
     if key and not (key.isascii() and key.isprintable() and " " not in key):
@@ -195,18 +248,6 @@ def _key(variable: str) -> str:
             hint=f"Set {variable} to the key alone.",
         )
     return key
-
-
-def _error(reply: httpx.Response) -> tuple[str, str]:
-    """Return what the server says went wrong, and the code that it gives it."""
-    try:
-        said = reply.json()
-    except ValueError:
-        return reply.text, ""
-    error = said.get("error", said) if isinstance(said, dict) else said
-    if not isinstance(error, dict):
-        return str(error), ""
-    return str(error.get("message", error)), str(error.get("code") or "")
 
 
 def _pause(seconds: float, stopped: Event) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import os
+from math import ceil
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeAlias
 from urllib.parse import urlsplit
 
@@ -60,8 +61,12 @@ class OpenAIOptions(Options):
         model: What the server calls the model, if that is not its name or id here.
         api: `chat` sends messages, `completions` the text that the model continues.
         concurrency: The most requests in flight.
-        timeout: Seconds without a word from the server after which it counts as gone.
-        retries: How often a request is sent again that was answered with 429 or 5xx.
+        timeout: Seconds that a reply may take, and the longest wait for a part of it. A request that takes longer is
+            sent again, and from then on half as many are sent at a time.
+        retries: How often a request is sent again that met trouble which passes: 408, 425, 429, 5xx, a time-out, or a
+            connection that broke off.
+        unanswered: How many prompts may stay without an answer while the server answers others, as a number or as a
+            share of the prompts, rounded up; they count as empty answers.
         answer_tokens: The longest answer, in tokens; more is cut off.
         temperature: Of texts that are sampled; 0 asks for the likeliest tokens.
         max_tokens_field: The field of a chat request that bounds the answer.
@@ -80,7 +85,7 @@ class OpenAIOptions(Options):
     """
 
     neutral: ClassVar[frozenset[str]] = frozenset(
-        {"base_url", "model", "key_env", "concurrency", "timeout", "retries", "price_in", "price_out"}
+        {"base_url", "model", "key_env", "concurrency", "timeout", "retries", "unanswered", "price_in", "price_out"}
     )  # base_url and model are part of the identity
 
     base_url: str | None = None
@@ -90,6 +95,7 @@ class OpenAIOptions(Options):
     concurrency: int = Field(default=16, ge=1)
     timeout: float = Field(default=120.0, gt=0)
     retries: int = Field(default=6, ge=0)
+    unanswered: str = Field(default="1%", pattern=r"^[0-9]+(\.[0-9]+)?%$|^[0-9]+$")
     answer_tokens: int = Field(default=512, ge=1)
     temperature: float = Field(default=0.0, ge=0)
     max_tokens_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
@@ -126,6 +132,11 @@ class OpenAIOptions(Options):
         if self.context is not None and self.tokenizer is None:
             raise ValueError("context means nothing without tokenizer, which counts the tokens")
         return self
+
+    def allowed(self, prompts: int) -> int:
+        """Return how many of so many prompts may stay without an answer."""
+        number, share, _ = self.unanswered.partition("%")
+        return ceil(float(number) / 100 * prompts) if share else int(number)
 
     @property
     def address(self) -> str:

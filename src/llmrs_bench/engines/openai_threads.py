@@ -1,14 +1,58 @@
 """Work that waits for a server, several pieces at a time, given back as soon as it is done."""
 
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from queue import SimpleQueue
-from threading import Event, Thread
+from threading import Condition, Event, Thread
 from typing import Generic, TypeVar
 
 Task = TypeVar("Task")
 Done = TypeVar("Done")
 _NOTHING_LEFT = object()
+
+
+class Gate:
+    """Lets so many threads in at a time, and never more again once it was narrowed.
+
+    Args:
+        most: How many at first.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._inside = 0
+        self._changed = Condition()
+
+    @property
+    def most(self) -> int:
+        """How many may be inside at a time."""
+        return self._most
+
+    @contextmanager
+    def inside(self) -> Iterator[int]:
+        """Wait for a place, and give how many there are."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._inside < self._most)
+            self._inside += 1
+            most = self._most
+        try:
+            yield most
+        finally:
+            with self._changed:
+                self._inside -= 1
+                self._changed.notify()
+
+    def halve(self, most: int) -> bool:
+        """Halve the places, unless they are one, or were already fewer than the `most` that a thread was let in with.
+
+        Those who run into trouble together thus narrow it once.
+        """
+        with self._changed:
+            if self._most != most or most == 1:
+                return False
+            self._most = most // 2
+            return True
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from llmrs_bench.errors import OptionError
 from llmrs_bench.leaderboard.cells import Block, figures, fill_tables, with_spread
 from llmrs_bench.leaderboard.cost import cost_of, with_front
-from llmrs_bench.leaderboard.plan import Plan, coverage_notes, explained, power_notes
+from llmrs_bench.leaderboard.plan import Plan, coverage_notes, explained, power_notes, server_notes
 from llmrs_bench.leaderboard.sheet import Line, Sheet, make_sheet
 from llmrs_bench.leaderboard.values import (
     SHARES,
@@ -66,7 +66,10 @@ def build_board(
         protocol=(*protocol, *explained(plan, tests, permutations, pareto_by)),
         metrics=plan.metrics,
         rows=tuple(rows),
-        notes=(*notes, *coverage_notes(sheet, plan, key), *power_notes(plan, tests, permutations)),
+        notes=(
+            *(*notes, *server_notes(sheet), *coverage_notes(sheet, plan, key)),
+            *power_notes(plan, tests, permutations),
+        ),
         key=key,
         pareto_by=pareto_by,
         correction=plan.correction,

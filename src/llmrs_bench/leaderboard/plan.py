@@ -71,6 +71,20 @@ def coverage_notes(sheet: Sheet, plan: Plan, key: str) -> list[str]:
     return notes
 
 
+def server_notes(sheet: Sheet) -> list[str]:
+    """Say which rows hold prompts that a server did not answer; they count as empty answers."""
+    words = {
+        "unanswered": "prompts got no answer from the server (-O unanswered)",
+        "filtered": "prompts or answers were stopped by the server's content filter",
+    }
+    return [
+        f"{line.label}: {count:,} {said}"
+        for line in sheet.lines
+        for name, said in words.items()
+        if (count := line.about.get(name))
+    ]
+
+
 def power_notes(plan: Plan, tests: int, permutations: int) -> list[str]:
     """Say where so few permutations cannot reach a corrected p below .05."""
     if plan.correction == "none" or tests < ALPHA * (permutations + 1):

@@ -79,6 +79,12 @@ def run_lines(facts: Mapping[str, Any]) -> list[str]:
         lines.append(f"attributes of items left out for the context in {facts['bare_prompts']:,} prompts")
     if facts["cut_answers"]:
         lines.append(f"{facts['cut_answers']:,} answers ran into the token budget (-O answer_tokens=N)")
+    if facts["filtered"]:
+        lines.append(f"{facts['filtered']:,} prompts or answers were stopped by the server's content filter")
+    if facts["unanswered"]:
+        lines.append(
+            f"{facts['unanswered']:,} prompts got no answer from the server (-O unanswered), and count as empty"
+        )
     return lines
 
 

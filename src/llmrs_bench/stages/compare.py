@@ -27,6 +27,8 @@ COSTS = (
     "completion_tokens",
     "thinking_tokens",
     "clipped_prompts",
+    "filtered",
+    "unanswered",
     "seconds",
     "scoring_seconds",
     "device_seconds",

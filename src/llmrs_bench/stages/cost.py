@@ -36,6 +36,11 @@ class Cost:
             clipped_items=int(responses["clipped"].sum()),
             bare_prompts=int(responses["bare"].sum()),
             cut_answers=responses.filter(pl.col("finish_reason") == "length").height,
+            filtered=responses.filter(pl.col("finish_reason") == "filtered").height,
+            unanswered=responses.filter(pl.col("finish_reason") == "unanswered").height,
+            uncounted=responses.filter(
+                (pl.col("prompt_tokens") == 0) & ~pl.col("finish_reason").is_in(["filtered", "unanswered"])
+            ).height,
             **{name: int(responses[name].sum()) for name in _TOKENS},
         )
         self.sessions |= set(responses["session"])
@@ -63,7 +68,9 @@ class Cost:
         devices = max((serving.get("devices") or 1 for serving in servings), default=1)
         return {
             **self._counts,
-            "prefill_tokens": self._counts["prompt_tokens"] - self._counts["cached_tokens"],
+            "prefill_tokens": None
+            if self._counts["uncounted"]
+            else self._counts["prompt_tokens"] - self._counts["cached_tokens"],
             "seconds": round(seconds, 3),
             "device_seconds": round(seconds * devices, 3),
             "requests_per_second": round(requests / seconds, 3) if seconds else None,
@@ -87,6 +94,8 @@ class Cost:
 
     def _price(self, seconds: float, options: Mapping[str, str]) -> float | None:
         per_token = {"prompt_tokens": options.get("price_in"), "completion_tokens": options.get("price_out")}
+        if self._counts["uncounted"] and any(price is not None for price in per_token.values()):
+            return None  # the server does not say how many tokens it read
         parts = [self._counts[name] * float(price) / 1e6 for name, price in per_token.items() if price is not None]
         if (hourly := options.get("price_per_hour")) is not None:
             parts.append(seconds / 3600 * float(hourly))
@@ -98,7 +107,7 @@ def _together(servings: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     if not servings:
         return {}
     joined = dict(servings[-1])
-    for name in ("boundary_moved", "scored_plainly", "reruns", "retries"):
+    for name in ("boundary_moved", "scored_plainly", "reruns", "requests", "retries", "rate_limited", "timeouts"):
         if name in joined:
             joined[name] = sum(serving.get(name) or 0 for serving in servings)
     checks = [serving.get("self_check_difference") for serving in servings]

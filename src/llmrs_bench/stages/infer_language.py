@@ -4,6 +4,7 @@ import gc
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from functools import partial
+from typing import Any
 
 import polars as pl
 
@@ -25,7 +26,7 @@ from llmrs_bench.stages.plan import Plan, open_plan
 from llmrs_bench.stages.priors import ask_priors, check_priors
 from llmrs_bench.stages.prompt import open_shop, prompt, source_digest
 from llmrs_bench.stages.serving import describe, file_name, find_store, open_store, serve
-from llmrs_bench.types import Progress, Scores
+from llmrs_bench.types import Mode, Progress, Scores
 
 # Bumped when rankings are read from answers in another way.
 FORMAT = "4"
@@ -86,7 +87,7 @@ def infer_language(
             form=plan.source.sheet.form,
             normalize="sum",
             typed={**config.template_options, **config.options},
-            warnings=_warnings(spent["notes"]),
+            warnings=_warnings(spent, mode=template.mode, served=store.served),
             **spent,
         )
 
@@ -123,15 +124,29 @@ def _rare_searches() -> Iterator[None]:
         gc.set_threshold(*before)
 
 
-def _warnings(notes: Mapping[str, float]) -> list[str]:
-    """Return what makes scores doubtful: labels that the model would hardly have written."""
-    mass = notes.get("label_mass", 1.0)
-    if mass >= _DOUBTFUL:
-        return []
-    return [
-        f"the labels hold {100 * mass:.1f} % of the probability of what the model writes next, so they say little "
-        "about it: it may think first, or not know the format; try --template likelihood or listwise"
-    ]
+def _warnings(spent: Mapping[str, Any], *, mode: Mode, served: Mapping[str, Any]) -> list[str]:
+    """Return what makes scores doubtful: labels that are not known, or that the model would hardly have written."""
+    found = []
+    if mode == "label" and served["engine"] == "openai":
+        total = sum(spent["kinds"].values())
+        if lacking := total - spent["kinds"].get("complete", 0):
+            found.append(
+                f"in {100 * lacking / total:.0f} % of {total:,} answers some labels are not among the likeliest tokens "
+                f"that the server shows; it was asked for {served['options']['top_logprobs']} of them: raise "
+                "`-O top_logprobs` as far as it lets you (llama.cpp has no bound, most others 20)"
+            )
+    mass = spent["notes"].get("label_mass", 1.0)
+    if mass < _DOUBTFUL:
+        found.append(
+            f"the labels hold {100 * mass:.1f} % of the probability of what the model writes next, so they say little "
+            "about it: it may think first, or not know the format; try --template likelihood or listwise"
+        )
+    if spent["uncounted"]:
+        found.append(
+            f"the server counted no tokens of {spent['uncounted']:,} prompts: what it read, and its price by tokens, "
+            "are unknown"
+        )
+    return found
 
 
 def _refuse(config: InferConfig) -> Engine:

@@ -9,7 +9,7 @@ from llmrs_bench.artifacts import Artifact
 # Counts that a run without language model has none of, and amounts that may be unknown.
 _COUNTS = (
     *("prompts", "prompt_tokens", "prefill_tokens", "cached_tokens", "completion_tokens", "thinking_tokens"),
-    "clipped_prompts",
+    *("clipped_prompts", "filtered", "unanswered"),
 )
 _AMOUNTS = ("seconds", "device_seconds", "joules", "price_usd")
 

@@ -158,6 +158,16 @@ def _typed_options(engine: str, config: InferConfig) -> dict[str, Any] | None:
     return options.deciding
 
 
+def destination(config: InferConfig) -> str:
+    """Return the address that the engine `openai` sends prompts to.
+
+    Raises:
+        OptionError: If there is none, or an option is unknown.
+    """
+    options = ENGINES.load(config.engine).Options.parse(config.options, owner=config.engine)
+    return str(options.address)
+
+
 def choose_engine(config: InferConfig) -> str:
     """Return the engine's name; `auto` takes vLLM where a GPU and vLLM are there, else transformers.
 
