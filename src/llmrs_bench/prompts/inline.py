@@ -3,9 +3,9 @@
 import re
 from collections.abc import Sequence
 
-from llmrs_bench.prompts.items import WORDS, Mention, read_item, without_bullet
+from llmrs_bench.prompts.items import WORDS, read_item, without_bullet
 from llmrs_bench.prompts.ranks import counting, read_rank
-from llmrs_bench.prompts.titles import EDGES, OFF, Names, shape
+from llmrs_bench.prompts.titles import EDGES, OFF, Mention, Names, shape
 
 _DOT = re.compile(r"\W*[0-9]{1,9}\s*[.:)\]]")
 _SPLIT = re.compile(r"[\s,;>|→⇒=、，~]+")
@@ -42,6 +42,8 @@ def labels_of(text: str, names: Names) -> list[str]:
     tokens = [bare for token in _SPLIT.split(text) if (bare := token.strip(EDGES))]
     if tokens and all(token in names.labels for token in tokens):  # as most answers are
         return tokens
+    if tokens and tokens[0].isalpha() and shape(tokens[0]) not in names.shapes and not _BESIDE.fullmatch(tokens[0]):
+        return []
     tokens = [token for token in tokens if not _BESIDE.fullmatch(token) or token in names.labels]
     if names.numbered and not all(token in names.labels for token in tokens):
         tokens = [part for token in tokens for part in re.split(r"[^\w.]+|(?<=\D)\.|\.(?=\D)", token) if part]

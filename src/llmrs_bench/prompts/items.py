@@ -1,13 +1,11 @@
 """Which candidate one entry of an answer means, as `3. **Heat** - a classic`."""
 
 import re
-from dataclasses import dataclass, replace
-from typing import Literal
+from dataclasses import replace
 
 from llmrs_bench.prompts.remarks import is_remark, is_score, named
-from llmrs_bench.prompts.titles import EDGES, OFF, Names, shape
+from llmrs_bench.prompts.titles import EDGES, OFF, Mention, Names
 
-By = Literal["label", "title"]
 BULLET = re.compile(r"\s*(?:(?:[>*+\-–—•·▪◦●○‣➢➤✓✔☑★☆◆◇■□#]+|\[[ xX]\])\s+)+")
 WORDS = (
     r"(?:candidates?|movies?|films?|books?|games?|items?|products?|options?|songs?|tracks?|albums?|artists?|shows?|series"
@@ -28,29 +26,14 @@ _KEY = re.compile(rf"\s*(?:{WORDS}|name)\s*[:=]\s*(?=\S)", re.IGNORECASE)
 _ASIDE = re.compile(r"\s[-–—]\s|:|—")
 
 
-@dataclass(frozen=True, slots=True)
-class Mention:
-    """What an entry of a list means.
-
-    Args:
-        place: The candidate, or what else an entry may be.
-        by: Whether it was named by its label or by its title.
-        other: The candidate whose title is the same text as the label of `place`.
-        doubt: The sign behind a title that may begin a longer one.
-        tail: What stands behind that sign.
-        worded: Whether a word or a bracket says that a label is one.
-    """
-
-    place: int
-    by: By
-    other: int | None = None
-    doubt: str = ""
-    tail: str = ""
-    worded: bool = False
-
-
 def read_item(text: str, names: Names) -> Mention | None:
     """Return what a line, a cell or a string means, as "Heat", "3. Heat", "[3]", "No. 3"; or None."""
+    if text not in names.read:
+        names.read[text] = _read_item(text, names)
+    return names.read[text]
+
+
+def _read_item(text: str, names: Names) -> Mention | None:
     text = without_bullet(text[: 4 * names.longest])
     bare = text.strip(EDGES)
     if found := _bare(bare, names):
@@ -147,8 +130,3 @@ def looks_like_item(text: str) -> bool:
     sentence = text.endswith(":") or (text.endswith((".", "!", "?")) and len(text.split()) > 3)
     sentence = sentence or (text.endswith(".") and len(text.split()) > 2)
     return any(map(str.isalnum, text)) and not sentence and len(_ASIDE.split(text)[0].split()) <= 12
-
-
-def label_shaped(text: str, names: Names) -> bool:
-    """Tell whether a word looks like a label."""
-    return shape(text) in names.shapes

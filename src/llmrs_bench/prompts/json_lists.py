@@ -3,11 +3,11 @@
 import re
 from collections.abc import Mapping, Sequence
 
-from llmrs_bench.prompts.items import Mention, read_item, settle
+from llmrs_bench.prompts.items import read_item, settle
 from llmrs_bench.prompts.mentions import by_value, read_mentions
 from llmrs_bench.prompts.rankings import Found
 from llmrs_bench.prompts.tables import RANK_NAME, SCORE_NAME
-from llmrs_bench.prompts.titles import OFF, UNSURE, Names, dated
+from llmrs_bench.prompts.titles import OFF, UNSURE, Mention, Names, dated
 
 _RANK_KEY = re.compile(r"\D{0,12}([0-9]{1,4})\D{0,3}")
 _ITEM_KEY = re.compile(

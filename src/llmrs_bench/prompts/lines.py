@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from llmrs_bench.prompts.inline import labels_of, read_labels, read_pairs, read_sentence, read_titles
-from llmrs_bench.prompts.items import BULLET, looks_like_item, read_item
+from llmrs_bench.prompts.items import BULLET, read_item
 from llmrs_bench.prompts.mentions import read_mentions
 from llmrs_bench.prompts.rankings import Found
 from llmrs_bench.prompts.ranks import Rank, counting, read_rank
 from llmrs_bench.prompts.tables import cells_of, read_table
-from llmrs_bench.prompts.titles import Names
+from llmrs_bench.prompts.titles import EDGES, Names
 
 _BREAK = re.compile(r"<br ?/?>|</(?:li|p|tr|div|item|movie|candidate|entry)>", re.IGNORECASE)
 _CELL = re.compile(r"</t[dh]>\s*<t[dh][^>]{0,80}>", re.IGNORECASE)
@@ -39,7 +39,7 @@ class Line:
     @property
     def ranked(self) -> bool:
         """Whether something follows its rank."""
-        return self.rank is not None and any(map(str.isalnum, self.rank.rest))
+        return self.rank is not None and self.rank.full
 
 
 @dataclass(slots=True)
@@ -52,6 +52,7 @@ class _Lists:
     rows: list[list[str]] = field(default_factory=list)
     caption: str = ""
     blank: bool = False
+    read: dict[str, Found | None] = field(default_factory=dict)  # answers repeat their lines
     together: int = 0  # neighbouring lines of the list at most
 
     def end(self) -> None:
@@ -116,15 +117,27 @@ def _read_line(raw: str, lists: _Lists) -> None:
         return
     if lists.rows:
         lists.end()
+    if line not in lists.read:
+        lists.read[line] = _list_on(line, names)
+    if found := lists.read[line]:
+        lists.add(found)
+    else:
+        _add_item(line, indent, lists)
+
+
+def _list_on(line: str, names: Names) -> Found | None:
+    """Return the list that stands on one line."""
+    if line.strip(EDGES) in names.labels:
+        return None
     for caption, said in _captioned(line, names):
-        if found := read_pairs(said, names) or (read_labels(said, names) if caption or not _is_pair(said, names) else []):
-            lists.add(Found(tuple(found), caption))
-            return
+        if found := read_pairs(said, names) or (
+            read_labels(said, names) if caption or not _is_pair(said, names) else []
+        ):
+            return Found(tuple(found), caption)
     for caption, said in _captioned(line, names):
         if found := read_titles(said, names):
-            lists.add(Found(tuple(found), caption))
-            return
-    _add_item(line, indent, lists)
+            return Found(tuple(found), caption)
+    return None
 
 
 def _add_item(line: str, indent: int, lists: _Lists) -> None:
@@ -162,13 +175,13 @@ def _begins_another(line: Line, lists: _Lists) -> bool:
         return True
     if line.caption and line.caption != before.caption and not line.ranked:
         return True
-    ranks = [at.rank for at in lists.lines if at.ranked and at.rank]
-    if line.ranked and line.rank and ranks:
-        kinds = list(zip(line.rank.values, ranks[-1].values, strict=True))
+    ranked = next((at.rank for at in reversed(lists.lines[-20:]) if at.ranked), None)
+    if line.ranked and line.rank and ranked:
+        kinds = list(zip(line.rank.values, ranked.values, strict=True))
         back = any(now is not None and last is not None and now <= last for now, last in kinds)
         first = any(now == 1 and last is not None and last >= 1 for now, last in kinds)
-        if back and (first or lists.blank) and counting(ranks):
-            return True
+        if back and (first or lists.blank):
+            return counting([at.rank for at in lists.lines if at.ranked and at.rank])
         if not back:
             return False
     return lists.blank and lists.together > 1
@@ -191,7 +204,7 @@ def _read(lines: Sequence[Line], caption: str, names: Names) -> Found:
         loose = all(
             re.search(r"\w\W*(?:[,;>\s])\W*\w", text) and not re.search(r"[.:)=|]|->|→|-", text) for text in texts
         )
-        if loose and len(texts) < 3 or not (mentions or counting(ranks)):
+        if (loose and len(texts) < 3) or not (mentions or counting(ranks)):
             mentions = [mention for text in texts for mention in read_labels(text, names)] if loose else mentions
         return Found(tuple(mentions), caption)
     return Found(tuple(read_mentions(texts, names, strict=False)), caption)

@@ -4,9 +4,9 @@ import re
 from collections.abc import Sequence
 from itertools import pairwise
 
-from llmrs_bench.prompts.items import BULLET, Mention, looks_like_item, read_item, settle, without_bullet
+from llmrs_bench.prompts.items import BULLET, looks_like_item, read_item, settle, without_bullet
 from llmrs_bench.prompts.ranks import Rank, counting, read_rank
-from llmrs_bench.prompts.titles import OFF, UNSURE, Names
+from llmrs_bench.prompts.titles import OFF, UNSURE, Mention, Names
 
 _VALUED = re.compile(
     r"(?P<item>\S(?:.{0,300}?\S)?)\s*(?:[:=|,~]|->|=>|→|\s[-–—]|—|\()\s*(?P<value>[0-9]{1,6}(?:\.[0-9]{1,9})?)\s*(?:%|/\s*[0-9]+)?\s*[)\]]?\s*"
@@ -24,7 +24,7 @@ def read_mentions(texts: Sequence[str], names: Names, *, strict: bool) -> list[M
         strict: Whether each entry is an item: one that is not read is then another item.
     """
     ranks = [read_rank(text) for text in texts]
-    full = [rank for rank in ranks if rank and any(map(str.isalnum, rank.rest))]
+    full = [rank for rank in ranks if rank and rank.full]
     ranked = counting(full) and (len(full) > 1 or full[0].parted)
     if not ranked and (valued := read_valued(texts, names)):
         return valued
@@ -32,9 +32,9 @@ def read_mentions(texts: Sequence[str], names: Names, *, strict: bool) -> list[M
     found: list[Mention] = []
     weak: list[Mention] = []
     for text, rank in zip(texts, ranks, strict=True):
-        if numbered and (rank is None or rank not in full) and not strict:
+        if numbered and (rank is None or not rank.full) and not strict:
             continue
-        mention = _mention(text, rank, names, ranked=ranked and rank in full)
+        mention = _mention(text, rank, names, ranked=ranked and rank is not None and rank.full)
         if mention is None and (strict or (rank and rank.parted)):
             mention = _unread(rank.rest if rank else text, ranked or strict)
         elif mention is None and BULLET.match(text):
@@ -42,14 +42,15 @@ def read_mentions(texts: Sequence[str], names: Names, *, strict: bool) -> list[M
             found += weak[-1:] if looks_like_item(text) else []
         if mention is not None:
             found.append(mention)
-    if any(rank and rank.parted for rank in full):
-        found = [mention for mention in found if not any(mention is other for other in weak)]
+    if any(rank.parted for rank in full):
+        dropped = set(map(id, weak))
+        found = [mention for mention in found if id(mention) not in dropped]
     return settle(found)
 
 
 def _mention(text: str, rank: Rank | None, names: Names, *, ranked: bool) -> Mention | None:
     if not ranked or rank is None:
-        if rank is not None and not any(map(str.isalnum, rank.rest)) and rank.worded:
+        if rank is not None and not rank.full and rank.worded:
             return read_item(str(rank.values[0]), names)
         return read_item(text, names)
     if mention := read_item(rank.rest, names):

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from llmrs_bench.prompts.captions import Role, role_of
-from llmrs_bench.prompts.items import Mention
+from llmrs_bench.prompts.titles import Mention
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 
 _WORDS = r"(?:rank(?:ing)?|place|position|pick|choice|top|number|no|nr|platz|rang|puesto|posto|место|第|順位|순위)"
@@ -14,10 +15,28 @@ _NUMBER = re.compile(
 _LETTERS = re.compile(
     r"[\s>*_`\"'\[(]*(?P<number>[A-Za-z]{1,7})(?P<sign>[*_`]*[.):\]][*_`.:]*)\s+(?P<rest>.*)", re.DOTALL
 )
-_ORDINALS = (
-    "first second third fourth fifth sixth seventh eighth ninth tenth eleventh twelfth thirteenth fourteenth fifteenth "
-    "sixteenth seventeenth eighteenth nineteenth twentieth"
-).split()
+_ORDINALS = [
+    "first",
+    "second",
+    "third",
+    "fourth",
+    "fifth",
+    "sixth",
+    "seventh",
+    "eighth",
+    "ninth",
+    "tenth",
+    "eleventh",
+    "twelfth",
+    "thirteenth",
+    "fourteenth",
+    "fifteenth",
+    "sixteenth",
+    "seventeenth",
+    "eighteenth",
+    "nineteenth",
+    "twentieth",
+]
 _WORDED = re.compile(
     rf"[\s>*_`\"']*({'|'.join(_ORDINALS)})(?:\s+(?:place|pick|choice))?[*_`]*\s*[:.,)\-–—=]+[*_`]*\s*(.*)",
     re.IGNORECASE | re.DOTALL,
@@ -42,7 +61,13 @@ class Rank:
     parted: bool = True
     worded: bool = False
 
+    @property
+    def full(self) -> bool:
+        """Whether an item may follow it."""
+        return any(map(str.isalnum, self.rest))
 
+
+@lru_cache(4096)
 def read_rank(line: str) -> Rank | None:
     """Return the rank with which a line begins, if there is one."""
     if re.match(r"\W*0\.[0-9]", line):

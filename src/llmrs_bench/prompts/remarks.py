@@ -20,7 +20,39 @@ _MORE = re.compile(
     re.IGNORECASE,
 )
 _SMALL = frozenset(
-    "a an and as at but by for from in into is it its of off on or over per than that the to up via was with de la le".split()
+    [
+        "a",
+        "an",
+        "and",
+        "as",
+        "at",
+        "but",
+        "by",
+        "for",
+        "from",
+        "in",
+        "into",
+        "is",
+        "it",
+        "its",
+        "of",
+        "off",
+        "on",
+        "or",
+        "over",
+        "per",
+        "than",
+        "that",
+        "the",
+        "to",
+        "up",
+        "via",
+        "was",
+        "with",
+        "de",
+        "la",
+        "le",
+    ]
 )
 
 

@@ -3,10 +3,10 @@
 import re
 from collections.abc import Sequence
 
-from llmrs_bench.prompts.items import Mention, looks_like_item, read_item, settle
+from llmrs_bench.prompts.items import looks_like_item, read_item, settle
 from llmrs_bench.prompts.mentions import by_value
 from llmrs_bench.prompts.ranks import read_rank
-from llmrs_bench.prompts.titles import EDGES, OFF, Names
+from llmrs_bench.prompts.titles import EDGES, OFF, Mention, Names
 
 RANK_NAME = re.compile(r"\W*(?:rank(?:ing|ed)?|position|pos|place|order|platz|순위|順位|排名|#)\W*", re.IGNORECASE)
 SCORE_NAME = re.compile(

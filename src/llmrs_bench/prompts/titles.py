@@ -3,7 +3,9 @@
 import re
 import unicodedata
 from collections import defaultdict
+from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from typing import Literal
 
 from llmrs_bench.prompts.symbols import plain_forms
 from llmrs_bench.types import Listed
@@ -18,6 +20,27 @@ _ARTICLE_LAST = re.compile(rf"(^|\()([^()]*),\s*({_ARTICLES})(?=\s*(?:[()]|$))")
 _ARTICLE_FIRST = re.compile(r"(^|\()\s*(?:(?:the|an?|les?|la|une?|il|el|los|las)\s+|l')(?=\w)")
 
 
+@dataclass(frozen=True, slots=True)
+class Mention:
+    """What an entry of a list means.
+
+    Args:
+        place: The candidate, or what else an entry may be.
+        by: Whether it was named by its label or by its title.
+        other: The candidate whose title is the same text as the label of `place`.
+        doubt: The sign behind a title that may begin a longer one.
+        tail: What stands behind that sign.
+        worded: Whether a word or a bracket says that a label is one.
+    """
+
+    place: int
+    by: Literal["label", "title"]
+    other: int | None = None
+    doubt: str = ""
+    tail: str = ""
+    worded: bool = False
+
+
 class Names:
     """The candidates by label and by title, from the strictest key to the loosest."""
 
@@ -26,7 +49,8 @@ class Names:
         self.labels = {label: place for place, label in reversed(list(enumerate(listed.labels)))}
         self.shapes = {shape(label) for label in listed.labels}
         self.numbered = "0" in self.shapes
-        self.known: dict[str, int | None] = {}
+        self.known: dict[str, int | None] = {}  # texts that were looked up before
+        self.read: dict[str, Mention | None] = {}
 
     # Most answers are labels alone: what titles need is made for the others.
     @cached_property
