@@ -35,6 +35,7 @@ COSTS = (
     "joules",
     "price_usd",
     "kinds",
+    "first_choices",
 )
 
 

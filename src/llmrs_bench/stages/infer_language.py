@@ -19,6 +19,7 @@ from llmrs_bench.stages.asking import Asker
 from llmrs_bench.stages.clip import Question
 from llmrs_bench.stages.conversation import Block, Row, blocks, converse
 from llmrs_bench.stages.cost import Cost
+from llmrs_bench.stages.first_choices import FirstChoices
 from llmrs_bench.stages.home import Data
 from llmrs_bench.stages.outcome import Outcome, make_once
 from llmrs_bench.stages.plan import Plan, open_plan
@@ -27,7 +28,7 @@ from llmrs_bench.stages.serving import describe, file_name, find_store, open_sto
 from llmrs_bench.types import Progress, Prompt, Scores
 
 # Bumped when rankings are read from answers in another way.
-FORMAT = "3"
+FORMAT = "4"
 _DOUBTFUL = 0.1  # of the probability of the next token on all labels
 
 
@@ -65,10 +66,11 @@ def infer_language(data: Data, config: InferConfig, progress: Progress, *, repar
 
     def fill(draft: Draft) -> None:
         with progress(label, _total(data, prompts)) as step:
+            choices = FirstChoices()
             asker = Asker(store, served.start if served else partial(_refuse, config), step)
             try:
                 with _rare_searches():
-                    cost = _run(draft, data, prompts, plan, asker)
+                    cost = _run(draft, data, prompts, plan, asker, choices)
             finally:
                 asker.close()
         spent = cost.facts(store.sessions(cost.sessions), config.options)
@@ -82,6 +84,7 @@ def infer_language(data: Data, config: InferConfig, progress: Progress, *, repar
             mode=template.mode,
             form=plan.source.sheet.form,
             normalize="sum",
+            first_choices=None if getattr(plan.views, "slots", ()) else choices.facts(),  # slots place the target
             typed={**config.template_options, **config.options},
             warnings=_warnings(spent["notes"]),
             **spent,
@@ -139,7 +142,7 @@ def _refuse(config: InferConfig) -> Engine:
     )
 
 
-def _run(draft: Draft, data: Data, prompts: Artifact, plan: Plan, asker: Asker) -> Cost:
+def _run(draft: Draft, data: Data, prompts: Artifact, plan: Plan, asker: Asker, first_choices: FirstChoices) -> Cost:
     """Write responses and rankings, block by block, and return what the answers cost."""
     template = plan.template
     shop, history, cost = open_shop(data), int(prompts.manifest.config["history"]), Cost()
@@ -152,6 +155,7 @@ def _run(draft: Draft, data: Data, prompts: Artifact, plan: Plan, asker: Asker) 
             if template.mode == "likelihood":
                 choices.update(dict.fromkeys(c for prompt, _ in talk.exchanges for c in prompt.choices or ()))
         scores = [read(template, talk.exchanges, Reading()) for talk in talks.values() if talk.exchanges]
+        first_choices.add(exchange for talk in talks.values() for exchange in talk.exchanges)
         asked = ((p, row) for talk in talks.values() for (p, _), row in zip(talk.exchanges, talk.rows, strict=True))
         responses = _responses(asked)
         draft.write("responses", responses)
