@@ -140,6 +140,7 @@ def evaluate(
     with exit_codes():
         from llmrs_bench.config import EvaluateConfig
         from llmrs_bench.report.bias import bias_lines
+        from llmrs_bench.report.choices import choice_words
         from llmrs_bench.stages.evaluate import evaluate as stage
         from llmrs_bench.stages.home import open_data
 
@@ -148,6 +149,8 @@ def evaluate(
             means = {**done.artifact.facts["means"], **done.artifact.facts["catalogue"]}
             shown = [name for name in ("hit@1", "ndcg@10", "mrr@10") if name in means] or list(means)
             finish(done, "".join(f"  {name} {means[name]:.4f}" for name in shown))
+            for words in choice_words(done.artifact.facts.get("first_choices")):
+                say(f"answers: {words}")
             bias = done.artifact.facts.get("bias")
             if bias is not None and bias["views"] > bias["requests"]:
                 for line in bias_lines(bias):

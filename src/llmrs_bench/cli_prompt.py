@@ -32,7 +32,7 @@ def prompt(
     texts: With = None,
     show: Annotated[int, typer.Option(min=0, help="Print the first N prompts.")] = 0,
     model: Annotated[
-        str | None, typer.Option("--model", "-m", help="With --show: whose tokenizer counts the tokens.")
+        str | None, typer.Option("--model", "-m", help="With --show: as this model reads them, chat template and all.")
     ] = None,
     check: Annotated[
         str | None, typer.Option(help="PATH or name of a template to try on made-up items; nothing else is done.")
@@ -44,8 +44,8 @@ def prompt(
     with exit_codes():
         from llmrs_bench.config import PromptConfig
         from llmrs_bench.errors import OptionError
-        from llmrs_bench.report.words import prompt_lines
-        from llmrs_bench.stages.checking import check_template, count_tokens
+        from llmrs_bench.report.words import prompt_lines, rendered_lines
+        from llmrs_bench.stages.checking import check_template, rendered_prompts
         from llmrs_bench.stages.prepare import open_or_prepare
         from llmrs_bench.stages.prompt import prompt as stage
 
@@ -64,10 +64,12 @@ def prompt(
         if dataset is None:
             raise OptionError("prompt needs a data set", hint="Add --dataset NAME, or --check.")
         if model is not None and not show:
-            raise OptionError("--model counts the tokens of prompts that are shown", hint="Add --show N.")
+            raise OptionError("--model is whose chat template prompts are shown in", hint="Add --show N.")
         done = stage(open_or_prepare(home, dataset, track, say), config)
         if show:
             shown = next(done.artifact.parts("prompts", show)).head(show)
-            for line in prompt_lines(shown, None if model is None else count_tokens(shown, model)):
+            names = shown["prompt_id"].to_list()
+            rendered = None if model is None else rendered_prompts(shown, model)
+            for line in prompt_lines(shown) if rendered is None else rendered_lines(names, rendered):
                 say(line)
         finish(done)

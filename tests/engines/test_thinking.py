@@ -5,7 +5,7 @@ from transformers import PreTrainedTokenizerFast
 
 from llmrs_bench.engines.thinking import Closing, compose, find_closing
 from llmrs_bench.errors import ModelError
-from llmrs_bench.prompts.protocol import spoken
+from llmrs_bench.prompts.thoughts import spoken
 from tiny_models import train_tokenizer
 
 CLOSING = Closing(token=7, cut=(3, 7), gap=(4,))

@@ -12,7 +12,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
 
 from llmrs_bench.errors import ModelError
-from llmrs_bench.prompts.protocol import spoken
+from llmrs_bench.prompts.thoughts import spoken
 from llmrs_bench.types import Prompt
 from tiny_models import CHAT_TEMPLATE, TITLES, choice_prompt, text_prompt, tiny_llama, tiny_t5, train_tokenizer
 from transformers_cases import answers, engine, plain_text, scores

@@ -1,25 +1,21 @@
 """Read an order of candidates, and what kind of answer it was, from whatever a model wrote."""
 
-import html
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from llmrs_bench.prompts.json_lists import read_json
+from llmrs_bench.prompts.json_lists import is_list, read_value
 from llmrs_bench.prompts.lines import read_lines
-from llmrs_bench.prompts.protocol import spoken
-from llmrs_bench.prompts.titles import OFF, PAST, Names, plain_forms
+from llmrs_bench.prompts.literals import literals
+from llmrs_bench.prompts.rankings import Found, choose_ranking
+from llmrs_bench.prompts.refusals import is_refusal
+from llmrs_bench.prompts.symbols import plain_answer
+from llmrs_bench.prompts.thoughts import marked_answer, never_stopped_thinking, spoken
+from llmrs_bench.prompts.titles import OFF, PAST, Names, fold
 from llmrs_bench.types import Kind, Listed
 
-_ENTITY = re.compile(r"&#?\w{1,31};")
-# The title "I Can't Sleep" has other capitals.
-_REFUSAL = re.compile(
-    r"(?i:(?:unfortunately|no),? )?(?:(?i:(?:(?:i'm|i am|we are|we're) )?(?:(?:so|very|really|truly) )?sorry\b.{0,200}?"
-    r"\b(?:can't|cannot|can not|unable|not able|won't|don't|do not|not comfortable|not possible)\b)"
-    r"|(?:I|we|We) (?:cannot|can't|can not|won't|will not|must decline|do not feel|don't feel|apologi[sz]e)\b"
-    r"|(?:I'm|I am|we are|We are) (?:unable|not able|not comfortable)\b"
-    r"|(?i:as an? (?:ai|artificial|(?:large )?language model)\b))"
-)
+_LAST_WORD = re.compile(r"(?:(?<=[\s,;>|\[(\"'.:#=])|^)([\w\-]{1,40})$")
+_LAST_TITLE = re.compile(r"""(?:["']|^[^\w]*[0-9]{1,9}[.):]\s+|[,;>]\s|^)([^"',;>]{1,400})$""")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,34 +29,77 @@ class Ranking:
 def read_ranking(text: str, listed: Listed, *, cut: bool = False) -> Ranking:
     """Read the order of candidates from a model's text, and say which kind of answer it was.
 
-    JSON comes first, then lines: labels alone, whole titles, "3. Title". A title matches as it stands, else up to case
-    and punctuation, else also up to an article and a year, each only where one candidate alone fits. Nothing
-    matches by substring or by likeness.
+    Everything that may be a list is read first, in JSON, lines and tables; of several lists the final one is the
+    ranking. A title matches as it stands, else up to case and punctuation, else also up to an article and a year, else
+    without another title in brackets, each only where one candidate alone fits. Nothing matches by substring or by
+    likeness: what follows a title is a remark or makes it another one.
 
     Args:
         text: What the model wrote, thoughts included.
         listed: What it was shown.
         cut: Whether it ran into its token budget.
     """
-    said = plain_forms(_ENTITY.sub(lambda found: html.unescape(found[0]), spoken(text)))
+    said = plain_answer(marked_answer(spoken(text)))
     names = Names(listed)
-    entries = read_json(said, names)
-    if not any(entry >= 0 for entry in entries):
-        lines = read_lines(said, names)
-        entries = lines if any(entry >= 0 for entry in lines) or not entries else entries
-    named = [entry for entry in entries if entry >= 0]
-    order = tuple(dict.fromkeys(named))
-    thinking = cut and "<think>" in text and "</think>" not in text
+    entries = choose_ranking(_lists(_without_cut_end(said, names) if cut else said, names))
+    order = tuple(dict.fromkeys(entry for entry in entries if entry >= 0))
+    thinking = cut and never_stopped_thinking(text)
     return Ranking(order, _kind(said, entries, len(listed.titles), cut=cut, thinking=thinking))
+
+
+def _lists(said: str, names: Names) -> list[Found]:
+    """Return all lists of an answer in their order: values in JSON where they stand among the lines."""
+    said = said.replace("\0", " ")
+    pieces: list[str] = []
+    values: list[list[Found]] = []
+    alone: list[object] = []  # objects one behind the other, as one a line
+    at = 0
+    for start, end, value in literals(said):
+        if not is_list(value):
+            continue
+        between = said[at:start]
+        if isinstance(value, dict) and alone and not any(map(str.isalnum, between)):
+            alone.append(value)
+            values[-1] = read_value(alone, names, "")
+            pieces.append("\n")
+        else:
+            pieces.append(f"{between}\0{len(values)}\0\n")
+            values.append(read_value(value, names, ""))
+            alone = [value] if isinstance(value, dict) and not values[-1] else []
+            if alone:
+                values[-1] = read_value(alone, names, "")
+        at = end
+    return read_lines("".join([*pieces, said[at:]]), names, values)
+
+
+def _without_cut_end(said: str, names: Names) -> str:
+    """Return a text without its last word or line, where that may be the beginning of another label or title."""
+    if not said[-1:].isalnum():
+        return said
+    start = said.rfind("\n") + 1
+    last = said[start:]
+    if found := _LAST_WORD.search(last):
+        word, before = found[1], last[: found.start()]
+        whole = names.label(word) is not None
+        longer = any(label != word and label.startswith(word) for label in names.labels)
+        alone = not re.search(r"[^\W\d_]\s*$", before)
+        if alone and (
+            longer or (not whole and word.isdecimal()) or (not before.strip() and start and word.isdecimal())
+        ):
+            return said[: start + found.start()]
+    piece = _LAST_TITLE.search(last)
+    end = fold(piece[1]) if piece and names.label(piece[1].strip()) is None else ""
+    if piece and end and any(fold(title) != end and fold(title).startswith(end) for title in names.titles):
+        return said[: start + piece.start()]
+    return said
 
 
 def _kind(said: str, entries: Sequence[int], count: int, *, cut: bool, thinking: bool) -> Kind:
     named = [entry for entry in entries if entry >= 0]
     off, past = entries.count(OFF), entries.count(PAST)
     complete = bool(named) and len(set(named)) == count
-    start = re.sub(r"^\W+", "", " ".join(said[:2000].split()))[:400]
     rules: list[tuple[bool, Kind]] = [
-        (not named and bool(_REFUSAL.match(start)), "refused"),
+        (not named and is_refusal(said), "refused"),
         (not any(map(str.isalnum, said)) and not thinking, "empty"),
         (cut and not complete, "truncated"),
         (past > off, "history"),

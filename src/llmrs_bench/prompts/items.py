@@ -1,85 +1,132 @@
 """Which candidate one entry of an answer means, as `3. **Heat** - a classic`."""
 
 import re
-from collections.abc import Iterator
+from dataclasses import replace
 
-from llmrs_bench.prompts.titles import EDGES, Names, dated, fold
+from llmrs_bench.prompts.remarks import is_remark, is_score, named
+from llmrs_bench.prompts.titles import EDGES, OFF, Mention, Names
 
-_NEXT_YEAR = re.compile(r"\s*[(\[](?:1[89]|20)[0-9]{2}[)\]]")
-BULLET = re.compile(r"\s*(?:[>*+\-–—•·▪◦#]+\s+)+")
-WORDS = r"(?:candidate|movie|film|book|game|item|product|option|rank|number|place|position|no)"
-# A number that starts a line, maybe in brackets: its word, itself, what parts it from the rest, the rest.
-NUMBERED = re.compile(
-    rf"[\s>*+\-–—•·#_`\[(\"]*({WORDS}[\s.#]*)?([0-9]{{1,9}})(?:st|nd|rd|th)?(?![0-9])"
-    r"([\])*_`\"]*\s*(?:[.:)|]|[-–—](?=\s)|(?=\s|$)|(?<=\]))[*_`]*)\s*(.*)",
-    re.IGNORECASE,
+BULLET = re.compile(r"\s*(?:(?:[>*+\-–—•·▪◦●○‣➢➤✓✔☑★☆◆◇■□#]+|\[[ xX]\])\s+)+")
+WORDS = (
+    r"(?:candidates?|movies?|films?|books?|games?|items?|products?|options?|songs?|tracks?|albums?|artists?|shows?|series"
+    r"|documents?|docs?|passages?|articles?|recipes?|restaurants?|business|places?|videos?|anime|entry|choice|pick"
+    r"|titles?|index|label|id|numbers?|num|no|nr|kandidat|candidato|candidat|номер|кандидат|фильм|候補|候选|后选|编号|番号|번호|후보|번)"
 )
-_LABELLED = re.compile(r"()[\s>*+\-–—•·#_`\[(\"]*(\w[\w\-]{0,39})([\])][*\s]*[.:)\-–—]?|[*_`]*\s*[.:)|\-–—])\s*(.*)")
-_PROSE = re.compile(r" [-–—]+ (?=[a-z])|: (?=[a-z])| \((?=[a-z])| \| ")
-_ASIDE = re.compile(r"\s[-–—]\s|:")
+# "Candidate 9", "No. 9", "movie ID: [9]", and what follows.
+_WORDED = re.compile(
+    rf"[\s*_`\"'\[(]*(?:{WORDS}[\s.:#=]*){{1,2}}[\[(#*_`\"']*(\w[\w\-]{{0,39}})(?![\w\-])[\])*_`\"']*(.*)",
+    re.IGNORECASE | re.DOTALL,
+)
+_LABELLED = re.compile(
+    r"[\s*_`\"'#]*(?:(?P<open>[\[(])\s*)?(?P<label>\w[\w\-]{0,39})(?(open)\s*[\])])"
+    r"(?P<sign>[*_`\"']*\s*(?:[.:)|,、=>]+|->|=>|[-–—→~](?=[\s\w])|$)[*_`]*)?\s*(?P<rest>.*)",
+    re.DOTALL,
+)
+_KEY = re.compile(rf"\s*(?:{WORDS}|name)\s*[:=]\s*(?=\S)", re.IGNORECASE)
+_ASIDE = re.compile(r"\s[-–—]\s|:|—")
 
 
-def find_item(text: str, names: Names, *, loose: bool) -> int | None:
-    """Return the candidate that a line or a string means, as "Heat", "3. Heat", "[3]"; or None.
+def read_item(text: str, names: Names) -> Mention | None:
+    """Return what a line, a cell or a string means, as "Heat", "3. Heat", "[3]", "No. 3"; or None."""
+    if text not in names.read:
+        names.read[text] = _read_item(text, names)
+    return names.read[text]
 
-    Where loose, more may follow a title that something parts from it, "3. **Heat** - A classic".
-    """
-    label: int | None = None
-    parted = True
-    text = text[: 4 * names.longest]
-    for _ in range(3):
-        if parted and (place := names.label(text.strip(EDGES))) is not None:
-            return place
-        for head in _heads(text) if loose else (text, BULLET.sub("", text, count=1)):
-            if (place := names.title(head.strip('*_`" \t'))) is not None:
-                return place if parted or place == label else None
-        if loose and label is not None and _begins(names, label, text):
-            return label
-        found = NUMBERED.match(text)
-        if not found and (found := _LABELLED.match(text)) and names.label(found[2]) is None:
-            found = None
-        if not found:
-            return None
-        label, parted, text = names.label(found[2]), is_parted(found), found[4]
+
+def _read_item(text: str, names: Names) -> Mention | None:
+    text = without_bullet(text[: 4 * names.longest])
+    bare = text.strip(EDGES)
+    if found := _bare(bare, names):
+        return found
+    key = _KEY.match(text)
+    whole = named(text, names)
+    if whole is not None and not (whole.tail and key):
+        return Mention(whole.place, "title", doubt=whole.doubt, tail=whole.tail)
+    if (worded := _WORDED.match(text)) and (place := names.label(worded[1])) is not None:
+        return _labelled(place, worded[2].strip(), names, worded=True)
+    if key and (item := read_item(text[key.end() :], names)):
+        return item
+    found_label = _LABELLED.match(text)
+    if found_label and (place := names.label(found_label["label"])) is not None:
+        opened, sign, rest = found_label["open"], (found_label["sign"] or "").strip(), found_label["rest"].strip()
+        item = _labelled(place, rest, names, worded=bool(opened))
+        if item is None or opened or sign.strip("*_`\"'"):
+            return item
+        return item if item.by == "title" and item.place == place else None
     return None
 
 
-def is_parted(number: re.Match[str]) -> bool:
-    """Tell whether more than a space stands between a number and what follows it, or a word before it."""
-    return bool(number[1] or number[3].strip())
+def without_bullet(text: str) -> str:
+    """Return a line without the mark of a list before it."""
+    found = BULLET.match(text)
+    return text[found.end() :] if found else text
 
 
-def _heads(text: str) -> Iterator[str]:
-    """Yield the text, and its beginnings that something parts from what follows."""
-    yield text
-    bullet = BULLET.match(text)
-    text = text[bullet.end() :] if bullet else text
-    yield text
-    opened = text.lstrip('*_`" ')
-    if found := re.search(r'\*\*|__|["`]' if text[:1] in {'"', "`"} else r"\*\*|__", opened):
-        year = _NEXT_YEAR.match(opened, found.end())
-        yield opened[: found.start()] + (year[0] if year else "")
-    if (found := _NEXT_YEAR.search(text)) and re.match(r"\s*[^\w\s,]", text[found.end() :]):
-        yield text[: found.end()]
-    if (found := _PROSE.search(text)) and text != text.lower():
-        yield text[: found.start()]
+def _bare(text: str, names: Names) -> Mention | None:
+    """Read a text that is a label, or a title of digits, and nothing else."""
+    place = names.label(text)
+    if place is None:
+        if text.isdecimal() and names.numbered:
+            title = names.title(text)
+            return Mention(OFF, "label") if title is None else Mention(title, "title")
+        return None
+    title = names.title(text)
+    return Mention(place, "label", other=title if title is not None and title != place else None)
 
 
-def _begins(names: Names, place: int, text: str) -> bool:
-    """Tell whether the title of a candidate stands at the beginning of a text, and prose follows it."""
-    title = names.titles[place]
-    base, year = dated(title)
-    wanted = {fold(title), fold(base) if names.title(base) == place else ""} - {""}
-    for end in re.finditer(r"(?<=\S)(?=\W|$)", text[: 2 * len(title) + 16]):
-        head, tail = text[: end.start()], text[end.start() :]
-        if fold(head) in wanted and re.match(r"\s*(?:$|[^\w\s])|\s+[a-z]", tail):
-            other = _NEXT_YEAR.match(tail)
-            return not (other and year and year not in other[0])
-    return False
+def _labelled(place: int, rest: str, names: Names, *, worded: bool) -> Mention | None:
+    """Read what follows a label: nothing, a score, its title, a remark, or the title of another candidate."""
+    rest = rest.lstrip(" .:)|,、=->→–—~*")
+    if not any(map(str.isalnum, rest)) or is_score(rest):
+        return Mention(place, "label", worded=worded)
+    if found := named(rest, names):
+        if found.doubt and found.place == place:
+            return Mention(place, "title")
+        return Mention(found.place, "title", doubt=found.doubt, tail=found.tail)
+    if _begins(names.titles[place], rest):
+        return Mention(place, "title")
+    bracket = re.fullmatch(r"[(\[](.{1,200})[)\]]", rest)
+    if bracket and (inner := named(bracket[1], names)):
+        return Mention(inner.place, "title")
+    if is_remark(rest, "comma") and names.cased and rest[:1].islower():
+        return Mention(place, "label", worded=worded)
+    return None
+
+
+def _begins(title: str, text: str) -> bool:
+    """Tell whether a title stands at the beginning of a text, as it is written, and prose follows it."""
+    head, tail = text[: len(title)], text[len(title) :]
+    return head.casefold() == title.casefold() and bool(re.match(r"\s*$|\s+[a-z]", tail))
+
+
+def settle(mentions: list[Mention]) -> list[Mention]:
+    """Decide what one entry alone leaves open by what the others of its list are.
+
+    A number that is the label of one candidate and the title of another is a title among titles; what may be a remark or
+    the end of a longer title is a remark where most mentions have the same sign, or two titles the same tail.
+    """
+    titles = sum(entry.by == "title" and not entry.doubt for entry in mentions)
+    labels = sum(entry.by == "label" and entry.other is None for entry in mentions)
+    doubts = [entry for entry in mentions if entry.doubt]
+    tails: dict[str, set[int]] = {}
+    for entry in doubts:
+        tails.setdefault(entry.tail, set()).add(entry.place)
+    settled = []
+    for entry in mentions:
+        if entry.other is not None and titles > labels:
+            entry = replace(entry, place=entry.other, by="title", other=None)
+        if entry.doubt:
+            same = [other for other in doubts if other.doubt == entry.doubt]
+            shared = len(tails[entry.tail]) > 1
+            common = entry.doubt in {"dash", "long", "by"} and len(same) > 1 and len(same) == len(mentions)
+            entry = replace(entry, doubt="") if shared or common else replace(entry, place=OFF, doubt="")
+        settled.append(entry)
+    return settled
 
 
 def looks_like_item(text: str) -> bool:
     """Tell whether a line is short enough for a title, and no sentence."""
     text = text.strip("*_` ")
-    sentence = text.endswith(":") or (text.endswith(".") and len(text.split()) > 2)
+    sentence = text.endswith(":") or (text.endswith((".", "!", "?")) and len(text.split()) > 3)
+    sentence = sentence or (text.endswith(".") and len(text.split()) > 2)
     return any(map(str.isalnum, text)) and not sentence and len(_ASIDE.split(text)[0].split()) <= 12

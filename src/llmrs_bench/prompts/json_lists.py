@@ -1,73 +1,134 @@
-"""The entries of an answer that holds JSON: a list, ranks and items, or an object a line."""
+"""The lists of an answer that holds JSON or Python's notation: a list, ranks and items, or an object a line."""
 
-import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from llmrs_bench.prompts.items import find_item, looks_like_item
-from llmrs_bench.prompts.titles import OFF, UNSURE, Names, dated
+from llmrs_bench.prompts.items import read_item, settle
+from llmrs_bench.prompts.mentions import by_value, read_mentions
+from llmrs_bench.prompts.rankings import Found
+from llmrs_bench.prompts.tables import RANK_NAME, SCORE_NAME
+from llmrs_bench.prompts.titles import OFF, UNSURE, Mention, Names, dated
 
-_OPENING = re.compile(r"[\[{]")
 _RANK_KEY = re.compile(r"\D{0,12}([0-9]{1,4})\D{0,3}")
 _ITEM_KEY = re.compile(
-    r"title|name|numb|label|index|candidate|item|movie|film|book|game|product|choice|option|(?:^|_)id$|^no$",
+    r"title|name|numb|label|index|candidate|item|movie|film|book|game|song|track|product|choice|option|document"
+    r"|(?:^|_)(?:id|doc)$|^no$|^value$|^answer$",
     re.IGNORECASE,
 )
+_DEPTH = 5
 
 
-def read_json(said: str, names: Names) -> list[int]:
-    """Read the longest list in JSON that the text holds; empty where there is none."""
-    lists: list[list[object]] = [[]]  # first the objects that stand alone, one a line
-    at = failed = 0
-    while failed < 100 and (opening := _OPENING.search(said, at)):
-        try:
-            value, at = json.JSONDecoder(strict=False).raw_decode(said, opening.start())
-        except (ValueError, RecursionError):
-            at, failed = opening.start() + 1, failed + 1
-            continue
-        listing = _listing(value)
-        if listing or isinstance(value, dict):
-            lists.append(listing) if listing else lists[0].append(value)
-    read = [[_entry(value, names) for value in listing] for listing in lists]
-    return max(read, key=lambda entries: (sum(entry >= 0 for entry in entries), len(entries)))
+def is_list(value: object) -> bool:
+    """Tell whether a value may be a list of candidates; "[3]" alone stands in lines of text too."""
+    return isinstance(value, dict) or (
+        isinstance(value, list) and (len(value) > 1 or any(isinstance(entry, str | dict | list) for entry in value))
+    )
 
 
-def _listing(value: object, depth: int = 0) -> list[object]:
-    """Return the entries of a JSON value, best first; none where it is no list."""
+def read_value(value: object, names: Names, caption: str, depth: int = 0) -> list[Found]:
+    """Return the lists that a value holds, each with the keys above it as its caption."""
+    if depth > _DEPTH:
+        return []
     if isinstance(value, list):
-        if len(value) == 1 and isinstance(value[0], list) and depth < 4:
-            return _listing(value[0], depth + 1)
-        return value if depth or len(value) > 1 or any(isinstance(entry, str | dict) for entry in value) else []
+        if value and all(isinstance(entry, list) for entry in value) and len(value) == 1:
+            return read_value(value[0], names, caption, depth + 1)
+        return [Found(tuple(read_objects(value, names)), caption)] if value else []
     if not isinstance(value, dict):
         return []
+    if ranked := _by_rank(value, names):
+        return [Found(tuple(ranked), caption)]
+    found = []
+    for key, inner in value.items():
+        if isinstance(inner, dict | list) and inner:
+            found += read_value(inner, names, f"{caption} {key}".replace("_", " "), depth + 1)
+        elif isinstance(inner, str) and (listed := _written(inner, names)):
+            found.append(Found(tuple(listed), f"{caption} {key}".replace("_", " ")))
+    return found
+
+
+def _written(text: str, names: Names) -> list[Mention]:
+    """Read a string that is a list of labels, "3, 1, 2"."""
+    tokens = [token.strip(" []()\"'.") for token in re.split(r"[\s,;>]+", text) if token.strip(" []()\"'.")]
+    places = [names.label(token) for token in tokens[:2000]]
+    return (
+        [Mention(place, "label") for place in places if place is not None]
+        if len(places) > 1 and None not in places
+        else []
+    )
+
+
+def _by_rank(value: Mapping[str, object], names: Names) -> list[Mention]:
+    """Read an object of ranks and items, {"1": "Heat"}, or of titles and ranks, {"Heat": 1}."""
     ranks = {int(found[1]): value[key] for key in value if (found := _RANK_KEY.fullmatch(key))}
-    if set(ranks) == set(range(1, len(value) + 1)) and all(
-        isinstance(entry, str | int | dict) for entry in value.values()
-    ):
-        return [ranks[rank] for rank in sorted(ranks)]
-    return max((_listing(entry, depth + 1) for entry in value.values() if depth < 4), key=len, default=[])
+    parts = list(value.values())
+    if len(ranks) == len(value) and sorted(ranks) == list(range(1, len(value) + 1)):
+        items = [ranks[rank] for rank in sorted(ranks)]
+        return read_objects(items, names) if all(isinstance(item, str | int | dict) for item in items) else []
+    numbers = [float(part) for part in parts if isinstance(part, int | float)]
+    if len(value) > 1 and len(numbers) == len(value):
+        places = [names.title(key) for key in value]
+        if sorted(numbers) == [float(number) for number in range(1, len(value) + 1)] and all(
+            place is not None for place in places
+        ):
+            mentions = [Mention(place, "title") for place in places if place is not None]
+            return [mentions[at] for at in by_value(numbers, "rank")]
+    return []
 
 
-def _entry(value: object, names: Names) -> int:
-    """Return the candidate that an entry of a JSON list means."""
-    if isinstance(value, list) and value:
-        value = next((part for part in value if isinstance(part, str)), value[0])
+def read_objects(values: Sequence[object], names: Names) -> list[Mention]:
+    """Return what the entries of a list mean, sorted by their ranks or scores where each of them has one."""
+    if any(isinstance(value, dict) for value in values):
+        mentions = [_described(value, names) if isinstance(value, dict) else _entry(value, names) for value in values]
+        objects = [value for value in values if isinstance(value, dict)]
+        settled = settle(mentions)
+        for meaning, name in (("rank", RANK_NAME), ("score", SCORE_NAME)):
+            numbers = [_numbered(value, name, whole=meaning == "rank") for value in objects]
+            given = [number for number in numbers if number is not None]
+            if len(given) == len(settled) and (meaning != "rank" or len(set(given)) == len(given)):
+                return [settled[at] for at in by_value(given, meaning)]
+        return settled
+    if values and all(isinstance(value, str | list) or type(value) in {int, float} for value in values):
+        return read_mentions([_text(value) for value in values], names, strict=True)
+    return settle([_entry(value, names) for value in values])
+
+
+def _numbered(value: Mapping[str, object], name: re.Pattern[str], *, whole: bool) -> float | None:
+    for key, part in value.items():
+        if name.fullmatch(key) if whole else name.search(key):
+            if isinstance(part, int | float):
+                return float(part)
+            if isinstance(part, str) and (found := re.fullmatch(r"\W*([0-9]{1,9}(?:\.[0-9]{1,9})?)\W*", part)):
+                return float(found[1])
+    return None
+
+
+def _text(value: object) -> str:
+    if isinstance(value, list):
+        value = next((part for part in value if isinstance(part, str)), value[0] if value else "")
     if isinstance(value, float) and value.is_integer():
         value = int(value)
-    if isinstance(value, int) and not isinstance(value, bool):
-        return names.number(str(value))
-    if isinstance(value, str):
-        item = find_item(" ".join(value.split()), names, loose=True)
-        return item if item is not None else OFF if looks_like_item(value) else UNSURE
-    return _described(value, names) if isinstance(value, dict) else UNSURE
+    return " ".join(str(value).split())
 
 
-def _described(value: Mapping[str, object], names: Names) -> int:
+def _entry(value: object, names: Names) -> Mention:
+    if isinstance(value, str | list) or type(value) in {int, float}:
+        read = read_mentions([_text(value)], names, strict=True)
+        return read[0] if read else Mention(UNSURE, "title")
+    return Mention(UNSURE, "title")
+
+
+def _described(value: Mapping[str, object], names: Names) -> Mention:
     """Return the candidate that an object describes: by its title and year, else by its number."""
     for inner in [part for part in value.values() if isinstance(part, dict)]:
         value = {**value, **inner}
-    parts = [part for key, part in value.items() if _ITEM_KEY.search(key)]
+    parts = [part for key, part in value.items() if _ITEM_KEY.search(key) and not RANK_NAME.fullmatch(key)]
     year = f" ({value['year']})" if re.fullmatch("[0-9]{4}", str(value.get("year"))) else ""
     texts = [part if dated(part)[1] else part + year for part in parts if isinstance(part, str)]
-    found = [_entry(part, names) for part in [*texts, *(part for part in parts if type(part) is int)]]
-    return next((entry for entry in found if entry >= 0), found[0] if found else UNSURE)
+    found = [item for part in texts if (item := read_item(" ".join(part.split()), names))]
+    titles = [item for item in found if item.by == "title"]
+    numbers = [Mention(names.number(str(part)), "label") for part in parts if type(part) is int]
+    known = [item for item in (*titles, *found, *numbers) if item.place >= 0]
+    unknown = [*found, *numbers]
+    if known:
+        return known[0]
+    return unknown[0] if unknown else Mention(OFF if texts else UNSURE, "title")

@@ -1,118 +1,254 @@
-"""The entries of an answer that is lines of text: labels alone, whole titles, numbers and titles."""
+"""The lists of an answer that is lines of text: where each begins and ends, and which words stand before it."""
 
 import re
-from itertools import pairwise
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
-from llmrs_bench.prompts.items import BULLET, NUMBERED, WORDS, find_item, is_parted, looks_like_item
-from llmrs_bench.prompts.titles import EDGES, OFF, Names, shape
+from llmrs_bench.prompts.inline import labels_of, read_labels, read_pairs, read_sentence, read_titles
+from llmrs_bench.prompts.items import BULLET, read_item
+from llmrs_bench.prompts.mentions import read_mentions
+from llmrs_bench.prompts.rankings import Found
+from llmrs_bench.prompts.ranks import Rank, counting, read_rank
+from llmrs_bench.prompts.tables import cells_of, read_table
+from llmrs_bench.prompts.titles import EDGES, Names
 
-_TAG = re.compile(r"</?[a-z][^<>\n]{0,80}>|\\boxed\b|\\text\b|^\s*```\w*")
-_UNPARTED = re.compile(r"\W*([0-9]{1,3}) +(?=[\w\"*])")
-_PAIR = re.compile(r"(?<![0-9])([0-9]{1,9})\s?[.:)=]\s?[\[(#*]*([0-9]{1,9})(?![0-9])")
-_RANK_WORD = re.compile(r"^\W*(?:rank|place|position) ?(?=[0-9])", re.IGNORECASE)
-_CAPTION = re.compile(r"[\s{\"*]*[^\W\d][^:]{0,80}:(?=.)")
-_SPLIT = re.compile(r"[\s,;>|→=]+")
-_COMMA, _SIGN = re.compile(r", ?"), re.compile(r" > | ?(?:[;|→]|->|=>) ?")
-_INLINE = re.compile(r"(?:^|[\s,;])[\[(]?[0-9]{1,3}(?:[.)\]]| ?:) ")
-
-
-def read_lines(said: str, names: Names) -> list[int]:
-    """Return the entries of all lines, in their order: places of candidates, or what else an entry may be."""
-    lines = [_unmarked(line) for line in re.sub(r"<br ?/?>|</(?:li|p|tr|div)>", "\n", said).splitlines()]
-    entries: list[int] = []
-    weak: list[int] = []  # bulleted lines that are no titles: reasons, where the answer's items have numbers
-    numbered = False
-    for line in _without_ranks([line for line in lines if any(map(str.isalnum, line))]):
-        found, number = _read_line(line, names), NUMBERED.match(line)
-        if not found and number and is_parted(number) and looks_like_item(number[4]):
-            found = [OFF]
-        elif not found and BULLET.match(line) and looks_like_item(line):
-            weak.append(OFF)
-        numbered |= bool(found and number)
-        entries += found
-    return entries if numbered else entries + weak
+_BREAK = re.compile(r"<br ?/?>|</(?:li|p|tr|div|item|movie|candidate|entry)>", re.IGNORECASE)
+_CELL = re.compile(r"</t[dh]>\s*<t[dh][^>]{0,80}>", re.IGNORECASE)
+_TAG = re.compile(r"</?[a-z_][^<>\n]{0,80}>|\\boxed\b|\\text\b|^\s*(?:```|~~~)\w*", re.IGNORECASE)
+_ATTRIBUTE = re.compile(r"\b(rank|position|id|label|number)\s*=\s*[\"']?(\w{1,20})", re.IGNORECASE)
+_CAPTION = re.compile(r"[\s*_`\"'#{\[(>\-]*([^\W\d][^:\n]{0,120}?)[*_`\"')]*\s*:[*_`]*\s*(?=\S)")
+_HEADING = re.compile(r"\s*#{1,6}\s|\s*(\*\*|__)[^*_]+\1\s*$")
 
 
-def _unmarked(line: str) -> str:
-    """Return a line without tags and without runs of spaces; of a table's row its cells, "1. Heat | Crime"."""
-    line = " ".join(_TAG.sub(" ", line).split())
-    if not line.startswith("|"):
-        return line
-    first, bar, rest = line.strip("| ").partition("|")
-    return f"{first.strip(EDGES)}. {rest.strip()}" if bar and first.strip(EDGES).isdecimal() else line.strip("| ")
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A line of an answer.
+
+    Args:
+        text: The line without tags and without the caption on it.
+        indent: How far it is indented.
+        caption: The words before a colon on it.
+        rank: The number with which it may begin.
+    """
+
+    text: str
+    indent: int
+    caption: str = ""
+    rank: Rank | None = None
+
+    @property
+    def ranked(self) -> bool:
+        """Whether something follows its rank."""
+        return self.rank is not None and self.rank.full
 
 
-def _without_ranks(lines: list[str]) -> list[str]:
-    """Write lines of ranks and numbers, "1. [7]", as numbers alone; and "1 Heat", "2 Alien" with a dot."""
-    opened = {at: number for at, line in enumerate(lines) if (number := _UNPARTED.match(line))}
-    if len(opened) > 1 and [int(number[1]) for number in opened.values()] == list(range(1, len(opened) + 1)):
-        lines = [
-            f"{opened[at][1]}. {line[opened[at].end() :]}" if at in opened else line for at, line in enumerate(lines)
-        ]
-    pairs = {at: found for at, line in enumerate(lines) if (found := _pairs(line))}
-    numbers = [(at, number) for at, line in enumerate(lines) if (number := NUMBERED.match(line)) and is_parted(number)]
-    ranks = [int(rank) for at, number in numbers for rank in ([rank for rank, _ in pairs.get(at, ())] or [number[2]])]
-    if ranks[:1] == [1] and all(after == 1 or after > before for before, after in pairwise(ranks)):
-        return [", ".join(number for _, number in pairs[at]) if at in pairs else line for at, line in enumerate(lines)]
-    return lines
+@dataclass(slots=True)
+class _Lists:
+    """Lists found so far, and the lines of the one that is being read."""
+
+    names: Names
+    found: list[Found] = field(default_factory=list)
+    lines: list[Line] = field(default_factory=list)
+    rows: list[list[str]] = field(default_factory=list)
+    caption: str = ""
+    blank: bool = False
+    read: dict[str, Found | None] = field(default_factory=dict)  # answers repeat their lines
+    together: int = 0  # neighbouring lines of the list at most
+
+    def end(self) -> None:
+        """Read the lines of the list at hand."""
+        if len(self.rows) == 1:
+            first, *rest = self.rows[0]
+            row = f"{first}. {' | '.join(rest)}" if first.isdecimal() else " | ".join(self.rows[0])
+            self._keep(Found(tuple(read_mentions([row], self.names, strict=False)), self.caption))
+        elif self.rows:
+            self._keep(Found(tuple(read_table(self.rows, self.names)), self.caption))
+        if self.lines:
+            lines = _without_notes(self.lines)
+            self._keep(_read(lines, self.caption or lines[0].caption, self.names))
+        self.lines, self.rows, self.blank, self.together = [], [], False, 0
+
+    def _keep(self, found: Found) -> None:
+        if found.mentions:
+            self.found.append(found)
+            self.caption = ""
+
+    def add(self, found: Found) -> None:
+        """End the list at hand and keep one that is read already."""
+        self.end()
+        self._keep(replace(found, caption=found.caption or self.caption))
+        self.caption = ""
 
 
-def _pairs(line: str) -> list[tuple[str, str]]:
-    line = _RANK_WORD.sub("", line)
-    pairs: list[tuple[str, str]] = [] if re.search(r"[^\W0-9]", line) else _PAIR.findall(line)
-    return pairs if len(re.findall("[0-9]+", line)) == 2 * len(pairs) else []
+def read_lines(text: str, names: Names, values: Sequence[list[Found]] = ()) -> list[Found]:
+    """Return the lists that lines of a text hold, in their order.
+
+    Args:
+        text: Lines; one that is "\\0" and a number stands for values that are read already.
+        names: What was shown.
+        values: Those values.
+    """
+    lists = _Lists(names)
+    for raw in _CELL.sub(" | ", _BREAK.sub("\n", text)).split("\n"):
+        before, mark, number = raw.partition("\0")
+        if mark:
+            caption = before.strip(" *_:`=")
+            for found in values[int(number.partition("\0")[0])]:
+                lists.add(replace(found, caption=f"{caption or lists.caption} {found.caption}".strip()))
+            lists.end()
+            continue
+        _read_line(raw, lists)
+    lists.end()
+    return lists.found
 
 
-def _read_line(line: str, names: Names) -> list[int]:
-    """Return the entries that a line holds, none where it is nothing but text."""
-    caption = _CAPTION.match(line)
-    parts = (line, line[caption.end() :]) if caption else (line,)
-    scores = re.search(r"\b0\.[0-9]", line)
-    for read in (_whole, _opened) if scores else (_labels, _whole, _inline, _opened):
-        if found := [entries for part in parts if (entries := read(part, names))]:
-            return min(found, key=lambda entries: entries.count(OFF))
-    return []
+def _read_line(raw: str, lists: _Lists) -> None:
+    names = lists.names
+    line = " ".join(_TAG.sub(_attributes, raw.replace("\t", " | ") if "\t" in raw.strip() else raw).split())
+    indent = len(raw) - len(raw.lstrip())
+    if not any(map(str.isalnum, line)):
+        lists.blank |= not line
+        return
+    if cells := _row(line, lists):
+        if lists.lines or (lists.rows and len(lists.rows[0]) != len(cells) and lists.blank):
+            lists.end()
+        lists.rows.append(cells)
+        lists.blank = False
+        return
+    if lists.rows:
+        lists.end()
+    if line not in lists.read:
+        lists.read[line] = _list_on(line, names)
+    if found := lists.read[line]:
+        lists.add(found)
+    else:
+        _add_item(line, indent, lists)
 
 
-def _labels(line: str, names: Names) -> list[int]:
-    """Read a line of labels alone."""
-    tokens = [bare for token in _SPLIT.split(line) if (bare := token.strip(EDGES))]
-    tokens = [token for token in tokens if not re.fullmatch(f"{WORDS}|and", token, re.IGNORECASE)]
-    if "0" in names.shapes and not all(token in names.labels for token in tokens):
-        tokens = [part for token in tokens for part in re.split(r"\W+", token) if part]
-    if not all(shape(token) in names.shapes for token in tokens):
-        return []
-    places = [names.label(token) for token in tokens]
-    if None in places and (found := _inline(line, names) or _opened(line, names)):
-        return found
-    if "0" not in names.shapes and all(place is None for place in places):
-        return []
-    return [names.number(token) for token in tokens]
+def _list_on(line: str, names: Names) -> Found | None:
+    """Return the list that stands on one line."""
+    if line.strip(EDGES) in names.labels:
+        return None
+    for caption, said in _captioned(line, names):
+        if found := read_pairs(said, names) or (
+            read_labels(said, names) if caption or not _is_pair(said, names) else []
+        ):
+            return Found(tuple(found), caption)
+    for caption, said in _captioned(line, names):
+        if found := read_titles(said, names):
+            return Found(tuple(found), caption)
+    return None
 
 
-def _whole(line: str, names: Names) -> list[int]:
-    return [] if (item := find_item(line, names, loose=False)) is None else [item]
+def _add_item(line: str, indent: int, lists: _Lists) -> None:
+    names, rank = lists.names, read_rank(line)
+    caption, said = "", line
+    if rank is None and read_item(line, names) is None:
+        caption, said = _captioned(line, names)[-1]
+        rank = read_rank(said) if caption else None
+    new = Line(said, indent, caption, rank)
+    known = new.ranked and rank is not None and (rank.parted or _unparted(rank, lists.lines))
+    if not known and read_item(said, names) is None and not (rank and rank.worded) and not BULLET.match(line):
+        if found := read_sentence(line, names):
+            lists.add(Found(tuple(found), line[:80]))
+        elif line.rstrip("*_ ").endswith((":", "-")) or _HEADING.match(line):
+            lists.end()
+            lists.caption = line
+        elif not lists.lines:
+            lists.caption = ""
+        return
+    if caption and len(caption.split()) > 4 and not new.ranked:
+        lists.end()
+        lists.found.append(Found(_read([new], caption, names).mentions, caption, sentence=True))
+        return
+    if lists.lines and _begins_another(new, lists):
+        lists.end()
+    lists.together = 1 if lists.blank or not lists.lines else lists.together + 1
+    lists.blank = False
+    lists.lines.append(new)
 
 
-def _opened(line: str, names: Names) -> list[int]:
-    return [] if (item := find_item(line, names, loose=True)) is None else [item]
+def _begins_another(line: Line, lists: _Lists) -> bool:
+    """Tell whether a line begins another list than that of the lines before it."""
+    before = lists.lines[-1]
+    if _is_pair(line.text, lists.names) and not _is_pair(before.text, lists.names) and lists.blank:
+        return True
+    if line.caption and line.caption != before.caption and not line.ranked:
+        return True
+    ranked = next((at.rank for at in reversed(lists.lines[-20:]) if at.ranked), None)
+    if line.ranked and line.rank and ranked:
+        kinds = list(zip(line.rank.values, ranked.values, strict=True))
+        back = any(now is not None and last is not None and now <= last for now, last in kinds)
+        first = any(now == 1 and last is not None and last >= 1 for now, last in kinds)
+        if back and (first or lists.blank):
+            return counting([at.rank for at in lists.lines if at.ranked and at.rank])
+        if not back:
+            return False
+    return lists.blank and lists.together > 1
 
 
-def _inline(line: str, names: Names) -> list[int]:
-    """Read titles on one line, parted by numbers, signs or commas, where most of the parts are titles."""
-    for separator in (_INLINE, _SIGN, _COMMA):
-        parts = [part for part in separator.split(line) if part.strip()]
-        items: list[int] = []
-        at = 0 if 1 < len(parts) <= 1000 else len(parts)
-        while at < len(parts):
-            # A title may itself hold commas: the longest that is one.
-            for size in range(min(2 + names.commas if separator is _COMMA else 1, len(parts) - at), 0, -1):
-                joined = ", ".join(parts[at : at + size]).strip("[]{}; ").removeprefix("and ")
-                bare = joined.strip(EDGES) in names.labels  # as in "The best are 7, 8"
-                if (item := None if bare else find_item(joined, names, loose=False)) is not None:
-                    break
-            items.append(OFF if item is None else item)
-            at += size
-        if len(items) > 1 and 2 * items.count(OFF) < len(items):
-            return items
-    return []
+def _without_notes(lines: list[Line]) -> list[Line]:
+    """Return the lines of a list without those that are indented further, and without words among captions."""
+    numbered = sum(line.ranked for line in lines) > 1
+    least = min(line.indent for line in lines if line.ranked or not numbered)
+    bullets = [line for line in lines if line.indent <= least or not (BULLET.match(line.text) or line.caption)]
+    plain = [line for line in bullets if not line.caption or line.ranked]
+    return plain if len(plain) > 1 or (plain and not bullets[0].caption) else bullets
+
+
+def _read(lines: Sequence[Line], caption: str, names: Names) -> Found:
+    texts = [line.text for line in lines]
+    if all(_is_pair(text, names) for text in texts):
+        mentions = read_mentions(texts, names, strict=False)
+        ranks = [rank for rank in map(read_rank, texts) if rank]
+        loose = all(
+            re.search(r"\w\W*(?:[,;>\s])\W*\w", text) and not re.search(r"[.:)=|]|->|→|-", text) for text in texts
+        )
+        if (loose and len(texts) < 3) or not (mentions or counting(ranks)):
+            mentions = [mention for text in texts for mention in read_labels(text, names)] if loose else mentions
+        return Found(tuple(mentions), caption)
+    return Found(tuple(read_mentions(texts, names, strict=False)), caption)
+
+
+def _is_pair(text: str, names: Names) -> bool:
+    """Tell whether a line is two numbers: a rank and a label, or a label and a score, or two labels."""
+    tokens = labels_of(text, names)
+    if len(tokens) == 1:
+        tokens = re.findall("[0-9]+", tokens[0])
+    return len(tokens) == 2 and all(token.isdecimal() for token in tokens[1:])
+
+
+def _captioned(line: str, names: Names) -> list[tuple[str, str]]:
+    """Return the line as it is, and what stands behind the words before its colon."""
+    found = _CAPTION.match(line)
+    if not found or read_item(found[1], names) is not None:
+        return [("", line)]
+    return [("", line), (found[1], line[found.end() :])]
+
+
+def _unparted(rank: Rank, lines: Sequence[Line]) -> bool:
+    """Tell whether a number that only a space parts from the rest may count the lines."""
+    if rank.values[0] == 1:
+        return True
+    last = lines[-1].rank if lines else None
+    return bool(last and not last.parted and last.values[0] is not None and rank.values[0] == last.values[0] + 1)
+
+
+def _row(line: str, lists: _Lists) -> list[str]:
+    cells = cells_of(line)
+    if not cells or line.startswith("|") or lists.rows:
+        return cells
+    # A single line of labels or titles may be parted by bars.
+    return (
+        cells
+        if len(cells) < 7 and not read_labels(line, lists.names)[2:] and len(read_titles(line, lists.names)) < 3
+        else []
+    )
+
+
+def _attributes(tag: re.Match[str]) -> str:
+    """Return a space for a tag, with the rank or the label that it may hold."""
+    words = []
+    for name, value in _ATTRIBUTE.findall(tag[0]) if "=" in tag[0] else ():
+        words.append(f"{value}. " if name.lower() in {"rank", "position"} else f"[{value}] ")
+    return f" {''.join(sorted(words, reverse=True))}"

@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 from llmrs_bench import config
-from llmrs_bench.prompts.protocol import Exchange, Reading, Shop, spoken
+from llmrs_bench.prompts.protocol import Exchange, Reading, Shop
 from llmrs_bench.prompts.story import Story
+from llmrs_bench.prompts.thoughts import spoken
 from llmrs_bench.prompts.wording import Wording
 from llmrs_bench.types import Kind, Mode, Prompt, Request, Response, Scores
 

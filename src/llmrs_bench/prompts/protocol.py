@@ -80,12 +80,6 @@ def written(
     return [replace(prompt, sample=request.sample) for prompt in prompts] if request.sample else prompts
 
 
-def spoken(text: str) -> str:
-    """Return what a model says behind its thoughts, all of it if it did not think, nothing if it never stopped."""
-    _, end, said = text.rpartition("</think>")
-    return said if end else text.partition("<think>")[0]
-
-
 def distinct_titles(item_ids: Sequence[str], shop: Shop) -> list[str]:
     """Return a title for each item such that no two are the same up to case.
 

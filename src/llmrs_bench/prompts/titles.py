@@ -3,18 +3,42 @@
 import re
 import unicodedata
 from collections import defaultdict
+from dataclasses import dataclass
 from functools import cached_property, lru_cache
+from typing import Literal
 
+from llmrs_bench.prompts.symbols import plain_forms
 from llmrs_bench.types import Listed
 
 # What an entry of a list may be, other than the position of a candidate.
 OFF, PAST, UNSURE = -1, -2, -3
-EDGES = " \t*_`\"'[](){}#.,;:>|$\\"
-_QUOTES = str.maketrans("’‘‛“”„«»", '\'\'\'"""""')
+EDGES = " \t*_`\"'[](){}#.,;:>|$\\、。，"
 _YEAR = re.compile(r"\s*[(\[]((?:1[89]|20)[0-9]{2})[)\]]\s*$")
+_BRACKETED = re.compile(r"(.*\S)\s*\(([^()]*[^\W\d][^()]*)\)\s*$")
 _ARTICLES = "the|an?|les?|la|l'|une?|il|lo|el|los|las|der|die|das|den|det|ein|eine|os?|de|het"
 _ARTICLE_LAST = re.compile(rf"(^|\()([^()]*),\s*({_ARTICLES})(?=\s*(?:[()]|$))")
 _ARTICLE_FIRST = re.compile(r"(^|\()\s*(?:(?:the|an?|les?|la|une?|il|el|los|las)\s+|l')(?=\w)")
+
+
+@dataclass(frozen=True, slots=True)
+class Mention:
+    """What an entry of a list means.
+
+    Args:
+        place: The candidate, or what else an entry may be.
+        by: Whether it was named by its label or by its title.
+        other: The candidate whose title is the same text as the label of `place`.
+        doubt: The sign behind a title that may begin a longer one.
+        tail: What stands behind that sign.
+        worded: Whether a word or a bracket says that a label is one.
+    """
+
+    place: int
+    by: Literal["label", "title"]
+    other: int | None = None
+    doubt: str = ""
+    tail: str = ""
+    worded: bool = False
 
 
 class Names:
@@ -24,6 +48,9 @@ class Names:
         self.listed = listed
         self.labels = {label: place for place, label in reversed(list(enumerate(listed.labels)))}
         self.shapes = {shape(label) for label in listed.labels}
+        self.numbered = "0" in self.shapes
+        self.known: dict[str, int | None] = {}  # texts that were looked up before
+        self.read: dict[str, Mention | None] = {}
 
     # Most answers are labels alone: what titles need is made for the others.
     @cached_property
@@ -42,24 +69,41 @@ class Names:
         return max((title.count(",") for title in self.titles), default=0)
 
     @cached_property
+    def cased(self) -> bool:
+        """Whether titles are shown with capitals."""
+        return any(title != title.lower() for title in self.titles)
+
+    @cached_property
     def keys(self) -> list[dict[str, list[tuple[int, str]]]]:
-        """From the strictest key to the loosest: places of titles, and their years."""
-        found: list[dict[str, list[tuple[int, str]]]] = [defaultdict(list) for _ in range(3)]
+        """From the strictest key to the loosest: places of titles, and their years; last either part of "A (B)"."""
+        found: list[dict[str, list[tuple[int, str]]]] = [defaultdict(list) for _ in range(4)]
         past = map(_plain_title, self.listed.history)
         for place, title in [*enumerate(self.titles), *((PAST, title) for title in past)]:
-            for keys, (key, year) in zip(found, _keys(title), strict=True):
+            for keys, (key, year) in zip(found, _keys(title), strict=False):
                 keys[key].append((place, year))
+            for part, year in _parts(title):
+                found[3][_keys(part)[2][0]].append((place, year))
         return found
 
     def label(self, text: str) -> int | None:
-        return self.labels.get(text, self.labels.get(text.lstrip("0")))
+        """Return the position of the candidate with a label."""
+        place = self.labels.get(text)
+        if place is None:
+            place = self.labels.get(text.lstrip("0"))
+        return place
 
     def title(self, text: str) -> int | None:
         """Return the position of the whole title, what else it may be, or None where it is no title at all."""
-        if len(text) > self.longest:
+        if len(text) > self.longest or not text:
             return None
-        for keys, (key, year) in zip(self.keys, _keys(text), strict=True):
-            found = {place for place, own in keys.get(key, ()) if key and (not year or not own or year == own)}
+        if text not in self.known:
+            self.known[text] = self._title(text)
+        return self.known[text]
+
+    def _title(self, text: str) -> int | None:
+        keys = _keys(text)
+        for table, (key, year) in zip(self.keys, (*keys, keys[2]), strict=True):
+            found = {place for place, own in table.get(key, ()) if key and (not year or not own or year == own)}
             if candidates := found - {PAST}:
                 return candidates.pop() if len(candidates) == 1 else UNSURE
             if found:
@@ -77,9 +121,18 @@ class Names:
 def _keys(title: str) -> tuple[tuple[str, str], tuple[str, str], tuple[str, str]]:
     """Return a title as it stands, folded, and folded without article, accents and year; each with the year to heed."""
     base, year = dated(title)
-    loose = re.sub("[\u0300-\u036f]", "", unicodedata.normalize("NFKD", base).casefold())
+    loose = base.casefold()
+    if not loose.isascii():
+        loose = re.sub("[\u0300-\u036f]", "", unicodedata.normalize("NFKD", loose))
     loose = _ARTICLE_FIRST.sub(r"\1", _ARTICLE_LAST.sub(r"\1\3 \2", loose).replace("l' ", "l'"))
     return (" ".join(title.split()), ""), (fold(title), ""), (fold(loose), year)
+
+
+def _parts(title: str) -> list[tuple[str, str]]:
+    """Return what "Shadows (Cienie) (1988)" is also called, "Shadows" and "Cienie", each with the year."""
+    base, year = dated(title)
+    found = _BRACKETED.match(base)
+    return [(found[1], year), (found[2], year)] if found else []
 
 
 def dated(title: str) -> tuple[str, str]:
@@ -92,12 +145,9 @@ def dated(title: str) -> tuple[str, str]:
 def fold(text: str) -> str:
     """Return the letters, marks and digits of a text, in lower case, words parted by one space."""
     text = text.casefold().replace("'", "").replace("&", " and ")
+    if text.isascii():
+        return re.sub(r"[\W_]+", " ", text).strip()
     return " ".join("".join(c if c.isalnum() or unicodedata.category(c)[0] == "M" else " " for c in text).split())
-
-
-def plain_forms(text: str) -> str:
-    """Return a text with plain forms of digits, brackets and quotes; in pieces, because long ones take long."""
-    return re.sub(r"[^\n]{1,1000}", lambda found: unicodedata.normalize("NFKC", found[0]), text).translate(_QUOTES)
 
 
 _plain_title = lru_cache(1 << 16)(plain_forms)

@@ -7,6 +7,7 @@ from typing import Any
 import polars as pl
 
 from llmrs_bench.leaderboard import Board, Cell, Row
+from llmrs_bench.report.numbers import answer_words
 
 
 def to_json(board: Board) -> str:
@@ -63,6 +64,7 @@ def nested(row: Row) -> dict[str, Any]:
         "cost": {**asdict(row.cost), "tokens": row.cost.tokens},
         **row.about,
         "kinds": dict(row.kinds),
+        "answers": answer_words(row),
     }
 
 

@@ -3,19 +3,22 @@
 from collections.abc import Callable, Sequence
 
 from llmrs_bench.leaderboard import Board, Cell, Cost, PublishedTable, Row, Section
-from llmrs_bench.report.numbers import VERSUS_HEADS, kind_words, versus_fields
+from llmrs_bench.report.numbers import VERSUS_HEADS, answer_words, versus_fields
 from llmrs_bench.report.words import number
 
 
 def to_markdown(board: Board) -> str:
     """Return the protocol, a table of means with their intervals, groups, printed tables and notes."""
     heads = ["model", "setting", *board.metrics, "coverage", "answered", "history", *(name for name, _ in _COSTS)]
-    with_kinds = any(kind_words(row) for row in board.rows)
+    with_words = any(answer_words(row) for row in board.rows)
     lines = [
         f"**{board.title}**: {escape('; '.join(board.protocol))}",
         "",
-        *_head([*heads, *(["answers"] if with_kinds else [])]),
-        *(_table_row([*_fields(row, board.metrics), *([kind_words(row)] if with_kinds else [])]) for row in board.rows),
+        *_head([*heads, *(["answers"] if with_words else [])]),
+        *(
+            _table_row([*_fields(row, board.metrics), *([answer_words(row)] if with_words else [])])
+            for row in board.rows
+        ),
     ]
     tested = [(row, versus) for row in board.rows if (versus := row.cells[board.key].versus) is not None]
     if tested:

@@ -1,6 +1,7 @@
 """How numbers of a board are written."""
 
 from llmrs_bench.leaderboard import Cell, Contrast, Row
+from llmrs_bench.report.choices import choice_words
 
 
 def short(value: float, digits: int = 3) -> str:
@@ -37,8 +38,8 @@ def versus_fields(versus: Contrast) -> list[str]:
     ]
 
 
-def kind_words(row: Row) -> str:
-    """Return the shares of the kinds of responses, where there are others than complete ones."""
-    if not row.kinds.keys() - {"complete"}:
-        return ""
-    return ", ".join(f"{kind} {100 * share:.3g} %" for kind, share in row.kinds.items())
+def answer_words(row: Row) -> str:
+    """Say what is odd about the answers of a row: their kinds where not all are complete, and what they repeat."""
+    odd = row.kinds.keys() - {"complete"}
+    kinds = [f"{kind} {100 * share:.3g} %" for kind, share in row.kinds.items()] if odd else []
+    return ", ".join([*kinds, *choice_words(row.about.get("first_choices"))])

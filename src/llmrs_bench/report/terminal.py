@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from llmrs_bench.leaderboard import Board, Cell, Cost, PublishedTable, Row
-from llmrs_bench.report.numbers import VERSUS_HEADS, interval, kind_words, short, versus_fields
+from llmrs_bench.report.numbers import VERSUS_HEADS, answer_words, interval, short, versus_fields
 from llmrs_bench.report.words import number
 
 _STYLES = {"baseline": "dim", "recommender": "", "language model": "bold"}
@@ -109,7 +109,7 @@ def _name(row: Row, *, whole: bool, costs: Costs) -> Text:
     below = [row.setting] if row.setting else []
     if whole:
         below += [_spent(row)] if not costs and _spent(row) else []
-        below += [kind_words(row)] if kind_words(row) else []
+        below += [answer_words(row)] if answer_words(row) else []
     front = " *" if row.pareto and whole else ""
     return Text.assemble(
         (row.model, _STYLES.get(row.kind, "")), front, "\n", ("\n".join(f"  {x}" for x in below), "dim")

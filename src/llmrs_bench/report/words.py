@@ -1,10 +1,30 @@
 """What a stage says to people when it is done."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from llmrs_bench.report.choices import choice_words
 
 if TYPE_CHECKING:
     import polars as pl
+
+
+@dataclass(frozen=True, slots=True)
+class RenderedPrompt:
+    """A prompt as a model reads it.
+
+    Args:
+        text: Its tokens in writing, special ones included: role markers, and where the answer begins.
+        tokens: How many there are.
+        choices: The tokens of each choice, which follow them.
+        answer_side: Whether choices begin a text of their own, that of a decoder.
+    """
+
+    text: str
+    tokens: int
+    choices: tuple[str, ...] = ()
+    answer_side: bool = False
 
 
 def data_lines(facts: Mapping[str, Any]) -> list[str]:
@@ -32,13 +52,23 @@ def _short(value: Any) -> str:
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
-def prompt_lines(prompts: "pl.DataFrame", tokens: Sequence[int] | None = None) -> list[str]:
-    """Show prompts as they will be asked, with the number of their tokens where it is known."""
+def rendered_lines(names: Sequence[str], shown: Sequence[RenderedPrompt]) -> list[str]:
+    """Show prompts as a model reads them, and the choices that it may go on with."""
     lines = []
-    for number, row in enumerate(prompts.iter_rows(named=True)):
+    for name, prompt in zip(names, shown, strict=True):
+        lines += [f"--- {name} ({prompt.tokens:,} tokens)", prompt.text]
+        if prompt.choices:
+            lines.append(f"--- choices, {'a text of their own' if prompt.answer_side else 'right behind it'}")
+            lines.extend(f"{choice!r}" for choice in prompt.choices)
+    return lines
+
+
+def prompt_lines(prompts: "pl.DataFrame") -> list[str]:
+    """Show prompts as they will be asked."""
+    lines = []
+    for row in prompts.iter_rows(named=True):
         size = sum(len(message["content"]) for message in row["messages"])
-        counted = f"{size:,} characters" if tokens is None else f"{tokens[number]:,} tokens"
-        lines.append(f"--- {row['prompt_id']} ({counted})")
+        lines.append(f"--- {row['prompt_id']} ({size:,} characters)")
         lines.extend(f"[{message['role']}] {message['content']}" for message in row["messages"])
         lines.extend(f"  choice:{choice}" for choice in row["choices"] or [])
     return lines
@@ -71,6 +101,7 @@ def run_lines(facts: Mapping[str, Any]) -> list[str]:
         total = sum(facts["kinds"].values())
         shares = ", ".join(f"{kind} {100 * count / total:.1f} %" for kind, count in facts["kinds"].items())
         lines.append(f"answers: {shares}")
+    lines.extend(f"answers: {words}" for words in choice_words(facts.get("first_choices")))
     if facts["clipped_prompts"]:
         lines.append(
             f"history clipped to the context in {facts['clipped_prompts']:,} prompts ({facts['clipped_items']:,} items)"

@@ -1,6 +1,8 @@
 """Try a template out: on made-up items of every kind, and with a model's own tokenizer."""
 
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import polars as pl
 
@@ -9,8 +11,12 @@ from llmrs_bench.config import PromptConfig
 from llmrs_bench.errors import OptionError
 from llmrs_bench.prompts.frames import read_prompts
 from llmrs_bench.prompts.protocol import Shop
+from llmrs_bench.report.words import RenderedPrompt
 from llmrs_bench.stages.plan import open_plan
 from llmrs_bench.types import Example, Item, Request
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 _TITLES = ("The First", "A Second One", "Third", "Third", "Fourth, The", "5", "Sixth (Part 2)")
 
@@ -43,8 +49,8 @@ def check_template(config: PromptConfig) -> list[str]:
     return [f"[{message.role}] {message.content}" for message in shown[0][0].messages]
 
 
-def count_tokens(prompts: pl.DataFrame, model: str) -> list[int]:
-    """Return the number of tokens of each prompt as a model reads it, its chat template included.
+def rendered_prompts(prompts: pl.DataFrame, model: str) -> list[RenderedPrompt]:
+    """Return each prompt as a model reads it: its chat template if it has one, and special tokens.
 
     Args:
         prompts: Frame of the schema `prompts`.
@@ -60,4 +66,14 @@ def count_tokens(prompts: pl.DataFrame, model: str) -> list[int]:
     spec = CATALOG.get(model) or ModelSpec(Path(model).name, model)
     tokenizer = Checkpoint(spec, ModelOptions()).tokenizer()
     reader = PromptReader(tokenizer, chat=spec.chat, encoder_decoder=spec.architecture == "encoder-decoder")
-    return [len(reader.read(prompt).tokens.prefix) for prompt in read_prompts(prompts)]
+    shown = []
+    for prompt in read_prompts(prompts):
+        tokens = reader.read(prompt).tokens
+        choices = tuple(_decoded(tokenizer, suffix) for suffix in tokens.suffixes)
+        text = _decoded(tokenizer, tokens.prefix)
+        shown.append(RenderedPrompt(text, len(tokens.prefix), choices, reader.encoder_decoder))
+    return shown
+
+
+def _decoded(tokenizer: "PreTrainedTokenizerBase", ids: Sequence[int]) -> str:
+    return str(tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False))

@@ -37,6 +37,7 @@ COSTS = (
     "joules",
     "price_usd",
     "kinds",
+    "first_choices",
 )
 
 

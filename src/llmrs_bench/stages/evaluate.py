@@ -88,6 +88,7 @@ def _evaluate(data: Data, run: Artifact | None, metrics: Sequence[Metric], inval
         draft.facts.update(means=_means(values), catalogue=inputs.figures(wanted.metrics), **inputs.counts(invalid))
         if run is not None and wanted.usual:
             draft.facts["bias"] = run_bias(data, run)
+            draft.facts["first_choices"] = run.facts.get("first_choices")
 
     name = CHANCE if run is None else run.path.name
     return [

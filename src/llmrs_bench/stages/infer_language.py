@@ -20,6 +20,7 @@ from llmrs_bench.schemas import RANKINGS, RESPONSES, VIEW_RANKINGS
 from llmrs_bench.stages.asking import Asker
 from llmrs_bench.stages.conversation import Block, blocks, converse
 from llmrs_bench.stages.cost import Cost
+from llmrs_bench.stages.first_choices import FirstChoices
 from llmrs_bench.stages.home import Data
 from llmrs_bench.stages.outcome import Outcome, make_once
 from llmrs_bench.stages.plan import Plan, open_plan
@@ -71,10 +72,10 @@ def infer_language(
     )
 
     def fill(draft: Draft) -> None:
-        first = prompts.manifest.tables["prompts"].rows
+        first, choices = prompts.manifest.tables["prompts"].rows, FirstChoices()
         with progress(label, first) as step, _rare_searches():
             asker.show(step, first)
-            cost = _run(draft, data, prompts, plan, asker)
+            cost = _run(draft, data, prompts, plan, asker, choices)
         spent = cost.facts(store.sessions(cost.sessions), config.options)
         draft.facts.update(
             kind="language model",
@@ -86,6 +87,7 @@ def infer_language(
             mode=template.mode,
             form=plan.source.sheet.form,
             normalize="sum",
+            first_choices=None if getattr(plan.views, "slots", ()) else choices.facts(),  # slots place the target
             typed={**config.template_options, **config.options},
             warnings=_warnings(spent, mode=template.mode, served=store.served),
             **spent,
@@ -156,7 +158,7 @@ def _refuse(config: InferConfig) -> Engine:
     )
 
 
-def _run(draft: Draft, data: Data, prompts: Artifact, plan: Plan, asker: Asker) -> Cost:
+def _run(draft: Draft, data: Data, prompts: Artifact, plan: Plan, asker: Asker, first_choices: FirstChoices) -> Cost:
     """Write responses and rankings, block by block, and return what the answers cost."""
     template = plan.template
     shop, history, cost = open_shop(data), int(prompts.manifest.config["history"]), Cost()
@@ -166,6 +168,7 @@ def _run(draft: Draft, data: Data, prompts: Artifact, plan: Plan, asker: Asker) 
         asker.turn_to(sum(map(len, block.prompts.values())))
         talks = converse(block, template, shop, history=history, ask=asker.ask)
         scores = [read(template, talk.exchanges, Reading()) for talk in talks.values() if talk.exchanges]
+        first_choices.add(exchange for talk in talks.values() for exchange in talk.exchanges)
         asked = ((p, row) for talk in talks.values() for (p, _), row in zip(talk.exchanges, talk.rows, strict=True))
         responses = responses_frame(asked)
         draft.write("responses", responses)

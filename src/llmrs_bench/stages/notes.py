@@ -8,7 +8,7 @@ from typing import Any
 from llmrs_bench.artifacts import Artifact
 from llmrs_bench.errors import OptionError
 from llmrs_bench.prompts.plain import plain
-from llmrs_bench.prompts.protocol import spoken
+from llmrs_bench.prompts.thoughts import spoken
 from llmrs_bench.stages.home import Data
 from llmrs_bench.stages.plan import NOTE
 from llmrs_bench.stages.runs import open_runs, pick_runs

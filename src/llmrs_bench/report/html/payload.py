@@ -10,6 +10,7 @@ from typing import Any
 from llmrs_bench.leaderboard import Board, Cell, Row
 from llmrs_bench.leaderboard.cost import COST_WORDS
 from llmrs_bench.report.html.values import Call, Extra, Ranked
+from llmrs_bench.report.numbers import answer_words
 
 _DIGITS = 6
 # What leaves a script element, or ends a line in JavaScript.
@@ -74,6 +75,7 @@ def _row(row: Row, labels: Mapping[str, str]) -> dict[str, Any]:
         "run": row.run,
         "model": row.model,
         "setting": row.setting,
+        "answers": answer_words(row),
         "label": row.label,
         "kind": row.kind,
         "exact": row.exact,

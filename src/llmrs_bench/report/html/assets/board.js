@@ -40,7 +40,7 @@ function shareColumn(name, title) {
 function nameNodes(row) {
   const front = row.pareto ? el("span", { class: "badge", title: "On the Pareto front of quality and cost" }, "* Pareto") : "";
   const button = el("button", { type: "button", class: "more", "aria-expanded": "false" }, row.model);
-  return el("span", { class: "name" }, button, front, row.setting ? el("small", {}, row.setting) : "");
+  return el("span", { class: "name" }, button, front, row.setting ? el("small", {}, row.setting) : "", row.answers ? el("small", {}, row.answers) : "");
 }
 
 function boardColumns() {

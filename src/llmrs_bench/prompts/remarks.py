@@ -1,0 +1,168 @@
+"""Titles with something behind them: which candidate "Heat - A classic of its kind" names, and "Heat: Part 2" does not."""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from llmrs_bench.prompts.titles import PAST, Names, dated
+
+_YEAR = re.compile(r"\s*[(\[](?:1[89]|20)[0-9]{2}[)\]]")
+_OPENED = re.compile(r"(\*\*|__|[\"'*_`])(.{1,400}?)\1(?![^\W_])")
+_SEPARATOR = re.compile(
+    r"\s*(?P<bracket>[(\[])|\s*(?P<bar>\||\t)|\s*(?P<arrow>->|=>|→|⇒|~)|\s*(?P<long>—|–|―)|\s+(?P<dash>-{1,3})\s+"
+    r"|\s?(?P<colon>:)(?!\d)|(?P<stop>[.;!?。;])\s+|(?P<comma>[,、])\s*|\s+(?P<by>by)\s+(?=[A-Z])"
+    r"|\s+(?P<word>because|since|due to|as it|starring|featuring|directed by|written by|for its|for the|which|with its)\s"
+)
+# What a longer title goes on with.
+_MORE = re.compile(
+    r"\W*(?:the\s+)?(?:part|vol(?:ume|\.)?|episode|chapter|season|book|no\.?|teil|partie|parte)?\s*"
+    r"(?:[0-9]{1,3}|[ivx]{1,5}|one|two|three|four|five)\b(?!\s*(?:%|/|out of|stars?|points?))(?:\s*(?:[:\-–—].*)?$)",
+    re.IGNORECASE,
+)
+_SMALL = frozenset(
+    [
+        "a",
+        "an",
+        "and",
+        "as",
+        "at",
+        "but",
+        "by",
+        "for",
+        "from",
+        "in",
+        "into",
+        "is",
+        "it",
+        "its",
+        "of",
+        "off",
+        "on",
+        "or",
+        "over",
+        "per",
+        "than",
+        "that",
+        "the",
+        "to",
+        "up",
+        "via",
+        "was",
+        "with",
+        "de",
+        "la",
+        "le",
+    ]
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """A title at the beginning of a text.
+
+    Args:
+        place: The candidate, or what else a title may be.
+        doubt: Where what follows may as well belong to a longer title: the sign between them.
+        tail: What follows.
+    """
+
+    place: int
+    doubt: str = ""
+    tail: str = ""
+
+
+def named(text: str, names: Names) -> Named | None:
+    """Return the candidate whose whole title a text is or begins with, if something parts it from the rest."""
+    text = text[: 4 * names.longest].strip()
+    bare = text.strip('*_`" \t')
+    for whole in (text, bare, bare.strip("'[]{}(),;|.\\ \t")):
+        if (place := names.title(whole)) is not None:
+            return Named(place)
+    if found := _OPENED.match(text):
+        year = _YEAR.match(text, found.end())
+        place = names.title(found[2] + (year[0] if year else ""))
+        if place is not None:
+            return Named(place)
+        if found[1] in {"**", "__"}:
+            inner = named(found[2], names)
+            if inner is not None:
+                return inner
+    heads = list(_heads(text))
+    for head, sign, tail in reversed(heads):
+        place = names.title(head.strip('*_`" \t'))
+        if place is not None and (place >= 0 or place == PAST):
+            year = dated(names.titles[place])[1] if place >= 0 else ""
+            if year and (other := _YEAR.match(f"({tail}")) and sign == "bracket" and year not in other[0]:
+                return None
+            doubtful = _is_doubtful(sign, tail, names)
+            return None if doubtful is None else Named(place, sign if doubtful else "", tail)
+    return None
+
+
+def _heads(text: str) -> Iterator[tuple[str, str, str]]:
+    """Yield beginnings of a text that a sign parts from the rest, the sign's name, and the rest; the shortest first."""
+    for count, found in enumerate(_SEPARATOR.finditer(text)):
+        if count == 12:
+            return
+        if found.start() > 0:
+            yield text[: found.start()], found.lastgroup or "", text[found.end() :].strip()
+
+
+def _is_doubtful(sign: str, tail: str, names: Names) -> bool | None:
+    """Tell whether what follows a title may belong to a longer one; None where it certainly does."""
+    if sign == "bracket":
+        inner = re.match(r"[^)\]]*", tail)
+        number = bool(
+            inner and re.fullmatch(r"\W*(?:part|vol(?:ume|\.)?|episode|chapter)\s*\w+\W*", inner[0], re.IGNORECASE)
+        )
+        return None if number else False
+    bare = tail.strip("*_`\"' .")
+    if not bare or sign in {"bar", "word"} or _is_score(bare):
+        return False
+    if sign != "arrow" and _MORE.fullmatch(bare):
+        return None
+    if sign == "arrow" and bare.isdecimal():
+        return False
+    if sign == "by":
+        return len(bare.split()) < 2
+    return not is_remark(bare, sign, cased=names.cased)
+
+
+def is_remark(tail: str, sign: str, *, cased: bool = True) -> bool:
+    """Tell whether words behind a title are about it, rather than a subtitle.
+
+    In a subtitle the words that matter have capitals. Where a script has none, a dash, an arrow or a colon
+    makes a remark.
+    """
+    letters = [word for word in re.findall(r"[^\W\d_][\w']*", tail) if word]
+    if not letters:
+        return sign in {"dash", "long", "arrow"} and not tail[:1].isdigit()
+    with_case = [word for word in letters if word.lower() != word.upper()]
+    if not with_case:
+        return sign in {"dash", "long", "arrow", "colon", "stop"}
+    lower = [word for word in with_case if word[0].islower() and word.lower() not in _SMALL]
+    if not cased and tail == tail.lower():
+        return len(letters) >= (2 if sign in {"dash", "long", "arrow"} else 3)
+    if sign == "comma":
+        return tail[:1].islower() and len(letters) > 1
+    return bool(lower)
+
+
+_SCORE = re.compile(
+    r"\W*(?:(?:score|relevance|rating|probability|likelihood|confidence|points?|prob|match)\W*)?"
+    r"(?:[0-9]+(?:[.,][0-9]+)?\s*(?:%|/\s*[0-9]+|out of [0-9]+|points?|stars?|pts)|[01]?\.[0-9]+|[0-9]+\.[0-9]+)\W*",
+    re.IGNORECASE,
+)
+_SCORE_WORD = re.compile(
+    r"\W*(?:score|relevance|rating|probability|likelihood|confidence|points?|prob|match)\w*\W{1,4}[0-9]+(?:[.,][0-9]+)?\W*(?:%|/\s?[0-9]+)?\W*",
+    re.IGNORECASE,
+)
+
+
+def _is_score(text: str) -> bool:
+    return bool(_SCORE.fullmatch(text) or _SCORE_WORD.fullmatch(text))
+
+
+def is_score(text: str) -> bool:
+    """Tell whether a text is a number that can be nothing but a score: "96 %", "7/10", "0.9", "Relevance: 9"."""
+    return len(text) < 60 and _is_score(text)
