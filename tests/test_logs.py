@@ -175,3 +175,9 @@ def test_every_command_says_how_it_logs() -> None:
         assert "--log" in CliRunner().invoke(app, [name, "--help"], env={"COLUMNS": "200", "NO_COLOR": "1"}).stdout, (
             name
         )
+
+
+@pytest.mark.parametrize("log", ["text", "json"])
+def test_libraries_that_are_taken_down_say_nothing(log: str) -> None:
+    late = "import atexit, os; atexit.register(os.write, 2, b'late'); from llmrs_bench.cli import main; main()"
+    assert run(late, "list", "models", "--log", log) == ""

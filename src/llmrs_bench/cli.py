@@ -1,5 +1,6 @@
 """The command line: options to config, one stage, one result; imports of weight happen inside the commands."""
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -187,4 +188,9 @@ def list_(
 
 def main() -> None:
     """Run the command line; the exit code is 0, 1, 2, 3, 4 or 130."""
-    app(prog_name="llmrs-bench", args=sys.argv[1:])
+    try:
+        app(prog_name="llmrs-bench", args=sys.argv[1:])
+    except SystemExit:
+        # Everything is said; what libraries write while they are taken down is for nobody.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+        raise
