@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -19,17 +20,27 @@ CODE = "from llmrs_bench import cli, progress; progress.FIRST_AFTER = progress.E
 COMMAND = [sys.executable, "-c", CODE]
 
 
-def run_and_kill(bench: Bench, arguments: list[str], *, share: float) -> None:
-    """Run `infer`, and kill it as soon as it says that it has that share of the answers; it may end before."""
+def run_and_kill(
+    bench: Bench, arguments: list[str], *, share: float, by: signal.Signals = signal.SIGKILL
+) -> tuple[int, list[dict[str, Any]]]:
+    """Run `infer`, and stop it as soon as it says that it has that share of the answers; it may end before.
+
+    Returns:
+        The exit code, and all that was said.
+    """
     command = [*COMMAND, *arguments, "--home", str(bench.home), "--log", "json"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    told: list[dict[str, Any]] = []
+    stopped = False
     with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, env=environment) as process:
         assert process.stderr is not None
         for line in process.stderr:
-            said = json.loads(line)
-            if said["level"] == "progress" and said["done"] >= share * said["total"]:
-                process.send_signal(signal.SIGKILL)
-                break
+            told.append(json.loads(line))
+            said = told[-1]
+            if not stopped and said["level"] == "progress" and said["done"] >= share * said["total"]:
+                process.send_signal(by)
+                stopped = True
+    return process.returncode, told
 
 
 def kept_keys(bench: Bench) -> list[str]:
@@ -81,6 +92,20 @@ def test_killed_while_a_model_computes_it_ends_in_the_same_scores(bench: Bench, 
     whole = Bench(bench.home / "whole", atomic)
     whole.prepare("--history", "3")
     assert killed == finish(whole, arguments)
+
+
+@pytest.mark.parametrize(("by", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_whoever_is_told_to_stop_keeps_what_it_has_and_says_so_once(
+    bench: Bench, by: signal.Signals, code: int
+) -> None:
+    arguments = ["infer", "--model", "mock", "--dataset", "small", "-t", "yes-no", "-O", "pause=0.005"]
+    bench.prepare()
+    ended, told = run_and_kill(bench, arguments, share=0.1, by=by)
+    assert ended == code
+    assert [said["level"] for said in told].count("error") == 1
+    assert "The same command goes on" in told[-1]["hint"]
+    assert len(kept_keys(bench)) >= max(said["done"] for said in told if said["level"] == "progress") > 0
+    finish(bench, arguments)
 
 
 def test_answers_of_a_failing_engine_are_kept(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
