@@ -77,6 +77,9 @@ class OpenAIEngine:
             len(job.tokens.prefix) + (answer if job.prompt.choices is None else job.tokens.longest + 1) for job in jobs
         ]
 
+    def check(self, prompts: Sequence[Prompt]) -> None:
+        """Do nothing: how a server computes is its own."""
+
     def answer(self, prompts: Sequence[Prompt]) -> Iterator[Response]:
         """Answer each prompt once, `concurrency` of them at a time.
 

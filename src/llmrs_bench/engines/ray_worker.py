@@ -55,6 +55,10 @@ class Worker:
         """Return how many tokens each prompt takes."""
         return self._loaded().needs(prompts)
 
+    def check(self, prompts: Sequence[Prompt]) -> None:
+        """Compare two ways of answering some of the prompts."""
+        self._loaded().check(prompts)
+
     def answer(self, prompts: Sequence[Prompt]) -> list[Response]:
         """Answer each prompt once."""
         return list(self._loaded().answer(prompts))

@@ -70,6 +70,7 @@ class Asker:
             if key in missing and key not in clipped:
                 clipped[key] = {"clipped": lost, "bare": bare}
                 prompts.append(prompt)
+        engine.check(prompts)  # before the stopwatch starts
         kept: dict[str, Row] = {}
         for responses, seconds, joules in self._shards(engine, prompts):
             share = {"seconds": seconds / len(responses), "joules": None if joules is None else joules / len(responses)}
