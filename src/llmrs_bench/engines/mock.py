@@ -61,6 +61,9 @@ class MockEngine:
             return _words(prompt.messages) + len(prompt.shown)
         return _words(prompt.messages) + max((len(choice.split()) for choice in prompt.choices), default=0)
 
+    def check(self, prompts: Sequence[Prompt]) -> None:
+        """Do nothing: there is one way to answer."""
+
     def batches(self, prompts: Sequence[Prompt]) -> Iterator[Sequence[Prompt]]:
         """Leave each prompt by itself."""
         return ([prompt] for prompt in prompts)

@@ -99,6 +99,9 @@ class OpenAIEngine:
             len(job.tokens.prefix) + (answer if job.prompt.choices is None else job.tokens.longest + 1) for job in jobs
         ]
 
+    def check(self, prompts: Sequence[Prompt]) -> None:
+        """Do nothing: how a server computes is its own."""
+
     def batches(self, prompts: Sequence[Prompt]) -> Iterator[Sequence[Prompt]]:
         """Leave each prompt by itself: the server says what it computes together."""
         return ([prompt] for prompt in prompts)

@@ -54,6 +54,10 @@ class Worker:
         """Return how many tokens each prompt takes."""
         return self._loaded().needs(prompts)
 
+    def check(self, prompts: Sequence[Prompt]) -> None:
+        """Compare two ways of answering some of the prompts."""
+        self._loaded().check(prompts)
+
     def batches(self, prompts: Sequence[Prompt]) -> list[Sequence[Prompt]]:
         """Cut prompts as the engine does."""
         return list(self._loaded().batches(prompts))

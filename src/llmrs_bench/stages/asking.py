@@ -89,6 +89,7 @@ class Asker:
                     if (key := keys[clipped.prompt.prompt_id]) not in planned:
                         fitting.setdefault(key, clipped)
                 prompts = [clipped.prompt for clipped in fitting.values()]
+                engine.check(prompts)  # before the stopwatch starts; what it finds may change the batches
                 batches = [
                     left
                     for batch in engine.batches(prompts)
