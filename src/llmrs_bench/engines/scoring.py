@@ -116,7 +116,7 @@ class Scorer:
     def batches(self, jobs: Sequence[Job]) -> Iterator[list[Job]]:
         """Cut jobs into what `score` computes together, given each of these parts alone."""
         packed = [job for job in jobs if job.tokens.suffixes and self._packs(job)]
-        for batch in cut(self._groups(packed), fits=self._fits):
+        for batch in self._batches(packed):
             yield [job for group in batch for job in group.jobs]
         yield from ([job] for job in jobs if not job.tokens.suffixes or not self._packs(job))
 
