@@ -7,10 +7,6 @@ from pydantic import Field
 
 from llmrs_bench.config import Options
 
-# Largest difference between two exact ways to score one title, in nats; 16-bit arithmetic differs by far more
-# (https://github.com/vllm-project/vllm/issues/5543 saw 0.06).
-TOLERANCE = {"float32": 1e-3, "bfloat16": 0.25, "float16": 0.25}
-
 
 class ModelOptions(Options):
     """How a model is loaded and asked.
@@ -24,7 +20,8 @@ class ModelOptions(Options):
         context: The most tokens that prompt and answer may have together, where the model does not say, or says more.
         gguf_file: Which GGUF file of the model's folder or repository holds the weights.
         lora: The folder of a LoRA adapter for the model, with its adapter_config.json.
-        self_check: Requests that are also scored the slow, plain way, to compare.
+        self_check: Prompts with choices that are also scored the slow, plain way, to compare: the longest and the
+            shortest first, on each side of a length at which the architecture changes.
         thinking_tokens: The longest thought of a reasoning model before its answer, in tokens; 0 asks it not to think.
         deterministic: Take slower ways whose results do not depend on what else is computed beside them.
         price_per_hour: What the machine costs in USD, for the board.
