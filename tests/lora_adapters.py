@@ -1,5 +1,6 @@
 """LoRA adapters of tiny models, as PEFT writes them."""
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,9 @@ def write_adapter(
     kind = AutoModelForSeq2SeqLM if task is TaskType.SEQ_2_SEQ_LM else AutoModelForCausalLM
     torch.manual_seed(seed)
     chosen = {"r": 4, "lora_alpha": 8, "target_modules": ["q_proj", "v_proj"], **settings}
-    model = get_peft_model(kind.from_pretrained(base), LoraConfig(task_type=task, **chosen))
+    with warnings.catch_warnings():  # PEFT may use what transformers has since renamed
+        warnings.simplefilter("ignore", FutureWarning)
+        model = get_peft_model(kind.from_pretrained(base), LoraConfig(task_type=task, **chosen))
     for name, weights in model.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(weights.data, std=scale)

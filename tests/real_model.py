@@ -1,4 +1,4 @@
-"""Real models for tests, out of packages: SmolLM2-135M-Instruct as a GGUF file, and the embeddings of all-MiniLM-L6-v2."""
+"""Real models for tests, out of packages: SmolLM2-135M-Instruct as a GGUF file, and all-MiniLM-L6-v2."""
 
 import os
 from importlib.util import find_spec

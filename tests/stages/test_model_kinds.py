@@ -1,0 +1,87 @@
+"""Files that are a model: what its row is called, and which answers are kept for which of them."""
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from llmrs_bench.artifacts import Artifact
+from llmrs_bench.config import InferConfig
+from llmrs_bench.errors import ModelError, OptionError
+from llmrs_bench.stages.home import Data
+from llmrs_bench.stages.infer import infer
+from llmrs_bench.stages.serving import is_language_model, label_of
+from llmrs_bench.types import silent
+
+
+def run(data: Data, model: Path | str, *, reparse: bool = False, **options: str) -> Artifact:
+    config = InferConfig(model=str(model), engine="transformers", template="likelihood", options=options)
+    return infer(data, config, silent, reparse=reparse).artifact
+
+
+def stores(data: Data) -> int:
+    return len(list(data.place.answers.iterdir()))
+
+
+def label(model: Path | str, **options: str) -> str:
+    return label_of(InferConfig(model=str(model), options=options))
+
+
+def test_a_gguf_file_is_called_by_its_stem(tmp_path: Path) -> None:
+    path = tmp_path / "tiny.Q8_0.gguf"
+    path.write_bytes(b"GGUF")
+    assert label(path) == label(tmp_path) == label("owner/tiny", gguf_file="deep/tiny.Q8_0.gguf") == "tiny.Q8_0"
+    (tmp_path / "tiny.Q4_0.gguf").write_bytes(b"GGUF")
+    assert label(tmp_path, gguf_file="tiny.Q4_0.gguf") == "tiny.Q4_0"
+    assert is_language_model("absent.gguf")
+
+
+def test_the_run_of_a_gguf_file_belongs_to_its_bytes(data: Data, llama: Path, tmp_path: Path) -> None:
+    pytest.importorskip("gguf")
+    pytest.importorskip("accelerate")
+    from tiny_gguf import write_gguf
+
+    made = run(data, write_gguf(tmp_path / "tiny.F32.gguf", llama))
+    assert made.facts["model"]["name"] == "tiny.F32"
+    moved = tmp_path / "elsewhere" / "tiny.F32.gguf"
+    moved.parent.mkdir()
+    shutil.move(tmp_path / "tiny.F32.gguf", moved)
+    assert run(data, moved).path == made.path
+    assert stores(data) == 1
+    moved.unlink()
+    assert run(data, moved, reparse=True).path == made.path
+
+
+def test_a_row_names_base_and_adapter(data: Data, llama: Path, tmp_path: Path) -> None:
+    pytest.importorskip("peft")
+    from lora_adapters import write_adapter
+
+    folder = write_adapter(tmp_path / "tuned", llama)
+    made = run(data, folder)
+    assert made.facts["model"]["name"] == "llama+tuned" == label(llama, lora=str(folder))
+    run(data, llama)
+    assert stores(data) == 2
+    shutil.rmtree(folder)
+    write_adapter(folder, llama, seed=1)
+    run(data, folder)
+    assert stores(data) == 3
+    shutil.rmtree(folder)
+    with pytest.raises(ModelError, match="no folder"):
+        run(data, folder)
+
+
+def test_an_adapter_is_no_answer_of_its_base(data: Data, llama: Path, tmp_path: Path) -> None:
+    pytest.importorskip("peft")
+    from lora_adapters import write_adapter
+
+    with pytest.raises(ModelError, match="changes nothing"):
+        run(data, llama, lora=str(write_adapter(tmp_path / "zeros", llama, scale=0.0)))
+    assert list(data.place.runs.iterdir()) == []
+    with pytest.raises(OptionError, match="no LoRA adapter"):
+        run(data, llama, lora=str(llama))
+
+
+def test_a_context_is_part_of_the_run_only_where_it_is_given(data: Data, llama: Path) -> None:
+    run(data, llama)
+    run(data, llama, context="300")
+    assert stores(data) == 2
