@@ -57,3 +57,20 @@ class IncomparableError(BenchError):
     """Runs were asked onto one board that may not be compared."""
 
     exit_code = 4
+
+
+def raised_here(error: BaseException) -> bool:
+    """Return whether code of this package raised an error, or called what did, but for functions of PyTorch.
+
+    If not, a library did that this package had called, such as the code of a model.
+    """
+    frame, innermost = error.__traceback__, __name__
+    while frame is not None:
+        name = str(frame.tb_frame.f_globals.get("__name__", ""))
+        innermost = innermost if _package(name) == "torch" else name
+        frame = frame.tb_next
+    return _package(innermost) == _package(__name__)
+
+
+def _package(name: str) -> str:
+    return name.partition(".")[0]

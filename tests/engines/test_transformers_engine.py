@@ -7,21 +7,14 @@ from typing import Any
 
 import pytest
 import torch
-from transformers import (
-    AutoTokenizer,
-    BartConfig,
-    BartForConditionalGeneration,
-    BloomConfig,
-    BloomForCausalLM,
-    PreTrainedModel,
-)
+from transformers import AutoTokenizer
 
 from llmrs_bench.catalog import ModelSpec
 from llmrs_bench.engines.jobs import Job
 from llmrs_bench.engines.transformers import TransformersEngine, TransformersOptions
 from llmrs_bench.errors import EngineError, ModelError, OptionError
 from llmrs_bench.types import Message, Prompt
-from tiny_models import TITLES, choice_prompt, text_prompt, tiny_llama, tiny_mistral, train_tokenizer
+from tiny_models import TITLES, choice_prompt, text_prompt, tiny_llama, tiny_mistral
 from transformers_cases import answers, engine, plain_text, reference, scores, yes_no_prompts
 
 
@@ -174,45 +167,20 @@ def test_facts_name_model_tokenizer_and_numbers(chat_llama: Path) -> None:
     assert engine(chat_llama, dtype="bfloat16").facts()["dtype"] == "bfloat16"
 
 
-def tiny_bloom(size: int) -> PreTrainedModel:
-    """Make a model that counts its positions itself, so that packed ones are wrong."""
-    return BloomForCausalLM(BloomConfig(vocab_size=size, hidden_size=32, n_layer=2, n_head=2, initializer_range=0.3))
-
-
-def tiny_bart(size: int) -> PreTrainedModel:
-    """Make an encoder-decoder whose decoder has positions of its own, so that chains begin at wrong ones."""
-    shape = {"d_model": 32, "encoder_layers": 1, "decoder_layers": 1, "encoder_ffn_dim": 64, "decoder_ffn_dim": 64}
-    heads = {"encoder_attention_heads": 2, "decoder_attention_heads": 2, "max_position_embeddings": 256}
-    return BartForConditionalGeneration(BartConfig(vocab_size=size, init_std=0.5, pad_token_id=0, **shape, **heads))
-
-
-@pytest.mark.parametrize(("make", "eos"), [(tiny_bloom, False), (tiny_bart, True)])
-def test_the_self_check_stops_a_model_that_packs_badly(make: Any, eos: bool, tmp_path: Path) -> None:
-    torch.manual_seed(0)
-    tokenizer = train_tokenizer(eos=eos)
-    tokenizer.save_pretrained(tmp_path)
-    make(len(tokenizer)).eval().save_pretrained(tmp_path)
-    with pytest.raises(EngineError, match=r"differ by|cannot score packed") as caught:
-        scores(engine(tmp_path), choice_prompt())
-    assert "packed=false" in caught.value.hint
-    made = engine(tmp_path, packed=False)
-    assert len(scores(made, choice_prompt())) == len(TITLES)
-    assert made.facts()["scored_plainly"] == 1
-
-
 @pytest.mark.parametrize("checks", [0, 1, 2, 5])
 def test_the_self_check_scores_some_prompts_twice(llama: Path, checks: int, monkeypatch: pytest.MonkeyPatch) -> None:
     made = engine(llama, self_check=checks)
     checked = list[str]()
     plain = made.scorer._plain
 
-    def noted(job: Job) -> list[list[float]]:
+    def noted(job: Job, batch_tokens: int) -> list[list[float]]:
         checked.append(job.prompt.prompt_id)
-        return plain(job)
+        return plain(job, batch_tokens)
 
     monkeypatch.setattr(made.scorer, "_plain", noted)
     answers(made, *yes_no_prompts("r"), *yes_no_prompts("s", history=8), choice_prompt("one"))
     assert len(checked) == len(set(checked)) == checks
+    assert made.facts()["self_check_prompts"] == checks
     assert (made.facts()["self_check_difference"] is None) == (checks == 0)
 
 

@@ -11,6 +11,7 @@ from transformers import DynamicCache
 
 from llmrs_bench.engines.groups import Group
 from llmrs_bench.engines.heads import row_logits
+from llmrs_bench.engines.jobs import cut
 from llmrs_bench.engines.packing import PackBatch, edge_logprobs, pad_right
 from llmrs_bench.engines.tokens import Ids, Tokenized
 
@@ -57,12 +58,21 @@ def score_groups(model: "PreTrainedModel", groups: Sequence[Group]) -> list[list
     return found
 
 
-def score_plain(model: "PreTrainedModel", tokens: Tokenized, *, batch_tokens: int) -> list[list[float]]:
+def score_plain(
+    model: "PreTrainedModel", tokens: Tokenized, *, batch_tokens: int, one_length: bool = False
+) -> list[list[float]]:
     """Score each distinct suffix in a sequence of its own behind the whole prefix, in batches padded on the right.
 
     Padding comes after all that is scored, so causal attention never sees it and needs no mask; logits are only
     made for the rows that score a suffix. Suffixes that differ in their last token alone are one sequence. Correct
     for every causal model; about N (P + T) tokens.
+
+    Args:
+        model: Causal.
+        tokens: A prompt and its suffixes.
+        batch_tokens: The most tokens of a batch, or of one sequence that takes more.
+        one_length: Whether a batch may only hold sequences as long as that of a whole suffix, its last token counted:
+            for a model that rotates positions by the length of what it reads.
 
     Returns:
         For each of `tokens.distinct` the log-probabilities of its tokens.
@@ -70,13 +80,39 @@ def score_plain(model: "PreTrainedModel", tokens: Tokenized, *, batch_tokens: in
     inputs = sorted({suffix[:-1] for suffix in tokens.distinct}, key=lambda ids: (len(ids), ids))
     size = max(1, batch_tokens // (len(tokens.prefix) + tokens.longest - 1))
     found: dict[Ids, list[float]] = {}
-    for start in range(0, len(inputs), size):
-        some = inputs[start : start + size]
-        padded = pad_right([tokens.prefix + ids for ids in some], 0).to(model.device)
+    for some in cut(inputs, fits=lambda some: len(some) <= size and not (one_length and len(some[0]) < len(some[-1]))):
+        padded = pad_right([tokens.prefix + ids + (0,) * one_length for ids in some], 0).to(model.device)
         rows = suffix_rows(some, padded.shape[1], len(tokens.prefix) - 1).to(model.device)
         logits = row_logits(model, rows, input_ids=padded, use_cache=False)
         found |= read_suffixes(logits, some, tokens.distinct)
     return [found[suffix] for suffix in tokens.distinct]
+
+
+def score_behind(model: "PreTrainedModel", tokens: Tokenized) -> list[list[float]]:
+    """Score each distinct suffix alone behind the cache of its prefix, without mask or positions of our own.
+
+    The arithmetic of `score_plain` in other portions: the numbers that rounding makes of it are others.
+
+    Args:
+        model: Causal, with a cache of keys and values that sees the whole prompt.
+        tokens: A prompt and its suffixes.
+
+    Returns:
+        For each of `tokens.distinct` the log-probabilities of its tokens.
+    """
+    cache = DynamicCache()
+    first = _read_prefixes(model, [tokens.prefix], cache)
+    found = []
+    for suffix in tokens.distinct:
+        logits = first
+        if len(suffix) > 1:
+            inputs = torch.tensor([suffix[:-1]], device=model.device)
+            rows = torch.arange(len(suffix) - 1, device=model.device)
+            behind = row_logits(model, rows, input_ids=inputs, use_cache=True, **{cache_argument(model): cache})
+            cache.crop(1 - len(suffix))
+            logits = torch.cat([first, behind])
+        found.append(edge_logprobs(logits, list(enumerate(suffix))))
+    return found
 
 
 def suffix_rows(inputs: Sequence[Ids], width: int, first: int) -> Tensor:
@@ -104,13 +140,6 @@ def read_suffixes(logits: Tensor, inputs: Sequence[Ids], suffixes: Sequence[Ids]
     edges = [(starts[suffix[:-1]] + row, token) for suffix in wanted for row, token in enumerate(suffix)]
     values = iter(edge_logprobs(logits, edges))
     return {suffix: [next(values) for _ in suffix] for suffix in wanted}
-
-
-def sliding_window(model: "PreTrainedModel") -> int | None:
-    """Return the number of tokens the model's attention looks back, or None if it sees the whole context."""
-    text = model.config.get_text_config()
-    window = getattr(text, "sliding_window", None)
-    return window if isinstance(window, int) and getattr(text, "use_sliding_window", True) else None
 
 
 def cache_argument(model: "PreTrainedModel") -> str:

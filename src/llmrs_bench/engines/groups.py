@@ -60,17 +60,18 @@ class Group:
         return [len(self.prefix) * (number > 0) + count for number, count in enumerate(kept)]
 
 
-def group_jobs(jobs: Sequence[Job], *, rows: int) -> list[Group]:
+def group_jobs(jobs: Sequence[Job], *, rows: int, least: int = 1) -> list[Group]:
     """Return the jobs in groups, those of one request together if they begin alike, longest prefix first.
 
     Args:
         jobs: Each with choices, in an order of their own.
         rows: The most rows of a pack.
+        least: The least number of tokens that the prompts of a group share.
     """
     requests: dict[str, list[Job]] = {}
     for job in jobs:
         requests.setdefault(job.prompt.request_id, []).append(job)
-    groups = [group for members in requests.values() for group in _request_groups(members, rows)]
+    groups = [group for members in requests.values() for group in _request_groups(members, rows, least)]
     return sorted(groups, key=lambda group: (-len(group.prefix), -group.rows, group.jobs[0].prompt.prompt_id))
 
 
@@ -104,9 +105,9 @@ def worthwhile_rows(model: "PreTrainedModel") -> int:
     return max(_FEW_ROWS, int(_LOST * 2 * weights / pair))
 
 
-def _request_groups(members: list[Job], rows: int) -> Iterator[Group]:
+def _request_groups(members: list[Job], rows: int, least: int) -> Iterator[Group]:
     shared = _shared([job.tokens.prefix for job in members])
-    if shared >= max(1, _WORTH_SHARING * max(len(job.tokens.prefix) for job in members)):
+    if shared >= max(least, _WORTH_SHARING * max(len(job.tokens.prefix) for job in members)):
         yield _group(members, shared, rows)
         return
     for job in members:

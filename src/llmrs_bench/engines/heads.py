@@ -41,18 +41,18 @@ def row_logits(model: "PreTrainedModel", rows: Tensor, **inputs: Any) -> Tensor:
 def _chosen_rows(head: nn.Module, rows: Tensor) -> Iterator[list[Tensor]]:
     """Let a head compute these rows alone, and return logits (1, rows, vocabulary); yield the states it got."""
     own, before = head.forward, vars(head).get("forward")
-    plain = type(head) is nn.Linear and before is None and head.weight.is_floating_point()
+    plain = head if type(head) is nn.Linear and before is None and head.weight.is_floating_point() else None
     seen: list[Tensor] = []
 
     def forward(states: Tensor) -> Tensor:
         chosen = states.flatten(0, -2)[rows][None]
         seen.append(chosen)
-        if not plain:
+        if plain is None:
             logits: Tensor = own(chosen)
             return logits
-        return _linear(chosen, head.weight, head.bias)
+        return _linear(chosen, plain.weight, plain.bias)
 
-    head.forward = forward  # type: ignore[method-assign]
+    head.forward = forward
     try:
         yield seen
     finally:

@@ -69,6 +69,9 @@ class MockEngine:
         """Answer one prompt after the other."""
         return ([response] for response in self.answer(list(chain.from_iterable(batches))))
 
+    def check(self, prompts: Sequence[Prompt]) -> None:
+        """Do nothing: there is one way to answer."""
+
     def answer(self, prompts: Sequence[Prompt]) -> Iterator[Response]:
         """Answer each prompt as the hash of its items says.
 

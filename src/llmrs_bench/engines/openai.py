@@ -85,6 +85,9 @@ class OpenAIEngine:
         """Answer prompts, `concurrency` of them at a time."""
         return ([response] for response in self.answer(list(chain.from_iterable(batches))))
 
+    def check(self, prompts: Sequence[Prompt]) -> None:
+        """Do nothing: how a server computes is its own."""
+
     def answer(self, prompts: Sequence[Prompt]) -> Iterator[Response]:
         """Answer each prompt once, `concurrency` of them at a time.
 

@@ -44,6 +44,17 @@ class Engine(Protocol):
         """Return how many tokens of the context each prompt takes with its longest choice or its answer budget."""
         ...
 
+    def check(self, prompts: Sequence[Prompt]) -> None:
+        """Compare the way in which some of these prompts are going to be answered with a plainer one.
+
+        Called before `answer` with all that is going to be asked, so that what it costs is no part of their cost.
+        Returns at once where nothing new is to be compared; an engine with one way of answering has nothing to do.
+
+        Raises:
+            EngineError: If the two ways differ by more than rounding explains.
+        """
+        ...
+
     def batches(self, prompts: Sequence[Prompt]) -> Iterator[Sequence[Prompt]]:
         """Cut prompts into batches: what the machine computes together, and what is kept together.
 

@@ -26,7 +26,7 @@ NAME = "ray"
 _STORE_BYTES = 2**28  # prompts and answers in flight
 _KNOCK_SECONDS = 10.0
 _SUMMED = ("boundary_moved", "scored_plainly", "reruns", "requests", "retries", "batches", "batches_halved")
-_LARGEST = "self_check_difference"
+_LARGEST = ("self_check_difference", "self_check_noise", "self_check_prompts")
 
 
 class RayOptions(config.Options):
@@ -110,6 +110,14 @@ class RayEngine:
     def needs(self, prompts: Sequence[Prompt]) -> list[int]:
         """Return what the inner engine says, asked on all workers."""
         return self._ask("needs", prompts)
+
+    def check(self, prompts: Sequence[Prompt]) -> None:
+        """Let each worker compare; one that is started anew does so with the first batch that it gets.
+
+        Raises:
+            EngineError: If the inner engine finds a difference.
+        """
+        self._pool.each("check", prompts)
 
     def batches(self, prompts: Sequence[Prompt]) -> Iterator[Sequence[Prompt]]:
         """Cut prompts where one process with the inner engine would, asked on all workers."""
@@ -259,9 +267,9 @@ def _merged(facts: Sequence[Mapping[str, Json]]) -> dict[str, Json]:
 
 
 def _sums(facts: Sequence[Mapping[str, Json]]) -> dict[str, Json]:
-    """Return the counts of all workers, and their largest difference between two ways of scoring."""
+    """Return the counts of all workers, and their largest differences between two ways of scoring."""
     numbers = {
         name: [value for one in facts if isinstance(value := one.get(name), int | float)]
-        for name in (*_SUMMED, _LARGEST)
+        for name in (*_SUMMED, *_LARGEST)
     }
-    return {name: max(found) if name == _LARGEST else sum(found) for name, found in numbers.items() if found}
+    return {name: max(found) if name in _LARGEST else sum(found) for name, found in numbers.items() if found}

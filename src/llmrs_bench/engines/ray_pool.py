@@ -130,10 +130,10 @@ class Pool:
             self._hand_out(method, todo)  # first, as whoever takes the result may take long
             yield part.number, found
 
-    def each(self, method: str) -> list[Any]:
+    def each(self, method: str, *arguments: Any) -> list[Any]:
         """Return what `method` says on every worker that lives."""
         found = []
-        for index, ref in [(index, getattr(self._workers[index], method).remote()) for index in self._live]:
+        for index, ref in [(index, getattr(self._workers[index], method).remote(*arguments)) for index in self._live]:
             try:
                 found.append(self._read(ref))
             except _DiedError as error:

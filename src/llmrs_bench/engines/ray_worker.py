@@ -58,6 +58,10 @@ class Worker:
         """Cut prompts as the engine does."""
         return list(self._loaded().batches(prompts))
 
+    def check(self, prompts: Sequence[Prompt]) -> None:
+        """Compare two ways of answering some of the prompts."""
+        self._loaded().check(prompts)
+
     def answer(self, prompts: Sequence[Prompt]) -> list[Response]:
         """Answer each prompt once."""
         return list(self._loaded().answer(prompts))

@@ -18,6 +18,7 @@ from llmrs_bench.engines.loading import Checkpoint, context_length, pick_device,
 from llmrs_bench.engines.memory import Memory
 from llmrs_bench.engines.options import ModelOptions
 from llmrs_bench.engines.scoring import Scorer
+from llmrs_bench.engines.self_check import candidates, mates
 from llmrs_bench.engines.writing import Writer
 from llmrs_bench.errors import ModelError
 from llmrs_bench.types import Json, Prompt, Response
@@ -85,6 +86,19 @@ class TransformersEngine:
         """
         return [self._needs(self.reader.read(prompt)) for prompt in prompts]
 
+    def check(self, prompts: Sequence[Prompt]) -> None:
+        """Score some prompts with choices in two ways: the longest and the shortest, and others between them.
+
+        Raises:
+            EngineError: If the two differ by more than rounding explains.
+        """
+        if self.scorer.checked:
+            return
+        picked = self.scorer.pick([self.reader.read(prompt) for prompt in candidates(prompts)])
+        together = {other.prompt_id: other for job in picked for other in mates(job.prompt, prompts)}
+        if picked:
+            self.scorer.check(picked, [self.reader.read(prompt) for prompt in together.values()])
+
     def batches(self, prompts: Sequence[Prompt]) -> Iterator[Sequence[Prompt]]:
         """Cut prompts into what one pass over the model takes, those of like length in a stretch of them together."""
         for some in stretches(prompts):
@@ -99,13 +113,15 @@ class TransformersEngine:
             EngineError: If a prompt does not fit, the device fails, or packed and plain scoring differ.
         """
         scored, written = self._plan(prompts)
+        self.check(prompts)
         yield from self.scorer.score(scored)
         yield from self.writer.write(written)
 
     def answer_batches(self, batches: Iterable[Sequence[Prompt]]) -> Iterator[Sequence[Response]]:
-        """Answer one batch after the other."""
+        """Answer one batch after the other; whoever cut them has them checked."""
         for batch in batches:
-            yield list(self.answer(batch))
+            scored, written = self._plan(batch)
+            yield [*self.scorer.score(scored), *self.writer.write(written)]
 
     def forget(self) -> None:
         """Do nothing: no prompt leaves a cache behind."""
@@ -130,7 +146,7 @@ class TransformersEngine:
             "context": self.context,
             "seed": self.seed,
             "deterministic": self.options.deterministic,
-            "self_check_difference": self.scorer.difference,
+            **self.scorer.self_check.facts(),
             "boundary_moved": self.scorer.boundary_moved,
             "scored_plainly": self.scorer.scored_plainly,
             "batches": self._reading.batches + self._decoding.batches,

@@ -89,6 +89,9 @@ class Asker:
                     if (key := keys[clipped.prompt.prompt_id]) not in planned:
                         fitting.setdefault(key, clipped)
                 prompts = [clipped.prompt for clipped in fitting.values()]
+                engine.check(
+                    prompts
+                )  # before the stopwatch starts, and before batches are cut: a check may change them
                 batches = [
                     left
                     for batch in engine.batches(prompts)

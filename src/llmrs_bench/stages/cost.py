@@ -94,14 +94,15 @@ class Cost:
 
 
 def _together(servings: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """Return the facts of the last session, with counts summed up and the largest difference of all sessions."""
+    """Return the facts of the last session, with counts summed up and the largest differences of all sessions."""
     if not servings:
         return {}
     joined = dict(servings[-1])
-    for name in ("boundary_moved", "scored_plainly", "reruns", "retries"):
+    for name in ("boundary_moved", "scored_plainly", "self_check_prompts", "reruns", "retries"):
         if name in joined:
             joined[name] = sum(serving.get(name) or 0 for serving in servings)
-    checks = [serving.get("self_check_difference") for serving in servings]
-    if any(check is not None for check in checks):
-        joined["self_check_difference"] = max(check for check in checks if check is not None)
+    for name in ("self_check_difference", "self_check_noise"):
+        known = [value for serving in servings if (value := serving.get(name)) is not None]
+        if known:
+            joined[name] = max(known)
     return joined
