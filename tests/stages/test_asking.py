@@ -39,6 +39,9 @@ class Slow:
         self.clock.now += 1000.0  # slow to tokenise: no part of any answer's cost
         return [1] * len(prompts)
 
+    def check(self, prompts: Sequence[Prompt]) -> None:
+        self.clock.now += 1000.0
+
     def batches(self, prompts: Sequence[Prompt]) -> Iterator[Sequence[Prompt]]:
         self.clock.now += 1000.0
         return (prompts[start : start + BATCH] for start in range(0, len(prompts), BATCH))

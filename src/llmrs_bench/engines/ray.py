@@ -112,7 +112,7 @@ class RayEngine:
         return self._ask("needs", prompts)
 
     def check(self, prompts: Sequence[Prompt]) -> None:
-        """Let each worker compare; one that is started anew does so with the first window that it gets.
+        """Let each worker compare; one that is started anew does so with the first batch that it gets.
 
         Raises:
             EngineError: If the inner engine finds a difference.
