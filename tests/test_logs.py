@@ -171,7 +171,7 @@ def test_every_command_says_how_it_logs() -> None:
     from llmrs_bench.cli import app
 
     for command in app.registered_commands:
-        name = command.name or getattr(command.callback, "__name__", "")
+        name = str(command.name or getattr(command.callback, "__name__", ""))
         assert "--log" in CliRunner().invoke(app, [name, "--help"], env={"COLUMNS": "200", "NO_COLOR": "1"}).stdout, (
             name
         )

@@ -96,6 +96,44 @@ def test_ci_runs_what_the_readme_tells_a_person_to_run() -> None:
     assert commands[1:] == ["make check", "make test-slow", "make test VLLM=cpu"]
 
 
+# Stands for Python: makes an environment that holds itself, and has newer versions than the lock.
+STUB = """#!/bin/sh
+case "$*" in
+"-m venv --clear "*) mkdir -p "$4/bin"; cp "$0" "$4/bin/python" ;;
+requirements/bounds.py*) echo "$2" "$@" ;;
+*"pip freeze"*) printf 'torch==99.1+cpu\\nTyper==99.0\\nir_measures==99\\nnobody-knows==1\\n' ;;
+*"-m pytest"*) echo "some tests ran"; exit "$STUB_TESTS" ;;
+*"pip install -r"*) echo "no such version"; exit "$STUB_INSTALL" ;;
+esac
+"""
+
+
+@pytest.mark.parametrize(
+    ("install", "tests", "last"),
+    [
+        ("0", "0", "newest: nothing breaks"),
+        ("0", "1", "newest: what is named above would break"),
+        ("1", "0", "newest: cannot be installed, see above"),
+    ],
+)
+def test_the_newest_versions_are_named_and_block_nothing(install: str, tests: str, last: str, tmp_path: Path) -> None:
+    stub = tmp_path / "python"
+    stub.write_text(STUB)
+    stub.chmod(0o755)
+    command = ["sh", "requirements/newest.sh", str(stub), str(tmp_path / "venv"), "dev"]
+    environment = {**os.environ, "STUB_INSTALL": install, "STUB_TESTS": tests}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True)
+    said = done.stdout.splitlines()
+    assert said[-1] == last
+    assert ("no such version" in said) == (install == "1")
+    assert ("some tests ran" in said) == (install == "0")
+    newer = [line.split() for line in said if "->" in line]
+    expected = [(name, locked("plain")[name.lower().replace("_", "-")]) for name in ("torch", "Typer", "ir_measures")]
+    found = [["torch", "99.1"], ["Typer", "99.0"], ["ir_measures", "99"]]
+    wanted = [[name, before, "->", now] for (name, before), (_, now) in zip(expected, found, strict=True)]
+    assert newer == (wanted if install == "0" else [])
+
+
 def make(*arguments: str) -> str:
     done = dry_run(*arguments)
     assert not done.returncode, done.stderr
