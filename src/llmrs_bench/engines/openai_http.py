@@ -158,12 +158,13 @@ class Client:
     def _late(self, about: str, most: int) -> _Trouble:
         """Ask for less at a time from now on."""
         self._count(timeouts=True)
-        if self._gate.halve(most) and most == self.options.concurrency:
+        fewer = self._gate.halve(most)
+        if fewer is not None and most == self.options.concurrency:
             log.warning(
-                "%s did not answer %s within %g s: it is asked again, and from now on no more than %d requests at a "
-                "time instead of %d, half of that after each further time-out; set `-O concurrency` to what the server "
-                "works on at a time, or raise `-O timeout`",
-                *(self.base_url, about, self.options.timeout, most // 2, most),
+                "%s did not answer %s within %g s: it is asked again, and from now on no more than %d at a time, half "
+                "of what was under way, and fewer still after each further time-out; set `-O concurrency` to what the "
+                "server works on at a time, or raise `-O timeout`",
+                *(self.base_url, about, self.options.timeout, fewer),
             )
         return _Trouble(
             f"did not answer {about} within {self.options.timeout:g} s,",

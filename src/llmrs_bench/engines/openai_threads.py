@@ -43,16 +43,17 @@ class Gate:
                 self._inside -= 1
                 self._changed.notify()
 
-    def halve(self, most: int) -> bool:
-        """Halve the places, unless they are one, or were already fewer than the `most` that a thread was let in with.
+    def halve(self, most: int) -> int | None:
+        """Leave half as many places as there are threads inside, and return how many that are.
 
-        Those who run into trouble together thus narrow it once.
+        Those who run into trouble together narrow it once: None where there are already fewer places than the `most`
+        that a thread was let in with, or no more than one.
         """
         with self._changed:
             if self._most != most or most == 1:
-                return False
-            self._most = most // 2
-            return True
+                return None
+            self._most = max(1, self._inside // 2)
+            return self._most
 
 
 @dataclass(frozen=True, slots=True)
