@@ -5,10 +5,14 @@ from typing import Literal
 
 Role = Literal["final", "draft", "echo", "ranking", ""]
 
-_FINAL = "final|finally|revised|updated|corrected|improved|output|answer|answers|solution|result|results|conclusion|endgültig"
+_FINAL = (
+    "final|finally|revised|updated|corrected|improved|output|answer|answers|solution"
+    "|result|results|conclusion|endgültig"
+)
 _DRAFT = (
-    "draft|drafts|initial|initially|preliminary|rough|tentative|original|originally|thoughts?|thinking|reasoning|analysis"
-    "|before|earlier|brainstorm|previous|scratch|(?:first|1st) (?:try|attempt|pass|version|guess|idea|thought|ranking|list)"
+    "draft|drafts|initial|initially|preliminary|rough|tentative|original|originally|thoughts?|thinking|reasoning"
+    "|analysis|before|earlier|brainstorm|previous|scratch"
+    "|(?:first|1st) (?:try|attempt|pass|version|guess|idea|thought|ranking|list)"
     "|step (?:1|one)|attempt 1|version 1"
 )
 _RANKING = (

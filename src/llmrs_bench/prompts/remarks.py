@@ -20,39 +20,9 @@ _MORE = re.compile(
     re.IGNORECASE,
 )
 _SMALL = frozenset(
-    [
-        "a",
-        "an",
-        "and",
-        "as",
-        "at",
-        "but",
-        "by",
-        "for",
-        "from",
-        "in",
-        "into",
-        "is",
-        "it",
-        "its",
-        "of",
-        "off",
-        "on",
-        "or",
-        "over",
-        "per",
-        "than",
-        "that",
-        "the",
-        "to",
-        "up",
-        "via",
-        "was",
-        "with",
-        "de",
-        "la",
-        "le",
-    ]
+    "a|an|and|as|at|but|by|for|from|in|into|is|it|its|of|off|on|or|over|per|than|that|the|to|up|via|was|with|de|la".split(
+        "|"
+    )
 )
 
 
@@ -118,6 +88,8 @@ def _is_doubtful(sign: str, tail: str, names: Names) -> bool | None:
         return None if number else False
     bare = tail.strip("*_`\"' .")
     if not bare or sign in {"bar", "word"} or _is_score(bare):
+        return False
+    if sign == "comma" and re.fullmatch("(?:1[89]|20)[0-9]{2}", bare):
         return False
     if sign != "arrow" and _MORE.fullmatch(bare):
         return None
