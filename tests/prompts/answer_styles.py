@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from llmrs_bench.types import Listed
 
 Style = Callable[[Listed, Sequence[int]], str]
-_ROMAN = "I II III IV V VI VII VIII IX X XI XII XIII XIV XV XVI XVII XVIII XIX XX".split()
+_ROMAN = ["I", "II", "III", "IV", "V", "VI", "VII", "VIII"]
 _ORDINALS = ["First", "Second", "Third", "Fourth", "Fifth", "Sixth", "Seventh", "Eighth"]
 
 
@@ -28,6 +28,17 @@ def _objects(shown: Listed, order: Sequence[int], *names: str) -> list[dict[str,
     rank, item = names
     ranks = {at: n for n, at in enumerate(order, 1)}
     return [{item: shown.titles[at], rank: ranks[at]} for at in sorted(ranks)]
+
+
+def _thinking(before: str, after: str) -> Style:
+    """Write thoughts that name the first labels in the order shown, and then the ranking."""
+    return lambda shown, order: f"{before}{', '.join(shown.labels[:4])}{after}{_labels(shown, order)}"
+
+
+def _closed(words: str) -> Style:
+    """Write ranks and titles, and a sentence below."""
+    listed = lines(lambda n, label, title: f"{n}. {title}")
+    return lambda shown, order: f"{listed(shown, order)}\n\n{words}"
 
 
 # Labels that are numbers, and eight candidates at most.
@@ -106,34 +117,18 @@ STYLES: dict[str, Style] = {
         f"Unlikely: {_labels(shown, order[5:])}"
     ),
     "sentence": lambda shown, order: f"My ranking is {_labels(shown, order)}.",
-    **{
-        f"thoughts in {before.strip() or 'no mark'}": (
-            lambda shown, order, before=before, after=after: (
-                f"{before}{', '.join(shown.labels[:4])}{after}{_labels(shown, order)}"
-            )
-        )
-        for before, after in (
-            ("<thinking>\n", "\n</thinking>\n"),
-            ("[THINK]", "[/THINK]"),
-            ("<seed:think>", "</seed:think>"),
-            ("<|begin_of_thought|>", "<|end_of_thought|>\n"),
-            ("<unused94>thought\n", "<unused95>"),
-            ("analysisThe reader likes novels. ", "\nassistantfinal"),
-            ("<|channel|>analysis<|message|>", "<|end|><|start|>assistant<|channel|>final<|message|>"),
-            ("", "</think>"),
-        )
-    },
-    **{
-        f"closing words: {words[:20]}": (
-            lambda shown, order, words=words: (
-                lines(lambda n, label, title: f"{n}. {title}")(shown, order) + f"\n\n{words}"
-            )
-        )
-        for words in (
-            "I ranked all 8 books, and the ranking is: 3.",
-            "Top pick: 2. Least likely: 1.",
-            "Explanation: I placed 4 first, since the reader liked 2 novels.",
-            "Let me know if you want the other 3!",
-        )
-    },
+    "thoughts in a tag": _thinking("<thinking>\n", "\n</thinking>\n"),
+    "thoughts in brackets": _thinking("[THINK]", "[/THINK]"),
+    "thoughts in a named tag": _thinking("<seed:think>", "</seed:think>"),
+    "thoughts, begun and ended": _thinking("<|begin_of_thought|>", "<|end_of_thought|>\n"),
+    "thoughts in unused tokens": _thinking("<unused94>thought\n", "<unused95>"),
+    "thoughts in a channel": _thinking(
+        "<|channel|>analysis<|message|>", "<|end|><|start|>assistant<|channel|>final<|message|>"
+    ),
+    "channel without marks": _thinking("analysisThe reader likes novels. ", "\nassistantfinal"),
+    "thoughts without a beginning": _thinking("", "</think>"),
+    "closing words, a count": _closed("I ranked all 8 books, and the ranking is: 3."),
+    "closing words, the ends": _closed("Top pick: 2. Least likely: 1."),
+    "closing words, why": _closed("Explanation: I placed 4 first, since the reader liked 2 novels."),
+    "closing words, thanks": _closed("Let me know if you want the other 3!"),
 }

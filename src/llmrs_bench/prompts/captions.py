@@ -23,10 +23,8 @@ _ECHO = (
     "input|inputs|history|given|gave|provided|chose|chosen|watched|played|liked|loved|enjoyed|read|bought|seen|listened|heard"
     "|candidates?|options|question|prompt|task|shown|list of|excluded?|not|remaining"
 )
-_ROLES: tuple[tuple[Role, re.Pattern[str]], ...] = tuple(
-    (role, re.compile(rf"(?<![^\W_])(?:{words})(?![^\W_])"))
-    for role, words in (("final", _FINAL), ("draft", _DRAFT), ("ranking", _RANKING), ("echo", _ECHO))
-)
+_WORDS: tuple[tuple[Role, str], ...] = (("final", _FINAL), ("draft", _DRAFT), ("ranking", _RANKING), ("echo", _ECHO))
+_ROLES = tuple((role, re.compile(rf"(?<![^\W_])(?:{words})(?![^\W_])")) for role, words in _WORDS)
 
 
 def role_of(caption: str) -> Role:

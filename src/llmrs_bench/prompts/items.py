@@ -91,8 +91,8 @@ def _labelled(place: int, rest: str, names: Names) -> Mention | None:
 def settle(mentions: list[Mention]) -> list[Mention]:
     """Decide what one entry alone leaves open by what the others of its list are.
 
-    A number that is the label of one candidate and the title of another is a title among titles; what may be a remark or
-    the end of a longer title is a remark where most mentions have the same sign, or two titles the same tail.
+    A number that is the label of one candidate and the title of another is a title among titles; what may be a remark
+    or the end of a longer title is a remark where most mentions have the same sign, or two titles the same tail.
     """
     titles = sum(entry.by == "title" and not entry.doubt for entry in mentions)
     labels = sum(entry.by == "label" and entry.other is None for entry in mentions)

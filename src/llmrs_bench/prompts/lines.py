@@ -86,7 +86,7 @@ def read_lines(text: str, names: Names, values: Sequence[list[Found]] = ()) -> l
     """Return the lists that lines of a text hold, in their order.
 
     Args:
-        text: Lines; one that is "\\0" and a number stands for values that are read already.
+        text: Lines; one of a NUL and a number stands for values that are read already.
         names: What was shown.
         values: Those values.
     """
