@@ -36,3 +36,7 @@ def numbers(titles: tuple[str, ...], history: tuple[str, ...] = ()) -> Listed:
 
 def letters(titles: tuple[str, ...]) -> Listed:
     return Listed(tuple(ascii_uppercase[: len(titles)]), titles)
+
+
+BOOKS = ("Persuasion", "Dracula", "Frankenstein", "1984", "Catch-22", "The Stranger", "Middlemarch", "Ulysses")
+READ = ("Emma", "Hamlet")

@@ -123,9 +123,11 @@ def test_prompts_are_shown_with_their_sizes(bench: Bench, tmp_path: Path) -> Non
     bench.prepare()
     said = bench.run("prompt", "--dataset", "small", "--show", "2").stderr
     assert "characters)" in said
-    model = tiny_llama(tmp_path / "llama")
+    model = tiny_llama(tmp_path / "llama", chat=True)
     said = bench.run("prompt", "--dataset", "small", "--show", "2", "--model", str(model)).stderr
     assert said.count("tokens)") == 2
+    assert "[user]" not in said  # the words of its own chat template stand there
+    assert said.count(MARKER) == 2
     assert "--show" in bench.run("prompt", "--dataset", "small", "--model", str(model), code=2).stderr
     assert "--dataset" in bench.run("prompt", code=2).stderr
 
@@ -141,6 +143,18 @@ def test_kinds_of_answers_are_counted(bench: Bench) -> None:
     bench.run(*INFER)
     facts = pl.read_json(next(bench.home.glob("small/*/runs/mock-listwise-*/manifest.json")))["facts"][0]
     assert facts["kinds"] == {"complete": 30}
+
+
+def test_answers_that_repeat_the_order_shown_are_told(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    from llmrs_bench.engines import mock
+
+    write = mock._text
+    monkeypatch.setattr(mock, "_text", lambda prompt, values: write(prompt, sorted(values)))
+    bench.prepare()
+    words = ("answers: 100 % repeat the order shown", "answers: first place: 1 in 100 %")
+    for said in (bench.run(*INFER).stderr, bench.run("evaluate", "--dataset", "small").stderr):
+        assert all(word in said for word in words)
+    assert "repeat the order shown" in bench.run("compare", "--dataset", "small").stdout.replace("\n", " ")
 
 
 def test_a_model_that_writes_nothing_is_told(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -56,7 +56,7 @@ from llmrs_bench.types import Listed
         ("- Heat\n- *Toy Story*\n- `The Matrix`", [1, 4, 2], "partial"),
         ('1. "Heat" because of Pacino\n2. "1984"', [1, 3], "partial"),
         ("3. Heat - a crime drama\n", [1], "partial"),
-        ("3. Heat - Crime drama", [], "off-list"),
+        ("3. Heat - Crime drama", [1], "partial"),
         ("1. Heat - Crime drama", [1], "partial"),
         ("4. Toy Story 3", [], "off-list"),
         ("2. The Matrix Reloaded", [], "off-list"),

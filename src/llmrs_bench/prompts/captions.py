@@ -5,10 +5,14 @@ from typing import Literal
 
 Role = Literal["final", "draft", "echo", "ranking", ""]
 
-_FINAL = "final|finally|revised|updated|corrected|improved|output|answer|answers|solution|result|results|conclusion|endgültig"
+_FINAL = (
+    "final|finally|revised|updated|corrected|improved|output|answer|answers|solution"
+    "|result|results|conclusion|endgültig"
+)
 _DRAFT = (
-    "draft|drafts|initial|initially|preliminary|rough|tentative|original|originally|thoughts?|thinking|reasoning|analysis"
-    "|before|earlier|brainstorm|previous|scratch|(?:first|1st) (?:try|attempt|pass|version|guess|idea|thought|ranking|list)"
+    "draft|drafts|initial|initially|preliminary|rough|tentative|original|originally|thoughts?|thinking|reasoning"
+    "|analysis|before|earlier|brainstorm|previous|scratch"
+    "|(?:first|1st) (?:try|attempt|pass|version|guess|idea|thought|ranking|list)"
     "|step (?:1|one)|attempt 1|version 1"
 )
 _RANKING = (
@@ -19,10 +23,8 @@ _ECHO = (
     "input|inputs|history|given|gave|provided|chose|chosen|watched|played|liked|loved|enjoyed|read|bought|seen|listened|heard"
     "|candidates?|options|question|prompt|task|shown|list of|excluded?|not|remaining"
 )
-_ROLES: tuple[tuple[Role, re.Pattern[str]], ...] = tuple(
-    (role, re.compile(rf"(?<![^\W_])(?:{words})(?![^\W_])"))
-    for role, words in (("final", _FINAL), ("draft", _DRAFT), ("ranking", _RANKING), ("echo", _ECHO))
-)
+_WORDS: tuple[tuple[Role, str], ...] = (("final", _FINAL), ("draft", _DRAFT), ("ranking", _RANKING), ("echo", _ECHO))
+_ROLES = tuple((role, re.compile(rf"(?<![^\W_])(?:{words})(?![^\W_])")) for role, words in _WORDS)
 
 
 def role_of(caption: str) -> Role:

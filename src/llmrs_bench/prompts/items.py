@@ -43,17 +43,18 @@ def _read_item(text: str, names: Names) -> Mention | None:
     if whole is not None and not (whole.tail and key):
         return Mention(whole.place, "title", doubt=whole.doubt, tail=whole.tail)
     if (worded := _WORDED.match(text)) and (place := names.label(worded[1])) is not None:
-        return _labelled(place, worded[2].strip(), names, worded=True)
+        return _labelled(place, worded[2].strip(), names)
     if key and (item := read_item(text[key.end() :], names)):
         return item
     found_label = _LABELLED.match(text)
-    if found_label and (place := names.label(found_label["label"])) is not None:
-        opened, sign, rest = found_label["open"], (found_label["sign"] or "").strip(), found_label["rest"].strip()
-        item = _labelled(place, rest, names, worded=bool(opened))
-        if item is None or opened or sign.strip("*_`\"'"):
-            return item
-        return item if item.by == "title" and item.place == place else None
-    return None
+    place = names.label(found_label["label"]) if found_label else None
+    if found_label is None or place is None:
+        return None
+    item = _labelled(place, found_label["rest"].strip(), names)
+    score = found_label["rest"][:1] in {"(", "["} and is_score(found_label["rest"])
+    parted = score or found_label["open"] or (found_label["sign"] or "").strip("*_`\"' ")
+    agreed = item is not None and item.by == "title" and item.place == place
+    return item if parted or agreed else None
 
 
 def without_bullet(text: str) -> str:
@@ -74,36 +75,24 @@ def _bare(text: str, names: Names) -> Mention | None:
     return Mention(place, "label", other=title if title is not None and title != place else None)
 
 
-def _labelled(place: int, rest: str, names: Names, *, worded: bool) -> Mention | None:
+def _labelled(place: int, rest: str, names: Names) -> Mention | None:
     """Read what follows a label: nothing, a score, its title, a remark, or the title of another candidate."""
     rest = rest.lstrip(" .:)|,、=->→–—~*")
     if not any(map(str.isalnum, rest)) or is_score(rest):
-        return Mention(place, "label", worded=worded)
+        return Mention(place, "label")
     if found := named(rest, names):
-        if found.doubt and found.place == place:
-            return Mention(place, "title")
         return Mention(found.place, "title", doubt=found.doubt, tail=found.tail)
-    if _begins(names.titles[place], rest):
-        return Mention(place, "title")
     bracket = re.fullmatch(r"[(\[](.{1,200})[)\]]", rest)
     if bracket and (inner := named(bracket[1], names)):
         return Mention(inner.place, "title")
-    if is_remark(rest, "comma") and names.cased and rest[:1].islower():
-        return Mention(place, "label", worded=worded)
-    return None
-
-
-def _begins(title: str, text: str) -> bool:
-    """Tell whether a title stands at the beginning of a text, as it is written, and prose follows it."""
-    head, tail = text[: len(title)], text[len(title) :]
-    return head.casefold() == title.casefold() and bool(re.match(r"\s*$|\s+[a-z]", tail))
+    return Mention(place, "label") if names.cased and is_remark(rest, "comma") else None
 
 
 def settle(mentions: list[Mention]) -> list[Mention]:
     """Decide what one entry alone leaves open by what the others of its list are.
 
-    A number that is the label of one candidate and the title of another is a title among titles; what may be a remark or
-    the end of a longer title is a remark where most mentions have the same sign, or two titles the same tail.
+    A number that is the label of one candidate and the title of another is a title among titles; what may be a remark
+    or the end of a longer title is a remark where most mentions have the same sign, or two titles the same tail.
     """
     titles = sum(entry.by == "title" and not entry.doubt for entry in mentions)
     labels = sum(entry.by == "label" and entry.other is None for entry in mentions)
@@ -111,17 +100,17 @@ def settle(mentions: list[Mention]) -> list[Mention]:
     tails: dict[str, set[int]] = {}
     for entry in doubts:
         tails.setdefault(entry.tail, set()).add(entry.place)
-    settled = []
-    for entry in mentions:
+    signs = {entry.doubt for entry in mentions}
+    common = len(mentions) > 1 and len(signs) == 1 and signs <= {"dash", "long", "by"}
+
+    def settled(entry: Mention) -> Mention:
         if entry.other is not None and titles > labels:
-            entry = replace(entry, place=entry.other, by="title", other=None)
-        if entry.doubt:
-            same = [other for other in doubts if other.doubt == entry.doubt]
-            shared = len(tails[entry.tail]) > 1
-            common = entry.doubt in {"dash", "long", "by"} and len(same) > 1 and len(same) == len(mentions)
-            entry = replace(entry, doubt="") if shared or common else replace(entry, place=OFF, doubt="")
-        settled.append(entry)
-    return settled
+            return replace(entry, place=entry.other, by="title", other=None)
+        if not entry.doubt:
+            return entry
+        return replace(entry, doubt="", place=entry.place if common or len(tails[entry.tail]) > 1 else OFF)
+
+    return list(map(settled, mentions))
 
 
 def looks_like_item(text: str) -> bool:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from llmrs_bench.prompts.inline import labels_of, read_labels, read_pairs, read_sentence, read_titles
 from llmrs_bench.prompts.items import BULLET, read_item
-from llmrs_bench.prompts.mentions import read_mentions
+from llmrs_bench.prompts.mentions import is_valued, read_mentions
 from llmrs_bench.prompts.rankings import Found
 from llmrs_bench.prompts.ranks import Rank, counting, read_rank
 from llmrs_bench.prompts.tables import cells_of, read_table
@@ -17,6 +17,8 @@ _CELL = re.compile(r"</t[dh]>\s*<t[dh][^>]{0,80}>", re.IGNORECASE)
 _TAG = re.compile(r"</?[a-z_][^<>\n]{0,80}>|\\boxed\b|\\text\b|^\s*(?:```|~~~)\w*", re.IGNORECASE)
 _ATTRIBUTE = re.compile(r"\b(rank|position|id|label|number)\s*=\s*[\"']?(\w{1,20})", re.IGNORECASE)
 _CAPTION = re.compile(r"[\s*_`\"'#{\[(>\-]*([^\W\d][^:\n]{0,120}?)[*_`\"')]*\s*:[*_`]*\s*(?=\S)")
+_FIELD = re.compile(r"(?:- )?[\"']?(?:title|name|movie|film|book|song|game|item)[\"']?\s?: ", re.IGNORECASE)
+_SIGNED = re.compile(r"[0-9][^\w,;>]*[.:)\]=][^\w,;>]*[0-9]|->|→")
 _HEADING = re.compile(r"\s*#{1,6}\s|\s*(\*\*|__)[^*_]+\1\s*$")
 
 
@@ -84,7 +86,7 @@ def read_lines(text: str, names: Names, values: Sequence[list[Found]] = ()) -> l
     """Return the lists that lines of a text hold, in their order.
 
     Args:
-        text: Lines; one that is "\\0" and a number stands for values that are read already.
+        text: Lines; one of a NUL and a number stands for values that are read already.
         names: What was shown.
         values: Those values.
     """
@@ -130,9 +132,8 @@ def _list_on(line: str, names: Names) -> Found | None:
     if line.strip(EDGES) in names.labels:
         return None
     for caption, said in _captioned(line, names):
-        if found := read_pairs(said, names) or (
-            read_labels(said, names) if caption or not _is_pair(said, names) else []
-        ):
+        pair = _is_pair(said, names) and (not caption or _SIGNED.search(said) is not None)
+        if found := read_pairs(said, names) or ([] if pair else read_labels(said, names)):
             return Found(tuple(found), caption)
     for caption, said in _captioned(line, names):
         if found := read_titles(said, names):
@@ -148,7 +149,8 @@ def _add_item(line: str, indent: int, lists: _Lists) -> None:
         rank = read_rank(said) if caption else None
     new = Line(said, indent, caption, rank)
     known = new.ranked and rank is not None and (rank.parted or _unparted(rank, lists.lines))
-    if not known and read_item(said, names) is None and not (rank and rank.worded) and not BULLET.match(line):
+    item = read_item(said, names) is not None or is_valued(said, names)
+    if not known and not item and not (rank and rank.worded) and not BULLET.match(line):
         if found := read_sentence(line, names):
             lists.add(Found(tuple(found), line[:80]))
         elif line.rstrip("*_ ").endswith((":", "-")) or _HEADING.match(line):
@@ -189,6 +191,10 @@ def _begins_another(line: Line, lists: _Lists) -> bool:
 
 def _without_notes(lines: list[Line]) -> list[Line]:
     """Return the lines of a list without those that are indented further, and without words among captions."""
+    fields = [line for line in lines if _FIELD.match(line.text)]
+    others = [line for line in lines if line not in fields]
+    if len(fields) > 1 or (fields and all(line.caption for line in others)):  # "- title: Heat", "  rank: 1"
+        return fields
     numbered = sum(line.ranked for line in lines) > 1
     least = min(line.indent for line in lines if line.ranked or not numbered)
     bullets = [line for line in lines if line.indent <= least or not (BULLET.match(line.text) or line.caption)]
@@ -251,4 +257,4 @@ def _attributes(tag: re.Match[str]) -> str:
     words = []
     for name, value in _ATTRIBUTE.findall(tag[0]) if "=" in tag[0] else ():
         words.append(f"{value}. " if name.lower() in {"rank", "position"} else f"[{value}] ")
-    return f" {''.join(sorted(words, reverse=True))}"
+    return f" {''.join(sorted(words))}"

@@ -18,15 +18,15 @@ _DEPTH = 24
 _FAILURES = 1000  # brackets in a text that begin no value
 
 
-class _NoLiteral(Exception):
+class _NoLiteralError(Exception):
     """What stands there is no value."""
 
 
-class _TooDeep(_NoLiteral):
+class _TooDeepError(_NoLiteralError):
     """Brackets within brackets, deeper than a list of candidates."""
 
 
-class _Cut(Exception):
+class _CutError(Exception):
     """The text ends inside a value."""
 
 
@@ -40,8 +40,8 @@ def literals(text: str) -> Iterator[tuple[int, int, object]]:
         reader = _Reader(text, opening.start())
         try:
             value = reader.value(0)
-        except (_NoLiteral, _Cut) as error:
-            at = reader.at if isinstance(error, _TooDeep) else opening.start() + 1
+        except (_NoLiteralError, _CutError) as error:
+            at = reader.at if isinstance(error, _TooDeepError) else opening.start() + 1
             left -= reader.at - opening.start()
             failed += 1
             continue
@@ -60,10 +60,10 @@ class _Reader:
         self._skip()
         char = self.text[self.at : self.at + 1]
         if not char:
-            raise _Cut
+            raise _CutError
         if char in "[{":
             if depth > _DEPTH:
-                raise _TooDeep
+                raise _TooDeepError
             return self._list(depth) if char == "[" else self._braces(depth)
         if char in _STRING:
             return self._string(char)
@@ -73,7 +73,7 @@ class _Reader:
         if found := _WORD.match(self.text, self.at):
             self.at = found.end()
             return None
-        raise _NoLiteral
+        raise _NoLiteralError
 
     def _skip(self) -> None:
         found = _SPACE.match(self.text, self.at)
@@ -83,7 +83,7 @@ class _Reader:
         found = _STRING[quote].match(self.text, self.at)
         if not found:
             self.at = len(self.text)
-            raise _Cut
+            raise _CutError
         self.at = found.end()
         return _ESCAPE.sub(_unescaped, found[1]) if "\\" in found[1] else found[1]
 
@@ -98,7 +98,7 @@ class _Reader:
         if char == end:
             return self._close()
         if char:
-            raise _NoLiteral
+            raise _NoLiteralError
         return False
 
     def _close(self) -> bool:
@@ -116,7 +116,7 @@ class _Reader:
             entries.append(self.value(depth + 1))
             while self._next("]"):
                 entries.append(self.value(depth + 1))
-        except _Cut:
+        except _CutError:
             if not entries:
                 raise
         return entries
@@ -138,11 +138,11 @@ class _Reader:
                     self.at += 1
                     found[str(key)] = self.value(depth + 1)
                 elif found:
-                    raise _NoLiteral
+                    raise _NoLiteralError
                 else:
                     entries.append(key)
                 more = self._next("}")
-        except _Cut:
+        except _CutError:
             if not found and not entries:
                 raise
         return found or entries

@@ -11,6 +11,7 @@ from llmrs_bench.prompts.titles import OFF, UNSURE, Mention, Names
 _VALUED = re.compile(
     r"(?P<item>\S(?:.{0,300}?\S)?)\s*(?:[:=|,~]|->|=>|→|\s[-–—]|—|\()\s*(?P<value>[0-9]{1,6}(?:\.[0-9]{1,9})?)\s*(?:%|/\s*[0-9]+)?\s*[)\]]?\s*"
 )
+_LEAST = 3
 
 
 def read_mentions(texts: Sequence[str], names: Names, *, strict: bool) -> list[Mention]:
@@ -34,8 +35,9 @@ def read_mentions(texts: Sequence[str], names: Names, *, strict: bool) -> list[M
     for text, rank in zip(texts, ranks, strict=True):
         if numbered and (rank is None or not rank.full) and not strict:
             continue
-        mention = _mention(text, rank, names, ranked=ranked and rank is not None and rank.full)
-        if mention is None and (strict or (rank and rank.parted)):
+        bare = rank is not None and not rank.full and bool(full) and (ranked or rank.worded)
+        mention = None if bare else _mention(text, rank, names, ranked=ranked)
+        if mention is None and not bare and (strict or (rank and rank.parted)):
             mention = _unread(rank.rest if rank else text, ranked or strict)
         elif mention is None and BULLET.match(text):
             weak.append(Mention(OFF, "title")) if looks_like_item(text) else None
@@ -49,6 +51,8 @@ def read_mentions(texts: Sequence[str], names: Names, *, strict: bool) -> list[M
 
 
 def _mention(text: str, rank: Rank | None, names: Names, *, ranked: bool) -> Mention | None:
+    if rank is not None and rank.worded and rank.full and (mention := read_item(rank.rest, names)):
+        return mention
     if not ranked or rank is None:
         if rank is not None and not rank.full and rank.worded:
             return read_item(str(rank.values[0]), names)
@@ -75,9 +79,18 @@ def read_valued(texts: Sequence[str], names: Names) -> list[Mention]:
     if not all(item is not None and item.place >= 0 for item in items):
         return []
     mentions = settle([item for item in items if item])
+    if len(texts) < _LEAST and all(item.by == "title" for item in mentions) and not any("%" in text for text in texts):
+        return []  # "Rocky - 2" may as well be another title
     if len({mention.place for mention in mentions}) < len(mentions):
         return []
     return [mentions[at] for at in by_value(values)]
+
+
+def is_valued(text: str, names: Names) -> bool:
+    """Tell whether a text is an item and a number behind it."""
+    found = _VALUED.fullmatch(text)
+    item = read_item(found["item"], names) if found else None
+    return item is not None and item.place >= 0
 
 
 def by_value(values: Sequence[float], meaning: str = "") -> list[int]:

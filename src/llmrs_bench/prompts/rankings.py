@@ -61,7 +61,7 @@ def choose_ranking(lists: Sequence[Found]) -> list[int]:
 
 
 def _best(joined: Sequence[tuple[Found, Role]]) -> Found | None:
-    ranked = [(found, role) for found, role in joined if role != "echo"]
+    ranked: list[tuple[Found, Role]] = [(found, role) for found, role in joined if role != "echo"]
     if not any(found.places for found, _ in ranked):
         # What is called by the words of the prompt and has another order than the prompt is no copy of it.
         ranked += [(found, role) for found, role in joined if role == "echo" and found.places != sorted(found.places)]

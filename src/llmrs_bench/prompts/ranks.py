@@ -9,34 +9,14 @@ from itertools import pairwise
 _WORDS = r"(?:rank(?:ing)?|place|position|pick|choice|top|number|no|nr|platz|rang|puesto|posto|место|第|順位|순위)"
 _NUMBER = re.compile(
     rf"[\s>*_`\"'\[(#]*(?P<word>{_WORDS}[\s.:#]*)?(?P<number>[0-9]{{1,9}})(?:st|nd|rd|th|º|°|ª|er|ère|位|名|番|위|번)?(?![0-9\w])"
-    r"(?P<sign>[\])*_`\"']*\s*(?:->|=>|→|[.:)|,、=>~]+|[-–—]+(?=[\s\w\[(*\"'])|(?=\s|$)|(?<=[\])]))[*_`]*)\s*(?P<rest>.*)",
+    r"(?P<sign>[\])*_`\"']*\s*(?:->|=>|→|[.:;)|,、=>~]+|[-–—]+(?=[\s\w\[(*\"'])|(?=\s|$)|(?<=[\])]))[*_`]*)\s*(?P<rest>.*)",
     re.IGNORECASE | re.DOTALL,
 )
 _LETTERS = re.compile(
     r"[\s>*_`\"'\[(]*(?P<number>[A-Za-z]{1,7})(?P<sign>[*_`]*[.):\]][*_`.:]*)\s+(?P<rest>.*)", re.DOTALL
 )
-_ORDINALS = [
-    "first",
-    "second",
-    "third",
-    "fourth",
-    "fifth",
-    "sixth",
-    "seventh",
-    "eighth",
-    "ninth",
-    "tenth",
-    "eleventh",
-    "twelfth",
-    "thirteenth",
-    "fourteenth",
-    "fifteenth",
-    "sixteenth",
-    "seventeenth",
-    "eighteenth",
-    "nineteenth",
-    "twentieth",
-]
+_ORDINALS = ["first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth", "eleventh"]
+_ORDINALS += ["twelfth", *(f"{n}teenth" for n in ("thir", "four", "fif", "six", "seven", "eigh", "nine")), "twentieth"]
 _WORDED = re.compile(
     rf"[\s>*_`\"']*({'|'.join(_ORDINALS)})(?:\s+(?:place|pick|choice))?[*_`]*\s*[:.,)\-–—=]+[*_`]*\s*(.*)",
     re.IGNORECASE | re.DOTALL,

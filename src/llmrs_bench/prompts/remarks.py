@@ -1,4 +1,4 @@
-"""Titles with something behind them: which candidate "Heat - A classic of its kind" names, and "Heat: Part 2" does not."""
+"""Titles with something behind them: "Heat - A classic of its kind" names a candidate, and "Heat: Part 2" does not."""
 
 import re
 from collections.abc import Iterator
@@ -11,7 +11,8 @@ _OPENED = re.compile(r"(\*\*|__|[\"'*_`])(.{1,400}?)\1(?![^\W_])")
 _SEPARATOR = re.compile(
     r"\s*(?P<bracket>[(\[])|\s*(?P<bar>\||\t)|\s*(?P<arrow>->|=>|→|⇒|~)|\s*(?P<long>—|–|―)|\s+(?P<dash>-{1,3})\s+"
     r"|\s?(?P<colon>:)(?!\d)|(?P<stop>[.;!?。;])\s+|(?P<comma>[,、])\s*|\s+(?P<by>by)\s+(?=[A-Z])"
-    r"|\s+(?P<word>because|since|due to|as it|starring|featuring|directed by|written by|for its|for the|which|with its)\s"
+    r"|\s+(?P<word>because|since|due to|as it|starring|featuring"
+    r"|directed by|written by|for its|for the|which|with its)\s"
 )
 # What a longer title goes on with.
 _MORE = re.compile(
@@ -19,40 +20,11 @@ _MORE = re.compile(
     r"(?:[0-9]{1,3}|[ivx]{1,5}|one|two|three|four|five)\b(?!\s*(?:%|/|out of|stars?|points?))(?:\s*(?:[:\-–—].*)?$)",
     re.IGNORECASE,
 )
+_WORD = re.compile(r"[^\W\d_][\w']*")
 _SMALL = frozenset(
-    [
-        "a",
-        "an",
-        "and",
-        "as",
-        "at",
-        "but",
-        "by",
-        "for",
-        "from",
-        "in",
-        "into",
-        "is",
-        "it",
-        "its",
-        "of",
-        "off",
-        "on",
-        "or",
-        "over",
-        "per",
-        "than",
-        "that",
-        "the",
-        "to",
-        "up",
-        "via",
-        "was",
-        "with",
-        "de",
-        "la",
-        "le",
-    ]
+    _WORD.findall(
+        "a an and as at but by for from in into is it its of off on or over per than that the to up via was with"
+    )
 )
 
 
@@ -91,8 +63,9 @@ def named(text: str, names: Names) -> Named | None:
     for head, sign, tail in reversed(heads):
         place = names.title(head.strip('*_`" \t'))
         if place is not None and (place >= 0 or place == PAST):
-            year = dated(names.titles[place])[1] if place >= 0 else ""
-            if year and (other := _YEAR.match(f"({tail}")) and sign == "bracket" and year not in other[0]:
+            own = dated(names.titles[place])[1] if place >= 0 else ""
+            other = _YEAR.match(f"({tail}") if own and sign == "bracket" else None
+            if other and own not in other[0]:
                 return None
             doubtful = _is_doubtful(sign, tail, names)
             return None if doubtful is None else Named(place, sign if doubtful else "", tail)
@@ -117,12 +90,12 @@ def _is_doubtful(sign: str, tail: str, names: Names) -> bool | None:
         )
         return None if number else False
     bare = tail.strip("*_`\"' .")
-    if not bare or sign in {"bar", "word"} or _is_score(bare):
+    year = sign == "comma" and re.fullmatch("(?:1[89]|20)[0-9]{2}", bare)
+    number = sign == "arrow" and bare.isdecimal()
+    if not bare or sign in {"bar", "word"} or year or number or _is_score(bare):
         return False
     if sign != "arrow" and _MORE.fullmatch(bare):
         return None
-    if sign == "arrow" and bare.isdecimal():
-        return False
     if sign == "by":
         return len(bare.split()) < 2
     return not is_remark(bare, sign, cased=names.cased)
@@ -134,7 +107,7 @@ def is_remark(tail: str, sign: str, *, cased: bool = True) -> bool:
     In a subtitle the words that matter have capitals. Where a script has none, a dash, an arrow or a colon
     makes a remark.
     """
-    letters = [word for word in re.findall(r"[^\W\d_][\w']*", tail) if word]
+    letters = _WORD.findall(tail)
     if not letters:
         return sign in {"dash", "long", "arrow"} and not tail[:1].isdigit()
     with_case = [word for word in letters if word.lower() != word.upper()]
@@ -145,7 +118,7 @@ def is_remark(tail: str, sign: str, *, cased: bool = True) -> bool:
         return len(letters) >= (2 if sign in {"dash", "long", "arrow"} else 3)
     if sign == "comma":
         return tail[:1].islower() and len(letters) > 1
-    return bool(lower)
+    return bool(lower) or (cased and tail[:1].islower())
 
 
 _SCORE = re.compile(

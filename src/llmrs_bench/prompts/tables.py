@@ -35,40 +35,34 @@ def read_table(rows: Sequence[Sequence[str]], names: Names) -> list[Mention]:
     named = [at for at, column in enumerate(columns) if RANK_NAME.fullmatch(column[0])]
     ranks = named[0] if named else ranks
     scores = [at for at, column in enumerate(columns) if SCORE_NAME.search(column[0])]
-    best, at = 0.0, None
-    for number, column in enumerate(read):
-        if number == ranks or number in scores:
-            continue
-        titles = sum(item is not None and item.by == "title" and item.place >= 0 for item in column)
-        labels = sum(item is not None and item.by == "label" and item.place >= 0 for item in column)
-        if titles + labels / 2 > best:
-            best, at = titles + labels / 2, number
-    if at is None:
+    weights = [0.0 if at == ranks or at in scores else _weight(column) for at, column in enumerate(read)]
+    if not any(weights):
         return []
-    start = next((number for number, item in enumerate(read[at]) if item is not None), 0)
+    best = weights.index(max(weights))
+    start = next((place for place, item in enumerate(read[best]) if item is not None), 0)
     start = min(start, head) if ranks is not None else start
-    mentions: list[Mention] = []
-    kept: list[int] = []
-    for number in range(start, len(rows)):
-        item = read[at][number]
-        if item is None and looks_like_item(columns[at][number]):
+    found: list[tuple[int, Mention]] = []
+    for place in range(start, len(rows)):
+        item = read[best][place]
+        if item is None and looks_like_item(columns[best][place]):
             item = Mention(OFF, "title")
         if item is not None:
-            mentions.append(item)
-            kept.append(number)
-    mentions = settle(mentions)
-    for column, meaning in [(ranks, "rank"), *((score, "score") for score in scores)]:
-        values = [] if column is None else [_number(columns[column][number]) for number in kept]
-        whole = [value for value in values if value is not None]
-        if whole and len(whole) == len(mentions):
-            return [mentions[place] for place in by_value(whole, meaning)]
-    if ranks is None and not scores and _is_sheet([mention.place for mention in mentions]):
-        others = [column for number, column in enumerate(columns) if number != at]
-        for column_values in ([_number(column[number]) for number in kept] for column in others):
-            whole = [value for value in column_values if value is not None]
-            if len(whole) == len(mentions) and len(set(whole)) > 1:
-                return [mentions[place] for place in by_value(whole)]
+            found.append((place, item))
+    mentions = settle([item for _, item in found])
+    by: list[tuple[int, str]] = [*([] if ranks is None else [(ranks, "rank")]), *((at, "score") for at in scores)]
+    if not by and _is_sheet([mention.place for mention in mentions]):
+        by = [(at, "") for at in range(len(columns)) if at != best]
+    for at, meaning in by:
+        values = [value for place, _ in found if (value := _number(columns[at][place])) is not None]
+        if len(values) == len(mentions) and len(set(values)) > 1:
+            return [mentions[place] for place in by_value(values, meaning)]
     return mentions
+
+
+def _weight(column: Sequence[Mention | None]) -> float:
+    """Return how many cells of a column name a candidate; a title says it more surely than a label."""
+    named = [item for item in column if item is not None and item.place >= 0]
+    return sum(1.0 if item.by == "title" else 0.5 for item in named)
 
 
 def _is_sheet(places: Sequence[int]) -> bool:

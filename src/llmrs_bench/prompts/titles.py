@@ -30,7 +30,6 @@ class Mention:
         other: The candidate whose title is the same text as the label of `place`.
         doubt: The sign behind a title that may begin a longer one.
         tail: What stands behind that sign.
-        worded: Whether a word or a bracket says that a label is one.
     """
 
     place: int
@@ -38,7 +37,6 @@ class Mention:
     other: int | None = None
     doubt: str = ""
     tail: str = ""
-    worded: bool = False
 
 
 class Names:

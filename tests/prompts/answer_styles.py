@@ -1,0 +1,134 @@
+"""Styles in which models write rankings: each writes labels and titles, best first."""
+
+import json
+from collections.abc import Callable, Sequence
+
+from llmrs_bench.types import Listed
+
+Style = Callable[[Listed, Sequence[int]], str]
+_ROMAN = ["I", "II", "III", "IV", "V", "VI", "VII", "VIII"]
+_ORDINALS = ["First", "Second", "Third", "Fourth", "Fifth", "Sixth", "Seventh", "Eighth"]
+
+
+def lines(line: Callable[[int, str, str], str]) -> Style:
+    """Write one line for each candidate from its rank, label and title."""
+    return lambda shown, order: "\n".join(line(n, shown.labels[at], shown.titles[at]) for n, at in enumerate(order, 1))
+
+
+def _labels(shown: Listed, order: Sequence[int]) -> str:
+    return ", ".join(shown.labels[at] for at in order)
+
+
+def _shown(shown: Listed) -> str:
+    return "\n".join(f"[{label}] {title}" for label, title in zip(shown.labels, shown.titles, strict=True))
+
+
+def _objects(shown: Listed, order: Sequence[int], *names: str) -> list[dict[str, object]]:
+    """Return objects in the order shown, with a rank each."""
+    rank, item = names
+    ranks = {at: n for n, at in enumerate(order, 1)}
+    return [{item: shown.titles[at], rank: ranks[at]} for at in sorted(ranks)]
+
+
+def _thinking(before: str, after: str) -> Style:
+    """Write thoughts that name the first labels in the order shown, and then the ranking."""
+    return lambda shown, order: f"{before}{', '.join(shown.labels[:4])}{after}{_labels(shown, order)}"
+
+
+def _closed(words: str) -> Style:
+    """Write ranks and titles, and a sentence below."""
+    listed = lines(lambda n, label, title: f"{n}. {title}")
+    return lambda shown, order: f"{listed(shown, order)}\n\n{words}"
+
+
+# Labels that are numbers, and eight candidates at most.
+STYLES: dict[str, Style] = {
+    "labels": _labels,
+    "rank, word, label": lines(lambda n, label, title: f"{n}. Candidate {label}"),
+    "rank, No., label": lines(lambda n, label, title: f"{n}) No. {label}"),
+    "rank, comma, label": lines(lambda n, label, title: f"{n},{label}"),
+    "rank, semicolon, label": lines(lambda n, label, title: f"{n}; {label}"),
+    "rank, arrow, label": lines(lambda n, label, title: f"{n} -> {label}"),
+    "rank word, dash, label": lines(lambda n, label, title: f"Rank {n} - {label}"),
+    "position, word, label": lines(lambda n, label, title: f"Position {n}: book {label}"),
+    "rank and label in bold": lines(lambda n, label, title: f"**{n}.** **{label}**"),
+    "rank and label in a table": lines(lambda n, label, title: f"| {n} | {label} |"),
+    "caption, rank, label": lines(lambda n, label, title: f"Ranking: {n}. [{label}]"),
+    "caption, rank, title": lines(lambda n, label, title: f"Ranking: {n}. {title}"),
+    "label: score": lines(lambda n, label, title: f"{label}: {99 - n}"),
+    "label, score out of 20": lines(lambda n, label, title: f"Book {label}: {20 - n}/20"),
+    "label, per cent": lines(lambda n, label, title: f"- {label}: {99 - 3 * n} %"),
+    "document, relevance": lines(lambda n, label, title: f"Doc: {label}, Relevance: {20 - n}"),
+    "title - Remark": lines(lambda n, label, title: f"{n}. {title} - A dark and moving tale"),
+    "title—Remark": lines(lambda n, label, title: f"{n}. {title}—Because the reader likes it"),
+    "title: Remark": lines(lambda n, label, title: f"- {title}: Matches an interest in classics"),
+    "title (Remark)": lines(lambda n, label, title: f"{n}. {title} (Close in tone to Emma)"),
+    "title, remark": lines(lambda n, label, title: f"{n}. {title}, since the reader likes classics"),
+    "title. Remark.": lines(lambda n, label, title: f"{n}. {title}. A very good novel."),
+    "title [label]": lines(lambda n, label, title: f"{n}. {title} [{label}]"),
+    "title (label)": lines(lambda n, label, title: f"{n}. {title} ({label})"),
+    "title (year)": lines(lambda n, label, title: f"{n}. {title} ({1900 + n})"),
+    "title by author": lines(lambda n, label, title: f"{n}. {title} by Jane Roe"),
+    '"title": remark': lines(lambda n, label, title: f'{n}. "{title}": Admired by all'),
+    "**title:** remark": lines(lambda n, label, title: f"{n}. **{title}:** Great fit"),
+    "(label) title - remark": lines(lambda n, label, title: f"{n}. ({label}) {title} - Admired by all"),
+    "item label: title": lines(lambda n, label, title: f"{n}. Item {label}: {title}"),
+    "Roman ranks": lines(lambda n, label, title: f"{_ROMAN[n - 1]}. {title}"),
+    "letters as ranks": lines(lambda n, label, title: f"{chr(96 + n)}) {title}"),
+    "ordinals": lines(lambda n, label, title: f"{_ORDINALS[n - 1]}: {title}"),
+    "keycaps": lines(lambda n, label, title: f"{n}\ufe0f\u20e3 {title}"),
+    "circles": lines(lambda n, label, title: f"{chr(0x245F + n)} {label}"),
+    "medals": lines(lambda n, label, title: f"{'🥇🥈🥉'[n - 1] if n < 4 else f'{n}.'} {title}"),
+    "hash": lines(lambda n, label, title: f"#{n}: {title}"),
+    "full width": lines(lambda n, label, title: f"{chr(0xFF10 + n)}．{chr(0xFF10 + int(label))}"),
+    "Devanagari": lambda shown, order: ", ".join(chr(0x966 + at + 1) for at in order),
+    "marks of direction": lambda shown, order: ", ".join(f"\u200f{shown.labels[at]}\u200e" for at in order),
+    "table with remarks": lambda shown, order: (
+        "| Rank | Book | Why |\n|---|---|---|\n"
+        + lines(lambda n, label, title: f"| {n} | {title} | Fits in {n} ways |")(shown, order)
+    ),
+    "table of scores": lambda shown, order: (
+        "| Book | Score |\n|---|---|\n"
+        + "\n".join(f"| {title} | {99 - 7 * list(order).index(at)} |" for at, title in enumerate(shown.titles))
+    ),
+    "YAML": lambda shown, order: "ranking:\n" + "\n".join(f"  - {shown.titles[at]}" for at in order),
+    "YAML objects": lines(lambda n, label, title: f"- rank: {n}\n  title: {title}"),
+    "XML": lines(lambda n, label, title: f'<item rank="{n}">{title}</item>'),
+    "notes below": lines(lambda n, label, title: f"{n}. {title}\n   - Genre: novel\n   - Compare: Emma"),
+    "Python list": lambda shown, order: str({"ranking": [shown.titles[at] for at in order]}),
+    "Python ranks": lambda shown, order: str({n: shown.titles[at] for n, at in enumerate(order, 1)}),
+    "JSON, unsorted": lambda shown, order: json.dumps({"results": _objects(shown, order, "rank", "book")}),
+    "Python, unsorted": lambda shown, order: str(_objects(shown, order, "position", "title")),
+    "JSON, several lists": lambda shown, order: json.dumps(
+        {"history": list(shown.history), "candidates": shown.titles, "ranking": [shown.titles[at] for at in order]}
+    ),
+    "input, output": lambda shown, order: f"Input: [{', '.join(shown.labels)}]\nOutput: [{_labels(shown, order)}]",
+    "draft, final": lambda shown, order: f"Draft:\n{', '.join(shown.labels)}\n\nFinal answer:\n{_labels(shown, order)}",
+    "first try": lambda shown, order: f"First try: {', '.join(shown.labels)}\nSecond try: {_labels(shown, order)}",
+    "prompt repeated": lambda shown, order: f"{_shown(shown)}\nRanking: {_labels(shown, order)}",
+    "prompt in words": lambda shown, order: (
+        f"The candidates are {', '.join(shown.titles[:-1])} and {shown.titles[-1]}.\n\nRanking: {_labels(shown, order)}"
+    ),
+    "example repeated": lambda shown, order: (
+        "I rank all books, in the form 1. [7]:\n" + lines(lambda n, label, title: f"{n}. [{label}]")(shown, order)
+    ),
+    "groups": lambda shown, order: (
+        f"Most likely: {_labels(shown, order[:3])}\nPossible: {_labels(shown, order[3:5])}\n"
+        f"Unlikely: {_labels(shown, order[5:])}"
+    ),
+    "sentence": lambda shown, order: f"My ranking is {_labels(shown, order)}.",
+    "thoughts in a tag": _thinking("<thinking>\n", "\n</thinking>\n"),
+    "thoughts in brackets": _thinking("[THINK]", "[/THINK]"),
+    "thoughts in a named tag": _thinking("<seed:think>", "</seed:think>"),
+    "thoughts, begun and ended": _thinking("<|begin_of_thought|>", "<|end_of_thought|>\n"),
+    "thoughts in unused tokens": _thinking("<unused94>thought\n", "<unused95>"),
+    "thoughts in a channel": _thinking(
+        "<|channel|>analysis<|message|>", "<|end|><|start|>assistant<|channel|>final<|message|>"
+    ),
+    "channel without marks": _thinking("analysisThe reader likes novels. ", "\nassistantfinal"),
+    "thoughts without a beginning": _thinking("", "</think>"),
+    "closing words, a count": _closed("I ranked all 8 books, and the ranking is: 3."),
+    "closing words, the ends": _closed("Top pick: 2. Least likely: 1."),
+    "closing words, why": _closed("Explanation: I placed 4 first, since the reader liked 2 novels."),
+    "closing words, thanks": _closed("Let me know if you want the other 3!"),
+}

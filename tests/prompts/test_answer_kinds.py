@@ -1,0 +1,170 @@
+"""Answers that are no plain list: other titles, refusals, what was cut off, titles that are numbers, other scripts."""
+
+import pytest
+
+from answer_lists import BOOKS, READ, letters, numbers
+from llmrs_bench.prompts.answers import read_ranking
+from llmrs_bench.types import Listed
+
+SHELF = numbers(BOOKS, READ)
+TWELVE = numbers((*BOOKS, "Dune", "It", "Beloved", "The Trial"), READ)
+
+
+def read(text: str, shown: Listed, *, cut: bool = False) -> tuple[list[int], str]:
+    ranking = read_ranking(text, shown, cut=cut)
+    return [place + 1 for place in ranking.order], ranking.kind
+
+
+@pytest.mark.parametrize(
+    ("text", "order"),
+    [
+        ("1. Dracula, Book Two\n2. Frankenstein Unbound\n3. Dracula: Reborn", []),
+        ("1. Dracula 2\n2. Catch-23\n3. Ulysses", [8]),
+        ("1. Persuasions\n2. 1984", [4]),
+        ("1. Dracula II\n2. Ulysses Returns\n3. Middlemarch", [7]),
+        ("1. Dracula's Guest\n2. Bride of Frankenstein\n3. Ulysses", [8]),
+        ("1. Dracula - Part 3\n2. Middlemarch", [7]),
+        ("2. Dracula: The Sequel", []),
+        ('["Draculas", "Ulysses"]', [8]),
+        ("Ranking: 1. Ulysses\nRanking: 2. Ivanhoe", [8]),
+        ("Ranking: 1. Ulysses\n2. Ivanhoe\n3. Dracula", [8, 2]),
+        ("Pick 1: Dracula\nPick 2: Ivanhoe", [2]),
+    ],
+)
+def test_a_longer_title_is_another_item(text: str, order: list[int]) -> None:
+    assert read(text, SHELF) == (order, "off-list")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Unable to help with this request.",
+        "I'm not able to do that.",
+        "That would not be appropriate.",
+        "I must decline.",
+        "Sorry, I can't do that:\n1. There is no data.\n2. I do not know the reader.",
+        "Je suis désolé, mais je ne peux pas vous aider.",
+        "Lo siento, no puedo ayudar con eso.",
+        "Es tut mir leid, ich kann das nicht.",
+        "Mi dispiace, ma non posso farlo.",
+        "抱歉，我无法完成这个任务。",
+    ],
+)
+def test_a_refusal_in_any_words_is_one(text: str) -> None:
+    assert read(text, SHELF) == ([], "refused")
+
+
+@pytest.mark.parametrize("start", ["I can't wait to share this:", "I'm sorry to keep you waiting. The ranking:"])
+def test_an_answer_that_sounds_like_a_refusal_is_read(start: str) -> None:
+    assert read(f"{start}\n7, 2, 5, 1, 8, 4, 3, 6", SHELF) == ([7, 2, 5, 1, 8, 4, 3, 6], "complete")
+
+
+@pytest.mark.parametrize(
+    ("text", "order"),
+    [
+        ("11, 4, 6, 1", [11, 4, 6]),  # 1 may be the beginning of 12
+        ("11, 4, 6, 1,", [11, 4, 6, 1]),
+        ("11, 4, 6", [11, 4, 6]),
+        ("1. 4\n2. 11\n3. 1", [4, 11]),
+        ("1. Ulysses\n2. Dracula\n1", [8, 2]),
+        ("Ranking: 9. Ulysses\nRanking: 1", [8]),
+        ('{"ranking": [11, 4, 1', [11, 4]),
+        ('["Ulysses", "Catch-22", "Mid', [8, 5]),
+        ("1. Ulysses\n2. It", [8, 10]),
+        ("<think>4, 5", []),
+        ("[THINK]4, 5", []),
+        ("analysisLet me see. 4, 5", []),
+    ],
+)
+def test_what_the_budget_cut_off_does_not_vote(text: str, order: list[int]) -> None:
+    assert read(text, TWELVE, cut=True) == (order, "truncated")
+
+
+def test_a_title_that_may_go_on_does_not_vote_where_it_is_cut_off() -> None:
+    shown = numbers(("Ghost", "Ghosts", "Jaws"))
+    assert read("1. Jaws\n2. Ghost", shown, cut=True) == ([3], "truncated")
+    assert read("1. Jaws\n2. Ghost\n", shown, cut=True) == ([3, 1], "truncated")
+
+
+@pytest.mark.parametrize(
+    ("text", "order"),
+    [
+        ('["12", "Jaws", "Gravity"]', [1, 6, 2]),
+        ("1. 7\n2. Jaws\n3. Gravity", [4, 6, 2]),
+        ("- 300\n- 7\n- Gravity", [3, 4, 2]),
+        ("7, 2, 1", [7, 2, 1]),
+    ],
+)
+def test_a_number_among_titles_is_a_title(text: str, order: list[int]) -> None:
+    assert read(text, numbers(("12", "Gravity", "300", "7", "9", "Jaws", "21")))[0] == order
+
+
+@pytest.mark.parametrize(
+    ("text", "order"),
+    [
+        ("1. La ville\n2. Amelia\n3. The Sea", [1, 2, 5]),
+        ('["Il Mare", "Night (Nacht)", "City of Lights"]', [5, 4, 1]),
+        ("Amelie Rose, Plain, Il Mare", [2, 6, 5]),
+        ("1. Night\n2. Plain", [6]),  # two are called Night
+    ],
+)
+def test_either_title_names_an_item_where_one_alone_fits(text: str, order: list[int]) -> None:
+    titles = ("City of Lights (La ville)", "Amelia (Amelie Rose)", "Night (Notte)", "Night (Nacht)")
+    assert read(text, numbers((*titles, "Il Mare (The Sea) (1999)", "Plain")))[0] == order
+
+
+@pytest.mark.parametrize(
+    ("titles", "text", "order"),
+    [
+        (("東京物語", "七人の侍", "羅生門", "生きる"), "1. 七人の侍 - 傑作\n2. 生きる：名作", [2, 4]),
+        (("東京物語", "七人の侍", "羅生門", "生きる"), "七人の侍、生きる、羅生門、東京物語", [2, 4, 3, 1]),
+        (
+            ("東京物語", "七人の侍", "羅生門", "生きる"),
+            "| 順位 | 映画 |\n|---|---|\n| 1 | 生きる |\n| 2 | 羅生門 |",
+            [4, 3],
+        ),
+        (("दंगल", "शोले", "लगान"), "१. शोले - शानदार\n२. लगान - बढ़िया", [2, 3]),
+        (
+            ("باران", "رنگ خدا", "آواز گنجشک‌ها"),
+            "\u200f1. \u200fرنگ خدا - زیبا\n\u200f2. \u200fآواز گنجشکها - خوب",
+            [2, 3],
+        ),
+        (
+            ("dark waters", "bright star", "the hours"),
+            "1. the hours - a slow drama\n2. bright star - a love story",
+            [3, 2],
+        ),
+    ],
+)
+def test_scripts_without_capitals_are_read(titles: tuple[str, ...], text: str, order: list[int]) -> None:
+    assert read(text, numbers(titles))[0] == order
+
+
+@pytest.mark.parametrize(
+    ("text", "order"),
+    [
+        ("1. D\n2. A\n3. C", "DAC"),
+        ("a) D\nb) A\nc) C", "DAC"),
+        ("D: 9\nA: 8\nC: 5", "DAC"),
+        ("1. Option D: 1984\n2. Option A: Persuasion", "DA"),
+        ("1. (D) 1984 — Because it is good\n2. (A) Persuasion — Because it is good", "DA"),
+        ("The best is D. Then A.", ""),
+    ],
+)
+def test_letters_are_labels_or_ranks(text: str, order: str) -> None:
+    found = read_ranking(text, letters(BOOKS)).order
+    assert "".join("ABCDEFGH"[place] for place in found) == order
+
+
+@pytest.mark.parametrize(
+    ("text", "order"),
+    [
+        ("Rank: 4\n\nThe user chose 4 books:\n[1] Persuasion\n[2] Dracula\n[3] Frankenstein\n[4] 1984", [4]),
+        ("3, 1, 2, 4, 5, 6, 7, 8\n\n1. Because 2 is dark.\n2. 1984 is grim.", [3, 1, 2, 4, 5, 6, 7, 8]),
+        ("You gave me these: Persuasion, Dracula, Frankenstein, 1984.", []),
+        ("The reader knows 3 of the 8 books.", []),
+        ("Ranking: 5, 7\n\nThe user chose 8 books, and the ranking is: 8.", [5, 7]),
+    ],
+)
+def test_what_repeats_the_prompt_or_explains_is_no_ranking(text: str, order: list[int]) -> None:
+    assert read(text, SHELF)[0] == order

@@ -1,0 +1,37 @@
+"""A model that always names the target first is right in every style that is read, wherever the target stands."""
+
+from random import Random
+
+import pytest
+from answer_styles import STYLES
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from answer_lists import BOOKS, FILMS, PAST, READ, numbers
+from llmrs_bench.prompts.answers import read_ranking
+
+SHELF = numbers(BOOKS, READ)
+
+
+@pytest.mark.parametrize("style", STYLES)
+def test_the_target_is_first_in_every_style_from_every_place(style: str) -> None:
+    for target in range(len(BOOKS)):
+        others = [place for place in range(len(BOOKS)) if place != target]
+        Random(target).shuffle(others)
+        text = STYLES[style](SHELF, [target, *others])
+        ranking = read_ranking(text, SHELF)
+        assert (list(ranking.order), ranking.kind) == ([target, *others], "complete"), text
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.sampled_from(sorted(STYLES)), st.permutations(range(len(BOOKS))))
+def test_every_order_is_read_in_every_style(style: str, order: list[int]) -> None:
+    assert list(read_ranking(STYLES[style](SHELF, order), SHELF).order) == order
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.sampled_from(["title: Remark", "caption, rank, title", "table with remarks"]), st.data())
+def test_longer_lists_of_titles_are_read(style: str, data: st.DataObject) -> None:
+    shown = numbers(FILMS, PAST)
+    order = data.draw(st.permutations(range(len(FILMS))))
+    assert list(read_ranking(STYLES[style](shown, order), shown).order) == order
