@@ -119,7 +119,7 @@ class VllmEngine:
         counts = self._requests, self._waves.reruns
         with answering():
             plain = [self._plain_twice(sampled(job)) for job in picked]
-            scored = {}
+            scored: dict[str, Scored] = {}
             for chunk in self._chunks([self.reader.read(prompt) for prompt in beside.values()]):
                 found = self._waves.score(chunk)
                 scored |= {job.prompt.prompt_id: values for job, (values, _) in zip(chunk, found, strict=True)}
