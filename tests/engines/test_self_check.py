@@ -15,7 +15,7 @@ from llmrs_bench.engines import causal
 from llmrs_bench.engines.groups import Group
 from llmrs_bench.engines.heads import row_logits
 from llmrs_bench.engines.jobs import Job
-from llmrs_bench.engines.packing import PackBatch
+from llmrs_bench.engines.packing import PackBatch, pad_right
 from llmrs_bench.engines.self_check import Difference, SelfCheck, agrees, difference, is_noise, sampled
 from llmrs_bench.engines.tokens import Tokenized
 from llmrs_bench.engines.transformers import TransformersEngine
@@ -181,7 +181,7 @@ def test_whose_an_error_is_shows_where_it_was_raised() -> None:
         causal.score_plain(model, Tokenized((1, 20), ((3,),)), batch_tokens=9)
     assert not raised_here(theirs.value)
     with pytest.raises(ValueError, match="empty") as ours:
-        causal.pad_right([], 0)
+        pad_right([], 0)
     assert raised_here(ours.value)
 
 
