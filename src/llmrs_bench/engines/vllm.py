@@ -127,7 +127,7 @@ class VllmEngine:
         counts = self._requests, self._waves.reruns
         with answering():
             plain = [self._plain_twice(sampled(job)) for job in picked]
-            scored: dict[str, tuple[list[list[float]], int]] = {}
+            scored: dict[str, Scored] = {}
             for chunk in self._chunks([self.reader.read(prompt) for prompt in beside.values()]):
                 found = self._waves.score(chunk)
                 scored |= {job.prompt.prompt_id: values for job, (values, _) in zip(chunk, found, strict=True)}
