@@ -1,5 +1,6 @@
 """The command line: options to config, one stage, one result; imports of weight happen inside the commands."""
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -23,9 +24,10 @@ from llmrs_bench.cli_options import (
     pairs,
 )
 from llmrs_bench.cli_prompt import prompt
-from llmrs_bench.console import exit_codes, finish, say, track
+from llmrs_bench.console import Commands, exit_codes, finish, say, track
 
 app = typer.Typer(
+    cls=Commands,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -164,6 +166,7 @@ def list_(
     what: Annotated[Listing, typer.Argument(help="data, models, templates, parts or runs.")],
     dataset: Annotated[str | None, typer.Option("--dataset", "-d", help="Whose runs; needed for runs.")] = None,
     home: Home = HERE,
+    log: LogOption = Log.text,
 ) -> None:
     """List data sets, models, templates, or the runs of a data set."""
     with exit_codes():
@@ -182,4 +185,9 @@ def list_(
 
 def main() -> None:
     """Run the command line; the exit code is 0, 1, 2, 3, 4 or 130."""
-    app(prog_name="llmrs-bench", args=sys.argv[1:])
+    try:
+        app(prog_name="llmrs-bench", args=sys.argv[1:])
+    except SystemExit:
+        # Everything is said; what libraries write while they are taken down is for nobody.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+        raise

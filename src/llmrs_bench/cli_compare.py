@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from llmrs_bench.cli_options import HERE, Format, Home, Invalid, Names
+from llmrs_bench.cli_options import HERE, Format, Home, Invalid, Log, LogOption, Names
 from llmrs_bench.console import exit_codes, say, stdout, warn
 from llmrs_bench.errors import GateError, OptionError
 
@@ -73,6 +73,7 @@ def compare(
     samples: Annotated[int, typer.Option(min=100, help="Resamples of the bootstrap.")] = 2000,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the bootstrap and the permutations.")] = 0,
     home: Home = HERE,
+    log: LogOption = Log.text,
 ) -> None:
     """Print the leaderboard of a data set with intervals and paired tests; hold it against a baseline."""
     with exit_codes():

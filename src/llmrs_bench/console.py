@@ -1,141 +1,53 @@
-"""Everything a person sees while a stage runs: Rich messages and progress, on stderr."""
+"""Everything a person sees while a stage runs: messages, progress and exit codes."""
 
-import json
 import os
 import signal
 import sys
 import threading
-from collections.abc import Iterator
-from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
-from time import perf_counter
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from itertools import pairwise
 from typing import Any
 
 import typer
 from rich.console import Console
-from rich.markup import escape
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    ProgressColumn,
-    Task,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
-from rich.progress import Progress as Bar
-from rich.text import Text
+from typer.core import TyperGroup
 
 from llmrs_bench.errors import BenchError
-from llmrs_bench.report.words import number
+from llmrs_bench.logs import emit, log, logged, terminal
+from llmrs_bench.progress import bar, lines
 from llmrs_bench.types import Step
 
 INTERRUPTED, TERMINATED = 130, 143
-stderr = Console(stderr=True, highlight=False)
 stdout = Console(highlight=False)
-
 
 _json = False
 
 
 def log_as_json(wanted: bool) -> None:
-    """Write every message as one JSON object a line, or for people."""
+    """Write what the next command says as one JSON object a line, or for people."""
     global _json  # noqa: PLW0603  # one process has one stderr
     _json = wanted
 
 
-def _emit(level: str, **fields: object) -> None:
-    line = json.dumps({"time": datetime.now(UTC).isoformat(), "level": level, **fields}, ensure_ascii=False)
-    sys.stderr.write(line + "\n")
-
-
 def say(text: str) -> None:
     """Print a line for people."""
-    if _json:
-        _emit("info", message=text)
-    else:
-        stderr.print(escape(text), soft_wrap=True)
+    emit("info", text)
 
 
 def warn(text: str) -> None:
     """Print a warning."""
-    if _json:
-        _emit("warning", message=text)
-    else:
-        stderr.print(f"[yellow]warning:[/] {escape(text)}", soft_wrap=True)
+    emit("warning", text)
 
 
 def fail(text: str, hint: str) -> None:
     """Print an error and what to do next."""
-    if _json:
-        _emit("error", message=text, hint=hint)
-        return
-    stderr.print(f"[bold red]error:[/] {escape(text)}", soft_wrap=True)
-    if hint:
-        stderr.print(f"[cyan]hint:[/] {escape(hint)}", soft_wrap=True)
+    emit("error", text, hint=hint)
 
 
-class _Rate(ProgressColumn):
-    """Units done in a second."""
-
-    def render(self, task: Task) -> Text:
-        return Text("" if task.speed is None else f"{number(task.speed)}/s", "progress.data.speed")
-
-
-@contextmanager
-def track(label: str, total: int) -> Iterator[Step]:
-    """Show a bar with rate and time left; where stderr is no terminal, a line for each tenth of `total` units."""
-    if _json or not stderr.is_terminal:
-        yield _tenths(label, total)
-        return
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        _Rate(),
-        TextColumn("{task.fields[note]}"),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    )
-    known = total
-    with Bar(*columns, console=stderr) as bar:
-        task = bar.add_task(label, total=total, note="")
-
-        def step(done: int, note: str = "", total: int | None = None) -> None:
-            bar.update(task, completed=done, total=total or known, note=escape(note))
-
-        yield step
-
-
-def _tenths(label: str, total: int) -> Step:
-    said = 0
-    first: tuple[int, float] | None = None
-
-    known = total
-
-    def step(done: int, note: str = "", total: int | None = None) -> None:
-        nonlocal said, first, known
-        known = total or known
-        now = perf_counter()
-        first = first or (done, now)
-        if (tenth := 10 * done // max(known, 1)) <= said:
-            return
-        said = tenth
-        # What was done before the first sign says nothing about speed: it may be an earlier, interrupted run's.
-        rate = (done - first[0]) / (now - first[1]) if done > first[0] else None
-        _say_progress(label, done, known, rate, note)
-
-    return step
-
-
-def _say_progress(label: str, done: int, total: int, rate: float | None, note: str) -> None:
-    left = (total - done) / rate if rate and done < total else None
-    if _json:
-        _emit("progress", label=label, done=done, total=total, per_second=rate, seconds_left=left, note=note)
-        return
-    tail = "" if rate is None else f", {number(rate)}/s"
-    tail += "" if left is None else f", {timedelta(seconds=round(left))} left"
-    say(f"{label}: {done:,} of {total:,} {note}".rstrip() + tail)
+def track(label: str, total: int) -> AbstractContextManager[Step]:
+    """Show how many of `total` units are done: a bar on a terminal, else a line every 10 s and one at the end."""
+    return lines(label, total) if _json or not terminal().is_terminal else bar(label, total)
 
 
 class Terminated(KeyboardInterrupt):
@@ -162,6 +74,16 @@ def _ended_by_sigterm() -> Iterator[None]:
 @contextmanager
 def exit_codes() -> Iterator[None]:
     """Turn every failure into one message and its exit code; the only place that does."""
+    global _json  # noqa: PLW0603
+    try:
+        with logged(_json), _failures():
+            yield
+    finally:
+        _json = False
+
+
+@contextmanager
+def _failures() -> Iterator[None]:
     try:
         with _ended_by_sigterm():
             yield
@@ -181,6 +103,36 @@ def exit_codes() -> Iterator[None]:
     except OSError as error:
         fail(str(error), "Check the path, its permissions and the free space.")
         raise typer.Exit(1) from error
+    except typer.Exit:
+        raise
+    except Exception as error:
+        if not _json:
+            raise
+        log.exception("%s: %s", type(error).__name__, error)
+        raise typer.Exit(1) from error
+
+
+class Commands(TyperGroup):
+    """The command line, whose wrong options, too, are JSON where `--log json` was typed."""
+
+    def main(self, args: Sequence[str] | None = None, *others: Any, **more: Any) -> Any:
+        """Run a command, and leave with its exit code."""
+        typed = list(sys.argv[1:] if args is None else args)
+        if not _asks_for_json(typed):
+            return super().main(typed, *others, **more)
+        try:
+            code = super().main(typed, *others, **{**more, "standalone_mode": False})
+        except Exception as error:
+            if not hasattr(error, "format_message"):  # no mistake in what was typed
+                raise
+            with logged(as_json=True):
+                fail(error.format_message(), "Run the command with --help.")
+            code = getattr(error, "exit_code", 2)
+        sys.exit(code)
+
+
+def _asks_for_json(typed: Sequence[str]) -> bool:
+    return "--log=json" in typed or ("--log", "json") in pairwise(typed)
 
 
 def finish(done: Any, more: str = "") -> None:

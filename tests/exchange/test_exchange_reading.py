@@ -30,7 +30,7 @@ def parquet(**columns: list[Any]) -> bytes:
         (CSV.replace(b",", b"\t"), "x.tsv"),
         (CSV.replace(b",", b"\t"), "x.csv"),
         (CSV.replace(b",item_id,rank", b", item_id , rank").replace(b",0.", b", 0."), "x"),
-        (gzip.compress(CSV), "x.csv.gz"),
+        (gzip.compress(CSV, mtime=0), "x.csv.gz"),
         (TREC, "x.trec"),
         (TREC, "anything.csv"),
         (b"\n" + TREC.replace(b" ", b"\t  "), "x.txt"),
@@ -79,7 +79,7 @@ def test_text_that_is_no_number_is_kept_beside() -> None:
         (b"r1 Q0 a 1 0.5 mine\nr1 Q0 the item 2 0.4 mine\n", "x", "line 2: 7 fields"),
         (b"r1 a 1\n", "x.run", "line 1: 3 fields"),
         (b"user_id,item_id,rank\n\xff,2,3\n", "x.csv", "line 2: not UTF-8"),
-        (gzip.compress(CSV)[:-12], "x.csv.gz", "cannot be unpacked"),
+        (gzip.compress(CSV, mtime=0)[:-12], "x.csv.gz", "cannot be unpacked"),
         (parquet(user_id=["1"], item_id=[["a", "b"]], score=[1.0]), "x", "item_id is List"),
     ],
 )

@@ -15,7 +15,9 @@ import pytest
 from command_line import Bench
 from tiny_models import tiny_llama
 
-COMMAND = [sys.executable, "-c", "from llmrs_bench.cli import main; main()"]
+# With a line of progress for every answer.
+CODE = "from llmrs_bench import cli, progress; progress.FIRST_AFTER = progress.EVERY = 0.0; cli.main()"
+COMMAND = [sys.executable, "-c", CODE]
 
 
 def run_and_kill(
