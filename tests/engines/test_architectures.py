@@ -57,8 +57,8 @@ PACKED: dict[str, dict[str, Any]] = {
     "olmo2": {},
     "smollm3": {"use_sliding_window": False},
     "t5": T5,
-    "mt5": T5,
-    "umt5": T5,
+    "mt5": {**T5, "initializer_factor": 0.5},
+    "umt5": {**T5, "initializer_factor": 0.5},
 }  # fmt: skip
 # Kinds that do not, with a word of the reason.
 PLAIN: dict[str, tuple[dict[str, Any], str]] = {

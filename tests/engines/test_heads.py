@@ -9,7 +9,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
 from llmrs_bench.engines.heads import row_logits
 
-SHAPE = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
+SHAPE: dict[str, Any] = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2}
 SHAPE |= {"num_key_value_heads": 1, "initializer_range": 0.3, "pad_token_id": 0, "vocab_size": 50}
 IDS = torch.tensor([[5, 6, 7, 8], [9, 10, 11, 12]])
 ROWS = torch.tensor([2, 3, 7])

@@ -13,12 +13,13 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from llmrs_bench.engines import causal
 from llmrs_bench.engines.groups import Group
+from llmrs_bench.engines.heads import row_logits
 from llmrs_bench.engines.jobs import Job
-from llmrs_bench.engines.packing import PackBatch
+from llmrs_bench.engines.packing import PackBatch, pad_right
 from llmrs_bench.engines.self_check import Difference, SelfCheck, agrees, difference, is_noise, sampled
 from llmrs_bench.engines.tokens import Tokenized
 from llmrs_bench.engines.transformers import TransformersEngine
-from llmrs_bench.errors import EngineError
+from llmrs_bench.errors import EngineError, raised_here
 from llmrs_bench.types import Prompt
 from tiny_models import TITLES, choice_prompt, tiny_llama, tiny_mistral, train_tokenizer
 from transformers_cases import answers, engine, yes_no_prompts
@@ -33,7 +34,7 @@ def llama(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def shifted(monkeypatch: pytest.MonkeyPatch, made: TransformersEngine) -> None:
     """Give packed tokens positions that are too high by one."""
-    score = causal.row_logits
+    score = row_logits
 
     def wrong(model: Any, rows: Tensor, **inputs: Any) -> Tensor:
         mask = inputs.get("attention_mask")
@@ -174,6 +175,16 @@ def test_errors_of_this_program_are_not_blamed_on_the_model(tmp_path: Path, monk
         made.check(PROMPTS)
 
 
+def test_whose_an_error_is_shows_where_it_was_raised() -> None:
+    model = AutoModelForCausalLM.from_config(AutoConfig.for_model("gpt2", n_embd=8, n_layer=1, n_head=1, vocab_size=9))
+    with pytest.raises(IndexError) as theirs:
+        causal.score_plain(model, Tokenized((1, 20), ((3,),)), batch_tokens=9)
+    assert not raised_here(theirs.value)
+    with pytest.raises(ValueError, match="empty") as ours:
+        pad_right([], 0)
+    assert raised_here(ours.value)
+
+
 @contextmanager
 def passes(made: TransformersEngine) -> Iterator[list[int]]:
     """Yield a list that grows by the width of what the model reads."""
@@ -220,7 +231,7 @@ def test_the_extremes_are_picked_first(limit: int, picked: list[str]) -> None:
 
 
 def test_differences_are_those_of_tokens_not_of_titles() -> None:
-    assert difference([[-1.0, -2.0], [-3.0]], [[-1.5, -1.5], [-3.0]]) == Difference(pytest.approx(1 / 3), 0.5)
+    assert difference([[-1.0, -2.0], [-3.0]], [[-1.5, -1.5], [-3.0]]) == Difference((0.5 + 0.5 + 0) / 3, 0.5)
     assert difference([], []) == Difference()
     broken = difference([[nan, -1.0]], [[-1.0, -1.0]])
     assert not agrees(broken, Difference(), "float32")

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from llmrs_bench.catalog import ModelSpec
+from llmrs_bench.engines.self_check import SelfCheck
 from llmrs_bench.engines.transformers import TransformersEngine, TransformersOptions
 from llmrs_bench.engines.vllm import VllmEngine
 from llmrs_bench.engines.vllm_starting import VllmOptions
@@ -187,22 +188,47 @@ def test_samples_depend_on_their_prompt_and_number_alone(vllm_engine: VllmEngine
     assert len(set(together.values())) > 2
 
 
-def test_the_self_check_is_recorded_and_stops_wrong_scores(
-    vllm_engine: VllmEngine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    list(vllm_engine.answer([choice_prompt()]))
-    difference = vllm_engine.facts()["self_check_difference"]
-    assert isinstance(difference, float)
-    assert difference < 1e-3
+def test_the_self_check_is_recorded_and_no_part_of_the_run(vllm_engine: VllmEngine) -> None:
+    vllm_engine._self_check = SelfCheck(2)
+    vllm_engine.forget()
+    before = counts(vllm_engine)
+    prompts = [choice_prompt(f"p{n}", history=n) for n in range(5)]
+    vllm_engine.check(prompts)
+    facts = vllm_engine.facts()
+    assert facts["self_check_prompts"] == 2
+    assert isinstance(facts["self_check_difference"], float)
+    assert facts["self_check_difference"] < 1e-3
+    assert isinstance(facts["self_check_noise"], float)
+    assert counts(vllm_engine) == before
+    found = answers(vllm_engine, *prompts)
+    assert min(response.cached_tokens for response in found.values()) == 0
+    assert vllm_engine.facts()["self_check_prompts"] == 2
 
+
+def test_the_self_check_stops_wrong_scores(vllm_engine: VllmEngine, monkeypatch: pytest.MonkeyPatch) -> None:
     score = vllm_engine._waves.score
     monkeypatch.setattr(
         vllm_engine._waves, "score", lambda jobs: [([[v + 0.1 for v in row] for row in s], c) for s, c in score(jobs)]
     )
-    monkeypatch.setattr(vllm_engine, "_to_check", 1)
-    with pytest.raises(EngineError, match="prefix cache differs") as caught:
+    monkeypatch.setattr(vllm_engine, "_self_check", SelfCheck(1))
+    with pytest.raises(EngineError, match="with and without the prefix cache differ") as caught:
         list(vllm_engine.answer([choice_prompt()]))
     assert "waves=false" in caught.value.hint
+
+
+def test_the_self_check_stops_plain_scores_that_depend_on_the_batch(
+    vllm_engine: VllmEngine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    score = vllm_engine._waves.score_plain
+    monkeypatch.setattr(
+        vllm_engine._waves,
+        "score_plain",
+        lambda job: [[v - 0.1 * (len(job.tokens.suffixes) > 1) for v in row] for row in score(job)],
+    )
+    monkeypatch.setattr(vllm_engine, "_self_check", SelfCheck(1))
+    with pytest.raises(EngineError, match="between two batch sizes") as caught:
+        vllm_engine.check([choice_prompt()])
+    assert "max_num_seqs=1" in caught.value.hint
 
 
 def test_facts_and_refusals(vllm_engine: VllmEngine, folder: Path, options: VllmOptions) -> None:

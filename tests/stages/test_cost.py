@@ -64,10 +64,12 @@ def test_checks_of_all_sessions_count() -> None:
     cost = Cost()
     cost.add(responses(1), [Scores("r", {}, {"label_mass": 0.25}), Scores("s", {}, {"label_mass": 0.75})], requests=2)
     sessions = {
-        "a": session(self_check_difference=1e-3, boundary_moved=2),
-        "b": session(self_check_difference=1e-6, boundary_moved=3),
+        "a": session(self_check_difference=1e-3, self_check_noise=None, self_check_prompts=2, boundary_moved=2),
+        "b": session(self_check_difference=1e-6, self_check_noise=1e-5, self_check_prompts=1, boundary_moved=3),
     }
     facts = cost.facts(sessions, {})
     assert facts["serving"]["self_check_difference"] == 1e-3
+    assert facts["serving"]["self_check_noise"] == 1e-5
+    assert facts["serving"]["self_check_prompts"] == 3
     assert facts["serving"]["boundary_moved"] == 5
     assert facts["notes"] == {"label_mass": 0.5}

@@ -64,7 +64,7 @@ def read_architecture(model: "PreTrainedModel") -> Architecture:
     return Architecture(
         obstacle=_obstacle(model, config),
         proven=config.model_type in _PROVEN and not getattr(model.config, "auto_map", None),
-        window=_window(config),
+        window=attention_window(config),
         switch=_switch(config),
     )
 
@@ -84,7 +84,8 @@ def _obstacle(model: "PreTrainedModel", config: "PretrainedConfig") -> str | Non
     return None
 
 
-def _window(config: "PretrainedConfig") -> int | None:
+def attention_window(config: "PretrainedConfig") -> int | None:
+    """Return how many tokens some layer of a model looks back, or None if all of them see the whole context."""
     window = getattr(config, "sliding_window", None)
     return window if isinstance(window, int) and getattr(config, "use_sliding_window", True) else None
 

@@ -145,8 +145,3 @@ def choices_response(job: Job, logprobs: Sequence[Sequence[float]], *, cached: i
         completion_tokens=sum(map(len, distinct)),
         finish_reason="choices",
     )
-
-
-def largest_difference(one: Sequence[Sequence[float]], other: Sequence[Sequence[float]]) -> float:
-    """Return the largest difference between the log-probabilities of two scorings of the same titles, in nats."""
-    return max((abs(sum(left) - sum(right)) for left, right in zip(one, other, strict=True)), default=0.0)

@@ -7,10 +7,6 @@ from pydantic import Field
 
 from llmrs_bench.config import Options
 
-# Largest difference between two exact ways to score one title, in nats; 16-bit arithmetic differs by far more
-# (https://github.com/vllm-project/vllm/issues/5543 saw 0.06).
-TOLERANCE = {"float32": 1e-3, "bfloat16": 0.25, "float16": 0.25}
-
 
 class ModelOptions(Options):
     """How a model is loaded and asked.
@@ -21,7 +17,8 @@ class ModelOptions(Options):
         temperature: Of texts that are sampled, each from a seed of its own; 0 writes the likeliest tokens.
         trust_remote_code: Let the model run the Python code of its repository.
         chat_template: A Jinja file that replaces the chat template of the tokenizer.
-        self_check: Requests that are also scored the slow, plain way, to compare.
+        self_check: Prompts with choices that are also scored the slow, plain way, to compare: the longest and the
+            shortest first, on each side of a length at which the architecture changes.
         thinking_tokens: The longest thought of a reasoning model before its answer, in tokens; 0 asks it not to think.
         deterministic: Take slower ways whose results do not depend on what else is computed beside them.
         price_per_hour: What the machine costs in USD, for the board.

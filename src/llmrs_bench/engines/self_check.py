@@ -13,7 +13,7 @@ T = TypeVar("T")
 # What rounding makes of a token's log-probability in any case, in nats: the mean over tokens, and the largest. Plain
 # scoring may be found to be less noisy than that by chance.
 _FLOOR = {"float32": (3e-4, 3e-3), "bfloat16": (0.025, 0.15), "float16": (5e-3, 3e-2)}
-_MEAN_TIMES, _LARGEST_TIMES = 3.0, 6.0  # the noise that another exact way may have
+_MEAN_TIMES, _LARGEST_TIMES = 2.5, 6.0  # the noise that another exact way may have
 _NOISE_TIMES = 8.0  # the floor that the mean noise may have; above that it is no noise
 _TITLES = 8  # of each prompt: enough tokens for a mean, at a fraction of what all of them cost
 _READ = 256  # prompts among which those to compare are looked for: reading all of them would take a while
@@ -50,12 +50,12 @@ def difference(one: Scored, other: Scored) -> Difference:
     return Difference(sum(gaps) / len(gaps), max(gaps)) if gaps else Difference()
 
 
-def is_noise(found: Difference, dtype: str) -> bool:
+def is_noise(found: Difference, dtype: str, *, rounded: bool = False) -> bool:
     """Return whether plain scoring may differ from itself by `found` on average: a few times the floor."""
-    return found.mean <= _NOISE_TIMES * _floor(dtype).mean
+    return found.mean <= _NOISE_TIMES * _floor(dtype, rounded=rounded).mean
 
 
-def agrees(found: Difference, noise: Difference, dtype: str) -> bool:
+def agrees(found: Difference, noise: Difference, dtype: str, *, rounded: bool = False) -> bool:
     """Return whether two exact ways to score tokens may be as far apart as `found`.
 
     Rounding makes every difference small and leaves none out; an error is large in some tokens, or in all of them
@@ -67,14 +67,17 @@ def agrees(found: Difference, noise: Difference, dtype: str) -> bool:
         found: The difference of the two ways.
         noise: That of plain scoring in batches from plain scoring of each title alone, over the same tokens.
         dtype: The number format of the model.
+        rounded: Whether its logits are of that format, too: between 16 and 32, bfloat16 has steps of 1/8.
     """
-    floor = _floor(dtype)
+    floor = _floor(dtype, rounded=rounded)
     mean, largest = max(noise.mean, floor.mean), max(noise.largest, floor.largest)
     return found.mean <= _MEAN_TIMES * mean and found.largest <= _LARGEST_TIMES * largest
 
 
-def _floor(dtype: str) -> Difference:
-    return Difference(*_FLOOR.get(dtype, _FLOOR["bfloat16"]))
+def _floor(dtype: str, *, rounded: bool) -> Difference:
+    mean, largest = _FLOOR.get(dtype, _FLOOR["bfloat16"])
+    times = 2 if rounded and dtype != "float32" else 1
+    return Difference(times * mean, times * largest)
 
 
 def sampled(job: Job) -> Job:

