@@ -100,6 +100,7 @@ class Lines:
         with self._lock:
             self._total = total or self._total
             now = self._clock()
+            self._total = total or self._total
             if self._first is None:
                 self._first, self._due = (done, now), now + FIRST_AFTER
             elif self._loaded is None and done > self._first[0]:

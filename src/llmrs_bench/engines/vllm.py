@@ -151,7 +151,7 @@ class VllmEngine:
                 yield [job.prompt for job in chunk]
 
     def answer_batches(self, batches: Iterable[Sequence[Prompt]]) -> Iterator[Sequence[Response]]:
-        """Answer one batch after the other."""
+        """Answer one batch after the other; whoever cut them has them checked."""
         for batch in batches:
             yield list(self._answer(batch))
 

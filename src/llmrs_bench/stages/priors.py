@@ -43,7 +43,7 @@ def ask_priors(data: Data, run: Artifact, prompts: Artifact, plan: Plan, asker: 
 
     def fill(draft: Draft) -> None:
         asked = _prompts(data, prompts, plan.template)
-        with progress(f"{recipe.name} of titles", len(asked)) as step:
+        with progress(f"{run.facts['model']['name']}, titles without a history", len(asked)) as step:
             asker.show(step, len(asked))
             asker.turn_to(len(asked))
             rows = asker.ask([Question(asked, 0, lambda fewer, *, bare=False: asked)] if asked else [])
