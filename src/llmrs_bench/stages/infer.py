@@ -62,7 +62,7 @@ def infer(
         "model",
         config.model,
         [*RECOMMENDERS.names(), *CATALOG, DEMO_LM, "mock", FUSION],
-        hint="Any Hugging Face id (ORG/NAME), any local folder (./PATH) and file:PATH with a ranking will do, too.",
+        hint="Any Hugging Face id (ORG/NAME), local folder (./PATH), GGUF file and file:PATH (a ranking) will do, too.",
     )
 
 

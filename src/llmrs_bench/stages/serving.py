@@ -23,7 +23,7 @@ from llmrs_bench.stages.home import Data
 from llmrs_bench.types import Progress
 
 # Bumped when what is asked of an engine, or how answers are kept, changes: older answers are then asked for anew.
-FORMAT = "3"
+FORMAT = "4"
 MOCK = "mock"
 
 
