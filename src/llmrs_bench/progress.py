@@ -98,7 +98,6 @@ class Lines:
     def step(self, done: int, note: str = "", total: int | None = None) -> None:
         """Take note of how many units are done, and of all there will be where that has changed."""
         with self._lock:
-            self._total = total or self._total
             now = self._clock()
             self._total = total or self._total
             if self._first is None:

@@ -2,12 +2,20 @@
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import TYPE_CHECKING, TypeVar
 
 from llmrs_bench.engines.chat import render
-from llmrs_bench.engines.tokens import Ids, Tokenized, encode, special_affixes, split_choices
+from llmrs_bench.engines.tokens import (
+    Ids,
+    Tokenized,
+    encode,
+    special_affixes,
+    special_texts,
+    split_choices,
+    take_apart,
+)
 from llmrs_bench.errors import EngineError
 from llmrs_bench.types import Prompt, Response
 
@@ -36,6 +44,9 @@ class Job:
 class PromptReader:
     """Renders and tokenises prompts for one model.
 
+    Special tokens come from its chat template alone: where a title, or another part of a message or a choice, holds the
+    text of one, it is taken apart.
+
     Args:
         tokenizer: The model's own.
         chat: Whether to use its chat template; None: if it has one.
@@ -57,6 +68,7 @@ class PromptReader:
         self.thinking = thinking
         self.encoder_decoder = encoder_decoder
         self.lead, self.tail = special_affixes(tokenizer)
+        self._special = special_texts(tokenizer)
         self._jobs: OrderedDict[Prompt, Job] = OrderedDict()  # the latest ones, bounded by what they hold
         self._held = 0  # tokens
 
@@ -77,14 +89,16 @@ class PromptReader:
 
     def _read(self, prompt: Prompt) -> Job:
         thinking = self.thinking and prompt.choices is None
-        text, complete = render(prompt.messages, self.tokenizer, self.chat, thinking=thinking)
+        messages = [replace(turn, content=take_apart(turn.content, self._special)) for turn in prompt.messages]
+        choices = None if prompt.choices is None else [take_apart(text, self._special) for text in prompt.choices]
+        text, complete = render(messages, self.tokenizer, self.chat, thinking=thinking)
         lead: Ids = () if complete else self.lead
-        if prompt.choices and not self.encoder_decoder:
-            return Job(prompt, split_choices(self.tokenizer, text, prompt.choices, lead=lead), text)
+        if choices and not self.encoder_decoder:
+            return Job(prompt, split_choices(self.tokenizer, text, choices, lead=lead), text)
         prefix = lead + encode(self.tokenizer, [text])[0]
         if not self.encoder_decoder:
             return Job(prompt, Tokenized(prefix), text)
-        targets = encode(self.tokenizer, [choice.strip() for choice in prompt.choices]) if prompt.choices else []
+        targets = encode(self.tokenizer, [choice.strip() for choice in choices]) if choices else []
         if not all(targets):
             raise EngineError(f"prompt {prompt.prompt_id!r} has a blank choice", hint="Look for items without a title.")
         return Job(prompt, Tokenized(prefix if complete else prefix + self.tail, tuple(targets)), text)

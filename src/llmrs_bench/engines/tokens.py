@@ -1,5 +1,6 @@
 """Text to token ids: where the prompt ends and each choice begins, without ever tokenising a choice alone."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -44,6 +45,25 @@ def encode(tokenizer: "PreTrainedTokenizerBase", texts: Sequence[str]) -> list[I
         return [tuple(found.ids) for found in backend.encode_batch_fast(list(texts), add_special_tokens=False)]
     encoded = tokenizer(list(texts), add_special_tokens=False, return_attention_mask=False, verbose=False)
     return [tuple(ids) for ids in encoded["input_ids"]]
+
+
+def special_texts(tokenizer: "PreTrainedTokenizerBase") -> re.Pattern[str] | None:
+    """Return what finds the texts that a tokenizer reads as special tokens, or None if it has none."""
+    added = getattr(tokenizer, "added_tokens_decoder", {}).values()
+    texts = {*tokenizer.all_special_tokens, *(token.content for token in added if token.special)}
+    # One letter, or blanks alone, may be a special token of some models; no text can do without them.
+    known = sorted((text for text in texts if len(text.strip()) > 1), key=len, reverse=True)
+    return re.compile("|".join(map(re.escape, known))) if known else None
+
+
+def take_apart(text: str, special: re.Pattern[str] | None) -> str:
+    """Return a text in which no special token is left: a blank is put after the first letter of each.
+
+    A text without any is returned as it is.
+    """
+    while special is not None and special.search(text):
+        text = special.sub(lambda match: f"{match[0][0]} {match[0][1:]}", text)
+    return text
 
 
 def special_affixes(tokenizer: "PreTrainedTokenizerBase") -> tuple[Ids, Ids]:

@@ -78,7 +78,7 @@ def check_model(config: InferConfig) -> None:
     if is_outside(config.model) or is_recommender(config.model):
         return
     _check_known(config)
-    if config.model != DEMO_LM and config.engine != "openai" and not Path(config.model).is_dir():
+    if config.model != DEMO_LM and config.engine != "openai" and not Path(config.model).exists():
         check_served(config)
 
 
@@ -88,7 +88,7 @@ def _check_known(config: InferConfig) -> None:
             "model",
             config.model,
             [*RECOMMENDERS.names(), *CATALOG, DEMO_LM, "mock", FUSION],
-            hint="Any Hugging Face id (ORG/NAME), any local folder (./PATH) and file:PATH with a ranking will do, too.",
+            hint="Any Hugging Face id (ORG/NAME), local folder (./PATH), GGUF file and file:PATH (a ranking) will do, too.",
         )
 
 
