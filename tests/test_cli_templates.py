@@ -127,7 +127,7 @@ def test_prompts_are_shown_with_their_sizes(bench: Bench, tmp_path: Path) -> Non
     said = bench.run("prompt", "--dataset", "small", "--show", "2", "--model", str(model)).stderr
     assert said.count("tokens)") == 2
     assert "[user]" not in said  # the words of its own chat template stand there
-    assert said.count(MARKER) == 2
+    assert said.count("<|assistant|>") == said.count("<|user|>") == 2
     assert "--show" in bench.run("prompt", "--dataset", "small", "--model", str(model), code=2).stderr
     assert "--dataset" in bench.run("prompt", code=2).stderr
 
@@ -154,7 +154,8 @@ def test_answers_that_repeat_the_order_shown_are_told(bench: Bench, monkeypatch:
     words = ("answers: 100 % repeat the order shown", "answers: first place: 1 in 100 %")
     for said in (bench.run(*INFER).stderr, bench.run("evaluate", "--dataset", "small").stderr):
         assert all(word in said for word in words)
-    assert "repeat the order shown" in bench.run("compare", "--dataset", "small").stdout.replace("\n", " ")
+    board = bench.run("compare", "--dataset", "small", "--format", "markdown").stdout
+    assert "100 % repeat the order shown, first place: 1 in 100 %" in board
 
 
 def test_a_model_that_writes_nothing_is_told(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ from llmrs_bench.prompts.rankings import Found, choose_ranking
 from llmrs_bench.prompts.refusals import is_refusal
 from llmrs_bench.prompts.symbols import plain_answer
 from llmrs_bench.prompts.thoughts import marked_answer, never_stopped_thinking, spoken
-from llmrs_bench.prompts.titles import OFF, PAST, Names, fold
+from llmrs_bench.prompts.titles import OFF, PAST, Mention, Names, fold
 from llmrs_bench.types import Kind, Listed
 
 _LAST_WORD = re.compile(r"(?:(?<=[\s,;>|\[(\"'.:#=])|^)([\w\-]{1,40})$")
@@ -49,6 +49,9 @@ def read_ranking(text: str, listed: Listed, *, cut: bool = False) -> Ranking:
 
 def _lists(said: str, names: Names) -> list[Found]:
     """Return all lists of an answer in their order: values in JSON where they stand among the lines."""
+    tokens = said.replace(",", " ").split() if "\n" not in said.strip() else []
+    if len(tokens) > 1 and all(token in names.labels for token in tokens):  # as most answers are
+        return [Found(tuple(Mention(names.labels[token], "label") for token in tokens))]
     said = said.replace("\0", " ")
     pieces: list[str] = []
     values: list[list[Found]] = []
