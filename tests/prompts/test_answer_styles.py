@@ -3,11 +3,11 @@
 from random import Random
 
 import pytest
-from answer_styles import STYLES
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from answer_lists import BOOKS, FILMS, PAST, READ, numbers
+from answer_styles import STYLES
 from llmrs_bench.prompts.answers import read_ranking
 
 SHELF = numbers(BOOKS, READ)

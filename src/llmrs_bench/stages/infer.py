@@ -88,7 +88,7 @@ def _check_known(config: InferConfig) -> None:
             "model",
             config.model,
             [*RECOMMENDERS.names(), *CATALOG, DEMO_LM, "mock", FUSION],
-            hint="Any Hugging Face id (ORG/NAME), local folder (./PATH), GGUF file and file:PATH (a ranking) will do, too.",
+            hint="Any Hugging Face id (ORG/NAME), folder (./PATH), GGUF file and file:PATH (a ranking) will do, too.",
         )
 
 
