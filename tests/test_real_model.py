@@ -130,7 +130,8 @@ def test_a_written_answer_begins_a_turn_of_the_assistant(engine: TransformersEng
 
 def test_packed_and_plain_scoring_agree(engine: TransformersEngine, smollm2_folder: Path) -> None:
     plain = engine_of(smollm2_folder, packed=False)
-    assert apart(sums(engine), sums(plain)) <= AGREEMENT
+    prompts = PROMPTS[:2]
+    assert apart(sums(engine, prompts), sums(plain, prompts)) <= AGREEMENT
     plain.close()
 
 
@@ -142,7 +143,7 @@ def test_lm_evaluation_harness_agrees(engine: TransformersEngine) -> None:
     harness = import_module("lm_eval.models.huggingface").HFLM(
         engine.weights, tokenizer=engine.reader.tokenizer, batch_size=4, device="cpu", add_bos_token=False
     )
-    prompts = PROMPTS[:2]
+    prompts = PROMPTS[:1]
     pairs = [(engine.reader.read(prompt).text, choice) for prompt in prompts for choice in prompt.choices or ()]
     asked = [instance("loglikelihood", {}, pair, number) for number, pair in enumerate(pairs)]
     values = iter(harness.loglikelihood(asked, disable_tqdm=True))
@@ -150,6 +151,7 @@ def test_lm_evaluation_harness_agrees(engine: TransformersEngine) -> None:
     assert apart(theirs, sums(engine, prompts)) <= AGREEMENT
 
 
+@pytest.mark.slow
 def test_a_healthy_model_runs_in_bfloat16(engine: TransformersEngine, smollm2_folder: Path) -> None:
     half = engine_of(smollm2_folder, dtype="bfloat16")
     half.check(PROMPTS)
@@ -179,12 +181,14 @@ def test_vllm_agrees(engine: TransformersEngine, smollm2_folder: Path) -> None:
         other.close()
 
 
+@pytest.mark.slow
 def test_killed_and_resumed_it_ends_in_the_same_bytes(films: Path, tmp_path: Path, smollm2_folder: Path) -> None:
     arguments = ["infer", "-m", str(smollm2_folder), "-d", "films", "-t", "likelihood", "-O", "batch_tokens=256"]
     killed, whole = Bench(tmp_path / "killed", films), Bench(tmp_path / "whole", films)
     for bench in (killed, whole):
         bench.prepare("--n-candidates", "10", dataset="films")
-    command = [sys.executable, "-c", "from llmrs_bench.cli import main; main()", *arguments]
+    often = "from llmrs_bench import progress; progress.FIRST_AFTER = progress.EVERY = 0.0; "
+    command = [sys.executable, "-c", f"{often}from llmrs_bench.cli import main; main()", *arguments]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
     with subprocess.Popen(
         [*command, "--home", str(killed.home), "--log", "json"],
@@ -199,7 +203,7 @@ def test_killed_and_resumed_it_ends_in_the_same_bytes(films: Path, tmp_path: Pat
                 process.send_signal(signal.SIGTERM)
                 break
     kept = [pl.read_parquet(path).height for path in killed.home.glob("films/answers/*/shards/*.parquet")]
-    assert 0 < sum(kept) <= 12
+    assert 0 < sum(kept) < 12
     for bench in (killed, whole):
         bench.run(*arguments)
     bytes_of = [next(b.home.glob("films/*/runs/*/rankings.parquet")).read_bytes() for b in (killed, whole)]

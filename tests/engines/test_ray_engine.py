@@ -98,6 +98,7 @@ def engine(cluster: Any, folder: Path) -> Iterator[RayEngine]:
     made.close()
 
 
+@pytest.mark.slow
 def test_an_engine_without_a_cluster_starts_ray_and_ends_it() -> None:
     assert not ray.is_initialized()
     made = make("mock", engine="mock", workers=1)
@@ -139,6 +140,7 @@ def test_needs_and_context_are_those_of_the_workers(engine: RayEngine, folder: P
     assert list(engine.batches([])) == []
 
 
+@pytest.mark.slow
 def test_killed_workers_come_back_and_nothing_is_lost(engine: RayEngine, expected: dict[str, Response]) -> None:
     before = engine._pool.each("pid")
     given = engine.answer(PROMPTS)
@@ -187,7 +189,7 @@ class Fragile(Worker):
 class Hollow(Worker):
     """Finds no model."""
 
-    def limits(self) -> tuple[int, int | None]:
+    def context(self) -> int:
         raise ModelError("no weights", hint="Look for them.")
 
 
@@ -220,12 +222,13 @@ def test_a_machine_without_the_package_is_named(monkeypatch: pytest.MonkeyPatch)
     assert "on every machine" in caught.value.hint
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("own_workers")
 def test_prompts_that_kill_every_worker_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ray_pool, "Worker", Fragile)
     monkeypatch.setattr(ray_pool, "_DEATHS", 1)
     made = make("mock", engine="mock", workers=2)
-    with pytest.raises(EngineError, match=f"2 Ray workers died over the same {WINDOW} prompts") as caught:
+    with pytest.raises(EngineError, match="2 Ray workers died over the same batch of 1") as caught:
         list(made.answer(PROMPTS))
     assert "memory" in caught.value.hint
     made.close()
@@ -244,6 +247,7 @@ def test_a_cluster_that_is_too_small_or_taken_is_named(engine: RayEngine, monkey
     assert "ray status" in taken.value.hint
 
 
+@pytest.mark.slow
 def test_a_lost_machine_leaves_its_work_to_the_others(cluster: Any) -> None:
     machine = cluster.add_node(num_cpus=CPUS // 2 + 1, object_store_memory=2**27)
     made = make("mock", engine="mock", workers=2, cpus_per_worker=CPUS // 2 + 1)  # one on each

@@ -1,6 +1,6 @@
 """What the board says of rows: intervals, tests against the best, groups, cost."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import polars as pl
@@ -193,4 +193,7 @@ def test_a_bound_is_shown_and_held_against_nothing() -> None:
     assert (by_run["top"].cells["ndcg@10"].rank, by_run["top"].cells["ndcg@10"].versus) == (0, None)
     assert by_run["top"].pareto is None
     assert found.tests == alone.tests == 1
-    assert {run: row.cells for run, row in by_run.items() if run != "top"} == {row.run: row.cells for row in alone.rows}
+    for row in alone.rows:  # sums of other arrays differ in the last bit
+        before, beside = (asdict(board_row.cells["ndcg@10"]) for board_row in (row, by_run[row.run]))
+        assert before.pop("versus") == pytest.approx(beside.pop("versus"))
+        assert before == pytest.approx(beside)

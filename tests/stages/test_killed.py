@@ -69,6 +69,7 @@ def finish(bench: Bench, arguments: list[str]) -> dict[str, bytes]:
     return results(bench)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", [0, 1])
 def test_killed_at_random_moments_it_ends_as_if_it_had_not_been(bench: Bench, atomic: Path, seed: int) -> None:
     rng = random.Random(seed)
@@ -83,6 +84,7 @@ def test_killed_at_random_moments_it_ends_as_if_it_had_not_been(bench: Bench, at
     assert len(kept_keys(bench)) == len(kept_keys(whole)) == 30 * 20
 
 
+@pytest.mark.slow
 def test_killed_while_a_model_computes_it_ends_in_the_same_scores(bench: Bench, atomic: Path) -> None:
     model = tiny_llama(bench.home / "llama", context=512)
     arguments = ["infer", "--model", str(model), "--engine", "transformers", "--dataset", "small", "-t", "label"]
@@ -94,6 +96,7 @@ def test_killed_while_a_model_computes_it_ends_in_the_same_scores(bench: Bench, 
     assert killed == finish(whole, arguments)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("by", "code"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
 def test_whoever_is_told_to_stop_keeps_what_it_has_and_says_so_once(
     bench: Bench, by: signal.Signals, code: int

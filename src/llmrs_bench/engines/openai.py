@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import chain
 from threading import Event, Lock
 from typing import Any, ClassVar
@@ -18,11 +18,14 @@ from llmrs_bench.engines.openai_replies import (
     FILTERED,
     NOTHING,
     NoAnswerError,
+    billed,
     first_choice,
     likeliest,
     logprob_of,
     reading,
+    response_of,
     text_of,
+    unanswered_response,
     usage,
 )
 from llmrs_bench.engines.openai_threads import spread
@@ -129,7 +132,7 @@ class OpenAIEngine:
         for prompt, error in self._failures.values():
             log.warning("prompt %r is left without an answer: %s", prompt.prompt_id, error.message)
             self._unanswered += 1
-            yield _silent(prompt, "unanswered")
+            yield unanswered_response(prompt, "unanswered")
 
     def forget(self) -> None:
         """Do nothing: what the server keeps is its own."""
@@ -201,11 +204,11 @@ class OpenAIEngine:
                 self.ids.check(task.job, complete)
                 replies.clear()
                 if prompt.choices is not None:
-                    return _billed(self.ids.score(task.job, complete), replies)
+                    return billed(self.ids.score(task.job, complete), replies)
                 if prompt.grammar is not None:
                     text, written = self.ids.write(task.job, complete)
                     counted = {**NOTHING, "prompt_tokens": len(task.job.tokens.prefix), "completion_tokens": written}
-                    return _billed(_response(prompt, {**counted, "text": text}), replies)
+                    return billed(response_of(prompt, {**counted, "text": text}), replies)
             return self._talk(task, stopped)
 
     def _talk(self, task: _Task, stopped: Event) -> Response:
@@ -220,17 +223,17 @@ class OpenAIEngine:
         except RefusedError as refusal:
             if refusal.code != FILTERED:
                 raise
-            return _silent(prompt, "filtered")
+            return unanswered_response(prompt, "filtered")
         choice = first_choice(reply, prompt)
         filtered = choice.get("finish_reason") == FILTERED
         if filtered and prompt.choices is not None and not choice.get("logprobs"):
-            return _billed(_silent(prompt, "filtered"), [reply])
+            return billed(unanswered_response(prompt, "filtered"), [reply])
         if prompt.choices is not None:
             shown = likeliest(choice, prompt)
             found = tuple(logprob_of(shown, label) for label in prompt.choices)
-            return _response(prompt, {**usage(reply), "choice_logprobs": found, "finish_reason": "choices"})
+            return response_of(prompt, {**usage(reply), "choice_logprobs": found, "finish_reason": "choices"})
         reason = "filtered" if filtered else "length" if choice.get("finish_reason") == "length" else "stop"
-        return _response(prompt, {**usage(reply), "text": text_of(choice), "finish_reason": reason})
+        return response_of(prompt, {**usage(reply), "text": text_of(choice), "finish_reason": reason})
 
     def _post(self, task: _Task, asked: dict[str, Any], stopped: Event) -> dict[str, Any]:
         prompt = task.prompt
@@ -279,24 +282,6 @@ def _read_with(model: ModelSpec, options: OpenAIOptions) -> PromptReader | None:
     return PromptReader(
         Checkpoint(tokenizer, ModelOptions()).tokenizer(), chat=model.chat, encoder_decoder=False, thinking=False
     )
-
-
-def _response(prompt: Prompt, said: dict[str, Any]) -> Response:
-    fields = {"text": None, "choice_logprobs": None, "finish_reason": "stop", **said}
-    return Response(prompt_id=prompt.prompt_id, **fields)
-
-
-def _billed(response: Response, replies: Sequence[dict[str, Any]]) -> Response:
-    """Return the response with the tokens that the server counted for all it was asked, if it counts any."""
-    counted = [usage(reply) for reply in replies]
-    total: dict[str, Any] = {name: sum(tokens[name] for tokens in counted) for name in NOTHING}
-    return replace(response, **total) if total["prompt_tokens"] else response
-
-
-def _silent(prompt: Prompt, reason: str) -> Response:
-    """Return the response to a prompt that got no answer for a reason, `filtered` or `unanswered`."""
-    said = {"text": ""} if prompt.choices is None else {"choice_logprobs": tuple(() for _ in prompt.choices)}
-    return _response(prompt, {**NOTHING, **said, "finish_reason": reason})
 
 
 def _is_about_the_prompt(error: EngineError) -> bool:

@@ -2,14 +2,14 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isnan
 from typing import Any
 
 import numpy as np
 
 from llmrs_bench.errors import EngineError
-from llmrs_bench.types import Prompt
+from llmrs_bench.types import Prompt, Response
 
 NO_LOGPROBS = "Use a template that generates text, such as listwise, or a server that returns log-probabilities."
 FILTERED = "content_filter"
@@ -205,3 +205,22 @@ def usage(reply: dict[str, Any]) -> dict[str, int]:
 def _count(value: Any) -> int:
     number = value if isinstance(value, int) else float(value or 0)
     return int(number) if 0 <= number <= _MOST_TOKENS else 0
+
+
+def response_of(prompt: Prompt, said: dict[str, Any]) -> Response:
+    """Return the response to a prompt from what is known of it."""
+    fields = {"text": None, "choice_logprobs": None, "finish_reason": "stop", **said}
+    return Response(prompt_id=prompt.prompt_id, **fields)
+
+
+def billed(response: Response, replies: Sequence[dict[str, Any]]) -> Response:
+    """Return the response with the tokens that the server counted for all it was asked, if it counts any."""
+    counted = [usage(reply) for reply in replies]
+    total: dict[str, Any] = {name: sum(tokens[name] for tokens in counted) for name in NOTHING}
+    return replace(response, **total) if total["prompt_tokens"] else response
+
+
+def unanswered_response(prompt: Prompt, reason: str) -> Response:
+    """Return the response to a prompt that got no answer for a reason, `filtered` or `unanswered`."""
+    said = {"text": ""} if prompt.choices is None else {"choice_logprobs": tuple(() for _ in prompt.choices)}
+    return response_of(prompt, {**NOTHING, **said, "finish_reason": reason})

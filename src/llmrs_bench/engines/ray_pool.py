@@ -190,7 +190,7 @@ class Pool:
         part.deaths += 1
         if part.deaths > _DEATHS:
             raise EngineError(
-                f"{part.deaths} Ray workers died over the same {len(part.prompts)} prompts: {error}",
+                f"{part.deaths} Ray workers died over the same batch of {len(part.prompts)}: {error}",
                 hint="Their machines may be out of memory: give the engine less, or a machine fewer workers.",
             ) from error
         todo.put_back(part)
