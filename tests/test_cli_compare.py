@@ -346,3 +346,12 @@ def test_printed_tables_are_whole_and_say_where_they_are_from() -> None:
                 assert all(0 <= value <= 1 for value in shares)
     for file in (files("llmrs_bench") / "published").iterdir():
         assert tomllib.loads(file.read_text("utf-8"))["tables"]
+
+
+def test_a_board_whose_baseline_was_not_evaluated_says_so(bench: Bench) -> None:
+    bench.prepare()
+    run = bench.name("infer", "--model", "random", "--dataset", "small")
+    bench.run("evaluate", "--dataset", "small", "--run", run)
+    said = bench.run("compare", "--dataset", "small", code=1).stderr
+    assert "has no evaluation of popularity" in said
+    assert "llmrs-bench evaluate" in said

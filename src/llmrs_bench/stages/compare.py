@@ -76,7 +76,8 @@ def compare(data: Data, names: Sequence[str], config: CompareConfig) -> Comparis
     evaluated = [run for run in wanted if evaluations(data, run, [], config.invalid)[0].done]
     hint = evaluate_command(data, metrics, config.invalid)
     if all(run.manifest.name != POPULARITY for run in evaluated):
-        raise ArtifactError(f"{data.place.reference} has no evaluated runs", hint=hint)
+        lacking = f"no evaluation of {POPULARITY}, which is on every board" if evaluated else "no evaluated runs"
+        raise ArtifactError(f"{data.place.reference} has {lacking}", hint=hint)
     chance = measured(data, None, metrics, config.invalid)
     entries = [
         Entry(CHANCE, CHANCE, "baseline", "", chance.metrics, exact=True, figures=chance.figures),
