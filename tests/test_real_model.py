@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from importlib import import_module
 from math import fsum
 from pathlib import Path
@@ -130,7 +131,7 @@ def test_a_written_answer_begins_a_turn_of_the_assistant(engine: TransformersEng
 
 def test_packed_and_plain_scoring_agree(engine: TransformersEngine, smollm2_folder: Path) -> None:
     plain = engine_of(smollm2_folder, packed=False)
-    prompts = PROMPTS[:2]
+    prompts = [replace(prompt, shown=prompt.shown[:8], choices=(prompt.choices or ())[:8]) for prompt in PROMPTS[:2]]
     assert apart(sums(engine, prompts), sums(plain, prompts)) <= AGREEMENT
     plain.close()
 

@@ -83,6 +83,10 @@ class Checkpoint:
         else:
             with self._reading() as (source, arguments):
                 tokenizer = AutoTokenizer.from_pretrained(source, **arguments)
+                # Before 5.20 transformers overlooks that the file asks for a BOS token.
+                if self.files.gguf is not None and "add_bos_token" not in tokenizer.init_kwargs:
+                    asked = _asks_for_bos(Path(source) / self.files.gguf)
+                    tokenizer = AutoTokenizer.from_pretrained(source, add_bos_token=asked, **arguments)
         if template is not None:
             tokenizer.chat_template = template
         return tokenizer
@@ -125,6 +129,14 @@ class Checkpoint:
         with TemporaryDirectory() as alone, redirect_stderr(StringIO()), _loading(self.model, self.files):
             (Path(alone) / path.name).symlink_to(path.resolve())
             yield alone, {"gguf_file": path.name, "trust_remote_code": self.options.trust_remote_code}
+
+
+def _asks_for_bos(path: Path) -> bool:
+    """Return whether a GGUF file says that texts begin with the BOS token."""
+    from gguf import GGUFReader
+
+    field = GGUFReader(path).fields.get("tokenizer.ggml.add_bos_token")
+    return bool(field.contents()) if field is not None else False
 
 
 def _need_gguf() -> None:
