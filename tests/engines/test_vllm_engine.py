@@ -159,7 +159,7 @@ def test_prompts_that_do_not_fit_the_cache_together_go_in_chunks(
     vllm_engine: VllmEngine, exact_engine: TransformersEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     prompts = [choice_prompt(f"p{n}", history=n) for n in range(5)]
-    monkeypatch.setattr(vllm_engine, "_capacity", 1000)
+    monkeypatch.setattr(vllm_engine, "_together", 1000)
     jobs = vllm_engine.reader.plan(prompts, needs=vllm_engine._needs, context=vllm_engine.context)
     assert len(list(vllm_engine._chunks(jobs))) > 1
     expected = answers(exact_engine, *prompts)
