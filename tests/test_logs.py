@@ -11,6 +11,7 @@ import pytest
 from typer.testing import CliRunner
 
 from command_line import Bench
+from llmrs_bench import console
 from tiny_models import tiny_llama
 
 NOISE = """
@@ -181,3 +182,12 @@ def test_every_command_says_how_it_logs() -> None:
 def test_libraries_that_are_taken_down_say_nothing(log: str) -> None:
     late = "import atexit, os; atexit.register(os.write, 2, b'late'); from llmrs_bench.cli import main; main()"
     assert run(late, "list", "models", "--log", log) == ""
+
+
+def test_a_colon_in_a_name_is_no_emoji(capfd: pytest.CaptureFixture[str]) -> None:
+    with console.exit_codes():
+        console.say("made by org/model:free and :x:")
+        console.warn("org/model:free is slow")
+    said = capfd.readouterr().err
+    assert "made by org/model:free and :x:" in said
+    assert "org/model:free is slow" in said

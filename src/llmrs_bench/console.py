@@ -19,7 +19,7 @@ from llmrs_bench.progress import bar, lines
 from llmrs_bench.types import Step
 
 INTERRUPTED, TERMINATED = 130, 143
-stdout = Console(highlight=False)
+stdout = Console(highlight=False, emoji=False)
 
 _json = False
 

@@ -29,7 +29,7 @@ _HEADS = {"warning": "[yellow]warning:[/] ", "error": "[bold red]error:[/] "}
 _DRAINED_WITHIN = 2.0  # seconds
 _LAST_LINES = 20  # of what libraries wrote, for people whose command failed
 
-_terminal = Console(stderr=True, highlight=False)
+_terminal = Console(stderr=True, highlight=False, emoji=False)
 
 
 def terminal() -> Console:
@@ -202,7 +202,7 @@ class _Captured:
 
     def console(self, otherwise: Console) -> Console:
         """Return a console on the real stderr."""
-        return Console(file=self.real, highlight=False) if self._capturing else otherwise
+        return Console(file=self.real, highlight=False, emoji=False) if self._capturing else otherwise
 
     def drain(self) -> None:
         """Wait until all that was written is a record."""

@@ -38,7 +38,7 @@ class _Rate(ProgressColumn):
 def bar(label: str, total: int) -> Iterator[Step]:
     """Show a bar with rate and time left."""
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
         _Rate(),
