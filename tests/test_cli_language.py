@@ -100,3 +100,11 @@ def test_an_audit_asks_and_reparse_does_not(bench: Bench) -> None:
     said = bench.run("infer", "--model", "mock", "--dataset", "small", "--reparse", "--audit", "4", code=2).stderr
     assert "--audit" in said
     assert "--reparse" in said
+
+
+def test_slots_that_place_the_target_are_no_habit_of_the_model(bench: Bench) -> None:
+    bench.prepare()
+    for options, counted in (((), True), (("--slots", "0,5"), False)):
+        name = bench.name("infer", "--model", "mock", "--dataset", "small", *options)
+        manifest = json.loads(next(bench.home.glob(f"small/*/runs/{name}/manifest.json")).read_text("utf-8"))
+        assert (manifest["facts"]["first_choices"] is not None) is counted

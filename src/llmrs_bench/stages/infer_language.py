@@ -87,7 +87,7 @@ def infer_language(
             mode=template.mode,
             form=plan.source.sheet.form,
             normalize="sum",
-            first_choices=None if getattr(plan.views, "slots", ()) else choices.facts(),  # slots place the target
+            first_choices=None if plan.views.slots else choices.facts(),  # slots place the target
             typed={**config.template_options, **config.options},
             warnings=_warnings(spent, mode=template.mode, served=store.served),
             **spent,
