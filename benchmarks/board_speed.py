@@ -11,9 +11,9 @@ import time
 import numpy as np
 import polars as pl
 
+from llmrs_bench.core.schemas import METRICS
 from llmrs_bench.leaderboard import Entry, Plan, build_board
 from llmrs_bench.report.formats import FORMATS
-from llmrs_bench.schemas import METRICS
 
 NAMES = ("ndcg@10", "hit@1", "hit@10", "mrr", "ndcg@5", "hit@5", "ndcg@20", "mrr@10")
 

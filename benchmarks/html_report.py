@@ -19,9 +19,9 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 
+from llmrs_bench.core.schemas import METRICS
 from llmrs_bench.leaderboard import Board, Entry, Plan, build_board
 from llmrs_bench.report.html import Call, Extra, Ranked, Sampled, Title, to_html
-from llmrs_bench.schemas import METRICS
 
 NAMES = ("ndcg@10", "hit@1", "hit@10", "mrr", "map@10")
 CANDIDATES, HISTORY, ITEMS = 20, 10, 3706

@@ -27,10 +27,10 @@ from statistics import median
 
 import torch
 
-from llmrs_bench.catalog import ModelSpec
-from llmrs_bench.engines.jobs import PromptReader
-from llmrs_bench.engines.transformers import TransformersEngine, TransformersOptions
-from llmrs_bench.types import Prompt
+from llmrs_bench.core.types import Prompt
+from llmrs_bench.llm.backends.transformers import TransformersEngine, TransformersOptions
+from llmrs_bench.llm.model_aliases import ModelSpec
+from llmrs_bench.llm.tokenization import PromptReader
 from random_models import Shape, Words, machine, mode_prompts, write_model
 
 Scores = dict[str, list[float]]  # of each prompt, of each of its titles

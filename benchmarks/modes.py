@@ -21,12 +21,12 @@ from typing import Any
 
 import torch
 
-from llmrs_bench.catalog import ModelSpec
-from llmrs_bench.engines.jobs import PromptReader
-from llmrs_bench.engines.protocol import Engine
-from llmrs_bench.errors import EngineError
-from llmrs_bench.registry import ENGINES
-from llmrs_bench.types import Prompt, Response
+from llmrs_bench.core.errors import EngineError
+from llmrs_bench.core.registry import ENGINES
+from llmrs_bench.core.types import Prompt, Response
+from llmrs_bench.llm.base import Engine
+from llmrs_bench.llm.model_aliases import ModelSpec
+from llmrs_bench.llm.tokenization import PromptReader
 from random_models import (
     SHAPES,
     Floor,

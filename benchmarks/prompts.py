@@ -27,8 +27,8 @@ def tokenise(folder: Path, tokenizer: str) -> float:
     """Return the seconds in which a tokenizer reads all prompts of an artifact, as an engine does."""
     from transformers import AutoTokenizer
 
-    from llmrs_bench.artifacts import open_artifact
-    from llmrs_bench.engines.jobs import PromptReader
+    from llmrs_bench.core.artifacts import open_artifact
+    from llmrs_bench.llm.tokenization import PromptReader
     from llmrs_bench.prompts.frames import read_prompts
 
     reader = PromptReader(AutoTokenizer.from_pretrained(tokenizer), chat=None, encoder_decoder=False)

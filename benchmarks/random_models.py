@@ -15,7 +15,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, 
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 from transformers.utils.logging import disable_progress_bar
 
-from llmrs_bench.types import Grammar, Message, Prompt
+from llmrs_bench.core.types import Grammar, Message, Prompt
 
 VOCABULARY = 32_000
 CONTEXT = 4096

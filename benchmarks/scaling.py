@@ -14,10 +14,9 @@ import numpy as np
 import polars as pl
 import torch
 
-from llmrs_bench.recommenders.asking import best_items
-from llmrs_bench.recommenders.protocol import Corpus, Work
-from llmrs_bench.registry import RECOMMENDERS
-from llmrs_bench.schemas import INTERACTIONS, ITEMS, REQUESTS
+from llmrs_bench.core.registry import RECOMMENDERS
+from llmrs_bench.core.schemas import INTERACTIONS, ITEMS, REQUESTS
+from llmrs_bench.recommenders.base import Corpus, Work, best_items
 
 ITEM_COUNT, EVENTS = 1000, 50
 

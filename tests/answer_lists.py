@@ -2,7 +2,7 @@
 
 from string import ascii_uppercase
 
-from llmrs_bench.types import Listed
+from llmrs_bench.core.types import Listed
 
 SHORT = ("Heat", "The Matrix", "1984", "Toy Story", "Toy Story 2")
 FILMS = (

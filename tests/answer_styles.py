@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Sequence
 
-from llmrs_bench.types import Listed
+from llmrs_bench.core.types import Listed
 
 Style = Callable[[Listed, Sequence[int]], str]
 _ROMAN = ["I", "II", "III", "IV", "V", "VI", "VII", "VIII"]

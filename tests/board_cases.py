@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from llmrs_bench.core.schemas import METRICS
 from llmrs_bench.leaderboard import Board, Entry, Plan, Sheet, build_board
-from llmrs_bench.schemas import METRICS
 
 
 def frame(

@@ -5,7 +5,7 @@ from pathlib import Path
 import polars as pl
 from typer.testing import CliRunner, Result
 
-from llmrs_bench.cli import app
+from llmrs_bench.cli.main import app
 
 USERS, ITEMS = 30, 60
 

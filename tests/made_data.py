@@ -6,9 +6,9 @@ from typing import Any
 
 import polars as pl
 
-from llmrs_bench.artifacts import Artifact, Recipe, new_artifact, open_artifact
-from llmrs_bench.schemas import INTERACTIONS, ITEMS, REQUESTS, TRUTH
-from llmrs_bench.stages.home import Data, Place
+from llmrs_bench.core.artifacts import Artifact, Recipe, new_artifact, open_artifact
+from llmrs_bench.core.schemas import INTERACTIONS, ITEMS, REQUESTS, TRUTH
+from llmrs_bench.stages.workspace import Data, Place
 
 Rows = Sequence[Mapping[str, Any]]
 

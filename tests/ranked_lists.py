@@ -5,7 +5,7 @@ from typing import TypeAlias
 
 import polars as pl
 
-from llmrs_bench.schemas import RANKINGS, TRUTH
+from llmrs_bench.core.schemas import RANKINGS, TRUTH
 
 Lists: TypeAlias = dict[str, tuple[list[str], list[str]]]
 

@@ -6,11 +6,10 @@ from typing import Any
 
 import polars as pl
 
-from llmrs_bench.recommenders.asking import score_candidates
-from llmrs_bench.recommenders.protocol import Corpus, Recommender, Work
-from llmrs_bench.registry import RECOMMENDERS
-from llmrs_bench.schemas import INTERACTIONS, ITEMS, REQUESTS
-from llmrs_bench.types import Step
+from llmrs_bench.core.registry import RECOMMENDERS
+from llmrs_bench.core.schemas import INTERACTIONS, ITEMS, REQUESTS
+from llmrs_bench.core.types import Step
+from llmrs_bench.recommenders.base import Corpus, Recommender, Work, score_candidates
 
 RING = [f"i{number:02}" for number in range(24)]
 # Small enough that an epoch of the ring takes milliseconds.

@@ -3,12 +3,12 @@
 from pathlib import Path
 from typing import Any
 
-from llmrs_bench.artifacts import Artifact
-from llmrs_bench.config import InferConfig, PrepareConfig
-from llmrs_bench.stages.home import Data, open_data
+from llmrs_bench.core.artifacts import Artifact
+from llmrs_bench.core.config import InferConfig, PrepareConfig
+from llmrs_bench.core.types import silent
 from llmrs_bench.stages.infer import infer
 from llmrs_bench.stages.prepare import prepare
-from llmrs_bench.types import silent
+from llmrs_bench.stages.workspace import Data, open_data
 
 SMALL = {"epochs": "2", "dim": "8", "max_history": "5"}
 OPTIONS: dict[str, dict[str, str]] = {

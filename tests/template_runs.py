@@ -3,10 +3,10 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from llmrs_bench.config import PromptConfig
-from llmrs_bench.prompts.protocol import Exchange, Reading, Shop, Template
-from llmrs_bench.stages.plan import open_template
-from llmrs_bench.types import Item, Prompt, Request, Response, Scores
+from llmrs_bench.core.config import PromptConfig
+from llmrs_bench.core.types import Item, Prompt, Request, Response, Scores
+from llmrs_bench.prompts.strategies.base import Exchange, Reading, Shop, Template
+from llmrs_bench.stages.prompt import open_template
 
 NUMBERS = tuple(str(number) for number in range(1, 101))
 Answer = Callable[[Prompt], Response]

@@ -8,38 +8,51 @@ import pytest
 import llmrs_bench
 
 PACKAGE = Path(llmrs_bench.__file__).parent
-VALUES = {"types", "schemas", "config", "registry", "errors", "catalog", "hashing", "fingerprint"}
-# What each part may import, beside itself and the plain values that everybody shares.
+# What each part may import, beside itself and `core`.
 ARROWS: dict[str, set[str]] = {
+    "core": set(),
     "data": set(),
     "prompts": set(),
-    "engines": set(),
+    "llm": {"prompts"},
     "exchange": set(),
     "fusion": set(),
     "recommenders": set(),
     "ranking": set(),
     "metrics": set(),
     "stats": set(),
-    "bias": {"stats"},
+    "position_bias": {"stats"},
     "leaderboard": {"stats"},
     "report": {"leaderboard"},
-    "tables": set(),
-    "artifacts": {"tables"},
     "stages": {
-        *("data", "prompts", "engines", "recommenders", "ranking", "metrics", "stats", "leaderboard", "report"),
-        *("artifacts", "tables", "bias", "exchange", "fusion"),
+        *("data", "prompts", "llm", "recommenders", "ranking", "metrics", "stats", "leaderboard", "report"),
+        *("position_bias", "exchange", "fusion"),
     },
-    "logs": set(),
-    "progress": {"logs", "report"},
-    "console": {"logs", "progress"},
-    "cli": {*("cli_compare", "cli_export", "cli_infer", "cli_options", "cli_prompt"), "stages", "report", "console"},
-    "cli_compare": {"cli_options", "stages", "report", "console", "leaderboard"},
-    "cli_export": {"cli_options", "stages", "console"},
-    "cli_infer": {"cli_options", "stages", "report", "console"},
-    "cli_prompt": {"cli_options", "stages", "report", "console"},
-    "cli_options": {"console"},
-    **{name: set() for name in VALUES},
+    "cli": {"stages", "report", "leaderboard"},
 }
+# What a stage may import of another; everything else it finds in the workspace, as an artifact.
+STAGE_ARROWS: dict[str, set[str]] = {
+    "workspace": set(),
+    "retrieval": set(),
+    "prompt_variants": {"retrieval"},
+    "prompt": {"prompt_variants"},
+    "conversation": {"prompt"},
+    "demo_lm": {"prompt"},
+    "serving": {"demo_lm"},
+    "infer_language_model": {"conversation", "prompt", "serving"},
+    "infer_recommender": set(),
+    "import_run": set(),
+    "fuse": set(),
+    "infer": {"demo_lm", "fuse", "import_run", "infer_language_model", "infer_recommender", "serving"},
+    "prepare": {"infer_recommender"},
+    "determinism": {"conversation", "infer_language_model", "infer_recommender", "prompt", "serving"},
+    "evaluate": {"conversation", "infer", "infer_language_model", "prompt"},
+    "compare": {"evaluate"},
+    "gate": {"compare", "evaluate"},
+    "pages": {"conversation", "evaluate", "prompt"},
+    "export": set(),
+    "listing": set(),
+}
+LONGEST = 500  # lines of a file
 MODULES = sorted(PACKAGE.rglob("*.py"))
 
 
@@ -63,13 +76,21 @@ def test_arrows_point_one_way(path: Path) -> None:
     if own == "__init__":
         assert not imports(path)
         return
-    used = {part_of(name) for name in imports(path)} - {own, "", "__version__"}
-    assert used <= VALUES | ARROWS[own], f"{path.name} imports {sorted(used - VALUES - ARROWS[own])}"
+    used = {part_of(name) for name in imports(path)} - {own, "", "__version__", "core"}
+    assert used <= ARROWS[own], f"{path.name} imports {sorted(used - ARROWS[own])}"
 
 
-def test_values_import_only_values() -> None:
-    for name in VALUES:
-        assert {part_of(used) for used in imports(PACKAGE / f"{name}.py")} <= VALUES, name
+def test_stages_meet_in_the_workspace() -> None:
+    found = {
+        path.stem: {name.split(".")[2] for name in imports(path) if part_of(name) == "stages"} - {"workspace"}
+        for path in (PACKAGE / "stages").glob("*.py")
+        if path.stem != "__init__"
+    }
+    assert found == STAGE_ARROWS
+    done: set[str] = set()
+    while ready := {name for name, used in found.items() if name not in done and used <= done}:
+        done |= ready
+    assert done == found.keys(), f"a circle of imports among {sorted(found.keys() - done)}"
 
 
 def test_truth_is_read_by_evaluate_and_to_keep_it_out_of_prompts() -> None:
@@ -79,9 +100,9 @@ def test_truth_is_read_by_evaluate_and_to_keep_it_out_of_prompts() -> None:
     HTML report shows it beside what was answered.
     """
     named = {str(path.relative_to(PACKAGE)) for path in MODULES if "truth" in {*string_constants(path)}}
-    evaluating = {f"stages/{name}.py" for name in ("evaluate", "evaluations", "groups", "bias")} | {"metrics/checks.py"}
-    others = {f"stages/{name}.py" for name in ("prompt", "views", "infer_fusion", "export", "samples")}
-    assert named == {"schemas.py", "stages/prepare.py", *evaluating, *others}
+    evaluating = {"stages/evaluate.py", "stages/compare.py", "metrics/measuring.py"}
+    others = {f"stages/{name}.py" for name in ("prompt", "prompt_variants", "fuse", "export", "pages")}
+    assert named == {"core/schemas.py", "stages/prepare.py", *evaluating, *others}
 
 
 def string_constants(path: Path) -> list[str]:
@@ -93,7 +114,7 @@ def test_only_stages_open_artifacts() -> None:
     users = {
         str(path.relative_to(PACKAGE).parts[0])
         for path in MODULES
-        if any(name.startswith("llmrs_bench.artifacts") for name in imports(path))
+        if any(name.startswith("llmrs_bench.core.artifacts") for name in imports(path))
     }
     assert users == {"stages"}
 
@@ -105,6 +126,23 @@ def test_nothing_prints_but_the_command_line() -> None:
         assert not printing, path
 
 
-def test_files_stay_small() -> None:
-    long = {str(path.relative_to(PACKAGE)): len(path.read_text("utf-8").splitlines()) for path in MODULES}
-    assert not {name: lines for name, lines in long.items() if lines > 300}
+def test_a_file_is_neither_long_nor_a_fragment() -> None:
+    """A module that one neighbour alone imports belongs into that one, unless it is a plug-in, a stage, a command,
+    or one idea of how answers are written.
+    """
+    lines = {path: len(path.read_text("utf-8").splitlines()) for path in MODULES}
+    assert not {path.name: count for path, count in lines.items() if count > LONGEST}
+    used = {path: {name for found in imports(path) for name in (found, found.rpartition(".")[0])} for path in MODULES}
+    lists = (PACKAGE / "core" / "registry.py", PACKAGE / "report" / "formats.py")  # of plug-ins, and of formats
+    listed = "".join(path.read_text("utf-8") for path in lists)
+    fragments = []
+    for path in MODULES:
+        dotted = ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts)
+        importers = [other for other in MODULES if other != path and dotted in used[other]]
+        if dotted in listed or path.parent.name in ("stages", "cli", "parsing") or len(importers) != 1:
+            continue
+        [importer] = importers
+        together = lines[path] + lines[importer]
+        if importer.parent == path.parent and importer.stem != "__init__" and together <= LONGEST:
+            fragments.append(f"{dotted} -> {importer.name}")
+    assert not fragments

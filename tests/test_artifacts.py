@@ -6,10 +6,10 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from llmrs_bench.artifacts import Recipe, find_made, is_complete, new_artifact, open_artifact
-from llmrs_bench.errors import ArtifactError
-from llmrs_bench.schemas import METRICS, TRUTH
-from llmrs_bench.tables import table_digest
+from llmrs_bench.core.artifacts import Recipe, find_made, is_complete, new_artifact, open_artifact
+from llmrs_bench.core.errors import ArtifactError
+from llmrs_bench.core.schemas import METRICS, TRUTH
+from llmrs_bench.core.tables import table_digest
 
 VALUES = pl.DataFrame([{"request_id": "r", "metric": "mrr", "value": 0.5}], schema=METRICS)
 RECIPE = Recipe("evaluate", "run", {"metrics": ["mrr"]}, {"rankings": "d1"})

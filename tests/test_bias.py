@@ -5,9 +5,9 @@ import polars as pl
 import pytest
 from scipy.stats import kendalltau
 
-from llmrs_bench.bias import kendall_taus, position_bias
-from llmrs_bench.report.bias import bias_lines
-from llmrs_bench.schemas import RANKINGS, VIEW_RANKINGS
+from llmrs_bench.core.schemas import RANKINGS, VIEW_RANKINGS
+from llmrs_bench.position_bias import kendall_taus, position_bias
+from llmrs_bench.report.words import bias_lines
 
 
 def views(scores: "np.ndarray[tuple[int, int, int], np.dtype[np.float64]]", slots: bool = True) -> pl.DataFrame:

@@ -10,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from command_line import USERS, Bench, table
-from llmrs_bench.cli import app
+from llmrs_bench.cli.main import app
 
 
 @pytest.fixture(scope="module")

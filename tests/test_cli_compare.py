@@ -13,7 +13,7 @@ import polars as pl
 import pytest
 
 from command_line import USERS, Bench
-from llmrs_bench.stages.published import published_tables
+from llmrs_bench.stages.compare import published_tables
 
 RULE = "ndcg@10 drops > 0.01 at p < 0.05"
 
@@ -124,7 +124,7 @@ def test_a_worse_model_fails_against_a_saved_board(compared: Bench, saved: Path,
 
 def _rewrite(run: Path, rankings: pl.DataFrame) -> None:
     """Put other rankings into a run, with the digest they have."""
-    from llmrs_bench.tables import table_digest
+    from llmrs_bench.core.tables import table_digest
 
     rankings.write_parquet(run / "rankings.parquet")
     manifest = json.loads((run / "manifest.json").read_text())

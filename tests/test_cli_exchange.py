@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from command_line import ITEMS, USERS, Bench
-from llmrs_bench.config import DEPTH
+from llmrs_bench.core.config import DEPTH
 
 AGREE = {"ndcg@10": "nDCG@10", "hit@10": "Success@10", "mrr": "RR"}
 

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from command_line import USERS, Bench
-from llmrs_bench.fusion.scores import reciprocal_rank
+from llmrs_bench.fusion import reciprocal_rank
 from llmrs_bench.metrics import measure, parse_metrics
 from llmrs_bench.ranking import rank_candidates
 

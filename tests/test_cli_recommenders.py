@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from command_line import ITEMS, USERS, Bench, table
-from llmrs_bench.config import DEPTH
+from llmrs_bench.core.config import DEPTH
 
 QUICK = ("-O", "epochs=2", "-O", "dim=8", "-O", "batch=8")
 

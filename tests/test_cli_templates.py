@@ -7,12 +7,12 @@ import polars as pl
 import pytest
 
 from command_line import Bench, table
-from llmrs_bench.config import PromptConfig
-from llmrs_bench.engines.openai_options import OpenAIOptions
-from llmrs_bench.engines.transformers import TransformersOptions
-from llmrs_bench.errors import OptionError
-from llmrs_bench.stages.infer_language import check_temperature
-from llmrs_bench.stages.plan import open_plan
+from llmrs_bench.core.config import PromptConfig
+from llmrs_bench.core.errors import OptionError
+from llmrs_bench.llm.backends.openai_transport import OpenAIOptions
+from llmrs_bench.llm.backends.transformers import TransformersOptions
+from llmrs_bench.stages.infer_language_model import check_temperature
+from llmrs_bench.stages.prompt import open_plan
 from test_cli_language import kept
 
 INFER = ("infer", "--model", "mock", "--dataset", "small")
@@ -146,7 +146,7 @@ def test_kinds_of_answers_are_counted(bench: Bench) -> None:
 
 
 def test_answers_that_repeat_the_order_shown_are_told(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    from llmrs_bench.engines import mock
+    from llmrs_bench.llm.backends import mock
 
     write = mock._text
     monkeypatch.setattr(mock, "_text", lambda prompt, values: write(prompt, sorted(values)))
@@ -159,7 +159,7 @@ def test_answers_that_repeat_the_order_shown_are_told(bench: Bench, monkeypatch:
 
 
 def test_a_model_that_writes_nothing_is_told(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    from llmrs_bench.engines import mock
+    from llmrs_bench.llm.backends import mock
 
     monkeypatch.setattr(mock, "_note", lambda prompt: mock._text(prompt, []))
     bench.prepare()

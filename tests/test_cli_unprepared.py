@@ -12,9 +12,9 @@ from threading import Thread
 import pytest
 
 from command_line import Bench
-from llmrs_bench.catalog import ModelSpec
-from llmrs_bench.data.datasets import DATASETS
-from llmrs_bench.errors import ModelError
+from llmrs_bench.core.errors import ModelError
+from llmrs_bench.data.sources import DATASETS
+from llmrs_bench.llm.model_aliases import ModelSpec
 
 USERS, FILMS = 12, 30
 
@@ -89,7 +89,7 @@ def test_the_first_command_prepares_and_those_after_it_use_that(empty: Bench, as
 def test_an_interrupted_run_goes_on_with_what_was_prepared(
     empty: Bench, asked: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from llmrs_bench.engines.mock import MockEngine
+    from llmrs_bench.llm.backends.mock import MockEngine
 
     def stop(*_: object) -> None:
         raise KeyboardInterrupt
@@ -138,7 +138,7 @@ def test_nothing_is_downloaded_where_it_would_not_help(
     def gone(model: ModelSpec) -> str:
         raise ModelError(f"no model {model.source!r}")
 
-    monkeypatch.setattr("llmrs_bench.engines.identity._commit", gone)
+    monkeypatch.setattr("llmrs_bench.llm.identity._commit", gone)
     said = empty.run(*arguments, code=code).stderr
     assert all(word in said for word in words)
     assert said.count("error:") == 1

@@ -14,19 +14,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llmrs_bench.catalog import ModelSpec
-from llmrs_bench.config import Normalize
+from llmrs_bench.core.config import FREE_TEXT, Normalize
+from llmrs_bench.core.registry import SOURCES
+from llmrs_bench.core.schemas import INTERACTIONS, ITEMS
+from llmrs_bench.core.types import Request, Response
 from llmrs_bench.data.files import SourceFiles
-from llmrs_bench.data.source import Raw
+from llmrs_bench.data.sources import Raw
 from llmrs_bench.data.split import leave_one_out
-from llmrs_bench.engines.mock import MockEngine, MockOptions
-from llmrs_bench.prompts.protocol import Reading
-from llmrs_bench.prompts.sheets import read_source, template_names
+from llmrs_bench.llm.backends.mock import MockEngine, MockOptions
+from llmrs_bench.llm.model_aliases import ModelSpec
+from llmrs_bench.prompts.strategies.base import Reading
+from llmrs_bench.prompts.template import read_source, template_names
 from llmrs_bench.ranking import rank_candidates, scores_frame
-from llmrs_bench.registry import SOURCES
-from llmrs_bench.schemas import INTERACTIONS, ITEMS
-from llmrs_bench.stages.plan import NOTE
-from llmrs_bench.types import Request, Response
 from template_runs import best, flat, make, oracle, play, read, shop
 
 # ---------------------------------------------------------------- sources
@@ -98,7 +97,7 @@ def test_sources_refuse_what_they_cannot_read(name: str, tmp_path: Path) -> None
 # ---------------------------------------------------------------- templates
 
 # Templates that rank: the others ask for texts about the user.
-TEMPLATES = [name for name in template_names() if read_source(name).sheet.form != NOTE]
+TEMPLATES = [name for name in template_names() if read_source(name).sheet.form != FREE_TEXT]
 ITEM_IDS = [f"i{number}" for number in range(40)]
 SHOP = shop(*ITEM_IDS)
 SHOWN = tuple(ITEM_IDS[:20])

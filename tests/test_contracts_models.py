@@ -11,11 +11,11 @@ from typing import Any
 import polars as pl
 import pytest
 
-from llmrs_bench.catalog import ModelSpec
-from llmrs_bench.errors import OptionError
-from llmrs_bench.recommenders.protocol import Corpus, Work
-from llmrs_bench.registry import ENGINES, RECOMMENDERS
-from llmrs_bench.types import Prompt, Response
+from llmrs_bench.core.errors import OptionError
+from llmrs_bench.core.registry import ENGINES, RECOMMENDERS
+from llmrs_bench.core.types import Prompt, Response
+from llmrs_bench.llm.model_aliases import ModelSpec
+from llmrs_bench.recommenders.base import Corpus, Work
 from recommender_cases import corpus_of, interactions_of, request_of, scores_of, trained, untrained
 from serving import vllm_serving
 from tiny_models import TITLES, choice_prompt, text_prompt, tiny_llama, yes_no_prompts

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from typer.testing import CliRunner
 
-from llmrs_bench.cli import app
+from llmrs_bench.cli.main import app
 
 WORKFLOW = Path(__file__).parents[1] / "examples" / "github-workflow.yml"
 

@@ -3,7 +3,7 @@
 import numpy as np
 import polars as pl
 
-from llmrs_bench.hashing import generator, hash64, uniform_hash
+from llmrs_bench.core.hashing import generator, hash64, uniform_hash
 
 
 def test_hash_is_pinned_across_versions() -> None:

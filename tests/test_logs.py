@@ -11,13 +11,13 @@ import pytest
 from typer.testing import CliRunner
 
 from command_line import Bench
-from llmrs_bench import console
+from llmrs_bench.cli import console
 from tiny_models import tiny_llama
 
 NOISE = """
 import logging, os, subprocess, sys, warnings
 import typer
-from llmrs_bench.console import exit_codes, log_as_json, say, track
+from llmrs_bench.cli.console import exit_codes, log_as_json, say, track
 log_as_json({as_json})
 
 @exit_codes()
@@ -117,14 +117,14 @@ def test_a_failure_is_an_object_of_a_json_log(end: str, code: int, fields: dict[
 
 
 def test_wrong_options_are_objects_too() -> None:
-    main = "from llmrs_bench.cli import main; main()"
+    main = "from llmrs_bench.cli.main import main; main()"
     for arguments in (["--nonsense"], ["--dataset", "demo", "--seed", "x"], []):
         (only,) = objects(run(main, "infer", *arguments, "--log", "json", exit_code=2))
         assert only["level"] == "error"
 
 
 def test_the_environment_is_set_for_the_command_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    from llmrs_bench.logs import logged
+    from llmrs_bench.cli.logs import logged
 
     monkeypatch.setenv("VLLM_LOGGING_LEVEL", "INFO")
     monkeypatch.delenv("TQDM_DISABLE", raising=False)
@@ -138,10 +138,10 @@ def test_the_environment_is_set_for_the_command_alone(monkeypatch: pytest.Monkey
 TRAINING = """
 import sys
 from pathlib import Path
-from llmrs_bench.console import exit_codes, log_as_json, track
+from llmrs_bench.cli.console import exit_codes, log_as_json, track
 log_as_json(sys.argv[2] == "json")
 with exit_codes():
-    from llmrs_bench.engines.demo_lm import DemoOptions, train_demo_lm
+    from llmrs_bench.llm.backends.demo_lm import DemoOptions, train_demo_lm
     options = DemoOptions(characters=2000, vocabulary=300, width=16, layers=1, heads=2, context=64)
     train_demo_lm(["A film called Heat"] * 50, Path(sys.argv[1]), options, seed=0, progress=track)
 """
@@ -160,7 +160,7 @@ def test_a_run_of_a_language_model_logs_nothing_but_objects(bench: Bench) -> Non
     bench.prepare("--users", "2", "--history", "2")
     model = str(tiny_llama(bench.home / "llama", context=512))
     options = ("--engine", "transformers", "--device", "cpu", "-t", "likelihood", "--log", "json")
-    main = "from llmrs_bench.cli import main; main()"
+    main = "from llmrs_bench.cli.main import main; main()"
     said = objects(run(main, "infer", "-m", model, "-d", "small", *options, "--home", str(bench.home)))
     last = [line for line in said if line["level"] == "progress"][-1]
     assert last["done"] == last["total"] >= 2
@@ -169,7 +169,7 @@ def test_a_run_of_a_language_model_logs_nothing_but_objects(bench: Bench) -> Non
 
 
 def test_every_command_says_how_it_logs() -> None:
-    from llmrs_bench.cli import app
+    from llmrs_bench.cli.main import app
 
     for command in app.registered_commands:
         name = str(command.name or getattr(command.callback, "__name__", ""))
@@ -180,7 +180,7 @@ def test_every_command_says_how_it_logs() -> None:
 
 @pytest.mark.parametrize("log", ["text", "json"])
 def test_libraries_that_are_taken_down_say_nothing(log: str) -> None:
-    late = "import atexit, os; atexit.register(os.write, 2, b'late'); from llmrs_bench.cli import main; main()"
+    late = "import atexit, os; atexit.register(os.write, 2, b'late'); from llmrs_bench.cli.main import main; main()"
     assert run(late, "list", "models", "--log", log) == ""
 
 

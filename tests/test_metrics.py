@@ -6,10 +6,10 @@ from math import log2
 import polars as pl
 import pytest
 
-from llmrs_bench.config import METRIC_NAMES
-from llmrs_bench.errors import OptionError
+from llmrs_bench.core.config import METRIC_NAMES
+from llmrs_bench.core.errors import OptionError
+from llmrs_bench.core.schemas import METRICS, RANKINGS, TRUTH
 from llmrs_bench.metrics import FORMS, Metric, chance, chance_level, measurable, measure, parse_metrics
-from llmrs_bench.schemas import METRICS, RANKINGS, TRUTH
 
 
 def rankings(orders: dict[str, list[str]], silent: tuple[str, ...] = ()) -> pl.DataFrame:

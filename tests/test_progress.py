@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from llmrs_bench.errors import DataError
-from llmrs_bench.logs import logged
-from llmrs_bench.progress import EVERY, FIRST_AFTER, Lines, bar, lines
+from llmrs_bench.cli.logs import logged
+from llmrs_bench.cli.progress import EVERY, FIRST_AFTER, Lines, bar, lines
+from llmrs_bench.core.errors import DataError
 
 
 class Clock:

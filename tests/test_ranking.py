@@ -3,10 +3,10 @@
 import polars as pl
 import pytest
 
-from llmrs_bench.errors import ScoringError
+from llmrs_bench.core.errors import ScoringError
+from llmrs_bench.core.schemas import RANKINGS, REQUESTS
+from llmrs_bench.core.types import Scores
 from llmrs_bench.ranking import rank_best, rank_candidates, scores_frame
-from llmrs_bench.schemas import RANKINGS, REQUESTS
-from llmrs_bench.types import Scores
 
 
 def ranked(lists: dict[str, list[str]], scores: list[Scores], seed: int = 0) -> pl.DataFrame:

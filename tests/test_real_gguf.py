@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from llmrs_bench.engines.transformers import TransformersEngine
+from llmrs_bench.llm.backends.transformers import TransformersEngine
 from tiny_models import TITLES, choice_prompt
 from transformers_cases import engine, scores
 

@@ -19,9 +19,9 @@ import pytest
 
 from command_line import Bench, table
 from film_data import FILMS, write_films
-from llmrs_bench.catalog import ModelSpec
-from llmrs_bench.engines.transformers import TransformersEngine, TransformersOptions
-from llmrs_bench.types import Message, Prompt
+from llmrs_bench.core.types import Message, Prompt
+from llmrs_bench.llm.backends.transformers import TransformersEngine, TransformersOptions
+from llmrs_bench.llm.model_aliases import ModelSpec
 from real_model import find_minilm
 
 # What each template that ranks is asked with, so that a test takes seconds.
@@ -170,8 +170,7 @@ def test_a_healthy_model_runs_in_bfloat16(engine: TransformersEngine, smollm2_fo
 @pytest.mark.filterwarnings("ignore")  # vLLM warns about its own dependencies
 def test_vllm_agrees(engine: TransformersEngine, smollm2_folder: Path) -> None:
     pytest.importorskip("vllm")
-    from llmrs_bench.engines.vllm import VllmEngine
-    from llmrs_bench.engines.vllm_starting import VllmOptions
+    from llmrs_bench.llm.backends.vllm import VllmEngine, VllmOptions
 
     options = VllmOptions(dtype="float32", enforce_eager=True, kv_cache_gb=1, max_model_len=1024)
     other = VllmEngine(ModelSpec("smollm2", str(smollm2_folder)), options, device="auto", seed=0)
@@ -189,7 +188,7 @@ def test_killed_and_resumed_it_ends_in_the_same_bytes(films: Path, tmp_path: Pat
     for bench in (killed, whole):
         bench.prepare("--n-candidates", "10", dataset="films")
     often = "from llmrs_bench import progress; progress.FIRST_AFTER = progress.EVERY = 0.0; "
-    command = [sys.executable, "-c", f"{often}from llmrs_bench.cli import main; main()", *arguments]
+    command = [sys.executable, "-c", f"{often}from llmrs_bench.cli.main import main; main()", *arguments]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
     with subprocess.Popen(
         [*command, "--home", str(killed.home), "--log", "json"],

@@ -5,10 +5,10 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from llmrs_bench.artifacts import Artifact, Recipe, new_artifact, open_artifact
-from llmrs_bench.errors import ArtifactError
-from llmrs_bench.schemas import ANSWERS, METRICS, PROMPTS, from_rows
-from llmrs_bench.tables import table_digest
+from llmrs_bench.core.artifacts import Artifact, Recipe, new_artifact, open_artifact
+from llmrs_bench.core.errors import ArtifactError
+from llmrs_bench.core.schemas import ANSWERS, METRICS, PROMPTS, from_rows
+from llmrs_bench.core.tables import table_digest
 
 ROWS = [{"request_id": f"r{number}", "metric": "mrr", "value": number / 7} for number in range(10)]
 FRAME = pl.DataFrame(ROWS, schema=METRICS)

@@ -15,7 +15,7 @@ from transformers import (
     T5ForConditionalGeneration,
 )
 
-from llmrs_bench.types import Message, Prompt
+from llmrs_bench.core.types import Message, Prompt
 
 TITLES = (
     "Heat",

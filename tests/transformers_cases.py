@@ -7,9 +7,9 @@ from typing import Any
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
 
-from llmrs_bench.catalog import ModelSpec
-from llmrs_bench.engines.transformers import TransformersEngine, TransformersOptions
-from llmrs_bench.types import Message, Prompt, Response
+from llmrs_bench.core.types import Message, Prompt, Response
+from llmrs_bench.llm.backends.transformers import TransformersEngine, TransformersOptions
+from llmrs_bench.llm.model_aliases import ModelSpec
 from tiny_models import TITLES
 
 

@@ -5,10 +5,10 @@ from collections.abc import Iterable
 import numpy as np
 import polars as pl
 
-from llmrs_bench.errors import ScoringError
-from llmrs_bench.hashing import uniform_hash
-from llmrs_bench.schemas import RANKINGS
-from llmrs_bench.types import Scores
+from llmrs_bench.core.errors import ScoringError
+from llmrs_bench.core.hashing import uniform_hash
+from llmrs_bench.core.schemas import RANKINGS
+from llmrs_bench.core.types import Scores
 
 TIE_RULE = "ties and silent items by a seeded hash of (seed, request, item); silent items after all others"
 

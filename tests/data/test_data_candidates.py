@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
+from llmrs_bench.core.errors import DataError, OptionError
+from llmrs_bench.core.hashing import generator
 from llmrs_bench.data.candidates import Pool, Replay, read_lists, sampler_file
-from llmrs_bench.errors import DataError, OptionError
-from llmrs_bench.hashing import generator
 
 IDS = [f"i{at}" for at in range(10)]
 

@@ -5,11 +5,11 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from llmrs_bench.core.errors import OptionError
+from llmrs_bench.core.schemas import check_schema
 from llmrs_bench.data.demo import WORDS, Demo
 from llmrs_bench.data.files import SourceFiles
-from llmrs_bench.data.source import EVENTS, Raw
-from llmrs_bench.errors import OptionError
-from llmrs_bench.schemas import check_schema
+from llmrs_bench.data.sources import EVENTS, Raw
 
 
 @pytest.fixture(scope="module")

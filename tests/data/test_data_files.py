@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from llmrs_bench.core.errors import DataError
 from llmrs_bench.data.files import SourceFiles
-from llmrs_bench.errors import DataError
 
 
 def zipped(path: Path, members: dict[str, str], compression: int = zipfile.ZIP_DEFLATED) -> Path:

@@ -1,9 +1,9 @@
 import polars as pl
 import pytest
 
-from llmrs_bench.data.filtering import filter_events
-from llmrs_bench.data.source import EVENTS
-from llmrs_bench.errors import DataError, OptionError
+from llmrs_bench.core.errors import DataError, OptionError
+from llmrs_bench.data.sources import EVENTS
+from llmrs_bench.data.split import filter_events
 
 Row = tuple[str | None, str | None, int, float | None]
 

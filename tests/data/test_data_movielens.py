@@ -2,11 +2,11 @@ from pathlib import Path
 
 import pytest
 
+from llmrs_bench.core.errors import DataError
+from llmrs_bench.core.schemas import check_schema
 from llmrs_bench.data.files import SourceFiles
 from llmrs_bench.data.movielens import MovieLens1M, MovieLens100K
-from llmrs_bench.data.source import EVENTS, Raw
-from llmrs_bench.errors import DataError
-from llmrs_bench.schemas import check_schema
+from llmrs_bench.data.sources import EVENTS, Raw
 
 RATINGS = b"1::10::5::978300760\n1::20::3::978300700\n2::10::4::978300800\n"
 MOVIES = "10::Misérables, Les (1995)::Drama|Musical\n20::Heat\x85 \t(1995)::Action\n30::Nameless::\n".encode("latin-1")

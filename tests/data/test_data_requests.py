@@ -5,12 +5,12 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from llmrs_bench.config import PrepareConfig
-from llmrs_bench.data.requests import Requests, Retrieve, make_requests
-from llmrs_bench.data.source import EVENTS
+from llmrs_bench.core.config import PrepareConfig
+from llmrs_bench.core.errors import DataError, OptionError
+from llmrs_bench.core.schemas import check_schema
+from llmrs_bench.data.candidates import Requests, Retrieve, make_requests
+from llmrs_bench.data.sources import EVENTS
 from llmrs_bench.data.split import Split, leave_one_out
-from llmrs_bench.errors import DataError, OptionError
-from llmrs_bench.schemas import check_schema
 
 CATALOGUE = [f"i{at}" for at in range(40)]
 

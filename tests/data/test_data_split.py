@@ -2,9 +2,9 @@ import polars as pl
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmrs_bench.data.source import EVENTS
+from llmrs_bench.core.schemas import check_schema
+from llmrs_bench.data.sources import EVENTS
 from llmrs_bench.data.split import TIE_RULE, leave_one_out
-from llmrs_bench.schemas import check_schema
 
 
 def events(*rows: tuple[str, str, int]) -> pl.DataFrame:

@@ -3,10 +3,9 @@
 import polars as pl
 import pytest
 
-from llmrs_bench.errors import DataError
-from llmrs_bench.exchange.matching import Field, Matched, match
-from llmrs_bench.exchange.reading import read_rankings
-from llmrs_bench.schemas import REQUESTS
+from llmrs_bench.core.errors import DataError
+from llmrs_bench.core.schemas import REQUESTS
+from llmrs_bench.exchange.reading import Field, Matched, match, read_rankings
 
 ITEMS = pl.Series(["a", "b", "c", "d"])
 USERS = pl.Series(["1", "1", "2", "3"])

@@ -7,7 +7,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from llmrs_bench.errors import DataError
+from llmrs_bench.core.errors import DataError
 from llmrs_bench.exchange.reading import read_rankings
 
 ROWS = {"key": ["r1", "r1"], "item_id": ["a", "b"], "rank": [1.0, 2.0], "score": [0.5, 0.25]}

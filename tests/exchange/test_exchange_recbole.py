@@ -5,9 +5,9 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from llmrs_bench.errors import DataError
-from llmrs_bench.exchange.recbole import HISTORY, Prepared, write_recbole
-from llmrs_bench.schemas import INTERACTIONS, ITEMS, REQUESTS, TRUTH
+from llmrs_bench.core.errors import DataError
+from llmrs_bench.core.schemas import INTERACTIONS, ITEMS, REQUESTS, TRUTH
+from llmrs_bench.exchange.writing import HISTORY, Prepared, write_recbole
 
 LONG = HISTORY + 5
 
@@ -77,7 +77,7 @@ def test_files_do_not_depend_on_how_many_users_are_written_at_a_time(
 ) -> None:
     written = []
     for users in (1, 2000):
-        monkeypatch.setattr("llmrs_bench.exchange.recbole._USERS", users)
+        monkeypatch.setattr("llmrs_bench.exchange.writing._USERS", users)
         folder = tmp_path / str(users)
         folder.mkdir()
         write_recbole(prepared(), folder, name="x")

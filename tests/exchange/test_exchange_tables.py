@@ -6,9 +6,9 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from llmrs_bench.errors import DataError
-from llmrs_bench.exchange.tables import write_ranx_qrels, write_ranx_run, write_trec_qrels, write_trec_run
-from llmrs_bench.schemas import RANKINGS, TRUTH
+from llmrs_bench.core.errors import DataError
+from llmrs_bench.core.schemas import RANKINGS, TRUTH
+from llmrs_bench.exchange.writing import write_ranx_qrels, write_ranx_run, write_trec_qrels, write_trec_run
 
 
 def rankings(*, request: str = "r1") -> pl.DataFrame:

@@ -3,8 +3,8 @@
 import polars as pl
 import pytest
 
-from llmrs_bench.fusion.scores import best_of, mean_score, reciprocal_rank, standard_scores, weighted_score
-from llmrs_bench.schemas import RANKINGS
+from llmrs_bench.core.schemas import RANKINGS
+from llmrs_bench.fusion import best_of, mean_score, reciprocal_rank, standard_scores, weighted_score
 
 
 def run(**requests: dict[str, float | None]) -> pl.DataFrame:

@@ -4,13 +4,12 @@ import numpy as np
 import polars as pl
 import pytest
 
-from llmrs_bench.errors import OptionError
-from llmrs_bench.fusion.scores import standard_scores, weighted_score
-from llmrs_bench.fusion.weights import Fitted, cross_fit
+from llmrs_bench.core.errors import OptionError
+from llmrs_bench.core.schemas import RANKINGS, REQUESTS, TRUTH
+from llmrs_bench.core.types import silent
+from llmrs_bench.fusion import Fitted, cross_fit, standard_scores, weighted_score
 from llmrs_bench.metrics import measure, parse_metrics
 from llmrs_bench.ranking import rank_candidates
-from llmrs_bench.schemas import RANKINGS, REQUESTS, TRUTH
-from llmrs_bench.types import silent
 
 ITEMS = [f"i{number}" for number in range(12)]
 FOLDS = 4

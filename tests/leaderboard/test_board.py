@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from board_cases import board, entry
-from llmrs_bench.errors import ArtifactError, IncomparableError, OptionError
+from llmrs_bench.core.errors import ArtifactError, IncomparableError, OptionError
 from llmrs_bench.leaderboard import BOUND, Entry
 
 NOISE = np.random.default_rng(0).normal(0, 0.2, (4, 300))

@@ -4,10 +4,9 @@ import numpy as np
 import pytest
 
 from board_cases import board, entry
-from llmrs_bench.errors import OptionError
+from llmrs_bench.core.errors import OptionError
 from llmrs_bench.leaderboard import Board, Sheet
-from llmrs_bench.leaderboard.gate import Counterpart, Gate, check_rules, judge
-from llmrs_bench.leaderboard.rules import parse_rule
+from llmrs_bench.leaderboard.gate import Counterpart, Gate, check_rules, judge, parse_rule
 
 NOISE = np.random.default_rng(1).normal(0, 0.2, (2, 300))
 BASE = 0.5 + NOISE[0]

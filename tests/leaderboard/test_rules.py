@@ -3,8 +3,8 @@
 import pytest
 
 from board_cases import board, entry
-from llmrs_bench.errors import OptionError
-from llmrs_bench.leaderboard.rules import Rule, parse_rule, quantities, quantity
+from llmrs_bench.core.errors import OptionError
+from llmrs_bench.leaderboard.gate import Rule, parse_rule, quantities, quantity
 
 
 @pytest.mark.parametrize(

@@ -9,10 +9,10 @@ import pytest
 from pyarrow import parquet as pq
 
 from board_cases import board, entry
-from llmrs_bench.errors import ArtifactError, IncomparableError
-from llmrs_bench.leaderboard.history import build_history
-from llmrs_bench.leaderboard.lock import FIELDS, Lock, differences, lock_requests, refuse_differences
+from llmrs_bench.core.errors import ArtifactError, IncomparableError
+from llmrs_bench.leaderboard.comparability import FIELDS, Lock, differences, lock_requests, refuse_differences
 from llmrs_bench.leaderboard.saved import Saved, from_parts, to_parts
+from llmrs_bench.leaderboard.trends import build_history
 
 WORDS: dict[str, str] = {name: f"the {name}" for name in FIELDS}
 

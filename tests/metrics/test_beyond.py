@@ -7,8 +7,8 @@ from statistics import fmean
 import polars as pl
 import pytest
 
+from llmrs_bench.core.schemas import INTERACTIONS, ITEMS, REQUESTS
 from llmrs_bench.metrics import Background, Metric, catalogue_figures, measure
-from llmrs_bench.schemas import INTERACTIONS, ITEMS, REQUESTS
 from ranked_lists import ranked, values, wanted
 
 EVENTS = {"a": 8, "b": 4, "c": 2, "d": 1, "e": 1}

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llmrs_bench.config import Invalid
+from llmrs_bench.core.config import Invalid
 from llmrs_bench.metrics import check_rankings, count_answers, measure, parse_metrics
 from ranked_lists import Lists, ranked, values, wanted
 

@@ -6,11 +6,10 @@ from functools import partial
 
 import pytest
 
-from llmrs_bench.errors import OptionError
-from llmrs_bench.prompts.sheets import pieces, read_source, template_names
-from llmrs_bench.prompts.wording import PART_NAMES
-from llmrs_bench.stages.plan import NOTE
-from llmrs_bench.types import Example, Request
+from llmrs_bench.core.config import FREE_TEXT
+from llmrs_bench.core.errors import OptionError
+from llmrs_bench.core.types import Example, Request
+from llmrs_bench.prompts.template import PART_NAMES, pieces, read_source, template_names
 from template_runs import NEEDS, best, flat, make, oracle, play, read, shop, text
 
 ITEMS = [f"i{number}" for number in range(30)]
@@ -20,7 +19,7 @@ REQUEST = Request(
     "r", "u", tuple(ITEMS[10:20]), SHOWN, (4.0, 2.0) * 5, tuple(ITEMS[20:23]), (Example((ITEMS[24],), ITEMS[25]),),
     "Long stories.", {ITEMS[19]: "Its end."},
 )  # fmt: skip
-FORMS = [name for name in template_names() if read_source(name).sheet.form != NOTE]
+FORMS = [name for name in template_names() if read_source(name).sheet.form != FREE_TEXT]
 JUNK = (
     "",
     "\n",

@@ -3,8 +3,8 @@
 import pytest
 
 from answer_lists import BOOKS, READ, letters, numbers
-from llmrs_bench.prompts.answers import read_ranking
-from llmrs_bench.types import Listed
+from llmrs_bench.core.types import Listed
+from llmrs_bench.prompts.parsing.answer import read_ranking
 
 SHELF = numbers(BOOKS, READ)
 TWELVE = numbers((*BOOKS, "Dune", "It", "Beloved", "The Trial"), READ)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from answer_lists import BOOKS, FILMS, PAST, READ, numbers
 from answer_styles import STYLES
-from llmrs_bench.prompts.answers import read_ranking
+from llmrs_bench.prompts.parsing.answer import read_ranking
 
 SHELF = numbers(BOOKS, READ)
 

@@ -5,8 +5,8 @@ from string import ascii_uppercase
 import pytest
 
 from answer_lists import FILMS, PAST, SHORT, letters, numbers
-from llmrs_bench.prompts.answers import read_ranking
-from llmrs_bench.types import Listed
+from llmrs_bench.core.types import Listed
+from llmrs_bench.prompts.parsing.answer import read_ranking
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from answer_lists import FILMS, PAST, SHORT, letters, numbers
-from llmrs_bench.prompts.answers import read_ranking
-from llmrs_bench.types import Kind, Listed
+from llmrs_bench.core.types import Kind, Listed
+from llmrs_bench.prompts.parsing.answer import read_ranking
 
 HARD = (
     "[" * 100_000,

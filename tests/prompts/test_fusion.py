@@ -2,8 +2,8 @@
 
 import pytest
 
-from llmrs_bench.prompts.fusion import Aggregate, fuse
-from llmrs_bench.types import Scores
+from llmrs_bench.core.types import Scores
+from llmrs_bench.prompts.aggregate import Aggregate, fuse
 
 VIEWS = [
     Scores("r~0", {"a": 3.0, "b": 2.0, "c": 1.0}, {"calls": 1.0}, ("complete",)),

@@ -4,10 +4,10 @@ from math import exp
 
 import pytest
 
-from llmrs_bench.errors import OptionError
-from llmrs_bench.prompts.label import label_mass
-from llmrs_bench.prompts.labels import labels
-from llmrs_bench.types import Request
+from llmrs_bench.core.errors import OptionError
+from llmrs_bench.core.types import Request
+from llmrs_bench.prompts.context import labels
+from llmrs_bench.prompts.strategies.label import label_mass
 from template_runs import chosen, flat, make, play, read, score, shop
 
 SHOP = shop(*"abc")

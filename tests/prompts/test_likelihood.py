@@ -2,8 +2,8 @@
 
 import pytest
 
-from llmrs_bench.prompts.protocol import Reading, Shop
-from llmrs_bench.types import Item, Request, Response
+from llmrs_bench.core.types import Item, Request, Response
+from llmrs_bench.prompts.strategies.base import Reading, Shop
 from template_runs import make
 
 ITEMS = {name: Item(name, f"Title {name}") for name in "abc"}

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmrs_bench.prompts.answers import read_ranking
-from llmrs_bench.prompts.protocol import Reading, Shop, distinct_titles
-from llmrs_bench.types import Item, Listed, Request, Response
+from llmrs_bench.core.types import Item, Listed, Request, Response
+from llmrs_bench.prompts.parsing.answer import read_ranking
+from llmrs_bench.prompts.strategies.base import Reading, Shop, distinct_titles
 from template_runs import make
 
 

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from llmrs_bench.errors import OptionError
-from llmrs_bench.prompts.pairwise import PairwiseOptions
-from llmrs_bench.prompts.protocol import Shop
-from llmrs_bench.types import Item, Prompt, Request, Response
+from llmrs_bench.core.errors import OptionError
+from llmrs_bench.core.types import Item, Prompt, Request, Response
+from llmrs_bench.prompts.strategies.base import Shop
+from llmrs_bench.prompts.strategies.pairwise import PairwiseOptions
 from template_runs import best, chosen, first_shown, flat, make, oracle, play, read, score, shop, text
 
 ITEMS = [f"i{number}" for number in range(25)]

@@ -4,9 +4,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmrs_bench.prompts.plain import plain
-from llmrs_bench.prompts.protocol import Shop
-from llmrs_bench.types import Item, Request
+from llmrs_bench.core.types import Item, Request
+from llmrs_bench.prompts.sanitize import plain
+from llmrs_bench.prompts.strategies.base import Shop
 from template_runs import make
 
 HOSTILE = [
@@ -75,8 +75,8 @@ def test_ordinary_titles_stay_as_they_are(title: str) -> None:
 
 
 def test_hostile_titles_neither_add_turns_nor_break_the_numbering() -> None:
+    from llmrs_bench.core.schemas import from_rows
     from llmrs_bench.prompts.frames import read_shop
-    from llmrs_bench.schemas import from_rows
 
     rows = [
         {"item_id": f"i{place}", "title": title, "text": title, "year": None, "categories": [title]}

@@ -4,14 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from llmrs_bench.config import PromptConfig
-from llmrs_bench.errors import OptionError
-from llmrs_bench.prompts.protocol import Shop
-from llmrs_bench.prompts.sheets import read_source
-from llmrs_bench.prompts.story import plural
-from llmrs_bench.prompts.wording import Part
-from llmrs_bench.stages.plan import open_plan
-from llmrs_bench.types import Item, Request
+from llmrs_bench.core.config import PromptConfig
+from llmrs_bench.core.errors import OptionError
+from llmrs_bench.core.types import Item, Request
+from llmrs_bench.prompts.context import plural
+from llmrs_bench.prompts.strategies.base import Shop
+from llmrs_bench.prompts.template import Part, read_source
+from llmrs_bench.stages.prompt import open_plan
 
 SHOP = Shop({name: Item(name, f"Title {name}", year=2000, categories=("Drama",)) for name in "abc"}, "movie")
 REQUEST = Request("r", "u", ("c",), ("a", "b"))

@@ -5,12 +5,11 @@ Write the file anew after a wanted change: `python tests/prompts/test_snapshots.
 
 from pathlib import Path
 
-from llmrs_bench.config import PromptConfig
-from llmrs_bench.prompts.protocol import Shop
-from llmrs_bench.prompts.sheets import pieces, read_source, template_names
-from llmrs_bench.prompts.wording import PART_NAMES
-from llmrs_bench.stages.plan import open_plan
-from llmrs_bench.types import Example, Item, Prompt, Request
+from llmrs_bench.core.config import PromptConfig
+from llmrs_bench.core.types import Example, Item, Prompt, Request
+from llmrs_bench.prompts.strategies.base import Shop
+from llmrs_bench.prompts.template import PART_NAMES, pieces, read_source, template_names
+from llmrs_bench.stages.prompt import open_plan
 from template_runs import NEEDS
 
 FILE = Path(__file__).with_name("snapshots.txt")

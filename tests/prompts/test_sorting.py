@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from llmrs_bench.prompts.sorting import Group, all_pairs, finish, lots, top_scores, tournament, unanswered
+from llmrs_bench.prompts.strategies.comparison import Group, all_pairs, finish, lots, top_scores, tournament, unanswered
 
 ITEMS = [f"i{number}" for number in range(25)]
 

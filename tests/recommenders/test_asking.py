@@ -8,13 +8,12 @@ import polars as pl
 import pytest
 from numpy.typing import NDArray
 
-from llmrs_bench import config
-from llmrs_bench.errors import ModelError
-from llmrs_bench.hashing import hash64, uniform_hash
+from llmrs_bench.core import config
+from llmrs_bench.core.errors import ModelError
+from llmrs_bench.core.hashing import hash64, uniform_hash
+from llmrs_bench.core.types import Json
 from llmrs_bench.ranking import rank_best, rank_candidates
-from llmrs_bench.recommenders.asking import best_items, score_candidates
-from llmrs_bench.recommenders.protocol import Block, Corpus, Work
-from llmrs_bench.types import Json
+from llmrs_bench.recommenders.base import Block, Corpus, Work, best_items, score_candidates
 from recommender_cases import request_of, scores_of
 
 CATALOGUE = [f"i{number:03}" for number in range(120)]

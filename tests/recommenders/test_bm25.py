@@ -6,10 +6,10 @@ import numpy as np
 import polars as pl
 import pytest
 
-from llmrs_bench.errors import ModelError
+from llmrs_bench.core.errors import ModelError
+from llmrs_bench.core.schemas import INTERACTIONS, ITEMS
+from llmrs_bench.recommenders.base import Corpus, Work
 from llmrs_bench.recommenders.bm25 import BM25, BM25Options, words
-from llmrs_bench.recommenders.protocol import Corpus, Work
-from llmrs_bench.schemas import INTERACTIONS, ITEMS
 from recommender_cases import request_of, scores_of
 
 FILMS = [

@@ -6,9 +6,9 @@ import numpy as np
 import polars as pl
 import pytest
 
-from llmrs_bench.errors import ModelError
+from llmrs_bench.core.errors import ModelError
+from llmrs_bench.recommenders.base import BLOCK, Corpus, Recommender, Work
 from llmrs_bench.recommenders.itemknn import ItemKNN, ItemKNNOptions
-from llmrs_bench.recommenders.protocol import BLOCK, Corpus, Recommender, Work
 from llmrs_bench.recommenders.recent_popularity import RecentPopularity, RecentPopularityOptions
 from recommender_cases import corpus_of, interactions_of, request_of, scores_of
 

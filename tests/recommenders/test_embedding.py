@@ -14,11 +14,11 @@ pytest.importorskip("sentence_transformers")
 
 from sentence_transformers import SentenceTransformer
 
-from llmrs_bench.errors import ModelError
+from llmrs_bench.core.errors import ModelError
+from llmrs_bench.core.schemas import INTERACTIONS, ITEMS
+from llmrs_bench.core.types import Json
+from llmrs_bench.recommenders.base import Corpus, Work
 from llmrs_bench.recommenders.embedding import Embedding, EmbeddingOptions, folder_digest
-from llmrs_bench.recommenders.protocol import Corpus, Work
-from llmrs_bench.schemas import INTERACTIONS, ITEMS
-from llmrs_bench.types import Json
 from recommender_cases import Interrupt, request_of, scores_of
 from tiny_embeddings import tiny_encoder
 

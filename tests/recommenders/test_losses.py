@@ -6,7 +6,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from llmrs_bench.errors import OptionError
+from llmrs_bench.core.errors import OptionError
 from llmrs_bench.recommenders import losses
 from llmrs_bench.recommenders.losses import (
     LossOptions,

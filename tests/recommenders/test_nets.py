@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from llmrs_bench.recommenders.attention import AttentionOptions
-from llmrs_bench.recommenders.bert4rec_net import BERT4RecNet
+from llmrs_bench.recommenders.bert4rec import BERT4RecNet
 from llmrs_bench.recommenders.gru4rec import GRU4RecNet, GRU4RecOptions
 from llmrs_bench.recommenders.losses import Loss
 from llmrs_bench.recommenders.neural import Net
-from llmrs_bench.recommenders.sasrec_net import SASRecNet
+from llmrs_bench.recommenders.sasrec import SASRecNet
 from llmrs_bench.recommenders.sequences import PADDING, Histories, Sequences
 from recommender_cases import untrained
 

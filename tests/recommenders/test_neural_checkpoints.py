@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from llmrs_bench.errors import ModelError
-from llmrs_bench.recommenders.checkpoint import read_checkpoint
-from llmrs_bench.registry import RECOMMENDERS
+from llmrs_bench.core.errors import ModelError
+from llmrs_bench.core.registry import RECOMMENDERS
+from llmrs_bench.recommenders.model_store import read_checkpoint
 from recommender_cases import FACTORS, NEURAL, RING, ring, ring_requests, scores_of, trained
 
 

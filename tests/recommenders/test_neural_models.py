@@ -7,10 +7,10 @@ import polars as pl
 import pytest
 import torch
 
-from llmrs_bench.errors import ModelError, OptionError
-from llmrs_bench.recommenders.checkpoint import read_facts
+from llmrs_bench.core.errors import ModelError, OptionError
+from llmrs_bench.recommenders.base import Work
+from llmrs_bench.recommenders.model_store import read_facts
 from llmrs_bench.recommenders.neural import UNKNOWN_SCORE
-from llmrs_bench.recommenders.protocol import Work
 from recommender_cases import (
     FACTORS,
     NEURAL,

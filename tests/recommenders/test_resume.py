@@ -6,9 +6,9 @@ from typing import Any
 import polars as pl
 import pytest
 
-from llmrs_bench.errors import ModelError
-from llmrs_bench.recommenders.checkpoint import read_facts
-from llmrs_bench.recommenders.protocol import Work
+from llmrs_bench.core.errors import ModelError
+from llmrs_bench.recommenders.base import Work
+from llmrs_bench.recommenders.model_store import read_facts
 from recommender_cases import RING, Interrupt, corpus_of, ring, ring_requests, scores_of, untrained
 
 NAMES = ["sasrec", "bert4rec", "bprmf"]

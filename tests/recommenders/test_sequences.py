@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from llmrs_bench.errors import ModelError
+from llmrs_bench.core.errors import ModelError
 from llmrs_bench.recommenders.sequences import Histories, Sequences, Vocabulary, user_histories
-from llmrs_bench.recommenders.validation import Holdout
+from llmrs_bench.recommenders.training import Holdout
 from recommender_cases import interactions_of
 
 VOCABULARY = Vocabulary(("a", "b", "c"))

@@ -3,10 +3,9 @@
 import polars as pl
 import pytest
 
-from llmrs_bench.errors import ModelError, OptionError
-from llmrs_bench.recommenders.fitting import FitOptions
+from llmrs_bench.core.errors import ModelError, OptionError
+from llmrs_bench.recommenders.base import FitOptions, Work
 from llmrs_bench.recommenders.popularity import Popularity
-from llmrs_bench.recommenders.protocol import Work
 from llmrs_bench.recommenders.random import Random, RandomOptions
 from recommender_cases import corpus_of, interactions_of, request_of, scores_of
 

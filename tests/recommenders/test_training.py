@@ -7,12 +7,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from llmrs_bench.errors import ModelError, OptionError
-from llmrs_bench.recommenders.checkpoint import read_checkpoint, read_facts, write_checkpoint
-from llmrs_bench.recommenders.dropout import Dropout
-from llmrs_bench.recommenders.resume import Resume
-from llmrs_bench.recommenders.training import TrainingOptions, resolve_device, seeded, train
-from llmrs_bench.types import silent
+from llmrs_bench.core.errors import ModelError, OptionError
+from llmrs_bench.core.types import silent
+from llmrs_bench.recommenders.attention import Dropout
+from llmrs_bench.recommenders.model_store import read_checkpoint, read_facts, write_checkpoint
+from llmrs_bench.recommenders.training import Resume, TrainingOptions, resolve_device, seeded, train
 
 
 @pytest.mark.parametrize("p", [0.1, 0.5])

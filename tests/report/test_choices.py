@@ -6,10 +6,10 @@ import pytest
 from rich.console import Console
 
 from board_cases import board, entry
-from llmrs_bench.report.choices import choice_words, is_beyond_chance
 from llmrs_bench.report.formats import FORMATS
 from llmrs_bench.report.html import Extra, to_html
 from llmrs_bench.report.terminal import to_table
+from llmrs_bench.report.words import choice_words, is_beyond_chance
 
 
 def facts(**changed: object) -> dict[str, object]:

@@ -13,8 +13,7 @@ from typing import Any
 import pytest
 
 from llmrs_bench.report.html import Extra, to_html
-from llmrs_bench.report.html.page import LICENCES
-from llmrs_bench.report.html.payload import as_json, packed
+from llmrs_bench.report.html.page import LICENCES, as_json, packed
 from page_cases import HOSTILE, LANGUAGE, made_board, made_extra, made_page
 
 ASSETS = files("llmrs_bench.report.html") / "assets"

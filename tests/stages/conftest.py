@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from llmrs_bench.config import PrepareConfig
-from llmrs_bench.stages.home import Data, open_data
+from llmrs_bench.core.config import PrepareConfig
+from llmrs_bench.core.types import silent
 from llmrs_bench.stages.prepare import prepare
-from llmrs_bench.types import silent
+from llmrs_bench.stages.workspace import Data, open_data
 from tiny_models import tiny_llama
 
 

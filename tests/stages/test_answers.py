@@ -7,9 +7,9 @@ from typing import Any
 import polars as pl
 import pytest
 
-from llmrs_bench.errors import ArtifactError
-from llmrs_bench.stages.answers import AnswerStore, prompt_key
-from llmrs_bench.types import Message, Prompt
+from llmrs_bench.core.errors import ArtifactError
+from llmrs_bench.core.types import Message, Prompt
+from llmrs_bench.llm.cache import AnswerStore, prompt_key
 
 SERVED = {"model": {"content": "d1"}, "options": {"dtype": "float32"}}
 PROMPT = Prompt("p", "r", (Message("user", "Which?"),), ("a", "b"), (" A", " B"))
@@ -108,7 +108,7 @@ def test_a_missing_record_of_a_session_is_named(tmp_path: Path) -> None:
 
 
 def test_answers_are_found_however_many_there_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("llmrs_bench.stages.answers._LATE", 3)
+    monkeypatch.setattr("llmrs_bench.llm.cache._LATE", 3)
     store = AnswerStore(tmp_path, SERVED)
     for shard in range(6):
         store.keep([row(f"k{shard}{number}", f"{shard}.{number}") for number in range(2)], {})

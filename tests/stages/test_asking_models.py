@@ -7,11 +7,10 @@ from typing import Any
 import polars as pl
 import pytest
 
-from llmrs_bench.engines.protocol import Engine
-from llmrs_bench.stages.answers import AnswerStore
-from llmrs_bench.stages.asking import Asker
-from llmrs_bench.stages.clip import Question
-from llmrs_bench.types import Message, Prompt, Response
+from llmrs_bench.core.types import Message, Prompt, Response
+from llmrs_bench.llm.base import Engine
+from llmrs_bench.llm.cache import AnswerStore
+from llmrs_bench.llm.generate import Asker, Question
 
 BATCH = 4
 

@@ -5,10 +5,10 @@ from contextlib import contextmanager
 
 import pytest
 
-from llmrs_bench.config import InferConfig
-from llmrs_bench.stages.home import Data
+from llmrs_bench.core.config import InferConfig
+from llmrs_bench.core.types import Step, silent
 from llmrs_bench.stages.infer import infer
-from llmrs_bench.types import Step, silent
+from llmrs_bench.stages.workspace import Data
 
 Told = list[tuple[str, int, int]]  # label, done, total
 

@@ -5,12 +5,12 @@ from pathlib import Path
 
 import pytest
 
-from llmrs_bench.config import InferConfig
-from llmrs_bench.engines.mock import MockEngine
-from llmrs_bench.errors import EngineError, OptionError
-from llmrs_bench.stages.audit import audit
-from llmrs_bench.stages.home import Data
-from llmrs_bench.types import Prompt, Response, silent
+from llmrs_bench.core.config import InferConfig
+from llmrs_bench.core.errors import EngineError, OptionError
+from llmrs_bench.core.types import Prompt, Response, silent
+from llmrs_bench.llm.backends.mock import MockEngine
+from llmrs_bench.stages.determinism import audit
+from llmrs_bench.stages.workspace import Data
 
 
 def test_a_steady_model_shows_no_noise(data: Data) -> None:

@@ -2,13 +2,13 @@
 
 import pytest
 
-from llmrs_bench.catalog import ModelSpec
-from llmrs_bench.engines.mock import MockEngine, MockOptions
-from llmrs_bench.errors import EngineError
-from llmrs_bench.prompts.protocol import Shop
-from llmrs_bench.stages.clip import Clipped, clip
+from llmrs_bench.core.errors import EngineError
+from llmrs_bench.core.types import Item, Request
+from llmrs_bench.llm.backends.mock import MockEngine, MockOptions
+from llmrs_bench.llm.generate import Clipped, clip
+from llmrs_bench.llm.model_aliases import ModelSpec
+from llmrs_bench.prompts.strategies.base import Shop
 from llmrs_bench.stages.conversation import question
-from llmrs_bench.types import Item, Request
 from template_runs import make
 
 SHOP = Shop({name: Item(name, f"Film {name}", "", 1990, ("Drama", "Comedy")) for name in "abcdef"}, "movie")

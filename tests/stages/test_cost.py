@@ -3,9 +3,9 @@
 import polars as pl
 import pytest
 
-from llmrs_bench.schemas import RESPONSES
-from llmrs_bench.stages.cost import Cost
-from llmrs_bench.types import Scores
+from llmrs_bench.core.schemas import RESPONSES
+from llmrs_bench.core.types import Scores
+from llmrs_bench.llm.cost import Cost
 
 
 def responses(count: int, **changed: object) -> pl.DataFrame:

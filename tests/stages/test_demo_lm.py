@@ -3,12 +3,12 @@
 import polars as pl
 import pytest
 
-from llmrs_bench.config import InferConfig, PromptConfig
+from llmrs_bench.core.config import InferConfig, PromptConfig
+from llmrs_bench.core.types import silent
 from llmrs_bench.stages import demo_lm
-from llmrs_bench.stages.home import Data
 from llmrs_bench.stages.infer import infer
-from llmrs_bench.stages.plan import open_template
-from llmrs_bench.types import silent
+from llmrs_bench.stages.prompt import open_template
+from llmrs_bench.stages.workspace import Data
 
 NAMES = ("likelihood", "listwise")
 

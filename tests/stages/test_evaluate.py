@@ -6,15 +6,14 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from llmrs_bench.artifacts import Artifact
-from llmrs_bench.config import METRIC_NAMES, WHOLE, EvaluateConfig, Invalid
-from llmrs_bench.errors import ArtifactError, OptionError
+from llmrs_bench.core.artifacts import Artifact
+from llmrs_bench.core.config import METRIC_NAMES, WHOLE, EvaluateConfig, Invalid
+from llmrs_bench.core.errors import ArtifactError, OptionError
+from llmrs_bench.core.schemas import METRICS
+from llmrs_bench.core.types import silent
 from llmrs_bench.metrics import FORMS, parse_metrics
-from llmrs_bench.schemas import METRICS
-from llmrs_bench.stages.evaluate import evaluate
-from llmrs_bench.stages.evaluations import COUNTS, measured
-from llmrs_bench.stages.home import Data
-from llmrs_bench.types import silent
+from llmrs_bench.stages.evaluate import COUNTS, evaluate, measured
+from llmrs_bench.stages.workspace import Data
 from made_data import make_data, make_run
 from ranked_lists import Lists, ranked, values
 

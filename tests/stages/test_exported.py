@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from llmrs_bench.errors import ModelError, OptionError
-from llmrs_bench.registry import RECOMMENDERS
-from llmrs_bench.stages.home import Data
+from llmrs_bench.core.errors import ModelError, OptionError
+from llmrs_bench.core.registry import RECOMMENDERS
+from llmrs_bench.stages.workspace import Data
 from stage_runs import OPTIONS, kept_models, prepared, retriever_options, run
 
 

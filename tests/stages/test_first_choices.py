@@ -1,7 +1,7 @@
 """Counting answers that repeat the order shown, and first places."""
 
-from llmrs_bench.stages.first_choices import FirstChoices
-from llmrs_bench.types import Listed, Message, Prompt, Response
+from llmrs_bench.core.types import Listed, Message, Prompt, Response
+from llmrs_bench.stages.infer_language_model import FirstChoices
 
 SHOWN = ("a", "b", "c", "d")
 ASK = (Message("user", "Rank."),)

@@ -6,12 +6,12 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from llmrs_bench.artifacts import Artifact
-from llmrs_bench.config import InferConfig
-from llmrs_bench.errors import ModelError, OptionError
-from llmrs_bench.stages.home import Data
+from llmrs_bench.core.artifacts import Artifact
+from llmrs_bench.core.config import InferConfig
+from llmrs_bench.core.errors import ModelError, OptionError
+from llmrs_bench.core.types import silent
 from llmrs_bench.stages.infer import infer
-from llmrs_bench.types import silent
+from llmrs_bench.stages.workspace import Data
 from tiny_models import tiny_llama
 
 
@@ -88,9 +88,9 @@ def test_a_failed_engine_leaves_no_run(data: Data, llama: Path, monkeypatch: pyt
     def fail(*_: object, **__: object) -> None:
         raise RuntimeError("device lost")
 
-    monkeypatch.setattr("llmrs_bench.engines.causal.score_groups", fail)
-    monkeypatch.setattr("llmrs_bench.engines.causal.score_plain", fail)
-    from llmrs_bench.errors import EngineError
+    monkeypatch.setattr("llmrs_bench.llm.backends.likelihood.score_groups", fail)
+    monkeypatch.setattr("llmrs_bench.llm.backends.likelihood.score_plain", fail)
+    from llmrs_bench.core.errors import EngineError
 
     with pytest.raises(EngineError, match="device lost"):
         run(data, llama, template="likelihood")

@@ -112,8 +112,8 @@ def test_whoever_is_told_to_stop_keeps_what_it_has_and_says_so_once(
 
 
 def test_answers_of_a_failing_engine_are_kept(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    from llmrs_bench.engines.mock import MockEngine
-    from llmrs_bench.errors import EngineError
+    from llmrs_bench.core.errors import EngineError
+    from llmrs_bench.llm.backends.mock import MockEngine
 
     answer = MockEngine.answer
 

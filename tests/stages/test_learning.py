@@ -9,13 +9,12 @@ from typing import Any
 import polars as pl
 import pytest
 
-from llmrs_bench.errors import OptionError
+from llmrs_bench.core.errors import OptionError
+from llmrs_bench.core.types import silent
+from llmrs_bench.recommenders.base import Corpus, Work
 from llmrs_bench.recommenders.popularity import Popularity
-from llmrs_bench.recommenders.protocol import Corpus, Work
-from llmrs_bench.stages.home import Data
-from llmrs_bench.stages.infer_recommender import lessons
-from llmrs_bench.stages.learning import Learner, Lessons, fitted
-from llmrs_bench.types import silent
+from llmrs_bench.stages.infer_recommender import Learner, Lessons, fitted, lessons
+from llmrs_bench.stages.workspace import Data
 from recommender_cases import corpus_of, interactions_of
 from stage_runs import SMALL, kept_models, prepared, retriever_options, run
 

@@ -5,13 +5,13 @@ from pathlib import Path
 
 import pytest
 
-from llmrs_bench.artifacts import Artifact
-from llmrs_bench.config import InferConfig
-from llmrs_bench.errors import ModelError, OptionError
-from llmrs_bench.stages.home import Data
+from llmrs_bench.core.artifacts import Artifact
+from llmrs_bench.core.config import InferConfig
+from llmrs_bench.core.errors import ModelError, OptionError
+from llmrs_bench.core.types import silent
 from llmrs_bench.stages.infer import infer
 from llmrs_bench.stages.serving import is_language_model, label_of
-from llmrs_bench.types import silent
+from llmrs_bench.stages.workspace import Data
 
 
 def run(data: Data, model: Path | str, *, reparse: bool = False, **options: str) -> Artifact:

@@ -2,7 +2,7 @@
 
 import pytest
 
-from llmrs_bench.stages.notes import numbered_lines
+from llmrs_bench.stages.prompt_variants import numbered_lines
 
 HISTORY = ("a", "b", "c", "d")
 

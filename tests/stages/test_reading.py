@@ -7,15 +7,15 @@ from pathlib import Path
 import polars as pl
 import pytest
 
-from llmrs_bench.artifacts import Artifact, open_artifact
-from llmrs_bench.config import EvaluateConfig, InferConfig, Normalize
-from llmrs_bench.errors import ArtifactError, OptionError
+from llmrs_bench.core.artifacts import Artifact, open_artifact
+from llmrs_bench.core.config import EvaluateConfig, InferConfig, Normalize
+from llmrs_bench.core.errors import ArtifactError, OptionError
+from llmrs_bench.core.types import silent
 from llmrs_bench.prompts.frames import read_prompts
 from llmrs_bench.stages.evaluate import evaluate
-from llmrs_bench.stages.home import Data
 from llmrs_bench.stages.infer import infer
-from llmrs_bench.stages.priors import find_priors
-from llmrs_bench.types import silent
+from llmrs_bench.stages.infer_language_model import find_priors
+from llmrs_bench.stages.workspace import Data
 
 
 def run(data: Data, model: Path | str, *, reparse: bool = False, prior: bool = False, **options: object) -> Artifact:
@@ -102,7 +102,7 @@ def test_runs_without_likelihoods_are_refused(data: Data) -> None:
 
 def test_responses_to_other_prompts_are_not_read(data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
     made = run(data, "mock", template="likelihood")
-    monkeypatch.setattr("llmrs_bench.prompts.story.plural", lambda word: f"{word}en")
+    monkeypatch.setattr("llmrs_bench.prompts.context.plural", lambda word: f"{word}en")
     monkeypatch.setattr("llmrs_bench.stages.prompt.source_digest", lambda template: "changed")
     with pytest.raises(ArtifactError, match="other prompts") as caught:
         evaluate(data, [made.path.name], EvaluateConfig(normalize="byte"), silent)

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from llmrs_bench.config import WHOLE
-from llmrs_bench.errors import OptionError
-from llmrs_bench.stages.groups import GROUPS, group_requests
-from llmrs_bench.stages.home import Data
+from llmrs_bench.core.config import WHOLE
+from llmrs_bench.core.errors import OptionError
+from llmrs_bench.stages.compare import GROUPS, group_requests
+from llmrs_bench.stages.workspace import Data
 from made_data import make_data
 
 DAY = 86_400

@@ -8,17 +8,17 @@ from typing import Any
 import polars as pl
 import pytest
 
-from llmrs_bench.artifacts import Artifact
-from llmrs_bench.config import CompareConfig, EvaluateConfig, InferConfig
-from llmrs_bench.engines.mock import MockEngine
+from llmrs_bench.core.artifacts import Artifact
+from llmrs_bench.core.config import CompareConfig, EvaluateConfig, InferConfig
+from llmrs_bench.core.types import Prompt, Response, silent
+from llmrs_bench.llm.backends.mock import MockEngine
 from llmrs_bench.report.html import Call, Extra
-from llmrs_bench.stages import asked
+from llmrs_bench.stages import pages
 from llmrs_bench.stages.compare import compare
 from llmrs_bench.stages.evaluate import evaluate
-from llmrs_bench.stages.home import Data
 from llmrs_bench.stages.infer import infer
-from llmrs_bench.stages.samples import gather
-from llmrs_bench.types import Prompt, Response, silent
+from llmrs_bench.stages.pages import gather
+from llmrs_bench.stages.workspace import Data
 from stage_runs import prepared
 
 
@@ -122,7 +122,7 @@ def test_later_prompts_are_shown_as_they_were_sent(
     found = extra.requests[0].rankings[run.path.name]
     asked_of_it = [name for name in run.table("responses")["request_id"] if name == extra.requests[0].request_id]
     assert found.asked == len(asked_of_it)
-    assert len(found.calls) == min(found.asked, asked.SHOWN)
+    assert len(found.calls) == min(found.asked, pages.SHOWN)
 
 
 def test_a_clipped_prompt_is_shown_as_it_was_sent(data: Data, sent: dict[str, Any]) -> None:
@@ -147,7 +147,7 @@ def test_a_run_read_anew_shows_the_answers_it_was_read_from(data: Data) -> None:
 
 def test_prompts_that_are_gone_or_changed_are_said_so(data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
     rounds, plain = made(data, "sliding-window", window="4", stride="2"), made(data)
-    monkeypatch.setattr(asked, "source_digest", lambda template: "another code")
+    monkeypatch.setattr(pages, "source_digest", lambda template: "another code")
     extra = gathered(data)
     assert extra.notes.keys() == {rounds.path.name}
     assert "template has changed" in extra.notes[rounds.path.name]

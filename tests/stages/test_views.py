@@ -6,13 +6,13 @@ from typing import Any
 import polars as pl
 import pytest
 
-from llmrs_bench.config import PromptConfig, ViewOptions
-from llmrs_bench.errors import LeakError, OptionError
-from llmrs_bench.schemas import VIEWS, from_rows
-from llmrs_bench.stages.home import Data
-from llmrs_bench.stages.leaks import check_views
+from llmrs_bench.core.config import PromptConfig, ViewOptions
+from llmrs_bench.core.errors import LeakError, OptionError
+from llmrs_bench.core.schemas import VIEWS, from_rows
+from llmrs_bench.prompts.leakage import check_views
 from llmrs_bench.stages.prompt import prompt
-from llmrs_bench.stages.views import Viewer
+from llmrs_bench.stages.prompt_variants import Viewer
+from llmrs_bench.stages.workspace import Data
 
 
 def views(data: Data, *, history: int = 3, rated: bool = False, **options: Any) -> pl.DataFrame:

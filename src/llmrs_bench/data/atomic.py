@@ -7,11 +7,10 @@ from dataclasses import dataclass
 
 import polars as pl
 
-from llmrs_bench.data.delimited import normal_lines, number, read_delimited, require_filled
-from llmrs_bench.data.files import SourceFiles
-from llmrs_bench.data.source import Raw, complete_items
-from llmrs_bench.errors import DataError
-from llmrs_bench.schemas import ITEMS
+from llmrs_bench.core.errors import DataError
+from llmrs_bench.core.schemas import ITEMS
+from llmrs_bench.data.files import SourceFiles, normal_lines, number, read_delimited, require_filled
+from llmrs_bench.data.sources import Raw, complete_items
 
 TYPES = ("token", "token_seq", "float", "float_seq")
 CATEGORY_NAMES = ("class", "genre", "genres", "categories", "category")

@@ -11,10 +11,10 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from llmrs_bench.core.errors import OptionError
+from llmrs_bench.core.schemas import ITEMS
 from llmrs_bench.data.files import SourceFiles
-from llmrs_bench.data.source import EVENTS, Raw
-from llmrs_bench.errors import OptionError
-from llmrs_bench.schemas import ITEMS
+from llmrs_bench.data.sources import EVENTS, Raw
 
 SEED = 20240229
 USERS = 1000

@@ -5,12 +5,11 @@ F. M. Harper and J. A. Konstan, "The MovieLens Datasets: History and Context", A
 
 import polars as pl
 
-from llmrs_bench.data.delimited import MEND, number, read_delimited, require_filled
-from llmrs_bench.data.files import SourceFiles
-from llmrs_bench.data.source import Raw, complete_items
+from llmrs_bench.core.errors import DataError
+from llmrs_bench.core.schemas import ITEMS
+from llmrs_bench.data.files import MEND, SourceFiles, number, read_delimited, require_filled
+from llmrs_bench.data.sources import Raw, complete_items
 from llmrs_bench.data.titles import split_year
-from llmrs_bench.errors import DataError
-from llmrs_bench.schemas import ITEMS
 
 # The flags at the end of a line of u.item, in this order (README of MovieLens-100K).
 GENRES_100K = (

@@ -1,10 +1,99 @@
-"""Leave-one-out: each user's last event is held out for the test, the one before it is the validation part."""
+"""Interactions filtered, and split into training, validation and test."""
 
 from dataclasses import dataclass
 
 import polars as pl
 
-from llmrs_bench.schemas import INTERACTIONS
+from llmrs_bench.core.errors import DataError, OptionError
+from llmrs_bench.core.schemas import INTERACTIONS
+
+PAIR = ["user_id", "item_id"]
+
+
+@dataclass(frozen=True)
+class Filtered:
+    """The events that are left, in their order; how many each rule dropped; the rules in words."""
+
+    events: pl.DataFrame
+    facts: dict[str, int]
+    rules: tuple[str, ...]
+
+
+def filter_events(events: pl.DataFrame, *, min_rating: float | None, k_core: int) -> Filtered:
+    """Drop events without ids, then those rated below `min_rating`, then repeats, then those outside the k-core.
+
+    Of a user's repeated events with one item the first in time is kept (the first line among equal times).
+    The k-core is the largest set of events in which every user and every item has at least `k_core`; 0
+    and 1 keep all. An unrated event is dropped where a rating is asked for.
+
+    Args:
+        events: One row per event, `source.EVENTS`, in line order.
+        min_rating: The lowest rating that counts, or None to use all events.
+        k_core: Least number of events of every user and item.
+
+    Raises:
+        OptionError: If `min_rating` is given and no event has a rating.
+        DataError: If nothing is left.
+    """
+    facts, rules = {"events_read": events.height}, []
+    whole = events.drop_nulls(PAIR)
+    facts["null_ids_dropped"] = events.height - whole.height
+    if facts["null_ids_dropped"]:
+        rules.append("events without a user or an item are dropped")
+    liked = _liked(whole, min_rating)
+    facts["low_ratings_dropped"] = whole.height - liked.height
+    if min_rating is not None:
+        rules.append(f"events rated below {min_rating:g}, or not rated, are dropped")
+    single = _without_repeats(liked)
+    facts["repeats_dropped"] = liked.height - single.height
+    if facts["repeats_dropped"]:
+        rules.append("of a user's events with one item the first in time counts")
+    core, rounds = _core(single, k_core)
+    facts.update(outside_core_dropped=single.height - core.height, core_rounds=rounds)
+    if k_core > 1:
+        rules.append(f"users and items with fewer than {k_core} events are dropped until none is left ({k_core}-core)")
+    if core.is_empty():
+        raise DataError(
+            f"no event is left of {events.height:,}: {_account(facts)}",
+            hint="Lower --min-rating or --k-core, or check the source.",
+        )
+    facts["events_kept"] = core.height
+    return Filtered(core, facts, tuple(rules))
+
+
+def _liked(events: pl.DataFrame, min_rating: float | None) -> pl.DataFrame:
+    if min_rating is None:
+        return events
+    if events.height and events["rating"].null_count() == events.height:
+        raise OptionError(
+            f"min_rating is {min_rating:g}, but the data has no ratings", hint="Leave --min-rating out for this data."
+        )
+    return events.filter(pl.col("rating") >= min_rating)
+
+
+def _without_repeats(events: pl.DataFrame) -> pl.DataFrame:
+    if not events.select(pl.struct(PAIR).is_duplicated().any()).item():
+        return events
+    lines = events.with_row_index("line")
+    firsts = lines.sort("timestamp", "line").unique(PAIR, keep="first", maintain_order=True)
+    return firsts.sort("line").drop("line")
+
+
+def _core(events: pl.DataFrame, k: int) -> tuple[pl.DataFrame, int]:
+    """Return the k-core and the number of rounds it took."""
+    rounds = 0
+    while k > 1:
+        fewer = events.filter(pl.len().over("user_id") >= k).filter(pl.len().over("item_id") >= k)
+        rounds += 1
+        if fewer.height == events.height:
+            break
+        events = fewer
+    return events, rounds
+
+
+def _account(facts: dict[str, int]) -> str:
+    return ", ".join(f"{name} {count:,}" for name, count in facts.items() if name.endswith("_dropped") and count)
+
 
 TIE_RULE = "equal timestamps keep the order of the source's lines"
 USER_RULE = "users stand in the order of their first line"

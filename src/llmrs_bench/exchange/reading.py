@@ -1,13 +1,14 @@
-"""The bytes of a ranking that was made elsewhere, as Parquet, CSV or TREC run, to rows of ids and numbers."""
+"""Rankings made by other tools: read, and matched with the requests."""
 
 import gzip
 import io
 import zlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import polars as pl
 
-from llmrs_bench.errors import DataError
+from llmrs_bench.core.errors import DataError
 
 LAYOUT = (
     "A row is one item of one ranking: request_id or user_id, item_id, and rank or score (or both), "
@@ -158,3 +159,176 @@ def _number(rows: pl.DataFrame, texts: pl.DataFrame, column: str) -> pl.Series:
     if rows.schema[column].is_numeric():
         return rows[column].cast(pl.Float64)
     return texts[column].cast(pl.Float64, strict=False)
+
+
+SCORES = pl.Schema({"request_id": pl.String(), "item_id": pl.String(), "score": pl.Float64()})
+_PAIR = ["request_id", "item_id"]
+_SHOWN = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """What may be ranked.
+
+    Args:
+        requests: Frame of the schema `requests`; where `candidates` are null, the catalogue is ranked.
+        items: Ids of the whole catalogue.
+        users: Ids of all users of the data set, whether they are tested or not.
+        include_seen: Whether items of the history may be ranked where there are no lists.
+    """
+
+    requests: pl.DataFrame
+    items: pl.Series
+    users: pl.Series
+    include_seen: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Matched:
+    """Scores for requests, as `ranking.rank_candidates` takes them, and what the file said besides.
+
+    Args:
+        scores: Rows (request_id, item_id, score); items without a score are not among them.
+        silent: How many requests have no score at all.
+        untested: How many users of the file are in the data set, but are not tested.
+    """
+
+    scores: pl.DataFrame
+    silent: int
+    untested: int
+
+
+def match(brought: Brought, field: Field) -> Matched:
+    """Return the scores of a file's rows.
+
+    Where the file has scores they decide, and a row without one is a silent item; a rank beside them may not
+    contradict them: of two items of a request the one with the higher score may not have the higher rank, and items
+    without a score come last. Where it has ranks alone, the smaller one is the better one. Rows of users who
+    are in the data set but are not tested are left out.
+
+    Raises:
+        DataError: Listing every kind of fault with its count and first examples.
+    """
+    rows, untested = _tested(_with_requests(brought, field.requests), field)
+    faults = [*_faults_of_ids(rows, field), *_faults_of_numbers(rows)]
+    if not faults:
+        faults += _contradictions(rows)
+    if faults:
+        raise DataError(f"{brought.name}: {'; '.join(faults)}", hint=LAYOUT)
+    if rows.is_empty():
+        raise DataError(f"{brought.name} ranks for no user who is tested", hint="See requests.parquet of the data set.")
+    score = pl.col("score") if "score" in rows.columns else -pl.col("rank")
+    scores = rows.select(*_PAIR, score=score).filter(pl.col("score").is_not_null()).cast(SCORES)
+    if scores.is_empty():
+        raise DataError(
+            f"{brought.name}: the column score is empty in all {rows.height:,} rows",
+            hint="Fill it, or leave it out where there are ranks.",
+        )
+    asked = field.requests.select("request_id")
+    return Matched(scores, asked.join(scores, on="request_id", how="anti").height, untested)
+
+
+def _with_requests(brought: Brought, requests: pl.DataFrame) -> pl.DataFrame:
+    """Return the rows with the request that each is about, null where there is none."""
+    key = brought.key
+    if key is None:
+        known = brought.rows.join(requests, left_on="key", right_on="request_id", how="semi").height
+        key = KEYS[0] if known else KEYS[1]
+    if key == KEYS[1] and requests["user_id"].is_duplicated().any():
+        raise DataError(f"{brought.name} names users, some of whom have several requests", hint="Name request_id.")
+    names = requests.select(pl.col(key).alias("key"), pl.col("request_id"))
+    return brought.rows.join(names, on="key", how="left", maintain_order="left").with_columns(kind=pl.lit(key))
+
+
+def _tested(rows: pl.DataFrame, field: Field) -> tuple[pl.DataFrame, int]:
+    """Leave out users who are in the data set and are not tested, and count them."""
+    known = pl.col("key").is_in(field.users.unique().implode())
+    untested = (pl.col("kind") == KEYS[1]) & pl.col("request_id").is_null() & known
+    out = rows.filter(untested)
+    return rows.filter(~untested.fill_null(False)), out["key"].n_unique()
+
+
+def _faults_of_ids(rows: pl.DataFrame, field: Field) -> Iterator[str]:
+    blank = pl.any_horizontal(pl.col("key", "item_id").is_null())
+    if count := rows.filter(blank).height:
+        yield f"rows without a request, user or item: {count:,}"
+    unknown = rows.filter(pl.col("request_id").is_null() & pl.col("key").is_not_null())
+    if unknown.height:
+        kind = unknown["kind"][0]
+        known = _some(field.requests[kind].head(1)) or "none"
+        what = "requests" if kind == KEYS[0] else "users"
+        yield f"rows of unknown {what}: {unknown.height:,} ({_some(unknown['key'])}; known is, for instance, {known})"
+    found = rows.filter(pl.col("request_id").is_not_null() & pl.col("item_id").is_not_null())
+    strange = found.filter(~pl.col("item_id").is_in(field.items.implode()))
+    if strange.height:
+        yield f"rows of items that are not in the data set: {strange.height:,} ({_some(strange['item_id'])})"
+    wrong = _no_candidates(found.join(strange, on="item_id", how="anti"), field)
+    if wrong.height:
+        yield f"items that are no candidates of their request: {wrong.height:,} ({_pairs(wrong)})"
+    twice = found.filter(pl.struct(_PAIR).is_duplicated())
+    if twice.height:
+        extra = twice.height - twice.n_unique(_PAIR)
+        yield f"items that are ranked again in the same request: {extra:,} ({_pairs(twice)})"
+
+
+def _no_candidates(rows: pl.DataFrame, field: Field) -> pl.DataFrame:
+    requests = field.requests
+    if requests["candidates"].null_count():
+        if field.include_seen:
+            return rows.clear()
+        seen = requests.select("request_id", item_id="history").explode("item_id")
+        return rows.join(seen, on=_PAIR, how="semi")
+    listed = requests.select("request_id", item_id="candidates").explode("item_id")
+    return rows.join(listed, on=_PAIR, how="anti")
+
+
+def _faults_of_numbers(rows: pl.DataFrame) -> Iterator[str]:
+    given = [column for column in NUMBERS if column in rows.columns]
+    for column in given:
+        text = rows[f"bad_{column}"].drop_nulls()
+        if len(text):
+            yield f"values of {column} that are no numbers: {len(text):,} ({_some(text)})"
+        infinite = rows.filter(~pl.col(column).is_finite())
+        if infinite.height:
+            yield f"values of {column} that are NaN or infinite: {infinite.height:,} ({_pairs(infinite)})"
+    if given == ["rank"]:
+        blank = rows.filter(pl.col("rank").is_null() & pl.col("bad_rank").is_null())
+        if blank.height:
+            yield f"rows without a rank: {blank.height:,} ({_pairs(blank)})"
+
+
+def _contradictions(rows: pl.DataFrame) -> list[str]:
+    """Find items that are ranked before others with a higher score."""
+    if not set(NUMBERS) <= set(rows.columns):
+        return []
+    ordered = (
+        rows.filter(pl.col("rank").is_not_null())
+        .with_columns(level=pl.col("score").fill_null(float("-inf")))
+        .sort(["request_id", "level", "rank"], descending=[False, True, False], maintain_order=True)
+    )
+    levels = (
+        ordered.group_by("request_id", "level", maintain_order=True)
+        .agg(lowest=pl.col("rank").max())
+        .with_columns(above=pl.col("lowest").cum_max().shift(1).over("request_id"))
+        .select("request_id", "level", "above")
+    )
+    wrong = ordered.join(levels, on=["request_id", "level"], maintain_order="left").filter(
+        pl.col("rank") < pl.col("above")
+    )
+    if wrong.is_empty():
+        return []
+    return [
+        f"requests in which rank and score contradict each other: {wrong['request_id'].n_unique():,} (before items "
+        f"with a higher score are ranked {_pairs(wrong)})"
+    ]
+
+
+def _some(values: pl.Series) -> str:
+    first = values.unique(maintain_order=True)
+    return ", ".join(map(repr, first.head(_SHOWN))) + (", ..." if len(first) > _SHOWN else "")
+
+
+def _pairs(rows: pl.DataFrame) -> str:
+    first = rows.select("key", "item_id").unique(maintain_order=True)
+    shown = [f"{item!r} of {key!r}" for key, item in first.head(_SHOWN).iter_rows()]
+    return ", ".join(shown) + (", ..." if first.height > _SHOWN else "")

@@ -1,9 +1,6 @@
 """The board: a row for each run with means, intervals, tests and cost; chance and popularity are always among them."""
 
-from llmrs_bench.leaderboard.build import build_board
-from llmrs_bench.leaderboard.plan import Plan
-from llmrs_bench.leaderboard.sheet import Line, Sheet
-from llmrs_bench.leaderboard.values import (
+from llmrs_bench.leaderboard.board import (
     ALPHA,
     BOUND,
     Board,
@@ -16,6 +13,7 @@ from llmrs_bench.leaderboard.values import (
     Row,
     Section,
 )
+from llmrs_bench.leaderboard.build import Line, Plan, Sheet, build_board
 
 __all__ = [
     "ALPHA",

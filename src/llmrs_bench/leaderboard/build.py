@@ -1,24 +1,354 @@
-"""A sheet of values to a board: intervals, tests against the best rows, groups."""
+"""A board built from evaluated runs: values aligned by request, intervals and tests."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from math import isnan
+from typing import Any, TypeAlias
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from llmrs_bench.errors import OptionError
-from llmrs_bench.leaderboard.cells import Block, figures, fill_tables, with_spread
-from llmrs_bench.leaderboard.cost import cost_of, with_front
-from llmrs_bench.leaderboard.plan import Plan, coverage_notes, explained, power_notes, server_notes
-from llmrs_bench.leaderboard.sheet import Line, Sheet, make_sheet
-from llmrs_bench.leaderboard.values import (
+from llmrs_bench.core.errors import ArtifactError, IncomparableError, OptionError
+from llmrs_bench.leaderboard.board import (
+    ALPHA,
+    BOUND,
+    COST_WORDS,
     SHARES,
+    SIGN,
     Board,
     Cell,
+    Contrast,
+    Direction,
     Entry,
     Row,
     Section,
+    cost_of,
+    with_front,
 )
+from llmrs_bench.stats import CORRECTIONS, all_pairs, bootstrap_interval, describe, sign_flip
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """A row before it is summed up: one run, or those that differ by their seed alone.
+
+    `means` holds the mean of each run over the requests, by metric, or its figure where it is one of the whole run.
+    """
+
+    run: str
+    runs: tuple[str, ...]
+    model: str
+    kind: str
+    setting: str
+    exact: bool
+    about: Mapping[str, Any]
+    means: Mapping[str, tuple[float, ...]]
+
+    @property
+    def is_bound(self) -> bool:
+        """Whether it is no model but a bound that reads the targets: shown, and held against nothing."""
+        return self.kind == BOUND
+
+    @property
+    def label(self) -> str:
+        """Model and setting: what a row is called where it is looked for again."""
+        return f"{self.model} ({self.setting})" if self.setting else self.model
+
+
+@dataclass(frozen=True, slots=True)
+class Sheet:
+    """The values of all rows: by metric an array (lines, requests), NaN where a line was not measured on a request.
+
+    Metrics of whole runs are in `Line.means` alone.
+    """
+
+    requests: tuple[str, ...]
+    lines: tuple[Line, ...]
+    values: Mapping[str, NDArray[np.float64]]
+
+    def ordered(self, order: Sequence[int]) -> "Sheet":
+        """Return the lines in another order."""
+        places = list(order)
+        return Sheet(
+            self.requests,
+            tuple(self.lines[place] for place in places),
+            {metric: values[places] for metric, values in self.values.items()},
+        )
+
+
+def make_sheet(entries: Sequence[Entry], metrics: Sequence[str]) -> Sheet:
+    """Gather the values of entries; those of runs that differ by their seed are averaged, request by request.
+
+    Raises:
+        OptionError: If a metric was not measured.
+        ArtifactError: If a value is not a number.
+    """
+    whole = [metric for metric in metrics if any(metric in entry.figures for entry in entries)]
+    named = [metric for metric in dict.fromkeys([*metrics, *SHARES]) if metric not in whole]
+    groups: dict[str, list[Entry]] = {}
+    for entry in entries:
+        groups.setdefault(entry.group or entry.run, []).append(entry)
+    frames = [entry.metrics.filter(pl.col("metric").is_in(named)) for entry in entries]
+    places = pl.concat([frame.select("request_id") for frame in frames]).unique().sort("request_id").with_row_index()
+    requests = places.height
+    values = {metric: np.full((len(groups), requests), np.nan) for metric in named}
+    lines = []
+    for row, group in enumerate(groups.values()):
+        means = {metric: tuple(_figure(entry, metric) for entry in group) for metric in whole}
+        for metric in named:
+            seeds = np.stack([_values(entry, metric, places) for entry in group])
+            values[metric][row] = seeds.mean(0)  # NaN where a seed lacks the request
+            there = ~np.isnan(values[metric][row])
+            means[metric] = tuple(float(seed[there].mean()) if there.any() else float("nan") for seed in seeds)
+        lines.append(_line(group, means))
+    return Sheet(tuple(places["request_id"]), tuple(lines), values)
+
+
+def _values(entry: Entry, metric: str, places: pl.DataFrame) -> NDArray[np.float64]:
+    rows = entry.metrics.filter(pl.col("metric") == metric)
+    if not rows.height:
+        known = ", ".join(entry.metrics["metric"].unique().sort())
+        raise OptionError(
+            f"the metric {metric!r} was not measured for {entry.run}", hint=f"Measured: {known or 'nothing'}."
+        )
+    broken = rows.filter(pl.col("value").is_null() | ~pl.col("value").is_finite())
+    if broken.height:
+        raise ArtifactError(
+            f"{entry.run}: {metric} is not a number for {len(broken):,} of {len(rows):,} requests, "
+            f"among them {broken['request_id'][0]}",
+            hint="Delete its evaluation and run `llmrs-bench evaluate` again.",
+        )
+    joined = rows.join(places, on="request_id")
+    found = np.full(places.height, np.nan)
+    found[joined["index"].to_numpy()] = joined["value"].to_numpy()
+    return found
+
+
+def _figure(entry: Entry, metric: str) -> float:
+    if metric not in entry.figures:
+        raise OptionError(
+            f"the metric {metric!r} was not measured for {entry.run}", hint=f"Measured: {', '.join(entry.figures)}."
+        )
+    return entry.figures[metric]
+
+
+def _line(group: Sequence[Entry], means: Mapping[str, tuple[float, ...]]) -> Line:
+    entry, seeds = group[0], len(group)
+    setting = [entry.setting] if entry.setting else []
+    about = dict(entry.about)
+    if seeds > 1:
+        setting.append(f"{seeds} seeds")
+        about |= {
+            "seed": [other.about.get("seed") for other in group],
+            "seconds": sum(other.about.get("seconds") or 0.0 for other in group) / seeds,
+        }
+    elif about.get("seed"):
+        setting.append(f"seed {about['seed']}")
+    return Line(
+        run=entry.run,
+        runs=tuple(other.run for other in group),
+        model=entry.model,
+        kind=entry.kind,
+        setting=", ".join(setting),
+        exact=entry.exact,
+        about=about,
+        means=means,
+    )
+
+
+# The smallest p is 1/(permutations + 1): so many permutations for each test leave room below .05 after a correction.
+_PER_TEST = 25
+_FEWEST, _MOST = 10_000, 1_000_000
+_CORRECTION_WORDS = {"holm": "Holm", "bh": "Benjamini-Hochberg", "none": "no correction"}
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How a board is made.
+
+    Args:
+        metrics: Names of the columns.
+        samples: Resamples of the bootstrap.
+        seed: Of resamples and permutations.
+        permutations: Sign vectors of the tests; None: 25 for each test, at least 10,000 and at most 1,000,000.
+        correction: `holm`, `bh` or `none`.
+        by: What `groups` groups requests by.
+        groups: Rows (request_id, group, order); None: no groups are shown.
+        directions: Which values of a metric are better; more is, where it is silent.
+    """
+
+    metrics: tuple[str, ...]
+    samples: int = 2000
+    seed: int = 0
+    permutations: int | None = None
+    correction: str = "holm"
+    by: str = ""
+    groups: pl.DataFrame | None = None
+    directions: Mapping[str, Direction] = field(default_factory=dict)
+
+    def sign(self, metric: str) -> float:
+        """Return 1 where more of a metric is better, -1 where less is, 0 where neither is."""
+        return SIGN[self.directions.get(metric, "higher")]
+
+    def resamples(self, tests: int) -> int:
+        """Return how many permutations so many tests get."""
+        return self.permutations or min(max(_FEWEST, _PER_TEST * tests), _MOST)
+
+
+def explained(plan: Plan, tests: int, permutations: int, pareto_by: str) -> list[str]:
+    """Say how intervals and tests were made, and what the marks mean."""
+    return [
+        f"95 % percentile bootstrap over users, {plan.samples:,} samples",
+        f"=: not distinguishable from the best of its column (paired sign-flip test, {permutations:,} permutations, "
+        f"{_CORRECTION_WORDS[plan.correction]} over all {tests:,} pairs, p >= {ALPHA:g})",
+        f"*: on the Pareto front of quality and {COST_WORDS[pareto_by]}",
+    ]
+
+
+def coverage_notes(sheet: Sheet, plan: Plan, key: str) -> list[str]:
+    """Say which rows were measured on fewer requests; tests use those that both rows have."""
+    notes = ["one request: no interval, and every p is 1"] if len(sheet.requests) == 1 else []
+    for line, values in zip(sheet.lines, sheet.values[key], strict=True):
+        if missing := int(np.isnan(values).sum()):
+            notes.append(
+                f"{line.label}: {key} over {values.size - missing:,} of {values.size:,} requests; "
+                "tests use the requests both rows have"
+            )
+    return notes
+
+
+def server_notes(sheet: Sheet) -> list[str]:
+    """Say which rows hold prompts that a server did not answer; they count as empty answers."""
+    words = {
+        "unanswered": "prompts got no answer from the server (-O unanswered)",
+        "filtered": "prompts or answers were stopped by the server's content filter",
+    }
+    return [
+        f"{line.label}: {count:,} {said}"
+        for line in sheet.lines
+        for name, said in words.items()
+        if (count := line.about.get(name))
+    ]
+
+
+def power_notes(plan: Plan, tests: int, permutations: int) -> list[str]:
+    """Say where so few permutations cannot reach a corrected p below .05."""
+    if plan.correction == "none" or tests < ALPHA * (permutations + 1):
+        return []
+    return [
+        f"{permutations:,} permutations may not tell rows apart among {tests:,} tests: the smallest p is "
+        f"{1 / (permutations + 1):.1g}. Add --permutations {_PER_TEST * tests}"
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """The columns of a sheet that stand together: all requests, or those of a group."""
+
+    by: str
+    group: str
+    places: NDArray[np.intp]
+
+
+Table: TypeAlias = list[dict[str, Cell]]
+
+
+def fill_tables(sheet: Sheet, blocks: Sequence[Block], plan: Plan) -> tuple[list[Table], int, int]:
+    """Return for each block the cells of each line, the number of tests, and that of permutations."""
+    models = np.array([at for at, line in enumerate(sheet.lines) if not line.is_bound], dtype=np.intp)
+    pairs = models[all_pairs(len(models))]
+    metrics = [metric for metric in plan.metrics if metric in sheet.values]
+    tests = pairs.shape[0] * len(metrics) * len(blocks)
+    permutations = plan.resamples(tests)
+    stacks = [np.stack([sheet.values[metric] for metric in metrics])[:, :, block.places] for block in blocks]
+    p = np.stack([sign_flip(stack, pairs, samples=permutations, seed=plan.seed) for stack in stacks])
+    corrected = CORRECTIONS[plan.correction](p)
+    places = {(int(i), int(j)): number for number, (i, j) in enumerate(pairs)}
+    tables = []
+    for stack, own, adjusted in zip(stacks, p, corrected, strict=True):
+        flat = stack.reshape(-1, stack.shape[2])
+        ends = bootstrap_interval(flat, samples=plan.samples, seed=plan.seed).reshape(*stack.shape[:2], 2)
+        table: Table = [{} for _ in sheet.lines]
+        for number, metric in enumerate(metrics):
+            tested = {pair: (float(own[number, at]), float(adjusted[number, at])) for pair, at in places.items()}
+            _fill(table, sheet.lines, metric, stack[number], ends[number], tested, plan.sign(metric))
+        tables.append(table)
+    return tables, tests, permutations
+
+
+def _fill(
+    table: Table,
+    lines: Sequence[Line],
+    metric: str,
+    values: NDArray[np.float64],
+    ends: NDArray[np.float64],
+    tested: Mapping[tuple[int, int], tuple[float, float]],
+    sign: float,
+) -> None:
+    """Add the cells of one metric; lines without a value get none."""
+    counts = (~np.isnan(values)).sum(1)
+    means = {at: float(np.nanmean(values[at])) for at in range(len(values)) if counts[at]}
+    models = [at for at in means if not lines[at].is_bound]
+    best = max(models, key=lambda at: sign * means[at], default=None) if sign else None
+    for at, mean in means.items():
+        line = lines[at]
+        low, high = (mean, mean) if line.exact else (float(ends[at, 0]), float(ends[at, 1]))
+        known = line.exact or (counts[at] > 1 and not isnan(low))
+        versus = (
+            None
+            if best in (None, at) or line.is_bound
+            else _contrast(values, lines, at, best, tested[min(at, best), max(at, best)])
+        )
+        table[at][metric] = Cell(
+            mean=mean,
+            low=low if known else None,
+            high=high if known else None,
+            rank=1 + sum(sign * means[other] > sign * mean for other in models) if sign and not line.is_bound else 0,
+            versus=versus,
+        )
+
+
+def _contrast(
+    values: NDArray[np.float64], lines: Sequence[Line], at: int, best: int, tested: tuple[float, float]
+) -> Contrast:
+    found = describe(values[at], values[best])
+    if not found.users:
+        raise IncomparableError(
+            f"{lines[at].run} and {lines[best].run} have no request in common",
+            hint="Leave one of them out with --run.",
+        )
+    return Contrast(
+        lines[best].run,
+        found.difference,
+        *tested,
+        found.effect,
+        found.wins,
+        found.ties,
+        found.losses,
+        found.users,
+        found.needed,
+    )
+
+
+def figures(sheet: Sheet, plan: Plan) -> Table:
+    """Return for each line the cells of metrics of whole runs: ranked, without interval or test."""
+    table: Table = [{} for _ in sheet.lines]
+    for metric in (metric for metric in plan.metrics if metric not in sheet.values):
+        sign, means = plan.sign(metric), [float(np.mean(line.means[metric])) for line in sheet.lines]
+        models = [mean for line, mean in zip(sheet.lines, means, strict=True) if not line.is_bound]
+        for line, cells, mean in zip(sheet.lines, table, means, strict=True):
+            ranked = sign and not line.is_bound
+            rank = 1 + sum(sign * other > sign * mean for other in models) if ranked else 0
+            cells[metric] = Cell(mean, None, None, rank=rank)
+    return table
+
+
+def with_spread(line: Line, cells: Mapping[str, Cell]) -> dict[str, Cell]:
+    """Add the standard deviation over seeds, where there are several."""
+    if len(line.runs) == 1:
+        return dict(cells)
+    return {name: replace(cell, spread=float(np.std(line.means[name], ddof=1))) for name, cell in cells.items()}
 
 
 def build_board(

@@ -7,10 +7,10 @@ import numpy as np
 import polars as pl
 from pydantic import TypeAdapter, ValidationError
 
-from llmrs_bench.errors import ArtifactError
-from llmrs_bench.leaderboard.lock import Lock
-from llmrs_bench.leaderboard.sheet import Line, Sheet
-from llmrs_bench.leaderboard.values import Board
+from llmrs_bench.core.errors import ArtifactError
+from llmrs_bench.leaderboard.board import Board
+from llmrs_bench.leaderboard.build import Line, Sheet
+from llmrs_bench.leaderboard.comparability import Lock
 
 FORMAT = 1
 _KEYS = ("request_id", "candidates", "history")

@@ -1,10 +1,8 @@
 """Metrics of rankings: values for each request first, means second."""
 
 from llmrs_bench.metrics.accuracy import chance
-from llmrs_bench.metrics.beyond import Background
-from llmrs_bench.metrics.catalogue import catalogue_figures
-from llmrs_bench.metrics.checks import check_rankings, check_truth
-from llmrs_bench.metrics.measuring import chance_level, count_answers, measure
+from llmrs_bench.metrics.beyond import Background, catalogue_figures
+from llmrs_bench.metrics.measuring import chance_level, check_rankings, check_truth, count_answers, measure
 from llmrs_bench.metrics.names import (
     BEYOND,
     DEFINITIONS,

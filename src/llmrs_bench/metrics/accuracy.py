@@ -1,15 +1,164 @@
-"""Accuracy of rankings: exact where the model ranked, expected over random orders where it was silent."""
+"""Where the relevant items of each request stand: what every metric of accuracy is made from."""
 
+from dataclasses import dataclass
 from math import comb, log, log2
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from llmrs_bench.config import Invalid
-from llmrs_bench.metrics.found import Found
+from llmrs_bench.core.config import Invalid
 from llmrs_bench.metrics.names import ACCURACY, Metric
-from llmrs_bench.metrics.scored import MOST_LOSS
+
+PAIR = ["request_id", "item_id"]
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The requests of `truth` that have a relevant item, in its order; arrays are one value per request.
+
+    Args:
+        request_ids: Their ids.
+        starts: Where the relevant items of each begin in `ranks`.
+        ranks: The rank of every relevant item, in ascending order within a request; infinite where the model was
+            silent about it, or it is in no ranking. # (relevant items,)
+        relevant: How many items are relevant, at least 1.
+        found: How many of these the model itself ranked.
+        unsaid: How many of these are in the ranking, but the model was silent about them.
+        ranked: How many items the model itself ranked.
+        silent: How many items of the ranking it was silent about.
+    """
+
+    request_ids: pl.Series
+    starts: NDArray[np.int64]
+    ranks: NDArray[np.float64]
+    relevant: NDArray[np.int64]
+    found: NDArray[np.int64]
+    unsaid: NDArray[np.int64]
+    ranked: NDArray[np.int64]
+    silent: NDArray[np.int64]
+
+    @property
+    def missing(self) -> NDArray[np.bool_]:
+        """Which requests have no ranking at all."""
+        return np.asarray(self.ranked + self.silent == 0)
+
+    @property
+    def mute(self) -> NDArray[np.bool_]:
+        """Which requests have a ranking in which the model ranked nothing."""
+        return np.asarray((self.ranked == 0) & (self.silent > 0))
+
+
+def find_relevant(truth: pl.DataFrame, rankings: pl.DataFrame) -> Found:
+    """Join truth with rankings.
+
+    Args:
+        truth: Frame of the schema `truth`; rows with a label above 0 are relevant.
+        rankings: Frame of the schema `rankings`.
+    """
+    relevant = truth.filter(pl.col("label") > 0).select(PAIR)
+    requests = relevant.select(pl.col("request_id").unique(maintain_order=True)).with_row_index("at")
+    own = pl.col("score").is_not_null()
+    seen = rankings.select(*PAIR, "rank", own=own).join(relevant, on=PAIR)
+    rows = (
+        relevant.join(seen, on=PAIR, how="left")
+        .join(requests, on="request_id")
+        .select("at", rank=pl.when("own").then(pl.col("rank").cast(pl.Float64)).otherwise(float("inf")), own="own")
+        .sort("at", "rank")
+    )
+    sizes = rankings.group_by("request_id").agg(ranked=own.sum(), silent=(~own).sum())
+    sizes = requests.join(sizes, on="request_id", how="left", maintain_order="left").fill_null(0)
+    at, told = rows["at"].to_numpy(), rows["own"]
+    starts = np.flatnonzero(np.diff(at, prepend=-1)) if len(at) else np.empty(0, np.int64)
+    return Found(
+        request_ids=requests["request_id"],
+        starts=starts,
+        ranks=rows["rank"].to_numpy(),
+        relevant=_per_request(at, np.ones(len(at)), requests.height),
+        found=_per_request(at, told.fill_null(False).to_numpy(), requests.height),
+        unsaid=_per_request(at, (~told).fill_null(False).to_numpy(), requests.height),
+        ranked=sizes["ranked"].to_numpy().astype(np.int64),
+        silent=sizes["silent"].to_numpy().astype(np.int64),
+    )
+
+
+def _per_request(at: NDArray[np.uint32], values: NDArray[np.float64], requests: int) -> NDArray[np.int64]:
+    return np.bincount(at, weights=values, minlength=requests).astype(np.int64)
+
+
+# As scikit-learn's `log_loss` did with eps=1e-15, so that one impossible answer does not decide a mean.
+MOST_LOSS = -log(1e-15)
+
+
+def auc(relevant: pl.DataFrame, rankings: pl.DataFrame, invalid: Invalid) -> pl.DataFrame:
+    """Return the area under the ROC curve of each request: the Mann-Whitney statistic of its scores.
+
+    That is the share of the pairs of a relevant item and another candidate in which the relevant one has the higher
+    score; ties count half. Averaged over users it is the AUC of Rendle et al. (BPR, UAI 2009, section 5.2), and the
+    GAUC of Zhu et al. (KDD 2017) with equal weights; it is not the AUC over all pairs of all users. Items the model was
+    silent about score less than all others and tie with each other, which is the expectation over their orders; with
+    `worst` a silent relevant item wins no pair. Nor does one that is no candidate.
+
+    Args:
+        relevant: Rows (request_id, item_id).
+        rankings: Frame of the schema `rankings`.
+        invalid: The policy.
+
+    Returns:
+        Rows (request_id, value); requests without a ranking, or without a candidate that is not relevant, are absent.
+    """
+    others = rankings.join(relevant, on=PAIR, how="anti").select("request_id", other="score")
+    wanted = rankings.join(relevant, on=PAIR).select("request_id", "score")
+    score, other = pl.col("score"), pl.col("other")
+    won = (
+        pl.when(score.is_null())
+        .then(0.0 if invalid == "worst" else 0.5 * other.is_null())
+        .when(other.is_null() | (score > other))
+        .then(1.0)
+        .otherwise(0.5 * (score == other))
+    )
+    wins = others.join(wanted, on="request_id").group_by("request_id").agg(won=won.sum())
+    return (
+        others.group_by("request_id")
+        .agg(others=pl.len())
+        .join(relevant.group_by("request_id").agg(relevant=pl.len()), on="request_id")
+        .join(wins, on="request_id", how="left")
+        .select("request_id", value=pl.col("won").fill_null(0.0) / (pl.col("others") * pl.col("relevant")))
+    )
+
+
+def log_loss(relevant: pl.DataFrame, rankings: pl.DataFrame, invalid: Invalid) -> pl.DataFrame:
+    """Return the cross-entropy of each request, in nats: -ln of the softmax of the scores at the relevant item.
+
+    The softmax over the candidates is the top-one probability of ListNet (Cao et al., ICML 2007, theorem 8) and the
+    conditional logit of McFadden (1974); with several relevant items the mean is taken over them. Where scores are
+    log-probabilities (templates `likelihood` and `label`, a network with the loss `ce`) it is the surprise of a model
+    that knows the target to be on the list; where they are places or counts it says little. Items the model was silent
+    about share the lowest score that it gave, so that an answer that ranks nothing is uniform; with `worst` a silent
+    relevant item costs the most. A loss is at most -ln(1e-15), which is also that of an item that is no candidate.
+
+    Args:
+        relevant: Rows (request_id, item_id).
+        rankings: Frame of the schema `rankings`.
+        invalid: The policy.
+
+    Returns:
+        Rows (request_id, value); requests without a ranking are absent.
+    """
+    filled = pl.col("score").fill_null(pl.col("score").min().over("request_id")).fill_null(0.0)
+    rows = rankings.select(*PAIR, silent=pl.col("score").is_null(), score=filled)
+    top = pl.col("score").max()
+    norms = rows.group_by("request_id").agg(norm=top + (pl.col("score") - top).exp().sum().log())
+    loss = pl.col("norm") - pl.col("score")
+    if invalid == "worst":
+        loss = pl.when("silent").then(MOST_LOSS).otherwise(loss)
+    return (
+        relevant.join(norms, on="request_id")
+        .join(rows, on=PAIR, how="left")
+        .group_by("request_id")
+        .agg(value=loss.fill_null(MOST_LOSS).clip(0.0, MOST_LOSS).mean())
+    )
+
 
 Values = NDArray[np.float64]
 

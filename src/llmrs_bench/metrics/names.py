@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Self, TypeAlias
 
-from llmrs_bench.config import METRIC_NAMES
-from llmrs_bench.errors import OptionError
-from llmrs_bench.registry import unknown_name
+from llmrs_bench.core.config import METRIC_NAMES
+from llmrs_bench.core.errors import OptionError
+from llmrs_bench.core.registry import unknown_name
 
 Direction: TypeAlias = Literal["higher", "lower", "neither"]
 # Bumped whenever a definition changes; part of every evaluation's fingerprint.

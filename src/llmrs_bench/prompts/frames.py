@@ -5,10 +5,10 @@ from typing import Any
 
 import polars as pl
 
-from llmrs_bench.prompts.plain import plain
-from llmrs_bench.prompts.protocol import Shop
-from llmrs_bench.schemas import from_rows
-from llmrs_bench.types import Example, Item, Listed, Message, Prompt, Request, Response
+from llmrs_bench.core.schemas import from_rows
+from llmrs_bench.core.types import Example, Item, Listed, Message, Prompt, Request, Response
+from llmrs_bench.prompts.sanitize import plain
+from llmrs_bench.prompts.strategies.base import Shop
 
 
 def read_shop(items: pl.DataFrame, item_word: str) -> Shop:

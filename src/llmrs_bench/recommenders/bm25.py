@@ -12,12 +12,11 @@ import polars as pl
 from pydantic import Field
 from scipy.sparse import csr_matrix
 
-from llmrs_bench import config
-from llmrs_bench.errors import ModelError
-from llmrs_bench.recommenders.protocol import Block, Corpus, Work, blocks
+from llmrs_bench.core import config
+from llmrs_bench.core.errors import ModelError
+from llmrs_bench.core.types import Json
+from llmrs_bench.recommenders.base import TEXT, Block, Corpus, Work, blocks, item_texts
 from llmrs_bench.recommenders.sequences import Sequences, Vocabulary
-from llmrs_bench.recommenders.texts import TEXT, item_texts
-from llmrs_bench.types import Json
 
 _WORD = re.compile(r"[^\W_]+")
 

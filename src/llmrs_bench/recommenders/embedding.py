@@ -14,14 +14,13 @@ from safetensors import SafetensorError
 from scipy.sparse import csr_matrix
 from transformers.utils.logging import disable_progress_bar
 
-from llmrs_bench import config
-from llmrs_bench.errors import ModelError, OptionError
-from llmrs_bench.recommenders.checkpoint import damaged, read_checkpoint, write_checkpoint
-from llmrs_bench.recommenders.protocol import Block, Corpus, Work, blocks
+from llmrs_bench.core import config
+from llmrs_bench.core.errors import ModelError, OptionError
+from llmrs_bench.core.types import Json, Progress
+from llmrs_bench.recommenders.base import TEXT, Block, Corpus, Work, blocks, item_texts
+from llmrs_bench.recommenders.model_store import damaged, read_checkpoint, write_checkpoint
 from llmrs_bench.recommenders.sequences import Sequences, Vocabulary
-from llmrs_bench.recommenders.texts import TEXT, item_texts
 from llmrs_bench.recommenders.training import resolve_device
-from llmrs_bench.types import Json, Progress
 
 # What sentence-transformers raises for a model that is missing, incomplete or not one of its own.
 _FAILURES = (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError, RuntimeError, SafetensorError)

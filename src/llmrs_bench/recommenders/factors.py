@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor
 
-from llmrs_bench import config
+from llmrs_bench.core import config
 from llmrs_bench.recommenders.neural import NeuralOptions, NeuralRecommender
 from llmrs_bench.recommenders.sequences import PADDING, Histories, Ints
 

@@ -7,11 +7,10 @@ import torch
 from pydantic import Field
 from torch import Tensor, nn
 
-from llmrs_bench import config
-from llmrs_bench.recommenders.dropout import Dropout
+from llmrs_bench.core import config
+from llmrs_bench.recommenders.attention import Dropout
 from llmrs_bench.recommenders.losses import LossOptions, make_loss
-from llmrs_bench.recommenders.neural import Net, NeuralRecommender, SequenceOptions
-from llmrs_bench.recommenders.next_item import newest_states, next_item_losses
+from llmrs_bench.recommenders.neural import Net, NeuralRecommender, SequenceOptions, newest_states, next_item_losses
 from llmrs_bench.recommenders.sequences import PADDING, Histories
 
 

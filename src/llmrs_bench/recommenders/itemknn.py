@@ -13,13 +13,12 @@ from implicit.utils import ParameterWarning
 from pydantic import Field
 from scipy.sparse import csr_matrix
 
-from llmrs_bench import config
-from llmrs_bench.errors import ModelError, OptionError
-from llmrs_bench.recommenders.checkpoint import damaged, read_checkpoint, write_checkpoint
-from llmrs_bench.recommenders.fitting import FitOptions, fitted_events
-from llmrs_bench.recommenders.protocol import Block, Corpus, Work, blocks
+from llmrs_bench.core import config
+from llmrs_bench.core.errors import ModelError, OptionError
+from llmrs_bench.core.types import Json
+from llmrs_bench.recommenders.base import Block, Corpus, FitOptions, Work, blocks, fitted_events
+from llmrs_bench.recommenders.model_store import damaged, read_checkpoint, write_checkpoint
 from llmrs_bench.recommenders.sequences import Sequences, Vocabulary
-from llmrs_bench.types import Json
 
 _KINDS = {"cosine": CosineRecommender, "tfidf": TFIDFRecommender, "bm25": BM25Recommender}
 

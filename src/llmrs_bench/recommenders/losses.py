@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from llmrs_bench.config import Options
+from llmrs_bench.core.config import Options
 
 # states (position, dim), weights (item, dim), targets (position,) as rows of the weights.
 Loss = Callable[[Tensor, Tensor, Tensor], Tensor]

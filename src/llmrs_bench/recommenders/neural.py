@@ -1,4 +1,4 @@
-"""What the trained networks share: learning with early stopping, scores as states times item weights, checkpoints."""
+"""What the networks share: weights, scores, and the next item as training target."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -15,17 +15,15 @@ from numpy.typing import NDArray
 from pydantic import Field
 from torch import Tensor, nn
 
-from llmrs_bench import config
-from llmrs_bench.errors import ModelError, OptionError
-from llmrs_bench.fingerprint import fingerprint
-from llmrs_bench.recommenders.checkpoint import damaged, read_checkpoint, write_checkpoint
-from llmrs_bench.recommenders.fitting import FitOptions, fitted_events
-from llmrs_bench.recommenders.protocol import BLOCK, Block, Corpus, Work
-from llmrs_bench.recommenders.resume import Resume
+from llmrs_bench.core import config
+from llmrs_bench.core.errors import ModelError, OptionError
+from llmrs_bench.core.hashing import fingerprint
+from llmrs_bench.core.types import Json
+from llmrs_bench.recommenders.base import BLOCK, Block, Corpus, FitOptions, Work, fitted_events
+from llmrs_bench.recommenders.losses import Loss
+from llmrs_bench.recommenders.model_store import damaged, read_checkpoint, write_checkpoint
 from llmrs_bench.recommenders.sequences import PADDING, Histories, Sequences, Vocabulary, user_histories
-from llmrs_bench.recommenders.training import TrainingOptions, resolve_device, seeded, train
-from llmrs_bench.recommenders.validation import Holdout
-from llmrs_bench.types import Json
+from llmrs_bench.recommenders.training import Holdout, Resume, TrainingOptions, resolve_device, seeded, train
 
 # The score of an item that was not in training: below every trained item, finite, the same everywhere.
 UNKNOWN_SCORE = -1e9
@@ -261,3 +259,53 @@ def _identity(
         digest.update(np.ascontiguousarray(column).tobytes())
     told = {"name": name, "options": options, "seed": seed, "items": list(items.ids), "users": list(users.ids)}
     return fingerprint({**told, "events": digest.hexdigest()})
+
+
+# Sequences in one forward pass. Those of a training step are sorted by length first, against padding.
+GROUP = 32
+
+
+def epoch_batches(sequences: Sequences, size: int, generator: torch.Generator) -> Iterator[list[Tensor]]:
+    """Yield steps of `size` sequences in random order, each as padded groups (sequence, time) of like length."""
+    order = torch.randperm(len(sequences), generator=generator).numpy()
+    for start in range(0, len(order), size):
+        batch = sequences.take(order[start : start + size])
+        batch = batch.take(np.argsort(batch.lengths, kind="stable"))
+        yield [
+            batch.take(np.arange(first, min(first + GROUP, len(batch)))).padded()
+            for first in range(0, len(batch), GROUP)
+        ]
+
+
+def next_item_losses(
+    net: Net, sequences: Sequences, size: int, loss: Loss, generator: torch.Generator
+) -> Iterator[Tensor]:
+    """Yield the loss of each step of one epoch: every item but the first is a target.
+
+    Args:
+        net: Maps items (sequence, time) to states (sequence, time, dim), each of what comes up to it.
+        sequences: Each one item longer than the network is to see.
+        size: Sequences in a step.
+        loss: Of all positions of a step.
+        generator: Draws the order of sequences.
+    """
+    device = net.item_weights().device
+    for groups in epoch_batches(sequences, size, generator):
+        states, targets = [], []
+        for group in groups:
+            items = group.to(device)
+            real = items[:, 1:] != PADDING  # (sequence, time)
+            states.append(net(items[:, :-1])[real])
+            targets.append(items[:, 1:][real] - 1)
+        yield loss(torch.cat(states), net.item_weights(), torch.cat(targets))
+
+
+def newest_states(net: Net, sequences: Sequences) -> Tensor:
+    """Return the state after the newest item of each sequence (sequence, dim); an empty one gets that of padding."""
+    device = net.item_weights().device
+    items = sequences.padded().to(device)
+    if not items.shape[1]:
+        return net.item_weights().new_zeros(len(sequences), net.item_weights().shape[1])
+    newest = torch.from_numpy(np.maximum(sequences.lengths - 1, 0)).to(device)
+    states: Tensor = net(items)[torch.arange(len(items), device=device), newest]
+    return states

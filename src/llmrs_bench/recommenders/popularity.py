@@ -6,11 +6,10 @@ from typing import ClassVar
 import numpy as np
 import polars as pl
 
-from llmrs_bench import config
-from llmrs_bench.errors import ModelError
-from llmrs_bench.recommenders.fitting import FitOptions, fitted_events
-from llmrs_bench.recommenders.protocol import Block, Corpus, Work, blocks
-from llmrs_bench.types import Json
+from llmrs_bench.core import config
+from llmrs_bench.core.errors import ModelError
+from llmrs_bench.core.types import Json
+from llmrs_bench.recommenders.base import Block, Corpus, FitOptions, Work, blocks, fitted_events
 
 
 class Popularity:

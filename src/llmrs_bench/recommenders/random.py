@@ -6,10 +6,10 @@ from typing import ClassVar
 import numpy as np
 import polars as pl
 
-from llmrs_bench import config
-from llmrs_bench.hashing import uniform_hash
-from llmrs_bench.recommenders.protocol import Block, Corpus, Work, blocks
-from llmrs_bench.types import Json
+from llmrs_bench.core import config
+from llmrs_bench.core.hashing import uniform_hash
+from llmrs_bench.core.types import Json
+from llmrs_bench.recommenders.base import Block, Corpus, Work, blocks
 
 
 class RandomOptions(config.Options):

@@ -8,12 +8,11 @@ import polars as pl
 from numpy.typing import NDArray
 from pydantic import Field
 
-from llmrs_bench import config
-from llmrs_bench.errors import ModelError
-from llmrs_bench.recommenders.fitting import FitOptions, fitted_events
-from llmrs_bench.recommenders.protocol import Block, Corpus, Work, blocks
+from llmrs_bench.core import config
+from llmrs_bench.core.errors import ModelError
+from llmrs_bench.core.types import Json
+from llmrs_bench.recommenders.base import Block, Corpus, FitOptions, Work, blocks, fitted_events
 from llmrs_bench.recommenders.sequences import Ints, Vocabulary
-from llmrs_bench.types import Json
 
 _DAY = 86_400.0  # seconds
 

@@ -1,20 +1,180 @@
-"""The training loop of neural recommenders: seeded, with early stopping, keeping the best weights, resumable."""
+"""Training by epochs: validation, early stopping, and resuming after a kill."""
 
+import json
 import math
+import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from time import perf_counter
-from typing import Literal
+from typing import Literal, Protocol, Self
 
+import numpy as np
+import polars as pl
 import torch
 from pydantic import Field
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from llmrs_bench.config import Options
-from llmrs_bench.errors import ModelError, OptionError
-from llmrs_bench.recommenders.resume import Resume
-from llmrs_bench.types import Json, Step
+from llmrs_bench.core.config import Options
+from llmrs_bench.core.errors import ModelError, OptionError
+from llmrs_bench.core.types import Json, Step
+from llmrs_bench.recommenders.base import blocks
+from llmrs_bench.recommenders.sequences import PADDING, Histories, Ints, Vocabulary, user_histories
+
+
+class Progressed(Protocol):
+    """What a training has come to, beside the network and the optimizer."""
+
+    curve: list[float]
+    losses: list[float]
+    best_epoch: int
+    best: dict[str, Tensor]
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Resume:
+    """Keeps weights, optimizer, random generators and history of a training, so that it can go on as if never stopped.
+
+    Args:
+        path: The file, or None to keep nothing.
+        identity: Names data, options and seed: a file of another identity is refused.
+        generator: The generator of the data's order, beside torch's global ones.
+    """
+
+    path: Path | None
+    identity: str
+    generator: torch.Generator
+
+    def save(self, net: nn.Module, optimizer: torch.optim.Optimizer, state: Progressed) -> None:
+        """Replace the file, at once and whole."""
+        if self.path is None:
+            return
+        tensors = {f"net.{name}": value for name, value in net.state_dict().items()}
+        tensors |= {f"best.{name}": value for name, value in state.best.items()}
+        for number, slots in optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{number}.{name}": value for name, value in slots.items()}
+        tensors |= {"random.data": self.generator.get_state(), "random.torch": torch.get_rng_state()}
+        if torch.cuda.is_available():
+            tensors["random.cuda"] = torch.cuda.get_rng_state()
+        told = {
+            "curve": state.curve,
+            "losses": state.losses,
+            "best_epoch": state.best_epoch,
+            "seconds": state.seconds,
+        }
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        part = self.path.with_name(f"{self.path.name}.{os.getpid()}.partial")
+        whole = {name: value.detach().cpu().clone().contiguous() for name, value in tensors.items()}
+        save_file(whole, part, {"identity": self.identity, "told": json.dumps(told)})
+        os.replace(part, self.path)
+
+    def load(self, net: nn.Module, optimizer: torch.optim.Optimizer, state: Progressed) -> int:
+        """Fill `net`, `optimizer`, `state` and the random generators; return the epochs done, 0 without a file.
+
+        Raises:
+            ModelError: If the file is damaged, or of another data set, vocabulary, seed or set of options.
+        """
+        if self.path is None or not self.path.exists():
+            return 0
+        try:
+            with safe_open(self.path, framework="pt") as file:
+                facts = file.metadata() or {}
+                if facts.get("identity") != self.identity:
+                    raise _unusable(self.path, "is of another data set, vocabulary, seed or set of options")
+                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+            self._fill(net, optimizer, state, tensors, json.loads(facts["told"]))
+        except (OSError, SafetensorError, KeyError, ValueError, RuntimeError) as error:
+            raise _unusable(self.path, f"is damaged: {error}") from error
+        return len(state.losses)
+
+    def _fill(
+        self,
+        net: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        state: Progressed,
+        tensors: dict[str, Tensor],
+        told: dict[str, object],
+    ) -> None:
+        net.load_state_dict(_under("net.", tensors))
+        slots: dict[int, dict[str, Tensor]] = {}
+        for name, value in _under("optimizer.", tensors).items():
+            number, _, slot = name.partition(".")
+            slots.setdefault(int(number), {})[slot] = value
+        optimizer.load_state_dict({**optimizer.state_dict(), "state": slots})
+        for name, fact in told.items():
+            setattr(state, name, fact)
+        state.best = _under("best.", tensors)
+        self.generator.set_state(tensors["random.data"])
+        torch.set_rng_state(tensors["random.torch"])
+        if torch.cuda.is_available() and "random.cuda" in tensors:
+            torch.cuda.set_rng_state(tensors["random.cuda"])
+
+
+def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+
+def _unusable(path: Path, fault: str) -> ModelError:
+    return ModelError(f"the interrupted training {path} {fault}", hint="Delete the file to train from the beginning.")
+
+
+@dataclass(frozen=True, slots=True)
+class Holdout:
+    """Training histories of users and the validation event of each; a target of 0 is an item never trained on."""
+
+    histories: Histories
+    targets: Ints
+
+    @classmethod
+    def of(cls, interactions: pl.DataFrame, users: Vocabulary, items: Vocabulary) -> Self:
+        """Return the first validation event of every user who has training events as well.
+
+        Raises:
+            ModelError: If there is no such user.
+        """
+        names, histories = user_histories(interactions.filter(pl.col("part") == "train"), users, items)
+        first = interactions.filter(pl.col("part") == "valid").unique("user_id", keep="first", maintain_order=True)
+        rows = names.to_frame().with_row_index("row").join(first, on="user_id", maintain_order="left")
+        if rows.is_empty():
+            raise ModelError(
+                "no user has both training and validation events, so nothing says when to stop training",
+                hint="Users need at least three events: lower the filters, or take a larger data set.",
+            )
+        return cls(histories.take(rows["row"].to_numpy().astype(np.int64)), items.encode(rows["item_id"]))
+
+    def ndcg(self, logits: Callable[[Histories], Tensor], k: int = 10) -> float:
+        """Return the mean NDCG@k over users with one relevant item each: 1 / log2(1 + rank), 0 below rank k.
+
+        Ties count against the target. Items of the history are not ranked; a target among them, or one
+        never trained on, counts 0.
+
+        Args:
+            logits: Returns a new tensor (history, item) of scores on any device.
+            k: Depth of the list.
+        """
+        # Long histories together: less padding.
+        order = np.argsort(self.histories.items.lengths, kind="stable")
+        total = 0.0
+        for rows in blocks(len(order)):
+            part = self.histories.take(order[rows])
+            ranks = _target_ranks(logits(part), part, self.targets[order[rows]])
+            known = torch.from_numpy(self.targets[order[rows]] != PADDING) & (ranks <= k)
+            total += (known / torch.log2(1 + ranks.double())).sum().item()
+        return total / len(order)
+
+
+def _target_ranks(logits: Tensor, histories: Histories, targets: Ints) -> Tensor:
+    """Return the rank of each target (user,) from 1, with unseen items only; overwrites `logits`."""
+    users, seen = (torch.from_numpy(column).to(logits.device) for column in histories.items.flat())
+    logits[users, seen - 1] = -torch.inf
+    wanted = torch.from_numpy(np.maximum(targets - 1, 0)).to(logits.device)
+    own = logits.gather(1, wanted[:, None])
+    # "Not lower" instead of "higher", so that equal scores, and nan, are never an advantage.
+    return (~(logits < own)).sum(1).cpu()
 
 
 class TrainingOptions(Options):

@@ -2,9 +2,9 @@
 
 from collections.abc import Callable, Sequence
 
+from llmrs_bench.core.formatting import number
 from llmrs_bench.leaderboard import Board, Cell, Cost, PublishedTable, Row, Section
 from llmrs_bench.report.numbers import VERSUS_HEADS, answer_words, versus_fields
-from llmrs_bench.report.words import number
 
 
 def to_markdown(board: Board) -> str:

@@ -1,7 +1,7 @@
 """How numbers of a board are written."""
 
 from llmrs_bench.leaderboard import Cell, Contrast, Row
-from llmrs_bench.report.choices import choice_words
+from llmrs_bench.report.words import choice_words
 
 
 def short(value: float, digits: int = 3) -> str:

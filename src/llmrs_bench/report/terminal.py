@@ -7,9 +7,9 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from llmrs_bench.core.formatting import number
 from llmrs_bench.leaderboard import Board, Cell, Cost, PublishedTable, Row
 from llmrs_bench.report.numbers import VERSUS_HEADS, answer_words, interval, short, versus_fields
-from llmrs_bench.report.words import number
 
 _STYLES = {"baseline": "dim", "recommender": "", "language model": "bold"}
 # Widths of columns; with two more between each and the next.

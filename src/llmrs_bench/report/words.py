@@ -1,10 +1,61 @@
-"""What a stage says to people when it is done."""
+"""What answers have in common more often than chance allows, in words."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from math import exp, lgamma, log
 from typing import TYPE_CHECKING, Any
 
-from llmrs_bench.report.choices import choice_words
+from llmrs_bench.core.formatting import number
+
+_DOUBT, _EXCESS = 0.001, 0.1
+
+
+def choice_words(facts: Mapping[str, Any] | None) -> list[str]:
+    """Say how many answers repeat the order shown, and which first place is too frequent; nothing where none is.
+
+    Args:
+        facts: What `stages.first_choices` counted; None where there is nothing.
+    """
+    if not facts:
+        return []
+    shown, words = int(facts["shown"]), []
+    if is_beyond_chance(facts["repeats"], facts["orders"], chance=1 / shown**2, cases=1):
+        words.append(f"{_percent(facts['repeats'], facts['orders'])} repeat the order shown")
+    if is_beyond_chance(facts["first_count"], facts["answers"], chance=1 / shown, cases=shown):
+        words.append(f"first place: {facts['first']} in {_percent(facts['first_count'], facts['answers'])}")
+    return words
+
+
+def _percent(count: int, total: int) -> str:
+    return f"{100 * count / total:.3g} %"
+
+
+def is_beyond_chance(count: int, total: int, *, chance: float, cases: int) -> bool:
+    """Tell whether a share is far above what chance allows.
+
+    It is where a binomial distribution reaches `count` with a probability below 0.001 / `cases`, and the share is above
+    chance by a tenth of what it could be above it: of many answers a small excess is certain, and yet no matter.
+
+    Args:
+        count: How often it happened.
+        total: How often it could have.
+        chance: The probability of each, between 0 and 1.
+        cases: How many such counts this is the largest of.
+    """
+    if not total or count / total < chance + _EXCESS * (1 - chance):
+        return False
+    return _tail(count, total, chance) < _DOUBT / cases
+
+
+def _tail(count: int, total: int, chance: float) -> float:
+    """Return the probability of `count` or more of `total`."""
+
+    def term(number: int) -> float:
+        ways = lgamma(total + 1) - lgamma(number + 1) - lgamma(total - number + 1)
+        return exp(ways + number * log(chance) + (total - number) * log(1 - chance))
+
+    return sum(map(term, range(count, total + 1)))
+
 
 if TYPE_CHECKING:
     import polars as pl
@@ -41,11 +92,6 @@ def data_lines(facts: Mapping[str, Any]) -> list[str]:
         if noted:
             lines.append(f"{part}: {', '.join(noted)}")
     return [*lines, f"requests: {facts['requests']:,}", *(f"rule: {rule}" for rule in facts["rules"])]
-
-
-def number(value: float) -> str:
-    """Return a number in three digits, or whole with its thousands apart."""
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
 
 
 def _short(value: Any) -> str:
@@ -139,4 +185,44 @@ def audit_lines(facts: Mapping[str, Any]) -> list[str]:
             f"audit of {facts['requests']:,} requests, {name}: {jitter}"
             f"first choice changed in {100 * noise['top_changed']:.1f} %"
         )
+    return lines
+
+
+def bias_lines(facts: Mapping[str, Any]) -> list[str]:
+    """Say what the place of a candidate did: NDCG@10 by the target's place, and how often each place was chosen."""
+    tau = "" if facts["kendall_tau"] is None else f"; Kendall's tau between two views {facts['kendall_tau']:.3f}"
+    lines = [
+        f"position bias: {facts['views']:,} views of {facts['requests']:,} requests; NDCG@10 of one view "
+        f"{facts['single']:.4f}, of all together {facts['joined']:.4f}{tau}",
+        "slot  targets  NDCG@10            chosen first",
+    ]
+    for row in facts["slots"]:
+        found = "-" if row["ndcg"] is None else f"{row['ndcg']:.4f} {_interval(row, 'ndcg')}"
+        lines.append(
+            f"{row['slot']:>4}  {row['targets']:>7,}  {found:<17}  {row['chosen']:.4f} {_interval(row, 'chosen')}"
+        )
+    return lines
+
+
+def _interval(row: Mapping[str, Any], name: str) -> str:
+    if row[f"{name}_low"] is None:
+        return "-"
+    ends = (f"{row[f'{name}_{end}']:.3f}".removeprefix("0") for end in ("low", "high"))
+    return "-".join(ends)
+
+
+def outside_lines(facts: Mapping[str, Any]) -> list[str]:
+    """Say what a ranking was made of."""
+    if facts["kind"] == "import":
+        return [f"{facts['rows']:,} ranked items of {facts['requests']:,} requests from {facts['file']}"]
+    lines = [f"{facts['requests']:,} requests, {len(facts['runs'])} runs"]
+    if facts["kind"] == "oracle":
+        lines.append("no model: the better run of each request, chosen by its target; an upper bound")
+        better = facts["better"]
+        lines.extend(f"{run} is better than all others in {count:,} requests" for run, count in better.items())
+        lines.append(f"the best are equal in {facts['requests'] - sum(better.values()):,} requests")
+    for run, weight in facts.get("weights", {}).items():
+        lines.append(f"weight of {run}: {weight['mean']:.3f} (folds {', '.join(f'{w:g}' for w in weight['folds'])})")
+    for name, runs in facts["cost_unknown"].items():
+        lines.append(f"{name.replace('_', ' ')} without {', '.join(runs)}: not known there")
     return lines

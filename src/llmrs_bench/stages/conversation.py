@@ -7,15 +7,15 @@ from typing import Any
 
 import polars as pl
 
-from llmrs_bench.artifacts import Artifact
-from llmrs_bench.errors import ArtifactError
+from llmrs_bench.core.artifacts import Artifact
+from llmrs_bench.core.errors import ArtifactError
+from llmrs_bench.core.schemas import VIEWS
+from llmrs_bench.core.types import Prompt, Request
+from llmrs_bench.llm.generate import Question
 from llmrs_bench.prompts.frames import read_answer, read_prompts, read_views
-from llmrs_bench.prompts.protocol import Exchange, Shop, Template, written
-from llmrs_bench.schemas import VIEWS
-from llmrs_bench.stages.clip import Question
-from llmrs_bench.stages.home import Data
+from llmrs_bench.prompts.strategies.base import Exchange, Shop, Template, written
 from llmrs_bench.stages.prompt import BLOCK
-from llmrs_bench.types import Prompt, Request
+from llmrs_bench.stages.workspace import Data
 
 Row = dict[str, Any]
 Ask = Callable[[Sequence[Question]], Mapping[str, Row]]

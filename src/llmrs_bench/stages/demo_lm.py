@@ -5,16 +5,14 @@ from collections.abc import Iterator
 import numpy as np
 import polars as pl
 
-from llmrs_bench.artifacts import Draft, Recipe
-from llmrs_bench.config import PromptConfig
-from llmrs_bench.errors import DataError
-from llmrs_bench.hashing import hash64
-from llmrs_bench.prompts.protocol import Shop, Template
-from llmrs_bench.stages.home import Data
-from llmrs_bench.stages.outcome import Outcome, make_once
-from llmrs_bench.stages.plan import open_template
-from llmrs_bench.stages.prompt import open_shop, source_digest
-from llmrs_bench.types import Progress, Prompt, Request
+from llmrs_bench.core.artifacts import Draft, Outcome, Recipe, make_once
+from llmrs_bench.core.config import PromptConfig
+from llmrs_bench.core.errors import DataError
+from llmrs_bench.core.hashing import hash64
+from llmrs_bench.core.types import Progress, Prompt, Request
+from llmrs_bench.prompts.strategies.base import Shop, Template
+from llmrs_bench.stages.prompt import open_shop, open_template, source_digest
+from llmrs_bench.stages.workspace import Data
 
 NAME = "demo-lm"
 CHARACTERS = 3_200_000
@@ -29,7 +27,7 @@ def demo_lm(data: Data, *, seed: int, progress: Progress) -> Outcome:
     Raises:
         DataError: If no user has two events in the training part.
     """
-    from llmrs_bench.engines.demo_lm import DemoOptions, train_demo_lm
+    from llmrs_bench.llm.backends.demo_lm import DemoOptions, train_demo_lm
 
     options = DemoOptions(characters=CHARACTERS)
     templates: dict[str, Template] = {

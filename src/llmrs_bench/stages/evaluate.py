@@ -1,15 +1,23 @@
-"""Stage `evaluate`: join truth with rankings, one value per request and metric."""
+"""What the places of candidates did to a run: read from its views, or from its only order."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cache, partial
+from itertools import chain
+from pathlib import Path
+from typing import Any
 
 import polars as pl
 
-from llmrs_bench.artifacts import Artifact, Draft
-from llmrs_bench.config import EvaluateConfig, InferConfig, Invalid, Normalize
-from llmrs_bench.errors import OptionError
+from llmrs_bench.core.artifacts import Artifact, Draft, Outcome, Recipe, is_complete, make_once, open_artifact
+from llmrs_bench.core.config import DEPTH, EvaluateConfig, InferConfig, Invalid, Normalize, PromptConfig
+from llmrs_bench.core.errors import ArtifactError, OptionError
+from llmrs_bench.core.schemas import RANKINGS, VIEW_RANKINGS
+from llmrs_bench.core.types import Progress, Response
 from llmrs_bench.metrics import (
     BEYOND,
+    DEFINITIONS,
+    SCORED,
     Background,
     Metric,
     catalogue_figures,
@@ -17,23 +25,284 @@ from llmrs_bench.metrics import (
     check_rankings,
     check_truth,
     count_answers,
+    default_metrics,
+    is_measurable,
     measure,
 )
-from llmrs_bench.stages.bias import run_bias
-from llmrs_bench.stages.evaluations import (
-    CHANCE,
-    COUNTS,
-    Evaluation,
-    check_measurable,
-    evaluations,
-)
-from llmrs_bench.stages.home import Data
+from llmrs_bench.position_bias import position_bias
+from llmrs_bench.prompts.frames import read_answer
+from llmrs_bench.prompts.strategies.base import Reading
+from llmrs_bench.stages.conversation import blocks
 from llmrs_bench.stages.infer import infer
-from llmrs_bench.stages.outcome import Outcome, make_once
-from llmrs_bench.stages.reading import has_likelihoods, normalized
-from llmrs_bench.stages.runs import open_runs, pick_runs, ranks
-from llmrs_bench.stages.unranked import list_sizes, unranked
-from llmrs_bench.types import Progress
+from llmrs_bench.stages.infer_language_model import find_priors, read, read_priors, write_rankings
+from llmrs_bench.stages.prompt import BLOCK, open_plan, prompt
+from llmrs_bench.stages.workspace import Data, open_runs, pick_runs, ranks
+
+VIEW_TABLE = "view_rankings"
+
+
+def run_bias(data: Data, run: Artifact) -> dict[str, Any] | None:
+    """Return the position bias of a run of a language model over candidate lists; None of any other run."""
+    if run.facts.get("kind") != "language model" or data.whole_catalogue:
+        return None
+    relevant = data.artifact.table("truth").filter(pl.col("label") > 0).select("request_id", "item_id")
+    rankings = run.table("rankings")
+    shown = run.table(VIEW_TABLE) if has_views(run) else _as_shown(data, rankings)
+    return position_bias(shown, relevant, rankings) if shown.height else None
+
+
+def has_views(run: Artifact) -> bool:
+    """Tell whether a run showed its requests in several ways."""
+    return VIEW_TABLE in run.manifest.tables
+
+
+def _as_shown(data: Data, rankings: pl.DataFrame) -> pl.DataFrame:
+    """Return rankings of requests that were shown once, in the order of the data set."""
+    lists = data.artifact.table("requests").select("request_id", item_id="candidates").explode("item_id")
+    slots = lists.with_columns(slot=pl.int_range(pl.len(), dtype=pl.Int32).over("request_id"))
+    placed = rankings.join(slots, on=["request_id", "item_id"], how="inner", maintain_order="left")
+    return placed.with_columns(view_id="request_id").select(list(VIEW_RANKINGS))
+
+
+CHANCE = "chance"
+# Facts of every evaluation: all requests, those without any ranking, those whose ranking the model left empty, and how
+# many of the latter the policy left out.
+COUNTS = ("requests", "requests_without_ranking", "requests_unanswered", "requests_dropped")
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """One artifact of values: where it is or will be, what makes it, and whether its metrics are the usual ones."""
+
+    path: Path
+    recipe: Recipe
+    metrics: tuple[Metric, ...]
+    usual: bool
+
+    @property
+    def done(self) -> bool:
+        """Whether it was made."""
+        return is_complete(self.path)
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """Values of a run: frame of the schema `metrics`, figures of the whole run by name, and `COUNTS`."""
+
+    metrics: pl.DataFrame
+    figures: Mapping[str, float]
+    counts: Mapping[str, int]
+
+
+def evaluations(
+    data: Data, run: Artifact | None, metrics: Sequence[Metric], invalid: Invalid = "expected"
+) -> list[Evaluation]:
+    """Return the evaluations that hold the usual metrics and `metrics`: the usual one first.
+
+    Args:
+        data: The prepared data set.
+        run: A run; None: chance.
+        metrics: Metrics beside the usual ones; those that are usual are in the first evaluation.
+        invalid: How items count that a model was silent about.
+
+    Raises:
+        OptionError: If a metric looks deeper than the ranks that are kept.
+    """
+    check_measurable(data, metrics)
+    usual = default_metrics(data.depth)
+    others = [metric for metric in dict.fromkeys(metrics) if metric not in usual]
+    return [_evaluation(data, run, usual, invalid), *(_evaluation(data, run, [metric], invalid) for metric in others)]
+
+
+def _evaluation(data: Data, run: Artifact | None, metrics: Sequence[Metric], invalid: Invalid) -> Evaluation:
+    name = CHANCE if run is None else run.path.name
+    usual = list(metrics) == default_metrics(data.depth)
+    ranked = {"requests": data.artifact.digest("requests")} if run is None else {"rankings": run.digest("rankings")}
+    # Position bias is measured beside the usual metrics.
+    views = {"views": run.digest(VIEW_TABLE)} if usual and run is not None and has_views(run) else {}
+    tables = ["truth", *(table for metric in metrics for table in metric.needs)]
+    if run is None and data.whole_catalogue:
+        tables.append("items")
+    recipe = Recipe(
+        "evaluate",
+        name if usual else f"{name}-{metrics[0]}",
+        {"metrics": list(map(str, metrics)), "invalid": invalid},
+        {**ranked, **views, **{table: data.artifact.digest(table) for table in tables}},
+        {"definitions": DEFINITIONS},
+    )
+    return Evaluation(recipe.place(data.place.evals), recipe, tuple(metrics), usual)
+
+
+def check_measurable(data: Data, metrics: Sequence[Metric]) -> None:
+    """Refuse metrics that the rankings of a data set do not decide.
+
+    Raises:
+        OptionError: If one looks deeper than the ranks that are kept.
+    """
+    for metric in metrics:
+        if not is_measurable(metric, data.depth):
+            raise OptionError(
+                f"{metric} cannot be measured on {data.place.reference}: of a whole catalogue {DEPTH} ranks are kept",
+                hint="Prepare the data with lists of candidates."
+                if metric.name in SCORED
+                else f"Choose a cutoff of at most {DEPTH}, as in {metric.name}@10.",
+            )
+
+
+def measured(data: Data, run: Artifact | None, metrics: Sequence[Metric], invalid: Invalid = "expected") -> Measured:
+    """Return the values of the usual metrics and of `metrics`.
+
+    Args:
+        data: The prepared data set.
+        run: A run; None: chance.
+        metrics: What is wanted beside the usual metrics.
+        invalid: How items count that a model was silent about.
+
+    Raises:
+        ArtifactError: If something was not measured; the hint is the command that does it.
+        OptionError: If a metric looks deeper than the ranks that are kept.
+    """
+    wanted = evaluations(data, run, metrics, invalid)
+    hint = evaluate_command(data, metrics, invalid)
+    if missing := [each for each in wanted if not each.done]:
+        others = ", ".join(str(each.metrics[0]) for each in missing if each is not wanted[0])
+        raise ArtifactError(
+            ("chance" if run is None else f"run {run.path.name}")
+            + " was not measured"
+            + (f" by {others}" if others else "")
+            + ("" if invalid == "expected" else f" with --invalid {invalid}"),
+            hint=hint,
+        )
+    made = [open_artifact(each.path, hint=hint) for each in wanted]
+    return Measured(
+        metrics=pl.concat([each.table("metrics") for each in made]),
+        figures={name: value for each in made for name, value in each.facts["catalogue"].items()},
+        counts={name: made[0].facts[name] for name in COUNTS},
+    )
+
+
+def evaluate_command(data: Data, metrics: Sequence[Metric], invalid: Invalid) -> str:
+    """Return the hint that says how to measure the usual metrics and `metrics`."""
+    usual = default_metrics(data.depth)
+    named = ",".join(str(metric) for metric in metrics if metric not in usual)
+    others = f" --metrics {named}" if named else ""
+    policy = "" if invalid == "expected" else f" --invalid {invalid}"
+    return f"Run: llmrs-bench evaluate --dataset {data.place.reference}{policy}{others}"
+
+
+_ROWS = 2_000_000
+
+
+def list_sizes(data: Data, truth: pl.DataFrame) -> pl.DataFrame:
+    """Return for each request how many items are ranked, and how many of them are relevant.
+
+    Args:
+        data: The prepared data set.
+        truth: Its truth.
+
+    Returns:
+        Rows (request_id, n, found).
+    """
+    requests, pair = data.artifact.table("requests"), ["request_id", "item_id"]
+    relevant = truth.filter(pl.col("label") > 0).select(pair)
+    if data.whole_catalogue:
+        catalogue = data.artifact.table("items").select("item_id")
+        history = "history" if not data.include_seen else pl.lit([], dtype=pl.List(pl.String))
+        seen = (
+            requests.select("request_id", item_id=history).explode("item_id").join(catalogue, on="item_id", how="semi")
+        )
+        left_out = seen.unique().group_by("request_id").len("left_out")
+        counts = requests.select("request_id").join(left_out, on="request_id", how="left")
+        sizes = counts.select("request_id", n=len(catalogue) - pl.col("left_out").fill_null(0))
+        ranked = relevant.join(catalogue, on="item_id", how="semi").join(seen, on=pair, how="anti")
+    else:
+        sizes = requests.select("request_id", n=pl.col("candidates").list.len())
+        lists = requests.select("request_id", item_id="candidates").explode("item_id")
+        ranked = relevant.join(lists, on=pair, how="semi")
+    found = ranked.group_by("request_id").len("found")
+    return sizes.join(found, on="request_id", how="left").with_columns(pl.col("found").fill_null(0))
+
+
+def unranked(data: Data) -> Iterator[pl.DataFrame]:
+    """Yield frames of the schema `rankings` in which no item has a score, each of other requests."""
+    requests = data.artifact.table("requests")
+    catalogue = data.artifact.table("items").select("item_id")
+    lists = requests["candidates"].list.len().max()
+    longest = len(catalogue) if data.whole_catalogue or not isinstance(lists, int) else lists
+    for part in requests.iter_slices(max(_ROWS // max(longest, 1), 1)):
+        if not data.whole_catalogue:
+            rows = _exploded(part, "candidates")
+        else:
+            rows = part.select("request_id").join(catalogue, how="cross")
+            if not data.include_seen:
+                rows = rows.join(_exploded(part, "history"), on=["request_id", "item_id"], how="anti")
+        yield (
+            rows.with_columns(rank=pl.int_range(1, pl.len() + 1).over("request_id"), score=None)
+            .select(list(RANKINGS))
+            .cast(RANKINGS)
+        )
+
+
+def _exploded(requests: pl.DataFrame, column: str) -> pl.DataFrame:
+    return requests.select("request_id", item_id=column).explode("item_id", empty_as_null=True).drop_nulls()
+
+
+def has_likelihoods(run: Artifact) -> bool:
+    """Tell whether a run holds log-likelihoods of titles that were not normalised yet."""
+    return run.facts.get("mode") == "likelihood" and run.facts["normalize"] == "sum"
+
+
+def normalized(data: Data, run: Artifact, normalize: Normalize) -> Outcome:
+    """Make the run that reads the responses of `run` with another normalisation.
+
+    Raises:
+        OptionError: If it holds no likelihoods of titles.
+        ArtifactError: If its prompts or responses are damaged, or pmi lacks its priors.
+    """
+    if not has_likelihoods(run):
+        raise OptionError(
+            f"--normalize {normalize} means nothing to run {run.path.name}",
+            hint="It says how the tokens of a title are weighed: choose a run of --template likelihood.",
+        )
+    old = run.manifest
+    priors = find_priors(data, run) if normalize == "pmi" else None
+    recipe = Recipe(
+        "infer",
+        f"{old.name}-{normalize}",
+        {**old.config, "normalize": normalize},
+        {**old.inputs, "run": old.fingerprint, **({"priors": priors.digest("responses")} if priors else {})},
+        old.parts,
+    )
+
+    def fill(draft: Draft) -> None:
+        config = PromptConfig(
+            template=old.config["template"], options=old.config["options"], history=old.facts["history"]
+        )
+        plan, prompts = open_plan(config), prompt(data, config).artifact
+        template = plan.template
+        if prompts.digest("prompts") != old.inputs["prompts"]:
+            raise ArtifactError(
+                f"run {run.path.name} answers other prompts than the template {config.template!r} writes now",
+                hint="Make the run again with `llmrs-bench infer`: what was asked before is not asked again.",
+            )
+        responses = _responses(run)
+        prior = read_priors(data, prompts, template, priors) if priors else {}
+        draft.write("rankings", pl.DataFrame(schema=RANKINGS))
+        for block in blocks(data, prompts):
+            exchanges = [[(asked, next(responses)) for asked in group] for group in block.prompts.values()]
+            scores = [read(template, group, Reading(normalize, prior)) for group in exchanges]
+            write_rankings(draft, block, scores, plan.views.aggregate, seed=data.tie_seed)
+        spent = priors.facts if priors else {}
+        draft.facts.update({**old.facts, **spent, "normalize": normalize, "responses_of": run.path.name})
+
+    return make_once(recipe.place(data.place.runs), recipe, fill)
+
+
+def _responses(run: Artifact) -> Iterator[Response]:
+    """Yield the responses of a run in the order in which its prompts were asked."""
+    rows = chain.from_iterable(part.iter_rows(named=True) for part in run.parts("responses", BLOCK))
+    return (read_answer(row["prompt_id"], row) for row in rows)
+
 
 POPULARITY = "popularity"
 

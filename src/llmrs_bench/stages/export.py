@@ -8,12 +8,17 @@ from typing import Literal, TypeAlias, get_args
 
 import polars as pl
 
-from llmrs_bench.artifacts import Artifact, is_complete
-from llmrs_bench.errors import OptionError
-from llmrs_bench.exchange.recbole import Prepared, write_recbole
-from llmrs_bench.exchange.tables import write_ranx_qrels, write_ranx_run, write_trec_qrels, write_trec_run
-from llmrs_bench.stages.home import Data
-from llmrs_bench.stages.runs import open_runs, pick_runs, ranks
+from llmrs_bench.core.artifacts import Artifact, is_complete
+from llmrs_bench.core.errors import OptionError
+from llmrs_bench.exchange.writing import (
+    Prepared,
+    write_ranx_qrels,
+    write_ranx_run,
+    write_recbole,
+    write_trec_qrels,
+    write_trec_run,
+)
+from llmrs_bench.stages.workspace import Data, open_runs, pick_runs, ranks
 
 Form: TypeAlias = Literal["trec", "recbole", "ranx", "csv"]
 FORMS: tuple[Form, ...] = get_args(Form)

@@ -1,22 +1,21 @@
 """Stage `infer`: rank every request with a recommender, a language model, a file from elsewhere, or joined runs."""
 
+from collections.abc import Collection
 from pathlib import Path
 
-from llmrs_bench.catalog import CATALOG
-from llmrs_bench.config import InferConfig
-from llmrs_bench.errors import OptionError
-from llmrs_bench.registry import RECOMMENDERS, unknown_name
+from llmrs_bench.core.artifacts import Outcome
+from llmrs_bench.core.config import InferConfig
+from llmrs_bench.core.errors import OptionError
+from llmrs_bench.core.registry import RECOMMENDERS, unknown_name
+from llmrs_bench.core.types import Progress
+from llmrs_bench.llm.model_aliases import CATALOG
 from llmrs_bench.stages.demo_lm import NAME as DEMO_LM
-from llmrs_bench.stages.home import Data
-from llmrs_bench.stages.infer_file import infer_file
-from llmrs_bench.stages.infer_fusion import infer_fusion
-from llmrs_bench.stages.infer_language import infer_language
-from llmrs_bench.stages.infer_recommender import infer_recommender
-from llmrs_bench.stages.learning import is_recommender
-from llmrs_bench.stages.outcome import Outcome
-from llmrs_bench.stages.outside import FUSION, is_outside, refuse_idle
+from llmrs_bench.stages.fuse import FUSION, infer_fusion
+from llmrs_bench.stages.import_run import FILE, infer_file
+from llmrs_bench.stages.infer_language_model import infer_language
+from llmrs_bench.stages.infer_recommender import infer_recommender, is_recommender
 from llmrs_bench.stages.serving import check_served, is_language_model
-from llmrs_bench.types import Progress
+from llmrs_bench.stages.workspace import Data
 
 
 def infer(
@@ -106,3 +105,30 @@ def _refuse_recommender_options(config: InferConfig, export_to: Path | None) -> 
             f"--{given[0].replace('_', '-')} means nothing to the language model {config.model!r}",
             hint="It is not trained here: leave the option out.",
         )
+
+
+def is_outside(model: str) -> bool:
+    """Tell whether `model` is a file with a ranking, or a fusion of runs."""
+    return model == FUSION or model.startswith(FILE)
+
+
+def refuse_idle(config: InferConfig, *, read: Collection[str], export_to: Path | None, asked: Collection[str]) -> None:
+    """Refuse options of `infer` that the model does not read.
+
+    Args:
+        config: The options.
+        read: Names of those that are read, beside `model` and `options`.
+        export_to: Where a trained model should be copied to.
+        asked: Names of options for language models that were given.
+
+    Raises:
+        OptionError: Naming the first.
+    """
+    defaults = InferConfig(model=config.model)
+    names = [name for name in InferConfig.model_fields if name not in ("model", "options", *read)]
+    given = [name for name in names if getattr(config, name) != getattr(defaults, name)]
+    given += ["export"] if export_to is not None else []
+    given += asked
+    if given:
+        option = given[0].replace("_", "-").replace("template-options", "template-option")
+        raise OptionError(f"--{option} means nothing to --model {config.model}", hint="Leave it out.")

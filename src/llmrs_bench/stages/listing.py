@@ -3,15 +3,13 @@
 from pathlib import Path
 from typing import Any
 
-from llmrs_bench.artifacts import open_artifact
-from llmrs_bench.catalog import CATALOG
-from llmrs_bench.config import PrepareConfig
-from llmrs_bench.data.datasets import DATASETS
-from llmrs_bench.prompts.sheets import pieces, read_source, template_names
-from llmrs_bench.prompts.wording import PART_NAMES
-from llmrs_bench.registry import RECOMMENDERS
-from llmrs_bench.stages.home import Place, open_data, prepare_command, prepared
-from llmrs_bench.stages.runs import open_runs
+from llmrs_bench.core.artifacts import open_artifact
+from llmrs_bench.core.config import PrepareConfig
+from llmrs_bench.core.registry import RECOMMENDERS
+from llmrs_bench.data.sources import DATASETS
+from llmrs_bench.llm.model_aliases import CATALOG
+from llmrs_bench.prompts.template import PART_NAMES, pieces, read_source, template_names
+from llmrs_bench.stages.workspace import Place, open_data, open_runs, prepare_command, prepared
 
 # What a model was trained for after its pretraining, as the catalogue has it, and as a reader does.
 _TUNED = {"none": "base", "instruction": "instructions", "chat": "chat", "reasoning": "reasoning"}

@@ -1,32 +1,100 @@
-"""Stage `prepare`: get, verify and normalise a data set, split it, sample users and candidate lists."""
+"""Candidates from recommenders: their best items for each request, of one model or of several in turn."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
-from llmrs_bench.artifacts import Draft, Recipe
-from llmrs_bench.config import LISTS, MODELS, WHOLE, PrepareConfig
-from llmrs_bench.data.datasets import Dataset, find_dataset
-from llmrs_bench.data.fetch import fetch
+from llmrs_bench.core.artifacts import Draft, Outcome, Recipe, make_once
+from llmrs_bench.core.config import LISTS, MODELS, WHOLE, PrepareConfig
+from llmrs_bench.core.errors import DataError, OptionError
+from llmrs_bench.core.hashing import fingerprint
+from llmrs_bench.core.registry import RECOMMENDERS, SOURCES, unknown_name
+from llmrs_bench.core.types import Progress
+from llmrs_bench.data.candidates import make_requests
 from llmrs_bench.data.files import SourceFiles, file_md5
-from llmrs_bench.data.filtering import filter_events
-from llmrs_bench.data.requests import make_requests
-from llmrs_bench.data.source import Raw, Source
-from llmrs_bench.data.split import TIE_RULE, leave_one_out
+from llmrs_bench.data.sources import Dataset, Raw, Source, fetch, find_dataset
+from llmrs_bench.data.split import TIE_RULE, filter_events, leave_one_out
 from llmrs_bench.data.titles import natural_titles
-from llmrs_bench.errors import DataError
-from llmrs_bench.fingerprint import fingerprint
-from llmrs_bench.recommenders.protocol import Corpus
-from llmrs_bench.registry import SOURCES
-from llmrs_bench.stages import learning
-from llmrs_bench.stages.home import Data, Place, Reference, is_unprepared, open_data
-from llmrs_bench.stages.learning import Lessons
-from llmrs_bench.stages.outcome import Outcome, make_once
-from llmrs_bench.stages.retrieve import retrieve, retriever_settings
-from llmrs_bench.types import Progress
+from llmrs_bench.ranking import rank_best
+from llmrs_bench.recommenders.base import Corpus, best_items
+from llmrs_bench.stages.infer_recommender import FORMAT as TRAINING_FORMAT
+from llmrs_bench.stages.infer_recommender import Learner, Lessons, fitted, is_exported, is_recommender, settings
+from llmrs_bench.stages.workspace import Data, Place, Reference, is_unprepared, open_data
+
+
+def retrievers(config: PrepareConfig) -> list[Learner]:
+    """Return the recommenders that `config.candidates` names, with their options.
+
+    Raises:
+        OptionError: If one is unknown or named twice, or an option belongs to none.
+    """
+    names = config.candidates.removeprefix(MODELS).split("+")
+    if len(set(names)) < len(names) or not all(names):
+        raise OptionError(
+            f"candidates {config.candidates!r} must name distinct models",
+            hint="Write, for instance, model:sasrec+bm25.",
+        )
+    for name in names:
+        if not is_recommender(name):
+            raise unknown_name("recommender", name, RECOMMENDERS.names(), hint="Or the folder of an exported one.")
+    options: dict[str, dict[str, str]] = {name: {} for name in names}
+    for key, value in config.retriever_options.items():
+        model, dot, option = key.partition(".")
+        if not dot or model not in options:
+            raise OptionError(
+                f"-O {key}={value} belongs to none of the retrievers {', '.join(names)}",
+                hint=f"Write -O {names[0]}.KEY=VALUE.",
+            )
+        options[model][option] = value
+    return [Learner(name, options[name], seed=0 if is_exported(name) else config.seed) for name in names]
+
+
+def retriever_settings(config: PrepareConfig) -> list[dict[str, Any]]:
+    """Return everything that decides what the retrievers find, for a fingerprint."""
+    return [settings(learner) for learner in retrievers(config)]
+
+
+def retrieve(
+    config: PrepareConfig, lessons: Lessons, requests: pl.DataFrame, progress: Progress
+) -> Mapping[str, list[str]]:
+    """Return the best `config.n_candidates` items of each request id, best first.
+
+    Several models take turns in the order of their names; an item named before is passed over. Ties are
+    ordered by the seeded hash of every ranking.
+
+    Args:
+        config: Which models, how many items, whether seen ones may be among them.
+        lessons: What the models learn from: no held-out event is in it.
+        requests: Frame of the schema `requests`; its candidates are not read.
+        progress: Shows trainings.
+    """
+    catalogue, depth = lessons.corpus.items["item_id"], config.n_candidates
+    found: list[dict[str, list[str]]] = []
+    for learner in retrievers(config):
+        model = fitted(learner, lessons, progress).model
+        best = best_items(model, requests, catalogue, depth=depth, include_seen=config.include_seen)
+        ranked = pl.concat([rank_best(part, depth=depth, seed=config.seed) for part in best])
+        lists = ranked.sort("request_id", "rank").group_by("request_id", maintain_order=True).agg("item_id")
+        found.append(dict(lists.iter_rows()))
+    return {name: _in_turn([lists.get(name, []) for lists in found], depth) for name in requests["request_id"]}
+
+
+def _in_turn(lists: list[list[str]], size: int) -> list[str]:
+    """Return the first `size` distinct items when each list names its next new one in turn."""
+    taken: dict[str, None] = {}
+    queues: list[Iterator[str]] = [iter(items) for items in lists]
+    while queues and len(taken) < size:
+        for queue in list(queues):
+            item = next((item for item in queue if item not in taken), None)
+            if item is None:
+                queues.remove(queue)
+            elif len(taken) < size:
+                taken[item] = None
+    return list(taken)
+
 
 # Bumped when the tables made from the same source and options change: older artifacts are then made anew.
 FORMAT = "2"
@@ -124,7 +192,7 @@ def _recipe(dataset: Dataset, config: PrepareConfig, found: Found) -> Recipe:
     parts = {"format": FORMAT, "reader": found.reader}
     if config.candidates.startswith(MODELS):
         inputs["retrievers"] = fingerprint({"retrievers": retriever_settings(config)})
-        parts["models"] = learning.FORMAT
+        parts["models"] = TRAINING_FORMAT
     return Recipe("prepare", dataset.name, options, inputs, parts)
 
 

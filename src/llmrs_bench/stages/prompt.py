@@ -1,26 +1,160 @@
-"""Stage `prompt`: render a template over the requests of a data set."""
+"""Plans: a template with all that was chosen for it, told apart into views, parts and options of the answer form."""
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from hashlib import sha256
 from inspect import getfile
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
 
 import polars as pl
 
-from llmrs_bench.artifacts import Draft, Recipe
-from llmrs_bench.config import PromptConfig
-from llmrs_bench.prompts import protocol
-from llmrs_bench.prompts.frames import read_shop, read_views, write_prompts
-from llmrs_bench.prompts.protocol import Shop, Template, written
-from llmrs_bench.prompts.sheets import shipped_digest
-from llmrs_bench.schemas import PROMPTS, VIEWS
-from llmrs_bench.stages.home import Data
-from llmrs_bench.stages.leaks import check_views
-from llmrs_bench.stages.notes import find_note, read_interest, read_notes
-from llmrs_bench.stages.outcome import Outcome, make_once
-from llmrs_bench.stages.plan import open_plan
-from llmrs_bench.stages.views import Viewer
+from llmrs_bench.core.artifacts import Draft, Outcome, Recipe, make_once
+from llmrs_bench.core.config import FREE_TEXT, PromptConfig, ViewOptions
+from llmrs_bench.core.errors import OptionError
+from llmrs_bench.core.registry import FORMS
+from llmrs_bench.core.schemas import PROMPTS, VIEWS
+from llmrs_bench.core.types import Example, Item, Request
+from llmrs_bench.llm.model_aliases import CATALOG, ModelSpec
+from llmrs_bench.prompts.frames import read_prompts, read_shop, read_views, write_prompts
+from llmrs_bench.prompts.leakage import check_views
+from llmrs_bench.prompts.strategies.base import Shop, Template, written
+from llmrs_bench.prompts.template import PART_NAMES, PartName, Source, read_source, shipped_digest
+from llmrs_bench.report.words import RenderedPrompt
+from llmrs_bench.stages.prompt_variants import Viewer, find_note, read_interest, read_notes
+from llmrs_bench.stages.workspace import Data
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is asked, and what of a request is told.
+
+    Args:
+        template: Writes prompts and reads answers.
+        views: What of a request is told.
+        source: The file it comes from.
+        parts: Parts put in place of the template's own.
+        form: The options of the answer form.
+    """
+
+    template: Template
+    views: ViewOptions
+    source: Source
+    parts: Mapping[PartName, str]
+    form: Mapping[str, Any]
+
+    @property
+    def name(self) -> str:
+        """What to call it: the name of its file, without the ending."""
+        return self.source.name
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """All that was chosen, as plain values."""
+        return {"form": dict(self.form), "parts": dict(self.parts), "views": self.views.model_dump(mode="json")}
+
+    @property
+    def rated(self) -> bool:
+        """Whether it tells ratings."""
+        return self.template.wording.uses("rating", "likes", "dislikes")
+
+
+def open_plan(config: PromptConfig) -> Plan:
+    """Return the plan that a configuration means.
+
+    Raises:
+        OptionError: If there is no such template, part or option, or one of them is read by nothing.
+    """
+    source = read_source(config.template)
+    views = ViewOptions.parse(_pick(config.options, ViewOptions.model_fields), owner=f"template {source.name}")
+    parts = cast("dict[PartName, str]", _pick(config.options, PART_NAMES))
+    if views.shots and "examples" not in {**source.sheet.parts, **parts}:
+        parts["examples"] = "next"
+    kind: Any = FORMS.load(source.sheet.form)
+    known = {*ViewOptions.model_fields, *PART_NAMES}
+    rest = {key: value for key, value in config.options.items() if key not in known}
+    unknown = sorted(rest.keys() - kind.Options.model_fields.keys())
+    if unknown:
+        raise OptionError(
+            f"template {source.name} has no option {unknown[0]!r}",
+            hint=f"Its options: {', '.join([*kind.Options.model_fields, *ViewOptions.model_fields])}; "
+            f"its parts: {', '.join(PART_NAMES)}. See `llmrs-bench list parts`.",
+        )
+    options = kind.Options.parse({**source.sheet.options, **rest}, owner=f"template {source.name}")
+    template: Template = kind(options, source.wording(parts))
+    if views.several and source.sheet.form == FREE_TEXT:
+        raise OptionError(
+            f"orders, samples and slots mean nothing to template {source.name}: nothing is ranked",
+            hint="Leave them out.",
+        )
+    _check_read(template, views, source.name)
+    return Plan(template, views, source, parts, options.model_dump(mode="json"))
+
+
+def open_template(config: PromptConfig) -> Template:
+    """Return the template of a plan.
+
+    Raises:
+        OptionError: As `open_plan` does.
+    """
+    return open_plan(config).template
+
+
+def _pick(options: Mapping[str, str], names: Any) -> dict[str, str]:
+    return {name: options[name] for name in names if name in options}
+
+
+def _check_read(template: Template, views: ViewOptions, name: str) -> None:
+    """Refuse what would be gathered and not told, and what would be told and is not there."""
+    if views.notes_run is not None and not template.wording.uses("note"):
+        raise OptionError(
+            f"notes_run=RUN means nothing to template {name} as it is: no part of it tells notes",
+            hint="Add a part that does, for instance -T interest=recent-noted.",
+        )
+    if views.notes_run is None and template.wording.uses("note"):
+        raise OptionError(
+            f"a part of template {name} tells notes about items, and there are none",
+            hint="Add --with notes=RUN, a run of the template notes.",
+        )
+    needs = {
+        "relevant": (bool(views.relevant), "relevant=N", "-T interest=recent-relevant"),
+        "interest": (views.interest_run is not None, "interest_run=RUN", "-T interest=recent-written"),
+        "examples": (bool(views.shots), "shots=K", "-T examples=next"),
+    }
+    for used, (given, option, part) in needs.items():
+        told = used in _names(template)
+        if given and not told and not (used == "interest" and views.query == "interest"):
+            raise OptionError(
+                f"{option} means nothing to template {name} as it is: no part of it tells that",
+                hint=f"Add a part that does, for instance {part}.",
+            )
+        if told and not given:
+            raise OptionError(
+                f"a part of template {name} tells what {option} would gather",
+                hint=f"Add -T {option}, or choose another part.",
+            )
+    if views.samples > 1 and template.mode != "generate":
+        raise OptionError(
+            f"samples={views.samples} means nothing to template {name}: likelihoods are the same every time",
+            hint="Leave it out, or choose a template that writes, such as listwise.",
+        )
+    if views.past == "other" and template.wording.uses("rating", "likes", "dislikes"):
+        raise OptionError(
+            f"past=other tells items that the user never rated, and a part of template {name} tells ratings",
+            hint="Use -T interest=recent.",
+        )
+    if views.past != "own" and (views.interest_run or views.notes_run or views.shots or views.relevant):
+        raise OptionError(
+            f"past={views.past} takes the user's history away, and other options tell of it",
+            hint="Leave out relevant, shots, interest_run and notes_run.",
+        )
+
+
+def _names(template: Template) -> set[str]:
+    return {name for part in template.wording.parts.values() for name in part.variables}
+
 
 # Requests that are rendered, asked and ranked together; memory grows with it, not with their number.
 BLOCK = 2000
@@ -104,10 +238,74 @@ def source_digest(template: Template) -> str:
 
     Templates share code. Answers are kept by what was asked, so that a change that leaves the words alone asks nothing.
     """
-    files = {Path(getfile(type(template))), *Path(getfile(protocol)).parent.glob("*.py")}
+    files = {Path(getfile(type(template))), *Path(getfile(Template)).parent.rglob("*.py")}
     return sha256(b"".join(path.read_bytes() for path in sorted(files)) + shipped_digest().encode()).hexdigest()
 
 
 def _characters(prompts: pl.DataFrame) -> int:
     text = pl.col("messages").list.eval(pl.element().struct.field("content").str.len_chars()).list.sum()
     return int(prompts.select(text.sum()).item() or 0)
+
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+_TITLES = ("The First", "A Second One", "Third", "Third", "Fourth, The", "5", "Sixth (Part 2)")
+
+
+def check_template(config: PromptConfig) -> list[str]:
+    """Render a template with and without everything that a request can have, and return its first prompt.
+
+    Raises:
+        OptionError: If the template, a part or an option is wrong, a part asks for what may be missing, or the user's
+            turn is empty.
+    """
+    plan = open_plan(config)
+    items = {
+        f"i{number}": Item(f"i{number}", title, "Some text.", 1990 + number, ("Drama", "Comedy"))
+        for number, title in enumerate(_TITLES)
+    }
+    shop = Shop(items, "item")
+    history, candidates = ("i0", "i1"), ("i2", "i3", "i4", "i5", "i6")
+    full = Request(
+        "full", "u", history, candidates, (5.0, 2.0), ("i0",), (Example(("i0",), "i1"),), "Stories that end well."
+    )
+    bare = Request("bare", "u", (), candidates[:2])
+    shown = [plan.template.render(request, shop, history=10) for request in (full, bare)]
+    for prompts in shown:
+        if not any(message.role == "user" for prompt in prompts for message in prompt.messages):
+            raise OptionError(
+                f"template {plan.name} says nothing to the model where a user has no history",
+                hint="Give it a part task or answer.",
+            )
+    return [f"[{message.role}] {message.content}" for message in shown[0][0].messages]
+
+
+def rendered_prompts(prompts: pl.DataFrame, model: str) -> list[RenderedPrompt]:
+    """Return each prompt as a model reads it: its chat template if it has one, and special tokens.
+
+    Args:
+        prompts: Frame of the schema `prompts`.
+        model: A name of the catalogue, a folder, or an id of the Hugging Face hub.
+
+    Raises:
+        ModelError: If the tokenizer cannot be had.
+    """
+    from llmrs_bench.llm.base import ModelOptions
+    from llmrs_bench.llm.loading import Checkpoint
+    from llmrs_bench.llm.tokenization import PromptReader
+
+    spec = CATALOG.get(model) or ModelSpec(Path(model).name, model)
+    tokenizer = Checkpoint(spec, ModelOptions()).tokenizer()
+    reader = PromptReader(tokenizer, chat=spec.chat, encoder_decoder=spec.architecture == "encoder-decoder")
+    shown = []
+    for prompt in read_prompts(prompts):
+        tokens = reader.read(prompt).tokens
+        choices = tuple(_decoded(tokenizer, suffix) for suffix in tokens.suffixes)
+        text = _decoded(tokenizer, tokens.prefix)
+        shown.append(RenderedPrompt(text, len(tokens.prefix), choices, reader.encoder_decoder))
+    return shown
+
+
+def _decoded(tokenizer: "PreTrainedTokenizerBase", ids: Sequence[int]) -> str:
+    return str(tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False))

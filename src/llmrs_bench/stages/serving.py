@@ -7,20 +7,19 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from llmrs_bench.catalog import CATALOG, ModelSpec
-from llmrs_bench.config import InferConfig, Options
-from llmrs_bench.engines.identity import file_digest
-from llmrs_bench.engines.lora import read_adapter
-from llmrs_bench.engines.model_files import GGUF, find_gguf, is_adapter
-from llmrs_bench.engines.protocol import Engine
-from llmrs_bench.errors import ArtifactError, OptionError
-from llmrs_bench.fingerprint import fingerprint
-from llmrs_bench.registry import ENGINES
-from llmrs_bench.stages.answers import STORE, AnswerStore, read_served
+from llmrs_bench.core.config import InferConfig, Options
+from llmrs_bench.core.errors import ArtifactError, OptionError
+from llmrs_bench.core.hashing import fingerprint
+from llmrs_bench.core.registry import ENGINES
+from llmrs_bench.core.types import Progress
+from llmrs_bench.llm.adapters import read_adapter
+from llmrs_bench.llm.base import Engine
+from llmrs_bench.llm.cache import STORE, AnswerStore, read_served
+from llmrs_bench.llm.identity import GGUF, file_digest, find_gguf, is_adapter
+from llmrs_bench.llm.model_aliases import CATALOG, ModelSpec
 from llmrs_bench.stages.demo_lm import NAME as DEMO_LM
 from llmrs_bench.stages.demo_lm import demo_lm
-from llmrs_bench.stages.home import Data
-from llmrs_bench.types import Progress
+from llmrs_bench.stages.workspace import Data
 
 # Bumped when what is asked of an engine, or how answers are kept, changes: older answers are then asked for anew.
 FORMAT = "4"

@@ -1,15 +1,170 @@
-"""The page: values, style and scripts in one file, with a policy that admits nothing else."""
+"""The web page: values as escaped JSON, put into one file with scripts and styles."""
 
+import json
+import zlib
 from base64 import b64encode
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from functools import cache
 from hashlib import sha256
 from importlib.resources import files
+from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 
-from llmrs_bench.leaderboard import Board
-from llmrs_bench.report.html.payload import as_json, board_payload, packed, sample_payload
-from llmrs_bench.report.html.values import Extra
+from llmrs_bench.leaderboard import Board, Cell, Row
+from llmrs_bench.leaderboard.board import COST_WORDS
+from llmrs_bench.report.html.values import Call, Extra, Ranked
+from llmrs_bench.report.numbers import answer_words
+
+_DIGITS = 6
+# What leaves a script element, or ends a line in JavaScript.
+_ESCAPES = {ord(sign): f"\\u{ord(sign):04x}" for sign in "<>&\u2028\u2029"}
+_FACTS = {
+    "run": "run",
+    "engine": "engine",
+    "revision": "revision",
+    "seed": "seed",
+    "fit_on": "fitted on",
+    "made": "made",
+    "fingerprint": "fingerprint",
+    "command": "command",
+}
+
+
+def as_json(value: Any) -> str:
+    """Return JSON in which `<`, `>`, `&` and the line separators of Unicode are escaped, so that it stays data.
+
+    Raises:
+        ValueError: If a number is not finite.
+    """
+    text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return text.translate(_ESCAPES)
+
+
+def packed(value: Any) -> str:
+    """Return JSON, deflated (zlib) and in base64: prompts of a sample repeat each other."""
+    text = json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
+    return b64encode(zlib.compress(text.encode("ascii"), 9)).decode("ascii")
+
+
+def board_payload(board: Board, extra: Extra) -> dict[str, Any]:
+    """Return the board, its groups and printed tables, and position bias."""
+    labels = {row.run: row.label for row in board.rows}
+    return {
+        "title": board.title,
+        "protocol": board.protocol,
+        "notes": board.notes,
+        "metrics": [{"name": metric, "sign": board.sign(metric)} for metric in board.metrics],
+        "key": board.key,
+        "cost": {"name": board.pareto_by, "words": COST_WORDS.get(board.pareto_by, "")},
+        "rows": [_row(row, labels) for row in board.rows],
+        "groups": [
+            {
+                "by": section.by,
+                "group": section.group,
+                "users": section.users,
+                "rows": [{"run": row.run, "cells": _cells(row, labels)} for row in section.rows],
+            }
+            for section in board.sections
+        ],
+        "published": [asdict(table) for table in board.published],
+        "biases": [{"run": run, **_rounded(facts)} for run, facts in extra.biases.items() if run in labels],
+    }
+
+
+def _row(row: Row, labels: Mapping[str, str]) -> dict[str, Any]:
+    known = {"run": row.run, **row.about}
+    facts = [(words, _plain(known[name])) for name, words in _FACTS.items() if known.get(name) not in (None, "")]
+    return {
+        "run": row.run,
+        "model": row.model,
+        "setting": row.setting,
+        "answers": answer_words(row),
+        "label": row.label,
+        "kind": row.kind,
+        "exact": row.exact,
+        "users": row.users,
+        "cells": _cells(row, labels),
+        "shares": _rounded(row.shares),
+        "history": row.about.get("history"),
+        "kinds": _rounded(row.kinds),
+        "cost": _rounded({**asdict(row.cost), "tokens": row.cost.tokens}),
+        "pareto": row.pareto,
+        "facts": facts,
+    }
+
+
+def _plain(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _cells(row: Row, labels: Mapping[str, str]) -> dict[str, Any]:
+    return {metric: _cell(cell, labels) for metric, cell in row.cells.items()}
+
+
+def _cell(cell: Cell, labels: Mapping[str, str]) -> dict[str, Any]:
+    values: dict[str, Any] = {"mean": cell.mean, "low": cell.low, "high": cell.high, "rank": cell.rank}
+    if cell.spread is not None:
+        values["spread"] = cell.spread
+    if cell.versus is not None:
+        values["same"] = cell.as_good
+        values["versus"] = {**asdict(cell.versus), "against": labels.get(cell.versus.against, cell.versus.against)}
+    found: dict[str, Any] = _rounded(values)
+    return found
+
+
+def _rounded(value: Any) -> Any:
+    """Return plain values with numbers of six digits, as many as anybody reads."""
+    if isinstance(value, float):
+        return float(f"{value:.{_DIGITS}g}")
+    if isinstance(value, Mapping):
+        return {key: _rounded(inner) for key, inner in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [_rounded(inner) for inner in value]
+    return value
+
+
+def sample_payload(board: Board, extra: Extra) -> dict[str, Any]:
+    """Return the sample with each title once; items are numbers into `items`."""
+    places = {item_id: place for place, item_id in enumerate(extra.titles)}
+    runs = [row.run for row in board.rows if any(row.run in request.rankings for request in extra.requests)]
+
+    def items(item_ids: Sequence[str]) -> list[int]:
+        return [places[item_id] for item_id in item_ids]
+
+    def ranked(ranking: Ranked) -> dict[str, Any]:
+        return {
+            "items": items(ranking.items),
+            "scores": _rounded(ranking.scores),
+            "targets": [[places[item_id], rank] for item_id, rank in ranking.targets.items()],
+            "calls": [_call(call) for call in ranking.calls],
+            "asked": ranking.asked,
+        }
+
+    return {
+        "population": extra.population,
+        "seed": extra.seed,
+        "items": [[item_id, title.title, title.about] for item_id, title in extra.titles.items()],
+        "runs": runs,
+        "notes": dict(extra.notes),
+        "requests": [
+            {
+                "id": request.request_id,
+                "user": request.user_id,
+                "history": items(request.history),
+                "candidates": items(request.candidates),
+                "targets": items(request.targets),
+                "rankings": {str(runs.index(run)): ranked(ranking) for run, ranking in request.rankings.items()},
+            }
+            for request in extra.requests
+        ],
+    }
+
+
+def _call(call: Call) -> dict[str, Any]:
+    return {**asdict(call), "choices": _rounded(call.choices)}
+
 
 _HERE = files("llmrs_bench.report.html")
 _SCRIPTS = ("dom", "table", "board", "draw", "charts", "groups", "bias", "requests", "main")

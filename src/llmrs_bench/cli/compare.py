@@ -1,0 +1,187 @@
+"""The command `compare`."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from llmrs_bench.cli.console import exit_codes, say, stdout, warn
+from llmrs_bench.cli.options import HERE, Format, Home, Invalid, Log, LogOption, Names
+from llmrs_bench.core.errors import GateError, OptionError
+
+if TYPE_CHECKING:
+    from llmrs_bench.core.config import CompareConfig
+    from llmrs_bench.leaderboard import Board
+
+_RULES = (
+    "Fail with exit code 3 if: 'ndcg@10 drops > 0.01 at p < 0.05', 'ndcg@10 drops > 2%', 'seconds rises > 20%', "
+    "'ndcg@10 < 0.3', 'invalid > 5%', 'price_usd > 1'. Metrics of the board, coverage, answered, invalid, kinds of "
+    "responses, seconds, users_per_second, tokens, joules, price_usd, seconds_per_1000, price_per_1000; repeatable."
+)
+
+
+def compare(
+    dataset: Annotated[
+        str | None, typer.Option("--dataset", "-d", help="NAME, or NAME@VARIANT; --history needs none.")
+    ] = None,
+    files: Annotated[
+        list[Path] | None, typer.Argument(help="Saved boards, with --history.", show_default=False)
+    ] = None,
+    run: Names = None,
+    metrics: Annotated[
+        str | None, typer.Option(help="Comma-separated names.", show_default="hit@1,ndcg@10,hit@10,mrr, or mrr@10")
+    ] = None,
+    output: Annotated[Format, typer.Option("--format", help="How to print the board.")] = Format.table,
+    by: Annotated[
+        str | None,
+        typer.Option(
+            help="Also a board for each group of requests: history, activity, popularity, cold-user, cold-item, "
+            "category, window, slot, year or released:YYYY."
+        ),
+    ] = None,
+    invalid: Invalid = "expected",
+    published: Annotated[
+        bool, typer.Option("--published", help="Show what papers printed for this data set, apart and untested.")
+    ] = False,
+    baseline: Annotated[
+        str | None, typer.Option(help="A run of this data set, or a saved board: what rows are held against.")
+    ] = None,
+    fail_if: Annotated[list[str] | None, typer.Option(help=_RULES)] = None,
+    save: Annotated[
+        Path | None, typer.Option(help="Keep the board in this file, for --baseline and --history.")
+    ] = None,
+    junit: Annotated[Path | None, typer.Option(help="Write the verdicts as JUnit XML.")] = None,
+    gate_json: Annotated[Path | None, typer.Option(help="Write verdicts and changes as JSON.")] = None,
+    summary: Annotated[
+        Path | None, typer.Option(help="Append verdicts and board as Markdown, as to $GITHUB_STEP_SUMMARY.")
+    ] = None,
+    html: Annotated[
+        Path | None, typer.Option(help="Write board, charts and sampled requests as one web page that loads nothing.")
+    ] = None,
+    html_requests: Annotated[
+        int | None, typer.Option(min=0, help="Requests to sample for --html.", show_default="50")
+    ] = None,
+    history: Annotated[bool, typer.Option("--history", help="Follow the rows of saved boards over time.")] = False,
+    allow_different: Annotated[
+        list[str] | None,
+        typer.Option(help="data, split, users, candidates, tie-rule or metric-definition may differ; repeatable."),
+    ] = None,
+    correction: Annotated[str, typer.Option(help="Of p for all pairs on the board: holm, bh or none.")] = "holm",
+    permutations: Annotated[
+        int | None, typer.Option(min=100, help="Permutations of the paired tests.", show_default="25 a test, 10,000+")
+    ] = None,
+    samples: Annotated[int, typer.Option(min=100, help="Resamples of the bootstrap.")] = 2000,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the bootstrap and the permutations.")] = 0,
+    home: Home = HERE,
+    log: LogOption = Log.text,
+) -> None:
+    """Print the leaderboard of a data set with intervals and paired tests; hold it against a baseline."""
+    with exit_codes():
+        from llmrs_bench.core.config import CompareConfig
+
+        values = {
+            "metrics": tuple(metrics.split(",")) if metrics is not None else None,
+            "samples": samples,
+            "permutations": permutations,
+            "correction": correction,
+            "by": by,
+            "invalid": invalid,
+            "published": published,
+            "seed": seed,
+            "allow_different": tuple(allow_different or ()),
+        }
+        config = CompareConfig.parse(values, owner="compare")
+        if history:
+            given: dict[str, object] = {
+                "--dataset": dataset,
+                "--run": run,
+                "--baseline": baseline,
+                "--save": save,
+                "--fail-if": fail_if,
+            }
+            given |= {
+                "--by": by,
+                "--published": published,
+                "--junit": junit,
+                "--gate-json": gate_json,
+                "--summary": summary,
+                "--html": html,
+            }
+            _show_history(files or [], output, config, [name for name, value in given.items() if value])
+            return
+        if dataset is None or files:
+            said = f"{files[0]}: files are read with --history" if files else "compare needs a data set"
+            raise OptionError(said, hint="Add --dataset NAME, or write: llmrs-bench compare --history FILE FILE...")
+        if (junit or gate_json) and not fail_if:
+            raise OptionError("--junit and --gate-json write verdicts", hint="Add --fail-if RULE.")
+        if html_requests is not None and html is None:
+            raise OptionError("--html-requests means nothing without --html", hint="Add --html FILE.")
+        from llmrs_bench.report.gate import gate_json as to_gate_json
+        from llmrs_bench.report.gate import gate_lines, to_junit, to_summary
+        from llmrs_bench.stages.gate import gated, save_board
+        from llmrs_bench.stages.workspace import open_data
+
+        data = open_data(home, dataset)
+        made, gate = gated(data, run or [], config, baseline=baseline, rules=fail_if or [])
+        _show(made.board, output)
+        for line in gate_lines(gate):
+            say(line)
+        for note in gate.notes:
+            warn(note)
+        _write(junit, to_junit(made.board, gate))
+        _write(gate_json, to_gate_json(gate))
+        _write(summary, to_summary(made.board, gate), mode="a")
+        if html is not None:
+            from llmrs_bench.stages.pages import save_page
+
+            size = save_page(html, data, made.board, config, requests=50 if html_requests is None else html_requests)
+            say(f"wrote: {html} ({size / 1e6:.2f} MB)")
+        if save is not None and gate.failures and baseline is not None and save.resolve() == Path(baseline).resolve():
+            warn(f"{save} is the baseline and stays as it is, for the gate failed")
+        elif save is not None:
+            save_board(save, data, made, config)
+            say(f"saved: {save}")
+        if gate.failures:
+            raise GateError(
+                f"the gate failed: {len(gate.failures)} of {len(gate.verdicts)} verdicts",
+                hint="; ".join(f"{verdict.row}: {verdict.rule}" for verdict in gate.failures),
+            )
+
+
+def _write(path: Path | None, text: str, mode: str = "w") -> None:
+    if path is not None:
+        with path.open(mode, encoding="utf-8") as file:
+            file.write(text)
+
+
+def _show(board: "Board", output: Format) -> None:
+    from llmrs_bench.report.formats import FORMATS
+    from llmrs_bench.report.terminal import to_table
+
+    if output is Format.table:
+        stdout.print(to_table(board, stdout.width))
+        return
+    typer.echo(FORMATS[output](board))
+    for note in board.notes:
+        warn(note)
+
+
+def _show_history(files: list[Path], output: Format, config: "CompareConfig", given: list[str]) -> None:
+    from llmrs_bench.report.gate import HISTORY_FORMATS, history_table
+    from llmrs_bench.stages.gate import history as stage
+
+    if given:
+        raise OptionError(f"--history reads saved boards, so {given[0]} means nothing to it", hint="Leave it out.")
+    if not files:
+        raise OptionError("--history needs saved boards", hint="Write: llmrs-bench compare --history FILE FILE...")
+    if output is not Format.table and output.value not in HISTORY_FORMATS:
+        raise OptionError(
+            f"--history has no format {output.value}", hint=f"It has {', '.join(HISTORY_FORMATS)}, table."
+        )
+    found = stage(files, config)
+    if output is Format.table:
+        stdout.print(history_table(found))
+        return
+    typer.echo(HISTORY_FORMATS[output.value](found))
+    for note in found.notes:
+        warn(note)

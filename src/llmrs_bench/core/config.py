@@ -1,0 +1,246 @@
+"""Options of each stage as frozen values: unknown keys are refused, defaults are stated once."""
+
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from llmrs_bench.core.errors import OptionError
+
+BOARD_METRICS = ("hit@1", "ndcg@10", "hit@10", "mrr")
+# Where a whole catalogue is ranked, this many ranks are kept; metrics that look deeper are not measured.
+DEPTH = 100
+CATALOGUE_METRICS = ("hit@1", "ndcg@10", "hit@10", "mrr@10")
+# What the runs of a board have in common, unless they are allowed to differ.
+LockField: TypeAlias = Literal["data", "split", "users", "candidates", "tie-rule", "metric-definition"]
+Normalize: TypeAlias = Literal["sum", "token", "byte", "pmi"]
+Invalid: TypeAlias = Literal["expected", "worst", "drop"]
+FREE_TEXT = "note"  # the form of templates that rank nothing
+WHOLE, MODELS, LISTS = "all", "model:", "file:"
+# What `evaluate` always measures; `metrics.names.FORMS` says what else there is.
+METRIC_NAMES = (
+    *(f"ndcg@{k}" for k in (1, 5, 10, 20)),
+    *(f"hit@{k}" for k in (1, 5, 10, 20)),
+    "mrr",
+    "mrr@10",
+    "coverage",
+    "answered",
+)
+
+
+class Options(BaseModel):
+    """Options of a stage or a plug-in: frozen, strict about unknown names."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+    neutral: ClassVar[frozenset[str]] = frozenset()  # options that change no result, only its price or its time
+
+    @property
+    def deciding(self) -> dict[str, Any]:
+        """The options that may change a result."""
+        return self.model_dump(mode="json", exclude=set(self.neutral))
+
+    @classmethod
+    def parse(cls, values: Mapping[str, Any], *, owner: str) -> Self:
+        """Return the options made from `values`, for instance strings typed as `-O key=value`.
+
+        Raises:
+            OptionError: Naming `owner`, every wrong option, and the options there are.
+        """
+        try:
+            return cls.model_validate(dict(values))
+        except ValidationError as error:
+            known = ", ".join(f"{name}={field.default}" for name, field in cls.model_fields.items()) or "none"
+            wrong = "; ".join(
+                f"{'.'.join(map(str, fault['loc'])) or owner}: {fault['msg']}" for fault in error.errors()
+            )
+            raise OptionError(f"{owner}: {wrong}", hint=f"Its options and defaults: {known}.") from error
+
+
+class PrepareConfig(Options):
+    """What `prepare` makes of a raw source.
+
+    `users` is a number of test users or `all`. `candidates` is `random`, `popularity`, `file:PATH`, `all` (the whole
+    catalogue, ranked to a depth of 100), or `model:NAME` with the best items of a recommender, also of several in turn
+    (`model:sasrec+bm25`) or of an exported one (`model:PATH`); `retriever_options` are theirs, as `NAME.KEY`.
+    Lists of a model hold the target only where it was retrieved, unless `force_target`; all others always do.
+    `history` is the number of history items a prompt shows unless `prompt` is told otherwise; `item_word` is
+    what a prompt calls an item, None takes the data set's own.
+    """
+
+    dataset: str
+    users: int | Literal["all"] = 1000
+    candidates: str = "random"
+    n_candidates: int = Field(default=20, ge=2)
+    include_seen: bool = False
+    force_target: bool = False
+    retriever_options: dict[str, str] = Field(default_factory=dict)
+    history: int = Field(default=10, ge=0)
+    min_rating: float | None = None
+    k_core: int = Field(default=0, ge=0)
+    item_word: str | None = Field(default=None, min_length=1)
+    seed: int = Field(default=0, ge=0)
+
+    @field_validator("users")
+    @classmethod
+    def some_users(cls, users: int | str) -> int | str:
+        """Refuse an empty sample."""
+        if isinstance(users, int) and users < 1:
+            raise ValueError("must be at least 1, or 'all'")
+        return users
+
+    @model_validator(mode="after")
+    def no_idle_options(self) -> Self:
+        """Refuse options that the chosen candidates do not read."""
+        if self.candidates == WHOLE and "n_candidates" in self.model_fields_set:
+            raise ValueError("candidates=all ranks the whole catalogue, so n_candidates means nothing to it")
+        if not self.candidates.startswith(MODELS) and (self.force_target or self.retriever_options):
+            raise ValueError(f"force_target and retriever options mean nothing to candidates={self.candidates}")
+        return self
+
+
+PROTOCOLS: dict[str, dict[str, Any]] = {
+    "default": {},
+    # arXiv 2401.04997, section 3.3; the LLMRank lists it builds on keep items the user has seen.
+    "paper": {"users": 200, "n_candidates": 20, "history": 10, "include_seen": True},
+}
+
+
+class ViewOptions(Options):
+    """What a prompt tells of a request, and in which orders it shows the candidates.
+
+    Args:
+        past: Whose history is told: the user's own; none; the same items `shuffled`; or that of another user, to show
+            what it is worth.
+        relevant: How many items of the earlier history are retrieved.
+        query: What they have to be relevant to: the candidates, the recent items that are told, or these and the text
+            of `interest_run`.
+        retriever: How they are found, by words (BM25) or by sentence embeddings.
+        retriever_model: The embedding model; None: the default of the recommender `embedding`.
+        shots: How many choices are told as examples.
+        shots_from: Whose: the user's own latest ones, or those of the most similar users.
+        orders: In how many orders the candidates are shown, each a prompt of its own.
+        samples: How often each prompt is answered, at a temperature above 0 (self-consistency, Wang et al., 2023).
+        slots: Places for the target, each a prompt of its own, counted from 0: for studies of position bias alone.
+        aggregate: How the answers to several orders or samples become one ranking.
+        interest_run: A run of a template of the form `note`, whose texts are told as the user's interest.
+        notes_run: A run of the template `notes`, whose lines are told beside the items that they are about.
+    """
+
+    past: Literal["own", "none", "shuffled", "other"] = "own"
+    relevant: int = Field(default=0, ge=0)
+    query: Literal["candidates", "recent", "interest"] = "candidates"
+    retriever: Literal["bm25", "embedding"] = "bm25"
+    retriever_model: str | None = None
+    shots: int = Field(default=0, ge=0)
+    shots_from: Literal["self", "similar"] = "self"
+    orders: int = Field(default=1, ge=1)
+    samples: int = Field(default=1, ge=1)
+    slots: tuple[Annotated[int, Field(ge=0)], ...] = ()
+    aggregate: Literal["mean-rank", "borda", "reciprocal-rank"] = "mean-rank"
+    interest_run: str | None = None
+    notes_run: str | None = None
+
+    @field_validator("slots", mode="before")
+    @classmethod
+    def listed(cls, slots: Any) -> Any:
+        """Read `0,5,10` as typed."""
+        return tuple(slots.split(",")) if isinstance(slots, str) else slots
+
+    @property
+    def several(self) -> bool:
+        """Whether a request is shown, or answered, more than once."""
+        return self.orders > 1 or self.samples > 1 or bool(self.slots)
+
+    @model_validator(mode="after")
+    def no_idle_options(self) -> Self:
+        """Refuse options that nothing reads."""
+        if self.orders > 1 and self.slots:
+            raise ValueError("orders and slots exclude each other: slots say where the target stands in each order")
+        if not self.several and "aggregate" in self.model_fields_set:
+            raise ValueError("aggregate means nothing to one order; add orders=N or samples=N")
+        if not self.relevant and self.model_fields_set & {"query", "retriever", "retriever_model"}:
+            raise ValueError("query, retriever and retriever_model mean nothing without relevant=N")
+        if self.query == "interest" and self.interest_run is None:
+            raise ValueError("query=interest searches for a text about the user; add interest_run=RUN")
+        if not self.shots and "shots_from" in self.model_fields_set:
+            raise ValueError("shots_from means nothing without shots=K")
+        return self
+
+
+class PromptConfig(Options):
+    """Which template is rendered, and how; `history` is the number of items shown, None takes what was prepared.
+
+    `template` is the name of one that ships with the tool, or the path of a TOML file. `options` are those of views, of
+    the template's parts (`role=recommender`) and of its answer form.
+    """
+
+    template: str = "listwise"
+    options: dict[str, str] = Field(default_factory=dict)
+    history: int | None = Field(default=None, ge=0)
+
+
+class InferConfig(Options):
+    """Which model ranks the requests, and how.
+
+    `engine` matters to language models alone, as do `template`, `template_options` and `history`; `options` are
+    those of the recommender or of the engine. Recommenders learn from a share `train_fraction` of the interactions,
+    or from `max_users` users at most, taken whole and in a seeded order, so that less is part of more.
+    """
+
+    model: str
+    template: str = "listwise"
+    template_options: dict[str, str] = Field(default_factory=dict)
+    history: int | None = Field(default=None, ge=0)
+    engine: str = "auto"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    seed: int = Field(default=0, ge=0)
+    train_fraction: float = Field(default=1.0, gt=0, le=1)
+    max_users: int | None = Field(default=None, ge=1)
+    options: dict[str, str] = Field(default_factory=dict)
+
+    @property
+    def prompt(self) -> PromptConfig:
+        """What of it decides the prompts."""
+        return PromptConfig(template=self.template, options=self.template_options, history=self.history)
+
+
+class EvaluateConfig(Options):
+    """What is measured, and how.
+
+    Args:
+        normalize: How log-likelihoods of titles are weighed, as `prompts.protocol.Reading` says; None: runs stay as
+            they are.
+        invalid: How items count that a model was silent about; they stand below all that it ranked. `expected`: the
+            mean over all orders of theirs. `worst`: the relevant ones are never found. `drop`: as `expected`, but
+            requests in which a model ranked nothing are left out of its means.
+        metrics: What to measure beside `METRIC_NAMES`.
+    """
+
+    normalize: Normalize | None = None
+    invalid: Invalid = "expected"
+    metrics: tuple[str, ...] = ()
+
+    @field_validator("metrics", mode="before")
+    @classmethod
+    def listed(cls, metrics: Any) -> Any:
+        """Read `recall@5,map` as typed."""
+        return tuple(name.strip() for name in metrics.split(",")) if isinstance(metrics, str) else metrics
+
+
+class CompareConfig(Options):
+    """What the board shows, and how its intervals and tests are made; without metrics those that fit the data set.
+
+    `permutations` None takes as many as the number of tests needs. `invalid` is that of `EvaluateConfig`: which of the
+    evaluations is shown. `by` names a grouping of requests as `stages.groups` has them, `allow_different` the fields in
+    which runs may differ, and `published` says whether printed tables of the same data are shown.
+    """
+
+    metrics: tuple[str, ...] | None = None
+    samples: int = Field(default=2000, ge=100)
+    seed: int = Field(default=0, ge=0)
+    permutations: int | None = Field(default=None, ge=100)
+    correction: Literal["holm", "bh", "none"] = "holm"
+    invalid: Invalid = "expected"
+    by: str | None = None
+    allow_different: tuple[LockField, ...] = ()
+    published: bool = False

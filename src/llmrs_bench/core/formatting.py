@@ -1,0 +1,6 @@
+"""How numbers are written, in messages and on boards."""
+
+
+def number(value: float) -> str:
+    """Return a number in three digits, or whole with its thousands apart."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"

@@ -1,0 +1,156 @@
+"""Every Parquet table, once: its columns, their types, and what one row is."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import polars as pl
+from pyarrow import Table, array
+
+from llmrs_bench.core.errors import ArtifactError
+
+MESSAGE = pl.Struct({"role": pl.String(), "content": pl.String()})
+LISTED = pl.Struct({"labels": pl.List(pl.String()), "titles": pl.List(pl.String()), "history": pl.List(pl.String())})
+NOTE = pl.Struct({"item_id": pl.String(), "text": pl.String()})
+EXAMPLE = pl.Struct({"history": pl.List(pl.String()), "next": pl.String()})
+
+# One row per item of the catalogue.
+ITEMS = pl.Schema(
+    {
+        "item_id": pl.String(),
+        "title": pl.String(),
+        "text": pl.String(),
+        "year": pl.Int32(),
+        "categories": pl.List(pl.String()),
+    }
+)
+# One row per event that models may see, by user and then in the order of time.
+INTERACTIONS = pl.Schema(
+    {
+        "user_id": pl.String(),
+        "item_id": pl.String(),
+        "timestamp": pl.Int64(),
+        "rating": pl.Float32(),
+        "part": pl.String(),
+    }
+)
+# One row per ranking task; `history` oldest first, `candidates` in a seeded random order.
+REQUESTS = pl.Schema(
+    {
+        "request_id": pl.String(),
+        "user_id": pl.String(),
+        "part": pl.String(),
+        "cutoff": pl.Int64(),
+        "history": pl.List(pl.String()),
+        "candidates": pl.List(pl.String()),
+    }
+)
+# One row per relevant item of a request. Written by prepare, read by evaluate, by nobody else.
+TRUTH = pl.Schema({"request_id": pl.String(), "item_id": pl.String(), "label": pl.Float32()})
+# One row per model call.
+PROMPTS = pl.Schema(
+    {
+        "prompt_id": pl.String(),
+        "request_id": pl.String(),
+        "messages": pl.List(MESSAGE),
+        "shown": pl.List(pl.String()),
+        "choices": pl.List(pl.String()),
+        "labels": pl.Boolean(),
+        "grammar": pl.String(),
+        "listed": LISTED,
+        "sample": pl.Int32(),
+    }
+)
+# One row per way in which a request is shown: `view_id` is that of the request unless it is shown in several. `history`
+# holds the items that are told, `ratings` theirs where they are known, `candidates` the order in which they are shown,
+# `sample` tells apart the answers to one prompt.
+VIEWS = pl.Schema(
+    {
+        "view_id": pl.String(),
+        "request_id": pl.String(),
+        "user_id": pl.String(),
+        "history": pl.List(pl.String()),
+        "ratings": pl.List(pl.Float32()),
+        "candidates": pl.List(pl.String()),
+        "relevant": pl.List(pl.String()),
+        "examples": pl.List(EXAMPLE),
+        "interest": pl.String(),
+        "notes": pl.List(NOTE),
+        "sample": pl.Int32(),
+    }
+)
+# What a model answered to one call. `choice_logprobs` as `types.Response` has them; `clipped` counts the history items
+# left out for the model's context, `bare` says whether attributes of items were, too; `seconds` and `joules` are the
+# call's share of those of the calls beside it (joules null where they cannot be read); `session` says which process
+# asked.
+_ANSWER = {
+    "text": pl.String(),
+    "choice_logprobs": pl.List(pl.List(pl.Float32())),
+    "prompt_tokens": pl.Int32(),
+    "cached_tokens": pl.Int32(),
+    "completion_tokens": pl.Int32(),
+    "thinking_tokens": pl.Int32(),
+    "finish_reason": pl.String(),
+    "clipped": pl.Int32(),
+    "bare": pl.Boolean(),
+    "seconds": pl.Float32(),
+    "joules": pl.Float32(),
+    "session": pl.String(),
+}
+# One row per answered call, kept for every run that asks the same model the same again; `key` digests what was asked.
+ANSWERS = pl.Schema({"key": pl.String(), **_ANSWER})
+# One row per model call of a run.
+RESPONSES = pl.Schema({"prompt_id": pl.String(), "request_id": pl.String(), **_ANSWER})
+# One row per request and candidate; ranks start at 1; a null score: the model was silent about it.
+RANKINGS = pl.Schema({"request_id": pl.String(), "item_id": pl.String(), "rank": pl.Int32(), "score": pl.Float64()})
+# One row per view and candidate, where a request is shown in several; `slot` is the candidate's place, from 0.
+VIEW_RANKINGS = pl.Schema({**RANKINGS, "view_id": pl.String(), "slot": pl.Int32()})
+# One row per request and metric.
+METRICS = pl.Schema({"request_id": pl.String(), "metric": pl.String(), "value": pl.Float64()})
+
+TABLES: dict[str, pl.Schema] = {
+    "items": ITEMS,
+    "interactions": INTERACTIONS,
+    "requests": REQUESTS,
+    "truth": TRUTH,
+    "prompts": PROMPTS,
+    "views": VIEWS,
+    "view_rankings": VIEW_RANKINGS,
+    "answers": ANSWERS,
+    "responses": RESPONSES,
+    "rankings": RANKINGS,
+    "metrics": METRICS,
+}
+
+
+def from_rows(name: str, rows: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
+    """Return rows as a frame of the schema `name`; through Arrow, which makes lists of lists ten times as fast.
+
+    Raises:
+        KeyError: If a row lacks a column.
+    """
+    schema = TABLES[name]
+    types = pl.DataFrame(schema=schema).to_arrow(compat_level=pl.CompatLevel.oldest()).schema
+    columns = [array([row[field.name] for row in rows], field.type) for field in types]
+    return pl.DataFrame(Table.from_arrays(columns, schema=types), schema=schema)
+
+
+def check_schema(name: str, frame: pl.DataFrame, *, where: str = "") -> pl.DataFrame:
+    """Return `frame` if its columns and types are exactly those of the table `name`.
+
+    Raises:
+        ArtifactError: Naming the first column that differs.
+    """
+    want, have = TABLES[name], frame.schema
+    if have == want and list(have) == list(want):
+        return frame
+    place = f" in {where}" if where else ""
+    for column in [*want, *have]:
+        if have.get(column) != want.get(column):
+            raise ArtifactError(
+                f"table {name!r}{place}: column {column!r} is {have.get(column)}, expected {want.get(column)}",
+                hint="It was written by another version or edited by hand: delete its folder and run the stage again.",
+            )
+    raise ArtifactError(
+        f"table {name!r}{place}: columns are in the order {list(have)}, expected {list(want)}",
+        hint="Delete its folder and run the stage again.",
+    )

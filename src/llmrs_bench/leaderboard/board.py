@@ -1,0 +1,287 @@
+"""The values a board is made of: rows, cells, contrasts, and costs."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal, TypeAlias
+
+import polars as pl
+
+SHARES = ("coverage", "answered")
+# The kind of rows that are no models: upper bounds.
+BOUND = "oracle"
+# A difference with a corrected p below this is called one.
+ALPHA = 0.05
+# Which values of a metric are better; of `neither` there is no best.
+Direction: TypeAlias = Literal["higher", "lower", "neither"]
+SIGN: dict[Direction, float] = {"higher": 1.0, "lower": -1.0, "neither": 0.0}
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One run that wants onto the board.
+
+    Args:
+        run: Its name on disk, or `chance`.
+        model: The name of its row.
+        kind: `baseline`, `recommender` or `language model`.
+        setting: What sets it apart from other runs of the model, in words.
+        metrics: Frame of the schema `metrics`; a request it lacks is not measured.
+        group: What runs that differ by their seed alone have in common; they share a row.
+        exact: Whether its values are expectations, without sampling error.
+        about: Everything else that is known: history, tokens, seconds, command, fingerprint.
+        figures: Metrics of the run as a whole, such as its coverage of the catalogue; they have no interval.
+    """
+
+    run: str
+    model: str
+    kind: str
+    setting: str
+    metrics: pl.DataFrame
+    group: str = ""
+    exact: bool = False
+    about: Mapping[str, Any] = field(default_factory=dict)
+    figures: Mapping[str, float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Contrast:
+    """How a row differs from the best one in a metric, on the requests both have.
+
+    Args:
+        against: The run of the best row.
+        difference: Mean of row - best.
+        p: Of the paired sign-flip test, two-sided, by itself.
+        corrected: The same, corrected for all pairs of rows, metrics and groups on the board.
+        effect: Cohen's d of paired differences; None where they do not vary.
+        wins: Requests on which the row's value is the greater one.
+        ties: Requests on which both are equal.
+        losses: The others.
+        users: Requests both have.
+        needed: Users of whom as many show this difference with a power of 80 % at .05; None: no number would.
+    """
+
+    against: str
+    difference: float
+    p: float
+    corrected: float
+    effect: float | None
+    wins: int
+    ties: int
+    losses: int
+    users: int
+    needed: int | None
+
+    @property
+    def distinguishable(self) -> bool:
+        """Whether the row is told apart from the best one."""
+        return self.corrected < ALPHA
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """A mean and its 95 % interval over users; both ends are the mean where the value is exact.
+
+    With several seeds it is the mean over them, and `spread` the standard deviation (n - 1) of their means. One user
+    alone has no interval, nor has a figure of a run as a whole. `rank` is 1 for the best row of the metric, 2 for the
+    next, 0 where no value is better than another, and for a bound that is no model; `versus` is None for the best and
+    for those without rank.
+    """
+
+    mean: float
+    low: float | None
+    high: float | None
+    spread: float | None = None
+    rank: int = 0
+    versus: Contrast | None = None
+
+    @property
+    def as_good(self) -> bool:
+        """Whether it is not the best value, but not distinguishable from it."""
+        return self.versus is not None and not self.versus.distinguishable
+
+
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """What a row cost; None is not known. With several seeds it is the cost of one.
+
+    Args:
+        seconds: Training included.
+        users_per_second: While ranking.
+        tokens_read: Tokens of prompts that had to be computed.
+        tokens_written: Tokens written, thoughts among them.
+        joules: Of the device.
+        price_usd: Of all requests.
+        seconds_per_1000: Seconds, training included, per 1,000 users.
+        price_per_1000: USD per 1,000 users.
+    """
+
+    seconds: float | None = None
+    users_per_second: float | None = None
+    tokens_read: int | None = None
+    tokens_written: int | None = None
+    joules: float | None = None
+    price_usd: float | None = None
+    seconds_per_1000: float | None = None
+    price_per_1000: float | None = None
+
+    @property
+    def tokens(self) -> int | None:
+        """Tokens read and written."""
+        known = [count for count in (self.tokens_read, self.tokens_written) if count is not None]
+        return sum(known) if known else None
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One line of the board.
+
+    Args:
+        run: Name of its first run.
+        model: What is ranked by.
+        kind: `baseline`, `recommender` or `language model`.
+        setting: What sets it apart from other rows of the model.
+        cells: By metric.
+        shares: `coverage` and `answered`.
+        exact: Whether its values are expectations.
+        about: Everything else that is known of it.
+        seeds: How many runs it stands for.
+        users: On how many requests it was measured.
+        kinds: Share of each kind of response, empty where there are none.
+        cost: What it cost.
+        pareto: Whether no other row is as good at a lower cost, or better at the same; None: its cost is not known.
+    """
+
+    run: str
+    model: str
+    kind: str
+    setting: str
+    cells: Mapping[str, Cell]
+    shares: Mapping[str, float]
+    exact: bool
+    about: Mapping[str, Any]
+    seeds: int = 1
+    users: int = 0
+    kinds: Mapping[str, float] = field(default_factory=dict)
+    cost: Cost = field(default_factory=Cost)
+    pareto: bool | None = None
+
+    @property
+    def label(self) -> str:
+        """Model and setting: what a row is called where it is looked for again."""
+        return f"{self.model} ({self.setting})" if self.setting else self.model
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """The board of one group of requests.
+
+    Args:
+        by: What requests are grouped by.
+        group: The name of the group.
+        users: How many requests it has.
+        rows: In the order of the board; a row without a value here is absent.
+    """
+
+    by: str
+    group: str
+    users: int
+    rows: tuple[Row, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedRow:
+    """One line of a published table; None: not printed there."""
+
+    model: str
+    setting: str
+    values: tuple[float | None, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedTable:
+    """Numbers that others printed: shown apart from ours, and never tested against.
+
+    Args:
+        title: What the table is about.
+        source: Where it was printed.
+        protocol: How its numbers were made, as far as the source says.
+        metrics: The names of its columns; those of ours where the definitions agree.
+        rows: In the order of the source.
+    """
+
+    title: str
+    source: str
+    protocol: str
+    metrics: tuple[str, ...]
+    rows: tuple[PublishedRow, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Board:
+    """Rows, best first, and the protocol that every number on them has.
+
+    `key` is the metric that orders the rows, `pareto_by` the cost that the front weighs against it. `directions` says
+    which values of a metric are better; more is, where it is silent.
+    """
+
+    title: str
+    protocol: tuple[str, ...]
+    metrics: tuple[str, ...]
+    rows: tuple[Row, ...]
+    notes: tuple[str, ...] = ()
+    key: str = ""
+    pareto_by: str = ""
+    correction: str = "holm"
+    tests: int = 0
+    permutations: int = 0
+    sections: tuple[Section, ...] = ()
+    published: tuple[PublishedTable, ...] = ()
+    directions: Mapping[str, Direction] = field(default_factory=dict)
+
+    def sign(self, metric: str) -> float:
+        """Return 1 where more of a metric is better, -1 where less is, 0 where neither is."""
+        return SIGN[self.directions.get(metric, "higher")]
+
+
+PRICE, SECONDS = "price_per_1000", "seconds_per_1000"
+COST_WORDS = {PRICE: "USD per 1,000 users", SECONDS: "seconds per 1,000 users, training included"}
+
+
+def cost_of(about: Mapping[str, Any]) -> Cost:
+    """Return the cost of a row from what is known of it."""
+    requests, seconds, price = (about.get(name) for name in ("requests", "seconds", "price_usd"))
+    rate, scoring = about.get("requests_per_second"), about.get("scoring_seconds")
+    if rate is None and requests and scoring:
+        rate = round(requests / scoring, 3)
+    return Cost(
+        seconds=seconds,
+        users_per_second=rate,
+        tokens_read=about.get("prefill_tokens"),
+        tokens_written=about.get("completion_tokens"),
+        joules=about.get("joules"),
+        price_usd=price,
+        seconds_per_1000=None if seconds is None or not requests else 1000 * seconds / requests,
+        price_per_1000=None if price is None or not requests else 1000 * price / requests,
+    )
+
+
+def with_front(rows: Sequence[Row], metric: str, sign: float) -> tuple[list[Row], str]:
+    """Say of each row whether it is on the Pareto front of a metric against cost, and which cost that is.
+
+    The cost is the price where all rows with any cost know theirs, else the seconds: a front by price would hide rows
+    whose price nobody set. A row is on the front if none is at least as good for at most as much, and
+    better or cheaper; `sign` is -1 where less of the metric is better.
+    """
+    costed = [row for row in rows if row.cost.seconds is not None and row.kind != BOUND]
+    by = PRICE if costed and all(row.cost.price_per_1000 is not None for row in costed) else SECONDS
+    points = {
+        row.run: (sign * row.cells[metric].mean, cost)
+        for row in costed
+        if (cost := getattr(row.cost, by)) is not None and metric in row.cells
+    }
+
+    def beaten(run: str) -> bool:
+        quality, cost = points[run]
+        return any(q >= quality and c <= cost and (q, c) != (quality, cost) for q, c in points.values())
+
+    return [replace(row, pareto=None if row.run not in points else not beaten(row.run)) for row in rows], by

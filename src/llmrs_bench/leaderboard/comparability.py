@@ -1,0 +1,93 @@
+"""What rows must have in common before they may be compared, and where they differ."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import get_args
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from llmrs_bench.core.config import LockField
+from llmrs_bench.core.errors import IncomparableError
+from llmrs_bench.core.hashing import hash64
+
+FIELDS: tuple[LockField, ...] = get_args(LockField)
+
+
+@dataclass(frozen=True, slots=True)
+class Lock:
+    """What decides whether two boards measure the same.
+
+    Args:
+        fields: `data`, `split`, `users`, `candidates`, `tie-rule` and `metric-definition` in words.
+        requests: Names of the requests.
+        lists: (requests,) a digest of each request's candidates, in any order.
+        histories: (requests,) a digest of each request's history and cutoff.
+    """
+
+    fields: Mapping[str, str]
+    requests: tuple[str, ...]
+    lists: NDArray[np.uint64]
+    histories: NDArray[np.uint64]
+
+
+def lock_requests(requests: pl.DataFrame, fields: Mapping[str, str]) -> Lock:
+    """Return the lock of a frame of the schema `requests`; without lists the words about candidates stand for them."""
+    rows = requests.sort("request_id")
+    whole = [fields["candidates"]]
+    lists = [_digest(sorted(found) if found is not None else whole) for found in rows["candidates"].to_list()]
+    told = zip(rows["cutoff"].to_list(), rows["history"].to_list(), strict=True)
+    histories = [_digest([str(cutoff), *history]) for cutoff, history in told]
+    return Lock(fields, tuple(rows["request_id"]), np.array(lists, np.uint64), np.array(histories, np.uint64))
+
+
+def _digest(parts: Sequence[str]) -> int:
+    return hash64("\x1f".join(parts))
+
+
+def differences(one: Lock, other: Lock) -> dict[LockField, tuple[str, str]]:
+    """Return the fields in which two locks differ, with what each of them says.
+
+    Candidates and histories are compared on the requests both have: a smaller sample of the same users differs in
+    `users` alone.
+    """
+    found: dict[LockField, tuple[str, str]] = {
+        name: (one.fields[name], other.fields[name])
+        for name in FIELDS
+        if name not in ("users", "candidates") and one.fields[name] != other.fields[name]
+    }
+    places = {name: at for at, name in enumerate(other.requests)}
+    common = [(at, places[name]) for at, name in enumerate(one.requests) if name in places]
+    mine, theirs = [at for at, _ in common], [at for _, at in common]
+    if set(one.requests) != set(other.requests):
+        found["users"] = (one.fields["users"], f"{other.fields['users']} ({len(common):,} in common)")
+    lists = int((one.lists[mine] != other.lists[theirs]).sum())
+    if lists or (not common and one.fields["candidates"] != other.fields["candidates"]):
+        changed = f"{other.fields['candidates']} ({lists:,} of {len(common):,} lists differ)"
+        found["candidates"] = (one.fields["candidates"], changed)
+    if "split" not in found and (told := int((one.histories[mine] != other.histories[theirs]).sum())):
+        found["split"] = (
+            one.fields["split"],
+            f"{other.fields['split']} ({told:,} of {len(common):,} histories differ)",
+        )
+    return {name: found[name] for name in FIELDS if name in found}
+
+
+def refuse_differences(
+    found: Mapping[LockField, tuple[str, str]], allowed: Sequence[str], *, one: str, other: str
+) -> list[str]:
+    """Return what differs and is allowed to, as notes for the board.
+
+    Raises:
+        IncomparableError: Naming the fields that differ and are not allowed to.
+    """
+    refused = {name: texts for name, texts in found.items() if name not in allowed}
+    if refused:
+        words = "; ".join(f"{name}: {want} for {one}, {have} for {other}" for name, (want, have) in refused.items())
+        flags = " ".join(f"--allow-different {name}" for name in refused)
+        raise IncomparableError(
+            f"{other} may not be compared with {one}. They differ in {words}",
+            hint=f"Make it again on the same data; or add {flags}, which the board will say.",
+        )
+    return [f"{other} differs in {name}, as allowed: {have}, not {want}" for name, (want, have) in found.items()]

@@ -1,0 +1,1 @@
+"""Language models: what is asked of them, how answers are kept, and what they cost."""

@@ -1,0 +1,392 @@
+"""Texts of a transformers model, greedy or sampled, many prompts at a time."""
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from copy import deepcopy
+from functools import lru_cache
+from itertools import chain
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import torch
+from pydantic import Field
+from torch import Tensor
+from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
+from transformers import __version__ as transformers_version
+
+from llmrs_bench.core import config
+from llmrs_bench.core.errors import ModelError
+from llmrs_bench.core.types import Json, Prompt, Response
+from llmrs_bench.llm.backends.likelihood import Scorer
+from llmrs_bench.llm.base import ModelOptions, sample_seed
+from llmrs_bench.llm.constrained import Permutation, permutation
+from llmrs_bench.llm.identity import identify
+from llmrs_bench.llm.loading import Checkpoint, Memory, context_length, pick_device, pick_dtype, tokenizer_digest
+from llmrs_bench.llm.model_aliases import ModelSpec
+from llmrs_bench.llm.self_check import candidates, mates
+from llmrs_bench.llm.thinking import CLOSE, GAP, find_closing, written_response
+from llmrs_bench.llm.tokenization import Ids, Job, PromptReader, cut, stretches, template_digest
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+
+def greedy_config(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") -> GenerationConfig:
+    """Return a configuration for greedy answers that takes nothing from the checkpoint but its special tokens.
+
+    Checkpoints bring temperatures and repetition penalties of their own, which `generate` would mix in.
+    """
+    own = model.generation_config
+    stop = own.eos_token_id if own.eos_token_id is not None else tokenizer.eos_token_id
+    stops = stop if isinstance(stop, list) else [] if stop is None else [stop]
+    start = own.decoder_start_token_id
+    return GenerationConfig(
+        do_sample=False,
+        eos_token_id=stops or None,
+        pad_token_id=tokenizer.pad_token_id if tokenizer.pad_token_id is not None else next(iter(stops), 0),
+        bos_token_id=own.bos_token_id,
+        decoder_start_token_id=getattr(model.config, "decoder_start_token_id", None) if start is None else start,
+    )
+
+
+def generate(
+    model: "PreTrainedModel",
+    config: GenerationConfig,
+    prompts: Sequence[Ids],
+    *,
+    budgets: Sequence[int],
+    stops: Sequence[int],
+    grammars: Sequence[Permutation] | None = None,
+    temperature: float = 0.0,
+    seeds: Sequence[int] = (),
+) -> list[tuple[Ids, bool]]:
+    """Return for each prompt the new tokens up to the first stop token, and whether there was one.
+
+    Prompts are padded on the left, or on the right for an encoder, and the padding is masked.
+
+    Args:
+        model: Causal or encoder-decoder.
+        config: Of `greedy_config`.
+        prompts: Token ids.
+        budgets: The most tokens to write behind each prompt.
+        stops: Tokens that end a text, instead of those of `config`.
+        grammars: What each text may be.
+        temperature: Of sampled texts; 0 writes the likeliest tokens.
+        seeds: Of each sampled text.
+    """
+    width = max(map(len, prompts))
+    right = bool(model.config.is_encoder_decoder)
+    ids, mask = [], []
+    for prompt in prompts:
+        fill, ones = [config.pad_token_id] * (width - len(prompt)), [1] * len(prompt)
+        ids.append([*prompt, *fill] if right else [*fill, *prompt])
+        mask.append([*ones, *[0] * len(fill)] if right else [*[0] * len(fill), *ones])
+    start = 1 if right else width  # an encoder-decoder's output begins with its start token
+    settings = deepcopy(config)
+    settings.max_new_tokens = max(budgets)
+    settings.eos_token_id = list(stops) or None
+    extra: dict[str, Any] = {} if grammars is None else {"prefix_allowed_tokens_fn": _admit(grammars, start)}
+    if temperature > 0:
+        extra["logits_processor"] = LogitsProcessorList([_Noise(temperature, seeds, model.device)])
+    output = model.generate(
+        input_ids=torch.tensor(ids, device=model.device),
+        attention_mask=torch.tensor(mask, device=model.device),
+        generation_config=settings,
+        **extra,
+    )
+    written = output[:, start:].tolist()
+    return [_cut(row[:budget], stops) for row, budget in zip(written, budgets, strict=True)]
+
+
+class _Noise(LogitsProcessor):  # type: ignore[misc]  # transformers leaves it untyped
+    """Adds Gumbel noise, after which the likeliest token is one drawn from the softmax (Gumbel, 1954).
+
+    Each row has a generator of its own, so that a text does not depend on the others of its batch.
+    """
+
+    def __init__(self, temperature: float, seeds: Sequence[int], device: torch.device) -> None:
+        self.temperature = temperature
+        self.generators = [torch.Generator(device).manual_seed(seed) for seed in seeds]
+
+    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
+        waits = torch.empty_like(scores, dtype=torch.float32)
+        for row, generator in zip(waits, self.generators, strict=True):
+            row.exponential_(generator=generator)
+        return scores / self.temperature - waits.clamp_min(torch.finfo(torch.float32).tiny).log()
+
+
+def _admit(grammars: Sequence[Permutation], start: int) -> Callable[[int, Tensor], list[int]]:
+    """Return what `generate` asks for the tokens that may come next in one row of a batch."""
+
+    def allowed(row: int, ids: Tensor) -> list[int]:
+        grammar, written = grammars[row], ids[start:].tolist()
+        # A text that has ended is padded until the others of its batch have.
+        return list(grammar.stops) if set(grammar.stops) & set(written) else grammar.allowed(written)
+
+    return allowed
+
+
+def _cut(row: list[int], stops: Sequence[int]) -> tuple[Ids, bool]:
+    for index, token in enumerate(row):
+        if token in stops:
+            return tuple(row[: index + 1]), True
+    return tuple(row), False
+
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+_REMEMBERED = 64  # grammars
+_CONTEXT = 200  # characters before an answer that may say how its first number is written
+
+
+class Writer:
+    """Writes answers, greedy or sampled, with a thought before each if the options give it tokens.
+
+    Args:
+        model: Causal or encoder-decoder.
+        reader: Its prompts, rendered for thinking if there is a budget for it.
+        memory: Bounds the batches.
+        options: The budgets, and the temperature.
+        seed: Of sampled texts.
+
+    Raises:
+        ModelError: If a model that does not think is to.
+    """
+
+    def __init__(
+        self, model: "PreTrainedModel", reader: PromptReader, memory: Memory, options: ModelOptions, *, seed: int
+    ) -> None:
+        self.model = model
+        self.reader = reader
+        self.memory = memory
+        self.options = options
+        self.seed = seed
+        self.encoder_decoder = bool(model.config.is_encoder_decoder)
+        self.config = greedy_config(model, reader.tokenizer)
+        model.generation_config = self.config
+        self.stops: Ids = tuple(self.config.eos_token_id or ())
+        self.closing = find_closing(reader.tokenizer, chat=reader.chat) if options.thinking_tokens else None
+        self._grammar: Callable[[str, int], Permutation] = lru_cache(_REMEMBERED)(self._make_grammar)
+
+    def needs(self, job: Job) -> int:
+        """Return how many tokens a thought and an answer take at most."""
+        thought = 0 if self.closing is None else self.options.thinking_tokens + self.closing.longest
+        return thought + self._budget(job)
+
+    def write(self, jobs: Sequence[Job]) -> Iterator[Response]:
+        """Write an answer to each job, the longest prompt first.
+
+        Raises:
+            EngineError: If the device fails.
+        """
+        for batch in self.batches(jobs):
+            yield from self.memory.run(batch, self._write)
+
+    def batches(self, jobs: Sequence[Job]) -> Iterator[list[Job]]:
+        """Cut jobs into what `write` computes together."""
+        return cut(jobs, fits=self._fits)
+
+    def _fits(self, batch: Sequence[Job]) -> bool:
+        width = max(len(job.tokens.prefix) for job in batch) + max(map(self.needs, batch))
+        alike = len({job.prompt.grammar for job in batch}) == 1
+        return alike and not self.memory.deterministic and len(batch) * width <= self.memory.tokens
+
+    def _write(self, batch: Sequence[Job]) -> list[Response]:
+        thoughts = self._think(batch)
+        grammars = [grammar for job in batch if (grammar := self._grammar_of(job)) is not None]
+        prefixes = [job.tokens.prefix + closed for job, (_, closed) in zip(batch, thoughts, strict=True)]
+        answers = generate(
+            self.model,
+            self.config,
+            prefixes,
+            budgets=[self._budget(job) for job in batch],
+            stops=grammars[0].stops if grammars else self.stops,
+            grammars=grammars or None,
+            **self._sampled(batch, prefixes),
+        )
+        return [
+            self._respond(job, thought, closed, *answer)
+            for job, (thought, closed), answer in zip(batch, thoughts, answers, strict=True)
+        ]
+
+    def _think(self, batch: Sequence[Job]) -> list[tuple[Ids, Ids]]:
+        """Return for each job the thought as the model wrote it, and as it reads it before its answer."""
+        if self.closing is None:
+            return [((), ())] * len(batch)
+        prefixes = [job.tokens.prefix for job in batch]
+        written = generate(
+            self.model,
+            self.config,
+            prefixes,
+            budgets=[self.options.thinking_tokens] * len(batch),
+            stops=(*self.stops, self.closing.token),
+            **self._sampled(batch, prefixes),
+        )
+        return [(thought, self.closing.close(thought, self.stops)) for thought, _ in written]
+
+    def _sampled(self, batch: Sequence[Job], prefixes: Sequence[Ids]) -> dict[str, Any]:
+        """Return temperature and seeds of texts behind these prefixes."""
+        pairs = zip(batch, prefixes, strict=True)
+        seeds = [sample_seed(self.seed, job.prompt.sample, prefix) for job, prefix in pairs]
+        return {"temperature": self.options.temperature, "seeds": seeds}
+
+    def _respond(self, job: Job, thought: Ids, closed: Ids, answer: Ids, stopped: bool) -> Response:
+        known = None if self.closing is None else (thought, closed)
+        return written_response(self.reader.tokenizer, job, known, answer, stopped=stopped, cached=0)
+
+    def _budget(self, job: Job) -> int:
+        grammar = self._grammar_of(job)
+        return max(self.options.answer_tokens, 0 if grammar is None else grammar.longest)
+
+    def _grammar_of(self, job: Job) -> Permutation | None:
+        if job.prompt.grammar is None:
+            return None
+        before = "" if self.encoder_decoder else job.text[-_CONTEXT:] if self.closing is None else CLOSE + GAP
+        return self._grammar(before, len(job.prompt.shown))
+
+    def _make_grammar(self, before: str, count: int) -> Permutation:
+        return permutation(self.reader.tokenizer, before, count, self.stops or (self.config.pad_token_id,))
+
+
+# A pass that reads prompts fills a CPU with this many tokens; the states of more leave its cache.
+_CPU_TOKENS = 2048
+
+
+class TransformersOptions(ModelOptions):
+    """How transformers runs the model.
+
+    Args:
+        batch_tokens: The most tokens in one forward pass, padding and answers counted; for choices on a CPU fewer
+            are taken, which is faster. Where memory runs out, the engine halves it by itself.
+        packed: Score the choices of a prompt as one packed sequence behind its cached keys and values.
+    """
+
+    batch_tokens: int = Field(default=8192, ge=1)
+    packed: bool = True
+
+
+class TransformersEngine:
+    """Answers with a causal or an encoder-decoder model.
+
+    With the option `deterministic` each request is computed alone.
+    """
+
+    Options: ClassVar[type[config.Options]] = TransformersOptions
+    packages: ClassVar[tuple[str, ...]] = ("transformers", "torch")
+
+    @staticmethod
+    def identity(model: ModelSpec, options: TransformersOptions) -> dict[str, str]:
+        """Return the digests or the commit of the weights and of the adapter."""
+        return identify(model, gguf_file=options.gguf_file, lora=options.lora)
+
+    def __init__(self, model: ModelSpec, options: TransformersOptions, *, device: str, seed: int) -> None:
+        if options.deterministic:  # read by CUDA when it starts; without it, it refuses deterministic algorithms
+            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        self.options = options
+        self.seed = seed
+        checkpoint = Checkpoint(model, options)
+        self._identity = {"model_source": model.source, **checkpoint.identity}
+        settings = checkpoint.config()
+        tokenizer = checkpoint.tokenizer()
+        self.encoder_decoder = bool(settings.is_encoder_decoder)
+        self.context = context_length(model, settings, tokenizer, wanted=options.context)
+        self.reader = PromptReader(
+            tokenizer, chat=model.chat, encoder_decoder=self.encoder_decoder, thinking=options.thinking_tokens > 0
+        )
+        place = pick_device(device)
+        self.weights = checkpoint.weights(settings, dtype=pick_dtype(options.dtype, settings, place), device=place)
+        if not self.weights.can_generate():
+            raise ModelError(f"model {model.source!r} does not write text", hint="Choose a language model.")
+        bound = min(options.batch_tokens, _CPU_TOKENS) if place.type == "cpu" else options.batch_tokens
+        self._reading = Memory(bound, deterministic=options.deterministic)
+        self._decoding = Memory(options.batch_tokens, deterministic=options.deterministic)
+        self.scorer = Scorer(self.weights, self._reading, packed=options.packed, self_check=options.self_check)
+        self.writer = Writer(self.weights, self.reader, self._decoding, options, seed=seed)
+        self._device = torch.cuda.get_device_name(place) if place.type == "cuda" else place.type
+
+    def needs(self, prompts: Sequence[Prompt]) -> list[int]:
+        """Return the tokens of the prompt, and of its longest choice or thought and answer.
+
+        An encoder takes the prompt alone.
+        """
+        return [self._needs(self.reader.read(prompt)) for prompt in prompts]
+
+    def check(self, prompts: Sequence[Prompt]) -> None:
+        """Score some prompts with choices in two ways: the longest and the shortest, and others between them.
+
+        Raises:
+            EngineError: If the two differ by more than rounding explains.
+        """
+        if self.scorer.checked:
+            return
+        picked = self.scorer.pick([self.reader.read(prompt) for prompt in candidates(prompts)])
+        together = {other.prompt_id: other for job in picked for other in mates(job.prompt, prompts)}
+        if picked:
+            self.scorer.check(picked, [self.reader.read(prompt) for prompt in together.values()])
+
+    def batches(self, prompts: Sequence[Prompt]) -> Iterator[Sequence[Prompt]]:
+        """Cut prompts into what one pass over the model takes, those of like length in a stretch of them together."""
+        for some in stretches(prompts):
+            scored, written = self._plan(some)
+            for batch in chain(self.scorer.batches(scored), self.writer.batches(written)):
+                yield [job.prompt for job in batch]
+
+    def answer(self, prompts: Sequence[Prompt]) -> Iterator[Response]:
+        """Answer each prompt once: those with choices first, the longest first.
+
+        Raises:
+            EngineError: If a prompt does not fit, the device fails, or packed and plain scoring differ.
+        """
+        self.check(prompts)
+        yield from self._answer(prompts)
+
+    def answer_batches(self, batches: Iterable[Sequence[Prompt]]) -> Iterator[Sequence[Response]]:
+        """Answer one batch after the other; whoever cut them has them checked."""
+        for batch in batches:
+            yield list(self._answer(batch))
+
+    def _answer(self, prompts: Sequence[Prompt]) -> Iterator[Response]:
+        scored, written = self._plan(prompts)
+        yield from self.scorer.score(scored)
+        yield from self.writer.write(written)
+
+    def forget(self) -> None:
+        """Do nothing: no prompt leaves a cache behind."""
+
+    def close(self) -> None:
+        """Free the memory of the weights."""
+        self.weights.to("meta")
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+    def facts(self) -> dict[str, Json]:
+        """Return model, tokenizer, template, numbers, device and versions, and what happened while answering."""
+        return {
+            **self._identity,
+            "engine": "transformers",
+            "engine_version": transformers_version,
+            "torch_version": torch.__version__,
+            "tokenizer_sha256": tokenizer_digest(self.reader.tokenizer),
+            "chat_template_sha256": template_digest(self.reader.tokenizer),
+            "dtype": str(self.weights.dtype).removeprefix("torch."),
+            "device": self._device,
+            "context": self.context,
+            "seed": self.seed,
+            "deterministic": self.options.deterministic,
+            **self.scorer.self_check.facts(),
+            "boundary_moved": self.scorer.boundary_moved,
+            "scored_plainly": self.scorer.scored_plainly,
+            "batches": self._reading.batches + self._decoding.batches,
+            "batches_halved": self._reading.halved + self._decoding.halved,
+        }
+
+    def _plan(self, prompts: Sequence[Prompt]) -> tuple[list[Job], list[Job]]:
+        """Return the prompts to score and those to answer with a text."""
+        jobs = self.reader.plan(prompts, needs=lambda prompt: self.needs([prompt])[0], context=self.context)
+        scored = [job for job in jobs if job.prompt.choices is not None]
+        return scored, [job for job in jobs if job.prompt.choices is None]
+
+    def _needs(self, job: Job) -> int:
+        if self.encoder_decoder:
+            return len(job.tokens.prefix)
+        return len(job.tokens.prefix) + (self.writer.needs(job) if job.prompt.choices is None else job.tokens.longest)

@@ -1,0 +1,153 @@
+"""What an engine is, the options that all share, and the settings of sampling."""
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Protocol
+
+from pydantic import Field
+
+from llmrs_bench.core.config import Options
+from llmrs_bench.core.hashing import hash64
+from llmrs_bench.core.types import Json, Prompt, Response
+from llmrs_bench.llm.model_aliases import ModelSpec
+from llmrs_bench.llm.tokenization import Ids
+
+
+class Engine(Protocol):
+    """A loaded language model.
+
+    An engine is made as `Engine(model, options, device=..., seed=...)`: the `ModelSpec`, an instance of its
+    `Options`, `auto`, `cpu` or `cuda`, and a seed. Making it loads the model and raises ModelError if that fails.
+
+    Laws: one response for each prompt, in any order; the same answers for the same prompts in another order, or
+    with their choices in another order; log-probabilities are natural, exact and over the full vocabulary.
+
+    Prompts of one request that begin alike follow each other; an engine may read what they share once.
+
+    In a response `prompt_tokens` counts the tokens of the prompt, `cached_tokens` those of them that were not
+    computed again, and `completion_tokens` the tokens written or, for choices, those of the distinct choices.
+    """
+
+    Options: ClassVar[type[Options]]
+    packages: ClassVar[tuple[str, ...]]  # installed distributions whose versions decide the answers
+
+    @staticmethod
+    def identity(model: ModelSpec, options: Any) -> dict[str, str]:
+        """Return what identifies the model whose answers are kept: two models with equal values answer alike.
+
+        Raises:
+            ModelError: If there is no such model.
+        """
+        ...
+
+    @property
+    def context(self) -> int:
+        """Return how many tokens the model can take."""
+        ...
+
+    def needs(self, prompts: Sequence[Prompt]) -> list[int]:
+        """Return how many tokens of the context each prompt takes with its longest choice or its answer budget."""
+        ...
+
+    def check(self, prompts: Sequence[Prompt]) -> None:
+        """Compare the way in which some of these prompts are going to be answered with a plainer one.
+
+        Called before `answer` with all that is going to be asked, so that what it costs is no part of their cost.
+        Returns at once where nothing new is to be compared; an engine with one way of answering has nothing to do.
+
+        Raises:
+            EngineError: If the two ways differ by more than rounding explains.
+        """
+        ...
+
+    def batches(self, prompts: Sequence[Prompt]) -> Iterator[Sequence[Prompt]]:
+        """Cut prompts into batches: what the machine computes together, and what is kept together.
+
+        The cut follows from the prompts and their order alone, so that an interrupted run is cut as any other, and the
+        same prompts beside each other give the same bits.
+
+        Raises:
+            EngineError: If a prompt needs more than the context.
+        """
+        ...
+
+    def answer(self, prompts: Sequence[Prompt]) -> Iterator[Response]:
+        """Answer each prompt once, in any order.
+
+        Raises:
+            EngineError: If the machine fails, or a prompt needs more than the context; nothing is ever truncated.
+        """
+        ...
+
+    def answer_batches(self, batches: Iterable[Sequence[Prompt]]) -> Iterator[Sequence[Response]]:
+        """Answer batches, in any order, and yield all responses to one as soon as they are there.
+
+        Raises:
+            EngineError: As `answer` does.
+        """
+        ...
+
+    def forget(self) -> None:
+        """Drop what earlier prompts left behind, such as cached prefixes, as a cold start would."""
+        ...
+
+    def close(self) -> None:
+        """Stop processes and give memory back; the engine answers no more."""
+        ...
+
+    def facts(self) -> dict[str, Json]:
+        """Return what a manifest should say about the model, the engine and the answers so far."""
+        ...
+
+
+class ModelOptions(Options):
+    """How a model is loaded and asked.
+
+    Args:
+        dtype: Number format of the weights; `auto` is float32 on a CPU, else that of the checkpoint.
+        answer_tokens: The longest answer, in tokens; more is cut off.
+        temperature: Of texts that are sampled, each from a seed of its own; 0 writes the likeliest tokens.
+        trust_remote_code: Let the model run the Python code of its repository.
+        chat_template: A Jinja file that replaces the chat template of the tokenizer.
+        context: The most tokens that prompt and answer may have together, where the model does not say, or says more.
+        gguf_file: Which GGUF file of the model's folder or repository holds the weights.
+        lora: The folder of a LoRA adapter for the model, with its adapter_config.json.
+        self_check: Prompts with choices that are also scored the slow, plain way, to compare: the longest and the
+            shortest first, on each side of a length at which the architecture changes.
+        thinking_tokens: The longest thought of a reasoning model before its answer, in tokens; 0 asks it not to think.
+        deterministic: Take slower ways whose results do not depend on what else is computed beside them.
+        price_per_hour: What the machine costs in USD, for the board.
+    """
+
+    neutral: ClassVar[frozenset[str]] = frozenset({"self_check", "price_per_hour"})
+
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
+    answer_tokens: int = Field(default=512, ge=1)
+    temperature: float = Field(default=0.0, ge=0)
+    trust_remote_code: bool = False
+    chat_template: Path | None = None
+    context: int | None = Field(default=None, ge=2)
+    gguf_file: str | None = None
+    lora: Path | None = None
+    self_check: int = Field(default=2, ge=0)
+    thinking_tokens: int = Field(default=0, ge=0)
+    deterministic: bool = False
+    price_per_hour: float | None = Field(default=None, ge=0)
+
+
+def sample_seed(seed: int, sample: int, asked: str | Ids) -> int:
+    """Return the seed of one sampled text, below 2**31, which every server takes.
+
+    Args:
+        seed: Of the engine.
+        sample: Tells apart the answers to one prompt.
+        asked: The prompt, as text or as tokens.
+    """
+    text = asked if isinstance(asked, str) else ",".join(map(str, asked))
+    return hash64(f"sample\0{seed}\0{sample}\0{text}") >> 33
+
+
+def asked_text(prompt: Prompt) -> str:
+    """Return all that is asked as one text: two prompts that read alike have the same, whatever their ids."""
+    return json.dumps([[message.role, message.content] for message in prompt.messages], ensure_ascii=False)

@@ -1,0 +1,206 @@
+"""Answers of one served model, kept in shards that are complete or absent, and found again by what was asked."""
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from hashlib import sha256
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+import numpy as np
+import polars as pl
+
+from llmrs_bench.core.errors import ArtifactError
+from llmrs_bench.core.hashing import fingerprint
+from llmrs_bench.core.schemas import check_schema, from_rows
+from llmrs_bench.core.tables import write_whole
+from llmrs_bench.core.types import Prompt
+
+STORE = "store.json"
+_OPEN_SHARDS = 8  # frames of shards held in memory
+_KEY = 32  # hex digits
+_LATE = 50_000  # keys that are held beside the sorted ones
+
+
+def prompt_key(prompt: Prompt) -> str:
+    """Return a digest of all that a model is shown and asked: 32 hex digits.
+
+    Neither the request nor the candidates' ids are part of it: two requests that read alike are answered alike.
+    """
+    asked: list[Any] = [[message.role, message.content] for message in prompt.messages]
+    asked += [prompt.choices, prompt.labels, prompt.grammar, len(prompt.shown) if prompt.grammar else None]
+    asked += [prompt.sample] if prompt.sample else []
+    return sha256(json.dumps(asked, ensure_ascii=False).encode()).hexdigest()[:_KEY]
+
+
+class AnswerStore:
+    """The answers of one model under one set of options, on disk.
+
+    A shard is written beside its place, flushed to the disk and moved there: a process killed at any moment leaves
+    whole shards alone. Its name ends in a digest of its bytes, so that a damaged one is found. Several processes may
+    write into one store; of two answers to one question the first shard by name counts, for all readers alike.
+
+    Args:
+        folder: Its directory, made if it is not there.
+        served: Everything that decides an answer besides what is asked: model, tokenizer, chat template, engine,
+            options and versions.
+
+    Raises:
+        ArtifactError: If the folder holds the answers of something else, or a shard is damaged.
+    """
+
+    def __init__(self, folder: Path, served: Mapping[str, Any]) -> None:
+        self.folder = folder
+        self.served = dict(served)
+        self.fingerprint = fingerprint(dict(served))
+        self._shards = folder / "shards"
+        self._sessions = folder / "sessions"
+        for made in (self._shards, self._sessions):
+            made.mkdir(parents=True, exist_ok=True)
+        if not (folder / STORE).is_file():
+            write_whole(folder / STORE, json.dumps(served, indent=2, sort_keys=True).encode())
+        elif fingerprint(read_served(folder)) != self.fingerprint:
+            raise ArtifactError(
+                f"{folder} holds the answers of another model or other options",
+                hint=f"Delete that folder, or move it away: see {folder / STORE}.",
+            )
+        self.session = uuid4().hex[:12]
+        self._names = sorted(path.name for path in self._shards.iterdir() if path.suffix == ".parquet")
+        self._index = _Index([_read_shard(self._shards / name, ["key"])["key"].to_list() for name in self._names])
+        self._frames: dict[str, pl.DataFrame] = {}
+
+    def __len__(self) -> int:
+        return len(self._index)
+
+    def find(self, keys: Iterable[str]) -> dict[str, dict[str, Any]]:
+        """Return the answers to the keys that were answered, as rows of the schema `answers`."""
+        found: dict[str, dict[str, Any]] = {}
+        for number, some in sorted(self._index.find(dict.fromkeys(keys)).items()):
+            frame = self._shard(self._names[number])
+            rows = frame.filter(pl.col("key").is_in(pl.Series(some, dtype=pl.String).implode()))
+            found |= {row["key"]: row for row in rows.unique("key", keep="first").iter_rows(named=True)}
+        return found
+
+    def keep(self, rows: Sequence[Mapping[str, Any]], session: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+        """Write answers as one shard, and return them as `find` will.
+
+        Args:
+            rows: Of the schema `answers` but for `session`.
+            session: What is known of this process and its engine; it replaces what was said before.
+        """
+        frame = from_rows("answers", [{**row, "session": self.session} for row in rows])
+        write_whole(self._sessions / f"{self.session}.json", json.dumps(session, indent=2).encode())
+        content = BytesIO()
+        frame.write_parquet(content, compression="zstd")
+        name = f"{len(self._names) + 1:06d}-{self.session}-{_digest(content.getvalue())}.parquet"
+        write_whole(self._shards / name, content.getvalue())
+        self._names.append(name)
+        self._index.add(frame["key"].to_list(), len(self._names) - 1)
+        return {row["key"]: row for row in frame.iter_rows(named=True)}
+
+    def sessions(self, names: Iterable[str]) -> dict[str, dict[str, Any]]:
+        """Return what was recorded of sessions, by name.
+
+        Raises:
+            ArtifactError: If a record is missing or damaged.
+        """
+        return {name: self._recorded(name) for name in sorted(names)}
+
+    def _recorded(self, session: str) -> dict[str, Any]:
+        path = self._sessions / f"{session}.json"
+        try:
+            record: dict[str, Any] = json.loads(path.read_text("utf-8"))
+        except (OSError, ValueError) as error:
+            raise ArtifactError(
+                f"{path} cannot be read, so that nobody knows how the answers of that session were computed: {error}",
+                hint=f"Delete {self._shards}/*-{session}-*.parquet: their answers alone are then asked for again.",
+            ) from error
+        return record
+
+    def _shard(self, name: str) -> pl.DataFrame:
+        if name not in self._frames:
+            path = self._shards / name
+            frame = check_schema("answers", _read_shard(path), where=str(path))
+            while len(self._frames) >= _OPEN_SHARDS:
+                self._frames.pop(next(iter(self._frames)))
+            self._frames[name] = frame
+        return self._frames[name]
+
+
+def read_served(folder: Path) -> dict[str, Any]:
+    """Return what a store says its answers were decided by.
+
+    Raises:
+        ArtifactError: If it cannot be read.
+    """
+    try:
+        served: dict[str, Any] = json.loads((folder / STORE).read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise ArtifactError(f"{folder / STORE} cannot be read: {error}", hint=f"Delete {folder}.") from error
+    return served
+
+
+class _Index:
+    """Which shard holds the answer to a key: sorted arrays of 36 bytes an answer, and beside them what came lately.
+
+    Args:
+        shards: The keys of each shard; of two shards with one key the first counts.
+    """
+
+    def __init__(self, shards: Sequence[Sequence[str]]) -> None:
+        keys = np.array([key for shard in shards for key in shard], dtype=f"S{_KEY}")
+        numbers = np.repeat(np.arange(len(shards), dtype=np.int32), [len(shard) for shard in shards])
+        self._keys, first = np.unique(keys, return_index=True)
+        self._numbers = numbers[first]
+        self._late: dict[str, int] = {}
+
+    def __len__(self) -> int:
+        return len(self._keys) + len(self._late)
+
+    def add(self, keys: Sequence[str], number: int) -> None:
+        """Add the keys of a shard, which are not there yet."""
+        self._late |= dict.fromkeys(keys, number)
+        if len(self._late) > _LATE:
+            keys_now = np.concatenate([self._keys, np.array(list(self._late), dtype=f"S{_KEY}")])
+            numbers = np.concatenate([self._numbers, np.fromiter(self._late.values(), dtype=np.int32)])
+            order = np.argsort(keys_now)
+            self._keys, self._numbers, self._late = keys_now[order], numbers[order], {}
+
+    def find(self, keys: Iterable[str]) -> dict[int, list[str]]:
+        """Return those of the keys that are there, by the number of their shard."""
+        wanted, found = list(keys), dict[int, list[str]]()
+        sought = np.array(wanted, dtype=f"S{_KEY}")
+        places = np.searchsorted(self._keys, sought)
+        for key, place, same in zip(wanted, places, _are_at(self._keys, places, sought), strict=True):
+            number = int(self._numbers[place]) if same else self._late.get(key)
+            if number is not None:
+                found.setdefault(number, []).append(key)
+        return found
+
+
+def _are_at(keys: "np.ndarray[Any, Any]", places: "np.ndarray[Any, Any]", sought: "np.ndarray[Any, Any]") -> Any:
+    """Tell of each sought key whether it stands at its place."""
+    if not len(keys):
+        return np.zeros(len(sought), dtype=bool)
+    return keys[np.minimum(places, len(keys) - 1)] == sought
+
+
+def _digest(content: bytes) -> str:
+    return sha256(content).hexdigest()[:16]
+
+
+def _read_shard(path: Path, columns: list[str] | None = None) -> pl.DataFrame:
+    """Read a shard, or some columns of it.
+
+    Raises:
+        ArtifactError: If it cannot be read, or its bytes are not those that were written.
+    """
+    again = f"Delete {path}: its answers alone are then asked for again."
+    try:
+        content = path.read_bytes()
+        if _digest(content) != path.stem.rpartition("-")[2]:
+            raise ArtifactError(f"{path} is damaged: its bytes are not those that its name digests", hint=again)
+        return pl.read_parquet(BytesIO(content), columns=columns)
+    except (OSError, pl.exceptions.PolarsError) as error:
+        raise ArtifactError(f"{path} cannot be read: {error}", hint=again) from error

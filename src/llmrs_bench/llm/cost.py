@@ -1,0 +1,118 @@
+"""What a run cost: tokens, seconds, energy and price, and what was odd about its answers, summed over its responses."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from math import fsum
+from typing import Any, get_args
+
+import polars as pl
+
+from llmrs_bench.core.types import Kind, Scores
+
+_TOKENS = ("prompt_tokens", "cached_tokens", "completion_tokens", "thinking_tokens")
+
+
+class Cost:
+    """Sums over the responses of a run, added part by part.
+
+    Every response carries its share of the seconds and joules of the calls beside it, so that the cost of a run that
+    was interrupted, or that shares answers with another one, is that of answering its own prompts once.
+    """
+
+    def __init__(self) -> None:
+        self.sessions: set[str] = set()
+        self._counts: Counter[str] = Counter()
+        self._seconds: list[float] = []
+        self._joules: list[float] | None = []
+        self._kinds: Counter[str] = Counter()
+        self._notes: dict[str, list[float]] = {}
+
+    def add(self, responses: pl.DataFrame, scores: Sequence[Scores], *, requests: int) -> None:
+        """Add a frame of the schema `responses` and the scores read from it."""
+        self._counts.update(
+            requests=requests,
+            prompts=responses.height,
+            clipped_prompts=responses.filter(pl.col("clipped") > 0).height,
+            clipped_items=int(responses["clipped"].sum()),
+            bare_prompts=int(responses["bare"].sum()),
+            cut_answers=responses.filter(pl.col("finish_reason") == "length").height,
+            filtered=responses.filter(pl.col("finish_reason") == "filtered").height,
+            unanswered=responses.filter(pl.col("finish_reason") == "unanswered").height,
+            uncounted=responses.filter(
+                (pl.col("prompt_tokens") == 0) & ~pl.col("finish_reason").is_in(["filtered", "unanswered"])
+            ).height,
+            **{name: int(responses[name].sum()) for name in _TOKENS},
+        )
+        self.sessions |= set(responses["session"])
+        self._seconds.append(float(responses["seconds"].cast(pl.Float64).sum()))
+        if responses["joules"].null_count():
+            self._joules = None
+        elif self._joules is not None:
+            self._joules.append(float(responses["joules"].cast(pl.Float64).sum()))
+        self._kinds.update(kind for score in scores for kind in score.kinds)
+        for score in scores:
+            for name, value in score.notes.items():
+                self._notes.setdefault(name, []).append(value)
+
+    def facts(self, sessions: Mapping[str, Mapping[str, Any]], options: Mapping[str, str]) -> dict[str, Any]:
+        """Return the sums.
+
+        Args:
+            sessions: What was recorded of each session that answered.
+            options: Options as typed: `price_in` and `price_out` in USD per million tokens, `price_per_hour` in USD.
+        """
+        seconds = fsum(self._seconds)
+        requests = self._counts["requests"]
+        servings = [session["serving"] for session in sessions.values()]
+        memory = [session["peak_device_gb"] for session in sessions.values() if session["peak_device_gb"] is not None]
+        devices = max((serving.get("devices") or 1 for serving in servings), default=1)
+        return {
+            **self._counts,
+            "prefill_tokens": None
+            if self._counts["uncounted"]
+            else self._counts["prompt_tokens"] - self._counts["cached_tokens"],
+            "seconds": round(seconds, 3),
+            "device_seconds": round(seconds * devices, 3),
+            "requests_per_second": round(requests / seconds, 3) if seconds else None,
+            "joules": None if self._joules is None else round(fsum(self._joules), 1),
+            "peak_device_gb": max(memory, default=None),
+            "price_usd": self._price(seconds, options),
+            "sessions": len(sessions),
+            "serving": _together(servings),
+            "kinds": {kind: self._kinds[kind] for kind in get_args(Kind) if self._kinds[kind]},
+            "notes": {name: fsum(values) / len(values) for name, values in self._notes.items()},
+        }
+
+    def of_priors(self) -> dict[str, Any]:
+        """Return what it cost to ask for titles without a history: no part of a run's own cost."""
+        tokens = self._counts["prompt_tokens"] - self._counts["cached_tokens"] + self._counts["completion_tokens"]
+        return {
+            "prior_prompts": self._counts["prompts"],
+            "prior_tokens": tokens,
+            "prior_seconds": round(fsum(self._seconds), 3),
+        }
+
+    def _price(self, seconds: float, options: Mapping[str, str]) -> float | None:
+        per_token = {"prompt_tokens": options.get("price_in"), "completion_tokens": options.get("price_out")}
+        if self._counts["uncounted"] and any(price is not None for price in per_token.values()):
+            return None  # the server does not say how many tokens it read
+        parts = [self._counts[name] * float(price) / 1e6 for name, price in per_token.items() if price is not None]
+        if (hourly := options.get("price_per_hour")) is not None:
+            parts.append(seconds / 3600 * float(hourly))
+        return round(fsum(parts), 6) if parts else None
+
+
+def _together(servings: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Return the facts of the last session, with counts summed up and the largest differences of all sessions."""
+    if not servings:
+        return {}
+    joined = dict(servings[-1])
+    counts = ("boundary_moved", "scored_plainly", "self_check_prompts", "reruns", "requests", "retries", "rate_limited")
+    for name in (*counts, "timeouts"):
+        if name in joined:
+            joined[name] = sum(serving.get(name) or 0 for serving in servings)
+    for name in ("self_check_difference", "self_check_noise"):
+        known = [value for serving in servings if (value := serving.get(name)) is not None]
+        if known:
+            joined[name] = max(known)
+    return joined

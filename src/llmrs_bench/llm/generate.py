@@ -1,0 +1,336 @@
+"""Prompts answered once: from the cache, and from the engine where the cache has none."""
+
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from functools import partial
+from typing import Any, NamedTuple, Protocol
+
+from llmrs_bench.core.errors import EngineError
+from llmrs_bench.core.formatting import number
+from llmrs_bench.core.types import Prompt, Response, Step
+from llmrs_bench.llm.base import Engine
+from llmrs_bench.llm.cache import AnswerStore, prompt_key
+from llmrs_bench.prompts.frames import answer_row
+
+
+class Meter:
+    """Reads energy and memory of all visible NVIDIA GPUs; every reading is None where there is none.
+
+    Energy is that of whole devices, whoever else uses them (`nvmlDeviceGetTotalEnergyConsumption`).
+    """
+
+    def __init__(self) -> None:
+        self._nvml: Any = None
+        self._devices: list[Any] = []
+        with suppress(ImportError):  # nvidia-ml-py comes with vLLM for GPUs; without it there is nothing to read
+            import pynvml
+
+            with suppress(pynvml.NVMLError):
+                pynvml.nvmlInit()
+                self._nvml = pynvml
+                self._devices = [
+                    pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())
+                ]
+
+    def joules(self) -> float | None:
+        """Return the energy that the devices have used since their driver was loaded."""
+        readings = [self._read(self._nvml.nvmlDeviceGetTotalEnergyConsumption, device) for device in self._devices]
+        known = [reading for reading in readings if reading is not None]
+        return sum(known) / 1000 if known else None  # millijoules
+
+    def memory_gb(self) -> float | None:
+        """Return the memory in use on the fullest device, in GB."""
+        readings = [self._read(self._nvml.nvmlDeviceGetMemoryInfo, device) for device in self._devices]
+        return max((reading.used / 1e9 for reading in readings if reading is not None), default=None)
+
+    def _read(self, question: Any, device: Any) -> Any:
+        try:
+            return question(device)
+        except self._nvml.NVMLError:  # older devices do not count energy
+            return None
+
+
+class Stopwatch:
+    """Measures the time and the energy that answers take, lap by lap; what happens before `start` does not count.
+
+    Args:
+        meter: Reads the energy.
+        clock: Seconds that never go back.
+    """
+
+    def __init__(self, meter: Meter, clock: Callable[[], float] = time.perf_counter) -> None:
+        self.total = 0.0  # seconds of all laps
+        self._meter = meter
+        self._clock = clock
+        self.start()
+
+    def start(self) -> None:
+        """Begin a lap."""
+        self._mark, self._joules = self._clock(), self._meter.joules()
+
+    def lap(self) -> tuple[float, float | None]:
+        """End a lap and begin the next; return its seconds, and its joules where they can be read."""
+        seconds, before = self._clock() - self._mark, self._joules
+        self.total += seconds
+        self.start()
+        return seconds, None if before is None or self._joules is None else self._joules - before
+
+
+class Render(Protocol):
+    """Writes the prompts of a question with fewer items of history, and `bare`: without attributes of items."""
+
+    def __call__(self, fewer: int, *, bare: bool = False) -> Sequence[Prompt]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """The prompts of one request that are asked together.
+
+    Args:
+        prompts: As they are with all that was wanted.
+        shown: How many items of history they show.
+        render: Writes them with less.
+        attributes: Whether they tell attributes of items.
+    """
+
+    prompts: Sequence[Prompt]
+    shown: int
+    render: Render
+    attributes: bool = False
+
+
+class Clipped(NamedTuple):
+    """A prompt that fits, how many items of history it lost, and whether it lost the attributes of items."""
+
+    prompt: Prompt
+    lost: int = 0
+    bare: bool = False
+
+
+def clip(questions: Sequence[Question], engine: Engine) -> Iterator[Clipped]:
+    """Yield all prompts such that each fits the engine's context.
+
+    All prompts of a question lose as much as the longest of them has to, the oldest items first. Where none of the
+    history can stay, attributes of items go, and as much history stays as then fits.
+
+    Raises:
+        EngineError: If a prompt does not fit even without history and attributes.
+    """
+    sizes = iter(engine.needs([prompt for question in questions for prompt in question.prompts]))
+    for question in questions:
+        longest = max(next(sizes) for _ in question.prompts)
+        if longest <= engine.context:
+            yield from map(Clipped, question.prompts)
+        else:
+            yield from _shortened(question, engine)
+
+
+def _shortened(question: Question, engine: Engine) -> Iterator[Clipped]:
+    """Yield the prompts with the most that still fits."""
+    for bare in (False, True) if question.attributes else (False,):
+        found = _longest(partial(question.render, bare=bare), question.shown - (not bare), engine)
+        if found is not None:
+            prompts, kept = found
+            return (Clipped(prompt, question.shown - kept, bare) for prompt in prompts)
+    raise EngineError(
+        f"the prompt of request {question.prompts[0].request_id!r} does not fit the model's "
+        f"{engine.context} tokens even without any history",
+        hint="Use fewer candidates (prepare --n-candidates), a smaller answer budget (-O answer_tokens=N) "
+        "or a model with a longer context.",
+    )
+
+
+def _longest(
+    render: Callable[[int], Sequence[Prompt]], most: int, engine: Engine
+) -> tuple[Sequence[Prompt], int] | None:
+    """Return the prompts with the most history that fits, and how many items that is, found by bisection."""
+    best: tuple[Sequence[Prompt], int] | None = None
+    low, high = 0, most
+    while low <= high:
+        middle = (low + high) // 2
+        prompts = render(middle)
+        if max(engine.needs(prompts)) <= engine.context:
+            best, low = (prompts, middle), middle + 1
+        else:
+            high = middle - 1
+    return best
+
+
+# Answers are kept after this share of the time spent asking so far, but neither every moment nor after minutes: what a
+# kill can lose stays small, and so does the number of shards.
+_KEPT_AFTER, _AT_LEAST, _AT_MOST = 0.01, 0.5, 30.0  # share, seconds, seconds
+_KEPT_TOGETHER = 2000  # answers of one shard at most
+_PIECE = 2048  # prompts that are tokenised before the first of them is answered
+
+Row = dict[str, Any]
+
+
+class Asker:
+    """Answers prompts from the store, and from the engine where the store has none.
+
+    Args:
+        store: Where answers are found and kept.
+        start: Loads the engine; called at the first prompt without an answer.
+        clock: Seconds that never go back.
+    """
+
+    def __init__(
+        self, store: AnswerStore, start: Callable[[], Engine], *, clock: Callable[[], float] = time.perf_counter
+    ) -> None:
+        self.store = store
+        self._start = start
+        self._clock = clock
+        self._meter = Meter()
+        self._spent = Stopwatch(self._meter, clock)
+        self._engine: Engine | None = None
+        self._about: dict[str, Any] = {"started": datetime.now(UTC).isoformat(), "peak_device_gb": None}
+        self._tokens = 0  # computed by this process
+        self.show(lambda done, note="", total=None: None, 0)
+
+    def show(self, step: Step, prompts: int) -> None:
+        """Tell `step` from here on how many prompts are answered, of at least `prompts`."""
+        self._step, self._done, self._asked, self._to_come = step, 0, 0, prompts
+
+    def turn_to(self, prompts: int) -> None:
+        """Say that the next `ask` begins with so many of the prompts that `show` counts; what else it asks is more."""
+        self._to_come -= prompts
+
+    def ask(self, questions: Sequence[Question]) -> dict[str, Row]:
+        """Return the answer to each prompt, as a row of the schema `answers`, by prompt id.
+
+        Raises:
+            EngineError: If the engine fails; what it answered before is kept.
+        """
+        keys = {prompt.prompt_id: prompt_key(prompt) for question in questions for prompt in question.prompts}
+        found = self.store.find(keys.values())
+        missing = {key for key in keys.values() if key not in found}
+        self._asked += len(keys)
+        self._say(sum(key in found for key in keys.values()))
+        if missing:
+            found |= self._fresh(questions, keys, missing)
+        self._say(sum(key in missing for key in keys.values()) - len(missing))  # asked twice, answered once
+        return {prompt_id: found[key] for prompt_id, key in keys.items()}
+
+    def close(self) -> None:
+        """Stop the engine, if there is one."""
+        if self._engine is not None:
+            self._engine.close()
+
+    def _fresh(self, questions: Sequence[Question], keys: Mapping[str, str], missing: set[str]) -> dict[str, Row]:
+        """Ask for the missing keys, each once, with the prompts that fit the model's context.
+
+        Batches are cut as if nothing had been answered yet: after a crash the rest is computed in the same ones.
+        """
+        engine = self._loaded()
+        kept: dict[str, Row] = {}
+        planned: set[str] = set()
+        for piece in _pieces(questions):
+            asked = {keys[prompt.prompt_id] for question in piece for prompt in question.prompts}
+            if asked & missing - planned:
+                fitting: dict[str, Clipped] = {}
+                for clipped in clip(piece, engine):
+                    if (key := keys[clipped.prompt.prompt_id]) not in planned:
+                        fitting.setdefault(key, clipped)
+                prompts = [clipped.prompt for clipped in fitting.values()]
+                engine.check(prompts)  # before the stopwatch starts; what it finds may change the batches
+                batches = [
+                    left
+                    for batch in engine.batches(prompts)
+                    if (left := [prompt for prompt in batch if keys[prompt.prompt_id] in missing])
+                ]
+                known = {clipped.prompt.prompt_id: (key, clipped) for key, clipped in fitting.items()}
+                kept |= self._answer(engine, batches, known)
+            planned |= asked
+        return kept
+
+    def _answer(
+        self, engine: Engine, batches: Sequence[Sequence[Prompt]], asked: Mapping[str, tuple[str, Clipped]]
+    ) -> dict[str, Row]:
+        """Have batches answered, and keep each of them whole; what came before a failure is kept, too.
+
+        Args:
+            engine: What answers.
+            batches: In the order of the engine.
+            asked: By prompt id the key, and what was left out of the prompt.
+        """
+        kept: dict[str, Row] = {}
+        rows: list[Row] = []  # answered, and not kept yet
+        held = 0.0  # seconds that they took
+        self._say(0)
+        self._spent.start()
+        try:
+            for responses in engine.answer_batches(batches):
+                seconds, joules = self._spent.lap()
+                rows += _rows(responses, asked, seconds, joules)
+                held += seconds
+                self._tokens += sum(map(_computed, responses))
+                self._say(len(responses))
+                # Another batch like this one would keep them waiting for too long.
+                late = held >= self._patience or held + seconds >= _AT_MOST
+                if late or len(rows) >= _KEPT_TOGETHER:
+                    kept |= self.store.keep(rows, self._session(engine))
+                    rows, held = [], 0.0
+                    self._spent.start()
+        except OSError:  # keeping failed: nothing more can be kept
+            raise
+        except BaseException:
+            if rows:
+                self.store.keep(rows, self._session(engine))
+            raise
+        return kept | (self.store.keep(rows, self._session(engine)) if rows else {})
+
+    @property
+    def _patience(self) -> float:
+        return min(max(_KEPT_AFTER * self._spent.total, _AT_LEAST), _AT_MOST)
+
+    def _loaded(self) -> Engine:
+        if self._engine is None:
+            started = self._clock()
+            self._engine = self._start()
+            self._about["seconds_loading"] = round(self._clock() - started, 3)
+        return self._engine
+
+    def _session(self, engine: Engine) -> dict[str, Any]:
+        memory, known = self._meter.memory_gb(), self._about["peak_device_gb"]
+        if memory is not None:
+            self._about["peak_device_gb"] = max(memory, known or 0.0)
+        return {**self._about, "serving": engine.facts()}
+
+    def _say(self, answers: int) -> None:
+        """Tell that so many more prompts are answered, and at which speed this process computes."""
+        self._done += answers
+        spent = self._spent.total
+        note = f"{number(self._tokens / spent)} tokens/s" if self._tokens and spent else ""
+        self._step(self._done, note, self._asked + self._to_come)
+
+
+def _pieces(questions: Sequence[Question]) -> Iterator[list[Question]]:
+    """Cut questions into parts of so many prompts, or a few more."""
+    piece: list[Question] = []
+    prompts = 0
+    for question in questions:
+        piece.append(question)
+        prompts += len(question.prompts)
+        if prompts >= _PIECE:
+            yield piece
+            piece, prompts = [], 0
+    if piece:
+        yield piece
+
+
+def _rows(
+    responses: Sequence[Response], asked: Mapping[str, tuple[str, Clipped]], seconds: float, joules: float | None
+) -> Iterator[Row]:
+    """Yield responses as rows of the schema `answers` but for the session, each with its share of time and energy."""
+    share = {"seconds": seconds / len(responses), "joules": None if joules is None else joules / len(responses)}
+    for response in responses:
+        key, (_, lost, bare) = asked[response.prompt_id]
+        yield {"key": key, **answer_row(response), "clipped": lost, "bare": bare, **share}
+
+
+def _computed(response: Response) -> int:
+    """Return how many tokens were computed for a response."""
+    return response.prompt_tokens - response.cached_tokens + response.completion_tokens

@@ -1,0 +1,1 @@
+"""Written answers read as rankings, one idea a file."""

@@ -1,0 +1,145 @@
+"""The ranking that a written answer gives, and the kind of the answer."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from llmrs_bench.core.types import Kind, Listed
+from llmrs_bench.prompts.parsing.lines import read_lines
+from llmrs_bench.prompts.parsing.ranking import Found, choose_ranking
+from llmrs_bench.prompts.parsing.structured import is_list, literals, read_value
+from llmrs_bench.prompts.parsing.thoughts import marked_answer, never_stopped_thinking, spoken
+from llmrs_bench.prompts.parsing.titles import OFF, PAST, Mention, Names, fold, plain_answer
+
+# The title "I Can't Sleep" has other capitals.
+_REFUSAL = re.compile(
+    r"(?i:(?:unfortunately|no|desafortunadamente|malheureusement|leider),? )?(?:"
+    r"(?i:(?:(?:i'm|i am|we are|we're|i apologi[sz]e|my apologies)[,.]? )?(?:(?:so|very|really|truly) )?"
+    r"(?:sorry\b|apologi[sz]e\b|apologies\b)?.{0,200}?"
+    r"(?<=sorry|ogize|ogise|ogies).{0,200}?"
+    r"\b(?:can't|cannot|can not|unable|not able|won't|don't|do not|not comfortable|not possible|must decline|isn't)\b)"
+    r"|(?:I|we|We) (?:cannot|can't|can not|won't|will not|must (?:respectfully )?decline"
+    r"|do not feel|don't feel|apologi[sz]e|do not have|don't have|am not able|decline)\b"
+    r"|(?:I'm|I am|we are|We are) (?:unable|not able|not comfortable|not going to|not permitted|not allowed)\b"
+    r"|(?:Unable|Not able|Cannot|Can't) (?:to )?(?=[a-z])"
+    r"|(?:It|This|That) (?:would not|wouldn't|is not|isn't|would be) "
+    r"(?:be )?(?:appropriate|inappropriate|possible|ethical|right|fair)\b"
+    r"|(?i:as an? (?:ai|artificial|(?:large )?language model)\b)"
+    r"|(?i:(?:je suis )?(?:désolée?|pardon|excusez).{0,200}?\bne (?:peux|puis|suis|saurais)\b|je ne (?:peux|puis) pas)"
+    r"|(?i:(?:lo siento|perd[oó]n|disculp\w+|lamento).{0,200}?\bno (?:puedo|me es|es posible)\b|no puedo )"
+    r"|(?i:(?:es )?tut mir (?:sehr )?leid.{0,200}?\b(?:nicht|keine?)\b"
+    r"|ich kann .{0,80}?\bnicht|entschuldig.{0,200}?\bnicht)"
+    r"|(?i:(?:mi dispiace|spiacente|scusa).{0,200}?\bnon (?:posso|sono)\b|non posso )"
+    r"|(?i:(?:desculp\w+|lamento|sinto muito|infelizmente).{0,200}?\bnão (?:posso|consigo)\b|não (?:posso|consigo) )"
+    r"|(?i:het spijt me.{0,200}?\bniet\b|sorry.{0,200}?\bniet\b|przepraszam.{0,200}?\bnie\b)"
+    r"|(?i:(?:извините|простите|к сожалению).{0,200}?\bне\b|я не могу )"
+    r"|(?:抱歉|对不起|對不起|很遗憾).{0,100}?(?:无法|無法|不能)|我(?:无法|無法|不能)"
+    r"|(?:申し訳|すみません|ごめん).{0,100}?(?:できません|出来ません|ません)|죄송.{0,100}?(?:없|못)"
+    r"|(?:عذر|آسف|متأسف).{0,100}?(?:لا|نمی))"
+)
+
+
+def is_refusal(said: str) -> bool:
+    """Tell whether a text begins by declining. It may still hold a ranking, and then it is none."""
+    start = re.sub(r"^\W+", "", " ".join(said[:2000].split()))[:400]
+    return bool(_REFUSAL.match(start))
+
+
+_LAST_WORD = re.compile(r"(?:(?<=[\s,;>|\[(\"'.:#=])|^)([\w\-]{1,40})$")
+_LAST_TITLE = re.compile(r"""(?:["']|^[^\w]*[0-9]{1,9}[.):]\s+|[,;>]\s|^)([^"',;>]{1,400})$""")
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """What was read: positions of candidates from 0, best first, each once; and the one class of the answer."""
+
+    order: tuple[int, ...]
+    kind: Kind
+
+
+def read_ranking(text: str, listed: Listed, *, cut: bool = False) -> Ranking:
+    """Read the order of candidates from a model's text, and say which kind of answer it was.
+
+    Everything that may be a list is read first, in JSON, lines and tables; of several lists the final one is the
+    ranking. A title matches as it stands, else up to case and punctuation, else also up to an article and a year, else
+    without another title in brackets, each only where one candidate alone fits. Nothing matches by substring or by
+    likeness: what follows a title is a remark or makes it another one.
+
+    Args:
+        text: What the model wrote, thoughts included.
+        listed: What it was shown.
+        cut: Whether it ran into its token budget.
+    """
+    said = plain_answer(marked_answer(spoken(text)))
+    names = Names(listed)
+    entries = choose_ranking(_lists(_without_cut_end(said, names) if cut else said, names))
+    order = tuple(dict.fromkeys(entry for entry in entries if entry >= 0))
+    thinking = cut and never_stopped_thinking(text)
+    return Ranking(order, _kind(said, entries, len(listed.titles), cut=cut, thinking=thinking))
+
+
+def _lists(said: str, names: Names) -> list[Found]:
+    """Return all lists of an answer in their order: values in JSON where they stand among the lines."""
+    tokens = said.replace(",", " ").split() if "\n" not in said.strip() else []
+    if len(tokens) > 1 and all(token in names.labels for token in tokens):  # as most answers are
+        return [Found(tuple(Mention(names.labels[token], "label") for token in tokens))]
+    said = said.replace("\0", " ")
+    pieces: list[str] = []
+    values: list[list[Found]] = []
+    alone: list[object] = []  # objects one behind the other, as one a line
+    at = 0
+    for start, end, value in literals(said):
+        if not is_list(value):
+            continue
+        between = said[at:start]
+        if isinstance(value, dict) and alone and not any(map(str.isalnum, between)):
+            alone.append(value)
+            values[-1] = read_value(alone, names, "")
+            pieces.append("\n")
+        else:
+            pieces.append(f"{between}\0{len(values)}\0\n")
+            values.append(read_value(value, names, ""))
+            alone = [value] if isinstance(value, dict) and not values[-1] else []
+            if alone:
+                values[-1] = read_value(alone, names, "")
+        at = end
+    return read_lines("".join([*pieces, said[at:]]), names, values)
+
+
+def _without_cut_end(said: str, names: Names) -> str:
+    """Return a text without its last word or line, where that may be the beginning of another label or title."""
+    if not said[-1:].isalnum():
+        return said
+    start = said.rfind("\n") + 1
+    last = said[start:]
+    if found := _LAST_WORD.search(last):
+        word, before = found[1], last[: found.start()]
+        whole = names.label(word) is not None
+        longer = any(label != word and label.startswith(word) for label in names.labels)
+        alone = not re.search(r"[^\W\d_]\s*$", before)
+        if alone and (
+            longer or (not whole and word.isdecimal()) or (not before.strip() and start and word.isdecimal())
+        ):
+            return said[: start + found.start()]
+    piece = _LAST_TITLE.search(last)
+    end = fold(piece[1]) if piece and names.label(piece[1].strip()) is None else ""
+    if piece and end and any(fold(title) != end and fold(title).startswith(end) for title in names.titles):
+        return said[: start + piece.start()]
+    return said
+
+
+def _kind(said: str, entries: Sequence[int], count: int, *, cut: bool, thinking: bool) -> Kind:
+    named = [entry for entry in entries if entry >= 0]
+    off, past = entries.count(OFF), entries.count(PAST)
+    complete = bool(named) and len(set(named)) == count
+    rules: list[tuple[bool, Kind]] = [
+        (not named and is_refusal(said), "refused"),
+        (not any(map(str.isalnum, said)) and not thinking, "empty"),
+        (cut and not complete, "truncated"),
+        (past > off, "history"),
+        (off > 0, "off-list"),
+        (len(named) > len(set(named)), "duplicates"),
+        (complete, "complete"),
+        (bool(named), "partial"),
+    ]
+    return next((kind for holds, kind in rules if holds), "format")

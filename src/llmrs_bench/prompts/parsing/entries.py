@@ -1,0 +1,191 @@
+"""What the entries of one list mean together."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import pairwise
+
+from llmrs_bench.prompts.parsing.items import BULLET, looks_like_item, read_item, settle, without_bullet
+from llmrs_bench.prompts.parsing.titles import OFF, UNSURE, Mention, Names
+
+_WORDS = r"(?:rank(?:ing)?|place|position|pick|choice|top|number|no|nr|platz|rang|puesto|posto|место|第|順位|순위)"
+_NUMBER = re.compile(
+    rf"[\s>*_`\"'\[(#]*(?P<word>{_WORDS}[\s.:#]*)?(?P<number>[0-9]{{1,9}})(?:st|nd|rd|th|º|°|ª|er|ère|位|名|番|위|번)?(?![0-9\w])"
+    r"(?P<sign>[\])*_`\"']*\s*(?:->|=>|→|[.:;)|,、=>~]+|[-–—]+(?=[\s\w\[(*\"'])|(?=\s|$)|(?<=[\])]))[*_`]*)\s*(?P<rest>.*)",
+    re.IGNORECASE | re.DOTALL,
+)
+_LETTERS = re.compile(
+    r"[\s>*_`\"'\[(]*(?P<number>[A-Za-z]{1,7})(?P<sign>[*_`]*[.):\]][*_`.:]*)\s+(?P<rest>.*)", re.DOTALL
+)
+_ORDINALS = ["first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth", "eleventh"]
+_ORDINALS += ["twelfth", *(f"{n}teenth" for n in ("thir", "four", "fif", "six", "seven", "eigh", "nine")), "twentieth"]
+_WORDED = re.compile(
+    rf"[\s>*_`\"']*({'|'.join(_ORDINALS)})(?:\s+(?:place|pick|choice))?[*_`]*\s*[:.,)\-–—=]+[*_`]*\s*(.*)",
+    re.IGNORECASE | re.DOTALL,
+)
+_ROMAN = re.compile(r"(?=[ivxl])(xl|l?x{0,3})(ix|iv|v?i{0,3})", re.IGNORECASE)
+_VALUES = {"i": 1, "v": 5, "x": 10, "l": 50}
+
+
+@dataclass(frozen=True, slots=True)
+class Rank:
+    """What may be the rank of a line.
+
+    Args:
+        values: The numbers that it may be: of "i." as a Roman numeral and as a letter, None where it is none.
+        rest: What follows it.
+        parted: Whether more than a space stands between the two.
+        worded: Whether a word says that it is a rank.
+    """
+
+    values: tuple[int | None, int | None, int | None]
+    rest: str
+    parted: bool = True
+    worded: bool = False
+
+    @property
+    def full(self) -> bool:
+        """Whether an item may follow it."""
+        return any(map(str.isalnum, self.rest))
+
+
+@lru_cache(4096)
+def read_rank(line: str) -> Rank | None:
+    """Return the rank with which a line begins, if there is one."""
+    if re.match(r"\W*0\.[0-9]", line):
+        return None
+    if found := _NUMBER.match(line):
+        parted = bool(found["word"] or found["sign"].strip(" *_`\"'"))
+        return Rank((int(found["number"]), None, None), found["rest"], parted, bool(found["word"]))
+    if found := _WORDED.match(line):
+        return Rank((_ORDINALS.index(found[1].lower()) + 1, None, None), found[2], worded=True)
+    if found := _LETTERS.match(line):
+        mark = found["number"].lower()
+        roman = _roman(mark) if _ROMAN.fullmatch(mark) else None
+        letter = ord(mark) - ord("a") + 1 if len(mark) == 1 else None
+        if roman or letter:
+            return Rank((None, roman, letter), found["rest"])
+    return None
+
+
+def _roman(mark: str) -> int:
+    numbers = [_VALUES[sign] for sign in mark]
+    return sum(-one if one < after else one for one, after in zip(numbers, [*numbers[1:], 0], strict=True))
+
+
+def counting(ranks: Sequence[Rank]) -> bool:
+    """Tell whether ranks count: from 1 upwards, or one by one from where an earlier list ended."""
+    for kind in range(3):
+        values = [value for rank in ranks if (value := rank.values[kind]) is not None]
+        if len(values) != len(ranks) or not values:
+            continue
+        if all(before < after for before, after in pairwise(values)) and (
+            (values[0] == 1 and (kind == 0 or len(values) > 1))
+            or (len(values) > 2 and values[-1] - values[0] == len(values) - 1 and kind == 0)
+        ):
+            return True
+    return False
+
+
+_VALUED = re.compile(
+    r"(?P<item>\S(?:.{0,300}?\S)?)\s*(?:[:=|,~]|->|=>|→|\s[-–—]|—|\()\s*(?P<value>[0-9]{1,6}(?:\.[0-9]{1,9})?)\s*(?:%|/\s*[0-9]+)?\s*[)\]]?\s*"
+)
+_LEAST = 3
+
+
+def read_mentions(texts: Sequence[str], names: Names, *, strict: bool) -> list[Mention]:
+    """Return what the entries of a list mean, in their order, without those that are notes or nothing.
+
+    Where ranks count 1, 2, 3, what follows them is the item; where numbers fall behind items, they are scores.
+
+    Args:
+        texts: The entries.
+        names: What was shown.
+        strict: Whether each entry is an item: one that is not read is then another item.
+    """
+    ranks = [read_rank(text) for text in texts]
+    full = [rank for rank in ranks if rank and rank.full]
+    ranked = counting(full) and (len(full) > 1 or full[0].parted)
+    if not ranked and (valued := read_valued(texts, names)):
+        return valued
+    numbered = ranked and len(full) > 1
+    found: list[Mention] = []
+    weak: list[Mention] = []
+    for text, rank in zip(texts, ranks, strict=True):
+        if numbered and (rank is None or not rank.full) and not strict:
+            continue
+        bare = rank is not None and not rank.full and bool(full) and (ranked or rank.worded)
+        mention = None if bare else _mention(text, rank, names, ranked=ranked)
+        if mention is None and not bare and (strict or (rank and rank.parted)):
+            mention = _unread(rank.rest if rank else text, ranked or strict)
+        elif mention is None and BULLET.match(text):
+            weak.append(Mention(OFF, "title")) if looks_like_item(text) else None
+            found += weak[-1:] if looks_like_item(text) else []
+        if mention is not None:
+            found.append(mention)
+    if any(rank.parted for rank in full):
+        dropped = set(map(id, weak))
+        found = [mention for mention in found if id(mention) not in dropped]
+    return settle(found)
+
+
+def _mention(text: str, rank: Rank | None, names: Names, *, ranked: bool) -> Mention | None:
+    if rank is not None and rank.worded and rank.full and (mention := read_item(rank.rest, names)):
+        return mention
+    if not ranked or rank is None:
+        if rank is not None and not rank.full and rank.worded:
+            return read_item(str(rank.values[0]), names)
+        return read_item(text, names)
+    if mention := read_item(rank.rest, names):
+        return mention
+    whole = read_item(text, names)
+    return whole if whole is not None and whole.by == "title" else None
+
+
+def _unread(text: str, sure: bool) -> Mention | None:
+    if not looks_like_item(text):
+        return Mention(UNSURE, "title") if sure and any(map(str.isalnum, text)) else None
+    return Mention(OFF, "title")
+
+
+def read_valued(texts: Sequence[str], names: Names) -> list[Mention]:
+    """Read items with a number behind each of them, best first; none where that is not what they are."""
+    pairs = [_VALUED.fullmatch(without_bullet(text).strip()) for text in texts]
+    if len(texts) < 2 or not all(pairs):
+        return []
+    items = [read_item(pair["item"], names) for pair in pairs if pair]
+    values = [float(pair["value"]) for pair in pairs if pair]
+    if not all(item is not None and item.place >= 0 for item in items):
+        return []
+    mentions = settle([item for item in items if item])
+    if len(texts) < _LEAST and all(item.by == "title" for item in mentions) and not any("%" in text for text in texts):
+        return []  # "Rocky - 2" may as well be another title
+    if len({mention.place for mention in mentions}) < len(mentions):
+        return []
+    return [mentions[at] for at in by_value(values)]
+
+
+def is_valued(text: str, names: Names) -> bool:
+    """Tell whether a text is an item and a number behind it."""
+    found = _VALUED.fullmatch(text)
+    item = read_item(found["item"], names) if found else None
+    return item is not None and item.place >= 0
+
+
+def by_value(values: Sequence[float], meaning: str = "") -> list[int]:
+    """Return the order that ranks or scores give a list, as positions; nothing where they may be either.
+
+    Args:
+        values: A number for each entry.
+        meaning: `rank` or `score` where the answer says which it is.
+    """
+    here = range(len(values))
+    counts = sorted(values) == [float(number) for number in range(1, len(values) + 1)]
+    if meaning == "rank":
+        return sorted(here, key=lambda at: values[at])
+    if meaning == "score":
+        return sorted(here, key=lambda at: -values[at])
+    if all(before >= after for before, after in pairwise(values)) or (counts and list(values) == sorted(values)):
+        return list(here)
+    return [] if counts else sorted(here, key=lambda at: -values[at])

@@ -1,0 +1,137 @@
+"""Which of the lists in an answer is the ranking, by the words before it."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from llmrs_bench.prompts.parsing.titles import Mention
+
+Role = Literal["final", "draft", "echo", "ranking", ""]
+
+_FINAL = (
+    "final|finally|revised|updated|corrected|improved|output|answer|answers|solution"
+    "|result|results|conclusion|endgültig"
+)
+_DRAFT = (
+    "draft|drafts|initial|initially|preliminary|rough|tentative|original|originally|thoughts?|thinking|reasoning"
+    "|analysis|before|earlier|brainstorm|previous|scratch"
+    "|(?:first|1st) (?:try|attempt|pass|version|guess|idea|thought|ranking|list)"
+    "|step (?:1|one)|attempt 1|version 1"
+)
+_RANKING = (
+    "rank|ranks|ranking|rankings|ranked|order|ordered|best|top|recommend|recommended|recommendation|recommendations|likely"
+    "|likeliest|next|sorted|preference|prefer|picks?|predictions?|predicted|suggestions?|would|will"
+)
+_ECHO = (
+    "input|inputs|history|given|gave|provided|chose|chosen|watched|played|liked|loved|enjoyed|read|bought|seen|listened|heard"
+    "|candidates?|options|question|prompt|task|shown|list of|excluded?|not|remaining"
+)
+_WORDS: tuple[tuple[Role, str], ...] = (("final", _FINAL), ("draft", _DRAFT), ("ranking", _RANKING), ("echo", _ECHO))
+_ROLES = tuple((role, re.compile(rf"(?<![^\W_])(?:{words})(?![^\W_])")) for role, words in _WORDS)
+
+
+def role_of(caption: str) -> Role:
+    """Return what a caption says of the list behind it; the strongest word counts, as in "final order of the input"."""
+    words = caption.casefold()[-200:]
+    return next((role for role, pattern in _ROLES if pattern.search(words)), "")
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A list in an answer.
+
+    Args:
+        mentions: What its entries mean, best first.
+        caption: The words before it.
+        sentence: Whether it is one entry at the end of a sentence.
+    """
+
+    mentions: tuple[Mention, ...]
+    caption: str = ""
+    sentence: bool = False
+
+    @property
+    def places(self) -> list[int]:
+        """The candidates that it names, in order."""
+        return [mention.place for mention in self.mentions if mention.place >= 0]
+
+    @property
+    def distinct(self) -> int:
+        """How many candidates it names."""
+        return len(set(self.places))
+
+    @property
+    def by_label(self) -> bool:
+        """Whether it names candidates by their labels rather than titles."""
+        return 2 * sum(mention.by == "label" for mention in self.mentions) > len(self.mentions)
+
+    @property
+    def as_shown(self) -> bool:
+        """Whether it names three or more candidates, each in the place in which it was shown."""
+        return len(self.mentions) > 2 and all(
+            mention.place in {at, *range(-9, 0)} for at, mention in enumerate(self.mentions)
+        )
+
+
+def choose_ranking(lists: Sequence[Found]) -> list[int]:
+    """Return the entries of the list that is the answer: the final one of those that rank.
+
+    What repeats the prompt is none. A list that is called final or output counts before all others, a draft behind
+    them; of the rest the last one counts among those that name most candidates. Lists that share no candidate and
+    are of one kind are parts of one.
+
+    Args:
+        lists: All lists, in the order of the text.
+    """
+    joined = _join([(found, role_of(found.caption)) for found in lists])
+    joined = [pair for pair in joined if not pair[0].sentence] or joined
+    best = _best(joined)
+    return [mention.place for mention in best.mentions] if best else []
+
+
+def _best(joined: Sequence[tuple[Found, Role]]) -> Found | None:
+    ranked: list[tuple[Found, Role]] = [(found, role) for found, role in joined if role != "echo"]
+    if not any(found.places for found, _ in ranked):
+        # What is called by the words of the prompt and has another order than the prompt is no copy of it.
+        ranked += [(found, role) for found, role in joined if role == "echo" and found.places != sorted(found.places)]
+    most = max((found.distinct for found, _ in ranked), default=0)
+    finals = [found for found, role in ranked if role == "final" and (found.distinct > 1 or most < 2)]
+    if finals:
+        return finals[-1]
+    others = [found for found, role in ranked if role != "draft"]
+    if not any(found.places for found in others):
+        others = [found for found, _ in ranked]
+    # The order shown is a copy of the prompt where there is another list.
+    other = [found for found in others if not found.as_shown]
+    roles = {id(found): role for found, role in ranked}
+    if any(found.distinct > 1 or (found.places and roles[id(found)] == "ranking") for found in other):
+        others = other
+    return max(
+        enumerate(others),
+        key=lambda pair: (pair[1].distinct, 0 if pair[1].places else len(pair[1].mentions), pair[0]),
+        default=(0, None),
+    )[1]
+
+
+def _join(lists: Sequence[tuple[Found, Role]]) -> list[tuple[Found, Role]]:
+    """Join neighbouring lists that go on with other candidates."""
+    joined: list[tuple[Found, Role]] = []
+    for found, role in lists:
+        if joined and (both := _joint(*joined[-1], found, role)):
+            joined[-1] = (both, joined[-1][1])
+        else:
+            joined.append((found, role))
+    return joined
+
+
+def _joint(found: Found, role: Role, after: Found, after_role: Role) -> Found | None:
+    ranking = {"ranking", ""}
+    same = role == after_role or not after.caption or {role, after_role} == ranking
+    alike = found.by_label == after.by_label and not found.sentence and not after.sentence
+    if not (same and alike and bool(found.caption) >= bool(after.caption)):
+        return None
+    one, other = set(found.places), set(after.places)
+    if one and other and 2 * len(one & other) > min(len(one), len(other)):
+        return None
+    return Found((*found.mentions, *after.mentions), found.caption)

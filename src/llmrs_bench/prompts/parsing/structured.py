@@ -1,0 +1,286 @@
+"""Lists in JSON, or in the notation of Python."""
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+
+from llmrs_bench.prompts.parsing.entries import by_value, read_mentions
+from llmrs_bench.prompts.parsing.items import read_item, settle
+from llmrs_bench.prompts.parsing.ranking import Found
+from llmrs_bench.prompts.parsing.tables import RANK_NAME, SCORE_NAME
+from llmrs_bench.prompts.parsing.titles import OFF, UNSURE, Mention, Names, dated
+
+_OPENING = re.compile(r"[\[{]")
+_SPACE = re.compile(r"(?:\s|//[^\n]*|,(?=\s*[\]}]))*")
+_NUMBER = re.compile(r"-?[0-9]{1,400}(?:\.[0-9]{1,400})?(?:[eE][+-]?[0-9]{1,3})?(?![\w.])")
+_WORD = re.compile(r"(?:true|false|null|None|True|False|NaN|-?Infinity)\b")
+_STRING = {
+    '"': re.compile(r'"((?:[^"\\]|\\.)*)"', re.DOTALL),
+    # An apostrophe inside a word ends no string: 'Sweet Child O' Mine'.
+    "'": re.compile(r"'((?:[^'\\]|\\.|'(?!\s*(?:[,:\]}]|\Z)))*)'", re.DOTALL),
+}
+_ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|(.))", re.DOTALL)
+_ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "b": " ", "f": " "}
+_NESTED = 24
+_FAILURES = 1000  # brackets in a text that begin no value
+
+
+class _NoLiteralError(Exception):
+    """What stands there is no value."""
+
+
+class _TooDeepError(_NoLiteralError):
+    """Brackets within brackets, deeper than a list of candidates."""
+
+
+class _CutError(Exception):
+    """The text ends inside a value."""
+
+
+def literals(text: str) -> Iterator[tuple[int, int, object]]:
+    """Yield lists and objects in a text with where they begin and end: list, dict, str, int, float, or None for words.
+
+    One that the end of the text cuts off holds the entries that are whole. The work is bound by the length of the text.
+    """
+    at, failed, left = 0, 0, 4 * len(text) + 1000
+    while left > 0 and failed < _FAILURES and (opening := _OPENING.search(text, at)):
+        reader = _Reader(text, opening.start())
+        try:
+            value = reader.value(0)
+        except (_NoLiteralError, _CutError) as error:
+            at = reader.at if isinstance(error, _TooDeepError) else opening.start() + 1
+            left -= reader.at - opening.start()
+            failed += 1
+            continue
+        yield opening.start(), reader.at, value
+        at = reader.at
+
+
+class _Reader:
+    """Reads one value from a place of a text."""
+
+    def __init__(self, text: str, at: int) -> None:
+        self.text = text
+        self.at = at
+
+    def value(self, depth: int) -> object:
+        self._skip()
+        char = self.text[self.at : self.at + 1]
+        if not char:
+            raise _CutError
+        if char in "[{":
+            if depth > _NESTED:
+                raise _TooDeepError
+            return self._list(depth) if char == "[" else self._braces(depth)
+        if char in _STRING:
+            return self._string(char)
+        if found := _NUMBER.match(self.text, self.at):
+            self.at = found.end()
+            return float(found[0]) if re.search("[.eE]", found[0]) else int(found[0])
+        if found := _WORD.match(self.text, self.at):
+            self.at = found.end()
+            return None
+        raise _NoLiteralError
+
+    def _skip(self) -> None:
+        found = _SPACE.match(self.text, self.at)
+        self.at = found.end() if found else self.at
+
+    def _string(self, quote: str) -> str:
+        found = _STRING[quote].match(self.text, self.at)
+        if not found:
+            self.at = len(self.text)
+            raise _CutError
+        self.at = found.end()
+        return _ESCAPE.sub(_unescaped, found[1]) if "\\" in found[1] else found[1]
+
+    def _next(self, end: str) -> bool:
+        """Go to the next entry; tell whether there is one."""
+        self._skip()
+        char = self.text[self.at : self.at + 1]
+        if char == ",":
+            self.at += 1
+            self._skip()
+            return self.text[self.at : self.at + 1] != end or self._close()
+        if char == end:
+            return self._close()
+        if char:
+            raise _NoLiteralError
+        return False
+
+    def _close(self) -> bool:
+        self.at += 1
+        return False
+
+    def _list(self, depth: int) -> list[object]:
+        self.at += 1
+        entries: list[object] = []
+        self._skip()
+        if self.text[self.at : self.at + 1] == "]":
+            self._close()
+            return entries
+        try:
+            entries.append(self.value(depth + 1))
+            while self._next("]"):
+                entries.append(self.value(depth + 1))
+        except _CutError:
+            if not entries:
+                raise
+        return entries
+
+    def _braces(self, depth: int) -> object:
+        self.at += 1
+        entries: list[object] = []
+        found: dict[str, object] = {}
+        self._skip()
+        if self.text[self.at : self.at + 1] == "}":
+            self._close()
+            return found
+        try:
+            more = True
+            while more:
+                key = self.value(depth + 1)
+                self._skip()
+                if self.text[self.at : self.at + 1] == ":" and isinstance(key, str | int | float):
+                    self.at += 1
+                    found[str(key)] = self.value(depth + 1)
+                elif found:
+                    raise _NoLiteralError
+                else:
+                    entries.append(key)
+                more = self._next("}")
+        except _CutError:
+            if not found and not entries:
+                raise
+        return found or entries
+
+
+def _unescaped(found: re.Match[str]) -> str:
+    if found[1]:
+        code = int(found[1], 16)
+        return "" if 0xD800 <= code < 0xE000 else chr(code)
+    return _ESCAPES.get(found[2], found[2])
+
+
+_RANK_KEY = re.compile(r"\D{0,12}([0-9]{1,4})\D{0,3}")
+_ITEM_KEY = re.compile(
+    r"title|name|numb|label|index|candidate|item|movie|film|book|game|song|track|product|choice|option|document"
+    r"|(?:^|_)(?:id|doc)$|^no$|^value$|^answer$",
+    re.IGNORECASE,
+)
+_DEPTH = 5
+
+
+def is_list(value: object) -> bool:
+    """Tell whether a value may be a list of candidates; "[3]" alone stands in lines of text too."""
+    return isinstance(value, dict) or (
+        isinstance(value, list) and (len(value) > 1 or any(isinstance(entry, str | dict | list) for entry in value))
+    )
+
+
+def read_value(value: object, names: Names, caption: str, depth: int = 0) -> list[Found]:
+    """Return the lists that a value holds, each with the keys above it as its caption."""
+    if depth > _DEPTH:
+        return []
+    if isinstance(value, list):
+        if value and all(isinstance(entry, list) for entry in value) and len(value) == 1:
+            return read_value(value[0], names, caption, depth + 1)
+        return [Found(tuple(read_objects(value, names)), caption)] if value else []
+    if not isinstance(value, dict):
+        return []
+    if ranked := _by_rank(value, names):
+        return [Found(tuple(ranked), caption)]
+    found = []
+    for key, inner in value.items():
+        if isinstance(inner, dict | list) and inner:
+            found += read_value(inner, names, f"{caption} {key}".replace("_", " "), depth + 1)
+        elif isinstance(inner, str) and (listed := _written(inner, names)):
+            found.append(Found(tuple(listed), f"{caption} {key}".replace("_", " ")))
+    return found
+
+
+def _written(text: str, names: Names) -> list[Mention]:
+    """Read a string that is a list of labels, "3, 1, 2"."""
+    tokens = [token.strip(" []()\"'.") for token in re.split(r"[\s,;>]+", text) if token.strip(" []()\"'.")]
+    places = [names.label(token) for token in tokens[:2000]]
+    return (
+        [Mention(place, "label") for place in places if place is not None]
+        if len(places) > 1 and None not in places
+        else []
+    )
+
+
+def _by_rank(value: Mapping[str, object], names: Names) -> list[Mention]:
+    """Read an object of ranks and items, {"1": "Heat"}, or of titles and ranks, {"Heat": 1}."""
+    ranks = {int(found[1]): value[key] for key in value if (found := _RANK_KEY.fullmatch(key))}
+    parts = list(value.values())
+    if len(ranks) == len(value) and sorted(ranks) == list(range(1, len(value) + 1)):
+        items = [ranks[rank] for rank in sorted(ranks)]
+        return read_objects(items, names) if all(isinstance(item, str | int | dict) for item in items) else []
+    numbers = [float(part) for part in parts if isinstance(part, int | float)]
+    if len(value) > 1 and len(numbers) == len(value):
+        places = [names.title(key) for key in value]
+        if sorted(numbers) == [float(number) for number in range(1, len(value) + 1)] and all(
+            place is not None for place in places
+        ):
+            mentions = [Mention(place, "title") for place in places if place is not None]
+            return [mentions[at] for at in by_value(numbers, "rank")]
+    return []
+
+
+def read_objects(values: Sequence[object], names: Names) -> list[Mention]:
+    """Return what the entries of a list mean, sorted by their ranks or scores where each of them has one."""
+    if any(isinstance(value, dict) for value in values):
+        mentions = [_described(value, names) if isinstance(value, dict) else _entry(value, names) for value in values]
+        objects = [value for value in values if isinstance(value, dict)]
+        settled = settle(mentions)
+        for meaning, name in (("rank", RANK_NAME), ("score", SCORE_NAME)):
+            numbers = [_numbered(value, name, whole=meaning == "rank") for value in objects]
+            given = [number for number in numbers if number is not None]
+            if len(given) == len(settled) and (meaning != "rank" or len(set(given)) == len(given)):
+                return [settled[at] for at in by_value(given, meaning)]
+        return settled
+    if values and all(isinstance(value, str | list) or type(value) in {int, float} for value in values):
+        return read_mentions([_text(value) for value in values], names, strict=True)
+    return settle([_entry(value, names) for value in values])
+
+
+def _numbered(value: Mapping[str, object], name: re.Pattern[str], *, whole: bool) -> float | None:
+    for key, part in value.items():
+        if name.fullmatch(key) if whole else name.search(key):
+            if isinstance(part, int | float):
+                return float(part)
+            if isinstance(part, str) and (found := re.fullmatch(r"\W*([0-9]{1,9}(?:\.[0-9]{1,9})?)\W*", part)):
+                return float(found[1])
+    return None
+
+
+def _text(value: object) -> str:
+    if isinstance(value, list):
+        value = next((part for part in value if isinstance(part, str)), value[0] if value else "")
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    return " ".join(str(value).split())
+
+
+def _entry(value: object, names: Names) -> Mention:
+    if isinstance(value, str | list) or type(value) in {int, float}:
+        read = read_mentions([_text(value)], names, strict=True)
+        return read[0] if read else Mention(UNSURE, "title")
+    return Mention(UNSURE, "title")
+
+
+def _described(value: Mapping[str, object], names: Names) -> Mention:
+    """Return the candidate that an object describes: by its title and year, else by its number."""
+    for inner in [part for part in value.values() if isinstance(part, dict)]:
+        value = {**value, **inner}
+    parts = [part for key, part in value.items() if _ITEM_KEY.search(key) and not RANK_NAME.fullmatch(key)]
+    year = f" ({value['year']})" if re.fullmatch("[0-9]{4}", str(value.get("year"))) else ""
+    texts = [part if dated(part)[1] else part + year for part in parts if isinstance(part, str)]
+    found = [item for part in texts if (item := read_item(" ".join(part.split()), names))]
+    titles = [item for item in found if item.by == "title"]
+    numbers = [Mention(names.number(str(part)), "label") for part in parts if type(part) is int]
+    known = [item for item in (*titles, *found, *numbers) if item.place >= 0]
+    unknown = [*found, *numbers]
+    if known:
+        return known[0]
+    return unknown[0] if unknown else Mention(OFF if texts else UNSURE, "title")

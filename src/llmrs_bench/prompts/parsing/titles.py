@@ -1,0 +1,208 @@
+"""Titles as a model writes them, matched with the titles of a list."""
+
+import html
+import re
+import unicodedata
+from collections import defaultdict
+from dataclasses import dataclass
+from functools import cached_property, lru_cache
+from typing import Literal
+
+from llmrs_bench.core.types import Listed
+
+_ENTITY = re.compile(r"&#?\w{1,31};")
+_MEDALS = {medal: f" {rank}. " for rank, medal in enumerate("🥇🥈🥉", 1)}
+_KEYCAP = re.compile("(?:[0-9]\ufe0f?\u20e3)+|🔟|[🥇🥈🥉]|[①-⑳❶-❿➀-➓⓵-⓾]")
+_QUOTES = str.maketrans("’‘‛´“”„«»「」『』《》", '\'\'\'\'"""""""""""')
+_LINES = re.compile("\r\n|[\r\v\f\x1c-\x1e\x85\u2028\u2029]")
+
+
+def plain_answer(text: str) -> str:
+    """Return an answer in plain forms, where a rank that is a picture (1️⃣, 🥇, ①) is a number and a dot."""
+    text = _LINES.sub("\n", _ENTITY.sub(lambda found: html.unescape(found[0]), text))
+    return plain_forms(text if text.isascii() else _KEYCAP.sub(_rank, text))
+
+
+def plain_forms(text: str) -> str:
+    """Return a text with plain forms of digits, brackets and quotes, without marks of direction and joiners.
+
+    It is done in pieces, because long ones take long.
+    """
+    if text.isascii():
+        return text
+    return re.sub(r"[^\n]{1,1000}", lambda found: _plain_piece(found[0]), text)
+
+
+def _plain_piece(text: str) -> str:
+    if text.isascii():
+        return text
+    # Quotes first: the compatible form of ´ is a space and an accent.
+    text = unicodedata.normalize("NFKC", text.translate(_QUOTES))
+    return "".join(_plain_character(char) for char in text)
+
+
+def _plain_character(char: str) -> str:
+    if char.isascii():
+        return char
+    category = unicodedata.category(char)
+    if category == "Nd":
+        return str(unicodedata.decimal(char))
+    return "" if category in {"Cf", "Cs"} or "\ufe00" <= char <= "\ufe0f" else char
+
+
+def _rank(found: re.Match[str]) -> str:
+    mark = found[0]
+    if mark in _MEDALS:
+        return _MEDALS[mark]
+    if mark == "🔟":
+        return " 10. "
+    if mark[0].isdecimal():
+        return f" {re.sub('[^0-9]', '', mark)}. "
+    return f" {unicodedata.digit(mark, 0) or int(unicodedata.numeric(mark))}. "
+
+
+# What an entry of a list may be, other than the position of a candidate.
+OFF, PAST, UNSURE = -1, -2, -3
+EDGES = " \t*_`\"'[](){}#.,;:>|$\\、。，"
+_YEAR = re.compile(r"\s*[(\[]((?:1[89]|20)[0-9]{2})[)\]]\s*$")
+_BRACKETED = re.compile(r"(.*\S)\s*\(([^()]*[^\W\d][^()]*)\)\s*$")
+_ARTICLES = "the|an?|les?|la|l'|une?|il|lo|el|los|las|der|die|das|den|det|ein|eine|os?|de|het"
+_ARTICLE_LAST = re.compile(rf"(^|\()([^()]*),\s*({_ARTICLES})(?=\s*(?:[()]|$))")
+_ARTICLE_FIRST = re.compile(r"(^|\()\s*(?:(?:the|an?|les?|la|une?|il|el|los|las)\s+|l')(?=\w)")
+
+
+@dataclass(frozen=True, slots=True)
+class Mention:
+    """What an entry of a list means.
+
+    Args:
+        place: The candidate, or what else an entry may be.
+        by: Whether it was named by its label or by its title.
+        other: The candidate whose title is the same text as the label of `place`.
+        doubt: The sign behind a title that may begin a longer one.
+        tail: What stands behind that sign.
+    """
+
+    place: int
+    by: Literal["label", "title"]
+    other: int | None = None
+    doubt: str = ""
+    tail: str = ""
+
+
+class Names:
+    """The candidates by label and by title, from the strictest key to the loosest."""
+
+    def __init__(self, listed: Listed) -> None:
+        self.listed = listed
+        self.labels = {label: place for place, label in reversed(list(enumerate(listed.labels)))}
+        self.shapes = {shape(label) for label in listed.labels}
+        self.numbered = "0" in self.shapes
+        self.known: dict[str, int | None] = {}  # texts that were looked up before
+        self.read: dict[str, Mention | None] = {}
+
+    # Most answers are labels alone: what titles need is made for the others.
+    @cached_property
+    def titles(self) -> list[str]:
+        """The titles in plain forms."""
+        return list(map(_plain_title, self.listed.titles))
+
+    @cached_property
+    def longest(self) -> int:
+        """How long a text may be that is a title."""
+        return 64 + 2 * max(map(len, [*self.listed.titles, *self.listed.history]), default=0)
+
+    @cached_property
+    def commas(self) -> int:
+        """The most commas in a title."""
+        return max((title.count(",") for title in self.titles), default=0)
+
+    @cached_property
+    def cased(self) -> bool:
+        """Whether titles are shown with capitals."""
+        return any(title != title.lower() for title in self.titles)
+
+    @cached_property
+    def keys(self) -> list[dict[str, list[tuple[int, str]]]]:
+        """From the strictest key to the loosest: places of titles, and their years; last either part of "A (B)"."""
+        found: list[dict[str, list[tuple[int, str]]]] = [defaultdict(list) for _ in range(4)]
+        past = map(_plain_title, self.listed.history)
+        for place, title in [*enumerate(self.titles), *((PAST, title) for title in past)]:
+            for keys, (key, year) in zip(found, _keys(title), strict=False):
+                keys[key].append((place, year))
+            for part, year in _parts(title):
+                found[3][_keys(part)[2][0]].append((place, year))
+        return found
+
+    def label(self, text: str) -> int | None:
+        """Return the position of the candidate with a label."""
+        place = self.labels.get(text)
+        if place is None:
+            place = self.labels.get(text.lstrip("0"))
+        return place
+
+    def title(self, text: str) -> int | None:
+        """Return the position of the whole title, what else it may be, or None where it is no title at all."""
+        if len(text) > self.longest or not text:
+            return None
+        if text not in self.known:
+            self.known[text] = self._title(text)
+        return self.known[text]
+
+    def _title(self, text: str) -> int | None:
+        keys = _keys(text)
+        for table, (key, year) in zip(self.keys, (*keys, keys[2]), strict=True):
+            found = {place for place, own in table.get(key, ()) if key and (not year or not own or year == own)}
+            if candidates := found - {PAST}:
+                return candidates.pop() if len(candidates) == 1 else UNSURE
+            if found:
+                return PAST
+        return None
+
+    def number(self, digits: str) -> int:
+        """Return the candidate that a number in a list of numbers means."""
+        place = self.label(digits)
+        place = self.title(digits) if place is None else place
+        return OFF if place is None else place
+
+
+@lru_cache(1 << 16)  # the titles of a catalogue come again and again
+def _keys(title: str) -> tuple[tuple[str, str], tuple[str, str], tuple[str, str]]:
+    """Return a title as it stands, folded, and folded without article, accents and year; each with the year to heed."""
+    base, year = dated(title)
+    loose = base.casefold()
+    if not loose.isascii():
+        loose = re.sub("[\u0300-\u036f]", "", unicodedata.normalize("NFKD", loose))
+    loose = _ARTICLE_FIRST.sub(r"\1", _ARTICLE_LAST.sub(r"\1\3 \2", loose).replace("l' ", "l'"))
+    return (" ".join(title.split()), ""), (fold(title), ""), (fold(loose), year)
+
+
+def _parts(title: str) -> list[tuple[str, str]]:
+    """Return what "Shadows (Cienie) (1988)" is also called, "Shadows" and "Cienie", each with the year."""
+    base, year = dated(title)
+    found = _BRACKETED.match(base)
+    return [(found[1], year), (found[2], year)] if found else []
+
+
+def dated(title: str) -> tuple[str, str]:
+    """Return a title without the year in brackets behind it, and that year; a title that is but a year stays."""
+    found = _YEAR.search(title[-16:])
+    base = title[: -len(found[0])] if found else ""
+    return (base, found[1]) if found and base.strip() else (title, "")
+
+
+def fold(text: str) -> str:
+    """Return the letters, marks and digits of a text, in lower case, words parted by one space."""
+    text = text.casefold().replace("'", "").replace("&", " and ")
+    if text.isascii():
+        return re.sub(r"[\W_]+", " ", text).strip()
+    return " ".join("".join(c if c.isalnum() or unicodedata.category(c)[0] == "M" else " " for c in text).split())
+
+
+_plain_title = lru_cache(1 << 16)(plain_forms)
+
+
+@lru_cache(1 << 16)
+def shape(label: str) -> str:
+    """Return what labels of one kind have in common."""
+    return "A" if len(label) == 1 and label.isupper() else re.sub("[0-9]+", "0", label)

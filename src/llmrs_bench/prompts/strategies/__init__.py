@@ -1,0 +1,1 @@
+"""Prompt strategies: how candidates are asked for, and how answers become scores."""

@@ -1,0 +1,101 @@
+"""What a template is, and the text rules all templates share."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import ClassVar, Protocol, TypeAlias
+
+from llmrs_bench.core.config import Normalize, Options
+from llmrs_bench.core.types import Item, Mode, Prompt, Request, Response, Scores
+from llmrs_bench.prompts.template import Wording
+
+
+@dataclass(frozen=True, slots=True)
+class Shop:
+    """What a template may know of a data set: its items by id, and the word for one of them.
+
+    Without `attributes` items are told by their titles alone.
+    """
+
+    items: Mapping[str, Item]
+    item_word: str
+    attributes: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How the log-probabilities of a choice become its score.
+
+    Args:
+        normalize: `sum` over its tokens; the mean over them, `token`; the sum over the UTF-8 bytes of its text, `byte`;
+            or `pmi`, the sum less that of the same choice where no history is told (Holtzman et al., 2021,
+            domain-conditional pointwise mutual information).
+        prior: For `pmi` the summed log-probability of each choice without a history.
+    """
+
+    normalize: Normalize = "sum"
+    prior: Mapping[str, float] = field(default_factory=dict)
+
+
+Exchange: TypeAlias = tuple[Prompt, Response]
+
+
+class Template(Protocol):
+    """A text codec: renders a request to model calls, and reads their answers back.
+
+    It is an answer form, `Form(options, wording)`, and the words of a template file.
+
+    Laws: `parse` of an oracle's answer is the oracle's order; `parse` never raises, on any text; an item the
+    model did not name is absent from the scores; the same answers lead to the same prompts.
+    """
+
+    Options: ClassVar[type[Options]]
+    wording: Wording
+    mode: ClassVar[Mode]  # what its prompts ask for
+    rounds: ClassVar[bool]  # whether later prompts depend on earlier answers
+
+    def render(self, request: Request, shop: Shop, *, history: int, asked: Sequence[Exchange] = ()) -> list[Prompt]:
+        """Write the next model calls of one request, showing the `history` latest items, oldest first.
+
+        Without `asked` these are the first ones; with the answers so far (all of them, in the order in which the
+        prompts were written) they are those that come next, none when nothing is left to ask. A template without
+        rounds is rendered once.
+        """
+        ...
+
+    def priors(self, choices: Sequence[str], shop: Shop) -> list[Prompt]:
+        """Write the model calls that ask for `choices` without any history; none unless choices are titles."""
+        ...
+
+    def parse(self, prompts: Sequence[Prompt], responses: Sequence[Response], reading: Reading) -> Scores:
+        """Read the responses to the prompts of one request, in the same order."""
+        ...
+
+
+def written(
+    template: Template, request: Request, shop: Shop, *, history: int, asked: Sequence[Exchange] = ()
+) -> list[Prompt]:
+    """Return what `Template.render` writes, as that sample of it which the request is."""
+    prompts = template.render(request, shop, history=history, asked=asked)
+    return [replace(prompt, sample=request.sample) for prompt in prompts] if request.sample else prompts
+
+
+def distinct_titles(item_ids: Sequence[str], shop: Shop) -> list[str]:
+    """Return a title for each item such that no two are the same up to case.
+
+    Titles that stand alone stay as they are; the others get their year, and a number where that is not enough.
+    """
+    titles = [shop.items[item_id].title for item_id in item_ids]
+    if len({title.casefold() for title in titles}) == len(titles):
+        return titles
+    dated = [
+        f"{title} ({year})" if (year := shop.items[item_id].year) is not None else title
+        for title, item_id in zip(titles, item_ids, strict=True)
+    ]
+    titles = [dated[i] if again else titles[i] for i, again in enumerate(_repeated(titles))]
+    return [f"{titles[i]} [{i + 1}]" if again else titles[i] for i, again in enumerate(_repeated(titles))]
+
+
+def _repeated(titles: Sequence[str]) -> list[bool]:
+    times = Counter(folded := [title.casefold() for title in titles])
+    return [times[title] > 1 for title in folded]

@@ -1,0 +1,41 @@
+"""Answer form `note`: the model writes about a user; nothing is ranked, and another template tells what it wrote."""
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from llmrs_bench.core import config
+from llmrs_bench.core.types import Kind, Mode, Prompt, Request, Response, Scores
+from llmrs_bench.prompts.context import Story
+from llmrs_bench.prompts.parsing.thoughts import spoken
+from llmrs_bench.prompts.strategies.base import Exchange, Reading, Shop
+from llmrs_bench.prompts.template import Wording
+
+
+class Note:
+    """One call for a text about the user; the candidates are not in it."""
+
+    Options: ClassVar[type[config.Options]] = config.Options
+    mode: ClassVar[Mode] = "generate"
+    rounds: ClassVar[bool] = False
+
+    def __init__(self, options: config.Options, wording: Wording) -> None:
+        self.wording = wording
+
+    def render(self, request: Request, shop: Shop, *, history: int, asked: Sequence[Exchange] = ()) -> list[Prompt]:
+        """Write one call that asks for text."""
+        messages = Story(self.wording, request, shop, history).messages(())
+        return [Prompt(request.request_id, request.request_id, messages, ())]
+
+    def priors(self, choices: Sequence[str], shop: Shop) -> list[Prompt]:
+        """Write nothing: there are no choices."""
+        return []
+
+    def parse(self, prompts: Sequence[Prompt], responses: Sequence[Response], reading: Reading) -> Scores:
+        """Score nothing, and say whether there is a text."""
+        return Scores(prompts[0].request_id, {}, kinds=tuple(map(_kind, responses)))
+
+
+def _kind(response: Response) -> Kind:
+    if response.finish_reason == "length":
+        return "truncated"
+    return "complete" if spoken(response.text or "").strip() else "empty"

@@ -1,0 +1,67 @@
+"""Template `label`: show all candidates with letters, read the probability of each letter as the answer."""
+
+from collections.abc import Sequence
+from math import exp, fsum
+from typing import ClassVar
+
+from llmrs_bench.core import config
+from llmrs_bench.core.types import Kind, Mode, Prompt, Request, Response, Scores
+from llmrs_bench.prompts.context import Story, labels, need_letters
+from llmrs_bench.prompts.strategies.base import Exchange, Reading, Shop
+from llmrs_bench.prompts.template import Wording
+
+
+class Label:
+    """The model reads the lettered candidates; the log-probability of each letter as its answer is a score.
+
+    One reading of one prompt ranks all candidates. `label_mass` is the probability that the model answers with a
+    letter at all: where it is small, the letters say little about what the model would have written.
+    """
+
+    Options: ClassVar[type[config.Options]] = config.Options
+    mode: ClassVar[Mode] = "label"
+    rounds: ClassVar[bool] = False
+
+    def __init__(self, options: config.Options, wording: Wording) -> None:
+        self.wording = need_letters(wording, "label")
+
+    def render(self, request: Request, shop: Shop, *, history: int, asked: Sequence[Exchange] = ()) -> list[Prompt]:
+        """Write one call, with one choice for each letter."""
+        shown = request.candidates
+        return [
+            Prompt(
+                prompt_id=request.request_id,
+                request_id=request.request_id,
+                messages=Story(self.wording, request, shop, history).messages(shown),
+                shown=shown,
+                choices=tuple(f" {letter}" for letter in labels(len(shown))),
+                labels=True,
+            )
+        ]
+
+    def priors(self, choices: Sequence[str], shop: Shop) -> list[Prompt]:
+        """Write nothing: letters are no titles."""
+        return []
+
+    def parse(self, prompts: Sequence[Prompt], responses: Sequence[Response], reading: Reading) -> Scores:
+        """Score each candidate by the log-probability of its letter."""
+        values: dict[str, float] = {}
+        for prompt, response in zip(prompts, responses, strict=True):
+            read = zip(prompt.shown, response.choice_logprobs or (), strict=False)
+            values |= {item_id: fsum(logprobs) for item_id, logprobs in read if logprobs}
+        kinds = tuple(kind_of(answer, len(asked.shown)) for asked, answer in zip(prompts, responses, strict=True))
+        return Scores(prompts[0].request_id, values, {"label_mass": label_mass(responses)}, kinds)
+
+
+def kind_of(response: Response, count: int) -> Kind:
+    """Return what a response to `count` choices is: all of them known, some, or none."""
+    known = sum(bool(values) for values in response.choice_logprobs or ())
+    return "empty" if not known else "complete" if known == count else "partial"
+
+
+def label_mass(responses: Sequence[Response]) -> float:
+    """Return the mean over responses of the probability that the answer is one of the labels."""
+    masses = [
+        fsum(exp(fsum(logprobs)) for logprobs in response.choice_logprobs or () if logprobs) for response in responses
+    ]
+    return fsum(masses) / len(masses) if masses else 0.0

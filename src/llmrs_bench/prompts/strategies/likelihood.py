@@ -1,0 +1,65 @@
+"""Template `likelihood`: how probable is each candidate's title as the next words of the prompt?"""
+
+from collections.abc import Sequence
+from math import fsum
+from typing import ClassVar
+
+from llmrs_bench.core import config
+from llmrs_bench.core.types import Mode, Prompt, Request, Response, Scores
+from llmrs_bench.prompts.context import Story
+from llmrs_bench.prompts.strategies.base import Exchange, Reading, Shop
+from llmrs_bench.prompts.strategies.label import kind_of
+from llmrs_bench.prompts.template import Wording
+
+_PRIORS = 100  # choices of one prompt without history
+
+
+class Likelihood:
+    """Each candidate title is a continuation; its exact log-likelihood under the prompt is its score.
+
+    The candidates are not in the prompt, so nothing depends on their order.
+    """
+
+    Options: ClassVar[type[config.Options]] = config.Options
+    mode: ClassVar[Mode] = "likelihood"
+    rounds: ClassVar[bool] = False
+
+    def __init__(self, options: config.Options, wording: Wording) -> None:
+        self.wording = wording
+
+    def render(self, request: Request, shop: Shop, *, history: int, asked: Sequence[Exchange] = ()) -> list[Prompt]:
+        """Write one call, with one choice for each candidate."""
+        story = Story(self.wording, request, shop, history)
+        return [
+            Prompt(
+                prompt_id=request.request_id,
+                request_id=request.request_id,
+                messages=story.messages(request.candidates),
+                shown=request.candidates,
+                choices=tuple(f" {story.titles[item_id]}" for item_id in request.candidates),
+            )
+        ]
+
+    def priors(self, choices: Sequence[str], shop: Shop) -> list[Prompt]:
+        """Write the calls that ask for titles where no history is told."""
+        parts = [tuple(choices[start : start + _PRIORS]) for start in range(0, len(choices), _PRIORS)]
+        messages = Story(self.wording, Request("prior", "prior", (), ()), shop, 0).messages(())
+        return [Prompt(f"prior-{number}", "prior", messages, part, part) for number, part in enumerate(parts)]
+
+    def parse(self, prompts: Sequence[Prompt], responses: Sequence[Response], reading: Reading) -> Scores:
+        """Score each candidate by the log-probabilities of its title's tokens, as `reading` says."""
+        values: dict[str, float] = {}
+        for prompt, response in zip(prompts, responses, strict=True):
+            asked = zip(prompt.shown, prompt.choices or (), response.choice_logprobs or (), strict=False)
+            values |= {item_id: _score(choice, logprobs, reading) for item_id, choice, logprobs in asked if logprobs}
+        kinds = tuple(kind_of(answer, len(asked.shown)) for asked, answer in zip(prompts, responses, strict=True))
+        return Scores(prompts[0].request_id, values, kinds=kinds)
+
+
+def _score(choice: str, logprobs: Sequence[float], reading: Reading) -> float:
+    total = fsum(logprobs)
+    if reading.normalize == "token":
+        return total / len(logprobs)
+    if reading.normalize == "byte":
+        return total / len(choice.strip().encode())
+    return total - reading.prior[choice] if reading.normalize == "pmi" else total

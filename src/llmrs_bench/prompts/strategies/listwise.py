@@ -1,0 +1,81 @@
+"""Answer form `listwise`: the model writes the candidates in order of preference."""
+
+from collections.abc import Sequence
+from typing import ClassVar
+
+from llmrs_bench.core import config
+from llmrs_bench.core.errors import OptionError
+from llmrs_bench.core.types import Grammar, Listed, Mode, Prompt, Request, Response, Scores
+from llmrs_bench.prompts.context import Story
+from llmrs_bench.prompts.parsing.answer import Ranking, read_ranking
+from llmrs_bench.prompts.strategies.base import Exchange, Reading, Shop
+from llmrs_bench.prompts.template import Wording
+
+
+class ListwiseOptions(config.Options):
+    """How the model's text is bound.
+
+    Args:
+        grammar: Let the engine admit nothing but a permutation of the candidates' numbers.
+    """
+
+    grammar: bool = False
+
+
+class Listwise:
+    """The model reads the candidates and writes them in order, best first."""
+
+    Options: ClassVar[type[config.Options]] = ListwiseOptions
+    mode: ClassVar[Mode] = "generate"
+    rounds: ClassVar[bool] = False
+
+    def __init__(self, options: ListwiseOptions, wording: Wording) -> None:
+        self.wording = wording
+        self.grammar = permutations(wording, wanted=options.grammar)
+
+    def render(self, request: Request, shop: Shop, *, history: int, asked: Sequence[Exchange] = ()) -> list[Prompt]:
+        """Write one call that asks for text."""
+        story = Story(self.wording, request, shop, history)
+        return [
+            Prompt(
+                prompt_id=request.request_id,
+                request_id=request.request_id,
+                messages=story.messages(request.candidates),
+                shown=request.candidates,
+                grammar=self.grammar,
+                listed=story.listed(request.candidates),
+            )
+        ]
+
+    def priors(self, choices: Sequence[str], shop: Shop) -> list[Prompt]:
+        """Write nothing: there are no choices."""
+        return []
+
+    def parse(self, prompts: Sequence[Prompt], responses: Sequence[Response], reading: Reading) -> Scores:
+        """Score the candidates that the text names n, n-1, ... in the order of their first mention."""
+        values: dict[str, float] = {}
+        kinds = []
+        for prompt, response in zip(prompts, responses, strict=True):
+            found, count = ranking_of(prompt, response), len(prompt.shown)
+            kinds.append(found.kind)
+            values.update({prompt.shown[number]: float(count - place) for place, number in enumerate(found.order)})
+        return Scores(prompts[0].request_id, values, kinds=tuple(kinds))
+
+
+def ranking_of(prompt: Prompt, response: Response) -> Ranking:
+    """Return the order that a text names, and what kind of answer it is."""
+    return read_ranking(response.text or "", prompt.listed or Listed((), ()), cut=response.finish_reason == "length")
+
+
+def permutations(wording: Wording, *, wanted: bool) -> Grammar | None:
+    """Return the grammar of the candidates' numbers, if it is wanted.
+
+    Raises:
+        OptionError: If candidates have other labels than numbers.
+    """
+    if wanted and wording.labels != "numbers":
+        raise OptionError(
+            f"grammar=true admits numbers alone, and the candidates have {wording.labels}",
+            hint="Leave it out, or choose candidates with numbers (-T candidates=numbers).",
+        )
+    return "permutation" if wanted else None

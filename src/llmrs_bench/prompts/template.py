@@ -1,0 +1,310 @@
+"""Prompt templates: TOML files of parts, and how the parts are rendered."""
+
+import tomllib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from functools import cached_property
+from hashlib import sha256
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeAlias, get_args
+
+from jinja2 import StrictUndefined, TemplateError, nodes
+from jinja2.meta import find_undeclared_variables
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+from pydantic import BeforeValidator, Field
+
+from llmrs_bench.core.config import Options
+from llmrs_bench.core.errors import OptionError
+from llmrs_bench.core.registry import unknown_name
+from llmrs_bench.core.types import Message
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An item as parts of a wording see it.
+
+    `title` is told apart from the others of its list; `about` are its year and categories in brackets where there
+    are any; `rating` is None where it is unknown; `label` stands before a candidate; `note` is what a model
+    wrote about it.
+    """
+
+    title: str
+    about: str = ""
+    text: str = ""
+    rating: float | None = None
+    label: str = ""
+    note: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ExampleEntry:
+    """What somebody chose, and what they chose next."""
+
+    history: Sequence[Entry]
+    next: Entry
+
+
+# Attributes that are data: a sandbox need not look at them again.
+PLAIN = {kind: frozenset(field.name for field in fields(kind)) for kind in (Entry, ExampleEntry)}
+
+
+PartName: TypeAlias = Literal[
+    "system", "role", "interest", "examples", "candidates", "task", "strategy", "answer", "start"
+]
+LabelKind: TypeAlias = Literal["numbers", "letters", "ids", "none"]
+Order: TypeAlias = tuple[tuple[PartName, ...], ...]
+PART_NAMES: tuple[PartName, ...] = get_args(PartName)
+# Paragraphs of what the user says, and the parts that stand in each.
+ORDER: Order = (("role",), ("interest",), ("examples",), ("candidates",), ("task", "strategy", "answer"))
+# What a part may name.
+SCENE = frozenset(
+    {"item", "items", "history", "likes", "dislikes", "relevant", "examples", "interest", "candidates", "count"}
+)
+_OF_CANDIDATES = {"candidates", "count"}
+
+
+class _Sandbox(ImmutableSandboxedEnvironment):
+    """Jinja's sandbox, which takes no second look at the values of items: that is most of its time."""
+
+    def getattr(self, obj: Any, attribute: str) -> Any:
+        if attribute in PLAIN.get(type(obj), ()):
+            return getattr(obj, attribute)
+        return super().getattr(obj, attribute)
+
+
+_ENVIRONMENT = _Sandbox(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+
+
+@dataclass(frozen=True)
+class Part:
+    """One named piece of a prompt: Jinja over what `SCENE` lists.
+
+    Args:
+        text: The piece; empty leaves it out.
+        labels: For `candidates`: what stands before each of them.
+        where: Where it was written, for messages.
+
+    Raises:
+        OptionError: If it is no Jinja, or names what a scene does not have.
+    """
+
+    text: str
+    labels: LabelKind = "numbers"
+    where: str = "part"
+
+    def __post_init__(self) -> None:
+        try:
+            tree = _ENVIRONMENT.parse(self.text)
+            _ENVIRONMENT.from_string(self.text)
+        except TemplateError as error:
+            raise OptionError(f"{self.where}: {error}", hint="It is a Jinja template: check its braces.") from error
+        if unknown := sorted(find_undeclared_variables(tree) - SCENE):
+            raise OptionError(
+                f"{self.where} names {', '.join(unknown)}, which a prompt does not know",
+                hint=f"It may name {', '.join(sorted(SCENE))}.",
+            )
+
+    @cached_property
+    def variables(self) -> frozenset[str]:
+        """The names of a scene that it uses."""
+        return frozenset(find_undeclared_variables(_ENVIRONMENT.parse(self.text)))
+
+    @cached_property
+    def names(self) -> frozenset[str]:
+        """The names of a scene that it uses, and the attributes of items."""
+        tree = _ENVIRONMENT.parse(self.text)
+        return self.variables | {node.attr for node in tree.find_all(nodes.Getattr)}
+
+    @cached_property
+    def _compiled(self) -> Any:
+        return _ENVIRONMENT.from_string(self.text)
+
+    def render(self, scene: Mapping[str, Any]) -> str:
+        """Return the piece.
+
+        Raises:
+            OptionError: If it asks for something that is not there, or does what a template may not do.
+        """
+        try:
+            return str(self._compiled.render(scene)).rstrip()
+        except (TemplateError, TypeError, ValueError, ArithmeticError) as error:
+            raise OptionError(
+                f"{self.where} cannot be rendered: {error}", hint="Check it with `llmrs-bench prompt --check`."
+            ) from error
+
+
+@dataclass(frozen=True)
+class Wording:
+    """The parts of a template, and the paragraphs in which they stand."""
+
+    parts: Mapping[PartName, Part]
+    order: Order = ORDER
+
+    @property
+    def labels(self) -> LabelKind:
+        """What stands before each candidate."""
+        return self.parts["candidates"].labels if "candidates" in self.parts else "numbers"
+
+    def uses(self, *names: str) -> bool:
+        """Tell whether any part uses one of these names of a scene, or attributes of items."""
+        return any(part.names & set(names) for part in self.parts.values())
+
+    def messages(self, scene: Mapping[str, Any], told: dict[PartName, str]) -> tuple[Message, ...]:
+        """Return the turns of a prompt: what the system and the user say, and how the answer starts.
+
+        Args:
+            scene: All names of `SCENE`.
+            told: Rendered parts that no candidate changes, kept from one prompt of a request to the next.
+        """
+        said = {name: self._say(name, scene, told) for name in self.parts}
+        paragraphs = [_joined([said.get(name, "") for name in group]) for group in self.order]
+        turns = {
+            "system": said.get("system", ""),
+            "user": "\n\n".join(paragraph for paragraph in paragraphs if paragraph),
+            "assistant": said.get("start", ""),
+        }
+        return tuple(Message(role, text) for role, text in turns.items() if text)  # type: ignore[arg-type]
+
+    def _say(self, name: PartName, scene: Mapping[str, Any], told: dict[PartName, str]) -> str:
+        if name not in told:
+            text = self.parts[name].render(scene)
+            if self.parts[name].names & _OF_CANDIDATES:
+                return text
+            told[name] = text
+        return told[name]
+
+
+def _joined(texts: Sequence[str]) -> str:
+    """Join the parts of a paragraph by spaces; one that begins on a new line stays there."""
+    found = ""
+    for text in texts:
+        found += (" " if found and text and not text.startswith("\n") else "") + text
+    return found.strip("\n")
+
+
+_HERE = files("llmrs_bench.prompts")
+SUFFIX = ".toml"
+
+
+class Piece(Options):
+    """A part as a file has it; `about` says in a few words what it is."""
+
+    text: str
+    about: str = ""
+    labels: LabelKind = "numbers"
+
+
+def _as_piece(value: Any) -> Any:
+    return value if isinstance(value, str) else Piece.parse(value, owner="part")
+
+
+class Sheet(Options):
+    """A template file.
+
+    Args:
+        about: What the model is asked, in a line.
+        form: How answers are read: the name of an answer form.
+        parts: For each part the name of one that ships with the tool, or a table with its own `text`.
+        order: Paragraphs of what the user says, each a list of parts.
+        options: Options of the form, where they differ from its own defaults.
+    """
+
+    about: str
+    form: str
+    parts: dict[PartName, Annotated[str | Piece, BeforeValidator(_as_piece)]]
+    order: Order = ORDER
+    options: dict[str, Any] = Field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Source:
+    """A template file that was read."""
+
+    name: str
+    sheet: Sheet
+    digest: str
+
+    def wording(self, chosen: Mapping[PartName, str]) -> Wording:
+        """Return the words, with parts of the library put in place of the template's own.
+
+        Args:
+            chosen: Part to the name of the one that is wanted.
+
+        Raises:
+            OptionError: If there is no such part, or the template has no place for it.
+        """
+        placed = {name for group in self.sheet.order for name in group} | {"system", "start"}
+        for name in chosen:
+            if name not in placed:
+                raise OptionError(
+                    f"template {self.name} has no place for the part {name!r}",
+                    hint=f"Its parts: {', '.join(sorted(placed))}.",
+                )
+        named = {**self.sheet.parts, **chosen}
+        return Wording(
+            {name: self._part(name, value) for name, value in named.items() if value != "none"}, self.sheet.order
+        )
+
+    def _part(self, name: PartName, value: str | Piece) -> Part:
+        if isinstance(value, Piece):
+            return Part(value.text, value.labels, f"part {name!r} of template {self.name}")
+        known = pieces(name)
+        if value not in known:
+            raise unknown_name(f"part {name}", value, ["none", *known])
+        return Part(known[value].text, known[value].labels, f"part {name}={value}")
+
+
+def template_names() -> list[str]:
+    """Return the names of the templates that ship with the tool."""
+    return sorted(path.name.removesuffix(SUFFIX) for path in (_HERE / "templates").iterdir())
+
+
+def read_source(name: str) -> Source:
+    """Return the template that ships under this name, or stands in the file `name`.
+
+    Raises:
+        OptionError: If there is none, or its file is not as it has to be.
+    """
+    if name.endswith(SUFFIX):
+        path: Traversable | Path = Path(name)
+        if not path.is_file():
+            raise OptionError(f"there is no template file {name}", hint="Give the path of a TOML file.")
+        return _read(path, name)
+    if name not in template_names():
+        raise unknown_name("template", name, template_names(), hint="A path of a TOML file will do, too.")
+    return _read(_HERE / "templates" / f"{name}{SUFFIX}", name)
+
+
+def pieces(part: PartName) -> dict[str, Piece]:
+    """Return the parts of one kind that ship with the tool, by name."""
+    path = _HERE / "parts" / f"{part}{SUFFIX}"
+    if not path.is_file():
+        return {}
+    return {
+        name: Piece.parse(table, owner=f"{part}={name}")
+        for name, table in tomllib.loads(path.read_text("utf-8")).items()
+    }
+
+
+def shipped_digest() -> str:
+    """Return a digest of all templates and parts that ship with the tool."""
+    found = [*(_HERE / "templates").iterdir(), *(_HERE / "parts").iterdir()]
+    return sha256(b"\0".join(path.read_bytes() for path in sorted(found, key=lambda path: path.name))).hexdigest()
+
+
+def _read(path: Traversable | Path, name: str) -> Source:
+    try:
+        raw = path.read_bytes()
+        table = tomllib.loads(raw.decode("utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise OptionError(f"template {name} cannot be read: {error}", hint="It is a TOML file in UTF-8.") from error
+    sheet = Sheet.parse(table, owner=f"template {name}")
+    doubled = [part for part in PART_NAMES if sum(group.count(part) for group in sheet.order) > 1]
+    if doubled or {"system", "start"} & {part for group in sheet.order for part in group}:
+        raise OptionError(
+            f"template {name}: order places {', '.join(doubled) or 'system or start'} wrongly",
+            hint="It holds parts of the user's turn, each at most once; system and start are turns of their own.",
+        )
+    return Source(Path(name).name.removesuffix(SUFFIX), sheet, sha256(raw).hexdigest())

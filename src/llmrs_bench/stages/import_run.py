@@ -1,0 +1,122 @@
+"""A ranking that was made elsewhere, as a run: read, matched with the requests, and ordered by the tie rule of all."""
+
+import re
+from hashlib import sha256
+from pathlib import Path
+
+import polars as pl
+from pydantic import Field as Option
+
+from llmrs_bench.core.artifacts import Draft, Outcome, Recipe, make_once
+from llmrs_bench.core.config import DEPTH, InferConfig, Options
+from llmrs_bench.core.errors import DataError, OptionError
+from llmrs_bench.exchange.reading import LAYOUT, Field, Matched, match, read_rankings
+from llmrs_bench.ranking import TIE_RULE, rank_best, rank_candidates
+from llmrs_bench.stages.workspace import Data
+
+FILE = "file:"
+# Bumped when the same file gives other rankings: older runs are then made anew.
+FORMAT = "1"
+KIND = "import"
+# Rows of the board that mean something by their name.
+_RESERVED = ("chance", "oracle", "popularity", "random")
+
+
+class FileOptions(Options):
+    """Options of `--model file:PATH`.
+
+    Args:
+        name: What the run is called; None: as the file, without its suffix.
+    """
+
+    name: str | None = Option(default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+
+
+def infer_file(data: Data, config: InferConfig) -> Outcome:
+    """Make the run of a ranking that was made elsewhere; its content decides the fingerprint, not its path.
+
+    Requests that the file says nothing about are silent, and counted. Of a whole catalogue no more than what the file
+    lists is ranked.
+
+    Raises:
+        DataError: If the file cannot be read, or does not fit the requests.
+        OptionError: If an option is unknown, or the name is taken by a model of this tool.
+    """
+    options = FileOptions.parse(config.options, owner=f"--model {config.model}")
+    path = Path(config.model.removeprefix(FILE)).expanduser()
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}", hint=f"Check the path. {LAYOUT}") from error
+    recipe = Recipe(
+        "infer",
+        _name(options, path),
+        {"model": FILE},
+        {"file": sha256(content).hexdigest(), **{name: data.artifact.digest(name) for name in ("requests", "items")}},
+        {"format": FORMAT, "tie_rule": TIE_RULE, "tie_seed": str(data.tie_seed)},
+    )
+
+    def fill(draft: Draft) -> None:
+        requests = data.artifact.table("requests")
+        matched = match(read_rankings(content, name=path.name), _field(data, requests))
+        rankings = _ranked(data, requests, matched)
+        draft.write("rankings", rankings)
+        draft.facts.update(
+            kind=KIND,
+            requests=requests.height,
+            seconds=None,
+            seed=None,
+            typed={"file": path.name},
+            file=str(path.resolve()),
+            rows=matched.scores.height,
+            requests_silent=matched.silent,
+            users_not_tested=matched.untested,
+            warnings=_warnings(data, path.name, requests, matched),
+        )
+
+    return make_once(recipe.place(data.place.runs), recipe, fill)
+
+
+def _name(options: FileOptions, path: Path) -> str:
+    """Return the run's name: as typed, or from that of the file."""
+    plain = re.sub(r"\.(gz|parquet|pq|csv|tsv|trec|run|txt)$", "", re.sub(r"\.gz$", "", path.name))
+    name = options.name or re.sub(r"[^A-Za-z0-9._-]+", "-", plain).strip("-.") or "file"
+    if name in _RESERVED:
+        raise OptionError(
+            f"a ranking made elsewhere cannot be called {name!r}: the board has a row of that name",
+            hint="Give it another name: -O name=NAME.",
+        )
+    return name
+
+
+def _field(data: Data, requests: pl.DataFrame) -> Field:
+    items, users = data.artifact.table("items")["item_id"], data.artifact.table("interactions")["user_id"]
+    return Field(requests, items, users, data.include_seen)
+
+
+def _ranked(data: Data, requests: pl.DataFrame, matched: Matched) -> pl.DataFrame:
+    if data.whole_catalogue:
+        return rank_best(matched.scores, depth=DEPTH, seed=data.tie_seed)
+    return rank_candidates(requests, matched.scores, seed=data.tie_seed)
+
+
+def _warnings(data: Data, name: str, requests: pl.DataFrame, matched: Matched) -> list[str]:
+    total, said = requests.height, []
+    if matched.silent:
+        said.append(f"{name} says nothing about {matched.silent:,} of {total:,} requests: silent answers")
+    if matched.untested:
+        said.append(f"{name} ranks for {matched.untested:,} users who are not among the {total:,} tested: left out")
+    if data.whole_catalogue:
+        what = f"fewer than the {DEPTH} items that are kept: a target that is not listed counts as missed"
+        seen = pl.col("history").list.n_unique() if not data.include_seen else 0
+        size = pl.min_horizontal(DEPTH, data.artifact.manifest.tables["items"].rows - seen)
+    else:
+        what = "not all candidates: the others come last, in the order of the tie rule"
+        size = pl.col("candidates").list.len()
+    given = matched.scores.group_by("request_id").len("given")
+    short = (
+        requests.select("request_id", size=size).join(given, on="request_id").filter(pl.col("given") < pl.col("size"))
+    )
+    if short.height:
+        said.append(f"{name} ranks, in {short.height:,} of {total:,} requests, {what}")
+    return said

@@ -1,0 +1,353 @@
+"""What answers of a language model have in common whatever they were asked: the order shown, or one first place."""
+
+import gc
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from functools import partial
+from math import fsum, inf
+from typing import Any
+
+import polars as pl
+
+from llmrs_bench.core.artifacts import Artifact, Draft, Outcome, Recipe, find_made, make_once
+from llmrs_bench.core.config import InferConfig, Options
+from llmrs_bench.core.errors import ArtifactError, OptionError
+from llmrs_bench.core.schemas import RANKINGS, RESPONSES, VIEW_RANKINGS
+from llmrs_bench.core.types import Mode, Progress, Prompt, Scores
+from llmrs_bench.llm.base import Engine
+from llmrs_bench.llm.cost import Cost
+from llmrs_bench.llm.generate import Asker, Question
+from llmrs_bench.prompts.aggregate import Aggregate, fuse
+from llmrs_bench.prompts.frames import read_answer, responses_frame
+from llmrs_bench.prompts.strategies.base import Exchange, Reading, Template
+from llmrs_bench.prompts.strategies.comparison import label_logprobs
+from llmrs_bench.prompts.strategies.listwise import ranking_of
+from llmrs_bench.ranking import TIE_RULE, rank_candidates, scores_frame
+from llmrs_bench.stages.conversation import Block, blocks, converse
+from llmrs_bench.stages.prompt import Plan, open_plan, open_shop, prompt, source_digest
+from llmrs_bench.stages.serving import describe, file_name, find_store, open_store, serve
+from llmrs_bench.stages.workspace import Data
+
+_LEAST = 3  # candidates named: fewer repeat the order shown too often by chance
+
+
+class FirstChoices:
+    """Counts, over the prompts of a run, answers that repeat the order shown, and the place of the first choice.
+
+    Only prompts count that show several candidates, in writing or with labels; of a request with several rounds
+    each prompt counts.
+    """
+
+    def __init__(self) -> None:
+        self._answers = 0
+        self._orders = 0
+        self._repeats = 0
+        self._least = 0
+        self._first: Counter[str] = Counter()
+
+    def add(self, exchanges: Iterable[Exchange]) -> None:
+        """Add prompts and their responses."""
+        for asked, response in exchanges:
+            if len(asked.shown) < 2:
+                continue
+            if asked.choices is None and asked.listed is not None:
+                order: Sequence[int] = ranking_of(asked, response).order
+                if len(order) >= _LEAST:
+                    self._orders += 1
+                    self._repeats += list(order) == list(range(len(order)))
+                if order:
+                    self._count(asked, asked.listed.labels[order[0]])
+            elif asked.labels and asked.choices is not None and len(asked.choices) == len(asked.shown):
+                logprobs = label_logprobs(response, len(asked.shown))
+                best = max(logprobs)
+                if best > -inf and logprobs.count(best) == 1:
+                    self._count(asked, asked.choices[logprobs.index(best)].strip())
+
+    def _count(self, prompt: Prompt, label: str) -> None:
+        self._answers += 1
+        self._first[label] += 1
+        self._least = min(self._least or len(prompt.shown), len(prompt.shown))
+
+    def facts(self) -> dict[str, Any] | None:
+        """Return the counts; None where no prompt has a first choice.
+
+        Returns:
+            `answers` with a first choice; `first`, the label that is the most frequent one, `first_count`, how often
+            it is; `shown`, the fewest candidates of a prompt; `orders`, the answers that name three candidates or
+            more, and `repeats`, those of them that name them in the order shown from its beginning.
+        """
+        if not self._answers:
+            return None
+        first, count = max(self._first.items(), key=lambda pair: (pair[1], pair[0]))
+        return {
+            "answers": self._answers,
+            "first": first,
+            "first_count": count,
+            "shown": self._least,
+            "orders": self._orders,
+            "repeats": self._repeats,
+        }
+
+
+def check_priors(plan: Plan) -> None:
+    """Refuse to ask for titles without a history where a template does not ask for titles.
+
+    Raises:
+        OptionError: If it does not.
+    """
+    if plan.template.mode != "likelihood":
+        raise OptionError(
+            f"--prior means nothing to template {plan.name}: it reads no likelihoods of titles",
+            hint="Leave it out, or add --template likelihood.",
+        )
+
+
+def ask_priors(data: Data, run: Artifact, prompts: Artifact, plan: Plan, asker: Asker, progress: Progress) -> Outcome:
+    """Make the artifact `priors` of a run: what the model says to each of its titles where no history is told.
+
+    Raises:
+        EngineError: If the engine fails; what it answered before is kept.
+    """
+    recipe = _recipe(run)
+
+    def fill(draft: Draft) -> None:
+        asked = _prompts(data, prompts, plan.template)
+        with progress(f"{run.facts['model']['name']}, titles without a history", len(asked)) as step:
+            asker.show(step, len(asked))
+            asker.turn_to(len(asked))
+            rows = asker.ask([Question(asked, 0, lambda fewer, *, bare=False: asked)] if asked else [])
+        responses = responses_frame((prior, rows[prior.prompt_id]) for prior in asked)
+        draft.write("responses", pl.DataFrame(schema=RESPONSES))
+        draft.write("responses", responses)
+        spent = Cost()
+        spent.add(responses, [], requests=0)
+        draft.facts.update(spent.of_priors())
+
+    return make_once(recipe.place(data.place.priors), recipe, fill)
+
+
+def find_priors(data: Data, run: Artifact) -> Artifact:
+    """Return the artifact `priors` of a run.
+
+    Raises:
+        ArtifactError: If they were not asked for.
+    """
+    recipe = _recipe(run)
+    found = find_made(recipe.place(data.place.priors), recipe)
+    if found is None:
+        raise ArtifactError(
+            f"the titles of run {run.path.name} were never asked for without a history, which pmi subtracts",
+            hint=f"Run: {run.manifest.command} --prior. What was answered before is not asked again.",
+        )
+    return found
+
+
+def read_priors(data: Data, prompts: Artifact, template: Template, priors: Artifact) -> dict[str, float]:
+    """Return the summed log-probability of every title without a history.
+
+    Raises:
+        ArtifactError: If a table is damaged, or the priors lack a title.
+    """
+    rows = {row["prompt_id"]: row for row in priors.table("responses").iter_rows(named=True)}
+    found: dict[str, float] = {}
+    for asked in _prompts(data, prompts, template):
+        if asked.prompt_id not in rows:
+            raise ArtifactError(
+                f"{priors.path} lacks the titles of prompt {asked.prompt_id!r}",
+                hint=f"Delete {priors.path} and run `llmrs-bench infer --prior` again.",
+            )
+        response = read_answer(asked.prompt_id, rows[asked.prompt_id])
+        values = zip(asked.choices or (), response.choice_logprobs or (), strict=True)
+        found |= {choice: fsum(logprobs) for choice, logprobs in values}
+    return found
+
+
+def _recipe(run: Artifact) -> Recipe:
+    old = run.manifest
+    inputs = {name: old.inputs[name] for name in ("answers", "prompts")}
+    return Recipe("infer", f"{old.name}-priors", old.config, inputs, {"prompts": old.parts["prompts"]})
+
+
+def _prompts(data: Data, prompts: Artifact, template: Template) -> list[Prompt]:
+    """Return the prompts that ask for each title of a run once, in the order of their first appearance."""
+    choices: dict[str, None] = {}
+    for block in blocks(data, prompts):
+        choices.update(dict.fromkeys(c for group in block.prompts.values() for p in group for c in p.choices or ()))
+    return template.priors(list(choices), open_shop(data))
+
+
+# Bumped when rankings are read from answers in another way.
+FORMAT = "4"
+_DOUBTFUL = 0.1  # of the probability of the next token on all labels
+
+
+def infer_language(
+    data: Data, config: InferConfig, progress: Progress, *, reparse: bool = False, prior: bool = False
+) -> Outcome:
+    """Make the run of a language model, from answers that are kept and never asked for twice.
+
+    Args:
+        data: The prepared data set.
+        config: The options.
+        progress: Shows the prompts answered.
+        reparse: Read kept answers alone: no model is looked for or loaded.
+        prior: Ask for each title without a history, too, beside the run and its cost.
+
+    Raises:
+        OptionError: If the engine, the template or an option is unknown or does not fit.
+        ModelError: If the model cannot be had.
+        EngineError: If the engine fails while it answers; what it answered is kept.
+        ArtifactError: With `reparse`, if an answer is missing.
+    """
+    plan = open_plan(config.prompt)
+    template = plan.template
+    if prior:
+        check_priors(plan)
+    prompts = prompt(data, config.prompt).artifact
+    served = None if reparse else serve(data, config, progress)
+    if served is not None:
+        check_temperature(plan, served.options)
+    store = find_store(data, config) if served is None else open_store(data, served)
+    tables = {"prompts": prompts, "requests": data.artifact}
+    label = str(store.served["name"])
+    recipe = Recipe(
+        "infer",
+        f"{file_name(label)}-{plan.name}",
+        {"model": label, "template": config.template, "options": config.template_options, "normalize": "sum"},
+        {"answers": store.fingerprint, **{name: made.digest(name) for name, made in tables.items()}},
+        {"format": FORMAT, "prompts": source_digest(template), "tie_rule": TIE_RULE, "tie_seed": str(data.tie_seed)},
+    )
+
+    def fill(draft: Draft) -> None:
+        first, choices = prompts.manifest.tables["prompts"].rows, FirstChoices()
+        with progress(label, first) as step, _rare_searches():
+            asker.show(step, first)
+            cost = _run(draft, data, prompts, plan, asker, choices)
+        spent = cost.facts(store.sessions(cost.sessions), config.options)
+        draft.facts.update(
+            kind="language model",
+            model=describe(config.model, label),
+            engine=store.served["engine"],
+            history=prompts.manifest.config["history"],
+            answers=store.folder.name,
+            seed=config.seed,
+            mode=template.mode,
+            form=plan.source.sheet.form,
+            normalize="sum",
+            first_choices=None if plan.views.slots else choices.facts(),  # slots place the target
+            typed={**config.template_options, **config.options},
+            warnings=_warnings(spent, mode=template.mode, served=store.served),
+            **spent,
+        )
+
+    with closing(Asker(store, served.start if served else partial(_refuse, config))) as asker:
+        done = make_once(recipe.place(data.place.runs), recipe, fill)
+        if prior:
+            ask_priors(data, done.artifact, prompts, plan, asker, progress)
+    return done
+
+
+def check_temperature(plan: Plan, options: Options) -> None:
+    """Refuse samples that are all the same, and a temperature where nothing is written."""
+    temperature = getattr(options, "temperature", None)
+    if temperature == 0 and plan.views.samples > 1 and "temperature" not in getattr(options, "omit", ()):
+        raise OptionError(
+            f"samples={plan.views.samples} asks the same again and again at temperature 0",
+            hint="Add -O temperature=0.7.",
+        )
+    if temperature and plan.template.mode != "generate":
+        raise OptionError(
+            f"temperature means nothing to template {plan.name}: likelihoods are read as the model has them",
+            hint="Leave out -O temperature, or choose a template that writes, such as listwise.",
+        )
+
+
+@contextmanager
+def _rare_searches() -> Iterator[None]:
+    """Let Python look for cycles less often: blocks are millions of small values without any, which it would walk."""
+    before = gc.get_threshold()
+    gc.set_threshold(100_000, 50, 50)
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
+
+
+def _warnings(spent: Mapping[str, Any], *, mode: Mode, served: Mapping[str, Any]) -> list[str]:
+    """Return what makes scores doubtful: labels that are not known, or that the model would hardly have written."""
+    found = []
+    if mode == "label" and served["engine"] == "openai":
+        total = sum(spent["kinds"].values())
+        if lacking := total - spent["kinds"].get("complete", 0):
+            found.append(
+                f"in {100 * lacking / total:.0f} % of {total:,} answers some labels are not among the likeliest tokens "
+                f"that the server shows; it was asked for {served['options']['top_logprobs']} of them: raise "
+                "`-O top_logprobs` as far as it lets you (llama.cpp has no bound, most others 20)"
+            )
+    mass = spent["notes"].get("label_mass", 1.0)
+    if mass < _DOUBTFUL:
+        found.append(
+            f"the labels hold {100 * mass:.1f} % of the probability of what the model writes next, so they say little "
+            "about it: it may think first, or not know the format; try --template likelihood or listwise"
+        )
+    if spent["uncounted"]:
+        found.append(
+            f"the server counted no tokens of {spent['uncounted']:,} prompts: what it read, and its price by tokens, "
+            "are unknown"
+        )
+    return found
+
+
+def _refuse(config: InferConfig) -> Engine:
+    raise ArtifactError(
+        f"not every prompt of the template {config.template!r} was answered by {config.model!r} before",
+        hint="Leave out --reparse: the model is then asked what is missing.",
+    )
+
+
+def _run(draft: Draft, data: Data, prompts: Artifact, plan: Plan, asker: Asker, first_choices: FirstChoices) -> Cost:
+    """Write responses and rankings, block by block, and return what the answers cost."""
+    template = plan.template
+    shop, history, cost = open_shop(data), int(prompts.manifest.config["history"]), Cost()
+    draft.write("rankings", pl.DataFrame(schema=RANKINGS))
+    draft.write("responses", pl.DataFrame(schema=RESPONSES))
+    for block in blocks(data, prompts):
+        asker.turn_to(sum(map(len, block.prompts.values())))
+        talks = converse(block, template, shop, history=history, ask=asker.ask)
+        scores = [read(template, talk.exchanges, Reading()) for talk in talks.values() if talk.exchanges]
+        first_choices.add(exchange for talk in talks.values() for exchange in talk.exchanges)
+        asked = ((p, row) for talk in talks.values() for (p, _), row in zip(talk.exchanges, talk.rows, strict=True))
+        responses = responses_frame(asked)
+        draft.write("responses", responses)
+        write_rankings(draft, block, scores, plan.views.aggregate, seed=data.tie_seed)
+        cost.add(responses, scores, requests=block.requests.height)
+    return cost
+
+
+def write_rankings(draft: Draft, block: Block, scores: list[Scores], aggregate: Aggregate, *, seed: int) -> None:
+    """Write the rankings of a block from the scores of its views; where there are several, theirs, too."""
+    if block.several:
+        views = block.views.select("candidates", request_id="view_id")
+        draft.write("view_rankings", _placed(rank_candidates(views, scores_frame(scores), seed=seed), block.views))
+        found = {score.request_id: score for score in scores}
+        rows = block.views.group_by("request_id", maintain_order=True).agg("view_id", pl.col("candidates").first())
+        scores = [
+            fuse(request_id, answered, candidates, aggregate)
+            for request_id, view_ids, candidates in rows.iter_rows()
+            if (answered := [found[view_id] for view_id in view_ids if view_id in found])
+        ]
+    draft.write("rankings", rank_candidates(block.requests, scores_frame(scores), seed=seed))
+
+
+def _placed(rankings: pl.DataFrame, views: pl.DataFrame) -> pl.DataFrame:
+    """Return rankings of views as a frame of the schema `view_rankings`."""
+    slot = pl.int_range(pl.len(), dtype=pl.Int32).over("view_id")
+    shown = views.select("request_id", "view_id", item_id="candidates").explode("item_id").with_columns(slot=slot)
+    placed = rankings.rename({"request_id": "view_id"}).join(shown, on=["view_id", "item_id"], maintain_order="left")
+    return placed.select(list(VIEW_RANKINGS))
+
+
+def read(template: Template, exchanges: list[Exchange], reading: Reading) -> Scores:
+    """Return the scores that all prompts and responses of one request give."""
+    return template.parse([prompt for prompt, _ in exchanges], [response for _, response in exchanges], reading)

@@ -1,0 +1,324 @@
+"""The variants in which each request is shown: histories, orders, retrieved items, notes."""
+
+import re
+from bisect import bisect_left
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+from functools import cached_property
+from itertools import chain, permutations, product
+from math import factorial
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from llmrs_bench.core.artifacts import Artifact
+from llmrs_bench.core.config import FREE_TEXT, ViewOptions
+from llmrs_bench.core.errors import OptionError
+from llmrs_bench.core.hashing import generator, hash64
+from llmrs_bench.core.schemas import VIEWS
+from llmrs_bench.core.types import Example
+from llmrs_bench.prompts.parsing.thoughts import spoken
+from llmrs_bench.prompts.sanitize import plain
+from llmrs_bench.stages.workspace import Data, open_runs, pick_runs
+
+_BLOCK = 2000
+_LINE = re.compile(r"[\s*\-\[(#]*([0-9]{1,3})[\])*]*[.:)\]]?[\s*]+(\S.*)")
+
+
+def find_note(data: Data, what: str, name: str) -> Artifact:
+    """Return the run of notes whose name begins with `name`, wanted as `what`.
+
+    Raises:
+        OptionError: If there is none, several, or it is a run that ranks.
+        ArtifactError: If the data set has no runs.
+    """
+    found = pick_runs(open_runs(data), [name])
+    if len(found) != 1:
+        raise OptionError(f"{what}={name} means {len(found)} runs", hint="Write more of the name.")
+    if found[0].facts.get("form") != FREE_TEXT:
+        raise OptionError(
+            f"{what}={name} is a run that ranks, and holds no texts about users",
+            hint=f"Make one with `llmrs-bench infer --template {what}`.",
+        )
+    return found[0]
+
+
+def read_interest(run: Artifact) -> dict[str, str]:
+    """Return request id to what the model wrote, without its thoughts, as one line; nothing where it wrote nothing."""
+    return {row["request_id"]: plain(spoken(row["text"] or "")) for row in _responses(run)}
+
+
+def read_notes(data: Data, run: Artifact) -> dict[str, dict[str, str]]:
+    """Return request id to item id to what the model wrote about the item, in the line with its number.
+
+    Raises:
+        OptionError: If the run told another history than the user's own.
+    """
+    told = str(run.manifest.config["options"].get("past", "own"))
+    if told != "own":
+        raise OptionError(f"notes={run.path.name} are about past={told}", hint="Make them without -T past.")
+    histories = dict(data.artifact.table("requests").select("request_id", "history").iter_rows())
+    shown = int(run.facts["history"])
+    return {
+        row["request_id"]: numbered_lines(row["text"], histories[row["request_id"]], shown - row["clipped"])
+        for row in _responses(run)
+    }
+
+
+def numbered_lines(text: str | None, history: Sequence[str], shown: int) -> dict[str, str]:
+    """Return item id to text, from lines such as `3. Its hero fails`, about the `shown` latest items in their order.
+
+    The first line with a number counts; numbers that no item has are left out.
+    """
+    items = list(history)[-shown:] if shown > 0 else []
+    notes: dict[str, str] = {}
+    for line in spoken(text or "").splitlines():
+        if (found := _LINE.match(line)) and 1 <= int(found[1]) <= len(items):
+            notes.setdefault(items[int(found[1]) - 1], plain(found[2]))
+    return notes
+
+
+def _responses(run: Artifact) -> Iterator[Mapping[str, Any]]:
+    return chain.from_iterable(part.iter_rows(named=True) for part in run.parts("responses", _BLOCK))
+
+
+if TYPE_CHECKING:
+    from llmrs_bench.stages.retrieval import SearchProcess
+
+_EXAMPLE_HISTORY = 5
+
+
+class Viewer:
+    """Makes the views of requests.
+
+    Nothing here knows which candidate is the target, but for `slots`, which put it where it is wanted. It has to be
+    closed: items may be searched in a process of its own.
+
+    Args:
+        data: The prepared data set.
+        options: What is shown.
+        history: How many of the latest items.
+        rated: Whether ratings are told.
+        interest: What a model wrote, by request id.
+        notes: What a model wrote about items, by request id and item id.
+    """
+
+    def __init__(
+        self,
+        data: Data,
+        options: ViewOptions,
+        *,
+        history: int,
+        rated: bool,
+        interest: Mapping[str, str],
+        notes: Mapping[str, Mapping[str, str]],
+    ) -> None:
+        self.data = data
+        self.options = options
+        self.history = history
+        self.rated = rated
+        self.interest = interest
+        self.notes = notes
+        self.seed = int(data.artifact.manifest.config["seed"])
+        self._stack = ExitStack()
+
+    def close(self) -> None:
+        """Stop searching."""
+        self._stack.close()
+
+    def views(self, requests: pl.DataFrame) -> pl.DataFrame:
+        """Return the views of a frame of the schema `requests`, those of a request beside each other."""
+        told = requests.select(
+            view_id="request_id",
+            request_id="request_id",
+            user_id="user_id",
+            history=self._history(requests),
+            candidates=pl.col("candidates"),
+            relevant=self._relevant(requests),
+            examples=self._examples(requests),
+            interest=self._interest(requests),
+            notes=self._notes(requests),
+            sample=pl.lit(0),
+        )
+        rows = self._rated(told).select(list(VIEWS)).cast(VIEWS)
+        if not self.options.several:
+            return rows
+        return pl.DataFrame(list(self._shown(rows)), schema=VIEWS)
+
+    def _interest(self, requests: pl.DataFrame) -> pl.Series:
+        if not self.interest:
+            return pl.repeat("", requests.height, dtype=pl.String, eager=True)
+        return pl.Series([self.interest.get(name, "") for name in requests["request_id"]], dtype=pl.String)
+
+    def _notes(self, requests: pl.DataFrame) -> pl.Series:
+        if not self.notes:
+            return _empty_lists("notes", requests.height)
+        found = (self.notes.get(name, {}) for name in requests["request_id"])
+        rows = [[{"item_id": item_id, "text": text} for item_id, text in notes.items()] for notes in found]
+        return pl.Series(rows, dtype=VIEWS["notes"])
+
+    def _history(self, requests: pl.DataFrame) -> pl.Series:
+        own = requests["history"].list.tail(self.history)
+        match self.options.past:
+            case "none":
+                return pl.Series([[] for _ in own], dtype=own.dtype)
+            case "shuffled":
+                pairs = zip(requests["request_id"], own, strict=True)
+                return pl.Series([self._shuffled("past", name, list(items)) for name, items in pairs], dtype=own.dtype)
+            case "other":
+                rows = requests.select("request_id", "candidates").iter_rows()
+                told = [self._without(self._donors[name], candidates)[-self.history :] for name, candidates in rows]
+                return pl.Series(told if self.history else [[] for _ in own], dtype=own.dtype)
+        return own
+
+    @cached_property
+    def _donors(self) -> Mapping[str, Sequence[str]]:
+        """Request id to the history of another user: the next one in a seeded order of all users."""
+        table = self.data.artifact.table("requests").select("request_id", "user_id", "history")
+        rows = sorted(table.iter_rows(), key=lambda row: hash64(f"donor\0{self.seed}\0{row[1]}"))
+        if len({row[1] for row in rows}) < 2:
+            raise OptionError("past=other needs two users", hint="Prepare more users, or leave it out.")
+        histories = {}
+        for place, (request_id, user_id, _) in enumerate(rows):
+            others = (rows[(place + step) % len(rows)] for step in range(1, len(rows)))
+            histories[request_id] = next(row[2] for row in others if row[1] != user_id)
+        return histories
+
+    def _relevant(self, requests: pl.DataFrame) -> pl.Series:
+        if not self.options.relevant:
+            return _empty_lists("relevant", requests.height)
+        texts = self._interest(requests) if self.options.query == "interest" else None
+        return self._retriever.search(
+            requests, query=self.options.query, recent=self.history, count=self.options.relevant, texts=texts
+        )
+
+    @cached_property
+    def _retriever(self) -> "SearchProcess":
+        from llmrs_bench.stages.retrieval import SearchProcess
+
+        return self._stack.enter_context(SearchProcess(self.options, self.data.artifact.table("items")))
+
+    def _examples(self, requests: pl.DataFrame) -> pl.Series:
+        if not self.options.shots:
+            return _empty_lists("examples", requests.height)
+        found = self._found_examples(requests)
+        rows = [
+            [{"history": list(example.history), "next": example.next} for example in found.get(name, ())]
+            for name in requests["request_id"]
+        ]
+        return pl.Series(rows, dtype=VIEWS["examples"])
+
+    def _found_examples(self, requests: pl.DataFrame) -> dict[str, list[Example]]:
+        if self.options.shots_from == "self":
+            return {
+                row["request_id"]: _steps(self._without(row["history"], row["candidates"]), self.options.shots)
+                for row in requests.iter_rows(named=True)
+            }
+        from llmrs_bench.stages.retrieval import similar_users
+
+        trained = self._events.filter(pl.col("part") == "train")
+        users = similar_users(requests, trained, self.options.shots, self.seed)
+        return {
+            row["request_id"]: [
+                step
+                for user in users.get(row["request_id"], ())
+                for step in _steps(self._without(self._before(user, row["cutoff"]), row["candidates"]), 1)
+            ]
+            for row in requests.iter_rows(named=True)
+        }
+
+    def _before(self, user: str, cutoff: int) -> Sequence[str]:
+        """Return what a user had chosen before a time."""
+        items, times = self._sequences[user]
+        return items[: bisect_left(times, cutoff)]
+
+    @cached_property
+    def _events(self) -> pl.DataFrame:
+        return self.data.artifact.table("interactions")
+
+    @cached_property
+    def _sequences(self) -> Mapping[str, tuple[list[str], list[int]]]:
+        """User to the items of the training part, in the order of their times, and these."""
+        trained = self._events.filter(pl.col("part") == "train")
+        rows = trained.group_by("user_id", maintain_order=True).agg("item_id", "timestamp").iter_rows()
+        return {user: (items, times) for user, items, times in rows}
+
+    def _rated(self, views: pl.DataFrame) -> pl.DataFrame:
+        if not self.rated:
+            nothing = pl.col("history").list.eval(pl.lit(None, pl.Float32()))
+            return views.with_columns(ratings=nothing)
+        rows = views.select("view_id", "user_id", item_id="history").explode("item_id", empty_as_null=True).drop_nulls()
+        known = rows.join(self._ratings, on=["user_id", "item_id"], how="left", maintain_order="left")
+        lists = known.group_by("view_id", maintain_order=True).agg(ratings="rating")
+        joined = views.join(lists, on="view_id", how="left", maintain_order="left")
+        return joined.with_columns(pl.col("ratings").fill_null([]))
+
+    @cached_property
+    def _ratings(self) -> pl.DataFrame:
+        columns = ["user_id", "item_id", "rating"]
+        if not self._events["rating"].count():
+            raise OptionError(
+                f"{self.data.place.reference} has no ratings to tell", hint="Use -T interest=recent, or other data."
+            )
+        return self._events.select(columns).unique(columns[:2], keep="last", maintain_order=True)
+
+    def _shown(self, rows: pl.DataFrame) -> Iterator[dict[str, object]]:
+        targets = self._targets if self.options.slots else {}
+        for row in rows.iter_rows(named=True):
+            orders = (
+                self._slotted(row["candidates"], targets.get(row["request_id"]))
+                if self.options.slots
+                else self._orders(row["request_id"], row["candidates"])
+            )
+            for number, (order, sample) in enumerate(product(orders, range(self.options.samples))):
+                yield {**row, "view_id": f"{row['request_id']}~{number}", "candidates": order, "sample": sample}
+
+    def _orders(self, request_id: str, candidates: Sequence[str]) -> list[list[str]]:
+        """Return distinct orders, that of the data set first."""
+        found = {tuple(candidates): None}
+        wanted = min(self.options.orders, factorial(min(len(candidates), 10)))
+        if wanted == factorial(len(candidates)):
+            return [list(order) for order in permutations(candidates)]
+        number = 0
+        while len(found) < wanted:
+            found[tuple(self._shuffled(f"order{number}", request_id, list(candidates)))] = None
+            number += 1
+        return [list(order) for order in found]
+
+    def _slotted(self, candidates: Sequence[str], target: str | None) -> list[list[str]]:
+        """Return an order for each slot, with the target in it; all others keep their order."""
+        if target is None or target not in candidates:
+            return [list(candidates) for _ in self.options.slots]
+        if (last := max(self.options.slots)) >= len(candidates):
+            raise OptionError(
+                f"slot {last} is not there: a list has {len(candidates)} candidates",
+                hint=f"Slots are counted from 0 to {len(candidates) - 1}.",
+            )
+        others = [item_id for item_id in candidates if item_id != target]
+        return [[*others[:slot], target, *others[slot:]] for slot in self.options.slots]
+
+    @cached_property
+    def _targets(self) -> Mapping[str, str]:
+        truth = self.data.artifact.table("truth").filter(pl.col("label") > 0)
+        return dict(
+            truth.group_by("request_id", maintain_order=True).first().select("request_id", "item_id").iter_rows()
+        )
+
+    def _shuffled(self, what: str, request_id: str, items: list[str]) -> list[str]:
+        order = generator(what, self.seed, request_id).permutation(len(items))
+        return [items[place] for place in order]
+
+    @staticmethod
+    def _without(items: Sequence[str], left_out: Sequence[str]) -> list[str]:
+        hidden = set(left_out)
+        return [item_id for item_id in items if item_id not in hidden]
+
+
+def _empty_lists(column: str, height: int) -> pl.Series:
+    return pl.repeat([], height, dtype=VIEWS[column], eager=True)
+
+
+def _steps(history: Sequence[str], count: int) -> list[Example]:
+    """Return the latest steps of a history: what came before, and what came next; the oldest step first."""
+    places = range(max(1, len(history) - count), len(history))
+    return [Example(tuple(history[max(0, place - _EXAMPLE_HISTORY) : place]), history[place]) for place in places]

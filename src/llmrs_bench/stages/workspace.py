@@ -1,0 +1,233 @@
+"""The home folder: prepared data sets, their variants, and the runs of each."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from llmrs_bench.core.artifacts import Artifact, is_complete, open_artifact
+from llmrs_bench.core.config import DEPTH, FREE_TEXT, WHOLE
+from llmrs_bench.core.errors import ArtifactError, OptionError
+from llmrs_bench.core.registry import unknown_name
+from llmrs_bench.data.sources import DATASETS
+
+RESERVED = ("answers", "models", "source")
+
+
+@dataclass(frozen=True, slots=True)
+class Reference:
+    """A data set as typed: `ml1m`, or `ml1m@paper` for one variant of how it was prepared."""
+
+    dataset: str
+    variant: str | None
+
+    @classmethod
+    def parse(cls, text: str) -> "Reference":
+        """Read `NAME` or `NAME@VARIANT`.
+
+        Raises:
+            OptionError: If the variant is no plain name.
+        """
+        dataset, at, variant = text.partition("@")
+        plain = variant.replace("-", "").replace("_", "").replace(".", "")
+        if at and (not plain.isalnum() or variant.startswith(".") or variant in RESERVED):
+            raise OptionError(
+                f"{variant!r} cannot name a variant of {dataset!r}",
+                hint="Use letters, digits, '-', '_' and '.', as in --dataset ml1m@paper.",
+            )
+        return cls(dataset, variant or None)
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """The folders of one prepared data set."""
+
+    root: Path
+
+    @property
+    def reference(self) -> str:
+        """What to type as `--dataset`."""
+        return f"{self.root.parent.name}@{self.root.name}"
+
+    @property
+    def data(self) -> Path:
+        """The artifact of `prepare`."""
+        return self.root / "data"
+
+    @property
+    def prompts(self) -> Path:
+        """One artifact for each rendered template."""
+        return self.root / "prompts"
+
+    @property
+    def answers(self) -> Path:
+        """The answers of each language model, shared by the variants of a data set."""
+        return self.root.parent / "answers"
+
+    @property
+    def runs(self) -> Path:
+        """One artifact for each run: a table of rankings."""
+        return self.root / "runs"
+
+    @property
+    def evals(self) -> Path:
+        """One artifact for each evaluated run."""
+        return self.root / "evals"
+
+    @property
+    def audits(self) -> Path:
+        """One artifact for each audit of a language model."""
+        return self.root / "audits"
+
+    @property
+    def priors(self) -> Path:
+        """One artifact for each run whose titles were asked for without a history, too."""
+        return self.root / "priors"
+
+    @property
+    def models(self) -> Path:
+        """Trained models, shared by the variants of a data set."""
+        return self.root.parent / "models"
+
+
+@dataclass(frozen=True, slots=True)
+class Data:
+    """A prepared data set, opened."""
+
+    place: Place
+    artifact: Artifact
+
+    @property
+    def tie_seed(self) -> int:
+        """Seed of the tie rule: that of the data, so that all runs on them share it."""
+        return int(self.artifact.manifest.config["seed"])
+
+    @property
+    def whole_catalogue(self) -> bool:
+        """Whether requests have no candidate lists: all items are ranked."""
+        return bool(self.artifact.manifest.config["candidates"] == WHOLE)
+
+    @property
+    def include_seen(self) -> bool:
+        """Whether items of a user's history may be ranked."""
+        return bool(self.artifact.manifest.config["include_seen"])
+
+    @property
+    def depth(self) -> int | None:
+        """How many ranks of a whole catalogue are kept; None: candidate lists are ranked whole."""
+        return DEPTH if self.whole_catalogue else None
+
+    @property
+    def item_word(self) -> str:
+        """What prompts call an item."""
+        return str(self.artifact.manifest.config["item_word"])
+
+    @property
+    def default_history(self) -> int:
+        """How many history items prompts show unless told otherwise."""
+        return int(self.artifact.manifest.config["history"])
+
+
+def prepare_command(reference: str) -> str:
+    """Return the hint that says how to prepare a data set."""
+    return f"Run: llmrs-bench prepare --dataset {reference}"
+
+
+def variants(home: Path, dataset: str) -> list[str]:
+    """Return the variants of a data set that were prepared."""
+    folder = home / dataset
+    if not folder.is_dir():
+        return []
+    return sorted(path.name for path in folder.iterdir() if is_complete(path / "data"))
+
+
+def prepared(home: Path) -> dict[str, list[str]]:
+    """Return the prepared data sets below `home` and their variants."""
+    names = sorted(path.name for path in home.iterdir() if path.is_dir()) if home.is_dir() else []
+    return {name: found for name in names if (found := variants(home, name))}
+
+
+def open_data(home: Path, text: str) -> Data:
+    """Open the data set that `NAME` or `NAME@VARIANT` means; a variant may be cut to its first characters.
+
+    Raises:
+        ArtifactError: If it was not prepared, is half-written, or the name fits several variants.
+        OptionError: If there is no such data set at all.
+    """
+    reference = Reference.parse(text)
+    found = variants(home, reference.dataset)
+    if not found:
+        raise _not_prepared(home, reference)
+    wanted = reference.variant or ""
+    fits = [wanted] if wanted in found else [name for name in found if name.startswith(wanted)]
+    if len(fits) != 1:
+        known = ", ".join(f"{reference.dataset}@{name}" for name in found)
+        what = "is no variant" if not fits else f"means {len(fits)} variants"
+        raise ArtifactError(
+            f"--dataset {text} {what} of the prepared {reference.dataset}",
+            hint=f"Prepared: {known}. See `llmrs-bench list data` for their options.",
+        )
+    place = Place(home / reference.dataset / fits[0])
+    return Data(place, open_artifact(place.data, hint=prepare_command(reference.dataset)))
+
+
+def is_unprepared(home: Path, text: str) -> bool:
+    """Tell whether `text` is the plain name of a known data set of which nothing was prepared yet."""
+    reference = Reference.parse(text)
+    folder = home / reference.dataset
+    known = reference.variant is None and reference.dataset in DATASETS
+    return known and not any(folder.glob("*/data"))  # a half-written one has to be looked at first
+
+
+def _not_prepared(home: Path, reference: Reference) -> ArtifactError | OptionError:
+    folder = home / reference.dataset
+    if reference.dataset not in DATASETS and not folder.is_dir():
+        names = sorted({*DATASETS, *prepared(home)})
+        return unknown_name(
+            "data set",
+            reference.dataset,
+            names,
+            hint=f"Any folder of RecBole atomic files works: {prepare_command(reference.dataset)} --source PATH",
+        )
+    half = [path for path in folder.glob("*/data") if not is_complete(path)]
+    if half:
+        return ArtifactError(
+            f"{half[0]} is incomplete: it has no manifest.json",
+            hint=f"Delete it. {prepare_command(reference.dataset)}",
+        )
+    return ArtifactError(
+        f"data set {reference.dataset!r} is not prepared below {home}", hint=prepare_command(reference.dataset)
+    )
+
+
+def open_runs(data: Data) -> list[Artifact]:
+    """Open all complete runs of a data set, by name.
+
+    Raises:
+        ArtifactError: If there are none.
+    """
+    folder = data.place.runs
+    paths = sorted(path for path in folder.iterdir() if is_complete(path)) if folder.is_dir() else []
+    if not paths:
+        raise ArtifactError(
+            f"{data.place.reference} has no runs",
+            hint=f"Run: llmrs-bench infer --model sasrec --dataset {data.place.reference}",
+        )
+    return [open_artifact(path, hint="run `llmrs-bench infer` again.") for path in paths]
+
+
+def pick_runs(runs: Sequence[Artifact], names: Sequence[str]) -> list[Artifact]:
+    """Return the runs whose names begin with one of `names`.
+
+    Raises:
+        OptionError: If a name fits none.
+    """
+    known = [run.path.name for run in runs]
+    for name in names:
+        if not any(run.startswith(name) for run in known):
+            raise unknown_name("run", name, known)
+    return [run for run in runs if run.path.name.startswith(tuple(names))]
+
+
+def ranks(run: Artifact) -> bool:
+    """Tell whether a run ranks candidates, as all do but those of the form `note`."""
+    return run.facts.get("form") != FREE_TEXT

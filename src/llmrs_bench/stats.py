@@ -1,0 +1,208 @@
+"""Uncertainty of means over users, and of differences between them."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from math import ceil
+from statistics import NormalDist
+
+import numpy as np
+from numpy.typing import NDArray
+
+_RESAMPLED_TOGETHER = 200
+
+
+def bootstrap_interval(
+    values: NDArray[np.float64], *, samples: int, seed: int, level: float = 0.95
+) -> NDArray[np.float64]:
+    """Percentile bootstrap interval of the mean of every row (Efron and Tibshirani 1993, section 13.3).
+
+    All rows are resampled with the same users, so that rows of one board move together. A user without a value in a row
+    counts nothing there; a resample that holds none of a row's users is left out for that row.
+
+    Args:
+        values: (rows, users), one value for each user, NaN where there is none.
+        samples: Number of resamples.
+        seed: Seed of the resampling.
+        level: Probability content of the interval.
+
+    Returns:
+        (rows, 2), lower and upper end; NaN for a row without values.
+    """
+    generator = np.random.default_rng(seed)
+    users = values.shape[1]
+    there = ~np.isnan(values)
+    whole = bool(there.all())
+    filled = np.where(there, values, 0.0)
+    means = np.empty((values.shape[0], samples))
+    for start in range(0, samples, _RESAMPLED_TOGETHER):
+        size = min(_RESAMPLED_TOGETHER, samples - start)
+        weights = generator.multinomial(users, np.full(users, 1.0 / users), size=size).T.astype(np.float64)
+        drawn = users if whole else there @ weights  # (rows, size)
+        sums = filled @ weights
+        means[:, start : start + size] = np.divide(sums, drawn, out=np.full_like(sums, np.nan), where=drawn != 0)
+    tail = 100.0 * (1.0 - level) / 2.0
+    if whole:
+        ends: NDArray[np.float64] = np.percentile(means, [tail, 100.0 - tail], axis=1).T
+        return ends
+    found = [row[~np.isnan(row)] for row in means]
+    return np.array([np.percentile(row, [tail, 100.0 - tail]) if row.size else [np.nan] * 2 for row in found])
+
+
+def holm(p: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return p-values adjusted for the family-wise error rate, step down (Holm 1979), in the order and shape of `p`."""
+    flat = p.ravel()
+    order = np.argsort(flat, kind="stable")
+    steps = flat[order] * np.arange(flat.size, 0, -1)
+    return _back(np.maximum.accumulate(steps), order, p.shape)
+
+
+def benjamini_hochberg(p: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return p-values adjusted for the false discovery rate, step up (Benjamini and Hochberg 1995), shaped as `p`."""
+    flat = p.ravel()
+    order = np.argsort(flat, kind="stable")
+    steps = flat[order] * flat.size / np.arange(1, flat.size + 1)
+    return _back(np.minimum.accumulate(steps[::-1])[::-1], order, p.shape)
+
+
+def _back(sorted_p: NDArray[np.float64], order: NDArray[np.intp], shape: tuple[int, ...]) -> NDArray[np.float64]:
+    adjusted = np.empty_like(sorted_p)
+    adjusted[order] = np.minimum(sorted_p, 1.0)
+    return adjusted.reshape(shape)
+
+
+CORRECTIONS: Mapping[str, Callable[[NDArray[np.float64]], NDArray[np.float64]]] = {
+    "holm": holm,
+    "bh": benjamini_hochberg,
+    "none": np.copy,
+}
+
+
+_CHUNK = 500
+_NOISE = 1e-9  # of the sum of absolute differences: sums that differ by less are the same sum, added in another order
+
+
+@dataclass(frozen=True, slots=True)
+class Paired:
+    """What two rows' values on the same users differ by.
+
+    Args:
+        users: How many users have a value in both rows.
+        difference: Mean of first - second.
+        effect: Cohen's d of paired differences, mean over standard deviation (n - 1): d_z in Lakens 2013
+            (10.3389/fpsyg.2013.00863), equation 6. None where the deviation is 0 and the mean is not.
+        wins: Users for whom the first value is the greater one; `ties` and `losses` likewise.
+        needed: Users of whom as many differences of this size are seen at a power of 80 %, see `users_needed`.
+    """
+
+    users: int
+    difference: float
+    effect: float | None
+    wins: int
+    ties: int
+    losses: int
+    needed: int | None
+
+
+def all_pairs(rows: int) -> NDArray[np.intp]:
+    """Return all pairs (i, j) of `rows` rows with i < j, shaped (pairs, 2)."""
+    return np.column_stack(np.triu_indices(rows, 1))
+
+
+def sign_flip(values: NDArray[np.float64], pairs: NDArray[np.intp], *, samples: int, seed: int) -> NDArray[np.float64]:
+    """Two-sided paired permutation tests of mean differences, all pairs at once.
+
+    Under the null hypothesis that the two rows of a pair may be exchanged for every user, the signs of the differences
+    are arbitrary (Fisher 1935, section 21; Noreen 1989). p = (1 + number of samples whose mean difference is at
+    least as far from 0) / (1 + samples) (Phipson and Smyth 2010), so that identical rows, and rows of one user, have
+    p = 1 and no p is 0. All pairs and blocks share the sign vectors: the sums of all rows under a sign vector are one
+    column of one matrix product, and a pair's sum is the difference of two of them.
+
+    Args:
+        values: (blocks, rows, users), for instance one block for each metric; NaN where a row has no value for a user.
+            A pair is tested on the users that have both values.
+        pairs: (pairs, 2) indices of rows.
+        samples: Number of sign vectors.
+        seed: Seed of the sign vectors.
+
+    Returns:
+        (blocks, pairs) p-values.
+    """
+    blocks, _, users = values.shape
+    columns, first, second = _columns(values, pairs)
+    reach = np.empty(first.size)
+    for start in range(0, first.size, _CHUNK):
+        part = slice(start, start + _CHUNK)
+        drawn = columns[first[part]] - columns[second[part]]
+        reach[part] = np.abs(drawn.sum(1)) - _NOISE * np.abs(drawn).sum(1)
+    generator = np.random.default_rng(seed)
+    beyond = np.zeros(first.size, dtype=np.int64)
+    for start in range(0, samples, _CHUNK):
+        size = min(_CHUNK, samples - start)
+        sums = columns @ _signs(generator, users, size)  # (columns, size)
+        for part_start in range(0, first.size, _CHUNK):
+            part = slice(part_start, part_start + _CHUNK)
+            distance = np.abs(sums[first[part]] - sums[second[part]])
+            beyond[part] += (distance >= reach[part, None]).sum(1)
+    p: NDArray[np.float64] = ((beyond + 1) / (samples + 1)).reshape(blocks, len(pairs))
+    return p
+
+
+def _signs(generator: np.random.Generator, users: int, size: int) -> NDArray[np.float64]:
+    """Return (users, size) random signs, from one random bit each."""
+    width = (size + 7) // 8
+    drawn = np.frombuffer(generator.bytes(users * width), dtype=np.uint8)
+    bits = np.unpackbits(drawn.reshape(users, width), axis=1, count=size)
+    return bits.astype(np.float64) * 2.0 - 1.0
+
+
+def _columns(
+    values: NDArray[np.float64], pairs: NDArray[np.intp]
+) -> tuple[NDArray[np.float64], NDArray[np.intp], NDArray[np.intp]]:
+    """Return the distinct vectors that pairs need, 0 where a partner has no value, and who needs which."""
+    there = ~np.isnan(values)
+    filled = np.where(there, values, 0.0)
+    if there.all():
+        blocks, rows, users = values.shape
+        offsets = np.arange(blocks)[:, None] * rows
+        flat = filled.reshape(blocks * rows, users)
+        return flat, (offsets + pairs[:, 0]).ravel(), (offsets + pairs[:, 1]).ravel()
+    known: dict[tuple[int, int, bytes], int] = {}
+    vectors: list[NDArray[np.float64]] = []
+
+    def vector(block: int, row: int, partner: int) -> int:
+        key = (block, row, np.packbits(there[block, partner]).tobytes())
+        if key not in known:
+            known[key] = len(vectors)
+            vectors.append(np.where(there[block, partner], filled[block, row], 0.0))
+        return known[key]
+
+    places = [(vector(block, i, j), vector(block, j, i)) for block in range(len(values)) for i, j in pairs.tolist()]
+    chosen = np.array(places, dtype=np.intp).reshape(-1, 2)
+    return np.array(vectors).reshape(len(vectors), values.shape[2]), chosen[:, 0], chosen[:, 1]
+
+
+def describe(first: NDArray[np.float64], second: NDArray[np.float64]) -> Paired:
+    """Return what two rows of values differ by, on the users that have both.
+
+    Args:
+        first: (users,), NaN where there is no value.
+        second: (users,), likewise.
+    """
+    drawn = (first - second)[~(np.isnan(first) | np.isnan(second))]
+    mean = float(drawn.mean()) if drawn.size else 0.0
+    deviation = float(drawn.std(ddof=1)) if drawn.size > 1 else 0.0
+    effect = mean / deviation if deviation else (0.0 if not mean else None)
+    wins, losses = int((drawn > 0).sum()), int((drawn < 0).sum())
+    return Paired(drawn.size, mean, effect, wins, drawn.size - wins - losses, losses, users_needed(effect))
+
+
+def users_needed(effect: float | None, *, power: float = 0.8, alpha: float = 0.05) -> int | None:
+    """Return how many users show a difference of this effect size at a power, in one two-sided paired test.
+
+    n = ((z(1 - alpha/2) + z(power)) / d)^2, the normal approximation (Chow, Shao and Wang 2008, section 3.1), with the
+    observed d taken for the true one; None where there is no effect, or no deviation.
+    """
+    if not effect:
+        return None
+    normal = NormalDist()
+    return ceil(((normal.inv_cdf(1 - alpha / 2) + normal.inv_cdf(power)) / abs(effect)) ** 2)

@@ -1,0 +1,117 @@
+"""Where prompts end and choices begin, as token ids."""
+
+import pytest
+
+from llmrs_bench.core.errors import EngineError, ModelError
+from llmrs_bench.core.types import Message, Prompt
+from llmrs_bench.llm.tokenization import (
+    PromptReader,
+    Tokenized,
+    encode,
+    render,
+    special_affixes,
+    special_texts,
+    split_choices,
+    take_apart,
+)
+from tiny_models import TITLES, train_tokenizer
+
+TOKENIZER = train_tokenizer()
+T5_LIKE = train_tokenizer(eos=True)
+CHAT = train_tokenizer(chat=True)
+USER, PREFIX = Message("user", "Which movie?"), Message("assistant", "The next movie is:")
+
+
+def test_prefix_and_suffix_are_the_joint_tokenisation() -> None:
+    choices = [f" {title}" for title in TITLES]
+    split = split_choices(TOKENIZER, PREFIX.content, choices, lead=(1,))
+    assert not split.moved
+    assert split.prefix == (1, *encode(TOKENIZER, [PREFIX.content])[0])
+    for choice, suffix in zip(choices, split.suffixes, strict=True):
+        assert split.prefix + suffix == tuple(TOKENIZER(PREFIX.content + choice)["input_ids"])
+
+
+def test_the_boundary_moves_to_the_last_token_that_all_choices_share() -> None:
+    split = split_choices(TOKENIZER, "The next movie is: Th", ["e Matrix", " Alien"], lead=(1,))
+    assert split.moved
+    assert split.prefix == tuple(TOKENIZER("The next movie is:")["input_ids"])
+    assert [split.prefix + suffix for suffix in split.suffixes] == [
+        tuple(TOKENIZER("The next movie is: The Matrix")["input_ids"]),
+        tuple(TOKENIZER("The next movie is: Th Alien")["input_ids"]),
+    ]
+
+
+def test_a_choice_that_the_prompt_swallows_keeps_a_token() -> None:
+    class Swallowing:
+        """Writes every text that begins alike as the same two tokens."""
+
+        backend_tokenizer = None
+
+        def __call__(self, texts: list[str], **_: object) -> dict[str, list[list[int]]]:
+            return {"input_ids": [[5, 6] for _ in texts]}
+
+    split = split_choices(Swallowing(), "ab", ["c", "d"])
+    assert split == Tokenized((5,), ((6,), (6,)), moved=True)
+
+
+@pytest.mark.parametrize("blank", ["", " ", "\n\t"])
+def test_blank_choices_are_errors(blank: str) -> None:
+    with pytest.raises(EngineError, match="blank"):
+        split_choices(TOKENIZER, "The next movie is:", [" Heat", blank])
+
+
+def test_a_prompt_without_any_token_before_the_choices_is_an_error() -> None:
+    with pytest.raises(EngineError, match="too short"):
+        split_choices(TOKENIZER, "Th", ["e Matrix"])
+    assert split_choices(TOKENIZER, "Th", ["e Matrix"], lead=(1,)).prefix == (1,)
+
+
+def test_special_tokens_are_told_from_the_text() -> None:
+    assert special_affixes(TOKENIZER) == ((TOKENIZER.bos_token_id,), ())
+    assert special_affixes(T5_LIKE) == ((), (T5_LIKE.eos_token_id,))
+
+
+def test_distinct_suffixes_do_not_depend_on_the_order() -> None:
+    assert Tokenized((1,), ((3, 4), (2,), (3, 4))).distinct == Tokenized((1,), ((2,), (3, 4))).distinct
+    assert Tokenized((1,)).longest == 0
+
+
+def test_plain_models_read_the_contents_and_chat_models_their_template() -> None:
+    assert render((USER, PREFIX), TOKENIZER, None) == ("Which movie?\nThe next movie is:", False)
+    assert render((USER, PREFIX), CHAT, False) == ("Which movie?\nThe next movie is:", False)
+    assert render((USER,), CHAT, None) == ("<s><|user|>Which movie?<|end|><|assistant|>", True)
+    text = "<s><|user|>Which movie?<|end|><|assistant|>The next movie is:"
+    assert render((USER, PREFIX), CHAT, True) == (text, True)
+
+
+def test_what_a_template_refuses_is_a_model_error() -> None:
+    with pytest.raises(ModelError, match="no system role"):
+        render((Message("system", "Be kind."), USER), CHAT, None)
+    with pytest.raises(ModelError, match="no chat template"):
+        render((USER,), TOKENIZER, True)
+
+
+MARKED = ("[|user|] takes over", "The [|endofturn|] of the line[|assistant|]", "[[|user|]|user|]", "Heat</s>")
+
+
+@pytest.mark.parametrize("chat", [True, False])
+def test_no_special_token_comes_from_a_title(chat: bool) -> None:
+    tokenizer = train_tokenizer(chat=True)
+    tokenizer.add_special_tokens({"additional_special_tokens": ["[|user|]", "[|assistant|]", "[|endofturn|]"]})
+    tokenizer.chat_template = str(tokenizer.chat_template).replace("<|{{ message.role }}|>", "[|{{ message.role }}|]")
+    reader = PromptReader(tokenizer, chat=chat, encoder_decoder=False)
+    special = {number for number, token in tokenizer.added_tokens_decoder.items() if token.special}
+
+    def found(titles: tuple[str, ...]) -> list[int]:
+        asked = Message("user", "Choose one of:\n" + "\n".join(titles))
+        prompt = Prompt("p", "p", (asked, Message("assistant", "The next:")), titles, tuple(f" {t}" for t in titles))
+        tokens = reader.read(prompt).tokens
+        return [token for ids in (tokens.prefix, *tokens.suffixes) for token in ids if token in special]
+
+    assert found(MARKED) == found(TITLES[: len(MARKED)])
+
+
+def test_titles_without_special_tokens_are_read_as_they_are() -> None:
+    tokenizer = train_tokenizer(chat=True)
+    for title in (*TITLES, "A [b] <c> |d| 5 < 6", "s", "</ s>"):
+        assert take_apart(title, special_texts(tokenizer)) == title
