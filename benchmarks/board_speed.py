@@ -12,13 +12,13 @@ import numpy as np
 import polars as pl
 
 from llmrs_bench.core.schemas import METRICS
-from llmrs_bench.leaderboard import Entry, Plan, build_board
+from llmrs_bench.leaderboard import BoardPlan, EvaluatedRun, build_board
 from llmrs_bench.report.formats import FORMATS
 
 NAMES = ("ndcg@10", "hit@1", "hit@10", "mrr", "ndcg@5", "hit@5", "ndcg@20", "mrr@10")
 
 
-def made_up(number: int, users: int, metrics: tuple[str, ...]) -> Entry:
+def made_up(number: int, users: int, metrics: tuple[str, ...]) -> EvaluatedRun:
     """Return a run whose ranks of the target among 20 are drawn, better for a higher number."""
     generator = np.random.default_rng(number)
     ranks = 1 + generator.binomial(19, 0.45 - 0.002 * number, users)
@@ -39,7 +39,7 @@ def made_up(number: int, users: int, metrics: tuple[str, ...]) -> Entry:
             for name, column in values.items()
         ]
     ).cast(METRICS)
-    return Entry(
+    return EvaluatedRun(
         f"run{number}", f"model {number}", "recommender", "", frame, about={"requests": users, "seconds": 1.0 + number}
     )
 
@@ -58,7 +58,7 @@ def main() -> None:
     for _ in range(asked.repeats):
         load = os.getloadavg()[0]
         start = time.perf_counter()
-        board, _ = build_board(entries, Plan(metrics), title="made up", protocol=[], notes=[])
+        board, _ = build_board(entries, BoardPlan(metrics), title="made up", protocol=[], notes=[])
         built = time.perf_counter()
         sizes = {name: len(write(board)) for name, write in FORMATS.items()}
         written = time.perf_counter()

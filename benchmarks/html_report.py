@@ -20,7 +20,7 @@ import numpy as np
 import polars as pl
 
 from llmrs_bench.core.schemas import METRICS
-from llmrs_bench.leaderboard import Board, Entry, Plan, build_board
+from llmrs_bench.leaderboard import Board, BoardPlan, EvaluatedRun, build_board
 from llmrs_bench.report.html import Call, Extra, Ranked, Sampled, Title, to_html
 
 NAMES = ("ndcg@10", "hit@1", "hit@10", "mrr", "map@10")
@@ -80,7 +80,7 @@ def make_board(runs: int, users: int) -> Board:
             "kinds": {"complete": 5000, "partial": 700, "duplicates": 200, "format": 100} if written else {},
         }
         kind = "language model" if written else "recommender"
-        entries.append(Entry(f"run-{run:02d}", f"model-{run:02d}", kind, f"setting={run}", frame, about=about))
+        entries.append(EvaluatedRun(f"run-{run:02d}", f"model-{run:02d}", kind, f"setting={run}", frame, about=about))
     groups = pl.DataFrame(
         {
             "request_id": requests,
@@ -88,7 +88,7 @@ def make_board(runs: int, users: int) -> Board:
             "order": [user % 3 for user in range(users)],
         }
     )
-    plan = Plan(NAMES, samples=200, permutations=1000, correction="none", by="popularity", groups=groups)
+    plan = BoardPlan(NAMES, samples=200, permutations=1000, correction="none", by="popularity", groups=groups)
     protocol = ["6,040 users, 3,706 items, 1,000,209 interactions", "20 candidates: target and random"]
     return build_board(entries, plan, title="ml1m@made-up", protocol=protocol, notes=[])[0]
 

@@ -60,7 +60,7 @@ def measure(engine: Engine, users: Sequence[Sequence[Prompt]], *, seconds: float
     runs: list[Run] = []
     begun = time.perf_counter()
     while not runs or (len(runs) < most and time.perf_counter() - begun < seconds):
-        engine.forget()
+        engine.reset_cache()
         fresh_reader(engine)
         started = time.perf_counter()
         prompts = [prompt for user in users for prompt in user]

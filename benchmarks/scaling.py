@@ -16,7 +16,7 @@ import torch
 
 from llmrs_bench.core.registry import RECOMMENDERS
 from llmrs_bench.core.schemas import INTERACTIONS, ITEMS, REQUESTS
-from llmrs_bench.recommenders.base import Corpus, Work, best_items
+from llmrs_bench.recommenders.base import Corpus, TrainContext, best_items
 
 ITEM_COUNT, EVENTS = 1000, 50
 
@@ -56,7 +56,7 @@ def measure(name: str, known: Corpus, epochs: int) -> tuple[float, float]:
     options = {"epochs": str(epochs)} if "epochs" in kind.Options.model_fields else {}
     model = kind(kind.Options.parse(options, owner=name), seed=0, device="cpu")
     started = time.perf_counter()
-    facts = model.fit(known, Work())
+    facts = model.fit(known, TrainContext())
     fitted = time.perf_counter()
     asked = requests(known)
     for _ in best_items(model, asked, known.items["item_id"], depth=100, include_seen=False):

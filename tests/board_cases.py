@@ -7,7 +7,7 @@ import numpy as np
 import polars as pl
 
 from llmrs_bench.core.schemas import METRICS
-from llmrs_bench.leaderboard import Board, Entry, Plan, Sheet, build_board
+from llmrs_bench.leaderboard import Board, BoardPlan, EvaluatedRun, ScoreMatrix, build_board
 
 
 def frame(
@@ -25,14 +25,16 @@ def frame(
     return pl.DataFrame(rows, schema=METRICS, orient="row")
 
 
-def entry(run: str, values: Any, *, requests: Sequence[str] | None = None, **more: Any) -> Entry:
+def entry(run: str, values: Any, *, requests: Sequence[str] | None = None, **more: Any) -> EvaluatedRun:
     """Return an entry whose only metric is ndcg@10, or those of a mapping."""
     metrics = values if isinstance(values, Mapping) else {"ndcg@10": values}
     options = {"model": run, "kind": "recommender", "setting": "", "about": {"requests": 1, "seconds": 1.0}} | more
-    return Entry(run=run, metrics=frame(metrics, requests), **options)
+    return EvaluatedRun(run=run, metrics=frame(metrics, requests), **options)
 
 
-def board(entries: Sequence[Entry], metrics: Sequence[str] = ("ndcg@10",), **plan: Any) -> tuple[Board, Sheet]:
+def board(
+    entries: Sequence[EvaluatedRun], metrics: Sequence[str] = ("ndcg@10",), **plan: Any
+) -> tuple[Board, ScoreMatrix]:
     """Return a board with few resamples."""
     options = {"samples": 200, "permutations": 2000} | plan
-    return build_board(entries, Plan(tuple(metrics), **options), title="made up", protocol=["p"], notes=[])
+    return build_board(entries, BoardPlan(tuple(metrics), **options), title="made up", protocol=["p"], notes=[])

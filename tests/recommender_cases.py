@@ -9,7 +9,7 @@ import polars as pl
 from llmrs_bench.core.registry import RECOMMENDERS
 from llmrs_bench.core.schemas import INTERACTIONS, ITEMS, REQUESTS
 from llmrs_bench.core.types import Step
-from llmrs_bench.recommenders.base import Corpus, Recommender, Work, score_candidates
+from llmrs_bench.recommenders.base import Corpus, Recommender, TrainContext, score_candidates
 
 RING = [f"i{number:02}" for number in range(24)]
 # Small enough that an epoch of the ring takes milliseconds.
@@ -100,7 +100,7 @@ def untrained(name: str, seed: int = 0, **options: str) -> Any:
 def trained(name: str, interactions: pl.DataFrame, seed: int = 0, **options: str) -> Any:
     """Return a small recommender called `name`, fitted on `interactions`."""
     model = untrained(name, seed, **options)
-    model.fit(corpus_of(interactions), Work())
+    model.fit(corpus_of(interactions), TrainContext())
     return model
 
 

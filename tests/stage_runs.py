@@ -5,7 +5,7 @@ from typing import Any
 
 from llmrs_bench.core.artifacts import Artifact
 from llmrs_bench.core.config import InferConfig, PrepareConfig
-from llmrs_bench.core.types import silent
+from llmrs_bench.core.types import no_progress
 from llmrs_bench.stages.infer import infer
 from llmrs_bench.stages.prepare import prepare
 from llmrs_bench.stages.workspace import Data, open_data
@@ -20,14 +20,14 @@ OPTIONS: dict[str, dict[str, str]] = {
 
 def prepared(home: Path, source: Path, variant: str, **options: Any) -> Data:
     """Prepare the variant `small@VARIANT` and open it."""
-    prepare(home, f"small@{variant}", PrepareConfig(dataset="small", **options), source, silent)
+    prepare(home, f"small@{variant}", PrepareConfig(dataset="small", **options), source, no_progress)
     return open_data(home, f"small@{variant}")
 
 
 def run(data: Data, model: str, *, export_to: Path | None = None, **options: Any) -> Artifact:
     """Return the run of a model, with options that make it small unless others are given."""
     config = InferConfig(model=model, **{"options": OPTIONS.get(model, {}), **options})
-    return infer(data, config, silent, export_to).artifact
+    return infer(data, config, no_progress, export_to).artifact
 
 
 def kept_models(data: Data) -> list[str]:

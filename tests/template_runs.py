@@ -5,7 +5,7 @@ from typing import Any
 
 from llmrs_bench.core.config import PromptConfig
 from llmrs_bench.core.types import Item, Prompt, Request, Response, Scores
-from llmrs_bench.prompts.strategies.base import Exchange, Reading, Shop, Template
+from llmrs_bench.prompts.strategies.base import Exchange, ItemCatalog, Normalization, PromptStrategy
 from llmrs_bench.stages.prompt import open_template
 
 NUMBERS = tuple(str(number) for number in range(1, 101))
@@ -23,16 +23,16 @@ NEEDS = {
 }
 
 
-def make(name: str, **options: Any) -> Template:
+def make(name: str, **options: Any) -> PromptStrategy:
     return open_template(PromptConfig(template=name, options={key: str(value) for key, value in options.items()}))
 
 
-def shop(*item_ids: str) -> Shop:
-    return Shop({name: Item(name, f"Film {name.upper()}", year=1990) for name in item_ids}, "movie")
+def catalog(*item_ids: str) -> ItemCatalog:
+    return ItemCatalog({name: Item(name, f"Film {name.upper()}", year=1990) for name in item_ids}, "movie")
 
 
 def play(
-    template: Template, request: Request, goods: Shop, answer: Answer, *, history: int = 3
+    template: PromptStrategy, request: Request, goods: ItemCatalog, answer: Answer, *, history: int = 3
 ) -> list[list[Exchange]]:
     """Ask round after round until nothing is left to ask; far more rounds than any sort needs are a failure."""
     rounds: list[list[Exchange]] = []
@@ -48,11 +48,13 @@ def flat(rounds: Sequence[Sequence[Exchange]]) -> list[Exchange]:
     return [exchange for asked in rounds for exchange in asked]
 
 
-def read(template: Template, exchanges: Sequence[Exchange], reading: Reading | None = None) -> Scores:
-    return template.parse([prompt for prompt, _ in exchanges], [given for _, given in exchanges], reading or Reading())
+def read(template: PromptStrategy, exchanges: Sequence[Exchange], reading: Normalization | None = None) -> Scores:
+    return template.parse(
+        [prompt for prompt, _ in exchanges], [given for _, given in exchanges], reading or Normalization()
+    )
 
 
-def score(template: Template, request: Request, goods: Shop, answer: Answer) -> dict[str, float]:
+def score(template: PromptStrategy, request: Request, goods: ItemCatalog, answer: Answer) -> dict[str, float]:
     return dict(read(template, flat(play(template, request, goods, answer))).values)
 
 

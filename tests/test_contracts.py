@@ -23,10 +23,10 @@ from llmrs_bench.data.sources import Raw
 from llmrs_bench.data.split import leave_one_out
 from llmrs_bench.llm.backends.mock import MockEngine, MockOptions
 from llmrs_bench.llm.model_aliases import ModelSpec
-from llmrs_bench.prompts.strategies.base import Reading
+from llmrs_bench.prompts.strategies.base import Normalization
 from llmrs_bench.prompts.template import read_source, template_names
 from llmrs_bench.ranking import rank_candidates, scores_frame
-from template_runs import best, flat, make, oracle, play, read, shop
+from template_runs import best, catalog, flat, make, oracle, play, read
 
 # ---------------------------------------------------------------- sources
 
@@ -97,9 +97,9 @@ def test_sources_refuse_what_they_cannot_read(name: str, tmp_path: Path) -> None
 # ---------------------------------------------------------------- templates
 
 # Templates that rank: the others ask for texts about the user.
-TEMPLATES = [name for name in template_names() if read_source(name).sheet.form != FREE_TEXT]
+TEMPLATES = [name for name in template_names() if read_source(name).template_file.form != FREE_TEXT]
 ITEM_IDS = [f"i{number}" for number in range(40)]
-SHOP = shop(*ITEM_IDS)
+SHOP = catalog(*ITEM_IDS)
 SHOWN = tuple(ITEM_IDS[:20])
 SHORT = SHOWN[:6]
 # Templates that ask round after round: a whole sort for every example.
@@ -164,7 +164,7 @@ def test_templates_read_any_response_without_an_error(name: str, data: st.DataOb
     exchanges = flat(play(template, request(candidates), SHOP, answer))
     prior = {choice: -1.0 for prompt, _ in exchanges for choice in prompt.choices or ()}
     for normalize in get_args(Normalize):
-        scores = read(template, exchanges, Reading(normalize, prior))
+        scores = read(template, exchanges, Normalization(normalize, prior))
         assert scores.request_id == "r"
         assert set(scores.values) <= set(candidates)
         assert all(isfinite(value) for value in [*scores.values.values(), *scores.notes.values()])

@@ -15,7 +15,7 @@ from llmrs_bench.core.errors import OptionError
 from llmrs_bench.core.registry import ENGINES, RECOMMENDERS
 from llmrs_bench.core.types import Prompt, Response
 from llmrs_bench.llm.model_aliases import ModelSpec
-from llmrs_bench.recommenders.base import Corpus, Work
+from llmrs_bench.recommenders.base import Corpus, TrainContext
 from recommender_cases import corpus_of, interactions_of, request_of, scores_of, trained, untrained
 from serving import vllm_serving
 from tiny_models import TITLES, choice_prompt, text_prompt, tiny_llama, yes_no_prompts
@@ -96,7 +96,7 @@ def test_engines_answer_every_prompt_once_and_in_kind(engine: Any) -> None:
     for prompt in PROMPTS:
         answer = given[prompt.prompt_id]
         assert answer.prompt_tokens > 0
-        assert engine.needs([prompt])[0] <= engine.context
+        assert engine.count_tokens([prompt])[0] <= engine.context
         if prompt.choices is None:
             assert answer.text is not None
             assert answer.choice_logprobs is None
@@ -126,7 +126,7 @@ def test_engines_obey_the_grammar_of_permutations(engine: Any) -> None:
 
 def test_engines_that_forget_answer_the_same(engine: Any) -> None:
     first = answers(engine, PROMPTS)
-    engine.forget()
+    engine.reset_cache()
     for name, answer in answers(engine, PROMPTS).items():
         assert answer.text == first[name].text
         for one, other in zip(answer.choice_logprobs or (), first[name].choice_logprobs or (), strict=True):
@@ -266,7 +266,7 @@ def test_recommenders_say_whether_fewer_interactions_make_another_model(
     table = []
     for corpus in (whole, few):
         model = untrained(name, 0, **options)
-        model.fit(corpus, Work())
+        model.fit(corpus, TrainContext())
         table.append(scores_of(model, ranking_requests()))
     assert (table[0] != table[1]) == RECOMMENDERS.load(name).learns
 

@@ -9,7 +9,7 @@ import pytest
 from llmrs_bench.core.config import METRIC_NAMES
 from llmrs_bench.core.errors import OptionError
 from llmrs_bench.core.schemas import METRICS, RANKINGS, TRUTH
-from llmrs_bench.metrics import FORMS, Metric, chance, chance_level, measurable, measure, parse_metrics
+from llmrs_bench.metrics import METRIC_FORMS, Metric, chance, chance_level, measurable, measure, parse_metrics
 
 
 def rankings(orders: dict[str, list[str]], silent: tuple[str, ...] = ()) -> pl.DataFrame:
@@ -32,7 +32,7 @@ def value(frame: pl.DataFrame, request_id: str, metric: str) -> float:
     return float(found[0])
 
 
-@pytest.mark.parametrize("name", [*METRIC_NAMES, *(form.replace("K", "7") for form in FORMS)])
+@pytest.mark.parametrize("name", [*METRIC_NAMES, *(form.replace("K", "7") for form in METRIC_FORMS)])
 def test_printed_names_parse_back(name: str) -> None:
     assert str(Metric.parse(name)) == name
 

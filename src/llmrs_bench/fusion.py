@@ -117,7 +117,7 @@ Units = tuple[int, ...]
 
 
 @dataclass(frozen=True)
-class Fitted:
+class FittedWeights:
     """Weights of the runs in each fold, and the fold of each request: rows (request_id, fold)."""
 
     weights: list[list[float]]
@@ -138,7 +138,7 @@ class Fitted:
 
 def cross_fit(
     standard: pl.DataFrame, requests: pl.DataFrame, truth: pl.DataFrame, *, folds: int, seed: int, progress: Progress
-) -> Fitted:
+) -> FittedWeights:
     """Learn weights for every fold of users from the users of all other folds.
 
     This is cross-fitting (Chernozhukov et al., 2018) of a linear stack (Breiman, Stacked Regressions, 1996). Weights
@@ -168,7 +168,7 @@ def cross_fit(
             best = _ascend(lambda units, fold=fold: measured.without(fold, units), count)  # type: ignore[misc]
             weights.append([unit / UNITS for unit in best])
             step(fold + 1)
-    return Fitted(weights, dealt)
+    return FittedWeights(weights, dealt)
 
 
 def _deal(requests: pl.DataFrame, folds: int, seed: int) -> pl.DataFrame:

@@ -6,7 +6,7 @@ import pytest
 
 from llmrs_bench.core.errors import DataError, OptionError
 from llmrs_bench.core.hashing import generator
-from llmrs_bench.data.candidates import Pool, Replay, read_lists, sampler_file
+from llmrs_bench.data.candidates import CandidatePool, Replay, read_lists, sampler_file
 
 IDS = [f"i{at}" for at in range(10)]
 
@@ -14,28 +14,28 @@ IDS = [f"i{at}" for at in range(10)]
 @pytest.mark.parametrize("count", [1, 2, 7])
 def test_draws_are_distinct_and_never_banned(count: int) -> None:
     for at in range(50):
-        drawn = Pool(IDS).draw("u", count, {"i1", "i2", "elsewhere"}, generator(at))
+        drawn = CandidatePool(IDS).draw("u", count, {"i1", "i2", "elsewhere"}, generator(at))
         assert len(set(drawn)) == count
         assert set(drawn) <= set(IDS) - {"i1", "i2"}
 
 
 def test_what_is_left_is_drawn_where_more_is_asked() -> None:
-    assert sorted(Pool(IDS).draw("u", 50, IDS[2:], generator(0))) == ["i0", "i1"]
-    assert Pool(IDS).draw("u", 5, IDS, generator(0)) == []
-    assert Pool([], {}).draw("u", 5, [], generator(0)) == []
+    assert sorted(CandidatePool(IDS).draw("u", 50, IDS[2:], generator(0))) == ["i0", "i1"]
+    assert CandidatePool(IDS).draw("u", 5, IDS, generator(0)) == []
+    assert CandidatePool([], {}).draw("u", 5, [], generator(0)) == []
 
 
 def test_the_order_of_the_catalogue_does_not_matter() -> None:
     big = [f"i{at}" for at in range(200)]
     for count in (5, 150):
-        forward = Pool(big).draw("u", count, {"i3"}, generator(1))
-        assert Pool([*reversed(big), "i7"]).draw("u", count, {"i3"}, generator(1)) == forward
+        forward = CandidatePool(big).draw("u", count, {"i3"}, generator(1))
+        assert CandidatePool([*reversed(big), "i7"]).draw("u", count, {"i3"}, generator(1)) == forward
 
 
 @pytest.mark.parametrize("count", [1, 5])
 def test_uniform_draws_are_uniform_by_either_way(count: int) -> None:
     # One of ten is drawn by rejection, five of ten at once: 4 * 5 > 10.
-    pool = Pool(IDS)
+    pool = CandidatePool(IDS)
     seen = Counter(name for at in range(2000) for name in pool.draw("u", count, (), generator("uniform", at)))
     expected = 2000 * count / 10
     chi_square = sum((seen[name] - expected) ** 2 / expected for name in IDS)
@@ -46,18 +46,18 @@ def test_uniform_draws_are_uniform_by_either_way(count: int) -> None:
 def test_weighted_first_draws_follow_the_weights(others: int) -> None:
     weights = {"a": 60, "b": 30, "c": 10, **{f"x{at}": 1 for at in range(others)}}
     banned = {name for name in weights if name.startswith("x")}
-    pool = Pool(weights, weights)
+    pool = CandidatePool(weights, weights)
     first = Counter(pool.draw("u", 2, banned, generator("weighted", at))[0] for at in range(3000))
     assert [round(first[name] / 3000, 1) for name in "abc"] == [0.6, 0.3, 0.1]
 
 
 def test_items_without_weight_are_never_drawn() -> None:
-    assert sorted(Pool(IDS, {"i1": 5, "i2": 1, "gone": 9}).draw("u", 9, (), generator(0))) == ["i1", "i2"]
+    assert sorted(CandidatePool(IDS, {"i1": 5, "i2": 1, "gone": 9}).draw("u", 9, (), generator(0))) == ["i1", "i2"]
 
 
 def test_heavy_banned_items_do_not_stall_the_draw() -> None:
     weights = {f"i{at}": 1 for at in range(100)} | {"giant": 10**12}
-    drawn = Pool(weights, weights).draw("u", 9, {"giant"}, generator(0))
+    drawn = CandidatePool(weights, weights).draw("u", 9, {"giant"}, generator(0))
     assert len(set(drawn)) == 9
     assert "giant" not in drawn
 

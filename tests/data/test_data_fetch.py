@@ -10,7 +10,7 @@ from threading import Thread
 import pytest
 
 from llmrs_bench.core.errors import DataError
-from llmrs_bench.core.types import Step, silent
+from llmrs_bench.core.types import Step, no_progress
 from llmrs_bench.data.sources import fetch
 
 DATA = bytes(range(256)) * 4000
@@ -69,7 +69,7 @@ def site(monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
 
 
 def get(site: Site, path: Path, md5: str = MD5, name: str = "/set.zip") -> Path:
-    return fetch(site.url + name, md5, path, progress=silent, homepage=HOMEPAGE)
+    return fetch(site.url + name, md5, path, progress=no_progress, homepage=HOMEPAGE)
 
 
 def test_a_whole_file_arrives_with_progress_in_bytes(site: Site, tmp_path: Path) -> None:
@@ -166,7 +166,7 @@ def test_no_connection_is_an_error_with_the_same_hint(tmp_path: Path, monkeypatc
         free.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{free.getsockname()[1]}/set.zip"
     with pytest.raises(DataError, match="cannot be downloaded") as caught:
-        fetch(url, MD5, tmp_path / "set.zip", progress=silent, homepage=HOMEPAGE)
+        fetch(url, MD5, tmp_path / "set.zip", progress=no_progress, homepage=HOMEPAGE)
     assert "--source PATH" in caught.value.hint
 
 
@@ -176,4 +176,4 @@ def test_a_server_that_stalls_is_given_up(tmp_path: Path, monkeypatch: pytest.Mo
     with socket.create_server(("127.0.0.1", 0)) as mute:
         url = f"http://127.0.0.1:{mute.getsockname()[1]}/set.zip"
         with pytest.raises(DataError, match="timed out"):
-            fetch(url, MD5, tmp_path / "set.zip", progress=silent, homepage=HOMEPAGE)
+            fetch(url, MD5, tmp_path / "set.zip", progress=no_progress, homepage=HOMEPAGE)

@@ -6,8 +6,8 @@ import pytest
 
 from llmrs_bench.core.errors import OptionError
 from llmrs_bench.core.schemas import RANKINGS, REQUESTS, TRUTH
-from llmrs_bench.core.types import silent
-from llmrs_bench.fusion import Fitted, cross_fit, standard_scores, weighted_score
+from llmrs_bench.core.types import no_progress
+from llmrs_bench.fusion import FittedWeights, cross_fit, standard_scores, weighted_score
 from llmrs_bench.metrics import measure, parse_metrics
 from llmrs_bench.ranking import rank_candidates
 
@@ -37,9 +37,9 @@ def run(users: int, *, lift: float, seed: int) -> pl.DataFrame:
     return pl.DataFrame(rows, schema=RANKINGS, orient="row")
 
 
-def fit(runs: list[pl.DataFrame], users: int, *, told: pl.DataFrame | None = None, seed: int = 0) -> Fitted:
+def fit(runs: list[pl.DataFrame], users: int, *, told: pl.DataFrame | None = None, seed: int = 0) -> FittedWeights:
     known = truth(users) if told is None else told
-    return cross_fit(standard_scores(runs), requests(users), known, folds=FOLDS, seed=seed, progress=silent)
+    return cross_fit(standard_scores(runs), requests(users), known, folds=FOLDS, seed=seed, progress=no_progress)
 
 
 def ndcg(runs: list[pl.DataFrame], weights: list[float], users: int) -> pl.DataFrame:
@@ -101,7 +101,7 @@ def test_folds_hold_whole_users_evenly_and_depend_on_the_seed() -> None:
     assert sorted(folds["fold"].value_counts()["count"].to_list()) == [10, 10, 11, 11]
     assert not folds.equals(fit(runs, users, seed=1).folds)
     twice = pl.concat([requests(4), requests(4).with_columns(request_id=pl.col("request_id") + "-again")])
-    dealt = cross_fit(standard_scores(runs), twice, truth(4), folds=4, seed=0, progress=silent).folds
+    dealt = cross_fit(standard_scores(runs), twice, truth(4), folds=4, seed=0, progress=no_progress).folds
     named = dealt.join(twice, on="request_id").group_by("user_id").agg(pl.col("fold").n_unique())
     assert named["fold"].to_list() == [1] * 4
 

@@ -8,18 +8,18 @@ import pytest
 
 from board_cases import board, entry
 from llmrs_bench.core.errors import ArtifactError, IncomparableError, OptionError
-from llmrs_bench.leaderboard import BOUND, Entry
+from llmrs_bench.leaderboard import BOUND, EvaluatedRun
 
 NOISE = np.random.default_rng(0).normal(0, 0.2, (4, 300))
 
 
 def test_a_planted_effect_is_told_apart_and_a_copy_is_not() -> None:
     base = 0.5 + NOISE[0]
-    made, sheet = board([entry("good", base), entry("copy", base), entry("bad", base - 0.1 + 0.1 * NOISE[1])])
+    made, matrix = board([entry("good", base), entry("copy", base), entry("bad", base - 0.1 + 0.1 * NOISE[1])])
     rows = {row.run: row.cells["ndcg@10"] for row in made.rows}
     versus = {run: cell.versus for run, cell in rows.items()}
     assert [row.run for row in made.rows][2] == "bad"
-    assert [row.run for row in made.rows] == [line.run for line in sheet.lines]
+    assert [row.run for row in made.rows] == [line.run for line in matrix.lines]
     (copy,) = [found for run, found in versus.items() if found is not None and run != "bad"]
     assert (copy.p, copy.corrected, copy.difference, copy.needed) == (1.0, 1.0, 0.0, None)
     assert (copy.wins, copy.ties, copy.losses, copy.users) == (0, 300, 0, 300)
@@ -93,9 +93,9 @@ def test_values_that_are_no_numbers_are_an_error() -> None:
 
 def test_seeds_are_averaged_request_by_request() -> None:
     entries = [entry(f"s{n}", 0.5 + NOISE[n], group="seeds", about={"seed": n, "seconds": 2.0 * n}) for n in range(3)]
-    made, sheet = board([*entries, entry("other", NOISE[3])])
+    made, matrix = board([*entries, entry("other", NOISE[3])])
     row = next(row for row in made.rows if row.model == "s0")
-    assert sheet.values["ndcg@10"][0] == pytest.approx(0.5 + NOISE[:3].mean(0))
+    assert matrix.values["ndcg@10"][0] == pytest.approx(0.5 + NOISE[:3].mean(0))
     assert row.seeds == 3
     assert row.setting == "3 seeds"
     assert row.cost.seconds == 2.0
@@ -138,7 +138,7 @@ def test_the_direction_of_a_metric_decides_what_is_best() -> None:
         assert (row.cells["ndcg@10"].rank, row.cells["ndcg@10"].versus) == (0, None)
 
 
-def priced(run: str, quality: float, seconds: float, price: float | None) -> Entry:
+def priced(run: str, quality: float, seconds: float, price: float | None) -> EvaluatedRun:
     about = {"requests": 500, "seconds": seconds, "price_usd": price}
     return entry(run, np.full(300, quality), about=about)
 
@@ -163,14 +163,14 @@ def test_kinds_of_responses_are_shares() -> None:
 
 
 def test_figures_of_whole_runs_are_ranked_without_interval_or_test() -> None:
-    def with_gini(run: str, gini: float, level: float) -> Entry:
+    def with_gini(run: str, gini: float, level: float) -> EvaluatedRun:
         return replace(entry(run, level + NOISE[0]), figures={"gini@10": gini})
 
-    made, sheet = board(
+    made, matrix = board(
         [with_gini("a", 0.9, 0.5), with_gini("b", 0.4, 0.4)], ("ndcg@10", "gini@10"), directions={"gini@10": "lower"}
     )
     assert made.tests == 1
-    assert "gini@10" not in sheet.values
+    assert "gini@10" not in matrix.values
     found = {row.run: row.cells["gini@10"] for row in made.rows}
     assert [(found[run].mean, found[run].low, found[run].rank, found[run].versus) for run in "ab"] == [
         (0.9, None, 2, None),

@@ -5,7 +5,7 @@ import pytest
 
 from board_cases import board, entry
 from llmrs_bench.core.errors import OptionError
-from llmrs_bench.leaderboard import Board, Sheet
+from llmrs_bench.leaderboard import Board, ScoreMatrix
 from llmrs_bench.leaderboard.gate import Counterpart, Gate, check_rules, judge, parse_rule
 
 NOISE = np.random.default_rng(1).normal(0, 0.2, (2, 300))
@@ -13,17 +13,17 @@ BASE = 0.5 + NOISE[0]
 
 
 @pytest.fixture(scope="module")
-def made() -> tuple[Board, Sheet]:
+def made() -> tuple[Board, ScoreMatrix]:
     costs = {"requests": 300, "seconds": 12.0, "kinds": {"complete": 90, "empty": 10}}
     worse = BASE - 0.05 + 0.02 * NOISE[1]
     return board([entry("base", BASE), entry("worse", worse, about=costs), entry("same", BASE)])
 
 
-def verdicts(made: tuple[Board, Sheet], *rules: str, judged: tuple[str, ...] = ("worse",)) -> Gate:
-    shown, sheet = made
-    at = [line.run for line in sheet.lines].index("base")
-    own = Counterpart(shown.rows[at], {"ndcg@10": sheet.values["ndcg@10"][at]})
-    return judge(shown, sheet, judged, [*map(parse_rule, rules)], dict.fromkeys(judged, own), baseline="base", seed=0)
+def verdicts(made: tuple[Board, ScoreMatrix], *rules: str, judged: tuple[str, ...] = ("worse",)) -> Gate:
+    shown, matrix = made
+    at = [line.run for line in matrix.lines].index("base")
+    own = Counterpart(shown.rows[at], {"ndcg@10": matrix.values["ndcg@10"][at]})
+    return judge(shown, matrix, judged, [*map(parse_rule, rules)], dict.fromkeys(judged, own), baseline="base", seed=0)
 
 
 @pytest.mark.parametrize(
@@ -46,29 +46,29 @@ def verdicts(made: tuple[Board, Sheet], *rules: str, judged: tuple[str, ...] = (
         ("coverage < 1", False),
     ],
 )
-def test_rules_judge_rows(made: tuple[Board, Sheet], rule: str, failed: bool) -> None:
+def test_rules_judge_rows(made: tuple[Board, ScoreMatrix], rule: str, failed: bool) -> None:
     (verdict,) = verdicts(made, rule).verdicts
     assert verdict.failed is failed
     assert (verdict.rule, verdict.run) == (rule, "worse")
 
 
-def test_identical_rows_change_nothing_and_pass(made: tuple[Board, Sheet]) -> None:
+def test_identical_rows_change_nothing_and_pass(made: tuple[Board, ScoreMatrix]) -> None:
     gate = verdicts(made, "ndcg@10 drops at p < 0.05", "ndcg@10 drops > 0", judged=("same",))
     assert not gate.failures
     (change,) = gate.changes
     assert (change.difference, change.p, change.users) == (0.0, 1.0, 300)
 
 
-def test_changes_are_those_of_common_requests(made: tuple[Board, Sheet]) -> None:
-    shown, sheet = made
+def test_changes_are_those_of_common_requests(made: tuple[Board, ScoreMatrix]) -> None:
+    shown, matrix = made
     half = np.where(np.arange(300) < 150, BASE + 0.2, np.nan)
     own = Counterpart(shown.rows[0], {"ndcg@10": half})
-    gate = judge(shown, sheet, ["same"], [], {"same": own}, baseline="old.parquet", seed=0)
+    gate = judge(shown, matrix, ["same"], [], {"same": own}, baseline="old.parquet", seed=0)
     assert gate.changes[0].users == 150
     assert gate.changes[0].difference == pytest.approx(-0.2)
 
 
-def test_rules_that_nobody_can_be_judged_by_are_refused(made: tuple[Board, Sheet]) -> None:
+def test_rules_that_nobody_can_be_judged_by_are_refused(made: tuple[Board, ScoreMatrix]) -> None:
     with pytest.raises(OptionError, match="no judged row knows its price_usd"):
         verdicts(made, "price_usd > 1")
     with pytest.raises(OptionError, match="unknown quantity in --fail-if 'ndgc@10'"):
@@ -85,8 +85,8 @@ def test_rules_that_nobody_can_be_judged_by_are_refused(made: tuple[Board, Sheet
             check_rules(rules, ("ndcg@10", "gini@10"), tested=("ndcg@10", "coverage"), baseline=True)
 
 
-def test_rows_without_a_baseline_are_held_against_limits_alone_and_named(made: tuple[Board, Sheet]) -> None:
-    shown, sheet = made
-    gate = judge(shown, sheet, ["same"], [parse_rule("ndcg@10 < 0.3")], {}, baseline="old.parquet", seed=0)
+def test_rows_without_a_baseline_are_held_against_limits_alone_and_named(made: tuple[Board, ScoreMatrix]) -> None:
+    shown, matrix = made
+    gate = judge(shown, matrix, ["same"], [parse_rule("ndcg@10 < 0.3")], {}, baseline="old.parquet", seed=0)
     assert not gate.failures
     assert gate.notes == ("not in old.parquet, so held against fixed limits alone: same",)

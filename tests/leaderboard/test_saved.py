@@ -10,7 +10,13 @@ from pyarrow import parquet as pq
 
 from board_cases import board, entry
 from llmrs_bench.core.errors import ArtifactError, IncomparableError
-from llmrs_bench.leaderboard.comparability import FIELDS, Lock, differences, lock_requests, refuse_differences
+from llmrs_bench.leaderboard.comparability import (
+    FIELDS,
+    EvaluationProtocol,
+    differences,
+    refuse_differences,
+    request_protocol,
+)
 from llmrs_bench.leaderboard.saved import Saved, from_parts, to_parts
 from llmrs_bench.leaderboard.trends import build_history
 
@@ -25,8 +31,8 @@ def requests(users: range, *, lists: str = "a", history: str = "h") -> pl.DataFr
     return pl.DataFrame(rows)
 
 
-def lock(users: range = range(300), **more: str) -> Lock:
-    return lock_requests(requests(users, **more), WORDS)
+def protocol(users: range = range(300), **more: str) -> EvaluationProtocol:
+    return request_protocol(requests(users, **more), WORDS)
 
 
 def saved(shift: float = 0.0, made: str = "2026-01-01", users: int = 300, seed: int = 0) -> Saved:
@@ -34,26 +40,26 @@ def saved(shift: float = 0.0, made: str = "2026-01-01", users: int = 300, seed: 
     entries = [entry("moving", 0.5 + shift + noise[0] + 0.01 * noise[2]), entry("steady", 0.3 + noise[1])]
     versions = {"llmrs-bench": "1.0", "vllm": "9"}
     entries[0] = replace(entries[0], about={"engine": "vllm", "versions": versions, "kinds": {"complete": 2}})
-    shown, sheet = board(entries)
-    return Saved(shown, sheet, lock(range(users)), made, versions)
+    shown, matrix = board(entries)
+    return Saved(shown, matrix, protocol(range(users)), made, versions)
 
 
 def test_a_saved_board_comes_back_as_it_was() -> None:
     before = saved()
     after = from_parts(*to_parts(before), name="x")
     assert after.board == before.board
-    assert after.sheet.requests == before.sheet.requests
-    assert np.array_equal(after.sheet.values["ndcg@10"], before.sheet.values["ndcg@10"])
-    assert [line.label for line in after.sheet.lines] == ["moving", "steady"]
-    assert not differences(before.lock, after.lock)
+    assert after.matrix.requests == before.matrix.requests
+    assert np.array_equal(after.matrix.values["ndcg@10"], before.matrix.values["ndcg@10"])
+    assert [line.label for line in after.matrix.lines] == ["moving", "steady"]
+    assert not differences(before.protocol, after.protocol)
 
 
 def test_twenty_runs_of_a_thousand_users_fit_into_two_megabytes(tmp_path: Path) -> None:
     generator = np.random.default_rng(0)
     metrics = ("a", "b", "c", "ndcg@10")
     entries = [entry(f"run{n}", {m: generator.random(1000) for m in metrics}) for n in range(20)]
-    shown, sheet = board(entries, metrics, samples=100, permutations=100)
-    table, description = to_parts(Saved(shown, sheet, lock(range(1000)), "2026-01-01", {}))
+    shown, matrix = board(entries, metrics, samples=100, permutations=100)
+    table, description = to_parts(Saved(shown, matrix, protocol(range(1000)), "2026-01-01", {}))
     arrow = table.to_arrow().replace_schema_metadata({b"x": description.encode()})
     pq.write_table(arrow, tmp_path / "board.parquet", compression="zstd")
     assert (tmp_path / "board.parquet").stat().st_size < 2_000_000  # of values that are all different
@@ -69,19 +75,19 @@ def test_what_is_no_board_is_refused() -> None:
 
 
 def test_locks_name_the_field_that_differs() -> None:
-    assert list(differences(lock(), lock(lists="b"))) == ["candidates"]
-    assert list(differences(lock(), lock(history="other"))) == ["split"]
-    assert list(differences(lock(), lock(range(200)))) == ["users"]  # the same lists for those who are in both
+    assert list(differences(protocol(), protocol(lists="b"))) == ["candidates"]
+    assert list(differences(protocol(), protocol(history="other"))) == ["split"]
+    assert list(differences(protocol(), protocol(range(200)))) == ["users"]  # the same lists for those who are in both
     for name in ("data", "tie-rule", "metric-definition"):
-        other = lock_requests(requests(range(300)), {**WORDS, name: "another"})
-        assert differences(lock(), other) == {name: (f"the {name}", "another")}
-    found = differences(lock(), lock(range(200), lists="b"))
+        other = request_protocol(requests(range(300)), {**WORDS, name: "another"})
+        assert differences(protocol(), other) == {name: (f"the {name}", "another")}
+    found = differences(protocol(), protocol(range(200), lists="b"))
     assert list(found) == ["users", "candidates"]
     assert "200 of 200 lists differ" in found["candidates"][1]
 
 
 def test_differences_are_refused_unless_allowed() -> None:
-    found = differences(lock(), lock(range(200), lists="b"))
+    found = differences(protocol(), protocol(range(200), lists="b"))
     with pytest.raises(IncomparableError, match="candidates: the candidates for A") as caught:
         refuse_differences(found, ["users"], one="A", other="B")
     assert caught.value.exit_code == 4
@@ -105,7 +111,9 @@ def test_history_flags_the_jump_and_nothing_else() -> None:
 def test_history_refuses_other_data_and_falls_back_on_intervals_without_common_requests() -> None:
     first, second = saved(), saved(0.4, "2026-02-01")
     others = tuple(f"x{n}" for n in range(300))
-    second = replace(second, lock=replace(second.lock, requests=others), sheet=replace(second.sheet, requests=others))
+    second = replace(
+        second, protocol=replace(second.protocol, requests=others), matrix=replace(second.matrix, requests=others)
+    )
     with pytest.raises(IncomparableError, match=r"users: the users for a, the users \(0 in common\) for b"):
         build_history([("a", first), ("b", second)], None, allowed=(), seed=0)
     found = build_history([("a", first), ("b", second)], None, allowed=("users",), seed=0)

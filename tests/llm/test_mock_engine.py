@@ -63,7 +63,7 @@ def test_seeds_differ_and_repeat() -> None:
 def test_tokens_are_words_and_the_context_holds() -> None:
     made = engine(context=12)
     one = Prompt("p", "p", choice_prompt().messages[1:], ("a", "b"), (" Heat", " Toy Story 2"))
-    assert made.needs([one])[0] == 4 + 3
+    assert made.count_tokens([one])[0] == 4 + 3
     assert answer(made, one)[0].prompt_tokens == 4
     with pytest.raises(EngineError, match="words"):
         answer(made, text_prompt())

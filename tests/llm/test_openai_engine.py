@@ -248,7 +248,7 @@ def test_answers_are_those_of_one_address_and_name() -> None:
         assert identity(**other) != first
     with pytest.raises(OptionError, match="host and path"):
         identity(base_url="http://me:secret@a/v1")
-    assert OpenAIOptions(concurrency=1, price_in=3.0).deciding == OpenAIOptions(concurrency=9).deciding
+    assert OpenAIOptions(concurrency=1, price_in=3.0).result_options == OpenAIOptions(concurrency=9).result_options
 
 
 def test_samples_are_asked_with_a_temperature_and_seeds_of_their_own(url: str, script: Script) -> None:

@@ -186,7 +186,7 @@ def test_a_server_that_ignores_echo_is_named(engine: OpenAIEngine, script: Scrip
 def test_a_prompt_needs_its_longest_choice_and_the_token_that_is_written(engine: OpenAIEngine) -> None:
     assert engine.reader is not None
     tokens = engine.reader.read(choice_prompt()).tokens
-    assert engine.needs([choice_prompt()]) == [len(tokens.prefix) + tokens.longest + 1]
+    assert engine.count_tokens([choice_prompt()]) == [len(tokens.prefix) + tokens.longest + 1]
 
 
 def test_every_request_is_billed(engine: OpenAIEngine, server: TinyServer, script: Script) -> None:

@@ -13,7 +13,7 @@ from fault_server import Script, serve, text_of
 from llmrs_bench.core.errors import EngineError, OptionError
 from llmrs_bench.core.types import Prompt
 from llmrs_bench.llm.backends import openai_http
-from llmrs_bench.llm.backends.openai_http import Gate, spread
+from llmrs_bench.llm.backends.openai_http import Throttle, spread
 from openai_cases import KEY, answers, engine
 from tiny_models import text_prompt
 
@@ -124,7 +124,7 @@ def test_a_server_too_slow_for_anything_is_named_with_what_to_change(url: str, s
 
 
 def test_a_gate_lets_in_no_more_than_it_has_places_for() -> None:
-    gate, inside, most, lock = Gate(4), 0, list[int](), Lock()
+    gate, inside, most, lock = Throttle(4), 0, list[int](), Lock()
 
     def work(task: int, stopped: Event) -> None:
         nonlocal inside

@@ -133,8 +133,8 @@ def test_permuted_prompts_are_answered_alike(engine: RayEngine, expected: dict[s
 def test_needs_and_context_are_those_of_the_workers(engine: RayEngine, folder: Path) -> None:
     kind = ENGINES.load("transformers")
     one = kind(ModelSpec("tiny", str(folder)), kind.Options(answer_tokens=4), device="cpu", seed=0)
-    assert engine.needs(PROMPTS) == one.needs(PROMPTS)
-    assert engine.needs([]) == []
+    assert engine.count_tokens(PROMPTS) == one.count_tokens(PROMPTS)
+    assert engine.count_tokens([]) == []
     assert engine.context == one.context
     assert [len(batch) for batch in engine.batches(PROMPTS)] == [len(batch) for batch in one.batches(PROMPTS)]
     assert list(engine.batches([])) == []
@@ -157,7 +157,7 @@ def test_killed_workers_come_back_and_nothing_is_lost(engine: RayEngine, expecte
 def test_three_workers_answer_as_one_process() -> None:
     made = make("mock", engine="mock", workers=3)
     assert answers(made, PROMPTS) == alone("mock", "mock", PROMPTS)
-    made.forget()
+    made.reset_cache()
     made.close()
 
 

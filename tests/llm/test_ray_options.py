@@ -23,7 +23,7 @@ def test_workers_take_the_device_that_they_reserved() -> None:
 
 def test_options_are_those_of_both_engines_and_the_number_of_workers_decides_nothing() -> None:
     options = RayOptions.parse({"engine": "mock", "workers": "3", "context": "9"}, owner="ray")
-    assert options.deciding == {"engine": "mock", "context": 9, "gpus_per_worker": 0.0}
+    assert options.result_options == {"engine": "mock", "context": 9, "gpus_per_worker": 0.0}
     assert options.model_dump()["workers"] == 3
     with pytest.raises(OptionError, match="colour") as caught:
         RayOptions.parse({"engine": "mock", "colour": "red"}, owner="ray")

@@ -94,13 +94,13 @@ def test_chat_choices_continue_the_prefix_of_the_assistant(chat_llama: Path) -> 
 
 def test_a_prompt_that_does_not_fit_is_an_error_not_a_cut(llama: Path) -> None:
     made = engine(llama, answer_tokens=30)
-    longest = max(n for n in range(60) if made.needs([text_prompt(history=n)])[0] <= made.context)
+    longest = max(n for n in range(60) if made.count_tokens([text_prompt(history=n)])[0] <= made.context)
     answers(made, text_prompt(history=longest))
     with pytest.raises(EngineError, match="needs") as caught:
         list(made.answer([text_prompt(history=longest + 1)]))
     assert "answer_tokens" in caught.value.hint
     tokens = made.reader.read(choice_prompt()).tokens
-    assert made.needs([choice_prompt()]) == [len(tokens.prefix) + max(map(len, tokens.suffixes))]
+    assert made.count_tokens([choice_prompt()]) == [len(tokens.prefix) + max(map(len, tokens.suffixes))]
 
 
 def test_the_catalogue_may_narrow_the_context(llama: Path) -> None:
@@ -113,7 +113,7 @@ def test_prompts_beyond_a_sliding_window_are_scored_plainly(tmp_path: Path) -> N
     folder = tiny_mistral(tmp_path, window=64)
     made = engine(folder)
     short, long = choice_prompt("short", titles=TITLES[:4], history=0), choice_prompt("long", history=12)
-    assert made.needs([short])[0] <= 64 < made.needs([long])[0]
+    assert made.count_tokens([short])[0] <= 64 < made.count_tokens([long])[0]
     found = answers(made, short, long)
     for prompt in (short, long):
         for choice, values in zip(prompt.choices or (), found[prompt.prompt_id].choice_logprobs or (), strict=True):
@@ -218,7 +218,7 @@ def test_a_request_that_does_not_fit_the_memory_is_an_error(llama: Path, monkeyp
 
 def test_close_gives_the_memory_of_the_weights_back(llama: Path) -> None:
     made = engine(llama)
-    made.forget()
+    made.reset_cache()
     scores(made, choice_prompt())
     made.close()
     assert all(weight.is_meta for weight in made.weights.parameters())

@@ -125,7 +125,7 @@ def test_t5_choices_and_answers(t5: Path) -> None:
         ids = tokenizer(plain_text(one), return_tensors="pt")["input_ids"]
         output = model.generate(ids, attention_mask=torch.ones_like(ids), do_sample=False, max_new_tokens=8)
         assert found[one.prompt_id].text == tokenizer.decode(output[0], skip_special_tokens=True)
-        assert made.needs([one]) == [ids.shape[1]]
+        assert made.count_tokens([one]) == [ids.shape[1]]
 
 
 def test_t5_prompts_are_scored_together_and_apart(t5: Path) -> None:
@@ -159,7 +159,7 @@ def test_grammars_admit_permutations_alone(model: str, deterministic: bool, requ
     if not made.encoder_decoder:
         room = [
             need - len(made.reader.read(prompt).tokens.prefix)
-            for prompt, need in zip(prompts, made.needs(prompts), strict=True)
+            for prompt, need in zip(prompts, made.count_tokens(prompts), strict=True)
         ]
         assert all(
             found[prompt.prompt_id].completion_tokens <= left for prompt, left in zip(prompts, room, strict=True)
@@ -180,7 +180,7 @@ def test_an_endless_thought_is_closed_by_force_and_the_answer_follows(thinker: P
         assert response.text == f"<think>{tokenizer.decode(thought)}\n</think>\n\n{tokenizer.decode(answer)}"
         assert spoken(response.text) == f"\n\n{tokenizer.decode(answer)}"
         assert (response.thinking_tokens, response.completion_tokens) == (6, 11)
-        assert (response.prompt_tokens, made.needs([prompt])) == (len(read), [len(read) + 6 + 5 + len(closing)])
+        assert (response.prompt_tokens, made.count_tokens([prompt])) == (len(read), [len(read) + 6 + 5 + len(closing)])
 
 
 def test_a_model_that_ends_its_thought_answers_at_once(thinker: Path, tmp_path: Path) -> None:

@@ -92,7 +92,7 @@ def test_what_titles_begin_with_is_scored_once_and_what_is_cached_is_asked_again
     prompt = choice_prompt(titles=tuple(f"{LONG * 2}{title}" for title in (*TITLES[:5], "Heat", "Heat 2")))
     distinct = vllm_engine.reader.read(prompt).tokens.distinct
     assert len({suffix[: 2 * BLOCK] for suffix in distinct}) == 1
-    vllm_engine.forget()
+    vllm_engine.reset_cache()
     reruns, requests = counts(vllm_engine)
     expected = answers(exact_engine, prompt)["p"]
     assert_same_scores(answers(vllm_engine, prompt)["p"], expected)
@@ -106,7 +106,7 @@ def test_what_titles_begin_with_is_scored_once_and_what_is_cached_is_asked_again
 
 
 def test_prompts_that_begin_alike_are_read_once(vllm_engine: VllmEngine) -> None:
-    vllm_engine.forget()
+    vllm_engine.reset_cache()
     found = answers(vllm_engine, *yes_no_prompts())
     for user in ("ann", "bob"):
         own = [response for name, response in found.items() if name.startswith(user)]
@@ -159,7 +159,7 @@ def test_prompts_that_do_not_fit_the_cache_together_go_in_chunks(
 ) -> None:
     prompts = [choice_prompt(f"p{n}", history=n) for n in range(5)]
     monkeypatch.setattr(vllm_engine, "_together", 1000)
-    jobs = vllm_engine.reader.plan(prompts, needs=vllm_engine._needs, context=vllm_engine.context)
+    jobs = vllm_engine.reader.plan(prompts, count_tokens=vllm_engine._count_tokens, context=vllm_engine.context)
     assert len(list(vllm_engine._chunks(jobs))) > 1
     expected = answers(exact_engine, *prompts)
     for name, response in answers(vllm_engine, *prompts).items():
@@ -189,7 +189,7 @@ def test_samples_depend_on_their_prompt_and_number_alone(vllm_engine: VllmEngine
 
 def test_the_self_check_is_recorded_and_no_part_of_the_run(vllm_engine: VllmEngine) -> None:
     vllm_engine._self_check = SelfCheck(2)
-    vllm_engine.forget()
+    vllm_engine.reset_cache()
     before = counts(vllm_engine)
     prompts = [choice_prompt(f"p{n}", history=n) for n in range(5)]
     vllm_engine.check(prompts)

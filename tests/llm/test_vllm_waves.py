@@ -54,10 +54,10 @@ class Server:
 @pytest.mark.parametrize("way", ["rows", "ids", "steps"])
 @pytest.mark.parametrize("cached", [0, 4, 5, 6, 7])
 def test_scores_are_right_however_much_the_cache_holds(way: Any, cached: int) -> None:
-    from llmrs_bench.llm.backends.vllm_likelihood import Waves
+    from llmrs_bench.llm.backends.vllm_likelihood import VllmScorer
 
     server = Server(cached)
-    waves = Waves(server, way=way)
+    waves = VllmScorer(server, way=way)
     job = Job(choice_prompt(), Tokenized(PREFIX, SUFFIXES))
     scored, _ = waves.score([job])[0]
     for suffix, values in zip(job.tokens.distinct, scored, strict=True):
@@ -72,9 +72,9 @@ def test_scores_are_right_however_much_the_cache_holds(way: Any, cached: int) ->
 
 
 def test_only_rows_that_are_wanted_are_asked_for() -> None:
-    from llmrs_bench.llm.backends.vllm_likelihood import Waves
+    from llmrs_bench.llm.backends.vllm_likelihood import VllmScorer
 
     server = Server()
-    Waves(server, way="ids").score([Job(choice_prompt(), Tokenized(PREFIX, ((5, 6, 7), (5, 6, 8, 9))))])
+    VllmScorer(server, way="ids").score([Job(choice_prompt(), Tokenized(PREFIX, ((5, 6, 7), (5, 6, 8, 9))))])
     asked = {text: params.prompt_logprob_start for text, params in server.asked if params.prompt_logprob_token_ids}
     assert asked == {(*PREFIX, 5, 6, 8, 9): 4, (*PREFIX, 5, 6, 7): 5}

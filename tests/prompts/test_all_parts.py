@@ -9,17 +9,17 @@ import pytest
 from llmrs_bench.core.config import FREE_TEXT
 from llmrs_bench.core.errors import OptionError
 from llmrs_bench.core.types import Example, Request
-from llmrs_bench.prompts.template import PART_NAMES, pieces, read_source, template_names
-from template_runs import NEEDS, best, flat, make, oracle, play, read, shop, text
+from llmrs_bench.prompts.template import PART_NAMES, read_source, template_names, template_parts
+from template_runs import NEEDS, best, catalog, flat, make, oracle, play, read, text
 
 ITEMS = [f"i{number}" for number in range(30)]
-SHOP = shop(*ITEMS)
+SHOP = catalog(*ITEMS)
 SHOWN = tuple(ITEMS[:6])
 REQUEST = Request(
     "r", "u", tuple(ITEMS[10:20]), SHOWN, (4.0, 2.0) * 5, tuple(ITEMS[20:23]), (Example((ITEMS[24],), ITEMS[25]),),
     "Long stories.", {ITEMS[19]: "Its end."},
 )  # fmt: skip
-FORMS = [name for name in template_names() if read_source(name).sheet.form != FREE_TEXT]
+FORMS = [name for name in template_names() if read_source(name).template_file.form != FREE_TEXT]
 JUNK = (
     "",
     "\n",
@@ -41,7 +41,7 @@ def taken() -> list[tuple[str, str]]:
     found = []
     for template in FORMS:
         for part in PART_NAMES:
-            for name in pieces(part):
+            for name in template_parts(part):
                 try:
                     make(template, **{part: name, **NEEDS.get(f"{part}={name}", {})})
                 except OptionError:
@@ -54,7 +54,7 @@ TAKEN = taken()
 
 
 def test_most_parts_go_with_most_templates() -> None:
-    shipped = {f"{part}={name}" for part in PART_NAMES for name in pieces(part)}
+    shipped = {f"{part}={name}" for part in PART_NAMES for name in template_parts(part)}
     assert {part for _, part in TAKEN} == shipped
     assert len(TAKEN) > len(FORMS) * len(shipped) / 2
 
@@ -62,8 +62,8 @@ def test_most_parts_go_with_most_templates() -> None:
 @pytest.mark.parametrize(("template", "part"), TAKEN, ids=str)
 def test_the_laws_hold(template: str, part: str) -> None:
     """An oracle is read back, no candidate is told outside its list, and any text is read."""
-    name, _, piece = part.partition("=")
-    made = make(template, **{name: piece, **NEEDS.get(part, {})})
+    name, _, template_part = part.partition("=")
+    made = make(template, **{name: template_part, **NEEDS.get(part, {})})
     order = random.Random(part).sample(SHOWN, len(SHOWN))
     exchanges = flat(play(made, REQUEST, SHOP, oracle(order)))
     assert best(dict(read(made, exchanges).values), len(order)) == order

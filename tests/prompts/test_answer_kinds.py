@@ -4,14 +4,14 @@ import pytest
 
 from answer_lists import BOOKS, READ, letters, numbers
 from llmrs_bench.core.types import Listed
-from llmrs_bench.prompts.parsing.answer import read_ranking
+from llmrs_bench.prompts.parsing.answer import parse_ranking
 
 SHELF = numbers(BOOKS, READ)
 TWELVE = numbers((*BOOKS, "Dune", "It", "Beloved", "The Trial"), READ)
 
 
 def read(text: str, shown: Listed, *, cut: bool = False) -> tuple[list[int], str]:
-    ranking = read_ranking(text, shown, cut=cut)
+    ranking = parse_ranking(text, shown, cut=cut)
     return [place + 1 for place in ranking.order], ranking.kind
 
 
@@ -152,7 +152,7 @@ def test_scripts_without_capitals_are_read(titles: tuple[str, ...], text: str, o
     ],
 )
 def test_letters_are_labels_or_ranks(text: str, order: str) -> None:
-    found = read_ranking(text, letters(BOOKS)).order
+    found = parse_ranking(text, letters(BOOKS)).order
     assert "".join("ABCDEFGH"[place] for place in found) == order
 
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from answer_lists import BOOKS, FILMS, PAST, READ, numbers
 from answer_styles import STYLES
-from llmrs_bench.prompts.parsing.answer import read_ranking
+from llmrs_bench.prompts.parsing.answer import parse_ranking
 
 SHELF = numbers(BOOKS, READ)
 
@@ -19,7 +19,7 @@ def test_the_target_is_first_in_every_style_from_every_place(style: str) -> None
         others = [place for place in range(len(BOOKS)) if place != target]
         Random(target).shuffle(others)
         text = STYLES[style](SHELF, [target, *others])
-        ranking = read_ranking(text, SHELF)
+        ranking = parse_ranking(text, SHELF)
         assert (list(ranking.order), ranking.kind) == ([target, *others], "complete"), text
 
 
@@ -28,7 +28,7 @@ def test_the_target_is_first_in_every_style_from_every_place(style: str) -> None
 def test_every_order_is_read_in_every_style(style: str, order: list[int]) -> None:
     # "1: 98", "2: 97", ... are labels with scores as well as ranks with scores of nothing: it is not read.
     assume(style != "label: score" or order != sorted(order))
-    assert list(read_ranking(STYLES[style](SHELF, order), SHELF).order) == order
+    assert list(parse_ranking(STYLES[style](SHELF, order), SHELF).order) == order
 
 
 @settings(max_examples=40, deadline=None)
@@ -36,4 +36,4 @@ def test_every_order_is_read_in_every_style(style: str, order: list[int]) -> Non
 def test_longer_lists_of_titles_are_read(style: str, data: st.DataObject) -> None:
     shown = numbers(FILMS, PAST)
     order = data.draw(st.permutations(range(len(FILMS))))
-    assert list(read_ranking(STYLES[style](shown, order), shown).order) == order
+    assert list(parse_ranking(STYLES[style](shown, order), shown).order) == order

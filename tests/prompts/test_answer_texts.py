@@ -6,7 +6,7 @@ import pytest
 
 from answer_lists import FILMS, PAST, SHORT, letters, numbers
 from llmrs_bench.core.types import Listed
-from llmrs_bench.prompts.parsing.answer import read_ranking
+from llmrs_bench.prompts.parsing.answer import parse_ranking
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ from llmrs_bench.prompts.parsing.answer import read_ranking
     ],
 )
 def test_answers_by_number(text: str, order: list[int], kind: str) -> None:
-    ranking = read_ranking(text, numbers(SHORT))
+    ranking = parse_ranking(text, numbers(SHORT))
     assert ([place + 1 for place in ranking.order], ranking.kind) == (order, kind)
 
 
@@ -129,7 +129,7 @@ def test_answers_by_number(text: str, order: list[int], kind: str) -> None:
     ],
 )
 def test_answers_by_letter(text: str, order: str, kind: str) -> None:
-    ranking = read_ranking(text, letters(SHORT))
+    ranking = parse_ranking(text, letters(SHORT))
     assert ("".join(ascii_uppercase[place] for place in ranking.order), ranking.kind) == (order, kind)
 
 
@@ -146,7 +146,7 @@ def test_answers_by_letter(text: str, order: str, kind: str) -> None:
     ],
 )
 def test_answers_by_item_id(text: str, order: list[int], kind: str) -> None:
-    ranking = read_ranking(text, Listed(("i17", "2858", "i3"), ("Heat", "The Matrix", "1984")))
+    ranking = parse_ranking(text, Listed(("i17", "2858", "i3"), ("Heat", "The Matrix", "1984")))
     assert (list(ranking.order), ranking.kind) == (order, kind)
 
 
@@ -190,15 +190,15 @@ def test_answers_by_item_id(text: str, order: list[int], kind: str) -> None:
     ],
 )
 def test_titles_of_films(text: str, titles: list[str], kind: str) -> None:
-    ranking = read_ranking(text, numbers(FILMS, PAST))
+    ranking = parse_ranking(text, numbers(FILMS, PAST))
     assert ([FILMS[place] for place in ranking.order], ranking.kind) == (titles, kind)
 
 
 def test_titles_that_fold_alike_are_told_apart_as_they_stand_or_not_at_all() -> None:
     listed = numbers(("Heat?", "Heat"))
-    assert read_ranking("Heat!", listed).order == ()
-    assert read_ranking("Heat", listed).order == (1,)
-    assert read_ranking("\n", numbers(("???",))).kind == "empty"
+    assert parse_ranking("Heat!", listed).order == ()
+    assert parse_ranking("Heat", listed).order == (1,)
+    assert parse_ranking("\n", numbers(("???",))).kind == "empty"
 
 
 @pytest.mark.parametrize(
@@ -214,5 +214,5 @@ def test_titles_that_fold_alike_are_told_apart_as_they_stand_or_not_at_all() -> 
     ],
 )
 def test_answers_that_ran_into_their_budget(text: str, order: tuple[int, ...], kind: str) -> None:
-    ranking = read_ranking(text, numbers(SHORT), cut=True)
+    ranking = parse_ranking(text, numbers(SHORT), cut=True)
     assert (ranking.order, ranking.kind) == (order, kind)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from answer_lists import FILMS, PAST, SHORT, letters, numbers
 from llmrs_bench.core.types import Kind, Listed
-from llmrs_bench.prompts.parsing.answer import read_ranking
+from llmrs_bench.prompts.parsing.answer import parse_ranking
 
 HARD = (
     "[" * 100_000,
@@ -38,7 +38,7 @@ WORDS = st.sampled_from(
 
 @given(st.one_of(st.text(), st.lists(WORDS).map("".join)), st.booleans(), st.booleans())
 def test_any_text_is_read_without_an_error(text: str, cut: bool, by_letter: bool) -> None:
-    ranking = read_ranking(text, letters(SHORT) if by_letter else numbers(SHORT, PAST), cut=cut)
+    ranking = parse_ranking(text, letters(SHORT) if by_letter else numbers(SHORT, PAST), cut=cut)
     assert len(set(ranking.order)) == len(ranking.order)
     assert set(ranking.order) <= set(range(5))
     assert ranking.kind in get_args(Kind)
@@ -48,7 +48,7 @@ def test_any_text_is_read_without_an_error(text: str, cut: bool, by_letter: bool
 
 @pytest.mark.parametrize("text", HARD, ids=lambda text: repr(text[:8]))
 def test_hard_texts_name_no_five_candidates(text: str) -> None:
-    assert len(read_ranking(text, numbers(SHORT)).order) < 5
+    assert len(parse_ranking(text, numbers(SHORT)).order) < 5
 
 
 STYLES: dict[str, Callable[[Listed, list[int]], str]] = {
@@ -76,12 +76,12 @@ STYLES: dict[str, Callable[[Listed, list[int]], str]] = {
 def test_every_permutation_is_read_back(style: str, data: st.DataObject) -> None:
     shown = data.draw(st.sampled_from([numbers(FILMS, PAST), letters(FILMS), numbers(SHORT), numbers(("Heat",))]))
     order = data.draw(st.permutations(range(len(shown.titles))))
-    ranking = read_ranking(f"Here is my ranking:\n{STYLES[style](shown, order)}", shown)
+    ranking = parse_ranking(f"Here is my ranking:\n{STYLES[style](shown, order)}", shown)
     assert (list(ranking.order), ranking.kind) == (order, "complete")
 
 
 def test_a_hundred_candidates_are_read_back() -> None:
     shown = numbers(tuple(f"Title {number}" for number in range(100)))
     order = tuple(range(99, -1, -1))
-    assert read_ranking(", ".join(shown.labels[place] for place in order), shown).order == order
-    assert read_ranking("\n".join(shown.titles[place] for place in order), shown).order == order
+    assert parse_ranking(", ".join(shown.labels[place] for place in order), shown).order == order
+    assert parse_ranking("\n".join(shown.titles[place] for place in order), shown).order == order

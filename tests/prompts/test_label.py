@@ -8,9 +8,9 @@ from llmrs_bench.core.errors import OptionError
 from llmrs_bench.core.types import Request
 from llmrs_bench.prompts.context import labels
 from llmrs_bench.prompts.strategies.label import label_mass
-from template_runs import chosen, flat, make, play, read, score, shop
+from template_runs import catalog, chosen, flat, make, play, read, score
 
-SHOP = shop(*"abc")
+SHOP = catalog(*"abc")
 REQUEST = Request("r", "u", ("c",), ("a", "b"))
 
 

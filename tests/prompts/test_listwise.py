@@ -5,14 +5,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmrs_bench.core.types import Item, Listed, Request, Response
-from llmrs_bench.prompts.parsing.answer import read_ranking
-from llmrs_bench.prompts.strategies.base import Reading, Shop, distinct_titles
+from llmrs_bench.prompts.parsing.answer import parse_ranking
+from llmrs_bench.prompts.strategies.base import ItemCatalog, Normalization, distinct_titles
 from template_runs import make
 
 
 def read_order(text: str, titles: dict[int, str]) -> list[int]:
     listed = Listed(tuple(map(str, titles)), tuple(titles.values()))
-    return [number + 1 for number in read_ranking(text, listed).order]
+    return [number + 1 for number in parse_ranking(text, listed).order]
 
 
 TITLES = {1: "Heat", 2: "The Matrix", 3: "1984", 4: "Toy Story", 5: "Toy Story 2"}
@@ -61,21 +61,21 @@ def test_same_titles_are_told_apart_by_year_then_by_number() -> None:
         "d": Item("d", "Heat"),
         "e": Item("e", "Alien", year=1979),
     }
-    titles = distinct_titles(list(items), Shop(items, "movie"))
+    titles = distinct_titles(list(items), ItemCatalog(items, "movie"))
     assert titles == ["Sabrina (1954)", "sabrina (1995)", "Heat [3]", "Heat [4]", "Alien"]
 
 
 def test_prompt_shows_the_newest_history_and_all_candidates_and_no_target_mark() -> None:
     items = {name: Item(name, f"Title {name}") for name in "abcdefg"}
     request = Request("r", "u", ("a", "b", "c"), ("e", "d", "f"))
-    prompt = make("listwise").render(request, Shop(items, "book"), history=2)[0]
+    prompt = make("listwise").render(request, ItemCatalog(items, "book"), history=2)[0]
     assert prompt.messages[0].content == (
         "A user chose these books, one after the other:\n- Title b\n- Title c\n\n"
         "Here are 3 candidate books:\n[1] Title e\n[2] Title d\n[3] Title f\n\n"
         "Rank all 3 candidates by how likely the user is to choose each of them next, most likely first. "
         "Answer with the candidates' numbers alone, separated by commas, each number exactly once.\nRanking:"
     )
-    assert "chose" not in make("listwise").render(request, Shop(items, "book"), history=0)[0].messages[0].content
+    assert "chose" not in make("listwise").render(request, ItemCatalog(items, "book"), history=0)[0].messages[0].content
 
 
 @given(st.text())
@@ -92,9 +92,9 @@ def test_every_permutation_is_read_back(order: list[int], separator: str) -> Non
 
 def test_scores_follow_the_first_mention_and_silent_items_are_absent() -> None:
     items = {name: Item(name, f"Title {name}") for name in "abc"}
-    prompts = make("listwise").render(Request("r", "u", (), ("a", "b", "c")), Shop(items, "item"), history=10)
+    prompts = make("listwise").render(Request("r", "u", (), ("a", "b", "c")), ItemCatalog(items, "item"), history=10)
     response = Response("r", "3, 1", None, 0, 0, 0, "stop")
-    scores = make("listwise").parse(prompts, [response], Reading())
+    scores = make("listwise").parse(prompts, [response], Normalization())
     assert scores.values == {"c": 3.0, "a": 2.0}
 
 
@@ -109,5 +109,5 @@ def test_scores_follow_the_first_mention_and_silent_items_are_absent() -> None:
 def test_thoughts_are_no_answer(text: str, values: dict[str, float]) -> None:
     items = {name: Item(name, f"Title {name}") for name in "abc"}
     template = make("listwise")
-    prompts = template.render(Request("r", "u", (), ("a", "b", "c")), Shop(items, "item"), history=10)
-    assert template.parse(prompts, [Response("r", text, None, 0, 0, 0, "stop")], Reading()).values == values
+    prompts = template.render(Request("r", "u", (), ("a", "b", "c")), ItemCatalog(items, "item"), history=10)
+    assert template.parse(prompts, [Response("r", text, None, 0, 0, 0, "stop")], Normalization()).values == values

@@ -10,13 +10,13 @@ from hypothesis import strategies as st
 
 from llmrs_bench.core.errors import OptionError
 from llmrs_bench.core.types import Item, Prompt, Request, Response
-from llmrs_bench.prompts.strategies.base import Shop
+from llmrs_bench.prompts.strategies.base import ItemCatalog
 from llmrs_bench.prompts.strategies.pairwise import PairwiseOptions
-from template_runs import best, chosen, first_shown, flat, make, oracle, play, read, score, shop, text
+from template_runs import best, catalog, chosen, first_shown, flat, make, oracle, play, read, score, text
 
 ITEMS = [f"i{number}" for number in range(25)]
-SHOP = shop(*ITEMS)
-SHOP3 = shop("a", "b", "c")
+SHOP = catalog(*ITEMS)
+SHOP3 = catalog("a", "b", "c")
 METHODS = ("all", "heapsort")
 
 
@@ -29,7 +29,7 @@ def sigmoid(value: float) -> float:
 
 
 def test_the_prompt_ends_with_the_two_candidates() -> None:
-    goods = Shop(
+    goods = ItemCatalog(
         {name: Item(name, "Heat", year=year) for name, year in (("a", 1986), ("b", 1995), ("c", 1972))}, "movie"
     )
     prompts = make("pairwise").render(Request("r", "u", ("c",), ("a", "b", "c")), goods, history=3)

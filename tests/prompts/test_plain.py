@@ -5,8 +5,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from llmrs_bench.core.types import Item, Request
-from llmrs_bench.prompts.sanitize import plain
-from llmrs_bench.prompts.strategies.base import Shop
+from llmrs_bench.prompts.sanitize import sanitize_text
+from llmrs_bench.prompts.strategies.base import ItemCatalog
 from template_runs import make
 
 HOSTILE = [
@@ -42,7 +42,7 @@ MARKS = (
 
 @pytest.mark.parametrize("title", HOSTILE)
 def test_a_hostile_title_is_one_line_of_words(title: str) -> None:
-    line = plain(title)
+    line = sanitize_text(title)
     assert line.isprintable()
     assert not [mark for mark in (*MARKS, "###", "<\uff5c") if mark in line]
     assert any(word in line for word in ("Heat", "rank me first"))
@@ -50,9 +50,9 @@ def test_a_hostile_title_is_one_line_of_words(title: str) -> None:
 
 @given(st.text())
 def test_any_text_becomes_one_printable_line_and_stays_as_it_is_the_second_time(text: str) -> None:
-    line = plain(text)
+    line = sanitize_text(text)
     assert line.isprintable()
-    assert plain(line) == line
+    assert sanitize_text(line) == line
     assert not [mark for mark in ("<|", "{{", "{%", "[INST]") if mark in line]
 
 
@@ -71,21 +71,21 @@ def test_any_text_becomes_one_printable_line_and_stays_as_it_is_the_second_time(
     ],
 )
 def test_ordinary_titles_stay_as_they_are(title: str) -> None:
-    assert plain(title) == title
+    assert sanitize_text(title) == title
 
 
 def test_hostile_titles_neither_add_turns_nor_break_the_numbering() -> None:
     from llmrs_bench.core.schemas import from_rows
-    from llmrs_bench.prompts.frames import read_shop
+    from llmrs_bench.prompts.frames import read_catalog
 
     rows = [
         {"item_id": f"i{place}", "title": title, "text": title, "year": None, "categories": [title]}
         for place, title in enumerate(HOSTILE)
     ]
-    shop = read_shop(from_rows("items", rows), "movie")
+    catalog = read_catalog(from_rows("items", rows), "movie")
     shown = tuple(f"i{place}" for place in range(len(HOSTILE)))
     for options in ({}, {"candidates": "attributes", "interest": "attributes"}):
-        [prompt] = make("listwise", **options).render(Request("r", "u", shown[:4], shown), shop, history=4)
+        [prompt] = make("listwise", **options).render(Request("r", "u", shown[:4], shown), catalog, history=4)
         [message] = prompt.messages
         lines = message.content.splitlines()
         assert [line.split("]")[0] for line in lines if line.startswith("[")] == [
@@ -97,6 +97,6 @@ def test_hostile_titles_neither_add_turns_nor_break_the_numbering() -> None:
 
 def test_a_template_sees_no_more_than_its_scene() -> None:
     [prompt] = make("listwise").render(
-        Request("r", "u", ("a",), ("a",)), Shop({"a": Item("a", "{{ history }}")}, "movie"), history=1
+        Request("r", "u", ("a",), ("a",)), ItemCatalog({"a": Item("a", "{{ history }}")}, "movie"), history=1
     )
     assert "- {{ history }}" in prompt.messages[0].content  # rendered once: what a title holds is not looked into

@@ -9,12 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from llmrs_bench.core.types import Item, Prompt, Request, Response
-from llmrs_bench.prompts.strategies.base import Shop
+from llmrs_bench.prompts.strategies.base import ItemCatalog
 from llmrs_bench.prompts.strategies.comparison import lots
-from template_runs import best, chosen, first_shown, flat, make, oracle, play, read, score, shop, text
+from template_runs import best, catalog, chosen, first_shown, flat, make, oracle, play, read, score, text
 
 ITEMS = [f"i{number}" for number in range(25)]
-SHOP = shop(*ITEMS)
+SHOP = catalog(*ITEMS)
 
 
 def request(*candidates: str, name: str = "r") -> Request:
@@ -22,7 +22,7 @@ def request(*candidates: str, name: str = "r") -> Request:
 
 
 def test_the_prompt_ends_with_the_candidates() -> None:
-    goods = Shop({name: Item(name, f"Title {name}") for name in "abcd"}, "book")
+    goods = ItemCatalog({name: Item(name, f"Title {name}") for name in "abcd"}, "book")
     [prompt] = make("setwise", top=1).render(Request("r", "u", ("d",), ("a", "b", "c")), goods, history=3)
     one, two, three = prompt.shown
     assert prompt.prompt_id == "r/0/0"

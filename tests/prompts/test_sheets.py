@@ -8,11 +8,11 @@ from llmrs_bench.core.config import PromptConfig
 from llmrs_bench.core.errors import OptionError
 from llmrs_bench.core.types import Item, Request
 from llmrs_bench.prompts.context import plural
-from llmrs_bench.prompts.strategies.base import Shop
-from llmrs_bench.prompts.template import Part, read_source
+from llmrs_bench.prompts.strategies.base import ItemCatalog
+from llmrs_bench.prompts.template import CompiledPart, read_source
 from llmrs_bench.stages.prompt import open_plan
 
-SHOP = Shop({name: Item(name, f"Title {name}", year=2000, categories=("Drama",)) for name in "abc"}, "movie")
+SHOP = ItemCatalog({name: Item(name, f"Title {name}", year=2000, categories=("Drama",)) for name in "abc"}, "movie")
 REQUEST = Request("r", "u", ("c",), ("a", "b"))
 GOOD = """
 about = "Mine."
@@ -123,7 +123,7 @@ def test_a_missing_file_and_an_unknown_name_are_told() -> None:
 def test_a_template_can_do_nothing_but_tell(text: str) -> None:
     """The sandbox refuses what is not telling, and what is missing is an error, never an empty place."""
     with pytest.raises(OptionError) as caught:
-        Part(text).render({"item": "movie", "history": []})
+        CompiledPart(text).render({"item": "movie", "history": []})
     assert caught.value.hint
 
 

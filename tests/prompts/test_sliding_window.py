@@ -9,13 +9,13 @@ from hypothesis import strategies as st
 
 from llmrs_bench.core.errors import OptionError
 from llmrs_bench.core.types import Item, Prompt, Request, Response
-from llmrs_bench.prompts.strategies.base import Shop
+from llmrs_bench.prompts.strategies.base import ItemCatalog
 from llmrs_bench.prompts.strategies.sliding_window import SlidingWindowOptions
-from template_runs import best, first_shown, flat, make, oracle, play, read, score, shop, text
+from template_runs import best, catalog, first_shown, flat, make, oracle, play, read, score, text
 
 ITEMS = [f"i{number}" for number in range(25)]
-SHOP = shop(*ITEMS)
-LETTERS = shop(*"abcdefg")
+SHOP = catalog(*ITEMS)
+LETTERS = catalog(*"abcdefg")
 
 
 def request(*candidates: str, name: str = "r") -> Request:
@@ -64,7 +64,7 @@ def test_the_best_travel_to_the_front(order: list[str], count: int, window: int,
 
 
 def test_the_prompt_ends_with_the_candidates() -> None:
-    goods = Shop(
+    goods = ItemCatalog(
         {name: Item(name, title) for name, title in zip("abcd", ["Heat", "Alien", "Heat", "Up"], strict=True)}, "film"
     )
     made = make("sliding-window", window=2, stride=1, grammar=True)

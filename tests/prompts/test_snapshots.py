@@ -7,8 +7,8 @@ from pathlib import Path
 
 from llmrs_bench.core.config import PromptConfig
 from llmrs_bench.core.types import Example, Item, Prompt, Request
-from llmrs_bench.prompts.strategies.base import Shop
-from llmrs_bench.prompts.template import PART_NAMES, pieces, read_source, template_names
+from llmrs_bench.prompts.strategies.base import ItemCatalog
+from llmrs_bench.prompts.template import PART_NAMES, read_source, template_names, template_parts
 from llmrs_bench.stages.prompt import open_plan
 from template_runs import NEEDS
 
@@ -32,7 +32,7 @@ REQUEST = Request(
 
 def said(template: str, **options: str) -> str:
     plan = open_plan(PromptConfig(template=template, options=options))
-    prompts = plan.template.render(REQUEST, Shop(ITEMS, "story"), history=2)
+    prompts = plan.template.render(REQUEST, ItemCatalog(ITEMS, "story"), history=2)
     return "\n".join(map(text, prompts[:2])) + f"\n({len(prompts)} prompts)\n"
 
 
@@ -52,9 +52,9 @@ def template_for(part: str, labels: str) -> str:
 def snapshots() -> str:
     blocks = [f"===== template {name}\n{said(name)}" for name in template_names()]
     for part in PART_NAMES:
-        for name, piece in pieces(part).items():
+        for name, template_part in template_parts(part).items():
             options = {part: name, **NEEDS.get(f"{part}={name}", {})}
-            blocks.append(f"===== part {part}={name}\n{said(template_for(part, piece.labels), **options)}")
+            blocks.append(f"===== part {part}={name}\n{said(template_for(part, template_part.labels), **options)}")
     return "\n".join(blocks)
 
 
@@ -63,8 +63,10 @@ def test_every_template_and_part_says_what_it_said() -> None:
 
 
 def test_every_template_and_part_says_what_it_is() -> None:
-    assert all(read_source(name).sheet.about.endswith(".") for name in template_names())
-    assert all(piece.about.endswith(".") for part in PART_NAMES for piece in pieces(part).values())
+    assert all(read_source(name).template_file.about.endswith(".") for name in template_names())
+    assert all(
+        template_part.about.endswith(".") for part in PART_NAMES for template_part in template_parts(part).values()
+    )
 
 
 def test_no_template_speaks_of_another_domain() -> None:

@@ -13,7 +13,7 @@ from llmrs_bench.core.errors import ModelError
 from llmrs_bench.core.hashing import hash64, uniform_hash
 from llmrs_bench.core.types import Json
 from llmrs_bench.ranking import rank_best, rank_candidates
-from llmrs_bench.recommenders.base import Block, Corpus, Work, best_items, score_candidates
+from llmrs_bench.recommenders.base import Corpus, ScoreBlock, TrainContext, best_items, score_candidates
 from recommender_cases import request_of, scores_of
 
 CATALOGUE = [f"i{number:03}" for number in range(120)]
@@ -29,19 +29,19 @@ class Table:
     def __init__(self, levels: int, seed: int = 0) -> None:
         self.levels, self.seed = levels, seed
 
-    def fit(self, corpus: Corpus, work: Work) -> dict[str, Json]:
+    def fit(self, corpus: Corpus, work: TrainContext) -> dict[str, Json]:
         return {}
 
     def value(self, request: str, item: str) -> float:
         """Return one of a few values, so that most items tie with others."""
         return float(hash64(f"{self.seed} {request} {item}") % self.levels)
 
-    def score(self, requests: pl.DataFrame, items: pl.Series) -> Iterator[Block]:
+    def score(self, requests: pl.DataFrame, items: pl.Series) -> Iterator[ScoreBlock]:
         order = np.random.default_rng(1).permutation(len(requests))
         for start in range(0, len(order), 3):
             rows = order[start : start + 3]
             table = [[self.value(name, item) for item in items] for name in requests["request_id"].gather(rows)]
-            yield Block(rows, np.array(table, dtype=np.float32))
+            yield ScoreBlock(rows, np.array(table, dtype=np.float32))
 
 
 def requests(count: int = 10) -> pl.DataFrame:
@@ -131,8 +131,8 @@ def test_scores_handed_out_are_not_overwritten() -> None:
     kept: NDArray[np.float64] = np.arange(len(CATALOGUE), dtype=np.float64)
 
     class Keeper(Table):
-        def score(self, requests: pl.DataFrame, items: pl.Series) -> Iterator[Block]:
-            yield Block(np.arange(len(requests)), np.broadcast_to(kept, (len(requests), len(kept))))
+        def score(self, requests: pl.DataFrame, items: pl.Series) -> Iterator[ScoreBlock]:
+            yield ScoreBlock(np.arange(len(requests)), np.broadcast_to(kept, (len(requests), len(kept))))
 
     list(best_items(Keeper(1), requests(4), pl.Series(CATALOGUE), depth=5, include_seen=False))
     assert kept.tolist() == list(range(len(CATALOGUE)))

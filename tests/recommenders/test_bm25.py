@@ -8,7 +8,7 @@ import pytest
 
 from llmrs_bench.core.errors import ModelError
 from llmrs_bench.core.schemas import INTERACTIONS, ITEMS
-from llmrs_bench.recommenders.base import Corpus, Work
+from llmrs_bench.recommenders.base import Corpus, TrainContext
 from llmrs_bench.recommenders.bm25 import BM25, BM25Options, words
 from recommender_cases import request_of, scores_of
 
@@ -37,7 +37,7 @@ def corpus(films: list[tuple[str, str, str, list[str]]] = FILMS) -> Corpus:
 
 def fitted(films: list[tuple[str, str, str, list[str]]] = FILMS, **options: str) -> BM25:
     model = BM25(BM25Options.parse(options, owner="bm25"), seed=0, device="cpu")
-    model.fit(corpus(films), Work())
+    model.fit(corpus(films), TrainContext())
     return model
 
 
@@ -100,7 +100,7 @@ def test_words_are_runs_of_letters_and_digits_in_lower_case() -> None:
 
 
 def test_facts_say_what_was_indexed() -> None:
-    facts = BM25(BM25Options(), seed=0, device="cpu").fit(corpus(), Work())
+    facts = BM25(BM25Options(), seed=0, device="cpu").fit(corpus(), TrainContext())
     assert facts["items"] == len(DOCUMENTS)
     assert facts["words"] == len({word for text in DOCUMENTS.values() for word in text.split()})
     assert str(facts["library"]).startswith("bm25s ")

@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from llmrs_bench.core.errors import ModelError
-from llmrs_bench.recommenders.base import BLOCK, Corpus, Recommender, Work
+from llmrs_bench.recommenders.base import BLOCK, Corpus, Recommender, TrainContext
 from llmrs_bench.recommenders.itemknn import ItemKNN, ItemKNNOptions
 from llmrs_bench.recommenders.recent_popularity import RecentPopularity, RecentPopularityOptions
 from recommender_cases import corpus_of, interactions_of, request_of, scores_of
@@ -27,7 +27,7 @@ def asked(
 
 def recent(half_life: float, events: list[tuple[str, str, int]]) -> RecentPopularity:
     model = RecentPopularity(RecentPopularityOptions(half_life=half_life), seed=0, device="cpu")
-    model.fit(corpus(events), Work())
+    model.fit(corpus(events), TrainContext())
     return model
 
 
@@ -85,7 +85,7 @@ def cosines() -> dict[tuple[str, str], float]:
 
 def knn(**options: object) -> ItemKNN:
     model = ItemKNN(ItemKNNOptions.model_validate(options), seed=0, device="cpu")
-    model.fit(corpus(EVENTS), Work())
+    model.fit(corpus(EVENTS), TrainContext())
     return model
 
 

@@ -17,7 +17,7 @@ from sentence_transformers import SentenceTransformer
 from llmrs_bench.core.errors import ModelError
 from llmrs_bench.core.schemas import INTERACTIONS, ITEMS
 from llmrs_bench.core.types import Json
-from llmrs_bench.recommenders.base import Corpus, Work
+from llmrs_bench.recommenders.base import Corpus, TrainContext
 from llmrs_bench.recommenders.embedding import Embedding, EmbeddingOptions, folder_digest
 from recommender_cases import Interrupt, request_of, scores_of
 from tiny_embeddings import tiny_encoder
@@ -57,7 +57,7 @@ def unfitted(model: Path | str, **options: str) -> Embedding:
 
 def fitted(model: Path | str, films: list[Any] = FILMS, **options: str) -> Embedding:
     made = unfitted(model, **options)
-    made.fit(corpus(films), Work())
+    made.fit(corpus(films), TrainContext())
     return made
 
 
@@ -113,13 +113,13 @@ def test_a_score_depends_on_its_request_and_item_alone(encoder: Path) -> None:
 def test_the_size_of_a_batch_changes_nothing_but_noise(encoder: Path) -> None:
     asked, told = request_of(["a", "c"], ALL), Interrupt()
     single = unfitted(encoder, batch="1")
-    single.fit(corpus(), Work(told))
+    single.fit(corpus(), TrainContext(told))
     assert scores_of(single, asked)["r"] == pytest.approx(scores_of(fitted(encoder), asked)["r"], abs=1e-6)
     assert told.told == [("embedding, encoding", 5, 5, "")]
 
 
 def test_facts_identify_what_decides_the_vectors(encoder: Path, tmp_path: Path) -> None:
-    facts = unfitted(encoder).fit(corpus(), Work())
+    facts = unfitted(encoder).fit(corpus(), TrainContext())
     expected: dict[str, Json] = {
         "items": 6,
         "model": str(encoder),

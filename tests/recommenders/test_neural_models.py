@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from llmrs_bench.core.errors import ModelError, OptionError
-from llmrs_bench.recommenders.base import Work
+from llmrs_bench.recommenders.base import TrainContext
 from llmrs_bench.recommenders.model_store import read_facts
 from llmrs_bench.recommenders.neural import UNKNOWN_SCORE
 from recommender_cases import (
@@ -48,7 +48,7 @@ from recommender_cases import (
 def test_eight_users_can_be_learned_by_heart(name: str, options: dict[str, str]) -> None:
     progress = Interrupt()
     model = untrained(name, 0, patience="99", **options)
-    facts = model.fit(corpus_of(twins()), Work(progress))
+    facts = model.fit(corpus_of(twins()), TrainContext(progress))
     assert facts["valid_ndcg@10"] > 0.9
     assert (facts["sequences"], facts["items"]) == (8, 24)
     first, last = (float(progress.told[epoch][3].split()[1]) for epoch in (0, -1))
@@ -73,7 +73,7 @@ def test_the_seed_makes_the_weights(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", NEURAL)
 def test_progress_is_told_of_every_epoch_and_facts_of_the_training(name: str) -> None:
     progress = Interrupt()
-    facts = untrained(name, 0, epochs="2").fit(corpus_of(ring()), Work(progress))
+    facts = untrained(name, 0, epochs="2").fit(corpus_of(ring()), TrainContext(progress))
     assert [entry[:3] for entry in progress.told] == [(f"{name}, tuning", 2, 1), (f"{name}, tuning", 2, 2)]
     for _, _, done, note in progress.told:
         assert note.startswith("loss ")
@@ -95,7 +95,7 @@ def test_progress_is_told_of_every_epoch_and_facts_of_the_training(name: str) ->
     ],
 )
 def test_networks_train_in_half_precision(name: str, loss: str) -> None:
-    facts = untrained(name, 0, precision="bf16", loss=loss).fit(corpus_of(ring()), Work())
+    facts = untrained(name, 0, precision="bf16", loss=loss).fit(corpus_of(ring()), TrainContext())
     assert facts["precision"] == "bf16"
     assert len(facts["valid_curve"]) == 4
 
@@ -108,13 +108,13 @@ def test_fitted_on_both_parts_a_model_knows_what_was_only_validated(name: str) -
         .otherwise(pl.col("item_id"))
     )
     tuned = untrained(name)
-    facts = tuned.fit(corpus_of(walks), Work())
+    facts = tuned.fit(corpus_of(walks), TrainContext())
     asked = request_of(RING[:6:2], ["late", RING[0]], user="u0")
     assert scores_of(tuned, asked)["r"]["late"] == UNKNOWN_SCORE
 
     progress = Interrupt()
     both = untrained(name, 0, fit_on="train+valid")
-    again = both.fit(corpus_of(walks), Work(progress))
+    again = both.fit(corpus_of(walks), TrainContext(progress))
     assert scores_of(both, asked)["r"]["late"] > UNKNOWN_SCORE
     assert again["epochs"] == again["best_epoch"] == facts["best_epoch"]
     assert again["valid_curve"] == facts["valid_curve"]

@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from llmrs_bench.core.errors import ModelError
-from llmrs_bench.recommenders.base import Work
+from llmrs_bench.recommenders.base import TrainContext
 from llmrs_bench.recommenders.model_store import read_facts
 from recommender_cases import RING, Interrupt, corpus_of, ring, ring_requests, scores_of, untrained
 
@@ -15,7 +15,7 @@ NAMES = ["sasrec", "bert4rec", "bprmf"]
 BOTH = {"fit_on": "train+valid"}
 
 
-def fit(name: str, work: Work, seed: int = 0, **options: str) -> tuple[Any, dict[str, Any]]:
+def fit(name: str, work: TrainContext, seed: int = 0, **options: str) -> tuple[Any, dict[str, Any]]:
     model = untrained(name, seed, **options)
     return model, model.fit(corpus_of(ring()), work)
 
@@ -24,7 +24,7 @@ def interrupted(name: str, folder: Path, at: int = 2, phase: str = "tuning", **o
     """Train until the `at`-th epoch of `phase`, and return where it was to be kept."""
     checkpoint = folder / "models" / "x.training"
     with pytest.raises(KeyboardInterrupt):
-        fit(name, Work(Interrupt(at, phase), checkpoint), 0, **options)
+        fit(name, TrainContext(Interrupt(at, phase), checkpoint), 0, **options)
     return checkpoint
 
 
@@ -41,7 +41,7 @@ def same(facts: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def whole() -> dict[str, tuple[Any, dict[str, Any]]]:
-    return {name: fit(name, Work()) for name in NAMES}
+    return {name: fit(name, TrainContext()) for name in NAMES}
 
 
 @pytest.mark.parametrize("at", [1, 2, 3, 4])
@@ -51,7 +51,7 @@ def test_a_training_goes_on_bit_for_bit(
 ) -> None:
     checkpoint = interrupted(name, tmp_path, at)
     progress = Interrupt()
-    model, facts = fit(name, Work(progress, checkpoint))
+    model, facts = fit(name, TrainContext(progress, checkpoint))
     assert [done for *_, done, _ in progress.told] == list(range(at + 1, 5))
     straight, expected = whole[name]
     assert facts["resumed_after"] == at
@@ -65,18 +65,18 @@ def test_a_training_goes_on_bit_for_bit(
 def test_a_training_may_be_interrupted_again_and_again(name: str, tmp_path: Path) -> None:
     for at in (1, 2, 4):
         checkpoint = interrupted(name, tmp_path, at)
-    model, facts = fit(name, Work(checkpoint=checkpoint))
-    straight, expected = fit(name, Work())
+    model, facts = fit(name, TrainContext(checkpoint=checkpoint))
+    straight, expected = fit(name, TrainContext())
     assert same(facts) == same(expected)
     assert digest(model, tmp_path / "resumed") == digest(straight, tmp_path / "straight")
 
 
 def test_patience_runs_on_over_an_interruption(tmp_path: Path) -> None:
     options = {"epochs": "30", "patience": "2", "lr": "1e-9"}
-    straight, expected = fit("sasrec", Work(), 0, **options)
+    straight, expected = fit("sasrec", TrainContext(), 0, **options)
     assert expected["epochs"] < 30
     checkpoint = interrupted("sasrec", tmp_path, expected["epochs"] - 1, **options)
-    model, facts = fit("sasrec", Work(checkpoint=checkpoint), 0, **options)
+    model, facts = fit("sasrec", TrainContext(checkpoint=checkpoint), 0, **options)
     assert same(facts) == same(expected)
     assert digest(model, tmp_path / "resumed") == digest(straight, tmp_path / "straight")
 
@@ -84,11 +84,11 @@ def test_patience_runs_on_over_an_interruption(tmp_path: Path) -> None:
 @pytest.mark.parametrize(("at", "phase"), [(2, "tuning"), (1, "fitting"), (3, "fitting")])
 @pytest.mark.parametrize("name", NAMES)
 def test_a_training_on_both_parts_goes_on_in_either_phase(name: str, at: int, phase: str, tmp_path: Path) -> None:
-    straight, expected = fit(name, Work(), 0, **BOTH)
+    straight, expected = fit(name, TrainContext(), 0, **BOTH)
     at = min(at, expected["best_epoch"]) if phase == "fitting" else at
     checkpoint = interrupted(name, tmp_path, at, phase, **BOTH)
     progress = Interrupt()
-    model, facts = fit(name, Work(progress, checkpoint), 0, **BOTH)
+    model, facts = fit(name, TrainContext(progress, checkpoint), 0, **BOTH)
     resumed = [(label, done) for label, _, done, _ in progress.told]
     again = [(f"{name}, fitting", epoch) for epoch in range(1, expected["best_epoch"] + 1)]
     assert resumed == ([(f"{name}, tuning", 3), (f"{name}, tuning", 4), *again] if phase == "tuning" else again[at:])
@@ -99,7 +99,7 @@ def test_a_training_on_both_parts_goes_on_in_either_phase(name: str, at: int, ph
 def test_a_fit_leaves_nothing_where_nothing_is_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with pytest.raises(KeyboardInterrupt):
-        fit("sasrec", Work(Interrupt(2)))
+        fit("sasrec", TrainContext(Interrupt(2)))
     assert list(tmp_path.iterdir()) == []
 
 
@@ -128,7 +128,7 @@ def test_the_training_of_something_else_is_refused(
     checkpoint = interrupted("sasrec", tmp_path)
     kept = checkpoint.with_name("x.training.tuning").read_bytes()
     with pytest.raises(ModelError, match="is of another data set, vocabulary, seed or set of options") as caught:
-        untrained("sasrec", seed, **options).fit(corpus_of(events), Work(checkpoint=checkpoint))
+        untrained("sasrec", seed, **options).fit(corpus_of(events), TrainContext(checkpoint=checkpoint))
     assert "Delete the file" in caught.value.hint
     assert checkpoint.with_name("x.training.tuning").read_bytes() == kept
 
@@ -136,7 +136,7 @@ def test_the_training_of_something_else_is_refused(
 def test_the_training_of_another_model_is_refused(tmp_path: Path) -> None:
     checkpoint = interrupted("fpmc", tmp_path)
     with pytest.raises(ModelError, match="another data set"):
-        fit("bprmf", Work(checkpoint=checkpoint))
+        fit("bprmf", TrainContext(checkpoint=checkpoint))
 
 
 @pytest.mark.parametrize("size", [0, 5, 200, -1], ids=["empty", "head", "header", "tail"])
@@ -145,7 +145,7 @@ def test_a_truncated_file_is_refused(size: int, tmp_path: Path) -> None:
     file = checkpoint.with_name("x.training.tuning")
     file.write_bytes(file.read_bytes()[:size])
     with pytest.raises(ModelError, match="is damaged") as caught:
-        fit("sasrec", Work(checkpoint=checkpoint))
+        fit("sasrec", TrainContext(checkpoint=checkpoint))
     assert "Delete the file" in caught.value.hint
 
 
@@ -153,4 +153,4 @@ def test_garbage_is_refused(tmp_path: Path) -> None:
     checkpoint = tmp_path / "x.training"
     checkpoint.with_name("x.training.tuning").write_bytes(b"no tensors at all" * 99)
     with pytest.raises(ModelError, match="is damaged"):
-        fit("sasrec", Work(checkpoint=checkpoint))
+        fit("sasrec", TrainContext(checkpoint=checkpoint))

@@ -4,7 +4,7 @@ import polars as pl
 import pytest
 
 from llmrs_bench.core.errors import ModelError, OptionError
-from llmrs_bench.recommenders.base import FitOptions, Work
+from llmrs_bench.recommenders.base import FitOptions, TrainContext
 from llmrs_bench.recommenders.popularity import Popularity
 from llmrs_bench.recommenders.random import Random, RandomOptions
 from recommender_cases import corpus_of, interactions_of, request_of, scores_of
@@ -30,7 +30,7 @@ def random(seed: int) -> Random:
 
 def popularity(fit_on: str) -> Popularity:
     model = Popularity(FitOptions.parse({"fit_on": fit_on}, owner="popularity"), seed=0, device="cpu")
-    model.fit(corpus_of(EVENTS), Work())
+    model.fit(corpus_of(EVENTS), TrainContext())
     return model
 
 
@@ -50,7 +50,7 @@ def test_popularity_has_to_be_fitted_on_something() -> None:
     with pytest.raises(ModelError, match="counted nothing"):
         scores_of(model, requests_of(["a"]))
     with pytest.raises(ModelError, match="no interactions in part 'train'"):
-        model.fit(corpus_of(EVENTS.filter(part="valid")), Work())
+        model.fit(corpus_of(EVENTS.filter(part="valid")), TrainContext())
     with pytest.raises(OptionError, match="fit_on"):
         FitOptions.parse({"fit_on": "test"}, owner="popularity")
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from llmrs_bench.core.errors import ModelError, OptionError
-from llmrs_bench.core.types import silent
+from llmrs_bench.core.types import no_progress
 from llmrs_bench.recommenders.attention import Dropout
 from llmrs_bench.recommenders.model_store import read_checkpoint, read_facts, write_checkpoint
 from llmrs_bench.recommenders.training import Resume, TrainingOptions, resolve_device, seeded, train
@@ -50,7 +50,7 @@ def run(curve: list[float], **options: int) -> tuple[nn.Linear, dict[str, object
         weights.append(net.weight.item())
         return curve[len(weights) - 1]
 
-    facts = train(net, one_loss, validate, TrainingOptions.model_validate(options), silent("x", 1), nowhere())
+    facts = train(net, one_loss, validate, TrainingOptions.model_validate(options), no_progress("x", 1), nowhere())
     return net, dict(facts), weights
 
 
@@ -71,7 +71,7 @@ def test_without_validation_all_epochs_count_and_the_last_weights_stay() -> None
     net = nn.Linear(1, 1, bias=False)
     options = TrainingOptions(epochs=5, patience=1, lr=0.1)
     start = net.weight.item()
-    facts = train(net, lambda: iter([net.weight.sum()]), None, options, silent("x", 1), nowhere())
+    facts = train(net, lambda: iter([net.weight.sum()]), None, options, no_progress("x", 1), nowhere())
     assert facts["epochs"] == 5
     assert facts["valid_curve"] == []
     assert "best_epoch" not in facts
@@ -82,7 +82,9 @@ def test_without_validation_all_epochs_count_and_the_last_weights_stay() -> None
 def test_a_diverged_training_is_an_error() -> None:
     net = nn.Linear(1, 1)
     with pytest.raises(ModelError, match="nan") as caught:
-        train(net, lambda: iter([net.weight.sum() * torch.nan]), None, TrainingOptions(), silent("x", 1), nowhere())
+        train(
+            net, lambda: iter([net.weight.sum() * torch.nan]), None, TrainingOptions(), no_progress("x", 1), nowhere()
+        )
     assert "lr" in caught.value.hint
 
 

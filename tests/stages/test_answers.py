@@ -9,7 +9,7 @@ import pytest
 
 from llmrs_bench.core.errors import ArtifactError
 from llmrs_bench.core.types import Message, Prompt
-from llmrs_bench.llm.cache import AnswerStore, prompt_key
+from llmrs_bench.llm.cache import ResponseCache, cache_key
 
 SERVED = {"model": {"content": "d1"}, "options": {"dtype": "float32"}}
 PROMPT = Prompt("p", "r", (Message("user", "Which?"),), ("a", "b"), (" A", " B"))
@@ -33,9 +33,9 @@ def row(key: str, text: str = "1, 2") -> dict[str, Any]:
 
 
 def test_answers_are_found_by_another_process_as_they_were_returned(tmp_path: Path) -> None:
-    store = AnswerStore(tmp_path, SERVED)
+    store = ResponseCache(tmp_path, SERVED)
     kept = store.keep([row("k1"), row("k2", "2")], {"note": 1})
-    again = AnswerStore(tmp_path, SERVED)
+    again = ResponseCache(tmp_path, SERVED)
     assert again.find(["k2", "k1", "k3"]) == store.find(["k1", "k2"]) == kept
     assert kept["k1"]["choice_logprobs"] == pl.Series([[-0.1], [-2.0, -0.3]], dtype=pl.List(pl.Float32)).to_list()
     assert len(again) == 2
@@ -43,20 +43,20 @@ def test_answers_are_found_by_another_process_as_they_were_returned(tmp_path: Pa
 
 
 def test_a_shard_that_was_not_finished_is_as_if_it_were_not_there(tmp_path: Path) -> None:
-    store = AnswerStore(tmp_path, SERVED)
+    store = ResponseCache(tmp_path, SERVED)
     store.keep([row("k1")], {})
     whole = next((tmp_path / "shards").glob("*.parquet")).read_bytes()
     (tmp_path / "shards" / ".000002-abc.parquet.partial").write_bytes(whole[: len(whole) // 2])
-    assert set(AnswerStore(tmp_path, SERVED).find(["k1", "k2"])) == {"k1"}
+    assert set(ResponseCache(tmp_path, SERVED).find(["k1", "k2"])) == {"k1"}
 
 
 def test_two_processes_may_answer_the_same_and_all_readers_see_the_same_answer(tmp_path: Path) -> None:
-    one, other = AnswerStore(tmp_path, SERVED), AnswerStore(tmp_path, SERVED)
+    one, other = ResponseCache(tmp_path, SERVED), ResponseCache(tmp_path, SERVED)
     one.keep([row("k1", "one")], {})
     other.keep([row("k1", "other"), row("k2")], {})
-    first = AnswerStore(tmp_path, SERVED).find(["k1"])
-    assert first == AnswerStore(tmp_path, SERVED).find(["k1"])
-    assert len(AnswerStore(tmp_path, SERVED)) == 2
+    first = ResponseCache(tmp_path, SERVED).find(["k1"])
+    assert first == ResponseCache(tmp_path, SERVED).find(["k1"])
+    assert len(ResponseCache(tmp_path, SERVED)) == 2
 
 
 @pytest.mark.parametrize(
@@ -68,23 +68,23 @@ def test_two_processes_may_answer_the_same_and_all_readers_see_the_same_answer(t
     ],
 )
 def test_a_store_serves_no_other_model(tmp_path: Path, other: dict[str, Any]) -> None:
-    AnswerStore(tmp_path, SERVED)
+    ResponseCache(tmp_path, SERVED)
     with pytest.raises(ArtifactError, match="another model"):
-        AnswerStore(tmp_path, other)
-    assert AnswerStore(tmp_path / "x", other).fingerprint != AnswerStore(tmp_path, SERVED).fingerprint
+        ResponseCache(tmp_path, other)
+    assert ResponseCache(tmp_path / "x", other).fingerprint != ResponseCache(tmp_path, SERVED).fingerprint
 
 
 def test_a_damaged_shard_is_named(tmp_path: Path) -> None:
-    AnswerStore(tmp_path, SERVED).keep([row("k1")], {})
+    ResponseCache(tmp_path, SERVED).keep([row("k1")], {})
     path = next((tmp_path / "shards").glob("*.parquet"))
     path.write_bytes(path.read_bytes()[:-20])
     with pytest.raises(ArtifactError, match=path.name) as caught:
-        AnswerStore(tmp_path, SERVED)
+        ResponseCache(tmp_path, SERVED)
     assert str(path) in caught.value.hint
 
 
 def test_every_flipped_byte_of_a_shard_is_found_and_only_its_answers_are_lost(tmp_path: Path) -> None:
-    store = AnswerStore(tmp_path, SERVED)
+    store = ResponseCache(tmp_path, SERVED)
     store.keep([row("k1")], {})
     store.keep([row("k2")], {})
     path = sorted((tmp_path / "shards").glob("*.parquet"))[0]
@@ -92,14 +92,14 @@ def test_every_flipped_byte_of_a_shard_is_found_and_only_its_answers_are_lost(tm
     for place in range(0, len(whole), 97):
         path.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
         with pytest.raises(ArtifactError, match=path.name) as caught:
-            AnswerStore(tmp_path, SERVED)
+            ResponseCache(tmp_path, SERVED)
         assert "alone are then asked for again" in caught.value.hint
     path.unlink()
-    assert set(AnswerStore(tmp_path, SERVED).find(["k1", "k2"])) == {"k2"}
+    assert set(ResponseCache(tmp_path, SERVED).find(["k1", "k2"])) == {"k2"}
 
 
 def test_a_missing_record_of_a_session_is_named(tmp_path: Path) -> None:
-    store = AnswerStore(tmp_path, SERVED)
+    store = ResponseCache(tmp_path, SERVED)
     store.keep([row("k1")], {})
     (tmp_path / "sessions" / f"{store.session}.json").unlink()
     with pytest.raises(ArtifactError, match=store.session) as caught:
@@ -109,25 +109,25 @@ def test_a_missing_record_of_a_session_is_named(tmp_path: Path) -> None:
 
 def test_answers_are_found_however_many_there_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("llmrs_bench.llm.cache._LATE", 3)
-    store = AnswerStore(tmp_path, SERVED)
+    store = ResponseCache(tmp_path, SERVED)
     for shard in range(6):
         store.keep([row(f"k{shard}{number}", f"{shard}.{number}") for number in range(2)], {})
     names = [f"k{shard}{number}" for shard in (5, 0, 3) for number in range(2)]
-    for reader in (store, AnswerStore(tmp_path, SERVED)):
+    for reader in (store, ResponseCache(tmp_path, SERVED)):
         found = reader.find([*names, "k", "k9", "zz"])
         assert {key: value["text"] for key, value in found.items()} == {name: f"{name[1]}.{name[2]}" for name in names}
         assert len(reader) == 12
 
 
 def test_a_damaged_description_is_named(tmp_path: Path) -> None:
-    AnswerStore(tmp_path, SERVED)
+    ResponseCache(tmp_path, SERVED)
     (tmp_path / "store.json").write_text("{")
     with pytest.raises(ArtifactError, match=r"store\.json"):
-        AnswerStore(tmp_path, SERVED)
+        ResponseCache(tmp_path, SERVED)
 
 
 def test_a_failed_write_leaves_no_shard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    store = AnswerStore(tmp_path, SERVED)
+    store = ResponseCache(tmp_path, SERVED)
     store.keep([row("k1")], {})
 
     def full(*_: object) -> None:
@@ -137,7 +137,7 @@ def test_a_failed_write_leaves_no_shard(tmp_path: Path, monkeypatch: pytest.Monk
     with pytest.raises(OSError, match="No space"):
         store.keep([row("k2")], {})
     monkeypatch.undo()
-    assert set(AnswerStore(tmp_path, SERVED).find(["k1", "k2"])) == {"k1"}
+    assert set(ResponseCache(tmp_path, SERVED).find(["k1", "k2"])) == {"k1"}
 
 
 def test_a_key_is_that_of_everything_that_is_asked_and_of_nothing_else() -> None:
@@ -152,6 +152,6 @@ def test_a_key_is_that_of_everything_that_is_asked_and_of_nothing_else() -> None
         replace(PROMPT, choices=None, grammar="permutation"),
         replace(PROMPT, choices=None, grammar="permutation", shown=("a", "b", "c")),
     ]
-    keys = {prompt_key(prompt) for prompt in [PROMPT, *changed]}
+    keys = {cache_key(prompt) for prompt in [PROMPT, *changed]}
     assert len(keys) == len(changed) + 1
-    assert prompt_key(replace(PROMPT, prompt_id="q", request_id="s", shown=("c", "d"))) == prompt_key(PROMPT)
+    assert cache_key(replace(PROMPT, prompt_id="q", request_id="s", shown=("c", "d"))) == cache_key(PROMPT)

@@ -9,8 +9,8 @@ import pytest
 
 from llmrs_bench.core.types import Message, Prompt, Response
 from llmrs_bench.llm.base import Engine
-from llmrs_bench.llm.cache import AnswerStore
-from llmrs_bench.llm.generate import Asker, Question
+from llmrs_bench.llm.cache import ResponseCache
+from llmrs_bench.llm.generate import CachedGenerator, Question
 
 BATCH = 4
 
@@ -34,7 +34,7 @@ class Slow:
         self.clock, self.pace, self.at, self.by = clock, pace, at, by
         self.seen: list[list[str]] = []
 
-    def needs(self, prompts: Sequence[Prompt]) -> list[int]:
+    def count_tokens(self, prompts: Sequence[Prompt]) -> list[int]:
         self.clock.now += 1000.0  # slow to tokenise: no part of any answer's cost
         return [1] * len(prompts)
 
@@ -70,12 +70,12 @@ def questions(count: int, *, alike: int = 1) -> list[Question]:
     return [Question([prompt], 0, lambda fewer, *, bare=False, asked=prompt: [asked]) for prompt in prompts]
 
 
-def asker(folder: Path, engine: Slow) -> Asker:
+def cached_generator(folder: Path, engine: Slow) -> CachedGenerator:
     def start() -> Engine:
         engine.clock.now += 1000.0
         return engine  # type: ignore[return-value]
 
-    return Asker(AnswerStore(folder, {"model": "slow"}), start, clock=engine.clock)
+    return CachedGenerator(ResponseCache(folder, {"model": "slow"}), start, clock=engine.clock)
 
 
 def shards(folder: Path) -> list[pl.DataFrame]:
@@ -85,7 +85,7 @@ def shards(folder: Path) -> list[pl.DataFrame]:
 @pytest.mark.parametrize(("pace", "most"), [(0.01, 1000), (0.4, 2), (5.0, 1), (29.0, 1), (300.0, 1)])
 def test_what_is_not_kept_yet_is_half_a_minute_or_a_batch(tmp_path: Path, pace: float, most: int) -> None:
     engine = Slow(Clock(), pace)
-    asker(tmp_path, engine).ask(questions(40))
+    cached_generator(tmp_path, engine).ask(questions(40))
     kept = shards(tmp_path)
     assert sum(map(len, kept)) == 40
     assert all(len(shard) % BATCH == 0 for shard in kept)
@@ -94,7 +94,7 @@ def test_what_is_not_kept_yet_is_half_a_minute_or_a_batch(tmp_path: Path, pace: 
 
 
 def test_a_long_run_keeps_a_shard_at_least_every_half_minute(tmp_path: Path) -> None:
-    asker(tmp_path, Slow(Clock(), 7.0)).ask(questions(8000))
+    cached_generator(tmp_path, Slow(Clock(), 7.0)).ask(questions(8000))
     assert max(shard["seconds"].sum() for shard in shards(tmp_path)) <= 30.0
 
 
@@ -104,13 +104,13 @@ def test_a_run_that_was_stopped_goes_on_in_the_same_batches_at_the_same_cost(
     tmp_path: Path, at: int, by: type[BaseException]
 ) -> None:
     whole = Slow(Clock(), 0.1)
-    asker(tmp_path / "whole", whole).ask(questions(42))
+    cached_generator(tmp_path / "whole", whole).ask(questions(42))
     stopped = Slow(Clock(), 0.1, at=at, by=by)
     with pytest.raises(by):
-        asker(tmp_path / "parts", stopped).ask(questions(42))
+        cached_generator(tmp_path / "parts", stopped).ask(questions(42))
     assert sum(map(len, shards(tmp_path / "parts"))) == at * BATCH  # nothing that was computed is lost
     resumed = Slow(Clock(), 0.1)
-    asker(tmp_path / "parts", resumed).ask(questions(42))
+    cached_generator(tmp_path / "parts", resumed).ask(questions(42))
     assert stopped.seen + resumed.seen == whole.seen
     one, other = (pl.concat(shards(tmp_path / name)) for name in ("whole", "parts"))
     for column in ("prompt_tokens", "cached_tokens", "completion_tokens"):
@@ -121,16 +121,16 @@ def test_a_run_that_was_stopped_goes_on_in_the_same_batches_at_the_same_cost(
 
 def test_answers_of_others_do_not_move_the_batches(tmp_path: Path) -> None:
     first = Slow(Clock(), 0.1)
-    asker(tmp_path, first).ask(questions(6))
+    cached_generator(tmp_path, first).ask(questions(6))
     more = Slow(Clock(), 0.1)
-    asker(tmp_path, more).ask(questions(12))
+    cached_generator(tmp_path, more).ask(questions(12))
     assert more.seen == [["p6", "p7"], ["p8", "p9", "p10", "p11"]]
 
 
 def test_progress_counts_what_is_asked_and_never_more_than_there_is(tmp_path: Path) -> None:
     told: list[tuple[int, str, int | None]] = []
     engine = Slow(Clock(), 0.5)
-    made = asker(tmp_path, engine)
+    made = cached_generator(tmp_path, engine)
     made.show(lambda done, note="", total=None: told.append((done, note, total)), 16)
     for size in (8, 8):
         made.turn_to(size)
@@ -145,16 +145,16 @@ def test_progress_counts_what_is_asked_and_never_more_than_there_is(tmp_path: Pa
 
 
 def test_found_answers_say_nothing_about_speed(tmp_path: Path) -> None:
-    asker(tmp_path, Slow(Clock(), 0.5)).ask(questions(8))
+    cached_generator(tmp_path, Slow(Clock(), 0.5)).ask(questions(8))
     notes: list[str] = []
-    made = asker(tmp_path, Slow(Clock(), 0.5))
+    made = cached_generator(tmp_path, Slow(Clock(), 0.5))
     made.show(lambda done, note="", total=None: notes.append(note), 8)
     made.ask(questions(8))
     assert notes[-1] == ""
 
 
 def test_a_failure_to_keep_is_raised_and_not_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    made = asker(tmp_path, Slow(Clock(), 1.0))
+    made = cached_generator(tmp_path, Slow(Clock(), 1.0))
     tries = []
 
     def full(*_: object) -> None:

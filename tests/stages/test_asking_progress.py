@@ -6,7 +6,7 @@ from contextlib import contextmanager
 import pytest
 
 from llmrs_bench.core.config import InferConfig
-from llmrs_bench.core.types import Step, silent
+from llmrs_bench.core.types import Step, no_progress
 from llmrs_bench.stages.infer import infer
 from llmrs_bench.stages.workspace import Data
 
@@ -54,7 +54,7 @@ def test_progress_ends_at_its_total_and_never_passes_it(
 
 def test_a_run_of_kept_answers_counts_them_as_well(data: Data) -> None:
     config = InferConfig(model="mock", template="pairwise", template_options={"method": "heapsort"})
-    made = infer(data, config, silent).artifact
+    made = infer(data, config, no_progress).artifact
     for path in sorted(made.path.glob("*")):
         path.unlink()
     made.path.rmdir()

@@ -7,11 +7,11 @@ from llmrs_bench.core.types import Item, Request
 from llmrs_bench.llm.backends.mock import MockEngine, MockOptions
 from llmrs_bench.llm.generate import Clipped, clip
 from llmrs_bench.llm.model_aliases import ModelSpec
-from llmrs_bench.prompts.strategies.base import Shop
+from llmrs_bench.prompts.strategies.base import ItemCatalog
 from llmrs_bench.stages.conversation import question
 from template_runs import make
 
-SHOP = Shop({name: Item(name, f"Film {name}", "", 1990, ("Drama", "Comedy")) for name in "abcdef"}, "movie")
+SHOP = ItemCatalog({name: Item(name, f"Film {name}", "", 1990, ("Drama", "Comedy")) for name in "abcdef"}, "movie")
 REQUEST = Request("r", "u", ("a", "b", "c"), ("d", "e", "f"))
 
 
@@ -26,7 +26,7 @@ def needed(**parts: str) -> list[int]:
     """Words of the prompt with 3, 2, 1 and no items of history."""
     engine = MockEngine(ModelSpec("m", "m"), MockOptions(), device="cpu", seed=0)
     template = make("listwise", **parts)
-    return [engine.needs(template.render(REQUEST, SHOP, history=size))[0] for size in (3, 2, 1, 0)]
+    return [engine.count_tokens(template.render(REQUEST, SHOP, history=size))[0] for size in (3, 2, 1, 0)]
 
 
 def test_history_goes_first_the_oldest_item_before_the_others() -> None:

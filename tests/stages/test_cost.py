@@ -5,7 +5,7 @@ import pytest
 
 from llmrs_bench.core.schemas import RESPONSES
 from llmrs_bench.core.types import Scores
-from llmrs_bench.llm.cost import Cost
+from llmrs_bench.llm.cost import CostCounter
 
 
 def responses(count: int, **changed: object) -> pl.DataFrame:
@@ -34,7 +34,7 @@ def session(**changed: object) -> dict[str, object]:
 
 
 def test_tokens_seconds_energy_and_price_are_summed() -> None:
-    cost = Cost()
+    cost = CostCounter()
     cost.add(responses(4), [], requests=4)
     cost.add(responses(4, session="b", clipped=3, finish_reason="length"), [], requests=4)
     facts = cost.facts(
@@ -51,7 +51,7 @@ def test_tokens_seconds_energy_and_price_are_summed() -> None:
 
 
 def test_unknown_energy_and_price_stay_unknown() -> None:
-    cost = Cost()
+    cost = CostCounter()
     cost.add(responses(1), [], requests=1)
     cost.add(responses(1, joules=None), [], requests=1)
     facts = cost.facts({"a": session()}, {})
@@ -61,7 +61,7 @@ def test_unknown_energy_and_price_stay_unknown() -> None:
 
 
 def test_checks_of_all_sessions_count() -> None:
-    cost = Cost()
+    cost = CostCounter()
     cost.add(responses(1), [Scores("r", {}, {"label_mass": 0.25}), Scores("s", {}, {"label_mass": 0.75})], requests=2)
     sessions = {
         "a": session(self_check_difference=1e-3, self_check_noise=None, self_check_prompts=2, boundary_moved=2),
@@ -76,7 +76,7 @@ def test_checks_of_all_sessions_count() -> None:
 
 
 def test_a_price_by_tokens_is_unknown_where_the_server_counts_none() -> None:
-    cost = Cost()
+    cost = CostCounter()
     cost.add(responses(2), [], requests=2)
     cost.add(responses(1, prompt_tokens=0, cached_tokens=0), [], requests=1)
     cost.add(responses(3, prompt_tokens=0, cached_tokens=0, finish_reason="unanswered"), [], requests=3)

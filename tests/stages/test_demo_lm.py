@@ -4,7 +4,7 @@ import polars as pl
 import pytest
 
 from llmrs_bench.core.config import InferConfig, PromptConfig
-from llmrs_bench.core.types import silent
+from llmrs_bench.core.types import no_progress
 from llmrs_bench.stages import demo_lm
 from llmrs_bench.stages.infer import infer
 from llmrs_bench.stages.prompt import open_template
@@ -40,10 +40,10 @@ def test_it_is_trained_once_and_labelled(data: Data, template: str, monkeypatch:
     config = InferConfig.model_validate(
         {"model": "demo-lm", "template": template, "engine": "transformers", "options": {"answer_tokens": "40"}}
     )
-    made = infer(data, config, silent)
+    made = infer(data, config, no_progress)
     assert made.fresh
     assert made.artifact.facts["model"]["name"] == "demo-lm (demo)"
     assert made.artifact.table("rankings").height == data.artifact.table("requests").height * 10
     models = [path.name for path in data.place.models.iterdir()]
     assert len(models) == 1
-    assert not infer(data, config, silent).fresh
+    assert not infer(data, config, no_progress).fresh

@@ -10,8 +10,8 @@ from llmrs_bench.core.artifacts import Artifact
 from llmrs_bench.core.config import METRIC_NAMES, WHOLE, EvaluateConfig, Invalid
 from llmrs_bench.core.errors import ArtifactError, OptionError
 from llmrs_bench.core.schemas import METRICS
-from llmrs_bench.core.types import silent
-from llmrs_bench.metrics import FORMS, parse_metrics
+from llmrs_bench.core.types import no_progress
+from llmrs_bench.metrics import METRIC_FORMS, parse_metrics
 from llmrs_bench.stages.evaluate import COUNTS, evaluate, measured
 from llmrs_bench.stages.workspace import Data
 from made_data import make_data, make_run
@@ -52,11 +52,11 @@ def config(*metrics: str, invalid: Invalid = "expected") -> EvaluateConfig:
     return EvaluateConfig(metrics=metrics, invalid=invalid)
 
 
-EVERY = [form.replace("K", "2") for form in FORMS]
+EVERY = [form.replace("K", "2") for form in METRIC_FORMS]
 
 
 def test_every_metric_is_measured_of_every_run_and_of_chance(small: Data, answered: Artifact) -> None:
-    done = evaluate(small, ["answered"], config(*EVERY), silent)
+    done = evaluate(small, ["answered"], config(*EVERY), no_progress)
     assert {made.name for made in done} == {"chance", answered.path.name}
     metrics = parse_metrics(EVERY)
     for run in (None, answered):
@@ -70,9 +70,9 @@ def test_every_metric_is_measured_of_every_run_and_of_chance(small: Data, answer
 
 
 def test_what_was_measured_is_not_measured_again(small: Data, answered: Artifact) -> None:
-    first = evaluate(small, ["answered"], config("map", "auc"), silent)
+    first = evaluate(small, ["answered"], config("map", "auc"), no_progress)
     assert all(made.fresh for made in first)
-    again = evaluate(small, ["answered"], config("auc", "recall@3", "hit@1"), silent)
+    again = evaluate(small, ["answered"], config("auc", "recall@3", "hit@1"), no_progress)
     assert [made.fresh for made in again] == [False, False, True, False, False, True]
     assert len(list(small.place.evals.iterdir())) == 2 * 4
 
@@ -81,7 +81,7 @@ def test_what_was_not_measured_is_named_with_the_command_that_measures_it(small:
     with pytest.raises(ArtifactError, match="was not measured") as caught:
         measured(small, answered, [])
     assert caught.value.hint == "Run: llmrs-bench evaluate --dataset made@up"
-    evaluate(small, ["answered"], config("map"), silent)
+    evaluate(small, ["answered"], config("map"), no_progress)
     metrics = parse_metrics(["map", "recall@3", "hit@1"])
     with pytest.raises(ArtifactError, match=r"was not measured by recall@3$") as caught:
         measured(small, answered, metrics)
@@ -95,7 +95,7 @@ def test_what_was_not_measured_is_named_with_the_command_that_measures_it(small:
 def test_a_policy_makes_evaluations_of_its_own(small: Data, answered: Artifact) -> None:
     expected = {"expected": {"r": 1.0, "s": 2 / 3, "t": 1.0}, "worst": {"r": 1.0, "s": 0.0, "t": 1.0}}
     for invalid in ("expected", "worst", "drop"):
-        evaluate(small, ["answered"], config("hit@2", invalid=invalid), silent)
+        evaluate(small, ["answered"], config("hit@2", invalid=invalid), no_progress)
         found = measured(small, answered, parse_metrics(["hit@2"]), invalid)
         want = expected.get(invalid, {"r": 1.0, "t": 1.0})
         assert values(found.metrics, "hit@2") == pytest.approx(want)
@@ -110,7 +110,7 @@ def test_chance_is_what_a_model_gets_that_is_silent_about_everything(small: Data
     nothing: Lists = {name: ([], [*told, *rest]) for name, (told, rest) in ANSWERS.items()}
     mute = make_run(small, "mute", ranked(nothing))
     names = [name for name in EVERY if name not in ("answered", "coverage", "listed", "listed@2")]
-    evaluate(small, ["mute"], config(*names), silent)
+    evaluate(small, ["mute"], config(*names), no_progress)
     metrics = parse_metrics(names)
     chance, same = measured(small, None, metrics), measured(small, mute, metrics)
     for name in names:
@@ -121,7 +121,7 @@ def test_chance_is_what_a_model_gets_that_is_silent_about_everything(small: Data
 def test_chance_on_a_whole_catalogue_leaves_out_what_was_seen(tmp_path: Path) -> None:
     data = made(tmp_path, candidates=WHOLE)
     names = ["popularity@2", "diversity@2", "catalogue-coverage@2", "recall@2"]
-    evaluate(data, [], config(*names), silent)
+    evaluate(data, [], config(*names), no_progress)
     chance = measured(data, None, parse_metrics(names))
     counts = {"a": 2, "b": 1, "c": 1, "d": 1, "e": 1, "f": 0}
     free = {name: [item for item in SETS if item not in past] for name, past in HISTORIES.items()}
@@ -149,7 +149,7 @@ def _mean_distance(items: list[str]) -> float:
 )
 def test_metrics_that_look_deeper_than_the_ranks_kept_are_refused(tmp_path: Path, name: str, hint: str) -> None:
     with pytest.raises(OptionError, match=f"{name} cannot be measured") as caught:
-        evaluate(made(tmp_path, candidates=WHOLE), [], config(name), silent)
+        evaluate(made(tmp_path, candidates=WHOLE), [], config(name), no_progress)
     assert hint in caught.value.hint
 
 
@@ -170,7 +170,7 @@ def test_runs_that_cannot_be_measured_are_refused_and_leave_nothing(
     )
     run = make_run(small, "broken", broken)
     with pytest.raises(ArtifactError, match=fault) as caught:
-        evaluate(small, ["broken"], config(), silent)
+        evaluate(small, ["broken"], config(), no_progress)
     assert str(run.path) in caught.value.message
     assert not [path for path in small.place.evals.iterdir() if path.name.startswith("broken")]
 
@@ -183,7 +183,7 @@ def test_truth_without_a_relevant_item_is_refused(tmp_path: Path) -> None:
         tmp_path, items=[{"item_id": "a"}, {"item_id": "b"}], events=events, requests=requests, truth=truth
     )
     with pytest.raises(ArtifactError, match="truth has no relevant item"):
-        evaluate(data, [], config(), silent)
+        evaluate(data, [], config(), no_progress)
 
 
 def test_one_user_is_measured(tmp_path: Path) -> None:
@@ -193,7 +193,7 @@ def test_one_user_is_measured(tmp_path: Path) -> None:
     items = [{"item_id": item, "categories": ["x"]} for item in "abc"]
     data = make_data(tmp_path, items=items, events=events, requests=requests, truth=truth)
     run = make_run(data, "one", ranked({"r": (["c", "b"], [])}))
-    evaluate(data, ["one"], config(*EVERY), silent)
+    evaluate(data, ["one"], config(*EVERY), no_progress)
     found = measured(data, run, parse_metrics(EVERY))
     assert values(found.metrics, "mrr") == {"r": 1 / 2}
     assert values(found.metrics, "diversity@2") == {"r": 0}

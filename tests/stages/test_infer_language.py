@@ -9,7 +9,7 @@ import pytest
 from llmrs_bench.core.artifacts import Artifact
 from llmrs_bench.core.config import InferConfig
 from llmrs_bench.core.errors import ModelError, OptionError
-from llmrs_bench.core.types import silent
+from llmrs_bench.core.types import no_progress
 from llmrs_bench.stages.infer import infer
 from llmrs_bench.stages.workspace import Data
 from tiny_models import tiny_llama
@@ -17,7 +17,7 @@ from tiny_models import tiny_llama
 
 def run(data: Data, model: Path | str, **options: object) -> Artifact:
     config = InferConfig.model_validate({"model": str(model), "engine": "transformers", **options})
-    return infer(data, config, silent).artifact
+    return infer(data, config, no_progress).artifact
 
 
 def answers(data: Data) -> set[str]:

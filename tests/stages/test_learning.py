@@ -10,10 +10,10 @@ import polars as pl
 import pytest
 
 from llmrs_bench.core.errors import OptionError
-from llmrs_bench.core.types import silent
-from llmrs_bench.recommenders.base import Corpus, Work
+from llmrs_bench.core.types import no_progress
+from llmrs_bench.recommenders.base import Corpus, TrainContext
 from llmrs_bench.recommenders.popularity import Popularity
-from llmrs_bench.stages.infer_recommender import Learner, Lessons, fitted, lessons
+from llmrs_bench.stages.infer_recommender import RecommenderSpec, TrainingData, fitted, training_data
 from llmrs_bench.stages.workspace import Data
 from recommender_cases import corpus_of, interactions_of
 from stage_runs import SMALL, kept_models, prepared, retriever_options, run
@@ -26,14 +26,14 @@ def taught(data: Data, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Corpus]
     """A function that returns what a recommender is given to learn from."""
     given: list[Corpus] = []
 
-    def fit(model: Popularity, corpus: Corpus, work: Work) -> dict[str, Any]:
+    def fit(model: Popularity, corpus: Corpus, work: TrainContext) -> dict[str, Any]:
         given.append(corpus)
         return {}
 
     monkeypatch.setattr(Popularity, "fit", fit)
 
-    def teach(of: Lessons | None = None, **options: Any) -> Corpus:
-        fitted(Learner("popularity", {}, **options), of or lessons(data), silent)
+    def teach(of: TrainingData | None = None, **options: Any) -> Corpus:
+        fitted(RecommenderSpec("popularity", {}, **options), of or training_data(data), no_progress)
         return given.pop()
 
     return teach
@@ -67,7 +67,7 @@ def test_a_fraction_of_events_is_reached_with_its_last_user_and_not_before(
 ) -> None:
     sizes = [1, 1, 2, 3, 30, 1, 1, 2, 3, 40, 1, 15]
     events = [(f"u{user}", f"i{time}", time, "train") for user, size in enumerate(sizes) for time in range(size)]
-    uneven = Lessons(corpus_of(interactions_of(events)), {}, tmp_path)
+    uneven = TrainingData(corpus_of(interactions_of(events)), {}, tmp_path)
     part = taught(uneven, train_fraction=fraction)
     count = len(users_of(part))
     assert part.interactions.equals(taught(uneven, max_users=count).interactions)

@@ -8,7 +8,7 @@ import pytest
 from llmrs_bench.core.artifacts import Artifact
 from llmrs_bench.core.config import InferConfig
 from llmrs_bench.core.errors import ModelError, OptionError
-from llmrs_bench.core.types import silent
+from llmrs_bench.core.types import no_progress
 from llmrs_bench.stages.infer import infer
 from llmrs_bench.stages.serving import is_language_model, label_of
 from llmrs_bench.stages.workspace import Data
@@ -16,7 +16,7 @@ from llmrs_bench.stages.workspace import Data
 
 def run(data: Data, model: Path | str, *, reparse: bool = False, **options: str) -> Artifact:
     config = InferConfig(model=str(model), engine="transformers", template="likelihood", options=options)
-    return infer(data, config, silent, reparse=reparse).artifact
+    return infer(data, config, no_progress, reparse=reparse).artifact
 
 
 def stores(data: Data) -> int:

@@ -10,7 +10,7 @@ import pytest
 from llmrs_bench.core.artifacts import Artifact, open_artifact
 from llmrs_bench.core.config import EvaluateConfig, InferConfig, Normalize
 from llmrs_bench.core.errors import ArtifactError, OptionError
-from llmrs_bench.core.types import silent
+from llmrs_bench.core.types import no_progress
 from llmrs_bench.prompts.frames import read_prompts
 from llmrs_bench.stages.evaluate import evaluate
 from llmrs_bench.stages.infer import infer
@@ -20,7 +20,7 @@ from llmrs_bench.stages.workspace import Data
 
 def run(data: Data, model: Path | str, *, reparse: bool = False, prior: bool = False, **options: object) -> Artifact:
     config = InferConfig.model_validate({"model": str(model), **options})
-    return infer(data, config, silent, reparse=reparse, prior=prior).artifact
+    return infer(data, config, no_progress, reparse=reparse, prior=prior).artifact
 
 
 def likelihoods(data: Data, llama: Path, *, prior: bool = False) -> Artifact:
@@ -28,7 +28,7 @@ def likelihoods(data: Data, llama: Path, *, prior: bool = False) -> Artifact:
 
 
 def made_by(data: Data, run: Artifact, normalize: Normalize) -> pl.DataFrame:
-    done = evaluate(data, [run.path.name], EvaluateConfig(normalize=normalize), silent)[1]
+    done = evaluate(data, [run.path.name], EvaluateConfig(normalize=normalize), no_progress)[1]
     return pl.read_parquet(data.place.runs / done.name / "rankings.parquet")
 
 
@@ -62,7 +62,7 @@ def test_priors_are_asked_on_request_alone_and_are_no_part_of_the_run(data: Data
     alone = likelihoods(data, llama)
     assert alone.facts["prompts"] == alone.facts["requests"] == data.artifact.table("requests").height
     with pytest.raises(ArtifactError, match="never asked for without a history") as caught:
-        evaluate(data, [alone.path.name], EvaluateConfig(normalize="pmi"), silent)
+        evaluate(data, [alone.path.name], EvaluateConfig(normalize="pmi"), no_progress)
     assert "--prior" in caught.value.hint
     both = likelihoods(data, llama, prior=True)
     assert (both.path, both.facts) == (alone.path, alone.facts)
@@ -72,7 +72,7 @@ def test_priors_are_asked_on_request_alone_and_are_no_part_of_the_run(data: Data
     assert priors.facts["prior_tokens"] == int(
         spent.select(pl.col("prompt_tokens") - pl.col("cached_tokens") + pl.col("completion_tokens")).sum().item()
     )
-    (_, done) = evaluate(data, [alone.path.name], EvaluateConfig(normalize="pmi"), silent)
+    (_, done) = evaluate(data, [alone.path.name], EvaluateConfig(normalize="pmi"), no_progress)
     facts = open_artifact(data.place.runs / done.name, hint="").facts
     assert {name: facts[name] for name in priors.facts} == priors.facts
     assert all(facts[name] == alone.facts[name] for name in ("prompts", "prompt_tokens", "seconds", "price_usd"))
@@ -87,9 +87,9 @@ def test_priors_mean_nothing_where_no_titles_are_asked_for(data: Data, model: st
 def test_without_names_runs_with_likelihoods_are_normalised_and_no_others(data: Data) -> None:
     for template in ("listwise", "likelihood"):
         run(data, "mock", template=template)
-    done = evaluate(data, [], EvaluateConfig(normalize="byte"), silent)
+    done = evaluate(data, [], EvaluateConfig(normalize="byte"), no_progress)
     assert [outcome.name.rpartition("-")[0] for outcome in done[1:]] == ["mock-likelihood-byte"]
-    again = evaluate(data, [], EvaluateConfig(normalize="byte"), silent)
+    again = evaluate(data, [], EvaluateConfig(normalize="byte"), no_progress)
     assert [outcome.name for outcome in again] == [outcome.name for outcome in done]
     assert not any(outcome.fresh for outcome in again)
 
@@ -97,7 +97,7 @@ def test_without_names_runs_with_likelihoods_are_normalised_and_no_others(data: 
 def test_runs_without_likelihoods_are_refused(data: Data) -> None:
     run(data, "mock")
     with pytest.raises(OptionError, match="mock-listwise"):
-        evaluate(data, ["mock"], EvaluateConfig(normalize="token"), silent)
+        evaluate(data, ["mock"], EvaluateConfig(normalize="token"), no_progress)
 
 
 def test_responses_to_other_prompts_are_not_read(data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -105,7 +105,7 @@ def test_responses_to_other_prompts_are_not_read(data: Data, monkeypatch: pytest
     monkeypatch.setattr("llmrs_bench.prompts.context.plural", lambda word: f"{word}en")
     monkeypatch.setattr("llmrs_bench.stages.prompt.source_digest", lambda template: "changed")
     with pytest.raises(ArtifactError, match="other prompts") as caught:
-        evaluate(data, [made.path.name], EvaluateConfig(normalize="byte"), silent)
+        evaluate(data, [made.path.name], EvaluateConfig(normalize="byte"), no_progress)
     assert "infer" in caught.value.hint
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from llmrs_bench.core.artifacts import Artifact
 from llmrs_bench.core.config import CompareConfig, EvaluateConfig, InferConfig
-from llmrs_bench.core.types import Prompt, Response, silent
+from llmrs_bench.core.types import Prompt, Response, no_progress
 from llmrs_bench.llm.backends.mock import MockEngine
 from llmrs_bench.report.html import Call, Extra
 from llmrs_bench.stages import pages
@@ -25,11 +25,11 @@ from stage_runs import prepared
 def made(data: Data, template: str = "listwise", *, context: int | None = None, **options: str) -> Artifact:
     engine = {} if context is None else {"context": str(context)}
     config = InferConfig(model="mock", template=template, template_options=options, options=engine)
-    return infer(data, config, silent).artifact
+    return infer(data, config, no_progress).artifact
 
 
 def gathered(data: Data, count: int = 5, seed: int = 0) -> Extra:
-    evaluate(data, [], EvaluateConfig(), silent)
+    evaluate(data, [], EvaluateConfig(), no_progress)
     board = compare(data, [], CompareConfig(samples=100, permutations=100)).board
     return gather(data, board, count=count, seed=seed)
 
@@ -138,7 +138,7 @@ def test_a_clipped_prompt_is_shown_as_it_was_sent(data: Data, sent: dict[str, An
 
 def test_a_run_read_anew_shows_the_answers_it_was_read_from(data: Data) -> None:
     made(data, "likelihood")
-    evaluate(data, [], EvaluateConfig(normalize="byte"), silent)
+    evaluate(data, [], EvaluateConfig(normalize="byte"), no_progress)
     rankings = gathered(data).requests[0].rankings
     (plain,) = [name for name in rankings if "likelihood-" in name and "byte" not in name]
     (other,) = [name for name in rankings if "byte" in name]

@@ -11,12 +11,12 @@ from llmrs_bench.core.errors import LeakError, OptionError
 from llmrs_bench.core.schemas import VIEWS, from_rows
 from llmrs_bench.prompts.leakage import check_views
 from llmrs_bench.stages.prompt import prompt
-from llmrs_bench.stages.prompt_variants import Viewer
+from llmrs_bench.stages.prompt_variants import ViewBuilder
 from llmrs_bench.stages.workspace import Data
 
 
 def views(data: Data, *, history: int = 3, rated: bool = False, **options: Any) -> pl.DataFrame:
-    viewer = Viewer(data, ViewOptions(**options), history=history, rated=rated, interest={}, notes={})
+    viewer = ViewBuilder(data, ViewOptions(**options), history=history, rated=rated, interest={}, notes={})
     with closing(viewer):
         made = viewer.views(data.artifact.table("requests"))
     assert made.schema == VIEWS
@@ -47,7 +47,7 @@ def test_pasts(data: Data) -> None:
 def test_ratings_stand_beside_their_items(data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
     events = data.artifact.table("interactions")
     stars = events.with_columns(rating=pl.col("item_id").str.slice(1).cast(pl.Float32, strict=False))
-    monkeypatch.setattr(Viewer, "_events", stars)
+    monkeypatch.setattr(ViewBuilder, "_events", stars)
     made = views(data, rated=True)
     for row in made.iter_rows(named=True):
         assert row["ratings"] == [float(item[1:]) for item in row["history"]]
@@ -71,7 +71,7 @@ def test_each_order_is_a_new_permutation(data: Data) -> None:
 
 def test_no_more_orders_than_there_are(data: Data) -> None:
     short = data.artifact.table("requests").with_columns(pl.col("candidates").list.head(3))
-    viewer = Viewer(data, ViewOptions(orders=10), history=1, rated=False, interest={}, notes={})
+    viewer = ViewBuilder(data, ViewOptions(orders=10), history=1, rated=False, interest={}, notes={})
     made = viewer.views(short).group_by("request_id").len()["len"]
     assert set(made) == {6}
 
@@ -124,7 +124,9 @@ def test_examples_of_others_are_older_than_the_request(data: Data) -> None:
     for user, item, time in events.select("user_id", "item_id", "timestamp").iter_rows():
         times.setdefault(item, []).append((user, time))
     early = data.artifact.table("requests").with_columns(cutoff=pl.col("cutoff").min())
-    viewer = Viewer(data, ViewOptions(shots=2, shots_from="similar"), history=3, rated=False, interest={}, notes={})
+    viewer = ViewBuilder(
+        data, ViewOptions(shots=2, shots_from="similar"), history=3, rated=False, interest={}, notes={}
+    )
     first = early["cutoff"][0]
     for examples in viewer.views(early)["examples"]:
         for example in examples:
@@ -172,12 +174,12 @@ def test_what_is_no_leak() -> None:
 
 def test_the_stage_stops_at_a_leak(data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
     target = data.artifact.table("truth")["item_id"][0]
-    made = Viewer.views
+    made = ViewBuilder.views
 
-    def leaky(self: Viewer, requests: pl.DataFrame) -> pl.DataFrame:
+    def leaky(self: ViewBuilder, requests: pl.DataFrame) -> pl.DataFrame:
         return made(self, requests).with_columns(relevant=pl.lit([target], dtype=pl.List(pl.String())))
 
-    monkeypatch.setattr(Viewer, "views", leaky)
+    monkeypatch.setattr(ViewBuilder, "views", leaky)
     with pytest.raises(LeakError, match="request"):
         prompt(data, PromptConfig())
     assert not list(data.place.prompts.glob("listwise-*"))

@@ -296,7 +296,7 @@ def versions() -> dict[str, str]:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class StageResult:
     """One finished stage; `fresh` is False where the same artifact was there already."""
 
     name: str
@@ -309,7 +309,7 @@ class Outcome:
         return [str(warning) for warning in self.artifact.facts.get("warnings", [])]
 
 
-def make_once(path: Path, recipe: Recipe, fill: Callable[[Draft], None], *, name: str | None = None) -> Outcome:
+def get_or_create(path: Path, recipe: Recipe, fill: Callable[[Draft], None], *, name: str | None = None) -> StageResult:
     """Return the artifact of `recipe` at `path`, made by `fill` unless it is there.
 
     Raises:
@@ -317,10 +317,10 @@ def make_once(path: Path, recipe: Recipe, fill: Callable[[Draft], None], *, name
     """
     made = find_made(path, recipe)
     if made is not None:
-        return Outcome(name or path.name, made, fresh=False)
+        return StageResult(name or path.name, made, fresh=False)
     with new_artifact(path, recipe) as draft:
         fill(draft)
     made = find_made(path, recipe)
     if made is None:
         raise ArtifactError(f"{path} vanished while it was made", hint="Run the command again.")
-    return Outcome(name or path.name, made, fresh=True)
+    return StageResult(name or path.name, made, fresh=True)

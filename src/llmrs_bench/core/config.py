@@ -12,7 +12,7 @@ BOARD_METRICS = ("hit@1", "ndcg@10", "hit@10", "mrr")
 DEPTH = 100
 CATALOGUE_METRICS = ("hit@1", "ndcg@10", "hit@10", "mrr@10")
 # What the runs of a board have in common, unless they are allowed to differ.
-LockField: TypeAlias = Literal["data", "split", "users", "candidates", "tie-rule", "metric-definition"]
+ProtocolField: TypeAlias = Literal["data", "split", "users", "candidates", "tie-rule", "metric-definition"]
 Normalize: TypeAlias = Literal["sum", "token", "byte", "pmi"]
 Invalid: TypeAlias = Literal["expected", "worst", "drop"]
 FREE_TEXT = "note"  # the form of templates that rank nothing
@@ -32,12 +32,12 @@ class Options(BaseModel):
     """Options of a stage or a plug-in: frozen, strict about unknown names."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-    neutral: ClassVar[frozenset[str]] = frozenset()  # options that change no result, only its price or its time
+    cost_only: ClassVar[frozenset[str]] = frozenset()  # options that change no result, only its price or its time
 
     @property
-    def deciding(self) -> dict[str, Any]:
+    def result_options(self) -> dict[str, Any]:
         """The options that may change a result."""
-        return self.model_dump(mode="json", exclude=set(self.neutral))
+        return self.model_dump(mode="json", exclude=set(self.cost_only))
 
     @classmethod
     def parse(cls, values: Mapping[str, Any], *, owner: str) -> Self:
@@ -242,5 +242,5 @@ class CompareConfig(Options):
     correction: Literal["holm", "bh", "none"] = "holm"
     invalid: Invalid = "expected"
     by: str | None = None
-    allow_different: tuple[LockField, ...] = ()
+    allow_different: tuple[ProtocolField, ...] = ()
     published: bool = False

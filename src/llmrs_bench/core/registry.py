@@ -71,7 +71,7 @@ SOURCES = Registry(
         "demo": "llmrs_bench.data.demo:Demo",
     },
 )
-FORMS = Registry(
+STRATEGIES = Registry(
     "answer form",
     "llmrs_bench.forms",
     {
@@ -82,7 +82,7 @@ FORMS = Registry(
         "pairwise": "llmrs_bench.prompts.strategies.pairwise:Pairwise",
         "setwise": "llmrs_bench.prompts.strategies.setwise:Setwise",
         "sliding-window": "llmrs_bench.prompts.strategies.sliding_window:SlidingWindow",
-        "note": "llmrs_bench.prompts.strategies.free_text:Note",
+        "note": "llmrs_bench.prompts.strategies.free_text:FreeText",
     },
 )
 ENGINES = Registry(

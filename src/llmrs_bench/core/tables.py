@@ -14,7 +14,7 @@ from pydantic import BaseModel
 from llmrs_bench.core.schemas import TABLES, check_schema
 
 
-def write_whole(path: Path, content: bytes) -> None:
+def atomic_write(path: Path, content: bytes) -> None:
     """Write a file in the place of what is there.
 
     Raises:
@@ -23,12 +23,12 @@ def write_whole(path: Path, content: bytes) -> None:
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         partial.write_bytes(content)
-        move_whole(partial, path)
+        atomic_move(partial, path)
     finally:
         partial.unlink(missing_ok=True)
 
 
-def move_whole(partial: Path, path: Path) -> None:
+def atomic_move(partial: Path, path: Path) -> None:
     """Move a finished file to its place."""
     with partial.open("rb") as file:
         os.fsync(file.fileno())

@@ -155,7 +155,7 @@ class Progress(Protocol):
 
 
 @contextmanager
-def silent(label: str, total: int) -> Iterator[Step]:
+def no_progress(label: str, total: int) -> Iterator[Step]:
     """Show no progress at all."""
 
     def step(done: int, note: str = "", total: int | None = None) -> None:

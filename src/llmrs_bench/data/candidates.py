@@ -32,7 +32,7 @@ class Negatives(Protocol):
         ...
 
 
-class Pool:
+class CandidatePool:
     """Draws from a catalogue without replacement, each next item in proportion to its weight.
 
     Items of weight zero are never drawn. Draws of whole numbers with rejection keep this exact and make
@@ -239,11 +239,11 @@ def _source_rule(candidates: str) -> str:
     }[candidates]
 
 
-def _pool(candidates: str, pool: list[str], split: Split) -> Pool:
+def _pool(candidates: str, pool: list[str], split: Split) -> CandidatePool:
     if candidates == "random":
-        return Pool(pool)
+        return CandidatePool(pool)
     counts: Mapping[str, int] = Counter(split.interactions["item_id"].to_list())
-    return Pool(pool, counts)
+    return CandidatePool(pool, counts)
 
 
 def _unreachable(rows: pl.DataFrame) -> dict[str, int]:

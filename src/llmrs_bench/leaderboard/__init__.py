@@ -7,28 +7,28 @@ from llmrs_bench.leaderboard.board import (
     Cell,
     Contrast,
     Cost,
-    Entry,
+    EvaluatedRun,
     PublishedRow,
     PublishedTable,
     Row,
     Section,
 )
-from llmrs_bench.leaderboard.build import Line, Plan, Sheet, build_board
+from llmrs_bench.leaderboard.build import BoardPlan, RunScores, ScoreMatrix, build_board
 
 __all__ = [
     "ALPHA",
     "BOUND",
     "Board",
+    "BoardPlan",
     "Cell",
     "Contrast",
     "Cost",
-    "Entry",
-    "Line",
-    "Plan",
+    "EvaluatedRun",
     "PublishedRow",
     "PublishedTable",
     "Row",
+    "RunScores",
+    "ScoreMatrix",
     "Section",
-    "Sheet",
     "build_board",
 ]

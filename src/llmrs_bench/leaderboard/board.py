@@ -17,7 +17,7 @@ SIGN: dict[Direction, float] = {"higher": 1.0, "lower": -1.0, "neither": 0.0}
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class EvaluatedRun:
     """One run that wants onto the board.
 
     Args:

@@ -20,7 +20,7 @@ from llmrs_bench.leaderboard.board import (
     Cell,
     Contrast,
     Direction,
-    Entry,
+    EvaluatedRun,
     Row,
     Section,
     cost_of,
@@ -30,7 +30,7 @@ from llmrs_bench.stats import CORRECTIONS, all_pairs, bootstrap_interval, descri
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class RunScores:
     """A row before it is summed up: one run, or those that differ by their seed alone.
 
     `means` holds the mean of each run over the requests, by metric, or its figure where it is one of the whole run.
@@ -57,27 +57,27 @@ class Line:
 
 
 @dataclass(frozen=True, slots=True)
-class Sheet:
+class ScoreMatrix:
     """The values of all rows: by metric an array (lines, requests), NaN where a line was not measured on a request.
 
     Metrics of whole runs are in `Line.means` alone.
     """
 
     requests: tuple[str, ...]
-    lines: tuple[Line, ...]
+    lines: tuple[RunScores, ...]
     values: Mapping[str, NDArray[np.float64]]
 
-    def ordered(self, order: Sequence[int]) -> "Sheet":
+    def ordered(self, order: Sequence[int]) -> "ScoreMatrix":
         """Return the lines in another order."""
         places = list(order)
-        return Sheet(
+        return ScoreMatrix(
             self.requests,
             tuple(self.lines[place] for place in places),
             {metric: values[places] for metric, values in self.values.items()},
         )
 
 
-def make_sheet(entries: Sequence[Entry], metrics: Sequence[str]) -> Sheet:
+def score_matrix(entries: Sequence[EvaluatedRun], metrics: Sequence[str]) -> ScoreMatrix:
     """Gather the values of entries; those of runs that differ by their seed are averaged, request by request.
 
     Raises:
@@ -86,7 +86,7 @@ def make_sheet(entries: Sequence[Entry], metrics: Sequence[str]) -> Sheet:
     """
     whole = [metric for metric in metrics if any(metric in entry.figures for entry in entries)]
     named = [metric for metric in dict.fromkeys([*metrics, *SHARES]) if metric not in whole]
-    groups: dict[str, list[Entry]] = {}
+    groups: dict[str, list[EvaluatedRun]] = {}
     for entry in entries:
         groups.setdefault(entry.group or entry.run, []).append(entry)
     frames = [entry.metrics.filter(pl.col("metric").is_in(named)) for entry in entries]
@@ -102,10 +102,10 @@ def make_sheet(entries: Sequence[Entry], metrics: Sequence[str]) -> Sheet:
             there = ~np.isnan(values[metric][row])
             means[metric] = tuple(float(seed[there].mean()) if there.any() else float("nan") for seed in seeds)
         lines.append(_line(group, means))
-    return Sheet(tuple(places["request_id"]), tuple(lines), values)
+    return ScoreMatrix(tuple(places["request_id"]), tuple(lines), values)
 
 
-def _values(entry: Entry, metric: str, places: pl.DataFrame) -> NDArray[np.float64]:
+def _values(entry: EvaluatedRun, metric: str, places: pl.DataFrame) -> NDArray[np.float64]:
     rows = entry.metrics.filter(pl.col("metric") == metric)
     if not rows.height:
         known = ", ".join(entry.metrics["metric"].unique().sort())
@@ -125,7 +125,7 @@ def _values(entry: Entry, metric: str, places: pl.DataFrame) -> NDArray[np.float
     return found
 
 
-def _figure(entry: Entry, metric: str) -> float:
+def _figure(entry: EvaluatedRun, metric: str) -> float:
     if metric not in entry.figures:
         raise OptionError(
             f"the metric {metric!r} was not measured for {entry.run}", hint=f"Measured: {', '.join(entry.figures)}."
@@ -133,7 +133,7 @@ def _figure(entry: Entry, metric: str) -> float:
     return entry.figures[metric]
 
 
-def _line(group: Sequence[Entry], means: Mapping[str, tuple[float, ...]]) -> Line:
+def _line(group: Sequence[EvaluatedRun], means: Mapping[str, tuple[float, ...]]) -> RunScores:
     entry, seeds = group[0], len(group)
     setting = [entry.setting] if entry.setting else []
     about = dict(entry.about)
@@ -145,7 +145,7 @@ def _line(group: Sequence[Entry], means: Mapping[str, tuple[float, ...]]) -> Lin
         }
     elif about.get("seed"):
         setting.append(f"seed {about['seed']}")
-    return Line(
+    return RunScores(
         run=entry.run,
         runs=tuple(other.run for other in group),
         model=entry.model,
@@ -164,7 +164,7 @@ _CORRECTION_WORDS = {"holm": "Holm", "bh": "Benjamini-Hochberg", "none": "no cor
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class BoardPlan:
     """How a board is made.
 
     Args:
@@ -196,7 +196,7 @@ class Plan:
         return self.permutations or min(max(_FEWEST, _PER_TEST * tests), _MOST)
 
 
-def explained(plan: Plan, tests: int, permutations: int, pareto_by: str) -> list[str]:
+def explained(plan: BoardPlan, tests: int, permutations: int, pareto_by: str) -> list[str]:
     """Say how intervals and tests were made, and what the marks mean."""
     return [
         f"95 % percentile bootstrap over users, {plan.samples:,} samples",
@@ -206,10 +206,10 @@ def explained(plan: Plan, tests: int, permutations: int, pareto_by: str) -> list
     ]
 
 
-def coverage_notes(sheet: Sheet, plan: Plan, key: str) -> list[str]:
+def coverage_notes(matrix: ScoreMatrix, plan: BoardPlan, key: str) -> list[str]:
     """Say which rows were measured on fewer requests; tests use those that both rows have."""
-    notes = ["one request: no interval, and every p is 1"] if len(sheet.requests) == 1 else []
-    for line, values in zip(sheet.lines, sheet.values[key], strict=True):
+    notes = ["one request: no interval, and every p is 1"] if len(matrix.requests) == 1 else []
+    for line, values in zip(matrix.lines, matrix.values[key], strict=True):
         if missing := int(np.isnan(values).sum()):
             notes.append(
                 f"{line.label}: {key} over {values.size - missing:,} of {values.size:,} requests; "
@@ -218,7 +218,7 @@ def coverage_notes(sheet: Sheet, plan: Plan, key: str) -> list[str]:
     return notes
 
 
-def server_notes(sheet: Sheet) -> list[str]:
+def server_notes(matrix: ScoreMatrix) -> list[str]:
     """Say which rows hold prompts that a server did not answer; they count as empty answers."""
     words = {
         "unanswered": "prompts got no answer from the server (-O unanswered)",
@@ -226,13 +226,13 @@ def server_notes(sheet: Sheet) -> list[str]:
     }
     return [
         f"{line.label}: {count:,} {said}"
-        for line in sheet.lines
+        for line in matrix.lines
         for name, said in words.items()
         if (count := line.about.get(name))
     ]
 
 
-def power_notes(plan: Plan, tests: int, permutations: int) -> list[str]:
+def power_notes(plan: BoardPlan, tests: int, permutations: int) -> list[str]:
     """Say where so few permutations cannot reach a corrected p below .05."""
     if plan.correction == "none" or tests < ALPHA * (permutations + 1):
         return []
@@ -243,7 +243,7 @@ def power_notes(plan: Plan, tests: int, permutations: int) -> list[str]:
 
 
 @dataclass(frozen=True, slots=True)
-class Block:
+class TableBlock:
     """The columns of a sheet that stand together: all requests, or those of a group."""
 
     by: str
@@ -254,14 +254,14 @@ class Block:
 Table: TypeAlias = list[dict[str, Cell]]
 
 
-def fill_tables(sheet: Sheet, blocks: Sequence[Block], plan: Plan) -> tuple[list[Table], int, int]:
+def fill_tables(matrix: ScoreMatrix, blocks: Sequence[TableBlock], plan: BoardPlan) -> tuple[list[Table], int, int]:
     """Return for each block the cells of each line, the number of tests, and that of permutations."""
-    models = np.array([at for at, line in enumerate(sheet.lines) if not line.is_bound], dtype=np.intp)
+    models = np.array([at for at, line in enumerate(matrix.lines) if not line.is_bound], dtype=np.intp)
     pairs = models[all_pairs(len(models))]
-    metrics = [metric for metric in plan.metrics if metric in sheet.values]
+    metrics = [metric for metric in plan.metrics if metric in matrix.values]
     tests = pairs.shape[0] * len(metrics) * len(blocks)
     permutations = plan.resamples(tests)
-    stacks = [np.stack([sheet.values[metric] for metric in metrics])[:, :, block.places] for block in blocks]
+    stacks = [np.stack([matrix.values[metric] for metric in metrics])[:, :, block.places] for block in blocks]
     p = np.stack([sign_flip(stack, pairs, samples=permutations, seed=plan.seed) for stack in stacks])
     corrected = CORRECTIONS[plan.correction](p)
     places = {(int(i), int(j)): number for number, (i, j) in enumerate(pairs)}
@@ -269,17 +269,17 @@ def fill_tables(sheet: Sheet, blocks: Sequence[Block], plan: Plan) -> tuple[list
     for stack, own, adjusted in zip(stacks, p, corrected, strict=True):
         flat = stack.reshape(-1, stack.shape[2])
         ends = bootstrap_interval(flat, samples=plan.samples, seed=plan.seed).reshape(*stack.shape[:2], 2)
-        table: Table = [{} for _ in sheet.lines]
+        table: Table = [{} for _ in matrix.lines]
         for number, metric in enumerate(metrics):
             tested = {pair: (float(own[number, at]), float(adjusted[number, at])) for pair, at in places.items()}
-            _fill(table, sheet.lines, metric, stack[number], ends[number], tested, plan.sign(metric))
+            _fill(table, matrix.lines, metric, stack[number], ends[number], tested, plan.sign(metric))
         tables.append(table)
     return tables, tests, permutations
 
 
 def _fill(
     table: Table,
-    lines: Sequence[Line],
+    lines: Sequence[RunScores],
     metric: str,
     values: NDArray[np.float64],
     ends: NDArray[np.float64],
@@ -310,7 +310,7 @@ def _fill(
 
 
 def _contrast(
-    values: NDArray[np.float64], lines: Sequence[Line], at: int, best: int, tested: tuple[float, float]
+    values: NDArray[np.float64], lines: Sequence[RunScores], at: int, best: int, tested: tuple[float, float]
 ) -> Contrast:
     found = describe(values[at], values[best])
     if not found.users:
@@ -331,20 +331,20 @@ def _contrast(
     )
 
 
-def figures(sheet: Sheet, plan: Plan) -> Table:
+def figures(matrix: ScoreMatrix, plan: BoardPlan) -> Table:
     """Return for each line the cells of metrics of whole runs: ranked, without interval or test."""
-    table: Table = [{} for _ in sheet.lines]
-    for metric in (metric for metric in plan.metrics if metric not in sheet.values):
-        sign, means = plan.sign(metric), [float(np.mean(line.means[metric])) for line in sheet.lines]
-        models = [mean for line, mean in zip(sheet.lines, means, strict=True) if not line.is_bound]
-        for line, cells, mean in zip(sheet.lines, table, means, strict=True):
+    table: Table = [{} for _ in matrix.lines]
+    for metric in (metric for metric in plan.metrics if metric not in matrix.values):
+        sign, means = plan.sign(metric), [float(np.mean(line.means[metric])) for line in matrix.lines]
+        models = [mean for line, mean in zip(matrix.lines, means, strict=True) if not line.is_bound]
+        for line, cells, mean in zip(matrix.lines, table, means, strict=True):
             ranked = sign and not line.is_bound
             rank = 1 + sum(sign * other > sign * mean for other in models) if ranked else 0
             cells[metric] = Cell(mean, None, None, rank=rank)
     return table
 
 
-def with_spread(line: Line, cells: Mapping[str, Cell]) -> dict[str, Cell]:
+def with_spread(line: RunScores, cells: Mapping[str, Cell]) -> dict[str, Cell]:
     """Add the standard deviation over seeds, where there are several."""
     if len(line.runs) == 1:
         return dict(cells)
@@ -352,8 +352,8 @@ def with_spread(line: Line, cells: Mapping[str, Cell]) -> dict[str, Cell]:
 
 
 def build_board(
-    entries: Sequence[Entry], plan: Plan, *, title: str, protocol: Sequence[str], notes: Sequence[str]
-) -> tuple[Board, Sheet]:
+    entries: Sequence[EvaluatedRun], plan: BoardPlan, *, title: str, protocol: Sequence[str], notes: Sequence[str]
+) -> tuple[Board, ScoreMatrix]:
     """Put runs onto one board, sorted by `ndcg@10` or else the first metric; also return the values behind its rows.
 
     Intervals are percentile bootstrap intervals over users, from the same resamples for all rows. The best row of a
@@ -365,17 +365,17 @@ def build_board(
         ArtifactError: If a value is not a number.
         IncomparableError: If two rows have no request in common.
     """
-    sheet = make_sheet(entries, plan.metrics)
+    matrix = score_matrix(entries, plan.metrics)
     key = "ndcg@10" if "ndcg@10" in plan.metrics else plan.metrics[0]
-    if key not in sheet.values:
+    if key not in matrix.values:
         raise OptionError(f"no row can be ordered by {key}, a figure of whole runs", hint="Name another metric first.")
-    sheet = sheet.ordered(_order(sheet, key, plan.sign(key)))
-    blocks = [Block("", "", np.arange(len(sheet.requests))), *_groups(sheet, plan)]
-    tables, tests, permutations = fill_tables(sheet, blocks, plan)
-    whole_runs = figures(sheet, plan)
+    matrix = matrix.ordered(_order(matrix, key, plan.sign(key)))
+    blocks = [TableBlock("", "", np.arange(len(matrix.requests))), *_groups(matrix, plan)]
+    tables, tests, permutations = fill_tables(matrix, blocks, plan)
+    whole_runs = figures(matrix, plan)
     whole = [
-        _row(line, with_spread(line, cells | whole_runs[place]), sheet, place, blocks[0])
-        for place, (line, cells) in enumerate(zip(sheet.lines, tables[0], strict=True))
+        _row(line, with_spread(line, cells | whole_runs[place]), matrix, place, blocks[0])
+        for place, (line, cells) in enumerate(zip(matrix.lines, tables[0], strict=True))
     ]
     rows, pareto_by = with_front(whole, key, plan.sign(key))
     sections = [
@@ -384,8 +384,8 @@ def build_board(
             block.group,
             len(block.places),
             tuple(
-                _row(line, cells, sheet, place, block)
-                for place, (line, cells) in enumerate(zip(sheet.lines, table, strict=True))
+                _row(line, cells, matrix, place, block)
+                for place, (line, cells) in enumerate(zip(matrix.lines, table, strict=True))
                 if cells
             ),
         )
@@ -397,7 +397,7 @@ def build_board(
         metrics=plan.metrics,
         rows=tuple(rows),
         notes=(
-            *(*notes, *server_notes(sheet), *coverage_notes(sheet, plan, key)),
+            *(*notes, *server_notes(matrix), *coverage_notes(matrix, plan, key)),
             *power_notes(plan, tests, permutations),
         ),
         key=key,
@@ -408,44 +408,45 @@ def build_board(
         sections=tuple(sections),
         directions=plan.directions,
     )
-    return board, sheet
+    return board, matrix
 
 
-def _order(sheet: Sheet, key: str, sign: float) -> list[int]:
+def _order(matrix: ScoreMatrix, key: str, sign: float) -> list[int]:
     means = [
-        -(sign or 1.0) * float(np.nanmean(row)) if (~np.isnan(row)).any() else float("inf") for row in sheet.values[key]
+        -(sign or 1.0) * float(np.nanmean(row)) if (~np.isnan(row)).any() else float("inf")
+        for row in matrix.values[key]
     ]
-    lines = sheet.lines
+    lines = matrix.lines
     return sorted(range(len(lines)), key=lambda at: (means[at], lines[at].model, lines[at].setting, lines[at].run))
 
 
-def _groups(sheet: Sheet, plan: Plan) -> list[Block]:
+def _groups(matrix: ScoreMatrix, plan: BoardPlan) -> list[TableBlock]:
     if plan.groups is None:
         return []
-    index = pl.DataFrame({"request_id": sheet.requests}).with_row_index("place")
+    index = pl.DataFrame({"request_id": matrix.requests}).with_row_index("place")
     found = plan.groups.join(index, on="request_id").drop_nulls("group").sort("order", "group", "place")
     if not found.height:
         raise OptionError(
-            f"--by {plan.by}: none of the {len(sheet.requests):,} requests is in a group",
+            f"--by {plan.by}: none of the {len(matrix.requests):,} requests is in a group",
             hint="Choose another grouping; this data set does not know what this one needs.",
         )
     return [
-        Block(plan.by, str(name), part["place"].to_numpy().astype(np.intp))
+        TableBlock(plan.by, str(name), part["place"].to_numpy().astype(np.intp))
         for (name,), part in found.group_by(["group"], maintain_order=True)
     ]
 
 
-def _row(line: Line, cells: Mapping[str, Cell], sheet: Sheet, place: int, block: Block) -> Row:
+def _row(line: RunScores, cells: Mapping[str, Cell], matrix: ScoreMatrix, place: int, block: TableBlock) -> Row:
     kinds = line.about.get("kinds") or {}
     total = sum(kinds.values())
-    there = [values[place, block.places] for name, values in sheet.values.items() if name not in SHARES]
+    there = [values[place, block.places] for name, values in matrix.values.items() if name not in SHARES]
     return Row(
         run=line.run,
         model=line.model,
         kind=line.kind,
         setting=line.setting,
         cells=cells,
-        shares={share: _mean(sheet.values[share][place, block.places]) for share in SHARES},
+        shares={share: _mean(matrix.values[share][place, block.places]) for share in SHARES},
         exact=line.exact,
         about=line.about,
         seeds=len(line.runs),

@@ -8,15 +8,15 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from llmrs_bench.core.config import LockField
+from llmrs_bench.core.config import ProtocolField
 from llmrs_bench.core.errors import IncomparableError
 from llmrs_bench.core.hashing import hash64
 
-FIELDS: tuple[LockField, ...] = get_args(LockField)
+FIELDS: tuple[ProtocolField, ...] = get_args(ProtocolField)
 
 
 @dataclass(frozen=True, slots=True)
-class Lock:
+class EvaluationProtocol:
     """What decides whether two boards measure the same.
 
     Args:
@@ -32,27 +32,29 @@ class Lock:
     histories: NDArray[np.uint64]
 
 
-def lock_requests(requests: pl.DataFrame, fields: Mapping[str, str]) -> Lock:
+def request_protocol(requests: pl.DataFrame, fields: Mapping[str, str]) -> EvaluationProtocol:
     """Return the lock of a frame of the schema `requests`; without lists the words about candidates stand for them."""
     rows = requests.sort("request_id")
     whole = [fields["candidates"]]
     lists = [_digest(sorted(found) if found is not None else whole) for found in rows["candidates"].to_list()]
     told = zip(rows["cutoff"].to_list(), rows["history"].to_list(), strict=True)
     histories = [_digest([str(cutoff), *history]) for cutoff, history in told]
-    return Lock(fields, tuple(rows["request_id"]), np.array(lists, np.uint64), np.array(histories, np.uint64))
+    return EvaluationProtocol(
+        fields, tuple(rows["request_id"]), np.array(lists, np.uint64), np.array(histories, np.uint64)
+    )
 
 
 def _digest(parts: Sequence[str]) -> int:
     return hash64("\x1f".join(parts))
 
 
-def differences(one: Lock, other: Lock) -> dict[LockField, tuple[str, str]]:
+def differences(one: EvaluationProtocol, other: EvaluationProtocol) -> dict[ProtocolField, tuple[str, str]]:
     """Return the fields in which two locks differ, with what each of them says.
 
     Candidates and histories are compared on the requests both have: a smaller sample of the same users differs in
     `users` alone.
     """
-    found: dict[LockField, tuple[str, str]] = {
+    found: dict[ProtocolField, tuple[str, str]] = {
         name: (one.fields[name], other.fields[name])
         for name in FIELDS
         if name not in ("users", "candidates") and one.fields[name] != other.fields[name]
@@ -75,7 +77,7 @@ def differences(one: Lock, other: Lock) -> dict[LockField, tuple[str, str]]:
 
 
 def refuse_differences(
-    found: Mapping[LockField, tuple[str, str]], allowed: Sequence[str], *, one: str, other: str
+    found: Mapping[ProtocolField, tuple[str, str]], allowed: Sequence[str], *, one: str, other: str
 ) -> list[str]:
     """Return what differs and is allowed to, as notes for the board.
 

@@ -12,7 +12,7 @@ from llmrs_bench.core.errors import IncomparableError, OptionError
 from llmrs_bench.core.registry import unknown_name
 from llmrs_bench.core.types import Kind
 from llmrs_bench.leaderboard.board import SHARES, Board, Row
-from llmrs_bench.leaderboard.build import Sheet
+from llmrs_bench.leaderboard.build import ScoreMatrix
 from llmrs_bench.stats import describe, sign_flip
 
 GRAMMAR = (
@@ -194,7 +194,7 @@ def check_rules(rules: Sequence[Rule], metrics: Sequence[str], *, tested: Collec
 
 def judge(
     board: Board,
-    sheet: Sheet,
+    matrix: ScoreMatrix,
     judged: Sequence[str],
     rules: Sequence[Rule],
     counterparts: Mapping[str, Counterpart],
@@ -206,7 +206,7 @@ def judge(
 
     Args:
         board: The board of now.
-        sheet: Its values.
+        matrix: Its values.
         judged: Runs of the rows that are judged.
         rules: When the gate fails.
         counterparts: Baselines by run; a row without one is judged by fixed limits alone.
@@ -218,14 +218,14 @@ def judge(
         IncomparableError: If a row and its baseline have no request in common.
     """
     rows = {row.run: row for row in board.rows if row.run in judged}
-    tested = [metric for metric in board.metrics if metric in sheet.values]
+    tested = [metric for metric in board.metrics if metric in matrix.values]
     metrics = [m for m in tested if all(m in found.values for found in counterparts.values())]
     if absent := [rule for rule in rules if rule.needs_baseline and rule.name in {*tested} - {*metrics}]:
         raise OptionError(
             f"--fail-if {absent[0].text!r}: {baseline} does not hold {absent[0].name}",
             hint=f"It holds {', '.join(metrics) or 'none of these metrics'}.",
         )
-    changes = _changes(board, sheet, {run: counterparts[run] for run in rows if run in counterparts}, metrics, seed)
+    changes = _changes(board, matrix, {run: counterparts[run] for run in rows if run in counterparts}, metrics, seed)
     verdicts: list[Verdict] = []
     for rule in rules:
         found = [_verdict(rule, row, counterparts.get(row.run), changes) for row in rows.values()]
@@ -242,15 +242,15 @@ def judge(
 
 
 def _changes(
-    board: Board, sheet: Sheet, pairs: Mapping[str, Counterpart], metrics: Sequence[str], seed: int
+    board: Board, matrix: ScoreMatrix, pairs: Mapping[str, Counterpart], metrics: Sequence[str], seed: int
 ) -> list[Change]:
     if not pairs or not metrics:
         return []
-    places = {line.run: at for at, line in enumerate(sheet.lines)}
+    places = {line.run: at for at, line in enumerate(matrix.lines)}
     labels = {row.run: row.label for row in board.rows}
     stack = np.stack(
         [
-            np.stack([v for run, base in pairs.items() for v in (sheet.values[m][places[run]], base.values[m])])
+            np.stack([v for run, base in pairs.items() for v in (matrix.values[m][places[run]], base.values[m])])
             for m in metrics
         ]
     )

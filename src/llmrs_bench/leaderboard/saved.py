@@ -9,8 +9,8 @@ from pydantic import TypeAdapter, ValidationError
 
 from llmrs_bench.core.errors import ArtifactError
 from llmrs_bench.leaderboard.board import Board
-from llmrs_bench.leaderboard.build import Line, Sheet
-from llmrs_bench.leaderboard.comparability import Lock
+from llmrs_bench.leaderboard.build import RunScores, ScoreMatrix
+from llmrs_bench.leaderboard.comparability import EvaluationProtocol
 
 FORMAT = 1
 _KEYS = ("request_id", "candidates", "history")
@@ -23,15 +23,15 @@ class Saved:
 
     Args:
         board: Its rows, cells and intervals; printed tables are left out.
-        sheet: Values of its metrics for every row and request, rows in the order of the board.
-        lock: What a board must share to be compared with it.
+        matrix: Values of its metrics for every row and request, rows in the order of the board.
+        protocol: What a board must share to be compared with it.
         made: When it was saved, ISO 8601.
         versions: Of the tool and its libraries when it was saved.
     """
 
     board: Board
-    sheet: Sheet
-    lock: Lock
+    matrix: ScoreMatrix
+    protocol: EvaluationProtocol
     made: str
     versions: Mapping[str, str]
 
@@ -51,18 +51,20 @@ def to_parts(saved: Saved) -> tuple[pl.DataFrame, str]:
     The columns are request_id, the digests `candidates` and `history`, and `N:METRIC` for row N of the board, from 0.
     """
     columns = {
-        f"{place}:{metric}": saved.sheet.values[metric][place]
+        f"{place}:{metric}": saved.matrix.values[metric][place]
         for metric in saved.board.metrics
-        if metric in saved.sheet.values
+        if metric in saved.matrix.values
         for place in range(len(saved.board.rows))
     }
-    keys = dict(zip(_KEYS, (list(saved.lock.requests), saved.lock.lists, saved.lock.histories), strict=True))
-    places = {name: at for at, name in enumerate(saved.sheet.requests)}
-    order = np.array([places.get(name, -1) for name in saved.lock.requests])
+    keys = dict(
+        zip(_KEYS, (list(saved.protocol.requests), saved.protocol.lists, saved.protocol.histories), strict=True)
+    )
+    places = {name: at for at, name in enumerate(saved.matrix.requests)}
+    order = np.array([places.get(name, -1) for name in saved.protocol.requests])
     spread = {name: np.where(order < 0, np.nan, values[order]) for name, values in columns.items()}
     frame = pl.DataFrame({**keys, **spread})
     board = replace(saved.board, published=())
-    description = _Description(FORMAT, board, saved.lock.fields, saved.made, saved.versions)
+    description = _Description(FORMAT, board, saved.protocol.fields, saved.made, saved.versions)
     return frame, TypeAdapter(_Description).dump_json(description).decode()
 
 
@@ -86,11 +88,13 @@ def from_parts(frame: pl.DataFrame, description: str, *, name: str) -> Saved:
         metric: np.stack([frame[f"{place}:{metric}"].to_numpy().astype(np.float64) for place in range(len(rows))])
         for metric in metrics
     }
-    lines = tuple(Line(row.run, (row.run,), row.model, row.kind, row.setting, row.exact, row.about, {}) for row in rows)
-    lock = Lock(
+    lines = tuple(
+        RunScores(row.run, (row.run,), row.model, row.kind, row.setting, row.exact, row.about, {}) for row in rows
+    )
+    protocol = EvaluationProtocol(
         found.fields,
         requests,
         frame["candidates"].to_numpy().astype(np.uint64),
         frame["history"].to_numpy().astype(np.uint64),
     )
-    return Saved(found.board, Sheet(requests, lines, values), lock, found.made, found.versions)
+    return Saved(found.board, ScoreMatrix(requests, lines, values), protocol, found.made, found.versions)

@@ -77,12 +77,12 @@ def build_history(
     ordered = sorted(boards, key=lambda pair: pair[1].made)
     notes: list[str] = []
     for name, saved in ordered[1:]:
-        found = differences(ordered[0][1].lock, saved.lock)
+        found = differences(ordered[0][1].protocol, saved.protocol)
         notes += refuse_differences(found, allowed, one=ordered[0][0], other=name)
     metrics = metrics or [ordered[0][1].board.key]
     for name, saved in ordered:
-        if absent := [metric for metric in metrics if metric not in saved.sheet.values]:
-            raise OptionError(f"{name} does not hold {absent[0]}", hint=f"It holds {', '.join(saved.sheet.values)}.")
+        if absent := [metric for metric in metrics if metric not in saved.matrix.values]:
+            raise OptionError(f"{name} does not hold {absent[0]}", hint=f"It holds {', '.join(saved.matrix.values)}.")
     trends: list[Trend] = []
     steps: list[_Step] = []
     for label in dict.fromkeys(row.label for _, saved in ordered for row in saved.board.rows):
@@ -126,11 +126,11 @@ def _with_steps(trends: Sequence[Trend], steps: Sequence[_Step], boards: Sequenc
     between = dict.fromkeys((step.earlier[0], step.later[0]) for step in steps)
     for first, second in between:
         own = [step for step in steps if (step.earlier[0], step.later[0]) == (first, second)]
-        places = {name: at for at, name in enumerate(boards[first].sheet.requests)}
-        common = [(at, places[name]) for at, name in enumerate(boards[second].sheet.requests) if name in places]
+        places = {name: at for at, name in enumerate(boards[first].matrix.requests)}
+        common = [(at, places[name]) for at, name in enumerate(boards[second].matrix.requests) if name in places]
         later, earlier = [at for at, _ in common], [at for _, at in common]
-        now = np.stack([boards[second].sheet.values[step.metric][step.later[1]][later] for step in own])
-        old = np.stack([boards[first].sheet.values[step.metric][step.earlier[1]][earlier] for step in own])
+        now = np.stack([boards[second].matrix.values[step.metric][step.later[1]][later] for step in own])
+        old = np.stack([boards[first].matrix.values[step.metric][step.earlier[1]][earlier] for step in own])
         pairs = np.arange(2 * len(own)).reshape(2, -1).T
         p = sign_flip(np.concatenate([now, old])[None], pairs, samples=permutations, seed=seed)[0]
         for number, step in enumerate(own):

@@ -46,7 +46,7 @@ class Engine(Protocol):
         """Return how many tokens the model can take."""
         ...
 
-    def needs(self, prompts: Sequence[Prompt]) -> list[int]:
+    def count_tokens(self, prompts: Sequence[Prompt]) -> list[int]:
         """Return how many tokens of the context each prompt takes with its longest choice or its answer budget."""
         ...
 
@@ -88,7 +88,7 @@ class Engine(Protocol):
         """
         ...
 
-    def forget(self) -> None:
+    def reset_cache(self) -> None:
         """Drop what earlier prompts left behind, such as cached prefixes, as a cold start would."""
         ...
 
@@ -120,7 +120,7 @@ class ModelOptions(Options):
         price_per_hour: What the machine costs in USD, for the board.
     """
 
-    neutral: ClassVar[frozenset[str]] = frozenset({"self_check", "price_per_hour"})
+    cost_only: ClassVar[frozenset[str]] = frozenset({"self_check", "price_per_hour"})
 
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     answer_tokens: int = Field(default=512, ge=1)

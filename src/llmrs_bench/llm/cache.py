@@ -14,7 +14,7 @@ import polars as pl
 from llmrs_bench.core.errors import ArtifactError
 from llmrs_bench.core.hashing import fingerprint
 from llmrs_bench.core.schemas import check_schema, from_rows
-from llmrs_bench.core.tables import write_whole
+from llmrs_bench.core.tables import atomic_write
 from llmrs_bench.core.types import Prompt
 
 STORE = "store.json"
@@ -23,7 +23,7 @@ _KEY = 32  # hex digits
 _LATE = 50_000  # keys that are held beside the sorted ones
 
 
-def prompt_key(prompt: Prompt) -> str:
+def cache_key(prompt: Prompt) -> str:
     """Return a digest of all that a model is shown and asked: 32 hex digits.
 
     Neither the request nor the candidates' ids are part of it: two requests that read alike are answered alike.
@@ -34,7 +34,7 @@ def prompt_key(prompt: Prompt) -> str:
     return sha256(json.dumps(asked, ensure_ascii=False).encode()).hexdigest()[:_KEY]
 
 
-class AnswerStore:
+class ResponseCache:
     """The answers of one model under one set of options, on disk.
 
     A shard is written beside its place, flushed to the disk and moved there: a process killed at any moment leaves
@@ -59,7 +59,7 @@ class AnswerStore:
         for made in (self._shards, self._sessions):
             made.mkdir(parents=True, exist_ok=True)
         if not (folder / STORE).is_file():
-            write_whole(folder / STORE, json.dumps(served, indent=2, sort_keys=True).encode())
+            atomic_write(folder / STORE, json.dumps(served, indent=2, sort_keys=True).encode())
         elif fingerprint(read_served(folder)) != self.fingerprint:
             raise ArtifactError(
                 f"{folder} holds the answers of another model or other options",
@@ -90,11 +90,11 @@ class AnswerStore:
             session: What is known of this process and its engine; it replaces what was said before.
         """
         frame = from_rows("answers", [{**row, "session": self.session} for row in rows])
-        write_whole(self._sessions / f"{self.session}.json", json.dumps(session, indent=2).encode())
+        atomic_write(self._sessions / f"{self.session}.json", json.dumps(session, indent=2).encode())
         content = BytesIO()
         frame.write_parquet(content, compression="zstd")
         name = f"{len(self._names) + 1:06d}-{self.session}-{_digest(content.getvalue())}.parquet"
-        write_whole(self._shards / name, content.getvalue())
+        atomic_write(self._shards / name, content.getvalue())
         self._names.append(name)
         self._index.add(frame["key"].to_list(), len(self._names) - 1)
         return {row["key"]: row for row in frame.iter_rows(named=True)}

@@ -12,7 +12,7 @@ from llmrs_bench.core.types import Kind, Scores
 _TOKENS = ("prompt_tokens", "cached_tokens", "completion_tokens", "thinking_tokens")
 
 
-class Cost:
+class CostCounter:
     """Sums over the responses of a run, added part by part.
 
     Every response carries its share of the seconds and joules of the calls beside it, so that the cost of a run that

@@ -12,7 +12,7 @@ from llmrs_bench.core.errors import EngineError
 from llmrs_bench.core.formatting import number
 from llmrs_bench.core.types import Prompt, Response, Step
 from llmrs_bench.llm.base import Engine
-from llmrs_bench.llm.cache import AnswerStore, prompt_key
+from llmrs_bench.llm.cache import ResponseCache, cache_key
 from llmrs_bench.prompts.frames import answer_row
 
 
@@ -119,7 +119,7 @@ def clip(questions: Sequence[Question], engine: Engine) -> Iterator[Clipped]:
     Raises:
         EngineError: If a prompt does not fit even without history and attributes.
     """
-    sizes = iter(engine.needs([prompt for question in questions for prompt in question.prompts]))
+    sizes = iter(engine.count_tokens([prompt for question in questions for prompt in question.prompts]))
     for question in questions:
         longest = max(next(sizes) for _ in question.prompts)
         if longest <= engine.context:
@@ -152,7 +152,7 @@ def _longest(
     while low <= high:
         middle = (low + high) // 2
         prompts = render(middle)
-        if max(engine.needs(prompts)) <= engine.context:
+        if max(engine.count_tokens(prompts)) <= engine.context:
             best, low = (prompts, middle), middle + 1
         else:
             high = middle - 1
@@ -168,7 +168,7 @@ _PIECE = 2048  # prompts that are tokenised before the first of them is answered
 Row = dict[str, Any]
 
 
-class Asker:
+class CachedGenerator:
     """Answers prompts from the store, and from the engine where the store has none.
 
     Args:
@@ -178,7 +178,7 @@ class Asker:
     """
 
     def __init__(
-        self, store: AnswerStore, start: Callable[[], Engine], *, clock: Callable[[], float] = time.perf_counter
+        self, store: ResponseCache, start: Callable[[], Engine], *, clock: Callable[[], float] = time.perf_counter
     ) -> None:
         self.store = store
         self._start = start
@@ -204,7 +204,7 @@ class Asker:
         Raises:
             EngineError: If the engine fails; what it answered before is kept.
         """
-        keys = {prompt.prompt_id: prompt_key(prompt) for question in questions for prompt in question.prompts}
+        keys = {prompt.prompt_id: cache_key(prompt) for question in questions for prompt in question.prompts}
         found = self.store.find(keys.values())
         missing = {key for key in keys.values() if key not in found}
         self._asked += len(keys)

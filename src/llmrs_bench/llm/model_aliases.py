@@ -171,4 +171,4 @@ def _read_table(table: str) -> Iterator[ModelSpec]:
             yield ModelSpec(name, source, size_b=float(size), **common)
 
 
-CATALOG: dict[str, ModelSpec] = {spec.name: spec for spec in _read_table(_TABLE)}
+MODEL_ALIASES: dict[str, ModelSpec] = {spec.name: spec for spec in _read_table(_TABLE)}

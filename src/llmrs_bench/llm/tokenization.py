@@ -262,14 +262,14 @@ class PromptReader:
             raise EngineError(f"prompt {prompt.prompt_id!r} has a blank choice", hint="Look for items without a title.")
         return Job(prompt, Tokenized(prefix if complete else prefix + self.tail, tuple(targets)), text)
 
-    def plan(self, prompts: Sequence[Prompt], *, needs: Callable[[Prompt], int], context: int) -> list[Job]:
+    def plan(self, prompts: Sequence[Prompt], *, count_tokens: Callable[[Prompt], int], context: int) -> list[Job]:
         """Return the prompts as jobs, longest first, ties by prompt id: the same plan for any order of prompts.
 
         Raises:
             EngineError: If a prompt needs more tokens than the context has.
         """
         for prompt in prompts:
-            if (tokens := needs(prompt)) > context:
+            if (tokens := count_tokens(prompt)) > context:
                 raise EngineError(
                     f"prompt {prompt.prompt_id!r} needs {tokens} tokens, the model takes {context}",
                     hint="Show less history with --history, or lower `-O answer_tokens`.",

@@ -6,7 +6,7 @@ from llmrs_bench.metrics.measuring import chance_level, check_rankings, check_tr
 from llmrs_bench.metrics.names import (
     BEYOND,
     DEFINITIONS,
-    FORMS,
+    METRIC_FORMS,
     SCORED,
     Metric,
     default_metrics,
@@ -18,7 +18,7 @@ from llmrs_bench.metrics.names import (
 __all__ = [
     "BEYOND",
     "DEFINITIONS",
-    "FORMS",
+    "METRIC_FORMS",
     "SCORED",
     "Background",
     "Metric",

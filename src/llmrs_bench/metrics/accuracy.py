@@ -14,7 +14,7 @@ PAIR = ["request_id", "item_id"]
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class RelevantRanks:
     """The requests of `truth` that have a relevant item, in its order; arrays are one value per request.
 
     Args:
@@ -49,7 +49,7 @@ class Found:
         return np.asarray((self.ranked == 0) & (self.silent > 0))
 
 
-def find_relevant(truth: pl.DataFrame, rankings: pl.DataFrame) -> Found:
+def find_relevant(truth: pl.DataFrame, rankings: pl.DataFrame) -> RelevantRanks:
     """Join truth with rankings.
 
     Args:
@@ -70,7 +70,7 @@ def find_relevant(truth: pl.DataFrame, rankings: pl.DataFrame) -> Found:
     sizes = requests.join(sizes, on="request_id", how="left", maintain_order="left").fill_null(0)
     at, told = rows["at"].to_numpy(), rows["own"]
     starts = np.flatnonzero(np.diff(at, prepend=-1)) if len(at) else np.empty(0, np.int64)
-    return Found(
+    return RelevantRanks(
         request_ids=requests["request_id"],
         starts=starts,
         ranks=rows["rank"].to_numpy(),
@@ -163,7 +163,7 @@ def log_loss(relevant: pl.DataFrame, rankings: pl.DataFrame, invalid: Invalid) -
 Values = NDArray[np.float64]
 
 
-def accuracy(metric: Metric, found: Found, invalid: Invalid) -> Values:
+def accuracy(metric: Metric, found: RelevantRanks, invalid: Invalid) -> Values:
     """Return an accuracy metric of every request.
 
     Items that the model was silent about stand below those it ranked. With `expected` and `drop` the value is the mean
@@ -176,7 +176,7 @@ def accuracy(metric: Metric, found: Found, invalid: Invalid) -> Values:
     return total / _best(metric, found.relevant)
 
 
-def answer(metric: Metric, found: Found) -> Values:
+def answer(metric: Metric, found: RelevantRanks) -> Values:
     """Return a metric of how the model answered, for every request."""
     if metric.name == "coverage":
         return (found.found > 0).astype(np.float64)
@@ -187,7 +187,7 @@ def answer(metric: Metric, found: Found) -> Values:
     return np.asarray(found.ranked / np.maximum(found.ranked + found.silent, 1))
 
 
-def _told(metric: Metric, found: Found) -> Values:
+def _told(metric: Metric, found: RelevantRanks) -> Values:
     """Return what the items that the model itself ranked contribute, before it is divided by the best."""
     k = metric.cutoff or np.inf
     within = np.isfinite(found.ranks) & (found.ranks <= k)
@@ -203,7 +203,7 @@ def _told(metric: Metric, found: Found) -> Values:
     return np.asarray(reduce.reduceat(np.where(within, gains, 0.0), found.starts), dtype=np.float64)
 
 
-def _untold(metric: Metric, found: Found) -> Values:
+def _untold(metric: Metric, found: RelevantRanks) -> Values:
     """Return what is expected of the items that the model was silent about, before it is divided by the best."""
     keys = ["ranked", "silent", "unsaid", "found"]
     rows = pl.DataFrame({name: getattr(found, name) for name in keys})

@@ -7,9 +7,19 @@ import polars as pl
 from llmrs_bench.core.config import Invalid
 from llmrs_bench.core.errors import ArtifactError
 from llmrs_bench.core.schemas import METRICS
-from llmrs_bench.metrics.accuracy import MOST_LOSS, PAIR, Found, accuracy, answer, auc, chance, find_relevant, log_loss
+from llmrs_bench.metrics.accuracy import (
+    MOST_LOSS,
+    PAIR,
+    RelevantRanks,
+    accuracy,
+    answer,
+    auc,
+    chance,
+    find_relevant,
+    log_loss,
+)
 from llmrs_bench.metrics.beyond import Background, beyond
-from llmrs_bench.metrics.names import ACCURACY, ANSWERS, BEYOND, Metric
+from llmrs_bench.metrics.names import ACCURACY, ANSWER_METRICS, BEYOND, Metric
 
 
 def check_truth(truth: pl.DataFrame) -> None:
@@ -99,7 +109,7 @@ def measure(
     for metric in metrics:
         if metric.per_run:
             continue
-        if metric.name in ANSWERS:
+        if metric.name in ANSWER_METRICS:
             values = _column(metric, found.request_ids, pl.Series(answer(metric, found)))
         elif metric.name in ACCURACY:
             values = _column(metric, found.request_ids, pl.Series(accuracy(metric, found, invalid)))
@@ -128,7 +138,7 @@ def _column(metric: Metric, request_ids: pl.Series, values: pl.Series) -> pl.Dat
     return frame.select(list(METRICS)).cast(METRICS)
 
 
-def _joined(metric: Metric, found: Found, values: pl.DataFrame, missing: float | None) -> pl.DataFrame:
+def _joined(metric: Metric, found: RelevantRanks, values: pl.DataFrame, missing: float | None) -> pl.DataFrame:
     """Return values in the order of requests; those without a ranking get `missing`, or have none."""
     requests = pl.DataFrame({"request_id": found.request_ids, "gone": found.missing})
     rows = requests.join(values, on="request_id", how="left", maintain_order="left")
@@ -138,7 +148,7 @@ def _joined(metric: Metric, found: Found, values: pl.DataFrame, missing: float |
     return _column(metric, rows["request_id"], rows["value"])
 
 
-def _kept(values: pl.DataFrame, found: Found, kept: pl.Series) -> pl.DataFrame:
+def _kept(values: pl.DataFrame, found: RelevantRanks, kept: pl.Series) -> pl.DataFrame:
     return values.join(pl.DataFrame({"request_id": found.request_ids.filter(kept)}), on="request_id", how="semi")
 
 

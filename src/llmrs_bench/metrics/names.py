@@ -12,14 +12,14 @@ Direction: TypeAlias = Literal["higher", "lower", "neither"]
 # Bumped whenever a definition changes; part of every evaluation's fingerprint.
 DEFINITIONS = "3"
 ACCURACY = ("hit", "map", "mrr", "ndcg", "precision", "recall")
-ANSWERS = ("answered", "coverage", "listed")
+ANSWER_METRICS = ("answered", "coverage", "listed")
 SCORED = ("auc", "log-loss")
 BEYOND = ("diversity", "history-copy", "novelty", "popularity", "popularity-lift")
 PER_RUN = ("catalogue-coverage", "gini")
 _WHOLE = ("answered", "auc", "coverage", "listed", "log-loss", "map", "mrr", "ndcg")
 _WITH_CUTOFF = (*ACCURACY, "listed", *BEYOND, *PER_RUN)
 _LOWER, _NEITHER = ("gini", "log-loss"), ("history-copy", "novelty", "popularity", "popularity-lift")
-FORMS = tuple(sorted([*_WHOLE, *(f"{name}@K" for name in _WITH_CUTOFF)]))
+METRIC_FORMS = tuple(sorted([*_WHOLE, *(f"{name}@K" for name in _WITH_CUTOFF)]))
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ class Metric:
         if name in _WITH_CUTOFF and cutoff.isdecimal() and int(cutoff) > (name == "diversity"):
             return cls(name, int(cutoff))
         k = cutoff if cutoff.isdecimal() and int(cutoff) > 1 else "10"
-        known = [form.replace("@K", f"@{k}") for form in FORMS]
+        known = [form.replace("@K", f"@{k}") for form in METRIC_FORMS]
         raise unknown_name("metric", text, known, hint="Any cutoff from 1 will do; for diversity from 2.")
 
     @property
@@ -85,7 +85,7 @@ class Metric:
     @property
     def of_answer(self) -> bool:
         """Whether it says how a model answered, so that no policy leaves requests out of it."""
-        return self.name in ANSWERS
+        return self.name in ANSWER_METRICS
 
     @property
     def needs(self) -> tuple[str, ...]:
@@ -113,7 +113,7 @@ def parse_metrics(names: Sequence[str]) -> list[Metric]:
         OptionError: If one names no metric, or there are none.
     """
     if not names:
-        raise OptionError("no metrics were named", hint=f"Known: {', '.join(FORMS)}.")
+        raise OptionError("no metrics were named", hint=f"Known: {', '.join(METRIC_FORMS)}.")
     return list(dict.fromkeys(Metric.parse(name) for name in names))
 
 

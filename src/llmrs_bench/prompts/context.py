@@ -8,8 +8,8 @@ from typing import Any
 
 from llmrs_bench.core.errors import OptionError
 from llmrs_bench.core.types import Item, Listed, Message, Request
-from llmrs_bench.prompts.strategies.base import Shop, distinct_titles
-from llmrs_bench.prompts.template import Entry, ExampleEntry, PartName, Wording
+from llmrs_bench.prompts.strategies.base import ItemCatalog, distinct_titles
+from llmrs_bench.prompts.template import ExampleView, ItemView, PartName, PromptTemplate
 
 
 def labels(count: int) -> list[str]:
@@ -31,33 +31,33 @@ def labels(count: int) -> list[str]:
 _LIKED = 4.0  # stars, of five
 
 
-class Story:
-    """A request, told in the words of a wording.
+class PromptContext:
+    """What a template may say of one request: its history, its candidates, and what was found for it.
 
     Args:
-        wording: The words.
-        request: Whom it is about.
-        shop: The items.
-        history: How many of the latest history items are told.
+        prompt_template: How it is worded.
+        request: The user's history and candidates.
+        catalog: The items.
+        history: How many of the latest history items are shown.
     """
 
-    def __init__(self, wording: Wording, request: Request, shop: Shop, history: int) -> None:
-        self.wording = wording
+    def __init__(self, prompt_template: PromptTemplate, request: Request, catalog: ItemCatalog, history: int) -> None:
+        self.prompt_template = prompt_template
         self.request = request
-        self.shop = shop
+        self.catalog = catalog
         first = max(0, len(request.history) - history)
-        self.titles = dict(zip(request.candidates, distinct_titles(request.candidates, shop), strict=True))
-        self.history = entries(request.history[first:], shop, request.ratings[first:], request.notes)
-        self._told: dict[PartName, str] = {}
-        self._scene: dict[str, Any] = {
-            "item": shop.item_word,
-            "items": plural(shop.item_word),
+        self.titles = dict(zip(request.candidates, distinct_titles(request.candidates, catalog), strict=True))
+        self.history = item_views(request.history[first:], catalog, request.ratings[first:], request.notes)
+        self._rendered: dict[PartName, str] = {}
+        self._variables: dict[str, Any] = {
+            "item": catalog.item_word,
+            "items": plural(catalog.item_word),
             "history": self.history,
-            "likes": [entry for entry in self.history if entry.rating is not None and entry.rating >= _LIKED],
-            "dislikes": [entry for entry in self.history if entry.rating is not None and entry.rating < _LIKED],
-            "relevant": entries(request.relevant, shop, notes=request.notes),
+            "likes": [view for view in self.history if view.rating is not None and view.rating >= _LIKED],
+            "dislikes": [view for view in self.history if view.rating is not None and view.rating < _LIKED],
+            "relevant": item_views(request.relevant, catalog, notes=request.notes),
             "examples": [
-                ExampleEntry(entries(example.history, shop), entries([example.next], shop)[0])
+                ExampleView(item_views(example.history, catalog), item_views([example.next], catalog)[0])
                 for example in request.examples
             ],
             "interest": request.interest,
@@ -65,65 +65,69 @@ class Story:
 
     def messages(self, shown: Sequence[str]) -> tuple[Message, ...]:
         """Return the turns of a prompt that shows these candidates in this order."""
-        named = zip(label_names(self.wording, shown), shown, strict=True)
-        listed = [self._entry(label, item_id) for label, item_id in named]
-        return self.wording.messages({**self._scene, "candidates": listed, "count": len(listed)}, self._told)
+        named = zip(label_names(self.prompt_template, shown), shown, strict=True)
+        listed = [self._view(label, item_id) for label, item_id in named]
+        return self.prompt_template.messages(
+            {**self._variables, "candidates": listed, "count": len(listed)}, self._rendered
+        )
 
     def listed(self, shown: Sequence[str]) -> Listed:
         """Return what an answer may name: candidates, and what the history shows."""
         return Listed(
-            tuple(label_names(self.wording, shown)),
+            tuple(label_names(self.prompt_template, shown)),
             tuple(self.titles[item_id] for item_id in shown),
-            tuple(entry.title for entry in self.history),
+            tuple(view.title for view in self.history),
         )
 
-    def _entry(self, label: str, item_id: str) -> Entry:
-        item = self.shop.items[item_id]
-        return told(self.titles[item_id], item, self.shop, label=label)
+    def _view(self, label: str, item_id: str) -> ItemView:
+        item = self.catalog.items[item_id]
+        return item_view(self.titles[item_id], item, self.catalog, label=label)
 
 
-def entries(
+def item_views(
     item_ids: Sequence[str],
-    shop: Shop,
+    catalog: ItemCatalog,
     ratings: Sequence[float | None] = (),
     notes: Mapping[str, str] = MappingProxyType({}),
-) -> list[Entry]:
-    """Return items as entries whose titles are told apart."""
+) -> list[ItemView]:
+    """Return the views of items; items of the same title are distinguished."""
     known = ratings or [None] * len(item_ids)
-    rows = zip(item_ids, distinct_titles(item_ids, shop), known, strict=True)
+    rows = zip(item_ids, distinct_titles(item_ids, catalog), known, strict=True)
     return [
-        told(title, shop.items[item_id], shop, rating=rating, note=notes.get(item_id, ""))
+        item_view(title, catalog.items[item_id], catalog, rating=rating, note=notes.get(item_id, ""))
         for item_id, title, rating in rows
     ]
 
 
-def told(title: str, item: Item, shop: Shop, *, rating: float | None = None, label: str = "", note: str = "") -> Entry:
-    """Return an item as an entry, with its attributes if the shop tells them."""
-    about, text = (item.about, item.text) if shop.attributes else ("", "")
-    return Entry(title, about, text, rating, label, note)
+def item_view(
+    title: str, item: Item, catalog: ItemCatalog, *, rating: float | None = None, label: str = "", note: str = ""
+) -> ItemView:
+    """Return the view of an item, with its attributes if the catalog shows them."""
+    about, text = (item.about, item.text) if catalog.attributes else ("", "")
+    return ItemView(title, about, text, rating, label, note)
 
 
-def label_names(wording: Wording, shown: Sequence[str]) -> list[str]:
+def label_names(prompt_template: PromptTemplate, shown: Sequence[str]) -> list[str]:
     """Return what stands before each candidate."""
-    if wording.labels == "letters":
+    if prompt_template.labels == "letters":
         return labels(len(shown))
-    if wording.labels == "none":
+    if prompt_template.labels == "none":
         return [""] * len(shown)
-    return list(shown) if wording.labels == "ids" else [str(number) for number in range(1, len(shown) + 1)]
+    return list(shown) if prompt_template.labels == "ids" else [str(number) for number in range(1, len(shown) + 1)]
 
 
-def need_letters(wording: Wording, form: str) -> Wording:
-    """Return the wording of a form whose answers are letters.
+def need_letters(prompt_template: PromptTemplate, form: str) -> PromptTemplate:
+    """Return the template of a strategy whose answers are letters.
 
     Raises:
         OptionError: If its candidates have none.
     """
-    if wording.labels != "letters":
+    if prompt_template.labels != "letters":
         raise OptionError(
-            f"a template of the form {form} is answered by letters, and its candidates have {wording.labels}",
+            f"a template of the form {form} is answered by letters, and its candidates have {prompt_template.labels}",
             hint="Choose candidates with letters, for instance `-T candidates=letters`.",
         )
-    return wording
+    return prompt_template
 
 
 def plural(word: str) -> str:

@@ -7,20 +7,20 @@ import polars as pl
 
 from llmrs_bench.core.schemas import from_rows
 from llmrs_bench.core.types import Example, Item, Listed, Message, Prompt, Request, Response
-from llmrs_bench.prompts.sanitize import plain
-from llmrs_bench.prompts.strategies.base import Shop
+from llmrs_bench.prompts.sanitize import sanitize_text
+from llmrs_bench.prompts.strategies.base import ItemCatalog
 
 
-def read_shop(items: pl.DataFrame, item_word: str) -> Shop:
+def read_catalog(items: pl.DataFrame, item_word: str) -> ItemCatalog:
     """Return the items of a frame of the schema `items`, by id."""
-    return Shop(
+    return ItemCatalog(
         {
             row["item_id"]: Item(
                 row["item_id"],
-                plain(row["title"]),
-                plain(row["text"] or ""),
+                sanitize_text(row["title"]),
+                sanitize_text(row["text"] or ""),
                 row["year"],
-                tuple(map(plain, row["categories"] or ())),
+                tuple(map(sanitize_text, row["categories"] or ())),
             )
             for row in items.iter_rows(named=True)
         },

@@ -9,7 +9,7 @@ _BRACES = re.compile(r"([{}])(?=[{}%#])|(?<=[%#])(?=\})")
 _HEADING = re.compile(r"#(?=#)")
 
 
-def plain(text: str) -> str:
+def sanitize_text(text: str) -> str:
     """Return a text of an item as one line that is nothing but words to a model.
 
     Line breaks and control characters become spaces. What looks like a special token or like template syntax is

@@ -22,7 +22,7 @@ from llmrs_bench.core.types import Message
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class ItemView:
     """An item as parts of a wording see it.
 
     `title` is told apart from the others of its list; `about` are its year and categories in brackets where there
@@ -39,15 +39,15 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True)
-class ExampleEntry:
+class ExampleView:
     """What somebody chose, and what they chose next."""
 
-    history: Sequence[Entry]
-    next: Entry
+    history: Sequence[ItemView]
+    next: ItemView
 
 
 # Attributes that are data: a sandbox need not look at them again.
-PLAIN = {kind: frozenset(field.name for field in fields(kind)) for kind in (Entry, ExampleEntry)}
+PLAIN = {kind: frozenset(field.name for field in fields(kind)) for kind in (ItemView, ExampleView)}
 
 
 PartName: TypeAlias = Literal[
@@ -59,7 +59,7 @@ PART_NAMES: tuple[PartName, ...] = get_args(PartName)
 # Paragraphs of what the user says, and the parts that stand in each.
 ORDER: Order = (("role",), ("interest",), ("examples",), ("candidates",), ("task", "strategy", "answer"))
 # What a part may name.
-SCENE = frozenset(
+TEMPLATE_VARIABLES = frozenset(
     {"item", "items", "history", "likes", "dislikes", "relevant", "examples", "interest", "candidates", "count"}
 )
 _OF_CANDIDATES = {"candidates", "count"}
@@ -78,8 +78,8 @@ _ENVIRONMENT = _Sandbox(undefined=StrictUndefined, trim_blocks=True, lstrip_bloc
 
 
 @dataclass(frozen=True)
-class Part:
-    """One named piece of a prompt: Jinja over what `SCENE` lists.
+class CompiledPart:
+    """One named piece of a prompt: Jinja over what `TEMPLATE_VARIABLES` lists.
 
     Args:
         text: The piece; empty leaves it out.
@@ -100,10 +100,10 @@ class Part:
             _ENVIRONMENT.from_string(self.text)
         except TemplateError as error:
             raise OptionError(f"{self.where}: {error}", hint="It is a Jinja template: check its braces.") from error
-        if unknown := sorted(find_undeclared_variables(tree) - SCENE):
+        if unknown := sorted(find_undeclared_variables(tree) - TEMPLATE_VARIABLES):
             raise OptionError(
                 f"{self.where} names {', '.join(unknown)}, which a prompt does not know",
-                hint=f"It may name {', '.join(sorted(SCENE))}.",
+                hint=f"It may name {', '.join(sorted(TEMPLATE_VARIABLES))}.",
             )
 
     @cached_property
@@ -121,14 +121,14 @@ class Part:
     def _compiled(self) -> Any:
         return _ENVIRONMENT.from_string(self.text)
 
-    def render(self, scene: Mapping[str, Any]) -> str:
+    def render(self, variables: Mapping[str, Any]) -> str:
         """Return the piece.
 
         Raises:
             OptionError: If it asks for something that is not there, or does what a template may not do.
         """
         try:
-            return str(self._compiled.render(scene)).rstrip()
+            return str(self._compiled.render(variables)).rstrip()
         except (TemplateError, TypeError, ValueError, ArithmeticError) as error:
             raise OptionError(
                 f"{self.where} cannot be rendered: {error}", hint="Check it with `llmrs-bench prompt --check`."
@@ -136,10 +136,10 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Wording:
+class PromptTemplate:
     """The parts of a template, and the paragraphs in which they stand."""
 
-    parts: Mapping[PartName, Part]
+    parts: Mapping[PartName, CompiledPart]
     order: Order = ORDER
 
     @property
@@ -151,14 +151,14 @@ class Wording:
         """Tell whether any part uses one of these names of a scene, or attributes of items."""
         return any(part.names & set(names) for part in self.parts.values())
 
-    def messages(self, scene: Mapping[str, Any], told: dict[PartName, str]) -> tuple[Message, ...]:
+    def messages(self, variables: Mapping[str, Any], told: dict[PartName, str]) -> tuple[Message, ...]:
         """Return the turns of a prompt: what the system and the user say, and how the answer starts.
 
         Args:
-            scene: All names of `SCENE`.
+            variables: All names of `TEMPLATE_VARIABLES`.
             told: Rendered parts that no candidate changes, kept from one prompt of a request to the next.
         """
-        said = {name: self._say(name, scene, told) for name in self.parts}
+        said = {name: self._say(name, variables, told) for name in self.parts}
         paragraphs = [_joined([said.get(name, "") for name in group]) for group in self.order]
         turns = {
             "system": said.get("system", ""),
@@ -167,9 +167,9 @@ class Wording:
         }
         return tuple(Message(role, text) for role, text in turns.items() if text)  # type: ignore[arg-type]
 
-    def _say(self, name: PartName, scene: Mapping[str, Any], told: dict[PartName, str]) -> str:
+    def _say(self, name: PartName, variables: Mapping[str, Any], told: dict[PartName, str]) -> str:
         if name not in told:
-            text = self.parts[name].render(scene)
+            text = self.parts[name].render(variables)
             if self.parts[name].names & _OF_CANDIDATES:
                 return text
             told[name] = text
@@ -188,7 +188,7 @@ _HERE = files("llmrs_bench.prompts")
 SUFFIX = ".toml"
 
 
-class Piece(Options):
+class TemplatePart(Options):
     """A part as a file has it; `about` says in a few words what it is."""
 
     text: str
@@ -197,10 +197,10 @@ class Piece(Options):
 
 
 def _as_piece(value: Any) -> Any:
-    return value if isinstance(value, str) else Piece.parse(value, owner="part")
+    return value if isinstance(value, str) else TemplatePart.parse(value, owner="part")
 
 
-class Sheet(Options):
+class TemplateFile(Options):
     """A template file.
 
     Args:
@@ -213,20 +213,20 @@ class Sheet(Options):
 
     about: str
     form: str
-    parts: dict[PartName, Annotated[str | Piece, BeforeValidator(_as_piece)]]
+    parts: dict[PartName, Annotated[str | TemplatePart, BeforeValidator(_as_piece)]]
     order: Order = ORDER
     options: dict[str, Any] = Field(default_factory=dict)
 
 
 @dataclass(frozen=True)
-class Source:
+class TemplateSource:
     """A template file that was read."""
 
     name: str
-    sheet: Sheet
+    template_file: TemplateFile
     digest: str
 
-    def wording(self, chosen: Mapping[PartName, str]) -> Wording:
+    def prompt_template(self, chosen: Mapping[PartName, str]) -> PromptTemplate:
         """Return the words, with parts of the library put in place of the template's own.
 
         Args:
@@ -235,25 +235,26 @@ class Source:
         Raises:
             OptionError: If there is no such part, or the template has no place for it.
         """
-        placed = {name for group in self.sheet.order for name in group} | {"system", "start"}
+        placed = {name for group in self.template_file.order for name in group} | {"system", "start"}
         for name in chosen:
             if name not in placed:
                 raise OptionError(
                     f"template {self.name} has no place for the part {name!r}",
                     hint=f"Its parts: {', '.join(sorted(placed))}.",
                 )
-        named = {**self.sheet.parts, **chosen}
-        return Wording(
-            {name: self._part(name, value) for name, value in named.items() if value != "none"}, self.sheet.order
+        named = {**self.template_file.parts, **chosen}
+        return PromptTemplate(
+            {name: self._part(name, value) for name, value in named.items() if value != "none"},
+            self.template_file.order,
         )
 
-    def _part(self, name: PartName, value: str | Piece) -> Part:
-        if isinstance(value, Piece):
-            return Part(value.text, value.labels, f"part {name!r} of template {self.name}")
-        known = pieces(name)
+    def _part(self, name: PartName, value: str | TemplatePart) -> CompiledPart:
+        if isinstance(value, TemplatePart):
+            return CompiledPart(value.text, value.labels, f"part {name!r} of template {self.name}")
+        known = template_parts(name)
         if value not in known:
             raise unknown_name(f"part {name}", value, ["none", *known])
-        return Part(known[value].text, known[value].labels, f"part {name}={value}")
+        return CompiledPart(known[value].text, known[value].labels, f"part {name}={value}")
 
 
 def template_names() -> list[str]:
@@ -261,7 +262,7 @@ def template_names() -> list[str]:
     return sorted(path.name.removesuffix(SUFFIX) for path in (_HERE / "templates").iterdir())
 
 
-def read_source(name: str) -> Source:
+def read_source(name: str) -> TemplateSource:
     """Return the template that ships under this name, or stands in the file `name`.
 
     Raises:
@@ -277,13 +278,13 @@ def read_source(name: str) -> Source:
     return _read(_HERE / "templates" / f"{name}{SUFFIX}", name)
 
 
-def pieces(part: PartName) -> dict[str, Piece]:
+def template_parts(part: PartName) -> dict[str, TemplatePart]:
     """Return the parts of one kind that ship with the tool, by name."""
     path = _HERE / "parts" / f"{part}{SUFFIX}"
     if not path.is_file():
         return {}
     return {
-        name: Piece.parse(table, owner=f"{part}={name}")
+        name: TemplatePart.parse(table, owner=f"{part}={name}")
         for name, table in tomllib.loads(path.read_text("utf-8")).items()
     }
 
@@ -294,17 +295,17 @@ def shipped_digest() -> str:
     return sha256(b"\0".join(path.read_bytes() for path in sorted(found, key=lambda path: path.name))).hexdigest()
 
 
-def _read(path: Traversable | Path, name: str) -> Source:
+def _read(path: Traversable | Path, name: str) -> TemplateSource:
     try:
         raw = path.read_bytes()
         table = tomllib.loads(raw.decode("utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise OptionError(f"template {name} cannot be read: {error}", hint="It is a TOML file in UTF-8.") from error
-    sheet = Sheet.parse(table, owner=f"template {name}")
-    doubled = [part for part in PART_NAMES if sum(group.count(part) for group in sheet.order) > 1]
-    if doubled or {"system", "start"} & {part for group in sheet.order for part in group}:
+    template_file = TemplateFile.parse(table, owner=f"template {name}")
+    doubled = [part for part in PART_NAMES if sum(group.count(part) for group in template_file.order) > 1]
+    if doubled or {"system", "start"} & {part for group in template_file.order for part in group}:
         raise OptionError(
             f"template {name}: order places {', '.join(doubled) or 'system or start'} wrongly",
             hint="It holds parts of the user's turn, each at most once; system and start are turns of their own.",
         )
-    return Source(Path(name).name.removesuffix(SUFFIX), sheet, sha256(raw).hexdigest())
+    return TemplateSource(Path(name).name.removesuffix(SUFFIX), template_file, sha256(raw).hexdigest())

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from llmrs_bench.core import config
 from llmrs_bench.core.config import Options
 from llmrs_bench.core.errors import ModelError
-from llmrs_bench.core.types import Json, Progress, silent
+from llmrs_bench.core.types import Json, Progress, no_progress
 from llmrs_bench.recommenders.sequences import Sequences, Vocabulary
 
 # Requests in one block of scores, so that the matrix (request, item) is never held whole.
@@ -28,18 +28,18 @@ class Corpus:
 
 
 @dataclass(frozen=True, slots=True)
-class Work:
+class TrainContext:
     """How a fit reports and survives: its progress display, and the file an interrupted training goes on from.
 
     Without a checkpoint, training starts at the beginning and leaves nothing behind.
     """
 
-    progress: Progress = silent
+    progress: Progress = no_progress
     checkpoint: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Block:
+class ScoreBlock:
     """Scores of every asked item for some requests: `scores[i, j]` belongs to request row `rows[i]`, item j."""
 
     rows: NDArray[np.int64]
@@ -58,7 +58,7 @@ class Recommender(Protocol):
 
     def __init__(self, options: config.Options, *, seed: int, device: str) -> None: ...
 
-    def fit(self, corpus: Corpus, work: Work) -> dict[str, Json]:
+    def fit(self, corpus: Corpus, work: TrainContext) -> dict[str, Json]:
         """Learn from `corpus` and return facts about the training.
 
         Raises:
@@ -66,7 +66,7 @@ class Recommender(Protocol):
         """
         ...
 
-    def score(self, requests: pl.DataFrame, items: pl.Series) -> Iterator[Block]:
+    def score(self, requests: pl.DataFrame, items: pl.Series) -> Iterator[ScoreBlock]:
         """Yield finite scores of all `items` (distinct ids) for every row of the table `requests` once.
 
         Higher is better. The column `candidates` is not read.
@@ -94,7 +94,7 @@ class Trained(Recommender, Protocol):
         ...
 
 
-def blocks(count: int) -> Iterator[NDArray[np.int64]]:
+def score_blocks(count: int) -> Iterator[NDArray[np.int64]]:
     """Yield the row numbers 0 to `count` - 1 in runs of at most `BLOCK`."""
     for start in range(0, count, BLOCK):
         yield np.arange(start, min(start + BLOCK, count))
@@ -193,17 +193,17 @@ def best_items(
         floor = np.partition(scores, last, axis=1)[:, last, None]
         rows, columns = np.nonzero((scores >= floor) & np.isfinite(scores))
         chosen = Sequences(columns + 1, *_ends(rows, len(scores)))
-        yield _rows(requests, known, block.rows, chosen, Block(block.rows, scores))
+        yield _rows(requests, known, block.rows, chosen, ScoreBlock(block.rows, scores))
 
 
-def _ask(model: Recommender, requests: pl.DataFrame, known: Vocabulary) -> Iterator[Block]:
+def _ask(model: Recommender, requests: pl.DataFrame, known: Vocabulary) -> Iterator[ScoreBlock]:
     """Yield the blocks of all requests, columns in the order of `known`; nothing where there is nothing to ask."""
     if len(requests) and len(known):
         yield from model.score(requests, pl.Series(known.ids, dtype=pl.String))
 
 
 def _rows(
-    requests: pl.DataFrame, known: Vocabulary, asked: NDArray[np.int64], chosen: Sequences, block: Block
+    requests: pl.DataFrame, known: Vocabulary, asked: NDArray[np.int64], chosen: Sequences, block: ScoreBlock
 ) -> pl.DataFrame:
     """Return the `chosen` items of the requests `asked` with their scores."""
     rows, codes = chosen.flat()

@@ -33,7 +33,7 @@ class BERT4RecNet(Net):
         self.item = nn.Embedding(items + 2, options.dim, padding_idx=PADDING)
         self.position = nn.Embedding(options.max_history, options.dim)
         self.norm, self.dropout = nn.LayerNorm(options.dim), Dropout(options.dropout)
-        self.blocks = nn.ModuleList(Block(options) for _ in range(options.blocks))
+        self.blocks = nn.ModuleList(TransformerBlock(options) for _ in range(options.blocks))
         self.bias = nn.Parameter(torch.zeros(items))
         self.apply(initialise)
 
@@ -50,7 +50,7 @@ class BERT4RecNet(Net):
         return torch.cat([self.item.weight[1:-1], self.bias[:, None]], 1)
 
 
-class Block(nn.Module):
+class TransformerBlock(nn.Module):
     """Attention, then a feed-forward layer of four times the width, each followed by residual and normalisation."""
 
     def __init__(self, options: AttentionOptions) -> None:

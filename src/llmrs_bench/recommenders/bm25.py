@@ -15,7 +15,7 @@ from scipy.sparse import csr_matrix
 from llmrs_bench.core import config
 from llmrs_bench.core.errors import ModelError
 from llmrs_bench.core.types import Json
-from llmrs_bench.recommenders.base import TEXT, Block, Corpus, Work, blocks, item_texts
+from llmrs_bench.recommenders.base import TEXT, Corpus, ScoreBlock, TrainContext, item_texts, score_blocks
 from llmrs_bench.recommenders.sequences import Sequences, Vocabulary
 
 _WORD = re.compile(r"[^\W_]+")
@@ -62,7 +62,7 @@ class BM25:
         self.options = options
         self._index: _Index | None = None
 
-    def fit(self, corpus: Corpus, work: Work) -> dict[str, Json]:
+    def fit(self, corpus: Corpus, work: TrainContext) -> dict[str, Json]:
         """Weigh the words of every item.
 
         Raises:
@@ -89,7 +89,7 @@ class BM25:
         found = scorer.build_index_from_ids(list(range(size)), codes, show_progress=False)
         return csr_matrix((found["data"], found["indices"] + 1, found["indptr"]), shape=(size, len(codes) + 1))
 
-    def score(self, requests: pl.DataFrame, items: pl.Series) -> Iterator[Block]:
+    def score(self, requests: pl.DataFrame, items: pl.Series) -> Iterator[ScoreBlock]:
         """Yield the BM25 of every item.
 
         Raises:
@@ -100,14 +100,14 @@ class BM25:
         index = self._index
         histories = Sequences.of(requests["history"], index.items).last(self.options.max_history)
         weights = index.weights[:, index.items.encode(items)]
-        for rows in blocks(len(requests)):
+        for rows in score_blocks(len(requests)):
             users, events = histories.take(rows).flat()
             chosen = csr_matrix((np.ones(len(events)), (users, events)), shape=(len(rows), len(index.items) + 1))
             queries = chosen @ index.counts
             if TEXT in requests.columns:
                 queries = csr_matrix(queries + self._count(requests[TEXT][rows.tolist()].to_list()))
             queries.sort_indices()  # float sums depend on the order
-            yield Block(rows, (queries @ weights).toarray())
+            yield ScoreBlock(rows, (queries @ weights).toarray())
 
     def _count(self, texts: list[str]) -> csr_matrix:
         """Return how often known words stand in texts (text, word)."""

@@ -17,7 +17,7 @@ from transformers.utils.logging import disable_progress_bar
 from llmrs_bench.core import config
 from llmrs_bench.core.errors import ModelError, OptionError
 from llmrs_bench.core.types import Json, Progress
-from llmrs_bench.recommenders.base import TEXT, Block, Corpus, Work, blocks, item_texts
+from llmrs_bench.recommenders.base import TEXT, Corpus, ScoreBlock, TrainContext, item_texts, score_blocks
 from llmrs_bench.recommenders.model_store import damaged, read_checkpoint, write_checkpoint
 from llmrs_bench.recommenders.sequences import Sequences, Vocabulary
 from llmrs_bench.recommenders.training import resolve_device
@@ -60,7 +60,7 @@ class Embedding:
         self._embed: Callable[[list[str]], NDArray[np.float32]] | None = None
         self._vectors: NDArray[np.float32] = np.zeros((0, 1), dtype=np.float32)
 
-    def fit(self, corpus: Corpus, work: Work) -> dict[str, Json]:
+    def fit(self, corpus: Corpus, work: TrainContext) -> dict[str, Json]:
         """Embed every item; items with the same text get the same vector.
 
         The facts hold what decides the vectors: the library's version, and the commit of a model of the hub or the
@@ -89,7 +89,7 @@ class Embedding:
             "device": self.device.type,
         }
 
-    def score(self, requests: pl.DataFrame, items: pl.Series) -> Iterator[Block]:
+    def score(self, requests: pl.DataFrame, items: pl.Series) -> Iterator[ScoreBlock]:
         """Yield the cosine of every item.
 
         Computed in float64 and rounded to float32, so that the noise of another batch is rounded away.
@@ -101,12 +101,12 @@ class Embedding:
         vectors = _unit(np.vstack([np.zeros_like(self._vectors[:1]), self._vectors]).astype(np.float64))
         asked = vectors[self._items.encode(items)].T
         histories = Sequences.of(requests["history"], self._items).last(self.options.max_history)
-        for rows in blocks(len(requests)):
+        for rows in score_blocks(len(requests)):
             users, events = histories.take(rows).flat()
             chosen = csr_matrix((np.ones(len(events)), (users, events)), shape=(len(rows), len(vectors)))
             chosen.sum_duplicates()  # and sorts: float sums depend on the order
             said = self._said(requests[TEXT][rows.tolist()].to_list()) if TEXT in requests.columns else 0.0
-            yield Block(rows, (_unit(chosen @ vectors + said) @ asked).astype(np.float32))
+            yield ScoreBlock(rows, (_unit(chosen @ vectors + said) @ asked).astype(np.float32))
 
     def _said(self, texts: list[str]) -> NDArray[np.float64]:
         """Return the embedding of each text; that of an empty one is 0.

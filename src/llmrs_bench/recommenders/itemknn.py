@@ -16,7 +16,7 @@ from scipy.sparse import csr_matrix
 from llmrs_bench.core import config
 from llmrs_bench.core.errors import ModelError, OptionError
 from llmrs_bench.core.types import Json
-from llmrs_bench.recommenders.base import Block, Corpus, FitOptions, Work, blocks, fitted_events
+from llmrs_bench.recommenders.base import Corpus, FitOptions, ScoreBlock, TrainContext, fitted_events, score_blocks
 from llmrs_bench.recommenders.model_store import damaged, read_checkpoint, write_checkpoint
 from llmrs_bench.recommenders.sequences import Sequences, Vocabulary
 
@@ -50,7 +50,7 @@ class ItemKNN:
         self._vocabulary = Vocabulary(())
         self._similar = csr_matrix((1, 1))  # (item + 1, item + 1), row and column 0 are empty
 
-    def fit(self, corpus: Corpus, work: Work) -> dict[str, Json]:
+    def fit(self, corpus: Corpus, work: TrainContext) -> dict[str, Json]:
         """Find the neighbours of every item.
 
         Raises:
@@ -70,7 +70,7 @@ class ItemKNN:
         self._similar = csr_matrix(model.similarity)
         return {"events": len(items), "items": len(self._vocabulary), "similarities": int(self._similar.nnz)}
 
-    def score(self, requests: pl.DataFrame, items: pl.Series) -> Iterator[Block]:
+    def score(self, requests: pl.DataFrame, items: pl.Series) -> Iterator[ScoreBlock]:
         """Yield the summed similarity of every item.
 
         Raises:
@@ -80,12 +80,12 @@ class ItemKNN:
             raise ModelError("itemknn is not fitted yet", hint="Call fit, or load a trained model.")
         histories = Sequences.of(requests["history"], self._vocabulary).last(self.options.max_history)
         codes = self._vocabulary.encode(items)
-        for rows in blocks(len(requests)):
+        for rows in score_blocks(len(requests)):
             users, events = histories.take(rows).flat()
             shape = (len(rows), len(self._vocabulary) + 1)
             chosen = csr_matrix((np.ones(len(events)), (users, events)), shape=shape)
             chosen.sum_duplicates()  # and sorts: float sums depend on the order
-            yield Block(rows, (chosen @ self._similar).toarray()[:, codes])
+            yield ScoreBlock(rows, (chosen @ self._similar).toarray()[:, codes])
 
     def save(self, folder: Path) -> None:
         """Write similarities, options and item vocabulary into the existing `folder`."""

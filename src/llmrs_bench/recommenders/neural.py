@@ -19,7 +19,7 @@ from llmrs_bench.core import config
 from llmrs_bench.core.errors import ModelError, OptionError
 from llmrs_bench.core.hashing import fingerprint
 from llmrs_bench.core.types import Json
-from llmrs_bench.recommenders.base import BLOCK, Block, Corpus, FitOptions, Work, fitted_events
+from llmrs_bench.recommenders.base import BLOCK, Corpus, FitOptions, ScoreBlock, TrainContext, fitted_events
 from llmrs_bench.recommenders.losses import Loss
 from llmrs_bench.recommenders.model_store import damaged, read_checkpoint, write_checkpoint
 from llmrs_bench.recommenders.sequences import PADDING, Histories, Sequences, Vocabulary, user_histories
@@ -110,7 +110,7 @@ class NeuralRecommender(ABC):
         """Tell for each of `histories` whether its state means anything."""
         return histories.items.lengths > 0
 
-    def fit(self, corpus: Corpus, work: Work) -> dict[str, Json]:
+    def fit(self, corpus: Corpus, work: TrainContext) -> dict[str, Json]:
         """Train on the table `interactions`, and return epochs, validation, seconds, parameters and device.
 
         On a CPU the same seed gives the same weights for one number of threads, interrupted or not.
@@ -129,7 +129,7 @@ class NeuralRecommender(ABC):
         return facts
 
     def _train(
-        self, events: pl.DataFrame, validation: pl.DataFrame | None, options: Any, work: Work, phase: str
+        self, events: pl.DataFrame, validation: pl.DataFrame | None, options: Any, work: TrainContext, phase: str
     ) -> tuple[dict[str, Any], _Fit]:
         """Train a new network on `events`; `validation` holds the events that say when to stop, None: never early."""
         items, users = Vocabulary.of(events["item_id"]), Vocabulary.of(events["user_id"])
@@ -171,7 +171,7 @@ class NeuralRecommender(ABC):
     def _logits(self, net: Net, histories: Histories) -> Tensor:
         return self.states(net, histories.last(self.history_size)) @ net.item_weights().T
 
-    def score(self, requests: pl.DataFrame, items: pl.Series) -> Iterator[Block]:
+    def score(self, requests: pl.DataFrame, items: pl.Series) -> Iterator[ScoreBlock]:
         """Yield scores of all `items`, requests sorted by the length of their histories.
 
         Computed in float64 and rounded to float32, so that the noise of another batch is rounded away.
@@ -200,7 +200,7 @@ class NeuralRecommender(ABC):
                 scores = (torch.cat(groups) @ weights.T).cpu().float()
                 scores[torch.from_numpy(~self.knows(asked))] = shares
                 scores[:, codes == PADDING] = UNKNOWN_SCORE
-            yield Block(rows, scores.numpy())
+            yield ScoreBlock(rows, scores.numpy())
 
     def save(self, folder: Path) -> None:
         """Write weights, options, seed and vocabularies into the existing `folder`.

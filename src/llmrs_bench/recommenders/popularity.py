@@ -9,7 +9,7 @@ import polars as pl
 from llmrs_bench.core import config
 from llmrs_bench.core.errors import ModelError
 from llmrs_bench.core.types import Json
-from llmrs_bench.recommenders.base import Block, Corpus, FitOptions, Work, blocks, fitted_events
+from llmrs_bench.recommenders.base import Corpus, FitOptions, ScoreBlock, TrainContext, fitted_events, score_blocks
 
 
 class Popularity:
@@ -22,7 +22,7 @@ class Popularity:
         self.options = options
         self._counts: dict[str, int] | None = None
 
-    def fit(self, corpus: Corpus, work: Work) -> dict[str, Json]:
+    def fit(self, corpus: Corpus, work: TrainContext) -> dict[str, Json]:
         """Count the events of each item.
 
         Raises:
@@ -32,7 +32,7 @@ class Popularity:
         self._counts = dict(events.group_by("item_id").len().iter_rows())
         return {"events": len(events), "items": len(self._counts)}
 
-    def score(self, requests: pl.DataFrame, items: pl.Series) -> Iterator[Block]:
+    def score(self, requests: pl.DataFrame, items: pl.Series) -> Iterator[ScoreBlock]:
         """Yield the count of every item.
 
         Raises:
@@ -41,5 +41,5 @@ class Popularity:
         if self._counts is None:
             raise ModelError("popularity has counted nothing yet", hint="Call fit before score.")
         counts = np.array([self._counts.get(item, 0) for item in items], dtype=np.float64)
-        for rows in blocks(len(requests)):
-            yield Block(rows, np.broadcast_to(counts, (len(rows), len(counts))))
+        for rows in score_blocks(len(requests)):
+            yield ScoreBlock(rows, np.broadcast_to(counts, (len(rows), len(counts))))

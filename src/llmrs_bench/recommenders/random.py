@@ -9,7 +9,7 @@ import polars as pl
 from llmrs_bench.core import config
 from llmrs_bench.core.hashing import uniform_hash
 from llmrs_bench.core.types import Json
-from llmrs_bench.recommenders.base import Block, Corpus, Work, blocks
+from llmrs_bench.recommenders.base import Corpus, ScoreBlock, TrainContext, score_blocks
 
 
 class RandomOptions(config.Options):
@@ -29,15 +29,15 @@ class Random:
         self.options = options
         self.seed = seed
 
-    def fit(self, corpus: Corpus, work: Work) -> dict[str, Json]:
+    def fit(self, corpus: Corpus, work: TrainContext) -> dict[str, Json]:
         """Learn nothing."""
         return {}
 
-    def score(self, requests: pl.DataFrame, items: pl.Series) -> Iterator[Block]:
+    def score(self, requests: pl.DataFrame, items: pl.Series) -> Iterator[ScoreBlock]:
         """Yield one uniform score per request and item."""
-        for rows in blocks(len(requests)):
+        for rows in score_blocks(len(requests)):
             names = requests["request_id"].gather(rows)
             salt = pl.repeat("random", len(rows), dtype=pl.String, eager=True)
             bits = uniform_hash(self.seed, salt, names, across=items)
             # The upper 53 bits are all that a float in [0, 1) can hold.
-            yield Block(rows, (bits >> np.uint64(11)).astype(np.float64) * 2.0**-53)
+            yield ScoreBlock(rows, (bits >> np.uint64(11)).astype(np.float64) * 2.0**-53)

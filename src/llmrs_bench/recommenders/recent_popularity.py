@@ -11,7 +11,7 @@ from pydantic import Field
 from llmrs_bench.core import config
 from llmrs_bench.core.errors import ModelError
 from llmrs_bench.core.types import Json
-from llmrs_bench.recommenders.base import Block, Corpus, FitOptions, Work, blocks, fitted_events
+from llmrs_bench.recommenders.base import Corpus, FitOptions, ScoreBlock, TrainContext, fitted_events, score_blocks
 from llmrs_bench.recommenders.sequences import Ints, Vocabulary
 
 _DAY = 86_400.0  # seconds
@@ -39,7 +39,7 @@ class RecentPopularity:
         self._times = np.empty(0, dtype=np.int64)  # (event,), UTC seconds
         self._weights = np.zeros(1)  # (event + 1,), faded events of the item so far, at the time of the newest
 
-    def fit(self, corpus: Corpus, work: Work) -> dict[str, Json]:
+    def fit(self, corpus: Corpus, work: TrainContext) -> dict[str, Json]:
         """Sum up the events of each item, faded to each of their times.
 
         Raises:
@@ -57,7 +57,7 @@ class RecentPopularity:
             self._weights[event + 1] = 1.0 + (self._weights[event] * self._fade(gap) if same else 0.0)
         return {"events": len(order), "items": len(self._vocabulary)}
 
-    def score(self, requests: pl.DataFrame, items: pl.Series) -> Iterator[Block]:
+    def score(self, requests: pl.DataFrame, items: pl.Series) -> Iterator[ScoreBlock]:
         """Yield the faded count of every item at its request's cutoff.
 
         Raises:
@@ -70,14 +70,14 @@ class RecentPopularity:
         newest = np.full(len(self._vocabulary) + 1, -1)  # (item + 1,), the newest event so far
         told = 0
         order = np.argsort(cutoffs, kind="stable")
-        for rows in blocks(len(requests)):
+        for rows in score_blocks(len(requests)):
             values = np.zeros((len(rows), len(codes)))
             for row, request in enumerate(order[rows]):
                 until = np.searchsorted(self._times, cutoffs[request], side="left", sorter=in_time)
                 newest[self._items[in_time[told:until]]] = in_time[told:until]
                 told = max(told, int(until))
                 values[row] = self._at(newest[codes], int(cutoffs[request]))
-            yield Block(order[rows], values)
+            yield ScoreBlock(order[rows], values)
 
     def _at(self, newest: Ints, cutoff: int) -> NDArray[np.float64]:
         """Return the faded counts at `cutoff` of items, given the newest event of each before it, -1 for none."""

@@ -32,7 +32,7 @@ class SASRecNet(Net):
         self.item = nn.Embedding(items + 1, options.dim, padding_idx=PADDING)
         self.position = nn.Embedding(options.max_history, options.dim)
         self.dropout = Dropout(options.dropout)
-        self.blocks = nn.ModuleList(Block(options) for _ in range(options.blocks))
+        self.blocks = nn.ModuleList(TransformerBlock(options) for _ in range(options.blocks))
         self.norm = nn.LayerNorm(options.dim)
         self.apply(initialise)
         for module in self.blocks.modules():
@@ -54,7 +54,7 @@ class SASRecNet(Net):
         return self.item.weight[1:]
 
 
-class Block(nn.Module):
+class TransformerBlock(nn.Module):
     """Attention, then a feed-forward layer; as in the original, each residual starts from the normalised input."""
 
     def __init__(self, options: AttentionOptions) -> None:

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from llmrs_bench.core.config import Options
 from llmrs_bench.core.errors import ModelError, OptionError
 from llmrs_bench.core.types import Json, Step
-from llmrs_bench.recommenders.base import blocks
+from llmrs_bench.recommenders.base import score_blocks
 from llmrs_bench.recommenders.sequences import PADDING, Histories, Ints, Vocabulary, user_histories
 
 
@@ -159,7 +159,7 @@ class Holdout:
         # Long histories together: less padding.
         order = np.argsort(self.histories.items.lengths, kind="stable")
         total = 0.0
-        for rows in blocks(len(order)):
+        for rows in score_blocks(len(order)):
             part = self.histories.take(order[rows])
             ranks = _target_ranks(logits(part), part, self.targets[order[rows]])
             known = torch.from_numpy(self.targets[order[rows]] != PADDING) & (ranks <= k)

@@ -17,13 +17,22 @@ from llmrs_bench.core.config import (
     WHOLE,
     CompareConfig,
     Invalid,
-    LockField,
+    ProtocolField,
 )
 from llmrs_bench.core.errors import ArtifactError, OptionError
 from llmrs_bench.core.hashing import fingerprint
 from llmrs_bench.core.registry import unknown_name
-from llmrs_bench.leaderboard import BOUND, Board, Entry, Plan, PublishedRow, PublishedTable, Sheet, build_board
-from llmrs_bench.leaderboard.comparability import FIELDS, Lock, lock_requests, refuse_differences
+from llmrs_bench.leaderboard import (
+    BOUND,
+    Board,
+    BoardPlan,
+    EvaluatedRun,
+    PublishedRow,
+    PublishedTable,
+    ScoreMatrix,
+    build_board,
+)
+from llmrs_bench.leaderboard.comparability import FIELDS, EvaluationProtocol, refuse_differences, request_protocol
 from llmrs_bench.metrics import DEFINITIONS, Metric, parse_metrics
 from llmrs_bench.ranking import TIE_RULE
 from llmrs_bench.stages.evaluate import CHANCE, POPULARITY, evaluate_command, evaluations, measured
@@ -37,12 +46,12 @@ INVALID_WORDS: dict[Invalid, str] = {
 }
 
 
-def data_lock(data: Data, invalid: Invalid) -> Lock:
+def data_protocol(data: Data, invalid: Invalid) -> EvaluationProtocol:
     """Return what boards of a prepared data set have in common."""
-    return lock_requests(data.artifact.table("requests"), lock_words(data, invalid))
+    return request_protocol(data.artifact.table("requests"), protocol_words(data, invalid))
 
 
-def lock_words(data: Data, invalid: Invalid) -> dict[str, str]:
+def protocol_words(data: Data, invalid: Invalid) -> dict[str, str]:
     """Return what data, split, users, candidates, tie rule and metric definitions are, in words."""
     manifest = data.artifact.manifest
     facts = manifest.facts
@@ -84,7 +93,7 @@ def run_notes(data: Data, run: Artifact, allowed: Sequence[str]) -> list[str]:
         IncomparableError: Naming what differs and is not allowed to.
     """
     inputs, parts = run.manifest.inputs, run.manifest.parts
-    found: dict[LockField, tuple[str, str]] = {}
+    found: dict[ProtocolField, tuple[str, str]] = {}
     for table in ("interactions", "items"):
         if (have := inputs.get(table)) is not None and have != data.artifact.digest(table):
             found["data"] = (f"{table} {data.artifact.digest(table)[:8]}", f"{table} {have[:8]}")
@@ -97,10 +106,10 @@ def run_notes(data: Data, run: Artifact, allowed: Sequence[str]) -> list[str]:
     return refuse_differences(found, allowed, one=data.place.reference, other=f"run {run.path.name}")
 
 
-def _request_differences(data: Data, run: Artifact) -> dict[LockField, tuple[str, str]]:
+def _request_differences(data: Data, run: Artifact) -> dict[ProtocolField, tuple[str, str]]:
     """Tell from a run's rankings which part of its requests differs; what is in none of them is the split."""
     requests, rankings = data.artifact.table("requests"), run.table("rankings")
-    found: dict[LockField, tuple[str, str]] = {}
+    found: dict[ProtocolField, tuple[str, str]] = {}
     own, ranked = set(requests["request_id"]), set(rankings["request_id"])
     if own != ranked:
         found["users"] = (f"{len(own):,} users", f"{len(ranked):,} users ({len(own & ranked):,} in common)")
@@ -346,7 +355,7 @@ class Comparison:
     """A board, and the values behind its rows in the same order."""
 
     board: Board
-    sheet: Sheet
+    matrix: ScoreMatrix
 
     def noted(self, notes: Sequence[str]) -> "Comparison":
         """Return it with more notes below the board."""
@@ -380,12 +389,12 @@ def compare(data: Data, names: Sequence[str], config: CompareConfig) -> Comparis
         raise ArtifactError(f"{data.place.reference} has {lacking}", hint=hint)
     chance = measured(data, None, metrics, config.invalid)
     entries = [
-        Entry(CHANCE, CHANCE, "baseline", "", chance.metrics, exact=True, figures=chance.figures),
+        EvaluatedRun(CHANCE, CHANCE, "baseline", "", chance.metrics, exact=True, figures=chance.figures),
         *(_entry(data, run, metrics, config, differs=bool(allowed[run.path.name])) for run in evaluated),
     ]
-    board, sheet = build_board(
+    board, matrix = build_board(
         entries,
-        Plan(
+        BoardPlan(
             metrics=tuple(map(str, metrics)),
             samples=config.samples,
             seed=config.seed,
@@ -408,16 +417,18 @@ def compare(data: Data, names: Sequence[str], config: CompareConfig) -> Comparis
         board = replace(board, published=tuple(tables))
         if not tables:
             board = replace(board, notes=(*board.notes, f"no printed table is known for {dataset}"))
-    return Comparison(board, sheet)
+    return Comparison(board, matrix)
 
 
-def _entry(data: Data, run: Artifact, metrics: Sequence[Metric], config: CompareConfig, *, differs: bool) -> Entry:
+def _entry(
+    data: Data, run: Artifact, metrics: Sequence[Metric], config: CompareConfig, *, differs: bool
+) -> EvaluatedRun:
     made = measured(data, run, metrics, config.invalid)
     facts = run.facts
     model = facts["model"]["name"] if facts["kind"] == "language model" else run.manifest.name
     if facts["kind"] == BOUND:
         model += " (no model)"
-    return Entry(
+    return EvaluatedRun(
         run=run.path.name,
         model=model,
         kind="baseline" if run.manifest.name in BASELINES else facts["kind"],
@@ -465,7 +476,7 @@ def _group(run: Artifact) -> str:
 
 
 def _protocol(data: Data, config: CompareConfig) -> list[str]:
-    facts, words = data.artifact.facts, lock_words(data, config.invalid)
+    facts, words = data.artifact.facts, protocol_words(data, config.invalid)
     kept, asked = facts["kept"], candidate_words(data)
     if data.artifact.manifest.config["candidates"].startswith(MODELS):
         sampled = facts["sampling"]

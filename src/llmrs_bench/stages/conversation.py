@@ -13,7 +13,7 @@ from llmrs_bench.core.schemas import VIEWS
 from llmrs_bench.core.types import Prompt, Request
 from llmrs_bench.llm.generate import Question
 from llmrs_bench.prompts.frames import read_answer, read_prompts, read_views
-from llmrs_bench.prompts.strategies.base import Exchange, Shop, Template, written
+from llmrs_bench.prompts.strategies.base import Exchange, ItemCatalog, PromptStrategy, written
 from llmrs_bench.stages.prompt import BLOCK
 from llmrs_bench.stages.workspace import Data
 
@@ -22,7 +22,7 @@ Ask = Callable[[Sequence[Question]], Mapping[str, Row]]
 
 
 @dataclass(frozen=True, slots=True)
-class Block:
+class RequestBlock:
     """Some requests, as a frame of the schema `requests`, their views, and the first prompts of each view by its id."""
 
     requests: pl.DataFrame
@@ -36,7 +36,7 @@ class Block:
 
 
 @dataclass(frozen=True, slots=True)
-class Talk:
+class Conversation:
     """All that was asked about one request and answered, in order, and the answers as rows of the schema `answers`."""
 
     exchanges: list[Exchange] = field(default_factory=list)
@@ -48,7 +48,7 @@ class Talk:
         self.rows.append(row)
 
 
-def blocks(data: Data, prompts: Artifact) -> Iterator[Block]:
+def request_blocks(data: Data, prompts: Artifact) -> Iterator[RequestBlock]:
     """Yield all requests and their first prompts, `BLOCK` requests at a time, in the order of the data set.
 
     Raises:
@@ -70,7 +70,7 @@ def blocks(data: Data, prompts: Artifact) -> Iterator[Block]:
             if waiting is not None and waiting[0] == view_id:
                 found[view_id] = list(waiting[1])
                 waiting = next(written, None)
-        yield Block(requests, told, found)
+        yield RequestBlock(requests, told, found)
     if waiting is not None:
         raise ArtifactError(
             f"{prompts.path} has prompts for request {waiting[0]!r}, which the data does not have in that place",
@@ -78,39 +78,46 @@ def blocks(data: Data, prompts: Artifact) -> Iterator[Block]:
         )
 
 
-def converse(block: Block, template: Template, shop: Shop, *, history: int, ask: Ask) -> dict[str, Talk]:
+def run_rounds(
+    block: RequestBlock, template: PromptStrategy, catalog: ItemCatalog, *, history: int, ask: Ask
+) -> dict[str, Conversation]:
     """Ask the prompts of a block, and whatever the template wants to know after that, until it has no question left."""
     requests = {view.request_id: view for view in read_views(block.views)}
-    talks = {request_id: Talk() for request_id in requests}
+    conversations = {request_id: Conversation() for request_id in requests}
     waiting = dict(block.prompts)
     while waiting:
         rows = ask(
             [
-                question(requests[name], waiting[name], talks[name].exchanges, template, shop, history)
+                question(requests[name], waiting[name], conversations[name].exchanges, template, catalog, history)
                 for name in waiting
             ]
         )
         for name, prompts in waiting.items():
             for prompt in prompts:
-                talks[name].add(prompt, rows[prompt.prompt_id])
+                conversations[name].add(prompt, rows[prompt.prompt_id])
         following = {
-            name: written(template, requests[name], shop, history=history, asked=talks[name].exchanges)
+            name: written(template, requests[name], catalog, history=history, asked=conversations[name].exchanges)
             for name in (waiting if template.rounds else ())
         }
         waiting = {name: prompts for name, prompts in following.items() if prompts}
-    return talks
+    return conversations
 
 
 def question(
-    request: Request, prompts: Sequence[Prompt], asked: Sequence[Exchange], template: Template, shop: Shop, history: int
+    request: Request,
+    prompts: Sequence[Prompt],
+    asked: Sequence[Exchange],
+    template: PromptStrategy,
+    catalog: ItemCatalog,
+    history: int,
 ) -> Question:
     """Return the next prompts of a request, and how to write them with less of it."""
     before = tuple(asked)
 
     def render(fewer: int, *, bare: bool = False) -> Sequence[Prompt]:
-        told = replace(shop, attributes=False) if bare else shop
+        told = replace(catalog, attributes=False) if bare else catalog
         return written(template, request, told, history=fewer, asked=before)
 
     return Question(
-        prompts, min(history, len(request.history)), render, attributes=template.wording.uses("about", "text")
+        prompts, min(history, len(request.history)), render, attributes=template.prompt_template.uses("about", "text")
     )

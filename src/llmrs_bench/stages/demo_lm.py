@@ -5,13 +5,13 @@ from collections.abc import Iterator
 import numpy as np
 import polars as pl
 
-from llmrs_bench.core.artifacts import Draft, Outcome, Recipe, make_once
+from llmrs_bench.core.artifacts import Draft, Recipe, StageResult, get_or_create
 from llmrs_bench.core.config import PromptConfig
 from llmrs_bench.core.errors import DataError
 from llmrs_bench.core.hashing import hash64
 from llmrs_bench.core.types import Progress, Prompt, Request
-from llmrs_bench.prompts.strategies.base import Shop, Template
-from llmrs_bench.stages.prompt import open_shop, open_template, source_digest
+from llmrs_bench.prompts.strategies.base import ItemCatalog, PromptStrategy
+from llmrs_bench.stages.prompt import open_catalog, open_template, source_digest
 from llmrs_bench.stages.workspace import Data
 
 NAME = "demo-lm"
@@ -21,7 +21,7 @@ _CANDIDATES = 20
 _LISTWISE_SHARE = 0.08
 
 
-def demo_lm(data: Data, *, seed: int, progress: Progress) -> Outcome:
+def demo_lm(data: Data, *, seed: int, progress: Progress) -> StageResult:
     """Return the model artifact; it depends on the training part and the items, not on users or candidates.
 
     Raises:
@@ -30,7 +30,7 @@ def demo_lm(data: Data, *, seed: int, progress: Progress) -> Outcome:
     from llmrs_bench.llm.backends.demo_lm import DemoOptions, train_demo_lm
 
     options = DemoOptions(characters=CHARACTERS)
-    templates: dict[str, Template] = {
+    templates: dict[str, PromptStrategy] = {
         name: open_template(PromptConfig(template=name)) for name in ("likelihood", "listwise")
     }
     recipe = Recipe(
@@ -45,10 +45,10 @@ def demo_lm(data: Data, *, seed: int, progress: Progress) -> Outcome:
         texts = list(training_texts(data, templates, characters=options.characters, seed=seed))
         draft.facts.update(train_demo_lm(texts, draft.folder("model"), options, seed=seed, progress=progress))
 
-    return make_once(recipe.place(data.place.models), recipe, fill)
+    return get_or_create(recipe.place(data.place.models), recipe, fill)
 
 
-def training_texts(data: Data, templates: dict[str, Template], *, characters: int, seed: int) -> Iterator[str]:
+def training_texts(data: Data, templates: dict[str, PromptStrategy], *, characters: int, seed: int) -> Iterator[str]:
     """Yield prompts made from events of part `train` alone, each followed by its answer, `characters` in all.
 
     Raises:
@@ -64,7 +64,7 @@ def training_texts(data: Data, templates: dict[str, Template], *, characters: in
             f"{data.place.reference} has no user with two training events, nothing for {NAME} to learn",
             hint="Use another model, or filter the data set less.",
         )
-    shop, random = open_shop(data), np.random.default_rng([seed, hash64(NAME)])
+    catalog, random = open_catalog(data), np.random.default_rng([seed, hash64(NAME)])
     catalogue = events["item_id"].unique().sort().to_list()
     number = 0
     while characters > 0:
@@ -77,13 +77,13 @@ def training_texts(data: Data, templates: dict[str, Template], *, characters: in
         shown.insert(int(random.integers(len(shown) + 1)), target)
         request = Request(str(number), str(number), history, tuple(shown))
         listwise = random.random() < _LISTWISE_SHARE
-        text = _document(templates["listwise" if listwise else "likelihood"], request, shop, target)
+        text = _document(templates["listwise" if listwise else "likelihood"], request, catalog, target)
         characters -= len(text)
         yield text
 
 
-def _document(template: Template, request: Request, shop: Shop, target: str) -> str:
-    prompt = template.render(request, shop, history=_HISTORY)[0]
+def _document(template: PromptStrategy, request: Request, catalog: ItemCatalog, target: str) -> str:
+    prompt = template.render(request, catalog, history=_HISTORY)[0]
     text = "\n".join(message.content for message in prompt.messages)
     return text + _answer(prompt, target)
 

@@ -6,7 +6,7 @@ from itertools import chain
 from math import fsum
 from typing import Any
 
-from llmrs_bench.core.artifacts import Artifact, Draft, Outcome, Recipe, make_once
+from llmrs_bench.core.artifacts import Artifact, Draft, Recipe, StageResult, get_or_create
 from llmrs_bench.core.config import InferConfig
 from llmrs_bench.core.errors import OptionError
 from llmrs_bench.core.hashing import fingerprint, hash64
@@ -14,18 +14,18 @@ from llmrs_bench.core.types import Progress, Prompt, Response
 from llmrs_bench.llm.base import Engine
 from llmrs_bench.llm.generate import Question, clip
 from llmrs_bench.prompts.frames import read_views
-from llmrs_bench.prompts.strategies.base import Reading, Template
-from llmrs_bench.stages.conversation import blocks, question
+from llmrs_bench.prompts.strategies.base import Normalization, PromptStrategy
+from llmrs_bench.stages.conversation import question, request_blocks
 from llmrs_bench.stages.infer_language_model import read
 from llmrs_bench.stages.infer_recommender import is_recommender
-from llmrs_bench.stages.prompt import open_plan, open_shop, prompt
+from llmrs_bench.stages.prompt import open_catalog, open_plan, prompt
 from llmrs_bench.stages.serving import file_name, serve
 from llmrs_bench.stages.workspace import Data
 
 Answers = Mapping[str, Response]  # by prompt id
 
 
-def audit(data: Data, config: InferConfig, progress: Progress, *, requests: int) -> Outcome:
+def audit(data: Data, config: InferConfig, progress: Progress, *, requests: int) -> StageResult:
     """Ask some requests several times, and make an artifact that says how much the answers differ.
 
     The engine starts cold, its caches emptied: all requests together; together again, now warm; and, cold again, one
@@ -72,20 +72,20 @@ def audit(data: Data, config: InferConfig, progress: Progress, *, requests: int)
             "one by one against together": _noise(template, groups, cold, alone),
         }
 
-    return make_once(recipe.place(data.place.audits), recipe, fill)
+    return get_or_create(recipe.place(data.place.audits), recipe, fill)
 
 
-def _sample(data: Data, prompts: Artifact, template: Template, count: int, seed: int) -> list[Question]:
+def _sample(data: Data, prompts: Artifact, template: PromptStrategy, count: int, seed: int) -> list[Question]:
     """Return the first questions about `count` requests."""
     chosen = sorted(
-        chain.from_iterable(block.prompts for block in blocks(data, prompts)),
+        chain.from_iterable(block.prompts for block in request_blocks(data, prompts)),
         key=lambda name: hash64(f"{seed}\0{name}"),
     )
     wanted = set(chosen[:count])
-    shop, history = open_shop(data), int(prompts.manifest.config["history"])
+    catalog, history = open_catalog(data), int(prompts.manifest.config["history"])
     return [
-        question(view, block.prompts[view.request_id], (), template, shop, history)
-        for block in blocks(data, prompts)
+        question(view, block.prompts[view.request_id], (), template, catalog, history)
+        for block in request_blocks(data, prompts)
         for view in read_views(block.views)
         if view.request_id in wanted
     ]
@@ -103,16 +103,18 @@ def _together(engine: Engine, groups: Sequence[Sequence[Prompt]]) -> Answers:
 
 
 def _cold(engine: Engine, groups: Sequence[Sequence[Prompt]]) -> Answers:
-    engine.forget()
+    engine.reset_cache()
     return _together(engine, groups)
 
 
 def _one_by_one(engine: Engine, groups: Sequence[Sequence[Prompt]]) -> Answers:
-    engine.forget()
+    engine.reset_cache()
     return {answer.prompt_id: answer for group in groups for asked in group for answer in engine.answer([asked])}
 
 
-def _noise(template: Template, groups: Sequence[Sequence[Prompt]], one: Answers, other: Answers) -> dict[str, Any]:
+def _noise(
+    template: PromptStrategy, groups: Sequence[Sequence[Prompt]], one: Answers, other: Answers
+) -> dict[str, Any]:
     """Return by how many nats choices differ, and the shares of changed texts and first choices."""
     pairs = [(one[asked.prompt_id], other[asked.prompt_id]) for group in groups for asked in group]
     nats = [
@@ -130,6 +132,6 @@ def _noise(template: Template, groups: Sequence[Sequence[Prompt]], one: Answers,
     }
 
 
-def _first(template: Template, group: Sequence[Prompt], answers: Answers) -> str | None:
-    scores = read(template, [(asked, answers[asked.prompt_id]) for asked in group], Reading()).values
+def _first(template: PromptStrategy, group: Sequence[Prompt], answers: Answers) -> str | None:
+    scores = read(template, [(asked, answers[asked.prompt_id]) for asked in group], Normalization()).values
     return max(scores, key=lambda item: (scores[item], item), default=None)

@@ -9,7 +9,7 @@ from typing import Any
 
 import polars as pl
 
-from llmrs_bench.core.artifacts import Artifact, Draft, Outcome, Recipe, is_complete, make_once, open_artifact
+from llmrs_bench.core.artifacts import Artifact, Draft, Recipe, StageResult, get_or_create, is_complete, open_artifact
 from llmrs_bench.core.config import DEPTH, EvaluateConfig, InferConfig, Invalid, Normalize, PromptConfig
 from llmrs_bench.core.errors import ArtifactError, OptionError
 from llmrs_bench.core.schemas import RANKINGS, VIEW_RANKINGS
@@ -31,8 +31,8 @@ from llmrs_bench.metrics import (
 )
 from llmrs_bench.position_bias import position_bias
 from llmrs_bench.prompts.frames import read_answer
-from llmrs_bench.prompts.strategies.base import Reading
-from llmrs_bench.stages.conversation import blocks
+from llmrs_bench.prompts.strategies.base import Normalization
+from llmrs_bench.stages.conversation import request_blocks
 from llmrs_bench.stages.infer import infer
 from llmrs_bench.stages.infer_language_model import find_priors, read, read_priors, write_rankings
 from llmrs_bench.stages.prompt import BLOCK, open_plan, prompt
@@ -252,7 +252,7 @@ def has_likelihoods(run: Artifact) -> bool:
     return run.facts.get("mode") == "likelihood" and run.facts["normalize"] == "sum"
 
 
-def normalized(data: Data, run: Artifact, normalize: Normalize) -> Outcome:
+def normalized(data: Data, run: Artifact, normalize: Normalize) -> StageResult:
     """Make the run that reads the responses of `run` with another normalisation.
 
     Raises:
@@ -288,14 +288,14 @@ def normalized(data: Data, run: Artifact, normalize: Normalize) -> Outcome:
         responses = _responses(run)
         prior = read_priors(data, prompts, template, priors) if priors else {}
         draft.write("rankings", pl.DataFrame(schema=RANKINGS))
-        for block in blocks(data, prompts):
+        for block in request_blocks(data, prompts):
             exchanges = [[(asked, next(responses)) for asked in group] for group in block.prompts.values()]
-            scores = [read(template, group, Reading(normalize, prior)) for group in exchanges]
+            scores = [read(template, group, Normalization(normalize, prior)) for group in exchanges]
             write_rankings(draft, block, scores, plan.views.aggregate, seed=data.tie_seed)
         spent = priors.facts if priors else {}
         draft.facts.update({**old.facts, **spent, "normalize": normalize, "responses_of": run.path.name})
 
-    return make_once(recipe.place(data.place.runs), recipe, fill)
+    return get_or_create(recipe.place(data.place.runs), recipe, fill)
 
 
 def _responses(run: Artifact) -> Iterator[Response]:
@@ -307,7 +307,7 @@ def _responses(run: Artifact) -> Iterator[Response]:
 POPULARITY = "popularity"
 
 
-def evaluate(data: Data, names: Sequence[str], config: EvaluateConfig, progress: Progress) -> list[Outcome]:
+def evaluate(data: Data, names: Sequence[str], config: EvaluateConfig, progress: Progress) -> list[StageResult]:
     """Make the artifact `metrics` of runs, and those of chance and popularity, which every board needs.
 
     Args:
@@ -346,7 +346,7 @@ def _normalized(data: Data, runs: Sequence[Artifact], normalize: Normalize, *, n
     return asked if normalize == "sum" else [normalized(data, run, normalize).artifact for run in asked]
 
 
-def _evaluate(data: Data, run: Artifact | None, metrics: Sequence[Metric], invalid: Invalid) -> list[Outcome]:
+def _evaluate(data: Data, run: Artifact | None, metrics: Sequence[Metric], invalid: Invalid) -> list[StageResult]:
     """Make the evaluations of a run, or of chance, that are not there yet; what they share is read once."""
     read = cache(lambda: _Inputs(data, run))
 
@@ -361,7 +361,7 @@ def _evaluate(data: Data, run: Artifact | None, metrics: Sequence[Metric], inval
 
     name = CHANCE if run is None else run.path.name
     return [
-        make_once(wanted.path, wanted.recipe, partial(fill, wanted=wanted), name=name)
+        get_or_create(wanted.path, wanted.recipe, partial(fill, wanted=wanted), name=name)
         for wanted in evaluations(data, run, metrics, invalid)
     ]
 

@@ -8,12 +8,20 @@ from typing import Any, Literal, Self
 import polars as pl
 from pydantic import Field, field_validator, model_validator
 
-from llmrs_bench.core.artifacts import Artifact, Draft, Outcome, Recipe, make_once
+from llmrs_bench.core.artifacts import Artifact, Draft, Recipe, StageResult, get_or_create
 from llmrs_bench.core.config import DEPTH, InferConfig, Options
 from llmrs_bench.core.errors import IncomparableError, OptionError
 from llmrs_bench.core.schemas import RANKINGS
 from llmrs_bench.core.types import Progress
-from llmrs_bench.fusion import Fitted, best_of, cross_fit, mean_score, reciprocal_rank, standard_scores, weighted_score
+from llmrs_bench.fusion import (
+    FittedWeights,
+    best_of,
+    cross_fit,
+    mean_score,
+    reciprocal_rank,
+    standard_scores,
+    weighted_score,
+)
 from llmrs_bench.metrics import measure, parse_metrics
 from llmrs_bench.ranking import TIE_RULE, rank_best, rank_candidates
 from llmrs_bench.stages.workspace import Data, open_runs, pick_runs, ranks
@@ -100,7 +108,7 @@ class Joined:
     facts: dict[str, Any]
 
 
-def infer_fusion(data: Data, config: InferConfig, progress: Progress) -> Outcome:
+def infer_fusion(data: Data, config: InferConfig, progress: Progress) -> StageResult:
     """Make the run that joins other runs of the same data set.
 
     `learned` and `oracle` read `truth`: the first that of other users, to weigh the runs for a user; the second that of
@@ -142,7 +150,7 @@ def infer_fusion(data: Data, config: InferConfig, progress: Progress) -> Outcome
             **joined.facts,
         )
 
-    return make_once(recipe.place(data.place.runs), recipe, fill)
+    return get_or_create(recipe.place(data.place.runs), recipe, fill)
 
 
 def _typed(data: Data, options: FusionOptions, runs: Sequence[Artifact]) -> dict[str, Any]:
@@ -225,7 +233,7 @@ def _ranked(data: Data, scores: pl.DataFrame) -> pl.DataFrame:
     return rank_candidates(data.artifact.table("requests"), scores, seed=data.tie_seed)
 
 
-def _weights(runs: Sequence[Artifact], fitted: Fitted) -> dict[str, dict[str, Any]]:
+def _weights(runs: Sequence[Artifact], fitted: FittedWeights) -> dict[str, dict[str, Any]]:
     """Return of each run its weight in every fold, and their mean."""
     columns = zip(*fitted.weights, strict=True)
     return {

@@ -14,13 +14,13 @@ from llmrs_bench.core.artifacts import versions
 from llmrs_bench.core.config import CompareConfig
 from llmrs_bench.core.errors import ArtifactError, OptionError
 from llmrs_bench.core.registry import unknown_name
-from llmrs_bench.core.tables import write_whole
-from llmrs_bench.leaderboard import Line
+from llmrs_bench.core.tables import atomic_write
+from llmrs_bench.leaderboard import RunScores
 from llmrs_bench.leaderboard.comparability import differences, refuse_differences
 from llmrs_bench.leaderboard.gate import Counterpart, Gate, check_rules, judge, parse_rule
 from llmrs_bench.leaderboard.saved import Saved, from_parts, to_parts
 from llmrs_bench.leaderboard.trends import History, build_history
-from llmrs_bench.stages.compare import Comparison, compare, data_lock
+from llmrs_bench.stages.compare import Comparison, compare, data_protocol
 from llmrs_bench.stages.evaluate import CHANCE
 from llmrs_bench.stages.workspace import Data
 
@@ -35,13 +35,13 @@ def save_board(path: Path, data: Data, comparison: Comparison, config: CompareCo
     """
     made = datetime.now(UTC).isoformat(timespec="seconds")
     frame, description = to_parts(
-        Saved(comparison.board, comparison.sheet, data_lock(data, config.invalid), made, versions())
+        Saved(comparison.board, comparison.matrix, data_protocol(data, config.invalid), made, versions())
     )
     table = frame.to_arrow()
     table = table.replace_schema_metadata({_KEY: description.encode()})
     content = BytesIO()
     pq.write_table(table, content, compression="zstd", compression_level=9)
-    write_whole(path, content.getvalue())
+    atomic_write(path, content.getvalue())
 
 
 def open_board(path: Path) -> Saved:
@@ -103,28 +103,28 @@ def gated(
     comparison = compare(data, [*names, *more], config)
     if baseline is None and not rules:
         return comparison, Gate()
-    board, sheet = comparison.board, comparison.sheet
-    check_rules(parsed, board.metrics, tested=sheet.values, baseline=baseline is not None)
-    base = None if run is None else _line(run, sheet.lines)
-    judged = [line.run for line in sheet.lines if line is not base and _is_judged(line, names)]
+    board, matrix = comparison.board, comparison.matrix
+    check_rules(parsed, board.metrics, tested=matrix.values, baseline=baseline is not None)
+    base = None if run is None else _line(run, matrix.lines)
+    judged = [line.run for line in matrix.lines if line is not base and _is_judged(line, names)]
     if not judged:
         raise OptionError("the gate has no row to judge", hint="Name one with --run.")
     pairs: dict[str, Counterpart] = {}
     if saved is not None:
-        found = differences(saved.lock, data_lock(data, config.invalid))
+        found = differences(saved.protocol, data_protocol(data, config.invalid))
         notes = refuse_differences(found, config.allow_different, one=str(baseline), other=data.place.reference)
         comparison = comparison.noted(notes)
-        pairs = _namesakes(saved, [line for line in sheet.lines if line.run in judged], sheet.requests)
+        pairs = _namesakes(saved, [line for line in matrix.lines if line.run in judged], matrix.requests)
         if not pairs and any(rule.needs_baseline for rule in parsed):
             raise OptionError(
                 f"no judged row is in {baseline}",
                 hint=f"It holds {', '.join(row.label for row in saved.board.rows)}. Name a run with --baseline RUN.",
             )
     elif base is not None:
-        at = sheet.lines.index(base)
-        own = Counterpart(board.rows[at], {m: sheet.values[m][at] for m in board.metrics if m in sheet.values})
+        at = matrix.lines.index(base)
+        own = Counterpart(board.rows[at], {m: matrix.values[m][at] for m in board.metrics if m in matrix.values})
         pairs = dict.fromkeys(judged, own)
-    gate = judge(board, sheet, judged, parsed, pairs, baseline=baseline or "", seed=config.seed)
+    gate = judge(board, matrix, judged, parsed, pairs, baseline=baseline or "", seed=config.seed)
     return comparison, gate
 
 
@@ -133,13 +133,13 @@ def is_file(baseline: str) -> bool:
     return baseline.endswith(".parquet") or Path(baseline).is_file()
 
 
-def _is_judged(line: Line, names: Sequence[str]) -> bool:
+def _is_judged(line: RunScores, names: Sequence[str]) -> bool:
     if names:
         return any(run.startswith(tuple(names)) for run in line.runs)
     return line.kind != "baseline" and not line.is_bound
 
 
-def _line(name: str, lines: Sequence[Line]) -> Line:
+def _line(name: str, lines: Sequence[RunScores]) -> RunScores:
     fits = [line for line in lines if any(run.startswith(name) for run in line.runs)]
     if len(fits) == 1:
         return fits[0]
@@ -150,13 +150,13 @@ def _line(name: str, lines: Sequence[Line]) -> Line:
     )
 
 
-def _namesakes(saved: Saved, lines: Sequence[Line], requests: Sequence[str]) -> dict[str, Counterpart]:
+def _namesakes(saved: Saved, lines: Sequence[RunScores], requests: Sequence[str]) -> dict[str, Counterpart]:
     """Return the saved rows of the same run, or else of the same model and setting, on these requests.
 
     Raises:
         OptionError: If several saved rows have the model and setting of one.
     """
-    places = {name: at for at, name in enumerate(saved.sheet.requests)}
+    places = {name: at for at, name in enumerate(saved.matrix.requests)}
     order = np.array([places.get(name, -1) for name in requests])
     found = {}
     for line in lines:
@@ -170,8 +170,8 @@ def _namesakes(saved: Saved, lines: Sequence[Line], requests: Sequence[str]) -> 
             )
         if fits:
             values = {
-                metric: np.where(order < 0, np.nan, saved.sheet.values[metric][fits[0]][order])
-                for metric in saved.sheet.values
+                metric: np.where(order < 0, np.nan, saved.matrix.values[metric][fits[0]][order])
+                for metric in saved.matrix.values
             }
             found[line.run] = Counterpart(rows[fits[0]], values)
     return found

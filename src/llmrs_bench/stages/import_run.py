@@ -7,7 +7,7 @@ from pathlib import Path
 import polars as pl
 from pydantic import Field as Option
 
-from llmrs_bench.core.artifacts import Draft, Outcome, Recipe, make_once
+from llmrs_bench.core.artifacts import Draft, Recipe, StageResult, get_or_create
 from llmrs_bench.core.config import DEPTH, InferConfig, Options
 from llmrs_bench.core.errors import DataError, OptionError
 from llmrs_bench.exchange.reading import LAYOUT, Field, Matched, match, read_rankings
@@ -32,7 +32,7 @@ class FileOptions(Options):
     name: str | None = Option(default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
 
 
-def infer_file(data: Data, config: InferConfig) -> Outcome:
+def infer_file(data: Data, config: InferConfig) -> StageResult:
     """Make the run of a ranking that was made elsewhere; its content decides the fingerprint, not its path.
 
     Requests that the file says nothing about are silent, and counted. Of a whole catalogue no more than what the file
@@ -74,7 +74,7 @@ def infer_file(data: Data, config: InferConfig) -> Outcome:
             warnings=_warnings(data, path.name, requests, matched),
         )
 
-    return make_once(recipe.place(data.place.runs), recipe, fill)
+    return get_or_create(recipe.place(data.place.runs), recipe, fill)
 
 
 def _name(options: FileOptions, path: Path) -> str:

@@ -3,12 +3,12 @@
 from collections.abc import Collection
 from pathlib import Path
 
-from llmrs_bench.core.artifacts import Outcome
+from llmrs_bench.core.artifacts import StageResult
 from llmrs_bench.core.config import InferConfig
 from llmrs_bench.core.errors import OptionError
 from llmrs_bench.core.registry import RECOMMENDERS, unknown_name
 from llmrs_bench.core.types import Progress
-from llmrs_bench.llm.model_aliases import CATALOG
+from llmrs_bench.llm.model_aliases import MODEL_ALIASES
 from llmrs_bench.stages.demo_lm import NAME as DEMO_LM
 from llmrs_bench.stages.fuse import FUSION, infer_fusion
 from llmrs_bench.stages.import_run import FILE, infer_file
@@ -26,7 +26,7 @@ def infer(
     *,
     reparse: bool = False,
     prior: bool = False,
-) -> Outcome:
+) -> StageResult:
     """Make the artifact `run` of a model: rankings of the candidates of every request.
 
     Args:
@@ -86,7 +86,7 @@ def _check_known(config: InferConfig) -> None:
         raise unknown_name(
             "model",
             config.model,
-            [*RECOMMENDERS.names(), *CATALOG, DEMO_LM, "mock", FUSION],
+            [*RECOMMENDERS.names(), *MODEL_ALIASES, DEMO_LM, "mock", FUSION],
             hint="Any Hugging Face id (ORG/NAME), folder (./PATH), GGUF file and file:PATH (a ranking) will do, too.",
         )
 

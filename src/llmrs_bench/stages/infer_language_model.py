@@ -10,22 +10,22 @@ from typing import Any
 
 import polars as pl
 
-from llmrs_bench.core.artifacts import Artifact, Draft, Outcome, Recipe, find_made, make_once
+from llmrs_bench.core.artifacts import Artifact, Draft, Recipe, StageResult, find_made, get_or_create
 from llmrs_bench.core.config import InferConfig, Options
 from llmrs_bench.core.errors import ArtifactError, OptionError
 from llmrs_bench.core.schemas import RANKINGS, RESPONSES, VIEW_RANKINGS
 from llmrs_bench.core.types import Mode, Progress, Prompt, Scores
 from llmrs_bench.llm.base import Engine
-from llmrs_bench.llm.cost import Cost
-from llmrs_bench.llm.generate import Asker, Question
+from llmrs_bench.llm.cost import CostCounter
+from llmrs_bench.llm.generate import CachedGenerator, Question
 from llmrs_bench.prompts.aggregate import Aggregate, fuse
 from llmrs_bench.prompts.frames import read_answer, responses_frame
-from llmrs_bench.prompts.strategies.base import Exchange, Reading, Template
+from llmrs_bench.prompts.strategies.base import Exchange, Normalization, PromptStrategy
 from llmrs_bench.prompts.strategies.comparison import label_logprobs
 from llmrs_bench.prompts.strategies.listwise import ranking_of
 from llmrs_bench.ranking import TIE_RULE, rank_candidates, scores_frame
-from llmrs_bench.stages.conversation import Block, blocks, converse
-from llmrs_bench.stages.prompt import Plan, open_plan, open_shop, prompt, source_digest
+from llmrs_bench.stages.conversation import RequestBlock, request_blocks, run_rounds
+from llmrs_bench.stages.prompt import PromptPlan, open_catalog, open_plan, prompt, source_digest
 from llmrs_bench.stages.serving import describe, file_name, find_store, open_store, serve
 from llmrs_bench.stages.workspace import Data
 
@@ -90,7 +90,7 @@ class FirstChoices:
         }
 
 
-def check_priors(plan: Plan) -> None:
+def check_priors(plan: PromptPlan) -> None:
     """Refuse to ask for titles without a history where a template does not ask for titles.
 
     Raises:
@@ -103,7 +103,14 @@ def check_priors(plan: Plan) -> None:
         )
 
 
-def ask_priors(data: Data, run: Artifact, prompts: Artifact, plan: Plan, asker: Asker, progress: Progress) -> Outcome:
+def ask_priors(
+    data: Data,
+    run: Artifact,
+    prompts: Artifact,
+    plan: PromptPlan,
+    cached_generator: CachedGenerator,
+    progress: Progress,
+) -> StageResult:
     """Make the artifact `priors` of a run: what the model says to each of its titles where no history is told.
 
     Raises:
@@ -114,17 +121,17 @@ def ask_priors(data: Data, run: Artifact, prompts: Artifact, plan: Plan, asker: 
     def fill(draft: Draft) -> None:
         asked = _prompts(data, prompts, plan.template)
         with progress(f"{run.facts['model']['name']}, titles without a history", len(asked)) as step:
-            asker.show(step, len(asked))
-            asker.turn_to(len(asked))
-            rows = asker.ask([Question(asked, 0, lambda fewer, *, bare=False: asked)] if asked else [])
+            cached_generator.show(step, len(asked))
+            cached_generator.turn_to(len(asked))
+            rows = cached_generator.ask([Question(asked, 0, lambda fewer, *, bare=False: asked)] if asked else [])
         responses = responses_frame((prior, rows[prior.prompt_id]) for prior in asked)
         draft.write("responses", pl.DataFrame(schema=RESPONSES))
         draft.write("responses", responses)
-        spent = Cost()
+        spent = CostCounter()
         spent.add(responses, [], requests=0)
         draft.facts.update(spent.of_priors())
 
-    return make_once(recipe.place(data.place.priors), recipe, fill)
+    return get_or_create(recipe.place(data.place.priors), recipe, fill)
 
 
 def find_priors(data: Data, run: Artifact) -> Artifact:
@@ -143,7 +150,7 @@ def find_priors(data: Data, run: Artifact) -> Artifact:
     return found
 
 
-def read_priors(data: Data, prompts: Artifact, template: Template, priors: Artifact) -> dict[str, float]:
+def read_priors(data: Data, prompts: Artifact, template: PromptStrategy, priors: Artifact) -> dict[str, float]:
     """Return the summed log-probability of every title without a history.
 
     Raises:
@@ -169,12 +176,12 @@ def _recipe(run: Artifact) -> Recipe:
     return Recipe("infer", f"{old.name}-priors", old.config, inputs, {"prompts": old.parts["prompts"]})
 
 
-def _prompts(data: Data, prompts: Artifact, template: Template) -> list[Prompt]:
+def _prompts(data: Data, prompts: Artifact, template: PromptStrategy) -> list[Prompt]:
     """Return the prompts that ask for each title of a run once, in the order of their first appearance."""
     choices: dict[str, None] = {}
-    for block in blocks(data, prompts):
+    for block in request_blocks(data, prompts):
         choices.update(dict.fromkeys(c for group in block.prompts.values() for p in group for c in p.choices or ()))
-    return template.priors(list(choices), open_shop(data))
+    return template.priors(list(choices), open_catalog(data))
 
 
 # Bumped when rankings are read from answers in another way.
@@ -184,7 +191,7 @@ _DOUBTFUL = 0.1  # of the probability of the next token on all labels
 
 def infer_language(
     data: Data, config: InferConfig, progress: Progress, *, reparse: bool = False, prior: bool = False
-) -> Outcome:
+) -> StageResult:
     """Make the run of a language model, from answers that are kept and never asked for twice.
 
     Args:
@@ -222,8 +229,8 @@ def infer_language(
     def fill(draft: Draft) -> None:
         first, choices = prompts.manifest.tables["prompts"].rows, FirstChoices()
         with progress(label, first) as step, _rare_searches():
-            asker.show(step, first)
-            cost = _run(draft, data, prompts, plan, asker, choices)
+            cached_generator.show(step, first)
+            cost = _run(draft, data, prompts, plan, cached_generator, choices)
         spent = cost.facts(store.sessions(cost.sessions), config.options)
         draft.facts.update(
             kind="language model",
@@ -233,7 +240,7 @@ def infer_language(
             answers=store.folder.name,
             seed=config.seed,
             mode=template.mode,
-            form=plan.source.sheet.form,
+            form=plan.source.template_file.form,
             normalize="sum",
             first_choices=None if plan.views.slots else choices.facts(),  # slots place the target
             typed={**config.template_options, **config.options},
@@ -241,14 +248,14 @@ def infer_language(
             **spent,
         )
 
-    with closing(Asker(store, served.start if served else partial(_refuse, config))) as asker:
-        done = make_once(recipe.place(data.place.runs), recipe, fill)
+    with closing(CachedGenerator(store, served.start if served else partial(_refuse, config))) as cached_generator:
+        done = get_or_create(recipe.place(data.place.runs), recipe, fill)
         if prior:
-            ask_priors(data, done.artifact, prompts, plan, asker, progress)
+            ask_priors(data, done.artifact, prompts, plan, cached_generator, progress)
     return done
 
 
-def check_temperature(plan: Plan, options: Options) -> None:
+def check_temperature(plan: PromptPlan, options: Options) -> None:
     """Refuse samples that are all the same, and a temperature where nothing is written."""
     temperature = getattr(options, "temperature", None)
     if temperature == 0 and plan.views.samples > 1 and "temperature" not in getattr(options, "omit", ()):
@@ -306,18 +313,33 @@ def _refuse(config: InferConfig) -> Engine:
     )
 
 
-def _run(draft: Draft, data: Data, prompts: Artifact, plan: Plan, asker: Asker, first_choices: FirstChoices) -> Cost:
+def _run(
+    draft: Draft,
+    data: Data,
+    prompts: Artifact,
+    plan: PromptPlan,
+    cached_generator: CachedGenerator,
+    first_choices: FirstChoices,
+) -> CostCounter:
     """Write responses and rankings, block by block, and return what the answers cost."""
     template = plan.template
-    shop, history, cost = open_shop(data), int(prompts.manifest.config["history"]), Cost()
+    catalog, history, cost = open_catalog(data), int(prompts.manifest.config["history"]), CostCounter()
     draft.write("rankings", pl.DataFrame(schema=RANKINGS))
     draft.write("responses", pl.DataFrame(schema=RESPONSES))
-    for block in blocks(data, prompts):
-        asker.turn_to(sum(map(len, block.prompts.values())))
-        talks = converse(block, template, shop, history=history, ask=asker.ask)
-        scores = [read(template, talk.exchanges, Reading()) for talk in talks.values() if talk.exchanges]
-        first_choices.add(exchange for talk in talks.values() for exchange in talk.exchanges)
-        asked = ((p, row) for talk in talks.values() for (p, _), row in zip(talk.exchanges, talk.rows, strict=True))
+    for block in request_blocks(data, prompts):
+        cached_generator.turn_to(sum(map(len, block.prompts.values())))
+        conversations = run_rounds(block, template, catalog, history=history, ask=cached_generator.ask)
+        scores = [
+            read(template, conversation.exchanges, Normalization())
+            for conversation in conversations.values()
+            if conversation.exchanges
+        ]
+        first_choices.add(exchange for conversation in conversations.values() for exchange in conversation.exchanges)
+        asked = (
+            (p, row)
+            for conversation in conversations.values()
+            for (p, _), row in zip(conversation.exchanges, conversation.rows, strict=True)
+        )
         responses = responses_frame(asked)
         draft.write("responses", responses)
         write_rankings(draft, block, scores, plan.views.aggregate, seed=data.tie_seed)
@@ -325,7 +347,7 @@ def _run(draft: Draft, data: Data, prompts: Artifact, plan: Plan, asker: Asker, 
     return cost
 
 
-def write_rankings(draft: Draft, block: Block, scores: list[Scores], aggregate: Aggregate, *, seed: int) -> None:
+def write_rankings(draft: Draft, block: RequestBlock, scores: list[Scores], aggregate: Aggregate, *, seed: int) -> None:
     """Write the rankings of a block from the scores of its views; where there are several, theirs, too."""
     if block.several:
         views = block.views.select("candidates", request_id="view_id")
@@ -348,6 +370,6 @@ def _placed(rankings: pl.DataFrame, views: pl.DataFrame) -> pl.DataFrame:
     return placed.select(list(VIEW_RANKINGS))
 
 
-def read(template: Template, exchanges: list[Exchange], reading: Reading) -> Scores:
+def read(template: PromptStrategy, exchanges: list[Exchange], reading: Normalization) -> Scores:
     """Return the scores that all prompts and responses of one request give."""
     return template.parse([prompt for prompt, _ in exchanges], [response for _, response in exchanges], reading)

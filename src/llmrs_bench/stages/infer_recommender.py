@@ -10,7 +10,7 @@ from typing import Any
 
 import polars as pl
 
-from llmrs_bench.core.artifacts import Draft, Outcome, Recipe, make_once
+from llmrs_bench.core.artifacts import Draft, Recipe, StageResult, get_or_create
 from llmrs_bench.core.config import DEPTH, InferConfig, Options
 from llmrs_bench.core.errors import ModelError, OptionError
 from llmrs_bench.core.hashing import uniform_hash
@@ -20,7 +20,7 @@ from llmrs_bench.core.types import Progress
 from llmrs_bench.llm.identity import identify
 from llmrs_bench.llm.model_aliases import ModelSpec
 from llmrs_bench.ranking import TIE_RULE, rank_best, rank_candidates
-from llmrs_bench.recommenders.base import Corpus, Recommender, Work, best_items, score_candidates
+from llmrs_bench.recommenders.base import Corpus, Recommender, TrainContext, best_items, score_candidates
 from llmrs_bench.recommenders.model_store import damaged, read_facts
 from llmrs_bench.stages.workspace import Data
 
@@ -29,7 +29,7 @@ FORMAT = "2"
 
 
 @dataclass(frozen=True)
-class Learner:
+class RecommenderSpec:
     """A recommender as asked for: its name or the folder of an exported one, options, and what it may learn from."""
 
     model: str
@@ -41,7 +41,7 @@ class Learner:
 
 
 @dataclass(frozen=True)
-class Lessons:
+class TrainingData:
     """A corpus, the digests of its tables, and the folder where models fitted on it are kept."""
 
     corpus: Corpus
@@ -50,7 +50,7 @@ class Lessons:
 
 
 @dataclass(frozen=True)
-class Fitted:
+class FittedRecommender:
     """A recommender that can score, its parsed options, facts about its training, and where it is kept, if it is."""
 
     model: Recommender
@@ -70,23 +70,23 @@ def is_exported(name: str) -> bool:
     return name not in RECOMMENDERS.paths() and (Path(name) / "model.json").is_file()
 
 
-def settings(learner: Learner) -> dict[str, Any]:
-    """Return everything about `learner` that decides what is learned, for a fingerprint.
+def settings(spec: RecommenderSpec) -> dict[str, Any]:
+    """Return everything about `spec` that decides what is learned, for a fingerprint.
 
     Raises:
         OptionError: If an option is unknown, or is given for a model that is trained already.
     """
-    if is_exported(learner.model):
-        return {"model": Path(learner.model).resolve().name, "weights": _exported_facts(learner)["sha256"]}
-    options = parse_options(learner)
-    _refuse_less(learner)
+    if is_exported(spec.model):
+        return {"model": Path(spec.model).resolve().name, "weights": _exported_facts(spec)["sha256"]}
+    options = parse_options(spec)
+    _refuse_less(spec)
     return {
-        "model": learner.model,
-        "seed": learner.seed,
-        "device": learner.device,
+        "model": spec.model,
+        "seed": spec.seed,
+        "device": spec.device,
         "options": options.model_dump(mode="json"),
-        "train_fraction": learner.train_fraction,
-        "max_users": learner.max_users,
+        "train_fraction": spec.train_fraction,
+        "max_users": spec.max_users,
         **_contents(options),
     }
 
@@ -97,58 +97,58 @@ def _contents(options: Options) -> dict[str, str]:
     return identify(ModelSpec(source, source, chat=False, revision=revision)) if isinstance(source, str) else {}
 
 
-def _refuse_less(learner: Learner) -> None:
-    defaults = Learner(learner.model, {})
+def _refuse_less(spec: RecommenderSpec) -> None:
+    defaults = RecommenderSpec(spec.model, {})
     for name in ("train_fraction", "max_users"):
-        if getattr(learner, name) != getattr(defaults, name) and not RECOMMENDERS.load(learner.model).learns:
+        if getattr(spec, name) != getattr(defaults, name) and not RECOMMENDERS.load(spec.model).learns:
             raise OptionError(
-                f"{name.replace('_', '-')} means nothing to {learner.model}: it does not learn from interactions",
+                f"{name.replace('_', '-')} means nothing to {spec.model}: it does not learn from interactions",
                 hint="Leave it out.",
             )
 
 
-def parse_options(learner: Learner) -> Options:
+def parse_options(spec: RecommenderSpec) -> Options:
     """Return the recommender's own options.
 
     Raises:
         OptionError: If one is unknown or wrong.
     """
-    parsed: Options = RECOMMENDERS.load(learner.model).Options.parse(learner.options, owner=learner.model)
+    parsed: Options = RECOMMENDERS.load(spec.model).Options.parse(spec.options, owner=spec.model)
     return parsed
 
 
-def fitted(learner: Learner, lessons: Lessons, progress: Progress) -> Fitted:
+def fitted(spec: RecommenderSpec, training_data: TrainingData, progress: Progress) -> FittedRecommender:
     """Return the fitted model; one that can be saved is fitted once.
 
     Raises:
         ModelError: If it cannot be fitted, or was exported from other data.
     """
-    if is_exported(learner.model):
-        return _exported(learner, lessons)
-    kind: Any = RECOMMENDERS.load(learner.model)
-    options = parse_options(learner)
+    if is_exported(spec.model):
+        return _exported(spec, training_data)
+    kind: Any = RECOMMENDERS.load(spec.model)
+    options = parse_options(spec)
     if not hasattr(kind, "load"):
-        model: Recommender = kind(options, seed=learner.seed, device=learner.device)
-        return Fitted(model, options, dict(model.fit(_lesson(learner, lessons), Work(progress))))
-    recipe = Recipe("infer", learner.model, settings(learner), lessons.digests, {"format": FORMAT})
-    place = recipe.place(lessons.models)
+        model: Recommender = kind(options, seed=spec.seed, device=spec.device)
+        return FittedRecommender(model, options, dict(model.fit(_lesson(spec, training_data), TrainContext(progress))))
+    recipe = Recipe("infer", spec.model, settings(spec), training_data.digests, {"format": FORMAT})
+    place = recipe.place(training_data.models)
     checkpoint = place.with_name(f"{place.name}.training")
 
     def fill(draft: Draft) -> None:
-        made = kind(options, seed=learner.seed, device=learner.device)
-        draft.facts.update(made.fit(_lesson(learner, lessons), Work(progress, checkpoint)))
+        made = kind(options, seed=spec.seed, device=spec.device)
+        draft.facts.update(made.fit(_lesson(spec, training_data), TrainContext(progress, checkpoint)))
         made.save(draft.folder("model"))
-        (draft.path / "model" / "corpus.json").write_text(json.dumps(dict(lessons.digests)) + "\n", "utf-8")
+        (draft.path / "model" / "corpus.json").write_text(json.dumps(dict(training_data.digests)) + "\n", "utf-8")
 
-    trained = make_once(place, recipe, fill).artifact
+    trained = get_or_create(place, recipe, fill).artifact
     for left in place.parent.glob(f"{checkpoint.name}.*"):
         left.unlink(missing_ok=True)
     folder = trained.path / "model"
-    model = kind.load(folder, device=learner.device)
-    return Fitted(model, options, trained.facts, trained.manifest.seconds, folder)
+    model = kind.load(folder, device=spec.device)
+    return FittedRecommender(model, options, trained.facts, trained.manifest.seconds, folder)
 
 
-def export(found: Fitted, target: Path) -> None:
+def export(found: FittedRecommender, target: Path) -> None:
     """Copy a trained model to the folder `target`, from which `--model` takes it.
 
     Raises:
@@ -161,55 +161,57 @@ def export(found: Fitted, target: Path) -> None:
     shutil.copytree(found.folder, target)
 
 
-def _lesson(learner: Learner, lessons: Lessons) -> Corpus:
+def _lesson(spec: RecommenderSpec, training_data: TrainingData) -> Corpus:
     """Return the part of the corpus to learn from: whole users in a seeded order, as many as asked for."""
-    interactions = lessons.corpus.interactions
+    interactions = training_data.corpus.interactions
     users = interactions.group_by("user_id", maintain_order=True).len("events")
-    order = users.with_columns(place=pl.Series(uniform_hash(learner.seed, users["user_id"]))).sort("place")
+    order = users.with_columns(place=pl.Series(uniform_hash(spec.seed, users["user_id"]))).sort("place")
     before = pl.col("events").cum_sum() - pl.col("events")
-    kept = order.filter(before < learner.train_fraction * len(interactions)).head(learner.max_users or len(order))
-    return Corpus(interactions.filter(pl.col("user_id").is_in(kept["user_id"].implode())), lessons.corpus.items)
+    kept = order.filter(before < spec.train_fraction * len(interactions)).head(spec.max_users or len(order))
+    return Corpus(interactions.filter(pl.col("user_id").is_in(kept["user_id"].implode())), training_data.corpus.items)
 
 
-def _exported(learner: Learner, lessons: Lessons) -> Fitted:
-    facts = _exported_facts(learner)
-    folder = Path(learner.model)
+def _exported(spec: RecommenderSpec, training_data: TrainingData) -> FittedRecommender:
+    facts = _exported_facts(spec)
+    folder = Path(spec.model)
     try:
         learned = json.loads((folder / "corpus.json").read_text("utf-8"))
     except (OSError, ValueError) as error:
         raise ModelError(
             f"{folder} does not say what it was trained on: {error}", hint="Export the model again with --export."
         ) from error
-    if learned != dict(lessons.digests):
+    if learned != dict(training_data.digests):
         raise ModelError(
             f"the model in {folder} was trained on other data, or on another split of them, than this data set",
             hint="Its training may hold what is tested here. Train on this data set: --model " + facts["kind"],
         )
     kind: Any = RECOMMENDERS.load(facts["kind"])
-    model = kind.load(folder, device=learner.device)
-    return Fitted(model, model.options, {"loaded_from": str(folder), "kind": facts["kind"]})
+    model = kind.load(folder, device=spec.device)
+    return FittedRecommender(model, model.options, {"loaded_from": str(folder), "kind": facts["kind"]})
 
 
-def _exported_facts(learner: Learner) -> dict[str, Any]:
-    defaults = Learner(learner.model, {})
+def _exported_facts(spec: RecommenderSpec) -> dict[str, Any]:
+    defaults = RecommenderSpec(spec.model, {})
     typed = [
         name
         for name in ("options", "seed", "train_fraction", "max_users")
-        if getattr(learner, name) != getattr(defaults, name)
+        if getattr(spec, name) != getattr(defaults, name)
     ]
     if typed:
         raise OptionError(
-            f"{typed[0].replace('_', '-')} means nothing to the model in {learner.model}: it is trained already",
+            f"{typed[0].replace('_', '-')} means nothing to the model in {spec.model}: it is trained already",
             hint="Leave it out, or train one: --model NAME.",
         )
-    facts = read_facts(Path(learner.model))
+    facts = read_facts(Path(spec.model))
     RECOMMENDERS.check(str(facts.get("kind")))
     if "sha256" not in facts:
-        raise damaged(Path(learner.model), str(facts["kind"]), "model.json names no digest of the weights")
+        raise damaged(Path(spec.model), str(facts["kind"]), "model.json names no digest of the weights")
     return facts
 
 
-def infer_recommender(data: Data, config: InferConfig, progress: Progress, export_to: Path | None = None) -> Outcome:
+def infer_recommender(
+    data: Data, config: InferConfig, progress: Progress, export_to: Path | None = None
+) -> StageResult:
     """Make the run of a recommender.
 
     Args:
@@ -223,17 +225,19 @@ def infer_recommender(data: Data, config: InferConfig, progress: Progress, expor
         ModelError: If the recommender cannot be fitted.
     """
     _refuse_language_options(config)
-    learner = Learner(config.model, config.options, config.seed, config.device, config.train_fraction, config.max_users)
+    spec = RecommenderSpec(
+        config.model, config.options, config.seed, config.device, config.train_fraction, config.max_users
+    )
     recipe = Recipe(
         "infer",
         Path(config.model).resolve().name if "/" in config.model else config.model,
-        settings(learner),
+        settings(spec),
         {table: data.artifact.digest(table) for table in ("interactions", "items", "requests")},
         {"format": FORMAT, "tie_rule": TIE_RULE, "tie_seed": str(data.tie_seed)},
     )
 
     def fill(draft: Draft) -> None:
-        found = fitted(learner, lessons(data), progress)
+        found = fitted(spec, training_data(data), progress)
         requests = data.artifact.table("requests")
         started = time.perf_counter()
         draft.write("rankings", _rankings(data, found.model, requests))
@@ -250,17 +254,17 @@ def infer_recommender(data: Data, config: InferConfig, progress: Progress, expor
             typed=_typed(config),
         )
 
-    made = make_once(recipe.place(data.place.runs), recipe, fill)
+    made = get_or_create(recipe.place(data.place.runs), recipe, fill)
     if export_to is not None:
-        export(fitted(learner, lessons(data), progress), export_to)
+        export(fitted(spec, training_data(data), progress), export_to)
     return made
 
 
-def lessons(data: Data) -> Lessons:
+def training_data(data: Data) -> TrainingData:
     """Return what recommenders may learn from a prepared data set, and where they are kept."""
     corpus = Corpus(data.artifact.table("interactions"), data.artifact.table("items"))
     digests = {table: data.artifact.digest(table) for table in ("interactions", "items")}
-    return Lessons(corpus, digests, data.place.models)
+    return TrainingData(corpus, digests, data.place.models)
 
 
 def _rankings(data: Data, model: Recommender, requests: pl.DataFrame) -> pl.DataFrame:

@@ -7,8 +7,8 @@ from llmrs_bench.core.artifacts import open_artifact
 from llmrs_bench.core.config import PrepareConfig
 from llmrs_bench.core.registry import RECOMMENDERS
 from llmrs_bench.data.sources import DATASETS
-from llmrs_bench.llm.model_aliases import CATALOG
-from llmrs_bench.prompts.template import PART_NAMES, pieces, read_source, template_names
+from llmrs_bench.llm.model_aliases import MODEL_ALIASES
+from llmrs_bench.prompts.template import PART_NAMES, read_source, template_names, template_parts
 from llmrs_bench.stages.workspace import Place, open_data, open_runs, prepare_command, prepared
 
 # What a model was trained for after its pretraining, as the catalogue has it, and as a reader does.
@@ -48,9 +48,9 @@ def list_models() -> list[str]:
     lines = [
         f"{name:17} {about}" for name, about in (*((n, "recommender") for n in RECOMMENDERS.names()), *others.items())
     ]
-    width = max(map(len, CATALOG))
+    width = max(map(len, MODEL_ALIASES))
     kind = None
-    for spec in CATALOG.values():
+    for spec in MODEL_ALIASES.values():
         if kind != (
             kind := f"{spec.family}: {spec.context} tokens, {spec.architecture}, {_TUNED[spec.tuning or 'none']}"
         ):
@@ -63,15 +63,19 @@ def list_templates() -> list[str]:
     """One line for each template."""
     lines = []
     for name in template_names():
-        sheet = read_source(name).sheet
-        parts = ", ".join(f"{part}={value}" for part, value in sheet.parts.items() if isinstance(value, str))
-        lines.append(f"{name}\t{sheet.about}\t{parts}")
+        template_file = read_source(name).template_file
+        parts = ", ".join(f"{part}={value}" for part, value in template_file.parts.items() if isinstance(value, str))
+        lines.append(f"{name}\t{template_file.about}\t{parts}")
     return lines
 
 
 def list_parts() -> list[str]:
     """One line for each part that can be put into a template, as `-T PART=NAME`."""
-    return [f"{part}={name}\t{piece.about}" for part in PART_NAMES for name, piece in pieces(part).items()]
+    return [
+        f"{part}={name}\t{template_part.about}"
+        for part in PART_NAMES
+        for name, template_part in template_parts(part).items()
+    ]
 
 
 def list_runs(home: Path, dataset: str) -> list[str]:

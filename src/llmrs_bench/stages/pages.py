@@ -12,17 +12,17 @@ from llmrs_bench.core.artifacts import Artifact, is_complete, open_artifact
 from llmrs_bench.core.config import CompareConfig, Invalid, PromptConfig
 from llmrs_bench.core.errors import ArtifactError, OptionError
 from llmrs_bench.core.hashing import uniform_hash
-from llmrs_bench.core.tables import write_whole
+from llmrs_bench.core.tables import atomic_write
 from llmrs_bench.core.types import Prompt
 from llmrs_bench.leaderboard import Board
 from llmrs_bench.llm.generate import Question
 from llmrs_bench.prompts.frames import read_prompts
-from llmrs_bench.prompts.strategies.base import Shop
+from llmrs_bench.prompts.strategies.base import ItemCatalog
 from llmrs_bench.report.html import to_html
 from llmrs_bench.report.html.values import Call, Extra, Ranked, Sampled, Title
-from llmrs_bench.stages.conversation import Block, Row, converse
+from llmrs_bench.stages.conversation import RequestBlock, Row, run_rounds
 from llmrs_bench.stages.evaluate import evaluate_command, evaluations
-from llmrs_bench.stages.prompt import BLOCK, Plan, open_plan, open_shop, source_digest
+from llmrs_bench.stages.prompt import BLOCK, PromptPlan, open_catalog, open_plan, source_digest
 from llmrs_bench.stages.workspace import Data, open_runs
 
 # Calls of one request that are shown: sorting 20 candidates by pairs takes hundreds, and each repeats the one before.
@@ -41,7 +41,7 @@ class _Told:
     prompts: Mapping[str, Prompt]
 
 
-def calls_of(data: Data, run: Artifact, sample: pl.DataFrame, shop: Shop) -> tuple[Calls, str]:
+def load_transcripts(data: Data, run: Artifact, sample: pl.DataFrame, catalog: ItemCatalog) -> tuple[Calls, str]:
     """Return the calls of a run about requests, and what to say where prompts are not known any more.
 
     Later prompts of a template follow from the answers, and clipped ones from what was clipped: they are written again,
@@ -51,7 +51,7 @@ def calls_of(data: Data, run: Artifact, sample: pl.DataFrame, shop: Shop) -> tup
         data: The prepared data set.
         run: A run of a language model.
         sample: Frame of the schema `requests`.
-        shop: What templates may know.
+        catalog: What templates may know.
 
     Raises:
         ArtifactError: If a table is damaged.
@@ -70,7 +70,7 @@ def calls_of(data: Data, run: Artifact, sample: pl.DataFrame, shop: Shop) -> tup
             known = {name: prompt for name, prompt in known.items() if name not in later}
             note = "The template has changed since: prompts that followed from answers, or were clipped, are not known."
         else:
-            known = _replayed(plan, told, sample, answers, shop)
+            known = _replayed(plan, told, sample, answers, catalog)
     return _calls(answers, wanted, known), note
 
 
@@ -112,7 +112,7 @@ def _told(data: Data, run: Artifact, wanted: set[str]) -> _Told | None:
     return None
 
 
-def _plan(run: Artifact, prompts: Artifact) -> Plan | None:
+def _plan(run: Artifact, prompts: Artifact) -> PromptPlan | None:
     """Return the plan of a run; None if its template is gone, or writes other prompts now."""
     config = run.manifest.config
     try:
@@ -126,7 +126,7 @@ def _plan(run: Artifact, prompts: Artifact) -> Plan | None:
 
 
 def _replayed(
-    plan: Plan, told: _Told, sample: pl.DataFrame, answers: Sequence[Row], shop: Shop
+    plan: PromptPlan, told: _Told, sample: pl.DataFrame, answers: Sequence[Row], catalog: ItemCatalog
 ) -> Mapping[str, Prompt]:
     """Hold the conversation again with the kept answers, and return all prompts as they were sent."""
     kept = {row["prompt_id"]: row for row in answers}
@@ -153,8 +153,8 @@ def _replayed(
     first: dict[str, list[Prompt]] = {}
     for prompt in told.prompts.values():
         first.setdefault(prompt.request_id, []).append(prompt)
-    block = Block(sample, told.views, first)
-    converse(block, plan.template, shop, history=int(told.artifact.manifest.config["history"]), ask=ask)
+    block = RequestBlock(sample, told.views, first)
+    run_rounds(block, plan.template, catalog, history=int(told.artifact.manifest.config["history"]), ask=ask)
     return sent
 
 
@@ -205,13 +205,13 @@ def gather(data: Data, board: Board, *, count: int, seed: int, invalid: Invalid 
     biases = {run.path.name: facts for run in runs if (facts := _bias(data, run, invalid)) is not None}
     requests = data.artifact.table("requests")
     sample = _draw(requests, count, seed)
-    shop = open_shop(data)
+    catalog = open_catalog(data)
     relevant = _relevant(data, sample)
     told: dict[str, Calls] = {}
     notes: dict[str, str] = {}
     for run in runs if count else ():
         if run.facts["kind"] == "language model":
-            told[run.path.name], note = calls_of(data, run, sample, shop)
+            told[run.path.name], note = load_transcripts(data, run, sample, catalog)
             notes |= {run.path.name: note} if note else {}
     rankings = {
         run.path.name: _rankings(run, sample, relevant, told.get(run.path.name, {})) for run in (runs if count else ())
@@ -228,7 +228,7 @@ def gather(data: Data, board: Board, *, count: int, seed: int, invalid: Invalid 
         for row in sample.iter_rows(named=True)
     ]
     titles = {
-        item_id: Title(item.title, item.about.strip()) if (item := shop.items.get(item_id)) else Title(item_id)
+        item_id: Title(item.title, item.about.strip()) if (item := catalog.items.get(item_id)) else Title(item_id)
         for item_id in _shown_items(sampled)
     }
     return Extra(biases, tuple(sampled), titles, requests.height, seed, notes)
@@ -311,5 +311,5 @@ def save_page(path: Path, data: Data, board: Board, config: CompareConfig, *, re
     """
     extra = gather(data, board, count=requests, seed=config.seed, invalid=config.invalid)
     page = to_html(board, extra).encode()
-    write_whole(path, page)
+    atomic_write(path, page)
     return len(page)

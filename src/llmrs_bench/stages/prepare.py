@@ -7,7 +7,7 @@ from typing import Any
 
 import polars as pl
 
-from llmrs_bench.core.artifacts import Draft, Outcome, Recipe, make_once
+from llmrs_bench.core.artifacts import Draft, Recipe, StageResult, get_or_create
 from llmrs_bench.core.config import LISTS, MODELS, WHOLE, PrepareConfig
 from llmrs_bench.core.errors import DataError, OptionError
 from llmrs_bench.core.hashing import fingerprint
@@ -21,11 +21,18 @@ from llmrs_bench.data.titles import natural_titles
 from llmrs_bench.ranking import rank_best
 from llmrs_bench.recommenders.base import Corpus, best_items
 from llmrs_bench.stages.infer_recommender import FORMAT as TRAINING_FORMAT
-from llmrs_bench.stages.infer_recommender import Learner, Lessons, fitted, is_exported, is_recommender, settings
+from llmrs_bench.stages.infer_recommender import (
+    RecommenderSpec,
+    TrainingData,
+    fitted,
+    is_exported,
+    is_recommender,
+    settings,
+)
 from llmrs_bench.stages.workspace import Data, Place, Reference, is_unprepared, open_data
 
 
-def retrievers(config: PrepareConfig) -> list[Learner]:
+def retrievers(config: PrepareConfig) -> list[RecommenderSpec]:
     """Return the recommenders that `config.candidates` names, with their options.
 
     Raises:
@@ -49,16 +56,16 @@ def retrievers(config: PrepareConfig) -> list[Learner]:
                 hint=f"Write -O {names[0]}.KEY=VALUE.",
             )
         options[model][option] = value
-    return [Learner(name, options[name], seed=0 if is_exported(name) else config.seed) for name in names]
+    return [RecommenderSpec(name, options[name], seed=0 if is_exported(name) else config.seed) for name in names]
 
 
 def retriever_settings(config: PrepareConfig) -> list[dict[str, Any]]:
     """Return everything that decides what the retrievers find, for a fingerprint."""
-    return [settings(learner) for learner in retrievers(config)]
+    return [settings(spec) for spec in retrievers(config)]
 
 
 def retrieve(
-    config: PrepareConfig, lessons: Lessons, requests: pl.DataFrame, progress: Progress
+    config: PrepareConfig, training_data: TrainingData, requests: pl.DataFrame, progress: Progress
 ) -> Mapping[str, list[str]]:
     """Return the best `config.n_candidates` items of each request id, best first.
 
@@ -67,14 +74,14 @@ def retrieve(
 
     Args:
         config: Which models, how many items, whether seen ones may be among them.
-        lessons: What the models learn from: no held-out event is in it.
+        training_data: What the models learn from: no held-out event is in it.
         requests: Frame of the schema `requests`; its candidates are not read.
         progress: Shows trainings.
     """
-    catalogue, depth = lessons.corpus.items["item_id"], config.n_candidates
+    catalogue, depth = training_data.corpus.items["item_id"], config.n_candidates
     found: list[dict[str, list[str]]] = []
-    for learner in retrievers(config):
-        model = fitted(learner, lessons, progress).model
+    for spec in retrievers(config):
+        model = fitted(spec, training_data, progress).model
         best = best_items(model, requests, catalogue, depth=depth, include_seen=config.include_seen)
         ranked = pl.concat([rank_best(part, depth=depth, seed=config.seed) for part in best])
         lists = ranked.sort("request_id", "rank").group_by("request_id", maintain_order=True).agg("item_id")
@@ -110,7 +117,7 @@ class Found:
     digest: str
 
 
-def prepare(home: Path, reference: str, config: PrepareConfig, source: Path | None, progress: Progress) -> Outcome:
+def prepare(home: Path, reference: str, config: PrepareConfig, source: Path | None, progress: Progress) -> StageResult:
     """Make the artifact `data` of a data set: items, interactions, requests, truth.
 
     Args:
@@ -131,7 +138,7 @@ def prepare(home: Path, reference: str, config: PrepareConfig, source: Path | No
     found = _find(home, dataset, source, progress)
     recipe = _recipe(dataset, config, found)
     place = Place(home / dataset.name / (asked.variant or recipe.fingerprint[:8]))
-    return make_once(
+    return get_or_create(
         place.data, recipe, lambda draft: _fill(draft, dataset, config, found, place, progress), name=place.reference
     )
 
@@ -208,12 +215,14 @@ def _fill(
     tables = {"items": items, "interactions": split.interactions}
     for name, frame in tables.items():
         draft.write(name, frame)
-    lessons = Lessons(Corpus(split.interactions, items), {name: draft.digest(name) for name in tables}, place.models)
+    training_data = TrainingData(
+        Corpus(split.interactions, items), {name: draft.digest(name) for name in tables}, place.models
+    )
     made = make_requests(
         split,
         config,
         catalogue=items["item_id"],
-        retrieve=lambda requests: retrieve(config, lessons, requests, progress),
+        retrieve=lambda requests: retrieve(config, training_data, requests, progress),
     )
     for name, frame in {"requests": made.requests, "truth": made.truth}.items():
         draft.write(name, frame)

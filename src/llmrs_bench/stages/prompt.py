@@ -11,24 +11,24 @@ from typing import TYPE_CHECKING, Any, cast
 
 import polars as pl
 
-from llmrs_bench.core.artifacts import Draft, Outcome, Recipe, make_once
+from llmrs_bench.core.artifacts import Draft, Recipe, StageResult, get_or_create
 from llmrs_bench.core.config import FREE_TEXT, PromptConfig, ViewOptions
 from llmrs_bench.core.errors import OptionError
-from llmrs_bench.core.registry import FORMS
+from llmrs_bench.core.registry import STRATEGIES
 from llmrs_bench.core.schemas import PROMPTS, VIEWS
 from llmrs_bench.core.types import Example, Item, Request
-from llmrs_bench.llm.model_aliases import CATALOG, ModelSpec
-from llmrs_bench.prompts.frames import read_prompts, read_shop, read_views, write_prompts
+from llmrs_bench.llm.model_aliases import MODEL_ALIASES, ModelSpec
+from llmrs_bench.prompts.frames import read_catalog, read_prompts, read_views, write_prompts
 from llmrs_bench.prompts.leakage import check_views
-from llmrs_bench.prompts.strategies.base import Shop, Template, written
-from llmrs_bench.prompts.template import PART_NAMES, PartName, Source, read_source, shipped_digest
+from llmrs_bench.prompts.strategies.base import ItemCatalog, PromptStrategy, written
+from llmrs_bench.prompts.template import PART_NAMES, PartName, TemplateSource, read_source, shipped_digest
 from llmrs_bench.report.words import RenderedPrompt
-from llmrs_bench.stages.prompt_variants import Viewer, find_note, read_interest, read_notes
+from llmrs_bench.stages.prompt_variants import ViewBuilder, find_note, read_interest, read_notes
 from llmrs_bench.stages.workspace import Data
 
 
 @dataclass(frozen=True)
-class Plan:
+class PromptPlan:
     """What is asked, and what of a request is told.
 
     Args:
@@ -39,9 +39,9 @@ class Plan:
         form: The options of the answer form.
     """
 
-    template: Template
+    template: PromptStrategy
     views: ViewOptions
-    source: Source
+    source: TemplateSource
     parts: Mapping[PartName, str]
     form: Mapping[str, Any]
 
@@ -58,10 +58,10 @@ class Plan:
     @property
     def rated(self) -> bool:
         """Whether it tells ratings."""
-        return self.template.wording.uses("rating", "likes", "dislikes")
+        return self.template.prompt_template.uses("rating", "likes", "dislikes")
 
 
-def open_plan(config: PromptConfig) -> Plan:
+def open_plan(config: PromptConfig) -> PromptPlan:
     """Return the plan that a configuration means.
 
     Raises:
@@ -70,9 +70,9 @@ def open_plan(config: PromptConfig) -> Plan:
     source = read_source(config.template)
     views = ViewOptions.parse(_pick(config.options, ViewOptions.model_fields), owner=f"template {source.name}")
     parts = cast("dict[PartName, str]", _pick(config.options, PART_NAMES))
-    if views.shots and "examples" not in {**source.sheet.parts, **parts}:
+    if views.shots and "examples" not in {**source.template_file.parts, **parts}:
         parts["examples"] = "next"
-    kind: Any = FORMS.load(source.sheet.form)
+    kind: Any = STRATEGIES.load(source.template_file.form)
     known = {*ViewOptions.model_fields, *PART_NAMES}
     rest = {key: value for key, value in config.options.items() if key not in known}
     unknown = sorted(rest.keys() - kind.Options.model_fields.keys())
@@ -82,18 +82,18 @@ def open_plan(config: PromptConfig) -> Plan:
             hint=f"Its options: {', '.join([*kind.Options.model_fields, *ViewOptions.model_fields])}; "
             f"its parts: {', '.join(PART_NAMES)}. See `llmrs-bench list parts`.",
         )
-    options = kind.Options.parse({**source.sheet.options, **rest}, owner=f"template {source.name}")
-    template: Template = kind(options, source.wording(parts))
-    if views.several and source.sheet.form == FREE_TEXT:
+    options = kind.Options.parse({**source.template_file.options, **rest}, owner=f"template {source.name}")
+    template: PromptStrategy = kind(options, source.prompt_template(parts))
+    if views.several and source.template_file.form == FREE_TEXT:
         raise OptionError(
             f"orders, samples and slots mean nothing to template {source.name}: nothing is ranked",
             hint="Leave them out.",
         )
     _check_read(template, views, source.name)
-    return Plan(template, views, source, parts, options.model_dump(mode="json"))
+    return PromptPlan(template, views, source, parts, options.model_dump(mode="json"))
 
 
-def open_template(config: PromptConfig) -> Template:
+def open_template(config: PromptConfig) -> PromptStrategy:
     """Return the template of a plan.
 
     Raises:
@@ -106,14 +106,14 @@ def _pick(options: Mapping[str, str], names: Any) -> dict[str, str]:
     return {name: options[name] for name in names if name in options}
 
 
-def _check_read(template: Template, views: ViewOptions, name: str) -> None:
+def _check_read(template: PromptStrategy, views: ViewOptions, name: str) -> None:
     """Refuse what would be gathered and not told, and what would be told and is not there."""
-    if views.notes_run is not None and not template.wording.uses("note"):
+    if views.notes_run is not None and not template.prompt_template.uses("note"):
         raise OptionError(
             f"notes_run=RUN means nothing to template {name} as it is: no part of it tells notes",
             hint="Add a part that does, for instance -T interest=recent-noted.",
         )
-    if views.notes_run is None and template.wording.uses("note"):
+    if views.notes_run is None and template.prompt_template.uses("note"):
         raise OptionError(
             f"a part of template {name} tells notes about items, and there are none",
             hint="Add --with notes=RUN, a run of the template notes.",
@@ -140,7 +140,7 @@ def _check_read(template: Template, views: ViewOptions, name: str) -> None:
             f"samples={views.samples} means nothing to template {name}: likelihoods are the same every time",
             hint="Leave it out, or choose a template that writes, such as listwise.",
         )
-    if views.past == "other" and template.wording.uses("rating", "likes", "dislikes"):
+    if views.past == "other" and template.prompt_template.uses("rating", "likes", "dislikes"):
         raise OptionError(
             f"past=other tells items that the user never rated, and a part of template {name} tells ratings",
             hint="Use -T interest=recent.",
@@ -152,15 +152,15 @@ def _check_read(template: Template, views: ViewOptions, name: str) -> None:
         )
 
 
-def _names(template: Template) -> set[str]:
-    return {name for part in template.wording.parts.values() for name in part.variables}
+def _names(template: PromptStrategy) -> set[str]:
+    return {name for part in template.prompt_template.parts.values() for name in part.variables}
 
 
 # Requests that are rendered, asked and ranked together; memory grows with it, not with their number.
 BLOCK = 2000
 
 
-def prompt(data: Data, config: PromptConfig) -> Outcome:
+def prompt(data: Data, config: PromptConfig) -> StageResult:
     """Make the artifact `prompts` of a template.
 
     Raises:
@@ -187,18 +187,18 @@ def prompt(data: Data, config: PromptConfig) -> Outcome:
     )
 
     def fill(draft: Draft) -> None:
-        shop, truth, facts = open_shop(data), data.artifact.table("truth"), Counter[str]()
-        titles = {item_id: item.title for item_id, item in shop.items.items()}
+        catalog, truth, facts = open_catalog(data), data.artifact.table("truth"), Counter[str]()
+        titles = {item_id: item.title for item_id, item in catalog.items.items()}
         interest = read_interest(runs["interest"]) if "interest" in runs else {}
         notes = read_notes(data, runs["notes"]) if "notes" in runs else {}
         draft.write("views", pl.DataFrame(schema=VIEWS))
         draft.write("prompts", pl.DataFrame(schema=PROMPTS))
-        viewer = Viewer(data, plan.views, history=history, rated=plan.rated, interest=interest, notes=notes)
+        viewer = ViewBuilder(data, plan.views, history=history, rated=plan.rated, interest=interest, notes=notes)
         with closing(viewer):
             for part in data.artifact.parts("requests", BLOCK):
                 views = viewer.views(part)
                 facts["views_with_target_in_history"] += check_views(views, truth, titles)
-                frame = render(plan.template, shop, views, history)
+                frame = render(plan.template, catalog, views, history)
                 draft.write("views", views)
                 draft.write("prompts", frame)
                 facts.update(views=views.height, prompts=frame.height, characters=_characters(frame))
@@ -214,7 +214,7 @@ def prompt(data: Data, config: PromptConfig) -> Outcome:
         ]
         draft.facts.update(facts, mode=plan.template.mode, rounds=plan.template.rounds)
 
-    return make_once(recipe.place(data.place.prompts), recipe, fill)
+    return get_or_create(recipe.place(data.place.prompts), recipe, fill)
 
 
 def shown_history(data: Data, config: PromptConfig) -> int:
@@ -222,23 +222,23 @@ def shown_history(data: Data, config: PromptConfig) -> int:
     return data.default_history if config.history is None else config.history
 
 
-def render(template: Template, shop: Shop, views: pl.DataFrame, history: int) -> pl.DataFrame:
+def render(template: PromptStrategy, catalog: ItemCatalog, views: pl.DataFrame, history: int) -> pl.DataFrame:
     """Return the first prompts of views, as a frame of the schema `prompts`."""
     rows = read_views(views)
-    return write_prompts(asked for request in rows for asked in written(template, request, shop, history=history))
+    return write_prompts(asked for request in rows for asked in written(template, request, catalog, history=history))
 
 
-def open_shop(data: Data) -> Shop:
+def open_catalog(data: Data) -> ItemCatalog:
     """Return what templates may know of a prepared data set."""
-    return read_shop(data.artifact.table("items"), data.item_word)
+    return read_catalog(data.artifact.table("items"), data.item_word)
 
 
-def source_digest(template: Template) -> str:
+def source_digest(template: PromptStrategy) -> str:
     """Return a digest of the code of all templates and of this one, so that changed words never meet old prompts.
 
     Templates share code. Answers are kept by what was asked, so that a change that leaves the words alone asks nothing.
     """
-    files = {Path(getfile(type(template))), *Path(getfile(Template)).parent.rglob("*.py")}
+    files = {Path(getfile(type(template))), *Path(getfile(PromptStrategy)).parent.rglob("*.py")}
     return sha256(b"".join(path.read_bytes() for path in sorted(files)) + shipped_digest().encode()).hexdigest()
 
 
@@ -265,13 +265,13 @@ def check_template(config: PromptConfig) -> list[str]:
         f"i{number}": Item(f"i{number}", title, "Some text.", 1990 + number, ("Drama", "Comedy"))
         for number, title in enumerate(_TITLES)
     }
-    shop = Shop(items, "item")
+    catalog = ItemCatalog(items, "item")
     history, candidates = ("i0", "i1"), ("i2", "i3", "i4", "i5", "i6")
     full = Request(
         "full", "u", history, candidates, (5.0, 2.0), ("i0",), (Example(("i0",), "i1"),), "Stories that end well."
     )
     bare = Request("bare", "u", (), candidates[:2])
-    shown = [plan.template.render(request, shop, history=10) for request in (full, bare)]
+    shown = [plan.template.render(request, catalog, history=10) for request in (full, bare)]
     for prompts in shown:
         if not any(message.role == "user" for prompt in prompts for message in prompt.messages):
             raise OptionError(
@@ -295,7 +295,7 @@ def rendered_prompts(prompts: pl.DataFrame, model: str) -> list[RenderedPrompt]:
     from llmrs_bench.llm.loading import Checkpoint
     from llmrs_bench.llm.tokenization import PromptReader
 
-    spec = CATALOG.get(model) or ModelSpec(Path(model).name, model)
+    spec = MODEL_ALIASES.get(model) or ModelSpec(Path(model).name, model)
     tokenizer = Checkpoint(spec, ModelOptions()).tokenizer()
     reader = PromptReader(tokenizer, chat=spec.chat, encoder_decoder=spec.architecture == "encoder-decoder")
     shown = []

@@ -18,7 +18,7 @@ from llmrs_bench.core.hashing import generator, hash64
 from llmrs_bench.core.schemas import VIEWS
 from llmrs_bench.core.types import Example
 from llmrs_bench.prompts.parsing.thoughts import spoken
-from llmrs_bench.prompts.sanitize import plain
+from llmrs_bench.prompts.sanitize import sanitize_text
 from llmrs_bench.stages.workspace import Data, open_runs, pick_runs
 
 _BLOCK = 2000
@@ -45,7 +45,7 @@ def find_note(data: Data, what: str, name: str) -> Artifact:
 
 def read_interest(run: Artifact) -> dict[str, str]:
     """Return request id to what the model wrote, without its thoughts, as one line; nothing where it wrote nothing."""
-    return {row["request_id"]: plain(spoken(row["text"] or "")) for row in _responses(run)}
+    return {row["request_id"]: sanitize_text(spoken(row["text"] or "")) for row in _responses(run)}
 
 
 def read_notes(data: Data, run: Artifact) -> dict[str, dict[str, str]]:
@@ -74,7 +74,7 @@ def numbered_lines(text: str | None, history: Sequence[str], shown: int) -> dict
     notes: dict[str, str] = {}
     for line in spoken(text or "").splitlines():
         if (found := _LINE.match(line)) and 1 <= int(found[1]) <= len(items):
-            notes.setdefault(items[int(found[1]) - 1], plain(found[2]))
+            notes.setdefault(items[int(found[1]) - 1], sanitize_text(found[2]))
     return notes
 
 
@@ -88,7 +88,7 @@ if TYPE_CHECKING:
 _EXAMPLE_HISTORY = 5
 
 
-class Viewer:
+class ViewBuilder:
     """Makes the views of requests.
 
     Nothing here knows which candidate is the target, but for `slots`, which put it where it is wanted. It has to be

@@ -15,8 +15,8 @@ from llmrs_bench.core.config import ViewOptions
 from llmrs_bench.core.errors import ArtifactError, OptionError
 from llmrs_bench.core.hashing import uniform_hash
 from llmrs_bench.core.registry import RECOMMENDERS
-from llmrs_bench.core.types import silent
-from llmrs_bench.recommenders.base import TEXT, Corpus, Work
+from llmrs_bench.core.types import no_progress
+from llmrs_bench.recommenders.base import TEXT, Corpus, TrainContext
 from llmrs_bench.recommenders.sequences import Vocabulary
 
 _BLOCK = 512  # users whose similarities are held at a time
@@ -41,7 +41,7 @@ class Retriever:
             typed["model"] = options.retriever_model
         self._recommender = kind(kind.Options.parse(typed, owner=options.retriever), seed=0, device="auto")
         events = pl.DataFrame(schema={"user_id": pl.String, "item_id": pl.String})
-        self._recommender.fit(Corpus(events, items), Work(silent))
+        self._recommender.fit(Corpus(events, items), TrainContext(no_progress))
         self._ids = items["item_id"].sort()
         self._places = {item_id: place for place, item_id in enumerate(self._ids)}
 

@@ -14,9 +14,9 @@ from llmrs_bench.core.registry import ENGINES
 from llmrs_bench.core.types import Progress
 from llmrs_bench.llm.adapters import read_adapter
 from llmrs_bench.llm.base import Engine
-from llmrs_bench.llm.cache import STORE, AnswerStore, read_served
+from llmrs_bench.llm.cache import STORE, ResponseCache, read_served
 from llmrs_bench.llm.identity import GGUF, file_digest, find_gguf, is_adapter
-from llmrs_bench.llm.model_aliases import CATALOG, ModelSpec
+from llmrs_bench.llm.model_aliases import MODEL_ALIASES, ModelSpec
 from llmrs_bench.stages.demo_lm import NAME as DEMO_LM
 from llmrs_bench.stages.demo_lm import demo_lm
 from llmrs_bench.stages.workspace import Data
@@ -28,7 +28,7 @@ MOCK = "mock"
 
 def is_language_model(name: str) -> bool:
     """Tell whether `name` can mean a language model: catalogue name, demo-lm, mock, folder, GGUF file, or ORG/NAME."""
-    known = name in CATALOG or name in (DEMO_LM, MOCK) or "/" in name
+    known = name in MODEL_ALIASES or name in (DEMO_LM, MOCK) or "/" in name
     return known or Path(name).suffix.lower() == GGUF or Path(name).is_dir()
 
 
@@ -74,7 +74,7 @@ class Served:
             "engine": self.engine,
             "device": self.device,
             "seed": self.seed,
-            "options": self.options.deciding,
+            "options": self.options.result_options,
         }
 
     def start(self) -> Engine:
@@ -108,22 +108,23 @@ def check_served(config: InferConfig) -> None:
     name = choose_engine(config)
     kind = ENGINES.load(name)
     kind.identity(
-        CATALOG.get(config.model, ModelSpec(config.model, config.model)), kind.Options.parse(config.options, owner=name)
+        MODEL_ALIASES.get(config.model, ModelSpec(config.model, config.model)),
+        kind.Options.parse(config.options, owner=name),
     )
 
 
-def open_store(data: Data, served: Served) -> AnswerStore:
+def open_store(data: Data, served: Served) -> ResponseCache:
     """Open the answers of a served model.
 
     Raises:
         ModelError: If the model cannot be found.
     """
-    return AnswerStore(
+    return ResponseCache(
         data.place.answers / f"{file_name(served.label)}-{fingerprint(served.identity)[:8]}", served.identity
     )
 
 
-def find_store(data: Data, config: InferConfig) -> AnswerStore:
+def find_store(data: Data, config: InferConfig) -> ResponseCache:
     """Open the answers that were kept of a model, without looking for the model itself.
 
     Raises:
@@ -146,7 +147,7 @@ def find_store(data: Data, config: InferConfig) -> AnswerStore:
             hint="Without --reparse the model is looked up, and asked what is missing. "
             "Several differ by weights or versions: see the store.json in each; move away those you do not mean.",
         )
-    return AnswerStore(*found[0])
+    return ResponseCache(*found[0])
 
 
 def _typed_options(engine: str, config: InferConfig) -> dict[str, Any] | None:
@@ -154,7 +155,7 @@ def _typed_options(engine: str, config: InferConfig) -> dict[str, Any] | None:
         options: Options = ENGINES.load(engine).Options.parse(config.options, owner=engine)
     except OptionError:
         return None  # options of another engine
-    return options.deciding
+    return options.result_options
 
 
 def destination(config: InferConfig) -> str:
@@ -200,12 +201,12 @@ def _specify(data: Data, config: InferConfig, progress: Progress) -> ModelSpec:
     path = Path(name)
     if path.is_dir() or (path.is_file() and path.suffix.lower() == GGUF):
         return ModelSpec(label_of(config), str(path.resolve()))
-    return CATALOG.get(name, ModelSpec(name, name))
+    return MODEL_ALIASES.get(name, ModelSpec(name, name))
 
 
 def describe(model: str, label: str) -> dict[str, Any]:
     """Return what the catalogue knows of a model, under the name of its row."""
-    return asdict(replace(CATALOG.get(model, ModelSpec(model, model)), name=label))
+    return asdict(replace(MODEL_ALIASES.get(model, ModelSpec(model, model)), name=label))
 
 
 def label_of(config: InferConfig) -> str:

@@ -25,7 +25,7 @@ class MockOptions(config.Options):
         pause: Seconds before each answer, as a slow model would need.
     """
 
-    neutral: ClassVar[frozenset[str]] = frozenset({"pause"})
+    cost_only: ClassVar[frozenset[str]] = frozenset({"pause"})
 
     context: int = Field(default=1_000_000, ge=1)
     pause: float = Field(default=0.0, ge=0)
@@ -52,11 +52,11 @@ class MockEngine:
         self.device = device
         self.seed = seed
 
-    def needs(self, prompts: Sequence[Prompt]) -> list[int]:
+    def count_tokens(self, prompts: Sequence[Prompt]) -> list[int]:
         """Return the words of each prompt and of its longest choice, or one for each number of an answer."""
-        return [self._needs(prompt) for prompt in prompts]
+        return [self._count_tokens(prompt) for prompt in prompts]
 
-    def _needs(self, prompt: Prompt) -> int:
+    def _count_tokens(self, prompt: Prompt) -> int:
         if prompt.choices is None:
             return _words(prompt.messages) + len(prompt.shown)
         return _words(prompt.messages) + max((len(choice.split()) for choice in prompt.choices), default=0)
@@ -79,7 +79,7 @@ class MockEngine:
             EngineError: If a prompt needs more words than the context has.
         """
         for prompt in prompts:
-            if (words := self._needs(prompt)) > self.context:
+            if (words := self._count_tokens(prompt)) > self.context:
                 raise EngineError(f"prompt {prompt.prompt_id!r} needs {words} words, the mock takes {self.context}")
             if self.pause:
                 time.sleep(self.pause)
@@ -89,7 +89,7 @@ class MockEngine:
                 values = [self._uniform(prompt.prompt_id, item_id) for item_id in prompt.shown]
                 yield _text(prompt, values) if values else _note(prompt)
 
-    def forget(self) -> None:
+    def reset_cache(self) -> None:
         """Do nothing: there is no cache."""
 
     def close(self) -> None:

@@ -235,7 +235,7 @@ class OpenAIEngine:
                 "prompt, which suits a base model; for a chat model use `-O api=chat`, or add `-O tokenizer=MODEL`"
             )
 
-    def needs(self, prompts: Sequence[Prompt]) -> list[int]:
+    def count_tokens(self, prompts: Sequence[Prompt]) -> list[int]:
         """Return the tokens of each prompt and its answer; 0 where no tokenizer counts them."""
         if self.reader is None:
             return [0] * len(prompts)
@@ -278,7 +278,7 @@ class OpenAIEngine:
             self._unanswered += 1
             yield unanswered_response(prompt, "unanswered")
 
-    def forget(self) -> None:
+    def reset_cache(self) -> None:
         """Do nothing: what the server keeps is its own."""
 
     def close(self) -> None:

@@ -25,7 +25,7 @@ Done = TypeVar("Done")
 _NOTHING_LEFT = object()
 
 
-class Gate:
+class Throttle:
     """Lets so many threads in at a time, and never more again once it was narrowed.
 
     Args:
@@ -224,7 +224,7 @@ class Client:
         self._jitter = random.Random(seed)
         self._lock = threading.Lock()
         self._counts = Counter[str]()
-        self._gate = Gate(options.concurrency)
+        self._gate = Throttle(options.concurrency)
         self._there = False  # whether the server has answered anything
         self._transport = Transport(options, key=self._key)
         logging.getLogger("httpx").setLevel(logging.WARNING)  # it tells of every single request

@@ -88,7 +88,7 @@ class OpenAIOptions(Options):
         price_out: USD for a million tokens written.
     """
 
-    neutral: ClassVar[frozenset[str]] = frozenset(
+    cost_only: ClassVar[frozenset[str]] = frozenset(
         {"base_url", "model", "key_env", "concurrency", "timeout", "retries", "unanswered", "price_in", "price_out"}
     )  # base_url and model are part of the identity
 

@@ -17,7 +17,7 @@ from llmrs_bench.core import config
 from llmrs_bench.core.errors import EngineError, ModelError, OptionError
 from llmrs_bench.core.registry import ENGINES
 from llmrs_bench.core.types import Json, Prompt, Response
-from llmrs_bench.llm.backends.ray_pool import Build, Pool
+from llmrs_bench.llm.backends.ray_pool import ActorPool, Build
 from llmrs_bench.llm.model_aliases import ModelSpec
 from llmrs_bench.llm.tokenization import stretches
 
@@ -41,7 +41,7 @@ class RayOptions(config.Options):
     """
 
     # The batches, and so the answers, are those of one process.
-    neutral: ClassVar[frozenset[str]] = frozenset({"workers", "address", "cpus_per_worker"})
+    cost_only: ClassVar[frozenset[str]] = frozenset({"workers", "address", "cpus_per_worker"})
 
     engine: str = "transformers"
     workers: int = Field(default=2, ge=1)
@@ -98,7 +98,9 @@ class RayEngine:
         with ExitStack() as stack:
             if _connect(ray, options):
                 stack.callback(ray.shutdown)
-            pool = Pool(ray, build, workers=options.workers, cpus=options.cpus_per_worker, gpus=options.gpus_per_worker)
+            pool = ActorPool(
+                ray, build, workers=options.workers, cpus=options.cpus_per_worker, gpus=options.gpus_per_worker
+            )
             stack.callback(pool.stop)
             contexts = pool.start()
             self._pool, self._close = pool, stack.pop_all()
@@ -106,9 +108,9 @@ class RayEngine:
         self.context = min(contexts)
         self._known: list[dict[str, Json]] = pool.each("facts")
 
-    def needs(self, prompts: Sequence[Prompt]) -> list[int]:
+    def count_tokens(self, prompts: Sequence[Prompt]) -> list[int]:
         """Return what the inner engine says, asked on all workers."""
-        return self._ask("needs", prompts)
+        return self._ask("count_tokens", prompts)
 
     def check(self, prompts: Sequence[Prompt]) -> None:
         """Let each worker compare; one that is started anew does so with the first batch that it gets.
@@ -139,9 +141,9 @@ class RayEngine:
         for _, responses in self._pool.spread("answer", batches):
             yield responses
 
-    def forget(self) -> None:
-        """Let all workers forget."""
-        self._pool.each("forget")
+    def reset_cache(self) -> None:
+        """Reset the caches of all workers."""
+        self._pool.each("reset_cache")
 
     def close(self) -> None:
         """End the workers, and Ray if this engine started it or joined its cluster."""
@@ -186,7 +188,7 @@ def _joined(engine: str) -> Any:
             hint=f"Use --engine {engine} without Ray.",
         )
     made = create_model(f"Ray{inner.__name__}", __base__=(RayOptions, inner))
-    made.neutral = RayOptions.neutral | getattr(inner, "neutral", frozenset())
+    made.cost_only = RayOptions.cost_only | getattr(inner, "neutral", frozenset())
     return made
 
 

@@ -52,9 +52,9 @@ class Worker:
         """Return the context of the engine."""
         return self._loaded().context
 
-    def needs(self, prompts: Sequence[Prompt]) -> list[int]:
+    def count_tokens(self, prompts: Sequence[Prompt]) -> list[int]:
         """Return how many tokens each prompt takes."""
-        return self._loaded().needs(prompts)
+        return self._loaded().count_tokens(prompts)
 
     def check(self, prompts: Sequence[Prompt]) -> None:
         """Compare two ways of answering some of the prompts."""
@@ -72,9 +72,9 @@ class Worker:
         """Return the facts of the engine."""
         return self._loaded().facts()
 
-    def forget(self) -> None:
+    def reset_cache(self) -> None:
         """Drop what earlier prompts left behind."""
-        self._loaded().forget()
+        self._loaded().reset_cache()
 
     def close(self) -> None:
         """Stop the engine, if there is one."""
@@ -126,7 +126,7 @@ class _DiedError(Exception):
     """A worker died, or cannot be reached."""
 
 
-class Pool:
+class ActorPool:
     """Workers of one build, with all that Ray has yet to return.
 
     Ray restarts a worker that died. Until it has loaded its engine again, or for ever if its machine is gone, the

@@ -139,7 +139,7 @@ _REMEMBERED = 64  # grammars
 _CONTEXT = 200  # characters before an answer that may say how its first number is written
 
 
-class Writer:
+class TextGenerator:
     """Writes answers, greedy or sampled, with a thought before each if the options give it tokens.
 
     Args:
@@ -168,7 +168,7 @@ class Writer:
         self.closing = find_closing(reader.tokenizer, chat=reader.chat) if options.thinking_tokens else None
         self._grammar: Callable[[str, int], Permutation] = lru_cache(_REMEMBERED)(self._make_grammar)
 
-    def needs(self, job: Job) -> int:
+    def count_tokens(self, job: Job) -> int:
         """Return how many tokens a thought and an answer take at most."""
         thought = 0 if self.closing is None else self.options.thinking_tokens + self.closing.longest
         return thought + self._budget(job)
@@ -187,7 +187,7 @@ class Writer:
         return cut(jobs, fits=self._fits)
 
     def _fits(self, batch: Sequence[Job]) -> bool:
-        width = max(len(job.tokens.prefix) for job in batch) + max(map(self.needs, batch))
+        width = max(len(job.tokens.prefix) for job in batch) + max(map(self.count_tokens, batch))
         alike = len({job.prompt.grammar for job in batch}) == 1
         return alike and not self.memory.deterministic and len(batch) * width <= self.memory.tokens
 
@@ -301,15 +301,15 @@ class TransformersEngine:
         self._reading = Memory(bound, deterministic=options.deterministic)
         self._decoding = Memory(options.batch_tokens, deterministic=options.deterministic)
         self.scorer = Scorer(self.weights, self._reading, packed=options.packed, self_check=options.self_check)
-        self.writer = Writer(self.weights, self.reader, self._decoding, options, seed=seed)
+        self.writer = TextGenerator(self.weights, self.reader, self._decoding, options, seed=seed)
         self._device = torch.cuda.get_device_name(place) if place.type == "cuda" else place.type
 
-    def needs(self, prompts: Sequence[Prompt]) -> list[int]:
+    def count_tokens(self, prompts: Sequence[Prompt]) -> list[int]:
         """Return the tokens of the prompt, and of its longest choice or thought and answer.
 
         An encoder takes the prompt alone.
         """
-        return [self._needs(self.reader.read(prompt)) for prompt in prompts]
+        return [self._count_tokens(self.reader.read(prompt)) for prompt in prompts]
 
     def check(self, prompts: Sequence[Prompt]) -> None:
         """Score some prompts with choices in two ways: the longest and the shortest, and others between them.
@@ -350,7 +350,7 @@ class TransformersEngine:
         yield from self.scorer.score(scored)
         yield from self.writer.write(written)
 
-    def forget(self) -> None:
+    def reset_cache(self) -> None:
         """Do nothing: no prompt leaves a cache behind."""
 
     def close(self) -> None:
@@ -382,11 +382,15 @@ class TransformersEngine:
 
     def _plan(self, prompts: Sequence[Prompt]) -> tuple[list[Job], list[Job]]:
         """Return the prompts to score and those to answer with a text."""
-        jobs = self.reader.plan(prompts, needs=lambda prompt: self.needs([prompt])[0], context=self.context)
+        jobs = self.reader.plan(
+            prompts, count_tokens=lambda prompt: self.count_tokens([prompt])[0], context=self.context
+        )
         scored = [job for job in jobs if job.prompt.choices is not None]
         return scored, [job for job in jobs if job.prompt.choices is None]
 
-    def _needs(self, job: Job) -> int:
+    def _count_tokens(self, job: Job) -> int:
         if self.encoder_decoder:
             return len(job.tokens.prefix)
-        return len(job.tokens.prefix) + (self.writer.needs(job) if job.prompt.choices is None else job.tokens.longest)
+        return len(job.tokens.prefix) + (
+            self.writer.count_tokens(job) if job.prompt.choices is None else job.tokens.longest
+        )

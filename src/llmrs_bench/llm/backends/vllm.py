@@ -188,8 +188,8 @@ def answering() -> Iterator[None]:
 
 
 if TYPE_CHECKING:
-    from llmrs_bench.llm.backends.vllm_generation import Writer
-    from llmrs_bench.llm.backends.vllm_likelihood import Scored, Waves, Way
+    from llmrs_bench.llm.backends.vllm_generation import VllmGenerator
+    from llmrs_bench.llm.backends.vllm_likelihood import Scored, VllmScorer, Way
 
 log = logging.getLogger(__name__)
 _WAVES = "Use `-O waves=false`, which computes a prompt again for each of its choices, and report this."
@@ -255,9 +255,9 @@ class VllmEngine:
         self._self_check = SelfCheck(options.self_check if self.options.waves else 0)
         self._moved = 0
 
-    def needs(self, prompts: Sequence[Prompt]) -> list[int]:
+    def count_tokens(self, prompts: Sequence[Prompt]) -> list[int]:
         """Return the tokens of the prompt and of its longest choice and one more, which vLLM writes, or its answer."""
-        return [self._needs(prompt) for prompt in prompts]
+        return [self._count_tokens(prompt) for prompt in prompts]
 
     def check(self, prompts: Sequence[Prompt]) -> None:
         """Score some prompts with choices with and without the prefix cache, on both sides of a sliding window.
@@ -281,7 +281,7 @@ class VllmEngine:
                 found = self._waves.score(chunk)
                 scored |= {job.prompt.prompt_id: values for job, (values, _) in zip(chunk, found, strict=True)}
         self._requests, self._waves.reruns = counts
-        self.forget()
+        self.reset_cache()
         self._compare(picked, plain, scored)
 
     def answer(self, prompts: Sequence[Prompt]) -> Iterator[Response]:
@@ -321,7 +321,7 @@ class VllmEngine:
         found: list[Any] = self.llm.generate(texts, list(params), use_tqdm=False, lora_request=self._adapter)
         return found
 
-    def forget(self) -> None:
+    def reset_cache(self) -> None:
         """Empty the prefix cache."""
         self.llm.reset_prefix_cache()
 
@@ -352,13 +352,13 @@ class VllmEngine:
             "lora": None if self._adapter is None else self._adapter.lora_name,
         }
 
-    def _needs(self, prompt: Prompt) -> int:
+    def _count_tokens(self, prompt: Prompt) -> int:
         job = self.reader.read(prompt)
-        written = self.writer.needs(job) if prompt.choices is None else job.tokens.longest + 1
+        written = self.writer.count_tokens(job) if prompt.choices is None else job.tokens.longest + 1
         return len(job.tokens.prefix) + written
 
     def _planned(self, prompts: Sequence[Prompt]) -> Iterator[list[Job]]:
-        jobs = self.reader.plan(prompts, needs=self._needs, context=self.context)
+        jobs = self.reader.plan(prompts, count_tokens=self._count_tokens, context=self.context)
         yield from self._chunks([job for job in jobs if job.prompt.choices is not None])
         yield from self._chunks([job for job in jobs if job.prompt.choices is None])
 
@@ -371,7 +371,7 @@ class VllmEngine:
         used = 0
         for job in together(jobs):
             rows = sum(len(suffix) + self._block for suffix in job.tokens.distinct)
-            size = len(job.tokens.prefix) + (self.writer.needs(job) if job.prompt.choices is None else rows)
+            size = len(job.tokens.prefix) + (self.writer.count_tokens(job) if job.prompt.choices is None else rows)
             if chunk and chunk[-1].prompt.request_id == job.prompt.request_id:
                 size -= shared(chunk[-1].tokens.prefix, job.tokens.prefix)
             if chunk and (used + size > self._together or len(chunk) == _MOST_JOBS):
@@ -432,9 +432,9 @@ def together(jobs: Sequence[Job]) -> list[Job]:
     return sorted(jobs, key=lambda job: (-longest[job.prompt.request_id], job.prompt.request_id, job.prompt.prompt_id))
 
 
-def _make_parts(engine: VllmEngine, stops: Ids, *, way: "Way") -> "tuple[Waves, Writer]":
-    from llmrs_bench.llm.backends.vllm_generation import Writer
-    from llmrs_bench.llm.backends.vllm_likelihood import Waves
+def _make_parts(engine: VllmEngine, stops: Ids, *, way: "Way") -> "tuple[VllmScorer, VllmGenerator]":
+    from llmrs_bench.llm.backends.vllm_generation import VllmGenerator
+    from llmrs_bench.llm.backends.vllm_likelihood import VllmScorer
 
-    writer = Writer(engine.send, engine.reader, engine.options, stops=stops, seed=engine.seed)
-    return Waves(engine.send, way=way), writer
+    writer = VllmGenerator(engine.send, engine.reader, engine.options, stops=stops, seed=engine.seed)
+    return VllmScorer(engine.send, way=way), writer

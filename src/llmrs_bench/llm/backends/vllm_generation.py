@@ -20,7 +20,7 @@ _REMEMBERED = 64  # grammars
 _CONTEXT = 200  # characters before an answer that may say how its first number is written
 
 
-class Writer:
+class VllmGenerator:
     """Writes answers, greedy or sampled.
 
     vLLM's structured outputs cannot say "each number once": a regular grammar of permutations has 2^n states. An answer
@@ -47,7 +47,7 @@ class Writer:
         self.closing = find_closing(reader.tokenizer, chat=reader.chat) if options.thinking_tokens else None
         self._grammar = lru_cache(_REMEMBERED)(self._make_grammar)
 
-    def needs(self, job: Job) -> int:
+    def count_tokens(self, job: Job) -> int:
         """Return how many tokens a thought and an answer take at most."""
         thought = 0 if self.closing is None else self.options.thinking_tokens + self.closing.longest
         grammar = self._grammar_of(job)

@@ -28,7 +28,7 @@ class Tail:
     start: int
 
 
-class Waves:
+class VllmScorer:
     """Scores the choices of several prompts together.
 
     The first wave asks for the log-probabilities of the first token of each choice, which also puts the prompt

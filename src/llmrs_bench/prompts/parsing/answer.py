@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from llmrs_bench.core.types import Kind, Listed
 from llmrs_bench.prompts.parsing.lines import read_lines
-from llmrs_bench.prompts.parsing.ranking import Found, choose_ranking
+from llmrs_bench.prompts.parsing.ranking import FoundList, choose_ranking
 from llmrs_bench.prompts.parsing.structured import is_list, literals, read_value
 from llmrs_bench.prompts.parsing.thoughts import marked_answer, never_stopped_thinking, spoken
 from llmrs_bench.prompts.parsing.titles import OFF, PAST, Mention, Names, fold, plain_answer
@@ -57,7 +57,7 @@ class Ranking:
     kind: Kind
 
 
-def read_ranking(text: str, listed: Listed, *, cut: bool = False) -> Ranking:
+def parse_ranking(text: str, listed: Listed, *, cut: bool = False) -> Ranking:
     """Read the order of candidates from a model's text, and say which kind of answer it was.
 
     Everything that may be a list is read first, in JSON, lines and tables; of several lists the final one is the
@@ -78,14 +78,14 @@ def read_ranking(text: str, listed: Listed, *, cut: bool = False) -> Ranking:
     return Ranking(order, _kind(said, entries, len(listed.titles), cut=cut, thinking=thinking))
 
 
-def _lists(said: str, names: Names) -> list[Found]:
+def _lists(said: str, names: Names) -> list[FoundList]:
     """Return all lists of an answer in their order: values in JSON where they stand among the lines."""
     tokens = said.replace(",", " ").split() if "\n" not in said.strip() else []
     if len(tokens) > 1 and all(token in names.labels for token in tokens):  # as most answers are
-        return [Found(tuple(Mention(names.labels[token], "label") for token in tokens))]
+        return [FoundList(tuple(Mention(names.labels[token], "label") for token in tokens))]
     said = said.replace("\0", " ")
-    pieces: list[str] = []
-    values: list[list[Found]] = []
+    template_parts: list[str] = []
+    values: list[list[FoundList]] = []
     alone: list[object] = []  # objects one behind the other, as one a line
     at = 0
     for start, end, value in literals(said):
@@ -95,15 +95,15 @@ def _lists(said: str, names: Names) -> list[Found]:
         if isinstance(value, dict) and alone and not any(map(str.isalnum, between)):
             alone.append(value)
             values[-1] = read_value(alone, names, "")
-            pieces.append("\n")
+            template_parts.append("\n")
         else:
-            pieces.append(f"{between}\0{len(values)}\0\n")
+            template_parts.append(f"{between}\0{len(values)}\0\n")
             values.append(read_value(value, names, ""))
             alone = [value] if isinstance(value, dict) and not values[-1] else []
             if alone:
                 values[-1] = read_value(alone, names, "")
         at = end
-    return read_lines("".join([*pieces, said[at:]]), names, values)
+    return read_lines("".join([*template_parts, said[at:]]), names, values)
 
 
 def _without_cut_end(said: str, names: Names) -> str:
@@ -121,10 +121,10 @@ def _without_cut_end(said: str, names: Names) -> str:
             longer or (not whole and word.isdecimal()) or (not before.strip() and start and word.isdecimal())
         ):
             return said[: start + found.start()]
-    piece = _LAST_TITLE.search(last)
-    end = fold(piece[1]) if piece and names.label(piece[1].strip()) is None else ""
-    if piece and end and any(fold(title) != end and fold(title).startswith(end) for title in names.titles):
-        return said[: start + piece.start()]
+    template_part = _LAST_TITLE.search(last)
+    end = fold(template_part[1]) if template_part and names.label(template_part[1].strip()) is None else ""
+    if template_part and end and any(fold(title) != end and fold(title).startswith(end) for title in names.titles):
+        return said[: start + template_part.start()]
     return said
 
 

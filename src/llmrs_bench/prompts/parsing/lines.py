@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 
 from llmrs_bench.prompts.parsing.entries import Rank, counting, is_valued, read_mentions, read_rank
 from llmrs_bench.prompts.parsing.items import BULLET, WORDS, read_item, without_bullet
-from llmrs_bench.prompts.parsing.ranking import Found
+from llmrs_bench.prompts.parsing.ranking import FoundList
 from llmrs_bench.prompts.parsing.tables import cells_of, read_table
 from llmrs_bench.prompts.parsing.titles import EDGES, OFF, Mention, Names, shape
 
@@ -164,7 +164,7 @@ _HEADING = re.compile(r"\s*#{1,6}\s|\s*(\*\*|__)[^*_]+\1\s*$")
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
+class AnswerLine:
     """A line of an answer.
 
     Args:
@@ -190,12 +190,12 @@ class _Lists:
     """Lists found so far, and the lines of the one that is being read."""
 
     names: Names
-    found: list[Found] = field(default_factory=list)
-    lines: list[Line] = field(default_factory=list)
+    found: list[FoundList] = field(default_factory=list)
+    lines: list[AnswerLine] = field(default_factory=list)
     rows: list[list[str]] = field(default_factory=list)
     caption: str = ""
     blank: bool = False
-    read: dict[str, Found | None] = field(default_factory=dict)  # answers repeat their lines
+    read: dict[str, FoundList | None] = field(default_factory=dict)  # answers repeat their lines
     together: int = 0  # neighbouring lines of the list at most
 
     def end(self) -> None:
@@ -203,27 +203,27 @@ class _Lists:
         if len(self.rows) == 1:
             first, *rest = self.rows[0]
             row = f"{first}. {' | '.join(rest)}" if first.isdecimal() else " | ".join(self.rows[0])
-            self._keep(Found(tuple(read_mentions([row], self.names, strict=False)), self.caption))
+            self._keep(FoundList(tuple(read_mentions([row], self.names, strict=False)), self.caption))
         elif self.rows:
-            self._keep(Found(tuple(read_table(self.rows, self.names)), self.caption))
+            self._keep(FoundList(tuple(read_table(self.rows, self.names)), self.caption))
         if self.lines:
             lines = _without_notes(self.lines)
             self._keep(_read(lines, self.caption or lines[0].caption, self.names))
         self.lines, self.rows, self.blank, self.together = [], [], False, 0
 
-    def _keep(self, found: Found) -> None:
+    def _keep(self, found: FoundList) -> None:
         if found.mentions:
             self.found.append(found)
             self.caption = ""
 
-    def add(self, found: Found) -> None:
+    def add(self, found: FoundList) -> None:
         """End the list at hand and keep one that is read already."""
         self.end()
         self._keep(replace(found, caption=found.caption or self.caption))
         self.caption = ""
 
 
-def read_lines(text: str, names: Names, values: Sequence[list[Found]] = ()) -> list[Found]:
+def read_lines(text: str, names: Names, values: Sequence[list[FoundList]] = ()) -> list[FoundList]:
     """Return the lists that lines of a text hold, in their order.
 
     Args:
@@ -268,17 +268,17 @@ def _read_line(raw: str, lists: _Lists) -> None:
         _add_item(line, indent, lists)
 
 
-def _list_on(line: str, names: Names) -> Found | None:
+def _list_on(line: str, names: Names) -> FoundList | None:
     """Return the list that stands on one line."""
     if line.strip(EDGES) in names.labels:
         return None
     for caption, said in _captioned(line, names):
         pair = _is_pair(said, names) and (not caption or _SIGNED.search(said) is not None)
         if found := read_pairs(said, names) or ([] if pair else read_labels(said, names)):
-            return Found(tuple(found), caption)
+            return FoundList(tuple(found), caption)
     for caption, said in _captioned(line, names):
         if found := read_titles(said, names):
-            return Found(tuple(found), caption)
+            return FoundList(tuple(found), caption)
     return None
 
 
@@ -288,12 +288,12 @@ def _add_item(line: str, indent: int, lists: _Lists) -> None:
     if rank is None and read_item(line, names) is None:
         caption, said = _captioned(line, names)[-1]
         rank = read_rank(said) if caption else None
-    new = Line(said, indent, caption, rank)
+    new = AnswerLine(said, indent, caption, rank)
     known = new.ranked and rank is not None and (rank.parted or _unparted(rank, lists.lines))
     item = read_item(said, names) is not None or is_valued(said, names)
     if not known and not item and not (rank and rank.worded) and not BULLET.match(line):
         if found := read_sentence(line, names):
-            lists.add(Found(tuple(found), line[:80]))
+            lists.add(FoundList(tuple(found), line[:80]))
         elif line.rstrip("*_ ").endswith((":", "-")) or _HEADING.match(line):
             lists.end()
             lists.caption = line
@@ -302,7 +302,7 @@ def _add_item(line: str, indent: int, lists: _Lists) -> None:
         return
     if caption and len(caption.split()) > 4 and not new.ranked:
         lists.end()
-        lists.found.append(Found(_read([new], caption, names).mentions, caption, sentence=True))
+        lists.found.append(FoundList(_read([new], caption, names).mentions, caption, sentence=True))
         return
     if lists.lines and _begins_another(new, lists):
         lists.end()
@@ -311,7 +311,7 @@ def _add_item(line: str, indent: int, lists: _Lists) -> None:
     lists.lines.append(new)
 
 
-def _begins_another(line: Line, lists: _Lists) -> bool:
+def _begins_another(line: AnswerLine, lists: _Lists) -> bool:
     """Tell whether a line begins another list than that of the lines before it."""
     before = lists.lines[-1]
     if _is_pair(line.text, lists.names) and not _is_pair(before.text, lists.names) and lists.blank:
@@ -330,7 +330,7 @@ def _begins_another(line: Line, lists: _Lists) -> bool:
     return lists.blank and lists.together > 1
 
 
-def _without_notes(lines: list[Line]) -> list[Line]:
+def _without_notes(lines: list[AnswerLine]) -> list[AnswerLine]:
     """Return the lines of a list without those that are indented further, and without words among captions."""
     fields = [line for line in lines if _FIELD.match(line.text)]
     others = [line for line in lines if line not in fields]
@@ -343,7 +343,7 @@ def _without_notes(lines: list[Line]) -> list[Line]:
     return plain if len(plain) > 1 or (plain and not bullets[0].caption) else bullets
 
 
-def _read(lines: Sequence[Line], caption: str, names: Names) -> Found:
+def _read(lines: Sequence[AnswerLine], caption: str, names: Names) -> FoundList:
     texts = [line.text for line in lines]
     if all(_is_pair(text, names) for text in texts):
         mentions = read_mentions(texts, names, strict=False)
@@ -353,8 +353,8 @@ def _read(lines: Sequence[Line], caption: str, names: Names) -> Found:
         )
         if (loose and len(texts) < 3) or not (mentions or counting(ranks)):
             mentions = [mention for text in texts for mention in read_labels(text, names)] if loose else mentions
-        return Found(tuple(mentions), caption)
-    return Found(tuple(read_mentions(texts, names, strict=False)), caption)
+        return FoundList(tuple(mentions), caption)
+    return FoundList(tuple(read_mentions(texts, names, strict=False)), caption)
 
 
 def _is_pair(text: str, names: Names) -> bool:
@@ -373,7 +373,7 @@ def _captioned(line: str, names: Names) -> list[tuple[str, str]]:
     return [("", line), (found[1], line[found.end() :])]
 
 
-def _unparted(rank: Rank, lines: Sequence[Line]) -> bool:
+def _unparted(rank: Rank, lines: Sequence[AnswerLine]) -> bool:
     """Tell whether a number that only a space parts from the rest may count the lines."""
     if rank.values[0] == 1:
         return True

@@ -38,7 +38,7 @@ def role_of(caption: str) -> Role:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class FoundList:
     """A list in an answer.
 
     Args:
@@ -74,7 +74,7 @@ class Found:
         )
 
 
-def choose_ranking(lists: Sequence[Found]) -> list[int]:
+def choose_ranking(lists: Sequence[FoundList]) -> list[int]:
     """Return the entries of the list that is the answer: the final one of those that rank.
 
     What repeats the prompt is none. A list that is called final or output counts before all others, a draft behind
@@ -90,8 +90,8 @@ def choose_ranking(lists: Sequence[Found]) -> list[int]:
     return [mention.place for mention in best.mentions] if best else []
 
 
-def _best(joined: Sequence[tuple[Found, Role]]) -> Found | None:
-    ranked: list[tuple[Found, Role]] = [(found, role) for found, role in joined if role != "echo"]
+def _best(joined: Sequence[tuple[FoundList, Role]]) -> FoundList | None:
+    ranked: list[tuple[FoundList, Role]] = [(found, role) for found, role in joined if role != "echo"]
     if not any(found.places for found, _ in ranked):
         # What is called by the words of the prompt and has another order than the prompt is no copy of it.
         ranked += [(found, role) for found, role in joined if role == "echo" and found.places != sorted(found.places)]
@@ -114,9 +114,9 @@ def _best(joined: Sequence[tuple[Found, Role]]) -> Found | None:
     )[1]
 
 
-def _join(lists: Sequence[tuple[Found, Role]]) -> list[tuple[Found, Role]]:
+def _join(lists: Sequence[tuple[FoundList, Role]]) -> list[tuple[FoundList, Role]]:
     """Join neighbouring lists that go on with other candidates."""
-    joined: list[tuple[Found, Role]] = []
+    joined: list[tuple[FoundList, Role]] = []
     for found, role in lists:
         if joined and (both := _joint(*joined[-1], found, role)):
             joined[-1] = (both, joined[-1][1])
@@ -125,7 +125,7 @@ def _join(lists: Sequence[tuple[Found, Role]]) -> list[tuple[Found, Role]]:
     return joined
 
 
-def _joint(found: Found, role: Role, after: Found, after_role: Role) -> Found | None:
+def _joint(found: FoundList, role: Role, after: FoundList, after_role: Role) -> FoundList | None:
     ranking = {"ranking", ""}
     same = role == after_role or not after.caption or {role, after_role} == ranking
     alike = found.by_label == after.by_label and not found.sentence and not after.sentence
@@ -134,4 +134,4 @@ def _joint(found: Found, role: Role, after: Found, after_role: Role) -> Found | 
     one, other = set(found.places), set(after.places)
     if one and other and 2 * len(one & other) > min(len(one), len(other)):
         return None
-    return Found((*found.mentions, *after.mentions), found.caption)
+    return FoundList((*found.mentions, *after.mentions), found.caption)

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from llmrs_bench.prompts.parsing.entries import by_value, read_mentions
 from llmrs_bench.prompts.parsing.items import read_item, settle
-from llmrs_bench.prompts.parsing.ranking import Found
+from llmrs_bench.prompts.parsing.ranking import FoundList
 from llmrs_bench.prompts.parsing.tables import RANK_NAME, SCORE_NAME
 from llmrs_bench.prompts.parsing.titles import OFF, UNSURE, Mention, Names, dated
 
@@ -177,24 +177,24 @@ def is_list(value: object) -> bool:
     )
 
 
-def read_value(value: object, names: Names, caption: str, depth: int = 0) -> list[Found]:
+def read_value(value: object, names: Names, caption: str, depth: int = 0) -> list[FoundList]:
     """Return the lists that a value holds, each with the keys above it as its caption."""
     if depth > _DEPTH:
         return []
     if isinstance(value, list):
         if value and all(isinstance(entry, list) for entry in value) and len(value) == 1:
             return read_value(value[0], names, caption, depth + 1)
-        return [Found(tuple(read_objects(value, names)), caption)] if value else []
+        return [FoundList(tuple(read_objects(value, names)), caption)] if value else []
     if not isinstance(value, dict):
         return []
     if ranked := _by_rank(value, names):
-        return [Found(tuple(ranked), caption)]
+        return [FoundList(tuple(ranked), caption)]
     found = []
     for key, inner in value.items():
         if isinstance(inner, dict | list) and inner:
             found += read_value(inner, names, f"{caption} {key}".replace("_", " "), depth + 1)
         elif isinstance(inner, str) and (listed := _written(inner, names)):
-            found.append(Found(tuple(listed), f"{caption} {key}".replace("_", " ")))
+            found.append(FoundList(tuple(listed), f"{caption} {key}".replace("_", " ")))
     return found
 
 

@@ -7,11 +7,11 @@ from typing import ClassVar, Protocol, TypeAlias
 
 from llmrs_bench.core.config import Normalize, Options
 from llmrs_bench.core.types import Item, Mode, Prompt, Request, Response, Scores
-from llmrs_bench.prompts.template import Wording
+from llmrs_bench.prompts.template import PromptTemplate
 
 
 @dataclass(frozen=True, slots=True)
-class Shop:
+class ItemCatalog:
     """What a template may know of a data set: its items by id, and the word for one of them.
 
     Without `attributes` items are told by their titles alone.
@@ -23,7 +23,7 @@ class Shop:
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class Normalization:
     """How the log-probabilities of a choice become its score.
 
     Args:
@@ -40,7 +40,7 @@ class Reading:
 Exchange: TypeAlias = tuple[Prompt, Response]
 
 
-class Template(Protocol):
+class PromptStrategy(Protocol):
     """A text codec: renders a request to model calls, and reads their answers back.
 
     It is an answer form, `Form(options, wording)`, and the words of a template file.
@@ -50,11 +50,13 @@ class Template(Protocol):
     """
 
     Options: ClassVar[type[Options]]
-    wording: Wording
+    prompt_template: PromptTemplate
     mode: ClassVar[Mode]  # what its prompts ask for
     rounds: ClassVar[bool]  # whether later prompts depend on earlier answers
 
-    def render(self, request: Request, shop: Shop, *, history: int, asked: Sequence[Exchange] = ()) -> list[Prompt]:
+    def render(
+        self, request: Request, catalog: ItemCatalog, *, history: int, asked: Sequence[Exchange] = ()
+    ) -> list[Prompt]:
         """Write the next model calls of one request, showing the `history` latest items, oldest first.
 
         Without `asked` these are the first ones; with the answers so far (all of them, in the order in which the
@@ -63,33 +65,33 @@ class Template(Protocol):
         """
         ...
 
-    def priors(self, choices: Sequence[str], shop: Shop) -> list[Prompt]:
+    def priors(self, choices: Sequence[str], catalog: ItemCatalog) -> list[Prompt]:
         """Write the model calls that ask for `choices` without any history; none unless choices are titles."""
         ...
 
-    def parse(self, prompts: Sequence[Prompt], responses: Sequence[Response], reading: Reading) -> Scores:
+    def parse(self, prompts: Sequence[Prompt], responses: Sequence[Response], reading: Normalization) -> Scores:
         """Read the responses to the prompts of one request, in the same order."""
         ...
 
 
 def written(
-    template: Template, request: Request, shop: Shop, *, history: int, asked: Sequence[Exchange] = ()
+    template: PromptStrategy, request: Request, catalog: ItemCatalog, *, history: int, asked: Sequence[Exchange] = ()
 ) -> list[Prompt]:
     """Return what `Template.render` writes, as that sample of it which the request is."""
-    prompts = template.render(request, shop, history=history, asked=asked)
+    prompts = template.render(request, catalog, history=history, asked=asked)
     return [replace(prompt, sample=request.sample) for prompt in prompts] if request.sample else prompts
 
 
-def distinct_titles(item_ids: Sequence[str], shop: Shop) -> list[str]:
+def distinct_titles(item_ids: Sequence[str], catalog: ItemCatalog) -> list[str]:
     """Return a title for each item such that no two are the same up to case.
 
     Titles that stand alone stay as they are; the others get their year, and a number where that is not enough.
     """
-    titles = [shop.items[item_id].title for item_id in item_ids]
+    titles = [catalog.items[item_id].title for item_id in item_ids]
     if len({title.casefold() for title in titles}) == len(titles):
         return titles
     dated = [
-        f"{title} ({year})" if (year := shop.items[item_id].year) is not None else title
+        f"{title} ({year})" if (year := catalog.items[item_id].year) is not None else title
         for title, item_id in zip(titles, item_ids, strict=True)
     ]
     titles = [dated[i] if again else titles[i] for i, again in enumerate(_repeated(titles))]

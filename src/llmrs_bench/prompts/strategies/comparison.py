@@ -7,7 +7,7 @@ from typing import Protocol, TypeAlias
 
 from llmrs_bench.core.hashing import hash64
 from llmrs_bench.core.types import Kind, Prompt, Response
-from llmrs_bench.prompts.context import Story, labels
+from llmrs_bench.prompts.context import PromptContext, labels
 from llmrs_bench.prompts.strategies.label import kind_of, label_mass
 
 # Items compared with each other. As they are shown their order matters, as members of a comparison it does not.
@@ -123,21 +123,21 @@ def top_scores(best: Sequence[str], item_ids: Iterable[str]) -> dict[str, float]
     return dict.fromkeys(item_ids, 0.0) | {item_id: float(len(best) - place) for place, item_id in enumerate(best)}
 
 
-def write_comparisons(story: Story, shown: Mapping[str, Group]) -> list[Prompt]:
+def write_comparisons(context: PromptContext, shown: Mapping[str, Group]) -> list[Prompt]:
     """Write a prompt for each group of candidates, in the order in which they are to be shown.
 
     A title is told apart from those of all candidates of the request: an item is called the same in each comparison.
 
     Args:
-        story: The request.
+        context: The request.
         shown: Candidates by "round/number", which follows the request's id in that of the prompt.
     """
-    request_id = story.request.request_id
+    request_id = context.request.request_id
     return [
         Prompt(
             prompt_id=f"{request_id}/{name}",
             request_id=request_id,
-            messages=story.messages(group),
+            messages=context.messages(group),
             shown=group,
             choices=tuple(f" {letter}" for letter in labels(len(group))),
             labels=True,

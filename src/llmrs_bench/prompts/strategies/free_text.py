@@ -5,32 +5,34 @@ from typing import ClassVar
 
 from llmrs_bench.core import config
 from llmrs_bench.core.types import Kind, Mode, Prompt, Request, Response, Scores
-from llmrs_bench.prompts.context import Story
+from llmrs_bench.prompts.context import PromptContext
 from llmrs_bench.prompts.parsing.thoughts import spoken
-from llmrs_bench.prompts.strategies.base import Exchange, Reading, Shop
-from llmrs_bench.prompts.template import Wording
+from llmrs_bench.prompts.strategies.base import Exchange, ItemCatalog, Normalization
+from llmrs_bench.prompts.template import PromptTemplate
 
 
-class Note:
+class FreeText:
     """One call for a text about the user; the candidates are not in it."""
 
     Options: ClassVar[type[config.Options]] = config.Options
     mode: ClassVar[Mode] = "generate"
     rounds: ClassVar[bool] = False
 
-    def __init__(self, options: config.Options, wording: Wording) -> None:
-        self.wording = wording
+    def __init__(self, options: config.Options, prompt_template: PromptTemplate) -> None:
+        self.prompt_template = prompt_template
 
-    def render(self, request: Request, shop: Shop, *, history: int, asked: Sequence[Exchange] = ()) -> list[Prompt]:
+    def render(
+        self, request: Request, catalog: ItemCatalog, *, history: int, asked: Sequence[Exchange] = ()
+    ) -> list[Prompt]:
         """Write one call that asks for text."""
-        messages = Story(self.wording, request, shop, history).messages(())
+        messages = PromptContext(self.prompt_template, request, catalog, history).messages(())
         return [Prompt(request.request_id, request.request_id, messages, ())]
 
-    def priors(self, choices: Sequence[str], shop: Shop) -> list[Prompt]:
+    def priors(self, choices: Sequence[str], catalog: ItemCatalog) -> list[Prompt]:
         """Write nothing: there are no choices."""
         return []
 
-    def parse(self, prompts: Sequence[Prompt], responses: Sequence[Response], reading: Reading) -> Scores:
+    def parse(self, prompts: Sequence[Prompt], responses: Sequence[Response], reading: Normalization) -> Scores:
         """Score nothing, and say whether there is a text."""
         return Scores(prompts[0].request_id, {}, kinds=tuple(map(_kind, responses)))
 

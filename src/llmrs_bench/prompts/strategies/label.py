@@ -6,9 +6,9 @@ from typing import ClassVar
 
 from llmrs_bench.core import config
 from llmrs_bench.core.types import Kind, Mode, Prompt, Request, Response, Scores
-from llmrs_bench.prompts.context import Story, labels, need_letters
-from llmrs_bench.prompts.strategies.base import Exchange, Reading, Shop
-from llmrs_bench.prompts.template import Wording
+from llmrs_bench.prompts.context import PromptContext, labels, need_letters
+from llmrs_bench.prompts.strategies.base import Exchange, ItemCatalog, Normalization
+from llmrs_bench.prompts.template import PromptTemplate
 
 
 class Label:
@@ -22,28 +22,30 @@ class Label:
     mode: ClassVar[Mode] = "label"
     rounds: ClassVar[bool] = False
 
-    def __init__(self, options: config.Options, wording: Wording) -> None:
-        self.wording = need_letters(wording, "label")
+    def __init__(self, options: config.Options, prompt_template: PromptTemplate) -> None:
+        self.prompt_template = need_letters(prompt_template, "label")
 
-    def render(self, request: Request, shop: Shop, *, history: int, asked: Sequence[Exchange] = ()) -> list[Prompt]:
+    def render(
+        self, request: Request, catalog: ItemCatalog, *, history: int, asked: Sequence[Exchange] = ()
+    ) -> list[Prompt]:
         """Write one call, with one choice for each letter."""
         shown = request.candidates
         return [
             Prompt(
                 prompt_id=request.request_id,
                 request_id=request.request_id,
-                messages=Story(self.wording, request, shop, history).messages(shown),
+                messages=PromptContext(self.prompt_template, request, catalog, history).messages(shown),
                 shown=shown,
                 choices=tuple(f" {letter}" for letter in labels(len(shown))),
                 labels=True,
             )
         ]
 
-    def priors(self, choices: Sequence[str], shop: Shop) -> list[Prompt]:
+    def priors(self, choices: Sequence[str], catalog: ItemCatalog) -> list[Prompt]:
         """Write nothing: letters are no titles."""
         return []
 
-    def parse(self, prompts: Sequence[Prompt], responses: Sequence[Response], reading: Reading) -> Scores:
+    def parse(self, prompts: Sequence[Prompt], responses: Sequence[Response], reading: Normalization) -> Scores:
         """Score each candidate by the log-probability of its letter."""
         values: dict[str, float] = {}
         for prompt, response in zip(prompts, responses, strict=True):

@@ -6,10 +6,10 @@ from typing import ClassVar
 
 from llmrs_bench.core import config
 from llmrs_bench.core.types import Mode, Prompt, Request, Response, Scores
-from llmrs_bench.prompts.context import Story
-from llmrs_bench.prompts.strategies.base import Exchange, Reading, Shop
+from llmrs_bench.prompts.context import PromptContext
+from llmrs_bench.prompts.strategies.base import Exchange, ItemCatalog, Normalization
 from llmrs_bench.prompts.strategies.label import kind_of
-from llmrs_bench.prompts.template import Wording
+from llmrs_bench.prompts.template import PromptTemplate
 
 _PRIORS = 100  # choices of one prompt without history
 
@@ -24,29 +24,31 @@ class Likelihood:
     mode: ClassVar[Mode] = "likelihood"
     rounds: ClassVar[bool] = False
 
-    def __init__(self, options: config.Options, wording: Wording) -> None:
-        self.wording = wording
+    def __init__(self, options: config.Options, prompt_template: PromptTemplate) -> None:
+        self.prompt_template = prompt_template
 
-    def render(self, request: Request, shop: Shop, *, history: int, asked: Sequence[Exchange] = ()) -> list[Prompt]:
+    def render(
+        self, request: Request, catalog: ItemCatalog, *, history: int, asked: Sequence[Exchange] = ()
+    ) -> list[Prompt]:
         """Write one call, with one choice for each candidate."""
-        story = Story(self.wording, request, shop, history)
+        context = PromptContext(self.prompt_template, request, catalog, history)
         return [
             Prompt(
                 prompt_id=request.request_id,
                 request_id=request.request_id,
-                messages=story.messages(request.candidates),
+                messages=context.messages(request.candidates),
                 shown=request.candidates,
-                choices=tuple(f" {story.titles[item_id]}" for item_id in request.candidates),
+                choices=tuple(f" {context.titles[item_id]}" for item_id in request.candidates),
             )
         ]
 
-    def priors(self, choices: Sequence[str], shop: Shop) -> list[Prompt]:
+    def priors(self, choices: Sequence[str], catalog: ItemCatalog) -> list[Prompt]:
         """Write the calls that ask for titles where no history is told."""
         parts = [tuple(choices[start : start + _PRIORS]) for start in range(0, len(choices), _PRIORS)]
-        messages = Story(self.wording, Request("prior", "prior", (), ()), shop, 0).messages(())
+        messages = PromptContext(self.prompt_template, Request("prior", "prior", (), ()), catalog, 0).messages(())
         return [Prompt(f"prior-{number}", "prior", messages, part, part) for number, part in enumerate(parts)]
 
-    def parse(self, prompts: Sequence[Prompt], responses: Sequence[Response], reading: Reading) -> Scores:
+    def parse(self, prompts: Sequence[Prompt], responses: Sequence[Response], reading: Normalization) -> Scores:
         """Score each candidate by the log-probabilities of its title's tokens, as `reading` says."""
         values: dict[str, float] = {}
         for prompt, response in zip(prompts, responses, strict=True):
@@ -56,7 +58,7 @@ class Likelihood:
         return Scores(prompts[0].request_id, values, kinds=kinds)
 
 
-def _score(choice: str, logprobs: Sequence[float], reading: Reading) -> float:
+def _score(choice: str, logprobs: Sequence[float], reading: Normalization) -> float:
     total = fsum(logprobs)
     if reading.normalize == "token":
         return total / len(logprobs)

@@ -6,10 +6,10 @@ from typing import ClassVar
 from llmrs_bench.core import config
 from llmrs_bench.core.errors import OptionError
 from llmrs_bench.core.types import Grammar, Listed, Mode, Prompt, Request, Response, Scores
-from llmrs_bench.prompts.context import Story
-from llmrs_bench.prompts.parsing.answer import Ranking, read_ranking
-from llmrs_bench.prompts.strategies.base import Exchange, Reading, Shop
-from llmrs_bench.prompts.template import Wording
+from llmrs_bench.prompts.context import PromptContext
+from llmrs_bench.prompts.parsing.answer import Ranking, parse_ranking
+from llmrs_bench.prompts.strategies.base import Exchange, ItemCatalog, Normalization
+from llmrs_bench.prompts.template import PromptTemplate
 
 
 class ListwiseOptions(config.Options):
@@ -29,29 +29,31 @@ class Listwise:
     mode: ClassVar[Mode] = "generate"
     rounds: ClassVar[bool] = False
 
-    def __init__(self, options: ListwiseOptions, wording: Wording) -> None:
-        self.wording = wording
-        self.grammar = permutations(wording, wanted=options.grammar)
+    def __init__(self, options: ListwiseOptions, prompt_template: PromptTemplate) -> None:
+        self.prompt_template = prompt_template
+        self.grammar = permutations(prompt_template, wanted=options.grammar)
 
-    def render(self, request: Request, shop: Shop, *, history: int, asked: Sequence[Exchange] = ()) -> list[Prompt]:
+    def render(
+        self, request: Request, catalog: ItemCatalog, *, history: int, asked: Sequence[Exchange] = ()
+    ) -> list[Prompt]:
         """Write one call that asks for text."""
-        story = Story(self.wording, request, shop, history)
+        context = PromptContext(self.prompt_template, request, catalog, history)
         return [
             Prompt(
                 prompt_id=request.request_id,
                 request_id=request.request_id,
-                messages=story.messages(request.candidates),
+                messages=context.messages(request.candidates),
                 shown=request.candidates,
                 grammar=self.grammar,
-                listed=story.listed(request.candidates),
+                listed=context.listed(request.candidates),
             )
         ]
 
-    def priors(self, choices: Sequence[str], shop: Shop) -> list[Prompt]:
+    def priors(self, choices: Sequence[str], catalog: ItemCatalog) -> list[Prompt]:
         """Write nothing: there are no choices."""
         return []
 
-    def parse(self, prompts: Sequence[Prompt], responses: Sequence[Response], reading: Reading) -> Scores:
+    def parse(self, prompts: Sequence[Prompt], responses: Sequence[Response], reading: Normalization) -> Scores:
         """Score the candidates that the text names n, n-1, ... in the order of their first mention."""
         values: dict[str, float] = {}
         kinds = []
@@ -64,18 +66,18 @@ class Listwise:
 
 def ranking_of(prompt: Prompt, response: Response) -> Ranking:
     """Return the order that a text names, and what kind of answer it is."""
-    return read_ranking(response.text or "", prompt.listed or Listed((), ()), cut=response.finish_reason == "length")
+    return parse_ranking(response.text or "", prompt.listed or Listed((), ()), cut=response.finish_reason == "length")
 
 
-def permutations(wording: Wording, *, wanted: bool) -> Grammar | None:
+def permutations(prompt_template: PromptTemplate, *, wanted: bool) -> Grammar | None:
     """Return the grammar of the candidates' numbers, if it is wanted.
 
     Raises:
         OptionError: If candidates have other labels than numbers.
     """
-    if wanted and wording.labels != "numbers":
+    if wanted and prompt_template.labels != "numbers":
         raise OptionError(
-            f"grammar=true admits numbers alone, and the candidates have {wording.labels}",
+            f"grammar=true admits numbers alone, and the candidates have {prompt_template.labels}",
             hint="Leave it out, or choose candidates with numbers (-T candidates=numbers).",
         )
     return "permutation" if wanted else None

@@ -9,8 +9,8 @@ from pydantic import Field
 
 from llmrs_bench.core import config
 from llmrs_bench.core.types import Mode, Prompt, Request, Response, Scores
-from llmrs_bench.prompts.context import Story, need_letters
-from llmrs_bench.prompts.strategies.base import Exchange, Reading, Shop
+from llmrs_bench.prompts.context import PromptContext, need_letters
+from llmrs_bench.prompts.strategies.base import Exchange, ItemCatalog, Normalization
 from llmrs_bench.prompts.strategies.comparison import (
     Group,
     Sort,
@@ -25,7 +25,7 @@ from llmrs_bench.prompts.strategies.comparison import (
     unanswered,
     write_comparisons,
 )
-from llmrs_bench.prompts.template import Wording
+from llmrs_bench.prompts.template import PromptTemplate
 
 
 class SetwiseOptions(config.Options):
@@ -55,22 +55,24 @@ class Setwise:
     mode: ClassVar[Mode] = "label"
     rounds: ClassVar[bool] = True
 
-    def __init__(self, options: SetwiseOptions, wording: Wording) -> None:
-        self.wording = need_letters(wording, "setwise")
+    def __init__(self, options: SetwiseOptions, prompt_template: PromptTemplate) -> None:
+        self.prompt_template = need_letters(prompt_template, "setwise")
         self.size = options.size
         self.top = options.top
 
-    def render(self, request: Request, shop: Shop, *, history: int, asked: Sequence[Exchange] = ()) -> list[Prompt]:
+    def render(
+        self, request: Request, catalog: ItemCatalog, *, history: int, asked: Sequence[Exchange] = ()
+    ) -> list[Prompt]:
         """Write one call for each comparison that is to be made next."""
         judge = _Sets(request.request_id, _by_members(asked))
         shown = unanswered(self._sort(lots(request.request_id, request.candidates)), judge)
-        return write_comparisons(Story(self.wording, request, shop, history), shown)
+        return write_comparisons(PromptContext(self.prompt_template, request, catalog, history), shown)
 
-    def priors(self, choices: Sequence[str], shop: Shop) -> list[Prompt]:
+    def priors(self, choices: Sequence[str], catalog: ItemCatalog) -> list[Prompt]:
         """Write nothing: letters are no titles."""
         return []
 
-    def parse(self, prompts: Sequence[Prompt], responses: Sequence[Response], reading: Reading) -> Scores:
+    def parse(self, prompts: Sequence[Prompt], responses: Sequence[Response], reading: Normalization) -> Scores:
         """Score each candidate by its place among the best; none where no comparison was decided."""
         request_id = prompts[0].request_id
         judge = _Sets(request_id, _by_members(zip(prompts, responses, strict=True)))

@@ -7,10 +7,10 @@ from pydantic import Field, model_validator
 
 from llmrs_bench.core import config
 from llmrs_bench.core.types import Mode, Prompt, Request, Response, Scores
-from llmrs_bench.prompts.context import Story
-from llmrs_bench.prompts.strategies.base import Exchange, Reading, Shop
+from llmrs_bench.prompts.context import PromptContext
+from llmrs_bench.prompts.strategies.base import Exchange, ItemCatalog, Normalization
 from llmrs_bench.prompts.strategies.listwise import permutations, ranking_of
-from llmrs_bench.prompts.template import Wording
+from llmrs_bench.prompts.template import PromptTemplate
 
 
 class SlidingWindowOptions(config.Options):
@@ -49,34 +49,36 @@ class SlidingWindow:
     mode: ClassVar[Mode] = "generate"
     rounds: ClassVar[bool] = True
 
-    def __init__(self, options: SlidingWindowOptions, wording: Wording) -> None:
-        self.wording = wording
+    def __init__(self, options: SlidingWindowOptions, prompt_template: PromptTemplate) -> None:
+        self.prompt_template = prompt_template
         self.window = options.window
         self.stride = options.stride
-        self.grammar = permutations(wording, wanted=options.grammar)
+        self.grammar = permutations(prompt_template, wanted=options.grammar)
 
-    def render(self, request: Request, shop: Shop, *, history: int, asked: Sequence[Exchange] = ()) -> list[Prompt]:
+    def render(
+        self, request: Request, catalog: ItemCatalog, *, history: int, asked: Sequence[Exchange] = ()
+    ) -> list[Prompt]:
         """Write the call for the next window, none when the last one reached the start of the list."""
         shown = self._next_window(request.candidates, asked)
         if not shown:
             return []
-        story = Story(self.wording, request, shop, history)
+        context = PromptContext(self.prompt_template, request, catalog, history)
         return [
             Prompt(
                 prompt_id=f"{request.request_id}/{len(asked)}/0",
                 request_id=request.request_id,
-                messages=story.messages(shown),
+                messages=context.messages(shown),
                 shown=shown,
                 grammar=self.grammar,
-                listed=story.listed(shown),
+                listed=context.listed(shown),
             )
         ]
 
-    def priors(self, choices: Sequence[str], shop: Shop) -> list[Prompt]:
+    def priors(self, choices: Sequence[str], catalog: ItemCatalog) -> list[Prompt]:
         """Write nothing: there are no choices."""
         return []
 
-    def parse(self, prompts: Sequence[Prompt], responses: Sequence[Response], reading: Reading) -> Scores:
+    def parse(self, prompts: Sequence[Prompt], responses: Sequence[Response], reading: Normalization) -> Scores:
         """Score the candidates that any window named by their places after the last one."""
         exchanges = list(zip(prompts, responses, strict=True))
         order = _ranked(exchanges)

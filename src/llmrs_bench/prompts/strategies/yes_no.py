@@ -6,10 +6,10 @@ from typing import ClassVar
 
 from llmrs_bench.core import config
 from llmrs_bench.core.types import Mode, Prompt, Request, Response, Scores
-from llmrs_bench.prompts.context import Story
-from llmrs_bench.prompts.strategies.base import Exchange, Reading, Shop
+from llmrs_bench.prompts.context import PromptContext
+from llmrs_bench.prompts.strategies.base import Exchange, ItemCatalog, Normalization
 from llmrs_bench.prompts.strategies.label import kind_of, label_mass
-from llmrs_bench.prompts.template import Wording
+from llmrs_bench.prompts.template import PromptTemplate
 
 
 class YesNo:
@@ -23,17 +23,19 @@ class YesNo:
     mode: ClassVar[Mode] = "label"
     rounds: ClassVar[bool] = False
 
-    def __init__(self, options: config.Options, wording: Wording) -> None:
-        self.wording = wording
+    def __init__(self, options: config.Options, prompt_template: PromptTemplate) -> None:
+        self.prompt_template = prompt_template
 
-    def render(self, request: Request, shop: Shop, *, history: int, asked: Sequence[Exchange] = ()) -> list[Prompt]:
+    def render(
+        self, request: Request, catalog: ItemCatalog, *, history: int, asked: Sequence[Exchange] = ()
+    ) -> list[Prompt]:
         """Write one call for each candidate."""
-        story = Story(self.wording, request, shop, history)
+        context = PromptContext(self.prompt_template, request, catalog, history)
         return [
             Prompt(
                 prompt_id=f"{request.request_id}/{number}",
                 request_id=request.request_id,
-                messages=story.messages((item_id,)),
+                messages=context.messages((item_id,)),
                 shown=(item_id,),
                 choices=(" Yes", " No"),
                 labels=True,
@@ -41,11 +43,11 @@ class YesNo:
             for number, item_id in enumerate(request.candidates)
         ]
 
-    def priors(self, choices: Sequence[str], shop: Shop) -> list[Prompt]:
+    def priors(self, choices: Sequence[str], catalog: ItemCatalog) -> list[Prompt]:
         """Write nothing: there are no titles among the choices."""
         return []
 
-    def parse(self, prompts: Sequence[Prompt], responses: Sequence[Response], reading: Reading) -> Scores:
+    def parse(self, prompts: Sequence[Prompt], responses: Sequence[Response], reading: Normalization) -> Scores:
         """Score each candidate by how much more probable Yes is than No."""
         values: dict[str, float] = {}
         for prompt, response in zip(prompts, responses, strict=True):
