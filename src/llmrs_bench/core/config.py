@@ -17,7 +17,7 @@ Normalize: TypeAlias = Literal["sum", "token", "byte", "pmi"]
 Invalid: TypeAlias = Literal["expected", "worst", "drop"]
 FREE_TEXT = "note"  # the form of templates that rank nothing
 WHOLE, MODELS, LISTS = "all", "model:", "file:"
-# What `evaluate` always measures; `metrics.names.FORMS` says what else there is.
+# What `evaluate` always measures; `metrics.names.METRIC_FORMS` says what else there is.
 METRIC_NAMES = (
     *(f"ndcg@{k}" for k in (1, 5, 10, 20)),
     *(f"hit@{k}" for k in (1, 5, 10, 20)),

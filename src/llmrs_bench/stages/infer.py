@@ -35,7 +35,7 @@ def infer(
         progress: Shows training and answers.
         export_to: A new folder for a copy of a trained recommender.
         reparse: Read the kept answers of a language model, and load nothing.
-        prior: Ask a language model for each title without a history, too; `stages.priors` finds what it says.
+        prior: Ask a language model for each title without a history, too; `find_priors` finds what it says.
 
     Raises:
         OptionError: If the model is unknown, or an option does not fit it.
