@@ -118,7 +118,7 @@ def infer_fusion(data: Data, config: InferConfig, progress: Progress) -> StageRe
         OptionError: If an option is wrong, or a run is unknown, ranks nothing, or may not be joined.
         IncomparableError: If a run is of other requests or of another tie rule.
     """
-    options = FusionOptions.parse(config.options, owner=f"--model {FUSION}")
+    options = FusionOptions.parse(config.options, owner="fuse")
     if config.seed and options.method != "learned":
         raise OptionError(f"--seed means nothing to the method {options.method}", hint="Leave it out.")
     runs = _runs(data, options)
