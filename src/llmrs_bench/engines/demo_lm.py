@@ -236,8 +236,9 @@ def _fit(model: LlamaForCausalLM, batches: list[_Batch], options: DemoOptions, p
             each = nn.functional.cross_entropy(model.lm_head(states), ids[:, 1:][learned], reduction="none")
             answers = each[part == _ANSWER].sum() / (part == _ANSWER).sum().clamp(min=1)
             histories = each[part == _HISTORY].sum() / (part == _HISTORY).sum().clamp(min=1)
+            loss: Tensor = options.answer_weight * answers + histories
             optimizer.zero_grad(set_to_none=True)
-            (options.answer_weight * answers + histories).backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             nn.utils.clip_grad_norm_(model.parameters(), 1.0)
             optimizer.step()
             rate.step()
