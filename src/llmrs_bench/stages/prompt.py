@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from difflib import get_close_matches
 from hashlib import sha256
 from inspect import getfile
 from pathlib import Path
@@ -77,8 +78,10 @@ def open_plan(config: PromptConfig) -> PromptPlan:
     rest = {key: value for key, value in config.options.items() if key not in known}
     unknown = sorted(rest.keys() - kind.Options.model_fields.keys())
     if unknown:
+        near = get_close_matches(unknown[0], [*kind.Options.model_fields, *known], n=1, cutoff=0.5)
+        guess = f", did you mean {near[0]!r}?" if near else ""
         raise OptionError(
-            f"template {source.name} has no option {unknown[0]!r}",
+            f"template {source.name} has no option {unknown[0]!r}{guess}",
             hint=f"Its options: {', '.join([*kind.Options.model_fields, *ViewOptions.model_fields])}; "
             f"its parts: {', '.join(PART_NAMES)}. See `llmrs-bench list parts`.",
         )
