@@ -70,6 +70,10 @@ class Registry:
             PluginError: If another package's plug-in cannot be imported, lacks an attribute, or is there twice.
         """
         if self.check(name) in self.builtin:
+            for entry in entry_points(group=self.group, name=name):
+                _warn_once(
+                    f"the {self.kind} {name!r} of {_package_of(entry)} is not used: it has the name of a built-in one"
+                )
             module, _, attribute = self.builtin[name].partition(":")
             return getattr(import_module(module), attribute)
         entry = self.plugins()[name]

@@ -263,13 +263,15 @@ def template_names() -> list[str]:
 
 
 def _template_files() -> dict[str, list[Traversable | Path]]:
-    """Return the files of each template name: those of the tool, then those beside the strategies of plug-ins."""
+    """Return the files of each template name: that of the tool, else those beside the strategies of plug-ins."""
+    shipped: dict[str, list[Traversable | Path]] = {
+        path.name.removesuffix(SUFFIX): [path] for path in (_HERE / "templates").iterdir()
+    }
     found: dict[str, list[Traversable | Path]] = {}
-    for folder in (_HERE / "templates", *(folder / "templates" for folder in STRATEGIES.folders())):
-        for path in folder.iterdir() if folder.is_dir() else ():
-            if path.name.endswith(SUFFIX):
-                found.setdefault(path.name.removesuffix(SUFFIX), []).append(path)
-    return found
+    for folder in STRATEGIES.folders():
+        for path in sorted((folder / "templates").glob(f"*{SUFFIX}")):
+            found.setdefault(path.stem, []).append(path)
+    return {**found, **shipped}
 
 
 def read_source(name: str) -> TemplateSource:
