@@ -210,7 +210,9 @@ def _recipe(dataset: Dataset, config: PrepareConfig, found: Found) -> Recipe:
         path = Path(config.candidates.removeprefix(LISTS))
         inputs["candidates"] = file_md5(path)
         options["candidates"] = LISTS + path.name
-    parts = {"format": FORMAT, "reader": found.reader, **SOURCES.package(found.reader)}
+    parts = {"format": FORMAT, "reader": found.reader}
+    for package, version in SOURCES.package(found.reader).items():
+        parts["package"] = f"{package} {version}"
     if config.candidates.startswith(MODELS):
         inputs["retrievers"] = fingerprint({"retrievers": retriever_settings(config)})
         parts["models"] = TRAINING_FORMAT
