@@ -2,6 +2,8 @@
 
 import json
 import re
+import shlex
+import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,10 +15,11 @@ import test_contracts
 import test_contracts_models
 from command_line import ITEMS, USERS, Bench, table
 from llmrs_bench.cli.main import app
-from llmrs_bench.core.registry import ENGINES
+from llmrs_bench.core.registry import ENGINES, RECOMMENDERS, SOURCES, STRATEGIES
 from llmrs_bench.llm.model_aliases import ModelSpec
 from plugin_packages import EXAMPLE, importable, install_example
 
+REGISTRIES = (SOURCES, STRATEGIES, ENGINES, RECOMMENDERS)
 PAGE = Path(__file__).parents[1] / "docs" / "plug-ins.md"
 
 
@@ -185,6 +188,26 @@ def test_the_recommender_keeps_the_laws(law: Callable[..., None], tmp_path: Path
 def test_the_wheel_holds_the_template(tmp_path: Path) -> None:
     wheel = pytest.importorskip("hatchling.builders.wheel")
     [path] = wheel.WheelBuilder(str(EXAMPLE)).build(directory=str(tmp_path), versions=["standard"])
-    import zipfile
-
     assert "llmrs_bench_example/templates/both-ways.toml" in zipfile.ZipFile(path).namelist()
+
+
+def test_the_commands_of_the_page_run_in_their_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write_csv(tmp_path / "files")
+    monkeypatch.chdir(tmp_path)
+    shown = re.findall(r"^```sh\n(.*?)^```$", PAGE.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+    lines = [shlex.split(line) for block in shown for line in block.splitlines()]
+    assert lines.pop(0)[-1] == str(EXAMPLE.relative_to(PAGE.parents[1]))
+    assert len(lines) == 11
+    for program, *words in lines:
+        assert program == "llmrs-bench"
+        result = CliRunner().invoke(app, words)
+        assert result.exit_code == 0, f"{words}: {result.output}{result.stderr}"
+    assert all(name in result.stdout for name in ("followers", "trigrams", "bigrams", "mock", "popularity", "chance"))
+
+
+def test_the_page_names_every_group_and_every_file_that_it_shows() -> None:
+    text = PAGE.read_text("utf-8")
+    assert set(re.findall(r"llmrs_bench\.\w+s`", text)) == {f"{registry.group}`" for registry in REGISTRIES}
+    for name in re.findall(r"`(\w+\.py)`", text):
+        assert list((EXAMPLE / "src").rglob(name)), name
+    assert 'followers = "llmrs_bench_example.recommender:Followers"' in (EXAMPLE / "pyproject.toml").read_text("utf-8")
