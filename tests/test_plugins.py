@@ -101,6 +101,16 @@ def test_an_engine_comes_in(shop: Bench) -> None:
     assert json.loads(store.read_text())["versions"] == {"llmrs-bench-example": "0.1.0"}
 
 
+def test_a_folder_does_not_change_what_a_model_means_to_an_engine(
+    shop: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ("infer", "-m", "trigrams", "--engine", "ngrams", "-d", "shop", "-t", "yes-no")
+    before = shop.name(*words)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "trigrams").mkdir()
+    assert shop.name(*words) == before
+
+
 def test_a_recommender_comes_in(shop: Bench) -> None:
     assert "followers         recommender, from the package llmrs-bench-example" in shop.run("list", "models").stdout
     run = shop.name("infer", "-m", "followers", "-d", "shop", "-O", "popularity=0.5")
@@ -178,7 +188,7 @@ def test_the_engine_keeps_the_laws(law: Callable[..., None]) -> None:
 
 @pytest.mark.parametrize("law", laws(test_contracts_models, "recommenders"))
 def test_the_recommender_keeps_the_laws(law: Callable[..., None], tmp_path: Path) -> None:
-    given = (("followers", {}), tmp_path)
+    given: tuple[Any, ...] = (("followers", {}), tmp_path)
     law(*given[: len(law.__annotations__) - 1])
 
 

@@ -83,7 +83,7 @@ def test_a_built_in_name_stays_what_it_is_and_says_so(tmp_path: Path, caplog: py
 
 def test_another_version_of_a_plugin_makes_another_run(bench: Bench, tmp_path: Path) -> None:
     bench.prepare()
-    names = []
+    names: list[str] = []
     for version in ("1.0", "1.1", "1.0"):
         site = tmp_path / f"site-{len(names)}"
         groups = {"llmrs_bench.recommenders": {"thing": "mine.plugin:Thing"}}

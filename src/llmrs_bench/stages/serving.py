@@ -219,6 +219,8 @@ def _specify(data: Data, config: InferConfig, progress: Progress) -> ModelSpec:
         folder = demo_lm(data, seed=config.seed, progress=progress).artifact.path / "model"
         return ModelSpec(name, str(folder), family="demo", architecture="causal", chat=False)
     path = Path(name)
+    if _answering(config) in ENGINES.plugins():  # what a name means is the engine's to say, be there a folder or not
+        return MODEL_ALIASES.get(name, ModelSpec(name, name))
     if path.is_dir() or (path.is_file() and path.suffix.lower() == GGUF):
         return ModelSpec(label_of(config), str(path.resolve()))
     return MODEL_ALIASES.get(name, ModelSpec(name, name))

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from math import log
 from typing import Any, ClassVar
 
-from llmrs_bench.core.config import Options
+from llmrs_bench.core import config
 from llmrs_bench.core.registry import unknown_name
 from llmrs_bench.core.types import Json, Prompt, Response
 from llmrs_bench.llm.base import Engine
@@ -16,7 +16,7 @@ MODELS = {"bigrams": 2, "trigrams": 3}
 class NgramEngine(Engine):
     """Finds a choice as likely as the share of its letter n-grams that stand in the history. A word is a token."""
 
-    Options: ClassVar[type[Options]] = Options  # given as -O KEY=VALUE: none
+    Options: ClassVar[type[config.Options]] = config.Options  # given as -O KEY=VALUE: none
     context = 100_000  # tokens of the longest prompt
 
     @staticmethod
@@ -26,7 +26,7 @@ class NgramEngine(Engine):
             raise unknown_name("n-gram model", model.source, list(MODELS))
         return {"ngrams": model.source}
 
-    def __init__(self, model: ModelSpec, options: Options, *, device: str, seed: int) -> None:
+    def __init__(self, model: ModelSpec, options: config.Options, *, device: str, seed: int) -> None:
         self.model, self.size = model, MODELS[model.source]
 
     def count_tokens(self, prompts: Sequence[Prompt]) -> list[int]:
@@ -40,9 +40,10 @@ class NgramEngine(Engine):
             history = "\n".join(prompt.listed.history) if prompt.listed else prompt.messages[0].content
             logprobs = [self._logprob(history, title) for title in titles]
             order = sorted(range(len(titles)), key=lambda index: -logprobs[index])
-            given, text = tuple((logprob,) for logprob in logprobs), ", ".join(str(index + 1) for index in order)
-            answer, reason = ((None, given), "choices") if prompt.choices else ((text, None), "stop")
-            yield Response(prompt.prompt_id, *answer, _words(prompt), 0, len(titles), reason)
+            text = None if prompt.choices else ", ".join(str(index + 1) for index in order)
+            given = tuple((logprob,) for logprob in logprobs) if prompt.choices else None
+            reason = "choices" if prompt.choices else "stop"
+            yield Response(prompt.prompt_id, text, given, _words(prompt), 0, len(titles), reason)
 
     def facts(self) -> dict[str, Json]:
         """Return what the manifest of a run says about the engine."""

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from math import isfinite
 from typing import ClassVar
 
-from llmrs_bench.core.config import Options
+from llmrs_bench.core import config
 from llmrs_bench.core.types import Mode, Prompt, Request, Response, Scores
 from llmrs_bench.prompts.context import PromptContext, need_letters
 from llmrs_bench.prompts.strategies.base import Exchange, ItemCatalog, Normalization
@@ -15,11 +15,11 @@ from llmrs_bench.prompts.template import PromptTemplate
 class BothWays:
     """Shows lettered candidates as they come and in reverse; a score is the sum of both log-probabilities."""
 
-    Options: ClassVar[type[Options]] = Options  # of the template, given as -T KEY=VALUE: none
+    Options: ClassVar[type[config.Options]] = config.Options  # of the template, given as -T KEY=VALUE: none
     mode: ClassVar[Mode] = "label"  # the engine is asked for the probability of letters, not for a text
     rounds: ClassVar[bool] = False  # no later prompt depends on earlier answers
 
-    def __init__(self, options: Options, prompt_template: PromptTemplate) -> None:
+    def __init__(self, options: config.Options, prompt_template: PromptTemplate) -> None:
         self.prompt_template = need_letters(prompt_template, "both-ways")
 
     def render(
