@@ -121,6 +121,34 @@ def test_a_source_may_need_no_files(bench: Bench, tmp_path: Path) -> None:
     assert table(bench, "things/*/data/items.parquet").height == 15  # those with events
 
 
+@pytest.mark.parametrize(
+    ("returned", "words"),
+    [
+        ("items, events.drop('rating')", "returned events with the columns user_id"),
+        ("items, events.with_columns(pl.col('timestamp').cast(pl.String))", "timestamp (String)"),
+        ("items.with_columns(x=1), events", "x (Int32)"),
+        ("pl.concat([items, items.head(2)]), events", "4 items listed twice, the first is 'i0'"),
+        ("items.head(10), events", "5 items with events but not listed, the first is 'i10'"),
+        ("items.with_columns(title=pl.lit(None, pl.String)), events", "30 items without a title"),
+    ],
+)
+def test_a_source_that_returns_something_else_is_told_what(
+    returned: str, words: str, bench: Bench, tmp_path: Path
+) -> None:
+    code = SHOP.replace(
+        'return Raw(items, pl.DataFrame(events, schema=EVENTS, orient="row"))',
+        f"""
+        events = pl.DataFrame(events, schema=EVENTS, orient="row")
+        return Raw({returned})
+""",
+    )
+    write_package(tmp_path / "site", "shop", code, {"llmrs_bench.sources": {"shop": "shop.plugin:Shop"}})
+    with importable(tmp_path / "site"):
+        said = bench.run("prepare", "--dataset", "things", "--format", "shop", code=1).stderr
+    assert words in " ".join(said.split())
+    assert not list(bench.home.rglob("manifest.json"))
+
+
 def test_a_format_replaces_those_that_are_tried_for_a_data_set(bench: Bench) -> None:
     bench.prepare("--format", "atomic", dataset="ml1m")
     said = bench.prepare("--format", "movielens-1m", dataset="ml1m", code=1).stderr

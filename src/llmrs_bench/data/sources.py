@@ -11,8 +11,9 @@ from typing import IO, Protocol
 
 import polars as pl
 
-from llmrs_bench.core.errors import DataError, OptionError
+from llmrs_bench.core.errors import DataError, OptionError, PluginError
 from llmrs_bench.core.registry import SOURCES, unknown_name
+from llmrs_bench.core.schemas import ITEMS
 from llmrs_bench.core.types import Progress
 from llmrs_bench.data.files import SourceFiles, file_md5
 
@@ -90,6 +91,39 @@ def _missing_items(items: pl.DataFrame, events: pl.DataFrame) -> pl.DataFrame:
         pl.lit(None, dtype=pl.Int32).alias("year"),
         pl.lit([], dtype=pl.List(pl.String)).alias("categories"),
     )
+
+
+def check_raw(raw: Raw, name: str) -> Raw:
+    """Return what the data source `name` read, if later stages can rely on it.
+
+    Raises:
+        PluginError: If a frame has other columns than it has to, an item is listed twice or without a title, or an
+            event is of an item that is not listed.
+    """
+    for table, frame, schema in (("items", raw.items, ITEMS), ("events", raw.events, EVENTS)):
+        if list(frame.schema.items()) != list(schema.items()):
+            raise PluginError(
+                f"the data source {name!r} returned {table} with the columns {_columns(frame.schema)}",
+                hint=f"They have to be {_columns(schema)}, in this order.",
+            )
+    twice = raw.items.filter(pl.col("item_id").is_duplicated())["item_id"]
+    untitled = raw.items.filter(pl.col("title").is_null())["item_id"]
+    unlisted = _missing_items(raw.items, raw.events)["item_id"]
+    for fault, ids in (
+        ("listed twice", twice),
+        ("without a title", untitled),
+        ("with events but not listed", unlisted),
+    ):
+        if len(ids):
+            raise PluginError(
+                f"the data source {name!r} returned {len(ids):,} items {fault}, the first is {ids[0]!r}",
+                hint="List every item once; `complete_items` adds those that have events alone, and titles.",
+            )
+    return raw
+
+
+def _columns(schema: pl.Schema) -> str:
+    return ", ".join(f"{name} ({kind})" for name, kind in schema.items())
 
 
 ATOMIC = "atomic"  # the format of data sets without a name of their own

@@ -15,7 +15,7 @@ from llmrs_bench.core.registry import RECOMMENDERS, SOURCES, unknown_name
 from llmrs_bench.core.types import Progress
 from llmrs_bench.data.candidates import make_requests
 from llmrs_bench.data.files import SourceFiles, file_md5
-from llmrs_bench.data.sources import Dataset, Raw, Source, fetch, find_dataset
+from llmrs_bench.data.sources import Dataset, Raw, Source, check_raw, fetch, find_dataset
 from llmrs_bench.data.split import TIE_RULE, filter_events, leave_one_out
 from llmrs_bench.data.titles import natural_titles
 from llmrs_bench.ranking import rank_best
@@ -222,7 +222,7 @@ def _recipe(dataset: Dataset, config: PrepareConfig, found: Found) -> Recipe:
 def _fill(
     draft: Draft, dataset: Dataset, config: PrepareConfig, found: Found, place: Place, progress: Progress
 ) -> None:
-    raw = found.source.load(found.files)
+    raw = check_raw(found.source.load(found.files), found.reader)
     items = natural_titles(raw.items) if dataset.natural_titles else raw.items
     counts = _counts(raw)
     kept = filter_events(raw.events, min_rating=config.min_rating, k_core=config.k_core)
