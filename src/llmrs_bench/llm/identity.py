@@ -5,15 +5,6 @@ from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
 
-from huggingface_hub import HfApi, try_to_load_from_cache
-from huggingface_hub.errors import (  # type: ignore[attr-defined]  # HTTPError: of whichever client the hub has
-    GatedRepoError,
-    HFValidationError,
-    HTTPError,
-    RepositoryNotFoundError,
-    RevisionNotFoundError,
-)
-
 from llmrs_bench.core.errors import ModelError, OptionError
 from llmrs_bench.llm.adapters import CONFIG as ADAPTER_CONFIG
 from llmrs_bench.llm.adapters import Adapter, read_adapter
@@ -192,6 +183,9 @@ def local_gguf(files: ModelFiles, commit: str | None) -> Path:
     Raises:
         ModelError: If that fails.
     """
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]  # of whichever client the hub has
+
     assert files.gguf is not None
     if files.folder is not None:
         return files.folder / files.gguf
@@ -237,6 +231,15 @@ def file_digest(path: Path) -> str:
 
 
 def _commit(files: ModelFiles) -> str:
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import (  # type: ignore[attr-defined]  # HTTPError: of whichever client the hub has
+        GatedRepoError,
+        HFValidationError,
+        HTTPError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
     source, revision = files.source, files.revision
     try:
         found = HfApi().model_info(source, revision=revision, timeout=_TIMEOUT)
@@ -290,6 +293,8 @@ def gated(source: str) -> ModelError:
 
 
 def _cached_commit(files: ModelFiles, error: Exception) -> str:
+    from huggingface_hub import try_to_load_from_cache
+
     wanted = "config.json" if files.gguf is None else files.gguf
     cached = try_to_load_from_cache(files.source, wanted, revision=files.revision)
     if isinstance(cached, str):
