@@ -6,8 +6,10 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from llmrs_bench.core import artifacts, tables
 from llmrs_bench.core.artifacts import Recipe, find_made, is_complete, new_artifact, open_artifact
 from llmrs_bench.core.errors import ArtifactError
+from llmrs_bench.core.hashing import sha256_of
 from llmrs_bench.core.schemas import METRICS, TRUTH
 from llmrs_bench.core.tables import table_digest
 
@@ -105,6 +107,50 @@ def test_damaged_missing_and_swapped_tables_are_refused(tmp_path: Path) -> None:
         made.table("metrics")
     path.unlink()
     with pytest.raises(ArtifactError, match="cannot be read"):
+        made.table("metrics")
+
+
+def test_a_file_is_checked_once_and_again_after_it_has_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[Path] = []
+
+    def counted(path: Path) -> str:
+        read.append(path)
+        return sha256_of(path)
+
+    monkeypatch.setattr(tables, "sha256_of", counted)
+    monkeypatch.setattr(artifacts, "table_digest", lambda frame: pytest.fail("the contents were serialised"))
+    make(tmp_path / "a")
+    path, made = tmp_path / "a" / "metrics.parquet", open_artifact(tmp_path / "a", hint="")
+    read.clear()
+    assert [made.table("metrics").height, sum(part.height for part in made.parts("metrics", 1))] == [1, 1]
+    assert open_artifact(tmp_path / "a", hint="").table("metrics").equals(VALUES)
+    assert read == [path]
+    monkeypatch.undo()
+    VALUES.with_columns(value=pl.lit(1.0)).write_parquet(path)
+    with pytest.raises(ArtifactError, match="digests differ"):
+        made.table("metrics")
+    with pytest.raises(ArtifactError, match="digests differ"):
+        next(made.parts("metrics", 1))
+
+
+def test_a_file_written_anew_with_the_same_contents_is_taken(tmp_path: Path) -> None:
+    make(tmp_path / "a")
+    path, made = tmp_path / "a" / "metrics.parquet", open_artifact(tmp_path / "a", hint="")
+    VALUES.write_parquet(path, compression="uncompressed")
+    assert sha256_of(path) != made.manifest.tables["metrics"].bytes_digest
+    assert made.table("metrics").equals(VALUES)
+
+
+def test_artifacts_without_digests_of_bytes_open_and_their_damage_is_found(tmp_path: Path) -> None:
+    make(tmp_path / "a")
+    manifest = tmp_path / "a" / "manifest.json"
+    content = json.loads(manifest.read_text("utf-8"))
+    del content["tables"]["metrics"]["bytes_digest"]
+    manifest.write_text(json.dumps(content), "utf-8")
+    made = open_artifact(tmp_path / "a", hint="")
+    assert made.table("metrics").equals(VALUES)
+    VALUES.with_columns(value=pl.lit(1.0)).write_parquet(tmp_path / "a" / "metrics.parquet")
+    with pytest.raises(ArtifactError, match="digests differ"):
         made.table("metrics")
 
 

@@ -20,7 +20,15 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from llmrs_bench.core.errors import ArtifactError
 from llmrs_bench.core.hashing import fingerprint
-from llmrs_bench.core.tables import TableFacts, TableWriter, parts_digest, read_parts, read_table, table_digest
+from llmrs_bench.core.tables import (
+    TableFacts,
+    TableWriter,
+    holds,
+    parts_digest,
+    read_parts,
+    read_table,
+    table_digest,
+)
 
 MANIFEST = "manifest.json"
 
@@ -74,7 +82,7 @@ class Artifact:
         """
         with self._reading(name) as path:
             frame = read_table(path, name)
-        self._check(name, table_digest(frame))
+            self._verify(name, lambda: table_digest(frame))
         return frame
 
     def parts(self, name: str, rows: int) -> Iterator[pl.DataFrame]:
@@ -84,11 +92,11 @@ class Artifact:
             ArtifactError: As `table` does.
         """
         with self._reading(name) as path:
-            self._check(name, parts_digest(read_parts(path, name, rows), name))
+            self._verify(name, lambda: parts_digest(read_parts(path, name, rows), name))
             yield from read_parts(path, name, rows)
 
-    def _check(self, name: str, digest: str) -> None:
-        if digest != self.digest(name):
+    def _verify(self, name: str, contents: Callable[[], str]) -> None:
+        if not holds(self._path(name), self.manifest.tables[name], contents):
             raise ArtifactError(
                 f"{self._path(name)} is not what its manifest says it is (digests differ)", hint=self._again
             )

@@ -2,7 +2,8 @@
 
 import json
 from collections.abc import Mapping
-from hashlib import blake2b, sha256
+from hashlib import blake2b, file_digest, sha256
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -60,6 +61,16 @@ def _mix(state: NDArray[np.uint64]) -> NDArray[np.uint64]:
         state = (state ^ (state >> np.uint64(30))) * _MIX_1
         state = (state ^ (state >> np.uint64(27))) * _MIX_2
         return np.asarray(state ^ (state >> np.uint64(31)), dtype=np.uint64)
+
+
+def sha256_of(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes as hex digits.
+
+    Raises:
+        OSError: If it cannot be read.
+    """
+    with path.open("rb") as file:
+        return file_digest(file, "sha256").hexdigest()
 
 
 def fingerprint(value: Mapping[str, Any]) -> str:
