@@ -1,13 +1,17 @@
 """An artifact is complete or absent, and says what it was made from."""
 
 import json
+import os
+import subprocess
+import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 import polars as pl
 import pytest
 
 from llmrs_bench.core import artifacts, tables
-from llmrs_bench.core.artifacts import Recipe, find_made, is_complete, new_artifact, open_artifact
+from llmrs_bench.core.artifacts import Draft, Recipe, find_made, get_or_create, is_complete, new_artifact, open_artifact
 from llmrs_bench.core.errors import ArtifactError
 from llmrs_bench.core.hashing import sha256_of
 from llmrs_bench.core.schemas import METRICS, TRUTH
@@ -73,6 +77,71 @@ def test_the_first_of_two_makers_wins(tmp_path: Path) -> None:
         (tmp_path / "b").rename(tmp_path / "a")
         draft.facts["note"] = "late"
     assert open_artifact(tmp_path / "a", hint="").facts == {"note": "ü"}
+
+
+def test_a_maker_who_loses_at_the_last_moment_gets_what_the_winner_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(tmp_path / "winner")
+    rename = os.replace
+
+    def late(source: Path, target: Path) -> None:
+        rename(tmp_path / "winner", target)  # after any look at the target, just before it is moved there
+        rename(source, target)
+
+    monkeypatch.setattr(os, "replace", late)
+    with new_artifact(tmp_path / "a", RECIPE) as draft:
+        draft.write("metrics", VALUES)
+        draft.facts["note"] = "late"
+    assert open_artifact(tmp_path / "a", hint="").facts == {"note": "ü"}
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+def test_something_else_that_came_to_the_place_is_left_there_and_named(tmp_path: Path) -> None:
+    def fill(_: Draft) -> None:
+        (tmp_path / "a").mkdir()
+        (tmp_path / "a" / "notes.txt").write_text("mine")
+
+    with pytest.raises(ArtifactError, match="cannot be moved to") as caught:
+        get_or_create(tmp_path / "a", RECIPE, fill)
+    assert "delete it" in caught.value.hint
+    assert [str(path.relative_to(tmp_path)) for path in sorted(tmp_path.rglob("*"))] == ["a", "a/notes.txt"]
+
+
+MAKER = """
+import sys
+from pathlib import Path
+import polars as pl
+from llmrs_bench.core.artifacts import Recipe, get_or_create
+from llmrs_bench.core.schemas import METRICS
+
+def fill(draft):
+    draft.write("metrics", pl.DataFrame([{"request_id": "r", "metric": "mrr", "value": 0.5}], schema=METRICS))
+    draft.facts["maker"] = sys.argv[2]
+    print("filled", flush=True)
+    sys.stdin.readline()
+
+made = get_or_create(Path(sys.argv[1]), Recipe("evaluate", "a", {}), fill)
+print(made.artifact.facts["maker"], made.artifact.table("metrics").height)
+"""
+
+
+def test_two_processes_that_finish_at_once_both_have_the_artifact(tmp_path: Path) -> None:
+    arguments = [[sys.executable, "-c", MAKER, str(tmp_path / "a"), maker] for maker in ("one", "two")]
+    pipe = subprocess.PIPE
+    with ExitStack() as stack:
+        makers = [stack.enter_context(subprocess.Popen(each, stdin=pipe, stdout=pipe, text=True)) for each in arguments]
+        for maker in makers:
+            assert maker.stdout is not None
+            assert maker.stdout.readline() == "filled\n"
+        for maker in makers:
+            assert maker.stdin is not None
+            maker.stdin.write("\n")
+            maker.stdin.flush()
+        said = {maker.communicate()[0] for maker in makers}
+        assert [maker.returncode for maker in makers] == [0, 0]
+    assert said == {f"{open_artifact(tmp_path / 'a', hint='').facts['maker']} 1\n"}
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
 
 
 def test_half_written_artifacts_are_refused(tmp_path: Path) -> None:

@@ -232,8 +232,11 @@ def _differences(manifest: Manifest, recipe: Recipe) -> str:
 def new_artifact(path: Path, recipe: Recipe) -> Iterator[Draft]:
     """Make an artifact at `path`: the directory appears there complete, or not at all.
 
-    A stage that fails or is interrupted leaves nothing. If another process finished the same artifact
-    meanwhile, its result stays.
+    A stage that fails or is interrupted leaves nothing. If another process finished an artifact there meanwhile, its
+    result stays.
+
+    Raises:
+        ArtifactError: If something else came to its place meanwhile.
     """
     started, clock = datetime.now(UTC), time.perf_counter()
     folder = path.with_name(f".{path.name}.{os.getpid()}.partial")
@@ -260,11 +263,23 @@ def new_artifact(path: Path, recipe: Recipe) -> Iterator[Draft]:
             seconds=round(time.perf_counter() - clock, 3),
         )
         (folder / MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n", "utf-8")
-        if not is_complete(path):
-            os.replace(folder, path)
+        _publish(folder, path)
     finally:
         draft.close()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _publish(folder: Path, path: Path) -> None:
+    """Move a finished artifact to its place, unless another process was first: the rename itself finds out."""
+    try:
+        os.replace(folder, path)
+    except OSError as error:
+        if is_complete(path):
+            return
+        raise ArtifactError(
+            f"the finished artifact cannot be moved to {path}: {error}",
+            hint=f"If {path} exists, it was not made by a stage that finished: delete it, and run the command again.",
+        ) from error
 
 
 def _clear_partials(path: Path) -> None:
