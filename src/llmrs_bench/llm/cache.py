@@ -125,10 +125,10 @@ class ResponseCache:
         if frame is None:
             path = self._shards / name
             frame = check_schema("answers", _read_shard(path), where=str(path))
-            self._open += frame.estimated_size()
+            self._open += int(frame.estimated_size())
         self._frames[name] = frame
         while self._open > _OPEN and len(self._frames) > 1:
-            self._open -= self._frames.popitem(last=False)[1].estimated_size()
+            self._open -= int(self._frames.popitem(last=False)[1].estimated_size())
         return frame
 
 
