@@ -13,7 +13,7 @@ import pytest
 from llmrs_bench.core import artifacts, tables
 from llmrs_bench.core.artifacts import Draft, Recipe, find_made, get_or_create, is_complete, new_artifact, open_artifact
 from llmrs_bench.core.errors import ArtifactError
-from llmrs_bench.core.hashing import sha256_of
+from llmrs_bench.core.hashing import file_digest
 from llmrs_bench.core.schemas import METRICS, TRUTH
 from llmrs_bench.core.tables import table_digest
 
@@ -184,9 +184,9 @@ def test_a_file_is_checked_once_and_again_after_it_has_changed(tmp_path: Path, m
 
     def counted(path: Path) -> str:
         read.append(path)
-        return sha256_of(path)
+        return file_digest(path)
 
-    monkeypatch.setattr(tables, "sha256_of", counted)
+    monkeypatch.setattr(tables, "file_digest", counted)
     monkeypatch.setattr(artifacts, "table_digest", lambda frame: pytest.fail("the contents were serialised"))
     make(tmp_path / "a")
     path, made = tmp_path / "a" / "metrics.parquet", open_artifact(tmp_path / "a", hint="")
@@ -206,7 +206,7 @@ def test_a_file_written_anew_with_the_same_contents_is_taken(tmp_path: Path) -> 
     make(tmp_path / "a")
     path, made = tmp_path / "a" / "metrics.parquet", open_artifact(tmp_path / "a", hint="")
     VALUES.write_parquet(path, compression="uncompressed")
-    assert sha256_of(path) != made.manifest.tables["metrics"].bytes_digest
+    assert file_digest(path) != made.manifest.tables["metrics"].bytes_digest
     assert made.table("metrics").equals(VALUES)
 
 

@@ -1,8 +1,9 @@
 """Digests of options and seeded hashes, the same on every machine."""
 
 import json
-from collections.abc import Mapping
-from hashlib import blake2b, file_digest, sha256
+from collections.abc import Iterable, Mapping
+from hashlib import blake2b, sha256
+from hashlib import file_digest as hash_file
 from pathlib import Path
 from typing import Any
 
@@ -63,14 +64,26 @@ def _mix(state: NDArray[np.uint64]) -> NDArray[np.uint64]:
         return np.asarray(state ^ (state >> np.uint64(31)), dtype=np.uint64)
 
 
-def sha256_of(path: Path) -> str:
+def file_digest(path: Path) -> str:
     """Return the SHA-256 of a file's bytes as hex digits.
 
     Raises:
         OSError: If it cannot be read.
     """
     with path.open("rb") as file:
-        return file_digest(file, "sha256").hexdigest()
+        return hash_file(file, "sha256").hexdigest()
+
+
+def files_digest(folder: Path, files: Iterable[Path]) -> str:
+    """Return the SHA-256 of the relative names and the contents of some files of a folder, in whatever order they come.
+
+    Raises:
+        OSError: If one cannot be read.
+    """
+    total = sha256()
+    for name, path in sorted((path.relative_to(folder).as_posix(), path) for path in files):
+        total.update(f"{name}\0{file_digest(path)}\n".encode())
+    return total.hexdigest()
 
 
 def fingerprint(value: Mapping[str, Any]) -> str:

@@ -11,7 +11,7 @@ from pyarrow import Table
 from pyarrow.parquet import ParquetFile, ParquetWriter
 from pydantic import BaseModel
 
-from llmrs_bench.core.hashing import sha256_of
+from llmrs_bench.core.hashing import file_digest
 from llmrs_bench.core.schemas import TABLES, check_schema
 
 
@@ -95,7 +95,7 @@ class TableWriter:
         """Finish the file, and return what it holds."""
         if self._facts is None:
             self._file.close()
-            self._facts = TableFacts(rows=self._rows, digest=self.digest, bytes_digest=sha256_of(self.path))
+            self._facts = TableFacts(rows=self._rows, digest=self.digest, bytes_digest=file_digest(self.path))
         return self._facts
 
 
@@ -136,7 +136,7 @@ def holds(path: Path, facts: TableFacts, contents: Callable[[], str]) -> bool:
     state = _state(path)
     if _VERIFIED.get(path) == (facts.digest, state):
         return True
-    if (facts.bytes_digest is None or sha256_of(path) != facts.bytes_digest) and contents() != facts.digest:
+    if (facts.bytes_digest is None or file_digest(path) != facts.bytes_digest) and contents() != facts.digest:
         return False
     _VERIFIED[path] = facts.digest, state
     return True

@@ -14,14 +14,15 @@ from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 from transformers import __version__ as transformers_version
 
 from llmrs_bench.core import config
+from llmrs_bench.core.device import pick_device
 from llmrs_bench.core.environment import environment
 from llmrs_bench.core.errors import ModelError
 from llmrs_bench.core.types import Json, Prompt, Response
 from llmrs_bench.llm.backends.likelihood import Scorer
 from llmrs_bench.llm.base import ModelOptions, sample_seed
-from llmrs_bench.llm.constrained import Permutation, permutation
+from llmrs_bench.llm.constrained import Permutation, lead_in, permutation
 from llmrs_bench.llm.identity import identify
-from llmrs_bench.llm.loading import Checkpoint, Memory, context_length, pick_device, pick_dtype, tokenizer_digest
+from llmrs_bench.llm.loading import Checkpoint, Memory, context_length, pick_dtype, tokenizer_digest
 from llmrs_bench.llm.model_aliases import ModelSpec
 from llmrs_bench.llm.self_check import candidates, mates
 from llmrs_bench.llm.thinking import CLOSE, GAP, find_closing, written_response
@@ -137,7 +138,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 _REMEMBERED = 64  # grammars
-_CONTEXT = 200  # characters before an answer that may say how its first number is written
 
 
 class TextGenerator:
@@ -242,7 +242,7 @@ class TextGenerator:
     def _grammar_of(self, job: Job) -> Permutation | None:
         if job.prompt.grammar is None:
             return None
-        before = "" if self.encoder_decoder else job.text[-_CONTEXT:] if self.closing is None else CLOSE + GAP
+        before = "" if self.encoder_decoder else lead_in(job.text) if self.closing is None else CLOSE + GAP
         return self._grammar(before, len(job.prompt.shown))
 
     def _make_grammar(self, before: str, count: int) -> Permutation:
