@@ -23,7 +23,7 @@ extra="$*"
 
 # Table 9: what is told of the user; the personalised interest in an item is a note that the model wrote about it
 notes=$(infer --template notes --history 50)
-noted="--with notes=$notes"
+noted="--item-notes $notes"
 row "Table 9" "recent items" --template paper
 row "Table 9" "personalised interest of recent items" --template paper -T interest=notes $noted
 row "Table 9" "recent items with personalised interest" --template paper -T interest=recent-noted $noted
@@ -34,20 +34,20 @@ row "Table 9" "personalised interest, query recent" \
 short=$(infer --template interest)
 long=$(infer --template interest -T task=describe-long -T interest=recent-relevant -T relevant=20 -T query=recent)
 row "Table 9" "personalised interest, query profile and recent" \
-    --template paper -T interest=relevant-noted -T relevant=10 -T query=interest --with interest="$long" $noted
-row "Table 9" "recent items, written short-term interest" --template paper -T interest=recent-written --with interest="$short"
-row "Table 9" "recent items, written long-term interest" --template paper -T interest=recent-written --with interest="$long"
+    --template paper -T interest=relevant-noted -T relevant=10 -T query=interest --user-profile "$long" $noted
+row "Table 9" "recent items, written short-term interest" --template paper -T interest=recent-written --user-profile "$short"
+row "Table 9" "recent items, written long-term interest" --template paper -T interest=recent-written --user-profile "$long"
 summary=$(infer --template interest -T interest=relevant-noted -T relevant=10 -T query=recent $noted)
-row "Table 9" "summary of retrieved personalised interest" --template paper -T interest=written --with interest="$summary"
+row "Table 9" "summary of retrieved personalised interest" --template paper -T interest=written --user-profile "$summary"
 
 # Table 10: what is searched for, and what is told of the items found: the catalogue's words, or the model's notes
 row "Table 10" "short query, global memory" --template paper -T interest=recent-relevant -T relevant=10 -T query=recent
 row "Table 10" "long and short query, global memory" \
-    --template paper -T interest=recent-relevant -T relevant=10 -T query=interest --with interest="$long"
+    --template paper -T interest=recent-relevant -T relevant=10 -T query=interest --user-profile "$long"
 row "Table 10" "short query, personalised memory" \
     --template paper -T interest=relevant-noted -T relevant=10 -T query=recent $noted
 row "Table 10" "long and short query, personalised memory" \
-    --template paper -T interest=relevant-noted -T relevant=10 -T query=interest --with interest="$long" $noted
+    --template paper -T interest=relevant-noted -T relevant=10 -T query=interest --user-profile "$long" $noted
 
 # Table 11: how candidates are named
 row "Table 11" "ids" --template paper -T candidates=ids -T answer=ids
@@ -76,11 +76,11 @@ row "Table 13" "original" --template paper
 row "Table 13" "without recency" --template paper -T strategy=step-by-step
 row "Table 13" "role" --template paper -T role=recommender
 row "Table 13" "without step by step" --template paper -T strategy=recency
-row "Table 13" "least to most" --template paper -T interest=recent-written --with interest="$short"
+row "Table 13" "least to most" --template paper -T interest=recent-written --user-profile "$short"
 row "Table 13" "examples of the user" --template paper -T shots=1
 row "Table 13" "examples of similar users" --template paper -T shots=1 -T shots_from=similar
 row "Table 13" "self-prompting" --template paper -T strategy=self-prompting
-row "Table 13" "three orders" --template paper --orders 3
+row "Table 13" "three orders" --template paper --candidate-orders 3
 
 # Figure 3, and what the history is worth
 for length in 1 5 10 20 30 40 50; do

@@ -19,7 +19,7 @@ OPTIONS = {
     "yes-no": ["--template", "yes-no"],
     "items found by BM25 for the candidates": ["-T", "interest=recent-relevant", "-T", "relevant=10"],
     "an example of a similar user": ["-T", "shots=1", "-T", "shots_from=similar"],
-    "three orders": ["--orders", "3"],
+    "three orders": ["--candidate-orders", "3"],
 }
 
 

@@ -16,7 +16,7 @@ done
 for model in popularity itemknn bprmf sasrec bert4rec; do
     "$bench" infer --model "$model" --dataset ml1m@5core
 done
-"$bench" infer --model sasrec --loss bce -O batch=128 --dataset ml1m@5core
+"$bench" infer --model sasrec -O loss=bce -O batch=128 --dataset ml1m@5core
 for model in random popularity recent-popularity itemknn bm25 bprmf fpmc gru4rec sasrec bert4rec; do
     "$bench" infer --model "$model" --seeds 3 --dataset ml100k@all
 done

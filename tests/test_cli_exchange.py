@@ -157,7 +157,7 @@ def test_export_without_runs_gives_what_others_need_to_rank(small: Bench, tmp_pa
 def test_a_ranking_from_elsewhere_stands_on_the_board(small: Bench, tmp_path: Path) -> None:
     perfect = data(small, "truth").select("request_id", "item_id", score=pl.lit(1.0))
     perfect.write_parquet(tmp_path / "our own system.parquet")
-    done = small.run("infer", "-d", "small", "--model", f"file:{tmp_path / 'our own system.parquet'}")
+    done = small.run("import", str(tmp_path / "our own system.parquet"), "-d", "small")
     assert done.stdout.startswith("our-own-system-")
     small.run("evaluate", "--dataset", "small")
     rows = json.loads(small.run("compare", "-d", "small", "--format", "json").stdout)["rows"]
@@ -204,7 +204,7 @@ def test_a_whole_catalogue_is_ranked_as_far_as_the_file_goes(small: Bench, tmp_p
     rows = requests.select("user_id", item_id=pl.Series(left)).explode("item_id")
     rows = rows.with_columns(rank=pl.int_range(1, pl.len() + 1).over("user_id"))
     rows.write_csv(tmp_path / "whole.csv")
-    done = small.run("infer", "-d", "small@all", "--model", f"file:{tmp_path / 'whole.csv'}")
+    done = small.run("import", str(tmp_path / "whole.csv"), "-d", "small@all")
     assert "warning" not in done.stderr
     found = rankings(small, done.stdout.strip())
     ranked = dict(found.group_by("request_id").agg(pl.col("item_id").sort_by("rank")).iter_rows())
@@ -236,8 +236,8 @@ def test_a_whole_catalogue_is_ranked_as_far_as_the_file_goes(small: Bench, tmp_p
         (("--model", "file:{path}", "-T", "a=b"), 2, "--template-option means nothing"),
         (("--model", "file:{path}", "--seed", "1"), 2, "--seed means nothing"),
         (("--model", "file:{path}", "--seeds", "2"), 2, "--seeds means nothing"),
-        (("--model", "file:{path}", "--audit", "2"), 2, "--audit means nothing"),
-        (("--model", "file:{path}", "--reparse"), 2, "--reparse means nothing"),
+        (("--model", "file:{path}", "--check-determinism", "2"), 2, "--check-determinism means nothing"),
+        (("--model", "file:{path}", "--from-cache"), 2, "--from-cache means nothing"),
         (("--model", "file:{path}", "--export", "x"), 2, "--export means nothing"),
         (("--model", "file:{path}", "--runs", "a,b"), 2, "runs"),
     ],

@@ -37,7 +37,8 @@ def home(joined: Bench, tmp_path: Path) -> Bench:
 
 
 def fuse(bench: Bench, runs: str, *arguments: str) -> str:
-    return bench.name("infer", "-d", "small", "--model", "fusion", "--runs", runs, *arguments)
+    named = (text for run in runs.split(",") for text in ("--run", run))
+    return bench.name("fuse", "-d", "small", *named, *arguments)
 
 
 def only(bench: Bench, pattern: str) -> Path:
@@ -165,22 +166,22 @@ def test_options_change_the_run_where_they_are_read(home: Bench) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ((), "without --runs"),
-        (("--runs", "random"), "does not name two or more different runs"),
-        (("--runs", "random,random"), "does not name two or more different runs"),
+        ((), "no run: a fusion joins two or more"),
+        (("--runs", "random"), "joins two or more different runs"),
+        (("--runs", "random,random"), "joins two or more different runs"),
         (("--runs", "random,sasrec"), "unknown run 'sasrec'"),
         (("--runs", "random,fusion"), "'fusion' means"),
         (("--runs", "random,oracle"), "knows the targets"),
         (("--runs", "random,fusion-learned", "--method", "learned"), "has learned weights itself"),
         (("--runs", "random,mock", "--method", "borda"), "method"),
-        (("--runs", "random,mock", "-O", "k=-1"), "k: "),
+        (("--runs", "random,mock", "-O", "k=-1"), "k=-1 is below 0"),
         (("--runs", "random,mock", "-O", "folds=3"), "folds means nothing to the method rrf"),
         (("--runs", "random,mock", "--method", "learned", "-O", "k=3"), "k means nothing to the method learned"),
         (("--runs", "random,mock", "--method", "learned", "-O", "folds=31"), "31 folds need 31 users"),
         (("--runs", "random,mock", "--seed", "1"), "--seed means nothing to the method rrf"),
         (("--runs", "random,mock", "--seeds", "2"), "--seeds means nothing"),
         (("--runs", "random,mock", "--template", "label"), "--template means nothing to --model fusion"),
-        (("--runs", "random,mock", "--reparse"), "--reparse means nothing"),
+        (("--runs", "random,mock", "--from-cache"), "--from-cache means nothing"),
     ],
 )
 def test_what_cannot_be_joined_is_said(joined: Bench, arguments: tuple[str, ...], words: str) -> None:

@@ -22,7 +22,7 @@ def measured(tmp_path_factory: pytest.TempPathFactory, atomic: Path) -> Bench:
         (source / file.name).write_text(file.read_text().replace("The Film of 7 Days", f"The Film {HOSTILE}"))
     made = Bench(tmp_path_factory.mktemp("measured"), source)
     made.prepare()
-    made.run("infer", "-d", "small", "-m", "mock", "--orders", "3")
+    made.run("infer", "-d", "small", "-m", "mock", "--candidate-orders", "3")
     made.run("infer", "-d", "small", "-m", "itemknn")
     made.run("evaluate", "-d", "small")
     return made

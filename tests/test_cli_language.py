@@ -53,7 +53,7 @@ def test_every_line_of_a_json_log_is_an_object(bench: Bench) -> None:
 
 def test_an_audit_is_reported(bench: Bench) -> None:
     bench.prepare()
-    said = bench.run("infer", "--model", "mock", "--dataset", "small", "-t", "label", "--audit", "4").stderr
+    said = bench.run("infer", "--model", "mock", "--dataset", "small", "-t", "label", "--check-determinism", "4").stderr
     assert "audit of 4 requests, warm against cold: largest 0 nat" in said
     assert "first choice changed in 0.0 %" in said
 
@@ -97,14 +97,16 @@ def test_a_full_disk_is_an_error_with_a_name(bench: Bench, monkeypatch: pytest.M
 
 def test_an_audit_asks_and_reparse_does_not(bench: Bench) -> None:
     bench.prepare()
-    said = bench.run("infer", "--model", "mock", "--dataset", "small", "--reparse", "--audit", "4", code=2).stderr
-    assert "--audit" in said
-    assert "--reparse" in said
+    said = bench.run(
+        "infer", "--model", "mock", "--dataset", "small", "--from-cache", "--check-determinism", "4", code=2
+    ).stderr
+    assert "--check-determinism" in said
+    assert "--from-cache" in said
 
 
 def test_slots_that_place_the_target_are_no_habit_of_the_model(bench: Bench) -> None:
     bench.prepare()
-    for options, counted in (((), True), (("--slots", "0,5"), False)):
+    for options, counted in (((), True), (("--target-positions", "0,5"), False)):
         name = bench.name("infer", "--model", "mock", "--dataset", "small", *options)
         manifest = json.loads(next(bench.home.glob(f"small/*/runs/{name}/manifest.json")).read_text("utf-8"))
         assert (manifest["facts"]["first_choices"] is not None) is counted

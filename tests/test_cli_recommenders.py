@@ -36,12 +36,13 @@ def manifest(path: Path) -> dict[str, Any]:
     return found
 
 
-def test_options_with_names_of_their_own_are_those_of_the_model(small: Bench) -> None:
+def test_old_names_of_options_of_the_model_are_understood(small: Bench) -> None:
     typed = ("infer", "-d", "small@lists", "-m", "sasrec", *QUICK)
     plain = small.name(*typed, "-O", "loss=bce", "-O", "fit_on=train+valid", "-O", "max_history=5")
     named = small.run(*typed, "--loss", "bce", "--fit-on", "train+valid", "--max-history", "5")
     assert named.stdout.strip() == plain
     assert "already there" in named.stderr
+    assert "warning: --fit-on is now -O fit_on=..." in named.stderr
     assert "fitted on train+valid" in named.stderr
     row = board(small)["sasrec epochs=2, dim=8, batch=8, loss=bce, fit_on=train+valid, max_history=5"]
     assert row["history"] == 5

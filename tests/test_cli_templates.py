@@ -20,7 +20,7 @@ INFER = ("infer", "--model", "mock", "--dataset", "small")
 
 def test_several_orders_become_one_ranking(bench: Bench) -> None:
     bench.prepare()
-    name = bench.run(*INFER, "--orders", "3").stdout.strip()
+    name = bench.run(*INFER, "--candidate-orders", "3").stdout.strip()
     runs = next(bench.home.glob("small/*/runs")) / name
     rankings, views = pl.read_parquet(runs / "rankings.parquet"), pl.read_parquet(runs / "view_rankings.parquet")
     assert rankings["request_id"].n_unique() == 30
@@ -40,7 +40,7 @@ def test_what_a_model_writes_is_told_by_another_prompt(bench: Bench) -> None:
     """A strategy of two steps is two lines of shell."""
     bench.prepare()
     run = bench.run(*INFER, "--template", "interest").stdout.strip()
-    bench.run(*INFER, "--template", "listwise", "--with", f"interest={run}", "-T", "interest=recent-written")
+    bench.run(*INFER, "--template", "listwise", "--user-profile", run, "-T", "interest=recent-written")
     prompts = table(bench, "small/*/prompts/listwise-*/prompts.parquet")
     told = table(bench, f"small/*/runs/{run}/responses.parquet")
     said = dict(told.select("request_id", "text").iter_rows())
@@ -53,22 +53,22 @@ def test_what_a_model_writes_is_told_by_another_prompt(bench: Bench) -> None:
     assert "not evaluated" not in bench.run("compare", "--dataset", "small").stderr
     assert "ranks nothing" in bench.run("evaluate", "--dataset", "small", "--run", run, code=2).stderr
     wrong = bench.run("infer", "--model", "random", "--dataset", "small").stdout.strip()
-    with_wrong = ("--with", f"interest={wrong}", "-T", "interest=written")
+    with_wrong = ("--user-profile", wrong, "-T", "interest=written")
     assert "holds no texts" in bench.run(*INFER, *with_wrong, code=2).stderr
-    assert "interest=RUN" in bench.run(*INFER, "--with", "dream=x", code=2).stderr
+    assert "No such option: --with" in bench.run(*INFER, "--with", "dream=x", code=2).stderr
 
 
 def test_notes_about_items_are_told_beside_them(bench: Bench) -> None:
     bench.prepare()
     run = bench.run(*INFER, "--template", "notes").stdout.strip()
-    bench.run("prompt", "--dataset", "small", "--with", f"notes={run}", "-T", "interest=recent-noted")
+    bench.run("prompt", "--dataset", "small", "--item-notes", run, "-T", "interest=recent-noted")
     messages = table(bench, "small/*/prompts/listwise-*/prompts.parquet")["messages"]
     assert all(told[0]["content"].count(": Nothing is known of") == 1 for told in messages)
-    with_notes = ("prompt", "--dataset", "small", "--with", f"notes={run}")
+    with_notes = ("prompt", "--dataset", "small", "--item-notes", run)
     assert "no part of it tells notes" in bench.run(*with_notes, code=2).stderr
-    assert "--with notes=RUN" in bench.run("prompt", "-d", "small", "-T", "interest=notes", code=2).stderr
+    assert "--item-notes RUN" in bench.run("prompt", "-d", "small", "-T", "interest=notes", code=2).stderr
     searched = ("-T", "relevant=3", "-T", "query=interest", "-T", "interest=relevant-noted")
-    name = bench.run(*with_notes, *searched, "--with", f"interest={run}").stdout.strip()
+    name = bench.run(*with_notes, *searched, "--user-profile", run).stdout.strip()
     found = table(bench, f"small/*/prompts/{name}/views.parquet")["relevant"]
     assert max(found.list.len()) > 0
 
@@ -102,7 +102,8 @@ def test_temperatures_that_nothing_reads_are_refused() -> None:
 
 def test_an_option_given_twice_is_named(bench: Bench) -> None:
     bench.prepare()
-    assert "-T orders=3 was given twice" in bench.run(*INFER, "--orders", "3", "-T", "orders=2", code=2).stderr
+    twice = ("-T", "shots=1", "-T", "shots=2")
+    assert "-T shots=2 was given twice" in bench.run(*INFER, *twice, code=2).stderr
 
 
 def test_a_file_of_ones_own(bench: Bench, tmp_path: Path) -> None:
@@ -164,5 +165,5 @@ def test_a_model_that_writes_nothing_is_told(bench: Bench, monkeypatch: pytest.M
     monkeypatch.setattr(mock, "_note", lambda prompt: mock._text(prompt, []))
     bench.prepare()
     run = bench.run(*INFER, "--template", "interest").stdout.strip()
-    told = ("--with", f"interest={run}", "-T", "interest=recent-written")
+    told = ("--user-profile", run, "-T", "interest=recent-written")
     assert "30 of 30 prompts tell no interest" in bench.run("prompt", "--dataset", "small", *told).stderr

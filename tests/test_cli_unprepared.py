@@ -122,7 +122,7 @@ def test_the_made_up_data_set_is_prepared_too(empty: Bench) -> None:
         (("infer", "-m", "owner/gone", "-d", "ml1m"), 1, ("no model 'owner/gone'",)),
         (("infer", "-m", "mock", "-d", "ml1m@mine"), 1, ("not prepared", "prepare --dataset ml1m")),
         (("infer", "-m", "mock", "-d", "movies"), 2, ("movies", "--source")),
-        (("infer", "-m", "mock", "-d", "ml1m", "--reparse"), 1, ("not prepared",)),
+        (("infer", "-m", "mock", "-d", "ml1m", "--from-cache"), 1, ("not prepared",)),
         (("evaluate", "-d", "ml1m"), 1, ("not prepared", "prepare --dataset ml1m")),
         (("compare", "-d", "ml1m"), 1, ("not prepared", "prepare --dataset ml1m")),
     ],

@@ -64,5 +64,5 @@ def test_a_model_on_a_server_may_have_any_name(data: Data) -> None:
 
 
 def test_recommenders_are_refused(data: Data) -> None:
-    with pytest.raises(OptionError, match="--audit"):
+    with pytest.raises(OptionError, match="--check-determinism"):
         audit(data, InferConfig(model="popularity"), no_progress, requests=3)

@@ -14,9 +14,9 @@ from llmrs_bench.stages.serving import is_language_model, label_of
 from llmrs_bench.stages.workspace import Data
 
 
-def run(data: Data, model: Path | str, *, reparse: bool = False, **options: str) -> Artifact:
+def run(data: Data, model: Path | str, *, from_cache: bool = False, **options: str) -> Artifact:
     config = InferConfig(model=str(model), engine="transformers", template="likelihood", options=options)
-    return infer(data, config, no_progress, reparse=reparse).artifact
+    return infer(data, config, no_progress, from_cache=from_cache).artifact
 
 
 def stores(data: Data) -> int:
@@ -49,7 +49,7 @@ def test_the_run_of_a_gguf_file_belongs_to_its_bytes(data: Data, llama: Path, tm
     assert run(data, moved).path == made.path
     assert stores(data) == 1
     moved.unlink()
-    assert run(data, moved, reparse=True).path == made.path
+    assert run(data, moved, from_cache=True).path == made.path
 
 
 def test_a_row_names_base_and_adapter(data: Data, llama: Path, tmp_path: Path) -> None:

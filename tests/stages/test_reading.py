@@ -18,9 +18,9 @@ from llmrs_bench.stages.infer_language_model import find_priors
 from llmrs_bench.stages.workspace import Data
 
 
-def run(data: Data, model: Path | str, *, reparse: bool = False, prior: bool = False, **options: object) -> Artifact:
+def run(data: Data, model: Path | str, *, from_cache: bool = False, prior: bool = False, **options: object) -> Artifact:
     config = InferConfig.model_validate({"model": str(model), **options})
-    return infer(data, config, no_progress, reparse=reparse, prior=prior).artifact
+    return infer(data, config, no_progress, from_cache=from_cache, prior=prior).artifact
 
 
 def likelihoods(data: Data, llama: Path, *, prior: bool = False) -> Artifact:
@@ -115,7 +115,7 @@ def test_reparse_makes_the_same_run_without_the_model(data: Data, llama: Path) -
     shutil.rmtree(place)
     shutil.move(llama, moved := llama.with_name("elsewhere"))
     try:
-        again = run(data, llama.name, reparse=True, engine="transformers", template="likelihood")
+        again = run(data, llama.name, from_cache=True, engine="transformers", template="likelihood")
     finally:
         shutil.move(moved, llama)
     assert again.path == place
@@ -124,12 +124,12 @@ def test_reparse_makes_the_same_run_without_the_model(data: Data, llama: Path) -
 
 def test_reparse_says_what_is_missing(data: Data) -> None:
     with pytest.raises(ArtifactError, match="0 sets of answers") as caught:
-        run(data, "mock", reparse=True)
-    assert "--reparse" in caught.value.hint
+        run(data, "mock", from_cache=True)
+    assert "--from-cache" in caught.value.hint
     run(data, "mock")
     with pytest.raises(ArtifactError, match="not every prompt") as caught:
-        run(data, "mock", reparse=True, template="likelihood")
-    assert "--reparse" in caught.value.hint
+        run(data, "mock", from_cache=True, template="likelihood")
+    assert "--from-cache" in caught.value.hint
 
 
 def test_reparse_refuses_to_choose_between_weights(data: Data, llama: Path, tmp_path: Path) -> None:
@@ -138,4 +138,4 @@ def test_reparse_refuses_to_choose_between_weights(data: Data, llama: Path, tmp_
     likelihoods(data, llama)
     run(data, tiny_llama(tmp_path / llama.name, seed=1, context=512), engine="transformers", template="likelihood")
     with pytest.raises(ArtifactError, match="2 sets of answers"):
-        run(data, llama.name, reparse=True, engine="transformers", template="likelihood")
+        run(data, llama.name, from_cache=True, engine="transformers", template="likelihood")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from llmrs_bench.cli.console import exit_codes, say, stdout, warn
-from llmrs_bench.cli.options import HERE, Format, Home, Invalid, Log, LogOption, Names
+from llmrs_bench.cli.options import GATE, HERE, METRICS, OUTPUT, Format, Home, Invalid, Log, LogOption, Names
 from llmrs_bench.core.errors import GateError, OptionError
 
 if TYPE_CHECKING:
@@ -29,49 +29,86 @@ def compare(
     ] = None,
     run: Names = None,
     metrics: Annotated[
-        str | None, typer.Option(help="Comma-separated names.", show_default="hit@1,ndcg@10,hit@10,mrr, or mrr@10")
+        str | None,
+        typer.Option(
+            help="Comma-separated names.", show_default="hit@1,ndcg@10,hit@10,mrr, or mrr@10", rich_help_panel=METRICS
+        ),
     ] = None,
-    output: Annotated[Format, typer.Option("--format", help="How to print the board.")] = Format.table,
+    output: Annotated[
+        Format, typer.Option("--format", help="How to print the board.", rich_help_panel=OUTPUT)
+    ] = Format.table,
     by: Annotated[
         str | None,
         typer.Option(
             help="Also a board for each group of requests: history, activity, popularity, cold-user, cold-item, "
-            "category, window, slot, year or released:YYYY."
+            "category, window, slot, year or released:YYYY.",
+            rich_help_panel=METRICS,
         ),
     ] = None,
     invalid: Invalid = "expected",
     published: Annotated[
-        bool, typer.Option("--published", help="Show what papers printed for this data set, apart and untested.")
+        bool,
+        typer.Option(
+            "--published",
+            help="Show what papers printed for this data set, apart and untested.",
+            rich_help_panel=METRICS,
+        ),
     ] = False,
     baseline: Annotated[
-        str | None, typer.Option(help="A run of this data set, or a saved board: what rows are held against.")
+        str | None,
+        typer.Option(
+            help="A run of this data set, or a saved board: what rows are held against.", rich_help_panel=GATE
+        ),
     ] = None,
-    fail_if: Annotated[list[str] | None, typer.Option(help=_RULES)] = None,
+    fail_if: Annotated[list[str] | None, typer.Option(help=_RULES, rich_help_panel=GATE)] = None,
     save: Annotated[
-        Path | None, typer.Option(help="Keep the board in this file, for --baseline and --history.")
+        Path | None,
+        typer.Option(help="Keep the board in this file, for --baseline and --history.", rich_help_panel=OUTPUT),
     ] = None,
-    junit: Annotated[Path | None, typer.Option(help="Write the verdicts as JUnit XML.")] = None,
-    gate_json: Annotated[Path | None, typer.Option(help="Write verdicts and changes as JSON.")] = None,
+    junit: Annotated[Path | None, typer.Option(help="Write the verdicts as JUnit XML.", rich_help_panel=GATE)] = None,
+    gate_json: Annotated[
+        Path | None, typer.Option(help="Write verdicts and changes as JSON.", rich_help_panel=GATE)
+    ] = None,
     summary: Annotated[
-        Path | None, typer.Option(help="Append verdicts and board as Markdown, as to $GITHUB_STEP_SUMMARY.")
+        Path | None,
+        typer.Option(help="Append verdicts and board as Markdown, as to $GITHUB_STEP_SUMMARY.", rich_help_panel=GATE),
     ] = None,
     html: Annotated[
-        Path | None, typer.Option(help="Write board, charts and sampled requests as one web page that loads nothing.")
+        Path | None,
+        typer.Option(
+            help="Write board, charts and sampled requests as one web page that loads nothing.", rich_help_panel=OUTPUT
+        ),
     ] = None,
     html_requests: Annotated[
-        int | None, typer.Option(min=0, help="Requests to sample for --html.", show_default="50")
+        int | None,
+        typer.Option(min=0, help="Requests to sample for --html.", show_default="50", rich_help_panel=OUTPUT),
     ] = None,
-    history: Annotated[bool, typer.Option("--history", help="Follow the rows of saved boards over time.")] = False,
+    history: Annotated[
+        bool, typer.Option("--history", help="Follow the rows of saved boards over time.", rich_help_panel=GATE)
+    ] = False,
     allow_different: Annotated[
         list[str] | None,
-        typer.Option(help="data, split, users, candidates, tie-rule or metric-definition may differ; repeatable."),
+        typer.Option(
+            help="data, split, users, candidates, tie-rule or metric-definition may differ; repeatable.",
+            rich_help_panel=METRICS,
+        ),
     ] = None,
-    correction: Annotated[str, typer.Option(help="Of p for all pairs on the board: holm, bh or none.")] = "holm",
+    correction: Annotated[
+        str, typer.Option(help="Of p for all pairs on the board: holm, bh or none.", rich_help_panel=METRICS)
+    ] = "holm",
     permutations: Annotated[
-        int | None, typer.Option(min=100, help="Permutations of the paired tests.", show_default="25 a test, 10,000+")
+        int | None,
+        typer.Option(
+            min=100,
+            help="Permutations of the paired tests.",
+            show_default="25 a test, 10,000+",
+            rich_help_panel=METRICS,
+        ),
     ] = None,
-    samples: Annotated[int, typer.Option(min=100, help="Resamples of the bootstrap.")] = 2000,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the bootstrap and the permutations.")] = 0,
+    samples: Annotated[int, typer.Option(min=100, help="Resamples of the bootstrap.", rich_help_panel=METRICS)] = 2000,
+    seed: Annotated[
+        int, typer.Option(min=0, help="Seed of the bootstrap and the permutations.", rich_help_panel=METRICS)
+    ] = 0,
     home: Home = HERE,
     log: LogOption = Log.text,
 ) -> None:

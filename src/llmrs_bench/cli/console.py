@@ -40,6 +40,13 @@ def warn(text: str) -> None:
     emit("warning", text)
 
 
+def warn_before(notes: Sequence[str]) -> None:
+    """Print warnings about how a command was called, before it runs."""
+    with logged(_json):
+        for note in notes:
+            warn(note)
+
+
 def fail(text: str, hint: str) -> None:
     """Print an error and what to do next."""
     emit("error", text, hint=hint)

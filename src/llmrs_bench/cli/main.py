@@ -11,14 +11,32 @@ from llmrs_bench import __version__
 from llmrs_bench.cli.compare import compare
 from llmrs_bench.cli.console import Commands, exit_codes, finish, say, track
 from llmrs_bench.cli.export import export
+from llmrs_bench.cli.fuse import fuse
+from llmrs_bench.cli.import_run import import_run
 from llmrs_bench.cli.infer import infer
-from llmrs_bench.cli.options import HERE, Dataset, Home, Invalid, Listing, Log, LogOption, Metrics, Names, pairs
+from llmrs_bench.cli.options import (
+    CANDIDATES,
+    DATA,
+    HERE,
+    METRICS,
+    PROMPT,
+    Dataset,
+    Home,
+    Invalid,
+    Listing,
+    Log,
+    LogOption,
+    Metrics,
+    Names,
+    pairs,
+)
 from llmrs_bench.cli.prompt import prompt
+from llmrs_bench.cli.renamed import Command
 
 app = typer.Typer(
     cls=Commands,
     no_args_is_help=True,
-    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
     help="How good is a language model as a recommender, next to a properly trained SASRec, and what does it cost?",
     epilog="Start: llmrs-bench prepare --dataset demo, then infer, evaluate, compare.",
@@ -35,44 +53,77 @@ def llmrs_bench(
         raise typer.Exit
 
 
-@app.command()
+@app.command(epilog="Example: llmrs-bench prepare --dataset ml1m --users all")
 def prepare(
     dataset: Dataset,
-    source: Annotated[Path | None, typer.Option(help="Zip archive or folder to read instead of a download.")] = None,
+    source: Annotated[
+        Path | None, typer.Option(help="Zip archive or folder to read instead of a download.", rich_help_panel=DATA)
+    ] = None,
     protocol: Annotated[
-        str, typer.Option(help="default (1,000 users), or paper: 200 users, seen items may be candidates.")
+        str,
+        typer.Option(
+            help="default (1,000 users), or paper: 200 users, seen items may be candidates.", rich_help_panel=DATA
+        ),
     ] = "default",
-    users: Annotated[str | None, typer.Option(help="Number of test users, or 'all'.", show_default="1000")] = None,
+    users: Annotated[
+        str | None, typer.Option(help="Number of test users, or 'all'.", show_default="1000", rich_help_panel=DATA)
+    ] = None,
     candidates: Annotated[
         str | None,
         typer.Option(
             help="random, popularity, file:PATH, all (the whole catalogue), or model:NAME[+NAME] (its best items).",
             show_default="random",
+            rich_help_panel=CANDIDATES,
         ),
     ] = None,
     n_candidates: Annotated[
-        int | None, typer.Option(help="Candidates of a request, the target included.", show_default="20")
+        int | None,
+        typer.Option(
+            help="Candidates of a request, the target included.", show_default="20", rich_help_panel=CANDIDATES
+        ),
     ] = None,
     include_seen: Annotated[
-        bool | None, typer.Option("--include-seen/--exclude-seen", help="May a user's past items be candidates?")
+        bool | None,
+        typer.Option(
+            "--include-seen/--exclude-seen", help="May a user's past items be candidates?", rich_help_panel=CANDIDATES
+        ),
     ] = None,
     force_target: Annotated[
-        bool, typer.Option("--force-target", help="Put the target into lists of a model that did not find it.")
+        bool,
+        typer.Option(
+            "--force-target",
+            help="Put the target into lists of a model that did not find it.",
+            rich_help_panel=CANDIDATES,
+        ),
     ] = False,
     option: Annotated[
         list[str] | None,
-        typer.Option("--option", "-O", help="NAME.KEY=VALUE of a model that finds candidates; repeatable."),
+        typer.Option(
+            "--option",
+            "-O",
+            help="NAME.KEY=VALUE of a model that finds candidates; repeatable.",
+            rich_help_panel=CANDIDATES,
+        ),
     ] = None,
     history: Annotated[
-        int | None, typer.Option(help="Items of history in prompts, unless prompt says more.", show_default="10")
+        int | None,
+        typer.Option(
+            help="Items of history in prompts, unless prompt says more.", show_default="10", rich_help_panel=PROMPT
+        ),
     ] = None,
-    min_rating: Annotated[float | None, typer.Option(help="Drop events rated lower.")] = None,
+    min_rating: Annotated[float | None, typer.Option(help="Drop events rated lower.", rich_help_panel=DATA)] = None,
     k_core: Annotated[
-        int | None, typer.Option(help="Drop users and items with fewer events, again and again.", show_default="0")
+        int | None,
+        typer.Option(
+            help="Drop users and items with fewer events, again and again.", show_default="0", rich_help_panel=DATA
+        ),
     ] = None,
-    item_word: Annotated[str | None, typer.Option(help="What prompts call an item.")] = None,
+    item_word: Annotated[str | None, typer.Option(help="What prompts call an item.", rich_help_panel=PROMPT)] = None,
     seed: Annotated[
-        int | None, typer.Option(help="Seed of the user sample, the lists and the tie rule.", show_default="0")
+        int | None,
+        typer.Option(
+            help="Seed of the user sample, the lists and the tie rule.", show_default="0", rich_help_panel=DATA
+        ),
     ] = None,
     home: Home = HERE,
     log: LogOption = Log.text,
@@ -108,18 +159,24 @@ def prepare(
         finish(done)
 
 
-app.command()(prompt)
+app.command(cls=Command, epilog="Example: llmrs-bench prompt --dataset ml1m --template likelihood --show 3")(prompt)
+app.command(cls=Command, epilog="Example: llmrs-bench infer --model llama-2-7b --dataset ml1m --template likelihood")(
+    infer
+)
+app.command(epilog="Example: llmrs-bench fuse --run sasrec --run llama-2-7b-likelihood --dataset ml1m")(fuse)
+app.command("import", epilog="Example: llmrs-bench import ranking.trec --dataset ml1m --name theirs")(import_run)
 
 
-app.command()(infer)
-
-
-@app.command()
+@app.command(epilog="Example: llmrs-bench evaluate --dataset ml1m --metrics recall@5,map")
 def evaluate(
     dataset: Dataset,
     run: Names = None,
     normalize: Annotated[
-        str | None, typer.Option(help="Weigh the tokens of titles: sum, token (mean), byte, or pmi (less their prior).")
+        str | None,
+        typer.Option(
+            help="Weigh the tokens of titles: sum, token (mean), byte, or pmi (less their prior).",
+            rich_help_panel=METRICS,
+        ),
     ] = None,
     metrics: Metrics = None,
     invalid: Invalid = "expected",
@@ -146,13 +203,11 @@ def evaluate(
                     say(line)
 
 
-app.command()(compare)
+app.command(epilog="Example: llmrs-bench compare --dataset ml1m --format markdown")(compare)
+app.command(epilog="Example: llmrs-bench export --dataset ml1m --format trec --to runs/")(export)
 
 
-app.command()(export)
-
-
-@app.command("list")
+@app.command("list", epilog="Example: llmrs-bench list runs --dataset ml1m")
 def list_(
     what: Annotated[Listing, typer.Argument(help="data, models, templates, parts or runs.")],
     dataset: Annotated[str | None, typer.Option("--dataset", "-d", help="Whose runs; needed for runs.")] = None,

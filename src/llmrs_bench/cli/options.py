@@ -8,50 +8,96 @@ import typer
 
 from llmrs_bench.core.errors import OptionError
 
+# Groups of options in the help of a command.
+DATA, MODEL, PROMPT, CANDIDATES = "Data", "Model", "Prompt", "Candidates"
+ENGINE, RECOMMENDER, METRICS, GATE, OUTPUT = "Engine", "Recommender", "Metrics", "Gate", "Output"
+
 Home = Annotated[
-    Path, typer.Option("--home", envvar="LLMRS_BENCH_HOME", help="Folder of all artifacts.", show_default=True)
+    Path,
+    typer.Option(
+        "--home", envvar="LLMRS_BENCH_HOME", help="Folder of all artifacts.", show_default=True, rich_help_panel=OUTPUT
+    ),
 ]
 Dataset = Annotated[
     str, typer.Option("--dataset", "-d", help="NAME, or NAME@VARIANT where it was prepared in several ways.")
 ]
 Names = Annotated[list[str] | None, typer.Option("--run", help="Name of a run, or how it begins; repeatable.")]
 TemplateName = Annotated[
-    str, typer.Option("--template", "-t", help="See `list templates`; or the path of a TOML file.")
+    str,
+    typer.Option("--template", "-t", help="See `list templates`; or the path of a TOML file.", rich_help_panel=PROMPT),
 ]
-History = Annotated[int | None, typer.Option(min=0, help="Latest items shown.", show_default="as prepared, 10")]
+History = Annotated[
+    int | None, typer.Option(min=0, help="Latest items shown.", show_default="as prepared, 10", rich_help_panel=PROMPT)
+]
 TemplateOptions = Annotated[
     list[str] | None,
     typer.Option(
-        "--template-option", "-T", help="KEY=VALUE of the template, or PART=NAME of `list parts`; repeatable."
+        "--template-option",
+        "-T",
+        help="KEY=VALUE of the template, or PART=NAME of `list parts`; repeatable.",
+        rich_help_panel=PROMPT,
     ),
 ]
-Orders = Annotated[
-    int | None, typer.Option(min=1, help="Show the candidates in N orders and join the answers; -T orders.")
+CandidateOrders = Annotated[
+    int | None,
+    typer.Option(
+        "--candidate-orders",
+        min=1,
+        help="Show the candidates in N orders and join the answers.",
+        rich_help_panel=PROMPT,
+    ),
 ]
-Slots = Annotated[
-    str | None, typer.Option(help="Put the target into each of these places, as 0,5,10: bias studies; -T slots.")
+TargetPositions = Annotated[
+    str | None,
+    typer.Option(
+        "--target-positions",
+        help="Put the target into each of these places, as 0,5,10: for studies of position bias.",
+        rich_help_panel=PROMPT,
+    ),
 ]
-With = Annotated[
-    list[str] | None, typer.Option("--with", help="interest=RUN or notes=RUN: tell what a model wrote in that run.")
+UserProfile = Annotated[
+    str | None,
+    typer.Option(
+        "--user-profile", help="A run of free text about each user, put into the prompts.", rich_help_panel=PROMPT
+    ),
 ]
-Deterministic = Annotated[
-    bool, typer.Option("--deterministic", help="Slower engine ways without batch effects; -O deterministic=true.")
+ItemNotes = Annotated[
+    str | None,
+    typer.Option(
+        "--item-notes", help="A run of the template notes, put beside the items of the history.", rich_help_panel=PROMPT
+    ),
 ]
-Reparse = Annotated[bool, typer.Option("--reparse", help="Read the kept answers again; load no model, ask nothing.")]
+FromCache = Annotated[
+    bool,
+    typer.Option(
+        "--from-cache", help="Read the kept answers again; load no model, ask nothing.", rich_help_panel=ENGINE
+    ),
+]
 Prior = Annotated[
     bool,
     typer.Option(
         "--prior",
         help="With --template likelihood: then ask for each title without a history, too, apart from the run and its "
         "cost; evaluate --normalize pmi needs it.",
+        rich_help_panel=PROMPT,
     ),
 ]
-Audit = Annotated[
-    int, typer.Option(min=0, help="Then ask about N requests again: cold, warm, one by one; report the noise.")
+CheckDeterminism = Annotated[
+    int,
+    typer.Option(
+        "--check-determinism",
+        min=0,
+        help="Re-run N requests with a cold cache, a warm cache and batch size 1, and report how answers differ.",
+        rich_help_panel=OUTPUT,
+    ),
 ]
 Metrics = Annotated[
     str | None,
-    typer.Option("--metrics", help="Measure these, too, with commas between them: recall@5,map,auc,novelty@10."),
+    typer.Option(
+        "--metrics",
+        help="Measure these, too, with commas between them: recall@5,map,auc,novelty@10.",
+        rich_help_panel=METRICS,
+    ),
 ]
 Invalid = Annotated[
     str,
@@ -59,6 +105,7 @@ Invalid = Annotated[
         "--invalid",
         help="How items count that a model was silent about: expected (mean over all orders of theirs), worst (never "
         "found), or drop (expected, and requests without any ranked item are left out).",
+        rich_help_panel=METRICS,
     ),
 ]
 HERE = Path("bench")
@@ -80,7 +127,12 @@ def _set_log(log: Log) -> Log:
 
 LogOption = Annotated[
     Log,
-    typer.Option("--log", help="Messages and progress on stderr: text, or one JSON object a line.", callback=_set_log),
+    typer.Option(
+        "--log",
+        help="Messages and progress on stderr: text, or one JSON object a line.",
+        callback=_set_log,
+        rich_help_panel=OUTPUT,
+    ),
 ]
 
 
@@ -125,16 +177,10 @@ def as_typed(**values: object) -> list[str]:
     return [f"{key}={value}" for key, value in values.items() if value is not None]
 
 
-def template_pairs(
-    options: list[str] | None, orders: int | None, slots: str | None, texts: list[str] | None
-) -> dict[str, str]:
+def template_pairs(options: list[str] | None, **named: object) -> dict[str, str]:
     """Return the template's options, those with a name of their own on the command line among them.
 
     Raises:
-        OptionError: If one has another form, is given twice, or `--with` brings something unknown.
+        OptionError: If one has another form, or is given twice.
     """
-    brought = pairs(texts or [], option="--with")
-    if unknown := sorted(brought.keys() - {"interest", "notes"}):
-        raise OptionError(f"--with {unknown[0]}=... is unknown", hint="Write --with interest=RUN, or --with notes=RUN.")
-    runs = {f"{what}_run": run for what, run in brought.items()}
-    return pairs([*(options or []), *as_typed(orders=orders, slots=slots, **runs)], option="-T")
+    return pairs([*(options or []), *as_typed(**named)], option="-T")

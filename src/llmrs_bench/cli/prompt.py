@@ -7,15 +7,17 @@ import typer
 from llmrs_bench.cli.console import exit_codes, finish, say, track
 from llmrs_bench.cli.options import (
     HERE,
+    OUTPUT,
+    CandidateOrders,
     History,
     Home,
+    ItemNotes,
     Log,
     LogOption,
-    Orders,
-    Slots,
+    TargetPositions,
     TemplateName,
     TemplateOptions,
-    With,
+    UserProfile,
     template_pairs,
 )
 
@@ -27,15 +29,25 @@ def prompt(
     template: TemplateName = "listwise",
     history: History = None,
     template_option: TemplateOptions = None,
-    orders: Orders = None,
-    slots: Slots = None,
-    texts: With = None,
-    show: Annotated[int, typer.Option(min=0, help="Print the first N prompts.")] = 0,
+    candidate_orders: CandidateOrders = None,
+    target_positions: TargetPositions = None,
+    user_profile: UserProfile = None,
+    item_notes: ItemNotes = None,
+    show: Annotated[int, typer.Option(min=0, help="Print the first N prompts.", rich_help_panel=OUTPUT)] = 0,
     model: Annotated[
-        str | None, typer.Option("--model", "-m", help="With --show: as this model reads them, chat template and all.")
+        str | None,
+        typer.Option(
+            "--model",
+            "-m",
+            help="With --show: as this model reads them, chat template and all.",
+            rich_help_panel=OUTPUT,
+        ),
     ] = None,
     check: Annotated[
-        str | None, typer.Option(help="PATH or name of a template to try on made-up items; nothing else is done.")
+        str | None,
+        typer.Option(
+            help="PATH or name of a template to try on made-up items; nothing else is done.", rich_help_panel=OUTPUT
+        ),
     ] = None,
     home: Home = HERE,
     log: LogOption = Log.text,
@@ -49,7 +61,13 @@ def prompt(
         from llmrs_bench.stages.prompt import check_template, rendered_prompts
         from llmrs_bench.stages.prompt import prompt as stage
 
-        typed = template_pairs(template_option, orders, slots, texts)
+        typed = template_pairs(
+            template_option,
+            orders=candidate_orders,
+            slots=target_positions,
+            interest_run=user_profile,
+            notes_run=item_notes,
+        )
         config = PromptConfig(template=check or template, options=typed, history=history)
         if check is not None:
             if dataset is not None or show or model is not None:

@@ -1,11 +1,15 @@
 """Options of each stage as frozen values: unknown keys are refused, defaults are stated once."""
 
-from collections.abc import Mapping
-from typing import Annotated, Any, ClassVar, Literal, Self, TypeAlias
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from llmrs_bench.core.errors import OptionError
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 BOARD_METRICS = ("hit@1", "ndcg@10", "hit@10", "mrr")
 # Where a whole catalogue is ranked, this many ranks are kept; metrics that look deeper are not measured.
@@ -50,10 +54,37 @@ class Options(BaseModel):
             return cls.model_validate(dict(values))
         except ValidationError as error:
             known = ", ".join(f"{name}={field.default}" for name, field in cls.model_fields.items()) or "none"
-            wrong = "; ".join(
-                f"{'.'.join(map(str, fault['loc'])) or owner}: {fault['msg']}" for fault in error.errors()
-            )
+            wrong = "; ".join(_fault_words(fault, list(cls.model_fields)) for fault in error.errors())
             raise OptionError(f"{owner}: {wrong}", hint=f"Its options and defaults: {known}.") from error
+
+
+# What pydantic finds wrong, in words of this tool.
+_FAULTS = {
+    "int_parsing": "is no whole number",
+    "int_type": "is no whole number",
+    "int_from_float": "is no whole number",
+    "float_parsing": "is no number",
+    "float_type": "is no number",
+    "bool_parsing": "is neither true nor false",
+    "bool_type": "is neither true nor false",
+    "literal_error": "is none of {expected}",
+    "greater_than_equal": "is below {ge}",
+    "greater_than": "is not above {gt}",
+    "less_than_equal": "is above {le}",
+    "less_than": "is not below {lt}",
+}
+
+
+def _fault_words(fault: "ErrorDetails", known: Sequence[str]) -> str:
+    """Say what is wrong with one option."""
+    name = ".".join(str(part) for part in fault["loc"])
+    if fault["type"] == "extra_forbidden":
+        near = get_close_matches(name, known, n=1, cutoff=0.5)
+        return f"unknown option {name!r}" + (f", did you mean {near[0]!r}?" if near else "")
+    if fault["type"] in _FAULTS:
+        return f"{name}={fault['input']} {_FAULTS[fault['type']].format(**fault.get('ctx', {}))}"
+    words = fault["msg"].removeprefix("Value error, ")
+    return f"{name}: {words}" if name else words
 
 
 class PrepareConfig(Options):
@@ -231,7 +262,7 @@ class CompareConfig(Options):
     """What the board shows, and how its intervals and tests are made; without metrics those that fit the data set.
 
     `permutations` None takes as many as the number of tests needs. `invalid` is that of `EvaluateConfig`: which of the
-    evaluations is shown. `by` names a grouping of requests as `stages.groups` has them, `allow_different` the fields in
+    evaluations is shown. `by` names a grouping of requests as `--by` lists them, `allow_different` the fields in
     which runs may differ, and `published` says whether printed tables of the same data are shown.
     """
 

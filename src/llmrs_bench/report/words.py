@@ -14,7 +14,7 @@ def choice_words(facts: Mapping[str, Any] | None) -> list[str]:
     """Say how many answers repeat the order shown, and which first place is too frequent; nothing where none is.
 
     Args:
-        facts: What `stages.first_choices` counted; None where there is nothing.
+        facts: What `FirstChoices` counted; None where there is nothing.
     """
     if not facts:
         return []

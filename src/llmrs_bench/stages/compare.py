@@ -147,8 +147,8 @@ def group_requests(data: Data, by: str) -> pl.DataFrame:
     - `cold-user`, `cold-item`: how few events the user, or the target, has: 0, 1-4, 5-9, 10 and more.
     - `category`: of the target; a request stands once in each of its categories, so that groups overlap.
     - `window`: when the request is made, in quarters of the requests; those of one time stay together.
-    - `slot`: place of the target in the candidate list, from 0 as `--slots` counts; `unknown` where the list lacks it.
-      Prompts that show several orders (`--orders`, `--slots`) are not told apart.
+    - `slot`: place of the target in the candidate list, from 0 as `--target-positions` counts;
+      `unknown` where the list lacks it. Several orders of one request (`--candidate-orders`) count as one.
     - `year`: decade in which the target was released.
     - `released:YYYY`: whether the target was released before that year, or in it and later: against the end of a
       model's training data.

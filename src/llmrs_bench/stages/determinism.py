@@ -44,7 +44,8 @@ def audit(data: Data, config: InferConfig, progress: Progress, *, requests: int)
     """
     if is_recommender(config.model):
         raise OptionError(
-            f"--audit means nothing to the recommender {config.model!r}", hint="It asks a language model again."
+            f"--check-determinism applies only to language models, not to the recommender {config.model!r}",
+            hint="Leave it out.",
         )
     plan, served = open_plan(config.prompt), serve(data, config, progress)
     template = plan.template

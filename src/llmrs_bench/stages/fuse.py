@@ -118,7 +118,7 @@ def infer_fusion(data: Data, config: InferConfig, progress: Progress) -> StageRe
         OptionError: If an option is wrong, or a run is unknown, ranks nothing, or may not be joined.
         IncomparableError: If a run is of other requests or of another tie rule.
     """
-    options = FusionOptions.parse(config.options, owner=f"--model {FUSION}")
+    options = FusionOptions.parse(config.options, owner="fuse")
     if config.seed and options.method != "learned":
         raise OptionError(f"--seed means nothing to the method {options.method}", hint="Leave it out.")
     runs = _runs(data, options)
@@ -170,8 +170,8 @@ def _runs(data: Data, options: FusionOptions) -> list[Artifact]:
     known = open_runs(data)
     runs = sorted((_run(known, name) for name in options.runs), key=lambda run: run.path.name)
     if len({run.path for run in runs}) < max(len(runs), 2):
-        named = f"--runs {','.join(options.runs)}" if runs else "--model fusion without --runs"
-        raise OptionError(f"{named} does not name two or more different runs", hint="Write --runs A,B.")
+        named = ", ".join(options.runs) or "no run"
+        raise OptionError(f"{named}: a fusion joins two or more different runs", hint="Write --run A --run B.")
     for run in runs:
         _check(data, run, options)
     return runs
@@ -182,7 +182,7 @@ def _run(known: Sequence[Artifact], name: str) -> Artifact:
     found = exact or pick_runs(known, [name])
     if len(found) != 1:
         raise OptionError(
-            f"--runs: {name!r} means {len(found)} runs: {', '.join(run.path.name for run in found[:4])}",
+            f"--run {name!r} means {len(found)} runs: {', '.join(run.path.name for run in found[:4])}",
             hint="Write more of the name; `llmrs-bench list runs` shows them.",
         )
     return found[0]

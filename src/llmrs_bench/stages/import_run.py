@@ -42,7 +42,7 @@ def infer_file(data: Data, config: InferConfig) -> StageResult:
         DataError: If the file cannot be read, or does not fit the requests.
         OptionError: If an option is unknown, or the name is taken by a model of this tool.
     """
-    options = FileOptions.parse(config.options, owner=f"--model {config.model}")
+    options = FileOptions.parse(config.options, owner="import")
     path = Path(config.model.removeprefix(FILE)).expanduser()
     try:
         content = path.read_bytes()

@@ -24,7 +24,7 @@ def infer(
     progress: Progress,
     export_to: Path | None = None,
     *,
-    reparse: bool = False,
+    from_cache: bool = False,
     prior: bool = False,
 ) -> StageResult:
     """Make the artifact `run` of a model: rankings of the candidates of every request.
@@ -34,7 +34,7 @@ def infer(
         config: The options.
         progress: Shows training and answers.
         export_to: A new folder for a copy of a trained recommender.
-        reparse: Read the kept answers of a language model, and load nothing.
+        from_cache: Read the kept answers of a language model, and load nothing.
         prior: Ask a language model for each title without a history, too; `find_priors` finds what it says.
 
     Raises:
@@ -44,7 +44,7 @@ def infer(
         ModelError: If the model cannot be had or trained.
         EngineError: If it fails while it answers.
     """
-    asked = [name for name, given in (("reparse", reparse), ("prior", prior)) if given]
+    asked = [name for name, given in (("from-cache", from_cache), ("prior", prior)) if given]
     if is_outside(config.model):
         read = ("seed",) if config.model == FUSION else ()
         refuse_idle(config, read=read, export_to=export_to, asked=asked)
@@ -56,7 +56,7 @@ def infer(
                 hint="It is about the answers of a language model: leave it out.",
             )
         return infer_recommender(data, config, progress, export_to)
-    if not reparse:  # the model itself may be gone where answers are read again
+    if not from_cache:  # the model itself may be gone where answers are read again
         _check_known(config)
     _refuse_recommender_options(config, export_to)
     if data.whole_catalogue:
@@ -64,7 +64,7 @@ def infer(
             f"{data.place.reference} has no candidate lists, and a language model cannot rank a whole catalogue",
             hint="Prepare lists, for instance from a retriever: --candidates model:sasrec.",
         )
-    return infer_language(data, config, progress, reparse=reparse, prior=prior)
+    return infer_language(data, config, progress, from_cache=from_cache, prior=prior)
 
 
 def check_model(config: InferConfig) -> None:

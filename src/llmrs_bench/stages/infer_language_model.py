@@ -190,7 +190,7 @@ _DOUBTFUL = 0.1  # of the probability of the next token on all labels
 
 
 def infer_language(
-    data: Data, config: InferConfig, progress: Progress, *, reparse: bool = False, prior: bool = False
+    data: Data, config: InferConfig, progress: Progress, *, from_cache: bool = False, prior: bool = False
 ) -> StageResult:
     """Make the run of a language model, from answers that are kept and never asked for twice.
 
@@ -198,21 +198,21 @@ def infer_language(
         data: The prepared data set.
         config: The options.
         progress: Shows the prompts answered.
-        reparse: Read kept answers alone: no model is looked for or loaded.
+        from_cache: Read kept answers alone: no model is looked for or loaded.
         prior: Ask for each title without a history, too, beside the run and its cost.
 
     Raises:
         OptionError: If the engine, the template or an option is unknown or does not fit.
         ModelError: If the model cannot be had.
         EngineError: If the engine fails while it answers; what it answered is kept.
-        ArtifactError: With `reparse`, if an answer is missing.
+        ArtifactError: With `from_cache`, if an answer is missing.
     """
     plan = open_plan(config.prompt)
     template = plan.template
     if prior:
         check_priors(plan)
     prompts = prompt(data, config.prompt).artifact
-    served = None if reparse else serve(data, config, progress)
+    served = None if from_cache else serve(data, config, progress)
     if served is not None:
         check_temperature(plan, served.options)
     store = find_store(data, config) if served is None else open_store(data, served)
@@ -309,7 +309,7 @@ def _warnings(spent: Mapping[str, Any], *, mode: Mode, served: Mapping[str, Any]
 def _refuse(config: InferConfig) -> Engine:
     raise ArtifactError(
         f"not every prompt of the template {config.template!r} was answered by {config.model!r} before",
-        hint="Leave out --reparse: the model is then asked what is missing.",
+        hint="Leave out --from_cache: the model is then asked what is missing.",
     )
 
 

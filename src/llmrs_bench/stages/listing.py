@@ -39,8 +39,6 @@ def _differs(config: dict[str, Any]) -> str:
 def list_models() -> list[str]:
     """One line for each recommender, for what else `--model` takes, and for each language model of the catalogue."""
     others = {
-        "fusion": "runs joined into one, with --runs A,B --method NAME",
-        "file:PATH": "a ranking that was made elsewhere, as Parquet, CSV or TREC run",
         "demo-lm": "language model, trained on the spot, for trying things out",
         "ORG/NAME": "any language model of the Hugging Face hub",
         "FOLDER, FILE.gguf": "any local one; the folder of a LoRA adapter",

@@ -116,7 +116,7 @@ def _check_read(template: PromptStrategy, views: ViewOptions, name: str) -> None
     if views.notes_run is None and template.prompt_template.uses("note"):
         raise OptionError(
             f"a part of template {name} tells notes about items, and there are none",
-            hint="Add --with notes=RUN, a run of the template notes.",
+            hint="Add --item-notes RUN, a run of the template notes.",
         )
     needs = {
         "relevant": (bool(views.relevant), "relevant=N", "-T interest=recent-relevant"),

@@ -144,7 +144,7 @@ def find_store(data: Data, config: InferConfig) -> ResponseCache:
         raise ArtifactError(
             f"{len(found)} sets of answers of {config.model!r} with these options are kept in {data.place.answers}"
             + (": " + ", ".join(folder.name for folder, _ in found) if found else ""),
-            hint="Without --reparse the model is looked up, and asked what is missing. "
+            hint="Without --from_cache the model is looked up, and asked what is missing. "
             "Several differ by weights or versions: see the store.json in each; move away those you do not mean.",
         )
     return ResponseCache(*found[0])

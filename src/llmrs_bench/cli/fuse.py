@@ -1,0 +1,46 @@
+"""The command `fuse`."""
+
+from typing import Annotated
+
+import typer
+
+from llmrs_bench.cli.console import exit_codes, finish, say, track
+from llmrs_bench.cli.options import HERE, Dataset, Home, Log, LogOption, pairs
+
+
+def fuse(
+    dataset: Dataset,
+    run: Annotated[
+        list[str] | None, typer.Option("--run", help="Name of a run, or how it begins; two or more of them.")
+    ] = None,
+    method: Annotated[
+        str,
+        typer.Option(
+            help="rrf (reciprocal ranks, -O k=60), zscore (mean of standardised scores), learned (weights from other "
+            "users' targets, -O folds=5), oracle (a bound: the better run of each request)."
+        ),
+    ] = "rrf",
+    option: Annotated[list[str] | None, typer.Option("--option", "-O", help="KEY=VALUE of the method.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the folds of learned.")] = 0,
+    seeds: Annotated[int, typer.Option(min=1, help="Make so many runs, with SEED, SEED + 1, ...")] = 1,
+    home: Home = HERE,
+    log: LogOption = Log.text,
+) -> None:
+    """Join several runs into one: one ranking out of the rankings of each request."""
+    with exit_codes():
+        from llmrs_bench.core.config import InferConfig
+        from llmrs_bench.core.errors import OptionError
+        from llmrs_bench.report.words import outside_lines
+        from llmrs_bench.stages.fuse import FUSION, infer_fusion
+        from llmrs_bench.stages.workspace import open_data
+
+        if seeds > 1 and method != "learned":
+            raise OptionError(f"--seeds applies only to --method learned, not to {method}", hint="Leave it out.")
+        options = {**pairs(option or []), "runs": ",".join(run or []), "method": method}
+        data = open_data(home, dataset)
+        for number in range(seed, seed + seeds):
+            values = {"model": FUSION, "seed": number, "options": options}
+            done = infer_fusion(data, InferConfig.parse(values, owner="fuse"), track)
+            for line in outside_lines(done.artifact.facts):
+                say(line)
+            finish(done)

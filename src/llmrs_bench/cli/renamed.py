@@ -1,0 +1,95 @@
+"""Options under the names they had before, understood for one version: each use is answered by a warning."""
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from typer.core import TyperCommand
+
+from llmrs_bench.cli.console import warn_before
+
+_RENAMED = {
+    "--audit": "--check-determinism",
+    "--reparse": "--from-cache",
+    "--orders": "--candidate-orders",
+    "--slots": "--target-positions",
+}
+# Options of a recommender, an engine or a fusion: they are written behind -O alone.
+_OPTIONS = {name: name.removeprefix("--").replace("-", "_") for name in ("--max-history", "--loss", "--fit-on")}
+_FUSION_OPTIONS = {"--runs": "runs", "--method": "method"}
+_BROUGHT = {"interest": "--user-profile", "notes": "--item-notes"}
+_TEMPLATE_OPTIONS = {
+    "orders": "--candidate-orders",
+    "slots": "--target-positions",
+    "interest_run": "--user-profile",
+    "notes_run": "--item-notes",
+}
+
+
+class Command(TyperCommand):
+    """A command that also understands the old names of its options."""
+
+    _notes: Sequence[str] = ()
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Read what was typed, old names as the new ones."""
+        own = {name for parameter in self.params for name in (*parameter.opts, *parameter.secondary_opts)}
+        typed, self._notes = renamed(args, own)
+        return super().parse_args(ctx, typed)
+
+    def invoke(self, ctx: Any) -> Any:
+        """Warn of old names, and run the command."""
+        warn_before(self._notes)
+        return super().invoke(ctx)
+
+
+def renamed(args: Sequence[str], own: set[str]) -> tuple[list[str], list[str]]:
+    """Return what was typed under the names of today, and a note on each old name.
+
+    Args:
+        args: As typed, behind the name of the command.
+        own: The options that the command has today, which are never taken for old ones.
+    """
+    typed: list[str] = []
+    notes: dict[str, None] = {}
+    rest = iter(args)
+    for text in rest:
+        name, equals, value = text.partition("=")
+        short = name[:2] in ("-T", "-O") and not name.startswith("--")
+        if name in own and name not in ("-T", "--template-option"):
+            typed.append(text)
+        elif name == "--deterministic":
+            typed += ["-O", "deterministic=true"]
+            notes["--deterministic is now -O deterministic=true"] = None
+        elif name in _RENAMED and _RENAMED[name] in own:
+            typed.append(_RENAMED[name] + equals + value)
+            notes[f"{name} is now {_RENAMED[name]}"] = None
+        elif (key := {**_OPTIONS, **_FUSION_OPTIONS}.get(name)) and "-O" in own:
+            typed += ["-O", f"{key}={_value(equals, value, rest)}"]
+            notes[f"{name} is now -O {key}=..."] = None
+        elif name == "--with" and "--user-profile" in own:
+            what, _, run = _value(equals, value, rest).partition("=")
+            if option := _BROUGHT.get(what):
+                typed += [option, run]
+                notes[f"--with {what}=RUN is now {option} RUN"] = None
+            else:
+                typed.append(text)
+        elif name == "--template-option" or (short and name.startswith("-T") and "-T" in own):
+            typed += _template_option(text, rest, own, notes)
+        else:
+            typed.append(text)
+    return typed, list(notes)
+
+
+def _template_option(text: str, rest: Iterator[str], own: set[str], notes: dict[str, None]) -> list[str]:
+    """Return `-T KEY=VALUE`, or the option that has the place of KEY."""
+    pair = text[2:] if text.startswith("-T") and len(text) > 2 else text.partition("=")[2] or next(rest, "")
+    key, equals, value = pair.partition("=")
+    option = _TEMPLATE_OPTIONS.get(key)
+    if option is None or option not in own or not equals:
+        return ["-T", pair]
+    notes[f"-T {key}=... is now {option} ..."] = None
+    return [option, value]
+
+
+def _value(equals: str, value: str, rest: Iterator[str]) -> str:
+    return value if equals else next(rest, "")
