@@ -14,7 +14,7 @@ from typer.core import TyperGroup
 from typer.testing import CliRunner, Result
 
 from command_line import ITEMS, USERS
-from doc_blocks import NAMES, PAGES, REASONS, ROOT, Block, blocks, check, exists, recorded, substituted
+from doc_blocks import NAMES, PAGES, PLUG_INS, REASONS, ROOT, Block, blocks, check, exists, recorded, substituted
 from llmrs_bench.cli.main import app
 from llmrs_bench.core.config import FREE_TEXT, ViewOptions
 from llmrs_bench.core.registry import ENGINES, RECOMMENDERS, STRATEGIES, Registry
@@ -23,8 +23,8 @@ from llmrs_bench.leaderboard.gate import COSTS
 from llmrs_bench.metrics.names import METRIC_FORMS
 from llmrs_bench.prompts.template import ORDER, template_names
 
-PROSE = [*PAGES, ROOT / "ARCHITECTURE.md", ROOT / "CONTRIBUTING.md"]
-OTHER_KEYS = {"runs", "method", "k", "folds", "name"}  # of fusions, and of rankings from elsewhere
+PROSE = [*PAGES, PLUG_INS, ROOT / "ARCHITECTURE.md", ROOT / "CONTRIBUTING.md"]
+OTHER_KEYS = {"k", "folds"}  # of fusions
 
 
 def run(*arguments: str) -> Result:
@@ -34,6 +34,7 @@ def run(*arguments: str) -> Result:
 def done(*arguments: str) -> str:
     result = run(*arguments)
     assert result.exit_code == 0, f"{' '.join(arguments)}\n{result.output}{result.stderr}{result.exception!r}"
+    assert " is now " not in result.stderr, f"an old name: {' '.join(arguments)}\n{result.stderr}"
     return result.stdout.strip()
 
 
@@ -103,6 +104,7 @@ def test_the_commands_of_a_page_run(name: str, place: Path, atomic: Path, tmp_pa
         "llmrs-bench infer -d ml1m --model llama-2-7b --engine vllm -O engine=vllm",
         "run=$(llmrs-bench evaluate -d ml1m --metrics ndgc@10)",
         "llmrs-bench compare -d ml1m \\\n    --fail-if 'ndcg@10 sinks'",
+        "llmrs-bench infer -d ml1m --model llama-2-7b --orders 2",
         "llmrs-bnch list models",
         "make tests",
         "sh benchmarks/dema.sh",
@@ -160,7 +162,7 @@ def test_every_relative_link_leads_somewhere(page: Path) -> None:
 
 def test_the_site_has_every_page() -> None:
     listed = re.findall(r": (\S+\.md)$", (ROOT / "mkdocs.yml").read_text("utf-8"), re.MULTILINE)
-    assert sorted(listed) == sorted(page.name for page in PAGES[1:])
+    assert sorted(listed) == sorted(page.name for page in [*PAGES[1:], PLUG_INS])
 
 
 def written(page: Path) -> str:
