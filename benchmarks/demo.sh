@@ -10,8 +10,8 @@ data=$("$bench" prepare --dataset demo)
 for model in random popularity sasrec; do
     "$bench" infer --model "$model" --dataset "$data"
 done
-for template in listwise likelihood; do
-    "$bench" infer --model demo-lm --template "$template" --dataset "$data"
-done
+# demo-lm is trained to answer these two prompts and no others: the title of the best candidate, and the next title.
+"$bench" infer --model demo-lm --template listwise -T answer=titles --dataset "$data"
+"$bench" infer --model demo-lm --template likelihood --dataset "$data"
 "$bench" evaluate --dataset "$data"
 "$bench" compare --dataset "$data"

@@ -12,10 +12,8 @@ for data in ml1m@published ml100k@all; do
     for model in random popularity recent-popularity itemknn sasrec; do
         "$bench" infer --model "$model" --dataset "$data"
     done
-    for template in likelihood listwise; do
-        "$bench" prompt --template "$template" --dataset "$data"
-        "$bench" infer --model demo-lm --template "$template" --dataset "$data"
-    done
+    "$bench" infer --model demo-lm --template likelihood --dataset "$data"
+    "$bench" infer --model demo-lm --template listwise -T answer=titles --dataset "$data"
     "$bench" evaluate --dataset "$data"
     "$bench" evaluate --dataset "$data" --normalize token
     "$bench" compare --dataset "$data" --metrics ndcg@1,ndcg@5,ndcg@10,ndcg@20

@@ -38,7 +38,7 @@ STAGE_ARROWS: dict[str, set[str]] = {
     "conversation": {"prompt"},
     "demo_lm": {"prompt"},
     "serving": {"demo_lm"},
-    "infer_language_model": {"conversation", "prompt", "serving"},
+    "infer_language_model": {"conversation", "demo_lm", "prompt", "serving"},
     "infer_recommender": set(),
     "import_run": set(),
     "fuse": set(),

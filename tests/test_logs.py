@@ -141,9 +141,9 @@ from pathlib import Path
 from llmrs_bench.cli.console import exit_codes, log_as_json, track
 log_as_json(sys.argv[2] == "json")
 with exit_codes():
-    from llmrs_bench.llm.backends.demo_lm import DemoOptions, train_demo_lm
-    options = DemoOptions(characters=2000, vocabulary=300, width=16, layers=1, heads=2, context=64)
-    train_demo_lm(["A film called Heat"] * 50, Path(sys.argv[1]), options, seed=0, progress=track)
+    from llmrs_bench.llm.backends.demo_lm import DemoOptions, Document, train_demo_lm
+    options = DemoOptions(documents=50, vocabulary=300, width=16, layers=1, heads=2, context=64)
+    train_demo_lm([Document("A film", " called", " Heat")] * 50, Path(sys.argv[1]), options, seed=0, progress=track)
 """
 
 

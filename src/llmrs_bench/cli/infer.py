@@ -56,7 +56,8 @@ def infer(
     item_notes: ItemNotes = None,
     prior: Prior = False,
     engine: Annotated[
-        str, typer.Option(help="auto, transformers, vllm, openai, ray, mock.", rich_help_panel=ENGINE)
+        str,
+        typer.Option(help="auto, transformers, vllm, openai, ray, mock, or that of a plug-in.", rich_help_panel=ENGINE),
     ] = "auto",
     from_cache: FromCache = False,
     train_fraction: Annotated[

@@ -59,6 +59,15 @@ def prepare(
     source: Annotated[
         Path | None, typer.Option(help="Zip archive or folder to read instead of a download.", rich_help_panel=DATA)
     ] = None,
+    format_: Annotated[
+        str | None,
+        typer.Option(
+            "--format",
+            help="How the source is laid out; see `list data`.",
+            show_default="that of the data set, or atomic",
+            rich_help_panel=DATA,
+        ),
+    ] = None,
     protocol: Annotated[
         str,
         typer.Option(
@@ -153,7 +162,7 @@ def prepare(
         }
         options = {**PROTOCOLS[protocol], **{key: value for key, value in typed.items() if value is not None}}
         config = PrepareConfig.parse({"dataset": Reference.parse(dataset).dataset, **options}, owner="prepare")
-        done = stage(home, dataset, config, source, track)
+        done = stage(home, dataset, config, source, track, format_name=format_)
         for line in data_lines(done.artifact.facts):
             say(line)
         finish(done)

@@ -43,6 +43,10 @@ class EngineError(BenchError):
     """An engine failed while it answered: trouble of the machine, never of the model's taste."""
 
 
+class PluginError(BenchError):
+    """A plug-in of another package cannot be used as it is."""
+
+
 class ScoringError(BenchError):
     """Scores are not numbers that can be ranked."""
 

@@ -1,13 +1,19 @@
 """Names of plug-ins and where to import them from; nothing is imported until a name is used."""
 
+import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import cache
 from importlib import import_module
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
+from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
-from llmrs_bench.core.errors import OptionError
+from llmrs_bench.core.errors import OptionError, PluginError
+
+log = logging.getLogger(__name__)
 
 
 def unknown_name(kind: str, name: str, known: list[str], *, hint: str = "") -> OptionError:
@@ -20,26 +26,31 @@ def unknown_name(kind: str, name: str, known: list[str], *, hint: str = "") -> O
 
 @dataclass(frozen=True)
 class Registry:
-    """Plug-ins of one kind: built-in ones and those of installed packages, as `module:attribute`.
+    """Plug-ins of one kind: built-in ones and those of installed packages.
 
     Args:
         kind: What the plug-ins are, in the singular, for messages.
         group: The entry point group in which other packages add theirs.
-        builtin: Name to import string.
+        builtin: Name to import string, `module:attribute`. No other package can take one of these names.
+        required: Attributes that a plug-in must have.
+        former_group: A name that the group had before; it is still read, with a warning.
     """
 
     kind: str
     group: str
     builtin: Mapping[str, str]
+    required: tuple[str, ...] = ()
+    former_group: str | None = None
 
-    def paths(self) -> dict[str, str]:
-        """Return name to import string, without importing anything."""
-        found = {entry.name: entry.value for entry in entry_points(group=self.group)}
-        return {**found, **self.builtin}
+    def plugins(self) -> dict[str, EntryPoint]:
+        """Return the plug-ins of other packages by name, without importing anything."""
+        former = entry_points(group=self.former_group) if self.former_group else ()
+        found = {entry.name: entry for entry in (*former, *entry_points(group=self.group))}
+        return {name: entry for name, entry in sorted(found.items()) if name not in self.builtin}
 
     def names(self) -> list[str]:
         """Return the sorted names."""
-        return sorted(self.paths())
+        return sorted({*self.builtin, *self.plugins()})
 
     def check(self, name: str) -> str:
         """Return `name` if it is known.
@@ -47,7 +58,7 @@ class Registry:
         Raises:
             OptionError: If it is not; the message names the nearest known one.
         """
-        if name not in self.paths():
+        if name not in self.builtin and name not in self.plugins():
             raise unknown_name(self.kind, name, self.names())
         return name
 
@@ -56,9 +67,74 @@ class Registry:
 
         Raises:
             OptionError: If no plug-in has this name.
+            PluginError: If another package's plug-in cannot be imported, lacks an attribute, or is there twice.
         """
-        module, _, attribute = self.paths()[self.check(name)].partition(":")
-        return getattr(import_module(module), attribute)
+        if self.check(name) in self.builtin:
+            for entry in entry_points(group=self.group, name=name):
+                _warn_once(
+                    f"the {self.kind} {name!r} of {_package_of(entry)} is not used: it has the name of a built-in one"
+                )
+            module, _, attribute = self.builtin[name].partition(":")
+            return getattr(import_module(module), attribute)
+        entry = self.plugins()[name]
+        self._check_entry(entry)
+        try:
+            plugin = entry.load()
+        except Exception as error:
+            raise PluginError(
+                f"the {self.kind} {name!r} of {_package_of(entry)} cannot be imported from {entry.value}: "
+                f"{type(error).__name__}: {error}",
+                hint="Repair or uninstall that package.",
+            ) from error
+        if missing := [attribute for attribute in self.required if not hasattr(plugin, attribute)]:
+            raise PluginError(
+                f"the {self.kind} {name!r} of {_package_of(entry)} has no {', '.join(missing)}",
+                hint=f"See docs/plug-ins.md: a {self.kind} has {', '.join(self.required)}.",
+            )
+        return plugin
+
+    def package(self, name: str) -> dict[str, str]:
+        """Return the package that brings the plug-in `name`, and its version; nothing for a built-in one.
+
+        It belongs into the fingerprint of whatever the plug-in decides: another version may decide otherwise.
+        """
+        entry = None if name in self.builtin else self.plugins().get(name)
+        return {} if entry is None or entry.dist is None else {entry.dist.name: entry.dist.version}
+
+    def folders(self) -> list[Path]:
+        """Return the folders of the modules that other packages' plug-ins are in, without importing anything."""
+        found: dict[Path, None] = {}
+        for entry in self.plugins().values():
+            top, *inner = entry.module.split(".")
+            spec = find_spec(top)
+            for location in (spec and spec.submodule_search_locations) or ():
+                path = Path(location, *inner)
+                found[path if path.is_dir() else path.parent] = None
+        return list(found)
+
+    def _check_entry(self, entry: EntryPoint) -> None:
+        """Refuse a name that two packages give; warn of a group's former name."""
+        current = entry_points(group=self.group, name=entry.name)
+        packages = sorted({_package_of(other) for other in current})
+        if len(packages) > 1:
+            raise PluginError(
+                f"the {self.kind} {entry.name!r} is in several packages: {', '.join(packages)}",
+                hint="Uninstall all of them but one.",
+            )
+        if not packages:
+            _warn_once(
+                f"{_package_of(entry)} adds the {self.kind} {entry.name!r} as {self.former_group}, which the next "
+                f"version does not read any more: the group is called {self.group} now"
+            )
+
+
+def _package_of(entry: EntryPoint) -> str:
+    return "an unknown package" if entry.dist is None else f"the package {entry.dist.name}"
+
+
+@cache
+def _warn_once(message: str) -> None:
+    log.warning("%s", message)
 
 
 SOURCES = Registry(
@@ -70,10 +146,11 @@ SOURCES = Registry(
         "atomic": "llmrs_bench.data.atomic:Atomic",
         "demo": "llmrs_bench.data.demo:Demo",
     },
+    required=("accepts", "uses", "load"),
 )
 STRATEGIES = Registry(
-    "answer form",
-    "llmrs_bench.forms",
+    "prompt strategy",
+    "llmrs_bench.strategies",
     {
         "listwise": "llmrs_bench.prompts.strategies.listwise:Listwise",
         "likelihood": "llmrs_bench.prompts.strategies.likelihood:Likelihood",
@@ -84,6 +161,8 @@ STRATEGIES = Registry(
         "sliding-window": "llmrs_bench.prompts.strategies.sliding_window:SlidingWindow",
         "note": "llmrs_bench.prompts.strategies.free_text:FreeText",
     },
+    required=("Options", "mode", "rounds", "render", "priors", "parse"),
+    former_group="llmrs_bench.forms",
 )
 ENGINES = Registry(
     "engine",
@@ -95,6 +174,10 @@ ENGINES = Registry(
         "ray": "llmrs_bench.llm.backends.ray:RayEngine",
         "mock": "llmrs_bench.llm.backends.mock:MockEngine",
     },
+    required=(
+        *("Options", "packages", "identity", "count_tokens", "check", "batches", "answer", "answer_batches"),
+        *("reset_cache", "close", "facts"),
+    ),
 )
 RECOMMENDERS = Registry(
     "recommender",
@@ -112,4 +195,5 @@ RECOMMENDERS = Registry(
         "bert4rec": "llmrs_bench.recommenders.bert4rec:BERT4Rec",
         "sasrec": "llmrs_bench.recommenders.sasrec:SASRec",
     },
+    required=("Options", "learns", "fit", "score"),
 )

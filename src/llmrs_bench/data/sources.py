@@ -5,14 +5,15 @@ import os
 import re
 import urllib.error
 import urllib.request
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO, Protocol
 
 import polars as pl
 
-from llmrs_bench.core.errors import DataError, OptionError
-from llmrs_bench.core.registry import unknown_name
+from llmrs_bench.core.errors import DataError, OptionError, PluginError
+from llmrs_bench.core.registry import SOURCES, unknown_name
+from llmrs_bench.core.schemas import ITEMS
 from llmrs_bench.core.types import Progress
 from llmrs_bench.data.files import SourceFiles, file_md5
 
@@ -38,7 +39,10 @@ class Raw:
 
 
 class Source(Protocol):
-    """Reads one layout of files. `files` is None where a data set needs none."""
+    """Reads one layout of files, called its format. `files` is None where none are given or downloaded.
+
+    A source is made without arguments. `complete_items` cleans titles, and adds items that have events alone.
+    """
 
     def accepts(self, files: SourceFiles | None) -> bool:
         """Say whether the files are of this layout, by their names."""
@@ -89,6 +93,40 @@ def _missing_items(items: pl.DataFrame, events: pl.DataFrame) -> pl.DataFrame:
     )
 
 
+def check_raw(raw: Raw, name: str) -> Raw:
+    """Return what the data source `name` read, if later stages can rely on it.
+
+    Raises:
+        PluginError: If a frame has other columns than it has to, an item is listed twice or without a title, or an
+            event is of an item that is not listed.
+    """
+    for table, frame, schema in (("items", raw.items, ITEMS), ("events", raw.events, EVENTS)):
+        if list(frame.schema.items()) != list(schema.items()):
+            raise PluginError(
+                f"the data source {name!r} returned {table} with the columns {_columns(frame.schema)}",
+                hint=f"They have to be {_columns(schema)}, in this order.",
+            )
+    twice = raw.items.filter(pl.col("item_id").is_duplicated())["item_id"]
+    untitled = raw.items.filter(pl.col("title").is_null())["item_id"]
+    unlisted = _missing_items(raw.items, raw.events)["item_id"]
+    for fault, ids in (
+        ("listed twice", twice),
+        ("without a title", untitled),
+        ("with events but not listed", unlisted),
+    ):
+        if len(ids):
+            raise PluginError(
+                f"the data source {name!r} returned {len(ids):,} items {fault}, the first is {ids[0]!r}",
+                hint="List every item once; `complete_items` adds those that have events alone, and titles.",
+            )
+    return raw
+
+
+def _columns(schema: pl.Schema) -> str:
+    return ", ".join(f"{name} ({kind})" for name, kind in schema.items())
+
+
+ATOMIC = "atomic"  # the format of data sets without a name of their own
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
 
 
@@ -151,23 +189,37 @@ DATASETS: dict[str, Dataset] = {
 }
 
 
-def find_dataset(name: str, has_source: bool) -> Dataset:
-    """Return the data set called `name`; with a source given, any other name is one of RecBole atomic files.
+def find_dataset(name: str, *, has_source: bool, format_name: str | None = None) -> Dataset:
+    """Return the data set called `name`.
+
+    Any other name than the known ones will do where files are given, or a format: it is then read in that format, or as
+    RecBole atomic files.
+
+    Args:
+        name: Also the name of its folder.
+        has_source: Whether files are given.
+        format_name: A data source, in place of those that are tried for this data set.
 
     Raises:
-        OptionError: If the name cannot be a folder name, or is unknown and no source is given.
+        OptionError: If the name cannot be a folder name, the format is unknown, or the name is and neither files nor a
+            format are given.
     """
     if not NAME.fullmatch(name):
         raise OptionError(
             f"{name!r} cannot be the name of a data set",
             hint="Use lower-case letters, digits, '.', '_' and '-', a letter or digit first: it names a folder.",
         )
+    if format_name is not None:
+        return replace(DATASETS.get(name, Dataset(name, ())), sources=(SOURCES.check(format_name),))
     if name in DATASETS:
         return DATASETS[name]
     if has_source:
-        return Dataset(name=name, sources=("atomic",))
+        return Dataset(name=name, sources=(ATOMIC,))
     raise unknown_name(
-        "data set", name, list(DATASETS), hint="Any folder of RecBole atomic files works with --source PATH."
+        "data set",
+        name,
+        list(DATASETS),
+        hint="Any folder of RecBole atomic files works with --source PATH, other layouts with --format NAME, too.",
     )
 
 

@@ -23,6 +23,9 @@ class Engine(Protocol):
     Laws: one response for each prompt, in any order; the same answers for the same prompts in another order, or
     with their choices in another order; log-probabilities are natural, exact and over the full vocabulary.
 
+    An engine that subclasses this protocol inherits one prompt a batch, one way of answering, and nothing to forget or
+    to close. It then writes `identity`, `context`, `count_tokens`, `answer` and `facts`.
+
     Prompts of one request that begin alike follow each other; an engine may read what they share once.
 
     In a response `prompt_tokens` counts the tokens of the prompt, `cached_tokens` those of them that were not
@@ -30,7 +33,8 @@ class Engine(Protocol):
     """
 
     Options: ClassVar[type[Options]]
-    packages: ClassVar[tuple[str, ...]]  # installed distributions whose versions decide the answers
+    # Installed distributions whose versions decide the answers; that of a plug-in counts without being named.
+    packages: ClassVar[tuple[str, ...]] = ()
 
     @staticmethod
     def identity(model: ModelSpec, options: Any) -> dict[str, str]:
@@ -59,7 +63,7 @@ class Engine(Protocol):
         Raises:
             EngineError: If the two ways differ by more than rounding explains.
         """
-        ...
+        return None
 
     def batches(self, prompts: Sequence[Prompt]) -> Iterator[Sequence[Prompt]]:
         """Cut prompts into batches: what the machine computes together, and what is kept together.
@@ -70,7 +74,7 @@ class Engine(Protocol):
         Raises:
             EngineError: If a prompt needs more than the context.
         """
-        ...
+        return ([prompt] for prompt in prompts)
 
     def answer(self, prompts: Sequence[Prompt]) -> Iterator[Response]:
         """Answer each prompt once, in any order.
@@ -86,15 +90,15 @@ class Engine(Protocol):
         Raises:
             EngineError: As `answer` does.
         """
-        ...
+        return (list(self.answer(batch)) for batch in batches)
 
     def reset_cache(self) -> None:
         """Drop what earlier prompts left behind, such as cached prefixes, as a cold start would."""
-        ...
+        return None
 
     def close(self) -> None:
         """Stop processes and give memory back; the engine answers no more."""
-        ...
+        return None
 
     def facts(self) -> dict[str, Json]:
         """Return what a manifest should say about the model, the engine and the answers so far."""

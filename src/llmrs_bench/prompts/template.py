@@ -17,7 +17,7 @@ from pydantic import BeforeValidator, Field
 
 from llmrs_bench.core.config import Options
 from llmrs_bench.core.errors import OptionError
-from llmrs_bench.core.registry import unknown_name
+from llmrs_bench.core.registry import STRATEGIES, unknown_name
 from llmrs_bench.core.types import Message
 
 
@@ -205,7 +205,7 @@ class TemplateFile(Options):
 
     Args:
         about: What the model is asked, in a line.
-        form: How answers are read: the name of an answer form.
+        form: How answers are read: the name of a prompt strategy.
         parts: For each part the name of one that ships with the tool, or a table with its own `text`.
         order: Paragraphs of what the user says, each a list of parts.
         options: Options of the form, where they differ from its own defaults.
@@ -258,24 +258,42 @@ class TemplateSource:
 
 
 def template_names() -> list[str]:
-    """Return the names of the templates that ship with the tool."""
-    return sorted(path.name.removesuffix(SUFFIX) for path in (_HERE / "templates").iterdir())
+    """Return the names of the templates that ship with the tool or with a plug-in."""
+    return sorted(_template_files())
+
+
+def _template_files() -> dict[str, list[Traversable | Path]]:
+    """Return the files of each template name: that of the tool, else those beside the strategies of plug-ins."""
+    shipped: dict[str, list[Traversable | Path]] = {
+        path.name.removesuffix(SUFFIX): [path] for path in (_HERE / "templates").iterdir()
+    }
+    found: dict[str, list[Traversable | Path]] = {}
+    for folder in STRATEGIES.folders():
+        for path in sorted((folder / "templates").glob(f"*{SUFFIX}")):
+            found.setdefault(path.stem, []).append(path)
+    return {**found, **shipped}
 
 
 def read_source(name: str) -> TemplateSource:
-    """Return the template that ships under this name, or stands in the file `name`.
+    """Return the template that ships under this name, with the tool or a plug-in, or stands in the file `name`.
 
     Raises:
-        OptionError: If there is none, or its file is not as it has to be.
+        OptionError: If there is none, its file is not as it has to be, or two packages ship one of this name.
     """
     if name.endswith(SUFFIX):
         path: Traversable | Path = Path(name)
         if not path.is_file():
             raise OptionError(f"there is no template file {name}", hint="Give the path of a TOML file.")
         return _read(path, name)
-    if name not in template_names():
-        raise unknown_name("template", name, template_names(), hint="A path of a TOML file will do, too.")
-    return _read(_HERE / "templates" / f"{name}{SUFFIX}", name)
+    known = _template_files()
+    if name not in known:
+        raise unknown_name("template", name, sorted(known), hint="A path of a TOML file will do, too.")
+    if len(known[name]) > 1:
+        raise OptionError(
+            f"there are several templates {name}: {', '.join(map(str, known[name]))}",
+            hint="Give the path of the one you mean.",
+        )
+    return _read(known[name][0], name)
 
 
 def template_parts(part: PartName) -> dict[str, TemplatePart]:

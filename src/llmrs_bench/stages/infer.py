@@ -14,7 +14,7 @@ from llmrs_bench.stages.fuse import FUSION, infer_fusion
 from llmrs_bench.stages.import_run import FILE, infer_file
 from llmrs_bench.stages.infer_language_model import infer_language
 from llmrs_bench.stages.infer_recommender import infer_recommender, is_recommender
-from llmrs_bench.stages.serving import check_served, is_language_model
+from llmrs_bench.stages.serving import check_served, is_language_model, names_own_models
 from llmrs_bench.stages.workspace import Data
 
 
@@ -82,7 +82,7 @@ def check_model(config: InferConfig) -> None:
 
 
 def _check_known(config: InferConfig) -> None:
-    if config.engine != "openai" and not is_language_model(config.model):  # a server has names of its own
+    if not names_own_models(config) and not is_language_model(config.model):
         raise unknown_name(
             "model",
             config.model,

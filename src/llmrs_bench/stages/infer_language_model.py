@@ -25,6 +25,8 @@ from llmrs_bench.prompts.strategies.comparison import label_logprobs
 from llmrs_bench.prompts.strategies.listwise import ranking_of
 from llmrs_bench.ranking import TIE_RULE, rank_candidates, scores_frame
 from llmrs_bench.stages.conversation import RequestBlock, request_blocks, run_rounds
+from llmrs_bench.stages.demo_lm import NAME as DEMO_LM
+from llmrs_bench.stages.demo_lm import is_learned
 from llmrs_bench.stages.prompt import PromptPlan, open_catalog, open_plan, prompt, source_digest
 from llmrs_bench.stages.serving import describe, file_name, find_store, open_store, serve
 from llmrs_bench.stages.workspace import Data
@@ -244,7 +246,7 @@ def infer_language(
             normalize="sum",
             first_choices=None if plan.views.slots else choices.facts(),  # slots place the target
             typed={**config.template_options, **config.options},
-            warnings=_warnings(spent, mode=template.mode, served=store.served),
+            warnings=[*_untrained(config), *_warnings(spent, mode=template.mode, served=store.served)],
             **spent,
         )
 
@@ -279,6 +281,16 @@ def _rare_searches() -> Iterator[None]:
         yield
     finally:
         gc.set_threshold(*before)
+
+
+def _untrained(config: InferConfig) -> list[str]:
+    """Warn where the model of the demo is asked for what it did not learn."""
+    if config.model != DEMO_LM or is_learned(config.prompt):
+        return []
+    return [
+        f"{DEMO_LM} has learned to answer --template likelihood and --template listwise -T answer=titles alone: these "
+        "answers are guesses"
+    ]
 
 
 def _warnings(spent: Mapping[str, Any], *, mode: Mode, served: Mapping[str, Any]) -> list[str]:

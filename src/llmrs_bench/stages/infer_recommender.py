@@ -62,12 +62,12 @@ class FittedRecommender:
 
 def is_recommender(name: str) -> bool:
     """Tell whether `name` is a recommender's, or a folder with an exported one."""
-    return name in RECOMMENDERS.paths() or is_exported(name)
+    return name in RECOMMENDERS.names() or is_exported(name)
 
 
 def is_exported(name: str) -> bool:
     """Tell whether `name` is a folder with an exported recommender."""
-    return name not in RECOMMENDERS.paths() and (Path(name) / "model.json").is_file()
+    return name not in RECOMMENDERS.names() and (Path(name) / "model.json").is_file()
 
 
 def settings(spec: RecommenderSpec) -> dict[str, Any]:
@@ -88,7 +88,14 @@ def settings(spec: RecommenderSpec) -> dict[str, Any]:
         "train_fraction": spec.train_fraction,
         "max_users": spec.max_users,
         **_contents(options),
+        **_from_package(spec.model),
     }
+
+
+def _from_package(model: str) -> dict[str, Any]:
+    """Return the version of the package that brings a recommender, where another one does."""
+    package = RECOMMENDERS.package(model)
+    return {"package": package} if package else {}
 
 
 def _contents(options: Options) -> dict[str, str]:

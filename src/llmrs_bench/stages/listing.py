@@ -5,7 +5,7 @@ from typing import Any
 
 from llmrs_bench.core.artifacts import open_artifact
 from llmrs_bench.core.config import PrepareConfig
-from llmrs_bench.core.registry import RECOMMENDERS
+from llmrs_bench.core.registry import ENGINES, RECOMMENDERS, SOURCES, Registry
 from llmrs_bench.data.sources import DATASETS
 from llmrs_bench.llm.model_aliases import MODEL_ALIASES
 from llmrs_bench.prompts.template import PART_NAMES, read_source, template_names, template_parts
@@ -16,16 +16,28 @@ _TUNED = {"none": "base", "instruction": "instructions", "chat": "chat", "reason
 
 
 def list_data(home: Path) -> list[str]:
-    """One line for each known data set, and for each way it was prepared."""
+    """One line for each known data set, for each way it was prepared, and for each format that can be read."""
     made = prepared(home)
     lines = []
     for name in sorted({*DATASETS, *made}):
-        lines.append(f"{name}\t{DATASETS[name].homepage if name in DATASETS else 'atomic files'}".rstrip())
-        for variant in made.get(name, []):
-            place = Place(home / name / variant)
-            config = open_artifact(place.data, hint=prepare_command(name)).manifest.config
-            lines.append(f"  {place.reference}\t{_differs(config) or 'defaults'}")
-    return lines
+        manifests = {
+            place.reference: open_artifact(place.data, hint=prepare_command(name)).manifest
+            for place in (Place(home / name / variant) for variant in made.get(name, []))
+        }
+        formats = sorted({manifest.parts["reader"] for manifest in manifests.values()})
+        lines.append(
+            f"{name}\t{DATASETS[name].homepage if name in DATASETS else 'format ' + ', '.join(formats)}".rstrip()
+        )
+        lines += [
+            f"  {reference}\t{_differs(manifest.config) or 'defaults'}" for reference, manifest in manifests.items()
+        ]
+    return [*lines, *(f"--format {name}\t{_origin(SOURCES, name)}" for name in SOURCES.names())]
+
+
+def _origin(registry: Registry, name: str) -> str:
+    """Say where a plug-in comes from."""
+    found = [f"from the package {package} {version}" for package, version in registry.package(name).items()]
+    return found[0] if found else "built in"
 
 
 def _differs(config: dict[str, Any]) -> str:
@@ -42,10 +54,13 @@ def list_models() -> list[str]:
         "demo-lm": "language model, trained on the spot, for trying things out",
         "ORG/NAME": "any language model of the Hugging Face hub",
         "FOLDER, FILE.gguf": "any local one; the folder of a LoRA adapter",
+        **{f"--engine {name}": f"its own models, {_origin(ENGINES, name)}" for name in ENGINES.plugins()},
     }
-    lines = [
-        f"{name:17} {about}" for name, about in (*((n, "recommender") for n in RECOMMENDERS.names()), *others.items())
-    ]
+    recommenders = {
+        name: "recommender" if name in RECOMMENDERS.builtin else f"recommender, {_origin(RECOMMENDERS, name)}"
+        for name in RECOMMENDERS.names()
+    }
+    lines = [f"{name:17} {about}" for name, about in {**recommenders, **others}.items()]
     width = max(map(len, MODEL_ALIASES))
     kind = None
     for spec in MODEL_ALIASES.values():

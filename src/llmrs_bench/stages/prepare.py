@@ -15,7 +15,7 @@ from llmrs_bench.core.registry import RECOMMENDERS, SOURCES, unknown_name
 from llmrs_bench.core.types import Progress
 from llmrs_bench.data.candidates import make_requests
 from llmrs_bench.data.files import SourceFiles, file_md5
-from llmrs_bench.data.sources import Dataset, Raw, Source, fetch, find_dataset
+from llmrs_bench.data.sources import Dataset, Raw, Source, check_raw, fetch, find_dataset
 from llmrs_bench.data.split import TIE_RULE, filter_events, leave_one_out
 from llmrs_bench.data.titles import natural_titles
 from llmrs_bench.ranking import rank_best
@@ -117,7 +117,15 @@ class Found:
     digest: str
 
 
-def prepare(home: Path, reference: str, config: PrepareConfig, source: Path | None, progress: Progress) -> StageResult:
+def prepare(
+    home: Path,
+    reference: str,
+    config: PrepareConfig,
+    source: Path | None,
+    progress: Progress,
+    *,
+    format_name: str | None = None,
+) -> StageResult:
     """Make the artifact `data` of a data set: items, interactions, requests, truth.
 
     Args:
@@ -126,6 +134,7 @@ def prepare(home: Path, reference: str, config: PrepareConfig, source: Path | No
         config: The options.
         source: A zip archive or a folder to read; None downloads the data set.
         progress: Shows the download, and the training of retrievers.
+        format_name: The data source that reads it; None tries those of the data set.
 
     Raises:
         DataError: If the source is missing or broken, or nothing is left of it.
@@ -133,7 +142,7 @@ def prepare(home: Path, reference: str, config: PrepareConfig, source: Path | No
         ArtifactError: If the variant's name is taken by other options.
     """
     asked = Reference.parse(reference)
-    dataset = find_dataset(asked.dataset, has_source=source is not None)
+    dataset = find_dataset(asked.dataset, has_source=source is not None, format_name=format_name)
     config = config.model_copy(update={"item_word": config.item_word or dataset.item_word})
     found = _find(home, dataset, source, progress)
     recipe = _recipe(dataset, config, found)
@@ -182,10 +191,15 @@ def _find(home: Path, dataset: Dataset, source: Path | None, progress: Progress)
         if candidate.accepts(files):
             digest = files.digest(candidate.uses(files)) if files else reader
             return Found(files, candidate, reader, digest)
-    held = ", ".join(files.names[:8]) if files else "nothing"
+    formats = " or ".join(dataset.sources)
+    if files is None:
+        raise DataError(f"the format {formats} reads files, and none are given", hint="Add --source PATH.")
+    others = ", ".join(name for name in SOURCES.names() if name not in dataset.sources)
     raise DataError(
-        f"{source} does not look like {dataset.name} (read as {' or '.join(dataset.sources)}); it holds: {held}",
-        hint="Give the owner's archive or folder, or a folder of RecBole atomic files (NAME.inter, NAME.item).",
+        f"{source or files.path} does not look like {dataset.name} (read as {formats}); it holds: "
+        + (", ".join(files.names[:8]) or "nothing"),
+        hint="Give the owner's archive or folder, or a folder of RecBole atomic files (NAME.inter, NAME.item). "
+        f"Other formats: --format {others}.",
     )
 
 
@@ -197,6 +211,8 @@ def _recipe(dataset: Dataset, config: PrepareConfig, found: Found) -> Recipe:
         inputs["candidates"] = file_md5(path)
         options["candidates"] = LISTS + path.name
     parts = {"format": FORMAT, "reader": found.reader}
+    for package, version in SOURCES.package(found.reader).items():
+        parts["package"] = f"{package} {version}"
     if config.candidates.startswith(MODELS):
         inputs["retrievers"] = fingerprint({"retrievers": retriever_settings(config)})
         parts["models"] = TRAINING_FORMAT
@@ -206,7 +222,7 @@ def _recipe(dataset: Dataset, config: PrepareConfig, found: Found) -> Recipe:
 def _fill(
     draft: Draft, dataset: Dataset, config: PrepareConfig, found: Found, place: Place, progress: Progress
 ) -> None:
-    raw = found.source.load(found.files)
+    raw = check_raw(found.source.load(found.files), found.reader)
     items = natural_titles(raw.items) if dataset.natural_titles else raw.items
     counts = _counts(raw)
     kept = filter_events(raw.events, min_rating=config.min_rating, k_core=config.k_core)

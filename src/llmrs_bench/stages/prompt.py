@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from difflib import get_close_matches
 from hashlib import sha256
 from inspect import getfile
 from pathlib import Path
@@ -77,8 +78,10 @@ def open_plan(config: PromptConfig) -> PromptPlan:
     rest = {key: value for key, value in config.options.items() if key not in known}
     unknown = sorted(rest.keys() - kind.Options.model_fields.keys())
     if unknown:
+        near = get_close_matches(unknown[0], [*kind.Options.model_fields, *known], n=1, cutoff=0.5)
+        guess = f", did you mean {near[0]!r}?" if near else ""
         raise OptionError(
-            f"template {source.name} has no option {unknown[0]!r}",
+            f"template {source.name} has no option {unknown[0]!r}{guess}",
             hint=f"Its options: {', '.join([*kind.Options.model_fields, *ViewOptions.model_fields])}; "
             f"its parts: {', '.join(PART_NAMES)}. See `llmrs-bench list parts`.",
         )
@@ -236,10 +239,24 @@ def open_catalog(data: Data) -> ItemCatalog:
 def source_digest(template: PromptStrategy) -> str:
     """Return a digest of the code of all templates and of this one, so that changed words never meet old prompts.
 
-    Templates share code. Answers are kept by what was asked, so that a change that leaves the words alone asks nothing.
+    Of a plug-in, the file of its strategy and the version of its package count. Templates share code. Answers are kept
+    by what was asked, so that a change that leaves the words alone asks nothing.
     """
-    files = {Path(getfile(type(template))), *Path(getfile(PromptStrategy)).parent.rglob("*.py")}
-    return sha256(b"".join(path.read_bytes() for path in sorted(files)) + shipped_digest().encode()).hexdigest()
+    code = b"".join(path.read_bytes() for path in source_files(template))
+    return sha256(code + shipped_digest().encode() + _plugin_version(template).encode()).hexdigest()
+
+
+def source_files(template: PromptStrategy) -> list[Path]:
+    """Return the files of code that decide what a template writes and how its answers are read."""
+    shared = Path(getfile(PromptStrategy)).parents[1].rglob("*.py")
+    return sorted({Path(getfile(type(template))), *shared})
+
+
+def _plugin_version(template: PromptStrategy) -> str:
+    """Return the versions of the packages that a strategy of a plug-in may come from; nothing for a built-in one."""
+    top = type(template).__module__.partition(".")[0]
+    names = [name for name, entry in STRATEGIES.plugins().items() if entry.module.partition(".")[0] == top]
+    return "".join(f"{package} {version}" for name in names for package, version in STRATEGIES.package(name).items())
 
 
 def _characters(prompts: pl.DataFrame) -> int:

@@ -32,6 +32,17 @@ def is_language_model(name: str) -> bool:
     return known or Path(name).suffix.lower() == GGUF or Path(name).is_dir()
 
 
+def names_own_models(config: InferConfig) -> bool:
+    """Tell whether the engine alone knows which models there are: a server does, and an engine of another package.
+
+    Raises:
+        OptionError: If there is no such engine.
+    """
+    if config.engine == "auto":
+        return False
+    return ENGINES.check(config.engine) == "openai" or _answering(config) in ENGINES.plugins()
+
+
 @dataclass(frozen=True)
 class Served:
     """A model behind an engine.
@@ -62,9 +73,14 @@ class Served:
             "context": self.model.context,
             "model": kind.identity(self.model, self.options),
             "files": _option_files(self.options),
-            "versions": _versions(kind.packages),
+            "versions": {**_versions(kind.packages), **ENGINES.package(self._answering)},
             "format": FORMAT,
         }
+
+    @property
+    def _answering(self) -> str:
+        """The engine that holds the model: the inner one of Ray workers."""
+        return str(getattr(self.options, "engine", "")) if self.engine == "ray" else self.engine
 
     @property
     def typed(self) -> dict[str, Any]:
@@ -174,8 +190,7 @@ def choose_engine(config: InferConfig) -> str:
     Raises:
         OptionError: If there is no such engine, or the mock engine would answer in a real model's name.
     """
-    inner = config.options.get("engine") if config.engine == "ray" else config.engine
-    if (inner == MOCK) != (config.model == MOCK) and config.engine != "auto":
+    if (_answering(config) == MOCK) != (config.model == MOCK) and config.engine != "auto":
         raise OptionError(
             f"--engine {config.engine} cannot answer for --model {config.model}",
             hint="The mock engine answers for --model mock alone, so that no board row bears a false name.",
@@ -185,6 +200,11 @@ def choose_engine(config: InferConfig) -> str:
     if config.model == MOCK:
         return MOCK
     return "vllm" if config.device != "cpu" and find_spec("vllm") is not None and _has_gpu() else "transformers"
+
+
+def _answering(config: InferConfig) -> str | None:
+    """Return the engine that is asked to hold the model: the inner one of Ray workers."""
+    return config.options.get("engine") if config.engine == "ray" else config.engine
 
 
 def _has_gpu() -> bool:
@@ -199,6 +219,8 @@ def _specify(data: Data, config: InferConfig, progress: Progress) -> ModelSpec:
         folder = demo_lm(data, seed=config.seed, progress=progress).artifact.path / "model"
         return ModelSpec(name, str(folder), family="demo", architecture="causal", chat=False)
     path = Path(name)
+    if _answering(config) in ENGINES.plugins():  # what a name means is the engine's to say, be there a folder or not
+        return MODEL_ALIASES.get(name, ModelSpec(name, name))
     if path.is_dir() or (path.is_file() and path.suffix.lower() == GGUF):
         return ModelSpec(label_of(config), str(path.resolve()))
     return MODEL_ALIASES.get(name, ModelSpec(name, name))

@@ -188,7 +188,7 @@ def _joined(engine: str) -> Any:
             hint=f"Use --engine {engine} without Ray.",
         )
     made = create_model(f"Ray{inner.__name__}", __base__=(RayOptions, inner))
-    made.cost_only = RayOptions.cost_only | getattr(inner, "neutral", frozenset())
+    made.cost_only = RayOptions.cost_only | inner.cost_only
     return made
 
 
