@@ -29,7 +29,7 @@ empty :=
 space := $(empty) $(empty)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-newest test-lowest check format lock clean
+.PHONY: help demo test test-slow test-newest test-lowest check format docs lock clean
 
 help:  ## list what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */\1\t/' | expand -t 14
@@ -77,6 +77,11 @@ format: $(VENV)/.installed  ## format the code and mend what lint can mend
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+docs: $(VENV)/.installed  ## build the documentation as a site, in site/
+	@# Beside the lock: nothing that is tested or installed by others needs it.
+	$(BIN)/python $(PIP) --no-build-isolation -e '.[docs]'
+	$(BIN)/python -m mkdocs build --strict --quiet
+
 lock: $(addprefix lock-,$(KINDS))  ## renew requirements/*.txt: the newest versions that pyproject.toml allows
 
 # For a GPU it is PyTorch's own build that counts, not one for CPUs that pip is told to take on this machine.
@@ -94,4 +99,4 @@ lock-%: .venv-lock/.installed
 	touch $@
 
 clean:  ## delete the environments and caches
-	rm -rf .venv .venv-vllm-cpu .venv-vllm-gpu .venv-lock $(NEWEST) $(LOWEST) .mypy_cache .pytest_cache .ruff_cache
+	rm -rf .venv .venv-vllm-cpu .venv-vllm-gpu .venv-lock $(NEWEST) $(LOWEST) .mypy_cache .pytest_cache .ruff_cache site

@@ -1,0 +1,171 @@
+"""The shell blocks of the documentation, and how their commands run on small data without a network."""
+
+import re
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import typer
+from typer.core import TyperGroup
+
+from llmrs_bench.cli.main import app
+from llmrs_bench.cli.options import pairs
+from llmrs_bench.core.registry import ENGINES, RECOMMENDERS
+from llmrs_bench.stages.serving import is_language_model
+
+ROOT = Path(__file__).parents[1]
+PLUG_INS = ROOT / "docs" / "plug-ins.md"  # runs with the example package alone: test_plugins.py has its commands
+PAGES = [ROOT / "README.md", *sorted({*(ROOT / "docs").glob("*.md")} - {PLUG_INS})]
+NAMES = [str(page.relative_to(ROOT)) for page in PAGES]
+
+# What stands for data sets and models that would be downloaded.
+DATA = {"ml1m": "small", "ml100k": "small", "demo": "small"}
+MODEL = "mock"
+RUN = re.compile(r"llama-[\w.-]*?b(?:-chat)?-(?=listwise)")  # `llama-2-7b-listwise` begins the name of a run
+# Recommenders that learn in epochs, of which one is enough here.
+NETWORKS = ("bprmf", "fpmc", "gru4rec", "sasrec", "bert4rec")
+# What a block may run beside `llmrs-bench`; but for `mkdir`, it is recorded alone.
+PROGRAMS = ("llmrs-bench", "make", "python", "sh", "ir_measures")
+# Why a block is not run, and how many blocks may say so.
+REASONS = {
+    "installs packages": 4,
+    "needs a GPU": 1,
+    "needs a server": 1,
+    "needs a cluster": 1,
+    "needs files of yours": 1,
+    "needs another program": 1,
+    "takes hours": 2,
+}
+
+_BLOCK = re.compile(r"(?:^<!-- not run: (?P<reason>[^\n]*) -->\n)?^```sh\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
+_STUB = """#!/bin/sh
+PATH=/usr/bin:/bin
+printf '%s\\0' "$#" "${0##*/}" "$@" >> "$RECORD"
+echo >> "$RECORD.count"
+echo "<$(($(wc -l < "$RECORD.count") - 1))>"
+"""
+_PLACE = re.compile(r"<(\d+)>")
+
+
+@dataclass(frozen=True)
+class Block:
+    """A block of shell commands.
+
+    Args:
+        where: Its page and line.
+        text: The commands.
+        reason: Why it is not run; None where it is.
+    """
+
+    where: str
+    text: str
+    reason: str | None
+
+
+def blocks(page: Path) -> list[Block]:
+    """Return the shell blocks of a page."""
+    text = page.read_text("utf-8")
+    return [
+        Block(f"{page.name}:{text[: found.start('text')].count(chr(10)) + 1}", found["text"], found["reason"])
+        for found in _BLOCK.finditer(text)
+    ]
+
+
+def recorded(block: Block, folder: Path) -> list[list[str]]:
+    """Return the commands of a block as a shell expands them; none of them is run.
+
+    The words `<0>`, `<1>` stand for what the first and the second command write to stdout.
+    """
+    programs = folder / "bin"
+    programs.mkdir(parents=True)
+    for name in PROGRAMS:
+        (programs / name).write_text(_STUB)
+        (programs / name).chmod(0o755)
+    (programs / "mkdir").symlink_to("/bin/mkdir")
+    record = folder / "record"
+    record.touch()
+    environment = {"PATH": str(programs), "RECORD": str(record), "GITHUB_STEP_SUMMARY": "summary.md"}
+    done = subprocess.run(
+        ["/bin/sh", "-eu"], input=block.text, env=environment, capture_output=True, text=True, check=False
+    )
+    assert not done.returncode, f"{block.where}: {done.stderr}"
+    words, commands = record.read_text("utf-8").split("\0")[:-1], []
+    while words:
+        size = int(words[0]) + 2
+        commands.append(words[1:size])
+        words = words[size:]
+    return commands
+
+
+def check(words: Sequence[str]) -> None:
+    """Hold a command of `llmrs-bench` against its options, and those of an engine behind -O against the engine's."""
+    group = typer.main.get_command(app)
+    assert isinstance(group, TyperGroup)
+    if words[0].startswith("-"):
+        return
+    command = group.commands[words[0]]
+    if "--help" in words:
+        return
+    given = command.make_context(words[0], [*words[1:]]).params
+    if words[0] != "infer":
+        return
+    engine, model = given["engine"], given["model"]
+    if asks_language_model(model) or engine == "openai":
+        known = "transformers" if engine == "auto" else engine
+        ENGINES.load(known).Options.parse(pairs(given["option"] or []), owner=known)
+    else:
+        assert is_recommender(model), f"nobody knows the model {model}"
+
+
+def asks_language_model(model: str) -> bool:
+    return not is_recommender(model) and is_language_model(model)
+
+
+def is_recommender(model: str) -> bool:
+    return model in RECOMMENDERS.names() or (Path(model) / "manifest.json").exists()
+
+
+def substituted(words: Sequence[str], source: Path, outputs: Sequence[str]) -> list[str]:
+    """Return a command that runs here: on small data, with the mock model, and for an epoch at most.
+
+    Args:
+        words: The command, without `llmrs-bench`.
+        source: The folder of the small data.
+        outputs: What the earlier commands of the block wrote to stdout.
+    """
+    found = [_PLACE.sub(lambda place: outputs[int(place[1])], RUN.sub(f"{MODEL}-", word)) for word in words]
+    found = [name for word in found for name in (sorted(map(str, Path().glob(word))) if "*" in word else [word])]
+    for place, word in enumerate(found):
+        name, at, variant = word.partition("@")
+        if found[place - 1] in ("--dataset", "-d") and name in DATA:
+            found[place] = DATA[name] + at + variant
+    if "--help" in found:
+        return found
+    if found[0] == "prepare":
+        taken = [found.index("--source")] if "--source" in found else []
+        found = [word for place, word in enumerate(found) if place not in [*taken, *(place + 1 for place in taken)]]
+        trained = [name for name in NETWORKS if any(word.startswith(f"model:{name}") for word in found)]
+        return [*found, "--source", str(source), *(word for name in trained for word in ("-O", f"{name}.epochs=1"))]
+    if found[0] == "infer":
+        model = next(place for place, word in enumerate(found) if word in ("--model", "-m")) + 1
+        if found[model] in NETWORKS:
+            return [*found, "-O", "epochs=1"]
+        if asks_language_model(found[model]):
+            found[model] = MODEL
+            options = [place for place, word in enumerate(found) if word in ("-O", "--engine")]
+            return [word for place, word in enumerate(found) if not {place, place - 1} & set(options)]
+    return found
+
+
+def exists(words: Sequence[str], extras: set[str], targets: set[str]) -> bool:
+    """Tell whether a command that is not ours names files, extras and targets of the repository."""
+    program, *rest = words
+    if program == "make":
+        return all(word in targets or re.fullmatch(r"VLLM=(cpu|gpu)", word) for word in rest)
+    if program == "python" and rest[:3] == ["-m", "pip", "install"]:
+        named = {extra for word in rest for extra in re.findall(r"[\w-]+", "".join(re.findall(r"\[(.*)\]", word)))}
+        return named <= extras and all((ROOT / word).exists() for word in rest if word.endswith(".txt"))
+    if program in ("python", "sh"):
+        return (ROOT / rest[0]).is_file()
+    return program == "ir_measures"
