@@ -10,7 +10,7 @@ from llmrs_bench.cli.options import HERE, Dataset, Home, Log, LogOption
 
 
 def import_run(
-    file: Annotated[Path, typer.Argument(help="TREC run, ranx JSON, CSV, TSV, JSON lines or Parquet.")],
+    file: Annotated[Path, typer.Argument(help="Parquet, CSV, TSV or a TREC run.")],
     dataset: Dataset,
     name: Annotated[
         str | None, typer.Option(help="What the run is called.", show_default="as the file, without its suffix")
