@@ -168,6 +168,8 @@ def test_damaged_missing_and_swapped_tables_are_refused(tmp_path: Path) -> None:
     path.write_bytes(whole[: len(whole) // 2])
     with pytest.raises(ArtifactError, match="cannot be read"):
         made.table("metrics")
+    with pytest.raises(ArtifactError, match="cannot be read"):
+        next(made.parts("metrics", 1))
     VALUES.with_columns(value=pl.lit(1.0)).write_parquet(path)
     with pytest.raises(ArtifactError, match="digests differ"):
         made.table("metrics")

@@ -57,6 +57,7 @@ def test_evaluate_compare_export_and_list_start_without_torch(bench: Bench, tmp_
         ("list", "runs", *small),
     ]
     assert {command: imported(MODELS, bench, *command) for command in commands} == {command: [] for command in commands}
+    assert imported((*MODELS, "pyarrow"), bench, "compare", *small) == []  # reads whole tables alone
 
 
 @pytest.mark.parametrize("command", [(), ("prepare",), ("prompt",), ("infer",), ("compare",)])

@@ -15,7 +15,6 @@ from shlex import join
 from typing import Any
 
 import polars as pl
-from pyarrow import ArrowException
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from llmrs_bench.core.errors import ArtifactError
@@ -105,7 +104,7 @@ class Artifact:
     def _reading(self, name: str) -> Iterator[Path]:
         try:
             yield self._path(name)
-        except (OSError, ArrowException, pl.exceptions.PolarsError) as error:
+        except (OSError, pl.exceptions.PolarsError) as error:
             raise ArtifactError(f"{self._path(name)} cannot be read: {error}", hint=self._again) from error
 
     def _path(self, name: str) -> Path:

@@ -4,7 +4,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import polars as pl
-from pyarrow import Table, array
 
 from llmrs_bench.core.errors import ArtifactError
 
@@ -128,6 +127,8 @@ def from_rows(name: str, rows: Sequence[Mapping[str, Any]]) -> pl.DataFrame:
     Raises:
         KeyError: If a row lacks a column.
     """
+    from pyarrow import Table, array
+
     schema = TABLES[name]
     types = pl.DataFrame(schema=schema).to_arrow(compat_level=pl.CompatLevel.oldest()).schema
     columns = [array([row[field.name] for row in rows], field.type) for field in types]

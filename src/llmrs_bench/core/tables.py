@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import polars as pl
-from pyarrow import Table
-from pyarrow.parquet import ParquetFile, ParquetWriter
 from pydantic import BaseModel
 
 from llmrs_bench.core.hashing import file_digest
@@ -67,6 +65,8 @@ class TableWriter:
     """
 
     def __init__(self, path: Path, name: str) -> None:
+        from pyarrow.parquet import ParquetWriter  # most commands only read whole tables, which Polars does by itself
+
         self.path, self.name = path, name
         self._facts: TableFacts | None = None
         self._schema = pl.DataFrame(schema=TABLES[name]).to_arrow().schema
@@ -114,11 +114,18 @@ def read_parts(path: Path, name: str, rows: int) -> Iterator[pl.DataFrame]:
 
     Raises:
         ArtifactError: If it has another schema.
+        OSError: If it cannot be read.
     """
-    with ParquetFile(path) as file:
-        for batch in file.iter_batches(batch_size=rows):
-            part = pl.DataFrame(Table.from_batches([batch]))
-            yield check_schema(name, part, where=str(path))
+    from pyarrow import ArrowException, Table
+    from pyarrow.parquet import ParquetFile
+
+    try:
+        with ParquetFile(path) as file:
+            for batch in file.iter_batches(batch_size=rows):
+                part = pl.DataFrame(Table.from_batches([batch]))
+                yield check_schema(name, part, where=str(path))
+    except ArrowException as error:
+        raise OSError(str(error)) from error
 
 
 def holds(path: Path, facts: TableFacts, contents: Callable[[], str]) -> bool:

@@ -7,8 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import polars as pl
-from pyarrow import ArrowException
-from pyarrow import parquet as pq
 
 from llmrs_bench.core.artifacts import versions
 from llmrs_bench.core.config import CompareConfig
@@ -33,6 +31,8 @@ def save_board(path: Path, data: Data, comparison: Comparison, config: CompareCo
     Raises:
         OSError: If it cannot be written.
     """
+    from pyarrow import parquet as pq
+
     made = datetime.now(UTC).isoformat(timespec="seconds")
     frame, description = to_parts(
         Saved(comparison.board, comparison.matrix, data_protocol(data, config.invalid), made, versions())
@@ -50,6 +50,9 @@ def open_board(path: Path) -> Saved:
     Raises:
         ArtifactError: If it is missing, or no saved board.
     """
+    from pyarrow import ArrowException
+    from pyarrow import parquet as pq
+
     hint = "A board is saved with `llmrs-bench compare --save FILE`."
     if not path.is_file():
         raise ArtifactError(f"{path} does not exist", hint=hint)
