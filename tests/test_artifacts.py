@@ -1,13 +1,19 @@
 """An artifact is complete or absent, and says what it was made from."""
 
 import json
+import os
+import subprocess
+import sys
+from contextlib import ExitStack
 from pathlib import Path
 
 import polars as pl
 import pytest
 
-from llmrs_bench.core.artifacts import Recipe, find_made, is_complete, new_artifact, open_artifact
+from llmrs_bench.core import artifacts, tables
+from llmrs_bench.core.artifacts import Draft, Recipe, find_made, get_or_create, is_complete, new_artifact, open_artifact
 from llmrs_bench.core.errors import ArtifactError
+from llmrs_bench.core.hashing import file_digest
 from llmrs_bench.core.schemas import METRICS, TRUTH
 from llmrs_bench.core.tables import table_digest
 
@@ -73,6 +79,71 @@ def test_the_first_of_two_makers_wins(tmp_path: Path) -> None:
     assert open_artifact(tmp_path / "a", hint="").facts == {"note": "ü"}
 
 
+def test_a_maker_who_loses_at_the_last_moment_gets_what_the_winner_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make(tmp_path / "winner")
+    rename = os.replace
+
+    def late(source: Path, target: Path) -> None:
+        rename(tmp_path / "winner", target)  # after any look at the target, just before it is moved there
+        rename(source, target)
+
+    monkeypatch.setattr(os, "replace", late)
+    with new_artifact(tmp_path / "a", RECIPE) as draft:
+        draft.write("metrics", VALUES)
+        draft.facts["note"] = "late"
+    assert open_artifact(tmp_path / "a", hint="").facts == {"note": "ü"}
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+def test_something_else_that_came_to_the_place_is_left_there_and_named(tmp_path: Path) -> None:
+    def fill(_: Draft) -> None:
+        (tmp_path / "a").mkdir()
+        (tmp_path / "a" / "notes.txt").write_text("mine")
+
+    with pytest.raises(ArtifactError, match="cannot be moved to") as caught:
+        get_or_create(tmp_path / "a", RECIPE, fill)
+    assert "delete it" in caught.value.hint
+    assert [str(path.relative_to(tmp_path)) for path in sorted(tmp_path.rglob("*"))] == ["a", "a/notes.txt"]
+
+
+MAKER = """
+import sys
+from pathlib import Path
+import polars as pl
+from llmrs_bench.core.artifacts import Recipe, get_or_create
+from llmrs_bench.core.schemas import METRICS
+
+def fill(draft):
+    draft.write("metrics", pl.DataFrame([{"request_id": "r", "metric": "mrr", "value": 0.5}], schema=METRICS))
+    draft.facts["maker"] = sys.argv[2]
+    print("filled", flush=True)
+    sys.stdin.readline()
+
+made = get_or_create(Path(sys.argv[1]), Recipe("evaluate", "a", {}), fill)
+print(made.artifact.facts["maker"], made.artifact.table("metrics").height)
+"""
+
+
+def test_two_processes_that_finish_at_once_both_have_the_artifact(tmp_path: Path) -> None:
+    arguments = [[sys.executable, "-c", MAKER, str(tmp_path / "a"), maker] for maker in ("one", "two")]
+    pipe = subprocess.PIPE
+    with ExitStack() as stack:
+        makers = [stack.enter_context(subprocess.Popen(each, stdin=pipe, stdout=pipe, text=True)) for each in arguments]
+        for maker in makers:
+            assert maker.stdout is not None
+            assert maker.stdout.readline() == "filled\n"
+        for maker in makers:
+            assert maker.stdin is not None
+            maker.stdin.write("\n")
+            maker.stdin.flush()
+        said = {maker.communicate()[0] for maker in makers}
+        assert [maker.returncode for maker in makers] == [0, 0]
+    assert said == {f"{open_artifact(tmp_path / 'a', hint='').facts['maker']} 1\n"}
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
 def test_half_written_artifacts_are_refused(tmp_path: Path) -> None:
     make(tmp_path / "a")
     (tmp_path / "a" / "manifest.json").unlink()
@@ -105,6 +176,50 @@ def test_damaged_missing_and_swapped_tables_are_refused(tmp_path: Path) -> None:
         made.table("metrics")
     path.unlink()
     with pytest.raises(ArtifactError, match="cannot be read"):
+        made.table("metrics")
+
+
+def test_a_file_is_checked_once_and_again_after_it_has_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read: list[Path] = []
+
+    def counted(path: Path) -> str:
+        read.append(path)
+        return file_digest(path)
+
+    monkeypatch.setattr(tables, "file_digest", counted)
+    monkeypatch.setattr(artifacts, "table_digest", lambda frame: pytest.fail("the contents were serialised"))
+    make(tmp_path / "a")
+    path, made = tmp_path / "a" / "metrics.parquet", open_artifact(tmp_path / "a", hint="")
+    read.clear()
+    assert [made.table("metrics").height, sum(part.height for part in made.parts("metrics", 1))] == [1, 1]
+    assert open_artifact(tmp_path / "a", hint="").table("metrics").equals(VALUES)
+    assert read == [path]
+    monkeypatch.undo()
+    VALUES.with_columns(value=pl.lit(1.0)).write_parquet(path)
+    with pytest.raises(ArtifactError, match="digests differ"):
+        made.table("metrics")
+    with pytest.raises(ArtifactError, match="digests differ"):
+        next(made.parts("metrics", 1))
+
+
+def test_a_file_written_anew_with_the_same_contents_is_taken(tmp_path: Path) -> None:
+    make(tmp_path / "a")
+    path, made = tmp_path / "a" / "metrics.parquet", open_artifact(tmp_path / "a", hint="")
+    VALUES.write_parquet(path, compression="uncompressed")
+    assert file_digest(path) != made.manifest.tables["metrics"].bytes_digest
+    assert made.table("metrics").equals(VALUES)
+
+
+def test_artifacts_without_digests_of_bytes_open_and_their_damage_is_found(tmp_path: Path) -> None:
+    make(tmp_path / "a")
+    manifest = tmp_path / "a" / "manifest.json"
+    content = json.loads(manifest.read_text("utf-8"))
+    del content["tables"]["metrics"]["bytes_digest"]
+    manifest.write_text(json.dumps(content), "utf-8")
+    made = open_artifact(tmp_path / "a", hint="")
+    assert made.table("metrics").equals(VALUES)
+    VALUES.with_columns(value=pl.lit(1.0)).write_parquet(tmp_path / "a" / "metrics.parquet")
+    with pytest.raises(ArtifactError, match="digests differ"):
         made.table("metrics")
 
 

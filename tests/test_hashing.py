@@ -1,9 +1,12 @@
-"""Hashes that decide ties and samples must never change."""
+"""Hashes that decide ties and samples, and digests that name models, must never change."""
+
+from hashlib import sha256
+from pathlib import Path
 
 import numpy as np
 import polars as pl
 
-from llmrs_bench.core.hashing import generator, hash64, uniform_hash
+from llmrs_bench.core.hashing import files_digest, generator, hash64, uniform_hash
 
 
 def test_hash_is_pinned_across_versions() -> None:
@@ -43,3 +46,19 @@ def test_generators_depend_on_the_whole_key_alone() -> None:
     assert generator(0, "u").integers(1 << 60) == generator(0, "u").integers(1 << 60)
     keys: list[tuple[int | str, ...]] = [(0, "u"), (1, "u"), (0, "v"), (0, "u", ""), ("0u",), (0, "users")]
     assert len({int(generator(*key).integers(1 << 60)) for key in keys}) == len(keys)
+
+
+def test_files_are_digested_by_relative_name_and_contents_in_any_order(tmp_path: Path) -> None:
+    def digest(folder: Path, *names: str) -> str:
+        return files_digest(folder, (folder / name for name in names))
+
+    for folder in (tmp_path / "one", tmp_path / "other"):
+        (folder / "sub").mkdir(parents=True)
+        (folder / "a").write_bytes(b"A")
+        (folder / "sub" / "b").write_bytes(b"B")
+    one, other = tmp_path / "one", tmp_path / "other"
+    lines = f"a\0{sha256(b'A').hexdigest()}\nsub/b\0{sha256(b'B').hexdigest()}\n"
+    assert digest(one, "a", "sub/b") == digest(other, "sub/b", "a") == sha256(lines.encode()).hexdigest()
+    assert digest(one, "a") != digest(one, "a", "sub/b")
+    (other / "a").rename(other / "c")
+    assert digest(other, "c") != digest(one, "a")

@@ -1,13 +1,16 @@
 """How prompts are cut into batches: by what they are, so that a batch is one pass wherever a run began."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from llmrs_bench.core.types import Message, Prompt
-from llmrs_bench.llm import tokenization
+from llmrs_bench.llm import generate, tokenization
 from llmrs_bench.llm.base import asked_text, sample_seed
-from llmrs_bench.llm.tokenization import PromptReader, stretches
+from llmrs_bench.llm.cache import ResponseCache
+from llmrs_bench.llm.generate import CachedGenerator, Question
+from llmrs_bench.llm.tokenization import Job, PromptReader, stretches
 from tiny_models import choice_prompt, text_prompt, tiny_llama, train_tokenizer
 from transformers_cases import engine, yes_no_prompts
 
@@ -46,6 +49,33 @@ def test_a_batch_is_one_pass_and_the_rest_of_a_run_is_cut_as_the_whole(
     later = engine(tmp_path, self_check=0, batch_tokens=512)
     rest = list(later.answer_batches(batches[5:]))
     assert rest == answered[5:]  # bit for bit
+
+
+def test_each_of_more_prompts_than_are_remembered_is_tokenised_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tokenization, "_REMEMBERED", 2000)
+    monkeypatch.setattr(generate, "_PIECE_TEXT", 4000, raising=False)
+    tokenised: list[str] = []
+    read = PromptReader._read
+
+    def counted(reader: PromptReader, prompt: Prompt) -> Job:
+        tokenised.append(prompt.prompt_id)
+        return read(reader, prompt)
+
+    monkeypatch.setattr(PromptReader, "_read", counted)
+    asked = [
+        replace(prompt, messages=(*prompt.messages, Message("user", f"Number {number}.")))
+        for number, prompt in enumerate(prompts(40))
+        if prompt.choices
+    ]
+    made = engine(tiny_llama(tmp_path / "model"), self_check=0)
+    cached = CachedGenerator(ResponseCache(tmp_path / "cache", {"model": "tiny"}), lambda: made)
+    answered = cached.ask([Question([prompt], 0, lambda fewer, *, bare=False: []) for prompt in asked])
+    assert len(answered) == len(asked)
+    assert sum(row["prompt_tokens"] for row in answered.values()) > 2 * 2000
+    assert sorted(tokenised) == sorted(prompt.prompt_id for prompt in asked)
+    assert made.reader._held <= 2000
 
 
 def test_what_was_read_is_remembered_up_to_a_number_of_tokens(monkeypatch: pytest.MonkeyPatch) -> None:

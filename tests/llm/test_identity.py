@@ -12,7 +12,6 @@ import pytest
 from huggingface_hub import HfApi, constants
 
 from llmrs_bench.core.errors import ModelError
-from llmrs_bench.llm import identity
 from llmrs_bench.llm.identity import find_files, identify, local_gguf
 from llmrs_bench.llm.model_aliases import ModelSpec
 
@@ -87,7 +86,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def _use(monkeypatch: pytest.MonkeyPatch, endpoint: str) -> None:
-    monkeypatch.setattr(identity, "HfApi", lambda: HfApi(endpoint=endpoint, token=False))
+    monkeypatch.setattr("huggingface_hub.HfApi", lambda: HfApi(endpoint=endpoint, token=False))
     monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
 
 

@@ -228,6 +228,8 @@ def test_samples_depend_on_their_prompt_and_number_alone(llama: Path) -> None:
     alone = {name: response.text for one in prompts for name, response in answers(made, one).items()}
     assert together == alone
     assert len(set(together.values())) > 3
+    others = [replace(prompt, prompt_id=f"other {prompt.prompt_id}", request_id="s") for prompt in prompts]
+    assert [response.text for response in answers(made, *others).values()] == list(together.values())
     greedy = answers(engine(llama, answer_tokens=8), *prompts)
     assert len({response.text for response in greedy.values()}) == 1
     cold = answers(engine(llama, temperature=1e-4, answer_tokens=8), *prompts)

@@ -7,11 +7,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from llmrs_bench.core.device import pick_device
 from llmrs_bench.core.errors import ModelError, OptionError
 from llmrs_bench.core.types import no_progress
 from llmrs_bench.recommenders.attention import Dropout
 from llmrs_bench.recommenders.model_store import read_checkpoint, read_facts, write_checkpoint
-from llmrs_bench.recommenders.training import Resume, TrainingOptions, resolve_device, seeded, train
+from llmrs_bench.recommenders.training import Resume, TrainingOptions, seeded, train
 
 
 @pytest.mark.parametrize("p", [0.1, 0.5])
@@ -89,16 +90,16 @@ def test_a_diverged_training_is_an_error() -> None:
 
 
 def test_devices_are_checked() -> None:
-    assert resolve_device("cpu").type == "cpu"
+    assert pick_device("cpu").type == "cpu"
     with pytest.raises(OptionError, match="'gpu'"):
-        resolve_device("gpu")
+        pick_device("gpu")
 
 
 def test_no_gpu_is_an_error_not_a_fallback(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
-    assert resolve_device("auto").type == "cpu"
-    with pytest.raises(ModelError, match="no GPU"):
-        resolve_device("cuda")
+    assert pick_device("auto").type == "cpu"
+    with pytest.raises(OptionError, match="no GPU"):
+        pick_device("cuda")
 
 
 def test_a_checkpoint_is_of_one_kind_and_whole(tmp_path: Path) -> None:

@@ -9,7 +9,8 @@ import pytest
 
 from llmrs_bench.core.errors import ArtifactError
 from llmrs_bench.core.types import Message, Prompt
-from llmrs_bench.llm.cache import ResponseCache, cache_key
+from llmrs_bench.llm import cache
+from llmrs_bench.llm.cache import ResponseCache, _read_shard, cache_key
 
 SERVED = {"model": {"content": "d1"}, "options": {"dtype": "float32"}}
 PROMPT = Prompt("p", "r", (Message("user", "Which?"),), ("a", "b"), (" A", " B"))
@@ -40,6 +41,31 @@ def test_answers_are_found_by_another_process_as_they_were_returned(tmp_path: Pa
     assert kept["k1"]["choice_logprobs"] == pl.Series([[-0.1], [-2.0, -0.3]], dtype=pl.List(pl.Float32)).to_list()
     assert len(again) == 2
     assert again.sessions({kept["k1"]["session"]}) == {store.session: {"note": 1}}
+
+
+def test_shards_are_read_once_however_their_answers_are_scattered_while_they_fit_into_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = ResponseCache(tmp_path, SERVED)
+    keys = [f"k{number}" for number in range(60)]
+    for start in range(0, 60, 2):
+        store.keep([row(key, f"answer to {key}") for key in keys[start : start + 2]], {})
+    read: list[Path] = []
+
+    def counted(path: Path) -> pl.DataFrame:
+        read.append(path)
+        return _read_shard(path)
+
+    monkeypatch.setattr(cache, "_read_shard", counted)
+    for start in (0, 1, 0, 1):
+        found = store.find(keys[start::2])
+        assert {key: found[key]["text"] for key in found} == {key: f"answer to {key}" for key in keys[start::2]}
+    assert len(read) == len(set(read)) == 30
+    size = sum(frame.estimated_size() for frame in store._frames.values())
+    assert size == store._open
+    monkeypatch.setattr(cache, "_OPEN", size / 3)
+    assert len(store.find([*keys, "k60"])) == 60
+    assert sum(frame.estimated_size() for frame in store._frames.values()) == store._open <= size / 3
 
 
 def test_a_shard_that_was_not_finished_is_as_if_it_were_not_there(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from command_line import Bench
 from tiny_models import tiny_llama
 
 # With a line of progress for every answer.
-CODE = "from llmrs_bench import cli, progress; progress.FIRST_AFTER = progress.EVERY = 0.0; cli.main()"
+CODE = "from llmrs_bench.cli import main, progress; progress.FIRST_AFTER = progress.EVERY = 0.0; main.main()"
 COMMAND = [sys.executable, "-c", CODE]
 
 

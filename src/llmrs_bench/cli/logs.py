@@ -16,10 +16,14 @@ from typing import Any, TextIO
 from rich.console import Console
 from rich.markup import escape
 
+from llmrs_bench.core.environment import environment
+
 log = logging.getLogger("llmrs_bench")
 
 _PACKAGE = Path(__file__).parents[1]
 _WARNINGS, _LIBRARIES = "py.warnings", "stderr"
+# Least levels of loggers while a command runs; httpx would tell of every single request.
+_LEVELS = {log.name: logging.INFO, _WARNINGS: logging.DEBUG, _LIBRARIES: logging.INFO, "httpx": logging.WARNING}
 # Set while a command runs, unless the user has set them: libraries and the processes they start draw no bars, ...
 _NO_BARS = {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "TQDM_DISABLE": "1"}
 # ... and say nothing to people but what has failed; a log as JSON also holds what they warn of.
@@ -127,13 +131,13 @@ def logged(as_json: bool) -> Iterator[None]:
     """
     global _terminal  # noqa: PLW0603  # one process has one stderr
     with ExitStack() as stack:
-        stack.enter_context(_environment({**_NO_BARS, **(_WARNINGS_TOO if as_json else _FAILURES_ALONE)}))
+        stack.enter_context(environment({**_NO_BARS, **(_WARNINGS_TOO if as_json else _FAILURES_ALONE)}))
         captured = _Captured()
         stack.callback(captured.close)
         handler = _JsonHandler(captured.real) if as_json else _TextHandler()
         logging.root.addHandler(handler)
         stack.callback(logging.root.removeHandler, handler)
-        for name, level in ((log.name, logging.INFO), (_WARNINGS, logging.DEBUG), (_LIBRARIES, logging.INFO)):
+        for name, level in _LEVELS.items():
             logger = logging.getLogger(name)
             stack.callback(logger.setLevel, logger.level)
             logger.setLevel(level)
@@ -167,18 +171,6 @@ def _log_warning(
         return
     extra = {"fields": {"category": category.__name__, "file": filename, "line": lineno}}
     logging.getLogger(_WARNINGS).debug("%s", message, extra=extra)
-
-
-@contextmanager
-def _environment(values: Mapping[str, str]) -> Iterator[None]:
-    """Set the variables that are not set, and take them away afterwards."""
-    added = {name: value for name, value in values.items() if name not in os.environ}
-    os.environ.update(added)
-    try:
-        yield
-    finally:
-        for name in added:
-            os.environ.pop(name, None)
 
 
 class _Captured:

@@ -20,7 +20,15 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from llmrs_bench.core.errors import ArtifactError
 from llmrs_bench.core.hashing import fingerprint
-from llmrs_bench.core.tables import TableFacts, TableWriter, parts_digest, read_parts, read_table, table_digest
+from llmrs_bench.core.tables import (
+    TableFacts,
+    TableWriter,
+    holds,
+    parts_digest,
+    read_parts,
+    read_table,
+    table_digest,
+)
 
 MANIFEST = "manifest.json"
 
@@ -74,7 +82,7 @@ class Artifact:
         """
         with self._reading(name) as path:
             frame = read_table(path, name)
-        self._check(name, table_digest(frame))
+            self._verify(name, lambda: table_digest(frame))
         return frame
 
     def parts(self, name: str, rows: int) -> Iterator[pl.DataFrame]:
@@ -84,11 +92,11 @@ class Artifact:
             ArtifactError: As `table` does.
         """
         with self._reading(name) as path:
-            self._check(name, parts_digest(read_parts(path, name, rows), name))
+            self._verify(name, lambda: parts_digest(read_parts(path, name, rows), name))
             yield from read_parts(path, name, rows)
 
-    def _check(self, name: str, digest: str) -> None:
-        if digest != self.digest(name):
+    def _verify(self, name: str, contents: Callable[[], str]) -> None:
+        if not holds(self._path(name), self.manifest.tables[name], contents):
             raise ArtifactError(
                 f"{self._path(name)} is not what its manifest says it is (digests differ)", hint=self._again
             )
@@ -224,8 +232,11 @@ def _differences(manifest: Manifest, recipe: Recipe) -> str:
 def new_artifact(path: Path, recipe: Recipe) -> Iterator[Draft]:
     """Make an artifact at `path`: the directory appears there complete, or not at all.
 
-    A stage that fails or is interrupted leaves nothing. If another process finished the same artifact
-    meanwhile, its result stays.
+    A stage that fails or is interrupted leaves nothing. If another process finished an artifact there meanwhile, its
+    result stays.
+
+    Raises:
+        ArtifactError: If something else came to its place meanwhile.
     """
     started, clock = datetime.now(UTC), time.perf_counter()
     folder = path.with_name(f".{path.name}.{os.getpid()}.partial")
@@ -252,11 +263,23 @@ def new_artifact(path: Path, recipe: Recipe) -> Iterator[Draft]:
             seconds=round(time.perf_counter() - clock, 3),
         )
         (folder / MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n", "utf-8")
-        if not is_complete(path):
-            os.replace(folder, path)
+        _publish(folder, path)
     finally:
         draft.close()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _publish(folder: Path, path: Path) -> None:
+    """Move a finished artifact to its place, unless another process was first: the rename itself finds out."""
+    try:
+        os.replace(folder, path)
+    except OSError as error:
+        if is_complete(path):
+            return
+        raise ArtifactError(
+            f"the finished artifact cannot be moved to {path}: {error}",
+            hint=f"If {path} exists, it was not made by a stage that finished: delete it, and run the command again.",
+        ) from error
 
 
 def _clear_partials(path: Path) -> None:

@@ -1,8 +1,10 @@
 """Digests of options and seeded hashes, the same on every machine."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from hashlib import blake2b, sha256
+from hashlib import file_digest as hash_file
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -60,6 +62,28 @@ def _mix(state: NDArray[np.uint64]) -> NDArray[np.uint64]:
         state = (state ^ (state >> np.uint64(30))) * _MIX_1
         state = (state ^ (state >> np.uint64(27))) * _MIX_2
         return np.asarray(state ^ (state >> np.uint64(31)), dtype=np.uint64)
+
+
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 of a file's bytes as hex digits.
+
+    Raises:
+        OSError: If it cannot be read.
+    """
+    with path.open("rb") as file:
+        return hash_file(file, "sha256").hexdigest()
+
+
+def files_digest(folder: Path, files: Iterable[Path]) -> str:
+    """Return the SHA-256 of the relative names and the contents of some files of a folder, in whatever order they come.
+
+    Raises:
+        OSError: If one cannot be read.
+    """
+    total = sha256()
+    for name, path in sorted((path.relative_to(folder).as_posix(), path) for path in files):
+        total.update(f"{name}\0{file_digest(path)}\n".encode())
+    return total.hexdigest()
 
 
 def fingerprint(value: Mapping[str, Any]) -> str:

@@ -1,7 +1,7 @@
 """Parquet tables written part by part, and files that are there whole or not at all."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from hashlib import sha256
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +11,7 @@ from pyarrow import Table
 from pyarrow.parquet import ParquetFile, ParquetWriter
 from pydantic import BaseModel
 
+from llmrs_bench.core.hashing import file_digest
 from llmrs_bench.core.schemas import TABLES, check_schema
 
 
@@ -41,11 +42,20 @@ if TYPE_CHECKING:
 _SLICE = 100_000
 
 
+# Files that held what their manifests say, as they were when that was last found out: one entry a file of this process.
+_VERIFIED: dict[Path, tuple[str, tuple[int, ...]]] = {}
+
+
 class TableFacts(BaseModel):
-    """Size and content digest of one table."""
+    """Size of one table, digest of its contents, and digest of the bytes of its file.
+
+    Tables with the same contents have the same `digest` however Parquet stores them, so that it names what a stage has
+    read. `bytes_digest` is quicker to check; it is None in manifests that were written before it was kept.
+    """
 
     rows: int
     digest: str
+    bytes_digest: str | None = None
 
 
 class TableWriter:
@@ -57,7 +67,8 @@ class TableWriter:
     """
 
     def __init__(self, path: Path, name: str) -> None:
-        self.name = name
+        self.path, self.name = path, name
+        self._facts: TableFacts | None = None
         self._schema = pl.DataFrame(schema=TABLES[name]).to_arrow().schema
         self._file = ParquetWriter(path, self._schema, compression="zstd")
         self._rows = 0
@@ -82,8 +93,10 @@ class TableWriter:
 
     def close(self) -> TableFacts:
         """Finish the file, and return what it holds."""
-        self._file.close()
-        return TableFacts(rows=self._rows, digest=self.digest)
+        if self._facts is None:
+            self._file.close()
+            self._facts = TableFacts(rows=self._rows, digest=self.digest, bytes_digest=file_digest(self.path))
+        return self._facts
 
 
 def read_table(path: Path, name: str) -> pl.DataFrame:
@@ -106,6 +119,32 @@ def read_parts(path: Path, name: str, rows: int) -> Iterator[pl.DataFrame]:
         for batch in file.iter_batches(batch_size=rows):
             part = pl.DataFrame(Table.from_batches([batch]))
             yield check_schema(name, part, where=str(path))
+
+
+def holds(path: Path, facts: TableFacts, contents: Callable[[], str]) -> bool:
+    """Tell whether a table's file holds what `facts` says; once a process, and again after the file has changed.
+
+    Args:
+        path: The file.
+        facts: What its manifest says.
+        contents: Returns the digest of the contents. It decides where the digest of the bytes is not that of `facts`,
+            for the file may have been written anew, or there is none.
+
+    Raises:
+        OSError: If there is no such file.
+    """
+    state = _state(path)
+    if _VERIFIED.get(path) == (facts.digest, state):
+        return True
+    if (facts.bytes_digest is None or file_digest(path) != facts.bytes_digest) and contents() != facts.digest:
+        return False
+    _VERIFIED[path] = facts.digest, state
+    return True
+
+
+def _state(path: Path) -> tuple[int, ...]:
+    found = path.stat()
+    return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
 def table_digest(frame: pl.DataFrame) -> str:

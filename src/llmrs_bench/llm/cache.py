@@ -1,6 +1,7 @@
 """Answers of one served model, kept in shards that are complete or absent, and found again by what was asked."""
 
 import json
+from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from hashlib import sha256
 from io import BytesIO
@@ -18,7 +19,7 @@ from llmrs_bench.core.tables import atomic_write
 from llmrs_bench.core.types import Prompt
 
 STORE = "store.json"
-_OPEN_SHARDS = 8  # frames of shards held in memory
+_OPEN = 128_000_000  # bytes of shards held in memory
 _KEY = 32  # hex digits
 _LATE = 50_000  # keys that are held beside the sorted ones
 
@@ -68,7 +69,8 @@ class ResponseCache:
         self.session = uuid4().hex[:12]
         self._names = sorted(path.name for path in self._shards.iterdir() if path.suffix == ".parquet")
         self._index = _Index([_read_shard(self._shards / name, ["key"])["key"].to_list() for name in self._names])
-        self._frames: dict[str, pl.DataFrame] = {}
+        self._frames: OrderedDict[str, pl.DataFrame] = OrderedDict()  # the latest ones, bounded by their size
+        self._open = 0  # bytes
 
     def __len__(self) -> int:
         return len(self._index)
@@ -119,13 +121,15 @@ class ResponseCache:
         return record
 
     def _shard(self, name: str) -> pl.DataFrame:
-        if name not in self._frames:
+        frame = self._frames.pop(name, None)
+        if frame is None:
             path = self._shards / name
             frame = check_schema("answers", _read_shard(path), where=str(path))
-            while len(self._frames) >= _OPEN_SHARDS:
-                self._frames.pop(next(iter(self._frames)))
-            self._frames[name] = frame
-        return self._frames[name]
+            self._open += int(frame.estimated_size())
+        self._frames[name] = frame
+        while self._open > _OPEN and len(self._frames) > 1:
+            self._open -= int(self._frames.popitem(last=False)[1].estimated_size())
+        return frame
 
 
 def read_served(folder: Path) -> dict[str, Any]:

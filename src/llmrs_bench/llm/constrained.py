@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 _COMMA = ", "
+_LEAD_IN = 200  # characters: a key of few grammars, where whole prompts would be one of each
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +75,11 @@ class Permutation:
         return sum(max(len(a), len(b)) for a, b in zip(self.first, self.others, strict=True)) + 1
 
 
+def lead_in(prompt_text: str) -> str:
+    """Return the end of a prompt, which alone may say how the first number of the answer is written."""
+    return prompt_text[-_LEAD_IN:]
+
+
 def permutation(
     tokenizer: "PreTrainedTokenizerBase", prompt_text: str, count: int, stops: Sequence[int]
 ) -> Permutation:
@@ -89,7 +95,7 @@ def permutation(
     numbers = [str(number) for number in range(1, count + 1)]
     space = " " if prompt_text and not prompt_text[-1].isspace() and not prompt_text.endswith((">", "]")) else ""
     alone = [f"{space}{number}" for number in numbers]
-    start = split_choices(tokenizer, prompt_text[-200:], alone) if prompt_text else None
+    start = split_choices(tokenizer, lead_in(prompt_text), alone) if prompt_text else None
     # Where a token would span the border, which lies behind us, the numbers stand alone.
     first = encode(tokenizer, alone) if start is None or start.moved else start.suffixes
     lead, *joined = encode(tokenizer, ["0", *(f"0{_COMMA}{number}" for number in numbers)])

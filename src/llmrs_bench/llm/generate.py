@@ -164,6 +164,7 @@ def _longest(
 _KEPT_AFTER, _AT_LEAST, _AT_MOST = 0.01, 0.5, 30.0  # share, seconds, seconds
 _KEPT_TOGETHER = 2000  # answers of one shard at most
 _PIECE = 2048  # prompts that are tokenised before the first of them is answered
+_PIECE_TEXT = 8_000_000  # their letters: with what is cut off long ones they fit what a PromptReader remembers
 
 Row = dict[str, Any]
 
@@ -308,17 +309,23 @@ class CachedGenerator:
 
 
 def _pieces(questions: Sequence[Question]) -> Iterator[list[Question]]:
-    """Cut questions into parts of so many prompts, or a few more."""
+    """Cut questions into parts of so many prompts, or of so much text, or a few more."""
     piece: list[Question] = []
-    prompts = 0
+    prompts, letters = 0, 0
     for question in questions:
         piece.append(question)
         prompts += len(question.prompts)
-        if prompts >= _PIECE:
+        letters += sum(map(_letters, question.prompts))
+        if prompts >= _PIECE or letters >= _PIECE_TEXT:
             yield piece
-            piece, prompts = [], 0
+            piece, prompts, letters = [], 0, 0
     if piece:
         yield piece
+
+
+def _letters(prompt: Prompt) -> int:
+    """Return the length of all texts of a prompt."""
+    return sum(len(message.content) for message in prompt.messages) + sum(map(len, prompt.choices or ()))
 
 
 def _rows(

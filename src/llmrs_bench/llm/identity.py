@@ -1,20 +1,10 @@
 """Which files a model is, and the digest that makes it the same model."""
 
-from collections.abc import Iterable
 from dataclasses import dataclass
-from hashlib import sha256
 from pathlib import Path
 
-from huggingface_hub import HfApi, try_to_load_from_cache
-from huggingface_hub.errors import (  # type: ignore[attr-defined]  # HTTPError: of whichever client the hub has
-    GatedRepoError,
-    HFValidationError,
-    HTTPError,
-    RepositoryNotFoundError,
-    RevisionNotFoundError,
-)
-
 from llmrs_bench.core.errors import ModelError, OptionError
+from llmrs_bench.core.hashing import file_digest, files_digest
 from llmrs_bench.llm.adapters import CONFIG as ADAPTER_CONFIG
 from llmrs_bench.llm.adapters import Adapter, read_adapter
 from llmrs_bench.llm.model_aliases import ModelSpec
@@ -177,13 +167,13 @@ def identify(model: ModelSpec, *, gguf_file: str | None = None, lora: Path | Non
 
 def identify_files(files: ModelFiles) -> dict[str, str]:
     """Return what `identify` says of a model whose files are known."""
-    adapter = {} if files.adapter is None else {"adapter": _digest(files.adapter.folder, files.adapter.files)}
+    adapter = {} if files.adapter is None else {"adapter": files_digest(files.adapter.folder, files.adapter.files)}
     if files.folder is None:
         named = {} if files.gguf is None else {"gguf_file": files.gguf}
         return {"source": files.source, "commit": _commit(files), **named, **adapter}
     if files.gguf is not None:
         return {"content": file_digest(files.folder / files.gguf), **adapter}
-    return {"content": folder_digest(files.folder), **adapter}
+    return {"content": _model_digest(files.folder), **adapter}
 
 
 def local_gguf(files: ModelFiles, commit: str | None) -> Path:
@@ -192,6 +182,9 @@ def local_gguf(files: ModelFiles, commit: str | None) -> Path:
     Raises:
         ModelError: If that fails.
     """
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HTTPError  # type: ignore[attr-defined]  # of whichever client the hub has
+
     assert files.gguf is not None
     if files.folder is not None:
         return files.folder / files.gguf
@@ -204,7 +197,7 @@ def local_gguf(files: ModelFiles, commit: str | None) -> Path:
         ) from error
 
 
-def folder_digest(folder: Path) -> str:
+def _model_digest(folder: Path) -> str:
     """Return the digest of a model folder: of the relative name and the digest of each file that matters.
 
     Files that matter are those of configuration, weights, tokenizer and chat template, by their suffix.
@@ -217,26 +210,19 @@ def folder_digest(folder: Path) -> str:
             f"{folder} has no config.json",
             hint="Give the folder of a model in the transformers format, of a LoRA adapter, or with a GGUF file.",
         )
-    return _digest(folder, (path for path in folder.rglob("*") if path.suffix in _SUFFIXES and path.is_file()))
-
-
-def _digest(folder: Path, files: Iterable[Path]) -> str:
-    total = sha256()
-    for name, path in sorted((path.relative_to(folder).as_posix(), path) for path in files):
-        total.update(f"{name}\0{file_digest(path)}\n".encode())
-    return total.hexdigest()
-
-
-def file_digest(path: Path) -> str:
-    """Return the SHA-256 of a file as hex digits."""
-    digest = sha256()
-    with path.open("rb") as file:
-        while block := file.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
+    return files_digest(folder, (path for path in folder.rglob("*") if path.suffix in _SUFFIXES and path.is_file()))
 
 
 def _commit(files: ModelFiles) -> str:
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import (  # type: ignore[attr-defined]  # HTTPError: of whichever client the hub has
+        GatedRepoError,
+        HFValidationError,
+        HTTPError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
     source, revision = files.source, files.revision
     try:
         found = HfApi().model_info(source, revision=revision, timeout=_TIMEOUT)
@@ -290,6 +276,8 @@ def gated(source: str) -> ModelError:
 
 
 def _cached_commit(files: ModelFiles, error: Exception) -> str:
+    from huggingface_hub import try_to_load_from_cache
+
     wanted = "config.json" if files.gguf is None else files.gguf
     cached = try_to_load_from_cache(files.source, wanted, revision=files.revision)
     if isinstance(cached, str):

@@ -19,7 +19,7 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
 from transformers.utils.logging import disable_progress_bar
 
-from llmrs_bench.core.errors import EngineError, ModelError, OptionError
+from llmrs_bench.core.errors import EngineError, ModelError
 from llmrs_bench.llm.adapters import LEAST_CHANGE, Adapter, changes_nothing
 from llmrs_bench.llm.base import ModelOptions
 from llmrs_bench.llm.identity import ModelFiles, find_files, gated, identify_files, local_gguf
@@ -335,19 +335,6 @@ def stated_limits(model: ModelSpec, config: "PretrainedConfig") -> list[int]:
 def _said(*lengths: Any) -> list[int]:
     """Return those of `lengths` that are lengths."""
     return [length for length in lengths if isinstance(length, int) and 1 < length < _NO_LIMIT]
-
-
-def pick_device(device: str) -> torch.device:
-    """Return the device for `auto`, `cpu` or `cuda`; `auto` is a GPU if there is one.
-
-    Raises:
-        OptionError: If a GPU is asked for and there is none.
-    """
-    if device == "cuda" and not torch.cuda.is_available():
-        raise OptionError("device 'cuda': PyTorch sees no GPU", hint="Use --device cpu, or install PyTorch for CUDA.")
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(device)
 
 
 def pick_dtype(name: str, config: "PretrainedConfig", device: torch.device) -> torch.dtype:

@@ -1,7 +1,6 @@
 """Embedding: candidates whose texts mean about the same as those of the items of the history."""
 
 from collections.abc import Callable, Iterator
-from hashlib import sha256
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -15,12 +14,13 @@ from scipy.sparse import csr_matrix
 from transformers.utils.logging import disable_progress_bar
 
 from llmrs_bench.core import config
+from llmrs_bench.core.device import pick_device
 from llmrs_bench.core.errors import ModelError, OptionError
+from llmrs_bench.core.hashing import files_digest
 from llmrs_bench.core.types import Json, Progress
 from llmrs_bench.recommenders.base import TEXT, Corpus, ScoreBlock, TrainContext, item_texts, score_blocks
 from llmrs_bench.recommenders.model_store import damaged, read_checkpoint, write_checkpoint
 from llmrs_bench.recommenders.sequences import Sequences, Vocabulary
-from llmrs_bench.recommenders.training import resolve_device
 
 # What sentence-transformers raises for a model that is missing, incomplete or not one of its own.
 _FAILURES = (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError, RuntimeError, SafetensorError)
@@ -55,7 +55,7 @@ class Embedding:
 
     def __init__(self, options: EmbeddingOptions, *, seed: int, device: str) -> None:
         self.options = options
-        self.device = resolve_device(device)
+        self.device = pick_device(device)
         self._items = Vocabulary(())
         self._embed: Callable[[list[str]], NDArray[np.float32]] | None = None
         self._vectors: NDArray[np.float32] = np.zeros((0, 1), dtype=np.float32)
@@ -138,7 +138,7 @@ class Embedding:
             ModelError: If the folder is damaged, incomplete or another recommender's.
         """
         facts, parts = read_checkpoint(folder, "embedding")
-        place = resolve_device(device).type
+        place = pick_device(device).type
         try:
             model = cls(EmbeddingOptions.parse(facts["options"], owner="embedding"), seed=0, device=place)
             model._items, model._vectors = Vocabulary(tuple(facts["items"])), parts["vectors"].numpy()
@@ -225,14 +225,6 @@ def _origin(model: str, encoder: Any) -> dict[str, Json]:
 
 def folder_digest(folder: Path) -> str:
     """Return the SHA-256 of the relative names and contents of all files in `folder` but hidden ones."""
-    total = sha256()
-    names = {path.relative_to(folder): path for path in folder.rglob("*") if path.is_file()}
-    for name, path in sorted((name.as_posix(), path) for name, path in names.items()):
-        if any(part.startswith(".") for part in Path(name).parts):
-            continue
-        with path.open("rb") as file:
-            digest = sha256()
-            while block := file.read(1 << 20):
-                digest.update(block)
-        total.update(f"{name}\0{digest.hexdigest()}\n".encode())
-    return total.hexdigest()
+    found = (path for path in folder.rglob("*") if path.is_file())
+    shown = (path for path in found if not any(part.startswith(".") for part in path.relative_to(folder).parts))
+    return files_digest(folder, shown)

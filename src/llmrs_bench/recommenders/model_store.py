@@ -4,36 +4,41 @@ import json
 from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from safetensors import SafetensorError
-from safetensors.torch import load, save
-from torch import Tensor
 
 from llmrs_bench.core.errors import ModelError
 from llmrs_bench.core.types import Json
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _WEIGHTS, _FACTS = "weights.safetensors", "model.json"
 _HINT = "Delete the folder and train the model again."
 
 
-def write_checkpoint(folder: Path, kind: str, facts: Mapping[str, Json], weights: Mapping[str, Tensor]) -> None:
+def write_checkpoint(folder: Path, kind: str, facts: Mapping[str, Json], weights: "Mapping[str, Tensor]") -> None:
     """Write `weights` and `facts` of a recommender called `kind` into the existing `folder`.
 
     The JSON is written last and holds the digest of the weights: the two cannot be mixed up.
     """
+    from safetensors.torch import save
+
     data = save({name: value.detach().cpu().contiguous() for name, value in weights.items()})
     (folder / _WEIGHTS).write_bytes(data)
     described = {"kind": kind, "sha256": sha256(data).hexdigest(), **facts}
     (folder / _FACTS).write_text(json.dumps(described, ensure_ascii=False, indent=1) + "\n", encoding="utf-8")
 
 
-def read_checkpoint(folder: Path, kind: str) -> tuple[dict[str, Any], dict[str, Tensor]]:
+def read_checkpoint(folder: Path, kind: str) -> "tuple[dict[str, Any], dict[str, Tensor]]":
     """Return the facts and weights of a checkpoint, the weights on the CPU.
 
     Raises:
         ModelError: If a file is missing or damaged, or the checkpoint is of another kind.
     """
+    from safetensors.torch import load
+
     facts = read_facts(folder)
     if facts.get("kind") != kind:
         raise ModelError(f"the checkpoint in {folder} is of kind {facts.get('kind')!r}, not {kind!r}", hint=_HINT)

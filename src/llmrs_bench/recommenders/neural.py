@@ -16,6 +16,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from llmrs_bench.core import config
+from llmrs_bench.core.device import pick_device
 from llmrs_bench.core.errors import ModelError, OptionError
 from llmrs_bench.core.hashing import fingerprint
 from llmrs_bench.core.types import Json
@@ -23,7 +24,7 @@ from llmrs_bench.recommenders.base import BLOCK, Corpus, FitOptions, ScoreBlock,
 from llmrs_bench.recommenders.losses import Loss
 from llmrs_bench.recommenders.model_store import damaged, read_checkpoint, write_checkpoint
 from llmrs_bench.recommenders.sequences import PADDING, Histories, Sequences, Vocabulary, user_histories
-from llmrs_bench.recommenders.training import Holdout, Resume, TrainingOptions, resolve_device, seeded, train
+from llmrs_bench.recommenders.training import Holdout, Resume, TrainingOptions, seeded, train
 
 # The score of an item that was not in training: below every trained item, finite, the same everywhere.
 UNKNOWN_SCORE = -1e9
@@ -82,7 +83,7 @@ class NeuralRecommender(ABC):
     def __init__(self, options: Any, *, seed: int, device: str) -> None:
         self.options = options
         self.seed = seed
-        self.device = resolve_device(device)
+        self.device = pick_device(device)
         self._fit: _Fit | None = None
 
     @property
@@ -225,7 +226,7 @@ class NeuralRecommender(ABC):
             ModelError: If the folder is damaged, incomplete or another recommender's.
         """
         facts, weights = read_checkpoint(folder, cls.name)
-        place = resolve_device(device).type
+        place = pick_device(device).type
         try:
             model = cls(cls.Options.parse(facts["options"], owner=cls.name), seed=int(facts["seed"]), device=place)
             users, items = Vocabulary(tuple(facts["users"])), Vocabulary(tuple(facts["items"]))

@@ -2,13 +2,14 @@
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 import numpy as np
 import polars as pl
-import torch
 from numpy.typing import NDArray
-from torch import Tensor
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 Ints = NDArray[np.int64]
 PADDING = 0
@@ -73,8 +74,10 @@ class Sequences:
         within = np.arange(len(rows)) - np.repeat(np.cumsum(self.lengths) - self.lengths, self.lengths)
         return rows, self.items[np.repeat(self.starts, self.lengths) + within]
 
-    def padded(self) -> Tensor:
+    def padded(self) -> "Tensor":
         """Return an integer tensor (sequence, time), filled up with 0 on the right to the longest one."""
+        import torch
+
         _, items = self.flat()
         width = int(self.lengths.max(initial=0))
         table = np.full((len(self), width), PADDING, dtype=np.int64)

@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from llmrs_bench.core.config import Options
-from llmrs_bench.core.errors import ModelError, OptionError
+from llmrs_bench.core.errors import ModelError
 from llmrs_bench.core.types import Json, Step
 from llmrs_bench.recommenders.base import score_blocks
 from llmrs_bench.recommenders.sequences import PADDING, Histories, Ints, Vocabulary, user_histories
@@ -200,20 +200,6 @@ class State:
     best_epoch: int = 0
     best: dict[str, Tensor] = field(default_factory=dict)
     seconds: float = 0.0
-
-
-def resolve_device(name: str) -> torch.device:
-    """Return the device called `auto`, `cpu` or `cuda`; `auto` takes a GPU if there is one.
-
-    Raises:
-        OptionError: If the name is none of these.
-        ModelError: If there is no GPU to use.
-    """
-    if name not in ("auto", "cpu", "cuda"):
-        raise OptionError(f"unknown device {name!r}", hint="Known: auto, cpu, cuda.")
-    if name == "cuda" and not torch.cuda.is_available():
-        raise ModelError("device 'cuda' was asked for, but torch sees no GPU", hint="Use device 'auto' or 'cpu'.")
-    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
 
 
 @contextmanager

@@ -30,12 +30,6 @@ from llmrs_bench.metrics import (
     measure,
 )
 from llmrs_bench.position_bias import position_bias
-from llmrs_bench.prompts.frames import read_answer
-from llmrs_bench.prompts.strategies.base import Normalization
-from llmrs_bench.stages.conversation import request_blocks
-from llmrs_bench.stages.infer import infer
-from llmrs_bench.stages.infer_language_model import find_priors, read, read_priors, write_rankings
-from llmrs_bench.stages.prompt import BLOCK, open_plan, prompt
 from llmrs_bench.stages.workspace import Data, open_runs, pick_runs, ranks
 
 VIEW_TABLE = "view_rankings"
@@ -259,6 +253,11 @@ def normalized(data: Data, run: Artifact, normalize: Normalize) -> StageResult:
         OptionError: If it holds no likelihoods of titles.
         ArtifactError: If its prompts or responses are damaged, or pmi lacks its priors.
     """
+    from llmrs_bench.prompts.strategies.base import Normalization
+    from llmrs_bench.stages.conversation import request_blocks
+    from llmrs_bench.stages.infer_language_model import find_priors, read, read_priors, write_rankings
+    from llmrs_bench.stages.prompt import open_plan, prompt
+
     if not has_likelihoods(run):
         raise OptionError(
             f"--normalize {normalize} means nothing to run {run.path.name}",
@@ -300,6 +299,9 @@ def normalized(data: Data, run: Artifact, normalize: Normalize) -> StageResult:
 
 def _responses(run: Artifact) -> Iterator[Response]:
     """Yield the responses of a run in the order in which its prompts were asked."""
+    from llmrs_bench.prompts.frames import read_answer
+    from llmrs_bench.stages.prompt import BLOCK
+
     rows = chain.from_iterable(part.iter_rows(named=True) for part in run.parts("responses", BLOCK))
     return (read_answer(row["prompt_id"], row) for row in rows)
 
@@ -321,6 +323,8 @@ def evaluate(data: Data, names: Sequence[str], config: EvaluateConfig, progress:
         OptionError: If a name fits no run, a metric cannot be measured, or there are no likelihoods to normalize.
         ArtifactError: If a run is of other data, or damaged.
     """
+    from llmrs_bench.stages.infer import infer
+
     metrics = [Metric.parse(name) for name in config.metrics]
     check_measurable(data, metrics)
     infer(data, InferConfig(model=POPULARITY), progress)

@@ -321,7 +321,7 @@ def _warnings(spent: Mapping[str, Any], *, mode: Mode, served: Mapping[str, Any]
 def _refuse(config: InferConfig) -> Engine:
     raise ArtifactError(
         f"not every prompt of the template {config.template!r} was answered by {config.model!r} before",
-        hint="Leave out --from_cache: the model is then asked what is missing.",
+        hint="Leave out --from-cache: the model is then asked what is missing.",
     )
 
 

@@ -8,14 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from llmrs_bench.core.config import InferConfig, Options
+from llmrs_bench.core.device import has_gpu
 from llmrs_bench.core.errors import ArtifactError, OptionError
-from llmrs_bench.core.hashing import fingerprint
+from llmrs_bench.core.hashing import file_digest, fingerprint
 from llmrs_bench.core.registry import ENGINES
 from llmrs_bench.core.types import Progress
 from llmrs_bench.llm.adapters import read_adapter
 from llmrs_bench.llm.base import Engine
 from llmrs_bench.llm.cache import STORE, ResponseCache, read_served
-from llmrs_bench.llm.identity import GGUF, file_digest, find_gguf, is_adapter
+from llmrs_bench.llm.identity import GGUF, find_gguf, is_adapter
 from llmrs_bench.llm.model_aliases import MODEL_ALIASES, ModelSpec
 from llmrs_bench.stages.demo_lm import NAME as DEMO_LM
 from llmrs_bench.stages.demo_lm import demo_lm
@@ -160,7 +161,7 @@ def find_store(data: Data, config: InferConfig) -> ResponseCache:
         raise ArtifactError(
             f"{len(found)} sets of answers of {config.model!r} with these options are kept in {data.place.answers}"
             + (": " + ", ".join(folder.name for folder, _ in found) if found else ""),
-            hint="Without --from_cache the model is looked up, and asked what is missing. "
+            hint="Without --from-cache the model is looked up, and asked what is missing. "
             "Several differ by weights or versions: see the store.json in each; move away those you do not mean.",
         )
     return ResponseCache(*found[0])
@@ -199,18 +200,12 @@ def choose_engine(config: InferConfig) -> str:
         return ENGINES.check(config.engine)
     if config.model == MOCK:
         return MOCK
-    return "vllm" if config.device != "cpu" and find_spec("vllm") is not None and _has_gpu() else "transformers"
+    return "vllm" if config.device != "cpu" and find_spec("vllm") is not None and has_gpu() else "transformers"
 
 
 def _answering(config: InferConfig) -> str | None:
     """Return the engine that is asked to hold the model: the inner one of Ray workers."""
     return config.options.get("engine") if config.engine == "ray" else config.engine
-
-
-def _has_gpu() -> bool:
-    import torch
-
-    return torch.cuda.is_available()
 
 
 def _specify(data: Data, config: InferConfig, progress: Progress) -> ModelSpec:

@@ -30,7 +30,7 @@ from llmrs_bench.llm.backends.openai_replies import (
 )
 from llmrs_bench.llm.backends.openai_transport import OpenAIOptions
 from llmrs_bench.llm.base import ModelOptions, asked_text, sample_seed
-from llmrs_bench.llm.constrained import permutation
+from llmrs_bench.llm.constrained import lead_in, permutation
 from llmrs_bench.llm.identity import identify
 from llmrs_bench.llm.model_aliases import ModelSpec
 from llmrs_bench.llm.tokenization import Ids, Job, PromptReader, choices_response
@@ -39,7 +39,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 log = logging.getLogger(__name__)
-_CONTEXT = 200  # characters before an answer that may say how its first number is written
 _MOST_IDS = 128  # vLLM's bound on `logprob_token_ids`
 _ONE_TOKEN = 16  # characters: without an echo no more than the one token that is written comes back
 
@@ -115,7 +114,7 @@ class TokenIds:
         """
         tokenizer, written = self.tokenizer, list[int]()
         count = len(job.prompt.shown)
-        grammar = permutation(tokenizer, job.text[-_CONTEXT:], count, (tokenizer.eos_token_id,))
+        grammar = permutation(tokenizer, lead_in(job.text), count, (tokenizer.eos_token_id,))
         while allowed := grammar.advance(written):
             asked = {
                 "prompt": [*job.tokens.prefix, *written],

@@ -227,7 +227,6 @@ class Client:
         self._gate = Throttle(options.concurrency)
         self._there = False  # whether the server has answered anything
         self._transport = Transport(options, key=self._key)
-        logging.getLogger("httpx").setLevel(logging.WARNING)  # it tells of every single request
 
     def close(self) -> None:
         """Close all connections."""

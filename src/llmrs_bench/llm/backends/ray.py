@@ -14,6 +14,7 @@ from typing import Any, ClassVar, Self
 from pydantic import Field, create_model, field_validator
 
 from llmrs_bench.core import config
+from llmrs_bench.core.environment import environment
 from llmrs_bench.core.errors import EngineError, ModelError, OptionError
 from llmrs_bench.core.registry import ENGINES
 from llmrs_bench.core.types import Json, Prompt, Response
@@ -94,8 +95,9 @@ class RayEngine:
             seed,
             threads=max(1, int(options.cpus_per_worker)),
         )
-        ray = _import_ray()
         with ExitStack() as stack:
+            stack.enter_context(environment(_VARIABLES))
+            ray = _import_ray()
             if _connect(ray, options):
                 stack.callback(ray.shutdown)
             pool = ActorPool(
@@ -209,11 +211,15 @@ def _device(device: str, options: RayOptions) -> str:
     return device if options.gpus_per_worker else "cpu"
 
 
-def _import_ray() -> Any:
+_VARIABLES = {
     # Ray's word on dead workers goes to stdout, where results belong; this engine says it in the log.
-    os.environ.setdefault("RAY_DEDUP_LOGS_SKIP_REGEX", ".")
+    "RAY_DEDUP_LOGS_SKIP_REGEX": ".",
     # Once one batch has failed, what the others say is of no interest.
-    os.environ.setdefault("RAY_IGNORE_UNHANDLED_ERRORS", "1")
+    "RAY_IGNORE_UNHANDLED_ERRORS": "1",
+}
+
+
+def _import_ray() -> Any:
     try:
         import ray
     except ImportError as error:

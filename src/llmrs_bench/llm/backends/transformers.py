@@ -1,7 +1,7 @@
 """Texts of a transformers model, greedy or sampled, many prompts at a time."""
 
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from copy import deepcopy
 from functools import lru_cache
 from itertools import chain
@@ -14,13 +14,15 @@ from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 from transformers import __version__ as transformers_version
 
 from llmrs_bench.core import config
+from llmrs_bench.core.device import pick_device
+from llmrs_bench.core.environment import environment
 from llmrs_bench.core.errors import ModelError
 from llmrs_bench.core.types import Json, Prompt, Response
 from llmrs_bench.llm.backends.likelihood import Scorer
 from llmrs_bench.llm.base import ModelOptions, sample_seed
-from llmrs_bench.llm.constrained import Permutation, permutation
+from llmrs_bench.llm.constrained import Permutation, lead_in, permutation
 from llmrs_bench.llm.identity import identify
-from llmrs_bench.llm.loading import Checkpoint, Memory, context_length, pick_device, pick_dtype, tokenizer_digest
+from llmrs_bench.llm.loading import Checkpoint, Memory, context_length, pick_dtype, tokenizer_digest
 from llmrs_bench.llm.model_aliases import ModelSpec
 from llmrs_bench.llm.self_check import candidates, mates
 from llmrs_bench.llm.thinking import CLOSE, GAP, find_closing, written_response
@@ -136,7 +138,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 _REMEMBERED = 64  # grammars
-_CONTEXT = 200  # characters before an answer that may say how its first number is written
 
 
 class TextGenerator:
@@ -241,7 +242,7 @@ class TextGenerator:
     def _grammar_of(self, job: Job) -> Permutation | None:
         if job.prompt.grammar is None:
             return None
-        before = "" if self.encoder_decoder else job.text[-_CONTEXT:] if self.closing is None else CLOSE + GAP
+        before = "" if self.encoder_decoder else lead_in(job.text) if self.closing is None else CLOSE + GAP
         return self._grammar(before, len(job.prompt.shown))
 
     def _make_grammar(self, before: str, count: int) -> Permutation:
@@ -280,8 +281,14 @@ class TransformersEngine:
         return identify(model, gguf_file=options.gguf_file, lora=options.lora)
 
     def __init__(self, model: ModelSpec, options: TransformersOptions, *, device: str, seed: int) -> None:
-        if options.deterministic:  # read by CUDA when it starts; without it, it refuses deterministic algorithms
-            os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        # CUDA reads it when it starts, and refuses deterministic algorithms without it.
+        variables = {"CUBLAS_WORKSPACE_CONFIG": ":4096:8"} if options.deterministic else {}
+        with ExitStack() as stack:
+            stack.enter_context(environment(variables))
+            self._load(model, options, device=device, seed=seed)
+            self._close = stack.pop_all()
+
+    def _load(self, model: ModelSpec, options: TransformersOptions, *, device: str, seed: int) -> None:
         self.options = options
         self.seed = seed
         checkpoint = Checkpoint(model, options)
@@ -355,6 +362,7 @@ class TransformersEngine:
 
     def close(self) -> None:
         """Free the memory of the weights."""
+        self._close.close()
         self.weights.to("meta")
         if torch.cuda.is_available():
             torch.cuda.empty_cache()

@@ -1,9 +1,8 @@
 """How vLLM is set up for a model: options, arguments, and what goes wrong while it starts or answers."""
 
 import logging
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from importlib.util import find_spec
 from tempfile import TemporaryDirectory
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from pydantic import Field
 
 from llmrs_bench.core import config
+from llmrs_bench.core.environment import environment
 from llmrs_bench.core.errors import EngineError, ModelError, OptionError
 from llmrs_bench.core.types import Json, Prompt, Response
 from llmrs_bench.llm.adapters import LEAST_CHANGE, Adapter, changes_nothing
@@ -211,13 +211,18 @@ class VllmEngine:
         return identify(model, gguf_file=options.gguf_file, lora=options.lora)
 
     def __init__(self, model: ModelSpec, options: VllmOptions, *, device: str, seed: int) -> None:
-        # Read by vLLM when it is imported; someone who set it means it.
-        os.environ.setdefault("VLLM_CPU_KVCACHE_SPACE", str(options.kv_cache_gb))
+        with ExitStack() as stack:
+            # Read by vLLM when it is imported.
+            stack.enter_context(environment({"VLLM_CPU_KVCACHE_SPACE": str(options.kv_cache_gb)}))
+            self._load(model, options, stack, device=device, seed=seed)
+            self._close = stack.pop_all()
+
+    def _load(self, model: ModelSpec, options: VllmOptions, stack: ExitStack, *, device: str, seed: int) -> None:
         vllm, platform = import_vllm()
         check_device(device, platform.device_type)
         alone = options.deterministic and platform.device_type == "cpu"
         if options.deterministic and not alone:
-            os.environ.setdefault("VLLM_BATCH_INVARIANT", "1")  # read when the model is loaded
+            stack.enter_context(environment({"VLLM_BATCH_INVARIANT": "1"}))  # read when the model is loaded
         self.options = options.model_copy(update={"max_num_seqs": 1, "waves": False} if alone else {})
         self.seed = seed
         checkpoint = Checkpoint(model, options)
@@ -328,6 +333,7 @@ class VllmEngine:
     def close(self) -> None:
         """Stop vLLM's engine."""
         self.llm.llm_engine.engine_core.shutdown()
+        self._close.close()
 
     def facts(self) -> dict[str, Json]:
         """Return model, tokenizer, template, numbers, device and versions, and what happened while answering."""

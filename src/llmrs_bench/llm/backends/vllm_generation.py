@@ -9,7 +9,7 @@ from vllm import SamplingParams
 from llmrs_bench.core.types import Response
 from llmrs_bench.llm.backends.vllm_likelihood import Send
 from llmrs_bench.llm.base import ModelOptions, sample_seed
-from llmrs_bench.llm.constrained import Permutation, permutation
+from llmrs_bench.llm.constrained import Permutation, lead_in, permutation
 from llmrs_bench.llm.thinking import CLOSE, GAP, find_closing, written_response
 from llmrs_bench.llm.tokenization import Ids, Job, PromptReader
 
@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from vllm import RequestOutput
 
 _REMEMBERED = 64  # grammars
-_CONTEXT = 200  # characters before an answer that may say how its first number is written
 
 
 class VllmGenerator:
@@ -122,7 +121,7 @@ class VllmGenerator:
     def _grammar_of(self, job: Job) -> Permutation | None:
         if job.prompt.grammar is None:
             return None
-        return self._grammar(job.text[-_CONTEXT:] if self.closing is None else CLOSE + GAP, len(job.prompt.shown))
+        return self._grammar(lead_in(job.text) if self.closing is None else CLOSE + GAP, len(job.prompt.shown))
 
     def _make_grammar(self, before: str, count: int) -> Permutation:
         return permutation(self.reader.tokenizer, before, count, self.stops)

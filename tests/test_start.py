@@ -1,0 +1,64 @@
+"""Commands that compute nothing with a model start without the libraries that do."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from command_line import Bench, write_small
+
+MODELS = ("torch", "transformers", "huggingface_hub", "vllm", "ray", "scipy")
+NUMBERS = (*MODELS, "numpy", "polars", "pyarrow")
+CODE = """
+import sys
+from llmrs_bench.cli.main import app
+try:
+    app(args=sys.argv[1:])
+except SystemExit as stop:
+    assert not stop.code, stop.code
+print("\\nIMPORTED", *(name for name in {heavy} if name in sys.modules))
+"""
+
+
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
+    """A home with a run of a recommender and two of a language model."""
+    made = Bench(tmp_path_factory.mktemp("home"), write_small(tmp_path_factory.mktemp("source")))
+    made.prepare("--candidates", "random", "--n-candidates", "5", "--users", "10")
+    for model in (("random",), ("mock", "-t", "listwise"), ("mock", "-t", "likelihood")):
+        made.run("infer", "--dataset", "small", "--model", *model)
+    return made
+
+
+def imported(heavy: tuple[str, ...], bench: Bench, *arguments: str) -> list[str]:
+    """Return which of some libraries a process has imported at the end of a command."""
+    done = subprocess.run(
+        [sys.executable, "-c", CODE.format(heavy=heavy), *arguments],
+        capture_output=True,
+        check=False,
+        text=True,
+        env={**os.environ, "LLMRS_BENCH_HOME": str(bench.home)},
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.rpartition("IMPORTED")[2].split()
+
+
+def test_evaluate_compare_export_and_list_start_without_torch(bench: Bench, tmp_path: Path) -> None:
+    small = ("--dataset", "small")
+    commands = [
+        ("evaluate", *small),  # makes the run of popularity, too
+        ("evaluate", *small, "--normalize", "token"),
+        ("compare", *small, "--by", "history", "--save", str(tmp_path / "board.parquet")),
+        ("compare", *small, "--baseline", str(tmp_path / "board.parquet"), "--html", str(tmp_path / "board.html")),
+        ("export", *small, "--format", "trec", "--to", str(tmp_path / "exported")),
+        ("list", "models"),
+        ("list", "runs", *small),
+    ]
+    assert {command: imported(MODELS, bench, *command) for command in commands} == {command: [] for command in commands}
+
+
+@pytest.mark.parametrize("command", [(), ("prepare",), ("prompt",), ("infer",), ("compare",)])
+def test_help_imports_no_library_of_numbers(bench: Bench, command: tuple[str, ...]) -> None:
+    assert imported(NUMBERS, bench, *command, "--help") == []
