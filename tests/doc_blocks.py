@@ -54,11 +54,13 @@ class Block:
 
     Args:
         where: Its page and line.
+        section: The heading above it, but for that of the page.
         text: The commands.
         reason: Why it is not run; None where it is.
     """
 
     where: str
+    section: str
     text: str
     reason: str | None
 
@@ -66,10 +68,17 @@ class Block:
 def blocks(page: Path) -> list[Block]:
     """Return the shell blocks of a page."""
     text = page.read_text("utf-8")
-    return [
-        Block(f"{page.name}:{text[: found.start('text')].count(chr(10)) + 1}", found["text"], found["reason"])
-        for found in _BLOCK.finditer(text)
-    ]
+    made = []
+    for found in _BLOCK.finditer(text):
+        before = text[: found.start("text")]
+        section = re.findall(r"^##+ (.*)$", before, re.MULTILINE)[-1:]
+        made.append(Block(f"{page.name}:{before.count(chr(10)) + 1}", "".join(section), found["text"], found["reason"]))
+    return made
+
+
+def sections() -> list[tuple[str, str]]:
+    """Return page and heading of all sections that have shell blocks."""
+    return list(dict.fromkeys((name, found.section) for name in NAMES for found in blocks(ROOT / name)))
 
 
 def recorded(block: Block, folder: Path) -> list[list[str]]:

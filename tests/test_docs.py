@@ -14,7 +14,20 @@ from typer.core import TyperGroup
 from typer.testing import CliRunner, Result
 
 from command_line import ITEMS, USERS
-from doc_blocks import NAMES, PAGES, PLUG_INS, REASONS, ROOT, Block, blocks, check, exists, recorded, substituted
+from doc_blocks import (
+    NAMES,
+    PAGES,
+    PLUG_INS,
+    REASONS,
+    ROOT,
+    Block,
+    blocks,
+    check,
+    exists,
+    recorded,
+    sections,
+    substituted,
+)
 from llmrs_bench.cli.main import app
 from llmrs_bench.core.config import FREE_TEXT, ViewOptions
 from llmrs_bench.core.registry import ENGINES, RECOMMENDERS, STRATEGIES, Registry
@@ -84,12 +97,12 @@ def targets() -> set[str]:
     return set(re.findall(r"^([a-z-]+):.*##", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_the_commands_of_a_page_run(name: str, place: Path, atomic: Path, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("name", "section"), sections())
+def test_the_commands_of_a_section_run(name: str, section: str, place: Path, atomic: Path, tmp_path: Path) -> None:
     page = ROOT / name
     for template in re.findall(r"^```toml\n(.*?)^```$", page.read_text("utf-8"), re.MULTILINE | re.DOTALL):
         (place / "mine.toml").write_text(template, "utf-8")
-    for number, found in enumerate(blocks(page)):
+    for number, found in enumerate(found for found in blocks(page) if found.section == section):
         play(found, tmp_path / str(number), atomic)
 
 
