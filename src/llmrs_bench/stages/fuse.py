@@ -65,7 +65,7 @@ BY = ("ndcg@10", "mrr")
 
 
 class FusionOptions(Options):
-    """Options of `--model fusion`.
+    """Options of `fuse`.
 
     Args:
         runs: Names of at least two runs of the data set, or how they begin.

@@ -23,7 +23,7 @@ _RESERVED = ("chance", "oracle", "popularity", "random")
 
 
 class FileOptions(Options):
-    """Options of `--model file:PATH`.
+    """Options of `import`.
 
     Args:
         name: What the run is called; None: as the file, without its suffix.

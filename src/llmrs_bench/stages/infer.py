@@ -87,7 +87,7 @@ def _check_known(config: InferConfig) -> None:
             "model",
             config.model,
             [*RECOMMENDERS.names(), *MODEL_ALIASES, DEMO_LM, "mock", FUSION],
-            hint="Any Hugging Face id (ORG/NAME), folder (./PATH), GGUF file and file:PATH (a ranking) will do, too.",
+            hint="Any Hugging Face id (ORG/NAME), folder (./PATH) or GGUF file will do, too.",
         )
 
 
