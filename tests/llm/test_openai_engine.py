@@ -2,13 +2,13 @@
 
 import json
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
-from fault_server import Script, label_logprob, serve, text_of
+from fault_server import Script, label_logprob, text_of
 from llmrs_bench.core.errors import EngineError, OptionError
 from llmrs_bench.core.types import Listed, Message, Prompt, Response
 from llmrs_bench.llm.backends.openai import OpenAIEngine
@@ -26,18 +26,6 @@ def listed_prompt() -> Prompt:
 
 MESSAGES = (Message("user", "Which?"), Message("assistant", "Answer:"))
 LABELS = Prompt("l", "l", MESSAGES, ("x", "y", "z"), (" A", " B", " C"), labels=True)
-
-
-@pytest.fixture
-def script() -> Script:
-    return Script()
-
-
-@pytest.fixture
-def url(script: Script, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    monkeypatch.setenv("OPENAI_API_KEY", KEY)
-    with serve(script) as found:
-        yield found
 
 
 def test_texts_come_with_their_usage_and_every_prompt_once(url: str, script: Script) -> None:

@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import pytest
 
 from command_line import Bench
-from fault_server import Script, serve, text_of
+from fault_server import Script, text_of
 from llmrs_bench.core.errors import EngineError, OptionError
 from llmrs_bench.core.types import Prompt
 from llmrs_bench.llm.backends import openai_http
@@ -22,18 +22,6 @@ Fault: TypeAlias = int | str | bytes | dict[str, Any]
 # Threads of an iterator that is closed early are left at their requests: what they open after the client is closed is
 # left to the garbage collector, which may find it in a later test.
 pytestmark = pytest.mark.filterwarnings(r"ignore:[\s\S]*unclosed <socket:pytest.PytestUnraisableExceptionWarning")
-
-
-@pytest.fixture
-def script() -> Script:
-    return Script()
-
-
-@pytest.fixture
-def url(script: Script, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    monkeypatch.setenv("OPENAI_API_KEY", KEY)
-    with serve(script) as found:
-        yield found
 
 
 def test_only_a_busy_or_broken_server_is_asked_again(url: str, script: Script) -> None:

@@ -1,27 +1,14 @@
 """How the OpenAI engine reaches a server: redirects, proxies, certificates."""
 
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from fault_server import Script, serve
+from fault_server import Script
 from llmrs_bench.core.errors import EngineError, OptionError
-from openai_cases import KEY, answers, engine
+from openai_cases import answers, engine
 from tiny_models import text_prompt
-
-
-@pytest.fixture
-def script() -> Script:
-    return Script()
-
-
-@pytest.fixture
-def url(script: Script, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
-    monkeypatch.setenv("OPENAI_API_KEY", KEY)
-    with serve(script) as found:
-        yield found
 
 
 def test_a_redirect_is_followed_on_the_same_host_and_leads_the_key_nowhere_else(url: str, script: Script) -> None:

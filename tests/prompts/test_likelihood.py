@@ -3,7 +3,7 @@
 import pytest
 
 from llmrs_bench.core.types import Item, Request, Response
-from llmrs_bench.prompts.strategies.base import ItemCatalog, Normalization
+from llmrs_bench.prompts.strategies.base import ItemCatalog, Normalization, ScoresTitles
 from template_runs import make
 
 ITEMS = {name: Item(name, f"Title {name}") for name in "abc"}
@@ -29,6 +29,7 @@ def test_bytes_are_those_of_the_title_in_utf8() -> None:
 
 def test_priors_ask_for_every_choice_once_without_any_history() -> None:
     choices = [f" Title {number}" for number in range(250)]
+    assert isinstance(TEMPLATE, ScoresTitles)
     priors = TEMPLATE.priors(choices, ItemCatalog(ITEMS, "song"))
     assert [choice for prior in priors for choice in prior.choices or ()] == choices
     without = TEMPLATE.render(Request("r", "u", ("c",), ("a",)), ItemCatalog(ITEMS, "song"), history=0)[0]

@@ -161,7 +161,7 @@ STRATEGIES = Registry(
         "sliding-window": "llmrs_bench.prompts.strategies.sliding_window:SlidingWindow",
         "note": "llmrs_bench.prompts.strategies.free_text:FreeText",
     },
-    required=("Options", "mode", "rounds", "render", "priors", "parse"),
+    required=("Options", "mode", "rounds", "render", "parse"),
     former_group="llmrs_bench.forms",
 )
 ENGINES = Registry(

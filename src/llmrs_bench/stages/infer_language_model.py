@@ -20,7 +20,7 @@ from llmrs_bench.llm.cost import CostCounter
 from llmrs_bench.llm.generate import CachedGenerator, Question
 from llmrs_bench.prompts.aggregate import Aggregate, fuse
 from llmrs_bench.prompts.frames import read_answer, responses_frame
-from llmrs_bench.prompts.strategies.base import Exchange, Normalization, PromptStrategy
+from llmrs_bench.prompts.strategies.base import Exchange, Normalization, PromptStrategy, ScoresTitles
 from llmrs_bench.prompts.strategies.comparison import label_logprobs
 from llmrs_bench.prompts.strategies.listwise import ranking_of
 from llmrs_bench.ranking import TIE_RULE, rank_candidates, scores_frame
@@ -98,9 +98,9 @@ def check_priors(plan: PromptPlan) -> None:
     Raises:
         OptionError: If it does not.
     """
-    if plan.template.mode != "likelihood":
+    if not isinstance(plan.template, ScoresTitles):
         raise OptionError(
-            f"--prior means nothing to template {plan.name}: it reads no likelihoods of titles",
+            f"--prior applies only to templates that score titles; {plan.name} does not",
             hint="Leave it out, or add --template likelihood.",
         )
 
@@ -180,6 +180,8 @@ def _recipe(run: Artifact) -> Recipe:
 
 def _prompts(data: Data, prompts: Artifact, template: PromptStrategy) -> list[Prompt]:
     """Return the prompts that ask for each title of a run once, in the order of their first appearance."""
+    if not isinstance(template, ScoresTitles):
+        return []
     choices: dict[str, None] = {}
     for block in request_blocks(data, prompts):
         choices.update(dict.fromkeys(c for group in block.prompts.values() for p in group for c in p.choices or ()))

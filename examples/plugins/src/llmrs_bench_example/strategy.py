@@ -29,10 +29,6 @@ class BothWays:
         context = PromptContext(self.prompt_template, request, catalog, history)
         return write_comparisons(context, {"forward": request.candidates, "backward": request.candidates[::-1]})
 
-    def priors(self, choices: Sequence[str], catalog: ItemCatalog) -> list[Prompt]:
-        """Write nothing: the choices are no titles."""
-        return []
-
     def parse(self, prompts: Sequence[Prompt], responses: Sequence[Response], reading: Normalization) -> Scores:
         """Score the candidates whose letter both answers know; the others stay unranked."""
         sums = dict.fromkeys(prompts[0].shown, 0.0)

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import ClassVar, Protocol, TypeAlias
+from typing import ClassVar, Protocol, TypeAlias, runtime_checkable
 
 from llmrs_bench.core.config import Normalize, Options
 from llmrs_bench.core.types import Item, Mode, Prompt, Request, Response, Scores
@@ -65,12 +65,17 @@ class PromptStrategy(Protocol):
         """
         ...
 
-    def priors(self, choices: Sequence[str], catalog: ItemCatalog) -> list[Prompt]:
-        """Write the model calls that ask for `choices` without any history; none unless choices are titles."""
-        ...
-
     def parse(self, prompts: Sequence[Prompt], responses: Sequence[Response], reading: Normalization) -> Scores:
         """Read the responses to the prompts of one request, in the same order."""
+        ...
+
+
+@runtime_checkable
+class ScoresTitles(Protocol):
+    """A prompt strategy whose choices are titles, which may be scored without a history, too."""
+
+    def priors(self, choices: Sequence[str], catalog: ItemCatalog) -> list[Prompt]:
+        """Write the model calls that ask for `choices` without any history."""
         ...
 
 

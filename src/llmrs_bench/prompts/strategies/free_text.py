@@ -28,10 +28,6 @@ class FreeText:
         messages = PromptContext(self.prompt_template, request, catalog, history).messages(())
         return [Prompt(request.request_id, request.request_id, messages, ())]
 
-    def priors(self, choices: Sequence[str], catalog: ItemCatalog) -> list[Prompt]:
-        """Write nothing: there are no choices."""
-        return []
-
     def parse(self, prompts: Sequence[Prompt], responses: Sequence[Response], reading: Normalization) -> Scores:
         """Score nothing, and say whether there is a text."""
         return Scores(prompts[0].request_id, {}, kinds=tuple(map(_kind, responses)))

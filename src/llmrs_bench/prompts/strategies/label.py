@@ -41,10 +41,6 @@ class Label:
             )
         ]
 
-    def priors(self, choices: Sequence[str], catalog: ItemCatalog) -> list[Prompt]:
-        """Write nothing: letters are no titles."""
-        return []
-
     def parse(self, prompts: Sequence[Prompt], responses: Sequence[Response], reading: Normalization) -> Scores:
         """Score each candidate by the log-probability of its letter."""
         values: dict[str, float] = {}

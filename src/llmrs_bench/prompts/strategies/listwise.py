@@ -49,10 +49,6 @@ class Listwise:
             )
         ]
 
-    def priors(self, choices: Sequence[str], catalog: ItemCatalog) -> list[Prompt]:
-        """Write nothing: there are no choices."""
-        return []
-
     def parse(self, prompts: Sequence[Prompt], responses: Sequence[Response], reading: Normalization) -> Scores:
         """Score the candidates that the text names n, n-1, ... in the order of their first mention."""
         values: dict[str, float] = {}

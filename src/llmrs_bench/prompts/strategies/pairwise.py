@@ -79,10 +79,6 @@ class Pairwise:
         shown = unanswered(self._sort(lots(request.request_id, request.candidates)), judge)
         return write_comparisons(PromptContext(self.prompt_template, request, catalog, history), shown)
 
-    def priors(self, choices: Sequence[str], catalog: ItemCatalog) -> list[Prompt]:
-        """Write nothing: letters are no titles."""
-        return []
-
     def parse(self, prompts: Sequence[Prompt], responses: Sequence[Response], reading: Normalization) -> Scores:
         """Score each candidate by its wins, or by its place among the best; none where no pair was decided."""
         request_id = prompts[0].request_id

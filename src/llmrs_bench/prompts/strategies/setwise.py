@@ -68,10 +68,6 @@ class Setwise:
         shown = unanswered(self._sort(lots(request.request_id, request.candidates)), judge)
         return write_comparisons(PromptContext(self.prompt_template, request, catalog, history), shown)
 
-    def priors(self, choices: Sequence[str], catalog: ItemCatalog) -> list[Prompt]:
-        """Write nothing: letters are no titles."""
-        return []
-
     def parse(self, prompts: Sequence[Prompt], responses: Sequence[Response], reading: Normalization) -> Scores:
         """Score each candidate by its place among the best; none where no comparison was decided."""
         request_id = prompts[0].request_id

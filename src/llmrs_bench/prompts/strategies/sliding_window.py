@@ -74,10 +74,6 @@ class SlidingWindow:
             )
         ]
 
-    def priors(self, choices: Sequence[str], catalog: ItemCatalog) -> list[Prompt]:
-        """Write nothing: there are no choices."""
-        return []
-
     def parse(self, prompts: Sequence[Prompt], responses: Sequence[Response], reading: Normalization) -> Scores:
         """Score the candidates that any window named by their places after the last one."""
         exchanges = list(zip(prompts, responses, strict=True))

@@ -43,10 +43,6 @@ class YesNo:
             for number, item_id in enumerate(request.candidates)
         ]
 
-    def priors(self, choices: Sequence[str], catalog: ItemCatalog) -> list[Prompt]:
-        """Write nothing: there are no titles among the choices."""
-        return []
-
     def parse(self, prompts: Sequence[Prompt], responses: Sequence[Response], reading: Normalization) -> Scores:
         """Score each candidate by how much more probable Yes is than No."""
         values: dict[str, float] = {}
