@@ -119,7 +119,7 @@ def check(words: Sequence[str]) -> None:
     given = command.make_context(words[0], [*words[1:]]).params
     if words[0] != "infer":
         return
-    engine, model = given["engine"], given["model"]
+    engine, model = given["engine"] or "auto", given["model"]
     if asks_language_model(model) or engine == "openai":
         known = "transformers" if engine == "auto" else engine
         ENGINES.load(known).Options.parse(pairs(given["option"] or []), owner=known)

@@ -4,9 +4,9 @@ from pathlib import Path
 from typing import Any
 
 from llmrs_bench.core.artifacts import Artifact
-from llmrs_bench.core.config import InferConfig, PrepareConfig
+from llmrs_bench.core.config import PrepareConfig
 from llmrs_bench.core.types import no_progress
-from llmrs_bench.stages.infer import infer
+from llmrs_bench.stages.infer import infer, infer_config
 from llmrs_bench.stages.prepare import prepare
 from llmrs_bench.stages.workspace import Data, open_data
 
@@ -26,7 +26,7 @@ def prepared(home: Path, source: Path, variant: str, **options: Any) -> Data:
 
 def run(data: Data, model: str, *, export_to: Path | None = None, **options: Any) -> Artifact:
     """Return the run of a model, with options that make it small unless others are given."""
-    config = InferConfig(model=model, **{"options": OPTIONS.get(model, {}), **options})
+    config = infer_config({"model": model, "options": OPTIONS.get(model, {}), **options})
     return infer(data, config, no_progress, export_to).artifact
 
 

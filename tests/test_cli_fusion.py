@@ -178,10 +178,10 @@ def test_options_change_the_run_where_they_are_read(home: Bench) -> None:
         (("--runs", "random,mock", "-O", "folds=3"), "folds means nothing to the method rrf"),
         (("--runs", "random,mock", "--method", "learned", "-O", "k=3"), "k means nothing to the method learned"),
         (("--runs", "random,mock", "--method", "learned", "-O", "folds=31"), "31 folds need 31 users"),
-        (("--runs", "random,mock", "--seed", "1"), "--seed means nothing to the method rrf"),
-        (("--runs", "random,mock", "--seeds", "2"), "--seeds means nothing"),
-        (("--runs", "random,mock", "--template", "label"), "--template means nothing to --model fusion"),
-        (("--runs", "random,mock", "--from-cache"), "--from-cache means nothing"),
+        (("--runs", "random,mock", "--seed", "1"), "--seed applies only to the method learned"),
+        (("--runs", "random,mock", "--seeds", "2"), "--seeds applies only to the method learned"),
+        (("--runs", "random,mock", "--template", "label"), "--template applies only to language models"),
+        (("--runs", "random,mock", "--from-cache"), "--from-cache applies only to language models"),
     ],
 )
 def test_what_cannot_be_joined_is_said(joined: Bench, arguments: tuple[str, ...], words: str) -> None:

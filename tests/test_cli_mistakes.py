@@ -50,7 +50,7 @@ def test_mistakes_before_any_data_end_in_one_message(
         (("infer", "--model", "popularity", "--check-determinism", "3"), 2, "--check-determinism"),
         (("evaluate", "--normalize", "max"), 2, "normalize"),
         (("evaluate", "--normalize", "token"), 2, "no run with likelihoods"),
-        (("infer", "--model", "sasrec", "--history", "5"), 2, "--history 5"),
+        (("infer", "--model", "sasrec", "--history", "5"), 2, "--history applies only to language models"),
         (("infer", "--model", "sasrec", "-O", "width=5"), 2, "width"),
         (("infer", "--model", "sasrec", "-O", "dim"), 2, "KEY=VALUE"),
         (("infer", "--model", "sasrec", "-O", "dim=8", "-O", "dim=9"), 2, "twice"),

@@ -63,7 +63,7 @@ def test_wrong_options_of_recommenders_are_named(small: Bench, arguments: tuple[
     assert words in small.run("infer", "-d", "small@lists", "-m", "sasrec", *arguments, code=2).stderr
 
 
-@pytest.mark.parametrize("arguments", [("--train-fraction", "0.5"), ("--max-users", "3"), ("--max-history", "3")])
+@pytest.mark.parametrize("arguments", [("--train-fraction", "0.5"), ("--max-users", "3"), ("--export", "there")])
 def test_language_models_refuse_what_is_for_training(small: Bench, arguments: tuple[str, ...]) -> None:
     assert "language model" in small.run("infer", "-d", "small@lists", "-m", "mock", *arguments, code=2).stderr
 

@@ -187,7 +187,7 @@ def test_killed_and_resumed_it_ends_in_the_same_bytes(films: Path, tmp_path: Pat
     killed, whole = Bench(tmp_path / "killed", films), Bench(tmp_path / "whole", films)
     for bench in (killed, whole):
         bench.prepare("--n-candidates", "10", dataset="films")
-    often = "from llmrs_bench import progress; progress.FIRST_AFTER = progress.EVERY = 0.0; "
+    often = "from llmrs_bench.cli import progress; progress.FIRST_AFTER = progress.EVERY = 0.0; "
     command = [sys.executable, "-c", f"{often}from llmrs_bench.cli.main import main; main()", *arguments]
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
     with subprocess.Popen(

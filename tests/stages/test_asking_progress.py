@@ -5,7 +5,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from llmrs_bench.core.config import InferConfig
+from llmrs_bench.core.config import LanguageModelConfig
 from llmrs_bench.core.types import Step, no_progress
 from llmrs_bench.stages.infer import infer
 from llmrs_bench.stages.workspace import Data
@@ -41,7 +41,7 @@ def test_progress_ends_at_its_total_and_never_passes_it(
     data: Data, template: str, options: dict[str, str], prior: bool
 ) -> None:
     told: Told = []
-    config = InferConfig(model="mock", template=template, template_options=options)
+    config = LanguageModelConfig(model="mock", template=template, template_options=options)
     run = infer(data, config, follow(told), prior=prior).artifact  # type: ignore[arg-type]
     assert all(0 <= done <= total for _, done, total in told)
     for label in dict.fromkeys(label for label, _, _ in told):
@@ -53,7 +53,7 @@ def test_progress_ends_at_its_total_and_never_passes_it(
 
 
 def test_a_run_of_kept_answers_counts_them_as_well(data: Data) -> None:
-    config = InferConfig(model="mock", template="pairwise", template_options={"method": "heapsort"})
+    config = LanguageModelConfig(model="mock", template="pairwise", template_options={"method": "heapsort"})
     made = infer(data, config, no_progress).artifact
     for path in sorted(made.path.glob("*")):
         path.unlink()

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from llmrs_bench.core.config import InferConfig
-from llmrs_bench.core.errors import EngineError, OptionError
+from llmrs_bench.core.config import LanguageModelConfig
+from llmrs_bench.core.errors import EngineError
 from llmrs_bench.core.types import Prompt, Response, no_progress
 from llmrs_bench.llm.backends.mock import MockEngine
 from llmrs_bench.stages.determinism import audit
@@ -14,7 +14,7 @@ from llmrs_bench.stages.workspace import Data
 
 
 def test_a_steady_model_shows_no_noise(data: Data) -> None:
-    facts = audit(data, InferConfig(model="mock", template="label"), no_progress, requests=5).artifact.facts
+    facts = audit(data, LanguageModelConfig(model="mock", template="label"), no_progress, requests=5).artifact.facts
     assert facts["requests"] == 5
     for noise in facts["noise"].values():
         assert noise["choices"] == 5 * 10
@@ -29,7 +29,9 @@ def test_noise_of_batches_is_found(data: Data, monkeypatch: pytest.MonkeyPatch) 
         yield from answer(self, prompts)
 
     monkeypatch.setattr(MockEngine, "answer", noisy)
-    noise = audit(data, InferConfig(model="mock", template="label"), no_progress, requests=12).artifact.facts["noise"]
+    noise = audit(data, LanguageModelConfig(model="mock", template="label"), no_progress, requests=12).artifact.facts[
+        "noise"
+    ]
     assert noise["warm against cold"]["top_changed"] == 0
     assert noise["one by one against together"]["largest"] > 0.1
     assert noise["one by one against together"]["top_changed"] > 0.5
@@ -43,13 +45,13 @@ def test_texts_are_compared_as_texts(data: Data, monkeypatch: pytest.MonkeyPatch
         yield from answer(self, prompts)
 
     monkeypatch.setattr(MockEngine, "answer", noisy)
-    noise = audit(data, InferConfig(model="mock"), no_progress, requests=4).artifact.facts["noise"]
+    noise = audit(data, LanguageModelConfig(model="mock"), no_progress, requests=4).artifact.facts["noise"]
     assert noise["one by one against together"]["texts_changed"] == 1
     assert noise["one by one against together"]["largest"] is None
 
 
 def test_a_real_model_is_audited_and_its_answers_are_not_kept(data: Data, llama: Path) -> None:
-    config = InferConfig(model=str(llama), engine="transformers", template="yes-no")
+    config = LanguageModelConfig(model=str(llama), engine="transformers", template="yes-no")
     facts = audit(data, config, no_progress, requests=3).artifact.facts
     assert facts["noise"]["warm against cold"]["choices"] == 3 * 10 * 2
     assert facts["noise"]["one by one against together"]["largest"] < 1e-4
@@ -58,11 +60,6 @@ def test_a_real_model_is_audited_and_its_answers_are_not_kept(data: Data, llama:
 
 
 def test_a_model_on_a_server_may_have_any_name(data: Data) -> None:
-    config = InferConfig(model="gpt-x", engine="openai", options={"base_url": "http://127.0.0.1:9/v1"})
+    config = LanguageModelConfig(model="gpt-x", engine="openai", options={"base_url": "http://127.0.0.1:9/v1"})
     with pytest.raises(EngineError, match="does not answer"):
         audit(data, config, no_progress, requests=3)
-
-
-def test_recommenders_are_refused(data: Data) -> None:
-    with pytest.raises(OptionError, match="--check-determinism"):
-        audit(data, InferConfig(model="popularity"), no_progress, requests=3)

@@ -5,7 +5,7 @@ import re
 import polars as pl
 import pytest
 
-from llmrs_bench.core.config import InferConfig
+from llmrs_bench.core.config import LanguageModelConfig
 from llmrs_bench.core.types import Request, no_progress
 from llmrs_bench.llm.backends.demo_lm import DemoOptions, Document, train_tokenizer
 from llmrs_bench.stages import demo_lm
@@ -96,7 +96,7 @@ def test_documents_repeat_with_their_seed(data: Data) -> None:
 @pytest.mark.parametrize("template", list(FORMS))
 def test_it_is_trained_once_and_labelled(data: Data, template: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(demo_lm, "DOCUMENTS", 100)
-    config = InferConfig.model_validate(
+    config = LanguageModelConfig.model_validate(
         {
             "model": "demo-lm",
             "template": template,
@@ -117,7 +117,7 @@ def test_it_is_trained_once_and_labelled(data: Data, template: str, monkeypatch:
 
 def test_what_it_did_not_learn_is_said(data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(demo_lm, "DOCUMENTS", 100)
-    config = InferConfig(model="demo-lm", engine="transformers", options={"answer_tokens": "5"})
+    config = LanguageModelConfig(model="demo-lm", engine="transformers", options={"answer_tokens": "5"})
     assert any(
         "-T answer=titles alone: these answers are guesses" in text
         for text in infer(data, config, no_progress).warnings

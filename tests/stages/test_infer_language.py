@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from llmrs_bench.core.artifacts import Artifact
-from llmrs_bench.core.config import InferConfig
+from llmrs_bench.core.config import LanguageModelConfig
 from llmrs_bench.core.errors import ModelError, OptionError
 from llmrs_bench.core.types import no_progress
 from llmrs_bench.stages.infer import infer
@@ -16,7 +16,7 @@ from tiny_models import tiny_llama
 
 
 def run(data: Data, model: Path | str, **options: object) -> Artifact:
-    config = InferConfig.model_validate({"model": str(model), "engine": "transformers", **options})
+    config = LanguageModelConfig.model_validate({"model": str(model), "engine": "transformers", **options})
     return infer(data, config, no_progress).artifact
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from llmrs_bench.core.artifacts import Artifact
-from llmrs_bench.core.config import InferConfig
+from llmrs_bench.core.config import LanguageModelConfig
 from llmrs_bench.core.errors import ModelError, OptionError
 from llmrs_bench.core.types import no_progress
 from llmrs_bench.stages.infer import infer
@@ -15,7 +15,7 @@ from llmrs_bench.stages.workspace import Data
 
 
 def run(data: Data, model: Path | str, *, from_cache: bool = False, **options: str) -> Artifact:
-    config = InferConfig(model=str(model), engine="transformers", template="likelihood", options=options)
+    config = LanguageModelConfig(model=str(model), engine="transformers", template="likelihood", options=options)
     return infer(data, config, no_progress, from_cache=from_cache).artifact
 
 
@@ -24,7 +24,7 @@ def stores(data: Data) -> int:
 
 
 def label(model: Path | str, **options: str) -> str:
-    return label_of(InferConfig(model=str(model), options=options))
+    return label_of(LanguageModelConfig(model=str(model), options=options))
 
 
 def test_a_gguf_file_is_called_by_its_stem(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from llmrs_bench.core.artifacts import Artifact
-from llmrs_bench.core.config import CompareConfig, EvaluateConfig, InferConfig
+from llmrs_bench.core.config import CompareConfig, EvaluateConfig, LanguageModelConfig
 from llmrs_bench.core.types import Prompt, Response, no_progress
 from llmrs_bench.llm.backends.mock import MockEngine
 from llmrs_bench.report.html import Call, Extra
@@ -24,7 +24,7 @@ from stage_runs import prepared
 
 def made(data: Data, template: str = "listwise", *, context: int | None = None, **options: str) -> Artifact:
     engine = {} if context is None else {"context": str(context)}
-    config = InferConfig(model="mock", template=template, template_options=options, options=engine)
+    config = LanguageModelConfig(model="mock", template=template, template_options=options, options=engine)
     return infer(data, config, no_progress).artifact
 
 

@@ -1,5 +1,7 @@
 """The command `fuse`."""
 
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -28,19 +30,21 @@ def fuse(
 ) -> None:
     """Join several runs into one: one ranking out of the rankings of each request."""
     with exit_codes():
-        from llmrs_bench.core.config import InferConfig
-        from llmrs_bench.core.errors import OptionError
-        from llmrs_bench.report.words import outside_lines
-        from llmrs_bench.stages.fuse import FUSION, infer_fusion
-        from llmrs_bench.stages.workspace import open_data
+        run_fusion(home, dataset, {**pairs(option or []), "runs": ",".join(run or []), "method": method}, seed, seeds)
 
-        if seeds > 1 and method != "learned":
-            raise OptionError(f"--seeds applies only to --method learned, not to {method}", hint="Leave it out.")
-        options = {**pairs(option or []), "runs": ",".join(run or []), "method": method}
-        data = open_data(home, dataset)
-        for number in range(seed, seed + seeds):
-            values = {"model": FUSION, "seed": number, "options": options}
-            done = infer_fusion(data, InferConfig.parse(values, owner="fuse"), track)
-            for line in outside_lines(done.artifact.facts):
-                say(line)
-            finish(done)
+
+def run_fusion(home: Path, dataset: str, options: Mapping[str, str], seed: int, seeds: int) -> None:
+    """Make a fusion for each seed, and say what came of it."""
+    from llmrs_bench.core.errors import OptionError
+    from llmrs_bench.report.words import outside_lines
+    from llmrs_bench.stages.fuse import fuse as stage
+    from llmrs_bench.stages.workspace import open_data
+
+    if seeds > 1 and options.get("method") != "learned":
+        raise OptionError("--seeds applies only to the method learned", hint="Remove it.")
+    data = open_data(home, dataset)
+    for number in range(seed, seed + seeds):
+        done = stage(data, options, track, seed=number)
+        for line in outside_lines(done.artifact.facts):
+            say(line)
+        finish(done)

@@ -1,5 +1,6 @@
 """The command `import`."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -20,13 +21,16 @@ def import_run(
 ) -> None:
     """Take a ranking that another tool made as a run, to compare it with the others."""
     with exit_codes():
-        from llmrs_bench.core.config import InferConfig
-        from llmrs_bench.report.words import outside_lines
-        from llmrs_bench.stages.import_run import FILE, infer_file
-        from llmrs_bench.stages.workspace import open_data
+        run_import(home, dataset, file, {} if name is None else {"name": name})
 
-        values = {"model": f"{FILE}{file}", "options": {} if name is None else {"name": name}}
-        done = infer_file(open_data(home, dataset), InferConfig.parse(values, owner="import"))
-        for line in outside_lines(done.artifact.facts):
-            say(line)
-        finish(done)
+
+def run_import(home: Path, dataset: str, file: Path, options: Mapping[str, str]) -> None:
+    """Make a run of a file, and say what came of it."""
+    from llmrs_bench.report.words import outside_lines
+    from llmrs_bench.stages.import_run import import_run as stage
+    from llmrs_bench.stages.workspace import open_data
+
+    done = stage(open_data(home, dataset), file, options)
+    for line in outside_lines(done.artifact.facts):
+        say(line)
+    finish(done)

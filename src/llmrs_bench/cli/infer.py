@@ -1,5 +1,6 @@
 """The command `infer`."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -47,7 +48,7 @@ def infer(
     seeds: Annotated[
         int, typer.Option(min=1, help="Make so many runs, with SEED, SEED + 1, ...", rich_help_panel=MODEL)
     ] = 1,
-    template: TemplateName = "listwise",
+    template: TemplateName = None,
     history: History = None,
     template_option: TemplateOptions = None,
     candidate_orders: CandidateOrders = None,
@@ -56,14 +57,22 @@ def infer(
     item_notes: ItemNotes = None,
     prior: Prior = False,
     engine: Annotated[
-        str,
-        typer.Option(help="auto, transformers, vllm, openai, ray, mock, or that of a plug-in.", rich_help_panel=ENGINE),
-    ] = "auto",
+        str | None,
+        typer.Option(
+            help="auto, transformers, vllm, openai, ray, mock, or that of a plug-in.",
+            show_default="auto",
+            rich_help_panel=ENGINE,
+        ),
+    ] = None,
     from_cache: FromCache = False,
     train_fraction: Annotated[
-        float,
-        typer.Option(help="Share of the interactions a recommender learns from, above 0.", rich_help_panel=RECOMMENDER),
-    ] = 1.0,
+        float | None,
+        typer.Option(
+            help="Share of the interactions a recommender learns from, above 0.",
+            show_default="1.0",
+            rich_help_panel=RECOMMENDER,
+        ),
+    ] = None,
     max_users: Annotated[
         int | None, typer.Option(min=1, help="Users a recommender learns from at most.", rich_help_panel=RECOMMENDER)
     ] = None,
@@ -79,65 +88,103 @@ def infer(
 ) -> None:
     """Rank every request with a language model or a recommender."""
     with exit_codes():
-        from llmrs_bench.core.config import InferConfig
         from llmrs_bench.core.errors import OptionError
-        from llmrs_bench.report.words import audit_lines, outside_lines, prior_line, run_lines
-        from llmrs_bench.stages.fuse import FUSION
-        from llmrs_bench.stages.import_run import FILE
-        from llmrs_bench.stages.infer import check_model, is_outside
-        from llmrs_bench.stages.infer import infer as stage
-        from llmrs_bench.stages.infer_language_model import find_priors
-        from llmrs_bench.stages.prepare import open_or_prepare
-        from llmrs_bench.stages.serving import destination
-        from llmrs_bench.stages.workspace import is_unprepared, open_data
+        from llmrs_bench.stages.infer import is_outside, refuse_unread
 
-        values: dict[str, Any] = {
+        options = pairs(option or [])
+        values = {
             "model": model,
+            "options": options,
+            "device": None if device == "auto" else device,
+            "seed": seed or None,
             "template": template,
-            "history": history,
             "template_options": template_pairs(
                 template_option,
                 orders=candidate_orders,
                 slots=target_positions,
                 interest_run=user_profile,
                 notes_run=item_notes,
-            ),
+            )
+            or None,
+            "history": history,
             "engine": engine,
-            "device": device,
             "train_fraction": train_fraction,
             "max_users": max_users,
-            "options": pairs(option or []),
         }
+        given = {name: value for name, value in values.items() if value is not None}
+        beside = {
+            "export": export is not None,
+            "from_cache": from_cache,
+            "prior": prior,
+            "check_determinism": check_determinism > 0,
+            "seeds": seeds > 1,
+        }
+        refuse_unread(model, [*given, *(name for name, there in beside.items() if there)])
         if from_cache and check_determinism:
             raise OptionError(
-                "--check-determinism asks the model, --from-cache asks nothing", hint="Leave out one of them."
+                "--check-determinism asks the model, --from-cache asks nothing", hint="Remove one of them."
             )
         if export is not None and seeds > 1:
             raise OptionError("--export takes one model, --seeds makes several", hint="Export each with its --seed.")
-        outside = is_outside(model)
-        if outside:
-            command = "fuse --run A --run B" if model == FUSION else f"import {model.removeprefix(FILE)}"
-            warn(f"--model {model} is now a command of its own: llmrs-bench {command} --dataset {dataset}")
-        if outside and (check_determinism or (seeds > 1 and values["options"].get("method") != "learned")):
-            idle = "--check-determinism" if check_determinism else "--seeds"
-            raise OptionError(f"{idle} means nothing to --model {model}", hint="Leave it out.")
-        if is_unprepared(home, dataset) and not from_cache and model != FUSION:
-            check_model(InferConfig.parse({**values, "seed": seed}, owner="infer"))  # before anything is downloaded
-            data = open_or_prepare(home, dataset, track, say)
-        else:
-            data = open_data(home, dataset)
-        for number in range(seed, seed + seeds):
-            config = InferConfig.parse({**values, "seed": number}, owner="infer")
-            if not from_cache and config.engine == "openai":
-                say(f"prompts that were not answered before are sent to {destination(config)}")
-            done = stage(data, config, track, export, from_cache=from_cache, prior=prior)
-            for line in (outside_lines if outside else run_lines)(done.artifact.facts):
-                say(line)
-            if prior:
-                say(prior_line(find_priors(data, done.artifact).facts))
-            finish(done)
-            if check_determinism:
-                from llmrs_bench.stages.determinism import audit as audit_stage
+        if is_outside(model):
+            _run_elsewhere(model, home, dataset, options, seed, seeds)
+            return
+        _infer(given, home, dataset, seed, seeds, export, from_cache, prior, check_determinism)
 
-                for line in audit_lines(audit_stage(data, config, track, requests=check_determinism).artifact.facts):
-                    say(line)
+
+def _infer(
+    given: Mapping[str, Any],
+    home: Path,
+    dataset: str,
+    seed: int,
+    seeds: int,
+    export: Path | None,
+    from_cache: bool,
+    prior: bool,
+    check_determinism: int,
+) -> None:
+    from llmrs_bench.core.config import LanguageModelConfig
+    from llmrs_bench.report.words import audit_lines, prior_line, run_lines
+    from llmrs_bench.stages.infer import check_model, infer_config
+    from llmrs_bench.stages.infer import infer as stage
+    from llmrs_bench.stages.infer_language_model import find_priors
+    from llmrs_bench.stages.prepare import open_or_prepare
+    from llmrs_bench.stages.serving import destination
+    from llmrs_bench.stages.workspace import is_unprepared, open_data
+
+    if is_unprepared(home, dataset) and not from_cache:
+        check_model(infer_config(given))  # before anything is downloaded
+        data = open_or_prepare(home, dataset, track, say)
+    else:
+        data = open_data(home, dataset)
+    for number in range(seed, seed + seeds):
+        config = infer_config({**given, "seed": number})
+        if isinstance(config, LanguageModelConfig) and not from_cache and config.engine == "openai":
+            say(f"prompts that were not answered before are sent to {destination(config)}")
+        done = stage(data, config, track, export, from_cache=from_cache, prior=prior)
+        for line in run_lines(done.artifact.facts):
+            say(line)
+        if prior:
+            say(prior_line(find_priors(data, done.artifact).facts))
+        finish(done)
+        if isinstance(config, LanguageModelConfig) and check_determinism:
+            from llmrs_bench.stages.determinism import audit as audit_stage
+
+            for line in audit_lines(audit_stage(data, config, track, requests=check_determinism).artifact.facts):
+                say(line)
+
+
+def _run_elsewhere(model: str, home: Path, dataset: str, options: Mapping[str, str], seed: int, seeds: int) -> None:
+    """Do what `fuse` and `import` do, for one version under the old name."""
+    from llmrs_bench.cli.fuse import run_fusion
+    from llmrs_bench.cli.import_run import run_import
+    from llmrs_bench.stages.fuse import FUSION
+    from llmrs_bench.stages.import_run import FILE
+
+    path = model.removeprefix(FILE)
+    command = "fuse --run A --run B" if model == FUSION else f"import {path}"
+    warn(f"--model {model} is now a command of its own: llmrs-bench {command} --dataset {dataset}")
+    if model == FUSION:
+        run_fusion(home, dataset, options, seed, seeds)
+    else:
+        run_import(home, dataset, Path(path), options)

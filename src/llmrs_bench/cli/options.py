@@ -23,8 +23,14 @@ Dataset = Annotated[
 ]
 Names = Annotated[list[str] | None, typer.Option("--run", help="Name of a run, or how it begins; repeatable.")]
 TemplateName = Annotated[
-    str,
-    typer.Option("--template", "-t", help="See `list templates`; or the path of a TOML file.", rich_help_panel=PROMPT),
+    str | None,
+    typer.Option(
+        "--template",
+        "-t",
+        help="See `list templates`; or the path of a TOML file.",
+        show_default="listwise",
+        rich_help_panel=PROMPT,
+    ),
 ]
 History = Annotated[
     int | None, typer.Option(min=0, help="Latest items shown.", show_default="as prepared, 10", rich_help_panel=PROMPT)

@@ -26,7 +26,7 @@ def prompt(
     dataset: Annotated[
         str | None, typer.Option("--dataset", "-d", help="NAME, or NAME@VARIANT; --check needs none.")
     ] = None,
-    template: TemplateName = "listwise",
+    template: TemplateName = None,
     history: History = None,
     template_option: TemplateOptions = None,
     candidate_orders: CandidateOrders = None,
@@ -68,7 +68,7 @@ def prompt(
             interest_run=user_profile,
             notes_run=item_notes,
         )
-        config = PromptConfig(template=check or template, options=typed, history=history)
+        config = PromptConfig(template=check or template or "listwise", options=typed, history=history)
         if check is not None:
             if dataset is not None or show or model is not None:
                 raise OptionError(

@@ -210,13 +210,23 @@ class PromptConfig(Options):
     history: int | None = Field(default=None, ge=0)
 
 
-class InferConfig(Options):
-    """Which model ranks the requests, and how.
+class RecommenderConfig(Options):
+    """A recommender that ranks the requests: its own `options`, and what it learns from.
 
-    `engine` matters to language models alone, as do `template`, `template_options` and `history`; `options` are
-    those of the recommender or of the engine. Recommenders learn from a share `train_fraction` of the interactions,
-    or from `max_users` users at most, taken whole and in a seeded order, so that less is part of more.
+    It learns from a share `train_fraction` of the interactions, or from `max_users` users at most, taken whole and in a
+    seeded order, so that less is part of more.
     """
+
+    model: str
+    options: dict[str, str] = Field(default_factory=dict)
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    seed: int = Field(default=0, ge=0)
+    train_fraction: float = Field(default=1.0, gt=0, le=1)
+    max_users: int | None = Field(default=None, ge=1)
+
+
+class LanguageModelConfig(Options):
+    """A language model that ranks the requests: how it is asked, and by which engine; `options` are the engine's."""
 
     model: str
     template: str = "listwise"
@@ -225,8 +235,6 @@ class InferConfig(Options):
     engine: str = "auto"
     device: Literal["auto", "cpu", "cuda"] = "auto"
     seed: int = Field(default=0, ge=0)
-    train_fraction: float = Field(default=1.0, gt=0, le=1)
-    max_users: int | None = Field(default=None, ge=1)
     options: dict[str, str] = Field(default_factory=dict)
 
     @property

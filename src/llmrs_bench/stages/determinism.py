@@ -7,8 +7,7 @@ from math import fsum
 from typing import Any
 
 from llmrs_bench.core.artifacts import Artifact, Draft, Recipe, StageResult, get_or_create
-from llmrs_bench.core.config import InferConfig
-from llmrs_bench.core.errors import OptionError
+from llmrs_bench.core.config import LanguageModelConfig
 from llmrs_bench.core.hashing import fingerprint, hash64
 from llmrs_bench.core.types import Progress, Prompt, Response
 from llmrs_bench.llm.base import Engine
@@ -17,7 +16,6 @@ from llmrs_bench.prompts.frames import read_views
 from llmrs_bench.prompts.strategies.base import Normalization, PromptStrategy
 from llmrs_bench.stages.conversation import question, request_blocks
 from llmrs_bench.stages.infer_language_model import read
-from llmrs_bench.stages.infer_recommender import is_recommender
 from llmrs_bench.stages.prompt import open_catalog, open_plan, prompt
 from llmrs_bench.stages.serving import file_name, serve
 from llmrs_bench.stages.workspace import Data
@@ -25,7 +23,7 @@ from llmrs_bench.stages.workspace import Data
 Answers = Mapping[str, Response]  # by prompt id
 
 
-def audit(data: Data, config: InferConfig, progress: Progress, *, requests: int) -> StageResult:
+def audit(data: Data, config: LanguageModelConfig, progress: Progress, *, requests: int) -> StageResult:
     """Ask some requests several times, and make an artifact that says how much the answers differ.
 
     The engine starts cold, its caches emptied: all requests together; together again, now warm; and, cold again, one
@@ -38,15 +36,10 @@ def audit(data: Data, config: InferConfig, progress: Progress, *, requests: int)
         requests: How many requests, chosen by a seeded hash.
 
     Raises:
-        OptionError: If the model is no language model.
+        OptionError: If an option is unknown or does not fit.
         ModelError: If it cannot be had.
         EngineError: If it fails while it answers.
     """
-    if is_recommender(config.model):
-        raise OptionError(
-            f"--check-determinism applies only to language models, not to the recommender {config.model!r}",
-            hint="Leave it out.",
-        )
     plan, served = open_plan(config.prompt), serve(data, config, progress)
     template = plan.template
     prompts = prompt(data, config.prompt).artifact

@@ -10,7 +10,7 @@ from typing import Any
 import polars as pl
 
 from llmrs_bench.core.artifacts import Artifact, Draft, Recipe, StageResult, get_or_create, is_complete, open_artifact
-from llmrs_bench.core.config import DEPTH, EvaluateConfig, InferConfig, Invalid, Normalize, PromptConfig
+from llmrs_bench.core.config import DEPTH, EvaluateConfig, Invalid, Normalize, PromptConfig, RecommenderConfig
 from llmrs_bench.core.errors import ArtifactError, OptionError
 from llmrs_bench.core.schemas import RANKINGS, VIEW_RANKINGS
 from llmrs_bench.core.types import Progress, Response
@@ -323,11 +323,11 @@ def evaluate(data: Data, names: Sequence[str], config: EvaluateConfig, progress:
         OptionError: If a name fits no run, a metric cannot be measured, or there are no likelihoods to normalize.
         ArtifactError: If a run is of other data, or damaged.
     """
-    from llmrs_bench.stages.infer import infer
+    from llmrs_bench.stages.infer_recommender import infer_recommender
 
     metrics = [Metric.parse(name) for name in config.metrics]
     check_measurable(data, metrics)
-    infer(data, InferConfig(model=POPULARITY), progress)
+    infer_recommender(data, RecommenderConfig(model=POPULARITY), progress)
     runs = open_runs(data)
     chosen = pick_runs(runs, names) if names else [run for run in runs if ranks(run)]
     if idle := [run.path.name for run in chosen if not ranks(run)]:

@@ -1,6 +1,6 @@
 """A run made of other runs: rankings fused, and the cost of all of them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import fsum
 from typing import Any, Literal, Self
@@ -9,7 +9,7 @@ import polars as pl
 from pydantic import Field, field_validator, model_validator
 
 from llmrs_bench.core.artifacts import Artifact, Draft, Recipe, StageResult, get_or_create
-from llmrs_bench.core.config import DEPTH, InferConfig, Options
+from llmrs_bench.core.config import DEPTH, Options
 from llmrs_bench.core.errors import IncomparableError, OptionError
 from llmrs_bench.core.schemas import RANKINGS
 from llmrs_bench.core.types import Progress
@@ -108,8 +108,8 @@ class Joined:
     facts: dict[str, Any]
 
 
-def infer_fusion(data: Data, config: InferConfig, progress: Progress) -> StageResult:
-    """Make the run that joins other runs of the same data set.
+def fuse(data: Data, typed: Mapping[str, str], progress: Progress, *, seed: int = 0) -> StageResult:
+    """Make the run that joins other runs of the same data set, with the options of `FusionOptions`.
 
     `learned` and `oracle` read `truth`: the first that of other users, to weigh the runs for a user; the second that of
     the request itself, which is why it is a bound and no model.
@@ -118,16 +118,16 @@ def infer_fusion(data: Data, config: InferConfig, progress: Progress) -> StageRe
         OptionError: If an option is wrong, or a run is unknown, ranks nothing, or may not be joined.
         IncomparableError: If a run is of other requests or of another tie rule.
     """
-    options = FusionOptions.parse(config.options, owner="fuse")
-    if config.seed and options.method != "learned":
-        raise OptionError(f"--seed means nothing to the method {options.method}", hint="Leave it out.")
+    options = FusionOptions.parse(typed, owner="fuse")
+    if seed and options.method != "learned":
+        raise OptionError(f"--seed applies only to the method learned, not to {options.method}", hint="Remove it.")
     runs = _runs(data, options)
     oracle = options.method == ORACLE
     reads_truth = options.method in ("learned", ORACLE)
     recipe = Recipe(
         "infer",
         ORACLE if oracle else f"{FUSION}-{options.method}",
-        {"model": FUSION, "method": options.method, "seed": config.seed, **options.read},
+        {"model": FUSION, "method": options.method, "seed": seed, **options.read},
         {
             "requests": data.artifact.digest("requests"),
             **({"truth": data.artifact.digest("truth")} if reads_truth else {}),
@@ -137,13 +137,13 @@ def infer_fusion(data: Data, config: InferConfig, progress: Progress) -> StageRe
     )
 
     def fill(draft: Draft) -> None:
-        joined = _join(data, options, runs, seed=config.seed, progress=progress)
+        joined = _join(data, options, runs, seed=seed, progress=progress)
         draft.write("rankings", joined.rankings)
         draft.facts.update(
             kind=ORACLE if oracle else FUSION,
             requests=data.artifact.manifest.tables["requests"].rows,
             runs={run.path.name: run.manifest.fingerprint for run in runs},
-            seed=config.seed,
+            seed=seed,
             reads_truth=reads_truth,
             typed=_typed(data, options, runs),
             **joint_cost(runs),

@@ -1,6 +1,7 @@
 """A ranking that was made elsewhere, as a run: read, matched with the requests, and ordered by the tie rule of all."""
 
 import re
+from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import polars as pl
 from pydantic import Field as Option
 
 from llmrs_bench.core.artifacts import Draft, Recipe, StageResult, get_or_create
-from llmrs_bench.core.config import DEPTH, InferConfig, Options
+from llmrs_bench.core.config import DEPTH, Options
 from llmrs_bench.core.errors import DataError, OptionError
 from llmrs_bench.exchange.reading import LAYOUT, Field, Matched, match, read_rankings
 from llmrs_bench.ranking import TIE_RULE, rank_best, rank_candidates
@@ -32,7 +33,7 @@ class FileOptions(Options):
     name: str | None = Option(default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
 
 
-def infer_file(data: Data, config: InferConfig) -> StageResult:
+def import_run(data: Data, path: Path, typed: Mapping[str, str]) -> StageResult:
     """Make the run of a ranking that was made elsewhere; its content decides the fingerprint, not its path.
 
     Requests that the file says nothing about are silent, and counted. Of a whole catalogue no more than what the file
@@ -42,8 +43,8 @@ def infer_file(data: Data, config: InferConfig) -> StageResult:
         DataError: If the file cannot be read, or does not fit the requests.
         OptionError: If an option is unknown, or the name is taken by a model of this tool.
     """
-    options = FileOptions.parse(config.options, owner="import")
-    path = Path(config.model.removeprefix(FILE)).expanduser()
+    options = FileOptions.parse(typed, owner="import")
+    path = path.expanduser()
     try:
         content = path.read_bytes()
     except OSError as error:

@@ -11,7 +11,7 @@ from typing import Any
 import polars as pl
 
 from llmrs_bench.core.artifacts import Artifact, Draft, Recipe, StageResult, find_made, get_or_create
-from llmrs_bench.core.config import InferConfig, Options
+from llmrs_bench.core.config import LanguageModelConfig, Options
 from llmrs_bench.core.errors import ArtifactError, OptionError
 from llmrs_bench.core.schemas import RANKINGS, RESPONSES, VIEW_RANKINGS
 from llmrs_bench.core.types import Mode, Progress, Prompt, Scores
@@ -194,7 +194,7 @@ _DOUBTFUL = 0.1  # of the probability of the next token on all labels
 
 
 def infer_language(
-    data: Data, config: InferConfig, progress: Progress, *, from_cache: bool = False, prior: bool = False
+    data: Data, config: LanguageModelConfig, progress: Progress, *, from_cache: bool = False, prior: bool = False
 ) -> StageResult:
     """Make the run of a language model, from answers that are kept and never asked for twice.
 
@@ -285,7 +285,7 @@ def _rare_searches() -> Iterator[None]:
         gc.set_threshold(*before)
 
 
-def _untrained(config: InferConfig) -> list[str]:
+def _untrained(config: LanguageModelConfig) -> list[str]:
     """Warn where the model of the demo is asked for what it did not learn."""
     if config.model != DEMO_LM or is_learned(config.prompt):
         return []
@@ -320,7 +320,7 @@ def _warnings(spent: Mapping[str, Any], *, mode: Mode, served: Mapping[str, Any]
     return found
 
 
-def _refuse(config: InferConfig) -> Engine:
+def _refuse(config: LanguageModelConfig) -> Engine:
     raise ArtifactError(
         f"not every prompt of the template {config.template!r} was answered by {config.model!r} before",
         hint="Leave out --from-cache: the model is then asked what is missing.",

@@ -11,7 +11,7 @@ from typing import Any
 import polars as pl
 
 from llmrs_bench.core.artifacts import Draft, Recipe, StageResult, get_or_create
-from llmrs_bench.core.config import DEPTH, InferConfig, Options
+from llmrs_bench.core.config import DEPTH, Options, RecommenderConfig
 from llmrs_bench.core.errors import ModelError, OptionError
 from llmrs_bench.core.hashing import uniform_hash
 from llmrs_bench.core.registry import RECOMMENDERS
@@ -217,7 +217,7 @@ def _exported_facts(spec: RecommenderSpec) -> dict[str, Any]:
 
 
 def infer_recommender(
-    data: Data, config: InferConfig, progress: Progress, export_to: Path | None = None
+    data: Data, config: RecommenderConfig, progress: Progress, export_to: Path | None = None
 ) -> StageResult:
     """Make the run of a recommender.
 
@@ -228,10 +228,9 @@ def infer_recommender(
         export_to: A new folder for a copy of the trained model.
 
     Raises:
-        OptionError: If an option is unknown, or belongs to language models.
+        OptionError: If an option is unknown.
         ModelError: If the recommender cannot be fitted.
     """
-    _refuse_language_options(config)
     spec = RecommenderSpec(
         config.model, config.options, config.seed, config.device, config.train_fraction, config.max_users
     )
@@ -283,18 +282,8 @@ def _rankings(data: Data, model: Recommender, requests: pl.DataFrame) -> pl.Data
     return pl.concat([pl.DataFrame(schema=RANKINGS), *ranked])
 
 
-def _typed(config: InferConfig) -> dict[str, Any]:
+def _typed(config: RecommenderConfig) -> dict[str, Any]:
     """Return what was typed for this model, for the board to show."""
     extra = {"train_fraction": config.train_fraction, "max_users": config.max_users}
-    defaults = InferConfig(model=config.model)
+    defaults = RecommenderConfig(model=config.model)
     return {**config.options, **{key: value for key, value in extra.items() if value != getattr(defaults, key)}}
-
-
-def _refuse_language_options(config: InferConfig) -> None:
-    defaults = InferConfig(model=config.model)
-    for name in ("template", "template_options", "history", "engine"):
-        if getattr(config, name) != getattr(defaults, name):
-            raise OptionError(
-                f"--{name.replace('_', '-')} {getattr(config, name)} means nothing to the recommender {config.model!r}",
-                hint="Leave it out; a recommender's own options are given as -O key=value.",
-            )

@@ -7,7 +7,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from llmrs_bench.core.config import InferConfig, Options
+from llmrs_bench.core.config import LanguageModelConfig, Options
 from llmrs_bench.core.device import has_gpu
 from llmrs_bench.core.errors import ArtifactError, OptionError
 from llmrs_bench.core.hashing import file_digest, fingerprint
@@ -33,7 +33,7 @@ def is_language_model(name: str) -> bool:
     return known or Path(name).suffix.lower() == GGUF or Path(name).is_dir()
 
 
-def names_own_models(config: InferConfig) -> bool:
+def names_own_models(config: LanguageModelConfig) -> bool:
     """Tell whether the engine alone knows which models there are: a server does, and an engine of another package.
 
     Raises:
@@ -104,7 +104,7 @@ class Served:
         return engine
 
 
-def serve(data: Data, config: InferConfig, progress: Progress) -> Served:
+def serve(data: Data, config: LanguageModelConfig, progress: Progress) -> Served:
     """Find out what answers for the model of `config`; demo-lm is trained if it is not there.
 
     Raises:
@@ -115,7 +115,7 @@ def serve(data: Data, config: InferConfig, progress: Progress) -> Served:
     return Served(_specify(data, config, progress), label_of(config), name, options, config.device, config.seed)
 
 
-def check_served(config: InferConfig) -> None:
+def check_served(config: LanguageModelConfig) -> None:
     """Look whether the model of a catalogue name or a Hugging Face id can be had; nothing is loaded.
 
     Raises:
@@ -141,7 +141,7 @@ def open_store(data: Data, served: Served) -> ResponseCache:
     )
 
 
-def find_store(data: Data, config: InferConfig) -> ResponseCache:
+def find_store(data: Data, config: LanguageModelConfig) -> ResponseCache:
     """Open the answers that were kept of a model, without looking for the model itself.
 
     Raises:
@@ -167,7 +167,7 @@ def find_store(data: Data, config: InferConfig) -> ResponseCache:
     return ResponseCache(*found[0])
 
 
-def _typed_options(engine: str, config: InferConfig) -> dict[str, Any] | None:
+def _typed_options(engine: str, config: LanguageModelConfig) -> dict[str, Any] | None:
     try:
         options: Options = ENGINES.load(engine).Options.parse(config.options, owner=engine)
     except OptionError:
@@ -175,7 +175,7 @@ def _typed_options(engine: str, config: InferConfig) -> dict[str, Any] | None:
     return options.result_options
 
 
-def destination(config: InferConfig) -> str:
+def destination(config: LanguageModelConfig) -> str:
     """Return the address that the engine `openai` sends prompts to.
 
     Raises:
@@ -185,7 +185,7 @@ def destination(config: InferConfig) -> str:
     return str(options.address)
 
 
-def choose_engine(config: InferConfig) -> str:
+def choose_engine(config: LanguageModelConfig) -> str:
     """Return the engine's name; `auto` takes vLLM where a GPU and vLLM are there, else transformers.
 
     Raises:
@@ -203,12 +203,12 @@ def choose_engine(config: InferConfig) -> str:
     return "vllm" if config.device != "cpu" and find_spec("vllm") is not None and has_gpu() else "transformers"
 
 
-def _answering(config: InferConfig) -> str | None:
+def _answering(config: LanguageModelConfig) -> str | None:
     """Return the engine that is asked to hold the model: the inner one of Ray workers."""
     return config.options.get("engine") if config.engine == "ray" else config.engine
 
 
-def _specify(data: Data, config: InferConfig, progress: Progress) -> ModelSpec:
+def _specify(data: Data, config: LanguageModelConfig, progress: Progress) -> ModelSpec:
     name = config.model
     if name == DEMO_LM:
         folder = demo_lm(data, seed=config.seed, progress=progress).artifact.path / "model"
@@ -226,7 +226,7 @@ def describe(model: str, label: str) -> dict[str, Any]:
     return asdict(replace(MODEL_ALIASES.get(model, ModelSpec(model, model)), name=label))
 
 
-def label_of(config: InferConfig) -> str:
+def label_of(config: LanguageModelConfig) -> str:
     """Return the name of a model's row on a board: with an adapter, those of the base and of the adapter."""
     gguf_file, lora = config.options.get("gguf_file"), config.options.get("lora")
     name = "demo-lm (demo)" if config.model == DEMO_LM else model_name(config.model, gguf_file)
