@@ -153,6 +153,17 @@ def test_killed_workers_come_back_and_nothing_is_lost(engine: RayEngine, expecte
     assert not set(engine._pool.each("pid")) & set(before)
 
 
+def test_a_worker_that_takes_long_to_start_again_is_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    pool = object.__new__(ray_pool.ActorPool)
+    pool._live = [0]
+    awaited: list[int] = []
+    monkeypatch.setattr(ray_pool.ActorPool, "_revive", lambda self, index: awaited.append(index))
+    pool._lost(1, None, ray_pool._Parts(iter(())), ray_pool._DiedError("the actor is restarting", away=True))
+    assert awaited == [1]
+    pool._lost(1, None, ray_pool._Parts(iter(())), ray_pool._DiedError("the actor died for good"))
+    assert awaited == [1]
+
+
 @pytest.mark.usefixtures("cluster")
 def test_three_workers_answer_as_one_process() -> None:
     made = make("mock", engine="mock", workers=3)

@@ -123,7 +123,11 @@ class _Parts:
 
 
 class _DiedError(Exception):
-    """A worker died, or cannot be reached."""
+    """A worker died, or cannot be reached; `away`: it is being started again."""
+
+    def __init__(self, said: str, *, away: bool = False) -> None:
+        super().__init__(said)
+        self.away = away
 
 
 class ActorPool:
@@ -261,9 +265,15 @@ class ActorPool:
                     f"a Ray worker cannot start: {str(error).strip().splitlines()[-1]}",
                     hint="Install the same llmrs-bench, with the extras of its engine, on every machine.",
                 ) from error
-            raise _DiedError(str(error)) from error
+            away = isinstance(error, self._ray.exceptions.ActorUnavailableError)
+            raise _DiedError(str(error), away=away) from error
 
     def _lost(self, index: int, part: _Part | None, todo: _Parts, error: _DiedError) -> None:
+        if part is None and error.away:  # it takes longer to start than Ray waits for it
+            if not self._live:
+                self._require_room(1)
+            self._revive(index)
+            return
         if part is None:
             log.warning("a Ray worker did not come back: %s", error)
             return
