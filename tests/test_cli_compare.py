@@ -188,7 +188,7 @@ def test_a_run_of_other_users_stands_on_the_board_where_it_is_allowed(compared: 
         (("--correction", "tukey"), 2, "correction"),
         (("--allow-different", "everything"), 2, "allow_different"),
         (("board.parquet",), 2, "files are read with --history"),
-        (("--history", "board.parquet"), 2, "--dataset means nothing to it"),
+        (("--history", "board.parquet"), 2, "--dataset has no effect"),
     ],
 )
 def test_mistakes_have_one_message_and_a_code(

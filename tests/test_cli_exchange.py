@@ -151,7 +151,7 @@ def test_export_without_runs_gives_what_others_need_to_rank(small: Bench, tmp_pa
     unknown = small.run("export", "-d", "small", "--to", "x", "--format", "csv", "--run", "sasrec", code=1)
     assert "has no runs" in unknown.stderr
     idle = small.run("export", "-d", "small", "--to", "x", "--format", "recbole", "--run", "sasrec", code=2)
-    assert "--run means nothing" in idle.stderr
+    assert "--run applies only to formats of rankings" in idle.stderr
 
 
 def test_a_ranking_from_elsewhere_stands_on_the_board(small: Bench, tmp_path: Path) -> None:

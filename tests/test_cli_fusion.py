@@ -175,8 +175,11 @@ def test_options_change_the_run_where_they_are_read(home: Bench) -> None:
         (("--runs", "random,fusion-learned", "--method", "learned"), "has learned weights itself"),
         (("--runs", "random,mock", "--method", "borda"), "method"),
         (("--runs", "random,mock", "-O", "k=-1"), "k=-1 is below 0"),
-        (("--runs", "random,mock", "-O", "folds=3"), "folds means nothing to the method rrf"),
-        (("--runs", "random,mock", "--method", "learned", "-O", "k=3"), "k means nothing to the method learned"),
+        (("--runs", "random,mock", "-O", "folds=3"), "folds applies only to the method learned, not to rrf"),
+        (
+            ("--runs", "random,mock", "--method", "learned", "-O", "k=3"),
+            "k applies only to the method rrf, not to learned",
+        ),
         (("--runs", "random,mock", "--method", "learned", "-O", "folds=31"), "31 folds need 31 users"),
         (("--runs", "random,mock", "--seed", "1"), "--seed applies only to the method learned"),
         (("--runs", "random,mock", "--seeds", "2"), "--seeds applies only to the method learned"),

@@ -67,7 +67,7 @@ def test_the_same_command_writes_the_same_page(measured: Bench, tmp_path: Path) 
     ("arguments", "code", "words"),
     [
         (["-d", "small", "--html-requests", "3"], 2, "Add --html FILE"),
-        (["--history", "--html", "x.html", "y.parquet"], 2, "--html means nothing"),
+        (["--history", "--html", "x.html", "y.parquet"], 2, "--html has no effect"),
         (["-d", "small", "--html", "missing/x.html"], 1, "missing"),
     ],
 )

@@ -65,7 +65,7 @@ def test_notes_about_items_are_told_beside_them(bench: Bench) -> None:
     messages = table(bench, "small/*/prompts/listwise-*/prompts.parquet")["messages"]
     assert all(told[0]["content"].count(": Nothing is known of") == 1 for told in messages)
     with_notes = ("prompt", "--dataset", "small", "--item-notes", run)
-    assert "no part of it tells notes" in bench.run(*with_notes, code=2).stderr
+    assert "no part of it shows notes" in bench.run(*with_notes, code=2).stderr
     assert "--item-notes RUN" in bench.run("prompt", "-d", "small", "-T", "interest=notes", code=2).stderr
     searched = ("-T", "relevant=3", "-T", "query=interest", "-T", "interest=relevant-noted")
     name = bench.run(*with_notes, *searched, "--user-profile", run).stdout.strip()
@@ -94,9 +94,9 @@ def test_temperatures_that_nothing_reads_are_refused() -> None:
     check_temperature(several, OpenAIOptions(omit=("temperature",)))
     with pytest.raises(OptionError, match="again and again"):
         check_temperature(several, cold)
-    with pytest.raises(OptionError, match="means nothing to template label"):
+    with pytest.raises(OptionError, match="has no effect on template label"):
         check_temperature(label, warm)
-    with pytest.raises(OptionError, match="means nothing"):
+    with pytest.raises(OptionError, match="has no effect"):
         OpenAIOptions.parse({"omit": "temperature", "temperature": 0.7}, owner="openai")
 
 
@@ -166,4 +166,4 @@ def test_a_model_that_writes_nothing_is_told(bench: Bench, monkeypatch: pytest.M
     bench.prepare()
     run = bench.run(*INFER, "--template", "interest").stdout.strip()
     told = ("--user-profile", run, "-T", "interest=recent-written")
-    assert "30 of 30 prompts tell no interest" in bench.run("prompt", "--dataset", "small", *told).stderr
+    assert "30 of 30 prompts show no interest" in bench.run("prompt", "--dataset", "small", *told).stderr

@@ -181,7 +181,7 @@ def test_targets_that_cannot_be_ranked_are_counted() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"candidates": "all", "n_candidates": 20}, "n_candidates means nothing"),
+        ({"candidates": "all", "n_candidates": 20}, "n_candidates has no effect"),
         ({"candidates": "all", "force_target": True}, "force_target"),
         ({"candidates": "random", "force_target": True}, "force_target"),
         ({"candidates": "random", "retriever_options": {"sasrec.dim": "8"}}, "retriever options"),

@@ -166,7 +166,7 @@ def test_models_that_cannot_be_loaded_are_errors_with_a_hint(
         fitted(tmp_path / "missing")
     with pytest.raises(ModelError, match="cannot load the embedding model") as empty:
         fitted(tmp_path)
-    with pytest.raises(ModelError, match="revision 'main' means nothing") as idle:
+    with pytest.raises(ModelError, match="revision 'main' has no effect") as idle:
         fitted(encoder, revision="main")
 
     def unreachable(*_: object, **__: object) -> None:

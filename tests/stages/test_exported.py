@@ -57,16 +57,16 @@ def test_an_exported_model_finds_candidates_of_any_seed(tmp_path: Path, raw: Pat
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"options": {"dim": "8"}}, "options means nothing"),
-        ({"seed": 1}, "seed means nothing"),
-        ({"train_fraction": 0.5}, "train-fraction means nothing"),
-        ({"max_users": 3}, "max-users means nothing"),
+        ({"options": {"dim": "8"}}, "options has no effect"),
+        ({"seed": 1}, "seed has no effect"),
+        ({"train_fraction": 0.5}, "train-fraction has no effect"),
+        ({"max_users": 3}, "max-users has no effect"),
     ],
 )
 def test_options_beside_a_path_are_refused(data: Data, tmp_path: Path, options: dict[str, Any], words: str) -> None:
     folder = tmp_path / "mine"
     run(data, "itemknn", export_to=folder)
-    with pytest.raises(OptionError, match=f"{words} to the model in .*: it is trained already"):
+    with pytest.raises(OptionError, match=f"{words} on the model in .*: it is trained already"):
         run(data, str(folder), **options)
 
 

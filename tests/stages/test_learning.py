@@ -108,7 +108,7 @@ def test_the_popularity_of_a_fraction_counts_its_users_alone(
 @pytest.mark.parametrize("name", ["bm25", "random"])
 @pytest.mark.parametrize("option", [{"train_fraction": 0.5}, {"max_users": 3}])
 def test_less_means_nothing_to_models_that_do_not_learn(data: Data, name: str, option: dict[str, Any]) -> None:
-    with pytest.raises(OptionError, match=f"means nothing to {name}"):
+    with pytest.raises(OptionError, match=f"has no effect on {name}"):
         run(data, name, **option)
 
 

@@ -152,7 +152,7 @@ def compare(
         if (junit or gate_json) and not fail_if:
             raise OptionError("--junit and --gate-json write verdicts", hint="Add --fail-if RULE.")
         if html_requests is not None and html is None:
-            raise OptionError("--html-requests means nothing without --html", hint="Add --html FILE.")
+            raise OptionError("--html-requests has no effect without --html", hint="Add --html FILE.")
         from llmrs_bench.report.gate import gate_json as to_gate_json
         from llmrs_bench.report.gate import gate_lines, to_junit, to_summary
         from llmrs_bench.stages.gate import gated, save_board
@@ -208,7 +208,7 @@ def _show_history(files: list[Path], output: Format, config: "CompareConfig", gi
     from llmrs_bench.stages.gate import history as stage
 
     if given:
-        raise OptionError(f"--history reads saved boards, so {given[0]} means nothing to it", hint="Leave it out.")
+        raise OptionError(f"--history reads saved boards, so {given[0]} has no effect", hint="Leave it out.")
     if not files:
         raise OptionError("--history needs saved boards", hint="Write: llmrs-bench compare --history FILE FILE...")
     if output is not Format.table and output.value not in HISTORY_FORMATS:

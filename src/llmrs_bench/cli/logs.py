@@ -22,7 +22,7 @@ log = logging.getLogger("llmrs_bench")
 
 _PACKAGE = Path(__file__).parents[1]
 _WARNINGS, _LIBRARIES = "py.warnings", "stderr"
-# Least levels of loggers while a command runs; httpx would tell of every single request.
+# Least levels of loggers while a command runs; httpx would log every request.
 _LEVELS = {log.name: logging.INFO, _WARNINGS: logging.DEBUG, _LIBRARIES: logging.INFO, "httpx": logging.WARNING}
 # Set while a command runs, unless the user has set them: libraries and the processes they start draw no bars, ...
 _NO_BARS = {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "TQDM_DISABLE": "1"}

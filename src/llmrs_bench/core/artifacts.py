@@ -291,7 +291,7 @@ def _clear_partials(path: Path) -> None:
 
 def _is_running(process: int) -> bool:
     if process == os.getpid():
-        return False  # An earlier process of the same number: containers begin to count anew.
+        return False  # An earlier process of the same number: containers count from 1 again.
     try:
         os.kill(process, 0)
     except ProcessLookupError:

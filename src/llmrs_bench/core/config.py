@@ -94,7 +94,7 @@ class PrepareConfig(Options):
     catalogue, ranked to a depth of 100), or `model:NAME` with the best items of a recommender, also of several in turn
     (`model:sasrec+bm25`) or of an exported one (`model:PATH`); `retriever_options` are theirs, as `NAME.KEY`.
     Lists of a model hold the target only where it was retrieved, unless `force_target`; all others always do.
-    `history` is the number of history items a prompt shows unless `prompt` is told otherwise; `item_word` is
+    `history` is the number of history items a prompt shows unless `prompt` is given another number; `item_word` is
     what a prompt calls an item, None takes the data set's own.
     """
 
@@ -123,9 +123,11 @@ class PrepareConfig(Options):
     def no_idle_options(self) -> Self:
         """Refuse options that the chosen candidates do not read."""
         if self.candidates == WHOLE and "n_candidates" in self.model_fields_set:
-            raise ValueError("candidates=all ranks the whole catalogue, so n_candidates means nothing to it")
+            raise ValueError("candidates=all ranks the whole catalogue, so n_candidates has no effect")
         if not self.candidates.startswith(MODELS) and (self.force_target or self.retriever_options):
-            raise ValueError(f"force_target and retriever options mean nothing to candidates={self.candidates}")
+            raise ValueError(
+                f"force_target and retriever options apply only to candidates=model:NAME, not to {self.candidates}"
+            )
         return self
 
 
@@ -137,24 +139,24 @@ PROTOCOLS: dict[str, dict[str, Any]] = {
 
 
 class ViewOptions(Options):
-    """What a prompt tells of a request, and in which orders it shows the candidates.
+    """What a prompt shows of a request, and in which orders it shows the candidates.
 
     Args:
-        past: Whose history is told: the user's own; none; the same items `shuffled`; or that of another user, to show
+        past: Whose history is shown: the user's own; none; the same items `shuffled`; or that of another user, to show
             what it is worth.
         relevant: How many items of the earlier history are retrieved.
-        query: What they have to be relevant to: the candidates, the recent items that are told, or these and the text
+        query: What they have to be relevant to: the candidates, the recent items that are shown, or these and the text
             of `interest_run`.
         retriever: How they are found, by words (BM25) or by sentence embeddings.
         retriever_model: The embedding model; None: the default of the recommender `embedding`.
-        shots: How many choices are told as examples.
+        shots: How many choices are shown as examples.
         shots_from: Whose: the user's own latest ones, or those of the most similar users.
         orders: In how many orders the candidates are shown, each a prompt of its own.
         samples: How often each prompt is answered, at a temperature above 0 (self-consistency, Wang et al., 2023).
         slots: Places for the target, each a prompt of its own, counted from 0: for studies of position bias alone.
         aggregate: How the answers to several orders or samples become one ranking.
-        interest_run: A run of a template of the form `note`, whose texts are told as the user's interest.
-        notes_run: A run of the template `notes`, whose lines are told beside the items that they are about.
+        interest_run: A run of a template of the form `note`, whose texts are shown as the user's interest.
+        notes_run: A run of the template `notes`, whose lines are shown beside the items that they are about.
     """
 
     past: Literal["own", "none", "shuffled", "other"] = "own"
@@ -188,13 +190,13 @@ class ViewOptions(Options):
         if self.orders > 1 and self.slots:
             raise ValueError("orders and slots exclude each other: slots say where the target stands in each order")
         if not self.several and "aggregate" in self.model_fields_set:
-            raise ValueError("aggregate means nothing to one order; add orders=N or samples=N")
+            raise ValueError("aggregate has no effect on one order; add orders=N or samples=N")
         if not self.relevant and self.model_fields_set & {"query", "retriever", "retriever_model"}:
-            raise ValueError("query, retriever and retriever_model mean nothing without relevant=N")
+            raise ValueError("query, retriever and retriever_model have no effect without relevant=N")
         if self.query == "interest" and self.interest_run is None:
             raise ValueError("query=interest searches for a text about the user; add interest_run=RUN")
         if not self.shots and "shots_from" in self.model_fields_set:
-            raise ValueError("shots_from means nothing without shots=K")
+            raise ValueError("shots_from has no effect without shots=K")
         return self
 
 

@@ -1,4 +1,4 @@
-"""The exception tree: every failure a user can cause or mend, with a hint on what to do next."""
+"""The exception tree: every failure a user can cause or fix, with a hint on what to do next."""
 
 
 class BenchError(Exception):
@@ -28,7 +28,7 @@ class DataError(BenchError):
 
 
 class LeakError(BenchError):
-    """A prompt would tell what it asks for."""
+    """A prompt would reveal what it asks for."""
 
 
 class ArtifactError(BenchError):

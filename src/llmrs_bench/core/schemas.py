@@ -60,8 +60,8 @@ PROMPTS = pl.Schema(
     }
 )
 # One row per way in which a request is shown: `view_id` is that of the request unless it is shown in several. `history`
-# holds the items that are told, `ratings` theirs where they are known, `candidates` the order in which they are shown,
-# `sample` tells apart the answers to one prompt.
+# holds the items that are shown, `ratings` theirs where they are known, `candidates` the order in which they are shown,
+# `sample` numbers the answers to one prompt.
 VIEWS = pl.Schema(
     {
         "view_id": pl.String(),

@@ -135,7 +135,7 @@ def holds(path: Path, facts: TableFacts, contents: Callable[[], str]) -> bool:
         path: The file.
         facts: What its manifest says.
         contents: Returns the digest of the contents. It decides where the digest of the bytes is not that of `facts`,
-            for the file may have been written anew, or there is none.
+            for the file may have been rewritten, or there is none.
 
     Raises:
         OSError: If there is no such file.

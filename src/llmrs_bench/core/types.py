@@ -45,9 +45,9 @@ class Example:
 class Request:
     """One ranking task: order `candidates` for a user whose events so far are `history`, oldest first.
 
-    What else a prompt may tell: `ratings` of the history, where they are known; items of the earlier history that are
+    What else a prompt may show: `ratings` of the history, where they are known; items of the earlier history that are
     `relevant` to a query; `examples` of choices; and what a model wrote about the user's `interest`, and about
-    what the user likes in items of the history, as `notes` by item id. `sample` tells apart answers to one prompt.
+    what the user likes in items of the history, as `notes` by item id. `sample` numbers the answers to one prompt.
     """
 
     request_id: str

@@ -73,7 +73,7 @@ class Contrast:
 
     @property
     def distinguishable(self) -> bool:
-        """Whether the row is told apart from the best one."""
+        """Whether the row differs significantly from the best one."""
         return self.corrected < ALPHA
 
 
@@ -199,7 +199,7 @@ class PublishedRow:
 
 @dataclass(frozen=True, slots=True)
 class PublishedTable:
-    """Numbers that others printed: shown apart from ours, and never tested against.
+    """Numbers that others printed: shown separately, and never tested against.
 
     Args:
         title: What the table is about.

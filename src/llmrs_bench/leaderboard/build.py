@@ -237,7 +237,7 @@ def power_notes(plan: BoardPlan, tests: int, permutations: int) -> list[str]:
     if plan.correction == "none" or tests < ALPHA * (permutations + 1):
         return []
     return [
-        f"{permutations:,} permutations may not tell rows apart among {tests:,} tests: the smallest p is "
+        f"{permutations:,} permutations are too few for {tests:,} tests: the smallest p is "
         f"{1 / (permutations + 1):.1g}. Add --permutations {_PER_TEST * tests}"
     ]
 

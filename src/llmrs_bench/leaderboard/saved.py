@@ -69,7 +69,7 @@ def to_parts(saved: Saved) -> tuple[pl.DataFrame, str]:
 
 
 def from_parts(frame: pl.DataFrame, description: str, *, name: str) -> Saved:
-    """Return what `to_parts` took apart.
+    """Return what `to_parts` split.
 
     Raises:
         ArtifactError: If they are no board of this format.

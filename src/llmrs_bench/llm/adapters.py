@@ -63,7 +63,7 @@ class Adapter:
         return (path for path in self.folder.iterdir() if path.name in wanted or path.name.startswith(_TOKENIZER))
 
     def request(self) -> Any:
-        """Return what vLLM wants to be told with every request."""
+        """Return what vLLM needs with every request."""
         from vllm.lora.request import LoRARequest
 
         return LoRARequest(self.folder.name, 1, str(self.folder))

@@ -145,7 +145,7 @@ def sample_seed(seed: int, sample: int, asked: str | Ids) -> int:
 
     Args:
         seed: Of the engine.
-        sample: Tells apart the answers to one prompt.
+        sample: The number of this answer among those to one prompt.
         asked: The prompt, as text or as tokens.
     """
     text = asked if isinstance(asked, str) else ",".join(map(str, asked))

@@ -30,7 +30,7 @@ class Permutation:
     def allowed(self, written: Sequence[int]) -> list[int]:
         """Return the sorted tokens that may follow `written`; a stop once all numbers are there.
 
-        Where one number begins another (1 and 12), both stay possible until the next token tells them apart.
+        Where one number begins another (1 and 12), both stay possible until the next token decides.
         """
         found: set[int] = set()
         seen: set[tuple[int, frozenset[int]]] = set()

@@ -93,7 +93,7 @@ class Question:
         prompts: As they are with all that was wanted.
         shown: How many items of history they show.
         render: Writes them with less.
-        attributes: Whether they tell attributes of items.
+        attributes: Whether they show attributes of items.
     """
 
     prompts: Sequence[Prompt]

@@ -14,7 +14,7 @@ class ModelSpec:
 
     `source` is a Hugging Face id, a local folder or a GGUF file; `revision` a commit, a tag or None (the main branch,
     whose commit is resolved and recorded when the model is used). `size_b` is in 10^9 parameters and
-    `context` in tokens; None where nobody said. `chat` tells whether prompts go through the model's own
+    `context` in tokens; None where nobody said. `chat` says whether prompts go through the model's own
     chat template; None: as the tokenizer has one or not. `remote_code`: it only loads with code of its own.
     """
 

@@ -1,4 +1,4 @@
-"""Which prompts the self-check compares, by what the architecture tells, and the bounds it holds them to."""
+"""Which prompts the self-check compares, by what the architecture says, and the bounds it holds them to."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace

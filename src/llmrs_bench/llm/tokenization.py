@@ -206,7 +206,7 @@ class PromptReader:
     """Renders and tokenises prompts for one model.
 
     Special tokens come from its chat template alone: where a title, or another part of a message or a choice, holds the
-    text of one, it is taken apart.
+    text of one, it is split.
 
     Args:
         tokenizer: The model's own.

@@ -1,4 +1,4 @@
-"""Does a prompt tell the target? Looked for in all that a view tells beside its candidates."""
+"""Does a prompt reveal the target? Everything it shows beside the candidates is searched."""
 
 import re
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ from llmrs_bench.core.errors import LeakError
 def check_views(views: pl.DataFrame, truth: pl.DataFrame, titles: Mapping[str, str]) -> int:
     """Look for the target in retrieved items, in examples, and by its title in what a model wrote.
 
-    The history that is told is older than the target; where it holds the same item, the user chose it again, which is
+    The history shown is older than the target; where it holds the same item, the user chose it again, which is
     counted. A title of one word counts in a text only in quotes, because such words stand in any text; no title counts
     if an item of the history has the same.
 
@@ -21,10 +21,10 @@ def check_views(views: pl.DataFrame, truth: pl.DataFrame, titles: Mapping[str, s
         titles: Item id to title.
 
     Returns:
-        How many views tell a history that holds the target.
+        How many views show a history that holds the target.
 
     Raises:
-        LeakError: Naming the first request whose target is told, and where.
+        LeakError: Naming the first request whose target is revealed, and where.
     """
     relevant = truth.filter(pl.col("label") > 0).group_by("request_id").agg(targets="item_id")
     repeated = 0
@@ -59,6 +59,6 @@ def _names(text: str, title: str) -> bool:
 
 def _leak(request_id: str, item_id: str, where: str) -> LeakError:
     return LeakError(
-        f"the prompt of request {request_id!r} tells its target {item_id!r} outside the candidates, in {where}",
+        f"the prompt of request {request_id!r} reveals its target {item_id!r} outside the candidates, in {where}",
         hint="Take another source for this part; for a text that a model wrote, ask it to name no items.",
     )

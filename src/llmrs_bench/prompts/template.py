@@ -25,7 +25,7 @@ from llmrs_bench.core.types import Message
 class ItemView:
     """An item as parts of a wording see it.
 
-    `title` is told apart from the others of its list; `about` are its year and categories in brackets where there
+    `title` differs from the others of its list; `about` are its year and categories in brackets where there
     are any; `rating` is None where it is unknown; `label` stands before a candidate; `note` is what a model
     wrote about it.
     """

@@ -71,7 +71,7 @@ class TransformerBlock(nn.Module):
 class BERT4RecOptions(LossOptions, AttentionOptions):
     """Defaults are those of BERT4Rec on MovieLens-1M in Klenitskiy and Vasilev (RecSys 2023), but for half the batch.
 
-    `masked` is the probability that an item of a sequence is masked, in every epoch anew; a sequence has at
+    `masked` is the probability that an item of a sequence is masked, drawn again in every epoch; a sequence has at
     least one. The mask that scoring puts after the history counts towards `max_history`.
     """
 

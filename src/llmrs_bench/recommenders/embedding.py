@@ -115,7 +115,7 @@ class Embedding:
             ModelError: If the embedding model was not loaded with the vectors.
         """
         if self._embed is None:
-            raise ModelError("this embedding was loaded without its model, and reads no texts", hint="Fit it anew.")
+            raise ModelError("this embedding was loaded without its model, and reads no texts", hint="Fit it again.")
         found = self._embed(texts).astype(np.float64)
         found[[not text for text in texts]] = 0.0
         return found
@@ -184,7 +184,7 @@ def _load_encoder(options: EmbeddingOptions, device: torch.device) -> tuple[Any,
     folder = _local_folder(options.model)
     if folder is not None and options.revision is not None:
         raise ModelError(
-            f"revision {options.revision!r} means nothing to the folder {options.model!r}",
+            f"revision {options.revision!r} has no effect on the folder {options.model!r}",
             hint="Leave it out, or give an id of the hub as the model.",
         )
     source = options.model if folder is None else str(folder)

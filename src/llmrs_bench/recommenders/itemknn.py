@@ -65,7 +65,7 @@ class ItemKNN:
         )
         model = _KINDS[self.options.similarity](K=self.options.neighbours, num_threads=1)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ParameterWarning)  # the library tells itself that it weighs as COO
+            warnings.simplefilter("ignore", ParameterWarning)  # the library warns of its own COO weighting
             model.fit(matrix, show_progress=False)
         self._similar = csr_matrix(model.similarity)
         return {"events": len(items), "items": len(self._vocabulary), "similarities": int(self._similar.nnz)}

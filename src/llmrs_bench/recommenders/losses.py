@@ -42,7 +42,7 @@ class LossOptions(Options):
     def no_idle_options(self) -> Self:
         """Refuse options that the chosen loss does not read."""
         if self.loss == "ce" and self.negatives is not None:
-            raise ValueError("loss=ce looks at all items, so negatives means nothing to it")
+            raise ValueError("loss=ce looks at all items, so negatives has no effect")
         if self.loss != "gbce" and self.calibration is not None:
             raise ValueError(f"loss={self.loss} does not read calibration, only gbce does")
         return self

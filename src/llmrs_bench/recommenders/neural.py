@@ -35,7 +35,7 @@ _GROUP = 32
 class NeuralOptions(TrainingOptions, FitOptions):
     """Every network is tuned on the part train: the part valid says after how many epochs to stop.
 
-    With `fit_on` train+valid it is then trained anew on both parts for as many epochs. `dim` is the width of
+    With `fit_on` train+valid it is then trained again on both parts for as many epochs. `dim` is the width of
     embeddings.
     """
 

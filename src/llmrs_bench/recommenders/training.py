@@ -231,7 +231,7 @@ def train(
         losses: Starts an epoch and yields the loss of each step, to be differentiated before the next.
         validate: Returns NDCG@10 on the validation events, higher is better; None trains all epochs.
         options: Steps are `options.batch` users each only if `losses` makes them so.
-        progress: The display to open for `options.epochs` units, told of each epoch's loss and validation.
+        progress: The display to open for `options.epochs` units, which shows each epoch's loss and validation.
         resume: Keeps the training after each epoch, and holds an earlier one that was interrupted.
 
     Raises:

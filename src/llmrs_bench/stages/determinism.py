@@ -1,4 +1,4 @@
-"""How much do a model's answers change when nothing but the machine's state does? Cold, warm, alone and in company."""
+"""How much do the answers of a model change with the state of the machine? Cold cache, warm cache, batch size 1."""
 
 from collections.abc import Mapping, Sequence
 from contextlib import closing

@@ -260,7 +260,7 @@ def normalized(data: Data, run: Artifact, normalize: Normalize) -> StageResult:
 
     if not has_likelihoods(run):
         raise OptionError(
-            f"--normalize {normalize} means nothing to run {run.path.name}",
+            f"--normalize {normalize} applies only to likelihoods; run {run.path.name} has none",
             hint="It says how the tokens of a title are weighed: choose a run of --template likelihood.",
         )
     old = run.manifest

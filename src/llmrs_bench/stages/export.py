@@ -45,7 +45,7 @@ def export(data: Data, names: Sequence[str], form: Form, folder: Path) -> list[P
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise OptionError(f"{folder} exists already", hint="Export to a new folder.")
     if form == "recbole" and names:
-        raise OptionError("RecBole reads data, not rankings: --run means nothing to it", hint="Leave out --run.")
+        raise OptionError("--run applies only to formats of rankings; recbole is one of data", hint="Leave out --run.")
     runs = [] if form == "recbole" else _runs(data, names)
     partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
     partial.mkdir(parents=True)

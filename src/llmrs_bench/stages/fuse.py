@@ -27,7 +27,7 @@ from llmrs_bench.ranking import TIE_RULE, rank_best, rank_candidates
 from llmrs_bench.stages.workspace import Data, open_runs, pick_runs, ranks
 
 FUSION = "fusion"
-# Bumped when the same runs give another ranking: older runs are then made anew.
+# Bumped when the same runs give another ranking: older runs are then recomputed.
 FORMAT = "1"
 # Counts that a run without language model has none of, and amounts that may be unknown.
 _COUNTS = (
@@ -91,7 +91,7 @@ class FusionOptions(Options):
         """Refuse options that the method does not read."""
         for name, method in {"k": "rrf", "folds": "learned"}.items():
             if name in self.model_fields_set and self.method != method:
-                raise ValueError(f"{name} means nothing to the method {self.method}")
+                raise ValueError(f"{name} applies only to the method {method}, not to {self.method}")
         return self
 
     @property
@@ -199,7 +199,7 @@ def _check(data: Data, run: Artifact, options: FusionOptions) -> None:
             raise IncomparableError(
                 f"run {run.path.name} may not be joined with runs of {data.place.reference}: its {field} is {have}, "
                 f"that of the data is {want}",
-                hint="It was made for other data: make it anew with `llmrs-bench infer`.",
+                hint="It was made for other data: run `llmrs-bench infer` again.",
             )
     if not ranks(run):
         raise OptionError(f"run {run.path.name} holds texts and ranks nothing", hint="Name runs that rank.")

@@ -16,7 +16,7 @@ from llmrs_bench.ranking import TIE_RULE, rank_best, rank_candidates
 from llmrs_bench.stages.workspace import Data
 
 FILE = "file:"
-# Bumped when the same file gives other rankings: older runs are then made anew.
+# Bumped when the same file gives other rankings: older runs are then recomputed.
 FORMAT = "1"
 KIND = "import"
 # Rows of the board that mean something by their name.

@@ -269,7 +269,7 @@ def check_temperature(plan: PromptPlan, options: Options) -> None:
         )
     if temperature and plan.template.mode != "generate":
         raise OptionError(
-            f"temperature means nothing to template {plan.name}: likelihoods are read as the model has them",
+            f"temperature has no effect on template {plan.name}: likelihoods are read as the model has them",
             hint="Leave out -O temperature, or choose a template that writes, such as listwise.",
         )
 

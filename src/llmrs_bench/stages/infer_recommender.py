@@ -24,7 +24,7 @@ from llmrs_bench.recommenders.base import Corpus, Recommender, TrainContext, bes
 from llmrs_bench.recommenders.model_store import damaged, read_facts
 from llmrs_bench.stages.workspace import Data
 
-# Bumped when what a recommender learns from the same data changes: older artifacts are then made anew.
+# Bumped when what a recommender learns from the same data changes: older artifacts are then recomputed.
 FORMAT = "2"
 
 
@@ -109,7 +109,7 @@ def _refuse_less(spec: RecommenderSpec) -> None:
     for name in ("train_fraction", "max_users"):
         if getattr(spec, name) != getattr(defaults, name) and not RECOMMENDERS.load(spec.model).learns:
             raise OptionError(
-                f"{name.replace('_', '-')} means nothing to {spec.model}: it does not learn from interactions",
+                f"{name.replace('_', '-')} has no effect on {spec.model}: it does not learn from interactions",
                 hint="Leave it out.",
             )
 
@@ -206,7 +206,7 @@ def _exported_facts(spec: RecommenderSpec) -> dict[str, Any]:
     ]
     if typed:
         raise OptionError(
-            f"{typed[0].replace('_', '-')} means nothing to the model in {spec.model}: it is trained already",
+            f"{typed[0].replace('_', '-')} has no effect on the model in {spec.model}: it is trained already",
             hint="Leave it out, or train one: --model NAME.",
         )
     facts = read_facts(Path(spec.model))

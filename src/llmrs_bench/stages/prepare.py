@@ -103,7 +103,7 @@ def _in_turn(lists: list[list[str]], size: int) -> list[str]:
     return list(taken)
 
 
-# Bumped when the tables made from the same source and options change: older artifacts are then made anew.
+# Bumped when the tables made from the same source and options change: older artifacts are then recomputed.
 FORMAT = "2"
 
 
@@ -170,7 +170,7 @@ def open_or_prepare(home: Path, text: str, progress: Progress, say: Callable[[st
         say(
             f"{text} is not prepared yet: it is now, with the defaults ({config.users:,} users, {config.n_candidates} "
             f"{config.candidates} candidates, {config.history} items of history); "
-            "`llmrs-bench prepare --help` tells how to choose others"
+            "`llmrs-bench prepare --help` says how to choose others"
         )
         done = prepare(home, text, config, None, progress)
         for warning in done.warnings:

@@ -1,4 +1,4 @@
-"""Plans: a template with all that was chosen for it, told apart into views, parts and options of the answer form."""
+"""Stage `prompt`: a template with its options, rendered for every request of a data set."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -58,7 +58,7 @@ class PromptPlan:
 
     @property
     def rated(self) -> bool:
-        """Whether it tells ratings."""
+        """Whether its prompts show ratings."""
         return self.template.prompt_template.uses("rating", "likes", "dislikes")
 
 
@@ -89,7 +89,7 @@ def open_plan(config: PromptConfig) -> PromptPlan:
     template: PromptStrategy = kind(options, source.prompt_template(parts))
     if views.several and source.template_file.form == FREE_TEXT:
         raise OptionError(
-            f"orders, samples and slots mean nothing to template {source.name}: nothing is ranked",
+            f"orders, samples and slots have no effect on template {source.name}: it ranks nothing",
             hint="Leave them out.",
         )
     _check_read(template, views, source.name)
@@ -110,15 +110,15 @@ def _pick(options: Mapping[str, str], names: Any) -> dict[str, str]:
 
 
 def _check_read(template: PromptStrategy, views: ViewOptions, name: str) -> None:
-    """Refuse what would be gathered and not told, and what would be told and is not there."""
+    """Refuse what would be gathered and not shown, and what would be shown and is not there."""
     if views.notes_run is not None and not template.prompt_template.uses("note"):
         raise OptionError(
-            f"notes_run=RUN means nothing to template {name} as it is: no part of it tells notes",
+            f"notes_run=RUN has no effect on template {name} as it is: no part of it shows notes",
             hint="Add a part that does, for instance -T interest=recent-noted.",
         )
     if views.notes_run is None and template.prompt_template.uses("note"):
         raise OptionError(
-            f"a part of template {name} tells notes about items, and there are none",
+            f"a part of template {name} shows notes about items, and there are none",
             hint="Add --item-notes RUN, a run of the template notes.",
         )
     needs = {
@@ -130,27 +130,27 @@ def _check_read(template: PromptStrategy, views: ViewOptions, name: str) -> None
         told = used in _names(template)
         if given and not told and not (used == "interest" and views.query == "interest"):
             raise OptionError(
-                f"{option} means nothing to template {name} as it is: no part of it tells that",
+                f"{option} has no effect on template {name} as it is: no part of it shows that",
                 hint=f"Add a part that does, for instance {part}.",
             )
         if told and not given:
             raise OptionError(
-                f"a part of template {name} tells what {option} would gather",
+                f"a part of template {name} shows what {option} would gather",
                 hint=f"Add -T {option}, or choose another part.",
             )
     if views.samples > 1 and template.mode != "generate":
         raise OptionError(
-            f"samples={views.samples} means nothing to template {name}: likelihoods are the same every time",
+            f"samples={views.samples} has no effect on template {name}: likelihoods are the same every time",
             hint="Leave it out, or choose a template that writes, such as listwise.",
         )
     if views.past == "other" and template.prompt_template.uses("rating", "likes", "dislikes"):
         raise OptionError(
-            f"past=other tells items that the user never rated, and a part of template {name} tells ratings",
+            f"past=other shows items that the user never rated, and a part of template {name} shows ratings",
             hint="Use -T interest=recent.",
         )
     if views.past != "own" and (views.interest_run or views.notes_run or views.shots or views.relevant):
         raise OptionError(
-            f"past={views.past} takes the user's history away, and other options tell of it",
+            f"past={views.past} takes the user's history away, and other options show some of it",
             hint="Leave out relevant, shots, interest_run and notes_run.",
         )
 
@@ -168,7 +168,7 @@ def prompt(data: Data, config: PromptConfig) -> StageResult:
 
     Raises:
         OptionError: If there is no such template, or an option does not fit it.
-        LeakError: If a prompt would tell its target.
+        LeakError: If a prompt would reveal its target.
         ArtifactError: If the data set's tables are damaged.
     """
     plan, history = open_plan(config), shown_history(data, config)
@@ -210,7 +210,7 @@ def prompt(data: Data, config: PromptConfig) -> StageResult:
                 if "notes" in runs:
                     facts["views_without_notes"] += views.filter(pl.col("notes").list.len() == 0).height
         draft.facts["warnings"] = [
-            f"{facts[f'views_without_{name}']:,} of {facts['views']:,} prompts tell no {name}, because the model wrote "
+            f"{facts[f'views_without_{name}']:,} of {facts['views']:,} prompts show no {name}, because the model wrote "
             "none: raise -O answer_tokens of that run, or see its responses"
             for name in runs
             if facts[f"views_without_{name}"]

@@ -52,7 +52,7 @@ def read_notes(data: Data, run: Artifact) -> dict[str, dict[str, str]]:
     """Return request id to item id to what the model wrote about the item, in the line with its number.
 
     Raises:
-        OptionError: If the run told another history than the user's own.
+        OptionError: If the run's prompts showed another history than the user's own.
     """
     told = str(run.manifest.config["options"].get("past", "own"))
     if told != "own":
@@ -258,7 +258,7 @@ class ViewBuilder:
         columns = ["user_id", "item_id", "rating"]
         if not self._events["rating"].count():
             raise OptionError(
-                f"{self.data.place.reference} has no ratings to tell", hint="Use -T interest=recent, or other data."
+                f"{self.data.place.reference} has no ratings to show", hint="Use -T interest=recent, or other data."
             )
         return self._events.select(columns).unique(columns[:2], keep="last", maintain_order=True)
 

@@ -50,7 +50,7 @@ class Retriever:
     ) -> pl.Series:
         """Return for each request the `count` items of its history that score best for the query, oldest first.
 
-        The latest `recent` items are not searched, for the prompt tells them anyway, nor is any candidate, for it would
+        The latest `recent` items are not searched, for the prompt shows them anyway, nor is any candidate, for it would
         stand out among the others. A score is that of an item for
         all items of the query together, so their order means nothing. Equal scores: the later item is found first.
         What stands in a history several times is found once, where it stands last.
@@ -58,7 +58,7 @@ class Retriever:
         Args:
             requests: Frame of the schema `requests`.
             query: As `ViewOptions` has it; the text of `interest` comes in `texts`.
-            recent: How many of the latest items the prompt tells.
+            recent: How many of the latest items the prompt shows.
             count: How many are found at most.
             texts: What is searched for besides, one text for each request.
         """
@@ -130,7 +130,8 @@ def open_retriever(options: ViewOptions, items: pl.DataFrame) -> Retriever:
     """
     if options.retriever_model is not None and options.retriever != "embedding":
         raise OptionError(
-            f"retriever_model means nothing to retriever={options.retriever}", hint="Add -T retriever=embedding."
+            f"retriever_model applies only to retriever=embedding, not to {options.retriever}",
+            hint="Add -T retriever=embedding.",
         )
     return Retriever(options, items)
 

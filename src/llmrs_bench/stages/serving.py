@@ -22,7 +22,7 @@ from llmrs_bench.stages.demo_lm import NAME as DEMO_LM
 from llmrs_bench.stages.demo_lm import demo_lm
 from llmrs_bench.stages.workspace import Data
 
-# Bumped when what is asked of an engine, or how answers are kept, changes: older answers are then asked for anew.
+# Bumped when what is asked of an engine, or how answers are kept, changes: older answers are then asked for again.
 FORMAT = "4"
 MOCK = "mock"
 

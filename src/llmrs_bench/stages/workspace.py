@@ -123,7 +123,7 @@ class Data:
 
     @property
     def default_history(self) -> int:
-        """How many history items prompts show unless told otherwise."""
+        """How many history items prompts show unless another number is given."""
         return int(self.artifact.manifest.config["history"])
 
 

@@ -263,7 +263,7 @@ class Scorer:
     the configuration, where it names what does not fit; the self-check for kinds of models that are not known to
     pack, which are scored plainly from there on if their packed scores fail or differ; and the length of a prompt,
     for one beyond a sliding window or across a switch of rotary positions. What is scored plainly is counted, and the
-    reason is told once.
+    reason is given once.
 
     Going over to plain scoring could hide an error of packed scoring in a kind that is not known to pack: the run is
     slower then, but plain scores are right. It hides no error of a kind that is known to pack: there a difference

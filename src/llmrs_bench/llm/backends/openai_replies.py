@@ -47,7 +47,7 @@ def reading(prompt: Prompt) -> Iterator[None]:
 
 
 def failure_in(status: int, found: Any, text: str) -> Failure | None:
-    """Return the failure that a reply tells, also one with status 200 and one inside its only choice; else None.
+    """Return the failure that a reply reports, also one with status 200 and one inside its only choice; else None.
 
     Args:
         status: That of HTTP.

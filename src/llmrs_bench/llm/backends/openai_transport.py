@@ -1,4 +1,4 @@
-"""Options of a server, and one request to it: sent once, read to its end, its failures told apart."""
+"""Options of a server, and one request to it: sent once, read to its end, its failures classified."""
 
 import json
 import os
@@ -130,11 +130,11 @@ class OpenAIOptions(Options):
         }
         for name, other in idle[self.api].items():
             if name in self.model_fields_set:
-                raise ValueError(f"{name} means nothing to api={self.api}; it is for api={other}")
+                raise ValueError(f"{name} applies only to api={other}, not to api={self.api}")
         if "temperature" in self.omit and self.temperature:
-            raise ValueError("temperature is left out of requests by omit, so it means nothing")
+            raise ValueError("temperature is left out of requests by omit, so it has no effect")
         if self.context is not None and self.tokenizer is None:
-            raise ValueError("context means nothing without tokenizer, which counts the tokens")
+            raise ValueError("context has no effect without tokenizer, which counts the tokens")
         return self
 
     def allowed(self, prompts: int) -> int:

@@ -73,7 +73,7 @@ class RayEngine:
     """Answers as one process with the inner engine would: it cuts the prompts into the same batches.
 
     Every machine needs this package, and the weights: a folder has to lie at the same path on all of them. A worker
-    that dies is started anew, and what it had not answered is asked again.
+    that dies is restarted, and what it had not answered is asked again.
     """
 
     Options: ClassVar[type[config.Options]] = RayOptions
@@ -115,7 +115,7 @@ class RayEngine:
         return self._ask("count_tokens", prompts)
 
     def check(self, prompts: Sequence[Prompt]) -> None:
-        """Let each worker compare; one that is started anew does so with the first batch that it gets.
+        """Let each worker compare; one that is restarted does so with the first batch that it gets.
 
         Raises:
             EngineError: If the inner engine finds a difference.

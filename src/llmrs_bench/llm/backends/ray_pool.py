@@ -35,7 +35,7 @@ class Build:
 
 
 class Worker:
-    """An engine in a process of its own, loaded by the first call that needs it, also where Ray started it anew."""
+    """An engine in a process of its own, loaded by the first call that needs it, also after Ray restarted it."""
 
     def __init__(self, build: Build) -> None:
         os.environ["OMP_NUM_THREADS"] = str(build.threads)  # read when the engine imports PyTorch

@@ -147,7 +147,7 @@ def _assemble(
 
 
 def _prompt_rows(*, cache: bool) -> SamplingParams:
-    """Ask for the log-probability of each prompt token; vLLM reads no prefix cache for these unless told to."""
+    """Ask for the log-probability of each prompt token; vLLM reads no prefix cache for these unless asked to."""
     return SamplingParams(
         temperature=0.0,
         max_tokens=1,

@@ -94,7 +94,7 @@ class _Reader:
         return _ESCAPE.sub(_unescaped, found[1]) if "\\" in found[1] else found[1]
 
     def _next(self, end: str) -> bool:
-        """Go to the next entry; tell whether there is one."""
+        """Go to the next entry; return whether there is one."""
         self._skip()
         char = self.text[self.at : self.at + 1]
         if char == ",":

@@ -168,7 +168,7 @@ class Names:
 
 @lru_cache(1 << 16)  # the titles of a catalogue come again and again
 def _keys(title: str) -> tuple[tuple[str, str], tuple[str, str], tuple[str, str]]:
-    """Return a title as it stands, folded, and folded without article, accents and year; each with the year to heed."""
+    """Return a title as it stands, folded, and folded without article, accents and year; each with its year."""
     base, year = dated(title)
     loose = base.casefold()
     if not loose.isascii():

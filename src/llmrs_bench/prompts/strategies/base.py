@@ -14,7 +14,7 @@ from llmrs_bench.prompts.template import PromptTemplate
 class ItemCatalog:
     """What a template may know of a data set: its items by id, and the word for one of them.
 
-    Without `attributes` items are told by their titles alone.
+    Without `attributes` items are shown by their titles alone.
     """
 
     items: Mapping[str, Item]
@@ -28,7 +28,7 @@ class Normalization:
 
     Args:
         normalize: `sum` over its tokens; the mean over them, `token`; the sum over the UTF-8 bytes of its text, `byte`;
-            or `pmi`, the sum less that of the same choice where no history is told (Holtzman et al., 2021,
+            or `pmi`, the sum less that of the same choice without a history (Holtzman et al., 2021,
             domain-conditional pointwise mutual information).
         prior: For `pmi` the summed log-probability of each choice without a history.
     """

@@ -119,14 +119,14 @@ def finish(sort: Sort, judge: Judge) -> list[str]:
 
 
 def top_scores(best: Sequence[str], item_ids: Iterable[str]) -> dict[str, float]:
-    """Return n, n-1, ... for the n best items and 0 for all others, which nothing tells apart."""
+    """Return n, n-1, ... for the n best items and 0 for all others, which stay tied."""
     return dict.fromkeys(item_ids, 0.0) | {item_id: float(len(best) - place) for place, item_id in enumerate(best)}
 
 
 def write_comparisons(context: PromptContext, shown: Mapping[str, Group]) -> list[Prompt]:
     """Write a prompt for each group of candidates, in the order in which they are to be shown.
 
-    A title is told apart from those of all candidates of the request: an item is called the same in each comparison.
+    A title is distinguished from those of all candidates of the request: an item is called the same in each comparison.
 
     Args:
         context: The request.

@@ -1,4 +1,4 @@
-"""Answer form `note`: the model writes about a user; nothing is ranked, and another template tells what it wrote."""
+"""Strategy `note`: the model writes free text about a user; it ranks nothing, and other prompts quote the text."""
 
 from collections.abc import Sequence
 from typing import ClassVar

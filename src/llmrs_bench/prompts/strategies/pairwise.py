@@ -48,7 +48,7 @@ class PairwiseOptions(config.Options):
     def no_idle_top(self) -> Self:
         """Refuse a `top` that nothing reads."""
         if self.method == "all" and self.top != _TOP:
-            raise ValueError("method=all orders all candidates, so top means nothing to it; add method=heapsort")
+            raise ValueError("method=all orders all candidates, so top has no effect; add method=heapsort")
         return self
 
 

@@ -21,7 +21,7 @@ class Call:
         name: The id of its prompt.
         messages: Role and content of each turn, as asked; None: the prompt is not known any more.
         text: What the model wrote, unchanged; None where it was asked for likelihoods.
-        choices: What was offered, and its summed log-probability; None: the model's server did not tell it.
+        choices: What was offered, and its summed log-probability; None: the server did not report it.
         finish: Why the answer ended.
         clipped: Items of history left out for the model's context.
     """
