@@ -147,7 +147,7 @@ with exit_codes():
 """
 
 
-@pytest.mark.parametrize("log", ["text", "json"])
+@pytest.mark.parametrize("log", ["text", pytest.param("json", marks=pytest.mark.slow)])
 def test_saving_a_model_draws_no_bar(log: str, tmp_path: Path) -> None:
     said = run(TRAINING, str(tmp_path), log)
     assert "shards" not in said

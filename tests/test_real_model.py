@@ -35,6 +35,7 @@ TEMPLATES: dict[str, tuple[str, ...]] = {
     "setwise": ("-T", "top=2"),
     "sliding-window": ("-T", "window=3", "-T", "stride=2", "-O", "answer_tokens=12"),
 }
+ROUNDS = ("pairwise", "setwise", "sliding-window")  # ask each user many times
 TITLES = tuple(title for title, _ in FILMS)
 AGREEMENT = 2e-4  # nat in a title, in float32
 
@@ -89,7 +90,9 @@ def apart(one: dict[str, list[float]], other: dict[str, list[float]]) -> float:
     return max(abs(a - b) for name, titles in one.items() for a, b in zip(titles, other[name], strict=True))
 
 
-@pytest.mark.parametrize("template", TEMPLATES)
+@pytest.mark.parametrize(
+    "template", [pytest.param(name, marks=[pytest.mark.slow] if name in ROUNDS else []) for name in TEMPLATES]
+)
 def test_templates_rank_with_a_real_model(films_bench: Bench, smollm2_folder: Path, template: str) -> None:
     films_bench.run("infer", "-m", str(smollm2_folder), "-d", "films", "-t", template, *TEMPLATES[template])
     rankings = table(films_bench, "films/*/runs/*/rankings.parquet")
@@ -129,6 +132,7 @@ def test_a_written_answer_begins_a_turn_of_the_assistant(engine: TransformersEng
     assert text.endswith("Which movie is next?<|im_end|>\n<|im_start|>assistant\n")
 
 
+@pytest.mark.slow
 def test_packed_and_plain_scoring_agree(engine: TransformersEngine, smollm2_folder: Path) -> None:
     plain = engine_of(smollm2_folder, packed=False)
     prompts = [replace(prompt, shown=prompt.shown[:8], choices=(prompt.choices or ())[:8]) for prompt in PROMPTS[:2]]

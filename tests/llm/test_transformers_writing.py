@@ -236,6 +236,7 @@ def test_samples_depend_on_their_prompt_and_number_alone(llama: Path) -> None:
     assert {response.text for response in cold.values()} == {response.text for response in greedy.values()}
 
 
+@pytest.mark.slow
 def test_first_tokens_are_drawn_from_the_softmax(llama: Path) -> None:
     """Half the logits at temperature 2: frequencies of 4,000 draws against the model's own probabilities."""
     prompts = [replace(text_prompt(f"p{n}"), sample=n) for n in range(4000)]
