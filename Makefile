@@ -50,7 +50,7 @@ demo: $(VENV)/.installed  ## the whole path on the built-in demo data, offline, 
 	sh benchmarks/demo.sh $(BIN)/llmrs-bench $(HOME_DEMO)
 
 test: $(VENV)/.installed  ## run the tests; with VLLM=cpu those of vLLM and of the engines beside it
-	$(BIN)/python -m pytest $(WORKERS) -m "not vllm and not slow" $(if $(VLLM),tests/engines tests/test_contracts_models.py)
+	$(BIN)/python -m pytest $(WORKERS) -m "not vllm and not slow" $(if $(VLLM),tests/llm tests/test_contracts_models.py)
 	@# A process of its own: vLLM looks into every imported module, and fails on those of numba, which bm25s imports.
 	$(if $(VLLM),$(BIN)/python -m pytest -m vllm)
 
