@@ -145,3 +145,9 @@ def dry_run(*arguments: str) -> subprocess.CompletedProcess[str]:
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("MAKE", "MFLAGS"))}
     command = ["make", "-n", *arguments]
     return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+
+
+def test_what_the_makefile_tests_is_there() -> None:
+    named = re.findall(r"\btests/[\w./]+", (ROOT / "Makefile").read_text("utf-8"))
+    assert named
+    assert not [path for path in named if not (ROOT / path).exists()]
