@@ -249,7 +249,7 @@ class EvaluateConfig(Options):
     """What is measured, and how.
 
     Args:
-        normalize: How log-likelihoods of titles are weighed, as `prompts.protocol.Reading` says; None: runs stay as
+        normalize: How log-likelihoods of titles are weighed, as `Normalization` says; None: runs stay as
             they are.
         invalid: How items count that a model was silent about; they stand below all that it ranked. `expected`: the
             mean over all orders of theirs. `worst`: the relevant ones are never found. `drop`: as `expected`, but

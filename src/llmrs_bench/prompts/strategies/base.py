@@ -82,7 +82,7 @@ class ScoresTitles(Protocol):
 def written(
     template: PromptStrategy, request: Request, catalog: ItemCatalog, *, history: int, asked: Sequence[Exchange] = ()
 ) -> list[Prompt]:
-    """Return what `Template.render` writes, as that sample of it which the request is."""
+    """Return what `PromptStrategy.render` writes, as that sample of it which the request is."""
     prompts = template.render(request, catalog, history=history, asked=asked)
     return [replace(prompt, sample=request.sample) for prompt in prompts] if request.sample else prompts
 
