@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from llmrs_bench.core.errors import ArtifactError
 from llmrs_bench.core.hashing import fingerprint
+from llmrs_bench.core.masking import mask_typed
 from llmrs_bench.core.tables import (
     TableFacts,
     TableWriter,
@@ -302,8 +303,8 @@ def _is_running(process: int) -> bool:
 
 
 def command_line(arguments: Sequence[str]) -> str:
-    """Return the command as it could be typed again."""
-    return join([Path(arguments[0]).name, *arguments[1:]])
+    """Return the command as it could be typed again, secret keys masked."""
+    return mask_typed(join([Path(arguments[0]).name, *arguments[1:]]))
 
 
 def versions() -> dict[str, str]:

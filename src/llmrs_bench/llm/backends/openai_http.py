@@ -16,8 +16,9 @@ from threading import Condition, Event, Thread
 from typing import Any, Generic, TypeVar
 
 from llmrs_bench.core.errors import EngineError, OptionError
+from llmrs_bench.core.masking import mask
 from llmrs_bench.core.types import Json
-from llmrs_bench.llm.backends.openai_replies import Failure, failure_in, said_wrong
+from llmrs_bench.llm.backends.openai_replies import Failure, NoAnswerError, failure_in, said_wrong
 from llmrs_bench.llm.backends.openai_transport import BrokenOffError, OpenAIOptions, Reply, TimedOutError, Transport
 
 Task = TypeVar("Task")
@@ -282,7 +283,7 @@ class Client:
                     ) from error
                 return _Trouble(f"broke off ({what})", "Check that the server runs, and see its log.")
         self._there = True
-        found = reply.json()
+        found = reply.json(self._key)
         failure = failure_in(reply.status, found, reply.text)
         if failure is None:
             return self._object(reply, found, about)
@@ -338,7 +339,7 @@ class Client:
     def _object(self, reply: Reply, found: Any, about: str) -> dict[str, Any]:
         if isinstance(found, dict):
             return found
-        raise EngineError(
+        raise NoAnswerError(
             f"{self.base_url} answered {about} with no JSON object: {self._shown(reply.text)!r}",
             hint="Check `-O base_url`: it usually ends in /v1.",
         )
@@ -361,7 +362,7 @@ class Client:
         return self._hide(text)[:_SHOWN]
 
     def _hide(self, text: str) -> str:
-        return text.replace(self._key, "***") if self._key else text
+        return mask(text, self._key)
 
 
 def retry_after(value: str | None, *, now: datetime) -> float | None:

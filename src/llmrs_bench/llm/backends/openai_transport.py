@@ -14,8 +14,11 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from llmrs_bench.core.config import Options
 from llmrs_bench.core.errors import EngineError, OptionError
+from llmrs_bench.core.masking import MASK, is_secret
+from llmrs_bench.llm.backends.openai_replies import NoAnswerError
 
 PUBLIC = "https://api.openai.com/v1"
+_DEEPEST_FIELDS = 32
 _OWN = frozenset(
     [
         "model",
@@ -46,10 +49,32 @@ def _listed(value: Any) -> Any:
 
 
 def _parsed(value: Any) -> Any:
+    """Return what a text of JSON holds.
+
+    Raises:
+        ValueError: If a request cannot hold it: it is no JSON, has numbers or texts that JSON lacks, or is too deep.
+    """
     try:
-        return json.loads(value) if isinstance(value, str) else value
-    except json.JSONDecodeError as error:
+        found = json.loads(value) if isinstance(value, str) else value
+        json.dumps(found, allow_nan=False, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        raise ValueError("it holds half of a surrogate pair, which UTF-8 cannot hold") from error
+    except RecursionError as error:
+        raise ValueError("it is nested too deep") from error
+    except (ValueError, TypeError) as error:
         raise ValueError(f"no JSON: {error}") from error
+    if _depth(found) > _DEEPEST_FIELDS:
+        raise ValueError(f"it is nested deeper than {_DEEPEST_FIELDS}")
+    return found
+
+
+def _depth(value: Any) -> int:
+    """Return how deep lists and objects are nested, level by level."""
+    level, depth = [value], 0
+    while level := [part for part in level if isinstance(part, dict | list)]:
+        depth += 1
+        level = [inner for part in level for inner in (part.values() if isinstance(part, dict) else part)]
+    return depth
 
 
 Omitted: TypeAlias = Annotated[tuple[Literal["temperature", "seed"], ...], BeforeValidator(_listed)]
@@ -96,10 +121,10 @@ class OpenAIOptions(Options):
     key_env: str = "OPENAI_API_KEY"
     model: str | None = None
     api: Literal["chat", "completions"] = "chat"
-    concurrency: int = Field(default=16, ge=1)
-    timeout: float = Field(default=120.0, gt=0)
-    retries: int = Field(default=6, ge=0)
-    unanswered: str = Field(default="1%", pattern=r"^[0-9]+(\.[0-9]+)?%$|^[0-9]+$")
+    concurrency: int = Field(default=16, ge=1, le=1000)
+    timeout: float = Field(default=120.0, gt=0, le=1_000_000)
+    retries: int = Field(default=6, ge=0, le=1000)
+    unanswered: str = Field(default="1%", pattern=r"^[0-9]{1,9}(\.[0-9]{1,9})?%$|^[0-9]{1,9}$")
     answer_tokens: int = Field(default=512, ge=1)
     temperature: float = Field(default=0.0, ge=0)
     max_tokens_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
@@ -150,8 +175,14 @@ class OpenAIOptions(Options):
             OptionError: If it is no such URL, or holds a password or a query.
         """
         url = (self.base_url or os.environ.get("OPENAI_BASE_URL") or PUBLIC).strip().rstrip("/")
-        parts = urlsplit(url)
         hint = "Give it as `-O base_url=http://localhost:8000/v1` or in OPENAI_BASE_URL; the key goes into a variable."
+        try:
+            parts, sent = urlsplit(url), httpx.URL(url)
+            sent.raw_host.decode().encode("idna")
+            if parts.port == 0 or not url.isprintable() or " " in url:
+                raise ValueError("it holds a blank, a control character or the port 0")
+        except (ValueError, httpx.InvalidURL) as error:
+            raise OptionError(f"{url!r} is no base URL of an API: {error}", hint=hint) from error
         if parts.username or parts.password or parts.query or parts.fragment:
             raise OptionError("the base URL holds more than host and path", hint=hint)
         if parts.scheme not in ("http", "https") or not parts.hostname:
@@ -165,6 +196,7 @@ _GREATEST_REPLY = 16 * 2**20  # bytes; an echo of 128,000 tokens with log-probab
 _REDIRECTS = (301, 302, 303, 307, 308)
 _POST_AGAIN = (307, 308)  # the other redirects turn a POST into a GET
 _MOST_REDIRECTS = 5
+_DEEPEST_REPLY = 100  # lists and objects within each other
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,14 +212,18 @@ class Reply:
         """The body as text."""
         return self.content.decode("utf-8", "replace")
 
-    def json(self) -> Any:
-        """Return the body as JSON, None if it is none; half of a surrogate pair becomes U+FFFD, as UTF-8 demands."""
+    def json(self, key: str = "") -> Any:
+        """Return the body as JSON, None if it is none or nested deeper than any reply is.
+
+        In its texts half of a surrogate pair becomes U+FFFD, as UTF-8 demands, and the key is masked.
+
+        Args:
+            key: That of the request.
+        """
         try:
-            found = json.loads(self.content)
+            return _cleaned(json.loads(self.content), key if is_secret(key) else "")
         except (ValueError, RecursionError):
             return None
-        # No other text has one: in UTF-8 itself a surrogate is an error.
-        return _without_surrogates(found) if b"\\ud" in self.content.lower() else found
 
 
 class TimedOutError(Exception):
@@ -262,7 +298,7 @@ class Transport:
             for part in got.iter_bytes():
                 body += part
                 if len(body) > _GREATEST_REPLY:
-                    raise EngineError(
+                    raise NoAnswerError(
                         f"a reply of {url} is larger than {_GREATEST_REPLY / 2**20:.0f} MiB, which no answer is",
                         hint="Check `-O base_url` and what the server writes; lower `-O answer_tokens`.",
                     )
@@ -313,11 +349,15 @@ def _name(error: Exception) -> str:
     return f"{type(error).__name__} {error}".strip()
 
 
-def _without_surrogates(value: Any) -> Any:
+def _cleaned(value: Any, key: str, deeper: int = _DEEPEST_REPLY) -> Any:
     if isinstance(value, str):
-        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        if not value.isascii():
+            value = value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        return value.replace(key, MASK) if key else value
+    if not isinstance(value, list | dict):
+        return value
+    if not deeper:
+        raise ValueError("nested too deep")
     if isinstance(value, list):
-        return [_without_surrogates(part) for part in value]
-    if isinstance(value, dict):
-        return {_without_surrogates(name): _without_surrogates(part) for name, part in value.items()}
-    return value
+        return [_cleaned(part, key, deeper - 1) for part in value]
+    return {_cleaned(name, key): _cleaned(part, key, deeper - 1) for name, part in value.items()}
