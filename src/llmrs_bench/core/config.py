@@ -38,11 +38,17 @@ class Options(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     cost_only: ClassVar[frozenset[str]] = frozenset()  # options that change no result, only its price or its time
+    identifying: ClassVar[frozenset[str]] = frozenset()  # options that the identity of a model states in its own words
 
     @property
     def result_options(self) -> dict[str, Any]:
         """The options that may change a result."""
-        return self.model_dump(mode="json", exclude=set(self.cost_only))
+        return self.model_dump(mode="json", exclude=set(self.cost_only | self.identifying))
+
+    @classmethod
+    def naming(cls, typed: Mapping[str, str]) -> dict[str, str]:
+        """Return those of the typed options that name a row of the leaderboard: all that may change a result."""
+        return {name: value for name, value in typed.items() if name not in cls.cost_only}
 
     @classmethod
     def parse(cls, values: Mapping[str, Any], *, owner: str) -> Self:
@@ -54,7 +60,7 @@ class Options(BaseModel):
         for name, value in values.items():
             if isinstance(value, str) and holds_key(value):
                 raise OptionError(
-                    f"{owner}: {name} holds what looks like a secret key, and what is typed here is kept beside results",
+                    f"{owner}: {name} holds what looks like a secret key, and what is typed is kept beside results",
                     hint="Keys go into environment variables, such as OPENAI_API_KEY.",
                 )
         try:

@@ -4,7 +4,7 @@ import os
 import re
 
 MASK = "***"
-# Keys of OpenAI and those who write theirs alike, of Hugging Face, GitHub, GitLab, Slack, Google and AWS, and web tokens.
+# Keys of OpenAI and many that look alike, of Hugging Face, GitHub, GitLab, Slack, Google and AWS; web tokens.
 _KEYS = re.compile(
     r"(?<![\w/.-])(?:"
     r"sk[-_][\w-]{4,}|(?:rk|xai|gsk|nvapi|r8|pplx|csk|gh[opsu]|github_pat|glpat|xox[abeprs]|hf)[-_]"

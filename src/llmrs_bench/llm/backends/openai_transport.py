@@ -2,8 +2,11 @@
 
 import json
 import os
+import re
 import time
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from ipaddress import ip_address
 from math import ceil
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeAlias
 from urllib.parse import urlsplit
@@ -19,6 +22,7 @@ from llmrs_bench.llm.backends.openai_replies import NoAnswerError
 
 PUBLIC = "https://api.openai.com/v1"
 _DEEPEST_FIELDS = 32
+_SECRET = re.compile(r"(?i)(?:^|[_-])(?:api[_-]?key|(?:access|auth)[_-]?token|secret|password|authorization)$")
 _OWN = frozenset(
     [
         "model",
@@ -68,6 +72,14 @@ def _parsed(value: Any) -> Any:
     return found
 
 
+def _names(value: Any) -> Iterator[str]:
+    """Yield the names of all fields, those of fields among them."""
+    if isinstance(value, dict):
+        yield from value
+    for part in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from _names(part)
+
+
 def _depth(value: Any) -> int:
     """Return how deep lists and objects are nested, level by level."""
     level, depth = [value], 0
@@ -86,6 +98,8 @@ class OpenAIOptions(Options):
 
     Args:
         base_url: Where the API begins, such as `http://localhost:8000/v1`; without it OPENAI_BASE_URL, else OpenAI.
+        known_as: What the server is called in the identity of its answers in place of its address: the address it had
+            before it moved, or any name. Servers that are known as one share their answers.
         key_env: The variable that holds the key; a server of one's own may need none.
         model: What the server calls the model, if that is not its name or id here.
         api: `chat` sends messages, `completions` the text that the model continues.
@@ -114,10 +128,12 @@ class OpenAIOptions(Options):
     """
 
     cost_only: ClassVar[frozenset[str]] = frozenset(
-        {"base_url", "model", "key_env", "concurrency", "timeout", "retries", "unanswered", "price_in", "price_out"}
-    )  # base_url and model are part of the identity
+        {"key_env", "concurrency", "timeout", "retries", "unanswered", "price_in", "price_out"}
+    )
+    identifying: ClassVar[frozenset[str]] = frozenset({"base_url", "known_as", "model"})
 
     base_url: str | None = None
+    known_as: str | None = Field(default=None, min_length=1)
     key_env: str = "OPENAI_API_KEY"
     model: str | None = None
     api: Literal["chat", "completions"] = "chat"
@@ -141,7 +157,9 @@ class OpenAIOptions(Options):
     @field_validator("fields")
     @classmethod
     def no_own_fields(cls, fields: dict[str, Any]) -> dict[str, Any]:
-        """Refuse fields that the engine writes."""
+        """Refuse fields that the engine writes, and those that hold secrets, which would be kept beside answers."""
+        if secret := next((name for name in _names(fields) if _SECRET.search(name)), None):
+            raise ValueError(f"{secret} is the field of a secret; a key goes into the variable that key_env names")
         if taken := sorted(_OWN & set(fields)):
             raise ValueError(f"the engine itself writes {', '.join(taken)}")
         return fields
@@ -167,6 +185,17 @@ class OpenAIOptions(Options):
         number, share, _ = self.unanswered.partition("%")
         return ceil(float(number) / 100 * prompts) if share else int(number)
 
+    @classmethod
+    def naming(cls, typed: Mapping[str, str]) -> dict[str, str]:
+        """Return the typed options that may change an answer; an address may not where the server has a name."""
+        found = super().naming(typed)
+        return {name: value for name, value in found.items() if name != "base_url" or "known_as" not in found}
+
+    @property
+    def server(self) -> str:
+        """Return what the server is called in the identity of its answers."""
+        return self.address if self.known_as is None else self.known_as.strip().rstrip("/")
+
     @property
     def address(self) -> str:
         """Return the URL that the API begins at.
@@ -189,7 +218,28 @@ class OpenAIOptions(Options):
             raise OptionError(f"{url!r} is no base URL of an API", hint=hint)
         return url
 
+    @property
+    def is_public(self) -> bool:
+        """Return whether the server is one of the Internet, judged by its name: none of this machine or its network."""
+        host = (urlsplit(self.address).hostname or "").rstrip(".")
+        try:
+            return ip_address(host.partition("%")[0]).is_global
+        except ValueError:
+            return "." in host and not host.endswith(_PRIVATE)
 
+
+_PRIVATE = (
+    ".localhost",
+    ".local",
+    ".internal",
+    ".lan",
+    ".intranet",
+    ".private",
+    ".corp",
+    ".home",
+    ".home.arpa",
+    ".test",
+)
 _CONNECT = 10.0  # seconds
 _IDLE = 2.0  # seconds, less than servers keep an idle connection, so that none is used just as it is closed
 _GREATEST_REPLY = 16 * 2**20  # bytes; an echo of 128,000 tokens with log-probabilities takes less
