@@ -61,7 +61,7 @@ def renamed(args: Sequence[str], own: set[str]) -> tuple[list[str], list[str]]:
         elif name == "--deterministic":
             typed += ["-O", "deterministic=true"]
             notes["--deterministic is now -O deterministic=true"] = None
-        elif (short and text.startswith("-O") and "-O" in own) or name == "--option":
+        elif "-O" in own and (name == "--option" or (short and name.startswith("-O"))):
             typed += _option(text, rest, notes)
         elif name in _RENAMED and _RENAMED[name] in own:
             typed.append(_RENAMED[name] + equals + value)
@@ -96,7 +96,9 @@ def _template_option(text: str, rest: Iterator[str], own: set[str], notes: dict[
 
 def _option(text: str, rest: Iterator[str], notes: dict[str, None]) -> list[str]:
     """Return `-O KEY=VALUE` with the name that KEY has today."""
-    pair = text[2:] if text.startswith("-O") and len(text) > 2 else text.partition("=")[2] or next(rest, "")
+    pair = text[2:] if text.startswith("-O") and len(text) > 2 else text.partition("=")[2] or next(rest, None)
+    if pair is None:
+        return [text]  # nothing follows
     key, equals, value = pair.partition("=")
     if (today := _KEYS.get(key)) is None or not equals:
         return ["-O", pair]

@@ -228,17 +228,18 @@ class OpenAIOptions(Options):
             return "." in host and not host.endswith(_PRIVATE)
 
 
+# Names that no server of the Internet has (RFC 6761, 6762, 8375).
 _PRIVATE = (
     ".localhost",
+    ".test",
     ".local",
     ".internal",
-    ".lan",
     ".intranet",
     ".private",
     ".corp",
     ".home",
+    ".lan",
     ".home.arpa",
-    ".test",
 )
 _CONNECT = 10.0  # seconds
 _IDLE = 2.0  # seconds, less than servers keep an idle connection, so that none is used just as it is closed
