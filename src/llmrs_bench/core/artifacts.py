@@ -308,7 +308,7 @@ def _is_running(process: int) -> bool:
 
 def command_line(arguments: Sequence[str]) -> str:
     """Return the command as it could be typed again, secret keys masked."""
-    return mask_typed(join([Path(arguments[0]).name, *arguments[1:]]))
+    return join([Path(arguments[0]).name, *map(mask_typed, arguments[1:])])
 
 
 def versions() -> dict[str, str]:
