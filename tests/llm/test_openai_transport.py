@@ -68,8 +68,10 @@ def test_what_no_request_can_hold_is_refused_by_the_name_of_the_option(wrong: st
 
 @pytest.mark.parametrize(
     "url",
-    ["http://[::1/v1", "http://h:99999/v1", "http://h:x/v1", "http://a b/v1", "http:///v1", "http://1.2.3.999/v1"]
-    + ["h:80", f"http://{'a' * 70}/v1", "http://a\udcff/v1", "http://a\n/v1"],
+    [
+        *("http://[::1/v1", "http://h:99999/v1", "http://h:x/v1", "http://a b/v1", "http:///v1", "http://1.2.3.999/v1"),
+        *("h:80", f"http://{'a' * 70}/v1", "http://a\udcff/v1", "http://a\n/v1"),
+    ],
 )
 def test_an_address_that_is_none_is_an_option_error(url: str) -> None:
     with pytest.raises(OptionError, match="is no base URL"):
