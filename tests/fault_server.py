@@ -17,12 +17,12 @@ from typing import Any
 class Script:
     """What the server does, and what it saw.
 
-    `faults` are taken by requests in turn: a status; the JSON of a reply; the reply itself as bytes; an address to
-    redirect to; or `drop` to close the connection, `reset` to reset it, `cut` to close it in the middle of a reply,
-    `drip` to send a reply without end, `nonsense` for no JSON.
+    `faults` are taken by requests in turn: a status; a status and its body; the JSON of a reply; the reply itself as
+    bytes; an address to redirect to; or `drop` to close the connection, `reset` to reset it, `cut` to close it in the
+    middle of a reply, `drip` to send a reply without end, `nonsense` for no JSON.
     """
 
-    faults: list[int | str | bytes | dict[str, Any]] = field(default_factory=list)
+    faults: list[int | str | bytes | dict[str, Any] | tuple[int, bytes]] = field(default_factory=list)
     hold: Callable[[dict[str, Any]], object] = bool  # called with each request before it is answered
     reply: Callable[[dict[str, Any]], dict[str, Any]] | None = None  # answers instead of the hash
     retry_after: str = "7"
@@ -48,10 +48,10 @@ class RefusalError(Exception):
 
 
 @contextmanager
-def serve(script: Script) -> Iterator[str]:
-    """Run the server, and give its base URL."""
+def serve(script: Script, port: int = 0) -> Iterator[str]:
+    """Run the server, and give its base URL; with a `port`, where another one was before it."""
     handler = type("Handler", (_Handler,), {"script": script})
-    server = _Server(("127.0.0.1", 0), handler)
+    server = _Server(("127.0.0.1", port), handler)
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
     thread.start()
     try:
@@ -95,8 +95,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(200, b'{"choices": [', length=400)
         elif fault == "drip":
             self._drip()
-        elif isinstance(fault, bytes):
-            self._send(200, fault)
+        elif isinstance(fault, bytes | tuple):
+            self._send(*(fault if isinstance(fault, tuple) else (200, fault)))
         elif isinstance(fault, str) and fault.startswith(("http://", "/")):
             self._send(307, b"", location=fault)
         elif fault == "nonsense":

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -11,7 +12,17 @@ import polars as pl
 import pytest
 
 from llmrs_bench.core import artifacts, tables
-from llmrs_bench.core.artifacts import Draft, Recipe, find_made, get_or_create, is_complete, new_artifact, open_artifact
+from llmrs_bench.core.artifacts import (
+    Draft,
+    Recipe,
+    StageResult,
+    find_made,
+    get_or_create,
+    is_complete,
+    new_artifact,
+    open_artifact,
+    restate,
+)
 from llmrs_bench.core.errors import ArtifactError
 from llmrs_bench.core.hashing import file_digest
 from llmrs_bench.core.schemas import METRICS, TRUTH
@@ -244,3 +255,30 @@ def test_digests_are_over_contents() -> None:
     assert table_digest(frame) == table_digest(pieces)
     assert table_digest(frame) != table_digest(frame.reverse())
     assert table_digest(frame) != table_digest(frame.rename({"item_id": "item"}))
+
+
+def test_what_is_unfinished_is_made_again_and_stays_until_that_has_succeeded(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+
+    def fill(rest: int) -> Callable[[Draft], None]:
+        return lambda draft: draft.facts.update(rest=rest)
+
+    def fail(_: Draft) -> None:
+        raise OSError("no server")
+
+    def again(how: Callable[[Draft], None]) -> StageResult:
+        return get_or_create(path, RECIPE, how, unfinished=lambda made: bool(made.facts["rest"]))
+
+    again(fill(1))
+    with pytest.raises(OSError, match="no server"):
+        again(fail)
+    assert open_artifact(path, hint="").facts["rest"] == 1
+    assert again(fill(0)).fresh
+    assert not again(fail).fresh
+    assert open_artifact(path, hint="").facts["rest"] == 0
+    assert [found.name for found in tmp_path.iterdir()] == ["a"]
+
+
+def test_facts_may_be_restated(tmp_path: Path) -> None:
+    made = get_or_create(tmp_path / "a", RECIPE, lambda draft: draft.facts.update(one=1, two=2)).artifact
+    assert restate(made, two=3).facts == open_artifact(made.path, hint="").facts == {"one": 1, "two": 3}

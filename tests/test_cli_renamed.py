@@ -26,6 +26,9 @@ INFER |= {"--item-notes", "--check-determinism", "--from-cache", "--model", "--s
         ("--loss bce", "-O loss=bce"),
         ("--max-history=5", "-O max_history=5"),
         ("--deterministic", "-O deterministic=true"),
+        ("-O tolerate=3", "-O unanswered=3"),
+        ("-Otolerate=2%", "-O unanswered=2%"),
+        ("--option=tolerate=0", "-O unanswered=0"),
         ("--runs a,b --method rrf", "-O runs=a,b -O method=rrf"),
     ],
 )

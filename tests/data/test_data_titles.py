@@ -1,6 +1,8 @@
 import polars as pl
 import pytest
 
+from llmrs_bench.core.schemas import ITEMS
+from llmrs_bench.data.sources import EVENTS, Raw, complete_items
 from llmrs_bench.data.titles import natural_title, natural_titles, split_year
 
 
@@ -65,3 +67,15 @@ def test_the_year_is_split_off(stored: str, expected: tuple[str, int | None]) ->
 def test_a_frame_changes_in_its_titles_alone() -> None:
     items = pl.DataFrame({"item_id": ["1", "2"], "title": ["Fan, The", "Heat"], "text": ["Fan, The", ""]})
     assert natural_titles(items).rows() == [("1", "The Fan", "Fan, The"), ("2", "Heat", "")]
+
+
+def test_titles_that_cannot_be_seen_are_ids() -> None:
+    unseen = ["\u200b", "\u2060\ufeff \u200d", "\u3164\u3164", "\u2800", "\ufe0f", "\u00ad", "", None]
+    titles = ["Heat", "!", "\u05e9\u05dc\u05d5\u05dd", "\U0001f600", *unseen]
+    rows = [
+        {"item_id": f"i{place}", "title": title, "text": "", "year": None, "categories": []}
+        for place, title in enumerate(titles)
+    ]
+    made = complete_items(Raw(pl.DataFrame(rows, schema=ITEMS), pl.DataFrame(schema=EVENTS), ()))
+    assert made.items["title"].to_list() == [*titles[:4], *(f"i{place}" for place in range(4, len(titles)))]
+    assert made.facts["items_without_title"] == len(unseen)

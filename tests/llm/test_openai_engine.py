@@ -236,6 +236,7 @@ def test_answers_are_those_of_one_address_and_name() -> None:
         assert identity(**other) != first
     with pytest.raises(OptionError, match="host and path"):
         identity(base_url="http://me:secret@a/v1")
+    assert identity(base_url="http://b/v1", known_as="http://a/v1/") == first
     assert OpenAIOptions(concurrency=1, price_in=3.0).result_options == OpenAIOptions(concurrency=9).result_options
 
 

@@ -2,6 +2,7 @@
 
 import threading
 from collections.abc import Iterator
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from threading import Event, Lock
 from typing import Any, TypeAlias
@@ -9,7 +10,7 @@ from typing import Any, TypeAlias
 import pytest
 
 from command_line import Bench
-from fault_server import Script, text_of
+from fault_server import Script, serve, text_of
 from llmrs_bench.core.errors import EngineError, OptionError
 from llmrs_bench.core.types import Prompt
 from llmrs_bench.llm.backends import openai_http
@@ -17,7 +18,7 @@ from llmrs_bench.llm.backends.openai_http import Throttle, spread
 from openai_cases import KEY, answers, engine
 from tiny_models import text_prompt
 
-Fault: TypeAlias = int | str | bytes | dict[str, Any]
+Fault: TypeAlias = int | str | bytes | dict[str, Any] | tuple[int, bytes]
 
 # Threads of an iterator that is closed early are left at their requests: what they open after the client is closed is
 # left to the garbage collector, which may find it in a later test.
@@ -62,7 +63,7 @@ def test_everything_else_ends_the_run_at_once_and_says_what_to_do(
 @pytest.mark.parametrize(
     "fault",
     [
-        *(408, 425, 429, 502, 529, "reset", "cut", "drop", "drip"),
+        *(408, 425, 429, 502, 529, "reset", "cut", "drop", "drip", (503, b"upstream"), (529, b"")),
         {"error": {"code": 429, "message": "upstream"}},
         {"error": {"message": "upstream"}},
         {"choices": [{"finish_reason": "error", "error": {"code": 502, "message": "upstream"}}]},
@@ -75,6 +76,22 @@ def test_what_passes_is_tried_again(url: str, script: Script, fault: Fault) -> N
     assert answers(made, text_prompt())["p"].text == "2, 1"
     assert (len(script.requests), len(pauses), made.facts()["retries"]) == (3, 2, 2)
     assert made.facts()["rate_limited"] == 2 * ("429" in str(fault))
+
+
+def test_a_server_that_starts_again_is_waited_for(script: Script) -> None:
+    with ExitStack() as later:
+        with serve(script) as url:
+            made = engine(url, concurrency=1)
+            assert [answer.text for answer in made.answer([text_prompt("a")])] == ["2, 1"]
+
+        def pause(seconds: float, stopped: Event) -> None:
+            if made.facts()["retries"]:
+                later.enter_context(serve(script, int(url.split(":")[2].split("/")[0])))
+
+        made.client.pause = pause
+        script.faults = ["drop"]  # the connection that was left open
+        assert answers(made, text_prompt("b"))["b"].text == "2, 1"
+        assert (made.facts()["retries"], len(script.requests)) == (2, 3)
 
 
 def test_a_pause_of_no_time_is_no_reason_to_storm(url: str, script: Script) -> None:

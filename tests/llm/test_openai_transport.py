@@ -7,7 +7,8 @@ import pytest
 
 from fault_server import Script
 from llmrs_bench.core.errors import EngineError, OptionError
-from openai_cases import answers, engine
+from llmrs_bench.llm.backends.openai_transport import OpenAIOptions, Reply
+from openai_cases import KEY, answers, engine
 from tiny_models import text_prompt
 
 
@@ -41,3 +42,64 @@ def test_certificates_that_are_not_there_are_named(url: str, monkeypatch: pytest
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "none.pem"))
     with pytest.raises(OptionError, match=r"SSL_CERT_FILE=.*none\.pem"):
         engine(url)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        *(
+            (f"{name}={value}", "is no finite number")
+            for name in ("temperature", "price_in")
+            for value in ("inf", "nan")
+        ),
+        *(("timeout=1e300", "is above"), ("concurrency=18446744073709551616", "is above"), ("unanswered=9e9", "match")),
+        *((f"fields={value}", "no JSON") for value in ('{"x": NaN}', '{"x": 1e999}', "{", f'{{"x": {"9" * 5000}}}')),
+        (r'fields={"x": "\ud9ff"}', "surrogate"),
+        *((f"fields={'[' * deep}{']' * deep}", "nested") for deep in (40, 99_999)),
+        ('fields={"a": [{"api-key": "x"}]}', "secret"),
+    ],
+)
+def test_what_no_request_can_hold_is_refused_by_the_name_of_the_option(wrong: str, said: str) -> None:
+    name, _, value = wrong.partition("=")
+    with pytest.raises(OptionError, match=said) as caught:
+        OpenAIOptions.parse({name: value}, owner="openai")
+    assert name in caught.value.message
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        *("http://[::1/v1", "http://h:99999/v1", "http://h:x/v1", "http://a b/v1", "http:///v1", "http://1.2.3.999/v1"),
+        *("h:80", f"http://{'a' * 70}/v1", "http://a\udcff/v1", "http://a\n/v1"),
+    ],
+)
+def test_an_address_that_is_none_is_an_option_error(url: str) -> None:
+    with pytest.raises(OptionError, match="is no base URL"):
+        _ = OpenAIOptions(base_url=url).address
+
+
+@pytest.mark.parametrize(
+    ("host", "public"),
+    [
+        *((host, False) for host in ("localhost", "127.0.0.1", "[::1]", "gpu7", "10.1.2.3", "a.local", "[fe80::1]")),
+        *((host, True) for host in ("api.openai.com", "8.8.8.8", "llm.example.org.", "[2606:4700::1]")),
+    ],
+)
+def test_servers_of_the_internet_are_told_by_their_names(host: str, public: bool) -> None:
+    assert OpenAIOptions(base_url=f"http://{host}/v1").is_public == public
+
+
+@pytest.mark.parametrize("deep", [99, 150, 90_000])
+def test_a_reply_nested_very_deep_is_the_failure_of_one_prompt(url: str, script: Script, deep: int) -> None:
+    content = b'{"choices": ' + b"[" * deep + b"]" * deep + b"}"
+    script.faults = [content]
+    prompts = [text_prompt(f"t{number}", history=number) for number in range(3)]
+    found = answers(engine(url, concurrency=1), *prompts)
+    assert sorted(answer.finish_reason for answer in found.values()) == ["stop", "stop", "unanswered"]
+
+
+def test_the_key_is_masked_in_a_reply_however_it_is_written() -> None:
+    escaped = "".join(f"\\u{ord(letter):04x}" for letter in KEY)
+    reply = Reply(200, None, f'{{"{KEY}": ["a {KEY}", "{escaped}", 1, null]}}'.encode())
+    assert reply.json(KEY) == {"***": ["a ***", "***", 1, None]}
+    assert Reply(200, None, b'["1, 2"]').json("1") == ["1, 2"]  # no key, but a word of answers

@@ -100,3 +100,15 @@ def test_a_template_sees_no_more_than_its_scene() -> None:
         Request("r", "u", ("a",), ("a",)), ItemCatalog({"a": Item("a", "{{ history }}")}, "movie"), history=1
     )
     assert "- {{ history }}" in prompt.messages[0].content  # rendered once: what a title holds is not looked into
+
+
+@pytest.mark.parametrize(
+    "text", ["[|user|]", "[gMASK]", "[UNUSED_TOKEN_3]", "[start_header_id]", "[|\uff5c|]", "[/TOOL_X]"]
+)
+def test_bracketed_names_that_no_title_has_become_round(text: str) -> None:
+    assert sanitize_text(f"Heat {text}") == f"Heat ({text[1:-1]})"
+
+
+def test_long_texts_of_brackets_take_no_time() -> None:
+    text = "[A_" * 40_000 + "[" + "A" * 40_000
+    assert len(sanitize_text(text)) == len(text)

@@ -181,3 +181,14 @@ def test_a_key_is_that_of_everything_that_is_asked_and_of_nothing_else() -> None
     keys = {cache_key(prompt) for prompt in [PROMPT, *changed]}
     assert len(keys) == len(changed) + 1
     assert cache_key(replace(PROMPT, prompt_id="q", request_id="s", shown=("c", "d"))) == cache_key(PROMPT)
+
+
+def test_what_a_server_never_answered_is_found_on_request_alone_and_gives_way_to_an_answer(tmp_path: Path) -> None:
+    store = ResponseCache(tmp_path, SERVED)
+    store.keep([row("k1"), {**row("k2", ""), "finish_reason": "unanswered"}], {})
+    for reader in (store, ResponseCache(tmp_path, SERVED)):
+        assert set(reader.find(["k1", "k2"])) == {"k1"}
+        assert set(reader.find(["k1", "k2"], unanswered=True)) == {"k1", "k2"}
+    store.keep([row("k2", "2, 1")], {})
+    for reader in (store, ResponseCache(tmp_path, SERVED)):
+        assert {reader.find(["k2"], unanswered=known)["k2"]["text"] for known in (True, False)} == {"2, 1"}

@@ -82,5 +82,7 @@ def test_a_price_by_tokens_is_unknown_where_the_server_counts_none() -> None:
     cost.add(responses(3, prompt_tokens=0, cached_tokens=0, finish_reason="unanswered"), [], requests=3)
     facts = cost.facts({"a": session()}, {"price_in": "1"})
     assert (facts["uncounted"], facts["unanswered"], facts["filtered"]) == (1, 3, 0)
-    assert facts["prefill_tokens"] is facts["price_usd"] is None
+    tokens = ("prompt_tokens", "prefill_tokens", "completion_tokens", "cached_tokens", "thinking_tokens")
+    assert {facts[name] for name in (*tokens, "price_usd")} == {None}
+    assert cost.of_priors()["prior_tokens"] is None
     assert cost.facts({"a": session()}, {"price_per_hour": "3600"})["price_usd"] == 1.5

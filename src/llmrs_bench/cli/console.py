@@ -125,6 +125,10 @@ class Commands(TyperGroup):
     def main(self, args: Sequence[str] | None = None, *others: Any, **more: Any) -> Any:
         """Run a command, and leave with its exit code."""
         typed = list(sys.argv[1:] if args is None else args)
+        if unreadable := next((text for text in typed if not _is_unicode(text)), None):
+            with logged(_asks_for_json(typed)):
+                fail(f"{unreadable!a} is not UTF-8", "Type it in UTF-8; a file of that name has to be renamed.")
+            sys.exit(2)
         if not _asks_for_json(typed):
             return super().main(typed, *others, **more)
         try:
@@ -136,6 +140,14 @@ class Commands(TyperGroup):
                 fail(error.format_message(), "Run the command with --help.")
             code = getattr(error, "exit_code", 2)
         sys.exit(code)
+
+
+def _is_unicode(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _asks_for_json(typed: Sequence[str]) -> bool:

@@ -15,17 +15,20 @@ from llmrs_bench.cli.options import (
     CandidateOrders,
     CheckDeterminism,
     Dataset,
+    Fresh,
     FromCache,
     History,
     Home,
     ItemNotes,
     Log,
     LogOption,
+    MaxAge,
     Prior,
     TargetPositions,
     TemplateName,
     TemplateOptions,
     UserProfile,
+    age,
     pairs,
     template_pairs,
 )
@@ -65,6 +68,8 @@ def infer(
         ),
     ] = None,
     from_cache: FromCache = False,
+    fresh: Fresh = False,
+    max_age: MaxAge = None,
     train_fraction: Annotated[
         float | None,
         typer.Option(
@@ -115,6 +120,8 @@ def infer(
         beside = {
             "export": export is not None,
             "from_cache": from_cache,
+            "fresh": fresh,
+            "max_age": max_age is not None,
             "prior": prior,
             "check_determinism": check_determinism > 0,
             "seeds": seeds > 1,
@@ -124,12 +131,18 @@ def infer(
             raise OptionError(
                 "--check-determinism asks the model, --from-cache asks nothing", hint="Remove one of them."
             )
+        if (fresh + (max_age is not None) + from_cache) > 1:
+            raise OptionError(
+                "--fresh, --max-age and --from-cache exclude each other",
+                hint="Remove one of them.",
+            )
         if export is not None and seeds > 1:
             raise OptionError("--export takes one model, --seeds makes several", hint="Export each with its --seed.")
         if is_outside(model):
             _run_elsewhere(model, home, dataset, options, seed, seeds)
             return
-        _infer(given, home, dataset, seed, seeds, export, from_cache, prior, check_determinism)
+        oldest = 0.0 if fresh else None if max_age is None else age(max_age)
+        _infer(given, home, dataset, seed, seeds, export, from_cache, oldest, prior, check_determinism)
 
 
 def _infer(
@@ -140,6 +153,7 @@ def _infer(
     seeds: int,
     export: Path | None,
     from_cache: bool,
+    max_age: float | None,
     prior: bool,
     check_determinism: int,
 ) -> None:
@@ -161,12 +175,15 @@ def _infer(
         config = infer_config({**given, "seed": number})
         if isinstance(config, LanguageModelConfig) and not from_cache and config.engine == "openai":
             say(f"prompts that were not answered before are sent to {destination(config)}")
-        done = stage(data, config, track, export, from_cache=from_cache, prior=prior)
+        done = stage(data, config, track, export, from_cache=from_cache, prior=prior, max_age=max_age)
         for line in run_lines(done.artifact.facts):
             say(line)
         if prior:
             say(prior_line(find_priors(data, done.artifact).facts))
         finish(done)
+        if not done.fresh and isinstance(config, LanguageModelConfig) and config.engine == "openai" and not from_cache:
+            made = done.artifact.manifest.started
+            say(f"nothing was asked: its answers are those of {made:%Y-%m-%d %H:%M} UTC; --fresh asks the server again")
         if isinstance(config, LanguageModelConfig) and check_determinism:
             from llmrs_bench.stages.determinism import audit as audit_stage
 

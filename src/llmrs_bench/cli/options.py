@@ -1,5 +1,6 @@
 """Options that several commands share, and how -O KEY=VALUE is read."""
 
+import re
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -77,6 +78,20 @@ FromCache = Annotated[
     bool,
     typer.Option(
         "--from-cache", help="Read the kept answers again; load no model, ask nothing.", rich_help_panel=ENGINE
+    ),
+]
+Fresh = Annotated[
+    bool,
+    typer.Option(
+        "--fresh",
+        help="Ask everything again, and keep the answers beside the earlier ones: for servers that may have changed.",
+        rich_help_panel=ENGINE,
+    ),
+]
+MaxAge = Annotated[
+    str | None,
+    typer.Option(
+        "--max-age", help="As --fresh, where the kept answers are older: 30m, 12h, 7d.", rich_help_panel=ENGINE
     ),
 ]
 Prior = Annotated[
@@ -176,6 +191,21 @@ def pairs(options: list[str], *, option: str = "-O") -> dict[str, str]:
             raise OptionError(f"{option} {text} {fault}", hint=f"Write KEY=VALUE, each key once: {option} KEY=VALUE.")
         found[key] = value
     return found
+
+
+_SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+
+
+def age(text: str) -> float:
+    """Return the seconds that an age such as `12h` means.
+
+    Raises:
+        OptionError: If it is none.
+    """
+    found = re.fullmatch(r"([0-9]{1,6}(?:\.[0-9]{1,6})?)([smhd])", text.strip())
+    if found is None:
+        raise OptionError(f"--max-age {text} is no age", hint="Write a number and a unit, such as 30m, 12h or 7d.")
+    return float(found[1]) * _SECONDS[found[2]]
 
 
 def as_typed(**values: object) -> list[str]:

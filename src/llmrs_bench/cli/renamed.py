@@ -16,6 +16,7 @@ _RENAMED = {
 # Options of a recommender, an engine or a fusion: they are written behind -O alone.
 _OPTIONS = {name: name.removeprefix("--").replace("-", "_") for name in ("--max-history", "--loss", "--fit-on")}
 _FUSION_OPTIONS = {"--runs": "runs", "--method": "method"}
+_KEYS = {"tolerate": "unanswered"}
 _BROUGHT = {"interest": "--user-profile", "notes": "--item-notes"}
 _TEMPLATE_OPTIONS = {
     "orders": "--candidate-orders",
@@ -55,11 +56,13 @@ def renamed(args: Sequence[str], own: set[str]) -> tuple[list[str], list[str]]:
     for text in rest:
         name, equals, value = text.partition("=")
         short = name[:2] in ("-T", "-O") and not name.startswith("--")
-        if name in own and name not in ("-T", "--template-option"):
+        if name in own and name not in ("-T", "--template-option", "-O", "--option"):
             typed.append(text)
         elif name == "--deterministic":
             typed += ["-O", "deterministic=true"]
             notes["--deterministic is now -O deterministic=true"] = None
+        elif "-O" in own and (name == "--option" or (short and name.startswith("-O"))):
+            typed += _option(text, rest, notes)
         elif name in _RENAMED and _RENAMED[name] in own:
             typed.append(_RENAMED[name] + equals + value)
             notes[f"{name} is now {_RENAMED[name]}"] = None
@@ -89,6 +92,18 @@ def _template_option(text: str, rest: Iterator[str], own: set[str], notes: dict[
         return ["-T", pair]
     notes[f"-T {key}=... is now {option} ..."] = None
     return [option, value]
+
+
+def _option(text: str, rest: Iterator[str], notes: dict[str, None]) -> list[str]:
+    """Return `-O KEY=VALUE` with the name that KEY has today."""
+    pair = text[2:] if text.startswith("-O") and len(text) > 2 else text.partition("=")[2] or next(rest, None)
+    if pair is None:
+        return [text]  # nothing follows
+    key, equals, value = pair.partition("=")
+    if (today := _KEYS.get(key)) is None or not equals:
+        return ["-O", pair]
+    notes[f"-O {key}=... is now -O {today}=..."] = None
+    return ["-O", f"{today}={value}"]
 
 
 def _value(equals: str, value: str, rest: Iterator[str]) -> str:

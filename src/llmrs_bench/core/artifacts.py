@@ -19,9 +19,11 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from llmrs_bench.core.errors import ArtifactError
 from llmrs_bench.core.hashing import fingerprint
+from llmrs_bench.core.masking import mask_typed
 from llmrs_bench.core.tables import (
     TableFacts,
     TableWriter,
+    atomic_write,
     holds,
     parts_digest,
     read_parts,
@@ -228,17 +230,17 @@ def _differences(manifest: Manifest, recipe: Recipe) -> str:
 
 
 @contextmanager
-def new_artifact(path: Path, recipe: Recipe) -> Iterator[Draft]:
+def new_artifact(path: Path, recipe: Recipe, *, instead: bool = False) -> Iterator[Draft]:
     """Make an artifact at `path`: the directory appears there complete, or not at all.
 
     A stage that fails or is interrupted leaves nothing. If another process finished an artifact there meanwhile, its
-    result stays.
+    result stays; with `instead` that which is there goes once the new one is complete.
 
     Raises:
         ArtifactError: If something else came to its place meanwhile.
     """
     started, clock = datetime.now(UTC), time.perf_counter()
-    folder = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    folder, old = (path.with_name(f".{path.name}.{part}{os.getpid()}.partial") for part in ("", "old."))
     _clear_partials(path)
     folder.mkdir(parents=True)
     draft = Draft(folder)
@@ -262,10 +264,13 @@ def new_artifact(path: Path, recipe: Recipe) -> Iterator[Draft]:
             seconds=round(time.perf_counter() - clock, 3),
         )
         (folder / MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n", "utf-8")
+        if instead and path.exists():
+            os.replace(path, old)
         _publish(folder, path)
     finally:
         draft.close()
-        shutil.rmtree(folder, ignore_errors=True)
+        for rest in (folder, old):
+            shutil.rmtree(rest, ignore_errors=True)
 
 
 def _publish(folder: Path, path: Path) -> None:
@@ -302,8 +307,8 @@ def _is_running(process: int) -> bool:
 
 
 def command_line(arguments: Sequence[str]) -> str:
-    """Return the command as it could be typed again."""
-    return join([Path(arguments[0]).name, *arguments[1:]])
+    """Return the command as it could be typed again, secret keys masked."""
+    return join([Path(arguments[0]).name, *map(mask_typed, arguments[1:])])
 
 
 def versions() -> dict[str, str]:
@@ -331,16 +336,38 @@ class StageResult:
         return [str(warning) for warning in self.artifact.facts.get("warnings", [])]
 
 
-def get_or_create(path: Path, recipe: Recipe, fill: Callable[[Draft], None], *, name: str | None = None) -> StageResult:
+def restate(artifact: Artifact, **facts: Any) -> Artifact:
+    """Return an artifact with other facts about its result, which itself stays as it is."""
+    manifest = artifact.manifest.model_copy(update={"facts": {**artifact.facts, **facts}})
+    atomic_write(artifact.path / MANIFEST, (manifest.model_dump_json(indent=2) + "\n").encode())
+    return Artifact(artifact.path, manifest)
+
+
+def get_or_create(
+    path: Path,
+    recipe: Recipe,
+    fill: Callable[[Draft], None],
+    *,
+    name: str | None = None,
+    unfinished: Callable[[Artifact], bool] = lambda made: False,
+) -> StageResult:
     """Return the artifact of `recipe` at `path`, made by `fill` unless it is there.
+
+    Args:
+        path: Its place.
+        recipe: What decides it.
+        fill: Makes it.
+        name: What the result is called; None: as its folder.
+        unfinished: Whether an artifact that is there lacks something that can be had by now; it is then made anew, and
+            stays until that has succeeded.
 
     Raises:
         ArtifactError: If the place holds something else.
     """
     made = find_made(path, recipe)
-    if made is not None:
+    if made is not None and not unfinished(made):
         return StageResult(name or path.name, made, fresh=False)
-    with new_artifact(path, recipe) as draft:
+    with new_artifact(path, recipe, instead=made is not None) as draft:
         fill(draft)
     made = find_made(path, recipe)
     if made is None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, TypeA
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from llmrs_bench.core.errors import OptionError
+from llmrs_bench.core.masking import holds_key
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -35,13 +36,19 @@ METRIC_NAMES = (
 class Options(BaseModel):
     """Options of a stage or a plug-in: frozen, strict about unknown names."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     cost_only: ClassVar[frozenset[str]] = frozenset()  # options that change no result, only its price or its time
+    identifying: ClassVar[frozenset[str]] = frozenset()  # options that the identity of a model states in its own words
 
     @property
     def result_options(self) -> dict[str, Any]:
         """The options that may change a result."""
-        return self.model_dump(mode="json", exclude=set(self.cost_only))
+        return self.model_dump(mode="json", exclude=set(self.cost_only | self.identifying))
+
+    @classmethod
+    def naming(cls, typed: Mapping[str, str]) -> dict[str, str]:
+        """Return those of the typed options that name a row of the leaderboard: all that may change a result."""
+        return {name: value for name, value in typed.items() if name not in cls.cost_only}
 
     @classmethod
     def parse(cls, values: Mapping[str, Any], *, owner: str) -> Self:
@@ -50,6 +57,12 @@ class Options(BaseModel):
         Raises:
             OptionError: Naming `owner`, every wrong option, and the options there are.
         """
+        for name, value in values.items():
+            if isinstance(value, str) and holds_key(value):
+                raise OptionError(
+                    f"{owner}: {name} holds what looks like a secret key, and what is typed is kept beside results",
+                    hint="Keys go into environment variables, such as OPENAI_API_KEY.",
+                )
         try:
             return cls.model_validate(dict(values))
         except ValidationError as error:
@@ -72,6 +85,7 @@ _FAULTS = {
     "greater_than": "is not above {gt}",
     "less_than_equal": "is above {le}",
     "less_than": "is not below {lt}",
+    "finite_number": "is no finite number",
 }
 
 

@@ -9,6 +9,7 @@ Json: TypeAlias = "str | int | float | bool | list[Json] | dict[str, Json] | Non
 Role: TypeAlias = Literal["system", "user", "assistant"]
 Mode: TypeAlias = Literal["generate", "likelihood", "label"]
 Grammar: TypeAlias = Literal["permutation"]
+UNANSWERED = "unanswered"  # the reason why a response ends that a server never gave
 # What a response is, as far as its form goes; docs/prompts.md says what each one means.
 Kind: TypeAlias = Literal[
     "complete", "partial", "duplicates", "off-list", "history", "format", "empty", "truncated", "refused"

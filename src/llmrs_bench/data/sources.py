@@ -61,15 +61,19 @@ class Source(Protocol):
         ...
 
 
+# A letter, digit or sign: no blank, mark, control or format character, and no letter or sign that is drawn as nothing.
+_VISIBLE = r"[^\p{C}\p{Z}\p{M}\x{115F}\x{1160}\x{3164}\x{FFA0}\x{2800}]"
+
+
 def complete_items(raw: Raw) -> Raw:
     """Return `raw` with clean titles and a row for every item that has events.
 
     Titles lose control characters and line breaks, and runs of white space become one space. An item
-    without a title, or without a row, gets its id as title; both are counted.
+    without a row, or without a title that can be seen, gets its id as title; both are counted.
     """
     title = pl.col("title").str.replace_all(r"[\p{Cc}\s]+", " ").str.strip_chars()
     items = raw.items.with_columns(title)
-    untitled = pl.col("title").is_null() | (pl.col("title") == "")
+    untitled = ~pl.col("title").str.contains(_VISIBLE).fill_null(False)
     facts = {**raw.facts, "items_without_title": items.select(untitled.sum()).item()}
     items = items.with_columns(pl.when(untitled).then("item_id").otherwise("title").alias("title"))
     rows = _missing_items(items, raw.events)

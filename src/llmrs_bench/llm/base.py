@@ -3,7 +3,7 @@
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 from pydantic import Field
 
@@ -102,6 +102,15 @@ class Engine(Protocol):
 
     def facts(self) -> dict[str, Json]:
         """Return what a manifest should say about the model, the engine and the answers so far."""
+        ...
+
+
+@runtime_checkable
+class CountsPrompts(Protocol):
+    """An engine that may leave a share of a run's prompts without an answer."""
+
+    def found(self, prompts: int) -> None:
+        """Be told how many prompts of the run were answered before."""
         ...
 
 

@@ -3,6 +3,7 @@
 import json
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
 from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
@@ -16,7 +17,7 @@ from llmrs_bench.core.errors import ArtifactError
 from llmrs_bench.core.hashing import fingerprint
 from llmrs_bench.core.schemas import check_schema, from_rows
 from llmrs_bench.core.tables import atomic_write
-from llmrs_bench.core.types import Prompt
+from llmrs_bench.core.types import UNANSWERED, Prompt
 
 STORE = "store.json"
 _OPEN = 128_000_000  # bytes of shards held in memory
@@ -68,17 +69,31 @@ class ResponseCache:
             )
         self.session = uuid4().hex[:12]
         self._names = sorted(path.name for path in self._shards.iterdir() if path.suffix == ".parquet")
-        self._index = _Index([_read_shard(self._shards / name, ["key"])["key"].to_list() for name in self._names])
+        read = [_read_shard(self._shards / name, ["key", "finish_reason"]) for name in self._names]
+        self._index = _Index([_answered(frame) for frame in read])
+        self._unanswered = {key: number for number, frame in enumerate(read) for key in _without_answer(frame)}
         self._frames: OrderedDict[str, pl.DataFrame] = OrderedDict()  # the latest ones, bounded by their size
         self._open = 0  # bytes
 
     def __len__(self) -> int:
         return len(self._index)
 
-    def find(self, keys: Iterable[str]) -> dict[str, dict[str, Any]]:
-        """Return the answers to the keys that were answered, as rows of the schema `answers`."""
+    def find(self, keys: Iterable[str], *, unanswered: bool = False) -> dict[str, dict[str, Any]]:
+        """Return the answers to the keys that were answered, as rows of the schema `answers`.
+
+        Args:
+            keys: What was asked.
+            unanswered: Return the rows of those, too, that a server was asked for and did not answer.
+        """
+        wanted = dict.fromkeys(keys)
+        places = self._index.find(wanted)
+        if unanswered:
+            known = {key for some in places.values() for key in some}
+            for key in wanted:
+                if key not in known and key in self._unanswered:
+                    places.setdefault(self._unanswered[key], []).append(key)
         found: dict[str, dict[str, Any]] = {}
-        for number, some in sorted(self._index.find(dict.fromkeys(keys)).items()):
+        for number, some in sorted(places.items()):
             frame = self._shard(self._names[number])
             rows = frame.filter(pl.col("key").is_in(pl.Series(some, dtype=pl.String).implode()))
             found |= {row["key"]: row for row in rows.unique("key", keep="first").iter_rows(named=True)}
@@ -98,8 +113,21 @@ class ResponseCache:
         name = f"{len(self._names) + 1:06d}-{self.session}-{_digest(content.getvalue())}.parquet"
         atomic_write(self._shards / name, content.getvalue())
         self._names.append(name)
-        self._index.add(frame["key"].to_list(), len(self._names) - 1)
+        self._index.add(_answered(frame), len(self._names) - 1)
+        self._unanswered |= dict.fromkeys(_without_answer(frame), len(self._names) - 1)
         return {row["key"]: row for row in frame.iter_rows(named=True)}
+
+    def began(self) -> datetime | None:
+        """Return when the first of the answers was asked for, None while there is none.
+
+        Raises:
+            ArtifactError: If a record of a session is damaged.
+        """
+        if not self._names:
+            return None
+        return min(
+            datetime.fromisoformat(self._recorded(path.stem)["started"]) for path in self._sessions.glob("*.json")
+        )
 
     def sessions(self, names: Iterable[str]) -> dict[str, dict[str, Any]]:
         """Return what was recorded of sessions, by name.
@@ -188,6 +216,14 @@ def _are_at(keys: "np.ndarray[Any, Any]", places: "np.ndarray[Any, Any]", sought
     if not len(keys):
         return np.zeros(len(sought), dtype=bool)
     return keys[np.minimum(places, len(keys) - 1)] == sought
+
+
+def _answered(frame: pl.DataFrame) -> list[str]:
+    return frame.filter(pl.col("finish_reason") != UNANSWERED)["key"].to_list()
+
+
+def _without_answer(frame: pl.DataFrame) -> list[str]:
+    return frame.filter(pl.col("finish_reason") == UNANSWERED)["key"].to_list()
 
 
 def _digest(content: bytes) -> str:

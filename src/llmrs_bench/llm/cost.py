@@ -7,7 +7,7 @@ from typing import Any, get_args
 
 import polars as pl
 
-from llmrs_bench.core.types import Kind, Scores
+from llmrs_bench.core.types import UNANSWERED, Kind, Scores
 
 _TOKENS = ("prompt_tokens", "cached_tokens", "completion_tokens", "thinking_tokens")
 
@@ -37,9 +37,10 @@ class CostCounter:
             bare_prompts=int(responses["bare"].sum()),
             cut_answers=responses.filter(pl.col("finish_reason") == "length").height,
             filtered=responses.filter(pl.col("finish_reason") == "filtered").height,
-            unanswered=responses.filter(pl.col("finish_reason") == "unanswered").height,
+            unanswered=responses.filter(pl.col("finish_reason") == UNANSWERED).height,
             uncounted=responses.filter(
-                (pl.col("prompt_tokens") == 0) & ~pl.col("finish_reason").is_in(["filtered", "unanswered"])
+                ((pl.col("prompt_tokens") == 0) | ((pl.col("completion_tokens") == 0) & (pl.col("text") != "")))
+                & ~pl.col("finish_reason").is_in(["filtered", UNANSWERED])
             ).height,
             **{name: int(responses[name].sum()) for name in _TOKENS},
         )
@@ -68,15 +69,13 @@ class CostCounter:
         devices = max((serving.get("devices") or 1 for serving in servings), default=1)
         return {
             **self._counts,
-            "prefill_tokens": None
-            if self._counts["uncounted"]
-            else self._counts["prompt_tokens"] - self._counts["cached_tokens"],
+            **self._tokens(),
             "seconds": round(seconds, 3),
             "device_seconds": round(seconds * devices, 3),
             "requests_per_second": round(requests / seconds, 3) if seconds else None,
             "joules": None if self._joules is None else round(fsum(self._joules), 1),
             "peak_device_gb": max(memory, default=None),
-            "price_usd": self._price(seconds, options),
+            "price_usd": price_usd({**self._counts, **self._tokens(), "seconds": seconds}, options),
             "sessions": len(sessions),
             "serving": _together(servings),
             "kinds": {kind: self._kinds[kind] for kind in get_args(Kind) if self._kinds[kind]},
@@ -85,21 +84,38 @@ class CostCounter:
 
     def of_priors(self) -> dict[str, Any]:
         """Return what it cost to ask for titles without a history: no part of a run's own cost."""
-        tokens = self._counts["prompt_tokens"] - self._counts["cached_tokens"] + self._counts["completion_tokens"]
+        counted = self._tokens()
         return {
             "prior_prompts": self._counts["prompts"],
-            "prior_tokens": tokens,
+            "prior_tokens": None
+            if counted["prefill_tokens"] is None
+            else counted["prefill_tokens"] + counted["completion_tokens"],
             "prior_seconds": round(fsum(self._seconds), 3),
         }
 
-    def _price(self, seconds: float, options: Mapping[str, str]) -> float | None:
-        per_token = {"prompt_tokens": options.get("price_in"), "completion_tokens": options.get("price_out")}
-        if self._counts["uncounted"] and any(price is not None for price in per_token.values()):
-            return None  # the server does not say how many tokens it read
-        parts = [self._counts[name] * float(price) / 1e6 for name, price in per_token.items() if price is not None]
-        if (hourly := options.get("price_per_hour")) is not None:
-            parts.append(seconds / 3600 * float(hourly))
-        return round(fsum(parts), 6) if parts else None
+    def _tokens(self) -> dict[str, Any]:
+        """Return the tokens by kind; None each where a server did not count those of all prompts."""
+        if self._counts["uncounted"]:
+            return dict.fromkeys((*_TOKENS, "prefill_tokens"))
+        counted = {name: self._counts[name] for name in _TOKENS}
+        return {**counted, "prefill_tokens": counted["prompt_tokens"] - counted["cached_tokens"]}
+
+
+def price_usd(facts: Mapping[str, Any], options: Mapping[str, str]) -> float | None:
+    """Return the price of a run; None where no price is given, or tokens have one and were not counted.
+
+    Args:
+        facts: `seconds` and the tokens of a run, as `CostCounter.facts` returns them.
+        options: As there.
+    """
+    per_token = {"prompt_tokens": options.get("price_in"), "completion_tokens": options.get("price_out")}
+    priced = [(facts[name], float(price)) for name, price in per_token.items() if price is not None]
+    if any(tokens is None for tokens, _ in priced):
+        return None
+    parts = [tokens * price / 1e6 for tokens, price in priced]
+    if (hourly := options.get("price_per_hour")) is not None:
+        parts.append(facts["seconds"] / 3600 * float(hourly))
+    return round(fsum(parts), 6) if parts else None
 
 
 def _together(servings: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

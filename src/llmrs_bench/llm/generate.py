@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Protocol
 from llmrs_bench.core.errors import EngineError
 from llmrs_bench.core.formatting import number
 from llmrs_bench.core.types import Prompt, Response, Step
-from llmrs_bench.llm.base import Engine
+from llmrs_bench.llm.base import CountsPrompts, Engine
 from llmrs_bench.llm.cache import ResponseCache, cache_key
 from llmrs_bench.prompts.frames import answer_row
 
@@ -175,13 +175,21 @@ class CachedGenerator:
     Args:
         store: Where answers are found and kept.
         start: Loads the engine; called at the first prompt without an answer.
+        again: Whether to ask for prompts again that a server did not answer before.
         clock: Seconds that never go back.
     """
 
     def __init__(
-        self, store: ResponseCache, start: Callable[[], Engine], *, clock: Callable[[], float] = time.perf_counter
+        self,
+        store: ResponseCache,
+        start: Callable[[], Engine],
+        *,
+        again: bool = True,
+        clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self.store = store
+        self._again = again
+        self._found = 0
         self._start = start
         self._clock = clock
         self._meter = Meter()
@@ -206,7 +214,8 @@ class CachedGenerator:
             EngineError: If the engine fails; what it answered before is kept.
         """
         keys = {prompt.prompt_id: cache_key(prompt) for question in questions for prompt in question.prompts}
-        found = self.store.find(keys.values())
+        found = self.store.find(keys.values(), unanswered=not self._again)
+        self._found += len(found)
         missing = {key for key in keys.values() if key not in found}
         self._asked += len(keys)
         self._say(sum(key in found for key in keys.values()))
@@ -226,6 +235,8 @@ class CachedGenerator:
         Batches are cut as if nothing had been answered yet: after a crash the rest is computed in the same ones.
         """
         engine = self._loaded()
+        if isinstance(engine, CountsPrompts):
+            engine.found(self._found)
         kept: dict[str, Row] = {}
         planned: set[str] = set()
         for piece in _pieces(questions):

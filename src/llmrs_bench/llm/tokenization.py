@@ -5,7 +5,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
-from itertools import groupby
+from itertools import chain, groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -56,10 +56,26 @@ def encode(tokenizer: "PreTrainedTokenizerBase", texts: Sequence[str]) -> list[I
     return [tuple([_NUMBERS.setdefault(token, token) for token in ids]) for ids in encoded["input_ids"]]
 
 
+_STRUCTURE = re.compile(r"[<>\[\]{}|｜]")
+_PLACEHOLDER = "a"
+
+
+def special_tokens(tokenizer: "PreTrainedTokenizerBase") -> dict[int, str]:
+    """Return the tokens that stand for structure and not for text, by id.
+
+    They are those that the tokenizer calls special, and of those that were added to its vocabulary the ones with
+    brackets or bars, as `[|user|]`, which some models do not call special; other added ones are words or blanks.
+    """
+    added = getattr(tokenizer, "added_tokens_decoder", {})
+    found = {
+        number: token.content for number, token in added.items() if token.special or _STRUCTURE.search(token.content)
+    }
+    return {**dict(zip(tokenizer.all_special_ids, tokenizer.all_special_tokens, strict=True)), **found}
+
+
 def special_texts(tokenizer: "PreTrainedTokenizerBase") -> re.Pattern[str] | None:
     """Return what finds the texts that a tokenizer reads as special tokens, or None if it has none."""
-    added = getattr(tokenizer, "added_tokens_decoder", {}).values()
-    texts = {*tokenizer.all_special_tokens, *(token.content for token in added if token.special)}
+    texts = set(special_tokens(tokenizer).values())
     # One letter, or blanks alone, may be a special token of some models; no text can do without them.
     known = sorted((text for text in texts if len(text.strip()) > 1), key=len, reverse=True)
     return re.compile("|".join(map(re.escape, known))) if known else None
@@ -185,6 +201,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 _REMEMBERED = 12_000_000  # tokens of prompts, some 150 MB: who plans and then answers reads a prompt once
+_SPLITS = 4  # how often what is read as a special token is split
 _STRETCH = 256  # prompts at least, among which those of like length are brought together
 
 
@@ -206,7 +223,8 @@ class PromptReader:
     """Renders and tokenises prompts for one model.
 
     Special tokens come from its chat template alone: where a title, or another part of a message or a choice, holds the
-    text of one, it is split.
+    text of one, it is split. That is looked at in the ids, too: where those of a prompt hold other special tokens than
+    the ids of the template around other words, what is read as one is split, however it is written.
 
     Args:
         tokenizer: The model's own.
@@ -230,6 +248,11 @@ class PromptReader:
         self.encoder_decoder = encoder_decoder
         self.lead, self.tail = special_affixes(tokenizer)
         self._special = special_texts(tokenizer)
+        # A text that the vocabulary lacks becomes the unknown token, whatever it is.
+        self._marks = frozenset(special_tokens(tokenizer)) - {tokenizer.unk_token_id}
+        self._frames: dict[
+            tuple[tuple[str, ...], bool], Ids
+        ] = {}  # special tokens of the template by roles, and thinking
         self._jobs: OrderedDict[Prompt, Job] = OrderedDict()  # the latest ones, bounded by what they hold
         self._held = 0  # tokens
 
@@ -252,6 +275,49 @@ class PromptReader:
         thinking = self.thinking and prompt.choices is None
         messages = [replace(turn, content=take_apart(turn.content, self._special)) for turn in prompt.messages]
         choices = None if prompt.choices is None else [take_apart(text, self._special) for text in prompt.choices]
+        job = self._written(prompt, messages, choices, thinking)
+        if self._marked((*job.tokens.prefix, *chain.from_iterable(job.tokens.suffixes))) == self._frame(
+            messages, thinking
+        ):
+            return job
+        messages = [replace(turn, content=self._unmarked(turn.content)) for turn in messages]
+        return self._written(prompt, messages, choices and [self._unmarked(text) for text in choices], thinking)
+
+    def _marked(self, ids: Iterable[int]) -> Ids:
+        return tuple(filter(self._marks.__contains__, ids))
+
+    def _frame(self, messages: Sequence[Message], thinking: bool) -> Ids:
+        """Return the special tokens that the chat template writes around messages of these roles."""
+        roles = tuple(turn.role for turn in messages)
+        if (roles, thinking) not in self._frames:
+            empty = Prompt("", "", tuple(Message(turn.role, _PLACEHOLDER) for turn in messages), ())
+            tokens = self._written(empty, empty.messages, None, thinking).tokens
+            self._frames[roles, thinking] = self._marked(tokens.prefix)
+        return self._frames[roles, thinking]
+
+    def _unmarked(self, text: str) -> str:
+        """Return a text without what the tokenizer reads as special tokens, as its normalizer may make them of it.
+
+        Raises:
+            EngineError: If the tokenizer does not say where in the text they stand, or leaves no way to split them.
+        """
+        for _ in range(_SPLITS):
+            if not self._marked(encode(self.tokenizer, [text])[0]):
+                return text
+            if not self.tokenizer.is_fast:
+                break
+            found = self.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True, verbose=False)
+            pairs = zip(found["input_ids"], found["offset_mapping"], strict=True)
+            for start, end in sorted((span for token, span in pairs if token in self._marks), reverse=True):
+                text = " ".join((text[: start + 1], *text[start + 1 : end])) + text[end:]
+        raise EngineError(
+            f"the tokenizer reads a special token in {text[:80]!r}, however it is split",
+            hint="Change that title, or write it without its brackets and bars.",
+        )
+
+    def _written(
+        self, prompt: Prompt, messages: Sequence[Message], choices: Sequence[str] | None, thinking: bool
+    ) -> Job:
         text, complete = render(messages, self.tokenizer, self.chat, thinking=thinking)
         lead: Ids = () if complete else self.lead
         if choices and not self.encoder_decoder:

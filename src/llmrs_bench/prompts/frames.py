@@ -17,7 +17,7 @@ def read_catalog(items: pl.DataFrame, item_word: str) -> ItemCatalog:
         {
             row["item_id"]: Item(
                 row["item_id"],
-                sanitize_text(row["title"]),
+                sanitize_text(row["title"]) or sanitize_text(row["item_id"]),
                 sanitize_text(row["text"] or ""),
                 row["year"],
                 tuple(map(sanitize_text, row["categories"] or ())),

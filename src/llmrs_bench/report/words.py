@@ -124,7 +124,7 @@ def prior_line(facts: Mapping[str, Any]) -> str:
     """Say what it cost to ask for titles without a history."""
     return (
         f"titles without a history, no part of the run's cost: {facts['prior_prompts']:,} prompts, "
-        f"{facts['prior_tokens']:,} tokens, {facts['prior_seconds']:.1f} s"
+        f"{_counted(facts['prior_tokens'])} tokens, {facts['prior_seconds']:.1f} s"
     )
 
 
@@ -136,10 +136,7 @@ def run_lines(facts: Mapping[str, Any]) -> list[str]:
             training = {"fitted_on": facts["fit_on"], **training}
         noted = ", ".join(f"{key.replace('_', ' ')} {_short(value)}" for key, value in training.items())
         return [f"{facts['requests']:,} requests in {facts['seconds']:.1f} s" + (f"; {noted}" if noted else "")]
-    lines = [
-        f"{facts['prompts']:,} prompts, {facts['prompt_tokens']:,} prompt tokens ({facts['cached_tokens']:,} cached), "
-        f"{facts['completion_tokens']:,} written, {facts['seconds']:.1f} s, engine {facts['engine']}"
-    ]
+    lines = [f"{facts['prompts']:,} prompts, {_tokens(facts)}, {facts['seconds']:.1f} s, engine {facts['engine']}"]
     if facts["requests_per_second"] is not None:
         lines.append(f"{number(facts['requests_per_second'])} requests/s" + _spent(facts))
     lines.extend(f"{name.replace('_', ' ')} {value:.3f}" for name, value in facts["notes"].items())
@@ -160,9 +157,23 @@ def run_lines(facts: Mapping[str, Any]) -> list[str]:
         lines.append(f"{facts['filtered']:,} prompts or answers were stopped by the server's content filter")
     if facts["unanswered"]:
         lines.append(
-            f"{facts['unanswered']:,} prompts got no answer from the server (-O unanswered), and count as empty"
+            f"{facts['unanswered']:,} prompts got no answer from the server (-O unanswered) and rank nothing; "
+            "the same command asks for them again"
         )
     return lines
+
+
+def _tokens(facts: Mapping[str, Any]) -> str:
+    if facts["uncounted"]:
+        return f"tokens unknown (the server did not count those of {facts['uncounted']:,})"
+    return (
+        f"{facts['prompt_tokens']:,} prompt tokens ({facts['cached_tokens']:,} cached), "
+        f"{facts['completion_tokens']:,} written"
+    )
+
+
+def _counted(number: int | None) -> str:
+    return "unknown" if number is None else f"{number:,}"
 
 
 def _spent(facts: Mapping[str, Any]) -> str:

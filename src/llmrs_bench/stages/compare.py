@@ -36,7 +36,7 @@ from llmrs_bench.leaderboard.comparability import FIELDS, EvaluationProtocol, re
 from llmrs_bench.metrics import DEFINITIONS, Metric, parse_metrics
 from llmrs_bench.ranking import TIE_RULE
 from llmrs_bench.stages.evaluate import CHANCE, POPULARITY, evaluate_command, evaluations, measured
-from llmrs_bench.stages.workspace import Data, open_runs, pick_runs, ranks
+from llmrs_bench.stages.workspace import Data, latest, open_runs, pick_runs, ranks
 
 # How items count that a model was silent about, as boards say it.
 INVALID_WORDS: dict[Invalid, str] = {
@@ -379,7 +379,8 @@ def compare(data: Data, names: Sequence[str], config: CompareConfig) -> Comparis
     metrics = parse_metrics(config.metrics or usual)
     groups = None if config.by is None else group_requests(data, config.by)
     runs = [run for run in open_runs(data) if ranks(run)]
-    chosen = {run.path.name for run in (pick_runs(runs, names) if names else runs)}
+    chosen = {run.path.name for run in (pick_runs(runs, names) if names else latest(runs))}
+    earlier = [] if names else [run.path.name for run in runs if run.path.name not in chosen]
     wanted = [run for run in runs if run.path.name in chosen or run.manifest.name == POPULARITY]
     allowed = {run.path.name: run_notes(data, run, config.allow_different) for run in wanted}
     evaluated = [run for run in wanted if evaluations(data, run, [], config.invalid)[0].done]
@@ -409,6 +410,7 @@ def compare(data: Data, names: Sequence[str], config: CompareConfig) -> Comparis
         notes=[
             *(note for notes in allowed.values() for note in notes),
             *_left_out([run.path.name for run in wanted if run not in evaluated], hint),
+            *(f"asked again later, so shown with --run alone: {name}" for name in earlier),
         ],
     )
     if config.published:

@@ -20,7 +20,7 @@ from llmrs_bench.stages.workspace import Data
 
 # What else `infer` takes, beside the fields of the configuration.
 _TRAINING = {"export", "seeds"}
-_ASKING = {"from_cache", "prior", "check_determinism", "seeds"}
+_ASKING = {"from_cache", "fresh", "max_age", "prior", "check_determinism", "seeds"}
 # Kinds of models, and the options that each of them reads.
 _READ = {
     "recommenders": {*RecommenderConfig.model_fields, *_TRAINING},
@@ -38,6 +38,7 @@ def infer(
     *,
     from_cache: bool = False,
     prior: bool = False,
+    max_age: float | None = None,
 ) -> StageResult:
     """Make the artifact `run` of a model: rankings of the candidates of every request.
 
@@ -48,13 +49,19 @@ def infer(
         export_to: A new folder for a copy of a trained recommender.
         from_cache: Read the kept answers of a language model, and load nothing.
         prior: Ask a language model for each title without a history, too; `find_priors` finds what it says.
+        max_age: Seconds: ask a language model again, and keep the answers beside the old ones, where these are older.
 
     Raises:
         OptionError: If the model is unknown, or an option does not fit it.
         ModelError: If the model cannot be had or trained.
         EngineError: If it fails while it answers.
     """
-    given = {"export": export_to is not None, "from_cache": from_cache, "prior": prior}
+    given = {
+        "export": export_to is not None,
+        "from_cache": from_cache,
+        "prior": prior,
+        "max_age": max_age is not None,
+    }
     refuse_unread(config.model, [name for name, there in given.items() if there])
     if isinstance(config, RecommenderConfig):
         return infer_recommender(data, config, progress, export_to)
@@ -65,7 +72,7 @@ def infer(
             f"{data.place.reference} has no candidate lists, and a language model cannot rank a whole catalogue",
             hint="Prepare lists, for instance from a retriever: --candidates model:sasrec.",
         )
-    return infer_language(data, config, progress, from_cache=from_cache, prior=prior)
+    return infer_language(data, config, progress, from_cache=from_cache, prior=prior, max_age=max_age)
 
 
 def infer_config(given: Mapping[str, Any]) -> RecommenderConfig | LanguageModelConfig:

@@ -4,19 +4,21 @@ import gc
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from functools import partial
 from math import fsum, inf
 from typing import Any
 
 import polars as pl
 
-from llmrs_bench.core.artifacts import Artifact, Draft, Recipe, StageResult, find_made, get_or_create
+from llmrs_bench.core.artifacts import Artifact, Draft, Recipe, StageResult, find_made, get_or_create, restate
 from llmrs_bench.core.config import LanguageModelConfig, Options
-from llmrs_bench.core.errors import ArtifactError, OptionError
+from llmrs_bench.core.errors import ArtifactError, EngineError, OptionError
+from llmrs_bench.core.registry import ENGINES
 from llmrs_bench.core.schemas import RANKINGS, RESPONSES, VIEW_RANKINGS
-from llmrs_bench.core.types import Mode, Progress, Prompt, Scores
+from llmrs_bench.core.types import UNANSWERED, Mode, Progress, Prompt, Scores
 from llmrs_bench.llm.base import Engine
-from llmrs_bench.llm.cost import CostCounter
+from llmrs_bench.llm.cost import CostCounter, price_usd
 from llmrs_bench.llm.generate import CachedGenerator, Question
 from llmrs_bench.prompts.aggregate import Aggregate, fuse
 from llmrs_bench.prompts.frames import read_answer, responses_frame
@@ -28,7 +30,7 @@ from llmrs_bench.stages.conversation import RequestBlock, request_blocks, run_ro
 from llmrs_bench.stages.demo_lm import NAME as DEMO_LM
 from llmrs_bench.stages.demo_lm import is_learned
 from llmrs_bench.stages.prompt import PromptPlan, open_catalog, open_plan, prompt, source_digest
-from llmrs_bench.stages.serving import describe, file_name, find_store, open_store, serve
+from llmrs_bench.stages.serving import describe, file_name, find_store, open_store, round_of, series_of, serve
 from llmrs_bench.stages.workspace import Data
 
 _LEAST = 3  # candidates named: fewer repeat the order shown too often by chance
@@ -126,6 +128,11 @@ def ask_priors(
             cached_generator.show(step, len(asked))
             cached_generator.turn_to(len(asked))
             rows = cached_generator.ask([Question(asked, 0, lambda fewer, *, bare=False: asked)] if asked else [])
+        if any(row["finish_reason"] == UNANSWERED for row in rows.values()):
+            raise EngineError(
+                "the server did not answer a prompt with titles without a history, and every title needs its answer",
+                hint="Run the same command again: what was answered is kept.",
+            )
         responses = responses_frame((prior, rows[prior.prompt_id]) for prior in asked)
         draft.write("responses", pl.DataFrame(schema=RESPONSES))
         draft.write("responses", responses)
@@ -194,9 +201,17 @@ _DOUBTFUL = 0.1  # of the probability of the next token on all labels
 
 
 def infer_language(
-    data: Data, config: LanguageModelConfig, progress: Progress, *, from_cache: bool = False, prior: bool = False
+    data: Data,
+    config: LanguageModelConfig,
+    progress: Progress,
+    *,
+    from_cache: bool = False,
+    prior: bool = False,
+    max_age: float | None = None,
 ) -> StageResult:
     """Make the run of a language model, from answers that are kept and never asked for twice.
+
+    A run with prompts that a server left without an answer is made again where the server answers now.
 
     Args:
         data: The prepared data set.
@@ -204,6 +219,7 @@ def infer_language(
         progress: Shows the prompts answered.
         from_cache: Read kept answers alone: no model is looked for or loaded.
         prior: Ask for each title without a history, too, beside the run and its cost.
+        max_age: Seconds: where the kept answers are older, everything is asked again, and kept beside them; 0 always.
 
     Raises:
         OptionError: If the engine, the template or an option is unknown or does not fit.
@@ -219,7 +235,7 @@ def infer_language(
     served = None if from_cache else serve(data, config, progress)
     if served is not None:
         check_temperature(plan, served.options)
-    store = find_store(data, config) if served is None else open_store(data, served)
+    store = find_store(data, config) if served is None else open_store(data, served, max_age=max_age)
     tables = {"prompts": prompts, "requests": data.artifact}
     label = str(store.served["name"])
     recipe = Recipe(
@@ -247,16 +263,32 @@ def infer_language(
             form=plan.source.template_file.form,
             normalize="sum",
             first_choices=None if plan.views.slots else choices.facts(),  # slots place the target
-            typed={**config.template_options, **config.options},
+            typed={**config.template_options, **ENGINES.load(store.served["engine"]).Options.naming(config.options)},
+            series=series_of(store.served),
+            round=round_of(store.served),
             warnings=[*_untrained(config), *_warnings(spent, mode=template.mode, served=store.served)],
             **spent,
         )
 
-    with closing(CachedGenerator(store, served.start if served else partial(_refuse, config))) as cached_generator:
-        done = get_or_create(recipe.place(data.place.runs), recipe, fill)
+    start = served.start if served else partial(_refuse, config)
+    with closing(CachedGenerator(store, start, again=served is not None)) as cached_generator:
+        unfinished = (lambda made: bool(made.facts["unanswered"])) if served else (lambda made: False)
+        done = get_or_create(recipe.place(data.place.runs), recipe, fill, unfinished=unfinished)
+        if not done.fresh:
+            done = _priced(done, config.options)
         if prior:
             ask_priors(data, done.artifact, prompts, plan, cached_generator, progress)
     return done
+
+
+def _priced(done: StageResult, options: Mapping[str, str]) -> StageResult:
+    """Return a run that was there before with the price by the options typed now, where they give one."""
+    if not {"price_in", "price_out", "price_per_hour"} & set(options):
+        return done
+    price = price_usd(done.artifact.facts, options)
+    if price == done.artifact.facts["price_usd"]:
+        return done
+    return replace(done, artifact=restate(done.artifact, price_usd=price))
 
 
 def check_temperature(plan: PromptPlan, options: Options) -> None:
@@ -314,8 +346,8 @@ def _warnings(spent: Mapping[str, Any], *, mode: Mode, served: Mapping[str, Any]
         )
     if spent["uncounted"]:
         found.append(
-            f"the server counted no tokens of {spent['uncounted']:,} prompts: what it read, and its price by tokens, "
-            "are unknown"
+            f"the server did not count the tokens of {spent['uncounted']:,} prompts: what it read and wrote, and its "
+            "price by tokens, are unknown"
         )
     return found
 
@@ -386,4 +418,7 @@ def _placed(rankings: pl.DataFrame, views: pl.DataFrame) -> pl.DataFrame:
 
 def read(template: PromptStrategy, exchanges: list[Exchange], reading: Normalization) -> Scores:
     """Return the scores that all prompts and responses of one request give."""
-    return template.parse([prompt for prompt, _ in exchanges], [response for _, response in exchanges], reading)
+    scores = template.parse([prompt for prompt, _ in exchanges], [response for _, response in exchanges], reading)
+    # What a server never answered says nothing about the model.
+    kinds = zip(scores.kinds, exchanges, strict=False)
+    return replace(scores, kinds=tuple(kind for kind, (_, said) in kinds if said.finish_reason != UNANSWERED))

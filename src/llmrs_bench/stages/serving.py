@@ -1,6 +1,9 @@
 """Which engine answers for a model, with which options, and where its answers are kept."""
 
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
@@ -130,15 +133,50 @@ def check_served(config: LanguageModelConfig) -> None:
     )
 
 
-def open_store(data: Data, served: Served) -> ResponseCache:
-    """Open the answers of a served model.
+_ROUND = "round"  # in the description of a store: when its round of answers began, if it is not the first one
+
+
+def open_store(data: Data, served: Served, *, max_age: float | None = None) -> ResponseCache:
+    """Open the latest round of answers of a served model, or begin a new one beside it.
+
+    Args:
+        data: The prepared data set.
+        served: The model.
+        max_age: How many seconds ago the latest round may have begun at most; 0 begins a new one. A round with no
+            answer yet has not begun.
 
     Raises:
         ModelError: If the model cannot be found.
     """
-    return ResponseCache(
-        data.place.answers / f"{file_name(served.label)}-{fingerprint(served.identity)[:8]}", served.identity
-    )
+    identity, now = served.identity, datetime.now(UTC)
+    rounds = [found for _, found in _stores(data) if series_of(found) == fingerprint(identity)]
+    described = max(rounds, key=lambda found: str(found.get(_ROUND, "")), default=identity)
+    store = _open(data, described)
+    if max_age is None or (began := store.began()) is None or (now - began).total_seconds() < max_age:
+        return store
+    return _open(data, {**identity, _ROUND: now.isoformat(timespec="milliseconds")})
+
+
+def series_of(described: Mapping[str, Any]) -> str:
+    """Return what all rounds of answers of one served model share: a digest of its identity."""
+    return fingerprint({name: value for name, value in described.items() if name != _ROUND})
+
+
+def round_of(described: Mapping[str, Any]) -> str:
+    """Return when a round of answers began, in UTC and sorted by time; an empty text for the first one."""
+    return str(described.get(_ROUND, ""))
+
+
+def _open(data: Data, described: Mapping[str, Any]) -> ResponseCache:
+    place = data.place.answers / f"{file_name(described['name'])}-{fingerprint(dict(described))[:8]}"
+    return ResponseCache(place, described)
+
+
+def _stores(data: Data) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Yield the folders of kept answers, and what each says that it holds; those that cannot be read are left out."""
+    for path in sorted(data.place.answers.glob(f"*/{STORE}")):
+        with suppress(ArtifactError):
+            yield path.parent, read_served(path.parent)
 
 
 def find_store(data: Data, config: LanguageModelConfig) -> ResponseCache:
@@ -149,14 +187,16 @@ def find_store(data: Data, config: LanguageModelConfig) -> ResponseCache:
     """
     gone = Path(config.model)  # the files of a model may be
     names = (label_of(config), gone.name, gone.stem if gone.suffix.lower() == GGUF else gone.name)
-    found = []
-    for folder in sorted(data.place.answers.glob(f"*/{STORE}")):
-        served = read_served(folder.parent)
+    latest: dict[str, tuple[Path, dict[str, Any]]] = {}
+    for folder, served in _stores(data):
         known = served["name"] in names or served["name"].endswith(f"+{gone.name}")
         same = known and (served["seed"], served["device"]) == (config.seed, config.device)
         fits = config.engine in ("auto", served["engine"])
         if same and fits and _typed_options(served["engine"], config) == served["options"]:
-            found.append((folder.parent, served))
+            series = series_of(served)
+            if series not in latest or round_of(latest[series][1]) < round_of(served):
+                latest[series] = (folder, served)
+    found = list(latest.values())
     if len(found) != 1:
         raise ArtifactError(
             f"{len(found)} sets of answers of {config.model!r} with these options are kept in {data.place.answers}"

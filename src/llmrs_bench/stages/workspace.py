@@ -7,6 +7,7 @@ from pathlib import Path
 from llmrs_bench.core.artifacts import Artifact, is_complete, open_artifact
 from llmrs_bench.core.config import DEPTH, FREE_TEXT, WHOLE
 from llmrs_bench.core.errors import ArtifactError, OptionError
+from llmrs_bench.core.hashing import fingerprint
 from llmrs_bench.core.registry import unknown_name
 from llmrs_bench.data.sources import DATASETS
 
@@ -227,6 +228,21 @@ def pick_runs(runs: Sequence[Artifact], names: Sequence[str]) -> list[Artifact]:
         if not any(run.startswith(name) for run in known):
             raise unknown_name("run", name, known)
     return [run for run in runs if run.path.name.startswith(tuple(names))]
+
+
+def latest(runs: Sequence[Artifact]) -> list[Artifact]:
+    """Return the runs without those whose prompts were all asked again later (`infer --fresh`)."""
+    found: dict[str, Artifact] = {}
+    for run in runs:
+        made = run.manifest
+        inputs = {name: digest for name, digest in made.inputs.items() if name != "answers"}
+        series = run.facts.get("series", made.inputs.get("answers"))
+        whole = {"name": made.name, "config": made.config, "inputs": inputs, "parts": made.parts}
+        own = fingerprint({**whole, "series": series or made.fingerprint})
+        if own not in found or run.facts.get("round", "") >= found[own].facts.get("round", ""):
+            found[own] = run
+    kept = {run.path for run in found.values()}
+    return [run for run in runs if run.path in kept]
 
 
 def ranks(run: Artifact) -> bool:

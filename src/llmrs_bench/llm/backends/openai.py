@@ -209,7 +209,7 @@ class OpenAIEngine:
 
         What a server has under a name is for the server to say: no digest of weights is known.
         """
-        named = {"base_url": options.address, "served": options.model or model.source, "api": options.api}
+        named = {"base_url": options.server, "served": options.model or model.source, "api": options.api}
         tokenizer = _tokenizer_of(model, options)
         found = {} if tokenizer is None else identify(tokenizer)
         return {**named, **{f"tokenizer_{name}": value for name, value in found.items()}}
@@ -225,6 +225,7 @@ class OpenAIEngine:
         self._served: set[str] = set()
         self._lock = Lock()
         self._given = 0  # prompts so far
+        self._found = 0  # prompts of the same run that were answered before
         self._answered = False
         self._unanswered = 0
         self._failures: dict[str, tuple[Prompt, EngineError]] = {}  # of prompts that this call leaves unanswered
@@ -270,12 +271,16 @@ class OpenAIEngine:
             if response is not None:
                 self._answered = True
                 yield response
-        if self._failures and not self._answered:  # the server answers nothing at all
+        if self._failures and not (self._answered or self._found):  # the server answers nothing at all
             raise next(iter(self._failures.values()))[1]
         for prompt, error in self._failures.values():
             log.warning("prompt %r is left without an answer: %s", prompt.prompt_id, error.message)
             self._unanswered += 1
             yield unanswered_response(prompt, "unanswered")
+
+    def found(self, prompts: int) -> None:
+        """Be told how many prompts of the run were answered before, for the share that may stay unanswered."""
+        self._found = prompts
 
     def reset_cache(self) -> None:
         """Do nothing: what the server keeps is its own."""
@@ -325,11 +330,11 @@ class OpenAIEngine:
         try:
             return self._ask(task, stopped)
         except (RefusedError, UnansweredError, NoAnswerError) as error:
-            if prompt.mode == "likelihood" or not _is_about_the_prompt(error):
+            if not _is_about_the_prompt(error):
                 raise
             with self._lock:
                 self._failures[prompt.prompt_id] = (prompt, error)
-                if self._unanswered + len(self._failures) <= self.options.allowed(self._given):
+                if self._unanswered + len(self._failures) <= self.options.allowed(self._found + self._given):
                     return None
             hint = f"{error.hint} To go on without such answers, allow so many with `-O unanswered=N` or `N%`."
             raise EngineError(error.message, hint=hint) from error

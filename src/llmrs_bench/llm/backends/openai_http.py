@@ -16,8 +16,9 @@ from threading import Condition, Event, Thread
 from typing import Any, Generic, TypeVar
 
 from llmrs_bench.core.errors import EngineError, OptionError
+from llmrs_bench.core.masking import MASK, mask
 from llmrs_bench.core.types import Json
-from llmrs_bench.llm.backends.openai_replies import Failure, failure_in, said_wrong
+from llmrs_bench.llm.backends.openai_replies import Failure, NoAnswerError, failure_in, said_wrong
 from llmrs_bench.llm.backends.openai_transport import BrokenOffError, OpenAIOptions, Reply, TimedOutError, Transport
 
 Task = TypeVar("Task")
@@ -212,15 +213,15 @@ class Client:
         seed: Seed of the jitter, so that requests refused together do not come back together.
 
     Raises:
-        OptionError: If the base URL is wrong, the variable holds what cannot be a key, or the environment names a
-            proxy or certificates that cannot be used.
+        OptionError: If the base URL is wrong, the variable holds what cannot be a key, or none for a server of others,
+            or the environment names a proxy or certificates that cannot be used.
     """
 
     def __init__(self, options: OpenAIOptions, *, seed: int) -> None:
         self.base_url = options.address
         self.options = options
         self.pause = _pause
-        self._key = _key(options.key_env)
+        self._key = _key(options)
         self._jitter = random.Random(seed)
         self._lock = threading.Lock()
         self._counts = Counter[str]()
@@ -282,7 +283,7 @@ class Client:
                     ) from error
                 return _Trouble(f"broke off ({what})", "Check that the server runs, and see its log.")
         self._there = True
-        found = reply.json()
+        found = reply.json(self._key)
         failure = failure_in(reply.status, found, reply.text)
         if failure is None:
             return self._object(reply, found, about)
@@ -338,7 +339,7 @@ class Client:
     def _object(self, reply: Reply, found: Any, about: str) -> dict[str, Any]:
         if isinstance(found, dict):
             return found
-        raise EngineError(
+        raise NoAnswerError(
             f"{self.base_url} answered {about} with no JSON object: {self._shown(reply.text)!r}",
             hint="Check `-O base_url`: it usually ends in /v1.",
         )
@@ -361,7 +362,7 @@ class Client:
         return self._hide(text)[:_SHOWN]
 
     def _hide(self, text: str) -> str:
-        return text.replace(self._key, "***") if self._key else text
+        return mask(text.replace(self._key, MASK) if self._key else text)
 
 
 def retry_after(value: str | None, *, now: datetime) -> float | None:
@@ -381,8 +382,15 @@ def _ended(about: str) -> EngineError:
     return EngineError(f"{about} is not asked any more, since the run ends", hint=GOES_ON)
 
 
-def _key(variable: str) -> str:
+def _key(options: OpenAIOptions) -> str:
+    variable = options.key_env
     key = os.environ.get(variable, "").strip()
+    if not key and options.is_public:
+        raise OptionError(
+            f"{options.address} is not on this network, and the variable {variable} holds no key for it",
+            hint=f"Set {variable} to a key of that server, or name another variable with `-O key_env`; if the server "
+            f"takes no key, set {variable}=none.",
+        )
     if key and not (key.isascii() and key.isprintable() and " " not in key):
         raise OptionError(
             f"the variable {variable} holds no key: no HTTP header can hold these characters",

@@ -36,11 +36,11 @@ class NoAnswerError(EngineError):
 
 @contextmanager
 def reading(prompt: Prompt) -> Iterator[None]:
-    """Turn a reply of another shape than the API's into an EngineError."""
+    """Turn a reply of another shape than the API's into a NoAnswerError."""
     try:
         yield
-    except (KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
-        raise EngineError(
+    except (KeyError, IndexError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
+        raise NoAnswerError(
             f"the server's answer to prompt {prompt.prompt_id!r} is not as the API says: {error!r}",
             hint="Check that `-O base_url` is an OpenAI-compatible API, and `-O api`.",
         ) from error

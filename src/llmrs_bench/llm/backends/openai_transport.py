@@ -2,8 +2,11 @@
 
 import json
 import os
+import re
 import time
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from ipaddress import ip_address
 from math import ceil
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeAlias
 from urllib.parse import urlsplit
@@ -14,8 +17,12 @@ from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from llmrs_bench.core.config import Options
 from llmrs_bench.core.errors import EngineError, OptionError
+from llmrs_bench.core.masking import MASK, is_secret
+from llmrs_bench.llm.backends.openai_replies import NoAnswerError
 
 PUBLIC = "https://api.openai.com/v1"
+_DEEPEST_FIELDS = 32
+_SECRET = re.compile(r"(?i)(?:^|[_-])(?:api[_-]?key|(?:access|auth)[_-]?token|secret|password|authorization)$")
 _OWN = frozenset(
     [
         "model",
@@ -46,10 +53,40 @@ def _listed(value: Any) -> Any:
 
 
 def _parsed(value: Any) -> Any:
+    """Return what a text of JSON holds.
+
+    Raises:
+        ValueError: If a request cannot hold it: it is no JSON, has numbers or texts that JSON lacks, or is too deep.
+    """
     try:
-        return json.loads(value) if isinstance(value, str) else value
-    except json.JSONDecodeError as error:
+        found = json.loads(value) if isinstance(value, str) else value
+        json.dumps(found, allow_nan=False, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        raise ValueError("it holds half of a surrogate pair, which UTF-8 cannot hold") from error
+    except RecursionError as error:
+        raise ValueError("it is nested too deep") from error
+    except (ValueError, TypeError) as error:
         raise ValueError(f"no JSON: {error}") from error
+    if _depth(found) > _DEEPEST_FIELDS:
+        raise ValueError(f"it is nested deeper than {_DEEPEST_FIELDS}")
+    return found
+
+
+def _names(value: Any) -> Iterator[str]:
+    """Yield the names of all fields, those of fields among them."""
+    if isinstance(value, dict):
+        yield from value
+    for part in value.values() if isinstance(value, dict) else value if isinstance(value, list) else ():
+        yield from _names(part)
+
+
+def _depth(value: Any) -> int:
+    """Return how deep lists and objects are nested, level by level."""
+    level, depth = [value], 0
+    while level := [part for part in level if isinstance(part, dict | list)]:
+        depth += 1
+        level = [inner for part in level for inner in (part.values() if isinstance(part, dict) else part)]
+    return depth
 
 
 Omitted: TypeAlias = Annotated[tuple[Literal["temperature", "seed"], ...], BeforeValidator(_listed)]
@@ -61,6 +98,8 @@ class OpenAIOptions(Options):
 
     Args:
         base_url: Where the API begins, such as `http://localhost:8000/v1`; without it OPENAI_BASE_URL, else OpenAI.
+        known_as: What the server is called in the identity of its answers in place of its address: the address it had
+            before it moved, or any name. Servers that are known as one share their answers.
         key_env: The variable that holds the key; a server of one's own may need none.
         model: What the server calls the model, if that is not its name or id here.
         api: `chat` sends messages, `completions` the text that the model continues.
@@ -89,17 +128,19 @@ class OpenAIOptions(Options):
     """
 
     cost_only: ClassVar[frozenset[str]] = frozenset(
-        {"base_url", "model", "key_env", "concurrency", "timeout", "retries", "unanswered", "price_in", "price_out"}
-    )  # base_url and model are part of the identity
+        {"key_env", "concurrency", "timeout", "retries", "unanswered", "price_in", "price_out"}
+    )
+    identifying: ClassVar[frozenset[str]] = frozenset({"base_url", "known_as", "model"})
 
     base_url: str | None = None
+    known_as: str | None = Field(default=None, min_length=1)
     key_env: str = "OPENAI_API_KEY"
     model: str | None = None
     api: Literal["chat", "completions"] = "chat"
-    concurrency: int = Field(default=16, ge=1)
-    timeout: float = Field(default=120.0, gt=0)
-    retries: int = Field(default=6, ge=0)
-    unanswered: str = Field(default="1%", pattern=r"^[0-9]+(\.[0-9]+)?%$|^[0-9]+$")
+    concurrency: int = Field(default=16, ge=1, le=1000)
+    timeout: float = Field(default=120.0, gt=0, le=1_000_000)
+    retries: int = Field(default=6, ge=0, le=1000)
+    unanswered: str = Field(default="1%", pattern=r"^[0-9]{1,9}(\.[0-9]{1,9})?%$|^[0-9]{1,9}$")
     answer_tokens: int = Field(default=512, ge=1)
     temperature: float = Field(default=0.0, ge=0)
     max_tokens_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
@@ -116,7 +157,9 @@ class OpenAIOptions(Options):
     @field_validator("fields")
     @classmethod
     def no_own_fields(cls, fields: dict[str, Any]) -> dict[str, Any]:
-        """Refuse fields that the engine writes."""
+        """Refuse fields that the engine writes, and those that hold secrets, which would be kept beside answers."""
+        if secret := next((name for name in _names(fields) if _SECRET.search(name)), None):
+            raise ValueError(f"{secret} is the field of a secret; a key goes into the variable that key_env names")
         if taken := sorted(_OWN & set(fields)):
             raise ValueError(f"the engine itself writes {', '.join(taken)}")
         return fields
@@ -142,6 +185,17 @@ class OpenAIOptions(Options):
         number, share, _ = self.unanswered.partition("%")
         return ceil(float(number) / 100 * prompts) if share else int(number)
 
+    @classmethod
+    def naming(cls, typed: Mapping[str, str]) -> dict[str, str]:
+        """Return the typed options that may change an answer; an address may not where the server has a name."""
+        found = super().naming(typed)
+        return {name: value for name, value in found.items() if name != "base_url" or "known_as" not in found}
+
+    @property
+    def server(self) -> str:
+        """Return what the server is called in the identity of its answers."""
+        return self.address if self.known_as is None else self.known_as.strip().rstrip("/")
+
     @property
     def address(self) -> str:
         """Return the URL that the API begins at.
@@ -150,21 +204,50 @@ class OpenAIOptions(Options):
             OptionError: If it is no such URL, or holds a password or a query.
         """
         url = (self.base_url or os.environ.get("OPENAI_BASE_URL") or PUBLIC).strip().rstrip("/")
-        parts = urlsplit(url)
         hint = "Give it as `-O base_url=http://localhost:8000/v1` or in OPENAI_BASE_URL; the key goes into a variable."
+        try:
+            parts, sent = urlsplit(url), httpx.URL(url)
+            sent.raw_host.decode().encode("idna")
+            if parts.port == 0 or not url.isprintable() or " " in url:
+                raise ValueError("it holds a blank, a control character or the port 0")
+        except (ValueError, httpx.InvalidURL) as error:
+            raise OptionError(f"{url!r} is no base URL of an API: {error}", hint=hint) from error
         if parts.username or parts.password or parts.query or parts.fragment:
             raise OptionError("the base URL holds more than host and path", hint=hint)
         if parts.scheme not in ("http", "https") or not parts.hostname:
             raise OptionError(f"{url!r} is no base URL of an API", hint=hint)
         return url
 
+    @property
+    def is_public(self) -> bool:
+        """Return whether the server is one of the Internet, judged by its name: none of this machine or its network."""
+        host = (urlsplit(self.address).hostname or "").rstrip(".")
+        try:
+            return ip_address(host.partition("%")[0]).is_global
+        except ValueError:
+            return "." in host and not host.endswith(_PRIVATE)
 
+
+# Names that no server of the Internet has (RFC 6761, 6762, 8375).
+_PRIVATE = (
+    ".localhost",
+    ".test",
+    ".local",
+    ".internal",
+    ".intranet",
+    ".private",
+    ".corp",
+    ".home",
+    ".lan",
+    ".home.arpa",
+)
 _CONNECT = 10.0  # seconds
 _IDLE = 2.0  # seconds, less than servers keep an idle connection, so that none is used just as it is closed
 _GREATEST_REPLY = 16 * 2**20  # bytes; an echo of 128,000 tokens with log-probabilities takes less
 _REDIRECTS = (301, 302, 303, 307, 308)
 _POST_AGAIN = (307, 308)  # the other redirects turn a POST into a GET
 _MOST_REDIRECTS = 5
+_DEEPEST_REPLY = 100  # lists and objects within each other
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,14 +263,18 @@ class Reply:
         """The body as text."""
         return self.content.decode("utf-8", "replace")
 
-    def json(self) -> Any:
-        """Return the body as JSON, None if it is none; half of a surrogate pair becomes U+FFFD, as UTF-8 demands."""
+    def json(self, key: str = "") -> Any:
+        """Return the body as JSON, None if it is none or nested deeper than any reply is.
+
+        In its texts half of a surrogate pair becomes U+FFFD, as UTF-8 demands, and the key is masked.
+
+        Args:
+            key: That of the request.
+        """
         try:
-            found = json.loads(self.content)
+            return _cleaned(json.loads(self.content), key if is_secret(key) else "")
         except (ValueError, RecursionError):
             return None
-        # No other text has one: in UTF-8 itself a surrogate is an error.
-        return _without_surrogates(found) if b"\\ud" in self.content.lower() else found
 
 
 class TimedOutError(Exception):
@@ -262,7 +349,7 @@ class Transport:
             for part in got.iter_bytes():
                 body += part
                 if len(body) > _GREATEST_REPLY:
-                    raise EngineError(
+                    raise NoAnswerError(
                         f"a reply of {url} is larger than {_GREATEST_REPLY / 2**20:.0f} MiB, which no answer is",
                         hint="Check `-O base_url` and what the server writes; lower `-O answer_tokens`.",
                     )
@@ -313,11 +400,15 @@ def _name(error: Exception) -> str:
     return f"{type(error).__name__} {error}".strip()
 
 
-def _without_surrogates(value: Any) -> Any:
+def _cleaned(value: Any, key: str, deeper: int = _DEEPEST_REPLY) -> Any:
     if isinstance(value, str):
-        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        if not value.isascii():
+            value = value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+        return value.replace(key, MASK) if key else value
+    if not isinstance(value, list | dict):
+        return value
+    if not deeper:
+        raise ValueError("nested too deep")
     if isinstance(value, list):
-        return [_without_surrogates(part) for part in value]
-    if isinstance(value, dict):
-        return {_without_surrogates(name): _without_surrogates(part) for name, part in value.items()}
-    return value
+        return [_cleaned(part, key, deeper - 1) for part in value]
+    return {_cleaned(name, key): _cleaned(part, key, deeper - 1) for name, part in value.items()}
