@@ -81,8 +81,8 @@ def test_named_runs_alone_are_judged(compared: Bench) -> None:
 
 def test_invalid_answers_have_a_ceiling(compared: Bench) -> None:
     said = gate(compared, "--fail-if", "invalid > 5%", code=3)
-    assert "pass mock (listwise): invalid > 5% (is 0)" in said
-    assert "FAIL mock (listwise, candidates=titles, answer=titles): invalid > 5% (is 1)" in said
+    assert "pass mock (listwise): invalid > 5% (is 0 %)" in said
+    assert "FAIL mock (listwise, candidates=titles, answer=titles): invalid > 5% (is 100 %)" in said
     assert "itemknn" not in said
 
 
@@ -94,6 +94,17 @@ def test_a_saved_board_is_a_baseline_and_the_same_runs_pass(compared: Bench, sav
     assert "pass itemknn: ndcg@10 drops at p < 0.05 (is" in said
     assert "FAIL" not in said
     assert "+0.0000 (p 1.000" in said
+
+
+def test_a_row_of_the_baseline_that_is_gone_fails_unless_allowed(compared: Bench, saved: Path, tmp_path: Path) -> None:
+    bench = Bench(tmp_path / "home", compared.source)
+    shutil.copytree(compared.home, bench.home)
+    shutil.rmtree(next(bench.home.glob("small/lists/runs/itemknn-*")))
+    rule = ("--baseline", str(saved), "--fail-if", "mrr drops > 0")
+    said = gate(bench, *rule, code=3)
+    assert said.startswith(f"FAIL itemknn: has no partner (it is in {saved} alone)")
+    assert f"itemknn has no partner: it is in {saved} alone" in gate(bench, *rule, "--allow-missing")
+    assert "itemknn" not in gate(bench, *rule, "--run", "mock")
 
 
 def test_a_worse_model_fails_against_a_saved_board(compared: Bench, saved: Path, tmp_path: Path) -> None:
@@ -180,7 +191,8 @@ def test_a_run_of_other_users_stands_on_the_board_where_it_is_allowed(compared: 
         (("--fail-if", "ndcg@10 falls"), 2, "is no rule hint: Write 'NAME drops > AMOUNT"),
         (("--fail-if", RULE), 2, "needs a baseline"),
         (("--fail-if", "ndgc@10 < 0.3"), 2, "unknown quantity in --fail-if 'ndgc@10'"),
-        (("--fail-if", "joules > 1"), 2, "no judged row knows its joules"),
+        (("--run", "itemknn", "--fail-if", "joules > 1"), 2, "no judged row knows its joules"),
+        (("--allow-missing", "--fail-if", "mrr < 0"), 2, "--allow-missing is about rows of a gate"),
         (("--baseline", "nothing.parquet"), 1, "nothing.parquet does not exist"),
         (("--baseline", "itemkn-nope"), 2, "unknown run in --baseline 'itemkn-nope'"),
         (("--baseline", "mock"), 2, "--baseline mock means 2 rows"),

@@ -1,15 +1,33 @@
 """The gate fails where a rule says so, and nowhere else."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from board_cases import board, entry
 from llmrs_bench.core.errors import OptionError
-from llmrs_bench.leaderboard import Board, ScoreMatrix
-from llmrs_bench.leaderboard.gate import Counterpart, Gate, check_rules, judge, parse_rule
+from llmrs_bench.leaderboard import Board, EvaluatedRun, ScoreMatrix
+from llmrs_bench.leaderboard.comparability import EvaluationProtocol
+from llmrs_bench.leaderboard.gate import (
+    NO_PARTNER,
+    Baseline,
+    Counterpart,
+    Gate,
+    Verdict,
+    check_rules,
+    judge,
+    parse_rule,
+    saved_baseline,
+)
+from llmrs_bench.leaderboard.saved import Saved
+from llmrs_bench.report.formats import FORMATS
+from llmrs_bench.report.gate import gate_lines, verdict_words
 
 NOISE = np.random.default_rng(1).normal(0, 0.2, (2, 300))
 BASE = 0.5 + NOISE[0]
+DROPS = "ndcg@10 drops > 0.01"
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +41,7 @@ def verdicts(made: tuple[Board, ScoreMatrix], *rules: str, judged: tuple[str, ..
     shown, matrix = made
     at = [line.run for line in matrix.lines].index("base")
     own = Counterpart(shown.rows[at], {"ndcg@10": matrix.values["ndcg@10"][at]})
-    return judge(shown, matrix, judged, [*map(parse_rule, rules)], dict.fromkeys(judged, own), baseline="base", seed=0)
+    return judge(shown, matrix, judged, [*map(parse_rule, rules)], Baseline("base", dict.fromkeys(judged, own)), seed=0)
 
 
 @pytest.mark.parametrize(
@@ -63,7 +81,7 @@ def test_changes_are_those_of_common_requests(made: tuple[Board, ScoreMatrix]) -
     shown, matrix = made
     half = np.where(np.arange(300) < 150, BASE + 0.2, np.nan)
     own = Counterpart(shown.rows[0], {"ndcg@10": half})
-    gate = judge(shown, matrix, ["same"], [], {"same": own}, baseline="old.parquet", seed=0)
+    gate = judge(shown, matrix, ["same"], [], Baseline("old.parquet", {"same": own}), seed=0)
     assert gate.changes[0].users == 150
     assert gate.changes[0].difference == pytest.approx(-0.2)
 
@@ -85,8 +103,122 @@ def test_rules_that_nobody_can_be_judged_by_are_refused(made: tuple[Board, Score
             check_rules(rules, ("ndcg@10", "gini@10"), tested=("ndcg@10", "coverage"), baseline=True)
 
 
-def test_rows_without_a_baseline_are_held_against_limits_alone_and_named(made: tuple[Board, ScoreMatrix]) -> None:
-    shown, matrix = made
-    gate = judge(shown, matrix, ["same"], [parse_rule("ndcg@10 < 0.3")], {}, baseline="old.parquet", seed=0)
+def saved_board(*entries: EvaluatedRun) -> Saved:
+    shown, matrix = board(entries)
+    return Saved(shown, matrix, EvaluationProtocol({}, (), np.array([]), np.array([])), "2026-01-01", {})
+
+
+def gate_against(saved: Saved, *entries: EvaluatedRun, rules: tuple[str, ...] = (DROPS,), **options: bool) -> Gate:
+    """Judge all rows of a board of these entries against a saved one."""
+    shown, matrix = board(entries)
+    baseline = saved_baseline("old.parquet", saved, matrix.lines, matrix, [])
+    runs = [line.run for line in matrix.lines]
+    return judge(shown, matrix, runs, [*map(parse_rule, rules)], baseline, seed=0, **options)
+
+
+def test_rows_without_a_partner_on_either_side_fail_unless_that_is_allowed() -> None:
+    saved = saved_board(entry("kept", BASE), entry("gone", BASE - 0.1))
+    now = entry("kept", BASE), entry("new", BASE)
+    gate = gate_against(saved, *now)
+    assert [(v.row, v.rule, v.failed) for v in gate.verdicts] == [
+        ("new", NO_PARTNER, True),
+        ("gone", NO_PARTNER, True),
+        ("kept", DROPS, False),
+    ]
+    assert gate_lines(gate)[1] == "FAIL  gone: has no partner (it is in old.parquet alone)"
+    gate = gate_against(saved, *now, allow_missing=True)
     assert not gate.failures
-    assert gate.notes == ("not in old.parquet, so held against fixed limits alone: same",)
+    assert [note.split(" has no partner")[0] for note in gate.notes] == ["new", "gone"]
+    assert not gate_against(saved, *now, rules=()).verdicts  # without a rule nothing can fail
+
+
+def test_a_gate_none_of_whose_rows_have_a_partner_fails() -> None:
+    saved = saved_board(entry("old-1", BASE, model="m", setting="a"))
+    gate = gate_against(saved, entry("new-1", BASE, model="m", setting="b"))
+    assert len(gate.failures) == len(gate.verdicts) == 2
+    with pytest.raises(OptionError, match=r"no judged row is in old\.parquet"):
+        gate_against(saved, entry("new-1", BASE, model="m", setting="b"), allow_missing=True)
+
+
+def test_a_baseline_holds_named_runs_to_account_alone() -> None:
+    saved = saved_board(entry("kept-1", BASE), entry("gone-1", BASE), entry("popularity", BASE, kind="baseline"))
+    _, matrix = board([entry("kept-2", BASE, model="kept-1"), entry("popularity", BASE, kind="baseline")])
+    for names, absent in (([], ["gone-1"]), (["kept"], []), (["gone"], ["gone-1"])):
+        found = saved_baseline("old.parquet", saved, matrix.lines[:1], matrix, names)
+        assert [row.run for row in found.absent] == absent
+
+
+def twin(run: str, values: NDArray[np.float64], engine: str = "") -> EvaluatedRun:
+    return entry(run, values, model="lm", setting="listwise", about={"engine": engine})
+
+
+def test_twins_with_one_label_are_called_by_their_runs() -> None:
+    shown, matrix = board([twin("lm-1", BASE), twin("lm-2", BASE - 0.1), entry("other", BASE)])
+    gate = judge(shown, matrix, ["lm-1", "lm-2", "other"], [parse_rule("ndcg@10 < 0.45")], Baseline(), seed=0)
+    assert [(v.row, v.failed) for v in gate.verdicts] == [
+        ("lm (listwise, run lm-2)", True),
+        ("lm (listwise, run lm-1)", False),
+        ("other", False),
+    ]
+    for form in ("markdown", "latex"):
+        assert "listwise, run lm-2" in FORMATS[form](shown)
+
+
+def test_twins_meet_their_own_run_or_engine_in_the_baseline() -> None:
+    saved = saved_board(twin("lm-1", BASE, "vllm"), twin("lm-2", BASE - 0.1, "transformers"))
+    for now, met in (
+        (("lm-1", "lm-2"), ["lm-1", "lm-2"]),
+        (("lm-2", "lm-3"), ["lm-2", "lm-1"]),  # the run that is not there any more
+        (("lm-3", "lm-4"), ["lm-1", "lm-2"]),  # the engine
+    ):
+        _, matrix = board([twin(now[0], BASE, "vllm"), twin(now[1], BASE - 0.1, "transformers")])
+        found = saved_baseline("old.parquet", saved, matrix.lines, matrix, [])
+        assert [found.counterparts[run].row.run for run in now] == met
+    alike = saved_board(twin("lm-1", BASE, "vllm"), twin("lm-2", BASE - 0.1, "vllm"))
+    gate = gate_against(alike, twin("lm-3", BASE, "vllm"))
+    assert {v.reason for v in gate.failures} == {
+        "old.parquet has no such row, or several",
+        "it is in old.parquet alone",
+    }
+
+
+def test_a_language_model_whose_price_is_not_known_fails_a_rule_on_it() -> None:
+    costs = {"requests": 300, "seconds": 1.0}
+    rows = [
+        entry("priced", BASE, kind="language model", about={**costs, "price_usd": 0.5}),
+        entry("uncounted", BASE, kind="language model", about={**costs, "price_usd": None}),
+        entry("itemknn", BASE, about=costs),
+    ]
+    shown, matrix = board(rows)
+    runs = [line.run for line in matrix.lines]
+    gate = judge(shown, matrix, runs, [parse_rule("price_usd > 1")], Baseline(), seed=0)
+    assert gate_lines(gate) == [
+        "FAIL  uncounted: price_usd > 1 (its price_usd is not known)",
+        "pass  priced: price_usd > 1 (is 0.5)",
+    ]
+    assert gate.notes == ("'price_usd > 1' does not judge itemknn: price_usd is not known, or was not before",)
+    both = Baseline("old", {run: Counterpart(shown.rows[0], {}) for run in runs})
+    gate = judge(shown, matrix, ["priced", "uncounted"], [parse_rule("price_usd rises > 1%")], both, seed=0)
+    assert [v.row for v in gate.failures] == ["uncounted"]
+
+
+def test_a_row_that_was_not_measured_fails_a_rule_on_the_metric() -> None:
+    shown, matrix = board([entry("whole", BASE)])
+    row = replace(shown.rows[0], run="dropped", model="dropped", cells={})
+    shown = replace(shown, rows=(*shown.rows, row))
+    gate = judge(shown, matrix, ["whole", "dropped"], [parse_rule("ndcg@10 < 0.1")], Baseline(), seed=0)
+    assert [(v.row, v.reason) for v in gate.failures] == [("dropped", "its ndcg@10 is not known")]
+
+
+def test_shares_are_written_as_shares_and_failures_come_first(made: tuple[Board, ScoreMatrix]) -> None:
+    gate = verdicts(made, "invalid > 10.5%", "seconds > 100", "empty > 9%", "coverage < 1", "ndcg@10 < 0.1")
+    assert gate_lines(gate)[:5] == [
+        "FAIL  worse: empty > 9% (is 10 %)",
+        "pass  worse: invalid > 10.5% (is 10 %)",
+        "pass  worse: seconds > 100 (is 12)",
+        "pass  worse: coverage < 1 (is 100 %)",
+        f"pass  worse: ndcg@10 < 0.1 (is {gate.verdicts[4].value:.4g})",
+    ]
+    assert gate_lines(gate)[5].startswith("worse: ndcg@10")
+    close = Verdict("coverage < 1", "r", "r", True, "coverage", 0.99997, 1.0)
+    assert verdict_words(close) == "is 99.997 %"

@@ -1,6 +1,7 @@
 """Every format says the same of a board, and none lets a name break it."""
 
 import csv
+import html
 import io
 import json
 import re
@@ -18,6 +19,7 @@ from llmrs_bench.leaderboard.gate import Change, Gate, Verdict
 from llmrs_bench.report.formats import FORMATS
 from llmrs_bench.report.gate import gate_json, gate_lines, to_junit, to_summary
 from llmrs_bench.report.latex import escape
+from llmrs_bench.report.markdown import escape as markdown_escape
 from llmrs_bench.report.terminal import to_table
 
 NOISE = np.random.default_rng(2).normal(0, 0.1, (4, 200))
@@ -98,6 +100,24 @@ def test_markdown_marks_the_best_and_what_equals_it(made: Board) -> None:
     assert "| GPT | big | 0.5000 |  |" in text
 
 
+@pytest.mark.parametrize(
+    "name",
+    [
+        "<script>alert(1)</script>",
+        "a &amp; b",
+        "![x](https://example.org/x.png)",
+        "`code` ~~gone~~ $x$",
+        "__init__ *b*\n# head",
+    ],
+)
+def test_markdown_shows_a_name_letter_by_letter(name: str) -> None:
+    text = markdown_escape(name)
+    bare = re.sub(r"\\[\\`*\[\]|~$#_]", "", text)
+    assert not re.search(r"[<>`*\[\]|~$#\n]|&(?!amp;|lt;|gt;)|(?<!\w)_|_(?!\w)", bare)
+    assert html.unescape(re.sub(r"\\(?=[^a-zA-Z0-9\s])", "", text)) == " ".join(name.split())
+    assert text in FORMATS["markdown"](board([entry("run", [0.1, 0.2], model=name), entry("other", [0.1, 0.3])])[0])
+
+
 def test_json_holds_tests_costs_kinds_groups_and_printed_tables(made: Board) -> None:
     found = json.loads(FORMATS["json"](made))
     worst = found["rows"][-1]
@@ -146,8 +166,8 @@ def test_latex_escapes_every_special_character() -> None:
 
 def gate() -> Gate:
     change = Change("run", "a|b", "old", "ndcg@10", 0.5, 0.4, -0.1, 0.0004, -0.3, 200)
-    fail = Verdict("ndcg@10 drops > 0.01 at p < 0.05", "run", "a|b", True, 0.4, 0.01, 0.5, 0.0004)
-    good = Verdict("seconds > 100", "run", "a|b", False, 4.0, 100.0)
+    fail = Verdict("ndcg@10 drops > 0.01 at p < 0.05", "run", "a|b", True, "ndcg@10", 0.4, 0.01, 0.5, 0.0004)
+    good = Verdict("seconds > 100", "run", "a|b", False, "seconds", 4.0, 100.0)
     return Gate("old.parquet", (change,), (fail, good), ("one row is new",))
 
 
@@ -165,8 +185,8 @@ def test_junit_has_a_case_for_every_verdict(made: Board) -> None:
 
 def test_verdicts_as_lines_json_and_markdown(made: Board) -> None:
     lines = gate_lines(gate())
-    assert lines[0] == "a|b: ndcg@10 0.4000, old had 0.5000: -0.1000 (p <.001, d -0.30, 200 users)"
-    assert [line[:4] for line in lines[1:]] == ["FAIL", "pass"]
+    assert [line[:4] for line in lines[:2]] == ["FAIL", "pass"]
+    assert lines[2] == "a|b: ndcg@10 0.4000, old had 0.5000: -0.1000 (p <.001, d -0.30, 200 users)"
     found = json.loads(gate_json(gate()))
     assert found["passed"] is False
     assert [verdict["failed"] for verdict in found["verdicts"]] == [True, False]

@@ -61,6 +61,14 @@ def compare(
         ),
     ] = None,
     fail_if: Annotated[list[str] | None, typer.Option(help=_RULES, rich_help_panel=GATE)] = None,
+    allow_missing: Annotated[
+        bool,
+        typer.Option(
+            "--allow-missing",
+            help="Rows may be in a saved baseline alone, or on this board alone; else they fail the gate.",
+            rich_help_panel=GATE,
+        ),
+    ] = False,
     save: Annotated[
         Path | None,
         typer.Option(help="Keep the board in this file, for --baseline and --history.", rich_help_panel=OUTPUT),
@@ -135,6 +143,7 @@ def compare(
                 "--baseline": baseline,
                 "--save": save,
                 "--fail-if": fail_if,
+                "--allow-missing": allow_missing,
             }
             given |= {
                 "--by": by,
@@ -151,6 +160,8 @@ def compare(
             raise OptionError(said, hint="Add --dataset NAME, or write: llmrs-bench compare --history FILE FILE...")
         if (junit or gate_json) and not fail_if:
             raise OptionError("--junit and --gate-json write verdicts", hint="Add --fail-if RULE.")
+        if allow_missing and not (baseline and fail_if):
+            raise OptionError("--allow-missing is about rows of a gate", hint="Add --baseline FILE and --fail-if RULE.")
         if html_requests is not None and html is None:
             raise OptionError("--html-requests has no effect without --html", hint="Add --html FILE.")
         from llmrs_bench.report.gate import gate_json as to_gate_json
@@ -159,7 +170,7 @@ def compare(
         from llmrs_bench.stages.workspace import open_data
 
         data = open_data(home, dataset)
-        made, gate = gated(data, run or [], config, baseline=baseline, rules=fail_if or [])
+        made, gate = gated(data, run or [], config, baseline=baseline, rules=fail_if or [], allow_missing=allow_missing)
         _show(made.board, output)
         for line in gate_lines(gate):
             say(line)

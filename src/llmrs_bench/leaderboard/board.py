@@ -1,5 +1,6 @@
 """The values a board is made of: rows, cells, contrasts, and costs."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeAlias
@@ -241,6 +242,20 @@ class Board:
     def sign(self, metric: str) -> float:
         """Return 1 where more of a metric is better, -1 where less is, 0 where neither is."""
         return SIGN[self.directions.get(metric, "higher")]
+
+
+def told_apart(board: Board) -> Board:
+    """Return the board with the names of runs in the settings of rows that have model and setting in common."""
+    labels = Counter(row.label for row in board.rows)
+    settings = {
+        row.run: ", ".join(filter(None, [row.setting, f"run {row.run}"])) for row in board.rows if labels[row.label] > 1
+    }
+
+    def renamed(rows: Sequence[Row]) -> tuple[Row, ...]:
+        return tuple(replace(row, setting=settings.get(row.run, row.setting)) for row in rows)
+
+    sections = tuple(replace(section, rows=renamed(section.rows)) for section in board.sections)
+    return replace(board, rows=renamed(board.rows), sections=sections)
 
 
 PRICE, SECONDS = "price_per_1000", "seconds_per_1000"

@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from llmrs_bench.core.errors import IncomparableError, OptionError
 from llmrs_bench.core.registry import unknown_name
 from llmrs_bench.core.types import Kind
-from llmrs_bench.leaderboard.board import SHARES, Board, Row
-from llmrs_bench.leaderboard.build import ScoreMatrix
+from llmrs_bench.leaderboard.board import SHARES, Board, Row, told_apart
+from llmrs_bench.leaderboard.build import RunScores, ScoreMatrix
+from llmrs_bench.leaderboard.saved import Saved
 from llmrs_bench.stats import describe, sign_flip
 
 GRAMMAR = (
@@ -145,23 +146,50 @@ class Change:
     users: int
 
 
+# The rule that every row of the baseline is on the board, and every judged row in the baseline.
+NO_PARTNER = "has no partner"
+
+
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What a rule says about a row."""
+    """What a rule says about a row.
+
+    Args:
+        rule: As it was typed, or `NO_PARTNER`.
+        run: The run of the row; where the board lacks the row, that of the baseline.
+        row: What the row is called.
+        failed: Whether it fails the gate.
+        name: What the rule looks at.
+        value: What it found; None: it is not known.
+        limit: What the value, or its change, is held against.
+        before: The value of the baseline.
+        p: Of the test of that row alone.
+        reason: Why a row fails whose value nobody knows.
+    """
 
     rule: str
     run: str
     row: str
     failed: bool
-    value: float
-    limit: float
+    name: str = ""
+    value: float | None = None
+    limit: float | None = None
     before: float | None = None
     p: float | None = None
+    reason: str = ""
+
+    @property
+    def is_share(self) -> bool:
+        """Whether its values are shares, between 0 and 1."""
+        return self.name in (*SHARES, INVALID, *KINDS)
 
 
 @dataclass(frozen=True, slots=True)
 class Gate:
-    """All changes against the baseline, and what the rules say; `notes` are about rows that could not be judged."""
+    """All changes against the baseline, and what the rules say, failures first.
+
+    `notes` are about rows that could not be judged.
+    """
 
     baseline: str = ""
     changes: tuple[Change, ...] = ()
@@ -192,53 +220,118 @@ def check_rules(rules: Sequence[Rule], metrics: Sequence[str], *, tested: Collec
             )
 
 
+def judged_lines(lines: Sequence[RunScores], names: Sequence[str]) -> list[RunScores]:
+    """Return the rows a gate judges: those of runs that begin with one of `names`; without names, all models."""
+    if names:
+        return [line for line in lines if any(run.startswith(tuple(names)) for run in line.runs)]
+    return [line for line in lines if line.kind != "baseline" and not line.is_bound]
+
+
+@dataclass(frozen=True, slots=True)
+class Baseline:
+    """What rows are held against: its name, the counterparts of rows by run, and its rows that are nobody's."""
+
+    name: str = ""
+    counterparts: Mapping[str, Counterpart] = field(default_factory=dict)
+    absent: tuple[Row, ...] = ()
+
+
+def saved_baseline(
+    name: str, saved: Saved, judged: Sequence[RunScores], board: ScoreMatrix, names: Sequence[str]
+) -> Baseline:
+    """Return the saved rows that judged rows are held against, and those that would be judged but have no row here.
+
+    A row meets the saved row of the same run. Else it meets the one of the same model and setting; where several have
+    these, the only one whose run is not on the board, or that was made with the same engine, and otherwise none.
+    """
+    places = {request: at for at, request in enumerate(saved.matrix.requests)}
+    order = np.array([places.get(request, -1) for request in board.requests])
+    here, rows = {run for line in board.lines for run in line.runs}, saved.board.rows
+    found, met = {}, set()
+    for line in judged:
+        fits = [at for at, row in enumerate(rows) if row.run in line.runs][:1]
+        fits = fits or [at for at, row in enumerate(rows) if row.label == line.label]
+        for narrower in (
+            [at for at in fits if rows[at].run not in here],
+            [at for at in fits if rows[at].about.get("engine") == line.about.get("engine")],
+        ):
+            fits = narrower if len(fits) > 1 and narrower else fits
+        if len(fits) == 1:
+            values = {m: np.where(order < 0, np.nan, each[fits[0]][order]) for m, each in saved.matrix.values.items()}
+            found[line.run] = Counterpart(rows[fits[0]], values)
+            met.add(rows[fits[0]].run)
+    wanted = {line.run for line in judged_lines(saved.matrix.lines, names)} - met
+    return Baseline(name, found, tuple(row for row in told_apart(saved.board).rows if row.run in wanted))
+
+
 def judge(
     board: Board,
     matrix: ScoreMatrix,
     judged: Sequence[str],
     rules: Sequence[Rule],
-    counterparts: Mapping[str, Counterpart],
+    baseline: Baseline,
     *,
-    baseline: str,
     seed: int,
+    allow_missing: bool = False,
 ) -> Gate:
     """Hold rows against their baselines and against rules.
+
+    A language model whose cost a rule needs fails where that cost is not known, and so does a row that lacks a metric.
 
     Args:
         board: The board of now.
         matrix: Its values.
         judged: Runs of the rows that are judged.
         rules: When the gate fails.
-        counterparts: Baselines by run; a row without one is judged by fixed limits alone.
-        baseline: The name of the baseline, or nothing.
+        baseline: What they are held against.
         seed: Seed of the permutations.
+        allow_missing: Whether rows without a partner, here or in the baseline, are noted and do not fail.
 
     Raises:
         OptionError: If a rule can be judged for no row.
         IncomparableError: If a row and its baseline have no request in common.
     """
+    board, counterparts = told_apart(board), baseline.counterparts
     rows = {row.run: row for row in board.rows if row.run in judged}
     tested = [metric for metric in board.metrics if metric in matrix.values]
     metrics = [m for m in tested if all(m in found.values for found in counterparts.values())]
-    if absent := [rule for rule in rules if rule.needs_baseline and rule.name in {*tested} - {*metrics}]:
+    if lacking := [rule for rule in rules if rule.needs_baseline and rule.name in {*tested} - {*metrics}]:
         raise OptionError(
-            f"--fail-if {absent[0].text!r}: {baseline} does not hold {absent[0].name}",
+            f"--fail-if {lacking[0].text!r}: {baseline.name} does not hold {lacking[0].name}",
             hint=f"It holds {', '.join(metrics) or 'none of these metrics'}.",
         )
     changes = _changes(board, matrix, {run: counterparts[run] for run in rows if run in counterparts}, metrics, seed)
-    verdicts: list[Verdict] = []
+    alone = [row for row in rows.values() if row.run not in counterparts] if baseline.name else []
+    missing = [(row, f"{baseline.name} has no such row, or several") for row in alone]
+    missing += [(row, f"it is in {baseline.name} alone") for row in baseline.absent]
+    verdicts, notes = [], []
+    if rules and not allow_missing:
+        verdicts = [Verdict(NO_PARTNER, row.run, row.label, True, reason=reason) for row, reason in missing]
+    else:
+        notes = [f"{row.label} {NO_PARTNER}: {reason}" for row, reason in missing]
     for rule in rules:
-        found = [_verdict(rule, row, counterparts.get(row.run), changes) for row in rows.values()]
-        known = [verdict for verdict in found if verdict is not None]
-        if not known:
+        found = {row.run: _verdict(rule, row, counterparts.get(row.run), changes) for row in rows.values()}
+        asked = [row for row in rows.values() if row.run in counterparts or not rule.needs_baseline]
+        unknown = [row for row in asked if found[row.run] is None]
+        failed = [row for row in unknown if quantity(row, rule.name) is None and _has_to_know(row, rule, board)]
+        known = [verdict for verdict in found.values() if verdict is not None]
+        if not known and not failed and (asked or allow_missing or not alone):
+            said = f"knows its {rule.name}" if asked else f"is in {baseline.name}"
             raise OptionError(
-                f"--fail-if {rule.text!r}: no judged row knows its {rule.name}",
+                f"--fail-if {rule.text!r}: no judged row {said}",
                 hint=f"Judged: {', '.join(row.label for row in rows.values()) or 'none'}.",
             )
+        reason = f"its {rule.name} is not known"
         verdicts += known
-    alone = [row.label for row in rows.values() if row.run not in counterparts] if baseline else []
-    notes = [f"not in {baseline}, so held against fixed limits alone: {', '.join(alone)}"] if alone else []
-    return Gate(baseline, tuple(changes), tuple(verdicts), tuple(notes))
+        verdicts += [Verdict(rule.text, row.run, row.label, True, rule.name, reason=reason) for row in failed]
+        if rule.name in COSTS and (rest := [row.label for row in unknown if row not in failed]):
+            notes.append(f"{rule.text!r} does not judge {', '.join(rest)}: {rule.name} is not known, or was not before")
+    verdicts.sort(key=lambda verdict: not verdict.failed)
+    return Gate(baseline.name, tuple(changes), tuple(verdicts), tuple(notes))
+
+
+def _has_to_know(row: Row, rule: Rule, board: Board) -> bool:
+    return rule.name in board.metrics or (rule.name in COSTS and row.kind == "language model")
 
 
 def _changes(
@@ -289,7 +382,7 @@ def _verdict(rule: Rule, row: Row, base: Counterpart | None, changes: Sequence[C
         return None
     if not rule.needs_baseline:
         failed = value > rule.amount if rule.verb == ">" else value < rule.amount
-        return Verdict(rule.text, row.run, row.label, failed, value, rule.amount)
+        return Verdict(rule.text, row.run, row.label, failed, rule.name, value, rule.amount)
     if base is None:
         return None
     tested = [change for change in changes if change.run == row.run and change.metric == rule.name]
@@ -300,4 +393,4 @@ def _verdict(rule: Rule, row: Row, base: Counterpart | None, changes: Sequence[C
     amount = rule.amount * (abs(before) if rule.relative else 1.0)
     moved = before - value if rule.verb == "drops" else value - before
     failed = moved > amount + _ROUNDING and (rule.p is None or (p is not None and p < rule.p))
-    return Verdict(rule.text, row.run, row.label, failed, value, amount, before, p)
+    return Verdict(rule.text, row.run, row.label, failed, rule.name, value, amount, before, p)

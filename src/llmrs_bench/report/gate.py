@@ -19,10 +19,9 @@ from llmrs_bench.report.numbers import interval, p_value
 
 
 def gate_lines(gate: Gate) -> list[str]:
-    """Say how every row changed, and what every rule says about it."""
-    lines = [f"{change.row}: {change.metric} {change_words(change)}" for change in gate.changes]
-    lines += [f"{'FAIL' if v.failed else 'pass'}  {v.row}: {v.rule} ({verdict_words(v)})" for v in gate.verdicts]
-    return lines
+    """Say what every rule says about every row, failures first, and how every row changed."""
+    lines = [f"{'FAIL' if v.failed else 'pass'}  {v.row}: {v.rule} ({verdict_words(v)})" for v in gate.verdicts]
+    return lines + [f"{change.row}: {change.metric} {change_words(change)}" for change in gate.changes]
 
 
 def change_words(change: Change) -> str:
@@ -36,9 +35,15 @@ def change_words(change: Change) -> str:
 
 def verdict_words(verdict: Verdict) -> str:
     """Say what a rule saw."""
-    before = "" if verdict.before is None else f", was {verdict.before:.4g}"
+    if verdict.value is None:
+        return verdict.reason
+
+    def said(value: float) -> str:
+        return f"{100 * value:.5g} %" if verdict.is_share else f"{value:.4g}"
+
+    before = "" if verdict.before is None else f", was {said(verdict.before)}"
     p = "" if verdict.p is None else f", p {p_value(verdict.p)}"
-    return f"is {verdict.value:.4g}{before}{p}"
+    return f"is {said(verdict.value)}{before}{p}"
 
 
 def gate_json(gate: Gate) -> str:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 from llmrs_bench.leaderboard import Board, Cell, PublishedTable, Row
+from llmrs_bench.leaderboard.board import told_apart
 
 _SPECIAL = {
     "\\": r"\textbackslash{}",
@@ -30,6 +31,7 @@ def to_latex(board: Board) -> str:
     The best value of a column is bold and the second underlined; `=` marks values that are not distinguishable from
     the best. Intervals stand below the values.
     """
+    board = told_apart(board)
     front = r" Rows with $\ast$ are on the Pareto front." if any(row.pareto for row in board.rows) else ""
     caption = (
         f"{escape(board.title)}. {escape('; '.join(board.protocol))}. Best bold, second underlined, "

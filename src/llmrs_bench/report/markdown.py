@@ -1,18 +1,21 @@
 """A board as Markdown tables."""
 
+import re
 from collections.abc import Callable, Sequence
 
 from llmrs_bench.core.formatting import number
 from llmrs_bench.leaderboard import Board, Cell, Cost, PublishedTable, Row, Section
+from llmrs_bench.leaderboard.board import told_apart
 from llmrs_bench.report.numbers import VERSUS_HEADS, answer_words, versus_fields
 
 
 def to_markdown(board: Board) -> str:
     """Return the protocol, a table of means with their intervals, groups, printed tables and notes."""
+    board = told_apart(board)
     heads = ["model", "setting", *board.metrics, "coverage", "answered", "history", *(name for name, _ in _COSTS)]
     with_words = any(answer_words(row) for row in board.rows)
     lines = [
-        f"**{board.title}**: {escape('; '.join(board.protocol))}",
+        f"**{escape(board.title)}**: {escape('; '.join(board.protocol))}",
         "",
         *_head([*heads, *(["answers"] if with_words else [])]),
         *(
@@ -100,6 +103,11 @@ def _cell(cell: Cell | None, exact: bool) -> str:
     return f"{mean} {'(no interval)' if cell.low is None else f'[{cell.low:.4f}, {cell.high:.4f}]'}{spread}"
 
 
+# What HTML and Markdown read as more than text; an underscore is, at the edge of a word alone.
+_MEANT = re.compile(r"[\\`*\[\]|~$#]|(?<![^\W_])_|_(?![^\W_])|^[-+](?=\s)")
+
+
 def escape(text: str) -> str:
-    """Return text as one cell of a table."""
-    return text.replace("\\", "\\\\").replace("|", "\\|").replace("*", "\\*").replace("\n", " ")
+    """Return text as one line in which nothing means anything to Markdown or HTML."""
+    line = " ".join(text.split())
+    return _MEANT.sub(r"\\\g<0>", line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;"))

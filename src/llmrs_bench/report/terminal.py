@@ -9,6 +9,7 @@ from rich.text import Text
 
 from llmrs_bench.core.formatting import number
 from llmrs_bench.leaderboard import Board, Cell, Cost, PublishedTable, Row
+from llmrs_bench.leaderboard.board import told_apart
 from llmrs_bench.report.numbers import VERSUS_HEADS, answer_words, interval, short, versus_fields
 
 _STYLES = {"baseline": "dim", "recommender": "", "language model": "bold"}
@@ -32,6 +33,7 @@ def to_table(board: Board, width: int = 80) -> Group:
         board: What to show.
         width: Columns of the terminal.
     """
+    board = told_apart(board)
     head = Text("\n").join([Text(board.title, "bold"), *(Text(line, "dim") for line in board.protocol)])
     parts: list[RenderableType] = [head]
     room = width - _NAME - _GAP - _SHARES

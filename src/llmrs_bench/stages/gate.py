@@ -5,7 +5,6 @@ from datetime import UTC, datetime
 from io import BytesIO
 from pathlib import Path
 
-import numpy as np
 import polars as pl
 
 from llmrs_bench.core.artifacts import versions
@@ -15,7 +14,16 @@ from llmrs_bench.core.registry import unknown_name
 from llmrs_bench.core.tables import atomic_write
 from llmrs_bench.leaderboard import RunScores
 from llmrs_bench.leaderboard.comparability import differences, refuse_differences
-from llmrs_bench.leaderboard.gate import Counterpart, Gate, check_rules, judge, parse_rule
+from llmrs_bench.leaderboard.gate import (
+    Baseline,
+    Counterpart,
+    Gate,
+    check_rules,
+    judge,
+    judged_lines,
+    parse_rule,
+    saved_baseline,
+)
 from llmrs_bench.leaderboard.saved import Saved, from_parts, to_parts
 from llmrs_bench.leaderboard.trends import History, build_history
 from llmrs_bench.stages.compare import Comparison, compare, data_protocol
@@ -80,7 +88,13 @@ def history(paths: Sequence[Path], config: CompareConfig) -> History:
 
 
 def gated(
-    data: Data, names: Sequence[str], config: CompareConfig, *, baseline: str | None, rules: Sequence[str]
+    data: Data,
+    names: Sequence[str],
+    config: CompareConfig,
+    *,
+    baseline: str | None,
+    rules: Sequence[str],
+    allow_missing: bool = False,
 ) -> tuple[Comparison, Gate]:
     """Build the board, and hold its rows against a baseline and against rules, where there are any.
 
@@ -93,6 +107,7 @@ def gated(
         config: Metrics, bootstrap, tests.
         baseline: A run, or the path of a saved board.
         rules: When the gate fails, as typed.
+        allow_missing: Whether rows may be on one of both boards alone.
 
     Raises:
         OptionError: If a rule cannot be read or judged, or the baseline is unknown.
@@ -109,37 +124,26 @@ def gated(
     board, matrix = comparison.board, comparison.matrix
     check_rules(parsed, board.metrics, tested=matrix.values, baseline=baseline is not None)
     base = None if run is None else _line(run, matrix.lines)
-    judged = [line.run for line in matrix.lines if line is not base and _is_judged(line, names)]
+    judged = [line for line in judged_lines(matrix.lines, names) if line is not base]
     if not judged:
         raise OptionError("the gate has no row to judge", hint="Name one with --run.")
-    pairs: dict[str, Counterpart] = {}
+    against = Baseline()
     if saved is not None:
         found = differences(saved.protocol, data_protocol(data, config.invalid))
         notes = refuse_differences(found, config.allow_different, one=str(baseline), other=data.place.reference)
         comparison = comparison.noted(notes)
-        pairs = _namesakes(saved, [line for line in matrix.lines if line.run in judged], matrix.requests)
-        if not pairs and any(rule.needs_baseline for rule in parsed):
-            raise OptionError(
-                f"no judged row is in {baseline}",
-                hint=f"It holds {', '.join(row.label for row in saved.board.rows)}. Name a run with --baseline RUN.",
-            )
+        against = saved_baseline(str(baseline), saved, judged, matrix, names)
     elif base is not None:
         at = matrix.lines.index(base)
         own = Counterpart(board.rows[at], {m: matrix.values[m][at] for m in board.metrics if m in matrix.values})
-        pairs = dict.fromkeys(judged, own)
-    gate = judge(board, matrix, judged, parsed, pairs, baseline=baseline or "", seed=config.seed)
-    return comparison, gate
+        against = Baseline(str(baseline), {line.run: own for line in judged})
+    runs = [line.run for line in judged]
+    return comparison, judge(board, matrix, runs, parsed, against, seed=config.seed, allow_missing=allow_missing)
 
 
 def is_file(baseline: str) -> bool:
     """Tell whether a baseline is meant as the path of a saved board."""
     return baseline.endswith(".parquet") or Path(baseline).is_file()
-
-
-def _is_judged(line: RunScores, names: Sequence[str]) -> bool:
-    if names:
-        return any(run.startswith(tuple(names)) for run in line.runs)
-    return line.kind != "baseline" and not line.is_bound
 
 
 def _line(name: str, lines: Sequence[RunScores]) -> RunScores:
@@ -151,30 +155,3 @@ def _line(name: str, lines: Sequence[RunScores]) -> RunScores:
     raise OptionError(
         f"--baseline {name} means {len(fits)} rows", hint=f"Name one of {', '.join(line.run for line in fits)}."
     )
-
-
-def _namesakes(saved: Saved, lines: Sequence[RunScores], requests: Sequence[str]) -> dict[str, Counterpart]:
-    """Return the saved rows of the same run, or else of the same model and setting, on these requests.
-
-    Raises:
-        OptionError: If several saved rows have the model and setting of one.
-    """
-    places = {name: at for at, name in enumerate(saved.matrix.requests)}
-    order = np.array([places.get(name, -1) for name in requests])
-    found = {}
-    for line in lines:
-        rows = saved.board.rows
-        fits = [at for at, row in enumerate(rows) if row.run == line.run]
-        fits = fits or [at for at, row in enumerate(rows) if row.label == line.label]
-        if len(fits) > 1:
-            raise OptionError(
-                f"the baseline has {len(fits)} rows called {line.label}",
-                hint=f"They are {', '.join(rows[at].run for at in fits)}: judge other rows with --run.",
-            )
-        if fits:
-            values = {
-                metric: np.where(order < 0, np.nan, saved.matrix.values[metric][fits[0]][order])
-                for metric in saved.matrix.values
-            }
-            found[line.run] = Counterpart(rows[fits[0]], values)
-    return found

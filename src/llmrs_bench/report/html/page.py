@@ -13,7 +13,7 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 
 from llmrs_bench.leaderboard import Board, Cell, Row
-from llmrs_bench.leaderboard.board import COST_WORDS
+from llmrs_bench.leaderboard.board import COST_WORDS, told_apart
 from llmrs_bench.report.html.values import Call, Extra, Ranked
 from llmrs_bench.report.numbers import answer_words
 
@@ -50,6 +50,7 @@ def packed(value: Any) -> str:
 
 def board_payload(board: Board, extra: Extra) -> dict[str, Any]:
     """Return the board, its groups and printed tables, and position bias."""
+    board = told_apart(board)
     labels = {row.run: row.label for row in board.rows}
     return {
         "title": board.title,
