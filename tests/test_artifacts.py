@@ -2,11 +2,13 @@
 
 import json
 import os
+import resource
 import subprocess
 import sys
 from collections.abc import Callable
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 import pytest
@@ -23,8 +25,9 @@ from llmrs_bench.core.artifacts import (
     open_artifact,
     restate,
 )
-from llmrs_bench.core.errors import ArtifactError
+from llmrs_bench.core.errors import ArtifactError, is_damage, next_step
 from llmrs_bench.core.hashing import file_digest
+from llmrs_bench.core.locks import is_locked, machine
 from llmrs_bench.core.schemas import METRICS, TRUTH
 from llmrs_bench.core.tables import table_digest
 
@@ -72,13 +75,25 @@ def test_a_failed_or_interrupted_stage_leaves_nothing(tmp_path: Path, error: typ
     assert list(tmp_path.iterdir()) == []
 
 
-def test_leftovers_of_a_killed_process_are_swept_and_those_of_a_living_one_kept(tmp_path: Path) -> None:
-    dead, living = tmp_path / ".a.4194305.partial", tmp_path / ".a.1.partial"
-    dead.mkdir()
-    living.mkdir()
-    make(tmp_path / "a")
-    assert not dead.exists()
-    assert living.exists()
+def test_leftovers_of_this_system_are_swept_and_those_of_others_kept_for_a_week(tmp_path: Path) -> None:
+    ours, theirs, old = (tmp_path / f".a.{name}.partial" for name in (f"{machine()}-1", "other-2", "1"))
+    for folder in (ours, theirs, old):
+        folder.mkdir()
+    os.utime(old, (0, 0))
+    get_or_create(tmp_path / "a", RECIPE, lambda draft: draft.write("metrics", VALUES))
+    assert sorted(path.name for path in tmp_path.iterdir()) == [theirs.name, "a"]
+
+
+def test_nobody_sweeps_what_is_being_made(tmp_path: Path) -> None:
+    """Whatever its process is called: in a container every first process has the number 1."""
+
+    def fill(draft: Draft) -> None:
+        assert is_locked(tmp_path / ".a.lock")
+        get_or_create(tmp_path / "b", RECIPE, lambda draft: draft.write("metrics", VALUES))
+        draft.write("metrics", VALUES)
+
+    assert get_or_create(tmp_path / "a", RECIPE, fill).artifact.table("metrics").equals(VALUES)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]
 
 
 def test_the_first_of_two_makers_wins(tmp_path: Path) -> None:
@@ -120,11 +135,13 @@ def test_something_else_that_came_to_the_place_is_left_there_and_named(tmp_path:
 
 
 MAKER = """
-import sys
+import logging, sys
 from pathlib import Path
 import polars as pl
 from llmrs_bench.core.artifacts import Recipe, get_or_create
 from llmrs_bench.core.schemas import METRICS
+
+logging.basicConfig(stream=sys.stdout, level=logging.INFO, format="%(message)s")
 
 def fill(draft):
     draft.write("metrics", pl.DataFrame([{"request_id": "r", "metric": "mrr", "value": 0.5}], schema=METRICS))
@@ -133,26 +150,41 @@ def fill(draft):
     sys.stdin.readline()
 
 made = get_or_create(Path(sys.argv[1]), Recipe("evaluate", "a", {}), fill)
-print(made.artifact.facts["maker"], made.artifact.table("metrics").height)
+print(made.fresh, made.artifact.facts["maker"], made.artifact.table("metrics").height)
 """
 
 
-def test_two_processes_that_finish_at_once_both_have_the_artifact(tmp_path: Path) -> None:
-    arguments = [[sys.executable, "-c", MAKER, str(tmp_path / "a"), maker] for maker in ("one", "two")]
-    pipe = subprocess.PIPE
+def test_the_second_of_two_processes_waits_and_takes_what_the_first_made(tmp_path: Path) -> None:
     with ExitStack() as stack:
-        makers = [stack.enter_context(subprocess.Popen(each, stdin=pipe, stdout=pipe, text=True)) for each in arguments]
-        for maker in makers:
-            assert maker.stdout is not None
-            assert maker.stdout.readline() == "filled\n"
-        for maker in makers:
-            assert maker.stdin is not None
-            maker.stdin.write("\n")
-            maker.stdin.flush()
-        said = {maker.communicate()[0] for maker in makers}
-        assert [maker.returncode for maker in makers] == [0, 0]
-    assert said == {f"{open_artifact(tmp_path / 'a', hint='').facts['maker']} 1\n"}
+        first = stack.enter_context(maker(tmp_path, "one"))
+        assert line(first) == "filled\n"
+        second = stack.enter_context(maker(tmp_path, "two"))
+        assert line(second).startswith(f"waiting for a: process {first.pid} on ")
+        assert first.communicate("\n")[0] == "True one 1\n"
+        assert second.communicate()[0] == "False one 1\n"
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+def test_the_second_goes_on_where_the_first_was_killed(tmp_path: Path) -> None:
+    with ExitStack() as stack:
+        first = stack.enter_context(maker(tmp_path, "one"))
+        assert line(first) == "filled\n"
+        second = stack.enter_context(maker(tmp_path, "two"))
+        assert line(second).startswith("waiting for a")
+        first.kill()
+        assert line(second) == "filled\n"
+        assert second.communicate("\n")[0] == "True two 1\n"
+    assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+def maker(folder: Path, name: str) -> "subprocess.Popen[str]":
+    pipe, command = subprocess.PIPE, [sys.executable, "-c", MAKER, str(folder / "a"), name]
+    return subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True)
+
+
+def line(process: "subprocess.Popen[str]") -> str:
+    assert process.stdout is not None
+    return process.stdout.readline()
 
 
 def test_half_written_artifacts_are_refused(tmp_path: Path) -> None:
@@ -170,6 +202,76 @@ def test_a_damaged_manifest_is_refused(tmp_path: Path, text: str) -> None:
     (tmp_path / "a" / "manifest.json").write_text(text)
     with pytest.raises(ArtifactError, match="cannot be read"):
         open_artifact(tmp_path / "a", hint="")
+
+
+@pytest.mark.parametrize("field", ["config", "facts", "tables"])
+def test_a_manifest_that_lost_a_field_is_named_with_it(tmp_path: Path, field: str) -> None:
+    make(tmp_path / "a")
+    manifest = tmp_path / "a" / "manifest.json"
+    manifest.write_text(json.dumps({**json.loads(manifest.read_text("utf-8")), field: {}}), "utf-8")
+    with pytest.raises(ArtifactError, match=f"{manifest} was changed .* {field} is empty$"):
+        open_artifact(tmp_path / "a", hint="")
+
+
+def test_a_manifest_that_was_changed_anywhere_is_refused_and_one_written_anew_is_not(tmp_path: Path) -> None:
+    make(tmp_path / "a")
+    manifest = tmp_path / "a" / "manifest.json"
+    content = json.loads(manifest.read_text("utf-8"))
+    manifest.write_text(json.dumps(content, sort_keys=True), "utf-8")
+    assert open_artifact(tmp_path / "a", hint="").facts == {"note": "ü"}
+    for changed in ({"facts": {"note": "u"}}, {"seconds": -1.0}, {"name": "walk"}):
+        manifest.write_text(json.dumps({**content, **changed}), "utf-8")
+        with pytest.raises(ArtifactError, match="changed after it was written"):
+            open_artifact(tmp_path / "a", hint="")
+
+
+def test_a_manifest_says_in_one_line_what_it_lacks(tmp_path: Path) -> None:
+    make(tmp_path / "a")
+    manifest = tmp_path / "a" / "manifest.json"
+    content = json.loads(manifest.read_text("utf-8"))
+    del content["facts"]
+    manifest.write_text(json.dumps(content), "utf-8")
+    with pytest.raises(ArtifactError, match=r"manifest\.json cannot be read: facts: Field required$"):
+        open_artifact(tmp_path / "a", hint="")
+    manifest.write_text("[" * 100_000, "utf-8")
+    with pytest.raises(ArtifactError, match="nested too deep"):
+        open_artifact(tmp_path / "a", hint="")
+
+
+def test_what_the_system_refuses_is_no_damage(tmp_path: Path) -> None:
+    make(tmp_path / "a")
+    made = open_artifact(tmp_path / "a", hint="")
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with ExitStack() as files:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (20, limits[1]))
+        files.callback(resource.setrlimit, resource.RLIMIT_NOFILE, limits)
+        with suppress(OSError):
+            while True:
+                files.enter_context(open(os.devnull, "rb"))
+        with pytest.raises(OSError, match="Too many open files") as caught:
+            made.table("metrics")
+    assert not is_damage(caught.value)
+    assert "ulimit -n" in next_step(caught.value)
+
+
+def test_a_full_disk_is_what_a_maker_hears_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = Path.open
+
+    def full(path: Path, *arguments: Any, **more: Any) -> Any:
+        return whole(Path("/dev/full") if path.suffix == ".parquet" else path, *arguments, **more)
+
+    monkeypatch.setattr(Path, "open", full)
+    with pytest.raises(OSError, match="No space left"), new_artifact(tmp_path / "a", RECIPE) as draft:
+        draft.write("metrics", VALUES)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_paths_are_never_patterns(tmp_path: Path) -> None:
+    folder = tmp_path / "g[a]*?{x}"
+    make(folder / "a")
+    made = open_artifact(folder / "a", hint="")
+    assert made.table("metrics").equals(VALUES)
+    assert next(made.parts("metrics", 1)).equals(VALUES)
 
 
 def test_damaged_missing_and_swapped_tables_are_refused(tmp_path: Path) -> None:
@@ -227,7 +329,7 @@ def test_artifacts_without_digests_of_bytes_open_and_their_damage_is_found(tmp_p
     make(tmp_path / "a")
     manifest = tmp_path / "a" / "manifest.json"
     content = json.loads(manifest.read_text("utf-8"))
-    del content["tables"]["metrics"]["bytes_digest"]
+    del content["tables"]["metrics"]["bytes_digest"], content["digest"]  # of an earlier version
     manifest.write_text(json.dumps(content), "utf-8")
     made = open_artifact(tmp_path / "a", hint="")
     assert made.table("metrics").equals(VALUES)

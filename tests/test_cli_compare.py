@@ -140,6 +140,7 @@ def _rewrite(run: Path, rankings: pl.DataFrame) -> None:
     rankings.write_parquet(run / "rankings.parquet")
     manifest = json.loads((run / "manifest.json").read_text())
     manifest["tables"]["rankings"]["digest"] = table_digest(rankings)
+    del manifest["digest"]
     (run / "manifest.json").write_text(json.dumps(manifest))
 
 

@@ -1,6 +1,7 @@
 """Batches are kept as they come, cut by the prompts alone, and counted once: an engine and a clock made for it."""
 
 from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -165,3 +166,42 @@ def test_a_failure_to_keep_is_raised_and_not_tried_again(tmp_path: Path, monkeyp
     with pytest.raises(OSError, match="No space"):
         made.ask(questions(8))
     assert len(tries) == 1
+
+
+def test_two_runs_at_once_ask_each_question_once_and_share_the_answers(tmp_path: Path) -> None:
+    """The second asks what the first has not claimed, and then waits for what it has."""
+    others = Slow(Clock(), 1.0)
+    second = cached_generator(tmp_path, others)
+    pool = ThreadPoolExecutor(1)
+
+    class First(Slow):
+        def answer_batches(self, batches: Iterable[Sequence[Prompt]]) -> Iterator[Sequence[Response]]:
+            for responses in super().answer_batches(batches):
+                if len(self.seen) == 1:
+                    self.later = pool.submit(second.ask, questions(16))
+                    while len(others.seen) < 2:
+                        assert not self.later.done(), self.later.exception()
+                yield responses
+
+    first = First(Clock(), 1.0)
+    with pool:
+        answers = cached_generator(tmp_path, first).ask(questions(8))
+        shared = first.later.result(timeout=60)
+    assert [len(engine.seen) for engine in (first, others)] == [2, 2]
+    assert {number for batch in others.seen for number in batch} == {f"p{number}" for number in range(8, 16)}
+    assert sorted(shared) == sorted(f"p{number}" for number in range(16))
+    assert all(shared[name] == row for name, row in answers.items())
+    assert sum(map(len, shards(tmp_path))) == 16
+    assert list((tmp_path / "claims").iterdir()) == []
+
+
+def test_the_claims_of_a_killed_run_bind_nobody(tmp_path: Path) -> None:
+    store = ResponseCache(tmp_path, {"model": "slow"})
+    (tmp_path / "claims").mkdir()
+    for name in ("dead.keys", "dead.lock"):
+        (tmp_path / "claims" / name).write_text("k1\nk2\n", "utf-8")
+    with store.claimed(["k1", "k3"]) as claimed:
+        assert claimed == {"k1", "k3"}
+        with ResponseCache(tmp_path, {"model": "slow"}).claimed(["k3", "k4"]) as others:
+            assert others == {"k4"}
+    assert list((tmp_path / "claims").iterdir()) == []

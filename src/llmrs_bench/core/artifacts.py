@@ -1,5 +1,6 @@
 """Artifacts: a directory of tables with a manifest, complete or absent, named by what it was made from."""
 
+import json
 import os
 import shutil
 import sys
@@ -13,12 +14,14 @@ from pathlib import Path
 from platform import platform, processor, python_version
 from shlex import join
 from typing import Any
+from uuid import uuid4
 
 import polars as pl
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from llmrs_bench.core.errors import ArtifactError
+from llmrs_bench.core.errors import ArtifactError, is_damage
 from llmrs_bench.core.hashing import fingerprint
+from llmrs_bench.core.locks import locked, machine
 from llmrs_bench.core.masking import mask_typed
 from llmrs_bench.core.tables import (
     TableFacts,
@@ -38,7 +41,8 @@ class Manifest(BaseModel):
     """What an artifact is: written last, so that its presence means the directory is complete.
 
     `config`, `inputs` (name to digest) and `parts` (versions of code that decides the result) make the
-    fingerprint; everything else records how it went: `facts` of the stage, versions, command, machine.
+    fingerprint; everything else records how it went: `facts` of the stage, versions, command, machine. `digest` is that
+    of all the others; it is None in manifests that were written before it was kept.
     """
 
     model_config = ConfigDict(extra="forbid")
@@ -57,6 +61,7 @@ class Manifest(BaseModel):
     command: str
     started: datetime
     seconds: float
+    digest: str | None = None
 
 
 @dataclass(frozen=True)
@@ -72,7 +77,13 @@ class Artifact:
         return self.manifest.facts
 
     def digest(self, table: str) -> str:
-        """Return the content digest of a table."""
+        """Return the content digest of a table.
+
+        Raises:
+            ArtifactError: If there is no such table.
+        """
+        if table not in self.manifest.tables:
+            raise ArtifactError(f"{self.path / MANIFEST} names no table {table!r}", hint=self._again)
         return self.manifest.tables[table].digest
 
     def table(self, name: str) -> pl.DataFrame:
@@ -80,6 +91,7 @@ class Artifact:
 
         Raises:
             ArtifactError: If it is missing, damaged, of another shape or of other contents.
+            OSError: If the machine does not let it be read: a permission, a limit.
         """
         with self._reading(name) as path:
             frame = read_table(path, name)
@@ -104,9 +116,13 @@ class Artifact:
 
     @contextmanager
     def _reading(self, name: str) -> Iterator[Path]:
+        if name not in self.manifest.tables:
+            raise ArtifactError(f"{self.path / MANIFEST} names no table {name!r}", hint=self._again)
         try:
             yield self._path(name)
-        except (OSError, pl.exceptions.PolarsError) as error:
+        except OSError as error:
+            if not is_damage(error):
+                raise
             raise ArtifactError(f"{self._path(name)} cannot be read: {error}", hint=self._again) from error
 
     def _path(self, name: str) -> Path:
@@ -138,6 +154,11 @@ class Draft:
     def close(self) -> dict[str, TableFacts]:
         """Finish all tables, and return what they hold."""
         return {name: writer.close() for name, writer in self.writers.items()}
+
+    def abandon(self) -> None:
+        """Let go of all tables, finished or not."""
+        for writer in self.writers.values():
+            writer.abandon()
 
     def folder(self, name: str) -> Path:
         """Make and return a folder for files that are no tables, such as a model."""
@@ -197,12 +218,40 @@ def open_artifact(path: Path, *, hint: str) -> Artifact:
             hint=f"Delete it; then: {hint}",
         )
     try:
-        manifest = Manifest.model_validate_json((path / MANIFEST).read_text("utf-8"))
-    except (OSError, ValidationError, UnicodeDecodeError) as error:
+        content = json.loads((path / MANIFEST).read_text("utf-8"))
+        manifest = Manifest.model_validate(content)
+    except (OSError, ValueError, RecursionError) as error:
+        if isinstance(error, OSError) and not is_damage(error):
+            raise
         raise ArtifactError(
-            f"{path / MANIFEST} cannot be read: {error}", hint=f"Delete {path}; then: {hint}"
+            f"{path / MANIFEST} cannot be read: {_fault(error)}", hint=f"Delete {path}; then: {hint}"
         ) from error
+    if manifest.digest is not None and manifest.digest != _manifest_digest(content):
+        empty = [name for name in ("config", "facts", "tables") if not content[name]]
+        raise ArtifactError(
+            f"{path / MANIFEST} was changed after it was written"
+            + (f": its {' and '.join(empty)} {'are' if len(empty) > 1 else 'is'} empty" if empty else ""),
+            hint=f"Put the file back as it was, or delete {path}; then: {hint}",
+        )
     return Artifact(path, manifest)
+
+
+def _manifest_digest(content: Mapping[str, Any]) -> str:
+    return fingerprint({name: value for name, value in content.items() if name != "digest"})
+
+
+def _manifest_text(manifest: Manifest) -> str:
+    content = json.loads(manifest.model_dump_json(exclude={"digest"}))
+    content["digest"] = _manifest_digest(content)
+    return json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+
+
+def _fault(error: Exception) -> str:
+    """Say in one line what is wrong with a manifest."""
+    if isinstance(error, ValidationError):
+        faults = [(".".join(map(str, fault["loc"])), fault["msg"]) for fault in error.errors()]
+        return "; ".join(f"{name}: {words}" if name else words for name, words in faults)
+    return "it is nested too deep" if isinstance(error, RecursionError) else str(error)
 
 
 def find_made(path: Path, recipe: Recipe) -> Artifact | None:
@@ -240,8 +289,8 @@ def new_artifact(path: Path, recipe: Recipe, *, instead: bool = False) -> Iterat
         ArtifactError: If something else came to its place meanwhile.
     """
     started, clock = datetime.now(UTC), time.perf_counter()
-    folder, old = (path.with_name(f".{path.name}.{part}{os.getpid()}.partial") for part in ("", "old."))
-    _clear_partials(path)
+    here = f".{path.name}.{machine()}-{uuid4().hex[:8]}"
+    folder, old = path.with_name(f"{here}.partial"), path.with_name(f"{here}.old.partial")
     folder.mkdir(parents=True)
     draft = Draft(folder)
     try:
@@ -263,12 +312,12 @@ def new_artifact(path: Path, recipe: Recipe, *, instead: bool = False) -> Iterat
             started=started,
             seconds=round(time.perf_counter() - clock, 3),
         )
-        (folder / MANIFEST).write_text(manifest.model_dump_json(indent=2) + "\n", "utf-8")
+        (folder / MANIFEST).write_text(_manifest_text(manifest), "utf-8")
         if instead and path.exists():
             os.replace(path, old)
         _publish(folder, path)
     finally:
-        draft.close()
+        draft.abandon()
         for rest in (folder, old):
             shutil.rmtree(rest, ignore_errors=True)
 
@@ -286,24 +335,19 @@ def _publish(folder: Path, path: Path) -> None:
         ) from error
 
 
+_FOREIGN_AFTER = 7 * 24 * 3600  # seconds
+
+
 def _clear_partials(path: Path) -> None:
-    """Delete what killed processes left of this artifact; those of living processes stay."""
-    for folder in path.parent.glob(f".{path.name}.*.partial"):
-        process = folder.suffixes[-2].lstrip(".") if len(folder.suffixes) > 1 else ""
-        if not (process.isdigit() and _is_running(int(process))):
-            shutil.rmtree(folder, ignore_errors=True)
+    """Delete what killed processes left of this artifact, whose lock is held.
 
-
-def _is_running(process: int) -> bool:
-    if process == os.getpid():
-        return False  # An earlier process of the same number: containers count from 1 again.
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+    Of drafts from other machines, whose locks may not reach us, only those that nothing touched for a week.
+    """
+    for folder in path.parent.iterdir():
+        if folder.name.startswith(f".{path.name}.") and folder.suffix == ".partial":
+            ours = folder.name.removeprefix(f".{path.name}.").startswith(f"{machine()}-")
+            if ours or time.time() - folder.stat().st_mtime > _FOREIGN_AFTER:
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def command_line(arguments: Sequence[str]) -> str:
@@ -339,7 +383,7 @@ class StageResult:
 def restate(artifact: Artifact, **facts: Any) -> Artifact:
     """Return an artifact with other facts about its result, which itself stays as it is."""
     manifest = artifact.manifest.model_copy(update={"facts": {**artifact.facts, **facts}})
-    atomic_write(artifact.path / MANIFEST, (manifest.model_dump_json(indent=2) + "\n").encode())
+    atomic_write(artifact.path / MANIFEST, _manifest_text(manifest).encode())
     return Artifact(artifact.path, manifest)
 
 
@@ -352,6 +396,8 @@ def get_or_create(
     unfinished: Callable[[Artifact], bool] = lambda made: False,
 ) -> StageResult:
     """Return the artifact of `recipe` at `path`, made by `fill` unless it is there.
+
+    Of several processes one makes it; the others wait for it and take what it made.
 
     Args:
         path: Its place.
@@ -367,9 +413,15 @@ def get_or_create(
     made = find_made(path, recipe)
     if made is not None and not unfinished(made):
         return StageResult(name or path.name, made, fresh=False)
-    with new_artifact(path, recipe, instead=made is not None) as draft:
-        fill(draft)
-    made = find_made(path, recipe)
+    with locked(path.with_name(f".{path.name}.lock"), path.name) as held:
+        made = find_made(path, recipe)
+        if made is not None and not unfinished(made):
+            return StageResult(name or path.name, made, fresh=False)
+        if held:
+            _clear_partials(path)
+        with new_artifact(path, recipe, instead=made is not None) as draft:
+            fill(draft)
+        made = find_made(path, recipe)
     if made is None:
         raise ArtifactError(f"{path} vanished while it was made", hint="Run the command again.")
     return StageResult(name or path.name, made, fresh=True)

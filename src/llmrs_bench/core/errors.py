@@ -1,5 +1,7 @@
 """The exception tree: every failure a user can cause or fix, with a hint on what to do next."""
 
+from errno import EACCES, EDQUOT, EIO, EMFILE, ENFILE, ENOMEM, ENOSPC, EPERM, EROFS, ESTALE, ETIMEDOUT
+
 
 class BenchError(Exception):
     """Something went wrong that the message names; `hint` says what to do next.
@@ -78,3 +80,26 @@ def raised_here(error: BaseException) -> bool:
 
 def _package(name: str) -> str:
     return name.partition(".")[0]
+
+
+# What the system refuses, whatever a file holds: data that it refuses to read or write are not damaged.
+_REFUSALS: dict[int, str] = {
+    **dict.fromkeys((EACCES, EPERM), "Check the permissions of that path."),
+    EROFS: "That file system is read-only: choose another folder with --home.",
+    **dict.fromkeys(
+        (ENOSPC, EDQUOT), "Make room on that disk, and run the same command again; what is complete stays."
+    ),
+    **dict.fromkeys((EMFILE, ENFILE), "Raise the limit of open files, as with `ulimit -n 1024`, and run it again."),
+    ENOMEM: "Free some memory, or raise its limit (`ulimit -v`), and run it again.",
+    **dict.fromkeys((EIO, ESTALE, ETIMEDOUT), "The disk or the server behind it fails: run it again when that works."),
+}
+
+
+def is_damage(error: OSError) -> bool:
+    """Tell whether an error of the system can mean that what was read is damaged or missing."""
+    return error.errno not in _REFUSALS
+
+
+def next_step(error: OSError) -> str:
+    """Return the hint for an error of the system."""
+    return _REFUSALS.get(error.errno or 0, "Check the path, its permissions and the free space.")

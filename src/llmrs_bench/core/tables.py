@@ -1,10 +1,14 @@
 """Parquet tables written part by part, and files that are there whole or not at all."""
 
 import os
+import shutil
 from collections.abc import Callable, Iterator
+from contextlib import suppress
+from errno import EINVAL
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
+from uuid import uuid4
 
 import polars as pl
 from pydantic import BaseModel
@@ -14,24 +18,36 @@ from llmrs_bench.core.schemas import TABLES, check_schema
 
 
 def atomic_write(path: Path, content: bytes) -> None:
-    """Write a file in the place of what is there.
+    """Write a file in the place of what is there; a link is followed.
+
+    What is no file, such as a device or a pipe, is written into: nothing takes its place.
 
     Raises:
-        OSError: If it cannot be written; what was there stays.
+        OSError: If it cannot be written; what was there stays. A pipe that nobody reads is refused.
     """
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    if path.parent in _DESCRIPTORS or (path.exists() and not path.is_file()):
+        if path.is_block_device():
+            raise OSError(EINVAL, "a disk is not written to", str(path))
+        # Without waiting for a reader, and without making anything.
+        with open(os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_APPEND), "wb") as file:
+            os.set_blocking(file.fileno(), True)
+            file.write(content)
+        return
+    place = Path(os.path.realpath(path))
+    partial = place.with_name(f".{place.name[:100]}.{uuid4().hex[:8]}.partial")
     try:
         partial.write_bytes(content)
-        atomic_move(partial, path)
+        if place.exists():
+            shutil.copymode(place, partial)
+        with partial.open("rb") as file:
+            os.fsync(file.fileno())
+        os.replace(partial, place)
     finally:
         partial.unlink(missing_ok=True)
 
 
-def atomic_move(partial: Path, path: Path) -> None:
-    """Move a finished file to its place."""
-    with partial.open("rb") as file:
-        os.fsync(file.fileno())
-    os.replace(partial, path)
+# Where the files of this process go by their numbers, as in `--html /dev/stdout`.
+_DESCRIPTORS = (Path("/dev"), Path("/dev/fd"), Path("/proc/self/fd"))
 
 
 if TYPE_CHECKING:
@@ -70,7 +86,8 @@ class TableWriter:
         self.path, self.name = path, name
         self._facts: TableFacts | None = None
         self._schema = pl.DataFrame(schema=TABLES[name]).to_arrow().schema
-        self._file = ParquetWriter(path, self._schema, compression="zstd")
+        self._sink = path.open("wb")
+        self._file = ParquetWriter(self._sink, self._schema, compression="zstd")
         self._rows = 0
         self._digest = _new_digest(TABLES[name])
 
@@ -94,19 +111,42 @@ class TableWriter:
     def close(self) -> TableFacts:
         """Finish the file, and return what it holds."""
         if self._facts is None:
-            self._file.close()
+            with self._sink:
+                self._file.close()
             self._facts = TableFacts(rows=self._rows, digest=self.digest, bytes_digest=file_digest(self.path))
         return self._facts
+
+    def abandon(self) -> None:
+        """Let go of the file, finished or not."""
+        with suppress(OSError, ValueError):  # the disk may be full
+            if self._facts is None:
+                self._file.close()
+        self._file.is_open = False
+        with suppress(OSError):
+            self._sink.close()
 
 
 def read_table(path: Path, name: str) -> pl.DataFrame:
     """Read a whole table and check its schema.
 
     Raises:
-        ArtifactError: If it cannot be read or has another schema.
-        OSError: If there is no such file.
+        ArtifactError: If it has another schema.
+        OSError: If it cannot be read.
     """
-    return check_schema(name, pl.read_parquet(path), where=str(path))
+    with path.open("rb") as file:  # a path would be a pattern to Polars
+        return check_schema(name, parse_parquet(file), where=str(path))
+
+
+def parse_parquet(content: IO[bytes], columns: list[str] | None = None) -> pl.DataFrame:
+    """Read a table, or some columns of it.
+
+    Raises:
+        OSError: If it cannot be read: damaged bytes make Polars fail in several ways, of which one is a panic.
+    """
+    try:
+        return pl.read_parquet(content, columns=columns)
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+        raise OSError(f"it is no table of Parquet, or damaged: {error}") from error
 
 
 def read_parts(path: Path, name: str, rows: int) -> Iterator[pl.DataFrame]:
@@ -120,7 +160,7 @@ def read_parts(path: Path, name: str, rows: int) -> Iterator[pl.DataFrame]:
     from pyarrow.parquet import ParquetFile
 
     try:
-        with ParquetFile(path) as file:
+        with path.open("rb") as content, ParquetFile(content) as file:
             for batch in file.iter_batches(batch_size=rows):
                 part = pl.DataFrame(Table.from_batches([batch]))
                 yield check_schema(name, part, where=str(path))

@@ -2,7 +2,8 @@
 
 import json
 from collections import OrderedDict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import datetime
 from hashlib import sha256
 from io import BytesIO
@@ -13,10 +14,11 @@ from uuid import uuid4
 import numpy as np
 import polars as pl
 
-from llmrs_bench.core.errors import ArtifactError
+from llmrs_bench.core.errors import ArtifactError, is_damage
 from llmrs_bench.core.hashing import fingerprint
+from llmrs_bench.core.locks import is_locked, locked
 from llmrs_bench.core.schemas import check_schema, from_rows
-from llmrs_bench.core.tables import atomic_write
+from llmrs_bench.core.tables import atomic_write, parse_parquet
 from llmrs_bench.core.types import UNANSWERED, Prompt
 
 STORE = "store.json"
@@ -41,7 +43,8 @@ class ResponseCache:
 
     A shard is written beside its place, flushed to the disk and moved there: a process killed at any moment leaves
     whole shards alone. Its name ends in a digest of its bytes, so that a damaged one is found. Several processes may
-    write into one store; of two answers to one question the first shard by name counts, for all readers alike.
+    write into one store, and claim what they ask; of two answers to one question the first shard by name counts, for
+    all readers alike.
 
     Args:
         folder: Its directory, made if it is not there.
@@ -68,7 +71,8 @@ class ResponseCache:
                 hint=f"Delete that folder, or move it away: see {folder / STORE}.",
             )
         self.session = uuid4().hex[:12]
-        self._names = sorted(path.name for path in self._shards.iterdir() if path.suffix == ".parquet")
+        self._claims = folder / "claims"
+        self._names = sorted(_shard_names(self._shards))
         read = [_read_shard(self._shards / name, ["key", "finish_reason"]) for name in self._names]
         self._index = _Index([_answered(frame) for frame in read])
         self._unanswered = {key: number for number, frame in enumerate(read) for key in _without_answer(frame)}
@@ -128,6 +132,59 @@ class ResponseCache:
         return min(
             datetime.fromisoformat(self._recorded(path.stem)["started"]) for path in self._sessions.glob("*.json")
         )
+
+    @contextmanager
+    def claimed(self, keys: Iterable[str]) -> Iterator[set[str]]:
+        """Yield those of the keys that have no answer and that no other process is asking: each is asked by one.
+
+        A claim ends with its process, however that ends.
+        """
+        wanted, place = set(keys), self._claims / uuid4().hex[:12]
+        if not wanted:
+            yield wanted
+            return
+        with ExitStack() as claim:
+            with locked(self._claims / "all.lock", f"the claims on {self.folder.name}"):
+                for names in self._others().values():
+                    wanted -= names
+                self.refresh()
+                wanted -= self.find(wanted).keys()
+                if wanted:
+                    place.with_suffix(".keys").write_text("\n".join(wanted), "utf-8")
+                    claim.callback(place.with_suffix(".keys").unlink, missing_ok=True)
+                    claim.enter_context(locked(place.with_suffix(".lock"), self.folder.name))
+            yield wanted
+
+    def wait_for(self, keys: Iterable[str]) -> None:
+        """Wait until no other process asks any of the keys."""
+        wanted = set(keys)
+        for claim, names in self._others().items():
+            if names & wanted:
+                with locked(claim, f"answers of {self.folder.name} that another run asks for, too"):
+                    claim.with_suffix(".keys").unlink(missing_ok=True)
+        self.refresh()
+
+    def _others(self) -> dict[Path, set[str]]:
+        """Return what processes are asking, by the lock of each claim; claims that nobody holds are removed."""
+        found = {}
+        for path in sorted(self._claims.glob("*.keys")):
+            with suppress(FileNotFoundError):
+                names, claim = set(path.read_text("utf-8").split()), path.with_suffix(".lock")
+                if is_locked(claim):
+                    found[claim] = names
+                else:
+                    path.unlink()
+        return found
+
+    def refresh(self) -> None:
+        """Take in the shards that other processes have written meanwhile."""
+        for name in sorted(_shard_names(self._shards) - set(self._names)):
+            frame = _read_shard(self._shards / name, ["key", "finish_reason"])
+            keys = _answered(frame)
+            self._names.append(name)
+            self._unanswered |= dict.fromkeys(_without_answer(frame), len(self._names) - 1)
+            known = {key for some in self._index.find(keys).values() for key in some}
+            self._index.add([key for key in keys if key not in known], len(self._names) - 1)
 
     def sessions(self, names: Iterable[str]) -> dict[str, dict[str, Any]]:
         """Return what was recorded of sessions, by name.
@@ -226,6 +283,10 @@ def _without_answer(frame: pl.DataFrame) -> list[str]:
     return frame.filter(pl.col("finish_reason") == UNANSWERED)["key"].to_list()
 
 
+def _shard_names(folder: Path) -> set[str]:
+    return {path.name for path in folder.iterdir() if path.suffix == ".parquet"}
+
+
 def _digest(content: bytes) -> str:
     return sha256(content).hexdigest()[:16]
 
@@ -241,6 +302,8 @@ def _read_shard(path: Path, columns: list[str] | None = None) -> pl.DataFrame:
         content = path.read_bytes()
         if _digest(content) != path.stem.rpartition("-")[2]:
             raise ArtifactError(f"{path} is damaged: its bytes are not those that its name digests", hint=again)
-        return pl.read_parquet(BytesIO(content), columns=columns)
-    except (OSError, pl.exceptions.PolarsError) as error:
+        return parse_parquet(BytesIO(content), columns)
+    except OSError as error:
+        if not is_damage(error):
+            raise
         raise ArtifactError(f"{path} cannot be read: {error}", hint=again) from error

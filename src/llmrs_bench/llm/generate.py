@@ -230,33 +230,61 @@ class CachedGenerator:
             self._engine.close()
 
     def _fresh(self, questions: Sequence[Question], keys: Mapping[str, str], missing: set[str]) -> dict[str, Row]:
-        """Ask for the missing keys, each once, with the prompts that fit the model's context.
+        """Return answers to the missing keys: those that another process asks for meanwhile are waited for."""
+        found: dict[str, Row] = {}
+        while missing:
+            answered, missing = self._asked_here(questions, keys, missing)
+            found |= answered
+            if missing:
+                self.store.wait_for(missing)
+                taken = self.store.find(missing)
+                self._say(len(taken))
+                found |= taken
+                missing -= taken.keys()
+        return found
+
+    def _asked_here(
+        self, questions: Sequence[Question], keys: Mapping[str, str], missing: set[str]
+    ) -> tuple[dict[str, Row], set[str]]:
+        """Ask for those of the missing keys that no other process asks for, with the prompts that fit the context.
 
         Batches are cut as if nothing had been answered yet: after a crash the rest is computed in the same ones.
+
+        Returns:
+            The answers, and the keys that others ask for or have just answered.
         """
+        kept: dict[str, Row] = {}
+        elsewhere: set[str] = set()
+        planned: set[str] = set()
+        for piece in _pieces(questions):
+            asked = {keys[prompt.prompt_id] for question in piece for prompt in question.prompts} - planned
+            planned |= asked
+            with self.store.claimed(asked & missing) as claimed:
+                elsewhere |= (asked & missing) - claimed
+                if claimed:
+                    kept |= self._ask_piece(piece, keys, asked, claimed)
+        return kept, elsewhere
+
+    def _ask_piece(
+        self, piece: Sequence[Question], keys: Mapping[str, str], asked: set[str], claimed: set[str]
+    ) -> dict[str, Row]:
+        """Ask for the claimed ones of the keys that a piece is the first to ask for."""
         engine = self._loaded()
         if isinstance(engine, CountsPrompts):
             engine.found(self._found)
-        kept: dict[str, Row] = {}
-        planned: set[str] = set()
-        for piece in _pieces(questions):
-            asked = {keys[prompt.prompt_id] for question in piece for prompt in question.prompts}
-            if asked & missing - planned:
-                fitting: dict[str, Clipped] = {}
-                for clipped in clip(piece, engine):
-                    if (key := keys[clipped.prompt.prompt_id]) not in planned:
-                        fitting.setdefault(key, clipped)
-                prompts = [clipped.prompt for clipped in fitting.values()]
-                engine.check(prompts)  # before the stopwatch starts; what it finds may change the batches
-                batches = [
-                    left
-                    for batch in engine.batches(prompts)
-                    if (left := [prompt for prompt in batch if keys[prompt.prompt_id] in missing])
-                ]
-                known = {clipped.prompt.prompt_id: (key, clipped) for key, clipped in fitting.items()}
-                kept |= self._answer(engine, batches, known)
-            planned |= asked
-        return kept
+        fitting: dict[str, Clipped] = {}
+        for clipped in clip(piece, engine):
+            if (key := keys[clipped.prompt.prompt_id]) in asked:
+                fitting.setdefault(key, clipped)
+        prompts = [clipped.prompt for clipped in fitting.values()]
+        engine.check(prompts)  # before the stopwatch starts; what it finds may change the batches
+        batches = [
+            left
+            for batch in engine.batches(prompts)
+            if (left := [prompt for prompt in batch if keys[prompt.prompt_id] in claimed])
+        ]
+        known = {clipped.prompt.prompt_id: (key, clipped) for key, clipped in fitting.items()}
+        return self._answer(engine, batches, known)
 
     def _answer(
         self, engine: Engine, batches: Sequence[Sequence[Prompt]], asked: Mapping[str, tuple[str, Clipped]]

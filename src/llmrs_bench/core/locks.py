@@ -1,0 +1,94 @@
+"""Who works on what: locks that the kernel takes back when their process ends, however it ends."""
+
+import logging
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from datetime import datetime
+from errno import ENOLCK, ENOSYS, ENOTSUP, EOPNOTSUPP
+from hashlib import sha256
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+log = logging.getLogger(__name__)
+
+_CANNOT_LOCK = {ENOLCK, ENOSYS, ENOTSUP, EOPNOTSUPP}
+_BOOT = Path("/proc/sys/kernel/random/boot_id")
+
+
+def machine() -> str:
+    """Return eight hex digits of the running system: the same in all of its containers, others after it is started."""
+    try:
+        running = _BOOT.read_text("utf-8")
+    except OSError:
+        running = socket.gethostname()
+    return sha256(running.encode()).hexdigest()[:8]
+
+
+@contextmanager
+def locked(path: Path, what: str) -> Iterator[bool]:
+    """Hold the lock file `path`, which is there for as long; wait, and say so, while another process holds it.
+
+    Process ids decide nothing: in containers and on other machines they mean other processes. What the file says of its
+    holder is for people.
+
+    Args:
+        path: The lock file; its folder is made.
+        what: What is locked, for the message.
+
+    Yields:
+        Whether it is held: False on a file system that has no locks.
+
+    Raises:
+        OSError: If the file cannot be made.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path)
+    try:
+        _acquire(lock, path, what)
+    except OSError as error:
+        if error.errno not in _CANNOT_LOCK:
+            raise
+        yield False
+        return
+    try:
+        now = datetime.now().astimezone().isoformat(timespec="seconds")
+        path.write_text(f"process {os.getpid()} on {socket.gethostname()} (system {machine()}) since {now}\n", "utf-8")
+        yield True
+    finally:
+        # Before it is let go: whoever opened it meanwhile sees that it is gone, and makes another one.
+        with suppress(OSError):
+            path.unlink()
+        lock.release()
+
+
+def _acquire(lock: FileLock, path: Path, what: str) -> None:
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        log.info("waiting for %s: %s is at it", what, _holder(path))
+        lock.acquire(poll_interval=0.1)
+
+
+def _holder(path: Path) -> str:
+    """Return what a lock file says of the process that holds it."""
+    try:
+        return path.read_text("utf-8", "replace").strip() or "another process"
+    except OSError:
+        return "another process"
+
+
+def is_locked(path: Path) -> bool:
+    """Tell whether a process holds the lock file `path`; one that nobody holds is removed."""
+    if not path.exists():
+        return False
+    lock = FileLock(path)
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        return True
+    path.unlink(missing_ok=True)
+    lock.release()
+    return False
