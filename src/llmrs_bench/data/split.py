@@ -12,11 +12,12 @@ PAIR = ["user_id", "item_id"]
 
 @dataclass(frozen=True)
 class Filtered:
-    """The events that are left, in their order; how many each rule dropped; the rules in words."""
+    """The events that are left, in their order; how many each rule dropped; the rules in words; those rated too low."""
 
     events: pl.DataFrame
     facts: dict[str, int]
     rules: tuple[str, ...]
+    disliked: pl.DataFrame
 
 
 def filter_events(events: pl.DataFrame, *, min_rating: float | None, k_core: int) -> Filtered:
@@ -58,7 +59,8 @@ def filter_events(events: pl.DataFrame, *, min_rating: float | None, k_core: int
             hint="Lower --min-rating or --k-core, or check the source.",
         )
     facts["events_kept"] = core.height
-    return Filtered(core, facts, tuple(rules))
+    disliked = whole.clear() if min_rating is None else whole.join(liked, on=PAIR, how="anti")
+    return Filtered(core, facts, tuple(rules), disliked)
 
 
 def _liked(events: pl.DataFrame, min_rating: float | None) -> pl.DataFrame:
@@ -95,6 +97,7 @@ def _account(facts: dict[str, int]) -> str:
     return ", ".join(f"{name} {count:,}" for name, count in facts.items() if name.endswith("_dropped") and count)
 
 
+WHOLE_SECONDS = pl.col("timestamp").floor().cast(pl.Int64)
 TIE_RULE = "equal timestamps keep the order of the source's lines"
 USER_RULE = "users stand in the order of their first line"
 ENOUGH = 3
@@ -105,7 +108,8 @@ class Split:
     """Events models may see, and the held-out ones, which they may not.
 
     Args:
-        interactions: `schemas.INTERACTIONS`, by user (`USER_RULE`), then by time (`TIE_RULE`).
+        interactions: `schemas.INTERACTIONS`, by user (`USER_RULE`), then by time (`TIE_RULE`); times are cut to whole
+            seconds after that.
         held: One row per user with a held-out event: user_id, item_id, timestamp; in the same order.
         facts: Counts of users, and of those whose target depends on the tie rule.
         rules: How the split was made, in words.
@@ -139,8 +143,8 @@ def leave_one_out(events: pl.DataFrame) -> Split:
         "users_with_tied_target": marked.select((tied & held).sum()).item(),
     }
     return Split(
-        interactions=marked.filter(~held).with_columns(part=part).select(list(INTERACTIONS)),
-        held=marked.filter(held).select("user_id", "item_id", "timestamp"),
+        interactions=marked.filter(~held).with_columns(WHOLE_SECONDS, part=part).select(list(INTERACTIONS)),
+        held=marked.filter(held).select("user_id", "item_id", WHOLE_SECONDS),
         facts=facts,
         rules=(TIE_RULE, USER_RULE, f"users with fewer than {ENOUGH} events are trained on and never tested"),
     )
