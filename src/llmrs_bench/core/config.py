@@ -284,7 +284,7 @@ class RecommenderConfig(Options):
     """A recommender that ranks the requests: its own `options`, and what it learns from.
 
     It learns from a share `train_fraction` of the interactions, or from `max_users` users at most, taken whole and in a
-    seeded order, so that less is part of more.
+    seeded order, so that less is part of more. `event_fraction` is the share of the interactions of each user.
     """
 
     model: str
@@ -293,6 +293,7 @@ class RecommenderConfig(Options):
     seed: int = Field(default=0, ge=0)
     train_fraction: float = Field(default=1.0, gt=0, le=1)
     max_users: int | None = Field(default=None, ge=1)
+    event_fraction: float = Field(default=1.0, gt=0, le=1)
 
 
 class LanguageModelConfig(Options):

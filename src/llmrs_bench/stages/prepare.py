@@ -16,7 +16,7 @@ from llmrs_bench.core.types import Progress
 from llmrs_bench.data.candidates import make_requests, sampler_file
 from llmrs_bench.data.files import DAYS, GB, SourceFiles, file_md5
 from llmrs_bench.data.sources import Dataset, Raw, Source, check_raw, fetch, find_dataset
-from llmrs_bench.data.split import TIE_RULE, filter_events, leave_one_out
+from llmrs_bench.data.split import TIE_RULE, filter_events, leave_one_out, timeline
 from llmrs_bench.data.titles import natural_titles
 from llmrs_bench.ranking import rank_best
 from llmrs_bench.recommenders.base import Corpus, best_items
@@ -267,6 +267,7 @@ def _fill(
     )
     for name, frame in {"requests": made.requests, "truth": made.truth}.items():
         draft.write(name, frame)
+    future = timeline(kept.events, split.interactions, made.requests)
     draft.facts.update(
         counts=counts,
         kept={
@@ -281,7 +282,9 @@ def _fill(
         source=dict(raw.facts),
         verified=_is_published(dataset, found),
         tie_rule=TIE_RULE,
-        rules=[*raw.rules, *_published_rule(dataset, counts), *kept.rules, *split.rules, *made.rules],
+        rules=[*raw.rules, *_published_rule(dataset, counts), *kept.rules, *split.rules, *made.rules]
+        + ([future.words] if future else []),
+        timeline=None if future is None else {**asdict(future), "words": future.words},
         warnings=[
             *_source_warnings(dataset, found, counts),
             *raw.warnings,
@@ -345,7 +348,7 @@ def _event_warnings(events: pl.DataFrame) -> Iterator[str]:
         low, high, one = *others.sort().gather([0, -1]).to_list(), odd[0]
         yield (
             f"{len(odd):,} of {len(rated):,} ratings are {one:g}, the others {low:g} to {high:g}: if that means "
-            f"disliked or unrated, --min-rating {min(low, 1):g} drops these events, --unrated {one:g} keeps them unrated"
+            f"disliked or unrated, --min-rating {min(low, 1):g} drops these events, --unrated {one:g} keeps them"
         )
 
 
