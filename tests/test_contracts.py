@@ -19,7 +19,7 @@ from llmrs_bench.core.registry import SOURCES
 from llmrs_bench.core.schemas import INTERACTIONS, ITEMS
 from llmrs_bench.core.types import Request, Response
 from llmrs_bench.data.files import SourceFiles
-from llmrs_bench.data.sources import Raw
+from llmrs_bench.data.sources import EVENTS, Raw
 from llmrs_bench.data.split import leave_one_out
 from llmrs_bench.llm.backends.mock import MockEngine, MockOptions
 from llmrs_bench.llm.model_aliases import ModelSpec
@@ -78,7 +78,7 @@ def test_sources_give_items_and_events_that_split(name: str, tmp_path: Path) -> 
     raw = load(name, tmp_path)
     assert raw.items.schema == ITEMS
     assert raw.items["item_id"].is_unique().all()
-    assert raw.events.schema == pl.Schema({k: INTERACTIONS[k] for k in ("user_id", "item_id", "timestamp", "rating")})
+    assert raw.events.schema == EVENTS
     assert set(raw.events["item_id"]) <= set(raw.items["item_id"])
     for title in raw.items["title"]:
         assert title == " ".join(title.split())

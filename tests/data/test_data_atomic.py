@@ -55,6 +55,7 @@ def test_every_rule_that_was_applied_is_counted(tmp_path: Path) -> None:
         "years_unreadable": 1,
         "items_without_title": 1,
         "items_not_listed": 1,
+        "titles_with_markup": 0,
     }
     assert any("vector" in rule for rule in raw.rules)
     assert NO_TIME not in raw.rules
@@ -104,7 +105,7 @@ def test_quotes_and_null_ids_are_kept_as_they_are(tmp_path: Path) -> None:
         ("user_id:token\tuser_id:token\nu\ta\n", "column 'user_id' is there twice"),
         ("user_id:token\tthing:token\nu\ta\n", "set.inter has no column item_id; it has user_id, thing"),
         ("user_id:token\titem_id:token\nu\ta\nu\n", "set.inter, line 3: 1 fields, expected 2"),
-        ("user_id:token\titem_id:token\ttimestamp:float\nu\ta\tnow\n", "line 2: timestamp is 'now', not a number"),
+        ("user_id:token\titem_id:token\ttimestamp:float\nu\ta\tnow\n", "line 2: timestamp is 'now', not a time"),
         ("user_id:token\titem_id:token\ttimestamp:float\nu\ta\t1\nu\tb\t\n", "line 3: timestamp is empty"),
         ("user_id:token\titem_id:token\trating:float\nu\ta\tinf\n", "line 2: rating is 'inf', not a number"),
         ("user_id:token\titem_id:token\n", "set.inter holds no data"),

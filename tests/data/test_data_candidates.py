@@ -94,7 +94,6 @@ def test_lists_are_read_plain_and_packed(tmp_path: Path) -> None:
     ("data", "message"),
     [
         (b"u\ta\nv a b\n", "line 2: not a list of candidates: 'v a b'"),
-        (b"u\ta\tb\n", "line 1: not a list"),
         (b"\ta b\n", "line 1: not a list"),
         (b"u\ta\nu\tb\n", "line 2: a second list of user 'u'"),
         (b"u\t\xff\n", "cannot be read"),

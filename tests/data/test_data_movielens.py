@@ -43,7 +43,7 @@ def test_films_are_latin_1_with_year_genres_and_text(tmp_path: Path) -> None:
         ("20", "Heat", "Genres: Action. Year: 1995.", 1995, ["Action"]),
         ("30", "Nameless", "", None, []),
     ]
-    assert raw.facts == {"items_listed": 3, "items_without_title": 0, "items_not_listed": 0}
+    assert raw.facts == {"items_listed": 3, "items_without_title": 0, "items_not_listed": 0, "titles_with_markup": 0}
     assert raw.rules == ()
 
 

@@ -181,15 +181,15 @@ def test_targets_that_cannot_be_ranked_are_counted() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"candidates": "all", "n_candidates": 20}, "n_candidates has no effect"),
-        ({"candidates": "all", "force_target": True}, "force_target"),
-        ({"candidates": "random", "force_target": True}, "force_target"),
-        ({"candidates": "random", "retriever_options": {"sasrec.dim": "8"}}, "retriever options"),
+        ({"candidates": "all", "n_candidates": 20}, "n-candidates has no effect"),
+        ({"candidates": "all", "force_target": True}, "force-target"),
+        ({"candidates": "random", "force_target": True}, "force-target"),
+        ({"candidates": "random", "retriever_options": {"sasrec.dim": "8"}}, "-O apply"),
     ],
 )
 def test_options_that_candidates_do_not_read_are_refused(options: dict[str, object], message: str) -> None:
     with pytest.raises(OptionError, match=message):
-        PrepareConfig.parse({"dataset": "x", **options}, owner="prepare")
+        PrepareConfig.parse_flags({"dataset": "x", **options}, command="prepare")
 
 
 # ---------------------------------------------------------------- lists of a model
@@ -202,7 +202,7 @@ class Finds:
         self.skip, self.count = skip, count
         self.asked = pl.DataFrame()
 
-    def __call__(self, requests: pl.DataFrame) -> dict[str, list[str]]:
+    def __call__(self, requests: pl.DataFrame, depth: int) -> dict[str, list[str]]:
         self.asked = requests
         names = requests.select("request_id", pl.col("history").list.last()).iter_rows()
         return {name: self.after(newest) for name, newest in names}
@@ -266,8 +266,8 @@ def test_a_target_found_below_the_size_of_a_list_was_not_retrieved() -> None:
 
 
 def test_what_some_users_find_is_counted_for_them_alone() -> None:
-    def some(requests: pl.DataFrame) -> dict[str, list[str]]:
-        found = Finds()(requests)
+    def some(requests: pl.DataFrame, depth: int) -> dict[str, list[str]]:
+        found = Finds()(requests, depth)
         return {name: items if name == "test-u3" else items[1:3] for name, items in found.items()}
 
     made = make(split_of(10), candidates="model:x", retrieve=some)
@@ -289,7 +289,7 @@ def test_the_order_of_a_model_is_not_shown(skip: int, force_target: bool) -> Non
 
 
 def test_lists_of_a_model_leave_out_the_history_and_the_unknown() -> None:
-    def odd(requests: pl.DataFrame) -> dict[str, list[str]]:
+    def odd(requests: pl.DataFrame, depth: int) -> dict[str, list[str]]:
         histories = requests.select("request_id", "history").iter_rows()
         return {name: [history[0], "nowhere", *Finds().after(history[-1])] for name, history in histories}
 

@@ -1,5 +1,7 @@
 """Reading an order from whatever a model wrote."""
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -63,6 +65,27 @@ def test_same_titles_are_told_apart_by_year_then_by_number() -> None:
     }
     titles = distinct_titles(list(items), ItemCatalog(items, "movie"))
     assert titles == ["Sabrina (1954)", "sabrina (1995)", "Heat [3]", "Heat [4]", "Alien"]
+
+
+def test_a_number_that_makes_titles_differ_is_no_other_items_title() -> None:
+    items = {"a": Item("a", "Heat"), "b": Item("b", "Heat"), "c": Item("c", "Heat [2]")}
+    titles = distinct_titles(list(items), ItemCatalog(items, "movie"))
+    assert len(set(titles)) == 3
+    assert all(title.startswith("Heat [") for title in titles)
+
+
+def test_no_two_items_of_one_prompt_have_the_same_title() -> None:
+    items = {name: Item(name, "Voucher") for name in "abcdef"} | {"g": Item("g", "Alien")}
+    request = Request("r", "u", ("a", "b", "g"), ("c", "d", "b", "g"), relevant=("e",), notes={"b": "a gift"})
+    prompt = make("listwise").render(request, ItemCatalog(items, "product"), history=3)[0]
+    shown = re.findall(r"(?:Voucher|Alien).*", prompt.messages[0].content)
+    assert shown == [
+        *("Voucher [5]", "Voucher [3]", "Alien"),  # an item that is shown twice keeps its title
+        *("Voucher [1]", "Voucher [2]", "Voucher [3]", "Alien"),
+    ]
+    assert prompt.listed is not None
+    assert prompt.listed.history == ("Voucher [5]", "Voucher [3]", "Alien")
+    assert prompt.listed.titles == ("Voucher [1]", "Voucher [2]", "Voucher [3]", "Alien")
 
 
 def test_prompt_shows_the_newest_history_and_all_candidates_and_no_target_mark() -> None:

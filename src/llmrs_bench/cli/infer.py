@@ -73,13 +73,21 @@ def infer(
     train_fraction: Annotated[
         float | None,
         typer.Option(
-            help="Share of the interactions a recommender learns from, above 0.",
+            help="Share of the interactions a recommender learns from, above 0; users are taken whole.",
             show_default="1.0",
             rich_help_panel=RECOMMENDER,
         ),
     ] = None,
     max_users: Annotated[
         int | None, typer.Option(min=1, help="Users a recommender learns from at most.", rich_help_panel=RECOMMENDER)
+    ] = None,
+    event_fraction: Annotated[
+        float | None,
+        typer.Option(
+            help="Share of each user's interactions a recommender learns from, above 0; no user is left out.",
+            show_default="1.0",
+            rich_help_panel=RECOMMENDER,
+        ),
     ] = None,
     export: Annotated[
         Path | None,
@@ -115,6 +123,7 @@ def infer(
             "engine": engine,
             "train_fraction": train_fraction,
             "max_users": max_users,
+            "event_fraction": event_fraction,
         }
         given = {name: value for name, value in values.items() if value is not None}
         beside = {

@@ -120,6 +120,26 @@ def prepare(
             help="Items of history in prompts, unless prompt says more.", show_default="10", rich_help_panel=PROMPT
         ),
     ] = None,
+    columns: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Columns of the source by role, as user=reviewerID,item=asin; roles: user, item, time, rating, label "
+            "(0: shown, not chosen), title.",
+            rich_help_panel=DATA,
+        ),
+    ] = None,
+    unrated: Annotated[
+        str | None,
+        typer.Option(help="Texts in the column of ratings that mean none, as NaN,0.", rich_help_panel=DATA),
+    ] = None,
+    max_unpacked: Annotated[
+        float | None,
+        typer.Option(
+            help="Largest packed file that is read, in GB unpacked.",
+            show_default="100 times its packed size",
+            rich_help_panel=DATA,
+        ),
+    ] = None,
     min_rating: Annotated[float | None, typer.Option(help="Drop events rated lower.", rich_help_panel=DATA)] = None,
     k_core: Annotated[
         int | None,
@@ -155,17 +175,24 @@ def prepare(
             "force_target": force_target or None,
             "retriever_options": pairs(option or []) or None,
             "history": history,
+            "columns": pairs(_split(columns), option="--columns") or None,
+            "unrated": unrated,
+            "max_unpacked": max_unpacked,
             "min_rating": min_rating,
             "k_core": k_core,
             "item_word": item_word,
             "seed": seed,
         }
         options = {**PROTOCOLS[protocol], **{key: value for key, value in typed.items() if value is not None}}
-        config = PrepareConfig.parse({"dataset": Reference.parse(dataset).dataset, **options}, owner="prepare")
+        config = PrepareConfig.parse_flags({"dataset": Reference.parse(dataset).dataset, **options}, command="prepare")
         done = stage(home, dataset, config, source, track, format_name=format_)
         for line in data_lines(done.artifact.facts):
             say(line)
         finish(done)
+
+
+def _split(options: list[str] | None) -> list[str]:
+    return [part for text in options or [] for part in text.split(",")]
 
 
 app.command(cls=Command, epilog="Example: llmrs-bench prompt --dataset ml1m --template likelihood --show 3")(prompt)

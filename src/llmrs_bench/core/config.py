@@ -20,6 +20,7 @@ CATALOGUE_METRICS = ("hit@1", "ndcg@10", "hit@10", "mrr@10")
 ProtocolField: TypeAlias = Literal["data", "split", "users", "candidates", "tie-rule", "metric-definition"]
 Normalize: TypeAlias = Literal["sum", "token", "byte", "pmi"]
 Invalid: TypeAlias = Literal["expected", "worst", "drop"]
+_MOST = 2**31 - 1  # of anything that is counted
 FREE_TEXT = "note"  # the form of templates that rank nothing
 WHOLE, MODELS, LISTS = "all", "model:", "file:"
 # What `evaluate` always measures; `metrics.names.METRIC_FORMS` says what else there is.
@@ -70,6 +71,69 @@ class Options(BaseModel):
             wrong = "; ".join(_fault_words(fault, list(cls.model_fields)) for fault in error.errors())
             raise OptionError(f"{owner}: {wrong}", hint=f"Its options and defaults: {known}.") from error
 
+    @classmethod
+    def parse_flags(cls, values: Mapping[str, Any], *, command: str) -> Self:
+        """Return the options made from `values` that are typed as `--key VALUE`.
+
+        Raises:
+            OptionError: Naming `command`, every wrong option as it is typed, what it takes and its default.
+        """
+        try:
+            return cls.model_validate(dict(values))
+        except ValidationError as error:
+            properties = cls.model_json_schema()["properties"]
+            faults: dict[str, list[ErrorDetails]] = {}
+            for fault in error.errors():
+                faults.setdefault(str(next(iter(fault["loc"]), "")), []).append(fault)
+            wrong = "; ".join(_flag_words(name, found, properties.get(name, {})) for name, found in faults.items())
+            takes = [
+                f"{_flag(name)} takes {_allowed(properties[name])}{_default(properties[name])}."
+                for name in faults
+                if name in properties
+            ]
+            hint = " ".join(takes) or f"`llmrs-bench {command} --help` lists what goes together."
+            raise OptionError(f"{command}: {wrong}", hint=hint) from error
+
+
+def _flag(name: str) -> str:
+    return f"--{name.replace('_', '-')}"
+
+
+def _flag_words(name: str, faults: "Sequence[ErrorDetails]", schema: Mapping[str, Any]) -> str:
+    """Say what is wrong with an option that is typed as `--key VALUE`; no form of several fits where faults are."""
+    if len(faults) > 1:
+        return f"{_flag(name)} {faults[0]['input']} is not {_allowed(schema)}"
+    words = _fault_words(faults[0], ())
+    return words.replace(f"{name}=", f"{_flag(name)} ", 1).replace(f"{name}:", f"{_flag(name)}:", 1) if name else words
+
+
+def _default(schema: Mapping[str, Any]) -> str:
+    known = schema.get("default")
+    return "" if known is None else f"; its default is {str(known).lower() if isinstance(known, bool) else known}"
+
+
+_BOUNDS = {
+    "minimum": "of at least {}",
+    "exclusiveMinimum": "above {}",
+    "maximum": "of at most {}",
+    "exclusiveMaximum": "below {}",
+}
+
+
+def _allowed(schema: Mapping[str, Any]) -> str:
+    """Say in words which values a JSON schema allows."""
+    if "anyOf" in schema:
+        return " or ".join(_allowed(part) for part in schema["anyOf"] if part.get("type") != "null")
+    if "const" in schema:
+        return repr(schema["const"])
+    if "enum" in schema:
+        return " or ".join(map(repr, schema["enum"]))
+    kinds = {"integer": "a whole number", "number": "a number", "boolean": "true or false", "string": "a text"}
+    bounds = [words.format(f"{schema[key]:,}") for key, words in _BOUNDS.items() if schema.get(key, _MOST) < _MOST]
+    return " ".join(
+        [kinds.get(schema.get("type", ""), "KEY=VALUE"), *bounds[:1], *(f"and {more}" for more in bounds[1:])]
+    )
+
 
 # What pydantic finds wrong, in words of this tool.
 _FAULTS = {
@@ -78,6 +142,7 @@ _FAULTS = {
     "int_from_float": "is no whole number",
     "float_parsing": "is no number",
     "float_type": "is no number",
+    "finite_number": "is no finite number",
     "bool_parsing": "is neither true nor false",
     "bool_type": "is neither true nor false",
     "literal_error": "is none of {expected}",
@@ -109,39 +174,42 @@ class PrepareConfig(Options):
     (`model:sasrec+bm25`) or of an exported one (`model:PATH`); `retriever_options` are theirs, as `NAME.KEY`.
     Lists of a model hold the target only where it was retrieved, unless `force_target`; all others always do.
     `history` is the number of history items a prompt shows unless `prompt` is given another number; `item_word` is
-    what a prompt calls an item, None takes the data set's own.
+    what a prompt calls an item, None takes the data set's own. `columns` names columns of the source by their roles
+    (`item=asin`); `unrated` lists texts that mean no rating there, with commas between them. `max_unpacked` is how many
+    GB of one packed file are read; None takes 100 times what is packed.
     """
 
+    cost_only: ClassVar[frozenset[str]] = frozenset({"max_unpacked"})
+
     dataset: str
-    users: int | Literal["all"] = 1000
+    users: Annotated[int, Field(ge=1, le=_MOST)] | Literal["all"] = 1000
     candidates: str = "random"
-    n_candidates: int = Field(default=20, ge=2)
+    n_candidates: int = Field(default=20, ge=2, le=_MOST)
     include_seen: bool = False
     force_target: bool = False
     retriever_options: dict[str, str] = Field(default_factory=dict)
-    history: int = Field(default=10, ge=0)
+    history: int = Field(default=10, ge=0, le=_MOST)
     min_rating: float | None = None
-    k_core: int = Field(default=0, ge=0)
+    k_core: int = Field(default=0, ge=0, le=_MOST)
     item_word: str | None = Field(default=None, min_length=1)
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, le=2**63 - 1)
+    columns: dict[str, str] = Field(default_factory=dict)
+    unrated: str | None = None
+    max_unpacked: float | None = Field(default=None, gt=0)
 
-    @field_validator("users")
-    @classmethod
-    def some_users(cls, users: int | str) -> int | str:
-        """Refuse an empty sample."""
-        if isinstance(users, int) and users < 1:
-            raise ValueError("must be at least 1, or 'all'")
-        return users
+    @property
+    def result_options(self) -> dict[str, Any]:
+        """The options that may change a result; those about columns only where they are given."""
+        later = {"columns", "unrated"}  # came later: what was prepared without them keeps its fingerprint
+        return {key: value for key, value in super().result_options.items() if key not in later or value}
 
     @model_validator(mode="after")
     def no_idle_options(self) -> Self:
         """Refuse options that the chosen candidates do not read."""
         if self.candidates == WHOLE and "n_candidates" in self.model_fields_set:
-            raise ValueError("candidates=all ranks the whole catalogue, so n_candidates has no effect")
+            raise ValueError("--candidates all ranks the whole catalogue, so --n-candidates has no effect")
         if not self.candidates.startswith(MODELS) and (self.force_target or self.retriever_options):
-            raise ValueError(
-                f"force_target and retriever options apply only to candidates=model:NAME, not to {self.candidates}"
-            )
+            raise ValueError(f"--force-target and -O apply only to --candidates model:NAME, not to {self.candidates}")
         return self
 
 
@@ -230,7 +298,7 @@ class RecommenderConfig(Options):
     """A recommender that ranks the requests: its own `options`, and what it learns from.
 
     It learns from a share `train_fraction` of the interactions, or from `max_users` users at most, taken whole and in a
-    seeded order, so that less is part of more.
+    seeded order, so that less is part of more. `event_fraction` is the share of the interactions of each user.
     """
 
     model: str
@@ -239,6 +307,7 @@ class RecommenderConfig(Options):
     seed: int = Field(default=0, ge=0)
     train_fraction: float = Field(default=1.0, gt=0, le=1)
     max_users: int | None = Field(default=None, ge=1)
+    event_fraction: float = Field(default=1.0, gt=0, le=1)
 
 
 class LanguageModelConfig(Options):

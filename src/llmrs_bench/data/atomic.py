@@ -3,14 +3,18 @@
 Format: https://recbole.io/docs/user_guide/data/atomic_files.html
 """
 
-from dataclasses import dataclass
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import MappingProxyType
 
 import polars as pl
 
 from llmrs_bench.core.errors import DataError
+from llmrs_bench.core.registry import unknown_name
 from llmrs_bench.core.schemas import ITEMS
-from llmrs_bench.data.files import SourceFiles, normal_lines, number, read_delimited, require_filled
-from llmrs_bench.data.sources import Raw, complete_items
+from llmrs_bench.data.files import MEND, SourceFiles, normal_lines, number, read_delimited, require_filled, times
+from llmrs_bench.data.sources import EVENTS, MISSING, Raw, complete_items, markup_removed
 
 TYPES = ("token", "token_seq", "float", "float_seq")
 CATEGORY_NAMES = ("class", "genre", "genres", "categories", "category")
@@ -18,27 +22,68 @@ NO_TIME = "no timestamps: the order of lines is the order of time"
 NO_ITEMS = "no .item file: items are known by their id alone"
 NO_TITLE = "no title column: items are called by their id"
 FORMAT = "See https://recbole.io/docs/user_guide/data/atomic_files.html"
+# What columns are called, the surest name first; where none has such a name, one that ends in a later one will do.
+ROLES: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
+    "user": (("user_id",), ("_user_id",)),
+    "item": (("item_id",), ("_item_id",)),
+    "time": (("timestamp", "time", "datetime", "date"), ()),
+    "rating": (("rating", "stars"), ()),
+    "label": (("label", "click", "clicked", "is_click"), ()),
+    "title": (("title", "item_title", "name", "item_name"), ("_title", "_name")),
+    "year": (("year",), ("year",)),
+}
+CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|[^A-Za-z0-9]+")
 
 
 @dataclass(frozen=True)
 class Table:
-    """One atomic file: its columns as strings, and the declared type of each."""
+    """One atomic file: its columns as strings, the declared type of each, and those that were named by their role."""
 
     name: str
     types: dict[str, str]
     rows: pl.DataFrame
+    named: Mapping[str, str]
 
-    def find(self, *endings: str) -> str | None:
-        """Return the first column that ends in one of `endings`, in any case."""
-        return next((column for column in self.types if column.lower().endswith(endings)), None)
+    def find(self, role: str) -> str | None:
+        """Return the column of a role: the named one, else the one with the surest name.
 
-    def number(self, column: str, dtype: type[pl.DataType]) -> pl.Series:
+        Raises:
+            DataError: If two columns are equally sure.
+        """
+        if (named := self.named.get(role)) in self.types:
+            return named
+        names, endings = ROLES[role]
+        columns = {column: CAMEL.sub("_", column).lower() for column in self.types}
+        fits = [[column for column, plain in columns.items() if plain == name] for name in names]
+        fits += [[column for column, plain in columns.items() if plain.endswith(ending)] for ending in endings]
+        found: list[str] = next(filter(None, fits), [])
+        if len(found) > 1:
+            raise DataError(
+                f"{self.name}: each of the columns {', '.join(found)} could be that of the {role}",
+                hint=f"Name the one that is: --columns {role}={found[0]}.",
+            )
+        return found[0] if found else None
+
+    def number(self, column: str, dtype: type[pl.DataType] = pl.Float32, *, hint: str = MEND) -> pl.Series:
         """Return a column as numbers; a DataError names the line that is none."""
-        return number(self.rows, column, dtype, name=self.name, header_lines=1)
+        return number(self.rows, column, dtype, name=self.name, header_lines=1, hint=hint)
 
 
 class Atomic:
-    """Reads one `*.inter` file, and the `*.item` file beside it if there is one."""
+    """Reads one `*.inter` file, and the `*.item` file beside it if there is one.
+
+    Args:
+        columns: Names of columns by their roles, where these are not found by name.
+        unrated: Texts in the column of ratings that mean no rating; numbers are compared as such.
+    """
+
+    reads_columns = True
+
+    def __init__(self, columns: Mapping[str, str] = MappingProxyType({}), unrated: Sequence[str] = ()) -> None:
+        for role in columns:
+            if role not in ROLES:
+                raise unknown_name("role of a column", role, list(ROLES))
+        self.columns, self.unrated = columns, unrated
 
     def accepts(self, files: SourceFiles | None) -> bool:
         """Say whether there is a `*.inter` file."""
@@ -53,15 +98,22 @@ class Atomic:
         """Read events and items.
 
         Raises:
-            DataError: If there is no `.inter` file or more than one, or a file is malformed.
+            DataError: If there is no `.inter` file or more than one, a file is malformed, or no item with events is
+                in the `.item` file.
+            OptionError: If a named column is in neither file.
         """
-        inter, item = _pick(files)
         assert files is not None
-        events, rules = _events(_table(files, inter))
-        if item is None:
-            return complete_items(Raw(ITEMS.to_frame(), events, (*rules, NO_ITEMS), {"items_listed": 0}))
-        items, item_rules, facts = _items(_table(files, item))
-        return complete_items(Raw(items, events, (*rules, *item_rules), facts))
+        tables = [_table(files, name, self.columns) for name in self.uses(files)]
+        known = [column for table in tables for column in table.types]
+        for role, column in self.columns.items():
+            if column not in known:
+                raise unknown_name("column", column, known, hint=f"--columns {role}={column} names none.")
+        raw = _events(tables[0], self.unrated)
+        if len(tables) == 1:
+            return complete_items(replace(raw, rules=(*raw.rules, NO_ITEMS), facts={**raw.facts, "items_listed": 0}))
+        items, rules, facts = _items(tables[1])
+        _require_join(raw.events, items, tables[0].name, tables[1].name)
+        return complete_items(replace(raw, items=items, rules=(*raw.rules, *rules), facts={**raw.facts, **facts}))
 
 
 def _pick(files: SourceFiles | None) -> tuple[str, str | None]:
@@ -81,7 +133,7 @@ def _pick(files: SourceFiles | None) -> tuple[str, str | None]:
     return inters[0], own if own in items else next(iter(items), None)
 
 
-def _table(files: SourceFiles, name: str) -> Table:
+def _table(files: SourceFiles, name: str, named: Mapping[str, str]) -> Table:
     data = normal_lines(files.read(name), name=name)
     types: dict[str, str] = {}
     for field in data.split(b"\n", 1)[0].decode().split("\t"):
@@ -91,42 +143,101 @@ def _table(files: SourceFiles, name: str) -> Table:
         if column in types:
             raise DataError(f"{name}, line 1: column {column!r} is there twice", hint="Rename or drop one of them.")
         types[column] = kind
-    return Table(name, types, read_delimited(data, name=name, columns=list(types), header_lines=1))
+    return Table(name, types, read_delimited(data, name=name, columns=list(types), header_lines=1), named)
 
 
-def _id_column(table: Table, ending: str) -> str:
-    column = table.find(ending)
+def _id_column(table: Table, role: str) -> str:
+    column = table.find(role)
     if column is None:
         raise DataError(
-            f"{table.name} has no column {ending}; it has {', '.join(table.types)}",
-            hint=f"Name the column of ids {ending}:token. {FORMAT}",
+            f"{table.name} has no column {role}_id; it has {', '.join(table.types)}",
+            hint=f"Say which column holds the ids: --columns {role}=NAME. {FORMAT}",
         )
     return column
 
 
-def _events(table: Table) -> tuple[pl.DataFrame, tuple[str, ...]]:
-    user, item = _id_column(table, "user_id"), _id_column(table, "item_id")
-    rating = table.number("rating", pl.Float32) if "rating" in table.types else pl.lit(None, dtype=pl.Float32)
-    time: pl.Series | pl.Expr = pl.lit(0, dtype=pl.Int64)
-    if "timestamp" in table.types:
-        require_filled(table.rows, ["timestamp"], name=table.name, header_lines=1)
-        time = table.number("timestamp", pl.Int64)
+def _id(column: str) -> pl.Expr:
+    """Return ids without blanks around them, null where they are written as missing."""
+    text = pl.col(column).str.strip_chars()
+    return pl.when(~text.is_in(MISSING) & (text != "")).then(text)
+
+
+def _events(table: Table, unrated: Sequence[str]) -> Raw:
+    user, item = _id_column(table, "user"), _id_column(table, "item")
+    time, rating, label = table.find("time"), table.find("rating"), table.find("label")
+    taken = {"user": user, "item": item, "time": time, "rating": rating, "label": label}
+    rules = [f"columns of {table.name}: " + ", ".join(f"{role} {name}" for role, name in taken.items() if name)]
+    seconds: pl.Series | pl.Expr = pl.lit(0.0)
+    if time is None:
+        rules.append(NO_TIME)
+    else:
+        seconds, said = times(table.rows, time, name=table.name, header_lines=1)
+        rules.extend(said)
     events = table.rows.select(
-        pl.col(user).alias("user_id"), pl.col(item).alias("item_id"), time.alias("timestamp"), rating.alias("rating")
+        _id(user).alias("user_id"),
+        _id(item).alias("item_id"),
+        seconds.alias("timestamp"),
+        (_ratings(table, rating, unrated) if rating else pl.lit(None, dtype=pl.Float32)).alias("rating"),
     )
-    return events, () if "timestamp" in table.types else (NO_TIME,)
+    facts, unchosen = {}, EVENTS.to_frame()
+    if label is not None:
+        require_filled(table.rows, [label], name=table.name, header_lines=1)
+        chosen = table.number(label, hint="0 is an item that was shown and not chosen, 1 one that was.") > 0
+        unchosen, events = events.filter(~chosen), events.filter(chosen)
+        facts["events_not_chosen"] = unchosen.height
+        rules.append(f"events whose {label} is 0 were shown and not chosen: they are not trained on, and no targets")
+    return Raw(ITEMS.to_frame(), events, tuple(rules), facts, tuple(_event_warnings(table, taken)), unchosen)
+
+
+def _ratings(table: Table, column: str, unrated: Sequence[str]) -> pl.Series:
+    """Return ratings, null where the field is empty or one of `unrated`."""
+    text = pl.col(column).str.strip_chars()
+    words = pl.Series([word.lower() for word in unrated], dtype=pl.String)
+    numbers = words.cast(pl.Float64, strict=False).drop_nulls()
+    none = text.str.to_lowercase().is_in(words.to_list()) | text.cast(pl.Float64, strict=False).is_in(numbers.to_list())
+    rated = replace(table, rows=table.rows.with_columns(pl.when(~none.fill_null(False)).then(text).alias(column)))
+    return rated.number(column, hint="Mend the line, or name the text that means no rating: --unrated NaN.")
+
+
+def _event_warnings(table: Table, taken: Mapping[str, str | None]) -> Iterator[str]:
+    """Say which columns are not read, and which ids not as they are."""
+    unread = [column for column in table.types if column not in taken.values()]
+    if unread:
+        yield f"columns of {table.name} that are not read: {', '.join(unread)}"
+    rows, blanks = table.rows, 0
+    for role in ("user", "item"):
+        text = rows[str(taken[role])]
+        if missing := int(text.str.strip_chars().is_in(MISSING).sum()):
+            yield f"the {role} of {missing:,} of {rows.height:,} events is written as missing: they are dropped"
+        blanks += int((text != text.str.strip_chars()).sum())
+    if blanks:
+        yield f"{blanks:,} ids of {table.name} have blanks around them: they are cut off"
+
+
+def _require_join(events: pl.DataFrame, items: pl.DataFrame, inter: str, item: str) -> None:
+    """Refuse an item file that lists no item of the events."""
+    known = events.select("item_id").drop_nulls().unique(maintain_order=True)
+    if known.height and items.height and known.join(items, on="item_id", how="semi").is_empty():
+        raise DataError(
+            f"none of the {known.height:,} items in {inter} is in {item}: their ids are such as "
+            f"{known['item_id'][0]!r} there, and {items['item_id'][0]!r} here",
+            hint="Ids are texts, and 5.0 is not 5: write them alike, name another column with --columns item=NAME, or "
+            f"go on without titles by leaving out {item}.",
+        )
 
 
 def _items(table: Table) -> tuple[pl.DataFrame, tuple[str, ...], dict[str, int]]:
-    ids = _id_column(table, "item_id")
-    title = table.find("title", "name")
-    rules = () if title else (NO_TITLE,)
+    ids, title = _id_column(table, "item"), table.find("title")
+    texts = [column for column, kind in table.types.items() if kind != "float_seq" and column != ids]
+    table = replace(table, rows=table.rows.with_columns(markup_removed(table.rows[column]) for column in texts))
+    rules: tuple[str, ...] = (f"columns of {table.name}: item {ids}" + (f", title {title}" if title else ""),)
+    rules = rules if title else (*rules, NO_TITLE)
     left_out = [column for column, kind in table.types.items() if kind == "float_seq"]
     if left_out:
         rules = (*rules, f"columns of vectors are not text: {', '.join(left_out)}")
     year, bad_years = _year(table)
     items = table.rows.select(
-        pl.col(ids).alias("item_id"),
+        _id(ids).alias("item_id"),
         (pl.col(title) if title else pl.lit(None, dtype=pl.String)).alias("title"),
         _text(table, skip={ids, title, *left_out}).alias("text"),
         year.alias("year"),

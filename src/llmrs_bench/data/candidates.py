@@ -1,10 +1,9 @@
 """Ranking requests: sampled users, their history, and their candidate lists."""
 
-import gzip
-import zlib
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import compress
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -17,11 +16,12 @@ from llmrs_bench.core.errors import DataError, OptionError
 from llmrs_bench.core.hashing import generator
 from llmrs_bench.core.registry import unknown_name
 from llmrs_bench.core.schemas import REQUESTS, TRUTH
-from llmrs_bench.data.split import Split
+from llmrs_bench.data.files import BROKEN, GB, require_file, unpack
+from llmrs_bench.data.split import WHOLE_SECONDS, Split
 
 SAMPLERS = ("random", "popularity", "all", "file:PATH", "model:NAME")
 ROUNDS = 8
-LAYOUT = "A line is a user id, a tab, and item ids with spaces between them."
+LAYOUT = "A line is a user id, a tab, and item ids with spaces between them, or with tabs where ids hold spaces."
 
 
 class Negatives(Protocol):
@@ -113,47 +113,62 @@ def sampler_file(name: str) -> Path | None:
     return None
 
 
-def read_lists(path: Path) -> dict[str, list[str]]:
+def read_lists(path: Path, limit: int | None = None) -> dict[str, list[str]]:
     """Return item ids by user from lines `user<TAB>id id id`, plain or `.gz`.
+
+    Where a line of the file has a second tab, tabs part the items of every line.
+
+    Args:
+        path: The file.
+        limit: The most bytes it may unpack to, as `data.files.unpack` says.
 
     Raises:
         DataError: If the file cannot be read, a line has another form, or a user has two lines.
     """
+    require_file(path)
     try:
-        data = path.read_bytes()
-        lines = (gzip.decompress(data) if path.suffix == ".gz" else data).decode("utf-8").splitlines()
-    except (OSError, EOFError, zlib.error, UnicodeDecodeError) as error:
+        size = path.stat().st_size
+        with path.open("rb") as stream:
+            lines = unpack(stream, path.name, packed=size, size=size, limit=limit).decode("utf-8").splitlines()
+    except (*BROKEN, UnicodeDecodeError) as error:
         raise DataError(f"candidate lists {path} cannot be read: {error}", hint=f"Check the path. {LAYOUT}") from error
+    tabs = any(line.rstrip().count("\t") > 1 for line in lines)
     lists: dict[str, list[str]] = {}
     for number, line in enumerate(lines, 1):
         user, tab, items = line.partition("\t")
         if not line.strip():
             continue
-        if not user or not tab or "\t" in items:
+        if not user.strip() or not tab:
             raise DataError(f"{path}, line {number}: not a list of candidates: {line[:60]!r}", hint=LAYOUT)
         if user in lists:
             raise DataError(f"{path}, line {number}: a second list of user {user!r}", hint="Keep one line per user.")
-        lists[user] = items.split()
+        lists[user] = [item.strip() for item in items.split("\t") if item.strip()] if tabs else items.split()
     return lists
 
 
 PART = "test"
-# Names the best items of each request, best first, for a frame of requests whose `candidates` are null.
-Retrieve = Callable[[pl.DataFrame], Mapping[str, list[str]]]
+# Names so many best items of each request, best first, for a frame of requests whose `candidates` are null.
+Retrieve = Callable[[pl.DataFrame, int], Mapping[str, list[str]]]
 
 
 @dataclass(frozen=True)
 class Requests:
-    """The tables `requests` and `truth`, counts of what happened, and the rules in words."""
+    """The tables `requests` and `truth`, counts of what happened, the rules in words, and warnings."""
 
     requests: pl.DataFrame
     truth: pl.DataFrame
     facts: dict[str, int]
     rules: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
 
 
 def make_requests(
-    split: Split, config: PrepareConfig, *, catalogue: Iterable[str], retrieve: Retrieve | None = None
+    split: Split,
+    config: PrepareConfig,
+    *,
+    catalogue: Iterable[str],
+    retrieve: Retrieve | None = None,
+    seen: pl.DataFrame | None = None,
 ) -> Requests:
     """Make one request per sampled user: order the held-out item among others, given all earlier events.
 
@@ -163,42 +178,46 @@ def make_requests(
     interactions (train and valid, the held-out events left out), so items without any are never drawn;
     `file:PATH` takes the first ones of a given list; with `model:NAME` these are what `retrieve` names. Lists of a
     model are those the model gives, without knowing the target, unless `force_target` puts it in place of the last one.
-    With `all` there are no lists. A user's history is left out unless `include_seen`.
-    Where fewer are available the list is shorter, and counted. Samples of more users contain those of fewer.
+    With `all` there are no lists. Unless `include_seen`, a user's history is left out, and what the user has `seen` up
+    to the second of the target. Where fewer are available the list is shorter, and counted; a request whose list holds
+    its target alone is dropped, and counted. Samples of more users contain those of fewer.
 
     Args:
         split: What `leave_one_out` returned.
         config: How many users, which candidates, whether seen items may be among them, the seed.
         catalogue: Ids of the items that have events.
-        retrieve: Needed for `model:NAME`; names the best items of each request id, best first, without seen ones
-            where these are left out.
+        retrieve: Needed for `model:NAME`; names the best items of each request id, best first, without those of the
+            history where these are left out.
+        seen: Events beside the split (`user_id`, `item_id`, `timestamp`) of items that the user knew and that count as
+            no interaction: rated low, or shown and not chosen.
 
     Raises:
         OptionError: If there is no such sampler.
-        DataError: If no user can be asked, or the file of lists cannot be used.
+        DataError: If no user can be asked, no list leaves a choice, or the file of lists cannot be used.
     """
     pool = list(dict.fromkeys(catalogue))
     candidates, users, size = config.candidates, config.users, config.n_candidates
     facts: dict[str, int] = {}
+    warnings: tuple[str, ...] = ()
     able = split.held
     path = sampler_file(candidates)
     if path is not None:
-        replay = Replay(read_lists(path), pool)
+        limit = None if config.max_unpacked is None else int(config.max_unpacked * GB)
+        replay = Replay(read_lists(path, limit), pool)
         facts["unknown_candidates_dropped"] = replay.unknown_dropped
+        warnings = _unknown_words(replay, path, pool)
         able = able.filter(pl.col("user_id").is_in(list(replay.lists)))
         facts["users_without_list"] = split.held.height - able.height
         facts["lists_without_user"] = len(replay.lists) - able.height
     if able.is_empty():
-        raise _nobody(candidates, split.held.height)
+        raise _nobody(candidates, split.held.height, 0 if seen is None else seen.height)
     chosen = able.filter(pl.col("user_id").is_in(_sample(able["user_id"].to_list(), users, config.seed)))
     facts |= {"users_available": able.height, "requests": chosen.height}
     rules = [_source_rule(candidates)]
     if users != "all" and chosen.height < users:
         rules.append(f"{users} users were asked for, all {chosen.height} there are were taken")
-    rules.append(
-        "items the user has seen may be candidates" if config.include_seen else "items the user has seen are left out"
-    )
-    rows = _with_history(chosen, split.interactions)
+    rows = _with_seen(_with_history(chosen, split.interactions), None if config.include_seen else seen)
+    rules.append(_seen_rule(config, rows))
     whole, truth = _tables(rows)
     if candidates == WHOLE:
         facts |= {} if config.include_seen else _unreachable(rows)
@@ -207,7 +226,7 @@ def make_requests(
     if retrieved:
         if retrieve is None:
             raise TypeError(f"candidates {candidates!r} need retrieve")
-        found = retrieve(whole)
+        found = retrieve(whole, size + max(map(len, rows["seen"].to_list()), default=0))
         negatives: Negatives = Replay({user: found[f"{PART}-{user}"] for user in rows["user_id"]}, pool)
     else:
         negatives = _pool(candidates, pool, split) if path is None else replay
@@ -220,11 +239,62 @@ def make_requests(
             if config.force_target
             else "a list holds the target only where it was retrieved; elsewhere every ranking of it scores 0"
         )
+    choice = _choice(rows, lists, warnings)
+    if alone := choice.len() - int(choice.sum()):
+        facts |= {"lists_without_choice_dropped": alone, "requests": choice.len() - alone}
+        warnings = (*warnings, f"{alone:,} of {choice.len():,} lists hold the target alone: their users are not tested")
+        whole, truth, lists = whole.filter(choice), truth.filter(choice), list(compress(lists, choice))
     facts["short_lists"] = sum(len(shown) < size for shown in lists)
     if facts["short_lists"]:
         rules.append(f"a list is shorter than {size} where fewer items are available")
     column = pl.Series("candidates", lists, dtype=pl.List(pl.String))
-    return Requests(whole.with_columns(column), truth, facts, tuple(rules))
+    return Requests(whole.with_columns(column), truth, facts, tuple(rules), warnings)
+
+
+def _choice(rows: pl.DataFrame, lists: list[list[str]], warnings: Sequence[str]) -> pl.Series:
+    """Tell which lists hold more than their target.
+
+    Raises:
+        DataError: If none does.
+    """
+    choice = pl.Series([shown != [target] for shown, target in zip(lists, rows["item_id"], strict=True)])
+    if not choice.any():
+        raise DataError(
+            f"each of the {len(lists):,} lists holds its target alone, so there is nothing to choose from"
+            + "".join(f"; {words}" for words in warnings),
+            hint="Other candidates have to be items of the data that the user has not seen; --include-seen allows all.",
+        )
+    return choice
+
+
+def _unknown_words(replay: Replay, path: Path, pool: Sequence[str]) -> tuple[str, ...]:
+    """Say how many candidates of a file are no items of the data set, and why that may be."""
+    unknown, known = replay.unknown_dropped, sum(map(len, replay.lists.values()))
+    if not unknown:
+        return ()
+    spaced = next((item for item in pool if " " in item), None)
+    why = "" if spaced is None else f"; ids such as {spaced!r} hold spaces: part the items of a line by tabs"
+    return (f"{unknown:,} of {unknown + known:,} candidates in {path} are no items of this data set, and dropped{why}",)
+
+
+def _seen_rule(config: PrepareConfig, rows: pl.DataFrame) -> str:
+    if config.include_seen:
+        return "items the user has seen may be candidates"
+    if config.candidates == WHOLE and rows["seen"].list.len().sum():
+        return "items of the user's history are left out; those rated low, or shown and not chosen, are ranked"
+    return "items the user has seen are left out"
+
+
+def _with_seen(rows: pl.DataFrame, seen: pl.DataFrame | None) -> pl.DataFrame:
+    """Add the column `seen`: items that the user knew, but for the target, up to the second of the target."""
+    if seen is None:
+        return rows.with_columns(seen=pl.lit([], dtype=pl.List(pl.String)))
+    known = rows.select("user_id", target="item_id", cutoff="timestamp").join(
+        seen.select("user_id", "item_id", WHOLE_SECONDS), on="user_id"
+    )
+    known = known.filter((pl.col("timestamp") <= pl.col("cutoff")) & (pl.col("item_id") != pl.col("target")))
+    lists = known.group_by("user_id").agg(seen=pl.col("item_id").unique().sort())
+    return rows.join(lists, on="user_id", how="left", maintain_order="left").with_columns(pl.col("seen").fill_null([]))
 
 
 def _source_rule(candidates: str) -> str:
@@ -255,14 +325,16 @@ def _holding(rows: pl.DataFrame, lists: list[list[str]]) -> int:
     return sum(target in shown for target, shown in zip(rows["item_id"], lists, strict=True))
 
 
-def _nobody(candidates: str, held: int) -> DataError:
+def _nobody(candidates: str, held: int, passed: int) -> DataError:
     if held:
         return DataError(
             f"no user of {candidates.removeprefix('file:')} has a held-out event in the data",
             hint="The lists must use the user ids of the data set, and come from the same one.",
         )
+    why = f"; {passed:,} events do not count: rated low, or shown and not chosen" if passed else ""
     return DataError(
-        "no user has the three events that a test needs", hint="Lower --min-rating or --k-core, or check the source."
+        f"no user has the three events that a test needs{why}",
+        hint="Lower --min-rating or --k-core, or check the source.",
     )
 
 
@@ -281,10 +353,10 @@ def _with_history(chosen: pl.DataFrame, interactions: pl.DataFrame) -> pl.DataFr
 def _lists(rows: pl.DataFrame, negatives: Negatives, config: PrepareConfig, *, with_target: bool) -> list[list[str]]:
     """Return for each row its shuffled items, the target among them if it is to be; one generator a user."""
     lists = []
-    for user, target, history in rows.select("user_id", "item_id", "history").iter_rows():
+    for user, target, history, seen in rows.select("user_id", "item_id", "history", "seen").iter_rows():
         rng = generator(config.seed, "candidates", user)
         kept = [target] if with_target else []
-        banned = {*kept, *(() if config.include_seen else history)}
+        banned = {*kept, *(() if config.include_seen else history), *seen}
         shown = [*kept, *negatives.draw(user, config.n_candidates - len(kept), banned, rng)]
         lists.append([shown[at] for at in rng.permutation(len(shown)).tolist()])
     return lists

@@ -5,10 +5,12 @@ import hashlib
 import io
 import zipfile
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
-from typing import Self
+from typing import IO, Self
 
 import polars as pl
 
@@ -17,6 +19,8 @@ from llmrs_bench.core.errors import DataError
 BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError)
 CHUNK = 1 << 20
 CLUTTER = "__MACOSX/"
+GB = 10**9
+PACKED, FREE = 100, 1 << 26  # tables shrink to a tenth or so: what grows more than this is read only if asked for
 NEW_COPY = "The file is damaged or cut short: download it again."
 
 
@@ -31,14 +35,16 @@ class SourceFiles:
         path: The archive or the folder that was opened.
         is_archive: Whether `path` is a zip archive.
         places: Name to where its bytes are: members of the archive or paths of files.
+        limit: The most bytes one file may unpack to; None: 64 MiB, or 100 times its packed size if that is more.
     """
 
     path: Path
     is_archive: bool
     places: Mapping[str, tuple[str, ...]]
+    limit: int | None = None
 
     @classmethod
-    def open(cls, path: Path) -> Self:
+    def open(cls, path: Path, limit: int | None = None) -> Self:
         """List what the zip archive or the folder at `path` holds.
 
         A folder with exactly one sub-folder and no files stands for that sub-folder.
@@ -48,10 +54,12 @@ class SourceFiles:
         """
         if path.is_dir():
             folder = _lone_folder(path)
-            return cls(path, False, _by_name({file.name: str(file) for file in _visible(folder) if file.is_file()}))
+            files = {file.name: str(file) for file in _visible(folder) if file.is_file()}
+            return cls(path, False, _by_name(files), limit)
         if not path.exists():
             raise DataError(f"there is no {path}", hint="Give the path of a zip archive or of a folder.")
-        return cls(path, True, _by_name(_members(path)))
+        require_file(path)
+        return cls(path, True, _by_name(_members(path)), limit)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -62,7 +70,8 @@ class SourceFiles:
         """Return the bytes of the file `name`, decompressed.
 
         Raises:
-            DataError: If there is no such file, it is there twice (plain and `.gz`), or it is damaged.
+            DataError: If there is no such file, it is there twice (plain and `.gz`), is damaged, or unpacks to more
+                than the limit.
         """
         places = self.places.get(name, ())
         if not places:
@@ -70,8 +79,8 @@ class SourceFiles:
         if len(places) > 1:
             raise DataError(f"{self.path} holds {name} twice: {', '.join(places)}", hint="Keep one of them.")
         try:
-            data = self._stored(places[0])
-            return gzip.decompress(data) if places[0].endswith(".gz") else data
+            with self._stored(places[0]) as (stream, packed, size):
+                return unpack(stream, places[0], packed=packed, size=size, limit=self.limit)
         except BROKEN as error:
             raise DataError(f"{name} in {self.path} cannot be read: {error}", hint=NEW_COPY) from error
 
@@ -92,19 +101,56 @@ class SourceFiles:
             whole.update(f"{name}\t{content}\n".encode())
         return whole.hexdigest()
 
-    def _stored(self, place: str) -> bytes:
+    @contextmanager
+    def _stored(self, place: str) -> Iterator[tuple[IO[bytes], int, int]]:
+        """Open a file as it is stored; yield it, the bytes it takes, and those it has."""
         if not self.is_archive:
-            return Path(place).read_bytes()
-        with zipfile.ZipFile(self.path) as archive:
-            return archive.read(place)
+            with Path(place).open("rb") as stream:
+                size = Path(place).stat().st_size
+                yield stream, size, size
+            return
+        with zipfile.ZipFile(self.path) as archive, archive.open(place) as stream:
+            info = archive.getinfo(place)
+            yield stream, info.compress_size, info.file_size
+
+
+def unpack(stream: IO[bytes], name: str, *, packed: int, size: int, limit: int | None) -> bytes:
+    """Return the bytes of a file that takes `packed` bytes and has `size`; one whose name ends in `.gz` is unpacked.
+
+    Raises:
+        DataError: If it has more bytes than `limit`; None: than 64 MiB, or 100 times `packed` if that is more.
+    """
+    most = max(FREE, PACKED * packed) if limit is None else limit
+    if size <= most:
+        plain = gzip.GzipFile(fileobj=stream) if name.endswith(".gz") else stream
+        data = plain.read(most + 1)
+        if len(data) <= most:
+            return data
+    raise DataError(
+        f"{name} unpacks to {f'{size / GB:.1f}' if size > most else f'more than {most / GB:.1f}'} GB, "
+        f"and takes {packed / 1e6:.1f} MB packed",
+        hint=f"No table is packed so well, so it is read only up to {most / GB:.1f} GB; --max-unpacked GB allows more.",
+    )
+
+
+def require_file(path: Path) -> None:
+    """Refuse what is there and no regular file: reading a pipe or a device may never end.
+
+    Raises:
+        DataError: If it is a folder, a pipe, a device or a socket.
+    """
+    if path.exists() and not path.is_file():
+        kind = "a folder" if path.is_dir() else "a pipe, a device or a socket"
+        raise DataError(f"{path} is {kind}, not a file", hint="Write what it holds to a file, and give its path.")
 
 
 def file_md5(path: Path) -> str:
     """Return the md5 of a file as hexadecimal digits.
 
     Raises:
-        DataError: If the file cannot be read.
+        DataError: If it is no regular file, or cannot be read.
     """
+    require_file(path)
     digest = hashlib.md5(usedforsecurity=False)
     try:
         with path.open("rb") as stream:
@@ -215,27 +261,72 @@ def normal_lines(data: bytes, *, name: str) -> bytes:
 
 
 def number(
-    frame: pl.DataFrame, column: str, dtype: type[pl.DataType], *, name: str, header_lines: int = 0
+    frame: pl.DataFrame,
+    column: str,
+    dtype: type[pl.DataType] = pl.Float64,
+    *,
+    name: str,
+    header_lines: int = 0,
+    hint: str = MEND,
 ) -> pl.Series:
-    """Return a column of strings as finite numbers; empty fields stay null.
-
-    Whole numbers may be written as decimals ("978300760.0"), and lose their fraction.
+    """Return a column of strings as finite numbers of a type with fractions; empty fields stay null.
 
     Raises:
         DataError: Naming the first line whose field is not a number.
     """
     text = frame[column].str.strip_chars()
-    exact = text.cast(dtype, strict=False)
-    if dtype.is_integer():
-        loose = text.cast(pl.Float64, strict=False).cast(dtype, strict=False)
-        exact = exact.zip_with(exact.is_not_null(), loose)
-    bad = text.is_not_null() & exact.is_null()
-    if dtype.is_float():
-        bad = bad | ~exact.is_finite().fill_null(True)
+    found = text.cast(dtype, strict=False)
+    bad = text.is_not_null() & (found.is_null() | ~found.is_finite().fill_null(True))
     if bad.any():
         row = bad.arg_max() or 0
-        raise DataError(f"{name}, line {row + 1 + header_lines}: {column} is {text[row]!r}, not a number", hint=MEND)
-    return exact
+        raise DataError(f"{name}, line {row + 1 + header_lines}: {column} is {text[row]!r}, not a number", hint=hint)
+    return found
+
+
+# A number of this size or more is a time in this unit, of which so many are a second. 1e11 seconds are the year 5138,
+# 1e11 milliseconds 1973.
+UNITS = (("seconds", 0.0, 1.0), ("milliseconds", 1e11, 1e3), ("microseconds", 1e14, 1e6), ("nanoseconds", 1e17, 1e9))
+DAYS = (19000101, 21001231)  # dates that are written as one number
+TIMES = "Write every time in seconds since 1970, or as 2018-03-01T12:00:00 (ISO 8601)."
+
+
+def times(frame: pl.DataFrame, column: str, *, name: str, header_lines: int = 0) -> tuple[pl.Series, tuple[str, ...]]:
+    """Return a column of strings as seconds since 1970 with their fractions, and rules in words on how it was read.
+
+    Read are numbers of seconds, milliseconds, microseconds or nanoseconds, told by their size, and dates of ISO 8601:
+    without a time of day these are midnight, without a zone UTC.
+
+    Raises:
+        DataError: Naming the first line that is empty or no time, or two lines that differ in their unit.
+    """
+    require_filled(frame, [column], name=name, header_lines=header_lines)
+    text = frame[column].str.strip_chars()
+    numbers = text.cast(pl.Float64, strict=False)
+    if numbers[0] is None or (numbers.is_between(*DAYS) & (text.str.len_chars() == 8)).all():
+        known = {day: _moment(day) for day in text.unique()}
+        seconds = text.replace_strict(list(known), list(known.values()), return_dtype=pl.Float64)
+        if seconds.null_count() == 0:
+            return seconds, ("times are dates (ISO 8601), in UTC where they name no zone",)
+        if numbers[0] is None:
+            row = seconds.is_null().arg_max() or 0
+            raise DataError(f"{name}, line {row + 1 + header_lines}: {column} is {text[row]!r}, not a time", hint=TIMES)
+    seconds = number(frame, column, name=name, header_lines=header_lines, hint=TIMES)
+    places = {unit: (seconds.abs() >= least) & (seconds != 0) for unit, least, _ in UNITS}
+    unit, _, factor = next((unit for unit in reversed(UNITS) if places[unit[0]].any()), UNITS[0])
+    if (other := ~places[unit] & (seconds != 0)).any():
+        rows = [places[unit].arg_max() or 0, other.arg_max() or 0]
+        lines = [f"{text[row]!r} in line {row + 1 + header_lines}" for row in sorted(rows)]
+        raise DataError(f"{name}: {column} is {' and '.join(lines)}: these are not of one unit", hint=TIMES)
+    return seconds / factor, (f"times are {unit}",) if factor > 1 else ()
+
+
+def _moment(text: str) -> float | None:
+    """Return the seconds since 1970 of a date of ISO 8601, also with slashes; None where it is none."""
+    try:
+        moment = datetime.fromisoformat(text.replace("/", "-"))
+    except ValueError:
+        return None
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
 def require_filled(frame: pl.DataFrame, columns: list[str], *, name: str, header_lines: int = 0) -> None:

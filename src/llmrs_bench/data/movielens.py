@@ -140,7 +140,7 @@ def _events(data: bytes, name: str) -> pl.DataFrame:
     return fields.select(
         "user_id",
         "item_id",
-        number(fields, "timestamp", pl.Int64, name=name),
+        number(fields, "timestamp", name=name),
         number(fields, "rating", pl.Float32, name=name),
     )
 

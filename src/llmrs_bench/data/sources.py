@@ -1,11 +1,14 @@
 """Data sources: what one is, which are built in, and how their files are downloaded."""
 
+import html
 import http.client
 import os
 import re
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
+from html.entities import html5
 from pathlib import Path
 from typing import IO, Protocol
 
@@ -17,8 +20,8 @@ from llmrs_bench.core.schemas import ITEMS
 from llmrs_bench.core.types import Progress
 from llmrs_bench.data.files import SourceFiles, file_md5
 
-# One row per event, in the order of the lines of the source; times are UTC seconds.
-EVENTS = pl.Schema({"user_id": pl.String, "item_id": pl.String, "timestamp": pl.Int64, "rating": pl.Float32})
+# One row per event, in the order of the lines of the source; times are UTC seconds, and may have fractions.
+EVENTS = pl.Schema({"user_id": pl.String, "item_id": pl.String, "timestamp": pl.Float64, "rating": pl.Float32})
 
 
 @dataclass(frozen=True)
@@ -30,18 +33,24 @@ class Raw:
         events: One row per event, of `EVENTS`, in line order.
         rules: Sentences on every rule that was applied to read it.
         facts: How often each was.
+        warnings: Sentences on what a careful person would look at before going on.
+        unchosen: Events, of `EVENTS`, of items that were shown and not chosen; never trained on, never a target.
     """
 
     items: pl.DataFrame
     events: pl.DataFrame
     rules: tuple[str, ...] = ()
     facts: dict[str, int] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+    unchosen: pl.DataFrame = field(default_factory=EVENTS.to_frame)
 
 
 class Source(Protocol):
     """Reads one layout of files, called its format. `files` is None where none are given or downloaded.
 
-    A source is made without arguments. `complete_items` cleans titles, and adds items that have events alone.
+    A source is made without arguments; one that has `reads_columns` also takes `columns`, names of columns by their
+    roles, and `unrated`, texts that mean no rating. `complete_items` cleans titles, and adds items that have events
+    alone.
     """
 
     def accepts(self, files: SourceFiles | None) -> bool:
@@ -61,29 +70,77 @@ class Source(Protocol):
         ...
 
 
-# A letter, digit or sign: no blank, mark, control or format character, and no letter or sign that is drawn as nothing.
-_VISIBLE = r"[^\p{C}\p{Z}\p{M}\x{115F}\x{1160}\x{3164}\x{FFA0}\x{2800}]"
+# What programs write for a value that is not there.
+MISSING = ("nan", "NaN", "NAN", "None", "null", "NULL", "N/A", "n/a", "#N/A", "NA", "<NA>", "NaT", "undefined", r"\N")
+INVISIBLE = r"[\p{Cc}\p{Cf}\p{Z}\p{M}\u{115F}\u{1160}\u{2800}\u{3164}\u{FFA0}]"
+LONG = 500  # characters; a title of a film or a product has a tenth of it
+ENTITY = re.compile(r"&((?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});)")
+TAG = re.compile(
+    r"</?(b|i|u|em|strong|span|font|sup|sub|small|a|br|p|div|li|ul|ol)(?:\s[^<>]*)?/?>", flags=re.IGNORECASE
+)
+BLOCKS = ("br", "p", "div", "li", "ul", "ol")
+
+
+def without_markup(text: str) -> str:
+    """Return text without HTML: entities are decoded, tags of layout dropped; "<3" and "R&B" stay."""
+    plain = TAG.sub(lambda tag: " " if tag[1].lower() in BLOCKS else "", text)
+    return ENTITY.sub(
+        lambda found: html.unescape(found[0]) if found[1].startswith("#") or found[1] in html5 else found[0], plain
+    )
+
+
+def markup_removed(column: pl.Series) -> pl.Series:
+    """Return a column of strings without HTML."""
+    marked = column.filter(column.str.contains("[&<]").fill_null(False)).unique()
+    if marked.is_empty():
+        return column
+    return column.replace(marked, pl.Series([without_markup(text) for text in marked], dtype=pl.String))
 
 
 def complete_items(raw: Raw) -> Raw:
     """Return `raw` with clean titles and a row for every item that has events.
 
-    Titles lose control characters and line breaks, and runs of white space become one space. An item
-    without a row, or without a title that can be seen, gets its id as title; both are counted.
+    Titles lose HTML, control characters and line breaks, and runs of white space become one space. An item without a
+    row, or without a title (also one that shows nothing, or is written as `MISSING`), gets its id as title; both are
+    counted and warned about.
     """
-    title = pl.col("title").str.replace_all(r"[\p{Cc}\s]+", " ").str.strip_chars()
-    items = raw.items.with_columns(title)
-    untitled = ~pl.col("title").str.contains(_VISIBLE).fill_null(False)
-    facts = {**raw.facts, "items_without_title": items.select(untitled.sum()).item()}
+    plain = markup_removed(raw.items["title"])
+    marked = raw.items.select((pl.col("title") != plain).sum()).item()
+    items = raw.items.with_columns(plain.str.replace_all(r"[\p{Cc}\s]+", " ").str.strip_chars().alias("title"))
+    title = pl.col("title")
+    untitled = title.is_null() | title.is_in(MISSING) | (title.str.replace_all(INVISIBLE, "") == "")
+    titles = items.filter(~untitled)["title"]
     items = items.with_columns(pl.when(untitled).then("item_id").otherwise("title").alias("title"))
     rows = _missing_items(items, raw.events)
-    facts["items_not_listed"] = rows.height
+    facts = {
+        **raw.facts,
+        "items_without_title": items.height - len(titles),
+        "items_not_listed": rows.height,
+        "titles_with_markup": marked,
+    }
     rules = raw.rules
+    if marked:
+        rules = (*rules, "HTML entities and tags in titles are decoded")
     if facts["items_without_title"]:
         rules = (*rules, "items without a title are called by their id")
     if rows.height:
         rules = (*rules, "items with events that the source does not list are called by their id")
-    return Raw(pl.concat([items, rows]), raw.events, rules, facts)
+    warnings = (*raw.warnings, *_title_warnings(items.height, titles, rows.height))
+    return Raw(pl.concat([items, rows]), raw.events, rules, facts, warnings, raw.unchosen)
+
+
+def _title_warnings(listed: int, titles: pl.Series, unlisted: int) -> Iterator[str]:
+    """Say what is odd about the titles of so many listed items, and of those that have events alone."""
+    by_id = "prompts call them by their id"
+    if untitled := listed - len(titles):
+        yield f"{untitled:,} of {listed:,} items have no title: {by_id}"
+    if unlisted:
+        yield f"{unlisted:,} items with events are not in the table of items: {by_id}"
+    if 0 < (distinct := titles.n_unique()) * 2 <= len(titles):
+        yield f"{len(titles):,} items have {distinct:,} different titles, such as {titles[0]!r}: is that the column?"
+    lengths = titles.str.len_chars()
+    if long := lengths.filter(lengths > LONG).to_list():
+        yield f"{len(long):,} titles have more than {LONG} characters, the longest {max(long):,}"
 
 
 def _missing_items(items: pl.DataFrame, events: pl.DataFrame) -> pl.DataFrame:
@@ -98,12 +155,14 @@ def _missing_items(items: pl.DataFrame, events: pl.DataFrame) -> pl.DataFrame:
 
 
 def check_raw(raw: Raw, name: str) -> Raw:
-    """Return what the data source `name` read, if later stages can rely on it.
+    """Return what the data source `name` read, if later stages can rely on it; whole seconds will do as times.
 
     Raises:
         PluginError: If a frame has other columns than it has to, an item is listed twice or without a title, or an
             event is of an item that is not listed.
     """
+    if raw.events.schema.get("timestamp") == pl.Int64:
+        raw = replace(raw, events=raw.events.cast({"timestamp": pl.Float64}))
     for table, frame, schema in (("items", raw.items, ITEMS), ("events", raw.events, EVENTS)):
         if list(frame.schema.items()) != list(schema.items()):
             raise PluginError(

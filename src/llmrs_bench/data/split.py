@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 
+import numpy as np
 import polars as pl
 
 from llmrs_bench.core.errors import DataError, OptionError
@@ -12,11 +13,12 @@ PAIR = ["user_id", "item_id"]
 
 @dataclass(frozen=True)
 class Filtered:
-    """The events that are left, in their order; how many each rule dropped; the rules in words."""
+    """The events that are left, in their order; how many each rule dropped; the rules in words; those rated too low."""
 
     events: pl.DataFrame
     facts: dict[str, int]
     rules: tuple[str, ...]
+    disliked: pl.DataFrame
 
 
 def filter_events(events: pl.DataFrame, *, min_rating: float | None, k_core: int) -> Filtered:
@@ -58,7 +60,8 @@ def filter_events(events: pl.DataFrame, *, min_rating: float | None, k_core: int
             hint="Lower --min-rating or --k-core, or check the source.",
         )
     facts["events_kept"] = core.height
-    return Filtered(core, facts, tuple(rules))
+    disliked = whole.clear() if min_rating is None else whole.join(liked, on=PAIR, how="anti")
+    return Filtered(core, facts, tuple(rules), disliked)
 
 
 def _liked(events: pl.DataFrame, min_rating: float | None) -> pl.DataFrame:
@@ -95,6 +98,7 @@ def _account(facts: dict[str, int]) -> str:
     return ", ".join(f"{name} {count:,}" for name, count in facts.items() if name.endswith("_dropped") and count)
 
 
+WHOLE_SECONDS = pl.col("timestamp").floor().cast(pl.Int64)
 TIE_RULE = "equal timestamps keep the order of the source's lines"
 USER_RULE = "users stand in the order of their first line"
 ENOUGH = 3
@@ -105,7 +109,8 @@ class Split:
     """Events models may see, and the held-out ones, which they may not.
 
     Args:
-        interactions: `schemas.INTERACTIONS`, by user (`USER_RULE`), then by time (`TIE_RULE`).
+        interactions: `schemas.INTERACTIONS`, by user (`USER_RULE`), then by time (`TIE_RULE`); times are cut to whole
+            seconds after that.
         held: One row per user with a held-out event: user_id, item_id, timestamp; in the same order.
         facts: Counts of users, and of those whose target depends on the tie rule.
         rules: How the split was made, in words.
@@ -139,8 +144,8 @@ def leave_one_out(events: pl.DataFrame) -> Split:
         "users_with_tied_target": marked.select((tied & held).sum()).item(),
     }
     return Split(
-        interactions=marked.filter(~held).with_columns(part=part).select(list(INTERACTIONS)),
-        held=marked.filter(held).select("user_id", "item_id", "timestamp"),
+        interactions=marked.filter(~held).with_columns(WHOLE_SECONDS, part=part).select(list(INTERACTIONS)),
+        held=marked.filter(held).select("user_id", "item_id", WHOLE_SECONDS),
         facts=facts,
         rules=(TIE_RULE, USER_RULE, f"users with fewer than {ENOUGH} events are trained on and never tested"),
     )
@@ -149,3 +154,58 @@ def leave_one_out(events: pl.DataFrame) -> Split:
 def _by_user_and_time(events: pl.DataFrame) -> pl.DataFrame:
     lines = events.with_row_index("line").with_columns(pl.col("line").min().over("user_id").alias("first_line"))
     return lines.sort("first_line", "timestamp", "line").drop("line", "first_line")
+
+
+@dataclass(frozen=True, slots=True)
+class Timeline:
+    """What leave-one-out takes from the future, for requests: what others did after the time of the target.
+
+    Args:
+        later: The mean share of `interactions` that are later than a request's target.
+        candidates: How many candidates all lists have.
+        unborn: How many of them had no event before or at the time of the target.
+        early: The same three of the tenth of the requests with the earliest targets.
+    """
+
+    later: float
+    candidates: int
+    unborn: int
+    early: "Timeline | None" = None
+
+    @property
+    def words(self) -> str:
+        """Say it in one sentence."""
+        lists = (
+            f", and {self.unborn:,} of {self.candidates:,} candidates have none before it" if self.candidates else ""
+        )
+        early = f" (earliest tenth of the targets: {self.early._numbers})" if self.early else ""
+        return f"{100 * self.later:.1f} % of the interactions models learn from are later than a target{lists}{early}"
+
+    @property
+    def _numbers(self) -> str:
+        return f"{100 * self.later:.1f} %" + (f", {self.unborn:,} of {self.candidates:,}" if self.candidates else "")
+
+
+def timeline(events: pl.DataFrame, interactions: pl.DataFrame, requests: pl.DataFrame) -> Timeline | None:
+    """Measure what is later than the targets of requests; None where all events are of one time.
+
+    Args:
+        events: All events, held-out ones included: an item's first one says since when it exists.
+        interactions: What models learn from.
+        requests: The table `requests`, whose `cutoff` is the time of the target in whole seconds.
+    """
+    if events["timestamp"].n_unique() < 2:
+        return None
+    times, cutoffs = interactions["timestamp"].sort().to_numpy(), requests["cutoff"].to_numpy()
+    later = 1 - np.searchsorted(times, cutoffs, side="right") / len(times)
+    born = events.group_by("item_id").agg(born=WHOLE_SECONDS.min())
+    rows = requests.select("request_id", "cutoff", item_id="candidates").explode("item_id").drop_nulls()
+    listed = rows.join(born, on="item_id").select("request_id", unborn=pl.col("born") > pl.col("cutoff"))
+
+    def measured(chosen: pl.Series) -> Timeline:
+        unborn = listed.filter(pl.col("request_id").is_in(requests["request_id"].filter(chosen).implode()))["unborn"]
+        return Timeline(float(later[chosen.to_numpy()].mean()), len(unborn), int(unborn.sum()))
+
+    early = requests["cutoff"].rank("ordinal") <= max(requests.height // 10, 1)
+    whole = measured(pl.repeat(True, requests.height, eager=True))
+    return Timeline(whole.later, whole.candidates, whole.unborn, measured(early))

@@ -3,7 +3,6 @@
 from collections.abc import Mapping, Sequence
 from itertools import product
 from string import ascii_uppercase
-from types import MappingProxyType
 from typing import Any
 
 from llmrs_bench.core.errors import OptionError
@@ -46,8 +45,11 @@ class PromptContext:
         self.request = request
         self.catalog = catalog
         first = max(0, len(request.history) - history)
-        self.titles = dict(zip(request.candidates, distinct_titles(request.candidates, catalog), strict=True))
-        self.history = item_views(request.history[first:], catalog, request.ratings[first:], request.notes)
+        told = [*request.candidates, *request.history[first:], *request.relevant]
+        told += [item_id for example in request.examples for item_id in (*example.history, example.next)]
+        item_ids = list(dict.fromkeys(told))
+        self.titles = dict(zip(item_ids, distinct_titles(item_ids, catalog), strict=True))
+        self.history = self._views(request.history[first:], request.ratings[first:])
         self._rendered: dict[PartName, str] = {}
         self._variables: dict[str, Any] = {
             "item": catalog.item_word,
@@ -55,9 +57,9 @@ class PromptContext:
             "history": self.history,
             "likes": [view for view in self.history if view.rating is not None and view.rating >= _LIKED],
             "dislikes": [view for view in self.history if view.rating is not None and view.rating < _LIKED],
-            "relevant": item_views(request.relevant, catalog, notes=request.notes),
+            "relevant": self._views(request.relevant),
             "examples": [
-                ExampleView(item_views(example.history, catalog), item_views([example.next], catalog)[0])
+                ExampleView(self._views(example.history, notes={}), self._views([example.next], notes={})[0])
                 for example in request.examples
             ],
             "interest": request.interest,
@@ -83,20 +85,25 @@ class PromptContext:
         item = self.catalog.items[item_id]
         return item_view(self.titles[item_id], item, self.catalog, label=label)
 
-
-def item_views(
-    item_ids: Sequence[str],
-    catalog: ItemCatalog,
-    ratings: Sequence[float | None] = (),
-    notes: Mapping[str, str] = MappingProxyType({}),
-) -> list[ItemView]:
-    """Return the views of items; items of the same title are distinguished."""
-    known = ratings or [None] * len(item_ids)
-    rows = zip(item_ids, distinct_titles(item_ids, catalog), known, strict=True)
-    return [
-        item_view(title, catalog.items[item_id], catalog, rating=rating, note=notes.get(item_id, ""))
-        for item_id, title, rating in rows
-    ]
+    def _views(
+        self,
+        item_ids: Sequence[str],
+        ratings: Sequence[float | None] = (),
+        notes: Mapping[str, str] | None = None,
+    ) -> list[ItemView]:
+        """Return the views of items; no two of one prompt have the same title."""
+        notes = self.request.notes if notes is None else notes
+        known = ratings or [None] * len(item_ids)
+        return [
+            item_view(
+                self.titles[item_id],
+                self.catalog.items[item_id],
+                self.catalog,
+                rating=rating,
+                note=notes.get(item_id, ""),
+            )
+            for item_id, rating in zip(item_ids, known, strict=True)
+        ]
 
 
 def item_view(

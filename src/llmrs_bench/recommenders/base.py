@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal, Protocol, Self
+from typing import ClassVar, Literal, Protocol, Self, runtime_checkable
 
 import numpy as np
 import polars as pl
@@ -91,6 +91,17 @@ class Trained(Recommender, Protocol):
         Raises:
             ModelError: If the folder is damaged, incomplete or another recommender's.
         """
+        ...
+
+
+@runtime_checkable
+class Forgetful(Protocol):
+    """A recommender that may know nothing of a request, and then ranks as `fallback` says."""
+
+    fallback: ClassVar[str]
+
+    def unknown(self, requests: pl.DataFrame) -> int:
+        """Return for how many rows of the table `requests` it knows neither the user nor an item of the history."""
         ...
 
 

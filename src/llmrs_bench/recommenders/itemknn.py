@@ -44,6 +44,7 @@ class ItemKNN:
 
     Options: ClassVar[type[config.Options]] = ItemKNNOptions
     learns: ClassVar[bool] = True
+    fallback: ClassVar[str] = "by chance"
 
     def __init__(self, options: ItemKNNOptions, *, seed: int, device: str) -> None:
         self.options = options
@@ -86,6 +87,11 @@ class ItemKNN:
             chosen = csr_matrix((np.ones(len(events)), (users, events)), shape=shape)
             chosen.sum_duplicates()  # and sorts: float sums depend on the order
             yield ScoreBlock(rows, (chosen @ self._similar).toarray()[:, codes])
+
+    def unknown(self, requests: pl.DataFrame) -> int:
+        """Return how many rows of `requests` have no known item among their newest: all their items score 0."""
+        histories = Sequences.of(requests["history"], self._vocabulary).last(self.options.max_history)
+        return int((histories.lengths == 0).sum())
 
     def save(self, folder: Path) -> None:
         """Write similarities, options and item vocabulary into the existing `folder`."""

@@ -79,6 +79,7 @@ class NeuralRecommender(ABC):
     learns: ClassVar[bool] = True
     # Whether users have weights of their own: their ids are then part of the model.
     learns_users: ClassVar[bool] = False
+    fallback: ClassVar[str] = "by popularity"
 
     def __init__(self, options: Any, *, seed: int, device: str) -> None:
         self.options = options
@@ -186,9 +187,7 @@ class NeuralRecommender(ABC):
         known = (codes - 1).clamp(min=0)
         with torch.inference_mode():
             weights, shares = net.item_weights()[known.to(self.device)], fit.shares[known].float()
-        histories = Histories(fit.users.encode(requests["user_id"]), Sequences.of(requests["history"], fit.items)).last(
-            self.history_size
-        )
+        histories = self._asked(requests)
         order = np.argsort(histories.items.lengths, kind="stable")
         for start in range(0, len(order), BLOCK):
             rows = order[start : start + BLOCK]
@@ -202,6 +201,19 @@ class NeuralRecommender(ABC):
                 scores[torch.from_numpy(~self.knows(asked))] = shares
                 scores[:, codes == PADDING] = UNKNOWN_SCORE
             yield ScoreBlock(rows, scores.numpy())
+
+    def unknown(self, requests: pl.DataFrame) -> int:
+        """Return how many rows of `requests` are scored by popularity.
+
+        Raises:
+            ModelError: If the model is not trained.
+        """
+        return int((~self.knows(self._asked(requests))).sum())
+
+    def _asked(self, requests: pl.DataFrame) -> Histories:
+        fit = self._trained()
+        histories = Histories(fit.users.encode(requests["user_id"]), Sequences.of(requests["history"], fit.items))
+        return histories.last(self.history_size)
 
     def save(self, folder: Path) -> None:
         """Write weights, options, seed and vocabularies into the existing `folder`.

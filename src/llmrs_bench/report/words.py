@@ -135,7 +135,11 @@ def run_lines(facts: Mapping[str, Any]) -> list[str]:
         if facts["fit_on"]:
             training = {"fitted_on": facts["fit_on"], **training}
         noted = ", ".join(f"{key.replace('_', ' ')} {_short(value)}" for key, value in training.items())
-        return [f"{facts['requests']:,} requests in {facts['seconds']:.1f} s" + (f"; {noted}" if noted else "")]
+        future = facts.get("timeline")
+        return [
+            f"{facts['requests']:,} requests in {facts['seconds']:.1f} s" + (f"; {noted}" if noted else ""),
+            *([f"protocol: {future['words']}"] if future else []),
+        ]
     lines = [f"{facts['prompts']:,} prompts, {_tokens(facts)}, {facts['seconds']:.1f} s, engine {facts['engine']}"]
     if facts["requests_per_second"] is not None:
         lines.append(f"{number(facts['requests_per_second'])} requests/s" + _spent(facts))

@@ -488,6 +488,7 @@ def _protocol(data: Data, config: CompareConfig) -> list[str]:
         + "".join(f", {part}" for part in filters(data))
         + ("" if facts["verified"] else " (source not verified)"),
         f"{words['split']}; {facts['requests']:,} test users",
+        *([future["words"]] if (future := facts.get("timeline")) else []),
         asked,
         TIE_RULE,
         INVALID_WORDS[config.invalid],

@@ -20,7 +20,7 @@ from llmrs_bench.core.types import Progress
 from llmrs_bench.llm.identity import identify
 from llmrs_bench.llm.model_aliases import ModelSpec
 from llmrs_bench.ranking import TIE_RULE, rank_best, rank_candidates
-from llmrs_bench.recommenders.base import Corpus, Recommender, TrainContext, best_items, score_candidates
+from llmrs_bench.recommenders.base import Corpus, Forgetful, Recommender, TrainContext, best_items, score_candidates
 from llmrs_bench.recommenders.model_store import damaged, read_facts
 from llmrs_bench.stages.workspace import Data
 
@@ -38,6 +38,7 @@ class RecommenderSpec:
     device: str = "auto"
     train_fraction: float = 1.0
     max_users: int | None = None
+    event_fraction: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -87,6 +88,7 @@ def settings(spec: RecommenderSpec) -> dict[str, Any]:
         "options": options.model_dump(mode="json"),
         "train_fraction": spec.train_fraction,
         "max_users": spec.max_users,
+        **({"event_fraction": spec.event_fraction} if spec.event_fraction < 1 else {}),  # came later
         **_contents(options),
         **_from_package(spec.model),
     }
@@ -106,7 +108,7 @@ def _contents(options: Options) -> dict[str, str]:
 
 def _refuse_less(spec: RecommenderSpec) -> None:
     defaults = RecommenderSpec(spec.model, {})
-    for name in ("train_fraction", "max_users"):
+    for name in ("train_fraction", "max_users", "event_fraction"):
         if getattr(spec, name) != getattr(defaults, name) and not RECOMMENDERS.load(spec.model).learns:
             raise OptionError(
                 f"{name.replace('_', '-')} has no effect on {spec.model}: it does not learn from interactions",
@@ -169,13 +171,38 @@ def export(found: FittedRecommender, target: Path) -> None:
 
 
 def _lesson(spec: RecommenderSpec, training_data: TrainingData) -> Corpus:
-    """Return the part of the corpus to learn from: whole users in a seeded order, as many as asked for."""
+    """Return the part of the corpus to learn from: users in a seeded order, as many as asked for, a share of each.
+
+    Of each user and part the events with the smallest seeded hashes are taken, at least one: no user is left without.
+    """
     interactions = training_data.corpus.interactions
     users = interactions.group_by("user_id", maintain_order=True).len("events")
     order = users.with_columns(place=pl.Series(uniform_hash(spec.seed, users["user_id"]))).sort("place")
     before = pl.col("events").cum_sum() - pl.col("events")
     kept = order.filter(before < spec.train_fraction * len(interactions)).head(spec.max_users or len(order))
-    return Corpus(interactions.filter(pl.col("user_id").is_in(kept["user_id"].implode())), training_data.corpus.items)
+    events = interactions.filter(pl.col("user_id").is_in(kept["user_id"].implode()))
+    if spec.event_fraction < 1:
+        place = pl.Series("place", uniform_hash(spec.seed, events["user_id"], events["item_id"]))
+        own = pl.col("place").rank("ordinal").over("user_id", "part")
+        most = (pl.len().over("user_id", "part") * spec.event_fraction).ceil()
+        events = events.with_columns(place).filter(own <= most).drop("place")
+    return Corpus(events, training_data.corpus.items)
+
+
+def _unknown_warnings(
+    model: Recommender, spec: RecommenderSpec, taught: TrainingData, asked: pl.DataFrame
+) -> list[str]:
+    """Say for how many requests the model knows less of the user than a reader of the board may think."""
+    if not isinstance(model, Forgetful):
+        return []
+    less = spec.max_users is not None or spec.train_fraction < 1
+    instead = "; --event-fraction learns from a share of every user's interactions" if less else ""
+    of_all = f"of {asked.height:,} test users"
+    if unknown := model.unknown(asked):
+        return [f"{spec.model} knows nothing of {unknown:,} {of_all}, and ranks for them {model.fallback}{instead}"]
+    unseen = asked.join(_lesson(spec, taught).interactions, on="user_id", how="anti").height if less else 0
+    words = f"{spec.model} did not learn from {unseen:,} {of_all}, and ranks for them by their history alone{instead}"
+    return [words] if unseen else []
 
 
 def _exported(spec: RecommenderSpec, training_data: TrainingData) -> FittedRecommender:
@@ -201,7 +228,7 @@ def _exported_facts(spec: RecommenderSpec) -> dict[str, Any]:
     defaults = RecommenderSpec(spec.model, {})
     typed = [
         name
-        for name in ("options", "seed", "train_fraction", "max_users")
+        for name in ("options", "seed", "train_fraction", "max_users", "event_fraction")
         if getattr(spec, name) != getattr(defaults, name)
     ]
     if typed:
@@ -232,7 +259,13 @@ def infer_recommender(
         ModelError: If the recommender cannot be fitted.
     """
     spec = RecommenderSpec(
-        config.model, config.options, config.seed, config.device, config.train_fraction, config.max_users
+        config.model,
+        config.options,
+        config.seed,
+        config.device,
+        config.train_fraction,
+        config.max_users,
+        config.event_fraction,
     )
     recipe = Recipe(
         "infer",
@@ -243,7 +276,8 @@ def infer_recommender(
     )
 
     def fill(draft: Draft) -> None:
-        found = fitted(spec, training_data(data), progress)
+        taught = training_data(data)
+        found = fitted(spec, taught, progress)
         requests = data.artifact.table("requests")
         started = time.perf_counter()
         draft.write("rankings", _rankings(data, found.model, requests))
@@ -258,6 +292,8 @@ def infer_recommender(
             history=found.options.model_dump().get("max_history"),
             fit_on=found.options.model_dump().get("fit_on"),
             typed=_typed(config),
+            warnings=_unknown_warnings(found.model, spec, taught, requests),
+            timeline=data.artifact.facts.get("timeline") if getattr(found.model, "learns", False) else None,
         )
 
     made = get_or_create(recipe.place(data.place.runs), recipe, fill)
@@ -284,6 +320,6 @@ def _rankings(data: Data, model: Recommender, requests: pl.DataFrame) -> pl.Data
 
 def _typed(config: RecommenderConfig) -> dict[str, Any]:
     """Return what was typed for this model, for the board to show."""
-    extra = {"train_fraction": config.train_fraction, "max_users": config.max_users}
+    extra = {name: getattr(config, name) for name in ("train_fraction", "max_users", "event_fraction")}
     defaults = RecommenderConfig(model=config.model)
     return {**config.options, **{key: value for key, value in extra.items() if value != getattr(defaults, key)}}

@@ -13,10 +13,10 @@ from llmrs_bench.core.errors import DataError, OptionError
 from llmrs_bench.core.hashing import fingerprint
 from llmrs_bench.core.registry import RECOMMENDERS, SOURCES, unknown_name
 from llmrs_bench.core.types import Progress
-from llmrs_bench.data.candidates import make_requests
-from llmrs_bench.data.files import SourceFiles, file_md5
+from llmrs_bench.data.candidates import make_requests, sampler_file
+from llmrs_bench.data.files import DAYS, GB, SourceFiles, file_md5
 from llmrs_bench.data.sources import Dataset, Raw, Source, check_raw, fetch, find_dataset
-from llmrs_bench.data.split import TIE_RULE, filter_events, leave_one_out
+from llmrs_bench.data.split import TIE_RULE, filter_events, leave_one_out, timeline
 from llmrs_bench.data.titles import natural_titles
 from llmrs_bench.ranking import rank_best
 from llmrs_bench.recommenders.base import Corpus, best_items
@@ -65,20 +65,21 @@ def retriever_settings(config: PrepareConfig) -> list[dict[str, Any]]:
 
 
 def retrieve(
-    config: PrepareConfig, training_data: TrainingData, requests: pl.DataFrame, progress: Progress
+    config: PrepareConfig, training_data: TrainingData, requests: pl.DataFrame, depth: int, progress: Progress
 ) -> Mapping[str, list[str]]:
-    """Return the best `config.n_candidates` items of each request id, best first.
+    """Return the best `depth` items of each request id, best first.
 
     Several models take turns in the order of their names; an item named before is passed over. Ties are
     ordered by the seeded hash of every ranking.
 
     Args:
-        config: Which models, how many items, whether seen ones may be among them.
+        config: Which models, and whether seen items may be among them.
         training_data: What the models learn from: no held-out event is in it.
         requests: Frame of the schema `requests`; its candidates are not read.
+        depth: How many items of each request.
         progress: Shows trainings.
     """
-    catalogue, depth = training_data.corpus.items["item_id"], config.n_candidates
+    catalogue = training_data.corpus.items["item_id"]
     found: list[dict[str, list[str]]] = []
     for spec in retrievers(config):
         model = fitted(spec, training_data, progress).model
@@ -105,6 +106,7 @@ def _in_turn(lists: list[list[str]], size: int) -> list[str]:
 
 # Bumped when the tables made from the same source and options change: older artifacts are then recomputed.
 FORMAT = "2"
+READER_FORMATS = {"atomic": "3"}  # of one reader alone
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +146,7 @@ def prepare(
     asked = Reference.parse(reference)
     dataset = find_dataset(asked.dataset, has_source=source is not None, format_name=format_name)
     config = config.model_copy(update={"item_word": config.item_word or dataset.item_word})
-    found = _find(home, dataset, source, progress)
+    found = _find(home, dataset, source, progress, config)
     recipe = _recipe(dataset, config, found)
     place = Place(home / dataset.name / (asked.variant or recipe.fingerprint[:8]))
     return get_or_create(
@@ -178,16 +180,17 @@ def open_or_prepare(home: Path, text: str, progress: Progress, say: Callable[[st
     return open_data(home, text)
 
 
-def _find(home: Path, dataset: Dataset, source: Path | None, progress: Progress) -> Found:
+def _find(home: Path, dataset: Dataset, source: Path | None, progress: Progress, config: PrepareConfig) -> Found:
     files = None
     if source is not None:
-        files = SourceFiles.open(source)
+        limit = None if config.max_unpacked is None else int(config.max_unpacked * GB)
+        files = SourceFiles.open(source, limit)
     elif dataset.url and dataset.md5:
         folder = home / dataset.name / "source"
         path = folder / dataset.url.rsplit("/", 1)[-1]
         files = SourceFiles.open(fetch(dataset.url, dataset.md5, path, progress=progress, homepage=dataset.homepage))
     for reader in dataset.sources:
-        candidate: Source = SOURCES.load(reader)()
+        candidate = _reader(reader, config)
         if candidate.accepts(files):
             digest = files.digest(candidate.uses(files)) if files else reader
             return Found(files, candidate, reader, digest)
@@ -203,14 +206,35 @@ def _find(home: Path, dataset: Dataset, source: Path | None, progress: Progress)
     )
 
 
+def _reader(name: str, config: PrepareConfig) -> Source:
+    """Return the data source `name`, told which columns to read.
+
+    Raises:
+        OptionError: If it cannot be told.
+    """
+    kind: Any = SOURCES.load(name)
+    if not config.columns and config.unrated is None:
+        source: Source = kind()
+    elif getattr(kind, "reads_columns", False):
+        source = kind(config.columns, config.unrated.split(",") if config.unrated else ())
+    else:
+        raise OptionError(
+            f"--columns and --unrated have no effect on the format {name}: its columns are known",
+            hint="Leave them out, or choose another format with --format.",
+        )
+    return source
+
+
 def _recipe(dataset: Dataset, config: PrepareConfig, found: Found) -> Recipe:
     inputs = {"source": found.digest}
-    options: dict[str, Any] = config.model_dump()
-    if config.candidates.startswith(LISTS):
-        path = Path(config.candidates.removeprefix(LISTS))
+    options: dict[str, Any] = config.result_options
+    path = sampler_file(config.candidates)
+    if path is not None:
         inputs["candidates"] = file_md5(path)
         options["candidates"] = LISTS + path.name
-    parts = {"format": FORMAT, "reader": found.reader}
+    parts = {"format": READER_FORMATS.get(found.reader, FORMAT), "reader": found.reader}
+    if config.min_rating is not None and not config.include_seen:
+        parts["seen"] = "2"  # items rated low are seen, too
     for package, version in SOURCES.package(found.reader).items():
         parts["package"] = f"{package} {version}"
     if config.candidates.startswith(MODELS):
@@ -238,10 +262,12 @@ def _fill(
         split,
         config,
         catalogue=items["item_id"],
-        retrieve=lambda requests: retrieve(config, training_data, requests, progress),
+        retrieve=lambda requests, depth: retrieve(config, training_data, requests, depth, progress),
+        seen=pl.concat([kept.disliked, raw.unchosen]),
     )
     for name, frame in {"requests": made.requests, "truth": made.truth}.items():
         draft.write(name, frame)
+    future = timeline(kept.events, split.interactions, made.requests)
     draft.facts.update(
         counts=counts,
         kept={
@@ -256,10 +282,14 @@ def _fill(
         source=dict(raw.facts),
         verified=_is_published(dataset, found),
         tie_rule=TIE_RULE,
-        rules=[*raw.rules, *_published_rule(dataset, counts), *kept.rules, *split.rules, *made.rules],
+        rules=[*raw.rules, *_published_rule(dataset, counts), *kept.rules, *split.rules, *made.rules]
+        + ([future.words] if future else []),
+        timeline=None if future is None else {**asdict(future), "words": future.words},
         warnings=[
             *_source_warnings(dataset, found, counts),
-            *_time_warnings(kept.events),
+            *raw.warnings,
+            *_event_warnings(kept.events),
+            *made.warnings,
             *_list_warnings(made.requests, config),
         ],
     )
@@ -305,10 +335,21 @@ def _published_rule(dataset: Dataset, counts: dict[str, int]) -> list[str]:
     return ["users, items and interactions are as many as published"]
 
 
-def _time_warnings(events: pl.DataFrame) -> list[str]:
-    if events["timestamp"].n_unique() > 1 or events.height < 2:
-        return []
-    return [f"all {events.height:,} events are of one time: the order of the source's lines says which come last"]
+def _event_warnings(events: pl.DataFrame) -> Iterator[str]:
+    """Say which times and ratings may mean something else than what they are taken for."""
+    times, count = events["timestamp"], events.height
+    if times.n_unique() == 1 < count:
+        yield f"all {count:,} events are of one time: the order of the source's lines says which come last"
+    elif (zeros := int((times == 0).sum())) and (times != 0).sum() == (times > DAYS[1]).sum():
+        yield f"{zeros:,} of {count:,} events are of time 0, and so come first"
+    rated = events["rating"].drop_nulls()
+    odd, others = rated.filter(rated <= 0), rated.filter(rated > 0)
+    if odd.n_unique() == 1 and len(others):
+        low, high, one = *others.sort().gather([0, -1]).to_list(), odd[0]
+        yield (
+            f"{len(odd):,} of {len(rated):,} ratings are {one:g}, the others {low:g} to {high:g}: if that means "
+            f"disliked or unrated, --min-rating {min(low, 1):g} drops these events, --unrated {one:g} keeps them"
+        )
 
 
 def _list_warnings(requests: pl.DataFrame, config: PrepareConfig) -> list[str]:

@@ -100,7 +100,9 @@ def distinct_titles(item_ids: Sequence[str], catalog: ItemCatalog) -> list[str]:
         for title, item_id in zip(titles, item_ids, strict=True)
     ]
     titles = [dated[i] if again else titles[i] for i, again in enumerate(_repeated(titles))]
-    return [f"{titles[i]} [{i + 1}]" if again else titles[i] for i, again in enumerate(_repeated(titles))]
+    while any(repeated := _repeated(titles)):  # once, unless a numbered title is another item's own
+        titles = [f"{titles[i]} [{i + 1}]" if again else titles[i] for i, again in enumerate(repeated)]
+    return titles
 
 
 def _repeated(titles: Sequence[str]) -> list[bool]:
