@@ -150,7 +150,6 @@ _FAULTS = {
     "greater_than": "is not above {gt}",
     "less_than_equal": "is above {le}",
     "less_than": "is not below {lt}",
-    "finite_number": "is no finite number",
 }
 
 

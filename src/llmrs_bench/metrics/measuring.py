@@ -1,4 +1,4 @@
-"""What rankings and truth have to be before they are measured."""
+"""Rankings measured against the truth: checked first, then a value for each request and metric."""
 
 from collections.abc import Sequence
 

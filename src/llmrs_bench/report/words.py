@@ -1,4 +1,4 @@
-"""What answers have in common more often than chance allows, in words."""
+"""The lines that a stage prints about what it made: answers, cost, and what they have in common beyond chance."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

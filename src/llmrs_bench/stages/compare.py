@@ -1,4 +1,4 @@
-"""What decides whether the runs of a data set, or a saved board, may be compared with it."""
+"""Stage `compare`: evaluated runs and saved boards, held against each other where they may be, become a board."""
 
 import tomllib
 from collections.abc import Callable, Sequence

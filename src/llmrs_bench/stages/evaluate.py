@@ -1,4 +1,4 @@
-"""What the places of candidates did to a run: read from its views, or from its only order."""
+"""Stage `evaluate`: the metrics of a run for each request, and what the places of candidates did to it."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Saved boards: written to one Parquet file, and read back."""
+"""Boards that are kept: saved, read back, held against new ones by the gate, and followed over time."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime

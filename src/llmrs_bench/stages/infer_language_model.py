@@ -1,4 +1,4 @@
-"""What answers of a language model have in common whatever they were asked: the order shown, or one first place."""
+"""The run of a language model: prompts asked, answers read as rankings, and what that cost."""
 
 import gc
 from collections import Counter

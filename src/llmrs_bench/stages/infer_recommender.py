@@ -1,4 +1,4 @@
-"""Fitted recommenders: trained once for all candidate lists of the same data, kept, exported and loaded by path."""
+"""The run of a recommender: fitted once for all candidate lists of the same data, kept, exported, loaded by path."""
 
 import json
 import shutil

@@ -1,4 +1,4 @@
-"""What a run of a language model was asked about some requests, and what it answered, as it was sent and received."""
+"""The web page of a board: with requests of each run, as they were asked and answered."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Candidates from recommenders: their best items for each request, of one model or of several in turn."""
+"""Stage `prepare`: a source becomes items, interactions, requests and truth; candidates are drawn, read or found."""
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass

@@ -1,4 +1,4 @@
-"""Work that waits for a server, several pieces at a time, given back as soon as it is done."""
+"""Requests to a server, several at a time: what is tried again, how long, and what goes on without an answer."""
 
 import logging
 import os
