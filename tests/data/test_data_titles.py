@@ -72,7 +72,7 @@ def test_a_frame_changes_in_its_titles_alone() -> None:
 def test_titles_that_cannot_be_seen_are_ids() -> None:
     unseen = ["\u200b", "\u2060\ufeff \u200d", "\u3164\u3164", "\u2800", "\ufe0f", "\u00ad", "", None]
     titles = ["Heat", "!", "\u05e9\u05dc\u05d5\u05dd", "\U0001f600", *unseen]
-    rows = [
+    rows: list[dict[str, object]] = [
         {"item_id": f"i{place}", "title": title, "text": "", "year": None, "categories": []}
         for place, title in enumerate(titles)
     ]
