@@ -1,12 +1,21 @@
-"""Styles in which models write rankings: each writes labels and titles, best first."""
+"""Styles in which models write rankings: each writes labels and titles, best first.
 
+Run as a program it renews the table in docs/answers.md.
+"""
+
+import html
 import json
+import re
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
+from answer_lists import BOOKS, READ, numbers
 from llmrs_bench.core.types import Listed
 
+EXAMPLE = [2, 6, 0, 4, 7, 1, 5, 3]  # the order of the examples in docs/answers.md
 Style = Callable[[Listed, Sequence[int]], str]
 _ROMAN = ["I", "II", "III", "IV", "V", "VI", "VII", "VIII"]
+_CARDINALS = ["One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight"]
 _ORDINALS = ["First", "Second", "Third", "Fourth", "Fifth", "Sixth", "Seventh", "Eighth"]
 
 
@@ -71,6 +80,8 @@ STYLES: dict[str, Style] = {
     "title by author": lines(lambda n, label, title: f"{n}. {title} by Jane Roe"),
     '"title": remark': lines(lambda n, label, title: f'{n}. "{title}": Admired by all'),
     "**title:** remark": lines(lambda n, label, title: f"{n}. **{title}:** Great fit"),
+    "title is a remark": lines(lambda n, label, title: f"{n}. {title} is a novel that fits"),
+    "candidate label - opinion": lines(lambda n, label, title: f"{n}. Candidate {label} - I think that it fits best"),
     "(label) title - remark": lines(lambda n, label, title: f"{n}. ({label}) {title} - Admired by all"),
     "item label: title": lines(lambda n, label, title: f"{n}. Item {label}: {title}"),
     "Roman ranks": lines(lambda n, label, title: f"{_ROMAN[n - 1]}. {title}"),
@@ -79,6 +90,15 @@ STYLES: dict[str, Style] = {
     "keycaps": lines(lambda n, label, title: f"{n}\ufe0f\u20e3 {title}"),
     "circles": lines(lambda n, label, title: f"{chr(0x245F + n)} {label}"),
     "medals": lines(lambda n, label, title: f"{'🥇🥈🥉'[n - 1] if n < 4 else f'{n}.'} {title}"),
+    "numbers in words": lines(lambda n, label, title: f"{_CARDINALS[n - 1]}: {title}"),
+    "numbers in ideographs": lines(lambda n, label, title: f"{'一二三四五六七八'[n - 1]}、{title}"),
+    "ordinals in digits": lines(
+        lambda n, label, title: f"{n}{['st', 'nd', 'rd'][n - 1] if n < 4 else 'th'} place: {title}"
+    ),
+    "ordinal signs": lines(lambda n, label, title: f"{n}º {title}"),
+    "rank of all": lines(lambda n, label, title: f"{n}/8: {title}"),
+    "escaped dots": lines(lambda n, label, title: f"{n}\\. {title}"),
+    "label in angles": lines(lambda n, label, title: f"{n}. <{label}>"),
     "hash": lines(lambda n, label, title: f"#{n}: {title}"),
     "full width": lines(lambda n, label, title: f"{chr(0xFF10 + n)}．{chr(0xFF10 + int(label))}"),
     "Devanagari": lambda shown, order: ", ".join(chr(0x966 + at + 1) for at in order),
@@ -93,12 +113,45 @@ STYLES: dict[str, Style] = {
     ),
     "YAML": lambda shown, order: "ranking:\n" + "\n".join(f"  - {shown.titles[at]}" for at in order),
     "YAML objects": lines(lambda n, label, title: f"- rank: {n}\n  title: {title}"),
+    "YAML, two fields": lambda shown, order: (
+        "ranking:\n" + lines(lambda n, label, title: f"  - id: {label}\n    title: {title}")(shown, order)
+    ),
+    "fields in lines": lines(lambda n, label, title: f"Title: {title}\nRank: {n}\nReason: one of {9 - n} that fit\n"),
+    "fields on a line": lines(lambda n, label, title: f"Rank: {n}, Title: {title}"),
+    "fields with equals signs": lines(lambda n, label, title: f"rank={n} item={label}"),
+    "title and label fields": lines(lambda n, label, title: f"{n}. Title: {title}, Label: {label}"),
+    "title and score fields": lines(lambda n, label, title: f"{n}. Title: {title}\n   Score: {20 - n}"),
+    "LaTeX": lambda shown, order: (
+        "\\begin{enumerate}\n" + lines(lambda n, label, title: f"\\item {title}")(shown, order) + "\n\\end{enumerate}"
+    ),
     "XML": lines(lambda n, label, title: f'<item rank="{n}">{title}</item>'),
     "notes below": lines(lambda n, label, title: f"{n}. {title}\n   - Genre: novel\n   - Compare: Emma"),
     "Python list": lambda shown, order: str({"ranking": [shown.titles[at] for at in order]}),
     "Python ranks": lambda shown, order: str({n: shown.titles[at] for n, at in enumerate(order, 1)}),
     "JSON, unsorted": lambda shown, order: json.dumps({"results": _objects(shown, order, "rank", "book")}),
     "Python, unsorted": lambda shown, order: str(_objects(shown, order, "position", "title")),
+    "JSON, ordinals": lambda shown, order: json.dumps(
+        {_ORDINALS[n].lower(): shown.titles[at] for n, at in enumerate(order)}
+    ),
+    "JSON, one object a rank": lambda shown, order: json.dumps(
+        [{f"Rank {n}": shown.titles[at]} for n, at in enumerate(order, 1)]
+    ),
+    "JSON, titles with scores": lambda shown, order: json.dumps(
+        {title: (9 - list(order).index(at)) / 10 for at, title in enumerate(shown.titles)}
+    ),
+    "JSON, titles with ranks below": lambda shown, order: json.dumps(
+        {title: {"rank": list(order).index(at) + 1, "why": "it fits"} for at, title in enumerate(shown.titles)}
+    ),
+    "JSON, pairs": lambda shown, order: json.dumps([[n, int(shown.labels[at])] for n, at in enumerate(order, 1)]),
+    "Python pairs": lambda shown, order: str([(n, shown.titles[at]) for n, at in enumerate(order, 1)]),
+    "pairs on a line": lambda shown, order: ", ".join(f"({n},{shown.labels[at]})" for n, at in enumerate(order, 1)),
+    "pairs with hyphens": lambda shown, order: ", ".join(f"{n}-{shown.labels[at]}" for n, at in enumerate(order, 1)),
+    "labels and titles on a line": lambda shown, order: ", ".join(
+        f"{shown.labels[at]} ({shown.titles[at]})" for at in order
+    ),
+    "titles and labels on a line": lambda shown, order: ", ".join(
+        f"{shown.titles[at]} ({shown.labels[at]})" for at in order
+    ),
     "JSON, several lists": lambda shown, order: json.dumps(
         {"history": list(shown.history), "candidates": shown.titles, "ranking": [shown.titles[at] for at in order]}
     ),
@@ -116,9 +169,24 @@ STYLES: dict[str, Style] = {
         f"Most likely: {_labels(shown, order[:3])}\nPossible: {_labels(shown, order[3:5])}\n"
         f"Unlikely: {_labels(shown, order[5:])}"
     ),
+    "ranges of places": lambda shown, order: f"1-3: {_labels(shown, order[:3])}\n4-8: {_labels(shown, order[3:])}",
+    "top and rest": lambda shown, order: "Top 3:\n{}\n\nRest:\n{}".format(
+        *(
+            "\n".join(f"{n}. {shown.titles[at]}" for n, at in enumerate(order, 1) if (n > 3) == rest)
+            for rest in (False, True)
+        )
+    ),
+    "history first": lambda shown, order: (
+        f"Read so far: {', '.join(shown.history)}\n\n" + lines(lambda n, label, title: f"{n}. {title}")(shown, order)
+    ),
+    "caption twice": lambda shown, order: f"Ranking: Ranking: {_labels(shown, order)}",
+    "words before": lambda shown, order: f"Sure, {_labels(shown, order)}",
     "sentence": lambda shown, order: f"My ranking is {_labels(shown, order)}.",
     "thoughts in a tag": _thinking("<thinking>\n", "\n</thinking>\n"),
     "thoughts in brackets": _thinking("[THINK]", "[/THINK]"),
+    "thoughts in another tag": _thinking("<inner_monologue>", "</inner_monologue>"),
+    "thoughts in braces": _thinking("{thinking}", "{/thinking}"),
+    "thoughts that the answer ends": _thinking("<think>", "<answer>"),
     "thoughts in a named tag": _thinking("<seed:think>", "</seed:think>"),
     "thoughts, begun and ended": _thinking("<|begin_of_thought|>", "<|end_of_thought|>\n"),
     "thoughts in unused tokens": _thinking("<unused94>thought\n", "<unused95>"),
@@ -132,3 +200,24 @@ STYLES: dict[str, Style] = {
     "closing words, why": _closed("Explanation: I placed 4 first, since the reader liked 2 novels."),
     "closing words, thanks": _closed("Let me know if you want the other 3!"),
 }
+
+
+PAGE = Path(__file__).parent.parent / "docs" / "answers.md"
+_TABLE = re.compile(r"(?<=<!-- styles -->\n).*?(?=<!-- end of styles -->)", re.DOTALL)
+
+
+def page_with_styles(page: str, shown: Listed, order: Sequence[int]) -> str:
+    """Return a page whose table has an example of every style: the first places of an answer that ranks in an order."""
+    rows = "".join(f"| {name} | {_example(style(shown, order))} |\n" for name, style in STYLES.items())
+    return _TABLE.sub(lambda _: f"\n| style | example |\n| --- | --- |\n{rows}\n", page)
+
+
+def _example(text: str) -> str:
+    lines = [line for line in text.split("\n") if line]
+    kept = [*lines[:3], "...", lines[-1]] if len(lines) > 5 else lines
+    cut = [line if len(line) < 100 else f"{line[:90]} ..." for line in kept]
+    return "<br>".join(f"<code>{html.escape(line, quote=False).replace('|', '&#124;')}</code>" for line in cut)
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page_with_styles(PAGE.read_text("utf-8"), numbers(BOOKS, READ), EXAMPLE), "utf-8")

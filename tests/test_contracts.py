@@ -127,7 +127,7 @@ def check_oracle(name: str, order: Sequence[str], shown: Sequence[str]) -> None:
 
 
 @pytest.mark.parametrize("name", TEMPLATES)
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 @given(order=st.permutations(SHORT), shown=st.permutations(SHORT))
 def test_templates_read_an_oracle_back_whatever_the_order_shown(name: str, order: list[str], shown: list[str]) -> None:
     check_oracle(name, order, shown)
@@ -147,7 +147,7 @@ def test_templates_read_an_oracle_back_from_lists_of_the_usual_length(name: str)
 
 
 @pytest.mark.parametrize("name", TEMPLATES)
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(data=st.data())
 def test_templates_read_any_response_without_an_error(name: str, data: st.DataObject) -> None:
     longest = len(SHORT if name in ROUNDS else SHOWN)
@@ -210,7 +210,7 @@ def test_prompts_are_named_once_and_ask_for_what_the_template_says(name: str) ->
 
 
 @pytest.mark.parametrize("name", TEMPLATES)
-@settings(deadline=None, max_examples=5)
+@settings(max_examples=5)
 @given(order=st.permutations(SHOWN[:8]))
 def test_the_same_answers_lead_to_the_same_prompts(name: str, order: list[str]) -> None:
     """A run that is cut after any round goes on with the prompts it would have asked; the template has no memory."""

@@ -17,7 +17,7 @@ WHOLE = ["mrr", "map", "ndcg"]
 POLICIES: list[Invalid] = ["expected", "worst", "drop"]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     told=st.integers(0, 4),
     silent=st.integers(0, 5),

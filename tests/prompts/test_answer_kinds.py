@@ -48,6 +48,10 @@ def test_a_longer_title_is_another_item(text: str, order: list[int]) -> None:
         "Es tut mir leid, ich kann das nicht.",
         "Mi dispiace, ma non posso farlo.",
         "抱歉，我无法完成这个任务。",
+        "I refuse.",
+        "I must refuse to order books.",
+        "Your request violates my guidelines.",
+        "I'm only a language model, so I have no opinion.",
     ],
 )
 def test_a_refusal_in_any_words_is_one(text: str) -> None:
@@ -124,6 +128,10 @@ def test_either_title_names_an_item_where_one_alone_fits(text: str, order: list[
             [4, 3],
         ),
         (("दंगल", "शोले", "लगान"), "१. शोले - शानदार\n२. लगान - बढ़िया", [2, 3]),
+        (("दंगल", "शोले", "लगान"), "१। शोले\n२। लगान\n३। दंगल", [2, 3, 1]),
+        (("باران", "رنگ خدا"), "رنگ خدا، باران", [2, 1]),
+        (("괴물", "기생충", "박쥐"), "1순위: 기생충\n2순위: 박쥐\n3순위: 괴물", [2, 3, 1]),
+        (("東京物語", "生きる"), "第一位：生きる\n第二位：東京物語", [2, 1]),
         (
             ("باران", "رنگ خدا", "آواز گنجشک‌ها"),
             "\u200f1. \u200fرنگ خدا - زیبا\n\u200f2. \u200fآواز گنجشکها - خوب",

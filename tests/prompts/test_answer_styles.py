@@ -7,7 +7,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from answer_lists import BOOKS, FILMS, PAST, READ, numbers
-from answer_styles import STYLES
+from answer_styles import EXAMPLE, PAGE, STYLES, page_with_styles
 from llmrs_bench.prompts.parsing.answer import parse_ranking
 
 SHELF = numbers(BOOKS, READ)
@@ -23,7 +23,7 @@ def test_the_target_is_first_in_every_style_from_every_place(style: str) -> None
         assert (list(ranking.order), ranking.kind) == ([target, *others], "complete"), text
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.sampled_from(sorted(STYLES)), st.permutations(range(len(BOOKS))))
 def test_every_order_is_read_in_every_style(style: str, order: list[int]) -> None:
     # "1: 98", "2: 97", ... are labels with scores as well as ranks with scores of nothing: it is not read.
@@ -31,9 +31,15 @@ def test_every_order_is_read_in_every_style(style: str, order: list[int]) -> Non
     assert list(parse_ranking(STYLES[style](SHELF, order), SHELF).order) == order
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.sampled_from(["title: Remark", "caption, rank, title", "table with remarks"]), st.data())
 def test_longer_lists_of_titles_are_read(style: str, data: st.DataObject) -> None:
     shown = numbers(FILMS, PAST)
     order = data.draw(st.permutations(range(len(FILMS))))
     assert list(parse_ranking(STYLES[style](shown, order), shown).order) == order
+
+
+def test_the_documentation_shows_every_style() -> None:
+    page = PAGE.read_text("utf-8")
+    assert page == page_with_styles(page, SHELF, EXAMPLE), "renew it: python tests/answer_styles.py"
+    assert all(f"| {style} |" in page for style in STYLES)

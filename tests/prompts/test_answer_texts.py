@@ -94,7 +94,7 @@ from llmrs_bench.prompts.parsing.answer import parse_ranking
         ("Sorry, Wrong Number", [], "format"),
         ("I can't decide, so: \n3, 1", [3, 1], "partial"),
         ("The ranking is 3, 1, 2.", [], "format"),
-        ('{"3": 0.9, "1": 0.2}', [], "format"),
+        ('{"3": 0.9, "1": 0.2}', [3, 1], "partial"),
         ("1. First, I looked at the history.\n2. Then I ranked.\n\n3, 1", [3, 1], "partial"),
         ("The user likes films with 3 heroes and 2 villains.", [], "format"),
         ("... --- ...", [], "empty"),

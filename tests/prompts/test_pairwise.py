@@ -64,7 +64,7 @@ def test_scores_are_sums_of_the_probabilities_to_win() -> None:
 
 
 @pytest.mark.parametrize("method", METHODS)
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(order=st.permutations(ITEMS), count=st.integers(2, 25), top=st.integers(1, 12), draw=st.randoms())
 def test_an_oracle_is_read_back(method: str, order: list[str], count: int, top: int, draw: random.Random) -> None:
     options = {"top": top} if method == "heapsort" else {}

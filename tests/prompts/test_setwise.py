@@ -5,7 +5,7 @@ from itertools import combinations
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from llmrs_bench.core.types import Item, Prompt, Request, Response
@@ -35,7 +35,6 @@ def test_the_prompt_ends_with_the_candidates() -> None:
     assert (prompt.choices, prompt.labels) == ((" A", " B", " C"), True)
 
 
-@settings(deadline=None)
 @given(st.permutations(ITEMS), st.integers(1, 25), st.integers(2, 10), st.integers(1, 12), st.randoms())
 def test_an_oracle_is_read_back(order: list[str], count: int, size: int, top: int, draw: random.Random) -> None:
     candidates = draw.sample(ITEMS[:count], count)

@@ -4,7 +4,7 @@ import random
 from math import ceil
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from llmrs_bench.core.errors import OptionError
@@ -52,7 +52,6 @@ def test_windows_reach_every_candidate_in_as_few_calls_as_it_takes(
     assert len(found) == max(0, ceil((count - window) / stride)) + 1
 
 
-@settings(deadline=None)
 @given(st.permutations(ITEMS), st.integers(1, 25), st.integers(2, 12), st.data())
 def test_the_best_travel_to_the_front(order: list[str], count: int, window: int, data: st.DataObject) -> None:
     stride = data.draw(st.integers(1, window - 1))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from llmrs_bench.core.types import Kind, Listed
 from llmrs_bench.prompts.parsing.lines import read_lines
 from llmrs_bench.prompts.parsing.ranking import FoundList, choose_ranking
+from llmrs_bench.prompts.parsing.records import rewrite_records
 from llmrs_bench.prompts.parsing.structured import is_list, literals, read_value
 from llmrs_bench.prompts.parsing.thoughts import marked_answer, never_stopped_thinking, spoken
 from llmrs_bench.prompts.parsing.titles import OFF, PAST, Mention, Names, fold, plain_answer
@@ -24,7 +25,8 @@ _REFUSAL = re.compile(
     r"|(?:Unable|Not able|Cannot|Can't) (?:to )?(?=[a-z])"
     r"|(?:It|This|That) (?:would not|wouldn't|is not|isn't|would be) "
     r"(?:be )?(?:appropriate|inappropriate|possible|ethical|right|fair)\b"
-    r"|(?i:as an? (?:ai|artificial|(?:large )?language model)\b)"
+    r"|(?i:as an? (?:ai|artificial|(?:large )?language model)\b)|(?:I'm|I am) (?:just|only) an? (?:AI|language model)\b"
+    r"|(?:I|We|we) (?:must |have to )?refuse\b|(?:This|Your|That) (?:request|task|prompt) violates\b"
     r"|(?i:(?:je suis )?(?:désolée?|pardon|excusez).{0,200}?\bne (?:peux|puis|suis|saurais)\b|je ne (?:peux|puis) pas)"
     r"|(?i:(?:lo siento|perd[oó]n|disculp\w+|lamento).{0,200}?\bno (?:puedo|me es|es posible)\b|no puedo )"
     r"|(?i:(?:es )?tut mir (?:sehr )?leid.{0,200}?\b(?:nicht|keine?)\b"
@@ -83,7 +85,7 @@ def _lists(said: str, names: Names) -> list[FoundList]:
     tokens = said.replace(",", " ").split() if "\n" not in said.strip() else []
     if len(tokens) > 1 and all(token in names.labels for token in tokens):  # as most answers are
         return [FoundList(tuple(Mention(names.labels[token], "label") for token in tokens))]
-    said = said.replace("\0", " ")
+    said = rewrite_records(said.replace("\0", " "))
     template_parts: list[str] = []
     values: list[list[FoundList]] = []
     alone: list[object] = []  # objects one behind the other, as one a line

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from itertools import pairwise
 
 from llmrs_bench.prompts.parsing.items import BULLET, looks_like_item, read_item, settle, without_bullet
@@ -11,7 +11,8 @@ from llmrs_bench.prompts.parsing.titles import OFF, UNSURE, Mention, Names
 
 _WORDS = r"(?:rank(?:ing)?|place|position|pick|choice|top|number|no|nr|platz|rang|puesto|posto|место|第|順位|순위)"
 _NUMBER = re.compile(
-    rf"[\s>*_`\"'\[(#]*(?P<word>{_WORDS}[\s.:#]*)?(?P<number>[0-9]{{1,9}})(?:st|nd|rd|th|º|°|ª|er|ère|位|名|番|위|번)?(?![0-9\w])"
+    rf"[\s>*_`\"'\[(#]*(?P<word>{_WORDS}[\s.:#]*)?(?P<number>[0-9]{{1,9}})(?:(?:st|nd|rd|th)(?:\s(?:place|pick|choice))?|er|ère|o|a|e|位|名|番|等|순위|위|번째|번"
+    r"|\s?(?:/|of)\s?[0-9]{1,3}(?=\s*[:.)\-–—]))?(?![0-9\w])"
     r"(?P<sign>[\])*_`\"']*\s*(?:->|=>|→|[.:;)|,、=>~]+|[-–—]+(?=[\s\w\[(*\"'])|(?=\s|$)|(?<=[\])]))[*_`]*)\s*(?P<rest>.*)",
     re.IGNORECASE | re.DOTALL,
 )
@@ -20,15 +21,20 @@ _LETTERS = re.compile(
 )
 _ORDINALS = ["first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth", "eleventh"]
 _ORDINALS += ["twelfth", *(f"{n}teenth" for n in ("thir", "four", "fif", "six", "seven", "eigh", "nine")), "twentieth"]
+_CARDINALS = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
+_CARDINALS += [*(f"{n}teen" for n in ("thir", "four", "fif", "six", "seven", "eigh", "nine")), "twenty"]
+_IDEOGRAPHS = ["", *"一二三四五六七八九", *(f"十{n}" for n in ("", *"一二三四五六七八九")), "二十"][1:]
+_COUNTED = {word: rank for words in (_ORDINALS, _CARDINALS, _IDEOGRAPHS) for rank, word in enumerate(words, 1)}
 _WORDED = re.compile(
-    rf"[\s>*_`\"']*({'|'.join(_ORDINALS)})(?:\s+(?:place|pick|choice))?[*_`]*\s*[:.,)\-–—=]+[*_`]*\s*(.*)",
+    rf"[\s>*_`\"']*({'|'.join(sorted(_COUNTED, key=len, reverse=True))})"
+    r"(?:\s+(?:place|pick|choice))?[*_`]*\s*(?P<sign>[:.,、)\-–—=]+)[*_`]*\s*(?P<rest>.*)",
     re.IGNORECASE | re.DOTALL,
 )
 _ROMAN = re.compile(r"(?=[ivxl])(xl|l?x{0,3})(ix|iv|v?i{0,3})", re.IGNORECASE)
 _VALUES = {"i": 1, "v": 5, "x": 10, "l": 50}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Rank:
     """What may be the rank of a line.
 
@@ -44,7 +50,7 @@ class Rank:
     parted: bool = True
     worded: bool = False
 
-    @property
+    @cached_property
     def full(self) -> bool:
         """Whether an item may follow it."""
         return any(map(str.isalnum, self.rest))
@@ -58,8 +64,9 @@ def read_rank(line: str) -> Rank | None:
     if found := _NUMBER.match(line):
         parted = bool(found["word"] or found["sign"].strip(" *_`\"'"))
         return Rank((int(found["number"]), None, None), found["rest"], parted, bool(found["word"]))
-    if found := _WORDED.match(line):
-        return Rank((_ORDINALS.index(found[1].lower()) + 1, None, None), found[2], worded=True)
+    if (found := _WORDED.match(line)) and (found[1].lower() not in _CARDINALS or found["sign"] != ","):
+        word = found[1].lower()
+        return Rank((_COUNTED[word], None, None), found["rest"], worded=word in _ORDINALS)
     if found := _LETTERS.match(line):
         mark = found["number"].lower()
         roman = _roman(mark) if _ROMAN.fullmatch(mark) else None
@@ -67,6 +74,14 @@ def read_rank(line: str) -> Rank | None:
         if roman or letter:
             return Rank((None, roman, letter), found["rest"])
     return None
+
+
+def read_rank_word(word: str) -> int | None:
+    """Return the rank that a key of an object gives: "1", "rank_1", "1st", "first", "choice one"."""
+    if found := re.fullmatch(r"\D{0,12}([0-9]{1,4})\D{0,3}", word):
+        return int(found[1])
+    ranks = [_COUNTED[part] for part in re.split(r"[\W_]+", word.lower()) if part in _COUNTED]
+    return ranks[0] if len(ranks) == 1 else None
 
 
 def _roman(mark: str) -> int:

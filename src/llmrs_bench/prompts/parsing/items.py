@@ -11,7 +11,7 @@ _OPENED = re.compile(r"(\*\*|__|[\"'*_`])(.{1,400}?)\1(?![^\W_])")
 _SEPARATOR = re.compile(
     r"\s*(?P<bracket>[(\[])|\s*(?P<bar>\||\t)|\s*(?P<arrow>->|=>|→|⇒|~)|\s*(?P<long>—|–|―)|\s+(?P<dash>-{1,3})\s+"
     r"|\s?(?P<colon>:)(?!\d)|(?P<stop>[.;!?。;])\s+|(?P<comma>[,、])\s*|\s+(?P<by>by)\s+(?=[A-Z])"
-    r"|\s+(?P<word>because|since|due to|as it|starring|featuring"
+    r"|\s+(?P<word>because|since|due to|as it|starring|featuring|is an?|is the|is one of|is also|is about|has an?"
     r"|directed by|written by|for its|for the|which|with its)\s"
 )
 # What a longer title goes on with.
@@ -96,6 +96,8 @@ def _is_doubtful(sign: str, tail: str, names: Names) -> bool | None:
         return False
     if sign != "arrow" and _MORE.fullmatch(bare):
         return None
+    if _FIELD.fullmatch(tail):
+        return False
     if sign == "by":
         return len(bare.split()) < 2
     return not is_remark(bare, sign, cased=names.cased)
@@ -157,6 +159,7 @@ _LABELLED = re.compile(
     r"(?P<sign>[*_`\"']*\s*(?:[.:)|,、=>]+|->|=>|[-–—→~](?=[\s\w])|$)[*_`]*)?\s*(?P<rest>.*)",
     re.DOTALL,
 )
+_FIELD = re.compile(rf"\W*(?:{WORDS}|rank|position|score)\s*[:=]\s*\W{{0,2}}\w{{1,6}}\W*", re.IGNORECASE)
 _KEY = re.compile(rf"\s*(?:{WORDS}|name)\s*[:=]\s*(?=\S)", re.IGNORECASE)
 _ASIDE = re.compile(r"\s[-–—]\s|:|—")
 
@@ -170,12 +173,14 @@ def read_item(text: str, names: Names) -> Mention | None:
 
 def _read_item(text: str, names: Names) -> Mention | None:
     text = without_bullet(text[: 4 * names.longest])
-    bare = text.strip(EDGES)
-    if found := _bare(bare, names):
+    if found := _bare(text.strip(EDGES), names):
         return found
     key = _KEY.match(text)
     whole = named(text, names)
-    if whole is not None and not (whole.tail and key):
+    if key and (whole is None or whole.tail):  # "Title: Heat"
+        behind = named(text[key.end() :], names)
+        whole = behind if behind is not None and behind.place >= 0 else None
+    if whole is not None:
         return Mention(whole.place, "title", doubt=whole.doubt, tail=whole.tail)
     if (worded := _WORDED.match(text)) and (place := names.label(worded[1])) is not None:
         return _labelled(place, worded[2].strip(), names)
@@ -212,6 +217,7 @@ def _bare(text: str, names: Names) -> Mention | None:
 
 def _labelled(place: int, rest: str, names: Names) -> Mention | None:
     """Read what follows a label: nothing, a score, its title, a remark, or the title of another candidate."""
+    dashed = rest[:1] in {"-", "–", "—"}
     rest = rest.lstrip(" .:)|,、=->→–—~*")
     if not any(map(str.isalnum, rest)) or is_score(rest):
         return Mention(place, "label")
@@ -220,7 +226,8 @@ def _labelled(place: int, rest: str, names: Names) -> Mention | None:
     bracket = re.fullmatch(r"[(\[](.{1,200})[)\]]", rest)
     if bracket and (inner := named(bracket[1], names)):
         return Mention(inner.place, "title")
-    return Mention(place, "label") if names.cased and is_remark(rest, "comma") else None
+    sign = "dash" if dashed and len(rest.split()) > 3 else "comma"  # few words may be the title of something else
+    return Mention(place, "label") if names.cased and is_remark(rest, sign) else None
 
 
 def settle(mentions: list[Mention]) -> list[Mention]:

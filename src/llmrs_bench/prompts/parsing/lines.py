@@ -3,12 +3,13 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 from llmrs_bench.prompts.parsing.entries import Rank, counting, is_valued, read_mentions, read_rank
 from llmrs_bench.prompts.parsing.items import BULLET, WORDS, read_item, without_bullet
 from llmrs_bench.prompts.parsing.ranking import FoundList
 from llmrs_bench.prompts.parsing.tables import cells_of, read_table
-from llmrs_bench.prompts.parsing.titles import EDGES, OFF, Mention, Names, shape
+from llmrs_bench.prompts.parsing.titles import EDGES, OFF, PAST, Mention, Names, shape
 
 _DOT = re.compile(r"\W*[0-9]{1,9}\s*[.:)\]]")
 _SPLIT = re.compile(r"[\s,;>|→⇒=、，~]+")
@@ -17,8 +18,10 @@ _COMMA = re.compile(r"[,、] ?")
 _SIGN = re.compile(r" >+ | ?(?:[;|→⇒]|->|=>) ?|\s-{1,2}>\s|\s/\s")
 _AND = re.compile(r"\s(?:and|&|und|et|y)\s(?:finally\s)?")
 _RANKED = re.compile(r"(?:(?<=[\s,;(])|^)[\[(]?([0-9]{1,3})(?:[.)\]]+| ?:)\s")
-_PAIR = re.compile(r"(?<![0-9])([0-9]{1,9})\s?(?:[.:)=]|->|→)\s?[\[(#*]*([0-9]{1,9})(?![0-9])")
+_PAIR = re.compile(r"(?<![0-9])([0-9]{1,9})\s?(?:[.:)=]|->|→|[-–—])\s?[\[(#*]*([0-9]{1,9})(?![0-9])")
+_BRACKETED = re.compile(r"[(\[]\s*([0-9]{1,9})\s*,\s*([0-9]{1,9})\s*[)\]]")
 _LEAD = re.compile(r".*?\b(?:is|are|be|as follows|follows|to|son|sont|ist|sind|es)\b:?\s+", re.IGNORECASE)
+_WORDY = re.compile(r"[^0-9\n]{1,80}?[\s=:(\[](?=[0-9]+[\s,;>)\]])")  # "Sure, 3, 1, 2"
 _SCORES = re.compile(
     r"\s*[(\[]\s*(?:score\W*)?(?:[01]?\.[0-9]+|[0-9]+(?:\.[0-9]+)?\s?(?:%|/\s?[0-9]+))\s*[)\]]", re.IGNORECASE
 )
@@ -40,6 +43,12 @@ def read_labels(text: str, names: Names) -> list[Mention]:
 
 def labels_of(text: str, names: Names) -> list[str]:
     """Return the words of a line of which each looks like a label; none where another word is among them."""
+    if text not in names.tokens:  # answers repeat their lines
+        names.tokens[text] = _labels_of(text, names)
+    return names.tokens[text]
+
+
+def _labels_of(text: str, names: Names) -> list[str]:
     if len(text) > 3 and "(" in text:
         text = _SCORES.sub(" ", text)
     tokens = [bare for token in _SPLIT.split(text) if (bare := token.strip(EDGES))]
@@ -57,7 +66,7 @@ def read_pairs(text: str, names: Names) -> list[Mention]:
     """Read ranks and labels on one line, "1. [7], 2. [3]"."""
     if re.search(r"[^\W0-9]", text):
         return []
-    pairs = _PAIR.findall(text)
+    pairs = _BRACKETED.findall(text) or _PAIR.findall(text)
     numbers = re.findall("[0-9]+", text)
     if len(pairs) < 2 or len(numbers) != 2 * len(pairs):
         return []
@@ -68,6 +77,8 @@ def read_pairs(text: str, names: Names) -> list[Mention]:
 
 def read_titles(text: str, names: Names) -> list[Mention]:
     """Read titles on one line, where most of the parts are titles and the first is one."""
+    if found := _read_agreed(text, names):
+        return found
     parts = _ranked_parts(text)
     if parts and (found := _read_parts(parts, names, strict=False)):
         return found
@@ -77,14 +88,35 @@ def read_titles(text: str, names: Names) -> list[Mention]:
     for separator in (_SIGN, _COMMA):
         parts = _split(separator, text)
         found = _read_parts(parts, names, strict=True) if len(parts) > 1 else []
-        if len({mention.place for mention in found}) > 1:
+        if len({mention.place for mention in found}) > 1 or (found and found[0].place == PAST):
             return found
     return []
 
 
+_PARTS = re.compile(r"[,;>|]\s+")
+_BEHIND = re.compile(r"(?P<title>.{1,400}?)\s*[(\[]\s*(?P<label>\w{1,40})\s*[)\]]?")
+_BEFORE = re.compile(
+    r"[(\[]?(?P<label>\w{1,40})(?:\s*[)\]:.=]|\s*[-–—]\s|\s(?=[(\[]))\s*[(\[\"']?(?P<title>.{1,400}?)[)\]\"']?"
+)
+
+
+def _read_agreed(text: str, names: Names) -> list[Mention]:
+    """Read labels with their own titles, in any order, on one line: "4 (Fargo), 1 (Jaws)"."""
+    found = []
+    for part in _split(_PARTS, text.rstrip(" .")):
+        pairs = [pair for form in (_BEFORE, _BEHIND) if (pair := form.fullmatch(part.strip()))]
+        places = [(names.label(pair["label"]), names.title(pair["title"].strip(EDGES))) for pair in pairs]
+        agreed = [title for label, title in places if title is not None and label == title]
+        if not agreed:
+            return []
+        found.append(Mention(agreed[0], "title"))
+    return found if len(found) > 1 else []
+
+
 def read_sentence(text: str, names: Names) -> list[Mention]:
     """Read a sentence that holds a whole list of all candidates, "My ranking is 3, 1, 2."."""
-    if not (lead := _LEAD.match(text[:200])):
+    lead = _LEAD.match(text[:200]) or (_WORDY.match(text[:200]) if names.numbered else None)
+    if lead is None:
         return []
     said = text[lead.end() :].strip(" .!")
     found = read_labels(said, names) or read_titles(said, names)
@@ -155,15 +187,22 @@ def _whole(text: str, names: Names, *, alone: bool) -> list[Mention]:
 
 _BREAK = re.compile(r"<br ?/?>|</(?:li|p|tr|div|item|movie|candidate|entry)>", re.IGNORECASE)
 _CELL = re.compile(r"</t[dh]>\s*<t[dh][^>]{0,80}>", re.IGNORECASE)
-_TAG = re.compile(r"</?[a-z_][^<>\n]{0,80}>|\\boxed\b|\\text\b|^\s*(?:```|~~~)\w*", re.IGNORECASE)
+_TAG = re.compile(
+    r"</?[a-z_][^<>\n]{0,80}>|\\boxed\b|\\text\b|\\item\b|\\(?:begin|end)\{\w{1,20}\*?\}|^\s*(?:```|~~~)\w*",
+    re.IGNORECASE,
+)
 _ATTRIBUTE = re.compile(r"\b(rank|position|id|label|number)\s*=\s*[\"']?(\w{1,20})", re.IGNORECASE)
 _CAPTION = re.compile(r"[\s*_`\"'#{\[(>\-]*([^\W\d][^:\n]{0,120}?)[*_`\"')]*\s*:[*_`]*\s*(?=\S)")
+_PLACES = re.compile(
+    r"[\s*_#>\-]*([0-9]{1,3})\s?(?:[-–—]|to)\s?([0-9]{1,3})[*_]*\s*[:.)][*_]*\s(?=.*[,\s])"
+)  # "4-6: 9, 2, 1"
+_TOP = re.compile(r"\W*top\s[0-9]{1,3}\W*:\W*", re.IGNORECASE)
 _FIELD = re.compile(r"(?:- )?[\"']?(?:title|name|movie|film|book|song|game|item)[\"']?\s?: ", re.IGNORECASE)
 _SIGNED = re.compile(r"[0-9][^\w,;>]*[.:)\]=][^\w,;>]*[0-9]|->|→")
 _HEADING = re.compile(r"\s*#{1,6}\s|\s*(\*\*|__)[^*_]+\1\s*$")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class AnswerLine:
     """A line of an answer.
 
@@ -179,7 +218,7 @@ class AnswerLine:
     caption: str = ""
     rank: Rank | None = None
 
-    @property
+    @cached_property
     def ranked(self) -> bool:
         """Whether something follows its rank."""
         return self.rank is not None and self.rank.full
@@ -197,6 +236,7 @@ class _Lists:
     blank: bool = False
     read: dict[str, FoundList | None] = field(default_factory=dict)  # answers repeat their lines
     together: int = 0  # neighbouring lines of the list at most
+    back: bool = False  # whether a rank of the list went back, so that its ranks do not count
 
     def end(self) -> None:
         """Read the lines of the list at hand."""
@@ -209,7 +249,7 @@ class _Lists:
         if self.lines:
             lines = _without_notes(self.lines)
             self._keep(_read(lines, self.caption or lines[0].caption, self.names))
-        self.lines, self.rows, self.blank, self.together = [], [], False, 0
+        self.lines, self.rows, self.blank, self.together, self.back = [], [], False, 0, False
 
     def _keep(self, found: FoundList) -> None:
         if found.mentions:
@@ -284,6 +324,10 @@ def _list_on(line: str, names: Names) -> FoundList | None:
 
 def _add_item(line: str, indent: int, lists: _Lists) -> None:
     names, rank = lists.names, read_rank(line)
+    if _TOP.fullmatch(line):
+        lists.end()
+        lists.caption = line
+        return
     caption, said = "", line
     if rank is None and read_item(line, names) is None:
         caption, said = _captioned(line, names)[-1]
@@ -323,17 +367,19 @@ def _begins_another(line: AnswerLine, lists: _Lists) -> bool:
         kinds = list(zip(line.rank.values, ranked.values, strict=True))
         back = any(now is not None and last is not None and now <= last for now, last in kinds)
         first = any(now == 1 and last is not None and last >= 1 for now, last in kinds)
-        if back and (first or lists.blank):
-            return counting([at.rank for at in lists.lines if at.ranked and at.rank])
         if not back:
             return False
+        if first or lists.blank:
+            again = not lists.back and counting([at.rank for at in lists.lines if at.ranked and at.rank])
+            lists.back |= not again and len(lists.lines) > 2
+            return again
     return lists.blank and lists.together > 1
 
 
 def _without_notes(lines: list[AnswerLine]) -> list[AnswerLine]:
     """Return the lines of a list without those that are indented further, and without words among captions."""
     fields = [line for line in lines if _FIELD.match(line.text)]
-    others = [line for line in lines if line not in fields]
+    others = [line for line in lines if not _FIELD.match(line.text)]
     if len(fields) > 1 or (fields and all(line.caption for line in others)):  # "- title: Heat", "  rank: 1"
         return fields
     numbered = sum(line.ranked for line in lines) > 1
@@ -367,10 +413,15 @@ def _is_pair(text: str, names: Names) -> bool:
 
 def _captioned(line: str, names: Names) -> list[tuple[str, str]]:
     """Return the line as it is, and what stands behind the words before its colon."""
+    if (places := _PLACES.match(line)) and int(places[1]) < int(places[2]):
+        return [(places[0], line[places.end() :])]
     found = _CAPTION.match(line)
     if not found or read_item(found[1], names) is not None:
         return [("", line)]
-    return [("", line), (found[1], line[found.end() :])]
+    said = line[found.end() :]
+    while (again := _CAPTION.match(said)) and again[1] == found[1]:  # "Ranking: Ranking: 3, 1"
+        said = said[again.end() :]
+    return [("", line), (found[1], said)]
 
 
 def _unparted(rank: Rank, lines: Sequence[AnswerLine]) -> bool:

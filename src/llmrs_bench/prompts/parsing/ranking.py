@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from llmrs_bench.prompts.parsing.titles import Mention
@@ -114,24 +114,37 @@ def _best(joined: Sequence[tuple[FoundList, Role]]) -> FoundList | None:
     )[1]
 
 
+@dataclass(slots=True)
+class _Group:
+    """Neighbouring lists that are parts of one, so far."""
+
+    first: FoundList
+    role: Role
+    mentions: list[Mention]
+    named: set[int]
+    labels: int
+
+    def takes(self, after: FoundList, role: Role) -> bool:
+        """Tell whether a list goes on with other candidates."""
+        same = self.role == role or not after.caption or {self.role, role} == {"ranking", ""}
+        by_label = 2 * self.labels > len(self.mentions)
+        alike = by_label == after.by_label and not self.first.sentence and not after.sentence
+        if not (same and alike and bool(self.first.caption) >= bool(after.caption)):
+            return False
+        other = set(after.places)
+        if self.role == "echo" and not self.named and other:
+            return False
+        return not (self.named and other and 2 * len(self.named & other) > min(len(self.named), len(other)))
+
+
 def _join(lists: Sequence[tuple[FoundList, Role]]) -> list[tuple[FoundList, Role]]:
     """Join neighbouring lists that go on with other candidates."""
-    joined: list[tuple[FoundList, Role]] = []
+    groups: list[_Group] = []
     for found, role in lists:
-        if joined and (both := _joint(*joined[-1], found, role)):
-            joined[-1] = (both, joined[-1][1])
-        else:
-            joined.append((found, role))
-    return joined
-
-
-def _joint(found: FoundList, role: Role, after: FoundList, after_role: Role) -> FoundList | None:
-    ranking = {"ranking", ""}
-    same = role == after_role or not after.caption or {role, after_role} == ranking
-    alike = found.by_label == after.by_label and not found.sentence and not after.sentence
-    if not (same and alike and bool(found.caption) >= bool(after.caption)):
-        return None
-    one, other = set(found.places), set(after.places)
-    if one and other and 2 * len(one & other) > min(len(one), len(other)):
-        return None
-    return FoundList((*found.mentions, *after.mentions), found.caption)
+        if not groups or not groups[-1].takes(found, role):
+            groups.append(_Group(found, role, [], set(), 0))
+        group = groups[-1]
+        group.mentions += found.mentions
+        group.named.update(found.places)
+        group.labels += sum(mention.by == "label" for mention in found.mentions)
+    return [(replace(group.first, mentions=tuple(group.mentions)), group.role) for group in groups]

@@ -3,20 +3,20 @@
 import re
 from collections.abc import Iterator, Mapping, Sequence
 
-from llmrs_bench.prompts.parsing.entries import by_value, read_mentions
+from llmrs_bench.prompts.parsing.entries import by_value, read_mentions, read_rank_word
 from llmrs_bench.prompts.parsing.items import read_item, settle
 from llmrs_bench.prompts.parsing.ranking import FoundList
-from llmrs_bench.prompts.parsing.tables import RANK_NAME, SCORE_NAME
+from llmrs_bench.prompts.parsing.tables import RANK_NAME, SCORE_NAME, read_table
 from llmrs_bench.prompts.parsing.titles import OFF, UNSURE, Mention, Names, dated
 
 _OPENING = re.compile(r"[\[{]")
-_SPACE = re.compile(r"(?:\s|//[^\n]*|,(?=\s*[\]}]))*")
+_SPACE = re.compile(r"(?:\s|//[^\n]*|,(?=\s*[\]})]))*")
 _NUMBER = re.compile(r"-?[0-9]{1,400}(?:\.[0-9]{1,400})?(?:[eE][+-]?[0-9]{1,3})?(?![\w.])")
 _WORD = re.compile(r"(?:true|false|null|None|True|False|NaN|-?Infinity)\b")
 _STRING = {
     '"': re.compile(r'"((?:[^"\\]|\\.)*)"', re.DOTALL),
     # An apostrophe inside a word ends no string: 'Sweet Child O' Mine'.
-    "'": re.compile(r"'((?:[^'\\]|\\.|'(?!\s*(?:[,:\]}]|\Z)))*)'", re.DOTALL),
+    "'": re.compile(r"'((?:[^'\\]|\\.|'(?!\s*(?:[,:\]})]|\Z)))*)'", re.DOTALL),
 }
 _ESCAPE = re.compile(r"\\(?:u([0-9a-fA-F]{4})|(.))", re.DOTALL)
 _ESCAPES = {"n": "\n", "t": "\t", "r": "\r", "b": " ", "f": " "}
@@ -67,10 +67,10 @@ class _Reader:
         char = self.text[self.at : self.at + 1]
         if not char:
             raise _CutError
-        if char in "[{":
+        if char in "[{" or (char == "(" and depth):
             if depth > _NESTED:
                 raise _TooDeepError
-            return self._list(depth) if char == "[" else self._braces(depth)
+            return self._braces(depth) if char == "{" else self._list(depth, "]" if char == "[" else ")")
         if char in _STRING:
             return self._string(char)
         if found := _NUMBER.match(self.text, self.at):
@@ -111,16 +111,16 @@ class _Reader:
         self.at += 1
         return False
 
-    def _list(self, depth: int) -> list[object]:
+    def _list(self, depth: int, end: str) -> list[object]:
         self.at += 1
         entries: list[object] = []
         self._skip()
-        if self.text[self.at : self.at + 1] == "]":
+        if self.text[self.at : self.at + 1] == end:
             self._close()
             return entries
         try:
             entries.append(self.value(depth + 1))
-            while self._next("]"):
+            while self._next(end):
                 entries.append(self.value(depth + 1))
         except _CutError:
             if not entries:
@@ -161,7 +161,6 @@ def _unescaped(found: re.Match[str]) -> str:
     return _ESCAPES.get(found[2], found[2])
 
 
-_RANK_KEY = re.compile(r"\D{0,12}([0-9]{1,4})\D{0,3}")
 _ITEM_KEY = re.compile(
     r"title|name|numb|label|index|candidate|item|movie|film|book|game|song|track|product|choice|option|document"
     r"|(?:^|_)(?:id|doc)$|^no$|^value$|^answer$",
@@ -211,25 +210,30 @@ def _written(text: str, names: Names) -> list[Mention]:
 
 def _by_rank(value: Mapping[str, object], names: Names) -> list[Mention]:
     """Read an object of ranks and items, {"1": "Heat"}, or of titles and ranks, {"Heat": 1}."""
-    ranks = {int(found[1]): value[key] for key in value if (found := _RANK_KEY.fullmatch(key))}
+    ranks = {rank: value[key] for key in value if (rank := read_rank_word(key)) is not None}
     parts = list(value.values())
     if len(ranks) == len(value) and sorted(ranks) == list(range(1, len(value) + 1)):
         items = [ranks[rank] for rank in sorted(ranks)]
-        return read_objects(items, names) if all(isinstance(item, str | int | dict) for item in items) else []
+        if all(isinstance(item, str | int | dict) for item in items):
+            return read_objects(items, names)
+    mentions = [item for key in value if (item := read_item(key, names)) and item.place >= 0]
+    if len(value) < 2 or len(mentions) < len(value):
+        return []
+    if all(isinstance(part, dict) for part in parts):
+        return read_objects([{**part, "title": key} for key, part in value.items() if isinstance(part, dict)], names)
     numbers = [float(part) for part in parts if isinstance(part, int | float)]
-    if len(value) > 1 and len(numbers) == len(value):
-        places = [names.title(key) for key in value]
-        if sorted(numbers) == [float(number) for number in range(1, len(value) + 1)] and all(
-            place is not None for place in places
-        ):
-            mentions = [Mention(place, "title") for place in places if place is not None]
-            return [mentions[at] for at in by_value(numbers, "rank")]
-    return []
+    if len(numbers) < len(value) or (mentions[0].by == "label" and all(map(float.is_integer, numbers))):
+        return []
+    counts = sorted(numbers) == [float(number) for number in range(1, len(value) + 1)]
+    return [mentions[at] for at in by_value(numbers, "rank" if counts else "score")]
 
 
 def read_objects(values: Sequence[object], names: Names) -> list[Mention]:
     """Return what the entries of a list mean, sorted by their ranks or scores where each of them has one."""
     if any(isinstance(value, dict) for value in values):
+        parts = [part for value in values if isinstance(value, dict) for part in value.items()]
+        if len(parts) == len(values) > 1 and (ranked := _by_rank(dict(parts), names)):
+            return ranked  # of [{"1": "Heat"}, {"2": "Alien"}]
         mentions = [_described(value, names) if isinstance(value, dict) else _entry(value, names) for value in values]
         objects = [value for value in values if isinstance(value, dict)]
         settled = settle(mentions)
@@ -239,9 +243,16 @@ def read_objects(values: Sequence[object], names: Names) -> list[Mention]:
             if len(given) == len(settled) and (meaning != "rank" or len(set(given)) == len(given)):
                 return [settled[at] for at in by_value(given, meaning)]
         return settled
+    rows = [value for value in values if isinstance(value, list) and len(value) > 1]
+    if len(values) > 1 and len(rows) == len(values) and all(map(_is_row, rows)):
+        return read_table([[_text(cell) for cell in row] for row in rows], names)
     if values and all(isinstance(value, str | list) or type(value) in {int, float} for value in values):
         return read_mentions([_text(value) for value in values], names, strict=True)
     return settle([_entry(value, names) for value in values])
+
+
+def _is_row(value: Sequence[object]) -> bool:
+    return all(isinstance(cell, str | int | float) for cell in value)
 
 
 def _numbered(value: Mapping[str, object], name: re.Pattern[str], *, whole: bool) -> float | None:

@@ -2,10 +2,13 @@
 
 import re
 
-_WORDS = "think(?:ing)?|thoughts?|reason(?:ing)?|analysis|reflection|scratchpad|inner_prefix|draft"
+_WORDS = (
+    "think(?:ing)?|thoughts?|reason(?:ing)?|analysis|reflection|scratch_?pad|inner_prefix|draft|cot|chain_of_thought"
+    "|(?:inner_|internal_)?monologue|deliberation|rationale|planning|critique|explanation|justification"
+)
 # <think>, </seed:think>, [THINK], ◁/think▷, <|begin_of_thought|>, <|END_THINKING|>, <unused94>thought, <|channel|>.
 _MARK = re.compile(
-    rf"[<\[◁]\|?(?P<close>/|end_(?:of_)?)?(?:(?:begin|start)_(?:of_)?)?(?:\w{{1,20}}:)?(?:{_WORDS})\|?[>\]▷]"
+    rf"[<\[{{◁]\|?(?P<close>/|end_?(?:of_?)?)?(?:(?:begin|start)_?(?:of_?)?)?(?:\w{{1,20}}:)?(?:{_WORDS})\|?[>\]}}▷]"
     r"|(?P<inner><\|inner_suffix\|>)"
     r"|<(?:unused|ctrl)94>(?:thought)?|(?P<unused><(?:unused|ctrl)95>)|\[unused16\]|(?P<other>\[unused17\])"
     r"|(?:<\|start\|>\w{0,20})?<\|?channel\|?>\s?(?:(?:analysis|commentary|thought)(?:<\|message\|>)?"
@@ -36,6 +39,8 @@ def spoken(text: str) -> str:
         elif not thinking:
             kept.append(text[at : mark.start()])
             thinking = True
+    if thinking and (answer := _ANSWER.search(text, at)):  # thoughts that only the answer ended
+        thinking, at = False, answer.start()
     said = "".join(kept) + ("" if thinking else text[at:])
     return _TOKEN.sub(" ", _behind_channel(said))
 

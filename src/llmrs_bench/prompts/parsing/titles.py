@@ -13,14 +13,17 @@ from llmrs_bench.core.types import Listed
 _ENTITY = re.compile(r"&#?\w{1,31};")
 _MEDALS = {medal: f" {rank}. " for rank, medal in enumerate("🥇🥈🥉", 1)}
 _KEYCAP = re.compile("(?:[0-9]\ufe0f?\u20e3)+|🔟|[🥇🥈🥉]|[①-⑳❶-❿➀-➓⓵-⓾]")
-_QUOTES = str.maketrans("’‘‛´“”„«»「」『』《》", '\'\'\'\'"""""""""""')
+_QUOTES = str.maketrans("’‘‛´“”„«»「」『』《》،؛।", '\'\'\'\'""""""""""",;.')
+_ORDINAL = re.compile(r"(?m)^(\W*[0-9]{1,3})\.?[ºª°](?=\s)")  # their plain forms are letters
+_ESCAPED = re.compile(r"\\([.)(\-*_#>\[\]])")  # of Markdown
 _LINES = re.compile("\r\n|[\r\v\f\x1c-\x1e\x85\u2028\u2029]")
 
 
 def plain_answer(text: str) -> str:
     """Return an answer in plain forms, where a rank that is a picture (1️⃣, 🥇, ①) is a number and a dot."""
+    text = _ESCAPED.sub(r"\1", text) if "\\" in text else text
     text = _LINES.sub("\n", _ENTITY.sub(lambda found: html.unescape(found[0]), text))
-    return plain_forms(text if text.isascii() else _KEYCAP.sub(_rank, text))
+    return plain_forms(text if text.isascii() else _ORDINAL.sub(r"\1.", _KEYCAP.sub(_rank, text)))
 
 
 def plain_forms(text: str) -> str:
@@ -63,7 +66,7 @@ def _rank(found: re.Match[str]) -> str:
 
 # What an entry of a list may be, other than the position of a candidate.
 OFF, PAST, UNSURE = -1, -2, -3
-EDGES = " \t*_`\"'[](){}#.,;:>|$\\、。，"
+EDGES = " \t*_`\"'[](){}#.,;:<>|$\\、。，"
 _YEAR = re.compile(r"\s*[(\[]((?:1[89]|20)[0-9]{2})[)\]]\s*$")
 _BRACKETED = re.compile(r"(.*\S)\s*\(([^()]*[^\W\d][^()]*)\)\s*$")
 _ARTICLES = "the|an?|les?|la|l'|une?|il|lo|el|los|las|der|die|das|den|det|ein|eine|os?|de|het"
@@ -100,6 +103,7 @@ class Names:
         self.numbered = "0" in self.shapes
         self.known: dict[str, int | None] = {}  # texts that were looked up before
         self.read: dict[str, Mention | None] = {}
+        self.tokens: dict[str, list[str]] = {}
 
     # Most answers are labels alone: what titles need is made for the others.
     @cached_property

@@ -1,0 +1,71 @@
+"""Records of fields that people write in lines, "Title: Heat" above "Rank: 3", or "Rank: 3, Title: Heat"."""
+
+import json
+import re
+from collections.abc import Sequence
+
+_ITEMS = (
+    r"titles?|names?|movies?|films?|books?|songs?|games?|products?|items?|candidates?|options?|labels?|ids?|numbers?"
+)
+_OTHERS = (
+    r"rank|ranking|position|place|score|rating|relevance|confidence|probability|year|genres?|author|artist|director|studio"
+    r"|reasons?|reasoning|explanation|why|justification|description|comments?|notes?|summary"
+)
+_FIELD = re.compile(
+    rf"(?:^|(?<=[\s,;|({{]))[\"'*_]{{0,3}}(?P<key>(?:(?:{_ITEMS})[ _]?)?(?:{_ITEMS})|{_OTHERS})"
+    r"[\"'*_]{0,3}\s?[:=][*_]{0,2}\s*(?=\S)",
+    re.IGNORECASE,
+)
+_START = re.compile(r"[\s>*+\-–•·]*(?:\(?[0-9]{1,4}[.)\]:]\s*)?[*_`\"'({]*")
+_ITEM = re.compile(_ITEMS, re.IGNORECASE)
+_LONG = 400
+
+
+def rewrite_records(text: str) -> str:
+    """Return a text in which records are JSON, so that one reader knows what ranks, scores and titles mean.
+
+    A line of fields begins with one: a key that says what it is, a colon or an equals sign, and a value. Records are at
+    least two lines or parts of lines that begin with the same key, with an item and something else in each.
+    """
+    if ":" not in text and "=" not in text:
+        return text
+    written: list[str] = []
+    stretch: list[tuple[str, list[tuple[str, str]]]] = []  # lines, with the fields on each
+    for line in [*text.split("\n"), "\0"]:
+        if fields := _fields(line):
+            stretch.append((line, fields))
+        elif stretch and not line.strip():
+            stretch.append((line, []))
+        else:
+            written += _as_json(stretch)
+            written.append(line)
+            stretch = []
+    return "\n".join(written[:-1])
+
+
+def _fields(line: str) -> list[tuple[str, str]]:
+    """Return keys and values of a line that begins with a key; a value ends where the next key begins."""
+    start = _START.match(line)
+    found = list(_FIELD.finditer(line, start.end() if start else 0))[:12] if len(line) < _LONG else []
+    if not found or (start and found[0].start() > start.end()):
+        return []
+    ends = [*(field.start() for field in found[1:]), len(line)]
+    return [
+        (field["key"].lower(), line[field.end() : end].strip(" \t,;|(){}*_"))
+        for field, end in zip(found, ends, strict=True)
+    ]
+
+
+def _as_json(stretch: Sequence[tuple[str, list[tuple[str, str]]]]) -> list[str]:
+    lines = [line for line, _ in stretch]
+    records: list[dict[str, str]] = []
+    first = next((fields[0][0] for _, fields in stretch if fields), "")
+    for _, fields in stretch:
+        for key, value in fields:
+            if key == first or not records:
+                records.append({})
+            if key in records[-1]:
+                return lines
+            records[-1][key] = value
+    whole = all(len(record) > 1 and any(map(_ITEM.fullmatch, record)) for record in records)
+    return [json.dumps(records), ""] if len(records) > 1 and whole else lines
