@@ -88,6 +88,8 @@ def test_options_that_change_no_answer_name_no_row_and_a_server_may_move(
         assert facts(bench, named)["typed"] == {"known_as": "lab"}
     assert ask("-O", "known_as=lab") == named
     assert len(script.requests) == 2 * USERS
+    other = ask()
+    assert ask("--from-cache", "-O", "known_as=lab") == named != other == ask("--from-cache")
 
 
 def test_a_price_may_be_given_later(bench: Bench, ask: Ask) -> None:

@@ -34,6 +34,9 @@ METRIC_NAMES = (
 )
 
 
+_NAMES = ("dataset", "model", "source")  # options for which people choose names, such as sk-news
+
+
 class Options(BaseModel):
     """Options of a stage or a plug-in: frozen, strict about unknown names."""
 
@@ -59,7 +62,7 @@ class Options(BaseModel):
             OptionError: Naming `owner`, every wrong option, and the options there are.
         """
         for name, value in values.items():
-            if isinstance(value, str) and holds_key(value):
+            if isinstance(value, str) and name not in _NAMES and holds_key(value):
                 raise OptionError(
                     f"{owner}: {name} holds what looks like a secret key, and what is typed is kept beside results",
                     hint="Keys go into environment variables, such as OPENAI_API_KEY.",

@@ -7,17 +7,18 @@ MASK = "***"
 # Keys of OpenAI and many that look alike, of Hugging Face, GitHub, GitLab, Slack, Google and AWS; web tokens.
 _KEYS = re.compile(
     r"(?<![\w/.-])(?:"
-    r"sk[-_][\w-]{4,}|(?:rk|xai|gsk|nvapi|r8|pplx|csk|gh[opsu]|github_pat|glpat|xox[abeprs]|hf)[-_]"
+    r"(?:sk|rk|xai|gsk|nvapi|r8|pplx|csk|gh[opsu]|github_pat|glpat|xox[abeprs]|hf)[-_]"
     r"(?=[\w-]*[0-9A-Z])[\w-]{4,}|AIza[\w-]{20,}|(?:AKIA|ASIA)[0-9A-Z]{12,}|eyJ[\w-]{8,}\.[\w-]{8,}(?:\.[\w-]*)?"
     r")(?![\w/])|(?<=[Bb]earer )[^\s\"']{4,}"
 )
+_PLAINER = re.compile(r"(?<![\w/.-])sk-[\w-]{4,}(?![\w/])")  # a key that somebody made up, or a name
 _VARIABLES = re.compile(r"(?:^|_)(?:API_?KEY|KEY|TOKEN|SECRET|PASSWORD)$")
 _SURE = 12  # letters: a shorter key that looks like none, such as EMPTY, may be a word of an answer
 
 
 def holds_key(text: str) -> bool:
-    """Tell whether a text holds what looks like a secret key."""
-    return _KEYS.search(text) is not None
+    """Tell whether a text holds what looks like a secret key, be it a plain word behind `sk-`."""
+    return any(pattern.search(text) for pattern in (_KEYS, _PLAINER))
 
 
 def is_secret(key: str) -> bool:

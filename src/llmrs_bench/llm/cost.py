@@ -110,7 +110,7 @@ def price_usd(facts: Mapping[str, Any], options: Mapping[str, str]) -> float | N
     """
     per_token = {"prompt_tokens": options.get("price_in"), "completion_tokens": options.get("price_out")}
     priced = [(facts[name], float(price)) for name, price in per_token.items() if price is not None]
-    if any(tokens is None for tokens, _ in priced):
+    if priced and facts.get("uncounted"):
         return None
     parts = [tokens * price / 1e6 for tokens, price in priced]
     if (hourly := options.get("price_per_hour")) is not None:

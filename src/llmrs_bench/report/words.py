@@ -168,7 +168,7 @@ def run_lines(facts: Mapping[str, Any]) -> list[str]:
 
 
 def _tokens(facts: Mapping[str, Any]) -> str:
-    if facts["uncounted"]:
+    if facts.get("uncounted"):
         return f"tokens unknown (the server did not count those of {facts['uncounted']:,})"
     return (
         f"{facts['prompt_tokens']:,} prompt tokens ({facts['cached_tokens']:,} cached), "

@@ -238,6 +238,7 @@ def infer_language(
     store = find_store(data, config) if served is None else open_store(data, served, max_age=max_age)
     tables = {"prompts": prompts, "requests": data.artifact}
     label = str(store.served["name"])
+    known = ENGINES.load(store.served["engine"]).Options if served is None else type(served.options)
     recipe = Recipe(
         "infer",
         f"{file_name(label)}-{plan.name}",
@@ -263,7 +264,7 @@ def infer_language(
             form=plan.source.template_file.form,
             normalize="sum",
             first_choices=None if plan.views.slots else choices.facts(),  # slots place the target
-            typed={**config.template_options, **ENGINES.load(store.served["engine"]).Options.naming(config.options)},
+            typed={**config.template_options, **known.naming(config.options)},
             series=series_of(store.served),
             round=round_of(store.served),
             warnings=[*_untrained(config), *_warnings(spent, mode=template.mode, served=store.served)],
@@ -272,7 +273,7 @@ def infer_language(
 
     start = served.start if served else partial(_refuse, config)
     with closing(CachedGenerator(store, start, again=served is not None)) as cached_generator:
-        unfinished = (lambda made: bool(made.facts["unanswered"])) if served else (lambda made: False)
+        unfinished = (lambda made: bool(made.facts.get("unanswered"))) if served else (lambda made: False)
         done = get_or_create(recipe.place(data.place.runs), recipe, fill, unfinished=unfinished)
         if not done.fresh:
             done = _priced(done, config.options)
@@ -286,7 +287,7 @@ def _priced(done: StageResult, options: Mapping[str, str]) -> StageResult:
     if not {"price_in", "price_out", "price_per_hour"} & set(options):
         return done
     price = price_usd(done.artifact.facts, options)
-    if price == done.artifact.facts["price_usd"]:
+    if price == done.artifact.facts.get("price_usd"):
         return done
     return replace(done, artifact=restate(done.artifact, price_usd=price))
 

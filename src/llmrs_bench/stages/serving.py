@@ -197,6 +197,8 @@ def find_store(data: Data, config: LanguageModelConfig) -> ResponseCache:
             if series not in latest or round_of(latest[series][1]) < round_of(served):
                 latest[series] = (folder, served)
     found = list(latest.values())
+    if len(found) > 1:
+        found = [(folder, served) for folder, served in found if _is_at_address(config, served)]
     if len(found) != 1:
         raise ArtifactError(
             f"{len(found)} sets of answers of {config.model!r} with these options are kept in {data.place.answers}"
@@ -205,6 +207,16 @@ def find_store(data: Data, config: LanguageModelConfig) -> ResponseCache:
             "Several differ by weights or versions: see the store.json in each; move away those you do not mean.",
         )
     return ResponseCache(*found[0])
+
+
+def _is_at_address(config: LanguageModelConfig, served: Mapping[str, Any]) -> bool:
+    """Tell whether kept answers are those of the server that the options name; of other engines there is no telling."""
+    kind = ENGINES.load(served["engine"])
+    if not kind.Options.identifying:
+        return True
+    options = kind.Options.parse(config.options, owner=served["engine"])
+    model = MODEL_ALIASES.get(config.model, ModelSpec(config.model, config.model))
+    return bool(kind.identity(model, options) == served["model"])
 
 
 def _typed_options(engine: str, config: LanguageModelConfig) -> dict[str, Any] | None:

@@ -191,6 +191,7 @@ def _joined(engine: str) -> Any:
         )
     made = create_model(f"Ray{inner.__name__}", __base__=(RayOptions, inner))
     made.cost_only = RayOptions.cost_only | inner.cost_only
+    made.identifying = inner.identifying
     return made
 
 
