@@ -7,6 +7,7 @@ import typer
 
 from llmrs_bench.cli.console import exit_codes, say, stdout, warn
 from llmrs_bench.cli.options import GATE, HERE, METRICS, OUTPUT, Format, Home, Invalid, Log, LogOption, Names
+from llmrs_bench.core.costs import COST_NAMES
 from llmrs_bench.core.errors import GateError, OptionError
 
 if TYPE_CHECKING:
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 _RULES = (
     "Fail with exit code 3 if: 'ndcg@10 drops > 0.01 at p < 0.05', 'ndcg@10 drops > 2%', 'seconds rises > 20%', "
     "'ndcg@10 < 0.3', 'invalid > 5%', 'price_usd > 1'. Metrics of the board, coverage, answered, invalid, kinds of "
-    "responses, seconds, users_per_second, tokens, joules, price_usd, seconds_per_1000, price_per_1000; repeatable."
+    f"responses, {', '.join(COST_NAMES)}; repeatable."
 )
 
 
@@ -166,7 +167,7 @@ def compare(
             raise OptionError("--html-requests has no effect without --html", hint="Add --html FILE.")
         from llmrs_bench.report.gate import gate_json as to_gate_json
         from llmrs_bench.report.gate import gate_lines, to_junit, to_summary
-        from llmrs_bench.stages.gate import gated, save_board
+        from llmrs_bench.stages.gate import gated, to_save
         from llmrs_bench.stages.workspace import open_data
 
         data = open_data(home, dataset)
@@ -187,7 +188,7 @@ def compare(
         if save is not None and gate.failures and baseline is not None and save.resolve() == Path(baseline).resolve():
             warn(f"{save} is the baseline and stays as it is, for the gate failed")
         elif save is not None:
-            save_board(save, data, made, config)
+            to_save(data, made, config).write(save)
             say(f"saved: {save}")
         if gate.failures:
             raise GateError(
@@ -215,8 +216,9 @@ def _show(board: "Board", output: Format) -> None:
 
 
 def _show_history(files: list[Path], output: Format, config: "CompareConfig", given: list[str]) -> None:
+    from llmrs_bench.leaderboard.saved import read_board
+    from llmrs_bench.leaderboard.trends import build_history
     from llmrs_bench.report.gate import HISTORY_FORMATS, history_table
-    from llmrs_bench.stages.gate import history as stage
 
     if given:
         raise OptionError(f"--history reads saved boards, so {given[0]} has no effect", hint="Leave it out.")
@@ -226,7 +228,8 @@ def _show_history(files: list[Path], output: Format, config: "CompareConfig", gi
         raise OptionError(
             f"--history has no format {output.value}", hint=f"It has {', '.join(HISTORY_FORMATS)}, table."
         )
-    found = stage(files, config)
+    boards = [(str(path), read_board(path)) for path in files]
+    found = build_history(boards, config.metrics, allowed=config.allow_different, seed=config.seed)
     if output is Format.table:
         stdout.print(history_table(found))
         return
