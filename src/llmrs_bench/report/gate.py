@@ -151,24 +151,14 @@ def history_markdown(history: History) -> str:
 
 def history_csv(history: History) -> str:
     """Return one line for each board, row and metric."""
+    columns = ("row", "metric", "made", "board", "versions", "mean", "low", "high", "difference", "p", "jump")
     lines = [
-        {
-            "row": trend.row,
-            "metric": trend.metric,
-            "made": point.made,
-            "board": point.board,
-            "versions": point.versions,
-            "mean": point.cell.mean,
-            "low": point.cell.low,
-            "high": point.cell.high,
-            "difference": point.difference,
-            "p": point.p,
-            "jump": point.jump,
-        }
+        {"row": trend.row, "metric": trend.metric, **asdict(point), **asdict(point.cell)}
         for trend in history.trends
         for point in trend.points
     ]
-    return pl.DataFrame(lines, infer_schema_length=None).write_csv().rstrip("\n")
+    rows = [{name: line[name] for name in columns} for line in lines]
+    return pl.DataFrame(rows, infer_schema_length=None).write_csv().rstrip("\n")
 
 
 def history_json(history: History) -> str:
