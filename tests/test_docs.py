@@ -30,9 +30,9 @@ from doc_blocks import (
 )
 from llmrs_bench.cli.main import app
 from llmrs_bench.core.config import FREE_TEXT, ViewOptions
+from llmrs_bench.core.costs import COST_NAMES
 from llmrs_bench.core.registry import ENGINES, RECOMMENDERS, STRATEGIES, Registry
 from llmrs_bench.core.types import Kind
-from llmrs_bench.leaderboard.gate import COSTS
 from llmrs_bench.metrics.names import METRIC_FORMS
 from llmrs_bench.prompts.template import ORDER, template_names
 
@@ -219,6 +219,6 @@ def test_every_key_in_the_text_exists(name: str, keys: dict[str, set[str]]) -> N
 
 def test_nothing_that_has_a_name_is_left_out() -> None:
     text = "\n".join(written(page) for page in PAGES)
-    names = {*ENGINES.names(), *RECOMMENDERS.names(), *STRATEGIES.names(), *template_names(), FREE_TEXT, *COSTS}
+    names = {*ENGINES.names(), *RECOMMENDERS.names(), *STRATEGIES.names(), *template_names(), FREE_TEXT, *COST_NAMES}
     names |= {*get_args(Kind), *METRIC_FORMS}
     assert not {name for name in names if not re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", text)}

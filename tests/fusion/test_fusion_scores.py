@@ -1,10 +1,16 @@
 """Points of runs and what becomes of them, on numbers worked out by hand."""
 
+from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
+
 import polars as pl
 import pytest
 
+from llmrs_bench.core.artifacts import Artifact
 from llmrs_bench.core.schemas import RANKINGS
 from llmrs_bench.fusion import best_of, mean_score, reciprocal_rank, standard_scores, weighted_score
+from llmrs_bench.stages.fuse import joint_cost
 
 
 def run(**requests: dict[str, float | None]) -> pl.DataFrame:
@@ -82,3 +88,11 @@ def test_the_best_run_of_each_request_is_taken_whole() -> None:
     ]
     assert taken.height == 6
     assert counts == [1, 1]
+
+
+def test_tokens_that_one_run_does_not_know_are_not_known_of_all() -> None:
+    known, unknown = {"prefill_tokens": 5, "seconds": 1.0}, {"prefill_tokens": None, "seconds": 2.0}
+    runs = [SimpleNamespace(facts=facts, path=Path("run")) for facts in (known, {"seconds": 1.0}, unknown)]
+    assert joint_cost(cast("list[Artifact]", runs[:2]))["prefill_tokens"] == 5  # a recommender reads none
+    cost = joint_cost(cast("list[Artifact]", runs))
+    assert (cost["prefill_tokens"], cost["seconds"]) == (None, 4.0)

@@ -18,6 +18,7 @@ from llmrs_bench.leaderboard import Board, PublishedRow, PublishedTable
 from llmrs_bench.leaderboard.gate import Change, Gate, Verdict
 from llmrs_bench.report.formats import FORMATS
 from llmrs_bench.report.gate import gate_json, gate_lines, to_junit, to_summary
+from llmrs_bench.report.html import Extra, to_html
 from llmrs_bench.report.latex import escape
 from llmrs_bench.report.markdown import escape as markdown_escape
 from llmrs_bench.report.terminal import to_table
@@ -73,7 +74,7 @@ def test_the_terminal_board_fits_and_grows(made: Board) -> None:
         assert "…" not in texts[width]
         for metric in METRICS:
             assert metric in texts[width]
-    assert [texts[width].count("cov.") for width in (80, 120, 200)] == [2, 2, 1]
+    assert [texts[width].count("answered") for width in (80, 120, 200)] == [3, 2, 1]
     assert texts[200].count("best") < texts[80].count("best")  # fewer tables, for more metrics fit beside each other
     assert "tokens" in texts[200]
     assert "=0.4" in texts[80]
@@ -89,6 +90,31 @@ def test_the_terminal_board_fits_and_grows(made: Board) -> None:
     assert "complete 25 %, off-list 75 %" in " ".join(texts[200].split())
 
 
+def test_a_board_of_80_columns_says_what_its_columns_are_and_holds_full_intervals() -> None:
+    ones = dict.fromkeys(("hit@1", "ndcg@10", "hit@10", "mrr"), np.ones(50))
+    zeros = {name: values - 0.5 for name, values in ones.items()}
+    shown, _ = board([entry("a-model", ones, setting="k=1, " * 9), entry("other", zeros)], tuple(ones))
+    console = Console(width=80, file=io.StringIO(), highlight=False)
+    console.print(to_table(shown, 80))
+    lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    assert max(map(len, lines)) <= 80
+    assert sum(line.split().count("1.000-1.000") for line in lines) == 4
+    heads = " ".join(" ".join(lines).split())
+    for words in ("history answered", "corrected Cohen's won/ users for", "tied/lost 80 % power"):
+        assert words in heads
+    assert heads.count("target ranked,") == heads.count("history answered")
+
+
+def test_rows_that_share_a_label_name_their_runs_in_every_form() -> None:
+    pair = [entry(f"lm-{number}", [0.1, 0.2 * number], model="lm", setting="listwise") for number in (1, 2)]
+    shown, _ = board(pair)
+    console = Console(width=120, file=io.StringIO(), highlight=False)
+    console.print(to_table(shown, 120))
+    text = console.file.getvalue()  # type: ignore[attr-defined]
+    for form in (text, FORMATS["markdown"](shown), FORMATS["latex"](shown), to_html(shown, Extra())):
+        assert "listwise, run lm-1" in form
+
+
 def test_markdown_marks_the_best_and_what_equals_it(made: Board) -> None:
     text = FORMATS["markdown"](made)
     rows = [line for line in text.splitlines() if line.startswith("| best")]
@@ -96,7 +122,7 @@ def test_markdown_marks_the_best_and_what_equals_it(made: Board) -> None:
     assert re.search(r"\| equal .*\| =0\.\d{4} \[", text)
     table = text.splitlines()[2:7]
     assert {len(re.findall(r"(?<!\\)\|", line)) for line in table} == {len(METRICS) + 12}
-    assert "*Printed elsewhere, not tested against: ranking. a paper, Table 1. 200 users*" in text
+    assert "**printed elsewhere, not tested against: ranking. a paper, Table 1. 200 users**" in text
     assert "| GPT | big | 0.5000 |  |" in text
 
 
@@ -104,7 +130,7 @@ def test_markdown_marks_the_best_and_what_equals_it(made: Board) -> None:
     "name",
     [
         "<script>alert(1)</script>",
-        "a &amp; b",
+        "> a &amp; b",
         "![x](https://example.org/x.png)",
         "`code` ~~gone~~ $x$",
         "__init__ *b*\n# head",
@@ -112,8 +138,8 @@ def test_markdown_marks_the_best_and_what_equals_it(made: Board) -> None:
 )
 def test_markdown_shows_a_name_letter_by_letter(name: str) -> None:
     text = markdown_escape(name)
-    bare = re.sub(r"\\[\\`*\[\]|~$#_]", "", text)
-    assert not re.search(r"[<>`*\[\]|~$#\n]|&(?!amp;|lt;|gt;)|(?<!\w)_|_(?!\w)", bare)
+    bare = re.sub(r"\\[\\`*\[\]|~$#_>]", "", text)
+    assert not re.search(r"^>|[<`*\[\]|~$#\n]|&(?!amp;|lt;|gt;)|(?<!\w)_|_(?!\w)", bare)
     assert html.unescape(re.sub(r"\\(?=[^a-zA-Z0-9\s])", "", text)) == " ".join(name.split())
     assert text in FORMATS["markdown"](board([entry("run", [0.1, 0.2], model=name), entry("other", [0.1, 0.3])])[0])
 

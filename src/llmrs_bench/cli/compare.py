@@ -7,16 +7,18 @@ import typer
 
 from llmrs_bench.cli.console import exit_codes, say, stdout, warn
 from llmrs_bench.cli.options import GATE, HERE, METRICS, OUTPUT, Format, Home, Invalid, Log, LogOption, Names
+from llmrs_bench.core.costs import COST_NAMES
 from llmrs_bench.core.errors import GateError, OptionError
 
 if TYPE_CHECKING:
     from llmrs_bench.core.config import CompareConfig
-    from llmrs_bench.leaderboard import Board
+    from llmrs_bench.leaderboard.board import Board
+    from llmrs_bench.leaderboard.gate import Gate
 
 _RULES = (
     "Fail with exit code 3 if: 'ndcg@10 drops > 0.01 at p < 0.05', 'ndcg@10 drops > 2%', 'seconds rises > 20%', "
     "'ndcg@10 < 0.3', 'invalid > 5%', 'price_usd > 1'. Metrics of the board, coverage, answered, invalid, kinds of "
-    "responses, seconds, users_per_second, tokens, joules, price_usd, seconds_per_1000, price_per_1000; repeatable."
+    f"responses, {', '.join(COST_NAMES)}; repeatable."
 )
 
 
@@ -164,36 +166,50 @@ def compare(
             raise OptionError("--allow-missing is about rows of a gate", hint="Add --baseline FILE and --fail-if RULE.")
         if html_requests is not None and html is None:
             raise OptionError("--html-requests has no effect without --html", hint="Add --html FILE.")
-        from llmrs_bench.report.gate import gate_json as to_gate_json
-        from llmrs_bench.report.gate import gate_lines, to_junit, to_summary
-        from llmrs_bench.stages.gate import gated, save_board
+        from llmrs_bench.stages.compare import compare as stage
         from llmrs_bench.stages.workspace import open_data
 
-        data = open_data(home, dataset)
-        made, gate = gated(data, run or [], config, baseline=baseline, rules=fail_if or [], allow_missing=allow_missing)
+        data, gate = open_data(home, dataset), None
+        if baseline is None and not fail_if and summary is None:
+            made = stage(data, run or [], config)
+        else:
+            from llmrs_bench.stages.gate import gated
+
+            rules = fail_if or []
+            made, gate = gated(data, run or [], config, baseline=baseline, rules=rules, allow_missing=allow_missing)
         _show(made.board, output)
-        for line in gate_lines(gate):
-            say(line)
-        for note in gate.notes:
-            warn(note)
-        _write(junit, to_junit(made.board, gate))
-        _write(gate_json, to_gate_json(gate))
-        _write(summary, to_summary(made.board, gate), mode="a")
+        if gate is not None:
+            _show_gate(made.board, gate, junit=junit, as_json=gate_json, summary=summary)
         if html is not None:
             from llmrs_bench.stages.pages import save_page
 
             size = save_page(html, data, made.board, config, requests=50 if html_requests is None else html_requests)
             say(f"wrote: {html} ({size / 1e6:.2f} MB)")
-        if save is not None and gate.failures and baseline is not None and save.resolve() == Path(baseline).resolve():
+        failures = gate.failures if gate is not None else ()
+        if save is not None and failures and baseline is not None and save.resolve() == Path(baseline).resolve():
             warn(f"{save} is the baseline and stays as it is, for the gate failed")
         elif save is not None:
-            save_board(save, data, made, config)
+            from llmrs_bench.stages.gate import to_save
+
+            to_save(data, made, config).write(save)
             say(f"saved: {save}")
-        if gate.failures:
+        if gate is not None and failures:
             raise GateError(
-                f"the gate failed: {len(gate.failures)} of {len(gate.verdicts)} verdicts",
-                hint="; ".join(f"{verdict.row}: {verdict.rule}" for verdict in gate.failures),
+                f"the gate failed: {len(failures)} of {len(gate.verdicts)} verdicts",
+                hint="; ".join(f"{verdict.row}: {verdict.rule}" for verdict in failures),
             )
+
+
+def _show_gate(board: "Board", gate: "Gate", *, junit: Path | None, as_json: Path | None, summary: Path | None) -> None:
+    from llmrs_bench.report.gate import gate_json, gate_lines, to_junit, to_summary
+
+    for line in gate_lines(gate):
+        say(line)
+    for note in gate.notes:
+        warn(note)
+    _write(junit, to_junit(board, gate))
+    _write(as_json, gate_json(gate))
+    _write(summary, to_summary(board, gate), mode="a")
 
 
 def _write(path: Path | None, text: str, mode: str = "w") -> None:
@@ -215,8 +231,9 @@ def _show(board: "Board", output: Format) -> None:
 
 
 def _show_history(files: list[Path], output: Format, config: "CompareConfig", given: list[str]) -> None:
+    from llmrs_bench.leaderboard.saved import read_board
+    from llmrs_bench.leaderboard.trends import build_history
     from llmrs_bench.report.gate import HISTORY_FORMATS, history_table
-    from llmrs_bench.stages.gate import history as stage
 
     if given:
         raise OptionError(f"--history reads saved boards, so {given[0]} has no effect", hint="Leave it out.")
@@ -226,7 +243,8 @@ def _show_history(files: list[Path], output: Format, config: "CompareConfig", gi
         raise OptionError(
             f"--history has no format {output.value}", hint=f"It has {', '.join(HISTORY_FORMATS)}, table."
         )
-    found = stage(files, config)
+    boards = [(str(path), read_board(path)) for path in files]
+    found = build_history(boards, config.metrics, allowed=config.allow_different, seed=config.seed)
     if output is Format.table:
         stdout.print(history_table(found))
         return

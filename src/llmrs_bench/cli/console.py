@@ -14,7 +14,6 @@ from rich.console import Console
 from typer.core import TyperGroup
 
 from llmrs_bench.cli.logs import emit, log, logged, terminal
-from llmrs_bench.cli.progress import bar, lines
 from llmrs_bench.core.errors import BenchError
 from llmrs_bench.core.types import Step
 
@@ -54,6 +53,8 @@ def fail(text: str, hint: str) -> None:
 
 def track(label: str, total: int) -> AbstractContextManager[Step]:
     """Show how many of `total` units are done: a bar on a terminal, else a line every 10 s and one at the end."""
+    from llmrs_bench.cli.progress import bar, lines
+
     return lines(label, total) if _json or not terminal().is_terminal else bar(label, total)
 
 

@@ -7,6 +7,8 @@ from typing import Any, Literal, TypeAlias
 
 import polars as pl
 
+from llmrs_bench.core.costs import COST_FIELDS
+
 SHARES = ("coverage", "answered")
 # The kind of rows that are no models: upper bounds.
 BOUND = "oracle"
@@ -259,7 +261,7 @@ def told_apart(board: Board) -> Board:
 
 
 PRICE, SECONDS = "price_per_1000", "seconds_per_1000"
-COST_WORDS = {PRICE: "USD per 1,000 users", SECONDS: "seconds per 1,000 users, training included"}
+COST_WORDS = {cost.name: cost.words for cost in COST_FIELDS}
 
 
 def cost_of(about: Mapping[str, Any]) -> Cost:

@@ -96,8 +96,9 @@ def score_matrix(entries: Sequence[EvaluatedRun], metrics: Sequence[str]) -> Sco
     lines = []
     for row, group in enumerate(groups.values()):
         means = {metric: tuple(_figure(entry, metric) for entry in group) for metric in whole}
+        runs = [_values(entry, named, places) for entry in group]
         for metric in named:
-            seeds = np.stack([_values(entry, metric, places) for entry in group])
+            seeds = np.stack([run[metric] for run in runs])
             values[metric][row] = seeds.mean(0)  # NaN where a seed lacks the request
             there = ~np.isnan(values[metric][row])
             means[metric] = tuple(float(seed[there].mean()) if there.any() else float("nan") for seed in seeds)
@@ -105,23 +106,26 @@ def score_matrix(entries: Sequence[EvaluatedRun], metrics: Sequence[str]) -> Sco
     return ScoreMatrix(tuple(places["request_id"]), tuple(lines), values)
 
 
-def _values(entry: EvaluatedRun, metric: str, places: pl.DataFrame) -> NDArray[np.float64]:
-    rows = entry.metrics.filter(pl.col("metric") == metric)
-    if not rows.height:
-        known = ", ".join(entry.metrics["metric"].unique().sort())
-        raise OptionError(
-            f"the metric {metric!r} was not measured for {entry.run}", hint=f"Measured: {known or 'nothing'}."
-        )
-    broken = rows.filter(pl.col("value").is_null() | ~pl.col("value").is_finite())
-    if broken.height:
-        raise ArtifactError(
-            f"{entry.run}: {metric} is not a number for {len(broken):,} of {len(rows):,} requests, "
-            f"among them {broken['request_id'][0]}",
-            hint="Delete its evaluation and run `llmrs-bench evaluate` again.",
-        )
-    joined = rows.join(places, on="request_id")
-    found = np.full(places.height, np.nan)
-    found[joined["index"].to_numpy()] = joined["value"].to_numpy()
+def _values(entry: EvaluatedRun, metrics: Sequence[str], places: pl.DataFrame) -> dict[str, NDArray[np.float64]]:
+    """Return the values of metrics at the places of their requests, NaN where there is none."""
+    rows = entry.metrics.filter(pl.col("metric").is_in(metrics)).join(places, on="request_id")
+    parts = {name: part for (name,), part in rows.partition_by("metric", as_dict=True).items()}
+    found = {}
+    for metric in metrics:
+        if metric not in parts:
+            known = ", ".join(entry.metrics["metric"].unique().sort())
+            raise OptionError(
+                f"the metric {metric!r} was not measured for {entry.run}", hint=f"Measured: {known or 'nothing'}."
+            )
+        values, broken = parts[metric]["value"].to_numpy(), ~parts[metric]["value"].is_finite().fill_null(False)
+        if broken.any():
+            raise ArtifactError(
+                f"{entry.run}: {metric} is not a number for {broken.sum():,} of {len(values):,} requests, "
+                f"among them {parts[metric].filter(broken)['request_id'][0]}",
+                hint="Delete its evaluation and run `llmrs-bench evaluate` again.",
+            )
+        found[metric] = np.full(places.height, np.nan)
+        found[metric][parts[metric]["index"].to_numpy()] = values
     return found
 
 

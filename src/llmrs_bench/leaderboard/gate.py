@@ -8,6 +8,7 @@ from typing import Literal, TypeAlias, get_args
 import numpy as np
 from numpy.typing import NDArray
 
+from llmrs_bench.core.costs import COST_NAMES
 from llmrs_bench.core.errors import IncomparableError, OptionError
 from llmrs_bench.core.registry import unknown_name
 from llmrs_bench.core.types import Kind
@@ -19,15 +20,6 @@ from llmrs_bench.stats import describe, sign_flip
 GRAMMAR = (
     "'NAME drops > AMOUNT [at p < P]', 'NAME rises > AMOUNT [at p < P]', 'NAME drops at p < P', 'NAME < AMOUNT' or "
     "'NAME > AMOUNT', where AMOUNT may end in %"
-)
-COSTS = (
-    "seconds",
-    "users_per_second",
-    "tokens",
-    "joules",
-    "price_usd",
-    "seconds_per_1000",
-    "price_per_1000",
 )
 INVALID = "invalid"
 KINDS = get_args(Kind)
@@ -51,8 +43,7 @@ class Rule:
         rule   := NAME ("drops" | "rises") [">" AMOUNT] ["at" "p" "<" P]     against the baseline; one of both at least
                 | NAME ("<" | ">") AMOUNT                                    against a fixed value
         AMOUNT := number ["%"]       after drops and rises, % of the baseline's value; else hundredths
-        NAME   := a metric of the board | coverage | answered | invalid | a kind of response
-                | seconds | users_per_second | tokens | joules | price_usd | seconds_per_1000 | price_per_1000
+        NAME   := a metric of the board | coverage | answered | invalid | a kind of response | a name of `COST_NAMES`
 
     `drops` fails if the mean of row - baseline over common requests is below -AMOUNT and, with P, the paired
     sign-flip test of that row by itself has p < P. `invalid` is the share of responses that are not `complete`.
@@ -103,7 +94,7 @@ def parse_rule(text: str) -> Rule:
 
 def quantities(metrics: Sequence[str]) -> list[str]:
     """Return all names a rule may use on a board of these metrics."""
-    return list(dict.fromkeys([*metrics, *SHARES, INVALID, *KINDS, *COSTS]))
+    return list(dict.fromkeys([*metrics, *SHARES, INVALID, *KINDS, *COST_NAMES]))
 
 
 def quantity(row: Row, name: str) -> float | None:
@@ -116,7 +107,7 @@ def quantity(row: Row, name: str) -> float | None:
         return 1.0 - row.kinds.get("complete", 0.0) if row.kinds else None
     if name in KINDS:
         return row.kinds.get(name, 0.0) if row.kinds else None
-    return getattr(row.cost, name) if name in COSTS else None
+    return getattr(row.cost, name) if name in COST_NAMES else None
 
 
 _ROUNDING = 1e-12
@@ -227,6 +218,22 @@ def judged_lines(lines: Sequence[RunScores], names: Sequence[str]) -> list[RunSc
     return [line for line in lines if line.kind != "baseline" and not line.is_bound]
 
 
+def named_line(name: str, lines: Sequence[RunScores]) -> RunScores:
+    """Return the row of the run that begins with a name.
+
+    Raises:
+        OptionError: If it is none, or several.
+    """
+    fits = [line for line in lines if any(run.startswith(name) for run in line.runs)]
+    if len(fits) == 1:
+        return fits[0]
+    if not fits:
+        raise unknown_name("run in --baseline", name, [run for line in lines for run in line.runs])
+    raise OptionError(
+        f"--baseline {name} means {len(fits)} rows", hint=f"Name one of {', '.join(line.run for line in fits)}."
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Baseline:
     """What rows are held against: its name, the counterparts of rows by run, and its rows that are nobody's."""
@@ -324,14 +331,14 @@ def judge(
         reason = f"its {rule.name} is not known"
         verdicts += known
         verdicts += [Verdict(rule.text, row.run, row.label, True, rule.name, reason=reason) for row in failed]
-        if rule.name in COSTS and (rest := [row.label for row in unknown if row not in failed]):
+        if rule.name in COST_NAMES and (rest := [row.label for row in unknown if row not in failed]):
             notes.append(f"{rule.text!r} does not judge {', '.join(rest)}: {rule.name} is not known, or was not before")
     verdicts.sort(key=lambda verdict: not verdict.failed)
     return Gate(baseline.name, tuple(changes), tuple(verdicts), tuple(notes))
 
 
 def _has_to_know(row: Row, rule: Rule, board: Board) -> bool:
-    return rule.name in board.metrics or (rule.name in COSTS and row.kind == "language model")
+    return rule.name in board.metrics or (rule.name in COST_NAMES and row.kind == "language model")
 
 
 def _changes(

@@ -1,20 +1,24 @@
-"""A board as one small table with its description: what a file keeps, so that later boards can be held against it."""
+"""A board in one small Parquet file, with its description, so that later boards can be held against it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from io import BytesIO
+from pathlib import Path
 
 import numpy as np
 import polars as pl
 from pydantic import TypeAdapter, ValidationError
 
 from llmrs_bench.core.errors import ArtifactError
+from llmrs_bench.core.tables import atomic_write
 from llmrs_bench.leaderboard.board import Board
 from llmrs_bench.leaderboard.build import RunScores, ScoreMatrix
 from llmrs_bench.leaderboard.comparability import EvaluationProtocol
 
 FORMAT = 1
+_KEY = b"llmrs-bench board"
 _KEYS = ("request_id", "candidates", "history")
-_AGAIN = "Save it anew with `llmrs-bench compare --save FILE`."
+_AGAIN = "Save it again with `llmrs-bench compare --save FILE`."
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +38,43 @@ class Saved:
     protocol: EvaluationProtocol
     made: str
     versions: Mapping[str, str]
+
+    def write(self, path: Path) -> None:
+        """Write the board to a file, in the place of what is there; it appears whole or not at all.
+
+        Raises:
+            OSError: If it cannot be written.
+        """
+        from pyarrow import parquet as pq
+
+        frame, description = to_parts(self)
+        content = BytesIO()
+        table = frame.to_arrow().replace_schema_metadata({_KEY: description.encode()})
+        pq.write_table(table, content, compression="zstd", compression_level=9)
+        atomic_write(path, content.getvalue())
+
+
+def read_board(path: Path) -> Saved:
+    """Read a saved board.
+
+    Raises:
+        ArtifactError: If it is missing, or no saved board.
+    """
+    from pyarrow import ArrowException
+    from pyarrow import parquet as pq
+
+    hint = "A board is saved with `llmrs-bench compare --save FILE`."
+    if not path.is_file():
+        raise ArtifactError(f"{path} does not exist", hint=hint)
+    try:
+        table = pq.read_table(path)
+        frame = pl.DataFrame(table)
+    except (OSError, ArrowException, pl.exceptions.PolarsError) as error:
+        raise ArtifactError(f"{path} cannot be read as a saved board: {error}", hint=hint) from error
+    description = (table.schema.metadata or {}).get(_KEY)
+    if description is None:
+        raise ArtifactError(f"{path} is a Parquet file, but no saved board", hint=hint)
+    return from_parts(frame, description.decode(), name=str(path))
 
 
 @dataclass(frozen=True, slots=True)

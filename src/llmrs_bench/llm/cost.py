@@ -7,9 +7,8 @@ from typing import Any, get_args
 
 import polars as pl
 
+from llmrs_bench.core.costs import TOKENS as _TOKENS
 from llmrs_bench.core.types import UNANSWERED, Kind, Scores
-
-_TOKENS = ("prompt_tokens", "cached_tokens", "completion_tokens", "thinking_tokens")
 
 
 class CostCounter:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 
-from llmrs_bench.leaderboard import Board
+from llmrs_bench.leaderboard.board import Board
 from llmrs_bench.report.latex import to_latex
 from llmrs_bench.report.machine import to_csv, to_json
 from llmrs_bench.report.markdown import to_markdown

@@ -1,21 +1,20 @@
 """The verdict of a gate and the trend of saved boards, in words."""
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from xml.etree import ElementTree
 
 import polars as pl
-from rich.box import SIMPLE_HEAD
 from rich.console import Group
-from rich.table import Table
 from rich.text import Text
 
-from llmrs_bench.leaderboard import Board
+from llmrs_bench.leaderboard.board import Board
 from llmrs_bench.leaderboard.gate import Change, Gate, Verdict
 from llmrs_bench.leaderboard.trends import History, Point
-from llmrs_bench.report.markdown import escape, to_markdown
-from llmrs_bench.report.numbers import interval, p_value
+from llmrs_bench.report.markdown import escape, markdown_table, to_markdown
+from llmrs_bench.report.table import Mean, p_value, without_zeros
+from llmrs_bench.report.terminal import grid
 
 
 def gate_lines(gate: Gate) -> list[str]:
@@ -83,18 +82,19 @@ def to_summary(board: Board, gate: Gate) -> str:
     """Return Markdown for the summary of a CI step: verdicts, changes, and the board folded away."""
     lines = [f"## llmrs-bench: {_outcome(gate)}", ""]
     if gate.verdicts:
+        heads = ["", "row", "fails if", "found"]
         rows = [
-            ["**fail**" if v.failed else "pass", escape(v.row), f"`{v.rule}`".replace("|", "\\|"), verdict_words(v)]
+            ["**fail**" if v.failed else "pass", escape(v.row), f"`{v.rule}`", escape(verdict_words(v))]
             for v in gate.verdicts
         ]
-        lines += _table(["", "row", "fails if", "found"], rows)
+        lines += markdown_table(heads, [], rows)
     if gate.changes:
         rows = [
             [escape(c.row), c.metric, f"{c.before:.4f}", f"{c.now:.4f}", f"{c.difference:+.4f}", p_value(c.p)]
             for c in gate.changes
         ]
-        lines += [f"Against `{gate.baseline}`, on common requests:", ""]
-        lines += _table(["row", "metric", "before", "now", "difference", "p"], rows)
+        lines += [f"Against {escape(gate.baseline)}, on common requests:", ""]
+        lines += markdown_table(["row", "metric"], ["before", "now", "difference", "p"], rows)
     lines += [f"{escape(note)}\n" for note in gate.notes]
     return "\n".join([*lines, "<details><summary>board</summary>", "", to_markdown(board), "", "</details>", ""])
 
@@ -106,11 +106,6 @@ def _outcome(gate: Gate) -> str:
     return f"gate failed, {failed} of {len(gate.verdicts)} verdicts" if failed else "gate passed"
 
 
-def _table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    fields = [heads, ["---"] * len(heads), *rows]
-    return [*(f"| {' | '.join(row)} |" for row in fields), ""]
-
-
 _EXPLAINED = (
     "jump: paired sign-flip test on common requests, Holm over all steps, p < 0.05; or intervals that are apart"
 )
@@ -118,24 +113,20 @@ _EXPLAINED = (
 
 def history_table(history: History) -> Group:
     """Return the trends, one line for each board, row and metric."""
-    table = Table(box=SIMPLE_HEAD, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
-    table.add_column("row, metric", overflow="fold", min_width=14)
-    table.add_column("board, versions", overflow="fold")
-    for name in ("mean", "change", "p"):
-        table.add_column(name, justify="right", no_wrap=True)
+    table = grid(["row, metric", "board, versions"], ["mean", "change", "p"])
     for trend in history.trends:
         for number, point in enumerate(trend.points):
             first = Text.assemble((trend.row, "bold"), f"\n  {trend.metric}") if not number else Text("")
             made = Text.assemble(f"{point.made[:10]} {point.board}", "\n", (point.versions, "dim"))
-            mean = Text.assemble(f"{point.cell.mean:.4f}", "\n", (interval(point.cell, _exact(point)), "dim"))
+            mean = Text.assemble(f"{point.cell.mean:.4f}", "\n", (without_zeros(_ends(point, "{:.3f}-{:.3f}")), "dim"))
             change = Text.assemble(_change(point), ("\njump" if point.jump else "", "bold red"))
             table.add_row(first, made, mean, change, "" if point.p is None else p_value(point.p))
-    head = Text.assemble((history.title, "bold"), "\n", (_EXPLAINED, "dim"))
-    return Group(head, table, *(Text(note, "yellow") for note in history.notes))
+    head = Text.assemble((history.title, "bold"), "\n", (_EXPLAINED, "dim"), "\n")
+    return Group(head, table, *(Text(f"\n{note}", "yellow") for note in history.notes))
 
 
-def _exact(point: Point) -> bool:
-    return point.cell.low == point.cell.high == point.cell.mean
+def _ends(point: Point, form: str) -> str:
+    return Mean(point.cell, point.cell.low == point.cell.high == point.cell.mean).ends(form)
 
 
 def _change(point: Point) -> str:
@@ -144,40 +135,30 @@ def _change(point: Point) -> str:
 
 def history_markdown(history: History) -> str:
     """Return the trends as a Markdown table."""
-    heads = ["row", "metric", "date", "board", "versions", "mean", "change", "p", ""]
-    lines = [f"**{history.title}**: {_EXPLAINED}", "", f"| {' | '.join(heads)} |", "| --- " * len(heads) + "|"]
-    for trend in history.trends:
-        for point in trend.points:
-            p = "" if point.p is None else p_value(point.p)
-            ends = "" if point.cell.low is None else f" [{point.cell.low:.4f}, {point.cell.high:.4f}]"
-            fields = [
-                *(escape(trend.row), trend.metric, point.made[:10], escape(point.board), escape(point.versions)),
-                *(f"{point.cell.mean:.4f}{ends}", _change(point), p, "**jump**" if point.jump else ""),
-            ]
-            lines.append(f"| {' | '.join(fields)} |")
-    return "\n".join([*lines, *(f"\n{escape(note)}" for note in history.notes)])
+    rows = [
+        [
+            *(escape(trend.row), trend.metric, point.made[:10], escape(point.board), escape(point.versions)),
+            *(f"{point.cell.mean:.4f} {_ends(point, '[{:.4f}, {:.4f}]')}", _change(point)),
+            *("" if point.p is None else p_value(point.p), "**jump**" if point.jump else ""),
+        ]
+        for trend in history.trends
+        for point in trend.points
+    ]
+    table = markdown_table(["row", "metric", "date", "board", "versions"], ["mean", "change", "p", ""], rows)
+    notes = (f"{escape(note)}\n" for note in history.notes)
+    return "\n".join([f"**{escape(history.title)}**: {_EXPLAINED}", "", *table, *notes]).rstrip("\n")
 
 
 def history_csv(history: History) -> str:
     """Return one line for each board, row and metric."""
+    columns = ("row", "metric", "made", "board", "versions", "mean", "low", "high", "difference", "p", "jump")
     lines = [
-        {
-            "row": trend.row,
-            "metric": trend.metric,
-            "made": point.made,
-            "board": point.board,
-            "versions": point.versions,
-            "mean": point.cell.mean,
-            "low": point.cell.low,
-            "high": point.cell.high,
-            "difference": point.difference,
-            "p": point.p,
-            "jump": point.jump,
-        }
+        {"row": trend.row, "metric": trend.metric, **asdict(point), **asdict(point.cell)}
         for trend in history.trends
         for point in trend.points
     ]
-    return pl.DataFrame(lines, infer_schema_length=None).write_csv().rstrip("\n")
+    rows = [{name: line[name] for name in columns} for line in lines]
+    return pl.DataFrame(rows, infer_schema_length=None).write_csv().rstrip("\n")
 
 
 def history_json(history: History) -> str:

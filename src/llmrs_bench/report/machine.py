@@ -6,8 +6,9 @@ from typing import Any
 
 import polars as pl
 
-from llmrs_bench.leaderboard import Board, Cell, Row
-from llmrs_bench.report.numbers import answer_words
+from llmrs_bench.core.costs import COST_NAMES
+from llmrs_bench.leaderboard.board import Board, Cell, Row
+from llmrs_bench.report.table import answer_words
 
 
 def to_json(board: Board) -> str:
@@ -27,7 +28,7 @@ def to_json(board: Board) -> str:
                 "by": section.by,
                 "group": section.group,
                 "users": section.users,
-                "rows": [_measured(row) for row in section.rows],
+                "rows": [measured(row) for row in section.rows],
             }
             for section in board.sections
         ],
@@ -55,20 +56,26 @@ def to_csv(board: Board) -> str:
 def nested(row: Row) -> dict[str, Any]:
     """Return all that is known of a row, ready for JSON."""
     return {
-        **_measured(row),
+        **measured(row),
         "kind": row.kind,
         "setting": row.setting,
         "exact": row.exact,
         "seeds": row.seeds,
         "pareto": row.pareto,
-        "cost": {**asdict(row.cost), "tokens": row.cost.tokens},
+        "cost": costs(row),
         **row.about,
         "kinds": dict(row.kinds),
         "answers": answer_words(row),
     }
 
 
-def _measured(row: Row) -> dict[str, Any]:
+def costs(row: Row) -> dict[str, Any]:
+    """Return all that is known of the cost of a row."""
+    return {**asdict(row.cost), "tokens": row.cost.tokens}
+
+
+def measured(row: Row) -> dict[str, Any]:
+    """Return what was measured for a row, ready for JSON."""
     return {
         "run": row.run,
         "model": row.model,
@@ -80,16 +87,9 @@ def _measured(row: Row) -> dict[str, Any]:
 
 
 def _cell(cell: Cell) -> dict[str, Any]:
-    versus = None if cell.versus is None else asdict(cell.versus)
-    return {
-        "mean": cell.mean,
-        "low": cell.low,
-        "high": cell.high,
-        "spread": cell.spread,
-        "rank": cell.rank,
-        "as_good_as_best": cell.as_good,
-        "versus": versus,
-    }
+    values = asdict(cell)
+    versus = values.pop("versus")
+    return {**values, "as_good_as_best": cell.as_good, "versus": versus}
 
 
 def _flat(row: Row, metrics: tuple[str, ...]) -> dict[str, Any]:
@@ -103,7 +103,7 @@ def _flat(row: Row, metrics: tuple[str, ...]) -> dict[str, Any]:
         flat[metric] = cell.get("mean")
         flat |= {f"{metric}_{name}": cell.get(name) for name in ("low", "high", "spread", "rank")}
         flat |= {f"{metric}_{name}": versus.get(name) for name in _VERSUS}
-    flat |= {name: cost[name] for name in ("users_per_second", "seconds_per_1000", "price_per_1000", "tokens")}
+    flat |= {name: cost[name] for name in COST_NAMES if name not in row.about}
     flat |= {f"kind_{name}": share for name, share in kinds.items()}
     return {**flat, **{name: _plain(value) for name, value in about.items()}}
 

@@ -19,6 +19,7 @@ from llmrs_bench.core.config import (
     Invalid,
     ProtocolField,
 )
+from llmrs_bench.core.costs import RUN_COSTS
 from llmrs_bench.core.errors import ArtifactError, OptionError
 from llmrs_bench.core.hashing import fingerprint
 from llmrs_bench.core.registry import unknown_name
@@ -329,25 +330,6 @@ def _table(table: dict[str, Any]) -> PublishedTable:
 
 
 BASELINES = (POPULARITY, "random")
-COSTS = (
-    "requests",
-    "prefill_tokens",
-    "cached_tokens",
-    "completion_tokens",
-    "thinking_tokens",
-    "clipped_prompts",
-    "filtered",
-    "unanswered",
-    "seconds",
-    "scoring_seconds",
-    "device_seconds",
-    "requests_per_second",
-    "peak_device_gb",
-    "joules",
-    "price_usd",
-    "kinds",
-    "first_choices",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -443,7 +425,7 @@ def _entry(
             "fit_on": facts.get("fit_on"),
             "seed": facts["seed"],
             "engine": facts.get("engine"),
-            **{name: facts.get(name) for name in COSTS},
+            **{name: facts.get(name) for name in RUN_COSTS},
             **{name: round(value, 4) for name, value in facts.get("notes", {}).items()},
             **{name: count for name, count in made.counts.items() if name != "requests"},
             "fingerprint": run.manifest.fingerprint,

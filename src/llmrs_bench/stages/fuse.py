@@ -10,6 +10,7 @@ from pydantic import Field, field_validator, model_validator
 
 from llmrs_bench.core.artifacts import Artifact, Draft, Recipe, StageResult, get_or_create
 from llmrs_bench.core.config import DEPTH, Options
+from llmrs_bench.core.costs import AMOUNTS, COUNTS
 from llmrs_bench.core.errors import IncomparableError, OptionError
 from llmrs_bench.core.schemas import RANKINGS
 from llmrs_bench.core.types import Progress
@@ -29,26 +30,22 @@ from llmrs_bench.stages.workspace import Data, open_runs, pick_runs, ranks
 FUSION = "fusion"
 # Bumped when the same runs give another ranking: older runs are then recomputed.
 FORMAT = "1"
-# Counts that a run without language model has none of, and amounts that may be unknown.
-_COUNTS = (
-    *("prompts", "prompt_tokens", "prefill_tokens", "cached_tokens", "completion_tokens", "thinking_tokens"),
-    *("clipped_prompts", "filtered", "unanswered"),
-)
-_AMOUNTS = ("seconds", "device_seconds", "joules", "price_usd")
 
 
 def joint_cost(runs: Sequence[Artifact]) -> dict[str, Any]:
     """Return the facts of a run that needs all of `runs`: sums, and the largest peak of memory.
 
-    An amount is summed over the runs that know it, and `cost_unknown` names, for each, those that do not; where no
-    run knows it, it is None.
+    A count that one of them does not know is not known. An amount is summed over the runs that know it, and
+    `cost_unknown` names, for each, those that do not; where no run knows it, it is None.
     """
     facts = [run.facts for run in runs]
     found: dict[str, Any] = {
-        name: sum(fact.get(name) or 0 for fact in facts) for name in _COUNTS if any(name in fact for fact in facts)
+        name: None if None in (counts := [fact.get(name, 0) for fact in facts]) else sum(counts)
+        for name in COUNTS
+        if any(name in fact for fact in facts)
     }
     unknown: dict[str, list[str]] = {}
-    for name in _AMOUNTS:
+    for name in AMOUNTS:
         known = [fact[name] for fact in facts if fact.get(name) is not None]
         found[name] = round(fsum(known), 6) if known else None
         if known and len(known) < len(facts):

@@ -1,18 +1,12 @@
-"""Boards that are kept: saved, read back, held against new ones by the gate, and followed over time."""
+"""The gate: a board held against a run, or a saved board, and against rules."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from io import BytesIO
 from pathlib import Path
-
-import polars as pl
 
 from llmrs_bench.core.artifacts import versions
 from llmrs_bench.core.config import CompareConfig
-from llmrs_bench.core.errors import ArtifactError, OptionError
-from llmrs_bench.core.registry import unknown_name
-from llmrs_bench.core.tables import atomic_write
-from llmrs_bench.leaderboard import RunScores
+from llmrs_bench.core.errors import OptionError
 from llmrs_bench.leaderboard.comparability import differences, refuse_differences
 from llmrs_bench.leaderboard.gate import (
     Baseline,
@@ -21,70 +15,20 @@ from llmrs_bench.leaderboard.gate import (
     check_rules,
     judge,
     judged_lines,
+    named_line,
     parse_rule,
     saved_baseline,
 )
-from llmrs_bench.leaderboard.saved import Saved, from_parts, to_parts
-from llmrs_bench.leaderboard.trends import History, build_history
+from llmrs_bench.leaderboard.saved import Saved, read_board
 from llmrs_bench.stages.compare import Comparison, compare, data_protocol
 from llmrs_bench.stages.evaluate import CHANCE
 from llmrs_bench.stages.workspace import Data
 
-_KEY = b"llmrs-bench board"
 
-
-def save_board(path: Path, data: Data, comparison: Comparison, config: CompareConfig) -> None:
-    """Write a board to a file, in the place of what is there; it appears whole or not at all.
-
-    Raises:
-        OSError: If it cannot be written.
-    """
-    from pyarrow import parquet as pq
-
+def to_save(data: Data, comparison: Comparison, config: CompareConfig) -> Saved:
+    """Return a board as it is saved."""
     made = datetime.now(UTC).isoformat(timespec="seconds")
-    frame, description = to_parts(
-        Saved(comparison.board, comparison.matrix, data_protocol(data, config.invalid), made, versions())
-    )
-    table = frame.to_arrow()
-    table = table.replace_schema_metadata({_KEY: description.encode()})
-    content = BytesIO()
-    pq.write_table(table, content, compression="zstd", compression_level=9)
-    atomic_write(path, content.getvalue())
-
-
-def open_board(path: Path) -> Saved:
-    """Read a saved board.
-
-    Raises:
-        ArtifactError: If it is missing, or no saved board.
-    """
-    from pyarrow import ArrowException
-    from pyarrow import parquet as pq
-
-    hint = "A board is saved with `llmrs-bench compare --save FILE`."
-    if not path.is_file():
-        raise ArtifactError(f"{path} does not exist", hint=hint)
-    try:
-        table = pq.read_table(path)
-        frame = pl.DataFrame(table)
-    except (OSError, ArrowException, pl.exceptions.PolarsError) as error:
-        raise ArtifactError(f"{path} cannot be read as a saved board: {error}", hint=hint) from error
-    description = (table.schema.metadata or {}).get(_KEY)
-    if description is None:
-        raise ArtifactError(f"{path} is a Parquet file, but no saved board", hint=hint)
-    return from_parts(frame, description.decode(), name=str(path))
-
-
-def history(paths: Sequence[Path], config: CompareConfig) -> History:
-    """Return the trends over saved boards; of the metric that orders the first, unless others are named.
-
-    Raises:
-        ArtifactError: If a file is no saved board.
-        IncomparableError: If boards differ in a field that is not allowed to.
-        OptionError: If a board does not hold a metric.
-    """
-    boards = [(str(path), open_board(path)) for path in paths]
-    return build_history(boards, config.metrics, allowed=config.allow_different, seed=config.seed)
+    return Saved(comparison.board, comparison.matrix, data_protocol(data, config.invalid), made, versions())
 
 
 def gated(
@@ -115,7 +59,7 @@ def gated(
         IncomparableError: If the saved board measures something else.
     """
     parsed = [parse_rule(rule) for rule in rules]
-    saved = open_board(Path(baseline)) if baseline is not None and is_file(baseline) else None
+    saved = read_board(Path(baseline)) if baseline is not None and _is_file(baseline) else None
     run = baseline if saved is None else None
     more = [run] if names and run and run != CHANCE else []
     comparison = compare(data, [*names, *more], config)
@@ -123,7 +67,7 @@ def gated(
         return comparison, Gate()
     board, matrix = comparison.board, comparison.matrix
     check_rules(parsed, board.metrics, tested=matrix.values, baseline=baseline is not None)
-    base = None if run is None else _line(run, matrix.lines)
+    base = None if run is None else named_line(run, matrix.lines)
     judged = [line for line in judged_lines(matrix.lines, names) if line is not base]
     if not judged:
         raise OptionError("the gate has no row to judge", hint="Name one with --run.")
@@ -141,17 +85,6 @@ def gated(
     return comparison, judge(board, matrix, runs, parsed, against, seed=config.seed, allow_missing=allow_missing)
 
 
-def is_file(baseline: str) -> bool:
+def _is_file(baseline: str) -> bool:
     """Tell whether a baseline is meant as the path of a saved board."""
     return baseline.endswith(".parquet") or Path(baseline).is_file()
-
-
-def _line(name: str, lines: Sequence[RunScores]) -> RunScores:
-    fits = [line for line in lines if any(run.startswith(name) for run in line.runs)]
-    if len(fits) == 1:
-        return fits[0]
-    if not fits:
-        raise unknown_name("run in --baseline", name, [run for line in lines for run in line.runs])
-    raise OptionError(
-        f"--baseline {name} means {len(fits)} rows", hint=f"Name one of {', '.join(line.run for line in fits)}."
-    )

@@ -9,7 +9,6 @@ from llmrs_bench.core.config import DEPTH, FREE_TEXT, WHOLE
 from llmrs_bench.core.errors import ArtifactError, OptionError
 from llmrs_bench.core.hashing import fingerprint
 from llmrs_bench.core.registry import unknown_name
-from llmrs_bench.data.sources import DATASETS
 
 RESERVED = ("answers", "models", "source")
 
@@ -173,6 +172,8 @@ def open_data(home: Path, text: str) -> Data:
 
 def is_unprepared(home: Path, text: str) -> bool:
     """Tell whether `text` is the plain name of a known data set of which nothing was prepared yet."""
+    from llmrs_bench.data.sources import DATASETS
+
     reference = Reference.parse(text)
     folder = home / reference.dataset
     known = reference.variant is None and reference.dataset in DATASETS
@@ -180,6 +181,8 @@ def is_unprepared(home: Path, text: str) -> bool:
 
 
 def _not_prepared(home: Path, reference: Reference) -> ArtifactError | OptionError:
+    from llmrs_bench.data.sources import DATASETS
+
     folder = home / reference.dataset
     if reference.dataset not in DATASETS and not folder.is_dir():
         names = sorted({*DATASETS, *prepared(home)})

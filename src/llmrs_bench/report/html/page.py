@@ -12,10 +12,11 @@ from typing import Any
 
 from jinja2 import Environment, StrictUndefined
 
-from llmrs_bench.leaderboard import Board, Cell, Row
-from llmrs_bench.leaderboard.board import COST_WORDS, told_apart
+from llmrs_bench.core.costs import COST_FIELDS
+from llmrs_bench.leaderboard.board import COST_WORDS, Board, Row, told_apart
 from llmrs_bench.report.html.values import Call, Extra, Ranked
-from llmrs_bench.report.numbers import answer_words
+from llmrs_bench.report.machine import costs, measured
+from llmrs_bench.report.table import SHARE_HEADS, answer_words
 
 _DIGITS = 6
 # What leaves a script element, or ends a line in JavaScript.
@@ -58,6 +59,8 @@ def board_payload(board: Board, extra: Extra) -> dict[str, Any]:
         "notes": board.notes,
         "metrics": [{"name": metric, "sign": board.sign(metric)} for metric in board.metrics],
         "key": board.key,
+        "shares": [(name, head.replace("\n", " ")) for name, head in SHARE_HEADS.items()],
+        "costs": [asdict(cost) for cost in COST_FIELDS if cost.head],
         "cost": {"name": board.pareto_by, "words": COST_WORDS.get(board.pareto_by, "")},
         "rows": [_row(row, labels) for row in board.rows],
         "groups": [
@@ -90,7 +93,7 @@ def _row(row: Row, labels: Mapping[str, str]) -> dict[str, Any]:
         "shares": _rounded(row.shares),
         "history": row.about.get("history"),
         "kinds": _rounded(row.kinds),
-        "cost": _rounded({**asdict(row.cost), "tokens": row.cost.tokens}),
+        "cost": _rounded(costs(row)),
         "pareto": row.pareto,
         "facts": facts,
     }
@@ -101,18 +104,11 @@ def _plain(value: Any) -> str:
 
 
 def _cells(row: Row, labels: Mapping[str, str]) -> dict[str, Any]:
-    return {metric: _cell(cell, labels) for metric, cell in row.cells.items()}
-
-
-def _cell(cell: Cell, labels: Mapping[str, str]) -> dict[str, Any]:
-    values: dict[str, Any] = {"mean": cell.mean, "low": cell.low, "high": cell.high, "rank": cell.rank}
-    if cell.spread is not None:
-        values["spread"] = cell.spread
-    if cell.versus is not None:
-        values["same"] = cell.as_good
-        values["versus"] = {**asdict(cell.versus), "against": labels.get(cell.versus.against, cell.versus.against)}
-    found: dict[str, Any] = _rounded(values)
-    return found
+    cells: dict[str, Any] = _rounded(measured(row)["metrics"])
+    for cell in cells.values():
+        if cell["versus"]:
+            cell["versus"]["against"] = labels.get(cell["versus"]["against"], cell["versus"]["against"])
+    return cells
 
 
 def _rounded(value: Any) -> Any:

@@ -1,12 +1,4 @@
 // The board: one row for each run, sorted by its heads, filtered by words and kind.
-const COSTS = [
-  ["seconds", "seconds", "Seconds, training included", "ascending"],
-  ["users/s", "users_per_second", "Users a second while ranking", "descending"],
-  ["tokens", "tokens", "Tokens read and written", "ascending"],
-  ["J", "joules", "Joules of the device", "ascending"],
-  ["USD/1,000", "price_per_1000", "USD per 1,000 users", "ascending"],
-];
-
 function symbolMark(kind) {
   const { color, symbol } = kindLook(kind);
   const type = d3[`symbol${symbol[0].toUpperCase()}${symbol.slice(1)}`] ?? d3.symbolCircle;
@@ -18,7 +10,7 @@ function symbolMark(kind) {
 
 function cellNodes(row, cell) {
   if (!cell) return "";
-  const mean = `${cell.same ? "= " : ""}${cell.mean.toFixed(4)}`;
+  const mean = `${cell.as_good_as_best ? "= " : ""}${cell.mean.toFixed(4)}`;
   const spread = isNumber(cell.spread) ? el("small", { title: "Standard deviation over seeds" }, `\u00b1${cell.spread.toFixed(4)}`) : "";
   return [mean, el("small", {}, intervalWords(row, cell)), spread];
 }
@@ -33,8 +25,8 @@ function metricColumn({ name, sign }) {
   };
 }
 
-function shareColumn(name, title) {
-  return { name, title, numeric: true, value: (row) => row.shares[name], cell: (row) => (isNumber(row.shares[name]) ? percent(row.shares[name]) : "") };
+function shareColumn([key, name]) {
+  return { name, numeric: true, value: (row) => row.shares[key], cell: (row) => (isNumber(row.shares[key]) ? percent(row.shares[key]) : "") };
 }
 
 function nameNodes(row) {
@@ -44,16 +36,18 @@ function nameNodes(row) {
 }
 
 function boardColumns() {
-  const costs = COSTS.filter(([, key]) => board.rows.some((row) => isNumber(row.cost[key])));
+  const costs = board.costs.filter(({ name }) => board.rows.some((row) => isNumber(row.cost[name])));
   const told = board.rows.some((row) => isNumber(row.history));
   return [
     { name: "model", value: (row) => row.label, cell: nameNodes },
     { name: "kind", value: (row) => row.kind, cell: (row) => el("span", { class: "kind" }, symbolMark(row.kind), el("span", { class: "word" }, ` ${row.kind}`)) },
     ...board.metrics.map(metricColumn),
-    shareColumn("coverage", "Share of the candidates that were ranked"),
-    shareColumn("answered", "Share of the requests with any ranking"),
+    ...board.shares.map(shareColumn),
     ...(told ? [{ name: "history", title: "Items of history that are read", numeric: true, value: (row) => row.history, cell: (row) => row.history ?? "" }] : []),
-    ...costs.map(([name, key, title, first]) => ({ name, title, first, numeric: true, value: (row) => row.cost[key], cell: (row) => amount(row.cost[key]) })),
+    ...costs.map(({ name, head, words, better }) => ({
+      name: head, title: words, first: better === "lower" ? "ascending" : "descending", numeric: true,
+      value: (row) => row.cost[name], cell: (row) => amount(row.cost[name]),
+    })),
   ].map((column) => ({ ...column, cell: (row) => [column.cell(row)].flat().map(asNode) }));
 }
 
@@ -66,7 +60,7 @@ function testsOf(row) {
       isNumber(v.effect) ? v.effect.toFixed(2) : "", `${v.wins}/${v.ties}/${v.losses}`, isNumber(v.needed) ? v.needed.toLocaleString("en") : ""];
   });
   if (!rows.length) return "";
-  return plainTable(["metric", "against the best", "difference", "p", "corrected", "effect d", "won/tied/lost", "users to see it"], rows, "tests");
+  return plainTable(["metric", "against the best", "difference", "p", "corrected", "Cohen's d", "won/tied/lost", "users for 80 % power"], rows, "tests");
 }
 
 function rowDetail(row) {

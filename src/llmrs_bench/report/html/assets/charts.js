@@ -1,7 +1,7 @@
 // Means with intervals, quality against cost, and kinds of answers.
 const tipWords = (row, metric) => {
   const cell = row.cells[metric];
-  const mark = cell.same ? "\nnot distinguishable from the best" : "";
+  const mark = cell.as_good_as_best ? "\nnot distinguishable from the best" : "";
   return `${row.label}\n${metric} ${cell.mean.toFixed(4)} (${intervalWords(row, cell)})${mark}`;
 };
 
@@ -23,7 +23,7 @@ function intervalChart(metric, width) {
       ...d3.groups(ends, (row) => row.kind).map(([kind, own]) =>
         Plot.ruleY(own, { y: "run", x1: (row) => row.cells[metric].low, x2: (row) => row.cells[metric].high, stroke: kindLook(kind).color, strokeWidth: 2, dy: shift })),
       ...dots(rows, { x: mean, y: "run", dy: shift }),
-      Plot.text(rows.filter((row) => row.cells[metric].same), { x: (row) => row.cells[metric].high ?? mean(row), y: "run", text: () => "=", dx: 10, dy: shift, fontWeight: 600, fill: "var(--ink)" }),
+      Plot.text(rows.filter((row) => row.cells[metric].as_good_as_best), { x: (row) => row.cells[metric].high ?? mean(row), y: "run", text: () => "=", dx: 10, dy: shift, fontWeight: 600, fill: "var(--ink)" }),
       Plot.tip(rows, Plot.pointerY({ x: mean, y: "run", title: (row) => tipWords(row, metric), ...tipStyle })),
     ],
   });

@@ -1,0 +1,142 @@
+"""The board as tables: what people read of it, in one place for every format."""
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal, TypeAlias
+
+from llmrs_bench.core.costs import COST_FIELDS
+from llmrs_bench.core.formatting import number
+from llmrs_bench.leaderboard.board import Board, Cell, Contrast, PublishedRow, Row, told_apart
+from llmrs_bench.report.words import choice_words
+
+SHARE_HEADS = {"coverage": "target\nranked", "answered": "answered"}
+
+
+@dataclass(frozen=True, slots=True)
+class Mean:
+    """A mean of a metric, with its interval and marks."""
+
+    cell: Cell
+    exact: bool
+
+    @property
+    def text(self) -> str:
+        """The mean in four digits."""
+        return f"{self.cell.mean:.4f}"
+
+    def ends(self, form: str) -> str:
+        """Return both ends of the interval, or why there is none."""
+        if self.exact or self.cell.low is None:
+            return "exact" if self.exact else "no interval"
+        return form.format(self.cell.low, self.cell.high)
+
+    def spread(self, form: str) -> str:
+        """Return the standard deviation over seeds, where there are several."""
+        return "" if self.cell.spread is None else form.format(self.cell.spread)
+
+
+# One field of a table: text, a share between 0 and 1, or a mean.
+Field: TypeAlias = str | float | Mean
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A head, in which lines may break, and a field for each row."""
+
+    kind: Literal["metric", "history", "share", "cost", "answers", "test"]
+    head: str
+    fields: tuple[Field, ...]
+
+    @property
+    def line(self) -> str:
+        """The head in one line."""
+        return self.head.replace("/\n", "/").replace("\n", " ")
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """Rows, which have a model and a setting, and further columns."""
+
+    kind: Literal["board", "tests", "group", "published"]
+    title: str
+    rows: tuple[Row | PublishedRow, ...]
+    columns: tuple[Column, ...]
+
+    def is_front(self, row: Row | PublishedRow) -> bool:
+        """Tell whether a row is marked as one on the Pareto front."""
+        return self.kind == "board" and isinstance(row, Row) and bool(row.pareto)
+
+
+def tables(board: Board) -> Iterator[Table]:
+    """Return the board, its tests against the best, its groups, and what others printed."""
+    board = told_apart(board)
+    rows = board.rows
+    shares = [Column("share", head, tuple(row.shares[name] for row in rows)) for name, head in SHARE_HEADS.items()]
+    history = ("" if (read := row.about.get("history")) is None else str(read) for row in rows)
+    words = tuple(map(answer_words, rows))
+    answers = [Column("answers", "answers", words)] if any(words) else []
+    columns = (*_means(rows, board.metrics), *shares, Column("history", "history", tuple(history)), *_costs(rows))
+    yield Table("board", "", rows, (*columns, *answers))
+    tested = [(row, _versus(versus)) for row in rows if (versus := row.cells[board.key].versus) is not None]
+    if tested:
+        fields = zip(*(texts for _, texts in tested), strict=True)
+        tests = tuple(Column("test", head, each) for head, each in zip(_VERSUS_HEADS, fields, strict=True))
+        yield Table(
+            "tests", f"against the best in {board.key}, on the same users", tuple(row for row, _ in tested), tests
+        )
+    for part in board.sections:
+        title = f"{part.by}: {part.group} ({part.users:,} users)"
+        yield Table("group", title, part.rows, _means(part.rows, board.metrics))
+    for found in board.published:
+        title = f"printed elsewhere, not tested against: {found.title}. {found.source}. {found.protocol}"
+        values = list(zip(*(row.values for row in found.rows), strict=True))
+        texts = [tuple("" if value is None else f"{value:.4f}" for value in each) for each in values]
+        printed = tuple(Column("metric", name, each) for name, each in zip(found.metrics, texts, strict=True))
+        yield Table("published", title, found.rows, printed)
+
+
+def _means(rows: Sequence[Row], metrics: Sequence[str]) -> tuple[Column, ...]:
+    def field(row: Row, metric: str) -> Field:
+        return Mean(row.cells[metric], row.exact) if metric in row.cells else ""
+
+    return tuple(Column("metric", metric, tuple(field(row, metric) for row in rows)) for metric in metrics)
+
+
+def _costs(rows: Sequence[Row]) -> Iterator[Column]:
+    for cost in COST_FIELDS:
+        if cost.head:
+            values = [getattr(row.cost, cost.name) for row in rows]
+            texts = ("" if v is None else cost.form.format(v) if cost.form else number(v) for v in values)
+            yield Column("cost", cost.head, tuple(texts))
+
+
+_VERSUS_HEADS = ("difference", "p", "corrected\np", "Cohen's\nd", "won/\ntied/lost", "users for\n80 % power")
+
+
+def _versus(versus: Contrast) -> tuple[str, ...]:
+    return (
+        f"{versus.difference:+.4f}",
+        p_value(versus.p),
+        p_value(versus.corrected),
+        "" if versus.effect is None else f"{versus.effect:+.2f}",
+        f"{versus.wins}/{versus.ties}/{versus.losses}",
+        "" if versus.needed is None else f"{versus.needed:,}",
+    )
+
+
+def without_zeros(text: str) -> str:
+    """Return numbers below 1 without their leading zeros."""
+    return re.sub(r"\b0\.", ".", text)
+
+
+def p_value(p: float) -> str:
+    """Return a p-value in three digits."""
+    return "<.001" if p < 0.001 else without_zeros(f"{p:.3f}")
+
+
+def answer_words(row: Row) -> str:
+    """Say what is odd about the answers of a row: their kinds where not all are complete, and what they repeat."""
+    odd = row.kinds.keys() - {"complete"}
+    kinds = [f"{kind} {100 * share:.3g} %" for kind, share in row.kinds.items()] if odd else []
+    return ", ".join([*kinds, *choice_words(row.about.get("first_choices"))])
