@@ -9,7 +9,8 @@ import typer
 
 from llmrs_bench import __version__
 from llmrs_bench.cli.compare import compare
-from llmrs_bench.cli.console import Commands, exit_codes, finish, say, track
+from llmrs_bench.cli.console import Commands, exit_codes, fail_unforeseen, finish, say, track
+from llmrs_bench.cli.logs import logged
 from llmrs_bench.cli.export import export
 from llmrs_bench.cli.fuse import fuse
 from llmrs_bench.cli.import_run import import_run
@@ -246,3 +247,7 @@ def main() -> None:
         # Everything is said; what libraries write while they are taken down is for nobody.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
         raise
+    except Exception as error:
+        with logged(as_json=False):
+            fail_unforeseen(error)
+        sys.exit(1)

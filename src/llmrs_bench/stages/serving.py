@@ -20,7 +20,7 @@ from llmrs_bench.llm.identity import GGUF, find_gguf, is_adapter
 from llmrs_bench.llm.model_aliases import MODEL_ALIASES, ModelSpec
 from llmrs_bench.stages.demo_lm import NAME as DEMO_LM
 from llmrs_bench.stages.demo_lm import demo_lm
-from llmrs_bench.stages.workspace import Data
+from llmrs_bench.stages.workspace import Data, leaving_out
 
 # Bumped when what is asked of an engine, or how answers are kept, changes: older answers are then asked for again.
 FORMAT = "4"
@@ -151,11 +151,16 @@ def find_store(data: Data, config: LanguageModelConfig) -> ResponseCache:
     names = (label_of(config), gone.name, gone.stem if gone.suffix.lower() == GGUF else gone.name)
     found = []
     for folder in sorted(data.place.answers.glob(f"*/{STORE}")):
-        served = read_served(folder.parent)
-        known = served["name"] in names or served["name"].endswith(f"+{gone.name}")
-        same = known and (served["seed"], served["device"]) == (config.seed, config.device)
-        fits = config.engine in ("auto", served["engine"])
-        if same and fits and _typed_options(served["engine"], config) == served["options"]:
+        served: dict[str, Any] | None = None
+        with leaving_out(ArtifactError):
+            served = read_served(folder.parent)
+        if served is None:
+            continue
+        name, engine = str(served.get("name")), str(served.get("engine"))
+        known = name in names or name.endswith(f"+{gone.name}")
+        same = known and (served.get("seed"), served.get("device")) == (config.seed, config.device)
+        fits = config.engine in ("auto", engine)
+        if same and fits and _typed_options(engine, config) == served.get("options"):
             found.append((folder.parent, served))
     if len(found) != 1:
         raise ArtifactError(
