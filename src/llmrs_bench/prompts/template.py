@@ -71,16 +71,16 @@ _MOST = 10_000_000  # letters and steps of one part of one prompt
 _STEP, _CALL = 50, 1000  # what a round of a loop and a call count beside what they make
 
 
-class _TooMuch(Exception):
+class _TooMuchError(Exception):
     """A part writes or computes without measure."""
 
 
 class _Sandbox(ImmutableSandboxedEnvironment):
     """Jinja's sandbox, with one limit on what a part may write and compute.
 
-    It takes no second look at the values of items: that is most of its time. Every round of a loop and every call count,
-    and so does what an operation or a filter could make at most, before it makes it: the product of the sizes of what
-    goes in.
+    It takes no second look at the values of items: that is most of its time. Every round of a loop and every call
+    count, and so does what an operation or a filter could make at most, before it makes it: the product of the sizes of
+    what goes in.
     """
 
     intercepted_binops = frozenset({"+", "*", "**", "%"})
@@ -96,7 +96,7 @@ class _Sandbox(ImmutableSandboxedEnvironment):
         """Count what is about to be made."""
         self.spent += size + _STEP
         if self.spent > _MOST:
-            raise _TooMuch(f"it writes or computes more than {_MOST:,} letters or steps for one prompt")
+            raise _TooMuchError(f"it writes or computes more than {_MOST:,} letters or steps for one prompt")
 
     def getattr(self, obj: Any, attribute: str) -> Any:
         if attribute in PLAIN.get(type(obj), ()):
@@ -171,7 +171,7 @@ def _product(*values: Any) -> int:
 
 
 _ENVIRONMENT = _Sandbox(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-_FAILURES = (TemplateError, TypeError, ValueError, ArithmeticError, RecursionError, MemoryError, _TooMuch)
+_FAILURES = (TemplateError, TypeError, ValueError, ArithmeticError, RecursionError, MemoryError, _TooMuchError)
 
 
 @dataclass(frozen=True)
