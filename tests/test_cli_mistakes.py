@@ -1,5 +1,7 @@
 """What a careless person types ends in one message, with a hint and the right exit code."""
 
+from pathlib import Path
+
 import pytest
 
 from command_line import Bench
@@ -31,6 +33,8 @@ from command_line import Bench
         (("prepare", "--dataset", "demo", "--item-word", ""), 2, ("--item-word",)),
         (("prepare", "--dataset", "demo", "--columns", "item=asin"), 2, ("no effect on the format demo",)),
         (("prepare", "--dataset", "demo", "--columns", "item"), 2, ("--columns item is not KEY=VALUE",)),
+        (("prepare", "--dataset", "demo", "--seed", str(2**64)), 2, (f"is above {2**63 - 1}",)),
+        (("prepare", "--dataset", "demo", "--users", "x" * 5000), 2, ("x ... (5,000 characters)",)),
         (("prepare", "--dataset", "demo", "--candidates", "popular"), 2, ("Did you mean 'popularity'",)),
         (("prepare", "--dataset", "demo", "--candidates", "file:none.tsv"), 1, ("none.tsv",)),
         (("prepare", "--dataset", "demo", "--protocol", "papers"), 2, ("Did you mean 'paper'",)),
@@ -74,7 +78,19 @@ def test_mistakes_before_any_data_end_in_one_message(
         (("evaluate", "--run", "sasrec"), 2, "unknown run"),
         (("compare",), 1, "llmrs-bench"),
         (("compare", "--metrics", "ndgc@10"), 2, "ndcg@10"),
-        (("compare", "--metrics", ""), 2, "unknown metric"),
+        (("compare", "--metrics", ""), 2, "--metrics: the value is empty"),
+        (("evaluate", "--run", " "), 2, "--run: the value is empty"),
+        (("evaluate", "--run="), 2, "--run=: the value is empty"),
+        (("infer", "--model", "caf\udce9"), 2, "caf\\udce9 is not in UTF-8"),
+        (("infer", "--model", "itemknn", "-O", "neighbours=1e309"), 2, "is no whole number"),
+        (("infer", "--model", "itemknn", "-O", f"neighbours={2**64}"), 2, "is above 2147483647"),
+        (("infer", "--model", "mock", "-O", "pause=inf"), 2, "pause=inf is no finite number"),
+        (("infer", "--model", "mock", "--history", str(2**64)), 2, "history=18446744073709551616 is above"),
+        (("infer", "--model", "mock", "-T", "samples=90000"), 2, "samples=90000 is above 1000"),
+        (("infer", "--model", "sasrec", "--train-fraction", "nan"), 2, "train_fraction=nan is no finite number"),
+        (("evaluate", "--metrics", "recall@" + "7" * 5000), 2, "unknown metric"),
+        (("compare", "--samples", "70000000"), 2, "samples=70000000 is above 100000"),
+        (("compare", "--permutations", "2000000000"), 2, "permutations=2000000000 is above 10000000"),
         (("list", "runs"), 1, "no runs"),
     ],
 )
@@ -85,3 +101,50 @@ def test_mistakes_on_prepared_data_end_in_one_message(
     result = bench.run(*arguments, "--dataset", "small", code=code)
     assert result.stderr.count("error:") == 1
     assert words in result.stderr
+
+
+def test_what_nothing_foresaw_is_one_line_and_a_log(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("of\nall things")
+
+    bench.prepare()
+    monkeypatch.setattr("llmrs_bench.stages.evaluate.check_measurable", fail)
+    said = bench.run("evaluate", "--dataset", "small", code=1).stderr
+    assert "error: this is a fault of llmrs-bench: ZeroDivisionError: of all things\n" in said
+    assert "Traceback" not in said
+    log = Path(said.split("with the log ")[1].splitlines()[0])
+    assert "Traceback" in log.read_text("utf-8")
+    log.unlink()
+
+
+def test_memory_that_is_not_there_is_no_fault_of_the_program(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    bench.prepare()
+    monkeypatch.setattr("llmrs_bench.stages.evaluate.check_measurable", fail)
+    assert "there is not enough memory: MemoryError\n" in bench.run("evaluate", "--dataset", "small", code=1).stderr
+
+
+def test_one_bad_folder_is_named_and_blocks_nothing(bench: Bench) -> None:
+    bench.prepare()
+    bench.run("infer", "--model", "random", "--dataset", "small")
+    bench.run("infer", "--model", "itemknn", "--dataset", "small")
+    [place] = bench.home.glob("small/*/runs")
+    (place / "attic").mkdir()
+    (place / "attic" / "manifest.json").write_text("{}")
+    [broken] = place.glob("itemknn-*")
+    (broken / "rankings.parquet").write_bytes(b"PAR1")
+    for arguments in (("list", "runs"), ("evaluate",), ("compare",)):
+        result = bench.run(*arguments, "--dataset", "small")
+        assert "attic" in result.stderr
+        assert "random" in result.stdout
+    said = bench.run("evaluate", "--dataset", "small").stderr
+    assert said.count("warning: left out:") == 2
+    assert f"{broken}/rankings.parquet" in said.replace("\n", "")
+    assert "rankings.parquet" in bench.run("evaluate", "--dataset", "small", "--run", "itemknn", code=1).stderr
+    (bench.home / "small" / "old" / "data").mkdir(parents=True)
+    (bench.home / "small" / "old" / "data" / "manifest.json").write_text("[]")
+    listed = bench.run("list", "data")
+    assert f"small@{place.parent.name}" in listed.stdout
+    assert "left out:" in listed.stderr

@@ -1,5 +1,6 @@
 """Tables written and read part by part are the tables written and read whole."""
 
+import os
 from pathlib import Path
 
 import polars as pl
@@ -8,7 +9,7 @@ import pytest
 from llmrs_bench.core.artifacts import Artifact, Recipe, new_artifact, open_artifact
 from llmrs_bench.core.errors import ArtifactError
 from llmrs_bench.core.schemas import ANSWERS, METRICS, PROMPTS, from_rows
-from llmrs_bench.core.tables import table_digest
+from llmrs_bench.core.tables import atomic_write, table_digest
 
 ROWS = [{"request_id": f"r{number}", "metric": "mrr", "value": number / 7} for number in range(10)]
 FRAME = pl.DataFrame(ROWS, schema=METRICS)
@@ -61,3 +62,39 @@ def test_rows_become_frames_of_their_schema() -> None:
     assert from_rows("prompts", []).schema == PROMPTS
     answer = dict.fromkeys(ANSWERS, None) | {"key": "k", "choice_logprobs": [[-0.1, -2.0], []]}
     assert from_rows("answers", [answer]).equals(pl.DataFrame([answer], schema=ANSWERS))
+
+
+def test_a_link_is_followed_and_its_target_replaced_with_the_same_permissions(tmp_path: Path) -> None:
+    (tmp_path / "real").mkdir()
+    target, link = tmp_path / "real" / "board", tmp_path / "link"
+    target.write_bytes(b"old")
+    target.chmod(0o600)
+    link.symlink_to(target)
+    atomic_write(link, b"new")
+    assert link.is_symlink()
+    assert target.read_bytes() == b"new"
+    assert target.stat().st_mode & 0o777 == 0o600
+    assert [path.name for path in target.parent.iterdir()] == ["board"]
+
+
+def test_a_pipe_is_written_into_and_never_replaced(tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with pytest.raises(OSError, match="No such device"):
+        atomic_write(pipe, b"nobody reads")
+    reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
+    atomic_write(pipe, b"somebody does")
+    assert os.read(reader, 100) == b"somebody does"
+    os.close(reader)
+    assert pipe.is_fifo()
+    atomic_write(Path("/dev/null"), b"gone")
+    assert Path("/dev/null").is_char_device()
+
+
+def test_a_folder_and_a_circle_of_links_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "a").symlink_to(tmp_path / "b")
+    (tmp_path / "b").symlink_to(tmp_path / "a")
+    for path in (tmp_path, tmp_path / "a"):
+        with pytest.raises(OSError, match=r"Is a directory|levels of symbolic links"):
+            atomic_write(path, b"x")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]

@@ -128,6 +128,66 @@ def test_a_template_can_do_nothing_but_tell(text: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "text",
+    [
+        "{{ '-' * 10**12 }}",
+        "{{ history * 10**9 }}",
+        "{{ 7 ** 7 ** 7 ** 7 }}",
+        "{{ 'x' | center(10**10) }}",
+        "{{ '%900000000d' % 1 }}",
+        "{{ '{:>900000000}'.format(item) }}",
+        "{{ item.rjust(10**11) }}",
+        "{{ ('a' * 90000) | replace('a', 'b' * 90000) }}",
+        "{% for one in range(90000) %}{% for two in range(90000) %}{% endfor %}{% endfor %}",
+        "{% for one in range(90000) %}{{ item * 900 }}{% endfor %}",
+        "{% set all = namespace(text=item) %}"
+        "{% for n in range(99) %}{% set all.text = all.text ~ all.text %}{% endfor %}{{ all.text }}",
+        "{% macro twice(n) %}{% if n %}{{ twice(n - 1) }}{{ twice(n - 1) }}{% endif %}{% endmacro %}{{ twice(70) }}",
+        "{{ lipsum(90000) }}",
+    ],
+)
+def test_a_template_that_never_ends_is_stopped(text: str) -> None:
+    with pytest.raises(OptionError, match=r"more than 10,000,000 letters or steps|names lipsum"):
+        CompiledPart(text, where="part 'task' of template long").render({"item": "movie", "history": ["a"]})
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["{% macro again() %}{{ again() }}{% endmacro %}{{ again() }}", "{{ " + "(" * 3000 + "1" + ")" * 3000 + " }}"],
+)
+def test_a_template_that_goes_too_deep_is_refused(text: str) -> None:
+    with pytest.raises(OptionError, match="too deep"):
+        CompiledPart(text).render({})
+
+
+def test_loops_calls_and_filters_of_an_ordinary_template_are_not_touched() -> None:
+    text = (
+        "{% for film in history %}{{ loop.index }}/{{ loop.length }} {{ film | upper }}{{ '%4.1f' % 2 }}\n{% endfor %}"
+    )
+    films = [f"film {number}" for number in range(1000)]
+    written = CompiledPart(text + "{{ history | join('; ') | replace('film', 'movie') | length }}").render(
+        {"history": films}
+    )
+    assert written.startswith("1/1000 FILM 0 2.0\n2/1000 FILM 1 2.0\n")
+    assert written.endswith(str(len("; ".join(films)) + 1000))
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("n = " + "[" * 9000, "nested too deep"),
+        ("n = " + "8" * 7000, "digits"),
+        ("# " + "x" * 1_100_000, "1,000,000 bytes"),
+    ],
+)
+def test_a_template_file_beyond_measure_is_named(tmp_path: Path, text: str, fault: str) -> None:
+    path = tmp_path / "own.toml"
+    path.write_text(text, "utf-8")
+    with pytest.raises(OptionError, match=fault):
+        read_source(str(path))
+
+
+@pytest.mark.parametrize(
     ("word", "many"),
     [
         ("movie", "movies"),

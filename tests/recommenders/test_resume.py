@@ -154,3 +154,26 @@ def test_garbage_is_refused(tmp_path: Path) -> None:
     checkpoint.with_name("x.training.tuning").write_bytes(b"no tensors at all" * 99)
     with pytest.raises(ModelError, match="is damaged"):
         fit("sasrec", TrainContext(checkpoint=checkpoint))
+
+
+def test_a_flipped_byte_anywhere_in_what_was_kept_is_found(tmp_path: Path) -> None:
+    kept = interrupted("bprmf", tmp_path).with_name("x.training.tuning")
+    whole = kept.read_bytes()
+    for place in range(len(whole) - 1, 0, -len(whole) // 23):
+        kept.write_bytes(whole[:place] + bytes([whole[place] ^ 4]) + whole[place + 1 :])
+        with pytest.raises(ModelError, match=r"is damaged|is of another"):
+            fit("bprmf", TrainContext(checkpoint=kept.with_name("x.training")))
+    kept.write_bytes(whole)
+    assert fit("bprmf", TrainContext(checkpoint=kept.with_name("x.training")))[1]["resumed_after"] == 2
+
+
+def test_a_full_disk_ends_a_training_in_the_words_of_the_system(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("os.fsync", full)
+    with pytest.raises(OSError, match="No space left"):
+        fit("bprmf", TrainContext(checkpoint=tmp_path / "x.training"))
+    assert list(tmp_path.iterdir()) == []

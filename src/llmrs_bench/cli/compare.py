@@ -91,7 +91,9 @@ def compare(
     ] = None,
     html_requests: Annotated[
         int | None,
-        typer.Option(min=0, help="Requests to sample for --html.", show_default="50", rich_help_panel=OUTPUT),
+        typer.Option(
+            min=0, max=100_000, help="Requests to sample for --html.", show_default="50", rich_help_panel=OUTPUT
+        ),
     ] = None,
     history: Annotated[
         bool, typer.Option("--history", help="Follow the rows of saved boards over time.", rich_help_panel=GATE)
@@ -117,7 +119,8 @@ def compare(
     ] = None,
     samples: Annotated[int, typer.Option(min=100, help="Resamples of the bootstrap.", rich_help_panel=METRICS)] = 2000,
     seed: Annotated[
-        int, typer.Option(min=0, help="Seed of the bootstrap and the permutations.", rich_help_panel=METRICS)
+        int,
+        typer.Option(min=0, max=2**63 - 1, help="Seed of the bootstrap and the permutations.", rich_help_panel=METRICS),
     ] = 0,
     home: Home = HERE,
     log: LogOption = Log.text,

@@ -1,9 +1,13 @@
 """Everything a person sees while a stage runs: messages, progress and exit codes."""
 
 import os
+import re
+import shlex
 import signal
 import sys
+import tempfile
 import threading
+import traceback
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from itertools import pairwise
@@ -14,7 +18,8 @@ from rich.console import Console
 from typer.core import TyperGroup
 
 from llmrs_bench.cli.logs import emit, log, logged, terminal
-from llmrs_bench.core.errors import BenchError
+from llmrs_bench.cli.progress import bar, lines
+from llmrs_bench.core.errors import BenchError, next_step
 from llmrs_bench.core.types import Step
 
 INTERRUPTED, TERMINATED = 130, 143
@@ -53,8 +58,6 @@ def fail(text: str, hint: str) -> None:
 
 def track(label: str, total: int) -> AbstractContextManager[Step]:
     """Show how many of `total` units are done: a bar on a terminal, else a line every 10 s and one at the end."""
-    from llmrs_bench.cli.progress import bar, lines
-
     return lines(label, total) if _json or not terminal().is_terminal else bar(label, total)
 
 
@@ -109,15 +112,47 @@ def _failures() -> Iterator[None]:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise typer.Exit(0) from error
     except OSError as error:
-        fail(str(error), "Check the path, its permissions and the free space.")
+        fail(str(error), next_step(error))
         raise typer.Exit(1) from error
-    except typer.Exit:
+    except (typer.Exit, SystemExit, GeneratorExit):
         raise
-    except Exception as error:
-        if not _json:
+    except BaseException as error:
+        if hasattr(error, "format_message"):  # a mistake in what was typed
             raise
-        log.exception("%s: %s", type(error).__name__, error)
+        if _lacks_memory(error):
+            fail(
+                f"there is not enough memory: {_one_line(error)}",
+                "Take smaller options (users, candidates, samples, dim, batch), or a machine with more of it.",
+            )
+        else:
+            fail_unforeseen(error)
         raise typer.Exit(1) from error
+
+
+def _lacks_memory(error: BaseException) -> bool:
+    """Tell whether memory ran out: PyTorch says so in errors of its own."""
+    said = "allocate memory" in str(error) or type(error).__name__ == "OutOfMemoryError"
+    return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and said)
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(f"{type(error).__name__}: {error}".split()).removesuffix(":")[:300]
+
+
+def fail_unforeseen(error: BaseException) -> None:
+    """Print what went wrong that nothing foresaw, a fault of this program: in a line, with the traceback elsewhere."""
+    what = _one_line(error)
+    if _json:
+        log.error("%s", what, exc_info=error)
+        return
+    text = "".join(traceback.format_exception(error))
+    try:
+        number, name = tempfile.mkstemp(prefix="llmrs-bench-", suffix=".log", text=True)
+        with open(number, "w", encoding="utf-8", errors="backslashreplace") as file:
+            file.write(f"{shlex.join(sys.argv)}\n\n{text}")
+    except OSError:
+        name = "(it could not be written; with --log json the traceback is part of the log)"
+    fail(f"this is a fault of llmrs-bench: {what}", f"Please report it with the log {name}")
 
 
 class Commands(TyperGroup):
@@ -126,11 +161,12 @@ class Commands(TyperGroup):
     def main(self, args: Sequence[str] | None = None, *others: Any, **more: Any) -> Any:
         """Run a command, and leave with its exit code."""
         typed = list(sys.argv[1:] if args is None else args)
-        if unreadable := next((text for text in typed if not _is_unicode(text)), None):
-            with logged(_asks_for_json(typed)):
-                fail(f"{unreadable!a} is not UTF-8", "Type it in UTF-8; a file of that name has to be renamed.")
+        as_json = _asks_for_json(typed)
+        if fault := _unreadable(typed):
+            with logged(as_json):
+                fail(*fault)
             sys.exit(2)
-        if not _asks_for_json(typed):
+        if not as_json:
             return super().main(typed, *others, **more)
         try:
             code = super().main(typed, *others, **{**more, "standalone_mode": False})
@@ -143,12 +179,30 @@ class Commands(TyperGroup):
         sys.exit(code)
 
 
-def _is_unicode(text: str) -> bool:
+def _unreadable(typed: Sequence[str]) -> tuple[str, str] | None:
+    """Say what is wrong with arguments that are empty, or no text."""
+    for name, value in os.environ.items():
+        if name.startswith("LLMRS_BENCH_") and not _is_text(value):
+            return f"{name}={_shown(value)} is not in UTF-8", "Set another value."
+    for before, argument in pairwise(["llmrs-bench", *typed]):
+        if not _is_text(argument):
+            return f"{_shown(argument)} is not in UTF-8", "Write it in UTF-8; rename files that are called so."
+        if not argument.strip() or re.fullmatch(r"--[\w-]+=\s*", argument):
+            option = argument.strip() or before
+            return f"{_shown(option)}: the value is empty", "Give a value, or leave the option out."
+    return None
+
+
+def _is_text(argument: str) -> bool:
     try:
-        text.encode()
+        argument.encode()
     except UnicodeEncodeError:
         return False
-    return True
+    return "\0" not in argument
+
+
+def _shown(argument: str) -> str:
+    return argument.encode("utf-8", "backslashreplace").decode()
 
 
 def _asks_for_json(typed: Sequence[str]) -> bool:

@@ -23,8 +23,8 @@ def fuse(
         ),
     ] = "rrf",
     option: Annotated[list[str] | None, typer.Option("--option", "-O", help="KEY=VALUE of the method.")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the folds of learned.")] = 0,
-    seeds: Annotated[int, typer.Option(min=1, help="Make so many runs, with SEED, SEED + 1, ...")] = 1,
+    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Seed of the folds of learned.")] = 0,
+    seeds: Annotated[int, typer.Option(min=1, max=1000, help="Make so many runs, with SEED, SEED + 1, ...")] = 1,
     home: Home = HERE,
     log: LogOption = Log.text,
 ) -> None:

@@ -47,9 +47,11 @@ def infer(
         ),
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.", rich_help_panel=MODEL)] = "auto",
-    seed: Annotated[int, typer.Option(min=0, help="Seed of training and of sampling.", rich_help_panel=MODEL)] = 0,
+    seed: Annotated[
+        int, typer.Option(min=0, max=2**63 - 1, help="Seed of training and of sampling.", rich_help_panel=MODEL)
+    ] = 0,
     seeds: Annotated[
-        int, typer.Option(min=1, help="Make so many runs, with SEED, SEED + 1, ...", rich_help_panel=MODEL)
+        int, typer.Option(min=1, max=1000, help="Make so many runs, with SEED, SEED + 1, ...", rich_help_panel=MODEL)
     ] = 1,
     template: TemplateName = None,
     history: History = None,

@@ -9,11 +9,12 @@ import typer
 
 from llmrs_bench import __version__
 from llmrs_bench.cli.compare import compare
-from llmrs_bench.cli.console import Commands, exit_codes, finish, say, track
+from llmrs_bench.cli.console import Commands, exit_codes, fail_unforeseen, finish, say, track
 from llmrs_bench.cli.export import export
 from llmrs_bench.cli.fuse import fuse
 from llmrs_bench.cli.import_run import import_run
 from llmrs_bench.cli.infer import infer
+from llmrs_bench.cli.logs import logged
 from llmrs_bench.cli.options import (
     CANDIDATES,
     DATA,
@@ -273,3 +274,7 @@ def main() -> None:
         # Everything is said; what libraries write while they are taken down is for nobody.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
         raise
+    except Exception as error:  # noqa: BLE001 - the last resort
+        with logged(as_json=False):
+            fail_unforeseen(error)
+        sys.exit(1)

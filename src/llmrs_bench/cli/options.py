@@ -50,6 +50,7 @@ CandidateOrders = Annotated[
     typer.Option(
         "--candidate-orders",
         min=1,
+        max=1000,
         help="Show the candidates in N orders and join the answers.",
         rich_help_panel=PROMPT,
     ),
@@ -108,6 +109,7 @@ CheckDeterminism = Annotated[
     typer.Option(
         "--check-determinism",
         min=0,
+        max=1_000_000,
         help="Re-run N requests with a cold cache, a warm cache and batch size 1, and report how answers differ.",
         rich_help_panel=OUTPUT,
     ),

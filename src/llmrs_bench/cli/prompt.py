@@ -33,7 +33,9 @@ def prompt(
     target_positions: TargetPositions = None,
     user_profile: UserProfile = None,
     item_notes: ItemNotes = None,
-    show: Annotated[int, typer.Option(min=0, help="Print the first N prompts.", rich_help_panel=OUTPUT)] = 0,
+    show: Annotated[
+        int, typer.Option(min=0, max=1_000_000, help="Print the first N prompts.", rich_help_panel=OUTPUT)
+    ] = 0,
     model: Annotated[
         str | None,
         typer.Option(

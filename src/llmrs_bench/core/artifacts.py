@@ -19,7 +19,7 @@ from uuid import uuid4
 import polars as pl
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from llmrs_bench.core.errors import ArtifactError, is_damage
+from llmrs_bench.core.errors import ArtifactError, DamagedError, is_damage
 from llmrs_bench.core.hashing import fingerprint
 from llmrs_bench.core.locks import locked, machine
 from llmrs_bench.core.masking import mask_typed
@@ -80,17 +80,17 @@ class Artifact:
         """Return the content digest of a table.
 
         Raises:
-            ArtifactError: If there is no such table.
+            DamagedError: If there is no such table.
         """
         if table not in self.manifest.tables:
-            raise ArtifactError(f"{self.path / MANIFEST} names no table {table!r}", hint=self._again)
+            raise DamagedError(f"{self.path / MANIFEST} names no table {table!r}", hint=self._again)
         return self.manifest.tables[table].digest
 
     def table(self, name: str) -> pl.DataFrame:
         """Read a table, checked against its schema and the manifest.
 
         Raises:
-            ArtifactError: If it is missing, damaged, of another shape or of other contents.
+            DamagedError: If it is missing, damaged, of another shape or of other contents.
             OSError: If the machine does not let it be read: a permission, a limit.
         """
         with self._reading(name) as path:
@@ -110,20 +110,20 @@ class Artifact:
 
     def _verify(self, name: str, contents: Callable[[], str]) -> None:
         if not holds(self._path(name), self.manifest.tables[name], contents):
-            raise ArtifactError(
+            raise DamagedError(
                 f"{self._path(name)} is not what its manifest says it is (digests differ)", hint=self._again
             )
 
     @contextmanager
     def _reading(self, name: str) -> Iterator[Path]:
         if name not in self.manifest.tables:
-            raise ArtifactError(f"{self.path / MANIFEST} names no table {name!r}", hint=self._again)
+            raise DamagedError(f"{self.path / MANIFEST} names no table {name!r}", hint=self._again)
         try:
             yield self._path(name)
         except OSError as error:
             if not is_damage(error):
                 raise
-            raise ArtifactError(f"{self._path(name)} cannot be read: {error}", hint=self._again) from error
+            raise DamagedError(f"{self._path(name)} cannot be read: {error}", hint=self._again) from error
 
     def _path(self, name: str) -> Path:
         return self.path / f"{name}.parquet"
@@ -208,12 +208,13 @@ def open_artifact(path: Path, *, hint: str) -> Artifact:
         hint: What makes it, for the message.
 
     Raises:
-        ArtifactError: If it is missing, half-written, or its manifest cannot be read.
+        ArtifactError: If it is missing.
+        DamagedError: If it is half-written, or its manifest cannot be read or was changed.
     """
     if not path.is_dir():
         raise ArtifactError(f"{path} does not exist", hint=hint)
     if not is_complete(path):
-        raise ArtifactError(
+        raise DamagedError(
             f"{path} is incomplete: it has no {MANIFEST}",
             hint=f"Delete it; then: {hint}",
         )
@@ -223,12 +224,12 @@ def open_artifact(path: Path, *, hint: str) -> Artifact:
     except (OSError, ValueError, RecursionError) as error:
         if isinstance(error, OSError) and not is_damage(error):
             raise
-        raise ArtifactError(
+        raise DamagedError(
             f"{path / MANIFEST} cannot be read: {_fault(error)}", hint=f"Delete {path}; then: {hint}"
         ) from error
     if manifest.digest is not None and manifest.digest != _manifest_digest(content):
         empty = [name for name in ("config", "facts", "tables") if not content[name]]
-        raise ArtifactError(
+        raise DamagedError(
             f"{path / MANIFEST} was changed after it was written"
             + (f": its {' and '.join(empty)} {'are' if len(empty) > 1 else 'is'} empty" if empty else ""),
             hint=f"Put the file back as it was, or delete {path}; then: {hint}",

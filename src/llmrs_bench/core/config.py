@@ -10,6 +10,7 @@ from llmrs_bench.core.errors import OptionError
 from llmrs_bench.core.masking import holds_key
 
 if TYPE_CHECKING:
+    from pydantic.fields import FieldInfo
     from pydantic_core import ErrorDetails
 
 BOARD_METRICS = ("hit@1", "ndcg@10", "hit@10", "mrr")
@@ -21,6 +22,7 @@ ProtocolField: TypeAlias = Literal["data", "split", "users", "candidates", "tie-
 Normalize: TypeAlias = Literal["sum", "token", "byte", "pmi"]
 Invalid: TypeAlias = Literal["expected", "worst", "drop"]
 _MOST = 2**31 - 1  # of anything that is counted
+LARGEST_SEED = 2**63 - 1
 FREE_TEXT = "note"  # the form of templates that rank nothing
 WHOLE, MODELS, LISTS = "all", "model:", "file:"
 # What `evaluate` always measures; `metrics.names.METRIC_FORMS` says what else there is.
@@ -43,6 +45,17 @@ class Options(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     cost_only: ClassVar[frozenset[str]] = frozenset()  # options that change no result, only its price or its time
     identifying: ClassVar[frozenset[str]] = frozenset()  # options that the identity of a model states in its own words
+    largest: ClassVar[int] = _MOST  # of whole numbers, but for seeds
+
+    @model_validator(mode="after")
+    def within_range(self) -> Self:
+        """Refuse whole numbers that nothing can count to."""
+        for name, value in self:
+            largest = LARGEST_SEED if name == "seed" else self.largest
+            for number in value if isinstance(value, tuple) else (value,):
+                if isinstance(number, int) and not -largest <= number <= largest:
+                    raise ValueError(f"{name}={_shown(number)} is {'above ' if number > 0 else 'below -'}{largest}")
+        return self
 
     @property
     def result_options(self) -> dict[str, Any]:
@@ -70,7 +83,7 @@ class Options(BaseModel):
         try:
             return cls.model_validate(dict(values))
         except ValidationError as error:
-            known = ", ".join(f"{name}={field.default}" for name, field in cls.model_fields.items()) or "none"
+            known = ", ".join(_default(name, field) for name, field in cls.model_fields.items()) or "none"
             wrong = "; ".join(_fault_words(fault, list(cls.model_fields)) for fault in error.errors())
             raise OptionError(f"{owner}: {wrong}", hint=f"Its options and defaults: {known}.") from error
 
@@ -90,7 +103,7 @@ class Options(BaseModel):
                 faults.setdefault(str(next(iter(fault["loc"]), "")), []).append(fault)
             wrong = "; ".join(_flag_words(name, found, properties.get(name, {})) for name, found in faults.items())
             takes = [
-                f"{_flag(name)} takes {_allowed(properties[name])}{_default(properties[name])}."
+                f"{_flag(name)} takes {_allowed(properties[name])}{_default_words(properties[name])}."
                 for name in faults
                 if name in properties
             ]
@@ -110,7 +123,7 @@ def _flag_words(name: str, faults: "Sequence[ErrorDetails]", schema: Mapping[str
     return words.replace(f"{name}=", f"{_flag(name)} ", 1).replace(f"{name}:", f"{_flag(name)}:", 1) if name else words
 
 
-def _default(schema: Mapping[str, Any]) -> str:
+def _default_words(schema: Mapping[str, Any]) -> str:
     known = schema.get("default")
     return "" if known is None else f"; its default is {str(known).lower() if isinstance(known, bool) else known}"
 
@@ -138,6 +151,22 @@ def _allowed(schema: Mapping[str, Any]) -> str:
     )
 
 
+def _default(name: str, field: "FieldInfo") -> str:
+    """Return an option with its default, as it is typed."""
+    value = field.get_default(call_default_factory=True, validated_data={})
+    if field.is_required():
+        return name
+    if value is None or value in ((), {}):
+        return f"{name} (none)"
+    return f"{name}={str(value).lower() if isinstance(value, bool) else value}"
+
+
+def _shown(value: object) -> str:
+    """Return a wrong value for a message, cut where it is long."""
+    text = str(value) if not isinstance(value, int) or value.bit_length() < 1000 else hex(value)
+    return text if len(text) <= 80 else f"{text[:60]} ... ({len(text):,} characters)"
+
+
 # What pydantic finds wrong, in words of this tool.
 _FAULTS = {
     "int_parsing": "is no whole number",
@@ -153,6 +182,7 @@ _FAULTS = {
     "greater_than": "is not above {gt}",
     "less_than_equal": "is above {le}",
     "less_than": "is not below {lt}",
+    "int_parsing_size": "is too large",
 }
 
 
@@ -163,7 +193,7 @@ def _fault_words(fault: "ErrorDetails", known: Sequence[str]) -> str:
         near = get_close_matches(name, known, n=1, cutoff=0.5)
         return f"unknown option {name!r}" + (f", did you mean {near[0]!r}?" if near else "")
     if fault["type"] in _FAULTS:
-        return f"{name}={fault['input']} {_FAULTS[fault['type']].format(**fault.get('ctx', {}))}"
+        return f"{name}={_shown(fault['input'])} {_FAULTS[fault['type']].format(**fault.get('ctx', {}))}"
     words = fault["msg"].removeprefix("Value error, ")
     return f"{name}: {words}" if name else words
 
@@ -244,14 +274,14 @@ class ViewOptions(Options):
     """
 
     past: Literal["own", "none", "shuffled", "other"] = "own"
-    relevant: int = Field(default=0, ge=0)
+    relevant: int = Field(default=0, ge=0, le=1000)
     query: Literal["candidates", "recent", "interest"] = "candidates"
     retriever: Literal["bm25", "embedding"] = "bm25"
     retriever_model: str | None = None
-    shots: int = Field(default=0, ge=0)
+    shots: int = Field(default=0, ge=0, le=1000)
     shots_from: Literal["self", "similar"] = "self"
-    orders: int = Field(default=1, ge=1)
-    samples: int = Field(default=1, ge=1)
+    orders: int = Field(default=1, ge=1, le=1000)
+    samples: int = Field(default=1, ge=1, le=1000)
     slots: tuple[Annotated[int, Field(ge=0)], ...] = ()
     aggregate: Literal["mean-rank", "borda", "reciprocal-rank"] = "mean-rank"
     interest_run: str | None = None
@@ -362,9 +392,9 @@ class CompareConfig(Options):
     """
 
     metrics: tuple[str, ...] | None = None
-    samples: int = Field(default=2000, ge=100)
+    samples: int = Field(default=2000, ge=100, le=100_000)
     seed: int = Field(default=0, ge=0)
-    permutations: int | None = Field(default=None, ge=100)
+    permutations: int | None = Field(default=None, ge=100, le=10_000_000)
     correction: Literal["holm", "bh", "none"] = "holm"
     invalid: Invalid = "expected"
     by: str | None = None

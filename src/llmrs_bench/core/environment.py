@@ -1,6 +1,7 @@
-"""Environment variables that libraries read, set for as long as they are needed."""
+"""What libraries read of this process, set for as long as it is needed: variables, and whether bars are drawn."""
 
 import os
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
@@ -15,3 +16,19 @@ def environment(values: Mapping[str, str]) -> Iterator[None]:
     finally:
         for name in added:
             os.environ.pop(name, None)
+
+
+@contextmanager
+def no_progress_bars() -> Iterator[None]:
+    """Have transformers draw no bars while a model is loaded, which is one line of the log."""
+    from transformers.utils.logging import disable_progress_bar, enable_progress_bar, is_progress_bar_enabled
+
+    drawn = is_progress_bar_enabled()
+    disable_progress_bar()
+    try:
+        yield
+    finally:
+        if drawn:
+            with warnings.catch_warnings():  # huggingface_hub warns where a variable keeps its own bars away
+                warnings.simplefilter("ignore")
+                enable_progress_bar()

@@ -37,6 +37,10 @@ class ArtifactError(BenchError):
     """An artifact of an earlier stage is missing, incomplete or of another shape."""
 
 
+class DamagedError(ArtifactError):
+    """An artifact is not what it was when it was made, or never was one."""
+
+
 class ModelError(BenchError):
     """A model cannot be found, loaded or trained."""
 

@@ -4,7 +4,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import suppress
-from errno import EINVAL
+from errno import EINVAL, ELOOP
 from hashlib import sha256
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
@@ -34,6 +34,8 @@ def atomic_write(path: Path, content: bytes) -> None:
             file.write(content)
         return
     place = Path(os.path.realpath(path))
+    if place.is_symlink():  # links in a circle
+        raise OSError(ELOOP, os.strerror(ELOOP), str(path))
     partial = place.with_name(f".{place.name[:100]}.{uuid4().hex[:8]}.partial")
     try:
         partial.write_bytes(content)

@@ -225,8 +225,15 @@ def read_served(folder: Path) -> dict[str, Any]:
     """
     try:
         served: dict[str, Any] = json.loads((folder / STORE).read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise ArtifactError(f"{folder / STORE} cannot be read: {error}", hint=f"Delete {folder}.") from error
+        if not isinstance(served, dict):
+            raise ValueError("it is no object")
+    except (OSError, ValueError, RecursionError) as error:
+        if isinstance(error, OSError) and not is_damage(error):
+            raise
+        raise ArtifactError(
+            f"{folder / STORE} cannot be read, which says what the answers beside it were decided by: {error}",
+            hint="Put the file back as it was. If it is deleted, `infer` without --from-cache writes it again.",
+        ) from error
     return served
 
 

@@ -1,6 +1,7 @@
 """Tokenizers and weights loaded, adapters merged, and the memory that is left for batches."""
 
 import logging
+import re
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, redirect_stderr
@@ -8,6 +9,7 @@ from hashlib import sha256
 from importlib.util import find_spec
 from io import StringIO
 from pathlib import Path
+from pickle import UnpicklingError
 from struct import error as StructError  # noqa: N812
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -17,8 +19,8 @@ from huggingface_hub.errors import GatedRepoError
 from safetensors import SafetensorError
 from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
-from transformers.utils.logging import disable_progress_bar
 
+from llmrs_bench.core.environment import no_progress_bars
 from llmrs_bench.core.errors import EngineError, ModelError
 from llmrs_bench.llm.adapters import LEAST_CHANGE, Adapter, changes_nothing
 from llmrs_bench.llm.base import ModelOptions
@@ -160,7 +162,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 _FAILURES = (
     *(OSError, ValueError, LookupError, TypeError, AttributeError, ImportError, RuntimeError),
-    *(SafetensorError, StructError),  # files that are cut off
+    *(SafetensorError, StructError, EOFError),  # files that are cut off
 )
 # Lengths from this on are the tokenizers' way to say that there is no limit; a few configurations write -1.
 _NO_LIMIT = 10**9
@@ -228,9 +230,8 @@ class Checkpoint:
         """
         kind = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
         adapter = self.files.adapter
-        disable_progress_bar()  # loading a model is one line of the log
         log.info("loading %s as %s on %s", self.source, dtype, device)
-        with self._reading() as (source, arguments):
+        with no_progress_bars(), self._reading() as (source, arguments):
             weights = kind.from_pretrained(
                 source, config=config, dtype=dtype if adapter is None else torch.float32, **arguments
             )
@@ -355,6 +356,13 @@ def _loading(model: ModelSpec, files: ModelFiles) -> Iterator[None]:
         raise ModelError(
             f"model {model.source!r} does not fit the memory of the device",
             hint="Use a smaller model, `-O dtype=bfloat16`, or several GPUs with --engine vllm.",
+        ) from error
+    except UnpicklingError as error:
+        named = re.search(r"GLOBAL ([\w.]+)", str(error))
+        raise ModelError(
+            f"a file with weights of model {model.source!r} holds more than tensors"
+            + (f": it names {named[1]}" if named else ", or is damaged"),
+            hint="Nothing of it was run. Take a model whose weights are safetensors.",
         ) from error
     except _FAILURES as error:
         if "trust_remote_code" in str(error):

@@ -22,6 +22,9 @@ _LOWER, _NEITHER = ("gini", "log-loss"), ("history-copy", "novelty", "popularity
 METRIC_FORMS = tuple(sorted([*_WHOLE, *(f"{name}@K" for name in _WITH_CUTOFF)]))
 
 
+_DIGITS = 9  # of a cutoff
+
+
 @dataclass(frozen=True, slots=True)
 class Metric:
     """A metric and its cutoff, printed as `ndcg@10` or `mrr`.
@@ -69,13 +72,20 @@ class Metric:
             OptionError: If it names no metric.
         """
         name, at, cutoff = text.strip().lower().partition("@")
+        if len(cutoff) > _DIGITS:
+            cutoff, text = "", f"{text[:40]}..."
         if not at and name in _WHOLE:
             return cls(name)
         if name in _WITH_CUTOFF and cutoff.isdecimal() and int(cutoff) > (name == "diversity"):
             return cls(name, int(cutoff))
         k = cutoff if cutoff.isdecimal() and int(cutoff) > 1 else "10"
         known = [form.replace("@K", f"@{k}") for form in METRIC_FORMS]
-        raise unknown_name("metric", text, known, hint="Any cutoff from 1 will do; for diversity from 2.")
+        raise unknown_name(
+            "metric",
+            text,
+            known,
+            hint=f"Any cutoff from 1 and of at most {_DIGITS} digits will do; for diversity from 2.",
+        )
 
     @property
     def per_run(self) -> bool:

@@ -1,16 +1,18 @@
 """Prompt templates: TOML files of parts, and how the parts are rendered."""
 
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
-from functools import cached_property
+from functools import cached_property, wraps
 from hashlib import sha256
 from importlib.resources import files
 from importlib.resources.abc import Traversable
+from math import prod
 from pathlib import Path
+from re import findall
 from typing import Annotated, Any, Literal, TypeAlias, get_args
 
-from jinja2 import StrictUndefined, TemplateError, nodes
+from jinja2 import StrictUndefined, Template, TemplateError, nodes
 from jinja2.meta import find_undeclared_variables
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from pydantic import BeforeValidator, Field
@@ -65,16 +67,111 @@ TEMPLATE_VARIABLES = frozenset(
 _OF_CANDIDATES = {"candidates", "count"}
 
 
+_MOST = 10_000_000  # letters and steps of one part of one prompt
+_STEP, _CALL = 50, 1000  # what a round of a loop and a call count beside what they make
+
+
+class _TooMuchError(Exception):
+    """A part writes or computes without measure."""
+
+
 class _Sandbox(ImmutableSandboxedEnvironment):
-    """Jinja's sandbox, which takes no second look at the values of items: that is most of its time."""
+    """Jinja's sandbox, with one limit on what a part may write and compute.
+
+    It takes no second look at the values of items: that is most of its time. Every round of a loop and every call
+    count, and so does what an operation or a filter could make at most, before it makes it: the product of the sizes of
+    what goes in.
+    """
+
+    intercepted_binops = frozenset({"+", "*", "**", "%"})
+    spent = 0
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        del self.globals["lipsum"]  # one call writes without end
+        self.filters = {name: self._measured(made) for name, made in self.filters.items()}
+        self.filters |= {_ROUNDS: self._rounds, _WHOLE: self._whole}
+
+    def spend(self, size: int) -> None:
+        """Count what is about to be made."""
+        self.spent += size + _STEP
+        if self.spent > _MOST:
+            raise _TooMuchError(f"it writes or computes more than {_MOST:,} letters or steps for one prompt")
 
     def getattr(self, obj: Any, attribute: str) -> Any:
         if attribute in PLAIN.get(type(obj), ()):
             return getattr(obj, attribute)
         return super().getattr(obj, attribute)
 
+    def call(self, context: Any, obj: Any, /, *args: Any, **kwargs: Any) -> Any:
+        owner = getattr(obj, "__self__", None)
+        self.spend(_CALL + _product(owner if isinstance(owner, str) else "", *args, *kwargs.values()))
+        return super().call(context, obj, *args, **kwargs)
+
+    def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
+        self.spend(_size(left) + _size(right) if operator == "+" else _product(left, right))
+        return super().call_binop(context, operator, left, right)
+
+    def wrap_str_format(self, value: Any) -> Any:
+        made = super().wrap_str_format(value)
+        if made is None:
+            return None
+
+        @wraps(made)
+        def measured(*args: Any, **kwargs: Any) -> Any:
+            self.spend(_product(value.__self__, *args, *kwargs.values()))
+            return made(*args, **kwargs)
+
+        return measured
+
+    def bounded(self, text: str) -> Template:
+        """Compile a part in which loops count their rounds and joined texts their letters."""
+        tree = self.parse(text)
+        for loop in tree.find_all(nodes.For):
+            loop.iter = nodes.Filter(loop.iter, _ROUNDS, [], [], None, None)
+        for concat in list(tree.find_all(nodes.Concat)):
+            concat.nodes = [nodes.Filter(node, _WHOLE, [], [], None, None) for node in concat.nodes]
+        return self.from_string(tree)
+
+    def _rounds(self, values: Any) -> Iterator[Any]:
+        for value in values:
+            self.spend(0)
+            yield value
+
+    def _whole(self, value: Any) -> Any:
+        self.spend(_size(value))
+        return value
+
+    def _measured(self, made: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(made)
+        def measured(*args: Any, **kwargs: Any) -> Any:
+            self.spend(_product(*args, *kwargs.values()))
+            return made(*args, **kwargs)
+
+        return measured
+
+
+_ROUNDS, _WHOLE = "rounds of a loop", "a joined text"  # no filters that a part could name
+
+
+def _size(value: Any) -> int:
+    """Return how much a value adds to what is made of it: its letters, its number, or those of what it holds."""
+    if isinstance(value, str):
+        widths = findall(r"[0-9]+", value) if "%" in value or "{" in value else ()  # of a format, as in '%9d'
+        return len(value) + max((int(width[:12]) for width in widths), default=0)
+    if isinstance(value, int):
+        return abs(value)
+    if isinstance(value, (list, tuple)):
+        return sum(map(_size, value)) + 20 * len(value)
+    return 1
+
+
+def _product(*values: Any) -> int:
+    return prod(max(_size(value), 1) for value in values)
+
 
 _ENVIRONMENT = _Sandbox(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+_FAILURES = (TemplateError, TypeError, ValueError, ArithmeticError, RecursionError, MemoryError, _TooMuchError)
 
 
 @dataclass(frozen=True)
@@ -95,11 +192,14 @@ class CompiledPart:
     where: str = "part"
 
     def __post_init__(self) -> None:
+        _ENVIRONMENT.spent = 0  # what is constant is computed now
         try:
             tree = _ENVIRONMENT.parse(self.text)
-            _ENVIRONMENT.from_string(self.text)
-        except TemplateError as error:
-            raise OptionError(f"{self.where}: {error}", hint="It is a Jinja template: check its braces.") from error
+            _ENVIRONMENT.bounded(self.text)
+        except _FAILURES as error:
+            raise OptionError(
+                f"{self.where}: {_fault(error)}", hint="It is a Jinja template: check its braces, and how deep it goes."
+            ) from error
         if unknown := sorted(find_undeclared_variables(tree) - TEMPLATE_VARIABLES):
             raise OptionError(
                 f"{self.where} names {', '.join(unknown)}, which a prompt does not know",
@@ -119,20 +219,32 @@ class CompiledPart:
 
     @cached_property
     def _compiled(self) -> Any:
-        return _ENVIRONMENT.from_string(self.text)
+        return _ENVIRONMENT.bounded(self.text)
 
     def render(self, variables: Mapping[str, Any]) -> str:
         """Return the piece.
 
         Raises:
-            OptionError: If it asks for something that is not there, or does what a template may not do.
+            OptionError: If it asks for something that is not there, does what a template may not do, or never ends.
         """
+        _ENVIRONMENT.spent = 0
+        written = []
         try:
-            return str(self._compiled.render(variables)).rstrip()
-        except (TemplateError, TypeError, ValueError, ArithmeticError) as error:
+            for text in self._compiled.generate(variables):
+                _ENVIRONMENT.spend(len(text) - _STEP)
+                written.append(text)
+        except _FAILURES as error:
             raise OptionError(
-                f"{self.where} cannot be rendered: {error}", hint="Check it with `llmrs-bench prompt --check`."
+                f"{self.where} cannot be rendered: {_fault(error)}", hint="Check it with `llmrs-bench prompt --check`."
             ) from error
+        return "".join(written).rstrip()
+
+
+def _fault(error: Exception) -> str:
+    """Say in one line why a part cannot be rendered."""
+    if isinstance(error, RecursionError):
+        return "it calls itself, or is nested, too deep"
+    return "there is not enough memory for it" if isinstance(error, MemoryError) else str(error)
 
 
 @dataclass(frozen=True)
@@ -186,6 +298,7 @@ def _joined(texts: Sequence[str]) -> str:
 
 _HERE = files("llmrs_bench.prompts")
 SUFFIX = ".toml"
+_LARGEST = 1_000_000  # bytes of a template file
 
 
 class TemplatePart(Options):
@@ -315,10 +428,14 @@ def shipped_digest() -> str:
 
 def _read(path: Traversable | Path, name: str) -> TemplateSource:
     try:
-        raw = path.read_bytes()
+        with path.open("rb") as file:
+            raw = file.read(_LARGEST + 1)
+        if len(raw) > _LARGEST:
+            raise ValueError(f"it has more than {_LARGEST:,} bytes")
         table = tomllib.loads(raw.decode("utf-8"))
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise OptionError(f"template {name} cannot be read: {error}", hint="It is a TOML file in UTF-8.") from error
+    except (OSError, ValueError, RecursionError) as error:
+        fault = "it is nested too deep" if isinstance(error, RecursionError) else error
+        raise OptionError(f"template {name} cannot be read: {fault}", hint="It is a TOML file in UTF-8.") from error
     template_file = TemplateFile.parse(table, owner=f"template {name}")
     doubled = [part for part in PART_NAMES if sum(group.count(part) for group in template_file.order) > 1]
     if doubled or {"system", "start"} & {part for group in template_file.order for part in group}:

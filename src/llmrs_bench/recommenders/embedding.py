@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -11,10 +12,10 @@ from numpy.typing import NDArray
 from pydantic import Field
 from safetensors import SafetensorError
 from scipy.sparse import csr_matrix
-from transformers.utils.logging import disable_progress_bar
 
 from llmrs_bench.core import config
 from llmrs_bench.core.device import pick_device
+from llmrs_bench.core.environment import no_progress_bars
 from llmrs_bench.core.errors import ModelError, OptionError
 from llmrs_bench.core.hashing import files_digest
 from llmrs_bench.core.types import Json, Progress
@@ -23,7 +24,10 @@ from llmrs_bench.recommenders.model_store import damaged, read_checkpoint, write
 from llmrs_bench.recommenders.sequences import Sequences, Vocabulary
 
 # What sentence-transformers raises for a model that is missing, incomplete or not one of its own.
-_FAILURES = (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError, RuntimeError, SafetensorError)
+_FAILURES = (
+    *(OSError, ValueError, KeyError, TypeError, AttributeError, ImportError, RuntimeError),
+    *(SafetensorError, UnpicklingError, EOFError),
+)
 # Batches between two signs of progress.
 _ROUND = 16
 
@@ -188,9 +192,9 @@ def _load_encoder(options: EmbeddingOptions, device: torch.device) -> tuple[Any,
             hint="Leave it out, or give an id of the hub as the model.",
         )
     source = options.model if folder is None else str(folder)
-    disable_progress_bar()  # loading a model is no progress of ours
     try:
-        encoder = sentence_transformers.SentenceTransformer(source, revision=options.revision, device=device.type)
+        with no_progress_bars():
+            encoder = sentence_transformers.SentenceTransformer(source, revision=options.revision, device=device.type)
     except _FAILURES as error:
         raise ModelError(
             f"cannot load the embedding model {options.model!r}: {error}",

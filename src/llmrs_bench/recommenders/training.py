@@ -2,10 +2,10 @@
 
 import json
 import math
-import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 from time import perf_counter
 from typing import Literal, Protocol, Self
@@ -15,11 +15,12 @@ import polars as pl
 import torch
 from pydantic import Field
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from llmrs_bench.core.config import Options
-from llmrs_bench.core.errors import ModelError
+from llmrs_bench.core.errors import ModelError, is_damage
+from llmrs_bench.core.tables import atomic_write
 from llmrs_bench.core.types import Json, Step
 from llmrs_bench.recommenders.base import score_blocks
 from llmrs_bench.recommenders.sequences import PADDING, Histories, Ints, Vocabulary, user_histories
@@ -50,7 +51,11 @@ class Resume:
     generator: torch.Generator
 
     def save(self, net: nn.Module, optimizer: torch.optim.Optimizer, state: Progressed) -> None:
-        """Replace the file, at once and whole."""
+        """Replace the file, at once and whole.
+
+        Raises:
+            OSError: If there is no room for it; what was kept before stays.
+        """
         if self.path is None:
             return
         tensors = {f"net.{name}": value for name, value in net.state_dict().items()}
@@ -67,10 +72,9 @@ class Resume:
             "seconds": state.seconds,
         }
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        part = self.path.with_name(f"{self.path.name}.{os.getpid()}.partial")
         whole = {name: value.detach().cpu().clone().contiguous() for name, value in tensors.items()}
-        save_file(whole, part, {"identity": self.identity, "told": json.dumps(told)})
-        os.replace(part, self.path)
+        about = {"identity": self.identity, "told": json.dumps(told)}
+        atomic_write(self.path, save(whole, {**about, "sha256": _digest(whole, about)}))
 
     def load(self, net: nn.Module, optimizer: torch.optim.Optimizer, state: Progressed) -> int:
         """Fill `net`, `optimizer`, `state` and the random generators; return the epochs done, 0 without a file.
@@ -86,8 +90,13 @@ class Resume:
                 if facts.get("identity") != self.identity:
                     raise _unusable(self.path, "is of another data set, vocabulary, seed or set of options")
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+            # Files of earlier versions have no digest.
+            if facts.pop("sha256", None) not in (None, _digest(tensors, facts)):
+                raise _unusable(self.path, "is damaged: its contents are not those that it digests")
             self._fill(net, optimizer, state, tensors, json.loads(facts["told"]))
         except (OSError, SafetensorError, KeyError, ValueError, RuntimeError) as error:
+            if isinstance(error, OSError) and not is_damage(error):
+                raise
             raise _unusable(self.path, f"is damaged: {error}") from error
         return len(state.losses)
 
@@ -112,6 +121,15 @@ class Resume:
         torch.set_rng_state(tensors["random.torch"])
         if torch.cuda.is_available() and "random.cuda" in tensors:
             torch.cuda.set_rng_state(tensors["random.cuda"])
+
+
+def _digest(tensors: dict[str, Tensor], about: dict[str, str]) -> str:
+    """Return the digest of tensors and of what is said beside them."""
+    total = sha256(json.dumps(about, sort_keys=True).encode())
+    for name, value in sorted(tensors.items()):
+        total.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
+        total.update(memoryview(value.reshape(-1).view(torch.uint8).numpy()))
+    return total.hexdigest()
 
 
 def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:

@@ -37,7 +37,7 @@ from llmrs_bench.leaderboard.comparability import FIELDS, EvaluationProtocol, re
 from llmrs_bench.metrics import DEFINITIONS, Metric, parse_metrics
 from llmrs_bench.ranking import TIE_RULE
 from llmrs_bench.stages.evaluate import CHANCE, POPULARITY, evaluate_command, evaluations, measured
-from llmrs_bench.stages.workspace import Data, latest, open_runs, pick_runs, ranks
+from llmrs_bench.stages.workspace import Data, latest, leaving_out, open_runs, pick_runs, ranks
 
 # How items count that a model was silent about, as boards say it.
 INVALID_WORDS: dict[Invalid, str] = {
@@ -371,10 +371,10 @@ def compare(data: Data, names: Sequence[str], config: CompareConfig) -> Comparis
         lacking = f"no evaluation of {POPULARITY}, which is on every board" if evaluated else "no evaluated runs"
         raise ArtifactError(f"{data.place.reference} has {lacking}", hint=hint)
     chance = measured(data, None, metrics, config.invalid)
-    entries = [
-        EvaluatedRun(CHANCE, CHANCE, "baseline", "", chance.metrics, exact=True, figures=chance.figures),
-        *(_entry(data, run, metrics, config, differs=bool(allowed[run.path.name])) for run in evaluated),
-    ]
+    entries = [EvaluatedRun(CHANCE, CHANCE, "baseline", "", chance.metrics, exact=True, figures=chance.figures)]
+    for run in evaluated:
+        with leaving_out(named=bool(names) or run.manifest.name == POPULARITY):
+            entries.append(_entry(data, run, metrics, config, differs=bool(allowed[run.path.name])))
     board, matrix = build_board(
         entries,
         BoardPlan(

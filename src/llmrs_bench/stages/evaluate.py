@@ -30,7 +30,7 @@ from llmrs_bench.metrics import (
     measure,
 )
 from llmrs_bench.position_bias import position_bias
-from llmrs_bench.stages.workspace import Data, open_runs, pick_runs, ranks
+from llmrs_bench.stages.workspace import Data, leaving_out, open_runs, pick_runs, ranks
 
 VIEW_TABLE = "view_rankings"
 
@@ -336,7 +336,11 @@ def evaluate(data: Data, names: Sequence[str], config: EvaluateConfig, progress:
         )
     if config.normalize is not None:
         chosen = _normalized(data, chosen, config.normalize, named=bool(names))
-    return [done for run in (None, *chosen) for done in _evaluate(data, run, metrics, config.invalid)]
+    made = _evaluate(data, None, metrics, config.invalid)
+    for run in chosen:
+        with leaving_out(ArtifactError, named=bool(names)):
+            made += _evaluate(data, run, metrics, config.invalid)
+    return made
 
 
 def _normalized(data: Data, runs: Sequence[Artifact], normalize: Normalize, *, named: bool) -> list[Artifact]:
@@ -347,7 +351,13 @@ def _normalized(data: Data, runs: Sequence[Artifact], normalize: Normalize, *, n
             f"--normalize {normalize}: {data.place.reference} has no run with likelihoods of titles",
             hint="Make one with `llmrs-bench infer --template likelihood`.",
         )
-    return asked if normalize == "sum" else [normalized(data, run, normalize).artifact for run in asked]
+    if normalize == "sum":
+        return asked
+    made = []
+    for run in asked:
+        with leaving_out(named=named):
+            made.append(normalized(data, run, normalize).artifact)
+    return made
 
 
 def _evaluate(data: Data, run: Artifact | None, metrics: Sequence[Metric], invalid: Invalid) -> list[StageResult]:

@@ -9,7 +9,7 @@ from llmrs_bench.core.registry import ENGINES, RECOMMENDERS, SOURCES, Registry
 from llmrs_bench.data.sources import DATASETS
 from llmrs_bench.llm.model_aliases import MODEL_ALIASES
 from llmrs_bench.prompts.template import PART_NAMES, read_source, template_names, template_parts
-from llmrs_bench.stages.workspace import Place, open_data, open_runs, prepare_command, prepared
+from llmrs_bench.stages.workspace import Place, leaving_out, open_data, open_runs, prepare_command, prepared
 
 # What a model was trained for after its pretraining, as the catalogue has it, and as a reader does.
 _TUNED = {"none": "base", "instruction": "instructions", "chat": "chat", "reasoning": "reasoning"}
@@ -20,10 +20,10 @@ def list_data(home: Path) -> list[str]:
     made = prepared(home)
     lines = []
     for name in sorted({*DATASETS, *made}):
-        manifests = {
-            place.reference: open_artifact(place.data, hint=prepare_command(name)).manifest
-            for place in (Place(home / name / variant) for variant in made.get(name, []))
-        }
+        manifests = {}
+        for place in (Place(home / name / variant) for variant in made.get(name, [])):
+            with leaving_out():
+                manifests[place.reference] = open_artifact(place.data, hint=prepare_command(name)).manifest
         formats = sorted({manifest.parts["reader"] for manifest in manifests.values()})
         lines.append(
             f"{name}\t{DATASETS[name].homepage if name in DATASETS else 'format ' + ', '.join(formats)}".rstrip()

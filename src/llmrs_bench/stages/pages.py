@@ -23,7 +23,7 @@ from llmrs_bench.report.html.values import Call, Extra, Ranked, Sampled, Title
 from llmrs_bench.stages.conversation import RequestBlock, Row, run_rounds
 from llmrs_bench.stages.evaluate import evaluate_command, evaluations
 from llmrs_bench.stages.prompt import BLOCK, PromptPlan, open_catalog, open_plan, source_digest
-from llmrs_bench.stages.workspace import Data, open_runs
+from llmrs_bench.stages.workspace import Data, leaving_out, open_runs
 
 # Calls of one request that are shown: sorting 20 candidates by pairs takes hundreds, and each repeats the one before.
 SHOWN = 6
@@ -96,10 +96,10 @@ def _told(data: Data, run: Artifact, wanted: set[str]) -> _Told | None:
     """Find the prompts that a run answered by their digest."""
     folder = data.place.prompts
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-        if not is_complete(path):
-            continue
-        made = open_artifact(path, hint=f"delete {path}.")
-        if made.digest("prompts") != run.manifest.inputs["prompts"]:
+        made = None
+        with leaving_out():
+            made = open_artifact(path, hint="run `llmrs-bench prompt` again.") if is_complete(path) else None
+        if made is None or made.digest("prompts") != run.manifest.inputs["prompts"]:
             continue
         views = made.table("views").filter(pl.col("request_id").is_in(list(wanted)))
         names = list(views["view_id"])

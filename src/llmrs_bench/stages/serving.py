@@ -1,7 +1,6 @@
 """Which engine answers for a model, with which options, and where its answers are kept."""
 
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
@@ -23,7 +22,7 @@ from llmrs_bench.llm.identity import GGUF, find_gguf, is_adapter
 from llmrs_bench.llm.model_aliases import MODEL_ALIASES, ModelSpec
 from llmrs_bench.stages.demo_lm import NAME as DEMO_LM
 from llmrs_bench.stages.demo_lm import demo_lm
-from llmrs_bench.stages.workspace import Data
+from llmrs_bench.stages.workspace import Data, leaving_out
 
 # Bumped when what is asked of an engine, or how answers are kept, changes: older answers are then asked for again.
 FORMAT = "4"
@@ -175,8 +174,11 @@ def _open(data: Data, described: Mapping[str, Any]) -> ResponseCache:
 def _stores(data: Data) -> Iterator[tuple[Path, dict[str, Any]]]:
     """Yield the folders of kept answers, and what each says that it holds; those that cannot be read are left out."""
     for path in sorted(data.place.answers.glob(f"*/{STORE}")):
-        with suppress(ArtifactError):
-            yield path.parent, read_served(path.parent)
+        served: dict[str, Any] | None = None
+        with leaving_out(ArtifactError):
+            served = read_served(path.parent)
+        if served is not None:
+            yield path.parent, served
 
 
 def find_store(data: Data, config: LanguageModelConfig) -> ResponseCache:
@@ -189,10 +191,11 @@ def find_store(data: Data, config: LanguageModelConfig) -> ResponseCache:
     names = (label_of(config), gone.name, gone.stem if gone.suffix.lower() == GGUF else gone.name)
     latest: dict[str, tuple[Path, dict[str, Any]]] = {}
     for folder, served in _stores(data):
-        known = served["name"] in names or served["name"].endswith(f"+{gone.name}")
-        same = known and (served["seed"], served["device"]) == (config.seed, config.device)
-        fits = config.engine in ("auto", served["engine"])
-        if same and fits and _typed_options(served["engine"], config) == served["options"]:
+        name, engine = str(served.get("name")), str(served.get("engine"))
+        known = name in names or name.endswith(f"+{gone.name}")
+        same = known and (served.get("seed"), served.get("device")) == (config.seed, config.device)
+        fits = config.engine in ("auto", engine)
+        if same and fits and _typed_options(engine, config) == served.get("options"):
             series = series_of(served)
             if series not in latest or round_of(latest[series][1]) < round_of(served):
                 latest[series] = (folder, served)

@@ -1,14 +1,18 @@
 """The home folder: prepared data sets, their variants, and the runs of each."""
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from llmrs_bench.core.artifacts import Artifact, is_complete, open_artifact
 from llmrs_bench.core.config import DEPTH, FREE_TEXT, WHOLE
-from llmrs_bench.core.errors import ArtifactError, OptionError
+from llmrs_bench.core.errors import ArtifactError, DamagedError, OptionError, next_step
 from llmrs_bench.core.hashing import fingerprint
 from llmrs_bench.core.registry import unknown_name
+
+log = logging.getLogger(__name__)
 
 RESERVED = ("answers", "models", "source")
 
@@ -207,17 +211,43 @@ def _not_prepared(home: Path, reference: Reference) -> ArtifactError | OptionErr
 def open_runs(data: Data) -> list[Artifact]:
     """Open all complete runs of a data set, by name.
 
+    One that cannot be opened is left out with a warning.
+
     Raises:
         ArtifactError: If there are none.
     """
     folder = data.place.runs
-    paths = sorted(path for path in folder.iterdir() if is_complete(path)) if folder.is_dir() else []
-    if not paths:
+    runs = []
+    for path in sorted(folder.iterdir()) if folder.is_dir() else []:
+        with leaving_out():
+            if is_complete(path):
+                runs.append(open_artifact(path, hint="run `llmrs-bench infer` again."))
+    if not runs:
         raise ArtifactError(
             f"{data.place.reference} has no runs",
             hint=f"Run: llmrs-bench infer --model sasrec --dataset {data.place.reference}",
         )
-    return [open_artifact(path, hint="run `llmrs-bench infer` again.") for path in paths]
+    return runs
+
+
+@contextmanager
+def leaving_out(failures: type[ArtifactError] = DamagedError, *, named: bool = False) -> Iterator[None]:
+    """Turn a failure to read one of several artifacts into a warning: the others are sound.
+
+    Args:
+        failures: Which.
+        named: Whether somebody asked for just this artifact: the failure then passes.
+    """
+    try:
+        yield
+    except failures as error:
+        if named:
+            raise
+        log.warning("left out: %s. %s", error, error.hint)
+    except PermissionError as error:
+        if named:
+            raise
+        log.warning("left out: %s. %s", error, next_step(error))
 
 
 def pick_runs(runs: Sequence[Artifact], names: Sequence[str]) -> list[Artifact]:
