@@ -19,7 +19,7 @@ CATALOGUE_METRICS = ("hit@1", "ndcg@10", "hit@10", "mrr@10")
 ProtocolField: TypeAlias = Literal["data", "split", "users", "candidates", "tie-rule", "metric-definition"]
 Normalize: TypeAlias = Literal["sum", "token", "byte", "pmi"]
 Invalid: TypeAlias = Literal["expected", "worst", "drop"]
-_MOST = 2**31 - 1  # of anything that is counted
+_MOST, _SEEDS = 2**31 - 1, 2**63 - 1  # of anything that is counted, and the largest seed
 FREE_TEXT = "note"  # the form of templates that rank nothing
 WHOLE, MODELS, LISTS = "all", "model:", "file:"
 # What `evaluate` always measures; `metrics.names.METRIC_FORMS` says what else there is.
@@ -178,7 +178,7 @@ class PrepareConfig(Options):
     min_rating: float | None = None
     k_core: int = Field(default=0, ge=0, le=_MOST)
     item_word: str | None = Field(default=None, min_length=1)
-    seed: int = Field(default=0, ge=0, le=2**63 - 1)
+    seed: int = Field(default=0, ge=0, le=_SEEDS)
     columns: dict[str, str] = Field(default_factory=dict)
     unrated: str | None = None
     max_unpacked: float | None = Field(default=None, gt=0)
@@ -290,9 +290,9 @@ class RecommenderConfig(Options):
     model: str
     options: dict[str, str] = Field(default_factory=dict)
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, le=_SEEDS)
     train_fraction: float = Field(default=1.0, gt=0, le=1)
-    max_users: int | None = Field(default=None, ge=1)
+    max_users: int | None = Field(default=None, ge=1, le=_MOST)
     event_fraction: float = Field(default=1.0, gt=0, le=1)
 
 
@@ -305,7 +305,7 @@ class LanguageModelConfig(Options):
     history: int | None = Field(default=None, ge=0)
     engine: str = "auto"
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, le=_SEEDS)
     options: dict[str, str] = Field(default_factory=dict)
 
     @property
@@ -347,7 +347,7 @@ class CompareConfig(Options):
 
     metrics: tuple[str, ...] | None = None
     samples: int = Field(default=2000, ge=100)
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, le=_SEEDS)
     permutations: int | None = Field(default=None, ge=100)
     correction: Literal["holm", "bh", "none"] = "holm"
     invalid: Invalid = "expected"
