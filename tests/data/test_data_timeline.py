@@ -13,7 +13,8 @@ ROWS = [(f"u{week}{n}", f"w{week}i{day}", week * 10 + day, None) for week in (0,
 
 def requests(lists: dict[str, list[str]]) -> pl.DataFrame:
     cutoffs = {"u00": 3, "u01": 3, "u10": 13, "u11": 13}
-    rows = [(f"test-{user}", user, "test", cutoffs[user], [], shown) for user, shown in lists.items()]
+    history: list[str] = []
+    rows = [(f"test-{user}", user, "test", cutoffs[user], history, shown) for user, shown in lists.items()]
     return pl.DataFrame(rows, schema=REQUESTS, orient="row")
 
 

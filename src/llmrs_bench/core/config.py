@@ -54,9 +54,12 @@ class Options(BaseModel):
         try:
             return cls.model_validate(dict(values))
         except ValidationError as error:
-            known = ", ".join(f"{name}={field.default}" for name, field in cls.model_fields.items()) or "none"
+            fields = {name: field for name, field in cls.model_fields.items() if not field.is_required()}
+            known = ", ".join(
+                f"{name}={field.get_default(call_default_factory=True)}" for name, field in fields.items()
+            )
             wrong = "; ".join(_fault_words(fault, list(cls.model_fields)) for fault in error.errors())
-            raise OptionError(f"{owner}: {wrong}", hint=f"Its options and defaults: {known}.") from error
+            raise OptionError(f"{owner}: {wrong}", hint=f"Its options and defaults: {known or 'none'}.") from error
 
     @classmethod
     def parse_flags(cls, values: Mapping[str, Any], *, command: str) -> Self:
@@ -66,11 +69,13 @@ class Options(BaseModel):
             OptionError: Naming `command`, every wrong option as it is typed, what it takes and its default.
         """
         try:
-            return cls.model_validate(dict(values))
-        except ValidationError as error:
+            return cls.parse(values, owner=command)
+        except OptionError as error:
+            if not isinstance(error.__cause__, ValidationError):
+                raise
             properties = cls.model_json_schema()["properties"]
             faults: dict[str, list[ErrorDetails]] = {}
-            for fault in error.errors():
+            for fault in error.__cause__.errors():
                 faults.setdefault(str(next(iter(fault["loc"]), "")), []).append(fault)
             wrong = "; ".join(_flag_words(name, found, properties.get(name, {})) for name, found in faults.items())
             takes = [
@@ -129,7 +134,6 @@ _FAULTS = {
     "int_from_float": "is no whole number",
     "float_parsing": "is no number",
     "float_type": "is no number",
-    "finite_number": "is no finite number",
     "bool_parsing": "is neither true nor false",
     "bool_type": "is neither true nor false",
     "literal_error": "is none of {expected}",
@@ -137,6 +141,8 @@ _FAULTS = {
     "greater_than": "is not above {gt}",
     "less_than_equal": "is above {le}",
     "less_than": "is not below {lt}",
+    "finite_number": "is no finite number",
+    "string_too_short": "is empty",
 }
 
 
