@@ -55,7 +55,8 @@ def test_old_names_of_options_of_the_model_are_understood(small: Bench) -> None:
         (("--loss", "hinge"), "loss"),
         (("--loss", "ce", "-O", "negatives=3"), "negatives"),
         (("--loss", "ce", "-O", "loss=ce"), "twice"),
-        (("--train-fraction", "0"), "train_fraction"),
+        (("--train-fraction", "0"), "--train-fraction 0.0 is not above 0.0"),
+        (("--max-users", str(2**64)), f"--max-users {2**64} is above"),
         (("--seeds", "2", "--export", "there"), "--export takes one model"),
     ],
 )

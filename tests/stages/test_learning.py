@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable
 from itertools import pairwise
+from math import ceil
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import pytest
 from llmrs_bench.core.errors import OptionError
 from llmrs_bench.core.types import no_progress
 from llmrs_bench.recommenders.base import Corpus, TrainContext
+from llmrs_bench.recommenders.itemknn import ItemKNN, ItemKNNOptions
 from llmrs_bench.recommenders.popularity import Popularity
 from llmrs_bench.stages.infer_recommender import RecommenderSpec, TrainingData, fitted, training_data
 from llmrs_bench.stages.workspace import Data
@@ -103,6 +105,39 @@ def test_the_popularity_of_a_fraction_counts_its_users_alone(
     assert made.facts["training"] == {"events": lesson.height, "items": len(counts)}
     assert made.facts["typed"] == {"train_fraction": 0.4}
     assert made.path != run(data, "popularity").path
+
+
+def test_a_fraction_of_events_leaves_no_user_out(data: Data, taught: Callable[..., Corpus]) -> None:
+    whole = taught().interactions
+    for fraction in (0.01, 0.4, 0.99):
+        part = taught(event_fraction=fraction).interactions
+        assert part.equals(whole.join(part.select("user_id", "item_id"), on=["user_id", "item_id"], how="semi"))
+        for frame, kept in zip(
+            whole.partition_by("user_id", "part"), part.partition_by("user_id", "part"), strict=True
+        ):
+            assert kept.height == ceil(fraction * frame.height)
+    small, large = (
+        set(taught(event_fraction=share).interactions.select("user_id", "item_id").rows()) for share in (0.2, 0.6)
+    )
+    assert small < large
+    assert small != set(taught(event_fraction=0.2, seed=1).interactions.select("user_id", "item_id").rows())
+
+
+def test_users_that_a_model_did_not_learn_from_are_counted_aloud(data: Data) -> None:
+    asked = data.artifact.table("requests").height
+    few = run(data, "itemknn", max_users=2)
+    [words] = few.facts["warnings"]
+    assert f"of {asked} test users" in words
+    assert "--event-fraction" in words
+    assert run(data, "itemknn").facts["warnings"] == run(data, "popularity", max_users=2).facts["warnings"] == []
+    assert run(data, "itemknn", event_fraction=0.5).facts["warnings"] == []
+
+
+def test_what_a_model_knows_nothing_of_is_said_with_what_it_does_then() -> None:
+    model = ItemKNN(ItemKNNOptions(), seed=0, device="cpu")
+    model.fit(corpus_of(interactions_of([(user, item, 0, "train") for user in "uv" for item in "ab"])), TrainContext())
+    asked = pl.DataFrame({"user_id": ["u", "w", "x"], "history": [["a"], ["c"], []]})
+    assert (model.unknown(asked), model.fallback) == (2, "by chance")
 
 
 @pytest.mark.parametrize("name", ["bm25", "random"])

@@ -228,7 +228,8 @@ def evaluate(
         from llmrs_bench.stages.workspace import open_data
 
         values = {"normalize": normalize, "invalid": invalid, "metrics": metrics or ()}
-        for done in stage(open_data(home, dataset), run or [], EvaluateConfig.parse(values, owner="evaluate"), track):
+        config = EvaluateConfig.parse_flags(values, command="evaluate")
+        for done in stage(open_data(home, dataset), run or [], config, track):
             means = {**done.artifact.facts["means"], **done.artifact.facts["catalogue"]}
             shown = [name for name in ("hit@1", "ndcg@10", "mrr@10") if name in means] or list(means)
             finish(done, "".join(f"  {name} {means[name]:.4f}" for name in shown))

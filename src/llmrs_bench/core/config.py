@@ -83,9 +83,10 @@ class Options(BaseModel):
         try:
             return cls.model_validate(dict(values))
         except ValidationError as error:
-            known = ", ".join(_default(name, field) for name, field in cls.model_fields.items()) or "none"
+            fields = {name: field for name, field in cls.model_fields.items() if not field.is_required()}
+            known = ", ".join(_default(name, field) for name, field in fields.items())
             wrong = "; ".join(_fault_words(fault, list(cls.model_fields)) for fault in error.errors())
-            raise OptionError(f"{owner}: {wrong}", hint=f"Its options and defaults: {known}.") from error
+            raise OptionError(f"{owner}: {wrong}", hint=f"Its options and defaults: {known or 'none'}.") from error
 
     @classmethod
     def parse_flags(cls, values: Mapping[str, Any], *, command: str) -> Self:
@@ -95,11 +96,13 @@ class Options(BaseModel):
             OptionError: Naming `command`, every wrong option as it is typed, what it takes and its default.
         """
         try:
-            return cls.model_validate(dict(values))
-        except ValidationError as error:
+            return cls.parse(values, owner=command)
+        except OptionError as error:
+            if not isinstance(error.__cause__, ValidationError):
+                raise
             properties = cls.model_json_schema()["properties"]
             faults: dict[str, list[ErrorDetails]] = {}
-            for fault in error.errors():
+            for fault in error.__cause__.errors():
                 faults.setdefault(str(next(iter(fault["loc"]), "")), []).append(fault)
             wrong = "; ".join(_flag_words(name, found, properties.get(name, {})) for name, found in faults.items())
             takes = [
@@ -174,7 +177,6 @@ _FAULTS = {
     "int_from_float": "is no whole number",
     "float_parsing": "is no number",
     "float_type": "is no number",
-    "finite_number": "is no finite number",
     "bool_parsing": "is neither true nor false",
     "bool_type": "is neither true nor false",
     "literal_error": "is none of {expected}",
@@ -183,6 +185,8 @@ _FAULTS = {
     "less_than_equal": "is above {le}",
     "less_than": "is not below {lt}",
     "int_parsing_size": "is too large",
+    "finite_number": "is no finite number",
+    "string_too_short": "is empty",
 }
 
 
@@ -224,7 +228,7 @@ class PrepareConfig(Options):
     min_rating: float | None = None
     k_core: int = Field(default=0, ge=0, le=_MOST)
     item_word: str | None = Field(default=None, min_length=1)
-    seed: int = Field(default=0, ge=0, le=2**63 - 1)
+    seed: int = Field(default=0, ge=0, le=LARGEST_SEED)
     columns: dict[str, str] = Field(default_factory=dict)
     unrated: str | None = None
     max_unpacked: float | None = Field(default=None, gt=0)
@@ -336,9 +340,9 @@ class RecommenderConfig(Options):
     model: str
     options: dict[str, str] = Field(default_factory=dict)
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, le=LARGEST_SEED)
     train_fraction: float = Field(default=1.0, gt=0, le=1)
-    max_users: int | None = Field(default=None, ge=1)
+    max_users: int | None = Field(default=None, ge=1, le=_MOST)
     event_fraction: float = Field(default=1.0, gt=0, le=1)
 
 
@@ -351,7 +355,7 @@ class LanguageModelConfig(Options):
     history: int | None = Field(default=None, ge=0)
     engine: str = "auto"
     device: Literal["auto", "cpu", "cuda"] = "auto"
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, le=LARGEST_SEED)
     options: dict[str, str] = Field(default_factory=dict)
 
     @property

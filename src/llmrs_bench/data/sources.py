@@ -72,7 +72,8 @@ class Source(Protocol):
 
 # What programs write for a value that is not there.
 MISSING = ("nan", "NaN", "NAN", "None", "null", "NULL", "N/A", "n/a", "#N/A", "NA", "<NA>", "NaT", "undefined", r"\N")
-INVISIBLE = r"[\p{Cc}\p{Cf}\p{Z}\p{M}\u{115F}\u{1160}\u{2800}\u{3164}\u{FFA0}]"
+# A letter, digit or sign: no blank, mark, control or format character, and no letter or sign that is drawn as nothing.
+_VISIBLE = r"[^\p{C}\p{Z}\p{M}\x{115F}\x{1160}\x{3164}\x{FFA0}\x{2800}]"
 LONG = 500  # characters; a title of a film or a product has a tenth of it
 ENTITY = re.compile(r"&((?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});)")
 TAG = re.compile(
@@ -108,7 +109,7 @@ def complete_items(raw: Raw) -> Raw:
     marked = raw.items.select((pl.col("title") != plain).sum()).item()
     items = raw.items.with_columns(plain.str.replace_all(r"[\p{Cc}\s]+", " ").str.strip_chars().alias("title"))
     title = pl.col("title")
-    untitled = title.is_null() | title.is_in(MISSING) | (title.str.replace_all(INVISIBLE, "") == "")
+    untitled = title.is_in(MISSING).fill_null(True) | ~title.str.contains(_VISIBLE).fill_null(False)
     titles = items.filter(~untitled)["title"]
     items = items.with_columns(pl.when(untitled).then("item_id").otherwise("title").alias("title"))
     rows = _missing_items(items, raw.events)

@@ -86,7 +86,7 @@ def infer_config(given: Mapping[str, Any]) -> RecommenderConfig | LanguageModelC
     """
     refuse_unread(given["model"], given)
     kind = RecommenderConfig if is_recommender(given["model"]) else LanguageModelConfig
-    return kind.parse(given, owner="infer")
+    return kind.parse_flags(given, command="infer")
 
 
 def refuse_unread(model: str, given: Iterable[str]) -> None:

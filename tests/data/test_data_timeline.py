@@ -1,0 +1,44 @@
+"""How much of what models learn from is later than the targets they are asked for."""
+
+import polars as pl
+import pytest
+
+from llmrs_bench.core.schemas import REQUESTS
+from llmrs_bench.data.sources import EVENTS
+from llmrs_bench.data.split import leave_one_out, timeline
+
+# Two users of the first week, two of the second; each sees four items of that week, one a day.
+ROWS = [(f"u{week}{n}", f"w{week}i{day}", week * 10 + day, None) for week in (0, 1) for n in (0, 1) for day in range(4)]
+
+
+def requests(lists: dict[str, list[str]]) -> pl.DataFrame:
+    cutoffs = {"u00": 3, "u01": 3, "u10": 13, "u11": 13}
+    history: list[str] = []
+    rows = [(f"test-{user}", user, "test", cutoffs[user], history, shown) for user, shown in lists.items()]
+    return pl.DataFrame(rows, schema=REQUESTS, orient="row")
+
+
+def test_later_interactions_and_candidates_that_are_new_later_are_counted() -> None:
+    events = pl.DataFrame(ROWS, schema=EVENTS, orient="row")
+    asked = requests({user: ["w0i3", "w1i0", "w1i3"] for user in ("u00", "u01", "u10", "u11")})
+    found = timeline(events, leave_one_out(events).interactions, asked)
+    assert found is not None
+    # Of the 12 interactions 6 are of the second week: all are later for the users of the first, none for the others.
+    assert found.later == pytest.approx((6 / 12 + 6 / 12 + 0 + 0) / 4)
+    assert (found.unborn, found.candidates) == (4, 12)
+    assert found.early is not None
+    assert (found.early.later, found.early.unborn, found.early.candidates) == (0.5, 2, 3)
+    assert found.words == (
+        "25.0 % of the interactions models learn from are later than a target, and 4 of 12 candidates have none before "
+        "it (earliest tenth of the targets: 50.0 %, 2 of 3)"
+    )
+
+
+def test_whole_catalogues_have_no_lists_to_count_and_one_time_has_no_later() -> None:
+    events = pl.DataFrame(ROWS, schema=EVENTS, orient="row")
+    asked = requests({"u00": [], "u10": []}).with_columns(candidates=pl.lit(None, dtype=pl.List(pl.String)))
+    found = timeline(events, leave_one_out(events).interactions, asked)
+    assert found is not None
+    assert "candidates" not in found.words
+    at_once = events.with_columns(timestamp=pl.lit(0.0))
+    assert timeline(at_once, leave_one_out(at_once).interactions, asked) is None
