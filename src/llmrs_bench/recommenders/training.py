@@ -128,7 +128,7 @@ def _digest(tensors: dict[str, Tensor], about: dict[str, str]) -> str:
     total = sha256(json.dumps(about, sort_keys=True).encode())
     for name, value in sorted(tensors.items()):
         total.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
-        total.update(memoryview(value.reshape(-1).view(torch.uint8).numpy()))
+        total.update(value.reshape(-1).view(torch.uint8).numpy().data)
     return total.hexdigest()
 
 
