@@ -87,7 +87,7 @@ def test_mistakes_before_any_data_end_in_one_message(
         (("infer", "--model", "mock", "-O", "pause=inf"), 2, "pause=inf is no finite number"),
         (("infer", "--model", "mock", "--history", str(2**64)), 2, "history=18446744073709551616 is above"),
         (("infer", "--model", "mock", "-T", "samples=90000"), 2, "samples=90000 is above 1000"),
-        (("infer", "--model", "sasrec", "--train-fraction", "nan"), 2, "train_fraction=nan is no finite number"),
+        (("infer", "--model", "sasrec", "--train-fraction", "nan"), 2, "--train-fraction nan is no finite number"),
         (("evaluate", "--metrics", "recall@" + "7" * 5000), 2, "unknown metric"),
         (("compare", "--samples", "70000000"), 2, "samples=70000000 is above 100000"),
         (("compare", "--permutations", "2000000000"), 2, "permutations=2000000000 is above 10000000"),

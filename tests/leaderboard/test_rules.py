@@ -47,6 +47,11 @@ def test_a_p_above_one_is_refused() -> None:
         parse_rule("mrr drops at p < 5")
 
 
+def test_a_limit_that_no_value_can_reach_is_refused() -> None:
+    with pytest.raises(OptionError, match="not finite"):
+        parse_rule("ndcg@10 > 1" + "0" * 400)
+
+
 def test_quantities_are_those_of_the_row() -> None:
     about = {
         "requests": 4,

@@ -212,13 +212,15 @@ def _show_gate(board: "Board", gate: "Gate", *, junit: Path | None, as_json: Pat
         warn(note)
     _write(junit, to_junit(board, gate))
     _write(as_json, gate_json(gate))
-    _write(summary, to_summary(board, gate), mode="a")
+    _write(summary, to_summary(board, gate), append=True)
 
 
-def _write(path: Path | None, text: str, mode: str = "w") -> None:
+def _write(path: Path | None, text: str, *, append: bool = False) -> None:
+    from llmrs_bench.core.tables import atomic_write
+
     if path is not None:
-        with path.open(mode, encoding="utf-8") as file:
-            file.write(text)
+        before = path.read_bytes() if append and path.is_file() else b""
+        atomic_write(path, before + text.encode())
 
 
 def _show(board: "Board", output: Format) -> None:

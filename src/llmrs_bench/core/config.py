@@ -121,7 +121,7 @@ def _flag(name: str) -> str:
 def _flag_words(name: str, faults: "Sequence[ErrorDetails]", schema: Mapping[str, Any]) -> str:
     """Say what is wrong with an option that is typed as `--key VALUE`; no form of several fits where faults are."""
     if len(faults) > 1:
-        return f"{_flag(name)} {faults[0]['input']} is not {_allowed(schema)}"
+        return f"{_flag(name)} {_shown(faults[0]['input'])} is not {_allowed(schema)}"
     words = _fault_words(faults[0], ())
     return words.replace(f"{name}=", f"{_flag(name)} ", 1).replace(f"{name}:", f"{_flag(name)}:", 1) if name else words
 

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from math import isfinite
 from typing import Literal, TypeAlias, get_args
 
 import numpy as np
@@ -81,6 +82,8 @@ def parse_rule(text: str) -> Rule:
     if not found or (parts["verb"] and parts["by"] is None and parts["p"] is None):
         raise OptionError(f"--fail-if {text!r} is no rule", hint=f"Write {GRAMMAR}.")
     name = parts["name"].lower()
+    if not all(isfinite(float(parts[number] or 0)) for number in ("limit", "by", "p")):
+        raise OptionError(f"--fail-if {text!r}: a number is not finite", hint="No value can reach it: write another.")
     if parts["sign"]:
         scale = 0.01 if parts["limit_percent"] else 1.0
         return Rule(text, name, ">" if parts["sign"] == ">" else "<", float(parts["limit"]) * scale)
