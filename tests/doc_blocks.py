@@ -31,7 +31,7 @@ PROGRAMS = ("llmrs-bench", "make", "python", "sh", "ir_measures")
 REASONS = {
     "installs packages": 4,
     "needs a GPU": 1,
-    "needs a server": 1,
+    "needs a server": 2,
     "needs a cluster": 1,
     "needs files of yours": 2,
     "needs another program": 1,

@@ -177,8 +177,8 @@ def test_several_models_find_candidates_in_turn(tmp_path: Path, atomic: Path) ->
         (("--candidates", "model:itemknn+itemknn"), "distinct"),
         (("--candidates", "model:itemknn", "-O", "neighbours=3"), "-O itemknn.KEY=VALUE"),
         (("--candidates", "model:itemknn", "-O", "itemknn.nearest=3"), "nearest"),
-        (("--candidates", "random", "--force-target"), "force_target"),
-        (("--candidates", "all", "--n-candidates", "20"), "n_candidates"),
+        (("--candidates", "random", "--force-target"), "--force-target"),
+        (("--candidates", "all", "--n-candidates", "20"), "--n-candidates"),
         (("--candidates", "models:itemknn"), "unknown candidate sampler"),
     ],
 )

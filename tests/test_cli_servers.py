@@ -150,7 +150,7 @@ def test_arguments_that_are_not_utf_8_are_one_line(bench: Bench) -> None:
     bench.prepare()
     for text in ("m\udcff", "base_url=\udc80"):
         refused = bench.run("infer", "-d", "small", "--engine", "openai", "-m", "m", "-O", text, code=2)
-        assert "is not UTF-8" in refused.stderr
+        assert "is not in UTF-8" in refused.stderr
 
 
 def test_a_typed_key_is_refused_unseen(bench: Bench, tmp_path: Path) -> None:

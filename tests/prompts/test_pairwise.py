@@ -36,7 +36,7 @@ def test_the_prompt_ends_with_the_two_candidates() -> None:
     assert len(prompts) == 6
     found = next(prompt for prompt in prompts if prompt.shown == ("b", "a"))
     assert [message.content for message in found.messages] == [
-        "A user chose these movies, one after the other:\n- Heat\n\n"
+        "A user chose these movies, one after the other:\n- Heat (1972)\n\n"
         "Which of these movies does the user choose next? Answer with its letter.\nA. Heat (1995)\nB. Heat (1986)",
         "Answer:",
     ]

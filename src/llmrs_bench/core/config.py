@@ -74,7 +74,7 @@ class Options(BaseModel):
         Raises:
             OptionError: Naming `owner`, every wrong option, and the options there are.
         """
-        for name, value in values.items():
+        for name, value in dict(values).items():
             if isinstance(value, str) and name not in _NAMES and holds_key(value):
                 raise OptionError(
                     f"{owner}: {name} holds what looks like a secret key, and what is typed is kept beside results",
