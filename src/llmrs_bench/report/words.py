@@ -159,11 +159,11 @@ def run_lines(facts: Mapping[str, Any]) -> list[str]:
         lines.append(f"{facts['cut_answers']:,} answers ran into the token budget (-O answer_tokens=N)")
     if facts["filtered"]:
         lines.append(f"{facts['filtered']:,} prompts or answers were stopped by the server's content filter")
-    if facts["unanswered"]:
-        lines.append(
-            f"{facts['unanswered']:,} prompts got no answer from the server (-O unanswered) and rank nothing; "
-            "the same command asks for them again"
+    if left := facts["unanswered"]:
+        words = (
+            "1 prompt got no answer from the server" if left == 1 else f"{left:,} prompts got no answer from the server"
         )
+        lines.append(f"{words} (-O unanswered); nothing is ranked for them, and the same command asks for them again")
     return lines
 
 
