@@ -155,6 +155,8 @@ def test_markup_in_titles_and_other_texts_never_reaches_a_prompt(tmp_path: Path)
     title, text, categories = raw.items.select("title", "text", "categories").row(0)
     assert (title, categories) == ("You & Me", ["R&B", "Soul"])
     assert text == 'Genres: R&B, Soul. About: "Live".'
+    assert raw.facts["titles_with_markup"] == 1
+    assert "HTML entities and tags in titles are decoded" in raw.rules
 
 
 def test_titles_that_are_hardly_titles_are_said(tmp_path: Path) -> None:

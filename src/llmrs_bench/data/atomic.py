@@ -104,7 +104,7 @@ class Atomic:
         """
         assert files is not None
         tables = [_table(files, name, self.columns) for name in self.uses(files)]
-        known = [column for table in tables for column in table.types]
+        known = list(dict.fromkeys(column for table in tables for column in table.types))
         for role, column in self.columns.items():
             if column not in known:
                 raise unknown_name("column", column, known, hint=f"--columns {role}={column} names none.")
@@ -228,7 +228,7 @@ def _require_join(events: pl.DataFrame, items: pl.DataFrame, inter: str, item: s
 
 def _items(table: Table) -> tuple[pl.DataFrame, tuple[str, ...], dict[str, int]]:
     ids, title = _id_column(table, "item"), table.find("title")
-    texts = [column for column, kind in table.types.items() if kind != "float_seq" and column != ids]
+    texts = [column for column, kind in table.types.items() if kind != "float_seq" and column not in (ids, title)]
     table = replace(table, rows=table.rows.with_columns(markup_removed(table.rows[column]) for column in texts))
     rules: tuple[str, ...] = (f"columns of {table.name}: item {ids}" + (f", title {title}" if title else ""),)
     rules = rules if title else (*rules, NO_TITLE)
