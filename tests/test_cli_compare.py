@@ -202,7 +202,7 @@ def test_a_run_of_other_users_stands_on_the_board_where_it_is_allowed(compared: 
         (("--baseline", "mock"), 2, "--baseline mock means 2 rows"),
         (("--junit", "x.xml"), 2, "write verdicts"),
         (("--correction", "tukey"), 2, "correction"),
-        (("--allow-different", "everything"), 2, "allow_different"),
+        (("--allow-different", "everything"), 2, "--allow-different"),
         (("board.parquet",), 2, "files are read with --history"),
         (("--history", "board.parquet"), 2, "--dataset has no effect"),
     ],

@@ -140,7 +140,7 @@ def compare(
             "seed": seed,
             "allow_different": tuple(allow_different or ()),
         }
-        config = CompareConfig.parse(values, owner="compare")
+        config = CompareConfig.parse_flags(values, command="compare")
         if history:
             given: dict[str, object] = {
                 "--dataset": dataset,

@@ -1,5 +1,6 @@
 """Options of each stage as frozen values: unknown keys are refused, defaults are stated once."""
 
+import re
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, TypeAlias
@@ -103,7 +104,9 @@ class Options(BaseModel):
             properties = cls.model_json_schema()["properties"]
             faults: dict[str, list[ErrorDetails]] = {}
             for fault in error.__cause__.errors():
-                faults.setdefault(str(next(iter(fault["loc"]), "")), []).append(fault)
+                named = re.match(r"Value error, (\w+)=", fault["msg"])
+                name = str(next(iter(fault["loc"]), named[1] if named and named[1] in properties else ""))
+                faults.setdefault(name, []).append(fault)
             wrong = "; ".join(_flag_words(name, found, properties.get(name, {})) for name, found in faults.items())
             takes = [
                 f"{_flag(name)} takes {_allowed(properties[name])}{_default_words(properties[name])}."
@@ -123,12 +126,14 @@ def _flag_words(name: str, faults: "Sequence[ErrorDetails]", schema: Mapping[str
     if len(faults) > 1:
         return f"{_flag(name)} {_shown(faults[0]['input'])} is not {_allowed(schema)}"
     words = _fault_words(faults[0], ())
-    return words.replace(f"{name}=", f"{_flag(name)} ", 1).replace(f"{name}:", f"{_flag(name)}:", 1) if name else words
+    if not name:
+        return words
+    return re.sub(rf"^{name}(?:\.\w+)*([=:])", lambda sign: _flag(name) + (" " if sign[1] == "=" else ":"), words)
 
 
 def _default_words(schema: Mapping[str, Any]) -> str:
     known = schema.get("default")
-    return "" if known is None else f"; its default is {str(known).lower() if isinstance(known, bool) else known}"
+    return "" if known in (None, [], {}) else f"; its default is {str(known).lower() if isinstance(known, bool) else known}"
 
 
 _BOUNDS = {
@@ -143,6 +148,8 @@ def _allowed(schema: Mapping[str, Any]) -> str:
     """Say in words which values a JSON schema allows."""
     if "anyOf" in schema:
         return " or ".join(_allowed(part) for part in schema["anyOf"] if part.get("type") != "null")
+    if schema.get("type") == "array" and "items" in schema:
+        return _allowed(schema["items"])  # it may be repeated
     if "const" in schema:
         return repr(schema["const"])
     if "enum" in schema:
