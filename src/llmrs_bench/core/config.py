@@ -133,7 +133,9 @@ def _flag_words(name: str, faults: "Sequence[ErrorDetails]", schema: Mapping[str
 
 def _default_words(schema: Mapping[str, Any]) -> str:
     known = schema.get("default")
-    return "" if known in (None, [], {}) else f"; its default is {str(known).lower() if isinstance(known, bool) else known}"
+    if known in (None, [], {}):
+        return ""
+    return f"; its default is {str(known).lower() if isinstance(known, bool) else known}"
 
 
 _BOUNDS = {
