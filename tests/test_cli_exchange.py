@@ -1,6 +1,7 @@
 """Rankings that leave for other tools and come back, and rankings that were made elsewhere, as a person types them."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -228,7 +229,7 @@ def test_a_whole_catalogue_is_ranked_as_far_as_the_file_goes(small: Bench, tmp_p
     ("arguments", "code", "words"),
     [
         (("--model", "file:nowhere.csv"), 1, "nowhere.csv cannot be read: No such file"),
-        (("--model", "file:"), 1, "cannot be read"),
+        (("--model", "file:"), 1, "is a folder, not a file"),
         (("--model", "file:{path}", "-O", "name=popularity"), 2, "cannot be called 'popularity'"),
         (("--model", "file:{path}", "-O", "name=a/b"), 2, "name"),
         (("--model", "file:{path}", "-O", "nome=a"), 2, "nome"),
@@ -255,6 +256,13 @@ def test_what_cannot_be_is_said_and_leaves_nothing(
     assert words in failed.stderr
     assert "hint:" in failed.stderr
     assert not list(small.home.glob("small/*/runs/*"))
+
+
+def test_a_pipe_is_no_ranking(small: Bench, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe.csv")
+    assert (
+        "a pipe, a device or a socket" in small.run("import", str(tmp_path / "pipe.csv"), "-d", "small", code=1).stderr
+    )
 
 
 def test_faults_of_the_rows_end_the_command_with_all_their_counts(small: Bench, tmp_path: Path) -> None:

@@ -250,8 +250,12 @@ def _manifest_text(manifest: Manifest) -> str:
 def _fault(error: Exception) -> str:
     """Say in one line what is wrong with a manifest."""
     if isinstance(error, ValidationError):
-        faults = [(".".join(map(str, fault["loc"])), fault["msg"]) for fault in error.errors()]
-        return "; ".join(f"{name}: {words}" if name else words for name, words in faults)
+        found = [(".".join(map(str, fault["loc"])), fault["type"], fault["msg"]) for fault in error.errors()]
+        lacking = [name for name, kind, _ in found if kind == "missing"]
+        words = [f"it lacks {', '.join(lacking[:3])}" + (f" and {len(lacking) - 3} more" if lacking[3:] else "")]
+        return "; ".join(
+            [*words[: len(lacking)], *(f"{name}: {said}" for name, kind, said in found if kind != "missing")]
+        )
     return "it is nested too deep" if isinstance(error, RecursionError) else str(error)
 
 

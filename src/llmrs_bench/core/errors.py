@@ -1,5 +1,6 @@
 """The exception tree: every failure a user can cause or fix, with a hint on what to do next."""
 
+import re
 from errno import EACCES, EDQUOT, EIO, EMFILE, ENFILE, ENOMEM, ENOSPC, EPERM, EROFS, ESTALE, ETIMEDOUT
 
 
@@ -101,9 +102,15 @@ _REFUSALS: dict[int, str] = {
 
 def is_damage(error: OSError) -> bool:
     """Tell whether an error of the system can mean that what was read is damaged or missing."""
-    return error.errno not in _REFUSALS
+    return _number(error) not in _REFUSALS
 
 
 def next_step(error: OSError) -> str:
     """Return the hint for an error of the system."""
-    return _REFUSALS.get(error.errno or 0, "Check the path, its permissions and the free space.")
+    return _REFUSALS.get(_number(error), "Check the path, its permissions and the free space.")
+
+
+def _number(error: OSError) -> int:
+    """Return the number of an error of the system; Polars has it in its words alone."""
+    found = re.search(r"\(os error ([0-9]{1,4})\)", str(error))
+    return error.errno or (int(found[1]) if found else 0)

@@ -11,6 +11,7 @@ from pydantic import Field as Option
 from llmrs_bench.core.artifacts import Draft, Recipe, StageResult, get_or_create
 from llmrs_bench.core.config import DEPTH, Options
 from llmrs_bench.core.errors import DataError, OptionError
+from llmrs_bench.data.files import require_file
 from llmrs_bench.exchange.reading import LAYOUT, Field, Matched, match, read_rankings
 from llmrs_bench.ranking import TIE_RULE, rank_best, rank_candidates
 from llmrs_bench.stages.workspace import Data
@@ -45,6 +46,7 @@ def import_run(data: Data, path: Path, typed: Mapping[str, str]) -> StageResult:
     """
     options = FileOptions.parse(typed, owner="import")
     path = path.expanduser()
+    require_file(path)
     try:
         content = path.read_bytes()
     except OSError as error:
