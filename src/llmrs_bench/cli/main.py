@@ -252,7 +252,7 @@ def list_(
     home: Home = HERE,
     log: LogOption = Log.text,
 ) -> None:
-    """List data sets, models, templates, or the runs of a data set."""
+    """List data sets, models, templates, their parts, or the runs of a data set."""
     with exit_codes():
         from llmrs_bench.core.errors import OptionError
         from llmrs_bench.stages.listing import list_data, list_models, list_parts, list_runs, list_templates
