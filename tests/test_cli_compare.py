@@ -202,6 +202,12 @@ def test_a_run_of_other_users_stands_on_the_board_where_it_is_allowed(compared: 
         (("--baseline", "mock"), 2, "--baseline mock means 2 rows"),
         (("--junit", "x.xml"), 2, "write verdicts"),
         (("--correction", "tukey"), 2, "correction"),
+        (
+            ("--fail-if", "ndcg@10 < 0.1", "--junit", "nowhere/a.xml"),
+            2,
+            "--junit nowhere/a.xml: there is no folder nowhere",
+        ),
+        (("--fail-if", "ndcg@10 < 0.1", "--junit", "a.x", "--gate-json", "a.x"), 2, "a.x is the file of --junit, too"),
         (("--allow-different", "everything"), 2, "--allow-different"),
         (("board.parquet",), 2, "files are read with --history"),
         (("--history", "board.parquet"), 2, "--dataset has no effect"),

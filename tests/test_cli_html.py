@@ -68,7 +68,7 @@ def test_the_same_command_writes_the_same_page(measured: Bench, tmp_path: Path) 
     [
         (["-d", "small", "--html-requests", "3"], 2, "Add --html FILE"),
         (["--history", "--html", "x.html", "y.parquet"], 2, "--html has no effect"),
-        (["-d", "small", "--html", "missing/x.html"], 1, "missing"),
+        (["-d", "small", "--html", "missing/x.html"], 2, "there is no folder missing"),
     ],
 )
 def test_mistakes_leave_no_file(

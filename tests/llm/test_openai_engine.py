@@ -114,6 +114,13 @@ def test_a_count_that_cannot_be_is_unknown(url: str, script: Script, count: floa
     assert (found.text, found.prompt_tokens, found.completion_tokens) == ("2", 0, 50)
 
 
+@pytest.mark.parametrize("usage", [[1], "many", {"prompt_tokens": "many"}, {"prompt_tokens": {}}])
+def test_usage_of_another_shape_loses_no_answer(url: str, script: Script, usage: object) -> None:
+    script.faults = [{"choices": [{"message": {"content": "2"}}], "usage": usage}]
+    found = answers(engine(url), text_prompt())["p"]
+    assert (found.text, found.prompt_tokens) == ("2", 0)
+
+
 @pytest.mark.parametrize("value", [float("nan"), 2.0])
 def test_what_is_no_log_probability_is_named(url: str, script: Script, value: float) -> None:
     tops = [{"token": "A", "logprob": value}]

@@ -1,5 +1,6 @@
 """The command `compare`."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -169,6 +170,8 @@ def compare(
             raise OptionError("--allow-missing is about rows of a gate", hint="Add --baseline FILE and --fail-if RULE.")
         if html_requests is not None and html is None:
             raise OptionError("--html-requests has no effect without --html", hint="Add --html FILE.")
+        outputs = {"--junit": junit, "--gate-json": gate_json, "--summary": summary, "--save": save, "--html": html}
+        _check_outputs({option: path for option, path in outputs.items() if path is not None}, baseline)
         from llmrs_bench.stages.compare import compare as stage
         from llmrs_bench.stages.workspace import open_data
 
@@ -201,6 +204,20 @@ def compare(
                 f"the gate failed: {len(failures)} of {len(gate.verdicts)} verdicts",
                 hint="; ".join(f"{verdict.row}: {verdict.rule}" for verdict in failures),
             )
+
+
+def _check_outputs(outputs: Mapping[str, Path], baseline: str | None) -> None:
+    """Refuse files that cannot be written or would replace each other or the baseline, before anything is computed."""
+    taken = {} if baseline is None or not Path(baseline).is_file() else {Path(baseline).resolve(): "--baseline"}
+    for option, path in outputs.items():
+        if not path.absolute().parent.is_dir():
+            raise OptionError(
+                f"{option} {path}: there is no folder {path.parent}", hint="Make it, or name another file."
+            )
+        place, plain = path.resolve(), path.is_file() or not path.exists()  # what is no file takes several outputs
+        if plain and place in taken and (option, taken[place]) != ("--save", "--baseline"):
+            raise OptionError(f"{option} {path} is the file of {taken[place]}, too", hint="Name another file.")
+        taken.setdefault(place, option)
 
 
 def _show_gate(board: "Board", gate: "Gate", *, junit: Path | None, as_json: Path | None, summary: Path | None) -> None:

@@ -193,18 +193,19 @@ def logprob_of(found: Sequence[tuple[str, float]], label: str) -> tuple[float, .
 
 def usage(reply: dict[str, Any]) -> dict[str, int]:
     """Return the tokens that the server counted, under the names of a response; 0 where it says nothing of use."""
-    said = reply.get("usage") or {}
     return {
-        "prompt_tokens": _count(said.get("prompt_tokens")),
-        "cached_tokens": _count((said.get("prompt_tokens_details") or {}).get("cached_tokens")),
-        "completion_tokens": _count(said.get("completion_tokens")),
-        "thinking_tokens": _count((said.get("completion_tokens_details") or {}).get("reasoning_tokens")),
+        "prompt_tokens": _count(reply, "usage", "prompt_tokens"),
+        "cached_tokens": _count(reply, "usage", "prompt_tokens_details", "cached_tokens"),
+        "completion_tokens": _count(reply, "usage", "completion_tokens"),
+        "thinking_tokens": _count(reply, "usage", "completion_tokens_details", "reasoning_tokens"),
     }
 
 
-def _count(value: Any) -> int:
-    number = value if isinstance(value, int) else float(value or 0)
-    return int(number) if 0 <= number <= _MOST_TOKENS else 0
+def _count(value: Any, *fields: str) -> int:
+    """Return the count in a field of a field; 0 where a server writes something else there: its answer stays one."""
+    for field in fields:
+        value = value.get(field) if isinstance(value, dict) else None
+    return int(value) if isinstance(value, int | float) and 0 <= value <= _MOST_TOKENS else 0
 
 
 def response_of(prompt: Prompt, said: dict[str, Any]) -> Response:
