@@ -135,6 +135,14 @@ def test_a_worse_model_fails_against_a_saved_board(compared: Bench, saved: Path,
     assert saved.read_bytes() == kept
 
 
+def test_a_saved_baseline_keeps_its_rows(compared: Bench, saved: Path, tmp_path: Path) -> None:
+    copy = tmp_path / "board.parquet"
+    shutil.copy(saved, copy)
+    said = gate(compared, "--run", "itemknn", "--baseline", str(copy), "--save", str(copy), code=2)
+    assert "would leave its other rows out" in said
+    assert copy.read_bytes() == saved.read_bytes()
+
+
 def _rewrite(run: Path, rankings: pl.DataFrame) -> None:
     """Put other rankings into a run, with the digest they have."""
     from llmrs_bench.core.tables import table_digest

@@ -171,7 +171,9 @@ def compare(
         if html_requests is not None and html is None:
             raise OptionError("--html-requests has no effect without --html", hint="Add --html FILE.")
         outputs = {"--junit": junit, "--gate-json": gate_json, "--summary": summary, "--save": save, "--html": html}
-        _check_outputs({option: path for option, path in outputs.items() if path is not None}, baseline)
+        _check_outputs(
+            {option: path for option, path in outputs.items() if path is not None}, baseline, narrowed=bool(run)
+        )
         from llmrs_bench.stages.compare import compare as stage
         from llmrs_bench.stages.workspace import open_data
 
@@ -206,13 +208,18 @@ def compare(
             )
 
 
-def _check_outputs(outputs: Mapping[str, Path], baseline: str | None) -> None:
+def _check_outputs(outputs: Mapping[str, Path], baseline: str | None, *, narrowed: bool) -> None:
     """Refuse files that cannot be written or would replace each other or the baseline, before anything is computed."""
     taken = {} if baseline is None or not Path(baseline).is_file() else {Path(baseline).resolve(): "--baseline"}
     for option, path in outputs.items():
         if not path.absolute().parent.is_dir():
             raise OptionError(
                 f"{option} {path}: there is no folder {path.parent}", hint="Make it, or name another file."
+            )
+        if narrowed and option == "--save" and taken.get(path.resolve()) == "--baseline":
+            raise OptionError(
+                f"--save {path} is the baseline, and --run would leave its other rows out",
+                hint="Save to another file, or leave out --run.",
             )
         place, plain = path.resolve(), path.is_file() or not path.exists()  # what is no file takes several outputs
         if plain and place in taken and (option, taken[place]) != ("--save", "--baseline"):
