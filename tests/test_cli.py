@@ -93,6 +93,20 @@ def test_a_changed_option_makes_another_artifact_and_keeps_the_first(bench: Benc
     assert "seed=1" in bench.run("list", "data").stdout
 
 
+def test_a_name_of_a_variant_is_typed_whole(bench: Bench) -> None:
+    bench.run("prepare", "--dataset", "small@1000", "--source", str(bench.source))
+    refused = bench.run("infer", "-m", "random", "-d", "small@100", code=1)
+    assert "small@100 is no variant" in refused.stderr
+    assert "small@1000" in refused.stderr
+    assert not list(bench.home.glob("small/*/runs"))
+
+
+def test_a_fingerprint_may_be_cut(bench: Bench) -> None:
+    made = bench.run("prepare", "--dataset", "small", "--source", str(bench.source)).stdout.strip()
+    bench.run("infer", "-m", "random", "-d", made[:-4])
+    assert list(bench.home.glob(f"small/{made.partition('@')[2]}/runs/random-*"))
+
+
 def test_variants_may_be_named_and_are_never_overwritten(bench: Bench) -> None:
     assert bench.prepare(dataset="small@mine").stdout.strip() == "small@mine"
     result = bench.prepare("--seed", "1", dataset="small@mine", code=1)

@@ -1,6 +1,7 @@
 """The home folder: prepared data sets, their variants, and the runs of each."""
 
 import logging
+import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ from llmrs_bench.core.hashing import fingerprint
 from llmrs_bench.core.registry import unknown_name
 
 log = logging.getLogger(__name__)
+_FINGERPRINT = re.compile("[0-9a-f]{8}")
 
 RESERVED = ("answers", "models", "source")
 
@@ -151,7 +153,7 @@ def prepared(home: Path) -> dict[str, list[str]]:
 
 
 def open_data(home: Path, text: str) -> Data:
-    """Open the data set that `NAME` or `NAME@VARIANT` means; a variant may be cut to its first characters.
+    """Open the data set that `NAME` or `NAME@VARIANT` means; a fingerprint may be cut to its first characters.
 
     Raises:
         ArtifactError: If it was not prepared, is half-written, or the name fits several variants.
@@ -162,7 +164,9 @@ def open_data(home: Path, text: str) -> Data:
     if not found:
         raise _not_prepared(home, reference)
     wanted = reference.variant or ""
-    fits = [wanted] if wanted in found else [name for name in found if name.startswith(wanted)]
+    # A name that somebody chose is typed whole: 100 is not 1000.
+    cut = [name for name in found if not wanted or (_FINGERPRINT.fullmatch(name) and name.startswith(wanted))]
+    fits = [wanted] if wanted in found else cut
     if len(fits) != 1:
         known = ", ".join(f"{reference.dataset}@{name}" for name in found)
         what = "is no variant" if not fits else f"means {len(fits)} variants"
