@@ -176,3 +176,82 @@ def test_letters_are_labels_or_ranks(text: str, order: str) -> None:
 )
 def test_what_repeats_the_prompt_or_explains_is_no_ranking(text: str, order: list[int]) -> None:
     assert read(text, SHELF)[0] == order
+
+
+@pytest.mark.parametrize(
+    ("text", "order"),
+    [
+        ("Dracula: -3.5\nUlysses: -0.25\nPersuasion: -1.5", [8, 1, 2]),
+        ("Dracula = \u22123.5\nUlysses = \u22120.25\nPersuasion = \u22121.5", [8, 1, 2]),
+        ("Dracula (-3)\nUlysses (+2)\nPersuasion (1)", [8, 1, 2]),
+        ("2: -40 %\n8: 60 %\n1: 20 %", [8, 1, 2]),
+        ("Dracula: 4e-3\nUlysses: 2e-1\nPersuasion: 5e-2", [8, 1, 2]),
+        ("| Book | Log-probability |\n|---|---|\n| Dracula | -3.5 |\n| Ulysses | -0.25 |", [8, 2]),
+        ('[{"title": "Dracula", "score": "-3"}, {"title": "Ulysses", "score": "-1"}]', [8, 2]),
+        ("Dracula: 0.1\nUlysses: 0.8", [8, 2]),
+        ("Dracula \u2605\nUlysses \u2605\u2605\u2605\u2605\nPersuasion \u2605\u2605\u2606", [8, 1, 2]),
+        ('{"perplexity": {"Dracula": 9.5, "Ulysses": 2.5}}', [8, 2]),
+    ],
+)
+def test_the_better_score_is_first_whatever_its_sign(text: str, order: list[int]) -> None:
+    assert read(text, SHELF)[0] == order
+
+
+@pytest.mark.parametrize(
+    ("text", "order"),
+    [
+        ("Not recommended: 1, 2\n\nRecommended: 7, 8", [7, 8, 1, 2]),
+        ("Avoid:\n- Dracula\n- 1984\n\nRanking:\n- Ulysses\n- Middlemarch", [8, 7, 2, 4]),
+        ("Low: 1, 2\nMedium: 3\nHigh: 7, 8", [7, 8, 3, 1, 2]),
+        ("Worst two: 1, 2\nBest two: 7, 8", [7, 8, 1, 2]),
+        ('{"rejected": [1, 2], "ranking": [7, 8]}', [7, 8, 1, 2]),
+        ('{"unlikely": [1, 2], "most_likely": [7, 8]}', [7, 8, 1, 2]),
+        ("The reader would not enjoy: 1, 2, 3", []),
+        ("Least likely to be read: 1, 2, 3", []),
+        ("None of these: 1, 2", []),
+        ("~~1, 2, 3~~\n7, 8, 4", [7, 8, 4]),
+        ("1. ~~Dracula~~\n2. Ulysses\n3. Persuasion", [8, 1]),
+    ],
+)
+def test_what_is_called_bad_is_not_ranked_first(text: str, order: list[int]) -> None:
+    assert read(text, SHELF)[0] == order
+
+
+@pytest.mark.parametrize(
+    ("text", "order"),
+    [
+        ("From least to most likely: 1, 2, 8", [8, 2, 1]),
+        ("The books from worst to best:\n1. Persuasion\n2. Dracula\n3. Ulysses", [8, 2, 1]),
+        ("In ascending order of preference: 1, 2, 8", [8, 2, 1]),
+        ("Von der schlechtesten bis zur besten Wahl", []),
+        ("Vom schlechtesten zum besten: 1, 2, 8", [8, 2, 1]),
+        ("De peor a mejor: 1, 2, 8", [8, 2, 1]),
+        ("1 < 2 < 8", [8, 2, 1]),
+        ("3. Persuasion\n2. Dracula\n1. Ulysses", [8, 2, 1]),
+        ("#3: book 1\n#2: book 4\n#1: book 8", [8, 4, 1]),
+        ("From most to least likely: 8, 2, 1", [8, 2, 1]),
+        ("3. Frankenstein\n2. Dracula\n1. Persuasion", [3, 2, 1]),
+    ],
+)
+def test_the_direction_that_an_answer_declares_is_followed(text: str, order: list[int]) -> None:
+    assert read(text, SHELF)[0] == order
+
+
+@pytest.mark.parametrize(
+    ("text", "order"),
+    [
+        ("Dracula \u2192 3\nUlysses \u2192 1\nPersuasion \u2192 2", [8, 1, 2]),
+        ("Dracula: 3rd\nUlysses: 1st\nPersuasion: 2nd", [8, 1, 2]),
+        ("Dracula - rank 3\nUlysses - rank 1\nPersuasion - rank 2", [8, 1, 2]),
+        ("Dracula: #2\nUlysses: #1", [8, 2]),
+        ("Dracula (2)\nUlysses (8)\nPersuasion (1)", [2, 8, 1]),
+        ("Dracula: 3\nUlysses: 1\nPersuasion: 2", []),
+        ("Dracula: no\nUlysses: yes\nPersuasion: no", []),
+        ("| Book | Read? |\n|---|---|\n| Dracula | No |\n| Ulysses | Yes |", []),
+        ("Please send the books. Format: 1, 2, 3", []),
+        ("1-8", []),
+        ("8, 2, 1\n\nUser: And now?\nAssistant: 3, 4", [8, 2, 1]),
+    ],
+)
+def test_what_stands_behind_a_title_is_understood_or_nothing_is_read(text: str, order: list[int]) -> None:
+    assert read(text, SHELF)[0] == order

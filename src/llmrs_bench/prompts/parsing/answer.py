@@ -47,6 +47,7 @@ def is_refusal(said: str) -> bool:
     return bool(_REFUSAL.match(start))
 
 
+_NEXT_TURN = re.compile(r"\n\s*(?:\*\*|#+ )?(?:User|Human)(?:\*\*)?\s*:")
 _LAST_WORD = re.compile(r"(?:(?<=[\s,;>|\[(\"'.:#=])|^)([\w\-]{1,40})$")
 _LAST_TITLE = re.compile(r"""(?:["']|^[^\w]*[0-9]{1,9}[.):]\s+|[,;>]\s|^)([^"',;>]{1,400})$""")
 
@@ -72,12 +73,18 @@ def parse_ranking(text: str, listed: Listed, *, cut: bool = False) -> Ranking:
         listed: What it was shown.
         cut: Whether it ran into its token budget.
     """
-    said = plain_answer(marked_answer(spoken(text)))
+    said = plain_answer(marked_answer(_first_turn(spoken(text))))
     names = Names(listed)
     entries = choose_ranking(_lists(_without_cut_end(said, names) if cut else said, names))
     order = tuple(dict.fromkeys(entry for entry in entries if entry >= 0))
     thinking = cut and never_stopped_thinking(text)
     return Ranking(order, _kind(said, entries, len(listed.titles), cut=cut, thinking=thinking))
+
+
+def _first_turn(text: str) -> str:
+    """Return what a model said before it went on as the user."""
+    said = _NEXT_TURN.split(text, maxsplit=1)[0]
+    return said if any(map(str.isalnum, said)) else text
 
 
 def _lists(said: str, names: Names) -> list[FoundList]:

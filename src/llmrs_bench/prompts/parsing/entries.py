@@ -104,7 +104,10 @@ def counting(ranks: Sequence[Rank]) -> bool:
 
 
 _VALUED = re.compile(
-    r"(?P<item>\S(?:.{0,300}?\S)?)\s*(?:[:=|,~]|->|=>|→|\s[-–—]|—|\()\s*(?P<value>[0-9]{1,6}(?:\.[0-9]{1,9})?)\s*(?:%|/\s*[0-9]+)?\s*[)\]]?\s*"
+    r"(?P<item>\S(?:.{0,300}?\S)?)\s*(?P<sign>[:=|,~]|->|=>|→|\s[-–—]+(?=\s)|—|\(|(?=[★⭐☆]))\s*"
+    r"(?:(?P<rank>rank(?:ed)?\W{0,2}|\#|no\.?\s?)?(?P<value>[-+]?[0-9]{1,6}(?:\.[0-9]{1,9})?(?:e[-+]?[0-9]{1,3})?)"
+    r"(?P<ordinal>st|nd|rd|th)?\s*(?:%|/\s*[0-9]+)?|(?P<stars>[★⭐]{1,10})[☆\s]*|(?P<verdict>yes|no|true|false))\s*[)\]]?\s*",
+    re.IGNORECASE,
 )
 _LEAST = 3
 
@@ -124,6 +127,8 @@ def read_mentions(texts: Sequence[str], names: Names, *, strict: bool) -> list[M
     ranked = counting(full) and (len(full) > 1 or full[0].parted)
     if not ranked and (valued := read_valued(texts, names)):
         return valued
+    if not ranked and (counted := _countdown(full, names)):
+        return counted
     numbered = ranked and len(full) > 1
     found: list[Mention] = []
     weak: list[Mention] = []
@@ -143,6 +148,16 @@ def read_mentions(texts: Sequence[str], names: Names, *, strict: bool) -> list[M
         dropped = set(map(id, weak))
         found = [mention for mention in found if id(mention) not in dropped]
     return settle(found)
+
+
+def _countdown(ranks: Sequence[Rank], names: Names) -> list[Mention]:
+    """Read entries whose ranks count down to 1, "3. Heat", "2. Alien", "1. Fargo", best first; labels are no ranks."""
+    values = [rank.values[0] for rank in ranks]
+    items = [item for rank in ranks if (item := read_item(rank.rest, names)) and item.place >= 0]
+    if len(items) < max(_LEAST, len(ranks)) or values != list(range(len(values), 0, -1)):
+        return []
+    own = all(names.label(str(value)) == item.place for value, item in zip(values, items, strict=True))
+    return [] if own else settle(items)[::-1]
 
 
 def _mention(text: str, rank: Rank | None, names: Names, *, ranked: bool) -> Mention | None:
@@ -165,20 +180,39 @@ def _unread(text: str, sure: bool) -> Mention | None:
 
 
 def read_valued(texts: Sequence[str], names: Names) -> list[Mention]:
-    """Read items with a number behind each of them, best first; none where that is not what they are."""
-    pairs = [_VALUED.fullmatch(without_bullet(text).strip()) for text in texts]
-    if len(texts) < 2 or not all(pairs):
+    """Read items with a number behind each of them, best first; none where that is not what they are.
+
+    Where the numbers may be ranks as well as scores, or the items have verdicts such as yes and no, nobody can tell the
+    order: all of them are unsure.
+    """
+    found = [_VALUED.fullmatch(without_bullet(text).strip()) for text in texts]
+    pairs = [pair for pair in found if pair]
+    if len(texts) < 2 or len(pairs) < len(texts):
         return []
-    items = [read_item(pair["item"], names) for pair in pairs if pair]
-    values = [float(pair["value"]) for pair in pairs if pair]
-    if not all(item is not None and item.place >= 0 for item in items):
+    items = [item for pair in pairs if (item := read_item(pair["item"], names)) and item.place >= 0]
+    if len(items) < len(pairs) or len({item.place for item in items}) < len(items):
         return []
-    mentions = settle([item for item in items if item])
-    if len(texts) < _LEAST and all(item.by == "title" for item in mentions) and not any("%" in text for text in texts):
+    mentions = settle(items)
+    unsure = [Mention(UNSURE, "title")] * len(mentions)
+    if any(pair["verdict"] for pair in pairs):
+        return unsure if len({pair["verdict"] for pair in pairs}) > 1 else []
+    plain = not any(
+        pair["rank"] or pair["ordinal"] or pair["stars"] or pair["value"].strip("0123456789") for pair in pairs
+    )
+    by_title = all(item.by == "title" for item in mentions)
+    if len(texts) < _LEAST and plain and by_title and not any("%" in text for text in texts):
         return []  # "Rocky - 2" may as well be another title
-    if len({mention.place for mention in mentions}) < len(mentions):
-        return []
-    return [mentions[at] for at in by_value(values)]
+    if (
+        plain
+        and by_title
+        and all(names.label(pair["value"]) == item.place for pair, item in zip(pairs, mentions, strict=True))
+    ):
+        return mentions  # "Heat (4)": each with its own label
+    values = [float(len(pair["stars"]) if pair["stars"] else pair["value"]) for pair in pairs]
+    told = any(pair["rank"] or pair["ordinal"] or pair["sign"] in {"->", "=>", "→"} for pair in pairs)
+    counts = sorted(values) == [float(number) for number in range(1, len(values) + 1)]
+    order = by_value(values, "rank" if told and counts else "")
+    return [mentions[at] for at in order] or unsure
 
 
 def is_valued(text: str, names: Names) -> bool:

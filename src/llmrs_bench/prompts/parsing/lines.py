@@ -22,6 +22,8 @@ _PAIR = re.compile(r"(?<![0-9])([0-9]{1,9})\s?(?:[.:)=]|->|→|[-–—])\s?[\[(
 _BRACKETED = re.compile(r"[(\[]\s*([0-9]{1,9})\s*,\s*([0-9]{1,9})\s*[)\]]")
 _LEAD = re.compile(r".*?\b(?:is|are|be|as follows|follows|to|son|sont|ist|sind|es)\b:?\s+", re.IGNORECASE)
 _WORDY = re.compile(r"[^0-9\n]{1,80}?[\s=:(\[](?=[0-9]+[\s,;>)\]])")  # "Sure, 3, 1, 2"
+_RISING = re.compile(r"\s+<+\s+|(?<=[0-9])<(?=[0-9])")
+_RANGE = re.compile(r"\W*[0-9]+\s?[-–—]\s?[0-9]+\W*")
 _SCORES = re.compile(
     r"\s*[(\[]\s*(?:score\W*)?(?:[01]?\.[0-9]+|[0-9]+(?:\.[0-9]+)?\s?(?:%|/\s?[0-9]+))\s*[)\]]", re.IGNORECASE
 )
@@ -88,6 +90,8 @@ def read_titles(text: str, names: Names) -> list[Mention]:
     for separator in (_SIGN, _COMMA):
         parts = _split(separator, text)
         found = _read_parts(parts, names, strict=True) if len(parts) > 1 else []
+        if len(found) == 2 and {mention.by for mention in found} == {"title", "label"}:
+            return []  # a title with its rank or score, "Heat -> 4"
         if len({mention.place for mention in found}) > 1 or (found and found[0].place == PAST):
             return found
     return []
@@ -309,7 +313,9 @@ def _read_line(raw: str, lists: _Lists) -> None:
 
 
 def _list_on(line: str, names: Names) -> FoundList | None:
-    """Return the list that stands on one line."""
+    """Return the list that stands on one line; "3 < 1 < 2" has the best one last."""
+    parts = _RISING.split(line)
+    line = " > ".join(reversed(parts)) if len(parts) > 1 else line
     if line.strip(EDGES) in names.labels:
         return None
     for caption, said in _captioned(line, names):
@@ -391,6 +397,8 @@ def _without_notes(lines: list[AnswerLine]) -> list[AnswerLine]:
 
 def _read(lines: Sequence[AnswerLine], caption: str, names: Names) -> FoundList:
     texts = [line.text for line in lines]
+    if len(texts) == 1 and _RANGE.fullmatch(texts[0]):  # "1-10" says how many there are
+        return FoundList((), caption)
     if all(_is_pair(text, names) for text in texts):
         mentions = read_mentions(texts, names, strict=False)
         ranks = [rank for rank in map(read_rank, texts) if rank]

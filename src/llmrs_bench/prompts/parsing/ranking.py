@@ -25,7 +25,7 @@ _RANKING = (
 )
 _ECHO = (
     "input|inputs|history|given|gave|provided|chose|chosen|watched|played|liked|loved|enjoyed|read|bought|seen|listened|heard"
-    "|candidates?|options|question|prompt|task|shown|list of|excluded?|not|remaining"
+    "|candidates?|options|question|prompt|task|shown|list of|excluded?|not|remaining|format|examples?"
 )
 _WORDS: tuple[tuple[Role, str], ...] = (("final", _FINAL), ("draft", _DRAFT), ("ranking", _RANKING), ("echo", _ECHO))
 _ROLES = tuple((role, re.compile(rf"(?<![^\W_])(?:{words})(?![^\W_])")) for role, words in _WORDS)
@@ -35,6 +35,36 @@ def role_of(caption: str) -> Role:
     """Return what a caption says of the list behind it; the strongest word counts, as in "final order of the input"."""
     words = caption.casefold()[-200:]
     return next((role for role, pattern in _ROLES if pattern.search(words)), "")
+
+
+_WORST = r"(?:least|worst|lowest|less|weakest|peor|pires?|schlecht\w*|peggior\w*|pior)"
+_BEST = r"(?:most|best\w*|highest|more|strongest|likeliest|mejor|meilleure?s?|miglior\w*|melhor)"
+_TO = r"(?:\s+\w+){0,2}\s*(?:\bto\b|->|→|\bbis\b|\bzum?\b|\ba\b|\bau\b|\bà\b|\bal\b)\s*(?:\w+\s+){0,2}"
+_FALLS = re.compile(rf"\b{_BEST}\b{_TO}\b{_WORST}\b")
+_RISES = re.compile(
+    rf"\b{_WORST}\b{_TO}\b{_BEST}\b|\blast (?:one )?is (?:the )?best\b|\bbest (?:one )?(?:is )?last\b"
+    r"|\b(?:ascending|increasing|rising|aufsteigend\w*)\b.*\b(?:prefer|likel|relevan|score|interest|probab|rating)"
+)
+_LOW = re.compile(
+    r"\b(?:avoid|unlikely|least|less|bottom|worst|low(?:est|er)?|reject(?:ed|s)?|dislik\w+|skip(?:ped)?|weak\w*|poor\w*"
+    r"|irrelevant|unsuitable|none of)\b"
+    r"|(?:\bnot|\bnever|n't)\s+(?:\w+\s+){0,2}(?:recommend|like|enjoy|relevant|suit|fit|interest|choos|prefer)"
+)
+_HIGH = re.compile(r"\b(?:most|best|top|high(?:ly|est)?|strong\w*|recommend\w*|definitely|likely|perfect|excellent)\b")
+
+
+def level_of(caption: str) -> int:
+    """Return 1 where a caption calls its list good ("Most likely"), -1 where bad ("Not recommended"), else 0."""
+    words = caption.casefold()[-200:]
+    if _FALLS.search(words) or _RISES.search(words):
+        return 0
+    return -1 if _LOW.search(words) else int(bool(_HIGH.search(words)))
+
+
+def rises(caption: str) -> bool:
+    """Tell whether a caption says that the best comes last."""
+    words = caption.casefold()[-200:]
+    return bool(_RISES.search(words)) and not _FALLS.search(words)
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +109,8 @@ def choose_ranking(lists: Sequence[FoundList]) -> list[int]:
 
     What repeats the prompt is none. A list that is called final or output counts before all others, a draft behind
     them; of the rest the last one counts among those that name most candidates. Lists that share no candidate and
-    are of one kind are parts of one.
+    are of one kind are parts of one, in the order of what their captions say: "Most likely" before "Unlikely". What is
+    only called bad is no ranking.
 
     Args:
         lists: All lists, in the order of the text.
@@ -120,14 +151,22 @@ class _Group:
 
     first: FoundList
     role: Role
-    mentions: list[Mention]
+    parts: list[tuple[int, FoundList]]  # each with the level that its caption gives it
     named: set[int]
+    size: int
     labels: int
+
+    @property
+    def whole(self) -> FoundList:
+        """All parts as one list, best first."""
+        parts = sorted(self.parts, key=lambda part: -part[0])
+        mentions = tuple(mention for _, part in parts for mention in part.mentions)
+        return replace(self.first, mentions=mentions[::-1] if rises(self.first.caption) else mentions)
 
     def takes(self, after: FoundList, role: Role) -> bool:
         """Tell whether a list goes on with other candidates."""
         same = self.role == role or not after.caption or {self.role, role} == {"ranking", ""}
-        by_label = 2 * self.labels > len(self.mentions)
+        by_label = 2 * self.labels > self.size
         alike = by_label == after.by_label and not self.first.sentence and not after.sentence
         if not (same and alike and bool(self.first.caption) >= bool(after.caption)):
             return False
@@ -142,9 +181,10 @@ def _join(lists: Sequence[tuple[FoundList, Role]]) -> list[tuple[FoundList, Role
     groups: list[_Group] = []
     for found, role in lists:
         if not groups or not groups[-1].takes(found, role):
-            groups.append(_Group(found, role, [], set(), 0))
+            groups.append(_Group(found, role, [], set(), 0, 0))
         group = groups[-1]
-        group.mentions += found.mentions
+        group.parts.append((level_of(found.caption), found))
+        group.size += len(found.mentions)
         group.named.update(found.places)
         group.labels += sum(mention.by == "label" for mention in found.mentions)
-    return [(replace(group.first, mentions=tuple(group.mentions)), group.role) for group in groups]
+    return [(group.whole, group.role) for group in groups if any(level >= 0 for level, _ in group.parts)]

@@ -186,7 +186,7 @@ def read_value(value: object, names: Names, caption: str, depth: int = 0) -> lis
         return [FoundList(tuple(read_objects(value, names)), caption)] if value else []
     if not isinstance(value, dict):
         return []
-    if ranked := _by_rank(value, names):
+    if ranked := _by_rank(value, names, rising=bool(_LESS.search(caption))):
         return [FoundList(tuple(ranked), caption)]
     found = []
     for key, inner in value.items():
@@ -208,8 +208,11 @@ def _written(text: str, names: Names) -> list[Mention]:
     )
 
 
-def _by_rank(value: Mapping[str, object], names: Names) -> list[Mention]:
-    """Read an object of ranks and items, {"1": "Heat"}, or of titles and ranks, {"Heat": 1}."""
+_LESS = re.compile(r"(?<![a-z])(?:distance|loss|perplexity|penalty|cost|error)", re.IGNORECASE)  # the less, the better
+
+
+def _by_rank(value: Mapping[str, object], names: Names, *, rising: bool = False) -> list[Mention]:
+    """Read an object of ranks and items, {"1": "Heat"}, or of titles and ranks or scores, {"Heat": 1}."""
     ranks = {rank: value[key] for key in value if (rank := read_rank_word(key)) is not None}
     parts = list(value.values())
     if len(ranks) == len(value) and sorted(ranks) == list(range(1, len(value) + 1)):
@@ -225,7 +228,7 @@ def _by_rank(value: Mapping[str, object], names: Names) -> list[Mention]:
     if len(numbers) < len(value) or (mentions[0].by == "label" and all(map(float.is_integer, numbers))):
         return []
     counts = sorted(numbers) == [float(number) for number in range(1, len(value) + 1)]
-    return [mentions[at] for at in by_value(numbers, "rank" if counts else "score")]
+    return [mentions[at] for at in by_value(numbers, "rank" if counts or rising else "score")]
 
 
 def read_objects(values: Sequence[object], names: Names) -> list[Mention]:
@@ -260,7 +263,9 @@ def _numbered(value: Mapping[str, object], name: re.Pattern[str], *, whole: bool
         if name.fullmatch(key) if whole else name.search(key):
             if isinstance(part, int | float):
                 return float(part)
-            if isinstance(part, str) and (found := re.fullmatch(r"\W*([0-9]{1,9}(?:\.[0-9]{1,9})?)\W*", part)):
+            if isinstance(part, str) and (
+                found := re.fullmatch(r"[^\w+-]*([-+]?[0-9]{1,9}(?:\.[0-9]{1,9})?)\W*", part)
+            ):
                 return float(found[1])
     return None
 

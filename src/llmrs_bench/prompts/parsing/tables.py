@@ -5,13 +5,16 @@ from collections.abc import Sequence
 
 from llmrs_bench.prompts.parsing.entries import by_value, read_rank
 from llmrs_bench.prompts.parsing.items import looks_like_item, read_item, settle
-from llmrs_bench.prompts.parsing.titles import EDGES, OFF, Mention, Names
+from llmrs_bench.prompts.parsing.titles import EDGES, OFF, UNSURE, Mention, Names
 
 RANK_NAME = re.compile(r"\W*(?:rank(?:ing|ed)?|position|pos|place|order|platz|순위|順位|排名|#)\W*", re.IGNORECASE)
 SCORE_NAME = re.compile(
     r"(?<![a-z])(?:score|rating|relevance|probability|prob|likelihood|confidence|points|match|fit)", re.IGNORECASE
 )
-_NUMBER = re.compile(r"\W*(-?[0-9]{1,9}(?:\.[0-9]{1,9})?)\s*(?:%|/\s*[0-9]+)?\W*")
+_NUMBER = re.compile(
+    r"[^\w+-]*([-+]?[0-9]{1,9}(?:\.[0-9]{1,9})?(?:e[-+]?[0-9]{1,3})?)\s*(?:%|/\s*[0-9]+)?\W*", re.IGNORECASE
+)
+_VERDICTS = frozenset({"yes", "no", "true", "false", "✓", "✗", "✔", "✘"})
 
 
 def cells_of(line: str) -> list[str]:
@@ -49,6 +52,9 @@ def read_table(rows: Sequence[Sequence[str]], names: Names) -> list[Mention]:
             found.append((place, item))
     mentions = settle([item for _, item in found])
     by: list[tuple[int, str]] = [*([] if ranks is None else [(ranks, "rank")]), *((at, "score") for at in scores)]
+    others = [column for at, column in enumerate(columns) if at != best]
+    if not by and any(_are_verdicts([column[place] for place, _ in found]) for column in others):
+        return [Mention(UNSURE, "title")] * len(mentions)
     if not by and _is_sheet([mention.place for mention in mentions]):
         by = [(at, "") for at in range(len(columns)) if at != best]
     for at, meaning in by:
@@ -67,6 +73,11 @@ def _weight(column: Sequence[Mention | None]) -> float:
 def _is_sheet(places: Sequence[int]) -> bool:
     """Tell whether rows stand in the order shown, where a column of numbers may give another one."""
     return len(places) > 2 and list(places) == sorted(places)
+
+
+def _are_verdicts(column: Sequence[str]) -> bool:
+    said = {cell.strip(EDGES).lower() for cell in column}
+    return len(said) > 1 and said <= _VERDICTS
 
 
 def _counts(column: Sequence[str]) -> bool:

@@ -13,15 +13,19 @@ from llmrs_bench.core.types import Listed
 _ENTITY = re.compile(r"&#?\w{1,31};")
 _MEDALS = {medal: f" {rank}. " for rank, medal in enumerate("🥇🥈🥉", 1)}
 _KEYCAP = re.compile("(?:[0-9]\ufe0f?\u20e3)+|🔟|[🥇🥈🥉]|[①-⑳❶-❿➀-➓⓵-⓾]")
-_QUOTES = str.maketrans("’‘‛´“”„«»「」『』《》،؛।", '\'\'\'\'""""""""""",;.')
+_QUOTES = str.maketrans("’‘‛´“”„«»「」『』《》،؛।−‐", '\'\'\'\'""""""""""",;.--')
 _ORDINAL = re.compile(r"(?m)^(\W*[0-9]{1,3})\.?[ºª°](?=\s)")  # their plain forms are letters
 _ESCAPED = re.compile(r"\\([.)(\-*_#>\[\]])")  # of Markdown
+_STRUCK = re.compile(
+    r"(?m)^[^\w\n~]*[0-9]{0,3}[.)]?[ \t]*~~[^~\n]{1,2000}~~[ \t]*$|~~[^~\n]{1,2000}~~"
+)  # taken back by who wrote it
 _LINES = re.compile("\r\n|[\r\v\f\x1c-\x1e\x85\u2028\u2029]")
 
 
 def plain_answer(text: str) -> str:
     """Return an answer in plain forms, where a rank that is a picture (1️⃣, 🥇, ①) is a number and a dot."""
     text = _ESCAPED.sub(r"\1", text) if "\\" in text else text
+    text = _STRUCK.sub(" ", text) if "~~" in text else text
     text = _LINES.sub("\n", _ENTITY.sub(lambda found: html.unescape(found[0]), text))
     return plain_forms(text if text.isascii() else _ORDINAL.sub(r"\1.", _KEYCAP.sub(_rank, text)))
 
