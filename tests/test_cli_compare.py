@@ -107,6 +107,39 @@ def test_a_row_of_the_baseline_that_is_gone_fails_unless_allowed(compared: Bench
     assert "itemknn" not in gate(bench, *rule, "--run", "mock")
 
 
+@pytest.mark.parametrize("harm", ["no evaluation", "evaluation", "manifest", "no manifest"])
+def test_a_run_that_the_gate_cannot_look_at_fails_unless_allowed(compared: Bench, tmp_path: Path, harm: str) -> None:
+    bench = Bench(tmp_path / "home", compared.source)
+    shutil.copytree(compared.home, bench.home)
+    run = next(bench.home.glob("small/lists/runs/itemknn-*"))
+    measured = next(bench.home.glob("small/lists/evals/itemknn-*"))
+    if harm == "no evaluation":
+        shutil.rmtree(measured)
+    elif harm == "evaluation":
+        (measured / "metrics.parquet").write_bytes(b"PAR1")
+    elif harm == "manifest":
+        (run / "manifest.json").write_text("{}")
+    else:
+        (run / "manifest.json").unlink()
+    rule, verdicts = ("--fail-if", "mrr < 0.001"), tmp_path / "gate.json"
+    said = gate(bench, *rule, "--gate-json", str(verdicts), code=3)
+    assert f"FAIL {run.name}: is not on the board (not evaluated, or damaged: evaluate it" in said
+    assert [verdict["run"] for verdict in json.loads(verdicts.read_text())["verdicts"] if verdict["failed"]] == [
+        run.name
+    ]
+    assert f"{run.name} is not on the board: not evaluated" in gate(bench, *rule, "--allow-missing")
+    assert "is not on the board" not in gate(bench, *rule, "--run", "mock")
+    assert f"so not on the board: {run.name}" in " ".join(bench.run("compare", "-d", "small@lists").stdout.split())
+
+
+def test_a_baseline_row_that_was_not_evaluated_passes_no_judgement(compared: Bench, tmp_path: Path) -> None:
+    bench = Bench(tmp_path / "home", compared.source)
+    shutil.copytree(compared.home, bench.home)
+    shutil.rmtree(next(bench.home.glob("small/lists/evals/random-*")))
+    gate(bench, "--fail-if", "mrr < 0.001")
+    gate(bench, "--run", "itemknn", "--run", "random", "--fail-if", "mrr < 0.001", code=3)
+
+
 def test_a_worse_model_fails_against_a_saved_board(compared: Bench, saved: Path, tmp_path: Path) -> None:
     """The baseline says that the mock was as good as itemknn."""
     bench = Bench(tmp_path / "home", compared.source)
@@ -204,7 +237,7 @@ def test_a_run_of_other_users_stands_on_the_board_where_it_is_allowed(compared: 
         (("--fail-if", RULE), 2, "needs a baseline"),
         (("--fail-if", "ndgc@10 < 0.3"), 2, "unknown quantity in --fail-if 'ndgc@10'"),
         (("--run", "itemknn", "--fail-if", "joules > 1"), 2, "no judged row knows its joules"),
-        (("--allow-missing", "--fail-if", "mrr < 0"), 2, "--allow-missing is about rows of a gate"),
+        (("--allow-missing", "--baseline", "itemknn"), 2, "--allow-missing is about rows of a gate"),
         (("--baseline", "nothing.parquet"), 1, "nothing.parquet does not exist"),
         (("--baseline", "itemkn-nope"), 2, "unknown run in --baseline 'itemkn-nope'"),
         (("--baseline", "mock"), 2, "--baseline mock means 2 rows"),

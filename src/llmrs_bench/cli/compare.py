@@ -68,7 +68,7 @@ def compare(
         bool,
         typer.Option(
             "--allow-missing",
-            help="Rows may be in a saved baseline alone, or on this board alone; else they fail the gate.",
+            help="Rows may be in a saved baseline alone, on this board alone, or not evaluated; else they fail the gate.",
             rich_help_panel=GATE,
         ),
     ] = False,
@@ -166,8 +166,8 @@ def compare(
             raise OptionError(said, hint="Add --dataset NAME, or write: llmrs-bench compare --history FILE FILE...")
         if (junit or gate_json) and not fail_if:
             raise OptionError("--junit and --gate-json write verdicts", hint="Add --fail-if RULE.")
-        if allow_missing and not (baseline and fail_if):
-            raise OptionError("--allow-missing is about rows of a gate", hint="Add --baseline FILE and --fail-if RULE.")
+        if allow_missing and not fail_if:
+            raise OptionError("--allow-missing is about rows of a gate", hint="Add --fail-if RULE.")
         if html_requests is not None and html is None:
             raise OptionError("--html-requests has no effect without --html", hint="Add --html FILE.")
         outputs = {"--junit": junit, "--gate-json": gate_json, "--summary": summary, "--save": save, "--html": html}

@@ -142,6 +142,8 @@ class Change:
 
 # The rule that every row of the baseline is on the board, and every judged row in the baseline.
 NO_PARTNER = "has no partner"
+# The rule that every run that should be judged is on the board.
+OFF_BOARD = "is not on the board"
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,7 +151,7 @@ class Verdict:
     """What a rule says about a row.
 
     Args:
-        rule: As it was typed, or `NO_PARTNER`.
+        rule: As it was typed, or `NO_PARTNER`, or `OFF_BOARD`.
         run: The run of the row; where the board lacks the row, that of the baseline.
         row: What the row is called.
         failed: Whether it fails the gate.
@@ -282,6 +284,7 @@ def judge(
     baseline: Baseline,
     *,
     seed: int,
+    off_board: Sequence[str] = (),
     allow_missing: bool = False,
 ) -> Gate:
     """Hold rows against their baselines and against rules.
@@ -295,7 +298,8 @@ def judge(
         rules: When the gate fails.
         baseline: What they are held against.
         seed: Seed of the permutations.
-        allow_missing: Whether rows without a partner, here or in the baseline, are noted and do not fail.
+        off_board: Runs that should be judged, and of which nothing could be read or nothing was measured.
+        allow_missing: Whether those, and rows without a partner, here or in the baseline, are noted and do not fail.
 
     Raises:
         OptionError: If a rule can be judged for no row.
@@ -312,13 +316,15 @@ def judge(
         )
     changes = _changes(board, matrix, {run: counterparts[run] for run in rows if run in counterparts}, metrics, seed)
     alone = [row for row in rows.values() if row.run not in counterparts] if baseline.name else []
-    missing = [(row, f"{baseline.name} has no such row, or several") for row in alone]
-    missing += [(row, f"it is in {baseline.name} alone") for row in baseline.absent]
-    verdicts, notes = [], []
-    if rules and not allow_missing:
-        verdicts = [Verdict(NO_PARTNER, row.run, row.label, True, reason=reason) for row, reason in missing]
-    else:
-        notes = [f"{row.label} {NO_PARTNER}: {reason}" for row, reason in missing]
+    unread = "not evaluated, or damaged: evaluate it, or name rows with --run"
+    missing = [Verdict(OFF_BOARD, run, run, True, reason=unread) for run in off_board]
+    for rows_alone, reason in (
+        (alone, f"{baseline.name} has no such row, or several"),
+        (baseline.absent, f"it is in {baseline.name} alone"),
+    ):
+        missing += [Verdict(NO_PARTNER, row.run, row.label, True, reason=reason) for row in rows_alone]
+    verdicts = missing if rules and not allow_missing else []
+    notes = [] if verdicts else [f"{verdict.row} {verdict.rule}: {verdict.reason}" for verdict in missing]
     for rule in rules:
         found = {row.run: _verdict(rule, row, counterparts.get(row.run), changes) for row in rows.values()}
         asked = [row for row in rows.values() if row.run in counterparts or not rule.needs_baseline]

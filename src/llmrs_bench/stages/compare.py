@@ -37,7 +37,7 @@ from llmrs_bench.leaderboard.comparability import FIELDS, EvaluationProtocol, re
 from llmrs_bench.metrics import DEFINITIONS, Metric, parse_metrics
 from llmrs_bench.ranking import TIE_RULE
 from llmrs_bench.stages.evaluate import CHANCE, POPULARITY, evaluate_command, evaluations, measured
-from llmrs_bench.stages.workspace import Data, latest, leaving_out, open_runs, pick_runs, ranks
+from llmrs_bench.stages.workspace import Data, latest, leaving_out, open_runs, pick_runs, ranks, unopened
 
 # How items count that a model was silent about, as boards say it.
 INVALID_WORDS: dict[Invalid, str] = {
@@ -334,10 +334,11 @@ BASELINES = (POPULARITY, "random")
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """A board, and the values behind its rows in the same order."""
+    """A board, the values behind its rows in the same order, and the names of runs that should be on it and are not."""
 
     board: Board
     matrix: ScoreMatrix
+    missing: tuple[str, ...] = ()
 
     def noted(self, notes: Sequence[str]) -> "Comparison":
         """Return it with more notes below the board."""
@@ -360,7 +361,8 @@ def compare(data: Data, names: Sequence[str], config: CompareConfig) -> Comparis
     usual = CATALOGUE_METRICS if data.whole_catalogue else BOARD_METRICS
     metrics = parse_metrics(config.metrics or usual)
     groups = None if config.by is None else group_requests(data, config.by)
-    runs = [run for run in open_runs(data) if ranks(run)]
+    opened = open_runs(data)
+    runs = [run for run in opened if ranks(run)]
     chosen = {run.path.name for run in (pick_runs(runs, names) if names else latest(runs))}
     earlier = [] if names else [run.path.name for run in runs if run.path.name not in chosen]
     wanted = [run for run in runs if run.path.name in chosen or run.manifest.name == POPULARITY]
@@ -375,6 +377,12 @@ def compare(data: Data, names: Sequence[str], config: CompareConfig) -> Comparis
     for run in evaluated:
         with leaving_out(named=bool(names) or run.manifest.name == POPULARITY):
             entries.append(_entry(data, run, metrics, config, differs=bool(allowed[run.path.name])))
+    idle = [run.path.name for run in wanted if run not in evaluated]
+    held = {entry.run for entry in entries}
+    modest = {run.path.name for run in wanted if run.manifest.name in BASELINES or run.facts["kind"] == BOUND}
+    lost = [name for name in unopened(data, opened) if not names or name.startswith(tuple(names))]
+    lost += [run.path.name for run in evaluated if run.path.name not in held]
+    missing = [*(name for name in (*idle, *lost) if names or name not in modest)]
     board, matrix = build_board(
         entries,
         BoardPlan(
@@ -391,7 +399,8 @@ def compare(data: Data, names: Sequence[str], config: CompareConfig) -> Comparis
         protocol=_protocol(data, config),
         notes=[
             *(note for notes in allowed.values() for note in notes),
-            *_left_out([run.path.name for run in wanted if run not in evaluated], hint),
+            *_left_out("not evaluated", idle, hint),
+            *_left_out("damaged", lost, "The warnings say what to do."),
             *(f"asked again later, so shown with --run alone: {name}" for name in earlier),
         ],
     )
@@ -401,7 +410,7 @@ def compare(data: Data, names: Sequence[str], config: CompareConfig) -> Comparis
         board = replace(board, published=tuple(tables))
         if not tables:
             board = replace(board, notes=(*board.notes, f"no printed table is known for {dataset}"))
-    return Comparison(board, matrix)
+    return Comparison(board, matrix, tuple(missing))
 
 
 def _entry(
@@ -477,5 +486,5 @@ def _protocol(data: Data, config: CompareConfig) -> list[str]:
     ]
 
 
-def _left_out(names: Sequence[str], hint: str) -> list[str]:
-    return [f"not evaluated, so not on the board: {', '.join(names)}. {hint}"] if names else []
+def _left_out(why: str, names: Sequence[str], hint: str) -> list[str]:
+    return [f"{why}, so not on the board: {', '.join(names)}. {hint}"] if names else []

@@ -51,7 +51,7 @@ def gated(
         config: Metrics, bootstrap, tests.
         baseline: A run, or the path of a saved board.
         rules: When the gate fails, as typed.
-        allow_missing: Whether rows may be on one of both boards alone.
+        allow_missing: Whether rows may be on one of both boards alone, and runs on none for want of an evaluation.
 
     Raises:
         OptionError: If a rule cannot be read or judged, or the baseline is unknown.
@@ -70,7 +70,12 @@ def gated(
     base = None if run is None else named_line(run, matrix.lines)
     judged = [line for line in judged_lines(matrix.lines, names) if line is not base]
     if not judged:
-        raise OptionError("the gate has no row to judge", hint="Name one with --run.")
+        raise OptionError(
+            "the gate has no row to judge",
+            hint=f"Not evaluated, or damaged: {', '.join(comparison.missing)}."
+            if comparison.missing
+            else "Name one with --run.",
+        )
     against = Baseline()
     if saved is not None:
         found = differences(saved.protocol, data_protocol(data, config.invalid))
@@ -82,7 +87,17 @@ def gated(
         own = Counterpart(board.rows[at], {m: matrix.values[m][at] for m in board.metrics if m in matrix.values})
         against = Baseline(str(baseline), {line.run: own for line in judged})
     runs = [line.run for line in judged]
-    return comparison, judge(board, matrix, runs, parsed, against, seed=config.seed, allow_missing=allow_missing)
+    made = judge(
+        board,
+        matrix,
+        runs,
+        parsed,
+        against,
+        seed=config.seed,
+        off_board=comparison.missing,
+        allow_missing=allow_missing,
+    )
+    return comparison, made
 
 
 def _is_file(baseline: str) -> bool:

@@ -213,25 +213,36 @@ def _not_prepared(home: Path, reference: Reference) -> ArtifactError | OptionErr
 
 
 def open_runs(data: Data) -> list[Artifact]:
-    """Open all complete runs of a data set, by name.
+    """Open all runs of a data set, by name.
 
-    One that cannot be opened is left out with a warning.
+    One that cannot be opened is left out with a warning; `unopened` names it.
 
     Raises:
         ArtifactError: If there are none.
     """
-    folder = data.place.runs
     runs = []
-    for path in sorted(folder.iterdir()) if folder.is_dir() else []:
+    for path in _run_folders(data):
         with leaving_out():
-            if is_complete(path):
-                runs.append(open_artifact(path, hint="run `llmrs-bench infer` again."))
+            runs.append(open_artifact(path, hint="run `llmrs-bench infer` again."))
     if not runs:
         raise ArtifactError(
             f"{data.place.reference} has no runs",
             hint=f"Run: llmrs-bench infer --model sasrec --dataset {data.place.reference}",
         )
     return runs
+
+
+def unopened(data: Data, runs: Sequence[Artifact]) -> list[str]:
+    """Return the names of the runs that are not among those that `open_runs` could open."""
+    opened = {run.path.name for run in runs}
+    return [path.name for path in _run_folders(data) if path.name not in opened]
+
+
+def _run_folders(data: Data) -> list[Path]:
+    """Return the folders of runs; what is hidden is not finished yet."""
+    folder = data.place.runs
+    found = sorted(folder.iterdir()) if folder.is_dir() else []
+    return [path for path in found if path.is_dir() and not path.name.startswith(".")]
 
 
 @contextmanager
