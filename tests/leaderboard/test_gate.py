@@ -50,7 +50,6 @@ def verdicts(made: tuple[Board, ScoreMatrix], *rules: str, judged: tuple[str, ..
         ("ndcg@10 drops > 0.06 at p < 0.05", False),
         ("ndcg@10 drops > 5% at p < 0.05", True),
         ("ndcg@10 drops > 15% at p < 0.05", False),
-        ("ndcg@10 drops > 0.01 at p < 0.0001", False),  # 2,000 permutations cannot say so
         ("ndcg@10 rises > 0.01", False),
         ("ndcg@10 < 0.3", False),
         ("ndcg@10 < 0.6", True),
@@ -83,6 +82,26 @@ def test_changes_are_those_of_common_requests(made: tuple[Board, ScoreMatrix]) -
     gate = judge(shown, matrix, ["same"], [], Baseline("old.parquet", {"same": own}), seed=0)
     assert gate.changes[0].users == 150
     assert gate.changes[0].difference == pytest.approx(-0.2)
+
+
+@pytest.mark.parametrize(
+    ("users", "p", "needed"), [(4, "0.05", "6 users"), (5, "0.05", "6 users"), (9, "0.001", "11 users")]
+)
+def test_a_rule_that_so_few_users_can_never_violate_is_refused(users: int, p: str, needed: str) -> None:
+    low, high = np.full(users, 0.1), np.full(users, 0.9)
+    few = board([entry("base", high), entry("worse", low)])
+    with pytest.raises(OptionError, match=f"can never fail for worse: with {users} users") as caught:
+        verdicts(few, f"ndcg@10 drops at p < {p}")
+    assert f"It takes {needed}" in caught.value.hint
+    enough = int(needed.removesuffix(" users"))
+    many = board([entry("base", np.full(enough, 0.9)), entry("worse", np.full(enough, 0.1))], permutations=20_000)
+    assert verdicts(many, f"ndcg@10 drops at p < {p}").failures
+
+
+def test_a_rule_that_so_few_permutations_can_never_violate_is_refused(made: tuple[Board, ScoreMatrix]) -> None:
+    with pytest.raises(OptionError, match=r"with 2,000 permutations p is at least 0\.0005") as caught:
+        verdicts(made, "ndcg@10 drops > 0.01 at p < 0.0001")
+    assert "--permutations 10000 or more" in caught.value.hint
 
 
 def test_rules_that_nobody_can_be_judged_by_are_refused(made: tuple[Board, ScoreMatrix]) -> None:

@@ -68,7 +68,7 @@ def compare(
         bool,
         typer.Option(
             "--allow-missing",
-            help="Rows may be in a saved baseline alone, on this board alone, or not evaluated; else they fail the gate.",
+            help="Rows may be in a saved baseline alone, on this board alone, or not evaluated; else they fail.",
             rich_help_panel=GATE,
         ),
     ] = False,

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
-from math import isfinite
+from math import ceil, floor, isfinite, log2
 from typing import Literal, TypeAlias, get_args
 
 import numpy as np
@@ -302,7 +302,7 @@ def judge(
         allow_missing: Whether those, and rows without a partner, here or in the baseline, are noted and do not fail.
 
     Raises:
-        OptionError: If a rule can be judged for no row.
+        OptionError: If a rule can be judged for no row, or its p is below all that the test of a row can reach.
         IncomparableError: If a row and its baseline have no request in common.
     """
     board, counterparts = told_apart(board), baseline.counterparts
@@ -315,6 +315,8 @@ def judge(
             hint=f"It holds {', '.join(metrics) or 'none of these metrics'}.",
         )
     changes = _changes(board, matrix, {run: counterparts[run] for run in rows if run in counterparts}, metrics, seed)
+    for rule in rules:
+        _check_reach(rule, [change for change in changes if change.metric == rule.name], board.permutations)
     alone = [row for row in rows.values() if row.run not in counterparts] if baseline.name else []
     unread = "not evaluated, or damaged: evaluate it, or name rows with --run"
     missing = [Verdict(OFF_BOARD, run, run, True, reason=unread) for run in off_board]
@@ -344,6 +346,29 @@ def judge(
             notes.append(f"{rule.text!r} does not judge {', '.join(rest)}: {rule.name} is not known, or was not before")
     verdicts.sort(key=lambda verdict: not verdict.failed)
     return Gate(baseline.name, tuple(changes), tuple(verdicts), tuple(notes))
+
+
+def _check_reach(rule: Rule, changes: Sequence[Change], permutations: int) -> None:
+    """Refuse a rule that no change could violate: the signs of n differences have 2 ** n patterns, two of them extreme.
+
+    Raises:
+        OptionError: Naming how many users, or permutations, it takes.
+    """
+    if rule.p is None or not changes:
+        return
+    fewest = min(changes, key=lambda change: change.users)
+    least, sampled = 2.0 ** (1 - fewest.users), 1 / (permutations + 1)
+    if least >= rule.p:
+        raise OptionError(
+            f"--fail-if {rule.text!r} can never fail for {fewest.row}: with {fewest.users} users p is at least "
+            f"{least:.3g}",
+            hint=f"It takes {floor(1 - log2(rule.p)) + 1} users; or write a rule without 'at p < {rule.p:g}'.",
+        )
+    if sampled >= rule.p:
+        raise OptionError(
+            f"--fail-if {rule.text!r} can never fail: with {permutations:,} permutations p is at least {sampled:.2g}",
+            hint=f"Add --permutations {ceil(1 / rule.p)} or more.",
+        )
 
 
 def _has_to_know(row: Row, rule: Rule, board: Board) -> bool:
