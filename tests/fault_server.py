@@ -10,7 +10,9 @@ from dataclasses import dataclass, field
 from hashlib import sha256
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from string import ascii_uppercase
-from typing import Any
+from typing import Any, TypeAlias
+
+Fault: TypeAlias = int | str | bytes | dict[str, Any] | tuple[int, bytes]
 
 
 @dataclass
@@ -19,12 +21,14 @@ class Script:
 
     `faults` are taken by requests in turn: a status; a status and its body; the JSON of a reply; the reply itself as
     bytes; an address to redirect to; or `drop` to close the connection, `reset` to reset it, `cut` to close it in the
-    middle of a reply, `drip` to send a reply without end, `nonsense` for no JSON.
+    middle of a reply, `drip` to send a reply without end, `nonsense` for no JSON, `gzip` for a body that is not in the
+    encoding of its header, `chunk` for one that is not in chunks as its header says, `length` for a length that is no
+    number.
     """
 
-    faults: list[int | str | bytes | dict[str, Any] | tuple[int, bytes]] = field(default_factory=list)
+    faults: list[Fault] = field(default_factory=list)
     hold: Callable[[dict[str, Any]], object] = bool  # called with each request before it is answered
-    reply: Callable[[dict[str, Any]], dict[str, Any]] | None = None  # answers instead of the hash
+    reply: Callable[[dict[str, Any]], Fault | None] | None = None  # answers or fails instead of the hash, unless None
     retry_after: str = "7"
     error: dict[str, Any] = field(default_factory=dict)  # further fields of errors
     content: str | None = "2, 1"
@@ -84,6 +88,11 @@ class _Handler(BaseHTTPRequestHandler):
         script.hold(body)
         with script.lock:
             script.running -= 1
+        if fault is None and script.reply is not None:
+            try:
+                fault = script.reply(body)
+            except RefusalError as refusal:
+                fault = refusal.status
         if fault == "drop":
             self.close_connection = True
         elif fault == "reset":
@@ -99,17 +108,12 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(*(fault if isinstance(fault, tuple) else (200, fault)))
         elif isinstance(fault, str) and fault.startswith(("http://", "/")):
             self._send(307, b"", location=fault)
-        elif fault == "nonsense":
-            self._send(200, b"<html>hello</html>")
+        elif fault in ("gzip", "chunk", "length", "nonsense"):
+            self._garble(str(fault))
         elif isinstance(fault, int):
             self._refuse(fault)
         elif isinstance(fault, dict):
             self._send(200, json.dumps(fault).encode())
-        elif script.reply is not None:
-            try:
-                self._send(200, json.dumps(script.reply(body)).encode())
-            except RefusalError as refusal:
-                self._refuse(refusal.status)
         else:
             self._send(200, json.dumps(_reply(script, body, chat="chat" in self.path)).encode())
 
@@ -126,6 +130,23 @@ class _Handler(BaseHTTPRequestHandler):
             while True:
                 self.wfile.write(b" ")
                 self.script.dripping.wait(0.01)
+
+    def _garble(self, how: str) -> None:
+        self.close_connection = True
+        content = (
+            b"<html>hello</html>"
+            if how == "nonsense"
+            else json.dumps(_reply(self.script, {"prompt": ""}, chat=True)).encode()
+        )
+        self.send_response(200)
+        if how == "gzip":
+            self.send_header("Content-Encoding", "gzip")
+        if how == "chunk":
+            self.send_header("Transfer-Encoding", "chunked")
+        else:
+            self.send_header("Content-Length", "many" if how == "length" else str(len(content)))
+        self.end_headers()
+        self.wfile.write(content)
 
     def _send(self, status: int, content: bytes, *, length: int | None = None, location: str = "") -> None:
         self.send_response(status)

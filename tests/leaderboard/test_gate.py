@@ -126,12 +126,14 @@ def saved_board(*entries: EvaluatedRun) -> Saved:
     return Saved(shown, matrix, EvaluationProtocol({}, (), np.array([]), np.array([])), "2026-01-01", {})
 
 
-def gate_against(saved: Saved, *entries: EvaluatedRun, rules: tuple[str, ...] = (DROPS,), **options: bool) -> Gate:
+def gate_against(
+    saved: Saved, *entries: EvaluatedRun, rules: tuple[str, ...] = (DROPS,), allow_missing: bool = False
+) -> Gate:
     """Judge all rows of a board of these entries against a saved one."""
     shown, matrix = board(entries)
     baseline = saved_baseline("old.parquet", saved, matrix.lines, matrix, [])
     runs = [line.run for line in matrix.lines]
-    return judge(shown, matrix, runs, [*map(parse_rule, rules)], baseline, seed=0, **options)
+    return judge(shown, matrix, runs, [*map(parse_rule, rules)], baseline, seed=0, allow_missing=allow_missing)
 
 
 def test_rows_without_a_partner_on_either_side_fail_unless_that_is_allowed() -> None:

@@ -5,20 +5,18 @@ from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from threading import Event, Lock
-from typing import Any, TypeAlias
+from typing import Any
 
 import pytest
 
 from command_line import Bench
-from fault_server import Script, serve, text_of
+from fault_server import Fault, Script, serve, text_of
 from llmrs_bench.core.errors import EngineError, OptionError
 from llmrs_bench.core.types import Prompt
 from llmrs_bench.llm.backends import openai_http
 from llmrs_bench.llm.backends.openai_http import Throttle, spread
 from openai_cases import KEY, answers, engine
 from tiny_models import text_prompt
-
-Fault: TypeAlias = int | str | bytes | dict[str, Any] | tuple[int, bytes]
 
 # Threads of an iterator that is closed early are left at their requests: what they open after the client is closed is
 # left to the garbage collector, which may find it in a later test.
@@ -63,6 +61,7 @@ def test_everything_else_ends_the_run_at_once_and_says_what_to_do(
     "fault",
     [
         *(408, 425, 429, 502, 529, "reset", "cut", "drop", "drip", (503, b"upstream"), (529, b"")),
+        *("gzip", "chunk", "length"),
         {"error": {"code": 429, "message": "upstream"}},
         {"error": {"message": "upstream"}},
         {"choices": [{"finish_reason": "error", "error": {"code": 502, "message": "upstream"}}]},
@@ -75,6 +74,50 @@ def test_what_passes_is_tried_again(url: str, script: Script, fault: Fault) -> N
     assert answers(made, text_prompt())["p"].text == "2, 1"
     assert (len(script.requests), len(pauses), made.facts()["retries"]) == (3, 2, 2)
     assert made.facts()["rate_limited"] == 2 * ("429" in str(fault))
+
+
+@pytest.mark.parametrize("fault", [408, 500, 502, 503, 504, "reset", "cut", "drop", "drip", "gzip", "chunk", "length"])
+def test_what_fails_at_one_prompt_however_often_leaves_that_one_without_an_answer(
+    url: str, script: Script, fault: Fault
+) -> None:
+    prompts = [text_prompt(f"t{number}", history=number) for number in range(8)]
+    lost, pauses = prompts[2].messages[0].content, list[float]()
+    script.reply = lambda body: fault if text_of(body) == lost else None
+    made = engine(url, pauses, timeout=0.2 if fault == "drip" else 60, retries=3, concurrency=1)
+    found = answers(made, *prompts)
+    assert {name for name, answer in found.items() if answer.finish_reason == "unanswered"} == {"t2"}
+    assert len(pauses) == 3
+    with pytest.raises(EngineError) as caught:
+        answers(engine(url, timeout=0.2 if fault == "drip" else 60, retries=1, unanswered="0"), *prompts)
+    assert "'t2'" in caught.value.message
+    assert "-O unanswered" in caught.value.hint
+
+
+@pytest.mark.parametrize("fault", [500, 503, "drop", "gzip"])
+@pytest.mark.parametrize("before", [0, 3])
+def test_a_server_that_fails_at_everything_ends_the_run_without_trying_each_prompt_so_often(
+    url: str, script: Script, fault: Fault, before: int
+) -> None:
+    pauses: list[float] = []
+    script.reply = lambda body: None if len(script.requests) <= before else fault
+    made, kept = engine(url, pauses, concurrency=1, unanswered="1"), list[str]()
+    with pytest.raises(EngineError, match="times"):
+        kept.extend(answer.prompt_id for answer in made.answer([text_prompt(f"t{n}") for n in range(30)]))
+    made.close()
+    assert len(kept) == before
+    assert len(script.requests) == before + 7 + 3
+    assert sum(pauses) < 70
+
+
+def test_a_server_that_is_down_ends_the_run_however_many_prompts_may_stay_without_an_answer(
+    url: str, script: Script
+) -> None:
+    script.reply = lambda body: None if len(script.requests) <= 3 else "drop"
+    made = engine(url, concurrency=1, unanswered="100%")
+    with pytest.raises(EngineError, match="3 times, and did not answer other prompts meanwhile"):
+        list(made.answer([text_prompt(f"t{n}") for n in range(30)]))
+    made.close()
+    assert len(script.requests) == 3 + 7 + 3
 
 
 def test_a_server_that_starts_again_is_waited_for(script: Script) -> None:

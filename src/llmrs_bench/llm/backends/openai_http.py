@@ -19,7 +19,14 @@ from llmrs_bench.core.errors import EngineError, OptionError
 from llmrs_bench.core.masking import MASK, mask
 from llmrs_bench.core.types import Json
 from llmrs_bench.llm.backends.openai_replies import Failure, NoAnswerError, failure_in, said_wrong
-from llmrs_bench.llm.backends.openai_transport import BrokenOffError, OpenAIOptions, Reply, TimedOutError, Transport
+from llmrs_bench.llm.backends.openai_transport import (
+    BrokenOffError,
+    OpenAIOptions,
+    Reply,
+    TimedOutError,
+    Transport,
+    UndecodableError,
+)
 
 Task = TypeVar("Task")
 Done = TypeVar("Done")
@@ -165,6 +172,7 @@ log = logging.getLogger(__name__)
 _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0  # seconds
 _LONGEST_ASKED = 600.0  # seconds; a server that asks for more has no quota left for today
 _SHOWN = 300  # characters of a server's message
+_FEW = 2  # further tries of a prompt while the server is in doubt
 _PASSING = (408, 425, 429)  # besides all from 500 on
 GOES_ON = "Answers so far are kept: the same command goes on with the rest."
 
@@ -191,12 +199,14 @@ class _Trouble:
         hint: What to do if it goes on doing so.
         asked: Seconds that it asks to wait.
         alone: Whether it may be in trouble with this prompt alone.
+        down: Whether it may as well be down.
     """
 
     what: str
     hint: str
     asked: float | None = None
     alone: bool = False
+    down: bool = False
 
 
 class Client:
@@ -207,6 +217,10 @@ class Client:
     that takes longer than the time-out, which also halves the number of requests at a time. The pause before a try
     doubles each time, with jitter, and is never shorter than the server asks for (`Retry-After`). Nothing of this ever
     becomes an answer.
+
+    A prompt that was tried so often in vain is one without an answer, while the server answers others. If it answered
+    none of them meanwhile it is in doubt: until its next answer a prompt is tried again only `_FEW` times, and the
+    second one that is in vain for a reason that a server gives which is down ends the run.
 
     Args:
         options: Where the server is, the variable that holds the key, and how often to try.
@@ -226,7 +240,9 @@ class Client:
         self._lock = threading.Lock()
         self._counts = Counter[str]()
         self._gate = Throttle(options.concurrency)
-        self._there = False  # whether the server has answered anything
+        self._there = False  # whether the server has replied anything
+        self._answers = 0  # replies that were no trouble
+        self._doubted = False
         self._transport = Transport(options, key=self._key)
 
     def close(self) -> None:
@@ -252,16 +268,30 @@ class Client:
             EngineError: If the server cannot be reached, stays in trouble, refuses the request, or answers no JSON.
             UnansweredError: If it stays in trouble that may be with this prompt alone.
         """
-        attempt = 0
+        attempt, before = 0, self._answers
         while True:
             found = self._try(path, body, about, again=attempt > 0, stopped=stopped)
             if not isinstance(found, _Trouble):
                 return found
-            if attempt == self.options.retries:
-                kind = UnansweredError if found.alone else EngineError
-                raise kind(f"{self.base_url} {found.what} {attempt + 1} times", hint=f"{GOES_ON} {found.hint}")
+            if attempt >= (min(self.options.retries, _FEW) if self._doubted else self.options.retries):
+                raise self._given_up(found, attempt + 1, before)
             self._rest(found, attempt, about, stopped)
             attempt += 1
+
+    def _given_up(self, found: _Trouble, tries: int, before: int) -> EngineError:
+        """Return the error of a prompt that was tried in vain, the server having given `before` answers until then."""
+        with self._lock:
+            silent = self._answers == before
+            down = found.down and silent and self._doubted
+            self._doubted = silent
+        kind = UnansweredError if found.alone and not down else EngineError
+        other = ", and did not answer other prompts meanwhile" if down else ""
+        return kind(f"{self.base_url} {found.what} {tries} times{other}", hint=f"{GOES_ON} {found.hint}")
+
+    def _answered(self) -> None:
+        with self._lock:
+            self._answers += 1
+            self._doubted = False
 
     def _try(
         self, path: str, body: dict[str, Any], about: str, *, again: bool, stopped: Event
@@ -281,20 +311,27 @@ class Client:
                         f"{self.base_url} does not answer: {what}",
                         hint=f"Check that the server runs, and `-O base_url` and `-O timeout`. {GOES_ON}",
                     ) from error
-                return _Trouble(f"broke off ({what})", "Check that the server runs, and see its log.")
+                told = f"broke off at {about} ({what})"
+                return _Trouble(told, "Check that the server runs, and see its log.", alone=True, down=True)
+            except UndecodableError as error:
+                told = f"answered {about} with what cannot be decoded ({self._hide(str(error))})"
+                return _Trouble(told, "See the log of the server, and of a proxy before it.", alone=True, down=True)
         self._there = True
         found = reply.json(self._key)
         failure = failure_in(reply.status, found, reply.text)
-        if failure is None:
-            return self._object(reply, found, about)
-        if failure.status < 500 and failure.status not in _PASSING:
+        if failure is None or (failure.status < 500 and failure.status not in _PASSING):
+            self._answered()
+            if failure is None:
+                return self._object(reply, found, about)
             raise self._refusal(failure, about)
         self._count(rate_limited=failure.status == 429)
         asked = retry_after(reply.retry_after, now=datetime.now(UTC))
         what = f"answered {failure.status} to {about}: {self._shown(failure.message)}; in all"
-        # What stands behind a gateway, or within a server, may fail at one prompt; the other statuses are about all.
-        alone = failure.status == HTTPStatus.INTERNAL_SERVER_ERROR or (reply.status < 300 and failure.status != 429)
-        return _Trouble(what, "Lower `-O concurrency`, or raise `-O retries`.", asked, alone)
+        # A quota is about all prompts; what stands behind a gateway, or within a server, may fail at one of them.
+        inner = failure.status == HTTPStatus.INTERNAL_SERVER_ERROR or (reply.status < 300 and failure.status != 429)
+        outer = failure.status > HTTPStatus.INTERNAL_SERVER_ERROR or failure.status == HTTPStatus.REQUEST_TIMEOUT
+        hint = "Lower `-O concurrency`, or raise `-O retries`."
+        return _Trouble(what, hint, asked, alone=inner or outer, down=outer and not inner)
 
     def _late(self, about: str, most: int) -> _Trouble:
         """Ask for less at a time from now on."""
@@ -310,6 +347,8 @@ class Client:
         return _Trouble(
             f"did not answer {about} within {self.options.timeout:g} s,",
             "Set `-O concurrency` to what the server works on at a time (llama.cpp: its slots), or raise `-O timeout`.",
+            alone=True,
+            down=True,
         )
 
     def _count(self, **seen: bool) -> None:

@@ -289,6 +289,10 @@ class BrokenOffError(Exception):
         self.reached = reached
 
 
+class UndecodableError(Exception):
+    """A reply is not in the encoding that its headers name."""
+
+
 class Transport:
     """Sends requests to one server.
 
@@ -322,7 +326,8 @@ class Transport:
 
         Raises:
             TimedOutError: If the whole reply takes longer than the time-out.
-            BrokenOffError: If the connection fails or ends early.
+            BrokenOffError: If the connection fails or ends early, or what comes is no HTTP.
+            UndecodableError: If the body is not encoded as its headers say.
             EngineError: If the reply is too large, or points to another server.
         """
         try:
@@ -336,6 +341,8 @@ class Transport:
             if isinstance(error, httpx.ConnectTimeout):
                 raise BrokenOffError(_name(error), reached=False) from error
             raise TimedOutError(_name(error)) from error
+        except httpx.DecodingError as error:
+            raise UndecodableError(_name(error)) from error
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise BrokenOffError(_name(error), reached=not isinstance(error, httpx.ConnectError)) from error
         raise EngineError(f"{url} leads in circles: {_MOST_REDIRECTS} redirects", hint="Check `-O base_url`.")
