@@ -132,6 +132,41 @@ def test_a_run_that_the_gate_cannot_look_at_fails_unless_allowed(compared: Bench
     assert f"so not on the board: {run.name}" in " ".join(bench.run("compare", "-d", "small@lists").stdout.split())
 
 
+@pytest.mark.parametrize("harm", ["values", "no values", "manifest", "no manifest"])
+def test_evaluate_makes_a_damaged_evaluation_again(compared: Bench, saved: Path, tmp_path: Path, harm: str) -> None:
+    bench = Bench(tmp_path / "home", compared.source)
+    shutil.copytree(compared.home, bench.home)
+    values = next(bench.home.glob("small/lists/evals/itemknn-*/metrics.parquet"))
+    manifest = values.with_name("manifest.json")
+    if harm == "values":
+        values.write_bytes(values.read_bytes()[:-9])
+    elif harm == "manifest":
+        manifest.write_text(manifest.read_text().replace('"requests"', '"Requests"'))
+    else:
+        (values if harm == "no values" else manifest).unlink()
+    said = bench.run("evaluate", "-d", "small@lists").stderr
+    assert said.count("made again, for it was damaged") == 1
+    assert f"made: {values.parent}" in said
+    assert "made:" not in bench.run("evaluate", "-d", "small@lists").stderr
+    gate(bench, "--baseline", str(saved), "--fail-if", "mrr drops > 0")
+
+
+def test_evaluate_says_that_a_run_is_damaged_though_it_was_evaluated_before(compared: Bench, tmp_path: Path) -> None:
+    bench = Bench(tmp_path / "home", compared.source)
+    shutil.copytree(compared.home, bench.home)
+    rankings = next(bench.home.glob("small/lists/runs/itemknn-*/rankings.parquet"))
+    rankings.write_bytes(rankings.read_bytes()[:-9])
+    for named, code in (((), 0), (("--run", "itemknn"), 1)):
+        said = " ".join(bench.run("evaluate", "-d", "small@lists", *named, code=code).stderr.split())
+        assert str(rankings) in said
+        assert f"Delete {rankings.parent} and run `infer` again." in said
+        assert f"already there: {bench.home}/small/lists/evals/itemknn" not in said
+    assert str(rankings) in bench.run("infer", "-d", "small@lists", "-m", "itemknn", code=1).stderr
+    shutil.rmtree(rankings.parent)
+    bench.run("infer", "-d", "small@lists", "-m", "itemknn")
+    bench.run("evaluate", "-d", "small@lists", "--run", "itemknn")
+
+
 def test_a_baseline_row_that_was_not_evaluated_passes_no_judgement(compared: Bench, tmp_path: Path) -> None:
     bench = Bench(tmp_path / "home", compared.source)
     shutil.copytree(compared.home, bench.home)

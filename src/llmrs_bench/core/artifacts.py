@@ -1,6 +1,7 @@
 """Artifacts: a directory of tables with a manifest, complete or absent, named by what it was made from."""
 
 import json
+import logging
 import os
 import shutil
 import sys
@@ -9,6 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from platform import platform, processor, python_version
@@ -35,6 +37,8 @@ from llmrs_bench.core.tables import (
 )
 
 MANIFEST = "manifest.json"
+log = logging.getLogger(__name__)
+_ROWS = 1_000_000  # of a table that are read at once to check it
 
 
 class Manifest(BaseModel):
@@ -108,6 +112,17 @@ class Artifact:
             self._verify(name, lambda: parts_digest(read_parts(path, name, rows), name))
             yield from read_parts(path, name, rows)
 
+    def check(self, *names: str) -> None:
+        """Check tables against the manifest, all unless named; where their files' bytes are as written nothing is read.
+
+        Raises:
+            DamagedError: As `table` does.
+            OSError: As `table` does.
+        """
+        for name in names or self.manifest.tables:
+            with self._reading(name) as path:
+                self._verify(name, partial(_contents, path, name))
+
     def _verify(self, name: str, contents: Callable[[], str]) -> None:
         if not holds(self._path(name), self.manifest.tables[name], contents):
             raise DamagedError(
@@ -131,6 +146,10 @@ class Artifact:
     @property
     def _again(self) -> str:
         return f"Delete {self.path} and run `{self.manifest.stage}` again."
+
+
+def _contents(path: Path, name: str) -> str:
+    return parts_digest(read_parts(path, name, _ROWS), name)
 
 
 @dataclass
@@ -399,8 +418,9 @@ def get_or_create(
     *,
     name: str | None = None,
     unfinished: Callable[[Artifact], bool] = lambda made: False,
+    mend: bool = False,
 ) -> StageResult:
-    """Return the artifact of `recipe` at `path`, made by `fill` unless it is there.
+    """Return the artifact of `recipe` at `path`, made by `fill` unless it is there, its tables as they were made.
 
     Of several processes one makes it; the others wait for it and take what it made.
 
@@ -411,20 +431,35 @@ def get_or_create(
         name: What the result is called; None: as its folder.
         unfinished: Whether an artifact that is there lacks something that can be had by now; it is then made anew, and
             stays until that has succeeded.
+        mend: Whether a damaged one is made anew, since that takes but a moment.
 
     Raises:
         ArtifactError: If the place holds something else.
+        DamagedError: If what is there is damaged, and `mend` is not set.
     """
-    made = find_made(path, recipe)
-    if made is not None and not unfinished(made):
+
+    def kept(*, aloud: bool) -> StageResult | None:
+        try:
+            made = find_made(path, recipe)
+            if made is None or unfinished(made):
+                return None
+            made.check()
+        except DamagedError as error:
+            if not mend:
+                raise
+            if aloud:
+                log.warning("made again, for it was damaged: %s", error)
+            return None
         return StageResult(name or path.name, made, fresh=False)
+
+    if (found := kept(aloud=False)) is not None:
+        return found
     with locked(path.with_name(f".{path.name}.lock"), path.name) as held:
-        made = find_made(path, recipe)
-        if made is not None and not unfinished(made):
-            return StageResult(name or path.name, made, fresh=False)
+        if (found := kept(aloud=True)) is not None:
+            return found
         if held:
             _clear_partials(path)
-        with new_artifact(path, recipe, instead=made is not None) as draft:
+        with new_artifact(path, recipe, instead=path.exists()) as draft:
             fill(draft)
         made = find_made(path, recipe)
     if made is None:

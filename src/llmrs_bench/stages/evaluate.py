@@ -361,7 +361,13 @@ def _normalized(data: Data, runs: Sequence[Artifact], normalize: Normalize, *, n
 
 
 def _evaluate(data: Data, run: Artifact | None, metrics: Sequence[Metric], invalid: Invalid) -> list[StageResult]:
-    """Make the evaluations of a run, or of chance, that are not there yet; what they share is read once."""
+    """Make the evaluations of a run, or of chance, that are not there or damaged; what they share is read once.
+
+    Raises:
+        DamagedError: If what they were made from is damaged.
+    """
+    if run is not None:
+        run.check("rankings", *([VIEW_TABLE] if has_views(run) else []))
     read = cache(lambda: _Inputs(data, run))
 
     def fill(draft: Draft, wanted: Evaluation) -> None:
@@ -375,7 +381,7 @@ def _evaluate(data: Data, run: Artifact | None, metrics: Sequence[Metric], inval
 
     name = CHANCE if run is None else run.path.name
     return [
-        get_or_create(wanted.path, wanted.recipe, partial(fill, wanted=wanted), name=name)
+        get_or_create(wanted.path, wanted.recipe, partial(fill, wanted=wanted), name=name, mend=True)
         for wanted in evaluations(data, run, metrics, invalid)
     ]
 
