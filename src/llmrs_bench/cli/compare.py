@@ -21,6 +21,18 @@ _RULES = (
     "'ndcg@10 < 0.3', 'invalid > 5%', 'price_usd > 1'. Metrics of the board, coverage, answered, invalid, kinds of "
     f"responses, {', '.join(COST_NAMES)}; repeatable."
 )
+# What writes a file of another ending than that of a saved board.
+_OTHERS = {
+    ".json": "--format json > {}",
+    ".csv": "--format csv > {}",
+    ".md": "--format markdown > {}",
+    ".markdown": "--format markdown > {}",
+    ".tex": "--format latex > {}",
+    ".txt": "> {}",
+    ".html": "--html {}",
+    ".htm": "--html {}",
+    ".xml": "--junit {}",
+}
 
 
 def compare(
@@ -212,6 +224,12 @@ def _check_outputs(outputs: Mapping[str, Path], baseline: str | None, *, narrowe
     """Refuse files that cannot be written or would replace each other or the baseline, before anything is computed."""
     taken = {} if baseline is None or not Path(baseline).is_file() else {Path(baseline).resolve(): "--baseline"}
     for option, path in outputs.items():
+        if option == "--save" and (instead := _OTHERS.get(path.suffix.lower())):
+            raise OptionError(
+                f"--save {path}: a saved board is a Parquet file, for --baseline and --history",
+                hint=f"Name it {path.with_suffix('.parquet')}; for a file that ends in {path.suffix} write "
+                f"`{instead.format(path)}`.",
+            )
         if not path.absolute().parent.is_dir():
             raise OptionError(
                 f"{option} {path}: there is no folder {path.parent}", hint="Make it, or name another file."
