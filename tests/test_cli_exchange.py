@@ -198,6 +198,14 @@ def test_the_content_decides_and_the_name_can_be_chosen(small: Bench, tmp_path: 
     assert infer(small, "--model", f"file:{moved}") != first
 
 
+@pytest.mark.parametrize("name", ["../../x", ".hidden", "a b", "x\n"])
+def test_a_name_that_is_no_name_is_one_plain_line(small: Bench, tmp_path: Path, name: str) -> None:
+    path = some_lists(small, tmp_path / "a.csv")
+    said = small.run("import", str(path), "-d", "small", "--name", name, code=2).stderr
+    assert f"a run cannot be called {name!r}; letters, digits and" in said
+    assert "pattern" not in said
+
+
 def test_a_whole_catalogue_is_ranked_as_far_as_the_file_goes(small: Bench, tmp_path: Path) -> None:
     small.prepare("--candidates", "all", dataset="small@all")
     requests, items = data(small, "requests", "all"), data(small, "items", "all")["item_id"].sort().to_list()

@@ -211,6 +211,24 @@ def test_a_rate_limit_never_becomes_an_answer(url: str, script: Script) -> None:
     assert len(script.requests) == 3
 
 
+@pytest.mark.parametrize(
+    ("fault", "said"),
+    [
+        ({"error": {"message": "worker lost"}}, "answered 200 and an error to prompt 'p': worker lost"),
+        ({"error": {"code": "overloaded", "message": "x"}}, "answered 200 and an error overloaded to prompt 'p': x"),
+        ({"error": {"code": 429, "message": "x"}}, "answered 200 and an error 429 to prompt 'p': x"),
+        ({"choices": [{"finish_reason": "abort"}]}, "answered 200 and an error to prompt 'p': it broke off with"),
+        ({"error": {"code": 400, "message": "too long"}}, "refuses prompt 'p' with 200 and an error 400: too long"),
+        (503, "answered 503 to prompt 'p'"),
+    ],
+)
+def test_an_error_is_told_as_it_was_sent(url: str, script: Script, fault: Fault, said: str) -> None:
+    script.faults = [fault] * 2
+    with pytest.raises(EngineError) as caught:
+        answers(engine(url, retries=1), text_prompt())
+    assert said in caught.value.message
+
+
 @pytest.mark.parametrize("key", ["sk-\u00e9t\u00e9", "sk-one sk-two", "sk-one\nsk-two"])
 def test_what_cannot_be_a_key_is_refused_without_showing_it(
     url: str, monkeypatch: pytest.MonkeyPatch, key: str

@@ -6,7 +6,7 @@ from hashlib import sha256
 from pathlib import Path
 
 import polars as pl
-from pydantic import Field as Option
+from pydantic import field_validator
 
 from llmrs_bench.core.artifacts import Draft, Recipe, StageResult, get_or_create
 from llmrs_bench.core.config import DEPTH, Options
@@ -31,7 +31,15 @@ class FileOptions(Options):
         name: What the run is called; None: as the file, without its suffix.
     """
 
-    name: str | None = Option(default=None, pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")
+    name: str | None = None
+
+    @field_validator("name")
+    @classmethod
+    def is_a_plain_name(cls, name: str | None) -> str | None:
+        """Refuse what is no name of a folder and of a row."""
+        if name is None or re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
+            return name
+        raise ValueError(f"a run cannot be called {name!r}; letters, digits and, behind the first, . _ - make a name")
 
 
 def import_run(data: Data, path: Path, typed: Mapping[str, str]) -> StageResult:

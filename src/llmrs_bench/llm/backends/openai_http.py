@@ -326,7 +326,7 @@ class Client:
             raise self._refusal(failure, about)
         self._count(rate_limited=failure.status == 429)
         asked = retry_after(reply.retry_after, now=datetime.now(UTC))
-        what = f"answered {failure.status} to {about}: {self._shown(failure.message)}; in all"
+        what = f"answered {failure.sent} to {about}: {self._shown(failure.message)}; in all"
         # A quota is about all prompts; what stands behind a gateway, or within a server, may fail at one of them.
         inner = failure.status == HTTPStatus.INTERNAL_SERVER_ERROR or (reply.status < 300 and failure.status != 429)
         outer = failure.status > HTTPStatus.INTERNAL_SERVER_ERROR or failure.status == HTTPStatus.REQUEST_TIMEOUT
@@ -391,7 +391,7 @@ class Client:
         }
         other = said_wrong(failure.message, max_tokens_field=self.options.max_tokens_field)
         return RefusedError(
-            f"{self.base_url} refuses {about} with {failure.status}: {self._shown(failure.message)}",
+            f"{self.base_url} refuses {about} with {failure.sent}: {self._shown(failure.message)}",
             hint=hints.get(failure.status, other),
             status=failure.status,
             code=failure.code,

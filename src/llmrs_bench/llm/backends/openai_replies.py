@@ -23,11 +23,26 @@ NOTHING = {"prompt_tokens": 0, "cached_tokens": 0, "completion_tokens": 0, "thin
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """What a server says went wrong: the status that this has or stands for, its words, and a code of its own."""
+    """What a server says went wrong.
+
+    Args:
+        status: That of HTTP or, in a reply with status 200, the one that this has or stands for.
+        message: The server's words.
+        code: A code of its own.
+        inside: Whether a reply with status 200 tells it.
+    """
 
     status: int
     message: str
     code: str
+    inside: bool = False
+
+    @property
+    def sent(self) -> str:
+        """What was sent, in words: a status that is only stood for was not."""
+        if not self.inside:
+            return str(self.status)
+        return "200 and an error" + (f" {self.code}" if self.code else "")
 
 
 class NoAnswerError(EngineError):
@@ -65,7 +80,7 @@ def failure_in(status: int, found: Any, text: str) -> Failure | None:
     if choice.get("error"):
         return _told(choice["error"])
     if (reason := choice.get("finish_reason")) in _BROKEN:
-        return Failure(_UPSTREAM, f"it broke off with {reason!r}", "")
+        return Failure(_UPSTREAM, f"it broke off with {reason!r}", "", inside=True)
     return None
 
 
@@ -73,7 +88,7 @@ def _told(error: Any) -> Failure:
     message, code = _words(error)
     status = int(code) if code.isdecimal() and len(code) == 3 and code[0] in "45" else None
     kinds = (code, error.get("type")) if isinstance(error, dict) else ()
-    return Failure(status or (400 if any(kind in _OURS for kind in kinds) else _UPSTREAM), message, code)
+    return Failure(status or (400 if any(kind in _OURS for kind in kinds) else _UPSTREAM), message, code, inside=True)
 
 
 def _words(error: Any) -> tuple[str, str]:

@@ -140,7 +140,7 @@ class OpenAIOptions(Options):
     concurrency: int = Field(default=16, ge=1, le=1000)
     timeout: float = Field(default=120.0, gt=0, le=1_000_000)
     retries: int = Field(default=6, ge=0, le=1000)
-    unanswered: str = Field(default="1%", pattern=r"^[0-9]{1,9}(\.[0-9]{1,9})?%$|^[0-9]{1,9}$")
+    unanswered: str = "1%"
     answer_tokens: int = Field(default=512, ge=1)
     temperature: float = Field(default=0.0, ge=0)
     max_tokens_field: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
@@ -163,6 +163,14 @@ class OpenAIOptions(Options):
         if taken := sorted(_OWN & set(fields)):
             raise ValueError(f"the engine itself writes {', '.join(taken)}")
         return fields
+
+    @field_validator("unanswered")
+    @classmethod
+    def is_a_number_or_a_share(cls, unanswered: str) -> str:
+        """Refuse what says no number of prompts."""
+        if re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?%|[0-9]{1,9}", unanswered):
+            return unanswered
+        raise ValueError(f"{unanswered!r} is neither a number of prompts, such as 5, nor a share, such as 1%")
 
     @model_validator(mode="after")
     def no_idle_options(self) -> Self:
