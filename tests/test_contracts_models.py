@@ -41,7 +41,7 @@ PROMPTS = [
 
 def engine_parameter(name: str) -> Any:
     if name == "ray":  # it leaves files and sockets open when it stops
-        return pytest.param(name, marks=pytest.mark.filterwarnings("ignore"))
+        return pytest.param(name, marks=[pytest.mark.slow, pytest.mark.filterwarnings("ignore")])
     if name not in ("vllm", "openai"):
         return pytest.param(name)
     missing = pytest.mark.skipif(importlib.util.find_spec("vllm") is None, reason="vLLM is not installed")

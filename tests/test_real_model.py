@@ -140,6 +140,7 @@ def test_packed_and_plain_scoring_agree(engine: TransformersEngine, smollm2_fold
     plain.close()
 
 
+@pytest.mark.slow
 def test_lm_evaluation_harness_agrees(engine: TransformersEngine) -> None:
     """The same texts through another program: its own tokenisation, batches and softmax."""
     pytest.importorskip("lm_eval", reason="lm-evaluation-harness is not installed: pip install 'lm_eval[hf]'")

@@ -82,6 +82,7 @@ def test_a_planted_effect_is_found_with_the_power_that_was_asked_for() -> None:
     assert (p <= 0.05).mean() == pytest.approx(0.8, abs=four_errors(0.8, 400))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("correction", ["holm", "bh"])
 def test_twenty_copies_of_chance_differ_on_one_board_in_twenty_at_most(correction: str) -> None:
     generator, pairs, boards = np.random.default_rng(9), all_pairs(20), 60

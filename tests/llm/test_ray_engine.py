@@ -21,6 +21,7 @@ from llmrs_bench.llm.model_aliases import ModelSpec
 from tiny_models import choice_prompt, text_prompt, tiny_llama
 
 ray = pytest.importorskip("ray")
+pytestmark = pytest.mark.slow
 
 WINDOW = 64
 CPUS = 8  # of the first machine
@@ -98,7 +99,6 @@ def engine(cluster: Any, folder: Path) -> Iterator[RayEngine]:
     made.close()
 
 
-@pytest.mark.slow
 def test_an_engine_without_a_cluster_starts_ray_and_ends_it() -> None:
     assert not ray.is_initialized()
     made = make("mock", engine="mock", workers=1)
@@ -140,7 +140,6 @@ def test_needs_and_context_are_those_of_the_workers(engine: RayEngine, folder: P
     assert list(engine.batches([])) == []
 
 
-@pytest.mark.slow
 def test_killed_workers_come_back_and_nothing_is_lost(engine: RayEngine, expected: dict[str, Response]) -> None:
     before = engine._pool.each("pid")
     given = engine.answer(PROMPTS)
@@ -233,7 +232,6 @@ def test_a_machine_without_the_package_is_named(monkeypatch: pytest.MonkeyPatch)
     assert "on every machine" in caught.value.hint
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("own_workers")
 def test_prompts_that_kill_every_worker_are_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ray_pool, "Worker", Fragile)
@@ -258,7 +256,6 @@ def test_a_cluster_that_is_too_small_or_taken_is_named(engine: RayEngine, monkey
     assert "ray status" in taken.value.hint
 
 
-@pytest.mark.slow
 def test_a_lost_machine_leaves_its_work_to_the_others(cluster: Any) -> None:
     machine = cluster.add_node(num_cpus=CPUS // 2 + 1, object_store_memory=2**27)
     made = make("mock", engine="mock", workers=2, cpus_per_worker=CPUS // 2 + 1)  # one on each
