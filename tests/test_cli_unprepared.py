@@ -13,7 +13,7 @@ import pytest
 
 from command_line import Bench
 from llmrs_bench.core.errors import ModelError
-from llmrs_bench.data.sources import DATASETS
+from llmrs_bench.data.datasets import DATASETS
 from llmrs_bench.llm.model_aliases import ModelSpec
 
 USERS, FILMS = 12, 30

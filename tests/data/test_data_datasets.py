@@ -2,7 +2,7 @@ import pytest
 
 from llmrs_bench.core.errors import OptionError
 from llmrs_bench.core.registry import SOURCES
-from llmrs_bench.data.sources import DATASETS, find_dataset
+from llmrs_bench.data.datasets import DATASETS, find_dataset
 
 
 def test_known_names_are_found_and_name_known_sources() -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from llmrs_bench.core.errors import DataError
 from llmrs_bench.core.types import Step, no_progress
-from llmrs_bench.data.sources import fetch
+from llmrs_bench.data.download import fetch
 
 DATA = bytes(range(256)) * 4000
 MD5 = hashlib.md5(DATA).hexdigest()
@@ -172,7 +172,7 @@ def test_no_connection_is_an_error_with_the_same_hint(tmp_path: Path, monkeypatc
 
 def test_a_server_that_stalls_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("no_proxy", "*")
-    monkeypatch.setattr("llmrs_bench.data.sources.TIMEOUT", 0.05)
+    monkeypatch.setattr("llmrs_bench.data.download.TIMEOUT", 0.05)
     with socket.create_server(("127.0.0.1", 0)) as mute:
         url = f"http://127.0.0.1:{mute.getsockname()[1]}/set.zip"
         with pytest.raises(DataError, match="timed out"):

@@ -6,7 +6,7 @@ from typing import Any
 from llmrs_bench.core.artifacts import open_artifact
 from llmrs_bench.core.config import PrepareConfig
 from llmrs_bench.core.registry import ENGINES, RECOMMENDERS, SOURCES, Registry
-from llmrs_bench.data.sources import DATASETS
+from llmrs_bench.data.datasets import DATASETS
 from llmrs_bench.llm.model_aliases import MODEL_ALIASES
 from llmrs_bench.prompts.template import PART_NAMES, read_source, template_names, template_parts
 from llmrs_bench.stages.workspace import Place, leaving_out, open_data, open_runs, prepare_command, prepared

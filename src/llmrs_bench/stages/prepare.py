@@ -14,8 +14,10 @@ from llmrs_bench.core.hashing import fingerprint
 from llmrs_bench.core.registry import RECOMMENDERS, SOURCES, unknown_name
 from llmrs_bench.core.types import Progress
 from llmrs_bench.data.candidates import make_requests, sampler_file
+from llmrs_bench.data.datasets import Dataset, find_dataset
+from llmrs_bench.data.download import fetch
 from llmrs_bench.data.files import DAYS, GB, SourceFiles, file_md5
-from llmrs_bench.data.sources import Dataset, Raw, Source, check_raw, fetch, find_dataset
+from llmrs_bench.data.sources import Raw, Source, check_raw
 from llmrs_bench.data.split import TIE_RULE, filter_events, leave_one_out, timeline
 from llmrs_bench.data.titles import natural_titles
 from llmrs_bench.ranking import rank_best

@@ -180,7 +180,7 @@ def open_data(home: Path, text: str) -> Data:
 
 def is_unprepared(home: Path, text: str) -> bool:
     """Tell whether `text` is the plain name of a known data set of which nothing was prepared yet."""
-    from llmrs_bench.data.sources import DATASETS
+    from llmrs_bench.data.datasets import DATASETS
 
     reference = Reference.parse(text)
     folder = home / reference.dataset
@@ -189,7 +189,7 @@ def is_unprepared(home: Path, text: str) -> bool:
 
 
 def _not_prepared(home: Path, reference: Reference) -> ArtifactError | OptionError:
-    from llmrs_bench.data.sources import DATASETS
+    from llmrs_bench.data.datasets import DATASETS
 
     folder = home / reference.dataset
     if reference.dataset not in DATASETS and not folder.is_dir():
