@@ -141,6 +141,14 @@ def prepare(
             rich_help_panel=DATA,
         ),
     ] = None,
+    accept_new: Annotated[
+        bool,
+        typer.Option(
+            "--accept-new",
+            help="Take a download without a published checksum that is not what it was before.",
+            rich_help_panel=DATA,
+        ),
+    ] = False,
     min_rating: Annotated[float | None, typer.Option(help="Drop events rated lower.", rich_help_panel=DATA)] = None,
     k_core: Annotated[
         int | None,
@@ -186,7 +194,7 @@ def prepare(
         }
         options = {**PROTOCOLS[protocol], **{key: value for key, value in typed.items() if value is not None}}
         config = PrepareConfig.parse_flags({"dataset": Reference.parse(dataset).dataset, **options}, command="prepare")
-        done = stage(home, dataset, config, source, track, format_name=format_)
+        done = stage(home, dataset, config, source, track, format_name=format_, accept_new=accept_new)
         for line in data_lines(done.artifact.facts):
             say(line)
         finish(done)
