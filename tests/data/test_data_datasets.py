@@ -104,7 +104,8 @@ def test_the_files_of_a_category_are_those_of_its_owner() -> None:
     core = known_dataset("amazon-2023-books-5core")
     assert core is not None
     assert "/5core/" in core.files[0].urls[0]
-    assert core.files[0].md5 is core.published is None
+    assert core.files[0].md5 is None
+    assert core.published is None
     assert core.files[1] == books.files[1]
     older = known_dataset("amazon-2018-books")
     assert older is not None

@@ -183,7 +183,7 @@ def fetch(
                     _origin(part).unlink(missing_ok=True)
                 if not file.md5:
                     log.info(
-                        "%s has no published checksum; %s is kept, and a later one has to be the same", path, found
+                        "%s has no published checksum: %s is kept, and a later one has to be the same", file.name, found
                     )
                 return Download(file.name, url, size, found)
     raise DataError(
@@ -300,7 +300,7 @@ def _copy(answer: http.client.HTTPResponse, part: Path, start: int, total: int, 
         raise _AttemptError("sent a web page (HTML) in place of the file")
     with _writing(part):
         out = part.open("ab" if start else "wb")
-    with out, progress("download", total) as step:
+    with out, progress(f"download {part.name.removesuffix('.part')}", total) as step:
         while chunk:
             with _writing(part):
                 out.write(chunk)

@@ -332,9 +332,10 @@ def _replaced(dataset: Dataset, found: Found) -> Iterator[str]:
         return
     for file in dataset.files:
         path = found.files.path / file.name
-        md5 = file_md5(path) if file.md5 and path.exists() else None
-        if file.md5 and md5 != file.md5:
-            yield f"{path} is not the published file (md5 {md5 or 'unknown'}, published {file.md5})"
+        if file.md5 and not path.exists():
+            yield f"{found.files.path} holds no {file.name} to be compared with the published one"
+        elif file.md5 and (md5 := file_md5(path)) != file.md5:
+            yield f"{path} is not the published file (md5 {md5}, published {file.md5})"
 
 
 def _source_warnings(dataset: Dataset, found: Found, counts: dict[str, int]) -> list[str]:
