@@ -34,7 +34,7 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     write_small(folder)
     server = ThreadingHTTPServer(
         ("127.0.0.1", 0),
-        lambda *arguments: Quiet(*arguments, directory=str(folder)),  # type: ignore[arg-type]
+        lambda *arguments: Quiet(*arguments, directory=str(folder)),
     )
     url = f"http://127.0.0.1:{server.server_port}"
     tiny = Dataset(

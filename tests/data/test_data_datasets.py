@@ -1,11 +1,21 @@
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
 from llmrs_bench.core.errors import OptionError
 from llmrs_bench.core.registry import SOURCES
-from llmrs_bench.data.datasets import AMAZON, DATASETS, NO_5CORE, Dataset, find_dataset, known_dataset, plain_name
+from llmrs_bench.data.datasets import (
+    AMAZON,
+    DATASETS,
+    NO_5CORE,
+    Counts,
+    Dataset,
+    find_dataset,
+    known_dataset,
+    plain_name,
+)
 
 DOMAINS = {"films", "books", "news", "music", "games", "products", "videos", "places"}
 
@@ -127,3 +137,39 @@ def test_what_is_no_category_says_which_are_near(typed: str, message: str, hint:
     with pytest.raises(OptionError, match=re.escape(message)) as caught:
         plain_name(typed)
     assert hint in caught.value.hint
+
+
+# ---------------------------------------------------------------- documentation
+
+PAGE = Path(__file__).parents[2] / "docs" / "data.md"
+
+
+def documented(dataset: Dataset) -> str:
+    """Return the row of the table in the documentation, but for its last column."""
+    counts = dataset.published or Counts()
+    numbers = (counts.users, counts.items or counts.listed_items, counts.interactions)
+    checked = [
+        *(["checksum"] if dataset.files and all(file.md5 for file in dataset.files) else []),
+        *(["sha256 kept"] if any(file.md5 is None for file in dataset.files) else []),
+        *(["counts"] if dataset.published else []),
+    ]
+    cells = [
+        f"`{dataset.name}`",
+        dataset.domain,
+        *("-" if number is None else f"{number:,}" for number in numbers),
+        dataset.licence.partition(":")[0] or "-",
+        ", ".join(checked) or "-",
+    ]
+    return f"| {' | '.join(cells)} |"
+
+
+def test_the_documentation_lists_every_data_set_as_it_is() -> None:
+    lines = PAGE.read_text("utf-8").splitlines()
+    for dataset in DATASETS.values():
+        assert [line for line in lines if line.startswith(documented(dataset))], documented(dataset)
+    rows = [line.split("`")[1] for line in lines if line.startswith("| `") and line.count(" | ") == 7]
+    assert {name.partition(":")[0] for name in rows[1:]} == {*DATASETS, *AMAZON}
+    with_checksum = {name.lower().replace("_", "-") for name in re.findall(r"\w+", PAGE.read_text("utf-8"))}
+    for dataset in every():
+        if dataset.name.startswith("amazon") and dataset.files[0].md5:
+            assert dataset.name[len("amazon-2023-") :] in with_checksum
