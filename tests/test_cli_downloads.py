@@ -78,7 +78,7 @@ def facts(bench: Bench, variant: str) -> dict[str, Any]:
 
 def test_licence_and_checksums_of_what_was_downloaded_are_kept(bench: Bench, site: Path) -> None:
     said = bench.run("prepare", "--dataset", "tiny@one").stderr
-    assert said.count("licence: friends only: ask first") == 1
+    assert said.count("licence of tiny: friends only: ask first") == 1
     assert "users and interactions are as many as published" in said
     made = facts(bench, "one")
     assert made["licence"] == "friends only: ask first"

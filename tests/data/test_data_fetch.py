@@ -437,7 +437,7 @@ def test_all_files_come_and_an_optional_one_may_be_missing(
     assert get_all(several, tmp_path) == expected
     assert names(tmp_path / "source") == ["ratings.csv.gz", "titles.json.gz"]
     said = "\n".join(caplog.messages)
-    assert said.count(f"set, licence: research: ask first. See {HOMEPAGE}") == 1
+    assert said.count(f"licence of set: research: ask first. See {HOMEPAGE}") == 1
     assert "left out: extra.json.gz" in said
     assert f"sha256:{SHA256} is kept" in said
     assert downloads(tmp_path)["titles.json.gz"] == Download(
@@ -494,11 +494,12 @@ def test_a_damaged_record_of_downloads_is_said(several: Dataset, tmp_path: Path)
 def test_addresses_are_asked_without_a_download(site: Site) -> None:
     paths = ("/set.zip", "/missing", "/page", "/moved")
     file = RemoteFile("set.zip", tuple(site.url + path for path in paths), MD5)
-    answers = ask([file, replace(file, name="small.zip", urls=file.urls[:1], size=7)], timeout=5)
-    assert [(answer.fits, answer.words) for answer in answers["set.zip"]] == [
+    small = replace(file, urls=file.urls[:1], size=7)  # of the same name
+    answers = ask([file, small], timeout=5)
+    assert [(answer.fits, answer.words) for answer in answers[file]] == [
         (True, "1,024,000 bytes"),
         (False, "HTTP Error 404: Not Found"),
         (False, "a web page (HTML) in place of the file"),
         (True, "1,024,000 bytes"),
     ]
-    assert [answer.words for answer in answers["small.zip"]] == ["1,024,000 bytes, not 7"]
+    assert [answer.words for answer in answers[small]] == ["1,024,000 bytes, not 7"]

@@ -83,7 +83,7 @@ def download(
     with locked(folder.parent / f".{RECORD}.lock", f"the download of {dataset.name}"):
         record = downloads(folder.parent)
         if any(not (folder / file.name).exists() for file in dataset.files):
-            log.info("%s, licence: %s. See %s", dataset.name, dataset.licence or "unknown", dataset.homepage)
+            log.info("licence of %s: %s. See %s", dataset.name, dataset.licence or "unknown", dataset.homepage)
         for file in dataset.files:
             try:
                 known = record.get(file.name)
@@ -329,7 +329,8 @@ def _reading() -> Iterator[None]:
         reason = error.reason if isinstance(error, urllib.error.URLError) else error
         if isinstance(reason, ssl.SSLCertVerificationError):
             raise _AttemptError(f"its certificate is not valid ({reason.verify_message})") from error
-        raise _AttemptError(str(reason) or type(reason).__name__, passing=True) from error
+        words = reason.strerror if isinstance(reason, OSError) else ""
+        raise _AttemptError(words or str(reason) or type(reason).__name__, passing=True) from error
 
 
 @contextmanager
@@ -388,11 +389,17 @@ class Answer:
     words: str
 
 
-def ask(files: Sequence[RemoteFile], *, timeout: float, workers: int = 16) -> dict[str, list[Answer]]:
-    """Ask every address of some files at once (HEAD), and return the answers by the name of the file."""
+def ask(files: Sequence[RemoteFile], *, timeout: float, workers: int = 16) -> dict[RemoteFile, list[Answer]]:
+    """Ask every address of some files at once (HEAD), and return the answers of each file, in the order of its urls.
+
+    Args:
+        files: Which.
+        timeout: Seconds without a byte after which an address is given up.
+        workers: How many addresses are asked at a time.
+    """
     with ThreadPoolExecutor(workers) as pool:
-        asked = {file.name: [pool.submit(_ask, url, file.size, timeout) for url in file.urls] for file in files}
-        return {name: [answer.result() for answer in answers] for name, answers in asked.items()}
+        asked = {file: [pool.submit(_ask, url, file.size, timeout) for url in file.urls] for file in files}
+        return {file: [answer.result() for answer in answers] for file, answers in asked.items()}
 
 
 def _ask(url: str, size: int | None, timeout: float) -> Answer:
