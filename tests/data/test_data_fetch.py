@@ -44,6 +44,7 @@ class Site:
     breaks: int = 99  # so many times
     content_range: str | None = None  # a wrong one
     tag: str | None = None
+    changed: str | None = None
 
     @property
     def ranges(self) -> list[str | None]:
@@ -69,7 +70,7 @@ class Site:
         elif handler.path == "/other":
             self.send(handler, DATA[:-1] + b"!", 0)
         else:
-            ranged = wanted and self.honours_ranges and only_if in (None, self.tag)
+            ranged = wanted and self.honours_ranges and only_if in (None, self.tag, self.changed)
             self.send(handler, self.content, int((wanted or "").removeprefix("bytes=").rstrip("-")) if ranged else 0)
 
     def send(self, handler: BaseHTTPRequestHandler, content: bytes, start: int, kind: str = "application/zip") -> None:
@@ -85,6 +86,8 @@ class Site:
             )
         if self.tag:
             handler.send_header("ETag", self.tag)
+        if self.changed:
+            handler.send_header("Last-Modified", self.changed)
         handler.send_header("Content-Type", kind)
         handler.send_header("Content-Length", str(len(content) - start))
         handler.end_headers()
@@ -295,9 +298,20 @@ def test_a_proxy_of_the_environment_is_used_and_named(
 # ---------------------------------------------------------------- what broke off
 
 
-@pytest.mark.parametrize("tag", [None, '"one"'])
-def test_a_transfer_that_broke_goes_on_where_it_stopped(site: Site, tmp_path: Path, tag: str | None) -> None:
-    site.sends, site.tag = 300_000, tag
+@pytest.mark.parametrize(
+    ("tag", "changed", "only_if"),
+    [
+        (None, None, None),
+        ('"one"', None, '"one"'),
+        ('"one"', "Thu, 26 Nov 2026 05:00:00 GMT", '"one"'),
+        ('W/"one"', "Thu, 26 Nov 2026 05:00:00 GMT", "Thu, 26 Nov 2026 05:00:00 GMT"),
+        ('W/"one"', None, None),  # means as good as the same, not the same
+    ],
+)
+def test_a_transfer_that_broke_goes_on_where_it_stopped(
+    site: Site, tmp_path: Path, tag: str | None, changed: str | None, only_if: str | None
+) -> None:
+    site.sends, site.tag, site.changed = 300_000, tag, changed
     dataset = record(f"{site.url}/set.zip")
     with pytest.raises(DataError, match=r"ended after 300,000 of 1,024,000 bytes") as caught:
         get(dataset, tmp_path)
@@ -307,7 +321,7 @@ def test_a_transfer_that_broke_goes_on_where_it_stopped(site: Site, tmp_path: Pa
     site.sends = None
     assert get(dataset, tmp_path).read_bytes() == DATA
     assert site.asked[0] == ("/set.zip", None, None)
-    assert set(site.asked[1:]) == {("/set.zip", "bytes=300000-", tag)}
+    assert set(site.asked[1:]) == {("/set.zip", "bytes=300000-", only_if)}
     assert names(tmp_path) == ["set.zip"]
 
 
