@@ -142,6 +142,10 @@ def test_the_table_of_data_sets_fits_its_lines(
     assert "interactions" in wide[0]
     assert re.match(r"a-data-set-with-a-long-name +films +12,345,678 +9 +1,234,567,890 ", wide[3])
     assert bench.run("list", "data", "--dataset", "own").stdout.splitlines()[1].startswith("own ")
+    (bench.home / "tiny" / "downloads.json").write_text("[1]")
+    said = bench.run("list", "data")
+    assert "left out:" in said.stderr
+    assert re.search(r"^tiny +films +30 +- +360 +- ", said.stdout, re.MULTILINE)
     assert "unknown data set 'owm'" in bench.run("list", "data", "--dataset", "owm", code=2).stderr
 
 

@@ -15,7 +15,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from llmrs_bench.core.errors import DataError
+from llmrs_bench.core.errors import DamagedError, DataError
 from llmrs_bench.core.types import Step, no_progress
 from llmrs_bench.data import download as downloading
 from llmrs_bench.data.datasets import Dataset, RemoteFile
@@ -498,7 +498,7 @@ def test_one_of_several_files_is_got_by_hand_into_a_folder_with_the_others(sever
 
 def test_a_damaged_record_of_downloads_is_said(several: Dataset, tmp_path: Path) -> None:
     (tmp_path / "downloads.json").write_text("[1]")
-    with pytest.raises(DataError, match=r"downloads.json cannot be read"):
+    with pytest.raises(DamagedError, match=r"downloads.json cannot be read"):
         get_all(several, tmp_path)
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from llmrs_bench import __version__
-from llmrs_bench.core.errors import DataError, next_step
+from llmrs_bench.core.errors import DamagedError, DataError, next_step
 from llmrs_bench.core.locks import locked
 from llmrs_bench.core.tables import atomic_write
 from llmrs_bench.core.types import Progress
@@ -78,6 +78,7 @@ def download(
 
     Raises:
         DataError: If a file that is needed cannot be downloaded, or is not what it has to be.
+        DamagedError: If the record of earlier downloads cannot be read.
     """
     found = []
     with locked(folder.parent / f".{RECORD}.lock", f"the download of {dataset.name}"):
@@ -106,7 +107,7 @@ def downloads(folder: Path) -> dict[str, Download]:
     """Return what was downloaded of the data set whose folder this is, by name.
 
     Raises:
-        DataError: If the record of it cannot be read.
+        DamagedError: If the record of it cannot be read.
     """
     path = folder / RECORD
     if not path.exists():
@@ -114,7 +115,7 @@ def downloads(folder: Path) -> dict[str, Download]:
     try:
         found = [Download(**entry) for entry in json.loads(path.read_text("utf-8"))]
     except (OSError, ValueError, TypeError) as error:
-        raise DataError(
+        raise DamagedError(
             f"{path} cannot be read: {error}", hint="Delete it; what is downloaded next is then taken as it comes."
         ) from error
     return {entry.name: entry for entry in found}

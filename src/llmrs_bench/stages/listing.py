@@ -10,7 +10,7 @@ from llmrs_bench.core.config import PrepareConfig
 from llmrs_bench.core.errors import OptionError
 from llmrs_bench.core.registry import ENGINES, RECOMMENDERS, SOURCES, Registry, unknown_name
 from llmrs_bench.data.datasets import AMAZON, DATASETS, Counts, Dataset, known_dataset, plain_name
-from llmrs_bench.data.download import ask, downloads
+from llmrs_bench.data.download import Download, ask, downloads
 from llmrs_bench.llm.model_aliases import MODEL_ALIASES
 from llmrs_bench.prompts.template import PART_NAMES, read_source, template_names, template_parts
 from llmrs_bench.stages.workspace import (
@@ -83,7 +83,9 @@ def _measures(folder: Path, known: Dataset | None, manifests: list[Manifest]) ->
     if counts is None and manifests:
         found = manifests[0].facts.get("counts", {})
         counts = Counts(**{name: found.get(name) for name in ("users", "items", "interactions", "listed_items")})
-    there = downloads(folder)
+    there: Mapping[str, Download] = {}
+    with leaving_out():
+        there = downloads(folder)
     sizes = [there[file.name].size if file.name in there else file.size for file in (known.files if known else ())]
     bytes_ = sum(size for size in sizes if size) if sizes and all(sizes) else None
     return counts or Counts(), bytes_
