@@ -13,7 +13,7 @@ from command_line import Bench
         (("prompt", "--dataset", "small"), 1, ("not prepared", "llmrs-bench prepare --dataset small")),
         (("infer", "--model", "random", "--dataset", "ml1"), 2, ("Did you mean 'ml1m'",)),
         (("infer", "--model", "random", "--dataset", "small@"), 2, ("cannot name a variant",)),
-        (("prepare", "--dataset", "ml2m"), 2, ("Did you mean 'ml1m'",)),
+        (("prepare", "--dataset", "ml1mm"), 2, ("Did you mean 'ml1m'",)),
         (
             ("prepare", "--dataset", "demo", "--users", "none"),
             2,

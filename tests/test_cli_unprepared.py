@@ -13,7 +13,7 @@ import pytest
 
 from command_line import Bench
 from llmrs_bench.core.errors import ModelError
-from llmrs_bench.data.sources import DATASETS
+from llmrs_bench.data.datasets import DATASETS, RemoteFile
 from llmrs_bench.llm.model_aliases import ModelSpec
 
 USERS, FILMS = 12, 30
@@ -51,7 +51,8 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     monkeypatch.setenv("no_proxy", "*")
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     url = f"http://127.0.0.1:{server.server_port}/ml-1m.zip"
-    known = replace(DATASETS["ml1m"], url=url, md5=hashlib.md5(data).hexdigest(), published=None)
+    file = RemoteFile("ml-1m.zip", (url,), hashlib.md5(data).hexdigest())
+    known = replace(DATASETS["ml1m"], files=(file,), published=None)
     monkeypatch.setitem(DATASETS, "ml1m", known)
     thread = Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
@@ -122,6 +123,9 @@ def test_the_made_up_data_set_is_prepared_too(empty: Bench) -> None:
         (("infer", "-m", "owner/gone", "-d", "ml1m"), 1, ("no model 'owner/gone'",)),
         (("infer", "-m", "mock", "-d", "ml1m@mine"), 1, ("not prepared", "prepare --dataset ml1m")),
         (("infer", "-m", "mock", "-d", "movies"), 2, ("movies", "--source")),
+        (("infer", "-m", "mock", "-d", "ml32m"), 1, ("not prepared", "prepare --dataset ml32m")),
+        (("infer", "-m", "mock", "-d", "amazon-2023:Books@x"), 1, ("prepare --dataset amazon-2023-books",)),
+        (("prepare", "-d", "amazon-2023:Bokks"), 2, ("Did you mean 'Books'",)),
         (("infer", "-m", "mock", "-d", "ml1m", "--from-cache"), 1, ("not prepared",)),
         (("evaluate", "-d", "ml1m"), 1, ("not prepared", "prepare --dataset ml1m")),
         (("compare", "-d", "ml1m"), 1, ("not prepared", "prepare --dataset ml1m")),
@@ -148,7 +152,8 @@ def test_nothing_is_downloaded_where_it_would_not_help(
 def test_a_download_that_fails_is_one_message_and_leaves_nothing(
     empty: Bench, asked: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(DATASETS, "ml1m", replace(DATASETS["ml1m"], md5="0" * 32))
+    known = DATASETS["ml1m"]
+    monkeypatch.setitem(DATASETS, "ml1m", replace(known, files=(replace(known.files[0], md5="0" * 32),)))
     said = empty.run("infer", "--model", "mock", "--dataset", "ml1m", code=1).stderr
     assert said.count("error:") == 1
     assert "--source" in said

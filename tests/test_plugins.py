@@ -64,7 +64,7 @@ def test_a_source_comes_in(shop: Bench, tmp_path: Path) -> None:
     bench = Bench(tmp_path / "home", shop.source)
     assert "--format csv\tfrom the package llmrs-bench-example 0.1.0" in bench.run("list", "data").stdout
     reference = bench.name("prepare", "-d", "shop", "--source", str(shop.source), "--format", "csv", "--users", "all")
-    assert f"shop\tformat csv\n  {reference}\tusers=all" in bench.run("list", "data").stdout
+    assert f"  {reference}\tformat csv, users=all" in bench.run("list", "data").stdout
     shown = bench.run("prompt", "-d", "shop", "--show", "1").stderr
     assert "The Film of" in shown
     assert {"chance", "popularity"} <= board_of(bench).keys()

@@ -9,7 +9,7 @@ import typer
 
 from llmrs_bench import __version__
 from llmrs_bench.cli.compare import compare
-from llmrs_bench.cli.console import Commands, exit_codes, fail_unforeseen, finish, say, track
+from llmrs_bench.cli.console import Commands, exit_codes, fail_unforeseen, finish, say, stdout, track
 from llmrs_bench.cli.export import export
 from llmrs_bench.cli.fuse import fuse
 from llmrs_bench.cli.import_run import import_run
@@ -141,6 +141,14 @@ def prepare(
             rich_help_panel=DATA,
         ),
     ] = None,
+    accept_new: Annotated[
+        bool,
+        typer.Option(
+            "--accept-new",
+            help="Take a download without a published checksum that is not what it was before.",
+            rich_help_panel=DATA,
+        ),
+    ] = False,
     min_rating: Annotated[float | None, typer.Option(help="Drop events rated lower.", rich_help_panel=DATA)] = None,
     k_core: Annotated[
         int | None,
@@ -186,7 +194,7 @@ def prepare(
         }
         options = {**PROTOCOLS[protocol], **{key: value for key, value in typed.items() if value is not None}}
         config = PrepareConfig.parse_flags({"dataset": Reference.parse(dataset).dataset, **options}, command="prepare")
-        done = stage(home, dataset, config, source, track, format_name=format_)
+        done = stage(home, dataset, config, source, track, format_name=format_, accept_new=accept_new)
         for line in data_lines(done.artifact.facts):
             say(line)
         finish(done)
@@ -248,23 +256,49 @@ app.command(epilog="Example: llmrs-bench export --dataset ml1m --format trec --t
 @app.command("list", epilog="Example: llmrs-bench list runs --dataset ml1m")
 def list_(
     what: Annotated[Listing, typer.Argument(help="data, models, templates, parts or runs.")],
-    dataset: Annotated[str | None, typer.Option("--dataset", "-d", help="Whose runs; needed for runs.")] = None,
+    dataset: Annotated[
+        str | None, typer.Option("--dataset", "-d", help="This data set alone; needed for runs.")
+    ] = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Ask whether the files of data sets are where they should be (data alone).")
+    ] = False,
     home: Home = HERE,
     log: LogOption = Log.text,
 ) -> None:
     """List data sets, models, templates, their parts, or the runs of a data set."""
     with exit_codes():
-        from llmrs_bench.core.errors import OptionError
-        from llmrs_bench.stages.listing import list_data, list_models, list_parts, list_runs, list_templates
+        from llmrs_bench.core.errors import DataError, OptionError
+        from llmrs_bench.stages.listing import (
+            check_data,
+            list_data,
+            list_models,
+            list_parts,
+            list_runs,
+            list_templates,
+        )
 
         if what is Listing.runs and dataset is None:
             raise OptionError("list runs needs a data set", hint="Add --dataset NAME.")
-        if what in (Listing.data, Listing.runs):
-            lines = list_data(home) if what is Listing.data else list_runs(home, dataset or "")
+        if check and what is not Listing.data:
+            raise OptionError(
+                f"--check has no effect on list {what}", hint="It asks where data are: list data --check."
+            )
+        lost: list[str] = []
+        if check:
+            lines, lost = check_data(dataset)
+        elif what is Listing.data:
+            lines = list_data(home, stdout.width if stdout.is_terminal or "COLUMNS" in os.environ else 120, dataset)
+        elif what is Listing.runs:
+            lines = list_runs(home, dataset or "")
         else:
             listing = {Listing.models: list_models, Listing.templates: list_templates, Listing.parts: list_parts}[what]
             lines = listing()
         typer.echo("\n".join(lines))
+        if lost:
+            raise DataError(
+                f"no address has what is needed of {', '.join(lost)}",
+                hint="Try later; or get it elsewhere and pass it to prepare with --source PATH.",
+            )
 
 
 def main() -> None:

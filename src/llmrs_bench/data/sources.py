@@ -1,24 +1,17 @@
-"""Data sources: what one is, which are built in, and how their files are downloaded."""
+"""Data sources: what one is, and what all readers share."""
 
 import html
-import http.client
-import os
 import re
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from html.entities import html5
-from pathlib import Path
-from typing import IO, Protocol
+from typing import Protocol
 
 import polars as pl
 
-from llmrs_bench.core.errors import DataError, OptionError, PluginError
-from llmrs_bench.core.registry import SOURCES, unknown_name
+from llmrs_bench.core.errors import PluginError
 from llmrs_bench.core.schemas import ITEMS
-from llmrs_bench.core.types import Progress
-from llmrs_bench.data.files import SourceFiles, file_md5
+from llmrs_bench.data.files import SourceFiles
 
 # One row per event, in the order of the lines of the source; times are UTC seconds, and may have fractions.
 EVENTS = pl.Schema({"user_id": pl.String, "item_id": pl.String, "timestamp": pl.Float64, "rating": pl.Float32})
@@ -188,178 +181,3 @@ def check_raw(raw: Raw, name: str) -> Raw:
 
 def _columns(schema: pl.Schema) -> str:
     return ", ".join(f"{name} ({kind})" for name, kind in schema.items())
-
-
-ATOMIC = "atomic"  # the format of data sets without a name of their own
-NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
-
-
-@dataclass(frozen=True, slots=True)
-class Counts:
-    """Published numbers of a data set: users, items with an interaction, interactions."""
-
-    users: int
-    items: int
-    interactions: int
-
-
-@dataclass(frozen=True, slots=True)
-class Dataset:
-    """One data set.
-
-    Args:
-        name: Also the name of its folder.
-        sources: Names of data sources, tried in this order.
-        url: Where the archive is, or None where nothing can be downloaded.
-        md5: Checksum of the archive behind `url`.
-        homepage: A page for people, with the licence.
-        item_word: What one item is called in a prompt.
-        published: Numbers its owner states, if any.
-        natural_titles: Whether titles are stored with the article last ("Matrix, The").
-    """
-
-    name: str
-    sources: tuple[str, ...]
-    url: str | None = None
-    md5: str | None = None
-    homepage: str = ""
-    item_word: str = "item"
-    published: Counts | None = None
-    natural_titles: bool = False
-
-
-DATASETS: dict[str, Dataset] = {
-    "ml1m": Dataset(
-        name="ml1m",
-        sources=("movielens-1m", "atomic"),
-        url="https://files.grouplens.org/datasets/movielens/ml-1m.zip",
-        md5="c4d9eecfca2ab87c1945afe126590906",
-        homepage="https://grouplens.org/datasets/movielens/1m/",
-        item_word="movie",
-        published=Counts(users=6040, items=3706, interactions=1_000_209),
-        natural_titles=True,
-    ),
-    "ml100k": Dataset(
-        name="ml100k",
-        sources=("movielens-100k", "atomic"),
-        url="https://files.grouplens.org/datasets/movielens/ml-100k.zip",
-        md5="0e33842e24a9c977be4e0107933c0723",
-        homepage="https://grouplens.org/datasets/movielens/100k/",
-        item_word="movie",
-        published=Counts(users=943, items=1682, interactions=100_000),
-        natural_titles=True,
-    ),
-    "demo": Dataset(name="demo", sources=("demo",), item_word="movie"),
-}
-
-
-def find_dataset(name: str, *, has_source: bool, format_name: str | None = None) -> Dataset:
-    """Return the data set called `name`.
-
-    Any other name than the known ones will do where files are given, or a format: it is then read in that format, or as
-    RecBole atomic files.
-
-    Args:
-        name: Also the name of its folder.
-        has_source: Whether files are given.
-        format_name: A data source, in place of those that are tried for this data set.
-
-    Raises:
-        OptionError: If the name cannot be a folder name, the format is unknown, or the name is and neither files nor a
-            format are given.
-    """
-    if not NAME.fullmatch(name):
-        raise OptionError(
-            f"{name!r} cannot be the name of a data set",
-            hint="Use lower-case letters, digits, '.', '_' and '-', a letter or digit first: it names a folder.",
-        )
-    if format_name is not None:
-        return replace(DATASETS.get(name, Dataset(name, ())), sources=(SOURCES.check(format_name),))
-    if name in DATASETS:
-        return DATASETS[name]
-    if has_source:
-        return Dataset(name=name, sources=(ATOMIC,))
-    raise unknown_name(
-        "data set",
-        name,
-        list(DATASETS),
-        hint="Any folder of RecBole atomic files works with --source PATH, other layouts with --format NAME, too.",
-    )
-
-
-CHUNK = 1 << 18
-TIMEOUT = 60.0  # seconds without a byte
-PARTIAL, BAD_RANGE = 206, 416
-
-
-def fetch(url: str, md5: str, path: Path, *, progress: Progress, homepage: str) -> Path:
-    """Download `url` to `path`, and return `path` once its md5 is the one given.
-
-    What has come so far stays in `path` + ".part", and a next call asks for the rest alone. A `path`
-    that is already there with the right md5 is returned at once.
-
-    Args:
-        url: Where the file is.
-        md5: Its checksum, hexadecimal.
-        path: Where it goes; folders are made.
-        progress: Shown in bytes; a total of 0 where the server does not say.
-        homepage: For the hint on how to get the file by hand.
-
-    Raises:
-        DataError: If the file is there with another md5, cannot be downloaded, or arrives with another md5.
-    """
-    by_hand = f"Or get it by hand from {homepage} or {url}, and pass it with --source PATH."
-    if path.exists():
-        if (found := file_md5(path)) != md5:
-            raise DataError(f"{path} has md5 {found}, expected {md5}", hint=f"Delete it and run again. {by_hand}")
-        return path
-    part = path.with_name(path.name + ".part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _download(url, part, progress)
-    except (OSError, http.client.HTTPException) as error:
-        raise DataError(
-            f"{url} cannot be downloaded: {error}", hint=f"Run again: it goes on where it stopped. {by_hand}"
-        ) from error
-    if (found := file_md5(part)) != md5:
-        part.unlink()
-        raise DataError(
-            f"{url} has md5 {found}, expected {md5}: the download is damaged, or the file was replaced",
-            hint=f"Run again. {by_hand}",
-        )
-    os.replace(part, path)
-    return path
-
-
-def _download(url: str, part: Path, progress: Progress) -> None:
-    start = part.stat().st_size if part.exists() else 0
-    request = urllib.request.Request(url, headers={"Range": f"bytes={start}-"} if start else {})
-    try:
-        answer = urllib.request.urlopen(request, timeout=TIMEOUT)
-    except urllib.error.HTTPError as error:
-        error.close()
-        if start and error.code == BAD_RANGE:  # nothing is left to send: the checksum decides
-            return
-        raise
-    with answer:
-        resumed = answer.status == PARTIAL
-        if resumed and not answer.headers.get("Content-Range", "").startswith(f"bytes {start}-"):
-            raise OSError(f"the server sent another range: {answer.headers.get('Content-Range')!r}")
-        start = start if resumed else 0
-        length = answer.headers.get("Content-Length")
-        total = start + int(length) if length else 0
-        with part.open("ab" if resumed else "wb") as out:
-            done = _copy(answer, out, start, total, progress)
-    if total and done != total:
-        raise OSError(f"the connection ended after {done:,} of {total:,} bytes")
-
-
-def _copy(answer: IO[bytes], out: IO[bytes], start: int, total: int, progress: Progress) -> int:
-    """Append the answer to `out`; return the bytes there are now."""
-    done = start
-    with progress("download", total) as step:
-        while chunk := answer.read(CHUNK):
-            out.write(chunk)
-            done += len(chunk)
-            step(done)
-    return done

@@ -1,37 +1,167 @@
 """What there is: data sets and how they were prepared, models, templates, runs."""
 
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from llmrs_bench.core.artifacts import open_artifact
+from llmrs_bench.core.artifacts import Manifest, open_artifact
 from llmrs_bench.core.config import PrepareConfig
-from llmrs_bench.core.registry import ENGINES, RECOMMENDERS, SOURCES, Registry
-from llmrs_bench.data.sources import DATASETS
+from llmrs_bench.core.errors import OptionError
+from llmrs_bench.core.registry import ENGINES, RECOMMENDERS, SOURCES, Registry, unknown_name
+from llmrs_bench.data.datasets import AMAZON, DATASETS, Counts, Dataset, known_dataset, plain_name
+from llmrs_bench.data.download import Download, ask, downloads
 from llmrs_bench.llm.model_aliases import MODEL_ALIASES
 from llmrs_bench.prompts.template import PART_NAMES, read_source, template_names, template_parts
-from llmrs_bench.stages.workspace import Place, leaving_out, open_data, open_runs, prepare_command, prepared
+from llmrs_bench.stages.workspace import (
+    Place,
+    Reference,
+    leaving_out,
+    open_data,
+    open_runs,
+    prepare_command,
+    prepared,
+)
 
 # What a model was trained for after its pretraining, as the catalogue has it, and as a reader does.
 _TUNED = {"none": "base", "instruction": "instructions", "chat": "chat", "reasoning": "reasoning"}
 
 
-def list_data(home: Path) -> list[str]:
-    """One line for each known data set, for each way it was prepared, and for each format that can be read."""
+HEADINGS = ("name", "domain", "users", "items", "interactions", "size", "titles", "licence")
+NARROW = 20  # characters of a name, where there is little room; a longer one has a line of its own
+WIDE = 36
+STANDS_FOR_ALL = "Books"  # the category of each family that is asked for; there is one in all of them
+
+
+def list_data(home: Path, width: int, dataset: str | None = None) -> list[str]:
+    """Lay out the known and the prepared data sets, how each was prepared, and the formats that can be read.
+
+    Args:
+        home: Folder of all artifacts.
+        width: Characters of a line; numbers are rounded where they do not fit.
+        dataset: This one alone.
+
+    Raises:
+        OptionError: If `dataset` is neither known nor prepared.
+    """
     made = prepared(home)
-    lines = []
-    for name in sorted({*DATASETS, *made}):
+    rows, variants = list[tuple[Dataset, Counts, int | None]](), dict[str, list[str]]()
+    names = [Reference.parse(dataset).dataset] if dataset else [*DATASETS, *sorted(made.keys() - DATASETS.keys())]
+    for name in names:
         manifests = {}
         for place in (Place(home / name / variant) for variant in made.get(name, [])):
             with leaving_out():
                 manifests[place.reference] = open_artifact(place.data, hint=prepare_command(name)).manifest
-        formats = sorted({manifest.parts["reader"] for manifest in manifests.values()})
-        lines.append(
-            f"{name}\t{DATASETS[name].homepage if name in DATASETS else 'format ' + ', '.join(formats)}".rstrip()
-        )
-        lines += [
-            f"  {reference}\t{_differs(manifest.config) or 'defaults'}" for reference, manifest in manifests.items()
+        known = known_dataset(name)
+        if known is None and name not in made:
+            raise unknown_name("data set", name, sorted({*DATASETS, *made}))
+        if known is None and not manifests:
+            continue
+        rows.append((known or Dataset(name, ()), *_measures(home / name, known, list(manifests.values()))))
+        variants[name] = [
+            f"  {reference}\t{_differs(manifest.config, None if known else manifest.parts['reader'])}"
+            for reference, manifest in manifests.items()
         ]
+    if dataset is None:
+        rows += [(replace(_example(family), name=f"{family}:CATEGORY"), Counts(), None) for family in AMAZON]
+    lines = _table(rows, variants, width)
+    if dataset is None:
+        lines.append(f"CATEGORY as its owner writes it, as in amazon-2023:{STANDS_FOR_ALL}; a wrong one lists all")
     return [*lines, *(f"--format {name}\t{_origin(SOURCES, name)}" for name in SOURCES.names())]
+
+
+def _example(family: str) -> Dataset:
+    """Return a data set of a family of data sets, with the words for all of them."""
+    found = known_dataset(plain_name(f"{family}:{STANDS_FOR_ALL}"))
+    assert found is not None
+    return replace(found, domain="products")
+
+
+def _measures(folder: Path, known: Dataset | None, manifests: list[Manifest]) -> tuple[Counts, int | None]:
+    """Return how large a data set is, as published, else as it was read; and the bytes of its download, if known."""
+    counts = known.published if known else None
+    if counts is None and manifests:
+        found = manifests[0].facts.get("counts", {})
+        counts = Counts(**{name: found.get(name) for name in ("users", "items", "interactions", "listed_items")})
+    there: Mapping[str, Download] = {}
+    with leaving_out():
+        there = downloads(folder)
+    sizes = [there[file.name].size if file.name in there else file.size for file in (known.files if known else ())]
+    bytes_ = sum(size for size in sizes if size) if sizes and all(sizes) else None
+    return counts or Counts(), bytes_
+
+
+def _table(
+    rows: Sequence[tuple[Dataset, Counts, int | None]], variants: Mapping[str, list[str]], width: int
+) -> list[str]:
+    """Lay out rows in columns, each with the lines of its variants below it."""
+    for short, gap in ((False, 2), (True, 1)):
+        cells = [HEADINGS if not short else tuple(word.replace("interactions", "events") for word in HEADINGS)]
+        cells += [_cells(dataset, counts, size, short=short) for dataset, counts, size in rows]
+        most = NARROW if short else WIDE
+        widths = [max(len(row[column]) for row in cells) for column in range(len(HEADINGS))]
+        widths[0] = max(len(row[0]) for row in cells if len(row[0]) <= most)
+        if sum(widths) + gap * (len(widths) - 1) <= width:
+            break
+    lines = []
+    for row in cells:
+        name = row[0] if len(row[0]) <= widths[0] else ""
+        lines += [] if name else [row[0]]
+        fields = [name.ljust(widths[0]), row[1].ljust(widths[1])]
+        fields += [field.rjust(room) for field, room in zip(row[2:6], widths[2:6], strict=True)]
+        lines.append((" " * gap).join([*fields, row[6].ljust(widths[6]), row[7]]).rstrip())
+        lines += variants.get(row[0], [])
+    return lines
+
+
+def _cells(dataset: Dataset, counts: Counts, size: int | None, *, short: bool) -> tuple[str, ...]:
+    numbers = (counts.users, counts.items or counts.listed_items, counts.interactions)
+    known = bool(dataset.domain)
+    return (
+        dataset.name,
+        dataset.domain or "-",
+        *("-" if number is None else _rounded(number) if short else f"{number:,}" for number in numbers),
+        "-" if size is None else f"{_rounded(size)}B",
+        ("yes" if dataset.titles else "no") if known else "-",
+        dataset.licence.partition(":")[0] or "-",
+    )
+
+
+def _rounded(number: int) -> str:
+    """Write a number in three digits, as `20.0 M`."""
+    for unit, size in (("G", 10**9), ("M", 10**6), ("k", 10**3)):
+        if number >= size:
+            return f"{number / size:.{2 - min(len(str(number // size)) - 1, 2)}f} {unit}"
+    return f"{number} "
+
+
+def check_data(dataset: str | None, *, timeout: float = 20.0) -> tuple[list[str], list[str]]:
+    """Ask every address of the known data sets, or of one; of each family, one category stands for all.
+
+    Returns:
+        A line for each data set and, below it, for each address what it answered; and the names of the data sets of
+        which a file that is needed is at no address.
+
+    Raises:
+        OptionError: If the data set is unknown, or is at no address.
+    """
+    if dataset is None:
+        chosen = [*DATASETS.values(), *(known_dataset(plain_name(f"{name}:{STANDS_FOR_ALL}")) for name in AMAZON)]
+    else:
+        chosen = [known_dataset(Reference.parse(dataset).dataset)]
+    found = [known for known in chosen if known is not None and known.files]
+    if not found:
+        raise OptionError(f"nothing of {dataset!r} can be downloaded", hint="`llmrs-bench list data` says what can.")
+    answers = ask([file for known in found for file in known.files], timeout=timeout)
+    lines, lost = [], []
+    for known in found:
+        lines.append(known.name)
+        for file in known.files:
+            lines += [f"  {'ok' if answer.fits else '--'}  {answer.url}\t{answer.words}" for answer in answers[file]]
+            usable = answers[file] if file.md5 else answers[file][:1]  # a mirror is used only for bytes that are known
+            if not file.optional and not any(answer.fits for answer in usable):
+                lost.append(known.name)
+    return lines, list(dict.fromkeys(lost))
 
 
 def _origin(registry: Registry, name: str) -> str:
@@ -40,12 +170,12 @@ def _origin(registry: Registry, name: str) -> str:
     return found[0] if found else "built in"
 
 
-def _differs(config: dict[str, Any]) -> str:
+def _differs(config: dict[str, Any], reader: str | None) -> str:
+    """Say which options are not the defaults, and the format of a data set that is not built in."""
     skipped = ("dataset", "item_word")
     defaults = PrepareConfig(dataset="any").model_dump()
-    return ", ".join(
-        f"{key}={value}" for key, value in config.items() if key not in skipped and value != defaults.get(key)
-    )
+    chosen = [f"{key}={value}" for key, value in config.items() if key not in skipped and value != defaults.get(key)]
+    return ", ".join([*([f"format {reader}"] if reader else []), *(chosen or ["defaults"])])
 
 
 def list_models() -> list[str]:

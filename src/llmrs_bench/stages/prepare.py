@@ -14,8 +14,10 @@ from llmrs_bench.core.hashing import fingerprint
 from llmrs_bench.core.registry import RECOMMENDERS, SOURCES, unknown_name
 from llmrs_bench.core.types import Progress
 from llmrs_bench.data.candidates import make_requests, sampler_file
+from llmrs_bench.data.datasets import Dataset, find_dataset
+from llmrs_bench.data.download import Download, download
 from llmrs_bench.data.files import DAYS, GB, SourceFiles, file_md5
-from llmrs_bench.data.sources import Dataset, Raw, Source, check_raw, fetch, find_dataset
+from llmrs_bench.data.sources import Raw, Source, check_raw
 from llmrs_bench.data.split import TIE_RULE, filter_events, leave_one_out, timeline
 from llmrs_bench.data.titles import natural_titles
 from llmrs_bench.ranking import rank_best
@@ -111,12 +113,13 @@ READER_FORMATS = {"atomic": "3"}  # of one reader alone
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A raw source that was found: its files (None: generated), the reader for them, and their checksum."""
+    """A raw source that was found: its files (None: generated), the reader for them, their checksum, the downloads."""
 
     files: SourceFiles | None
     source: Source
     reader: str
     digest: str
+    downloads: tuple[Download, ...] = ()
 
 
 def prepare(
@@ -127,6 +130,7 @@ def prepare(
     progress: Progress,
     *,
     format_name: str | None = None,
+    accept_new: bool = False,
 ) -> StageResult:
     """Make the artifact `data` of a data set: items, interactions, requests, truth.
 
@@ -137,6 +141,7 @@ def prepare(
         source: A zip archive or a folder to read; None downloads the data set.
         progress: Shows the download, and the training of retrievers.
         format_name: The data source that reads it; None tries those of the data set.
+        accept_new: Take downloads that differ from earlier ones, where no checksum is published.
 
     Raises:
         DataError: If the source is missing or broken, or nothing is left of it.
@@ -146,7 +151,7 @@ def prepare(
     asked = Reference.parse(reference)
     dataset = find_dataset(asked.dataset, has_source=source is not None, format_name=format_name)
     config = config.model_copy(update={"item_word": config.item_word or dataset.item_word})
-    found = _find(home, dataset, source, progress, config)
+    found = _find(home, dataset, source, progress, config, accept_new=accept_new)
     recipe = _recipe(dataset, config, found)
     place = Place(home / dataset.name / (asked.variant or recipe.fingerprint[:8]))
     return get_or_create(
@@ -180,20 +185,22 @@ def open_or_prepare(home: Path, text: str, progress: Progress, say: Callable[[st
     return open_data(home, text)
 
 
-def _find(home: Path, dataset: Dataset, source: Path | None, progress: Progress, config: PrepareConfig) -> Found:
-    files = None
+def _find(
+    home: Path, dataset: Dataset, source: Path | None, progress: Progress, config: PrepareConfig, *, accept_new: bool
+) -> Found:
+    files, downloads = None, tuple[Download, ...]()
+    limit = None if config.max_unpacked is None else int(config.max_unpacked * GB)
     if source is not None:
-        limit = None if config.max_unpacked is None else int(config.max_unpacked * GB)
         files = SourceFiles.open(source, limit)
-    elif dataset.url and dataset.md5:
+    elif dataset.files:
         folder = home / dataset.name / "source"
-        path = folder / dataset.url.rsplit("/", 1)[-1]
-        files = SourceFiles.open(fetch(dataset.url, dataset.md5, path, progress=progress, homepage=dataset.homepage))
+        downloads = download(dataset, folder, progress=progress, accept_new=accept_new)
+        files = SourceFiles.open(folder / dataset.archive.name if dataset.archive else folder, limit)
     for reader in dataset.sources:
-        candidate = _reader(reader, config)
-        if candidate.accepts(files):
+        if SOURCES.load(reader)().accepts(files):
+            candidate = _reader(reader, config)
             digest = files.digest(candidate.uses(files)) if files else reader
-            return Found(files, candidate, reader, digest)
+            return Found(files, candidate, reader, digest, downloads)
     formats = " or ".join(dataset.sources)
     if files is None:
         raise DataError(f"the format {formats} reads files, and none are given", hint="Add --source PATH.")
@@ -281,6 +288,8 @@ def _fill(
         sampling=dict(made.facts),
         source=dict(raw.facts),
         verified=_is_published(dataset, found),
+        licence=dataset.licence,
+        downloads=[asdict(entry) for entry in found.downloads],
         tie_rule=TIE_RULE,
         rules=[*raw.rules, *_published_rule(dataset, counts), *kept.rules, *split.rules, *made.rules]
         + ([future.words] if future else []),
@@ -305,19 +314,34 @@ def _counts(raw: Raw) -> dict[str, int]:
 
 
 def _is_published(dataset: Dataset, found: Found) -> bool:
-    """Tell whether the source is the published archive, byte for byte; generated data always is."""
-    return found.files is None or (dataset.md5 is not None and found.digest == dataset.md5)
+    """Tell whether the source is what was published, byte for byte; generated data always are."""
+    if found.files is None:
+        return True
+    published = bool(dataset.files) and all(file.md5 for file in dataset.files)
+    return published and (bool(found.downloads) or not [*_replaced(dataset, found)])
+
+
+def _replaced(dataset: Dataset, found: Found) -> Iterator[str]:
+    """Name the files of a source that are not the published ones, with both checksums."""
+    if found.files is None or found.downloads:
+        return
+    if len(dataset.files) == 1:
+        md5 = dataset.files[0].md5
+        if md5 is not None and found.digest != md5:
+            yield f"{found.files.path} is not the published archive (md5 {found.digest}, published {md5})"
+        return
+    for file in dataset.files:
+        path = found.files.path / file.name
+        if file.md5 and not path.exists():
+            yield f"{found.files.path} holds no {file.name} to be compared with the published one"
+        elif file.md5 and (md5 := file_md5(path)) != file.md5:
+            yield f"{path} is not the published file (md5 {md5}, published {file.md5})"
 
 
 def _source_warnings(dataset: Dataset, found: Found, counts: dict[str, int]) -> list[str]:
-    warnings = []
-    if found.files is not None and dataset.md5 is not None and found.digest != dataset.md5:
-        warnings.append(
-            f"{found.files.path} is not the published archive (md5 {found.digest}, published {dataset.md5}): "
-            "used as it is and recorded as unverified"
-        )
+    warnings = [f"{words}: used as it is and recorded as unverified" for words in _replaced(dataset, found)]
     for name, (have, want) in _unpublished(dataset, counts).items():
-        warnings.append(f"{have:,} {name} in the source, {want:,} published")
+        warnings.append(f"{have:,} {name.replace('_', ' ')} in the source, {want:,} published")
     return warnings
 
 
@@ -326,13 +350,14 @@ def _unpublished(dataset: Dataset, counts: dict[str, int]) -> dict[str, tuple[in
     if dataset.published is None:
         return {}
     published = asdict(dataset.published)
-    return {name: (counts[name], want) for name, want in published.items() if counts[name] != want}
+    return {name: (counts[name], want) for name, want in published.items() if want is not None and counts[name] != want}
 
 
 def _published_rule(dataset: Dataset, counts: dict[str, int]) -> list[str]:
     if dataset.published is None or _unpublished(dataset, counts):
         return []
-    return ["users, items and interactions are as many as published"]
+    *names, last = [name.replace("_", " ") for name, want in asdict(dataset.published).items() if want is not None]
+    return [f"{', '.join(names)}{' and ' if names else ''}{last} are as many as published"]
 
 
 def _event_warnings(events: pl.DataFrame) -> Iterator[str]:

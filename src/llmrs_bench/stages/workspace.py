@@ -12,6 +12,7 @@ from llmrs_bench.core.config import DEPTH, FREE_TEXT, WHOLE
 from llmrs_bench.core.errors import ArtifactError, DamagedError, OptionError, next_step
 from llmrs_bench.core.hashing import fingerprint
 from llmrs_bench.core.registry import unknown_name
+from llmrs_bench.data.datasets import DATASETS, known_dataset, plain_name
 
 log = logging.getLogger(__name__)
 _FINGERPRINT = re.compile("[0-9a-f]{8}")
@@ -28,12 +29,13 @@ class Reference:
 
     @classmethod
     def parse(cls, text: str) -> "Reference":
-        """Read `NAME` or `NAME@VARIANT`.
+        """Read `NAME` or `NAME@VARIANT`; a name may be that of a family and a category, as `amazon-2023:Books`.
 
         Raises:
-            OptionError: If the variant is no plain name.
+            OptionError: If the variant is no plain name, or the family or its category is unknown.
         """
         dataset, at, variant = text.partition("@")
+        dataset = plain_name(dataset)
         plain = variant.replace("-", "").replace("_", "").replace(".", "")
         if at and (not plain.isalnum() or variant.startswith(".") or variant in RESERVED):
             raise OptionError(
@@ -179,20 +181,18 @@ def open_data(home: Path, text: str) -> Data:
 
 
 def is_unprepared(home: Path, text: str) -> bool:
-    """Tell whether `text` is the plain name of a known data set of which nothing was prepared yet."""
-    from llmrs_bench.data.sources import DATASETS
-
+    """Tell whether `text` is the plain name of a data set that may be prepared unasked, and nothing of it was yet."""
     reference = Reference.parse(text)
     folder = home / reference.dataset
-    known = reference.variant is None and reference.dataset in DATASETS
-    return known and not any(folder.glob("*/data"))  # a half-written one has to be looked at first
+    known = known_dataset(reference.dataset) if reference.variant is None else None
+    return (
+        known is not None and known.unasked and not any(folder.glob("*/data"))
+    )  # a half-written one has to be looked at first
 
 
 def _not_prepared(home: Path, reference: Reference) -> ArtifactError | OptionError:
-    from llmrs_bench.data.sources import DATASETS
-
     folder = home / reference.dataset
-    if reference.dataset not in DATASETS and not folder.is_dir():
+    if known_dataset(reference.dataset) is None and not folder.is_dir():
         names = sorted({*DATASETS, *prepared(home)})
         return unknown_name(
             "data set",
