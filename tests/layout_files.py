@@ -1,0 +1,58 @@
+"""Folders in the layouts of known data sets, with invented rows."""
+
+import gzip
+from collections.abc import Mapping
+from pathlib import Path
+
+from llmrs_bench.core.registry import SOURCES
+from llmrs_bench.data.files import SourceFiles
+from llmrs_bench.data.sources import Raw
+
+Files = Mapping[str, str | bytes]
+
+
+def write_files(folder: Path, files: Files) -> Path:
+    """Write files, text as UTF-8; those called `.gz` are packed. Return the folder."""
+    for name, content in files.items():
+        data = content.encode() if isinstance(content, str) else content
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
+    return folder
+
+
+def load(layout: str, folder: Path, files: Files) -> Raw:
+    """Write files, and read them as a layout."""
+    source, opened = SOURCES.load(layout)(), SourceFiles.open(write_files(folder, files))
+    assert source.accepts(opened)
+    assert set(source.uses(opened)) <= set(opened.names)
+    raw: Raw = source.load(opened)
+    return raw
+
+
+AMAZON_2023: Files = {
+    "Kites.csv.gz": "user_id,parent_asin,rating,timestamp\n"
+    "AHUSERONE,B000000001,5.0,1546297654677\n"
+    "AHUSERTWO,0000000042,1.0,1546297654678\n"
+    "AHUSERTWO,B000000001,3.0,1546297654500\n",
+    "meta_Kites.jsonl.gz": '{"parent_asin": "B000000009", "title": "Nobody\'s kite", "store": "X"}\n'
+    '{"parent_asin": "B000000001", "title": "R&amp;B Kite", "store": "Fl\u00fcgel", "price": 27.99, '
+    '"categories": ["Toys", "Kites"]}\n'
+    '{"parent_asin": "B000000001", "title": "The same again", "store": null, "price": null, "categories": []}\n'
+    '{"parent_asin": "0000000042", "title": "nan", "store": null, "price": "\u2014", "categories": []}\n',
+}
+AMAZON_2018: Files = {
+    "Kites.csv": "B000000001,A1USERNUMBER1,5.0,1546297654\n0000000042,A1USERNUMBER2,1.0,1546297653\n",
+    "meta_Kites.json.gz": '{"asin": "B000000001", "title": "A kite", "brand": "Acme", "price": "$12.99", '
+    '"category": ["Toys", "Kites &amp; More"]}\n'
+    '{"asin": "0000000042", "title": "var start = (new Date()).getTime();", "price": ".a-box-inner{color:#fff}"}\n',
+}
+AMAZON_2014: Files = {
+    "ratings_Kites.csv": "A1USERNUMBER1,B000000001,5.0,1366675200\nA1USERNUMBER2,0000000042,1.0,1366675200\n",
+    "meta_Kites.json.gz": "{'asin': 'B000000001', 'title': \"The Pilot's kite\", 'brand': 'Acme', 'price': 12.99, "
+    "'categories': [['Toys', 'Kites'], ['Toys', 'Outdoors']]}\n{'asin': '0000000042', 'imUrl': 'x'}\n",
+}
+LAYOUTS: dict[str, Files] = {
+    "amazon-2014": AMAZON_2014,
+    "amazon-2018": AMAZON_2018,
+    "amazon-2023": AMAZON_2023,
+}
