@@ -51,7 +51,21 @@ AMAZON_2014: Files = {
     "meta_Kites.json.gz": "{'asin': 'B000000001', 'title': \"The Pilot's kite\", 'brand': 'Acme', 'price': 12.99, "
     "'categories': [['Toys', 'Kites'], ['Toys', 'Outdoors']]}\n{'asin': '0000000042', 'imUrl': 'x'}\n",
 }
+MOVIELENS_10M: Files = {
+    "ml-10M100K/ratings.dat": "1::122::4.5::838985046\n1::9::0.5::838983525\n2::9::3::868245777\n",
+    "ml-10M100K/movies.dat": "122::Mis\u00e9rables, Les (1995)::Drama|IMAX\n"
+    "9::Pull My Daisy (1958)::(no genres listed)\n",
+    "ml-10M100K/tags.dat": "15::4973::excellent!::1215184630\n",
+}
+MOVIELENS_CSV: Files = {
+    "ratings.csv": "userId,movieId,rating,timestamp\n1,307,3.5,1256677221\n2,9,4.0,1256677222\n",
+    "movies.csv": 'movieId,title,genres\n307,"Trois couleurs: Bleu, The ""Blue"" One (1993)",Drama|Music\n'
+    "9,Caf\u00e9 (2009\u2013 ),(no genres listed)\n",
+    "tags.csv": "userId,movieId,tag,timestamp\n",
+}
 LAYOUTS: dict[str, Files] = {
+    "movielens-10m": MOVIELENS_10M,
+    "movielens-csv": MOVIELENS_CSV,
     "amazon-2014": AMAZON_2014,
     "amazon-2018": AMAZON_2018,
     "amazon-2023": AMAZON_2023,

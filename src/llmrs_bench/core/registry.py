@@ -143,6 +143,8 @@ SOURCES = Registry(
     {
         "movielens-1m": "llmrs_bench.data.movielens:MovieLens1M",
         "movielens-100k": "llmrs_bench.data.movielens:MovieLens100K",
+        "movielens-10m": "llmrs_bench.data.movielens:MovieLens10M",
+        "movielens-csv": "llmrs_bench.data.movielens:MovieLensCSV",
         "amazon-2014": "llmrs_bench.data.amazon:Amazon2014",
         "amazon-2018": "llmrs_bench.data.amazon:Amazon2018",
         "amazon-2023": "llmrs_bench.data.amazon:Amazon2023",
