@@ -63,7 +63,25 @@ MOVIELENS_CSV: Files = {
     "9,Caf\u00e9 (2009\u2013 ),(no genres listed)\n",
     "tags.csv": "userId,movieId,tag,timestamp\n",
 }
+LASTFM_HETREC: Files = {
+    "user_artists.dat": "userID\tartistID\tweight\r\n2\t51\t13883\r\n2\t52\t1\r\n3\t51\t352698\r\n3\t53\t7\r\n",
+    "artists.dat": "id\tname\turl\tpictureURL\r\n51\t311\thttp://x\thttp://y\r\n52\tSigur R\u00f3s\thttp://x\t\r\n"
+    "54\tNobody's\thttp://x\t\r\n53\t\"Quoted\thttp://x\t\r\n",
+    "tags.dat": "tagID\ttagValue\r\n1\tm\u00e9tal\r\n2\trock\r\n3\tseen live\r\n".encode("latin-1"),
+    "user_taggedartists.dat": "userID\tartistID\ttagID\tday\tmonth\tyear\r\n2\t51\t1\t1\t4\t2009\r\n"
+    "2\t51\t2\t1\t4\t2009\r\n3\t51\t2\t1\t4\t2009\r\n3\t99\t3\t1\t4\t1956\r\n",
+    "readme.txt": "x",
+}
+LASTFM_1K: Files = {
+    "userid-timestamp-artid-artname-traid-traname.tsv": "user_000001\t2009-05-04T23:08:57Z\tf1b1\tDeep Dish\t\tFlash\n"
+    'user_000001\t2009-05-04T13:54:10Z\t\t\u5742\u672c\t\tOne "quote\n'
+    "user_000001\t2009-05-04T13:54:10Z\ta7f7\t311\tt\tTwo\ttabs\n"
+    "user_000002\t2006-08-13T13:59:20Z\ta7f7\t311\tt\tOther\n",
+    "userid-profile.tsv": "#id\tgender\n",
+}
 LAYOUTS: dict[str, Files] = {
+    "lastfm-hetrec": LASTFM_HETREC,
+    "lastfm-1k": LASTFM_1K,
     "movielens-10m": MOVIELENS_10M,
     "movielens-csv": MOVIELENS_CSV,
     "amazon-2014": AMAZON_2014,

@@ -142,6 +142,8 @@ SOURCES = Registry(
     "llmrs_bench.sources",
     {
         "movielens-1m": "llmrs_bench.data.movielens:MovieLens1M",
+        "lastfm-1k": "llmrs_bench.data.lastfm:LastFM1K",
+        "lastfm-hetrec": "llmrs_bench.data.lastfm:LastFMHetRec",
         "movielens-100k": "llmrs_bench.data.movielens:MovieLens100K",
         "movielens-10m": "llmrs_bench.data.movielens:MovieLens10M",
         "movielens-csv": "llmrs_bench.data.movielens:MovieLensCSV",
