@@ -79,7 +79,50 @@ LASTFM_1K: Files = {
     "user_000002\t2006-08-13T13:59:20Z\ta7f7\t311\tt\tOther\n",
     "userid-profile.tsv": "#id\tgender\n",
 }
+STEAM: Files = {
+    "steam_reviews.json.gz": "{u'username': u'Chaos \\'Syren\\'', u'product_id': u'725280', u'date': u'2017-12-17', "
+    "u'early_access': False, u'text': u'It would not \\n \\u5742 be'}\n"
+    "{'username': 'Ariman1', 'product_id': '761140', 'date': '2017-08-02', 'hours': 13.2}\n"
+    "{'username': '  ', 'product_id': '761140', 'date': '2017-08-02'}\n",
+    "steam_games.json.gz": "{u'app_name': u'Nobody played', u'id': u'1'}\n{u'app_name': u'No id'}\n"
+    "{u'publisher': u'K', u'genres': [u'Action', u'Indie'], u'app_name': u'Lost &amp; Found', u'id': u'761140', "
+    "u'release_date': u'Jan 4, 2018', u'tags': [u'Action', u'Casual'], u'developer': u'Kotoshiro'}\n"
+    "{u'title': u'The title alone', u'id': u'725280', u'release_date': u'Soon..'}\n",
+}
+GOODREADS: Files = {
+    "goodreads_interactions_poetry.json.gz": '{"user_id": "a", "book_id": "1384", "is_read": true, "rating": 4, '
+    '"date_added": "Sat Jul 14 10:33:12 -0700 2012", "read_at": ""}\n'
+    '{"user_id": "a", "book_id": "007", "is_read": true, "rating": 0, "date_added": "Wed May 09 09:33:44 +0000 2007"}\n'
+    '{"user_id": "b", "book_id": "9", "is_read": false, "rating": 0, "date_added": "Wed May 09 09:33:44 +0000 2007"}\n',
+    "goodreads_books_poetry.json.gz": '{"book_id": "1384", "title": "The Iliad", "publication_year": "1990", '
+    '"publisher": "Penguin"}\n{"book_id": "007", "title": "", "publication_year": ""}\n{"book_id": "5"}\n',
+}
+BOOK_CROSSING: Files = {
+    "BX-Book-Ratings.csv": '"User-ID";"ISBN";"Book-Rating"\r\n"276725";"034545104X";"0"\r\n"276726";"0155061224";"5"'
+    '\r\n"276726";"unlisted";"10"\r\n',
+    "BX-Books.csv": (
+        '"ISBN";"Book-Title";"Book-Author";"Year-Of-Publication";"Publisher";"Image-URL-S";"Image-URL-M";"Image-URL-L"\n'
+        '"034545104X";"Flesh Tones; the \\"true\\" story &amp; more";"M. J. R\u00f6se";"2002";"Bal";"x";"y";"z"\n'
+        '"0155061224";"Running On (Level 4)\\";Judy Run";"0";"Heinle";"x";"y";"z"\n'
+        '"0155061224";"The same";"J";"1999";"H";"x";"y";"z"\n'
+    ).encode("latin-1"),
+    "BX-Users.csv": '"User-ID";"Location";"Age"\n',
+}
+KUAIREC: Files = {
+    "big_matrix.csv": "user_id,video_id,play_duration,video_duration,time,date,timestamp,watch_ratio\n"
+    "0,3649,13838,10867,2020-07-05 00:08:23.438,20200705,1593878903.438,1.273397\n"
+    "0,9598,13665,10984,2020-07-05 00:13:41.297,20200705,1593878903.297,0.5\n",
+    "kuairec_caption_category.csv": "\ufeffvideo_id,manual_cover_text,caption,topic_tag,first_level_category_id,"
+    "first_level_category_name,second_level_category_id,second_level_category_name,third_level_category_id,"
+    "third_level_category_name\n"
+    '3649,UNKNOWN,"\u7cbe\u795e, ""\u5c0f""\n\u4f19",[\u642d\u914d],8,\u989c\u503c,673,\u989c\u503c,-124,UNKNOWN\n'
+    "9598,\u5c01\u9762,,[],27,\u9ad8\u65b0,-124,UNKNOWN,-124,UNKNOWN\n",
+}
 LAYOUTS: dict[str, Files] = {
+    "book-crossing": BOOK_CROSSING,
+    "goodreads": GOODREADS,
+    "kuairec": KUAIREC,
+    "steam": STEAM,
     "lastfm-hetrec": LASTFM_HETREC,
     "lastfm-1k": LASTFM_1K,
     "movielens-10m": MOVIELENS_10M,

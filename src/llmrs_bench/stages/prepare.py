@@ -355,8 +355,9 @@ def _published_rule(dataset: Dataset, counts: dict[str, int]) -> list[str]:
 def _event_warnings(events: pl.DataFrame, config: PrepareConfig) -> Iterator[str]:
     """Say which times and ratings may mean something else than what they are taken for."""
     times, count = events["timestamp"], events.height
-    if times.n_unique() == 1 < count and config.split == "leave-one-out":
-        yield f"all {count:,} events are of one time: the order of the source's lines says which come last"
+    if times.n_unique() == 1 < count:
+        if config.split == "leave-one-out":
+            yield f"all {count:,} events are of one time: the order of the source's lines says which come last"
     elif (zeros := int((times == 0).sum())) and (times != 0).sum() == (times > DAYS[1]).sum():
         yield f"{zeros:,} of {count:,} events are of time 0, and so come first"
     rated = events["rating"].drop_nulls()
