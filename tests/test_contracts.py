@@ -4,6 +4,7 @@ import random
 import re
 import zipfile
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import permutations
 from math import isfinite
 from pathlib import Path
@@ -14,6 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from layout_files import LAYOUTS, write_files
 from llmrs_bench.core.config import FREE_TEXT, Normalize
 from llmrs_bench.core.registry import SOURCES
 from llmrs_bench.core.schemas import INTERACTIONS, ITEMS
@@ -61,6 +63,7 @@ FIXTURES: dict[str, Callable[[Path], Path | None]] = {
     "movielens-100k": write_100k,
     "atomic": write_atomic,
     "demo": lambda _: None,
+    **{name: partial(write_files, files=files) for name, files in LAYOUTS.items()},
 }
 
 

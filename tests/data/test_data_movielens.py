@@ -2,6 +2,7 @@ from pathlib import Path
 
 import pytest
 
+from layout_files import MOVIELENS_10M, MOVIELENS_CSV, load
 from llmrs_bench.core.errors import DataError
 from llmrs_bench.core.schemas import check_schema
 from llmrs_bench.data.files import SourceFiles
@@ -117,3 +118,57 @@ def test_layouts_are_told_apart_by_names(tmp_path: Path) -> None:
     assert not MovieLens1M().accepts(None)
     with pytest.raises(DataError, match="none were given"):
         MovieLens1M().load(None)
+
+
+def test_movielens_10m_has_half_stars_and_titles_in_utf_8(tmp_path: Path) -> None:
+    raw = load("movielens-10m", tmp_path, MOVIELENS_10M)
+    assert raw.events.rows()[:2] == [("1", "122", 838985046, 4.5), ("1", "9", 838983525, 0.5)]
+    assert raw.items.rows() == [
+        ("122", "Mis\u00e9rables, Les", "Genres: Drama, IMAX. Year: 1995.", 1995, ["Drama", "IMAX"]),
+        ("9", "Pull My Daisy", "Year: 1958.", 1958, []),
+    ]
+    assert raw.rules == ()
+    latin = {"ml-10M100K/movies.dat": "9::Caf\u00e9 (1999)::Drama\n".encode("latin-1")}
+    with pytest.raises(DataError, match=r"movies\.dat, line 1: not UTF-8"):
+        load("movielens-10m", tmp_path, {**MOVIELENS_10M, **latin})
+
+
+def test_movielens_csv_has_headers_and_quoted_titles(tmp_path: Path) -> None:
+    raw = load("movielens-csv", tmp_path, MOVIELENS_CSV)
+    assert raw.events.rows() == [("1", "307", 1256677221, 3.5), ("2", "9", 1256677222, 4.0)]
+    title = 'Trois couleurs: Bleu, The "Blue" One'
+    assert raw.items.rows() == [
+        ("307", title, "Genres: Drama, Music. Year: 1993.", 1993, ["Drama", "Music"]),
+        ("9", "Caf\u00e9 (2009\u2013 )", "", None, []),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("ratings.csv", "userId,movieId,rating\n1,9,4\n", r"ratings\.csv, line 1: the header is"),
+        ("ratings.csv", "userId,movieId,rating,timestamp\n1,9,4,5\n1,9\n", r"ratings\.csv, line 3: 2 fields"),
+        ("ratings.csv", "userId,movieId,rating,timestamp\n", r"ratings\.csv holds no data"),
+        ("movies.csv", "", r"movies\.csv has no column movieId, title, genres; it has none"),
+        ("movies.csv", "movieId,title\n9,Heat\n", r"movies\.csv has no column genres; it has movieId, title"),
+        ("movies.csv", "movieId,title,genres\n9,Lock, Stock,x\n", r"movies\.csv, line 2: 4 fields, expected 3"),
+        ("movies.csv", 'movieId,title,genres\n9,"Heat,x\n8,Fan,y\n', r"movies\.csv, line 3: unexpected end of data"),
+        ("movies.csv", "movieId,title,genres\n9,Heat,x\n9,Fan,y\n", "lists item '9' more than once"),
+    ],
+)
+def test_malformed_csv_is_named(name: str, content: str, message: str, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=message) as caught:
+        load("movielens-csv", tmp_path, {**MOVIELENS_CSV, name: content})
+    assert caught.value.hint
+
+
+def test_a_mark_and_windows_ends_of_lines_change_nothing(tmp_path: Path) -> None:
+    (tmp_path / "plain").mkdir()
+    (tmp_path / "windows").mkdir()
+    windows = {name: b"\xef\xbb\xbf" + str(text).replace("\n", "\r\n").encode() for name, text in MOVIELENS_CSV.items()}
+    plain, other = (
+        load("movielens-csv", tmp_path / "plain", MOVIELENS_CSV),
+        load("movielens-csv", tmp_path / "windows", windows),
+    )
+    assert plain.events.equals(other.events)
+    assert plain.items.equals(other.items)

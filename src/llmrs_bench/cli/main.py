@@ -149,6 +149,14 @@ def prepare(
             rich_help_panel=DATA,
         ),
     ] = False,
+    split: Annotated[
+        str | None,
+        typer.Option(
+            help="Which event of a user is the target: the last (leave-one-out), or a random one (random).",
+            show_default="leave-one-out",
+            rich_help_panel=DATA,
+        ),
+    ] = None,
     min_rating: Annotated[float | None, typer.Option(help="Drop events rated lower.", rich_help_panel=DATA)] = None,
     k_core: Annotated[
         int | None,
@@ -189,6 +197,7 @@ def prepare(
             "max_unpacked": max_unpacked,
             "min_rating": min_rating,
             "k_core": k_core,
+            "split": split,
             "item_word": item_word,
             "seed": seed,
         }

@@ -218,6 +218,7 @@ class PrepareConfig(Options):
     catalogue, ranked to a depth of 100), or `model:NAME` with the best items of a recommender, also of several in turn
     (`model:sasrec+bm25`) or of an exported one (`model:PATH`); `retriever_options` are theirs, as `NAME.KEY`.
     Lists of a model hold the target only where it was retrieved, unless `force_target`; all others always do.
+    `split` says which event of a user is the target: the last one, or a random one.
     `history` is the number of history items a prompt shows unless `prompt` is given another number; `item_word` is
     what a prompt calls an item, None takes the data set's own. `columns` names columns of the source by their roles
     (`item=asin`); `unrated` lists texts that mean no rating there, with commas between them. `max_unpacked` is how many
@@ -236,6 +237,7 @@ class PrepareConfig(Options):
     history: int = Field(default=10, ge=0, le=_MOST)
     min_rating: float | None = None
     k_core: int = Field(default=0, ge=0, le=_MOST)
+    split: Literal["leave-one-out", "random"] = "leave-one-out"
     item_word: str | None = Field(default=None, min_length=1)
     seed: int = Field(default=0, ge=0, le=LARGEST_SEED)
     columns: dict[str, str] = Field(default_factory=dict)
@@ -244,9 +246,10 @@ class PrepareConfig(Options):
 
     @property
     def result_options(self) -> dict[str, Any]:
-        """The options that may change a result; those about columns only where they are given."""
-        later = {"columns", "unrated"}  # came later: what was prepared without them keeps its fingerprint
-        return {key: value for key, value in super().result_options.items() if key not in later or value}
+        """The options that may change a result; those about columns and the split only where they are given."""
+        later = {"columns", "unrated", "split"}  # came later: what was prepared without them keeps its fingerprint
+        idle: tuple[Any, ...] = ({}, None, "", "leave-one-out")
+        return {key: value for key, value in super().result_options.items() if key not in later or value not in idle}
 
     @model_validator(mode="after")
     def no_idle_options(self) -> Self:

@@ -3,21 +3,28 @@
 import gzip
 import hashlib
 import io
+import tarfile
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
-from typing import IO, Self
+from typing import IO, Any, Self
 
 import polars as pl
 
 from llmrs_bench.core.errors import DataError
 
-BROKEN = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError, OSError)
+BROKEN = (
+    *(zipfile.BadZipFile, tarfile.TarError, zlib.error),
+    *(EOFError, NotImplementedError, RuntimeError, OSError),
+)
 CHUNK = 1 << 20
+BLOCK = 1 << 24  # bytes of a file that are read at once, and the most that one line may have
+TARS = (".tar.gz", ".tgz", ".tar")
+PACKINGS = (".gz", ".zst")
 CLUTTER = "__MACOSX/"
 GB = 10**9
 PACKED, FREE = 100, 1 << 26  # tables shrink to a tenth or so: what grows more than this is read only if asked for
@@ -29,11 +36,11 @@ class SourceFiles:
     """Files of a source under short names.
 
     A name is the path inside the archive without the folder all members share, or the name inside the
-    folder; a file ending in `.gz` goes by its plain name. Hidden files and `__MACOSX` are left out.
+    folder; a file ending in `.gz` or `.zst` goes by its plain name. Hidden files and `__MACOSX` are left out.
 
     Args:
         path: The archive or the folder that was opened.
-        is_archive: Whether `path` is a zip archive.
+        is_archive: Whether `path` is an archive.
         places: Name to where its bytes are: members of the archive or paths of files.
         limit: The most bytes one file may unpack to; None: 64 MiB, or 100 times its packed size if that is more.
     """
@@ -45,12 +52,12 @@ class SourceFiles:
 
     @classmethod
     def open(cls, path: Path, limit: int | None = None) -> Self:
-        """List what the zip archive or the folder at `path` holds.
+        """List what the archive (zip, or tar by its name) or the folder at `path` holds.
 
         A folder with exactly one sub-folder and no files stands for that sub-folder.
 
         Raises:
-            DataError: If nothing is there, it is not a zip archive, or its members point outside of it.
+            DataError: If nothing is there, it is no complete archive, or its members point outside of it.
         """
         if path.is_dir():
             folder = _lone_folder(path)
@@ -59,7 +66,7 @@ class SourceFiles:
         if not path.exists():
             raise DataError(f"there is no {path}", hint="Give the path of a zip archive or of a folder.")
         require_file(path)
-        return cls(path, True, _by_name(_members(path)), limit)
+        return cls(path, True, _by_name(_members(path, limit)), limit)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -73,16 +80,42 @@ class SourceFiles:
             DataError: If there is no such file, it is there twice (plain and `.gz`), is damaged, or unpacks to more
                 than the limit.
         """
-        places = self.places.get(name, ())
-        if not places:
-            raise DataError(f"{self.path} holds no {name}", hint=f"It holds: {', '.join(self.names) or 'nothing'}.")
-        if len(places) > 1:
-            raise DataError(f"{self.path} holds {name} twice: {', '.join(places)}", hint="Keep one of them.")
-        try:
-            with self._stored(places[0]) as (stream, packed, size):
-                return unpack(stream, places[0], packed=packed, size=size, limit=self.limit)
-        except BROKEN as error:
-            raise DataError(f"{name} in {self.path} cannot be read: {error}", hint=NEW_COPY) from error
+        with self._opened(name) as (stream, place, packed, size):
+            return unpack(stream, place, packed=packed, size=size, limit=self.limit)
+
+    def blocks(self, name: str) -> Iterator[bytes]:
+        """Yield the bytes of the file `name`, decompressed, in blocks of whole lines: it is never held whole.
+
+        Raises:
+            DataError: As `read` does, or if a line is longer than a block (16 MiB).
+        """
+        rest = b""
+        with self._opened(name) as (stream, place, packed, size):
+            for chunk in _chunks(stream, place, packed=packed, size=size, limit=self.limit):
+                end = chunk.rfind(b"\n") + 1
+                if end:
+                    yield rest + chunk[:end]
+                    rest = b""
+                rest += chunk[end:]
+                if len(rest) > BLOCK:
+                    raise DataError(
+                        f"{name} in {self.path} has a line of more than {BLOCK >> 20} MiB",
+                        hint="That is no table or list of records: check what the file is.",
+                    )
+        if rest:
+            yield rest
+
+    def lines(self, name: str) -> Iterator[tuple[int, str]]:
+        """Yield number and text of each line of the UTF-8 file `name` that is not blank, without holding it whole.
+
+        Raises:
+            DataError: As `blocks` does, or naming the first line that is not UTF-8.
+        """
+        above = 0
+        for block in self.blocks(name):
+            text = normal_lines(block, name=name, above=above).decode()
+            yield from ((at, line) for at, line in enumerate(text.split("\n"), above + 1) if line.strip())
+            above += block.count(b"\n")
 
     def digest(self, names: Iterable[str] | None = None) -> str:
         """Return the md5 of the archive, or for a folder the md5 over sorted names and md5s of its files.
@@ -97,36 +130,113 @@ class SourceFiles:
             return file_md5(self.path)
         whole = hashlib.md5(usedforsecurity=False)
         for name in sorted(self.names if names is None else names):
-            content = hashlib.md5(self.read(name), usedforsecurity=False).hexdigest()
-            whole.update(f"{name}\t{content}\n".encode())
+            content = hashlib.md5(usedforsecurity=False)
+            with self._opened(name) as (stream, place, packed, size):
+                for chunk in _chunks(stream, place, packed=packed, size=size, limit=self.limit):
+                    content.update(chunk)
+            whole.update(f"{name}\t{content.hexdigest()}\n".encode())
         return whole.hexdigest()
 
     @contextmanager
-    def _stored(self, place: str) -> Iterator[tuple[IO[bytes], int, int]]:
-        """Open a file as it is stored; yield it, the bytes it takes, and those it has."""
-        if not self.is_archive:
-            with Path(place).open("rb") as stream:
-                size = Path(place).stat().st_size
-                yield stream, size, size
-            return
-        with zipfile.ZipFile(self.path) as archive, archive.open(place) as stream:
-            info = archive.getinfo(place)
-            yield stream, info.compress_size, info.file_size
+    def _opened(self, name: str) -> Iterator[tuple[IO[bytes], str, int, int]]:
+        """Open a file as it is stored; yield it, its place, the bytes it takes, and those it has."""
+        places = self.places.get(name, ())
+        if not places:
+            raise DataError(f"{self.path} holds no {name}", hint=f"It holds: {', '.join(self.names) or 'nothing'}.")
+        if len(places) > 1:
+            raise DataError(f"{self.path} holds {name} twice: {', '.join(places)}", hint="Keep one of them.")
+        [place] = places
+        try:
+            if not self.is_archive:
+                with Path(place).open("rb") as stream:
+                    size = Path(place).stat().st_size
+                    yield stream, place, size, size
+            elif self.path.name.endswith(TARS):
+                with _tar(self.path) as tar:
+                    member = tar.getmember(place)
+                    inner = tar.extractfile(member)
+                    assert inner is not None  # `_members` lists regular files alone
+                    yield inner, place, self.path.stat().st_size, member.size
+            else:
+                with zipfile.ZipFile(self.path) as archive, archive.open(place) as stream:
+                    info = archive.getinfo(place)
+                    yield stream, place, info.compress_size, info.file_size
+        except BROKEN as error:
+            raise DataError(f"{name} in {self.path} cannot be read: {error}", hint=NEW_COPY) from error
+
+
+class _Headers(gzip.GzipFile):
+    """An unpacked stream that is not read in large pieces, as a damaged header of a tar archive may ask for."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        if size is None or not 0 <= size <= BLOCK:
+            raise tarfile.ReadError(f"a header of {size} bytes")
+        return super().read(size)
+
+
+@contextmanager
+def _tar(path: Path, opener: type[gzip.GzipFile] = gzip.GzipFile) -> Iterator[tarfile.TarFile]:
+    with ExitStack() as stack:
+        stream: Any = stack.enter_context(path.open("rb"))
+        if not path.name.endswith(".tar"):
+            stream = stack.enter_context(opener(fileobj=stream))
+        yield stack.enter_context(tarfile.open(fileobj=stream, mode="r:"))
+
+
+def _tar_members(path: Path, limit: int | None) -> Iterator[str]:
+    """Yield the names of regular files; what lies behind more bytes than the limit of `unpack` is not looked for."""
+    packed = path.stat().st_size
+    most = max(FREE, PACKED * packed) if limit is None else limit
+    with _tar(path, _Headers) as tar:
+        for member in tar:
+            if member.size > most or member.offset_data > most:
+                raise _too_large(member.name, packed=packed, size=max(member.size, member.offset_data), most=most)
+            if member.isfile():
+                yield member.name
+
+
+def _plain(stream: IO[bytes], name: str) -> Any:
+    """Return a stream of the plain bytes of a file that is packed as its name says."""
+    if name.endswith(".zst"):
+        from pyarrow import CompressedInputStream  # needs a while to import, and is hardly ever
+
+        return CompressedInputStream(stream, "zstd")
+    return gzip.GzipFile(fileobj=stream) if name.endswith(".gz") else stream
+
+
+def _chunks(stream: IO[bytes], name: str, *, packed: int, size: int, limit: int | None) -> Iterator[bytes]:
+    """Yield the plain bytes of a file, up to the limit of `unpack`.
+
+    Raises:
+        DataError: As `unpack` does.
+    """
+    most = max(FREE, PACKED * packed) if limit is None else limit
+    plain, total = _plain(stream, name), 0
+    while size <= most and (chunk := plain.read(BLOCK)):
+        total += len(chunk)
+        if total > most:
+            break
+        yield chunk
+    if max(size, total) > most:
+        raise _too_large(name, packed=packed, size=size, most=most)
 
 
 def unpack(stream: IO[bytes], name: str, *, packed: int, size: int, limit: int | None) -> bytes:
-    """Return the bytes of a file that takes `packed` bytes and has `size`; one whose name ends in `.gz` is unpacked.
+    """Return the bytes of a file that takes `packed` bytes and has `size`; one that is packed itself is unpacked.
 
     Raises:
         DataError: If it has more bytes than `limit`; None: than 64 MiB, or 100 times `packed` if that is more.
     """
     most = max(FREE, PACKED * packed) if limit is None else limit
     if size <= most:
-        plain = gzip.GzipFile(fileobj=stream) if name.endswith(".gz") else stream
-        data = plain.read(most + 1)
+        data: bytes = _plain(stream, name).read(most + 1)
         if len(data) <= most:
             return data
-    raise DataError(
+    raise _too_large(name, packed=packed, size=size, most=most)
+
+
+def _too_large(name: str, *, packed: int, size: int, most: int) -> DataError:
+    return DataError(
         f"{name} unpacks to {f'{size / GB:.1f}' if size > most else f'more than {most / GB:.1f}'} GB, "
         f"and takes {packed / 1e6:.1f} MB packed",
         hint=f"No table is packed so well, so it is read only up to {most / GB:.1f} GB; --max-unpacked GB allows more.",
@@ -173,13 +283,17 @@ def _lone_folder(path: Path) -> Path:
     return entries[0] if len(entries) == 1 and entries[0].is_dir() else path
 
 
-def _members(path: Path) -> dict[str, str]:
+def _members(path: Path, limit: int | None) -> dict[str, str]:
+    kind = "tar" if path.name.endswith(TARS) else "zip"
     try:
-        with zipfile.ZipFile(path) as archive:
-            members = [info.filename for info in archive.infolist() if not info.is_dir()]
+        if kind == "tar":
+            members = list(_tar_members(path, limit))
+        else:
+            with zipfile.ZipFile(path) as archive:
+                members = [info.filename for info in archive.infolist() if not info.is_dir()]
     except BROKEN as error:
         raise DataError(
-            f"{path} is not a complete zip archive: {error}",
+            f"{path} is not a complete {kind} archive: {error}",
             hint="Give a zip archive or a folder; if it should be an archive, download it again.",
         ) from error
     for member in members:
@@ -212,7 +326,7 @@ def _shared_folder(members: list[str]) -> int:
 def _by_name(files: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
     places: dict[str, tuple[str, ...]] = {}
     for name, place in files.items():
-        plain = name.removesuffix(".gz")
+        plain = name.removesuffix(next(filter(name.endswith, PACKINGS), ""))
         places[plain] = (*places.get(plain, ()), place)
     return places
 
@@ -221,7 +335,9 @@ MEND = "Get a fresh copy of the file, or mend or delete this line."
 BOM = b"\xef\xbb\xbf"
 
 
-def read_delimited(data: bytes, *, name: str, columns: list[str], header_lines: int = 0) -> pl.DataFrame:
+def read_delimited(
+    data: bytes, *, name: str, columns: list[str], header_lines: int = 0, above: int = 0
+) -> pl.DataFrame:
     """Return one row per line with `columns` as strings; empty fields are null, quotes mean nothing.
 
     Args:
@@ -229,24 +345,25 @@ def read_delimited(data: bytes, *, name: str, columns: list[str], header_lines: 
         name: The file, for messages.
         columns: Names for the fields of a line.
         header_lines: Lines to leave out at the start.
+        above: Lines of the file that are above these, for messages.
 
     Raises:
         DataError: If there are no lines, the text is not UTF-8, or a line has another number of fields.
     """
-    data = normal_lines(data, name=name)
+    data = normal_lines(data, name=name, above=above)
     body = data.split(b"\n", header_lines)[header_lines] if data.count(b"\n") >= header_lines else b""
     if not body:
         raise DataError(f"{name} holds no data", hint="Check that the file is complete.")
     if body.count(b"\t") != (body.count(b"\n") + 1) * (len(columns) - 1):
-        raise _ragged(body, name, len(columns), header_lines)
+        raise _ragged(body, name, len(columns), above + header_lines)
     schema = dict.fromkeys(columns, pl.String())
     try:
         return pl.read_csv(io.BytesIO(body), has_header=False, schema=schema, separator="\t", quote_char=None)
     except pl.exceptions.PolarsError as error:
-        raise _ragged(body, name, len(columns), header_lines) from error
+        raise _ragged(body, name, len(columns), above + header_lines) from error
 
 
-def normal_lines(data: bytes, *, name: str) -> bytes:
+def normal_lines(data: bytes, *, name: str, above: int = 0) -> bytes:
     r"""Return UTF-8 `data` without a byte order mark, with `\n` alone ending lines and none at its end.
 
     Raises:
@@ -255,7 +372,7 @@ def normal_lines(data: bytes, *, name: str) -> bytes:
     try:
         data.decode("utf-8")
     except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
+        line = above + data.count(b"\n", 0, error.start) + 1
         raise DataError(f"{name}, line {line}: not UTF-8 text", hint="Convert the file to UTF-8.") from error
     return data.removeprefix(BOM).replace(b"\r\n", b"\n").rstrip(b"\n")
 

@@ -1,4 +1,4 @@
-"""MovieLens-1M and MovieLens-100K in the layout of their owner, GroupLens.
+"""MovieLens in the layouts of its owner, GroupLens: 100K, 1M, 10M, and CSV (20M, 25M, 32M, latest).
 
 F. M. Harper and J. A. Konstan, "The MovieLens Datasets: History and Context", ACM TiiS 5(4), 2015.
 """
@@ -7,7 +7,8 @@ import polars as pl
 
 from llmrs_bench.core.errors import DataError
 from llmrs_bench.core.schemas import ITEMS
-from llmrs_bench.data.files import MEND, SourceFiles, number, read_delimited, require_filled
+from llmrs_bench.data.files import MEND, SourceFiles, normal_lines
+from llmrs_bench.data.records import ItemRow, csv_rows, framed, given, named, only, read_events
 from llmrs_bench.data.sources import Raw, complete_items
 from llmrs_bench.data.titles import split_year
 
@@ -35,6 +36,7 @@ GENRES_100K = (
 )
 EVENT_FIELDS = ["user_id", "item_id", "rating", "timestamp"]
 UTF8_RULE = "titles are UTF-8, not Latin-1 as in the owner's copy"
+NO_GENRE = ("unknown", "(no genres listed)")
 
 
 class MovieLens1M:
@@ -54,11 +56,51 @@ class MovieLens1M:
         Raises:
             DataError: If a file is missing or malformed, naming the file and the line.
         """
-        files = _given(files)
-        text, rules = _lines(files.read("movies.dat"))
+        files = given(files)
+        text, rules = self._titles(files.read("movies.dat"))
         rows = [_film_1m(line, at) for at, line in enumerate(text, 1)]
-        events = _events(files.read("ratings.dat").replace(b"::", b"\t"), "ratings.dat")
-        return _raw(rows, events, rules, "movies.dat")
+        return _raw(rows, read_events(files, "ratings.dat", EVENT_FIELDS, separator="::"), rules, "movies.dat")
+
+    def _titles(self, data: bytes) -> tuple[list[str], tuple[str, ...]]:
+        return _lines(data)
+
+
+class MovieLens10M(MovieLens1M):
+    """Reads `ratings.dat`, with half stars, and `movies.dat`, which is UTF-8 here; `tags.dat` is not read."""
+
+    def _titles(self, data: bytes) -> tuple[list[str], tuple[str, ...]]:
+        return normal_lines(data, name="movies.dat").decode().split("\n"), ()
+
+
+class MovieLensCSV:
+    """Reads `ratings.csv` and `movies.csv` of MovieLens-20M, 25M, 32M and latest; tags and links are not read."""
+
+    def accepts(self, files: SourceFiles | None) -> bool:
+        """Say whether both files are there."""
+        return bool(named(files, r"ratings\.csv") and named(files, r"movies\.csv"))
+
+    def uses(self, files: SourceFiles | None) -> tuple[str, ...]:
+        """Return the two names.
+
+        Raises:
+            DataError: If one of the files is missing, or there is more than one.
+        """
+        return only(files, r"movies\.csv", "films"), only(files, r"ratings\.csv", "ratings")
+
+    def load(self, files: SourceFiles | None) -> Raw:
+        """Read ratings and films.
+
+        Raises:
+            DataError: If a file is missing or malformed, naming the file and the line.
+        """
+        movies, ratings = self.uses(files)
+        files = given(files)
+        rows = [
+            _film(item, title, genres.split("|") if genres else [])
+            for _, (item, title, genres) in csv_rows(files, movies, ["movieId", "title", "genres"])
+        ]
+        header = "userId,movieId,rating,timestamp"
+        return _raw(rows, read_events(files, ratings, EVENT_FIELDS, separator=",", header=header), (), movies)
 
 
 class MovieLens100K:
@@ -78,23 +120,14 @@ class MovieLens100K:
         Raises:
             DataError: If a file is missing or malformed, naming the file and the line.
         """
-        files = _given(files)
+        files = given(files)
         text, rules = _lines(files.read("u.item"))
         rows = [_film_100k(line, at) for at, line in enumerate(text, 1)]
-        return _raw(rows, _events(files.read("u.data"), "u.data"), rules, "u.item")
-
-
-Row = tuple[str, str, str, int | None, list[str]]
+        return _raw(rows, read_events(files, "u.data", EVENT_FIELDS), rules, "u.item")
 
 
 def _holds(files: SourceFiles | None, names: tuple[str, ...]) -> bool:
     return files is not None and set(names) <= set(files.names)
-
-
-def _given(files: SourceFiles | None) -> SourceFiles:
-    if files is None:
-        raise DataError("MovieLens needs its files, and none were given", hint="Pass them with --source PATH.")
-    return files
 
 
 def _lines(data: bytes) -> tuple[list[str], tuple[str, ...]]:
@@ -110,43 +143,33 @@ def _lines(data: bytes) -> tuple[list[str], tuple[str, ...]]:
     return text.replace("\r\n", "\n").rstrip("\n").split("\n"), rules
 
 
-def _film_1m(line: str, at: int) -> Row:
+def _film_1m(line: str, at: int) -> ItemRow:
     fields = line.split("::")
     if len(fields) != 3 or not fields[0]:
         raise DataError(f"movies.dat, line {at}: {len(fields)} fields, expected id::title::genres", hint=MEND)
     return _film(fields[0], fields[1], [genre for genre in fields[2].strip().split("|") if genre])
 
 
-def _film_100k(line: str, at: int) -> Row:
+def _film_100k(line: str, at: int) -> ItemRow:
     fields = line.split("|")
     flags = fields[5:]
     if len(flags) != len(GENRES_100K) or not fields[0] or not set(flags) <= {"0", "1"}:
         raise DataError(f"u.item, line {at}: expected id|title|3 fields|19 flags of 0 or 1", hint=MEND)
-    chosen = [genre for genre, flag in zip(GENRES_100K, flags, strict=True) if flag == "1" and genre != "unknown"]
+    chosen = [genre for genre, flag in zip(GENRES_100K, flags, strict=True) if flag == "1"]
     return _film(fields[0], fields[1], chosen)
 
 
-def _film(item_id: str, stored: str, genres: list[str]) -> Row:
+def _film(item_id: str, stored: str, genres: list[str]) -> ItemRow:
     title, year = split_year(stored)
+    genres = [genre for genre in genres if genre not in NO_GENRE]
     sentences = [f"Genres: {', '.join(genres)}."] if genres else []
     if year is not None:
         sentences.append(f"Year: {year}.")
     return item_id, title, " ".join(sentences), year, genres
 
 
-def _events(data: bytes, name: str) -> pl.DataFrame:
-    fields = read_delimited(data, name=name, columns=EVENT_FIELDS)
-    require_filled(fields, EVENT_FIELDS, name=name)
-    return fields.select(
-        "user_id",
-        "item_id",
-        number(fields, "timestamp", name=name),
-        number(fields, "rating", pl.Float32, name=name),
-    )
-
-
-def _raw(rows: list[Row], events: pl.DataFrame, rules: tuple[str, ...], name: str) -> Raw:
-    items = pl.DataFrame(rows, schema=ITEMS, orient="row")
+def _raw(rows: list[ItemRow], events: pl.DataFrame, rules: tuple[str, ...], name: str) -> Raw:
+    items = framed(rows, ITEMS, name=name)
     if items["item_id"].is_duplicated().any():
         twice = items.filter(pl.col("item_id").is_duplicated())["item_id"][0]
         raise DataError(f"{name} lists item {twice!r} more than once", hint="Get a fresh copy of the file.")

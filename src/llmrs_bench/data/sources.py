@@ -28,6 +28,7 @@ class Raw:
         facts: How often each was.
         warnings: Sentences on what a careful person would look at before going on.
         unchosen: Events, of `EVENTS`, of items that were shown and not chosen; never trained on, never a target.
+        timeless: Whether nothing says when events were, not even their order; all times are then 0.
     """
 
     items: pl.DataFrame
@@ -36,6 +37,7 @@ class Raw:
     facts: dict[str, int] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     unchosen: pl.DataFrame = field(default_factory=EVENTS.to_frame)
+    timeless: bool = False
 
 
 class Source(Protocol):
@@ -120,7 +122,7 @@ def complete_items(raw: Raw) -> Raw:
     if rows.height:
         rules = (*rules, "items with events that the source does not list are called by their id")
     warnings = (*raw.warnings, *_title_warnings(items.height, titles, rows.height))
-    return Raw(pl.concat([items, rows]), raw.events, rules, facts, warnings, raw.unchosen)
+    return replace(raw, items=pl.concat([items, rows]), rules=rules, facts=facts, warnings=warnings)
 
 
 def _title_warnings(listed: int, titles: pl.Series, unlisted: int) -> Iterator[str]:

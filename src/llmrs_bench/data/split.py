@@ -1,11 +1,13 @@
 """Interactions filtered, and split into training, validation and test."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 import polars as pl
 
 from llmrs_bench.core.errors import DataError, OptionError
+from llmrs_bench.core.hashing import uniform_hash
 from llmrs_bench.core.schemas import INTERACTIONS
 
 PAIR = ["user_id", "item_id"]
@@ -100,6 +102,9 @@ def _account(facts: dict[str, int]) -> str:
 
 WHOLE_SECONDS = pl.col("timestamp").floor().cast(pl.Int64)
 TIE_RULE = "equal timestamps keep the order of the source's lines"
+RANDOM_TIE_RULE = "equal timestamps stand in a seeded random order"
+# What a protocol says of equal times, by `PrepareConfig.split`.
+TIE_RULES: Mapping[str, str] = {"leave-one-out": TIE_RULE, "random": RANDOM_TIE_RULE}
 USER_RULE = "users stand in the order of their first line"
 ENOUGH = 3
 
@@ -109,7 +114,7 @@ class Split:
     """Events models may see, and the held-out ones, which they may not.
 
     Args:
-        interactions: `schemas.INTERACTIONS`, by user (`USER_RULE`), then by time (`TIE_RULE`); times are cut to whole
+        interactions: `schemas.INTERACTIONS`, by user (`USER_RULE`), then by time (`TIE_RULES`); times are cut to whole
             seconds after that.
         held: One row per user with a held-out event: user_id, item_id, timestamp; in the same order.
         facts: Counts of users, and of those whose target depends on the tie rule.
@@ -133,27 +138,51 @@ def leave_one_out(events: pl.DataFrame) -> Split:
     """
     ordered = _by_user_and_time(events)
     size, place = pl.len().over("user_id"), pl.int_range(pl.len()).over("user_id")
-    marked = ordered.with_columns(left=size - 1 - place, size=size)
+    split = _split(ordered.with_columns(left=size - 1 - place), (TIE_RULE, USER_RULE))
+    tied = pl.col("timestamp") == pl.col("timestamp").shift(1).over("user_id")
+    last = (size >= ENOUGH) & (place == size - 1)
+    return replace(split, facts={**split.facts, "users_with_tied_target": ordered.select((tied & last).sum()).item()})
+
+
+def random_holdout(events: pl.DataFrame, *, seed: int) -> Split:
+    """Hold out one random event of every user; another random one is "valid", the rest "train".
+
+    All events of a user with fewer than three are "train", and none is held out. This is for events without times, of
+    which none is the last: where times are equal, a history stands in a random order, too. Draws are by a hash of
+    seed, user and item, so those of a user depend neither on other users nor on the order of rows.
+
+    Args:
+        events: One row per event, `source.EVENTS`, each user and item once, without null ids.
+        seed: The seed of the draws.
+    """
+    draws = pl.Series("draw", uniform_hash(seed, events["user_id"], events["item_id"]))
+    ordered = _by_user_and_time(events.with_columns(draws), "draw")
+    left = ordered.with_columns(left=pl.col("draw").rank("ordinal").over("user_id") - 1).drop("draw")
+    rule = "a random event of each user is held out, and another one is for validation, whenever they were"
+    return _split(left, (rule, RANDOM_TIE_RULE, USER_RULE))
+
+
+def _split(ordered: pl.DataFrame, rules: tuple[str, ...]) -> Split:
+    """Hold out the events whose column `left` is 0, of users who have enough; those of 1 are for validation."""
+    marked = ordered.with_columns(size=pl.len().over("user_id"))
     enough = pl.col("size") >= ENOUGH
     held = enough & (pl.col("left") == 0)
-    tied = pl.col("timestamp") == pl.col("timestamp").shift(1).over("user_id")
     part = pl.when(enough & (pl.col("left") == 1)).then(pl.lit("valid")).otherwise(pl.lit("train"))
     facts = {
         "users": ordered["user_id"].n_unique(),
         "users_too_short": marked.filter(~enough)["user_id"].n_unique(),
-        "users_with_tied_target": marked.select((tied & held).sum()).item(),
     }
     return Split(
         interactions=marked.filter(~held).with_columns(WHOLE_SECONDS, part=part).select(list(INTERACTIONS)),
         held=marked.filter(held).select("user_id", "item_id", WHOLE_SECONDS),
         facts=facts,
-        rules=(TIE_RULE, USER_RULE, f"users with fewer than {ENOUGH} events are trained on and never tested"),
+        rules=(*rules, f"users with fewer than {ENOUGH} events are trained on and never tested"),
     )
 
 
-def _by_user_and_time(events: pl.DataFrame) -> pl.DataFrame:
+def _by_user_and_time(events: pl.DataFrame, ties: str = "line") -> pl.DataFrame:
     lines = events.with_row_index("line").with_columns(pl.col("line").min().over("user_id").alias("first_line"))
-    return lines.sort("first_line", "timestamp", "line").drop("line", "first_line")
+    return lines.sort("first_line", "timestamp", ties).drop("line", "first_line")
 
 
 @dataclass(frozen=True, slots=True)

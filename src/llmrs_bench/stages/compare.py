@@ -60,12 +60,20 @@ def protocol_words(data: Data, invalid: Invalid) -> dict[str, str]:
     kept = [str(facts["kept"][name]) for name in ("users", "items", "interactions")]
     return {
         "data": ", ".join([manifest.config["dataset"], f"source {source[:8]}", *filters(data), "/".join(kept)]),
-        "split": f"leave-one-out, {facts['tie_rule']}",
+        "split": split_words(data),
         "users": f"{facts['requests']:,} users",
         "candidates": candidate_words(data),
         "tie-rule": f"{TIE_RULE}; seed {data.tie_seed}",
         "metric-definition": f"version {DEFINITIONS}, {INVALID_WORDS[invalid]}",
     }
+
+
+def split_words(data: Data) -> str:
+    """Return which events are held out, in words."""
+    options, tie_rule = data.artifact.manifest.config, data.artifact.facts["tie_rule"]
+    if options.get("split") == "random":
+        return f"random hold-out of one event of each user, {tie_rule}; seed {options['seed']}"
+    return f"leave-one-out, {tie_rule}"
 
 
 def filters(data: Data) -> list[str]:

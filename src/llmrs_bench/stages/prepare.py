@@ -18,7 +18,7 @@ from llmrs_bench.data.datasets import Dataset, find_dataset
 from llmrs_bench.data.download import Download, download
 from llmrs_bench.data.files import DAYS, GB, SourceFiles, file_md5
 from llmrs_bench.data.sources import Raw, Source, check_raw
-from llmrs_bench.data.split import TIE_RULE, filter_events, leave_one_out, timeline
+from llmrs_bench.data.split import TIE_RULES, Split, filter_events, leave_one_out, random_holdout, timeline
 from llmrs_bench.data.titles import natural_titles
 from llmrs_bench.ranking import rank_best
 from llmrs_bench.recommenders.base import Corpus, best_items
@@ -257,7 +257,7 @@ def _fill(
     items = natural_titles(raw.items) if dataset.natural_titles else raw.items
     counts = _counts(raw)
     kept = filter_events(raw.events, min_rating=config.min_rating, k_core=config.k_core)
-    split = leave_one_out(kept.events)
+    split = _split(raw, kept.events, dataset, config)
     items = items.join(kept.events.select("item_id"), on="item_id", how="semi", maintain_order="left")
     tables = {"items": items, "interactions": split.interactions}
     for name, frame in tables.items():
@@ -290,18 +290,35 @@ def _fill(
         verified=_is_published(dataset, found),
         licence=dataset.licence,
         downloads=[asdict(entry) for entry in found.downloads],
-        tie_rule=TIE_RULE,
+        tie_rule=TIE_RULES[config.split],
         rules=[*raw.rules, *_published_rule(dataset, counts), *kept.rules, *split.rules, *made.rules]
         + ([future.words] if future else []),
         timeline=None if future is None else {**asdict(future), "words": future.words},
         warnings=[
             *_source_warnings(dataset, found, counts),
             *raw.warnings,
-            *_event_warnings(kept.events),
+            *_event_warnings(kept.events, config),
             *made.warnings,
             *_list_warnings(made.requests, config),
         ],
     )
+
+
+def _split(raw: Raw, events: pl.DataFrame, dataset: Dataset, config: PrepareConfig) -> Split:
+    """Split as the options say.
+
+    Raises:
+        OptionError: If the last event is asked for where nothing says which that is.
+    """
+    if config.split == "random":
+        return random_holdout(events, seed=config.seed)
+    if raw.timeless:
+        raise OptionError(
+            f"{dataset.name} does not say when its events were, so no event of a user is the last: leave-one-out does "
+            "not fit",
+            hint="--split random holds out a random event of each user.",
+        )
+    return leave_one_out(events)
 
 
 def _counts(raw: Raw) -> dict[str, int]:
@@ -360,11 +377,12 @@ def _published_rule(dataset: Dataset, counts: dict[str, int]) -> list[str]:
     return [f"{', '.join(names)}{' and ' if names else ''}{last} are as many as published"]
 
 
-def _event_warnings(events: pl.DataFrame) -> Iterator[str]:
+def _event_warnings(events: pl.DataFrame, config: PrepareConfig) -> Iterator[str]:
     """Say which times and ratings may mean something else than what they are taken for."""
     times, count = events["timestamp"], events.height
     if times.n_unique() == 1 < count:
-        yield f"all {count:,} events are of one time: the order of the source's lines says which come last"
+        if config.split == "leave-one-out":
+            yield f"all {count:,} events are of one time: the order of the source's lines says which come last"
     elif (zeros := int((times == 0).sum())) and (times != 0).sum() == (times > DAYS[1]).sum():
         yield f"{zeros:,} of {count:,} events are of time 0, and so come first"
     rated = events["rating"].drop_nulls()
