@@ -81,7 +81,8 @@ def prepare(
     candidates: Annotated[
         str | None,
         typer.Option(
-            help="random, popularity, file:PATH, all (the whole catalogue), or model:NAME[+NAME] (its best items).",
+            help="random, popularity, file:PATH, all (the whole catalogue), impressions (what users were shown), or "
+            "model:NAME[+NAME] (its best items).",
             show_default="random",
             rich_help_panel=CANDIDATES,
         ),
@@ -125,7 +126,7 @@ def prepare(
         list[str] | None,
         typer.Option(
             help="Columns of the source by role, as user=reviewerID,item=asin; roles: user, item, time, rating, label "
-            "(0: shown, not chosen), title.",
+            "(0: shown, not chosen), impression (what was shown together), title.",
             rich_help_panel=DATA,
         ),
     ] = None,

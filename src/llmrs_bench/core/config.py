@@ -25,7 +25,7 @@ Invalid: TypeAlias = Literal["expected", "worst", "drop"]
 _MOST = 2**31 - 1  # of anything that is counted
 LARGEST_SEED = 2**63 - 1
 FREE_TEXT = "note"  # the form of templates that rank nothing
-WHOLE, MODELS, LISTS = "all", "model:", "file:"
+WHOLE, IMPRESSIONS, MODELS, LISTS = "all", "impressions", "model:", "file:"
 # What `evaluate` always measures; `metrics.names.METRIC_FORMS` says what else there is.
 METRIC_NAMES = (
     *(f"ndcg@{k}" for k in (1, 5, 10, 20)),
@@ -217,7 +217,8 @@ class PrepareConfig(Options):
     `users` is a number of test users or `all`. `candidates` is `random`, `popularity`, `file:PATH`, `all` (the whole
     catalogue, ranked to a depth of 100), or `model:NAME` with the best items of a recommender, also of several in turn
     (`model:sasrec+bm25`) or of an exported one (`model:PATH`); `retriever_options` are theirs, as `NAME.KEY`.
-    Lists of a model hold the target only where it was retrieved, unless `force_target`; all others always do.
+    Lists of a model hold the target only where it was retrieved, unless `force_target`; all others always do. With
+    `impressions` lists are what users were shown, and the targets what they clicked.
     `history` is the number of history items a prompt shows unless `prompt` is given another number; `item_word` is
     what a prompt calls an item, None takes the data set's own. `columns` names columns of the source by their roles
     (`item=asin`); `unrated` lists texts that mean no rating there, with commas between them. `max_unpacked` is how many
@@ -253,6 +254,14 @@ class PrepareConfig(Options):
         """Refuse options that the chosen candidates do not read."""
         if self.candidates == WHOLE and "n_candidates" in self.model_fields_set:
             raise ValueError("--candidates all ranks the whole catalogue, so --n-candidates has no effect")
+        idle = self.model_fields_set & {"n_candidates", "include_seen"}
+        if self.candidates == IMPRESSIONS and idle:
+            raise ValueError(
+                "--candidates impressions takes lists as they were shown, so "
+                + " and ".join(f"--{name.replace('_', '-')}" for name in sorted(idle))
+                + (" has" if len(idle) == 1 else " have")
+                + " no effect"
+            )
         if not self.candidates.startswith(MODELS) and (self.force_target or self.retriever_options):
             raise ValueError(f"--force-target and -O apply only to --candidates model:NAME, not to {self.candidates}")
         return self

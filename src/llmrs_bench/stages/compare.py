@@ -13,6 +13,7 @@ from llmrs_bench.core.config import (
     BOARD_METRICS,
     CATALOGUE_METRICS,
     DEPTH,
+    IMPRESSIONS,
     MODELS,
     WHOLE,
     CompareConfig,
@@ -60,7 +61,7 @@ def protocol_words(data: Data, invalid: Invalid) -> dict[str, str]:
     kept = [str(facts["kept"][name]) for name in ("users", "items", "interactions")]
     return {
         "data": ", ".join([manifest.config["dataset"], f"source {source[:8]}", *filters(data), "/".join(kept)]),
-        "split": f"leave-one-out, {facts['tie_rule']}",
+        "split": f"{facts.get('split_words', 'leave-one-out')}, {facts['tie_rule']}",
         "users": f"{facts['requests']:,} users",
         "candidates": candidate_words(data),
         "tie-rule": f"{TIE_RULE}; seed {data.tie_seed}",
@@ -83,6 +84,10 @@ def candidate_words(data: Data) -> str:
     seen = "seen items may be among them" if options["include_seen"] else "seen items excluded"
     if options["candidates"] == WHOLE:
         return f"all items ranked, the first {DEPTH} kept, {seen}"
+    if options["candidates"] == IMPRESSIONS:
+        sampled = data.artifact.facts["sampling"]
+        shown, clicked = (sampled[name] / sampled["requests"] for name in ("candidates", "clicks"))
+        return f"real impressions, {shown:.1f} candidates and {clicked:.1f} clicks on average"
     held = "target and " if not options["candidates"].startswith(MODELS) or options["force_target"] else ""
     return f"{options['n_candidates']} candidates: {held}{options['candidates']}, {seen}; seed {options['seed']}"
 
