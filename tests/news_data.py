@@ -37,6 +37,19 @@ DEV: tuple[Line, ...] = (
 )
 
 
+def write_paper(folder: Path, readers: int = 12) -> Path:
+    """Write both parts of a paper with so many readers: each was shown six articles each day, and clicked two."""
+    for part, day in (("train", 13), ("dev", 15)):
+        lines = []
+        for reader in range(readers):
+            shown = [(reader * 5 + step * (1 + reader % 3) * 7 + day) % 40 for step in range(6)]
+            marked = " ".join(f"N{article}-{int(step in (1, 4))}" for step, article in enumerate(shown))
+            history = " ".join(f"N{(reader * 3 + step) % 40}" for step in range(3))
+            lines.append((f"r{reader}", f"{day}/2019 {1 + reader % 12}:00:00 PM", history, marked))
+        write_part(folder / f"made_{part}", lines, articles=40)
+    return folder
+
+
 def write_news(folder: Path) -> Path:
     """Write both parts in folders side by side."""
     write_part(folder / "made_train", TRAIN, articles=10)

@@ -289,7 +289,8 @@ class ViewOptions(Options):
         shots_from: Whose: the user's own latest ones, or those of the most similar users.
         orders: In how many orders the candidates are shown, each a prompt of its own.
         samples: How often each prompt is answered, at a temperature above 0 (self-consistency, Wang et al., 2023).
-        slots: Places for the target, each a prompt of its own, counted from 0: for studies of position bias alone.
+        slots: Places for the target, each a prompt of its own, counted from 0: for studies of position bias alone. Of
+            several targets the first is put there, and the others keep their order among the rest.
         aggregate: How the answers to several orders or samples become one ranking.
         interest_run: A run of a template of the form `note`, whose texts are shown as the user's interest.
         notes_run: A run of the template `notes`, whose lines are shown beside the items that they are about.

@@ -193,8 +193,8 @@ def _events(table: Table, unrated: Sequence[str]) -> Raw:
         require_filled(table.rows, [label], name=table.name, header_lines=1)
         chosen = table.number(label, hint="0 is an item that was shown and not chosen, 1 one that was.") > 0
         if shown or time:
-            lists = table.rows.select(impression_id=_id(shown) if shown else pl.lit(None, dtype=pl.String))
-            impressions = labelled_lists(pl.concat([events, lists], how="horizontal").with_columns(chosen=chosen))
+            named = table.rows.select(_id(shown)).to_series() if shown else pl.lit(None, dtype=pl.String)
+            impressions = labelled_lists(events.with_columns(chosen=chosen, impression_id=named))
             rules.append(f"what a user was shown {f'under one {shown}' if shown else 'at one time'} is one impression")
         unchosen, events = events.filter(~chosen), events.filter(chosen)
         facts["events_not_chosen"] = unchosen.height

@@ -97,10 +97,10 @@ def impression_requests(
             pl.col("candidates").list.set_intersection("history").list.len().sum()
         ).item(),
     }
-    whose = "by the source" if tested_from is not None else "by the last tenth of them"
+    begin = "the source says" if tested_from is not None else "the last tenth of those that leave a choice begins"
     rules = (
-        f"requests are real impressions, tested from a time on that is given {whose}: of each user the last one with "
-        "an item that was clicked and one that was not",
+        "requests are real impressions: of each user the last one with an item that was clicked and one that was not, "
+        f"from where {begin}",
         "candidates are the items shown, targets those clicked; filters of events leave them as they are",
         "the history is what the user chose before the impression",
     )
