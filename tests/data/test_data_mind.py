@@ -20,8 +20,8 @@ def read(path: Path) -> Raw:
     return check_raw(Mind().load(files), "mind")
 
 
-def seconds(*parts: int) -> float:
-    return datetime(2019, 11, *parts, tzinfo=UTC).timestamp()
+def seconds(day: int, hour: int, minute: int = 0, second: int = 0) -> float:
+    return datetime(2019, 11, day, hour, minute, second, tzinfo=UTC).timestamp()
 
 
 def test_impressions_hold_what_was_shown_and_what_was_clicked(tmp_path: Path) -> None:
@@ -112,6 +112,12 @@ def test_a_line_that_is_none_is_named(tmp_path: Path, line: tuple[str, str, str,
         read(folder)
     assert words in str(found.value)
     assert "behaviors.tsv" in str(found.value)
+
+
+def test_tables_of_different_articles_are_refused(tmp_path: Path) -> None:
+    folder = write_part(tmp_path, [("ann", "13/2019 9:00:00 AM", "M1", "M2-1 M3-0")])
+    with pytest.raises(DataError, match="such as 'M2' there, and 'N0' here"):
+        read(folder)
 
 
 def test_the_test_part_is_refused_with_the_reason(tmp_path: Path) -> None:

@@ -61,7 +61,8 @@ class Mind:
         owner's histories are (Wu et al., section 3.1); those that a later one adds, as right before its impression.
 
         Raises:
-            DataError: If a file is missing or malformed, naming the file and the line, or has no labels.
+            DataError: If a file is missing or malformed, naming the file and the line, has no labels, or is of other
+                articles than the other.
         """
         assert files is not None
         read = [(part, _behaviors(part)) for part in _parts(files)]
@@ -69,6 +70,12 @@ class Mind:
         rows = pl.concat([frame for _, frame in read])
         news = pl.concat([part.read(NEWS, NEWS_FIELDS) for part, _ in read])
         require_filled(news, ["item_id"], name=NEWS)
+        if rows.select(pl.col("shown").explode().is_in(news["item_id"].implode()).any()).item() is False:
+            raise DataError(
+                f"none of the articles in {BEHAVIORS} is in {NEWS}: their ids are such as {rows['shown'][0][0]!r} "
+                f"there, and {news['item_id'][0]!r} here",
+                hint="Give the two tables of one download.",
+            )
         clicks = rows.select("user_id", item_id="clicked", timestamp="timestamp").explode("item_id").drop_nulls()
         events = pl.concat([_past(rows), clicks]).with_columns(rating=pl.lit(None, dtype=pl.Float32))
         rules = [
