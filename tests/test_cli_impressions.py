@@ -113,6 +113,20 @@ def test_lists_of_data_without_labels_are_refused_with_the_way_out(bench: Bench)
     assert "--n-candidates has no effect" in said
 
 
+def test_what_users_rated_is_a_list_to_rank_again(bench: Bench, tmp_path: Path) -> None:
+    name = bench.prepare("--candidates", "impressions", "--relevant-rating", "4").stdout.strip()
+    truth, requests = table(bench, "small/*/data/truth.parquet"), table(bench, "small/*/data/requests.parquet")
+    assert truth.height == requests.height == 20
+    assert set(requests["candidates"].list.len()) == {2}
+    bench.run("infer", "--model", "popularity", "--dataset", name)
+    bench.run("evaluate", "--dataset", name)
+    said = bench.run("compare", "--dataset", name, "--format", "markdown").stdout
+    assert "what users rated, " in said
+    assert " rated 4 or higher on average" in said
+    said = bench.prepare("--relevant-rating", "4", code=2).stderr
+    assert "applies only to --candidates impressions" in said
+
+
 def test_data_with_single_targets_keep_their_name_and_tables(tmp_path: Path) -> None:
     """What was prepared before lists of impressions were known is found again."""
     bench = Bench(tmp_path / "home", tmp_path)

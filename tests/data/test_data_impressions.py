@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from llmrs_bench.core.config import PrepareConfig
 from llmrs_bench.core.errors import DataError, OptionError
 from llmrs_bench.data.candidates import Requests
-from llmrs_bench.data.impressions import impression_requests, labelled_lists, shown_alone
+from llmrs_bench.data.impressions import impression_requests, labelled_lists, rated_lists, shown_alone
 from llmrs_bench.data.sources import EVENTS, IMPRESSIONS
 from llmrs_bench.data.split import Split
 
@@ -64,15 +64,15 @@ def test_the_last_impression_with_a_choice_is_tested_and_all_its_clicks_are_rele
     assert made.truth.rows() == [("test-ann", "f", 1.0), ("test-ann", "h", 1.0), ("test-bob", "x", 1.0)]
     assert made.facts == {
         "impressions": 9,
-        "impressions_without_click": 1,
-        "impressions_all_clicked": 1,
+        "impressions_nothing_chosen": 1,
+        "impressions_all_chosen": 1,
         "shown_twice_dropped": 1,
         "impressions_tested": 4,
         "users_without_history_dropped": 1,
         "users_available": 2,
         "requests": 2,
         "candidates": 6,
-        "clicks": 3,
+        "targets": 3,
         "candidates_in_history": 1,
     }
     assert split.interactions["item_id"].to_list() == ["a", "b", "c"]
@@ -127,7 +127,7 @@ def test_a_sample_of_more_users_holds_that_of_fewer_with_the_same_lists() -> Non
     ("rows", "words"),
     [
         ([], "the source has none"),
-        ([("u", 1.0, "a", "a"), ("u", 2.0, "a b", "")], "nothing was clicked in 1, everything in 1"),
+        ([("u", 1.0, "a", "a"), ("u", 2.0, "a b", "")], "nothing was chosen in 1, everything in 1"),
         ([("u", 1.0, "a b", "a"), ("v", 1.0, "a b", "a")], "nothing to learn from"),
         ([("u", 1.0, "a b", "a"), ("v", 2.0, "a b", "a")], "have none"),
     ],
@@ -166,6 +166,32 @@ def test_labelled_events_of_one_user_and_time_are_a_list() -> None:
         ("u", 4.0, ["d", "e"], ["d"]),
         ("v", 4.0, ["e"], []),
     ]
+
+
+def test_what_users_rated_late_is_a_list_whose_high_ratings_are_relevant() -> None:
+    early = [(user, f"{user}{at}", float(at), 3.0) for at in range(13) for user in ("u", "v", "w")]
+    late = [
+        ("u", "x", 50.0, 5.0),
+        ("v", "y", 50.5, 4.0),
+        ("u", "y", 51.0, 3.5),
+        ("u", "z", 52.0, 4.0),
+        ("w", "z", 53.0, None),
+    ]
+    events = pl.DataFrame([*early, *late], schema=EVENTS, orient="row")
+    found, start = rated_lists(events, 4.0)
+    assert start == 50.0
+    assert found.select("user_id", "timestamp", "shown", "clicked").rows() == [
+        ("u", 50.0, ["x", "y", "z"], ["x", "z"]),
+        ("v", 50.5, ["y"], ["y"]),
+    ]
+    config = PrepareConfig(dataset="x", candidates="impressions", relevant_rating=4.0)
+    split, made = impression_requests(found, events, config, tested_from=start)
+    assert made.truth["item_id"].to_list() == ["x", "z"]
+    assert made.requests["history"].to_list() == [[f"u{at}" for at in range(13)]]
+    assert split.interactions["timestamp"].max() == 12
+    assert any("rated 4 or higher" in rule for rule in made.rules)
+    with pytest.raises(OptionError, match="no ratings"):
+        rated_lists(clicks(DAY), 4.0)
 
 
 def test_what_was_shown_and_not_clicked_is_an_event_of_its_own() -> None:

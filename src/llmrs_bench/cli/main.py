@@ -143,6 +143,13 @@ def prepare(
         ),
     ] = None,
     min_rating: Annotated[float | None, typer.Option(help="Drop events rated lower.", rich_help_panel=DATA)] = None,
+    relevant_rating: Annotated[
+        float | None,
+        typer.Option(
+            help="With --candidates impressions: lists are what users rated, targets what they rated so high.",
+            rich_help_panel=CANDIDATES,
+        ),
+    ] = None,
     k_core: Annotated[
         int | None,
         typer.Option(
@@ -181,6 +188,7 @@ def prepare(
             "unrated": unrated,
             "max_unpacked": max_unpacked,
             "min_rating": min_rating,
+            "relevant_rating": relevant_rating,
             "k_core": k_core,
             "item_word": item_word,
             "seed": seed,

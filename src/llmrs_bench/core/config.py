@@ -218,7 +218,8 @@ class PrepareConfig(Options):
     catalogue, ranked to a depth of 100), or `model:NAME` with the best items of a recommender, also of several in turn
     (`model:sasrec+bm25`) or of an exported one (`model:PATH`); `retriever_options` are theirs, as `NAME.KEY`.
     Lists of a model hold the target only where it was retrieved, unless `force_target`; all others always do. With
-    `impressions` lists are what users were shown, and the targets what they clicked.
+    `impressions` lists are what users were shown, and the targets what they clicked; with `relevant_rating` they are
+    what users rated, and the targets what they rated so high.
     `history` is the number of history items a prompt shows unless `prompt` is given another number; `item_word` is
     what a prompt calls an item, None takes the data set's own. `columns` names columns of the source by their roles
     (`item=asin`); `unrated` lists texts that mean no rating there, with commas between them. `max_unpacked` is how many
@@ -236,6 +237,7 @@ class PrepareConfig(Options):
     retriever_options: dict[str, str] = Field(default_factory=dict)
     history: int = Field(default=10, ge=0, le=_MOST)
     min_rating: float | None = None
+    relevant_rating: float | None = None
     k_core: int = Field(default=0, ge=0, le=_MOST)
     item_word: str | None = Field(default=None, min_length=1)
     seed: int = Field(default=0, ge=0, le=LARGEST_SEED)
@@ -245,15 +247,23 @@ class PrepareConfig(Options):
 
     @property
     def result_options(self) -> dict[str, Any]:
-        """The options that may change a result; those about columns only where they are given."""
-        later = {"columns", "unrated"}  # came later: what was prepared without them keeps its fingerprint
-        return {key: value for key, value in super().result_options.items() if key not in later or value}
+        """The options that may change a result; those that came later only where they are given."""
+        later = {"columns", "unrated", "relevant_rating"}  # what was prepared without them keeps its fingerprint
+        return {
+            key: value
+            for key, value in super().result_options.items()
+            if key not in later or value not in (None, "", {})
+        }
 
     @model_validator(mode="after")
     def no_idle_options(self) -> Self:
         """Refuse options that the chosen candidates do not read."""
         if self.candidates == WHOLE and "n_candidates" in self.model_fields_set:
             raise ValueError("--candidates all ranks the whole catalogue, so --n-candidates has no effect")
+        if self.candidates != IMPRESSIONS and self.relevant_rating is not None:
+            raise ValueError(
+                "--relevant-rating applies only to --candidates impressions, where lists are what was rated"
+            )
         idle = self.model_fields_set & {"n_candidates", "include_seen"}
         if self.candidates == IMPRESSIONS and idle:
             raise ValueError(

@@ -4,7 +4,7 @@ import polars as pl
 
 from llmrs_bench.core.config import IMPRESSIONS as CANDIDATES
 from llmrs_bench.core.config import PrepareConfig
-from llmrs_bench.core.errors import DataError
+from llmrs_bench.core.errors import DataError, OptionError
 from llmrs_bench.core.hashing import generator
 from llmrs_bench.core.schemas import REQUESTS, TRUTH
 from llmrs_bench.data.candidates import PART, Requests, sample_users
@@ -42,6 +42,34 @@ def shown_alone(impressions: pl.DataFrame) -> pl.DataFrame:
     return rows.drop_nulls("item_id").with_columns(rating=pl.lit(None, dtype=pl.Float32)).select(list(EVENTS))
 
 
+def rated_lists(events: pl.DataFrame, least: float) -> tuple[pl.DataFrame, float]:
+    """Return what each user rated in the last tenth of the events as one list, and when that tenth begins.
+
+    Items that were rated `least` or higher count as clicked. The list has the time of its first rating.
+
+    Args:
+        events: Frame of the schema `EVENTS`; those without a rating are in no list.
+        least: The lowest rating of a relevant item.
+
+    Raises:
+        OptionError: If nothing is rated.
+    """
+    rated = events.drop_nulls(["user_id", "item_id", "rating"])
+    if rated.is_empty():
+        raise OptionError(
+            f"relevant_rating is {least:g}, but the data has no ratings",
+            hint="Leave --relevant-rating out for this data.",
+        )
+    start = _last_tenth(rated["timestamp"])
+    late = rated.filter(pl.col("timestamp") >= start).sort("timestamp", maintain_order=True)
+    marked = late.with_columns(chosen=pl.col("rating") >= least, impression_id=pl.lit("rated"))
+    return labelled_lists(marked), start
+
+
+def _last_tenth(times: pl.Series) -> float:
+    return float(times.sort()[-max(len(times) // TENTH, 1)])
+
+
 def impression_requests(
     impressions: pl.DataFrame, events: pl.DataFrame, config: PrepareConfig, *, tested_from: float | None = None
 ) -> tuple[Split, Requests]:
@@ -62,8 +90,7 @@ def impression_requests(
         DataError: If there are no impressions, none leaves a choice, or nothing is before them.
     """
     lists, facts = _usable(impressions)
-    times = lists["timestamp"].sort()
-    start = float(times[-max(len(times) // TENTH, 1)]) if tested_from is None else tested_from
+    start = _last_tenth(lists["timestamp"]) if tested_from is None else tested_from
     split = split_at(events, start)
     tested = lists.filter(pl.col("timestamp") >= start).sort("timestamp", maintain_order=True)
     last = tested.unique("user_id", keep="last", maintain_order=True)
@@ -92,7 +119,7 @@ def impression_requests(
         "users_available": able.height,
         "requests": requests.height,
         "candidates": sum(map(len, shown)),
-        "clicks": truth.height,
+        "targets": truth.height,
         "candidates_in_history": requests.select(
             pl.col("candidates").list.set_intersection("history").list.len().sum()
         ).item(),
@@ -100,9 +127,11 @@ def impression_requests(
     begin = "the source says" if tested_from is not None else "the last tenth of those that leave a choice begins"
     rules = (
         "requests are real impressions: of each user the last one with an item that was clicked and one that was not, "
-        f"from where {begin}",
-        "candidates are the items shown, targets those clicked; filters of events leave them as they are",
-        "the history is what the user chose before the impression",
+        f"from where {begin}; candidates are the items shown, targets those clicked"
+        if config.relevant_rating is None
+        else "requests are what a user rated from the last tenth of the ratings on; targets are the items rated "
+        f"{config.relevant_rating:g} or higher",
+        "filters of events leave lists as they are; the history is what the user chose before the list",
     )
     return split, Requests(requests.select(list(REQUESTS)), truth.select(list(TRUTH)), facts, rules)
 
@@ -126,15 +155,15 @@ def _usable(impressions: pl.DataFrame) -> tuple[pl.DataFrame, dict[str, int]]:
     none, every = clicked == 0, (clicked > 0) & (clicked == shown)
     facts = {
         "impressions": impressions.height,
-        "impressions_without_click": lists.filter(none).height,
-        "impressions_all_clicked": lists.filter(every).height,
+        "impressions_nothing_chosen": lists.filter(none).height,
+        "impressions_all_chosen": lists.filter(every).height,
         "shown_twice_dropped": impressions.select((shown - pl.col("shown").list.n_unique()).sum()).item(),
     }
     usable = lists.filter(~none & ~every)
     if usable.is_empty():
         raise DataError(
-            f"none of {impressions.height:,} impressions leaves a choice: nothing was clicked in "
-            f"{facts['impressions_without_click']:,}, everything in {facts['impressions_all_clicked']:,}",
+            f"none of {impressions.height:,} impressions leaves a choice: nothing was chosen in "
+            f"{facts['impressions_nothing_chosen']:,}, everything in {facts['impressions_all_chosen']:,}",
             hint="If each has one item, its lists are not told by the time: --columns impression=NAME names a column "
             "that tells them.",
         )

@@ -162,8 +162,9 @@ def _title_warnings(listed: int, titles: pl.Series, unlisted: int) -> Iterator[s
 
 def _missing_items(items: pl.DataFrame, raw: Raw) -> pl.DataFrame:
     shown = raw.impressions.select(pl.col("shown").explode(empty_as_null=True).alias("item_id"))
-    ids = pl.concat([raw.events.select("item_id"), shown]).drop_nulls().unique(maintain_order=True)
-    return ids.join(items, on="item_id", how="anti").select(
+    ids = pl.concat([raw.events.select("item_id"), shown]).drop_nulls()
+    missing = ids.join(items, on="item_id", how="anti", maintain_order="left").unique(maintain_order=True)
+    return missing.select(
         "item_id",
         pl.col("item_id").alias("title"),
         pl.lit("").alias("text"),

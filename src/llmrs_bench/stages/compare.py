@@ -86,8 +86,11 @@ def candidate_words(data: Data) -> str:
         return f"all items ranked, the first {DEPTH} kept, {seen}"
     if options["candidates"] == IMPRESSIONS:
         sampled = data.artifact.facts["sampling"]
-        shown, clicked = (sampled[name] / sampled["requests"] for name in ("candidates", "clicks"))
-        return f"real impressions, {shown:.1f} candidates and {clicked:.1f} clicks on average"
+        shown, relevant = (sampled[name] / sampled["requests"] for name in ("candidates", "targets"))
+        least = options.get("relevant_rating")
+        kind = "real impressions" if least is None else "what users rated"
+        chosen = "clicks" if least is None else f"rated {least:g} or higher"
+        return f"{kind}, {shown:.1f} candidates and {relevant:.1f} {chosen} on average"
     held = "target and " if not options["candidates"].startswith(MODELS) or options["force_target"] else ""
     return f"{options['n_candidates']} candidates: {held}{options['candidates']}, {seen}; seed {options['seed']}"
 

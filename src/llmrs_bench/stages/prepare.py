@@ -15,7 +15,7 @@ from llmrs_bench.core.registry import RECOMMENDERS, SOURCES, unknown_name
 from llmrs_bench.core.types import Progress
 from llmrs_bench.data.candidates import Requests, make_requests, sampler_file
 from llmrs_bench.data.files import DAYS, GB, SourceFiles, file_md5
-from llmrs_bench.data.impressions import impression_requests, shown_alone
+from llmrs_bench.data.impressions import impression_requests, rated_lists, shown_alone
 from llmrs_bench.data.sources import Dataset, Raw, Source, check_raw, fetch, find_dataset
 from llmrs_bench.data.split import TIE_RULE, Filtered, Split, filter_events, leave_one_out, timeline
 from llmrs_bench.data.titles import natural_titles
@@ -296,7 +296,10 @@ def _requests(
     """Split the events, write what models learn from, and make requests, for which models may be trained."""
     events, ids = kept.events, kept.events.select("item_id")
     if config.candidates == IMPRESSIONS:
-        split, made = impression_requests(raw.impressions, events, config, tested_from=raw.tested_from)
+        lists, start = raw.impressions, raw.tested_from
+        if config.relevant_rating is not None:
+            lists, start = rated_lists(raw.events, config.relevant_rating)
+        split, made = impression_requests(lists, events, config, tested_from=start)
         ids = pl.concat([ids, made.requests.select(item_id="candidates").explode("item_id")])
     else:
         split = leave_one_out(events)
