@@ -73,6 +73,19 @@ def test_what_was_not_named_is_not_chosen_and_not_compared() -> None:
     assert sum(row["chosen"] for row in found["slots"]) == pytest.approx(0.75)  # one of four views named nothing
 
 
+def test_views_with_several_targets_count_by_the_best_order_of_all_of_them() -> None:
+    scores = np.array([[[4.0, 3.0, 2.0, 1.0], [1.0, 2.0, 3.0, 4.0]], [[4.0, 3.0, 2.0, 1.0], [4.0, 3.0, 2.0, 1.0]]])
+    shown = views(scores)
+    targets = pl.DataFrame({"request_id": ["r000", "r000", "r001"], "item_id": ["i00", "i01", "i02"]})
+    one = shown.filter(pl.col("view_id").str.ends_with("~0")).select(list(RANKINGS))
+    found = position_bias(shown, targets, one)
+    ideal = 1 + 1 / np.log2(3)
+    second = (1 / np.log2(4) + 1 / np.log2(5)) / ideal
+    assert found["single"] == pytest.approx(((1 + second) / 2 + 0.5) / 2)
+    assert found["joined"] == pytest.approx((1 + 0.5) / 2)
+    assert [row["targets"] for row in found["slots"]] == [1, 1, 2, 1]
+
+
 def test_one_request_has_no_interval() -> None:
     shown = views(np.array([[[3.0, 2.0, 1.0]]]))
     found = position_bias(shown, relevant(1, 3), shown.select(list(RANKINGS)))

@@ -33,8 +33,9 @@ def position_bias(shown: pl.DataFrame, relevant: pl.DataFrame, rankings: pl.Data
     Returns:
         Plain values, as above; also `views` and `requests`, how many there were.
     """
-    hits = shown.join(relevant, on=["request_id", "item_id"], how="semi").with_columns(gain=_gain())
-    joined = rankings.join(relevant, on=["request_id", "item_id"], how="semi").with_columns(gain=_gain())
+    sized = relevant.with_columns(relevant=pl.len().over("request_id"))
+    hits = shown.join(sized, on=["request_id", "item_id"]).with_columns(gain=_gain())
+    joined = rankings.join(sized, on=["request_id", "item_id"]).with_columns(gain=_gain(), view_id="request_id")
     taus = kendall_taus(shown)
     return {
         "requests": shown["request_id"].n_unique(),
@@ -53,7 +54,20 @@ def _gain() -> pl.Expr:
 
 
 def _mean(hits: pl.DataFrame) -> float | None:
-    return hits.group_by("request_id").agg(pl.col("gain").mean())["gain"].mean()  # type: ignore[return-value]
+    """Return the mean NDCG@10 over requests of the mean over their views."""
+    most = int(hits["relevant"].max() or 0)  # type: ignore[arg-type]
+    ideal = np.cumsum(1.0 / np.log2(np.arange(2, most + 2)))
+    best = (
+        pl.col("relevant")
+        .first()
+        .replace_strict(
+            list(range(1, most + 1)),
+            [float(ideal[min(n, CUTOFF) - 1]) for n in range(1, most + 1)],
+            return_dtype=pl.Float64,
+        )
+    )
+    views = hits.group_by("request_id", "view_id").agg(ndcg=pl.col("gain").sum() / best)
+    return views.group_by("request_id").agg(pl.col("ndcg").mean())["ndcg"].mean()  # type: ignore[return-value]
 
 
 def _slots(hits: pl.DataFrame, shown: pl.DataFrame) -> list[dict[str, Any]]:

@@ -12,9 +12,11 @@ from llmrs_bench.exchange.writing import HISTORY, Prepared, write_recbole
 LONG = HISTORY + 5
 
 
-def prepared(*, user: str = "u") -> Prepared:
+def prepared(*, user: str = "u", targets: tuple[str, ...] = ("target",), later: tuple[str, ...] = ()) -> Prepared:
+    """Events of two users, of whom one is tested; `later` items are in the history, and nobody learns from them."""
     events = [(user, f"i{place}", 10 + place, 4.0, "valid" if place == LONG - 1 else "train") for place in range(LONG)]
     events.append(("v", "i0", 5, 1.0, "train"))
+    history = [*(f"i{place}" for place in range(LONG)), *later]
     return Prepared(
         items=pl.DataFrame(
             [("i0", 'A "quoted"\ttitle ', "", 1990, ["Sci Fi", "Drama"]), ("i1", "B", "", None, [])],
@@ -22,8 +24,8 @@ def prepared(*, user: str = "u") -> Prepared:
             orient="row",
         ),
         interactions=pl.DataFrame(events, schema=INTERACTIONS, orient="row"),
-        requests=pl.DataFrame([(f"test-{user}", user, "test", 99, [], None)], schema=REQUESTS, orient="row"),
-        truth=pl.DataFrame([(f"test-{user}", "target", 1.0)], schema=TRUTH, orient="row"),
+        requests=pl.DataFrame([(f"test-{user}", user, "test", 99, history, None)], schema=REQUESTS, orient="row"),
+        truth=pl.DataFrame([(f"test-{user}", target, 1.0) for target in targets], schema=TRUTH, orient="row"),
     )
 
 
@@ -51,6 +53,14 @@ def test_sequential_rows_carry_the_newest_items_before_them_and_never_none(tmp_p
     assert valid[1][1].split() == [f"i{place}" for place in range(LONG - 1 - HISTORY, LONG - 1)]
     assert test[1][1].split() == [f"i{place}" for place in range(LONG - HISTORY, LONG)]
     assert test[1][2] == "target"
+
+
+def test_all_targets_of_a_request_stand_behind_its_history_and_not_behind_each_other(tmp_path: Path) -> None:
+    write_recbole(prepared(targets=("one", "two"), later=("late",)), tmp_path, name="x")
+    test = table(tmp_path / "x-sequential" / "x-sequential.test.inter")[1:]
+    history = " ".join([*(f"i{place}" for place in range(LONG - HISTORY + 1, LONG)), "late"])
+    assert [row[1:3] for row in test] == [[history, "one"], [history, "two"]]
+    assert [row[1] for row in table(tmp_path / "x" / "x.test.inter")[1:]] == ["one", "two"]
 
 
 def test_items_are_plain_text_that_pandas_reads_as_it_stands(tmp_path: Path) -> None:

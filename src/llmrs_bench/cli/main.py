@@ -81,7 +81,8 @@ def prepare(
     candidates: Annotated[
         str | None,
         typer.Option(
-            help="random, popularity, file:PATH, all (the whole catalogue), or model:NAME[+NAME] (its best items).",
+            help="random, popularity, file:PATH, all (the whole catalogue), impressions (what users were shown), or "
+            "model:NAME[+NAME] (its best items).",
             show_default="random",
             rich_help_panel=CANDIDATES,
         ),
@@ -125,7 +126,7 @@ def prepare(
         list[str] | None,
         typer.Option(
             help="Columns of the source by role, as user=reviewerID,item=asin; roles: user, item, time, rating, label "
-            "(0: shown, not chosen), title.",
+            "(0: shown, not chosen), impression (what was shown together), title.",
             rich_help_panel=DATA,
         ),
     ] = None,
@@ -158,6 +159,13 @@ def prepare(
         ),
     ] = None,
     min_rating: Annotated[float | None, typer.Option(help="Drop events rated lower.", rich_help_panel=DATA)] = None,
+    relevant_rating: Annotated[
+        float | None,
+        typer.Option(
+            help="With --candidates impressions: lists are what users rated, targets what they rated so high.",
+            rich_help_panel=CANDIDATES,
+        ),
+    ] = None,
     k_core: Annotated[
         int | None,
         typer.Option(
@@ -196,6 +204,7 @@ def prepare(
             "unrated": unrated,
             "max_unpacked": max_unpacked,
             "min_rating": min_rating,
+            "relevant_rating": relevant_rating,
             "k_core": k_core,
             "split": split,
             "item_word": item_word,

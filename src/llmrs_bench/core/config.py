@@ -25,7 +25,7 @@ Invalid: TypeAlias = Literal["expected", "worst", "drop"]
 _MOST = 2**31 - 1  # of anything that is counted
 LARGEST_SEED = 2**63 - 1
 FREE_TEXT = "note"  # the form of templates that rank nothing
-WHOLE, MODELS, LISTS = "all", "model:", "file:"
+WHOLE, IMPRESSIONS, MODELS, LISTS = "all", "impressions", "model:", "file:"
 # What `evaluate` always measures; `metrics.names.METRIC_FORMS` says what else there is.
 METRIC_NAMES = (
     *(f"ndcg@{k}" for k in (1, 5, 10, 20)),
@@ -217,7 +217,9 @@ class PrepareConfig(Options):
     `users` is a number of test users or `all`. `candidates` is `random`, `popularity`, `file:PATH`, `all` (the whole
     catalogue, ranked to a depth of 100), or `model:NAME` with the best items of a recommender, also of several in turn
     (`model:sasrec+bm25`) or of an exported one (`model:PATH`); `retriever_options` are theirs, as `NAME.KEY`.
-    Lists of a model hold the target only where it was retrieved, unless `force_target`; all others always do.
+    Lists of a model hold the target only where it was retrieved, unless `force_target`; all others always do. With
+    `impressions` lists are what users were shown, and the targets what they clicked; with `relevant_rating` they are
+    what users rated, and the targets what they rated so high.
     `split` says which event of a user is the target: the last one, or a random one.
     `history` is the number of history items a prompt shows unless `prompt` is given another number; `item_word` is
     what a prompt calls an item, None takes the data set's own. `columns` names columns of the source by their roles
@@ -236,6 +238,7 @@ class PrepareConfig(Options):
     retriever_options: dict[str, str] = Field(default_factory=dict)
     history: int = Field(default=10, ge=0, le=_MOST)
     min_rating: float | None = None
+    relevant_rating: float | None = None
     k_core: int = Field(default=0, ge=0, le=_MOST)
     split: Literal["leave-one-out", "random"] = "leave-one-out"
     item_word: str | None = Field(default=None, min_length=1)
@@ -246,8 +249,9 @@ class PrepareConfig(Options):
 
     @property
     def result_options(self) -> dict[str, Any]:
-        """The options that may change a result; those about columns and the split only where they are given."""
-        later = {"columns", "unrated", "split"}  # came later: what was prepared without them keeps its fingerprint
+        """The options that may change a result; those that came later only where they are given."""
+        # What was prepared without them keeps its fingerprint.
+        later = {"columns", "unrated", "relevant_rating", "split"}
         idle: tuple[Any, ...] = ({}, None, "", "leave-one-out")
         return {key: value for key, value in super().result_options.items() if key not in later or value not in idle}
 
@@ -256,6 +260,18 @@ class PrepareConfig(Options):
         """Refuse options that the chosen candidates do not read."""
         if self.candidates == WHOLE and "n_candidates" in self.model_fields_set:
             raise ValueError("--candidates all ranks the whole catalogue, so --n-candidates has no effect")
+        if self.candidates != IMPRESSIONS and self.relevant_rating is not None:
+            raise ValueError(
+                "--relevant-rating applies only to --candidates impressions, where lists are what was rated"
+            )
+        idle = self.model_fields_set & {"n_candidates", "include_seen", "split"}
+        if self.candidates == IMPRESSIONS and idle:
+            raise ValueError(
+                "--candidates impressions takes lists as they were shown, so "
+                + " and ".join(f"--{name.replace('_', '-')}" for name in sorted(idle))
+                + (" has" if len(idle) == 1 else " have")
+                + " no effect"
+            )
         if not self.candidates.startswith(MODELS) and (self.force_target or self.retriever_options):
             raise ValueError(f"--force-target and -O apply only to --candidates model:NAME, not to {self.candidates}")
         return self
@@ -283,7 +299,8 @@ class ViewOptions(Options):
         shots_from: Whose: the user's own latest ones, or those of the most similar users.
         orders: In how many orders the candidates are shown, each a prompt of its own.
         samples: How often each prompt is answered, at a temperature above 0 (self-consistency, Wang et al., 2023).
-        slots: Places for the target, each a prompt of its own, counted from 0: for studies of position bias alone.
+        slots: Places for the target, each a prompt of its own, counted from 0: for studies of position bias alone. Of
+            several targets the first is put there, and the others keep their order among the rest.
         aggregate: How the answers to several orders or samples become one ranking.
         interest_run: A run of a template of the form `note`, whose texts are shown as the user's interest.
         notes_run: A run of the template `notes`, whose lines are shown beside the items that they are about.

@@ -155,6 +155,7 @@ SOURCES = Registry(
         "amazon-2018": "llmrs_bench.data.amazon:Amazon2018",
         "amazon-2023": "llmrs_bench.data.amazon:Amazon2023",
         "atomic": "llmrs_bench.data.atomic:Atomic",
+        "mind": "llmrs_bench.data.mind:Mind",
         "demo": "llmrs_bench.data.demo:Demo",
     },
     required=("accepts", "uses", "load"),

@@ -14,7 +14,8 @@ from llmrs_bench.core.errors import DataError
 from llmrs_bench.core.registry import unknown_name
 from llmrs_bench.core.schemas import ITEMS
 from llmrs_bench.data.files import MEND, SourceFiles, normal_lines, number, read_delimited, require_filled, times
-from llmrs_bench.data.sources import EVENTS, MISSING, Raw, complete_items, markup_removed
+from llmrs_bench.data.impressions import labelled_lists
+from llmrs_bench.data.sources import EVENTS, IMPRESSIONS, MISSING, Raw, complete_items, markup_removed
 
 TYPES = ("token", "token_seq", "float", "float_seq")
 CATEGORY_NAMES = ("class", "genre", "genres", "categories", "category")
@@ -29,6 +30,7 @@ ROLES: Mapping[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
     "time": (("timestamp", "time", "datetime", "date"), ()),
     "rating": (("rating", "stars"), ()),
     "label": (("label", "click", "clicked", "is_click"), ()),
+    "impression": (("impression_id", "impression", "session_id"), ()),
     "title": (("title", "item_title", "name", "item_name"), ("_title", "_name")),
     "year": (("year",), ("year",)),
 }
@@ -165,7 +167,14 @@ def _id(column: str) -> pl.Expr:
 def _events(table: Table, unrated: Sequence[str]) -> Raw:
     user, item = _id_column(table, "user"), _id_column(table, "item")
     time, rating, label = table.find("time"), table.find("rating"), table.find("label")
-    taken = {"user": user, "item": item, "time": time, "rating": rating, "label": label}
+    if label is None and "impression" in table.named:
+        raise DataError(
+            f"--columns impression={table.named['impression']} tells what was shown together, and {table.name} has no "
+            "labels that say what was clicked",
+            hint="Name their column, 0 for shown and 1 for clicked: --columns label=NAME; or leave impression out.",
+        )
+    shown = table.find("impression") if label else None
+    taken = {"user": user, "item": item, "time": time, "rating": rating, "label": label, "impression": shown}
     rules = [f"columns of {table.name}: " + ", ".join(f"{role} {name}" for role, name in taken.items() if name)]
     seconds: pl.Series | pl.Expr = pl.lit(0.0)
     if time is None:
@@ -179,14 +188,26 @@ def _events(table: Table, unrated: Sequence[str]) -> Raw:
         seconds.alias("timestamp"),
         (_ratings(table, rating, unrated) if rating else pl.lit(None, dtype=pl.Float32)).alias("rating"),
     )
-    facts, unchosen = {}, EVENTS.to_frame()
+    facts, unchosen, impressions = {}, EVENTS.to_frame(), IMPRESSIONS.to_frame()
     if label is not None:
         require_filled(table.rows, [label], name=table.name, header_lines=1)
         chosen = table.number(label, hint="0 is an item that was shown and not chosen, 1 one that was.") > 0
+        if shown or time:
+            named = table.rows.select(_id(shown)).to_series() if shown else pl.lit(None, dtype=pl.String)
+            impressions = labelled_lists(events.with_columns(chosen=chosen, impression_id=named))
+            rules.append(f"what a user was shown {f'under one {shown}' if shown else 'at one time'} is one impression")
         unchosen, events = events.filter(~chosen), events.filter(chosen)
         facts["events_not_chosen"] = unchosen.height
         rules.append(f"events whose {label} is 0 were shown and not chosen: they are not trained on, and no targets")
-    return Raw(ITEMS.to_frame(), events, tuple(rules), facts, tuple(_event_warnings(table, taken)), unchosen)
+    return Raw(
+        ITEMS.to_frame(),
+        events,
+        tuple(rules),
+        facts,
+        tuple(_event_warnings(table, taken)),
+        unchosen,
+        impressions=impressions,
+    )
 
 
 def _ratings(table: Table, column: str, unrated: Sequence[str]) -> pl.Series:

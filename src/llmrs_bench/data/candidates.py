@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from llmrs_bench.core.config import LISTS, MODELS, WHOLE, PrepareConfig
+from llmrs_bench.core.config import IMPRESSIONS, LISTS, MODELS, WHOLE, PrepareConfig
 from llmrs_bench.core.errors import DataError, OptionError
 from llmrs_bench.core.hashing import generator
 from llmrs_bench.core.registry import unknown_name
@@ -19,7 +19,7 @@ from llmrs_bench.core.schemas import REQUESTS, TRUTH
 from llmrs_bench.data.files import BROKEN, GB, require_file, unpack
 from llmrs_bench.data.split import WHOLE_SECONDS, Split
 
-SAMPLERS = ("random", "popularity", "all", "file:PATH", "model:NAME")
+SAMPLERS = ("random", "popularity", WHOLE, IMPRESSIONS, "file:PATH", "model:NAME")
 ROUNDS = 8
 LAYOUT = "A line is a user id, a tab, and item ids with spaces between them, or with tabs where ids hold spaces."
 
@@ -108,7 +108,7 @@ def sampler_file(name: str) -> Path | None:
         if not path:
             raise OptionError(f"candidates {name!r} names no file", hint=f"Write file:PATH. {LAYOUT}")
         return Path(path).expanduser()
-    if name not in SAMPLERS[:3] and not (kind == "model" and path):
+    if name not in SAMPLERS[:4] and not (kind == "model" and path):
         raise unknown_name("candidate sampler", name, list(SAMPLERS))
     return None
 
@@ -211,7 +211,7 @@ def make_requests(
         facts["lists_without_user"] = len(replay.lists) - able.height
     if able.is_empty():
         raise _nobody(candidates, split.held.height, 0 if seen is None else seen.height)
-    chosen = able.filter(pl.col("user_id").is_in(_sample(able["user_id"].to_list(), users, config.seed)))
+    chosen = able.filter(pl.col("user_id").is_in(sample_users(able["user_id"].to_list(), users, config.seed)))
     facts |= {"users_available": able.height, "requests": chosen.height}
     rules = [_source_rule(candidates)]
     if users != "all" and chosen.height < users:
@@ -338,7 +338,7 @@ def _nobody(candidates: str, held: int, passed: int) -> DataError:
     )
 
 
-def _sample(users: list[str], wanted: int | Literal["all"], seed: int) -> list[str]:
+def sample_users(users: list[str], wanted: int | Literal["all"], seed: int) -> list[str]:
     """Return the first `wanted` of a seeded permutation of the sorted users."""
     names = sorted(users)
     order = generator(seed, "users").permutation(len(names)).tolist()

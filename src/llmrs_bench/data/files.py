@@ -54,14 +54,21 @@ class SourceFiles:
     def open(cls, path: Path, limit: int | None = None) -> Self:
         """List what the archive (zip, or tar by its name) or the folder at `path` holds.
 
-        A folder with exactly one sub-folder and no files stands for that sub-folder.
+        A folder with exactly one sub-folder and no files stands for that sub-folder; one with several and no files
+        holds the files in them, under `SUB-FOLDER/NAME`.
 
         Raises:
             DataError: If nothing is there, it is no complete archive, or its members point outside of it.
         """
         if path.is_dir():
             folder = _lone_folder(path)
-            files = {file.name: str(file) for file in _visible(folder) if file.is_file()}
+            files = {file.name: str(file) for file in _visible(folder) if file.is_file()} or {
+                f"{sub.name}/{file.name}": str(file)
+                for sub in _visible(folder)
+                if sub.is_dir()
+                for file in _visible(sub)
+                if file.is_file()
+            }
             return cls(path, False, _by_name(files), limit)
         if not path.exists():
             raise DataError(f"there is no {path}", hint="Give the path of a zip archive or of a folder.")

@@ -15,6 +15,17 @@ from llmrs_bench.data.files import SourceFiles
 
 # One row per event, in the order of the lines of the source; times are UTC seconds, and may have fractions.
 EVENTS = pl.Schema({"user_id": pl.String, "item_id": pl.String, "timestamp": pl.Float64, "rating": pl.Float32})
+# One row per list of items that a user was shown at a time, in the order of the source; `clicked` are those of `shown`
+# that the user chose, in the same order.
+IMPRESSIONS = pl.Schema(
+    {
+        "impression_id": pl.String(),
+        "user_id": pl.String(),
+        "timestamp": pl.Float64(),
+        "shown": pl.List(pl.String()),
+        "clicked": pl.List(pl.String()),
+    }
+)
 
 
 @dataclass(frozen=True)
@@ -22,13 +33,16 @@ class Raw:
     """A raw source as two frames.
 
     Args:
-        items: One row per listed item, of `schemas.ITEMS`; every item of `events` is in it.
+        items: One row per listed item, of `schemas.ITEMS`; every item of `events` and `impressions` is in it.
         events: One row per event, of `EVENTS`, in line order.
         rules: Sentences on every rule that was applied to read it.
         facts: How often each was.
         warnings: Sentences on what a careful person would look at before going on.
         unchosen: Events, of `EVENTS`, of items that were shown and not chosen; never trained on, never a target.
         timeless: Whether nothing says when events were, not even their order; all times are then 0.
+        impressions: What users were shown at a time, of `IMPRESSIONS`; the clicks are among `events`, too. What was
+            shown and not clicked need not be among `unchosen`.
+        tested_from: The time, in UTC seconds, from which on the owner of the data tests; None where none is stated.
     """
 
     items: pl.DataFrame
@@ -38,14 +52,16 @@ class Raw:
     warnings: tuple[str, ...] = ()
     unchosen: pl.DataFrame = field(default_factory=EVENTS.to_frame)
     timeless: bool = False
+    impressions: pl.DataFrame = field(default_factory=IMPRESSIONS.to_frame)
+    tested_from: float | None = None
 
 
 class Source(Protocol):
     """Reads one layout of files, called its format. `files` is None where none are given or downloaded.
 
     A source is made without arguments; one that has `reads_columns` also takes `columns`, names of columns by their
-    roles, and `unrated`, texts that mean no rating. `complete_items` cleans titles, and adds items that have events
-    alone.
+    roles, and `unrated`, texts that mean no rating. Its `item_word`, if it has one, is what prompts call an item.
+    `complete_items` cleans titles, and adds items that have events alone.
     """
 
     def accepts(self, files: SourceFiles | None) -> bool:
@@ -94,7 +110,7 @@ def markup_removed(column: pl.Series) -> pl.Series:
 
 
 def complete_items(raw: Raw) -> Raw:
-    """Return `raw` with clean titles and a row for every item that has events.
+    """Return `raw` with clean titles and a row for every item that has events or was shown.
 
     Titles lose HTML, control characters and line breaks, and runs of white space become one space. An item without a
     row, or without a title (also one that shows nothing, or is written as `MISSING`), gets its id as title; both are
@@ -107,7 +123,7 @@ def complete_items(raw: Raw) -> Raw:
     untitled = title.is_in(MISSING).fill_null(True) | ~title.str.contains(_VISIBLE).fill_null(False)
     titles = items.filter(~untitled)["title"]
     items = items.with_columns(pl.when(untitled).then("item_id").otherwise("title").alias("title"))
-    rows = _missing_items(items, raw.events)
+    rows = _missing_items(items, raw)
     facts = {
         **raw.facts,
         "items_without_title": items.height - len(titles),
@@ -139,9 +155,11 @@ def _title_warnings(listed: int, titles: pl.Series, unlisted: int) -> Iterator[s
         yield f"{len(long):,} titles have more than {LONG} characters, the longest {max(long):,}"
 
 
-def _missing_items(items: pl.DataFrame, events: pl.DataFrame) -> pl.DataFrame:
-    ids = events.select("item_id").drop_nulls().unique(maintain_order=True).join(items, on="item_id", how="anti")
-    return ids.select(
+def _missing_items(items: pl.DataFrame, raw: Raw) -> pl.DataFrame:
+    shown = raw.impressions.select(pl.col("shown").explode(empty_as_null=True).alias("item_id"))
+    ids = pl.concat([raw.events.select("item_id"), shown]).drop_nulls()
+    missing = ids.join(items, on="item_id", how="anti", maintain_order="left").unique(maintain_order=True)
+    return missing.select(
         "item_id",
         pl.col("item_id").alias("title"),
         pl.lit("").alias("text"),
@@ -159,7 +177,11 @@ def check_raw(raw: Raw, name: str) -> Raw:
     """
     if raw.events.schema.get("timestamp") == pl.Int64:
         raw = replace(raw, events=raw.events.cast({"timestamp": pl.Float64}))
-    for table, frame, schema in (("items", raw.items, ITEMS), ("events", raw.events, EVENTS)):
+    for table, frame, schema in (
+        ("items", raw.items, ITEMS),
+        ("events", raw.events, EVENTS),
+        ("impressions", raw.impressions, IMPRESSIONS),
+    ):
         if list(frame.schema.items()) != list(schema.items()):
             raise PluginError(
                 f"the data source {name!r} returned {table} with the columns {_columns(frame.schema)}",
@@ -167,7 +189,7 @@ def check_raw(raw: Raw, name: str) -> Raw:
             )
     twice = raw.items.filter(pl.col("item_id").is_duplicated())["item_id"]
     untitled = raw.items.filter(pl.col("title").is_null())["item_id"]
-    unlisted = _missing_items(raw.items, raw.events)["item_id"]
+    unlisted = _missing_items(raw.items, raw)["item_id"]
     for fault, ids in (
         ("listed twice", twice),
         ("without a title", untitled),
@@ -178,6 +200,13 @@ def check_raw(raw: Raw, name: str) -> Raw:
                 f"the data source {name!r} returned {len(ids):,} items {fault}, the first is {ids[0]!r}",
                 hint="List every item once; `complete_items` adds those that have events alone, and titles.",
             )
+    strange = raw.impressions.filter(pl.col("clicked").list.set_difference("shown").list.len() > 0)
+    if strange.height:
+        raise PluginError(
+            f"the data source {name!r} returned {strange.height:,} impressions with items that were clicked and not "
+            f"shown, the first is of user {strange['user_id'][0]!r}",
+            hint="`clicked` holds those of `shown` that the user chose.",
+        )
     return raw
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 
 import numpy as np
 import polars as pl
@@ -116,15 +117,17 @@ class Split:
     Args:
         interactions: `schemas.INTERACTIONS`, by user (`USER_RULE`), then by time (`TIE_RULES`); times are cut to whole
             seconds after that.
-        held: One row per user with a held-out event: user_id, item_id, timestamp; in the same order.
+        held: Events that are held out, of leave-one-out one per user: user_id, item_id, timestamp; in the same order.
         facts: Counts of users, and of those whose target depends on the tie rule.
         rules: How the split was made, in words.
+        words: The same in one phrase.
     """
 
     interactions: pl.DataFrame
     held: pl.DataFrame
     facts: dict[str, int]
     rules: tuple[str, ...]
+    words: str = "leave-one-out"
 
 
 def leave_one_out(events: pl.DataFrame) -> Split:
@@ -136,7 +139,7 @@ def leave_one_out(events: pl.DataFrame) -> Split:
     Args:
         events: One row per event, `source.EVENTS`, in line order, without null ids.
     """
-    ordered = _by_user_and_time(events)
+    ordered = by_user_and_time(events)
     size, place = pl.len().over("user_id"), pl.int_range(pl.len()).over("user_id")
     split = _split(ordered.with_columns(left=size - 1 - place), (TIE_RULE, USER_RULE))
     tied = pl.col("timestamp") == pl.col("timestamp").shift(1).over("user_id")
@@ -156,10 +159,11 @@ def random_holdout(events: pl.DataFrame, *, seed: int) -> Split:
         seed: The seed of the draws.
     """
     draws = pl.Series("draw", uniform_hash(seed, events["user_id"], events["item_id"]))
-    ordered = _by_user_and_time(events.with_columns(draws), "draw")
+    ordered = by_user_and_time(events.with_columns(draws), "draw")
     left = ordered.with_columns(left=pl.col("draw").rank("ordinal").over("user_id") - 1).drop("draw")
     rule = "a random event of each user is held out, and another one is for validation, whenever they were"
-    return _split(left, (rule, RANDOM_TIE_RULE, USER_RULE))
+    split = _split(left, (rule, RANDOM_TIE_RULE, USER_RULE))
+    return replace(split, words=f"random hold-out of one event of each user (seed {seed})")
 
 
 def _split(ordered: pl.DataFrame, rules: tuple[str, ...]) -> Split:
@@ -180,7 +184,44 @@ def _split(ordered: pl.DataFrame, rules: tuple[str, ...]) -> Split:
     )
 
 
-def _by_user_and_time(events: pl.DataFrame, ties: str = "line") -> pl.DataFrame:
+def split_at(events: pl.DataFrame, start: float) -> Split:
+    """Split all events at one time: what happens from `start` on is held out, and nobody learns from it.
+
+    Of what is before, a user's last event is "valid" where there are two, the rest "train".
+
+    Args:
+        events: One row per event, `source.EVENTS`, in line order, without null ids.
+        start: UTC seconds.
+
+    Raises:
+        DataError: If nothing is before `start`.
+    """
+    ordered = by_user_and_time(events)
+    before, held = (ordered.filter(chosen) for chosen in (pl.col("timestamp") < start, pl.col("timestamp") >= start))
+    moment = f"{datetime.fromtimestamp(start, UTC):%Y-%m-%d %H:%M:%S} UTC"
+    if before.is_empty():
+        raise DataError(
+            f"none of {events.height:,} events is before {moment}, when tests begin: there is nothing to learn from",
+            hint="Add the earlier part of the data, or histories.",
+        )
+    last = pl.int_range(pl.len()).over("user_id") == pl.len().over("user_id") - 1
+    part = pl.when(last & (pl.len().over("user_id") >= ENOUGH - 1)).then(pl.lit("valid")).otherwise(pl.lit("train"))
+    return Split(
+        interactions=before.with_columns(part=part).with_columns(WHOLE_SECONDS).select(list(INTERACTIONS)),
+        held=held.select("user_id", "item_id", WHOLE_SECONDS),
+        facts={"users": ordered["user_id"].n_unique(), "events_before": before.height, "events_held_out": held.height},
+        rules=(
+            TIE_RULE,
+            USER_RULE,
+            f"models learn from the {before.height:,} of {events.height:,} events "
+            f"({100 * before.height / events.height:.1f} %) before {moment}",
+        ),
+        words=f"events before {moment} are learned from",
+    )
+
+
+def by_user_and_time(events: pl.DataFrame, ties: str = "line") -> pl.DataFrame:
+    """Return events in the order of `USER_RULE`, of one user in that of time, then of a column, or of `TIE_RULE`."""
     lines = events.with_row_index("line").with_columns(pl.col("line").min().over("user_id").alias("first_line"))
     return lines.sort("first_line", "timestamp", ties).drop("line", "first_line")
 
@@ -192,7 +233,7 @@ class Timeline:
     Args:
         later: The mean share of `interactions` that are later than a request's target.
         candidates: How many candidates all lists have.
-        unborn: How many of them had no event before or at the time of the target.
+        unborn: How many of them had no event before or at the time of the target, or none at all.
         early: The same three of the tenth of the requests with the earliest targets.
     """
 
@@ -229,7 +270,8 @@ def timeline(events: pl.DataFrame, interactions: pl.DataFrame, requests: pl.Data
     later = 1 - np.searchsorted(times, cutoffs, side="right") / len(times)
     born = events.group_by("item_id").agg(born=WHOLE_SECONDS.min())
     rows = requests.select("request_id", "cutoff", item_id="candidates").explode("item_id").drop_nulls()
-    listed = rows.join(born, on="item_id").select("request_id", unborn=pl.col("born") > pl.col("cutoff"))
+    unborn = (pl.col("born") > pl.col("cutoff")).fill_null(True)
+    listed = rows.join(born, on="item_id", how="left").select("request_id", unborn=unborn)
 
     def measured(chosen: pl.Series) -> Timeline:
         unborn = listed.filter(pl.col("request_id").is_in(requests["request_id"].filter(chosen).implode()))["unborn"]

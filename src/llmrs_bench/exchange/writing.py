@@ -149,7 +149,7 @@ def write_recbole(prepared: Prepared, folder: Path, *, name: str) -> None:
     _refuse_odd(events)
     for each, rows, model, settings in (
         (name, [events], "BPR", _GENERAL),
-        (f"{name}-sequential", map(_with_histories, _by_users(events)), "SASRec", _SEQUENTIAL),
+        (f"{name}-sequential", _with_histories(prepared, events), "SASRec", _SEQUENTIAL),
     ):
         place = folder / each
         place.mkdir()
@@ -196,10 +196,19 @@ def _by_users(events: pl.DataFrame) -> Iterator[pl.DataFrame]:
         yield events.filter(pl.col("user_id").is_in(users[part : part + _USERS].implode()))
 
 
-def _with_histories(events: pl.DataFrame) -> pl.DataFrame:
-    """Return the events that have any before them, with these: the newest items, oldest first."""
+def _with_histories(prepared: Prepared, events: pl.DataFrame) -> Iterator[pl.DataFrame]:
+    """Yield the events that have any before them, with these: the newest items, oldest first.
+
+    All targets of a request stand behind its history, none of them behind another.
+    """
     before = pl.concat_list(pl.col("item_id").shift(back).over("user_id") for back in range(HISTORY, 0, -1))
-    return events.with_columns(history=before.list.drop_nulls().list.join(" ")).filter(pl.col("history") != "")
+    asked = prepared.requests.select("user_id", told=pl.col("history").list.tail(HISTORY).list.join(" "))
+    for some in _by_users(events):
+        rows = some.with_columns(history=before.list.drop_nulls().list.join(" ")).join(
+            asked, on="user_id", how="left", maintain_order="left"
+        )
+        told = pl.when(pl.col("part") == "test").then("told").otherwise("history")
+        yield rows.with_columns(history=told).filter(pl.col("history") != "")
 
 
 def _items(items: pl.DataFrame) -> pl.DataFrame:

@@ -13,6 +13,7 @@ from llmrs_bench.core.config import (
     BOARD_METRICS,
     CATALOGUE_METRICS,
     DEPTH,
+    IMPRESSIONS,
     MODELS,
     WHOLE,
     CompareConfig,
@@ -60,20 +61,12 @@ def protocol_words(data: Data, invalid: Invalid) -> dict[str, str]:
     kept = [str(facts["kept"][name]) for name in ("users", "items", "interactions")]
     return {
         "data": ", ".join([manifest.config["dataset"], f"source {source[:8]}", *filters(data), "/".join(kept)]),
-        "split": split_words(data),
+        "split": f"{facts.get('split_words', 'leave-one-out')}, {facts['tie_rule']}",
         "users": f"{facts['requests']:,} users",
         "candidates": candidate_words(data),
         "tie-rule": f"{TIE_RULE}; seed {data.tie_seed}",
         "metric-definition": f"version {DEFINITIONS}, {INVALID_WORDS[invalid]}",
     }
-
-
-def split_words(data: Data) -> str:
-    """Return which events are held out, in words."""
-    options, tie_rule = data.artifact.manifest.config, data.artifact.facts["tie_rule"]
-    if options.get("split") == "random":
-        return f"random hold-out of one event of each user, {tie_rule}; seed {options['seed']}"
-    return f"leave-one-out, {tie_rule}"
 
 
 def filters(data: Data) -> list[str]:
@@ -91,6 +84,13 @@ def candidate_words(data: Data) -> str:
     seen = "seen items may be among them" if options["include_seen"] else "seen items excluded"
     if options["candidates"] == WHOLE:
         return f"all items ranked, the first {DEPTH} kept, {seen}"
+    if options["candidates"] == IMPRESSIONS:
+        sampled = data.artifact.facts["sampling"]
+        shown, relevant = (sampled[name] / sampled["requests"] for name in ("candidates", "targets"))
+        least = options.get("relevant_rating")
+        kind = "real impressions" if least is None else "what users rated"
+        chosen = "clicks" if least is None else f"rated {least:g} or higher"
+        return f"{kind}, {shown:.1f} candidates and {relevant:.1f} {chosen} on average"
     held = "target and " if not options["candidates"].startswith(MODELS) or options["force_target"] else ""
     return f"{options['n_candidates']} candidates: {held}{options['candidates']}, {seen}; seed {options['seed']}"
 

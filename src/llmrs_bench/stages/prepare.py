@@ -8,17 +8,18 @@ from typing import Any
 import polars as pl
 
 from llmrs_bench.core.artifacts import Draft, Recipe, StageResult, get_or_create
-from llmrs_bench.core.config import LISTS, MODELS, WHOLE, PrepareConfig
+from llmrs_bench.core.config import IMPRESSIONS, LISTS, MODELS, WHOLE, PrepareConfig
 from llmrs_bench.core.errors import DataError, OptionError
 from llmrs_bench.core.hashing import fingerprint
 from llmrs_bench.core.registry import RECOMMENDERS, SOURCES, unknown_name
 from llmrs_bench.core.types import Progress
-from llmrs_bench.data.candidates import make_requests, sampler_file
+from llmrs_bench.data.candidates import Requests, make_requests, sampler_file
 from llmrs_bench.data.datasets import Dataset, find_dataset
 from llmrs_bench.data.download import Download, download
 from llmrs_bench.data.files import DAYS, GB, SourceFiles, file_md5
+from llmrs_bench.data.impressions import impression_requests, rated_lists, shown_alone
 from llmrs_bench.data.sources import Raw, Source, check_raw
-from llmrs_bench.data.split import TIE_RULES, Split, filter_events, leave_one_out, random_holdout, timeline
+from llmrs_bench.data.split import TIE_RULES, Filtered, Split, filter_events, leave_one_out, random_holdout, timeline
 from llmrs_bench.data.titles import natural_titles
 from llmrs_bench.ranking import rank_best
 from llmrs_bench.recommenders.base import Corpus, best_items
@@ -150,8 +151,9 @@ def prepare(
     """
     asked = Reference.parse(reference)
     dataset = find_dataset(asked.dataset, has_source=source is not None, format_name=format_name)
-    config = config.model_copy(update={"item_word": config.item_word or dataset.item_word})
     found = _find(home, dataset, source, progress, config, accept_new=accept_new)
+    item_word = config.item_word or getattr(found.source, "item_word", dataset.item_word)
+    config = config.model_copy(update={"item_word": item_word})
     recipe = _recipe(dataset, config, found)
     place = Place(home / dataset.name / (asked.variant or recipe.fingerprint[:8]))
     return get_or_create(
@@ -257,21 +259,7 @@ def _fill(
     items = natural_titles(raw.items) if dataset.natural_titles else raw.items
     counts = _counts(raw)
     kept = filter_events(raw.events, min_rating=config.min_rating, k_core=config.k_core)
-    split = _split(raw, kept.events, dataset, config)
-    items = items.join(kept.events.select("item_id"), on="item_id", how="semi", maintain_order="left")
-    tables = {"items": items, "interactions": split.interactions}
-    for name, frame in tables.items():
-        draft.write(name, frame)
-    training_data = TrainingData(
-        Corpus(split.interactions, items), {name: draft.digest(name) for name in tables}, place.models
-    )
-    made = make_requests(
-        split,
-        config,
-        catalogue=items["item_id"],
-        retrieve=lambda requests, depth: retrieve(config, training_data, requests, depth, progress),
-        seen=pl.concat([kept.disliked, raw.unchosen]),
-    )
+    split, made = _requests(draft, raw, items, kept, config, dataset, place, progress)
     for name, frame in {"requests": made.requests, "truth": made.truth}.items():
         draft.write(name, frame)
     future = timeline(kept.events, split.interactions, made.requests)
@@ -291,6 +279,7 @@ def _fill(
         licence=dataset.licence,
         downloads=[asdict(entry) for entry in found.downloads],
         tie_rule=TIE_RULES[config.split],
+        split_words=split.words,
         rules=[*raw.rules, *_published_rule(dataset, counts), *kept.rules, *split.rules, *made.rules]
         + ([future.words] if future else []),
         timeline=None if future is None else {**asdict(future), "words": future.words},
@@ -319,6 +308,50 @@ def _split(raw: Raw, events: pl.DataFrame, dataset: Dataset, config: PrepareConf
             hint="--split random holds out a random event of each user.",
         )
     return leave_one_out(events)
+
+
+def _requests(
+    draft: Draft,
+    raw: Raw,
+    items: pl.DataFrame,
+    kept: Filtered,
+    config: PrepareConfig,
+    dataset: Dataset,
+    place: Place,
+    progress: Progress,
+) -> tuple[Split, Requests]:
+    """Split the events, write what models learn from, and make requests, for which models may be trained."""
+    events, ids = kept.events, kept.events.select("item_id")
+    if config.candidates == IMPRESSIONS:
+        if raw.timeless:
+            raise OptionError(
+                f"{dataset.name} does not say when its events were, so nothing says what came before a list",
+                hint="Leave out --candidates impressions; --split random holds out a random event of each user.",
+            )
+        lists, start = raw.impressions, raw.tested_from
+        if config.relevant_rating is not None:
+            lists, start = rated_lists(raw.events, config.relevant_rating)
+        split, made = impression_requests(lists, events, config, tested_from=start)
+        ids = pl.concat([ids, made.requests.select(item_id="candidates").explode("item_id")])
+    else:
+        split = _split(raw, events, dataset, config)
+    items = items.join(ids, on="item_id", how="semi", maintain_order="left")
+    tables = {"items": items, "interactions": split.interactions}
+    for name, frame in tables.items():
+        draft.write(name, frame)
+    if config.candidates == IMPRESSIONS:
+        return split, made
+    unchosen = shown_alone(raw.impressions) if raw.unchosen.is_empty() else raw.unchosen
+    training_data = TrainingData(
+        Corpus(split.interactions, items), {name: draft.digest(name) for name in tables}, place.models
+    )
+    return split, make_requests(
+        split,
+        config,
+        catalogue=items["item_id"],
+        retrieve=lambda requests, depth: retrieve(config, training_data, requests, depth, progress),
+        seen=pl.concat([kept.disliked, unchosen]),
+    )
 
 
 def _counts(raw: Raw) -> dict[str, int]:
@@ -397,6 +430,6 @@ def _event_warnings(events: pl.DataFrame, config: PrepareConfig) -> Iterator[str
 
 def _list_warnings(requests: pl.DataFrame, config: PrepareConfig) -> list[str]:
     short = requests.filter(pl.col("candidates").list.len() < config.n_candidates).height
-    if config.candidates == WHOLE or not short:
+    if config.candidates in (WHOLE, IMPRESSIONS) or not short:
         return []
     return [f"{short:,} of {requests.height:,} requests have fewer than the {config.n_candidates} candidates asked for"]
