@@ -13,7 +13,16 @@ import polars as pl
 from llmrs_bench.core.errors import DataError
 from llmrs_bench.core.registry import unknown_name
 from llmrs_bench.core.schemas import ITEMS
-from llmrs_bench.data.files import MEND, SourceFiles, normal_lines, number, read_delimited, require_filled, times
+from llmrs_bench.data.files import (
+    MEND,
+    SourceFiles,
+    normal_lines,
+    number,
+    read_delimited,
+    require_filled,
+    times,
+    without_quotes,
+)
 from llmrs_bench.data.sources import EVENTS, MISSING, Raw, complete_items, markup_removed
 
 TYPES = ("token", "token_seq", "float", "float_seq")
@@ -37,11 +46,13 @@ CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|[^A-Za-z0-9]+")
 
 @dataclass(frozen=True)
 class Table:
-    """One atomic file: its columns as strings, the declared type of each, and those that were named by their role."""
+    """One atomic file: columns as strings and their declared types, how it was read, and columns named by their role."""
 
     name: str
     types: dict[str, str]
     rows: pl.DataFrame
+    rules: tuple[str, ...]
+    warnings: tuple[str, ...]
     named: Mapping[str, str]
 
     def find(self, role: str) -> str | None:
@@ -113,7 +124,8 @@ class Atomic:
             return complete_items(replace(raw, rules=(*raw.rules, NO_ITEMS), facts={**raw.facts, "items_listed": 0}))
         items, rules, facts = _items(tables[1])
         _require_join(raw.events, items, tables[0].name, tables[1].name)
-        return complete_items(replace(raw, items=items, rules=(*raw.rules, *rules), facts={**raw.facts, **facts}))
+        raw = replace(raw, items=items, rules=(*raw.rules, *rules), facts={**raw.facts, **facts})
+        return complete_items(replace(raw, warnings=(*raw.warnings, *tables[1].warnings)))
 
 
 def _pick(files: SourceFiles | None) -> tuple[str, str | None]:
@@ -143,7 +155,8 @@ def _table(files: SourceFiles, name: str, named: Mapping[str, str]) -> Table:
         if column in types:
             raise DataError(f"{name}, line 1: column {column!r} is there twice", hint="Rename or drop one of them.")
         types[column] = kind
-    return Table(name, types, read_delimited(data, name=name, columns=list(types), header_lines=1), named)
+    rows = read_delimited(data, name=name, columns=list(types), header_lines=1)
+    return Table(name, types, *without_quotes(rows, name), named)
 
 
 def _id_column(table: Table, role: str) -> str:
@@ -166,7 +179,10 @@ def _events(table: Table, unrated: Sequence[str]) -> Raw:
     user, item = _id_column(table, "user"), _id_column(table, "item")
     time, rating, label = table.find("time"), table.find("rating"), table.find("label")
     taken = {"user": user, "item": item, "time": time, "rating": rating, "label": label}
-    rules = [f"columns of {table.name}: " + ", ".join(f"{role} {name}" for role, name in taken.items() if name)]
+    rules = [
+        *table.rules,
+        f"columns of {table.name}: " + ", ".join(f"{role} {name}" for role, name in taken.items() if name),
+    ]
     seconds: pl.Series | pl.Expr = pl.lit(0.0)
     if time is None:
         rules.append(NO_TIME)
@@ -182,11 +198,27 @@ def _events(table: Table, unrated: Sequence[str]) -> Raw:
     facts, unchosen = {}, EVENTS.to_frame()
     if label is not None:
         require_filled(table.rows, [label], name=table.name, header_lines=1)
-        chosen = table.number(label, hint="0 is an item that was shown and not chosen, 1 one that was.") > 0
+        chosen = _labels(table, label)
         unchosen, events = events.filter(~chosen), events.filter(chosen)
         facts["events_not_chosen"] = unchosen.height
         rules.append(f"events whose {label} is 0 were shown and not chosen: they are not trained on, and no targets")
     return Raw(ITEMS.to_frame(), events, tuple(rules), facts, tuple(_event_warnings(table, taken)), unchosen)
+
+
+def _labels(table: Table, column: str) -> pl.Series:
+    """Return which events were chosen: 1 or true, in any case; 0 or false are those that were shown alone."""
+    hint = (
+        "0 or false is an item that was shown and not chosen, 1 or true one that was. Write the labels so, or, if the "
+        f"column is a rating, pass --columns rating={column} and --min-rating."
+    )
+    text = table.rows[column].str.strip_chars().str.to_lowercase()
+    plain = text.replace({"true": "1", "false": "0"})
+    labels = replace(table, rows=table.rows.with_columns(plain.alias(column))).number(column, hint=hint)
+    other = ~labels.is_in([0, 1])
+    if other.any():
+        known = ", ".join(f"{value:g}" for value in labels.unique().sort().head(5))
+        raise DataError(f"{table.name}: the labels in {column} are {known}, not 0 and 1", hint=hint)
+    return labels > 0
 
 
 def _ratings(table: Table, column: str, unrated: Sequence[str]) -> pl.Series:
@@ -201,6 +233,7 @@ def _ratings(table: Table, column: str, unrated: Sequence[str]) -> pl.Series:
 
 def _event_warnings(table: Table, taken: Mapping[str, str | None]) -> Iterator[str]:
     """Say which columns are not read, and which ids not as they are."""
+    yield from table.warnings
     unread = [column for column in table.types if column not in taken.values()]
     if unread:
         yield f"columns of {table.name} that are not read: {', '.join(unread)}"
@@ -230,7 +263,10 @@ def _items(table: Table) -> tuple[pl.DataFrame, tuple[str, ...], dict[str, int]]
     ids, title = _id_column(table, "item"), table.find("title")
     texts = [column for column, kind in table.types.items() if kind != "float_seq" and column not in (ids, title)]
     table = replace(table, rows=table.rows.with_columns(markup_removed(table.rows[column]) for column in texts))
-    rules: tuple[str, ...] = (f"columns of {table.name}: item {ids}" + (f", title {title}" if title else ""),)
+    rules: tuple[str, ...] = (
+        *table.rules,
+        f"columns of {table.name}: item {ids}" + (f", title {title}" if title else ""),
+    )
     rules = rules if title else (*rules, NO_TITLE)
     left_out = [column for column, kind in table.types.items() if kind == "float_seq"]
     if left_out:
