@@ -46,7 +46,7 @@ CAMEL = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|[^A-Za-z0-9]+")
 
 @dataclass(frozen=True)
 class Table:
-    """One atomic file: columns as strings and their declared types, how it was read, and columns named by their role."""
+    """One atomic file: columns as strings and their declared types, how it was read, and columns named by role."""
 
     name: str
     types: dict[str, str]
@@ -214,7 +214,7 @@ def _labels(table: Table, column: str) -> pl.Series:
     text = table.rows[column].str.strip_chars().str.to_lowercase()
     plain = text.replace({"true": "1", "false": "0"})
     labels = replace(table, rows=table.rows.with_columns(plain.alias(column))).number(column, hint=hint)
-    other = ~labels.is_in([0, 1])
+    other = (labels != 0) & (labels != 1)
     if other.any():
         known = ", ".join(f"{value:g}" for value in labels.unique().sort().head(5))
         raise DataError(f"{table.name}: the labels in {column} are {known}, not 0 and 1", hint=hint)
