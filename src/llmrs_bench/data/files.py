@@ -323,6 +323,7 @@ def number(
 # A number of this size or more is a time in this unit, of which so many are a second. 1e11 seconds are the year 5138,
 # 1e11 milliseconds 1973.
 UNITS = (("seconds", 0.0, 1.0), ("milliseconds", 1e11, 1e3), ("microseconds", 1e14, 1e6), ("nanoseconds", 1e17, 1e9))
+UNSET = (0.0, -1.0)  # what programs write where there is no time; of no unit
 DAYS = (19000101, 21001231)  # dates that are written as one number
 TIMES = "Write every time in seconds since 1970, or as 2018-03-01T12:00:00 (ISO 8601)."
 
@@ -330,8 +331,8 @@ TIMES = "Write every time in seconds since 1970, or as 2018-03-01T12:00:00 (ISO 
 def times(frame: pl.DataFrame, column: str, *, name: str, header_lines: int = 0) -> tuple[pl.Series, tuple[str, ...]]:
     """Return a column of strings as seconds since 1970 with their fractions, and rules in words on how it was read.
 
-    Read are numbers of seconds, milliseconds, microseconds or nanoseconds, told by their size, and dates of ISO 8601:
-    without a time of day these are midnight, without a zone UTC.
+    Read are numbers of seconds, milliseconds, microseconds or nanoseconds, told by their size, dates of ISO 8601, and
+    dates such as 20180301120000: without a time of day these are midnight, without a zone UTC.
 
     Raises:
         DataError: Naming the first line that is empty or no time, or two lines that differ in their unit.
@@ -339,26 +340,35 @@ def times(frame: pl.DataFrame, column: str, *, name: str, header_lines: int = 0)
     require_filled(frame, [column], name=name, header_lines=header_lines)
     text = frame[column].str.strip_chars()
     numbers = text.cast(pl.Float64, strict=False)
-    if numbers[0] is None or (numbers.is_between(*DAYS) & (text.str.len_chars() == 8)).all():
+    unset = numbers.is_in(list(UNSET)).fill_null(False)
+    # Milliseconds of 14 digits that begin like a year of ours would be of the 26th century.
+    digits = pl.DataFrame({"size": text.str.len_chars(), "day": numbers / 10 ** (text.str.len_chars() - 8)})
+    dated = digits.select(pl.col("size").is_in([8, 14]) & pl.col("day").is_between(DAYS[0], DAYS[1] + 1)).to_series()
+    first = (~unset).arg_max() or 0
+    if numbers[first] is None or (dated.any() and (dated | unset).all()):
         known = {day: _moment(day) for day in text.unique()}
         seconds = text.replace_strict(list(known), list(known.values()), return_dtype=pl.Float64)
         if seconds.null_count() == 0:
             return seconds, ("times are dates (ISO 8601), in UTC where they name no zone",)
-        if numbers[0] is None:
+        if numbers[first] is None or (digits["size"] == 14).any():
             row = seconds.is_null().arg_max() or 0
             raise DataError(f"{name}, line {row + 1 + header_lines}: {column} is {text[row]!r}, not a time", hint=TIMES)
     seconds = number(frame, column, name=name, header_lines=header_lines, hint=TIMES)
-    places = {unit: (seconds.abs() >= least) & (seconds != 0) for unit, least, _ in UNITS}
+    places = {unit: (seconds.abs() >= least) & ~unset for unit, least, _ in UNITS}
     unit, _, factor = next((unit for unit in reversed(UNITS) if places[unit[0]].any()), UNITS[0])
-    if (other := ~places[unit] & (seconds != 0)).any():
+    if (other := ~places[unit] & ~unset).any():
         rows = [places[unit].arg_max() or 0, other.arg_max() or 0]
         lines = [f"{text[row]!r} in line {row + 1 + header_lines}" for row in sorted(rows)]
         raise DataError(f"{name}: {column} is {' and '.join(lines)}: these are not of one unit", hint=TIMES)
-    return seconds / factor, (f"times are {unit}",) if factor > 1 else ()
+    return seconds.zip_with(unset, seconds / factor), (f"times are {unit}",) if factor > 1 else ()
 
 
 def _moment(text: str) -> float | None:
     """Return the seconds since 1970 of a date of ISO 8601, also with slashes; None where it is none."""
+    if text in ("0", "-1"):
+        return float(text)
+    if len(text) == 14 and text.isdigit():
+        text = f"{text[:8]}T{text[8:]}"
     try:
         moment = datetime.fromisoformat(text.replace("/", "-"))
     except ValueError:

@@ -14,7 +14,7 @@ from llmrs_bench.core.hashing import fingerprint
 from llmrs_bench.core.registry import RECOMMENDERS, SOURCES, unknown_name
 from llmrs_bench.core.types import Progress
 from llmrs_bench.data.candidates import make_requests, sampler_file
-from llmrs_bench.data.files import DAYS, GB, SourceFiles, file_md5
+from llmrs_bench.data.files import DAYS, GB, UNSET, SourceFiles, file_md5
 from llmrs_bench.data.sources import Dataset, Raw, Source, check_raw, fetch, find_dataset
 from llmrs_bench.data.split import TIE_RULE, filter_events, leave_one_out, timeline
 from llmrs_bench.data.titles import natural_titles
@@ -340,8 +340,12 @@ def _event_warnings(events: pl.DataFrame) -> Iterator[str]:
     times, count = events["timestamp"], events.height
     if times.n_unique() == 1 < count:
         yield f"all {count:,} events are of one time: the order of the source's lines says which come last"
-    elif (zeros := int((times == 0).sum())) and (times != 0).sum() == (times > DAYS[1]).sum():
-        yield f"{zeros:,} of {count:,} events are of time 0, and so come first"
+    else:
+        real = times.filter(~times.is_in(list(UNSET)))
+        for value in UNSET:  # 0 may begin a count of steps; -1 begins nothing
+            unset = int((times == value).sum())
+            if unset and 2 * (real > (DAYS[1] if value == 0 else 0)).sum() >= len(real):
+                yield f"{unset:,} of {count:,} events are of time {value:g}, which often means none, and so come first"
     rated = events["rating"].drop_nulls()
     odd, others = rated.filter(rated <= 0), rated.filter(rated > 0)
     if odd.n_unique() == 1 and len(others):
