@@ -5,7 +5,8 @@ import pytest
 
 from llmrs_bench.core.errors import DataError
 from llmrs_bench.core.schemas import check_schema
-from llmrs_bench.data.atomic import NO_ITEMS, NO_TIME, NO_TITLE, Atomic
+from llmrs_bench.data.atomic import Atomic
+from llmrs_bench.data.columns import NO_ITEMS, NO_TIME, NO_TITLE
 from llmrs_bench.data.files import SourceFiles
 from llmrs_bench.data.sources import EVENTS, Raw
 

@@ -1,5 +1,6 @@
 """Files of a source: folders, archives and delimited text."""
 
+import ast
 import gzip
 import hashlib
 import io
@@ -10,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
-from typing import IO, Self
+from typing import IO, Any, Self
 
 import polars as pl
 
@@ -304,9 +305,12 @@ def number(
     *,
     name: str,
     header_lines: int = 0,
+    unit: str = "line",
     hint: str = MEND,
 ) -> pl.Series:
     """Return a column of strings as finite numbers of a type with fractions; empty fields stay null.
+
+    Where rows are no lines of a file, `unit` says what they are.
 
     Raises:
         DataError: Naming the first line whose field is not a number.
@@ -316,7 +320,7 @@ def number(
     bad = text.is_not_null() & (found.is_null() | ~found.is_finite().fill_null(True))
     if bad.any():
         row = bad.arg_max() or 0
-        raise DataError(f"{name}, line {row + 1 + header_lines}: {column} is {text[row]!r}, not a number", hint=hint)
+        raise DataError(f"{name}, {unit} {row + 1 + header_lines}: {column} is {text[row]!r}, not a number", hint=hint)
     return found
 
 
@@ -328,16 +332,35 @@ DAYS = (19000101, 21001231)  # dates that are written as one number
 TIMES = "Write every time in seconds since 1970, or as 2018-03-01T12:00:00 (ISO 8601)."
 
 
-def times(frame: pl.DataFrame, column: str, *, name: str, header_lines: int = 0) -> tuple[pl.Series, tuple[str, ...]]:
+def times(
+    frame: pl.DataFrame,
+    column: str,
+    *,
+    name: str,
+    header_lines: int = 0,
+    unit: str = "line",
+    scale: str = "auto",
+) -> tuple[pl.Series, tuple[str, ...]]:
     """Return a column of strings as seconds since 1970 with their fractions, and rules in words on how it was read.
 
     Read are numbers of seconds, milliseconds, microseconds or nanoseconds, told by their size, dates of ISO 8601, and
-    dates such as 20180301120000: without a time of day these are midnight, without a zone UTC.
+    dates such as 20180301120000: without a time of day these are midnight, without a zone UTC. A column of moments is
+    read as it is.
+
+    Args:
+        frame: It has the column.
+        column: Its name.
+        name: The file, for messages.
+        header_lines: Lines before the first row.
+        unit: What a row is in the file.
+        scale: `s`, `ms`, `us`, `ns` or `iso` where the times are known to be such.
 
     Raises:
         DataError: Naming the first line that is empty or no time, or two lines that differ in their unit.
     """
-    require_filled(frame, [column], name=name, header_lines=header_lines)
+    require_filled(frame, [column], name=name, header_lines=header_lines, unit=unit)
+    if frame[column].dtype.is_temporal():
+        return frame[column].dt.epoch("us") / 1e6, (DATES, *_days(frame[column].dt.epoch("us") / 1e6))
     text = frame[column].str.strip_chars()
     numbers = text.cast(pl.Float64, strict=False)
     unset = numbers.is_in(list(UNSET)).fill_null(False)
@@ -345,22 +368,38 @@ def times(frame: pl.DataFrame, column: str, *, name: str, header_lines: int = 0)
     digits = pl.DataFrame({"size": text.str.len_chars(), "day": numbers / 10 ** (text.str.len_chars() - 8)})
     dated = digits.select(pl.col("size").is_in([8, 14]) & pl.col("day").is_between(DAYS[0], DAYS[1] + 1)).to_series()
     first = (~unset).arg_max() or 0
-    if numbers[first] is None or (dated.any() and (dated | unset).all()):
+    is_date = numbers[first] is None or scale == "iso"
+    if scale in ("auto", "iso") and (is_date or (dated.any() and (dated | unset).all())):
         known = {day: _moment(day) for day in text.unique()}
         seconds = text.replace_strict(list(known), list(known.values()), return_dtype=pl.Float64)
         if seconds.null_count() == 0:
-            return seconds, ("times are dates (ISO 8601), in UTC where they name no zone",)
-        if numbers[first] is None or (digits["size"] == 14).any():
+            return seconds, (DATES, *_days(seconds))
+        if is_date or (digits["size"] == 14).any():
             row = seconds.is_null().arg_max() or 0
-            raise DataError(f"{name}, line {row + 1 + header_lines}: {column} is {text[row]!r}, not a time", hint=TIMES)
-    seconds = number(frame, column, name=name, header_lines=header_lines, hint=TIMES)
-    places = {unit: (seconds.abs() >= least) & ~unset for unit, least, _ in UNITS}
-    unit, _, factor = next((unit for unit in reversed(UNITS) if places[unit[0]].any()), UNITS[0])
-    if (other := ~places[unit] & ~unset).any():
-        rows = [places[unit].arg_max() or 0, other.arg_max() or 0]
-        lines = [f"{text[row]!r} in line {row + 1 + header_lines}" for row in sorted(rows)]
+            raise DataError(
+                f"{name}, {unit} {row + 1 + header_lines}: {column} is {text[row]!r}, not a time", hint=TIMES
+            )
+    seconds = number(frame, column, name=name, header_lines=header_lines, unit=unit, hint=TIMES)
+    if scale != "auto":
+        words, _, factor = UNITS[("s", "ms", "us", "ns").index(scale)]
+        return seconds.zip_with(unset, seconds / factor), (f"times are {words}, as --time-unit says",)
+    places = {words: (seconds.abs() >= least) & ~unset for words, least, _ in UNITS}
+    words, _, factor = next((words for words in reversed(UNITS) if places[words[0]].any()), UNITS[0])
+    if (other := ~places[words] & ~unset).any():
+        rows = [places[words].arg_max() or 0, other.arg_max() or 0]
+        lines = [f"{text[row]!r} in {unit} {row + 1 + header_lines}" for row in sorted(rows)]
         raise DataError(f"{name}: {column} is {' and '.join(lines)}: these are not of one unit", hint=TIMES)
-    return seconds.zip_with(unset, seconds / factor), (f"times are {unit}",) if factor > 1 else ()
+    return seconds.zip_with(unset, seconds / factor), (f"times are {words}",) if factor > 1 else ()
+
+
+DATES = "times are dates (ISO 8601), in UTC where they name no zone"
+
+
+def _days(seconds: pl.Series) -> tuple[str, ...]:
+    """Say that dates have no time of day, where that is so."""
+    if len(seconds) and (seconds % 86_400 == 0).all():
+        return ("times are days: events of one day are in the order of their lines",)
+    return ()
 
 
 def _moment(text: str) -> float | None:
@@ -376,7 +415,9 @@ def _moment(text: str) -> float | None:
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
-def require_filled(frame: pl.DataFrame, columns: list[str], *, name: str, header_lines: int = 0) -> None:
+def require_filled(
+    frame: pl.DataFrame, columns: list[str], *, name: str, header_lines: int = 0, unit: str = "line"
+) -> None:
     """Refuse empty fields in `columns`.
 
     Raises:
@@ -385,7 +426,24 @@ def require_filled(frame: pl.DataFrame, columns: list[str], *, name: str, header
     for column in columns:
         if frame[column].null_count():
             row = frame[column].is_null().arg_max() or 0
-            raise DataError(f"{name}, line {row + 1 + header_lines}: {column} is empty", hint=MEND)
+            raise DataError(f"{name}, {unit} {row + 1 + header_lines}: {column} is empty", hint=MEND)
+
+
+LONGEST_LITERAL = 1 << 20  # characters
+
+
+def python_literal(line: str) -> Any:
+    """Return the value that a line writes as a literal of Python, as some data sets do in place of JSON.
+
+    Raises:
+        ValueError: If it is none, or has more than a million characters.
+    """
+    if len(line) > LONGEST_LITERAL:
+        raise ValueError(f"{len(line):,} characters are too many for a literal of Python")
+    try:
+        return ast.literal_eval(line.strip())
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError) as error:
+        raise ValueError(f"not a literal of Python: {type(error).__name__}") from error
 
 
 def _ragged(body: bytes, name: str, fields: int, header_lines: int) -> DataError:

@@ -6,7 +6,7 @@ import os
 import re
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from html.entities import html5
 from pathlib import Path
@@ -35,6 +35,7 @@ class Raw:
         facts: How often each was.
         warnings: Sentences on what a careful person would look at before going on.
         unchosen: Events, of `EVENTS`, of items that were shown and not chosen; never trained on, never a target.
+        columns: For each option that names columns, those that were read, by their roles.
     """
 
     items: pl.DataFrame
@@ -43,6 +44,7 @@ class Raw:
     facts: dict[str, int] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     unchosen: pl.DataFrame = field(default_factory=EVENTS.to_frame)
+    columns: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
 
 class Source(Protocol):
@@ -127,7 +129,7 @@ def complete_items(raw: Raw) -> Raw:
     if rows.height:
         rules = (*rules, "items with events that the source does not list are called by their id")
     warnings = (*raw.warnings, *_title_warnings(items.height, titles, rows.height))
-    return Raw(pl.concat([items, rows]), raw.events, rules, facts, warnings, raw.unchosen)
+    return replace(raw, items=pl.concat([items, rows]), rules=rules, facts=facts, warnings=warnings)
 
 
 def _title_warnings(listed: int, titles: pl.Series, unlisted: int) -> Iterator[str]:
