@@ -44,6 +44,7 @@ STAGE_ARROWS: dict[str, set[str]] = {
     "fuse": set(),
     "infer": {"demo_lm", "fuse", "import_run", "infer_language_model", "infer_recommender", "serving"},
     "prepare": {"infer_recommender"},
+    "mapping": set(),
     "determinism": {"conversation", "infer_language_model", "prompt", "serving"},
     "evaluate": {"conversation", "infer_language_model", "infer_recommender", "prompt"},
     "compare": {"evaluate"},

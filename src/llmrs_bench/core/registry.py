@@ -144,6 +144,7 @@ SOURCES = Registry(
         "movielens-1m": "llmrs_bench.data.movielens:MovieLens1M",
         "movielens-100k": "llmrs_bench.data.movielens:MovieLens100K",
         "atomic": "llmrs_bench.data.atomic:Atomic",
+        "table": "llmrs_bench.data.tables:Tables",
         "demo": "llmrs_bench.data.demo:Demo",
     },
     required=("accepts", "uses", "load"),

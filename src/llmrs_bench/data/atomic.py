@@ -8,8 +8,8 @@ from types import MappingProxyType
 
 from llmrs_bench.core.errors import DataError
 from llmrs_bench.core.registry import unknown_name
-from llmrs_bench.data.columns import Table, check_roles, make_raw
-from llmrs_bench.data.files import SourceFiles, normal_lines, read_delimited, without_quotes
+from llmrs_bench.data.columns import Table, check_roles, make_raw, without_quotes
+from llmrs_bench.data.files import SourceFiles, normal_lines, read_delimited
 from llmrs_bench.data.sources import Raw
 
 TYPES = ("token", "token_seq", "float", "float_seq")

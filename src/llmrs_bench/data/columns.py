@@ -155,6 +155,43 @@ class Table:
         return {"name": self.name, "header_lines": self.first - 1, "unit": self.unit}
 
 
+QUOTED = r'^"(?:[^"]|"")*"$'
+
+
+def without_quotes(frame: pl.DataFrame, name: str) -> tuple[pl.DataFrame, tuple[str, ...], tuple[str, ...]]:
+    """Return a table of strings without the quotes of CSV around its fields; what was done, and what was not, in words.
+
+    Quotes are those of CSV in columns where all fields have them, or where every field with a quote in it is quoted for
+    a reason, doubled quotes or a delimiter, and one at least holds doubled quotes. Others belong to the text, such as
+    those of `"Weird Al" Yankovic` or `"Heroes"`.
+    """
+    dropped, kept = {}, {}
+    for column in frame.columns:
+        text = frame[column].drop_nulls()
+        marked = text.filter(text.str.contains('"', literal=True))
+        quoted, doubled = marked.str.contains(QUOTED), marked.str.contains('.""')
+        everywhere = 1 < len(marked) == len(text)
+        if quoted.all() and (everywhere or (doubled.any() and (doubled | marked.str.contains("[,;\t\n]")).all())):
+            dropped[column] = len(marked)
+        elif quoted.any() and doubled.any():
+            kept[column] = len(marked)
+    for column in dropped:
+        inner = pl.col(column).str.replace_all('^"|"$', "").str.replace_all('""', '"', literal=True)
+        frame = frame.with_columns(
+            pl.when(pl.col(column).str.contains(QUOTED)).then(inner).otherwise(column).alias(column)
+        )
+    return (
+        frame,
+        tuple(
+            f"{name}: {n:,} values of {column} are in quotes as in CSV, which are dropped"
+            for column, n in dropped.items()
+        ),
+        tuple(
+            f"{name}: {n:,} values of {column} have quotes, not all as in CSV: they stay" for column, n in kept.items()
+        ),
+    )
+
+
 def make_raw(events: Table, items: Table | None, unrated: Sequence[str] = (), *, scale: str = "auto") -> Raw:
     """Return what a table of events and one of items hold, with clean titles.
 

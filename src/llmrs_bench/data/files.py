@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
-from typing import IO, Any, Self
+from typing import IO, Any, Self, cast
 
 import polars as pl
 
@@ -22,6 +22,8 @@ CHUNK = 1 << 20
 CLUTTER = "__MACOSX/"
 GB = 10**9
 PACKED, FREE = 100, 1 << 26  # tables shrink to a tenth or so: what grows more than this is read only if asked for
+GZIP, ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"  # how files begin that these packed
+PACKING = (".gz", ".zst")
 NEW_COPY = "The file is damaged or cut short: download it again."
 
 
@@ -30,10 +32,11 @@ class SourceFiles:
     """Files of a source under short names.
 
     A name is the path inside the archive without the folder all members share, or the name inside the
-    folder; a file ending in `.gz` goes by its plain name. Hidden files and `__MACOSX` are left out.
+    folder, or that of the file; one ending in `.gz` or `.zst` goes by its plain name. Hidden files and `__MACOSX` are
+    left out.
 
     Args:
-        path: The archive or the folder that was opened.
+        path: The archive, the folder or the file that was opened.
         is_archive: Whether `path` is a zip archive.
         places: Name to where its bytes are: members of the archive or paths of files.
         limit: The most bytes one file may unpack to; None: 64 MiB, or 100 times its packed size if that is more.
@@ -46,20 +49,22 @@ class SourceFiles:
 
     @classmethod
     def open(cls, path: Path, limit: int | None = None) -> Self:
-        """List what the zip archive or the folder at `path` holds.
+        """List what the zip archive or the folder at `path` holds; any other file is the only one.
 
         A folder with exactly one sub-folder and no files stands for that sub-folder.
 
         Raises:
-            DataError: If nothing is there, it is not a zip archive, or its members point outside of it.
+            DataError: If nothing is there, what is called a zip archive is none, or its members point outside of it.
         """
         if path.is_dir():
             folder = _lone_folder(path)
             files = {file.name: str(file) for file in _visible(folder) if file.is_file()}
             return cls(path, False, _by_name(files), limit)
         if not path.exists():
-            raise DataError(f"there is no {path}", hint="Give the path of a zip archive or of a folder.")
+            raise DataError(f"there is no {path}", hint="Give the path of a zip archive, a folder or a file.")
         require_file(path)
+        if path.suffix != ".zip" and not _is_zip(path):
+            return cls(path, False, _by_name({path.name: str(path)}), limit)
         return cls(path, True, _by_name(_members(path)), limit)
 
     @property
@@ -82,6 +87,19 @@ class SourceFiles:
         try:
             with self._stored(places[0]) as (stream, packed, size):
                 return unpack(stream, places[0], packed=packed, size=size, limit=self.limit)
+        except BROKEN as error:
+            raise DataError(f"{name} in {self.path} cannot be read: {error}", hint=NEW_COPY) from error
+
+    def head(self, name: str, size: int = CHUNK) -> bytes:
+        """Return the first bytes of the file `name`, decompressed, `size` at most.
+
+        Raises:
+            DataError: If it cannot be read.
+        """
+        place = self.places[name][0]
+        try:
+            with self._stored(place) as (stream, _, _):
+                return _plain(stream, place).read(size)
         except BROKEN as error:
             raise DataError(f"{name} in {self.path} cannot be read: {error}", hint=NEW_COPY) from error
 
@@ -116,15 +134,14 @@ class SourceFiles:
 
 
 def unpack(stream: IO[bytes], name: str, *, packed: int, size: int, limit: int | None) -> bytes:
-    """Return the bytes of a file that takes `packed` bytes and has `size`; one whose name ends in `.gz` is unpacked.
+    """Return the bytes of a file that takes `packed` bytes and has `size`; what gzip or zstd packed is unpacked.
 
     Raises:
         DataError: If it has more bytes than `limit`; None: than 64 MiB, or 100 times `packed` if that is more.
     """
     most = max(FREE, PACKED * packed) if limit is None else limit
     if size <= most:
-        plain = gzip.GzipFile(fileobj=stream) if name.endswith(".gz") else stream
-        data = plain.read(most + 1)
+        data = _plain(stream, name).read(most + 1)
         if len(data) <= most:
             return data
     raise DataError(
@@ -132,6 +149,27 @@ def unpack(stream: IO[bytes], name: str, *, packed: int, size: int, limit: int |
         f"and takes {packed / 1e6:.1f} MB packed",
         hint=f"No table is packed so well, so it is read only up to {most / GB:.1f} GB; --max-unpacked GB allows more.",
     )
+
+
+def _plain(stream: IO[bytes], name: str) -> IO[bytes]:
+    """Return a stream of what is packed with gzip or zstd, as its first bytes or the end of its name say."""
+    magic = stream.read(4)
+    stream.seek(0)
+    if magic.startswith(GZIP) or name.endswith(".gz"):
+        return cast(IO[bytes], gzip.GzipFile(fileobj=stream))
+    if magic == ZSTD or name.endswith(".zst"):
+        from pyarrow import CompressedInputStream
+
+        return cast(IO[bytes], CompressedInputStream(stream, "zstd"))
+    return stream
+
+
+def _is_zip(path: Path) -> bool:
+    try:
+        with path.open("rb") as stream:
+            return stream.read(4) in (b"PK\x03\x04", b"PK\x05\x06")
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error}", hint="Check the path and its permissions.") from error
 
 
 def require_file(path: Path) -> None:
@@ -213,7 +251,7 @@ def _shared_folder(members: list[str]) -> int:
 def _by_name(files: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
     places: dict[str, tuple[str, ...]] = {}
     for name, place in files.items():
-        plain = name.removesuffix(".gz")
+        plain = name.removesuffix(next(filter(name.endswith, PACKING), ""))
         places[plain] = (*places.get(plain, ()), place)
     return places
 
@@ -259,43 +297,6 @@ def normal_lines(data: bytes, *, name: str) -> bytes:
         line = data.count(b"\n", 0, error.start) + 1
         raise DataError(f"{name}, line {line}: not UTF-8 text", hint="Convert the file to UTF-8.") from error
     return data.removeprefix(BOM).replace(b"\r\n", b"\n").rstrip(b"\n")
-
-
-QUOTED = r'^"(?:[^"]|"")*"$'
-
-
-def without_quotes(frame: pl.DataFrame, name: str) -> tuple[pl.DataFrame, tuple[str, ...], tuple[str, ...]]:
-    """Return a table of strings without the quotes of CSV around its fields; what was done, and what was not, in words.
-
-    Quotes are those of CSV in columns where all fields have them, or where every field with a quote in it is quoted for
-    a reason, doubled quotes or a delimiter, and one at least holds doubled quotes. Others belong to the text, such as
-    those of `"Weird Al" Yankovic` or `"Heroes"`.
-    """
-    dropped, kept = {}, {}
-    for column in frame.columns:
-        text = frame[column].drop_nulls()
-        marked = text.filter(text.str.contains('"', literal=True))
-        quoted, doubled = marked.str.contains(QUOTED), marked.str.contains('.""')
-        everywhere = 1 < len(marked) == len(text)
-        if quoted.all() and (everywhere or (doubled.any() and (doubled | marked.str.contains("[,;\t\n]")).all())):
-            dropped[column] = len(marked)
-        elif quoted.any() and doubled.any():
-            kept[column] = len(marked)
-    for column in dropped:
-        inner = pl.col(column).str.replace_all('^"|"$', "").str.replace_all('""', '"', literal=True)
-        frame = frame.with_columns(
-            pl.when(pl.col(column).str.contains(QUOTED)).then(inner).otherwise(column).alias(column)
-        )
-    return (
-        frame,
-        tuple(
-            f"{name}: {n:,} values of {column} are in quotes as in CSV, which are dropped"
-            for column, n in dropped.items()
-        ),
-        tuple(
-            f"{name}: {n:,} values of {column} have quotes, not all as in CSV: they stay" for column, n in kept.items()
-        ),
-    )
 
 
 def number(

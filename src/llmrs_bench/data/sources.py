@@ -51,7 +51,8 @@ class Source(Protocol):
     """Reads one layout of files, called its format. `files` is None where none are given or downloaded.
 
     A source is made without arguments; one that has `reads_columns` also takes `columns`, names of columns by their
-    roles, and `unrated`, texts that mean no rating. `complete_items` cleans titles, and adds items that have events
+    roles, and `unrated`, texts that mean no rating; one that has `reads_tables` takes what `data.tables.Tables` does.
+    `complete_items` cleans titles, and adds items that have events
     alone.
     """
 
@@ -192,7 +193,7 @@ def _columns(schema: pl.Schema) -> str:
     return ", ".join(f"{name} ({kind})" for name, kind in schema.items())
 
 
-ATOMIC = "atomic"  # the format of data sets without a name of their own
+ATOMIC, TABLE = "atomic", "table"  # the formats of data sets without a name of their own
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
 
 
@@ -258,8 +259,8 @@ DATASETS: dict[str, Dataset] = {
 def find_dataset(name: str, *, has_source: bool, format_name: str | None = None) -> Dataset:
     """Return the data set called `name`.
 
-    Any other name than the known ones will do where files are given, or a format: it is then read in that format, or as
-    RecBole atomic files.
+    Any other name than the known ones will do where files are given, or a format: it is then read in that format, as
+    RecBole atomic files, or as a table.
 
     Args:
         name: Also the name of its folder.
@@ -280,12 +281,12 @@ def find_dataset(name: str, *, has_source: bool, format_name: str | None = None)
     if name in DATASETS:
         return DATASETS[name]
     if has_source:
-        return Dataset(name=name, sources=(ATOMIC,))
+        return Dataset(name=name, sources=(ATOMIC, TABLE))
     raise unknown_name(
         "data set",
         name,
         list(DATASETS),
-        hint="Any folder of RecBole atomic files works with --source PATH, other layouts with --format NAME, too.",
+        hint="A table of your own (CSV, JSON lines, Parquet) or RecBole's atomic files work with --source PATH.",
     )
 
 

@@ -1,7 +1,7 @@
 """Stage `prepare`: a source becomes items, interactions, requests and truth; candidates are drawn, read or found."""
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,8 @@ from llmrs_bench.core.types import Progress
 from llmrs_bench.data.candidates import make_requests, sampler_file
 from llmrs_bench.data.files import DAYS, GB, UNSET, SourceFiles, file_md5
 from llmrs_bench.data.sources import Dataset, Raw, Source, check_raw, fetch, find_dataset
-from llmrs_bench.data.split import TIE_RULE, filter_events, leave_one_out, timeline
-from llmrs_bench.data.titles import natural_titles
+from llmrs_bench.data.split import TIE_RULE, filter_events, leave_one_out, timeline, without_targets
+from llmrs_bench.data.titles import natural_titles, without_years
 from llmrs_bench.ranking import rank_best
 from llmrs_bench.recommenders.base import Corpus, best_items
 from llmrs_bench.stages.infer_recommender import FORMAT as TRAINING_FORMAT
@@ -111,12 +111,16 @@ READER_FORMATS = {"atomic": "3"}  # of one reader alone
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """A raw source that was found: its files (None: generated), the reader for them, and their checksum."""
+    """A raw source that was found: its files (None: generated), the reader for them, and their checksum.
+
+    `items` is the checksum of a table of items that lies elsewhere.
+    """
 
     files: SourceFiles | None
     source: Source
     reader: str
     digest: str
+    items: str | None = None
 
 
 def prepare(
@@ -126,7 +130,9 @@ def prepare(
     source: Path | None,
     progress: Progress,
     *,
+    items: Path | None = None,
     format_name: str | None = None,
+    download: tuple[str, str] | None = None,
 ) -> StageResult:
     """Make the artifact `data` of a data set: items, interactions, requests, truth.
 
@@ -134,8 +140,10 @@ def prepare(
         home: Folder of all artifacts.
         reference: `NAME`, or `NAME@VARIANT` to name this way of preparing it.
         config: The options.
-        source: A zip archive or a folder to read; None downloads the data set.
+        source: A zip archive, a folder or a table to read; None downloads the data set.
         progress: Shows the download, and the training of retrievers.
+        items: Where the table of items is, if not beside that of events.
+        download: URL and md5 of the source of a data set that has none of its own, where no `source` is given.
         format_name: The data source that reads it; None tries those of the data set.
 
     Raises:
@@ -144,9 +152,11 @@ def prepare(
         ArtifactError: If the variant's name is taken by other options.
     """
     asked = Reference.parse(reference)
-    dataset = find_dataset(asked.dataset, has_source=source is not None, format_name=format_name)
+    dataset = find_dataset(asked.dataset, has_source=bool(source or download), format_name=format_name)
+    if download and source is None:
+        dataset = replace(dataset, url=download[0], md5=download[1], homepage=dataset.homepage or download[0])
     config = config.model_copy(update={"item_word": config.item_word or dataset.item_word})
-    found = _find(home, dataset, source, progress, config)
+    found = _find(home, dataset, source, items, progress, config)
     recipe = _recipe(dataset, config, found)
     place = Place(home / dataset.name / (asked.variant or recipe.fingerprint[:8]))
     return get_or_create(
@@ -180,53 +190,68 @@ def open_or_prepare(home: Path, text: str, progress: Progress, say: Callable[[st
     return open_data(home, text)
 
 
-def _find(home: Path, dataset: Dataset, source: Path | None, progress: Progress, config: PrepareConfig) -> Found:
+def _find(
+    home: Path, dataset: Dataset, source: Path | None, items: Path | None, progress: Progress, config: PrepareConfig
+) -> Found:
+    limit = None if config.max_unpacked is None else int(config.max_unpacked * GB)
+    others = None if items is None else SourceFiles.open(items, limit)
+    readers = {name: _reader(name, config, others) for name in dataset.sources}
+    if all(idle for _, idle in readers.values()):
+        raise _idle(*next((name, idle) for name, (_, idle) in readers.items()))
     files = None
     if source is not None:
-        limit = None if config.max_unpacked is None else int(config.max_unpacked * GB)
         files = SourceFiles.open(source, limit)
     elif dataset.url and dataset.md5:
         folder = home / dataset.name / "source"
         path = folder / dataset.url.rsplit("/", 1)[-1]
         files = SourceFiles.open(fetch(dataset.url, dataset.md5, path, progress=progress, homepage=dataset.homepage))
-    for reader in dataset.sources:
-        candidate = _reader(reader, config)
+    for reader, (candidate, idle) in readers.items():
         if candidate.accepts(files):
+            if idle:
+                raise _idle(reader, idle)
             digest = files.digest(candidate.uses(files)) if files else reader
-            return Found(files, candidate, reader, digest)
+            return Found(files, candidate, reader, digest, others.digest() if others else None)
     formats = " or ".join(dataset.sources)
     if files is None:
         raise DataError(f"the format {formats} reads files, and none are given", hint="Add --source PATH.")
-    others = ", ".join(name for name in SOURCES.names() if name not in dataset.sources)
+    known = ", ".join(name for name in SOURCES.names() if name not in dataset.sources)
     raise DataError(
         f"{source or files.path} does not look like {dataset.name} (read as {formats}); it holds: "
         + (", ".join(files.names[:8]) or "nothing"),
         hint="Give the owner's archive or folder, or a folder of RecBole atomic files (NAME.inter, NAME.item). "
-        f"Other formats: --format {others}.",
+        f"Other formats: --format {known}.",
     )
 
 
-def _reader(name: str, config: PrepareConfig) -> Source:
-    """Return the data source `name`, told which columns to read.
+def _idle(reader: str, options: Sequence[str]) -> OptionError:
+    return OptionError(
+        f"{' and '.join(options)} {'has' if len(options) == 1 else 'have'} no effect on the format {reader}",
+        hint="Leave out what the format does not read, or choose another one with --format.",
+    )
 
-    Raises:
-        OptionError: If it cannot be told.
-    """
+
+def _reader(name: str, config: PrepareConfig, items: SourceFiles | None) -> tuple[Source, list[str]]:
+    """Return the data source `name`, told what it can be told of the options, and the options that it does not read."""
     kind: Any = SOURCES.load(name)
-    if not config.columns and config.unrated is None:
-        source: Source = kind()
-    elif getattr(kind, "reads_columns", False):
-        source = kind(config.columns, config.unrated.split(",") if config.unrated else ())
-    else:
-        raise OptionError(
-            f"--columns and --unrated have no effect on the format {name}: its columns are known",
-            hint="Leave them out, or choose another format with --format.",
-        )
-    return source
+    unrated = config.unrated.split(",") if config.unrated else ()
+    columns = {"--columns": config.columns, "--unrated": unrated}
+    tables = {
+        "--items": items,
+        "--item-columns": config.item_columns,
+        "--encoding": config.encoding,
+        "--time-unit": None if config.time_unit == "auto" else config.time_unit,
+    }
+    given = {option: value for option, value in {**columns, **tables}.items() if value}
+    takes_tables = getattr(kind, "reads_tables", False)
+    read = {**(columns if getattr(kind, "reads_columns", False) else {}), **(tables if takes_tables else {})}
+    told = {option[2:].replace("-", "_"): value for option, value in given.items() if option in read}
+    return kind(**told), [option for option in given if option not in read]
 
 
 def _recipe(dataset: Dataset, config: PrepareConfig, found: Found) -> Recipe:
     inputs = {"source": found.digest}
+    if found.items is not None:
+        inputs["items"] = found.items
     options: dict[str, Any] = config.result_options
     path = sampler_file(config.candidates)
     if path is not None:
@@ -247,10 +272,16 @@ def _fill(
     draft: Draft, dataset: Dataset, config: PrepareConfig, found: Found, place: Place, progress: Progress
 ) -> None:
     raw = check_raw(found.source.load(found.files), found.reader)
-    items = natural_titles(raw.items) if dataset.natural_titles else raw.items
+    _require_titles(raw, config)
+    items = natural_titles(raw.items) if dataset.natural_titles and config.titles is None else raw.items
+    if config.titles == "natural":
+        items = natural_titles(without_years(items))
     counts = _counts(raw)
-    kept = filter_events(raw.events, min_rating=config.min_rating, k_core=config.k_core)
+    events = raw.events.with_columns(rating=pl.lit(None, dtype=pl.Float32)) if config.implicit else raw.events
+    kept = filter_events(events, min_rating=config.min_rating, k_core=config.k_core, repeats=config.repeats)
     split = leave_one_out(kept.events)
+    if config.repeats == "all":
+        split = without_targets(split)
     items = items.join(kept.events.select("item_id"), on="item_id", how="semi", maintain_order="left")
     tables = {"items": items, "interactions": split.interactions}
     for name, frame in tables.items():
@@ -282,8 +313,16 @@ def _fill(
         source=dict(raw.facts),
         verified=_is_published(dataset, found),
         tie_rule=TIE_RULE,
-        rules=[*raw.rules, *_published_rule(dataset, counts), *kept.rules, *split.rules, *made.rules]
+        rules=[
+            *raw.rules,
+            *_published_rule(dataset, counts),
+            *_policies(config),
+            *kept.rules,
+            *split.rules,
+            *made.rules,
+        ]
         + ([future.words] if future else []),
+        **({"mapping": {"format": found.reader, **raw.columns}} if raw.columns else {}),
         timeline=None if future is None else {**asdict(future), "words": future.words},
         warnings=[
             *_source_warnings(dataset, found, counts),
@@ -293,6 +332,29 @@ def _fill(
             *_list_warnings(made.requests, config),
         ],
     )
+
+
+def _require_titles(raw: Raw, config: PrepareConfig) -> None:
+    """Refuse a source most of whose items have no title, unless that is allowed."""
+    items = raw.items.join(raw.events.select("item_id").unique(), on="item_id", how="semi")
+    untitled = int((items["title"] == items["item_id"]).sum())
+    if 2 * untitled > items.height and not config.allow_untitled:
+        raise DataError(
+            f"{untitled:,} of {items.height:,} items with events have no title, or their id as title",
+            hint="Language models need titles: add a table that has them (--items FILE), or name the column (--columns "
+            "title=NAME). --allow-untitled goes on, and calls items by their id.",
+        )
+
+
+def _policies(config: PrepareConfig) -> Iterator[str]:
+    if config.implicit:
+        yield "ratings are not read"
+    if config.titles:
+        yield {"keep": "titles are as they are stored", "natural": "articles stand in front of titles, years apart"}[
+            config.titles
+        ]
+    if config.item_word == "item":
+        yield "prompts speak of items: --item-word movie, song or product says what they are"
 
 
 def _counts(raw: Raw) -> dict[str, int]:
