@@ -18,6 +18,7 @@ NO_ITEMS = "no table of items: items are known by their id alone"
 NO_TITLE = "no title column: items are called by their id"
 
 
+ITEM_OPTION = "--item-columns"
 LISTED = "\x1f"  # between the values of a list in one text
 
 
@@ -136,6 +137,7 @@ class Table:
         fits += [[column for column, plain in ends.items() if plain.endswith(ending)] for ending in names.endings]
         if self.wide or not names.optional:
             others = [(name,) for name in SURER.get(role, ())] + [names.other]
+            others += [("id",)] if role == "item" and self.option == ITEM_OPTION else []
             fits += [[c for c in self.types if _squeezed(c) in map(_squeezed, group)] for group in others]
         found: list[str] = next(filter(None, fits), [])
         if len(found) > 1:
@@ -243,6 +245,11 @@ def _id_column(table: Table, role: str) -> str:
             f"{table.name} has no column {role}_id; it has {_some(list(table.types))}",
             hint=f"Say which column holds the ids: {table.option} {role}=NAME"
             + (f", or, if it has no header, {table.option} {role}=0 (columns count from 0)." if table.wide else "."),
+        )
+    if table.wide and table.types[column] != "token":
+        raise DataError(
+            f"{table.name}: the {role} ids in {column} are lists or objects",
+            hint="Write one event a row, for pandas with to_json(..., orient='records', lines=True).",
         )
     return column
 

@@ -3,15 +3,16 @@
 import io
 import json
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
 import polars as pl
 
-from llmrs_bench.core.errors import DataError
+from llmrs_bench.core.errors import DataError, OptionError
 from llmrs_bench.core.registry import unknown_name
-from llmrs_bench.data.columns import LISTED, Table, check_roles, make_raw
+from llmrs_bench.data.columns import ITEM_OPTION, LISTED, Table, check_roles, make_raw
 from llmrs_bench.data.delimited import MOST_COLUMNS, READ, SEPARATORS, decoded, delimited
 from llmrs_bench.data.files import CHUNK, SourceFiles, python_literal
 from llmrs_bench.data.sources import Raw
@@ -48,9 +49,11 @@ class Tables:
     ) -> None:
         for named in (columns, item_columns):
             check_roles(named)
-        self.columns, self.item_columns = columns, {**columns, **item_columns}
+        by_name = {role: column for role, column in columns.items() if not column.isdigit()}
+        self.columns, self.item_columns = columns, {**by_name, **item_columns}
         self.unrated, self.items, self.encoding, self.time_unit = unrated, items, encoding, time_unit
         self.own_item_columns = item_columns
+        self._found: tuple[SourceFiles, tuple[list[str], list[str]]] | None = None
 
     def accepts(self, files: SourceFiles | None) -> bool:
         """Say whether it is one file, or there is one with columns of users and of items."""
@@ -75,22 +78,22 @@ class Tables:
         events = self._read(files, event_name, self.columns, "--columns")
         items = None
         if self.items is not None:
-            items = self._read(self.items, self._pick_items(self.items), self.item_columns, "--item-columns")
+            items = self._read(self.items, self._pick_items(self.items), self.item_columns, ITEM_OPTION)
         elif item_name is not None:
-            items = self._read(files, item_name, self.item_columns, "--item-columns")
+            items = self._read(files, item_name, self.item_columns, ITEM_OPTION)
+        elif self.own_item_columns:
+            raise OptionError(
+                "--item-columns names columns of a table of items, and there is none", hint="Add --items FILE."
+            )
         tables = [table for table in (events, items) if table is not None]
         for option, named, those in (
             ("--columns", self.columns, tables),
-            ("--item-columns", self.own_item_columns, tables[1:]),
+            (ITEM_OPTION, self.own_item_columns, tables[1:]),
         ):
-            known = list(dict.fromkeys(column for table in those for column in table.types))
             for role, column in named.items():
-                if column not in known:
+                if not any(table.named.get(role) in table.types for table in those):
+                    known = list(dict.fromkeys(name for table in those for name in table.types))
                     raise unknown_name("column", column, known, hint=f"{option} {role}={column} names none.")
-        if items is None and self.own_item_columns:
-            raise DataError(
-                "--item-columns names columns of a table of items, and there is none", hint="Add --items FILE."
-            )
         unread = [name for name in files.names if name not in (event_name, item_name)]
         raw = make_raw(events, items, self.unrated, scale=self.time_unit)
         if unread:
@@ -128,33 +131,42 @@ class Tables:
         return found[0]
 
     def _kinds(self, files: SourceFiles) -> tuple[list[str], list[str]]:
-        """Return the names of the tables of events, and of those of items; of several of events those with ratings."""
-        events, rated, items = [], [], []
+        """Return the names of tables of events and of items; of several of events the only one with ratings."""
+        if self._found is None or self._found[0] is not files:
+            self._found = files, self._look(files)
+        return self._found[1]
+
+    def _look(self, files: SourceFiles) -> tuple[list[str], list[str]]:
+        events, rated, items, tables = [], [], [], []
         for name in files.names:
+            data = files.head(name)
             try:
-                table = self._read(files, name, self.item_columns, "--columns", start=True)
-                user, item = table.find("user"), table.find("item")
+                table = self._start(files, name, data)
+                tables.append(name)
+                user, item = table.find("user"), replace(table, option=ITEM_OPTION).find("item")
                 is_rated = any(table.find(role) for role in ("rating", "label"))
                 title = table.find("title")
             except DataError:
                 continue
-            if user and item:
+            if user and table.find("item"):
                 events.append(name)
                 rated += [name] if is_rated else []
             elif item and title:
                 items.append(name)
+        if len(tables) == 1 and not items:  # the message on what it lacks is that of the table
+            return tables, []
         return rated if len(rated) == 1 else events, items
 
-    def _read(
-        self, files: SourceFiles, name: str, named: Mapping[str, str], option: str, *, start: bool = False
-    ) -> Table:
-        """Read a table, or a table of its first rows."""
-        data = files.head(name) if start else files.read(name)
-        part = start and len(data) == CHUNK
-        if part and data[:1] not in b"[P":
-            data = data[: data.rfind(b"\n") + 1]
-        elif part:
+    def _start(self, files: SourceFiles, name: str, data: bytes) -> Table:
+        """Return the first rows of a table, from its first bytes, or all if it cannot be read in part."""
+        if len(data) == CHUNK:
+            with suppress(DataError):
+                return read_table(data[: data.rfind(b"\n") + 1], name, self.item_columns, encoding=self.encoding)
             data = files.read(name)
+        return read_table(data, name, self.item_columns, encoding=self.encoding)
+
+    def _read(self, files: SourceFiles, name: str, named: Mapping[str, str], option: str) -> Table:
+        data = files.read(name)
         table = read_table(data, name, named, encoding=self.encoding)
         table = replace(table, option=option)
         time = table.find("time")

@@ -218,8 +218,8 @@ def _find(
     raise DataError(
         f"{source or files.path} does not look like {dataset.name} (read as {formats}); it holds: "
         + (", ".join(files.names[:8]) or "nothing"),
-        hint="Give the owner's archive or folder, or a folder of RecBole atomic files (NAME.inter, NAME.item). "
-        f"Other formats: --format {known}.",
+        hint="Give the owner's archive or folder, RecBole's atomic files (NAME.inter, NAME.item), or a table of "
+        f"events; --columns user=NAME,item=NAME says which columns hold their ids. Other formats: --format {known}.",
     )
 
 
