@@ -1,11 +1,13 @@
 """The shell blocks of the documentation, and how their commands run on small data without a network."""
 
+import json
 import re
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import polars as pl
 import typer
 from typer.core import TyperGroup
 
@@ -152,6 +154,9 @@ def substituted(words: Sequence[str], source: Path, outputs: Sequence[str]) -> l
     if "--help" in found:
         return found
     if found[0] == "prepare":
+        own = [word for place, word in enumerate(found) if found[place - 1] in ("--source", "--mapping")]
+        if own and all(Path(name).is_file() for name in own):
+            return found
         taken = [found.index("--source")] if "--source" in found else []
         found = [word for place, word in enumerate(found) if place not in [*taken, *(place + 1 for place in taken)]]
         trained = [name for name in NETWORKS if any(word.startswith(f"model:{name}") for word in found)]
@@ -165,6 +170,30 @@ def substituted(words: Sequence[str], source: Path, outputs: Sequence[str]) -> l
             options = [place for place, word in enumerate(found) if word in ("-O", "--engine")]
             return [word for place, word in enumerate(found) if not {place, place - 1} & set(options)]
     return found
+
+
+def write_own_files(folder: Path) -> None:
+    """Write the tables that readers of docs/data.md have: films, a shop's orders, and songs that were played."""
+    events = [(user, (user * 5 + step * (1 + user % 3)) % 30, step) for user in range(25) for step in range(9)]
+    ratings = "".join(f"{user},{film},{3 + step % 3},{1600000000 + step}\n" for user, film, step in events)
+    (folder / "ratings.csv").write_text("userId,movieId,rating,timestamp\n" + ratings)
+    films = "".join(f'{film},"Film of {film} Days, The ({1990 + film})",Drama|Comedy\n' for film in range(30))
+    (folder / "movies.csv").write_text("movieId,title,genres\n" + films)
+    moments = [f"2024-05-0{step + 1}T09:30:00Z" for _, _, step in events]
+    orders = [
+        {"client": f"c{user}", "sku": f"{thing:03}", "ordered_at": moment, "qty": 1}
+        for (user, thing, _), moment in zip(events, moments, strict=True)
+    ]
+    lamps = [{"sku": f"{at:03}", "name": f"Lamp {at}", "tags": ["Home", "Light"], "price": 39.9} for at in range(30)]
+    for name, rows in {"orders": orders, "products": lamps}.items():
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    plays = [
+        {"listener": f"l{user}", "track_id": song, "track_name": f"Song {song}", "played_at": moment}
+        for (user, song, _), moment in zip(events, moments, strict=True)
+    ]
+    pl.DataFrame(plays).with_columns(pl.col("played_at").str.to_datetime(time_zone="UTC")).write_parquet(
+        folder / "plays.parquet"
+    )
 
 
 def exists(words: Sequence[str], extras: set[str], targets: set[str]) -> bool:

@@ -8,6 +8,7 @@ from llmrs_bench.core.config import PrepareConfig
 from llmrs_bench.core.types import no_progress
 from llmrs_bench.stages.infer import infer, infer_config
 from llmrs_bench.stages.prepare import prepare
+from llmrs_bench.stages.source import Origin
 from llmrs_bench.stages.workspace import Data, open_data
 
 SMALL = {"epochs": "2", "dim": "8", "max_history": "5"}
@@ -20,7 +21,7 @@ OPTIONS: dict[str, dict[str, str]] = {
 
 def prepared(home: Path, source: Path, variant: str, **options: Any) -> Data:
     """Prepare the variant `small@VARIANT` and open it."""
-    prepare(home, f"small@{variant}", PrepareConfig(dataset="small", **options), source, no_progress)
+    prepare(home, f"small@{variant}", PrepareConfig(dataset="small", **options), Origin(source), no_progress)
     return open_data(home, f"small@{variant}")
 
 

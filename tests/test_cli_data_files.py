@@ -46,3 +46,22 @@ def test_a_pipe_is_refused_in_place_of_a_file(bench: Bench, tmp_path: Path) -> N
     for arguments in (("--source", str(tmp_path / "pipe")), ("--candidates", f"file:{tmp_path / 'pipe'}")):
         said = bench.run("prepare", "--dataset", "demo", *arguments, code=1).stderr
         assert "is a pipe, a device or a socket" in said
+
+
+def test_times_that_mean_none_are_counted(bench: Bench, tmp_path: Path) -> None:
+    def said(*times: str) -> str:
+        folder = tmp_path / str(len(list(tmp_path.iterdir())))
+        folder.mkdir()
+        lines = "".join(f"u\ti{at}\t{time}\n" for at, time in enumerate(times))
+        (folder / "x.inter").write_text("user_id:token\titem_id:token\ttimestamp:float\n" + lines)
+        return bench.run(
+            "prepare", "--dataset", "x", "--source", str(folder), "--n-candidates", "2", "--include-seen"
+        ).stderr
+
+    none = "of 5 events are of time {}, which often means none, and so come first"
+    mixed = said("0", "-1", "1500000001000", "1500000002000", "0")
+    assert f"warning: 2 {none.format(0)}" in mixed
+    assert f"warning: 1 {none.format(-1)}" in mixed
+    assert f"warning: 2 {none.format(0)}" in said("0", "0", "7", "1500000001", "1500000002")
+    assert f"warning: 1 {none.format(-1)}" in said("-1", "1", "2", "3", "4")
+    assert "often means none" not in said("0", "1", "2", "3", "4")

@@ -58,10 +58,17 @@ def write_atomic(folder: Path) -> Path:
     return folder
 
 
+def write_table(folder: Path) -> Path:
+    (folder / "events.csv").write_text("user_id,item_id,rating,timestamp\n1,1,5,10\n1,2,3,11\n2,2,4,12\n")
+    (folder / "items.jsonl").write_text('{"item_id": "1", "title": "The Matrix"}\n{"item_id": 2, "title": "Heat"}\n')
+    return folder
+
+
 FIXTURES: dict[str, Callable[[Path], Path | None]] = {
     "movielens-1m": write_1m,
     "movielens-100k": write_100k,
     "atomic": write_atomic,
+    "table": write_table,
     "demo": lambda _: None,
     **{name: partial(write_files, files=files) for name, files in LAYOUTS.items()},
 }

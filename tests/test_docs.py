@@ -27,6 +27,7 @@ from doc_blocks import (
     recorded,
     sections,
     substituted,
+    write_own_files,
 )
 from llmrs_bench.cli.main import app
 from llmrs_bench.core.config import FREE_TEXT, ViewOptions
@@ -62,6 +63,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory, atomic: Path) -> Path:
     done("evaluate", "-d", "small", *home)
     done("export", "-d", "small", "--run", "itemknn", "--format", "csv", "--to", str(folder / "made"), *home)
     shutil.copy(next((folder / "made").glob("itemknn*.csv")), folder / "theirs.csv")
+    write_own_files(folder)
     with gzip.open(folder / "ml-1m-random-candidates.tsv.gz", "wt") as file:
         file.writelines(f"u{user}\t{' '.join(f'i{item}' for item in range(ITEMS))}\n" for user in range(USERS))
     return folder

@@ -5,7 +5,8 @@ import pytest
 
 from llmrs_bench.core.errors import DataError
 from llmrs_bench.core.schemas import check_schema
-from llmrs_bench.data.atomic import NO_ITEMS, NO_TIME, NO_TITLE, Atomic
+from llmrs_bench.data.atomic import Atomic
+from llmrs_bench.data.columns import NO_ITEMS, NO_TIME, NO_TITLE
 from llmrs_bench.data.files import SourceFiles
 from llmrs_bench.data.sources import EVENTS, Raw
 
@@ -137,3 +138,24 @@ def test_the_item_file_of_the_same_name_is_taken(tmp_path: Path) -> None:
     assert Atomic().accepts(files)
     with pytest.raises(DataError, match=r"none of other\.item, third\.item belongs to set\.inter"):
         Atomic().load(files)
+
+
+def test_quotes_of_csv_are_dropped_and_quotes_of_a_title_stay(tmp_path: Path) -> None:
+    def titles(*written: str) -> tuple[list[str], str, str]:
+        rows = "".join(f"s{at}\t{title}\n" for at, title in enumerate(written))
+        (tmp_path / "x.inter").write_text("user_id:token\titem_id:token\nu\ts0\n", encoding="utf-8")
+        (tmp_path / "x.item").write_text("item_id:token\ttitle:token_seq\n" + rows, encoding="utf-8")
+        raw = Atomic().load(SourceFiles.open(tmp_path))
+        return raw.items["title"].to_list(), " ".join(raw.rules), " ".join(raw.warnings)
+
+    found, rules, _ = titles('"The ""Big"" Night"', "Heat", '"Hello, ""Dolly"""')
+    assert found == ['The "Big" Night', "Heat", 'Hello, "Dolly"']
+    assert "x.item: 2 values of title are in quotes as in CSV, which are dropped" in rules
+    assert titles('"Low"', '"Lodger"')[0] == ["Low", "Lodger"]
+    for own in (['"Weird Al" Yankovic', "Heat"], ['"Heroes"', "Low"], ['12" Mix', "Low"], ['"Heroes"']):
+        assert titles(*own)[0] == own
+    found, _, warnings = titles('"The ""Big"" Night"', '"Heroes"')
+    assert found == ['The "Big" Night', "Heroes"]
+    found, _, warnings = titles('"The ""Big"" Night"', '"Heroes"', "Low")
+    assert found == ['"The ""Big"" Night"', '"Heroes"', "Low"]
+    assert "x.item: 2 values of title have quotes, not all as in CSV: they stay" in warnings

@@ -95,6 +95,16 @@ def test_what_was_shown_and_not_chosen_is_no_event(tmp_path: Path, name: str) ->
         load(tmp_path, f"user_id:token\titem_id:token\t{name}:float\nu\ts1\tskip\n")
 
 
+def test_labels_are_0_and_1_or_booleans_and_nothing_else(tmp_path: Path) -> None:
+    inter = "user_id:token\titem_id:token\tlabel:float\nu\ts1\t{}\nu\ts2\t{}\n"
+    assert pairs(load(tmp_path, inter.format("TRUE", "False"))) == [("u", "s1")]
+    assert pairs(load(tmp_path, inter.format("0.0", "1.0"))) == [("u", "s2")]
+    for low, high in (("1", "2"), ("0.1", "0.9"), ("-1", "1"), ("0", "5")):
+        with pytest.raises(DataError, match=f"the labels in label are {low}, {high}, not 0 and 1") as caught:
+            load(tmp_path, inter.format(high, low))
+        assert "--columns rating=label and --min-rating" in caught.value.hint
+
+
 def test_texts_that_mean_no_rating_are_read_as_none_where_they_are_named(tmp_path: Path) -> None:
     inter = "user_id:token\titem_id:token\trating:float\nu\ts1\tNaN\nu\ts2\t0.0\nu\ts3\t4\nu\ts4\t\n"
     assert load(tmp_path, inter, unrated="nan,0").events["rating"].to_list() == [None, None, 4.0, None]

@@ -62,9 +62,10 @@ def test_every_source_is_made_without_arguments_and_has_the_contract() -> None:
         assert source.accepts(None) == (name == "demo")
 
 
-def test_an_unknown_name_with_a_source_is_one_of_atomic_files() -> None:
+def test_an_unknown_name_with_a_source_is_one_of_atomic_files_or_tables() -> None:
     dataset = find_dataset("my-shop.v2", has_source=True)
-    assert (dataset.name, dataset.sources, dataset.files, dataset.item_word) == ("my-shop.v2", ("atomic",), (), "item")
+    assert (dataset.name, dataset.sources, dataset.files) == ("my-shop.v2", ("atomic", "table"), ())
+    assert dataset.item_word == "item"
     assert dataset.published is None
     assert not dataset.natural_titles
 

@@ -4,7 +4,7 @@ import polars as pl
 import pytest
 
 from llmrs_bench.core.errors import DataError
-from llmrs_bench.data.files import times
+from llmrs_bench.data.fields import times
 from llmrs_bench.data.split import leave_one_out
 
 DAY = 86_400
@@ -27,6 +27,11 @@ def read(*texts: str | None) -> tuple[list[float], tuple[str, ...]]:
         (["1970-01-02", "1970-01-01T12:00:00"], [DAY, DAY / 2]),
         (["1970/01/02 00:00", "1970-01-02 01:00:00+01:00", "1970-01-02T00:00:00.5Z"], [DAY, DAY, DAY + 0.5]),
         (["19700102", "19700103"], [DAY, 2 * DAY]),
+        (["19700101120000", "19700102000000"], [DAY / 2, DAY]),
+        (["0", "19700101120000", "-1"], [0, DAY / 2, -1]),
+        (["0", "1970-01-02"], [0, DAY]),
+        (["-1", "0"], [-1, 0]),
+        (["1650000000500", "-1", "0"], [1650000000.5, -1, 0]),
         (["20000000", "19700103"], [20_000_000, 19_700_103]),
     ],
 )
@@ -49,6 +54,7 @@ def test_the_unit_is_said_where_it_is_not_seconds() -> None:
         (["1999-12-31", "946598400"], "line 2: when is '946598400', not a time"),
         (["7", "nan"], "line 2: when is 'nan', not a number"),
         (["7", None], "line 2: when is empty"),
+        (["20180301120000", "20180399120000"], "line 2: when is '20180399120000', not a time"),
         (["1650000000", "7", "1650000000000"], "'1650000000' in line 1 and '1650000000000' in line 3"),
         (["1650000000000000", "1650000000000"], "not of one unit"),
     ],

@@ -7,6 +7,7 @@ import pytest
 from llmrs_bench.core.config import PrepareConfig
 from llmrs_bench.core.types import no_progress
 from llmrs_bench.stages.prepare import prepare
+from llmrs_bench.stages.source import Origin
 from llmrs_bench.stages.workspace import Data, open_data
 from tiny_models import tiny_llama
 
@@ -26,7 +27,7 @@ def raw(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def data(tmp_path: Path, raw: Path) -> Data:
     """The data set, prepared with lists of ten."""
-    prepare(tmp_path, "small", PrepareConfig(dataset="small", n_candidates=10), raw, no_progress)
+    prepare(tmp_path, "small", PrepareConfig(dataset="small", n_candidates=10), Origin(raw), no_progress)
     return open_data(tmp_path, "small")
 
 

@@ -3,7 +3,7 @@
 import os
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -58,14 +58,27 @@ def llmrs_bench(
 def prepare(
     dataset: Dataset,
     source: Annotated[
-        Path | None, typer.Option(help="Zip archive or folder to read instead of a download.", rich_help_panel=DATA)
+        Path | None,
+        typer.Option(
+            help="What to read instead of a download: a zip archive, a folder, or a table (CSV, JSON lines, Parquet).",
+            rich_help_panel=DATA,
+        ),
+    ] = None,
+    items: Annotated[
+        Path | None, typer.Option(help="Table of items and titles, if not in the source.", rich_help_panel=DATA)
+    ] = None,
+    mapping: Annotated[
+        Path | None, typer.Option(help="File that --save-mapping wrote: how a source is read.", rich_help_panel=DATA)
+    ] = None,
+    save_mapping: Annotated[
+        Path | None, typer.Option(help="Write how the source was read into this TOML file.", rich_help_panel=DATA)
     ] = None,
     format_: Annotated[
         str | None,
         typer.Option(
             "--format",
             help="How the source is laid out; see `list data`.",
-            show_default="that of the data set, or atomic",
+            show_default="that of the data set, or what the files are",
             rich_help_panel=DATA,
         ),
     ] = None,
@@ -126,10 +139,44 @@ def prepare(
         list[str] | None,
         typer.Option(
             help="Columns of the source by role, as user=reviewerID,item=asin; roles: user, item, time, rating, label "
-            "(0: shown, not chosen), impression (what was shown together), title.",
+            "(0: shown, not chosen), impression (what was shown together), title, year, categories, text. Without a "
+            "header user=0,item=1.",
             rich_help_panel=DATA,
         ),
     ] = None,
+    item_columns: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="The same for the table of items; roles: item, title, year, categories, text.", rich_help_panel=DATA
+        ),
+    ] = None,
+    encoding: Annotated[
+        str | None, typer.Option(help="Of text that is not UTF-8, as latin-1.", rich_help_panel=DATA)
+    ] = None,
+    time_unit: Annotated[
+        str | None,
+        typer.Option(help="s, ms, us, ns, iso, or auto: told by size.", show_default="auto", rich_help_panel=DATA),
+    ] = None,
+    repeats: Annotated[
+        str | None,
+        typer.Option(
+            help="Which of a user's events with one item count: first, last, all; or error: refuse them.",
+            show_default="first",
+            rich_help_panel=DATA,
+        ),
+    ] = None,
+    implicit: Annotated[bool, typer.Option("--implicit", help="Read no ratings.", rich_help_panel=DATA)] = False,
+    titles: Annotated[
+        str | None,
+        typer.Option(
+            help="keep, or natural: Matrix, The (1999) is The Matrix of 1999.",
+            show_default="what fits the data set",
+            rich_help_panel=DATA,
+        ),
+    ] = None,
+    allow_untitled: Annotated[
+        bool, typer.Option("--allow-untitled", help="Go on where most items have no title.", rich_help_panel=DATA)
+    ] = False,
     unrated: Annotated[
         str | None,
         typer.Option(help="Texts in the column of ratings that mean none, as NaN,0.", rich_help_panel=DATA),
@@ -187,11 +234,14 @@ def prepare(
         from llmrs_bench.core.config import PROTOCOLS, PrepareConfig
         from llmrs_bench.core.registry import unknown_name
         from llmrs_bench.report.words import data_lines
+        from llmrs_bench.stages.mapping import read_mapping, write_mapping
         from llmrs_bench.stages.prepare import prepare as stage
+        from llmrs_bench.stages.source import Origin
         from llmrs_bench.stages.workspace import Reference
 
         if protocol not in PROTOCOLS:
             raise unknown_name("protocol", protocol, list(PROTOCOLS))
+        known = read_mapping(mapping) if mapping else None
         typed = {
             "users": users,
             "candidates": candidates,
@@ -202,6 +252,13 @@ def prepare(
             "history": history,
             "columns": pairs(_split(columns), option="--columns") or None,
             "unrated": unrated,
+            "item_columns": pairs(_split(item_columns), option="--item-columns") or None,
+            "encoding": encoding,
+            "time_unit": time_unit,
+            "repeats": repeats,
+            "implicit": implicit or None,
+            "titles": titles,
+            "allow_untitled": allow_untitled or None,
             "max_unpacked": max_unpacked,
             "min_rating": min_rating,
             "relevant_rating": relevant_rating,
@@ -210,11 +267,26 @@ def prepare(
             "item_word": item_word,
             "seed": seed,
         }
-        options = {**PROTOCOLS[protocol], **{key: value for key, value in typed.items() if value is not None}}
+        options = {
+            **(known.policies if known else {}),
+            **PROTOCOLS[protocol],
+            **{key: value for key, value in typed.items() if value is not None},
+        }
         config = PrepareConfig.parse_flags({"dataset": Reference.parse(dataset).dataset, **options}, command="prepare")
-        done = stage(home, dataset, config, source, track, format_name=format_, accept_new=accept_new)
+        typed_places: dict[str, Any] = {"path": source, "items": items, "format_name": format_}
+        if known and known.licence:
+            say(f"licence: {known.licence}")
+        places = {
+            **(known.places() if known else {}),
+            **{key: at for key, at in typed_places.items() if at is not None},
+        }
+        origin = Origin(**places, accept_new=accept_new)
+        done = stage(home, dataset, config, origin, track)
         for line in data_lines(done.artifact.facts):
             say(line)
+        if save_mapping:
+            write_mapping(save_mapping, done.artifact.facts, config, source, items, known)
+            say(f"mapping: {save_mapping}")
         finish(done)
 
 

@@ -223,11 +223,22 @@ class PrepareConfig(Options):
     `split` says which event of a user is the target: the last one, or a random one.
     `history` is the number of history items a prompt shows unless `prompt` is given another number; `item_word` is
     what a prompt calls an item, None takes the data set's own. `columns` names columns of the source by their roles
-    (`item=asin`); `unrated` lists texts that mean no rating there, with commas between them. `max_unpacked` is how many
-    GB of one packed file are read; None takes 100 times what is packed.
+    (`item=asin`), and `item_columns` those of its table of items; `unrated` lists texts that mean no rating there, with
+    commas between them. `encoding` is that of text that is not UTF-8, `time_unit` that of times whose size does not
+    tell it. Of a user's repeated events with one item `repeats` keeps the `first` in time, the `last`, or `all`, or
+    refuses them (`error`). `implicit` leaves ratings out. `titles` are kept, or made natural (`Matrix, The (1999)` is
+    The Matrix); None does what fits the data set. `allow_untitled` goes on where most items have no title.
+    `max_unpacked` is how many GB of one packed file are read; None takes 100 times what is packed.
     """
 
-    cost_only: ClassVar[frozenset[str]] = frozenset({"max_unpacked"})
+    cost_only: ClassVar[frozenset[str]] = frozenset({"max_unpacked", "allow_untitled"})
+    # Came later: what was prepared without them keeps its fingerprint.
+    later: ClassVar[frozenset[str]] = frozenset(
+        {
+            *("columns", "item_columns", "unrated", "encoding", "time_unit", "repeats", "implicit", "titles"),
+            *("relevant_rating", "split"),
+        }
+    )
 
     dataset: str
     users: Annotated[int, Field(ge=1, le=_MOST)] | Literal["all"] = 1000
@@ -245,15 +256,21 @@ class PrepareConfig(Options):
     seed: int = Field(default=0, ge=0, le=LARGEST_SEED)
     columns: dict[str, str] = Field(default_factory=dict)
     unrated: str | None = None
+    item_columns: dict[str, str] = Field(default_factory=dict)
+    encoding: str | None = None
+    time_unit: Literal["auto", "s", "ms", "us", "ns", "iso"] = "auto"
+    repeats: Literal["first", "last", "all", "error"] = "first"
+    implicit: bool = False
+    titles: Literal["keep", "natural"] | None = None
+    allow_untitled: bool = False
     max_unpacked: float | None = Field(default=None, gt=0)
 
     @property
     def result_options(self) -> dict[str, Any]:
-        """The options that may change a result; those that came later only where they are given."""
-        # What was prepared without them keeps its fingerprint.
-        later = {"columns", "unrated", "relevant_rating", "split"}
-        idle: tuple[Any, ...] = ({}, None, "", "leave-one-out")
-        return {key: value for key, value in super().result_options.items() if key not in later or value not in idle}
+        """The options that may change a result; those that came later only where they are no defaults."""
+        defaults = PrepareConfig(dataset=self.dataset).model_dump(mode="json")
+        options = super().result_options
+        return {key: value for key, value in options.items() if key not in self.later or value != defaults[key]}
 
     @model_validator(mode="after")
     def no_idle_options(self) -> Self:
@@ -274,6 +291,8 @@ class PrepareConfig(Options):
             )
         if not self.candidates.startswith(MODELS) and (self.force_target or self.retriever_options):
             raise ValueError(f"--force-target and -O apply only to --candidates model:NAME, not to {self.candidates}")
+        if self.implicit and (self.min_rating is not None or self.unrated is not None):
+            raise ValueError("--implicit reads no ratings, so --min-rating and --unrated have no effect")
         return self
 
 

@@ -156,6 +156,7 @@ SOURCES = Registry(
         "amazon-2023": "llmrs_bench.data.amazon:Amazon2023",
         "atomic": "llmrs_bench.data.atomic:Atomic",
         "mind": "llmrs_bench.data.mind:Mind",
+        "table": "llmrs_bench.data.tables:Tables",
         "demo": "llmrs_bench.data.demo:Demo",
     },
     required=("accepts", "uses", "load"),

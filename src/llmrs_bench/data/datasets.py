@@ -8,7 +8,7 @@ from functools import cache
 from llmrs_bench.core.errors import OptionError
 from llmrs_bench.core.registry import SOURCES, unknown_name
 
-ATOMIC = "atomic"  # the format of data sets without a name of their own
+ATOMIC, TABLE = "atomic", "table"  # the formats of data sets without a name of their own
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
 
 
@@ -422,8 +422,8 @@ def plain_name(text: str) -> str:
 def find_dataset(name: str, *, has_source: bool, format_name: str | None = None) -> Dataset:
     """Return the data set called `name`.
 
-    Any other name than the known ones will do where files are given, or a format: it is then read in that format, or as
-    RecBole atomic files.
+    Any other name than the known ones will do where files are given, or a format: it is then read in that format, as
+    RecBole atomic files, or as a table.
 
     Args:
         name: Also the name of its folder.
@@ -445,12 +445,12 @@ def find_dataset(name: str, *, has_source: bool, format_name: str | None = None)
     if known is not None:
         return _readable(known, has_source=has_source)
     if has_source:
-        return Dataset(name=name, sources=(ATOMIC,))
+        return Dataset(name=name, sources=(ATOMIC, TABLE))
     raise unknown_name(
         "data set",
         name,
         [*DATASETS, *(f"{family}:CATEGORY" for family in AMAZON)],
-        hint="Any folder of RecBole atomic files works with --source PATH, other layouts with --format NAME, too.",
+        hint="A table of your own (CSV, JSON lines, Parquet) or RecBole's atomic files work with --source PATH.",
     )
 
 

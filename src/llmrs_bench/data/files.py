@@ -1,19 +1,15 @@
-"""Files of a source: folders, archives and delimited text."""
+"""Files of a source: folders, archives and single files."""
 
 import gzip
 import hashlib
-import io
 import tarfile
 import zipfile
 import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
-from typing import IO, Any, Self
-
-import polars as pl
+from typing import IO, Any, Self, cast
 
 from llmrs_bench.core.errors import DataError
 
@@ -28,6 +24,7 @@ PACKINGS = (".gz", ".zst")
 CLUTTER = "__MACOSX/"
 GB = 10**9
 PACKED, FREE = 100, 1 << 26  # tables shrink to a tenth or so: what grows more than this is read only if asked for
+GZIP, ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"  # how files begin that these packed
 NEW_COPY = "The file is damaged or cut short: download it again."
 
 
@@ -36,10 +33,11 @@ class SourceFiles:
     """Files of a source under short names.
 
     A name is the path inside the archive without the folder all members share, or the name inside the
-    folder; a file ending in `.gz` or `.zst` goes by its plain name. Hidden files and `__MACOSX` are left out.
+    folder, or that of the file; one ending in `.gz` or `.zst` goes by its plain name. Hidden files and `__MACOSX` are
+    left out.
 
     Args:
-        path: The archive or the folder that was opened.
+        path: The archive, the folder or the file that was opened.
         is_archive: Whether `path` is an archive.
         places: Name to where its bytes are: members of the archive or paths of files.
         limit: The most bytes one file may unpack to; None: 64 MiB, or 100 times its packed size if that is more.
@@ -52,7 +50,7 @@ class SourceFiles:
 
     @classmethod
     def open(cls, path: Path, limit: int | None = None) -> Self:
-        """List what the archive (zip, or tar by its name) or the folder at `path` holds.
+        """List what the archive (zip, or tar by its name) or the folder at `path` holds; another file is the only one.
 
         A folder with exactly one sub-folder and no files stands for that sub-folder; one with several and no files
         holds the files in them, under `SUB-FOLDER/NAME`.
@@ -71,8 +69,10 @@ class SourceFiles:
             }
             return cls(path, False, _by_name(files), limit)
         if not path.exists():
-            raise DataError(f"there is no {path}", hint="Give the path of a zip archive or of a folder.")
+            raise DataError(f"there is no {path}", hint="Give the path of a zip archive, a folder or a file.")
         require_file(path)
+        if not path.name.endswith((".zip", *TARS)) and not _is_zip(path):
+            return cls(path, False, _by_name({path.name: str(path)}), limit)
         return cls(path, True, _by_name(_members(path, limit)), limit)
 
     @property
@@ -123,6 +123,15 @@ class SourceFiles:
             text = normal_lines(block, name=name, above=above).decode()
             yield from ((at, line) for at, line in enumerate(text.split("\n"), above + 1) if line.strip())
             above += block.count(b"\n")
+
+    def head(self, name: str, size: int = CHUNK) -> bytes:
+        """Return the first bytes of the file `name`, decompressed, `size` at most.
+
+        Raises:
+            DataError: If it cannot be read.
+        """
+        with self._opened(name) as (stream, place, _, _):
+            return _plain(stream, place).read(size)
 
     def digest(self, names: Iterable[str] | None = None) -> str:
         """Return the md5 of the archive, or for a folder the md5 over sorted names and md5s of its files.
@@ -202,15 +211,6 @@ def _tar_members(path: Path, limit: int | None) -> Iterator[str]:
                 yield member.name
 
 
-def _plain(stream: IO[bytes], name: str) -> Any:
-    """Return a stream of the plain bytes of a file that is packed as its name says."""
-    if name.endswith(".zst"):
-        from pyarrow import CompressedInputStream  # needs a while to import, and is hardly ever
-
-        return CompressedInputStream(stream, "zstd")
-    return gzip.GzipFile(fileobj=stream) if name.endswith(".gz") else stream
-
-
 def _chunks(stream: IO[bytes], name: str, *, packed: int, size: int, limit: int | None) -> Iterator[bytes]:
     """Yield the plain bytes of a file, up to the limit of `unpack`.
 
@@ -229,14 +229,14 @@ def _chunks(stream: IO[bytes], name: str, *, packed: int, size: int, limit: int 
 
 
 def unpack(stream: IO[bytes], name: str, *, packed: int, size: int, limit: int | None) -> bytes:
-    """Return the bytes of a file that takes `packed` bytes and has `size`; one that is packed itself is unpacked.
+    """Return the bytes of a file that takes `packed` bytes and has `size`; what gzip or zstd packed is unpacked.
 
     Raises:
         DataError: If it has more bytes than `limit`; None: than 64 MiB, or 100 times `packed` if that is more.
     """
     most = max(FREE, PACKED * packed) if limit is None else limit
     if size <= most:
-        data: bytes = _plain(stream, name).read(most + 1)
+        data = _plain(stream, name).read(most + 1)
         if len(data) <= most:
             return data
     raise _too_large(name, packed=packed, size=size, most=most)
@@ -248,6 +248,27 @@ def _too_large(name: str, *, packed: int, size: int, most: int) -> DataError:
         f"and takes {packed / 1e6:.1f} MB packed",
         hint=f"No table is packed so well, so it is read only up to {most / GB:.1f} GB; --max-unpacked GB allows more.",
     )
+
+
+def _plain(stream: IO[bytes], name: str) -> IO[bytes]:
+    """Return a stream of what is packed with gzip or zstd, as its first bytes or the end of its name say."""
+    magic = stream.read(4)
+    stream.seek(0)
+    if magic.startswith(GZIP) or name.endswith(".gz"):
+        return cast(IO[bytes], gzip.GzipFile(fileobj=stream))
+    if magic == ZSTD or name.endswith(".zst"):
+        from pyarrow import CompressedInputStream
+
+        return cast(IO[bytes], CompressedInputStream(stream, "zstd"))
+    return stream
+
+
+def _is_zip(path: Path) -> bool:
+    try:
+        with path.open("rb") as stream:
+            return stream.read(4) in (b"PK\x03\x04", b"PK\x05\x06")
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error}", hint="Check the path and its permissions.") from error
 
 
 def require_file(path: Path) -> None:
@@ -342,34 +363,6 @@ MEND = "Get a fresh copy of the file, or mend or delete this line."
 BOM = b"\xef\xbb\xbf"
 
 
-def read_delimited(
-    data: bytes, *, name: str, columns: list[str], header_lines: int = 0, above: int = 0
-) -> pl.DataFrame:
-    """Return one row per line with `columns` as strings; empty fields are null, quotes mean nothing.
-
-    Args:
-        data: UTF-8 text with tabs between fields.
-        name: The file, for messages.
-        columns: Names for the fields of a line.
-        header_lines: Lines to leave out at the start.
-        above: Lines of the file that are above these, for messages.
-
-    Raises:
-        DataError: If there are no lines, the text is not UTF-8, or a line has another number of fields.
-    """
-    data = normal_lines(data, name=name, above=above)
-    body = data.split(b"\n", header_lines)[header_lines] if data.count(b"\n") >= header_lines else b""
-    if not body:
-        raise DataError(f"{name} holds no data", hint="Check that the file is complete.")
-    if body.count(b"\t") != (body.count(b"\n") + 1) * (len(columns) - 1):
-        raise _ragged(body, name, len(columns), above + header_lines)
-    schema = dict.fromkeys(columns, pl.String())
-    try:
-        return pl.read_csv(io.BytesIO(body), has_header=False, schema=schema, separator="\t", quote_char=None)
-    except pl.exceptions.PolarsError as error:
-        raise _ragged(body, name, len(columns), above + header_lines) from error
-
-
 def normal_lines(data: bytes, *, name: str, above: int = 0) -> bytes:
     r"""Return UTF-8 `data` without a byte order mark, with `\n` alone ending lines and none at its end.
 
@@ -382,92 +375,3 @@ def normal_lines(data: bytes, *, name: str, above: int = 0) -> bytes:
         line = above + data.count(b"\n", 0, error.start) + 1
         raise DataError(f"{name}, line {line}: not UTF-8 text", hint="Convert the file to UTF-8.") from error
     return data.removeprefix(BOM).replace(b"\r\n", b"\n").rstrip(b"\n")
-
-
-def number(
-    frame: pl.DataFrame,
-    column: str,
-    dtype: type[pl.DataType] = pl.Float64,
-    *,
-    name: str,
-    header_lines: int = 0,
-    hint: str = MEND,
-) -> pl.Series:
-    """Return a column of strings as finite numbers of a type with fractions; empty fields stay null.
-
-    Raises:
-        DataError: Naming the first line whose field is not a number.
-    """
-    text = frame[column].str.strip_chars()
-    found = text.cast(dtype, strict=False)
-    bad = text.is_not_null() & (found.is_null() | ~found.is_finite().fill_null(True))
-    if bad.any():
-        row = bad.arg_max() or 0
-        raise DataError(f"{name}, line {row + 1 + header_lines}: {column} is {text[row]!r}, not a number", hint=hint)
-    return found
-
-
-# A number of this size or more is a time in this unit, of which so many are a second. 1e11 seconds are the year 5138,
-# 1e11 milliseconds 1973.
-UNITS = (("seconds", 0.0, 1.0), ("milliseconds", 1e11, 1e3), ("microseconds", 1e14, 1e6), ("nanoseconds", 1e17, 1e9))
-DAYS = (19000101, 21001231)  # dates that are written as one number
-TIMES = "Write every time in seconds since 1970, or as 2018-03-01T12:00:00 (ISO 8601)."
-
-
-def times(frame: pl.DataFrame, column: str, *, name: str, header_lines: int = 0) -> tuple[pl.Series, tuple[str, ...]]:
-    """Return a column of strings as seconds since 1970 with their fractions, and rules in words on how it was read.
-
-    Read are numbers of seconds, milliseconds, microseconds or nanoseconds, told by their size, and dates of ISO 8601:
-    without a time of day these are midnight, without a zone UTC.
-
-    Raises:
-        DataError: Naming the first line that is empty or no time, or two lines that differ in their unit.
-    """
-    require_filled(frame, [column], name=name, header_lines=header_lines)
-    text = frame[column].str.strip_chars()
-    numbers = text.cast(pl.Float64, strict=False)
-    if numbers[0] is None or (numbers.is_between(*DAYS) & (text.str.len_chars() == 8)).all():
-        known = {day: _moment(day) for day in text.unique()}
-        seconds = text.replace_strict(list(known), list(known.values()), return_dtype=pl.Float64)
-        if seconds.null_count() == 0:
-            return seconds, ("times are dates (ISO 8601), in UTC where they name no zone",)
-        if numbers[0] is None:
-            row = seconds.is_null().arg_max() or 0
-            raise DataError(f"{name}, line {row + 1 + header_lines}: {column} is {text[row]!r}, not a time", hint=TIMES)
-    seconds = number(frame, column, name=name, header_lines=header_lines, hint=TIMES)
-    places = {unit: (seconds.abs() >= least) & (seconds != 0) for unit, least, _ in UNITS}
-    unit, _, factor = next((unit for unit in reversed(UNITS) if places[unit[0]].any()), UNITS[0])
-    if (other := ~places[unit] & (seconds != 0)).any():
-        rows = [places[unit].arg_max() or 0, other.arg_max() or 0]
-        lines = [f"{text[row]!r} in line {row + 1 + header_lines}" for row in sorted(rows)]
-        raise DataError(f"{name}: {column} is {' and '.join(lines)}: these are not of one unit", hint=TIMES)
-    return seconds / factor, (f"times are {unit}",) if factor > 1 else ()
-
-
-def _moment(text: str) -> float | None:
-    """Return the seconds since 1970 of a date of ISO 8601, also with slashes; None where it is none."""
-    try:
-        moment = datetime.fromisoformat(text.replace("/", "-"))
-    except ValueError:
-        return None
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
-
-
-def require_filled(frame: pl.DataFrame, columns: list[str], *, name: str, header_lines: int = 0) -> None:
-    """Refuse empty fields in `columns`.
-
-    Raises:
-        DataError: Naming the first line and field that is empty.
-    """
-    for column in columns:
-        if frame[column].null_count():
-            row = frame[column].is_null().arg_max() or 0
-            raise DataError(f"{name}, line {row + 1 + header_lines}: {column} is empty", hint=MEND)
-
-
-def _ragged(body: bytes, name: str, fields: int, header_lines: int) -> DataError:
-    for row, line in enumerate(body.split(b"\n")):
-        if line.count(b"\t") != fields - 1:
-            found = line.count(b"\t") + 1
-            return DataError(f"{name}, line {row + 1 + header_lines}: {found} fields, expected {fields}", hint=MEND)
-    return DataError(f"{name} is not a table of {fields} fields", hint="Get a fresh copy of the file.")

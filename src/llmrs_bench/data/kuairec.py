@@ -8,7 +8,8 @@ from collections.abc import Iterator
 import polars as pl
 
 from llmrs_bench.core.schemas import ITEMS
-from llmrs_bench.data.files import SourceFiles, number, require_filled
+from llmrs_bench.data.fields import number, require_filled
+from llmrs_bench.data.files import SourceFiles
 from llmrs_bench.data.records import NO_ITEMS, ItemRow, csv_rows, framed, given, named, only, sentences, tables, words
 from llmrs_bench.data.sources import Raw, complete_items
 

@@ -10,7 +10,8 @@ import polars as pl
 
 from llmrs_bench.core.errors import DataError
 from llmrs_bench.core.schemas import ITEMS
-from llmrs_bench.data.files import MEND, SourceFiles, number, read_delimited, require_filled
+from llmrs_bench.data.fields import number, read_delimited, require_filled
+from llmrs_bench.data.files import MEND, SourceFiles
 from llmrs_bench.data.records import ItemRow, framed, given, named, only, sentences, tables
 from llmrs_bench.data.sources import Raw, complete_items
 

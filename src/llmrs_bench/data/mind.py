@@ -11,7 +11,8 @@ import polars as pl
 
 from llmrs_bench.core.errors import DataError
 from llmrs_bench.core.schemas import ITEMS
-from llmrs_bench.data.files import MEND, SourceFiles, read_delimited, require_filled
+from llmrs_bench.data.fields import read_delimited, require_filled
+from llmrs_bench.data.files import MEND, SourceFiles
 from llmrs_bench.data.sources import EVENTS, IMPRESSIONS, Raw, complete_items
 
 BEHAVIORS, NEWS = "behaviors.tsv", "news.tsv"

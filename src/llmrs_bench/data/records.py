@@ -1,6 +1,5 @@
 """What the layouts of known data sets are made of: tables without quotes, CSV, and one record a line."""
 
-import ast
 import csv
 import io
 import json
@@ -12,7 +11,8 @@ import polars as pl
 
 from llmrs_bench.core.errors import DataError
 from llmrs_bench.core.schemas import ITEMS
-from llmrs_bench.data.files import MEND, SourceFiles, normal_lines, number, read_delimited, require_filled
+from llmrs_bench.data.fields import number, python_literal, read_delimited, require_filled
+from llmrs_bench.data.files import MEND, SourceFiles, normal_lines
 from llmrs_bench.data.sources import MISSING, without_markup
 
 ItemRow = tuple[str, str | None, str, int | None, list[str]]  # one row of `schemas.ITEMS`
@@ -162,10 +162,8 @@ def records(files: SourceFiles, name: str, *, literals: bool = False) -> Iterato
     for at, line in files.lines(name):
         empty = False
         try:
-            if literals and len(line) > LITERAL:
-                raise ValueError(f"it has {len(line):,} characters")
-            record = ast.literal_eval(line.strip()) if literals else json.loads(line)
-        except (ValueError, SyntaxError, MemoryError, RecursionError) as error:
+            record = python_literal(line) if literals else json.loads(line)
+        except (ValueError, RecursionError) as error:
             kind = "a literal of Python" if literals else "JSON"
             raise DataError(
                 f"{name}, line {at}: {line[:SHOWN]!r} is not {kind}: {str(error)[:200] or type(error).__name__}",

@@ -2,7 +2,7 @@
 
 import html
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from html.entities import html5
 from typing import Protocol
@@ -43,6 +43,7 @@ class Raw:
         impressions: What users were shown at a time, of `IMPRESSIONS`; the clicks are among `events`, too. What was
             shown and not clicked need not be among `unchosen`.
         tested_from: The time, in UTC seconds, from which on the owner of the data tests; None where none is stated.
+        columns: For each option that names columns, those that were read, by their roles.
     """
 
     items: pl.DataFrame
@@ -54,14 +55,16 @@ class Raw:
     timeless: bool = False
     impressions: pl.DataFrame = field(default_factory=IMPRESSIONS.to_frame)
     tested_from: float | None = None
+    columns: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
 
 class Source(Protocol):
     """Reads one layout of files, called its format. `files` is None where none are given or downloaded.
 
     A source is made without arguments; one that has `reads_columns` also takes `columns`, names of columns by their
-    roles, and `unrated`, texts that mean no rating. Its `item_word`, if it has one, is what prompts call an item.
-    `complete_items` cleans titles, and adds items that have events alone.
+    roles, and `unrated`, texts that mean no rating; one that has `reads_tables` takes what `data.tables.Tables` does.
+    Its `item_word`, if it has one, is what prompts call an item. `complete_items` cleans titles, and adds items that
+    have events alone.
     """
 
     def accepts(self, files: SourceFiles | None) -> bool:

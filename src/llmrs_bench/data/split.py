@@ -24,10 +24,11 @@ class Filtered:
     disliked: pl.DataFrame
 
 
-def filter_events(events: pl.DataFrame, *, min_rating: float | None, k_core: int) -> Filtered:
+def filter_events(events: pl.DataFrame, *, min_rating: float | None, k_core: int, repeats: str = "first") -> Filtered:
     """Drop events without ids, then those rated below `min_rating`, then repeats, then those outside the k-core.
 
-    Of a user's repeated events with one item the first in time is kept (the first line among equal times).
+    Of a user's repeated events with one item the first in time is kept (the first line among equal times), or what
+    `repeats` says. Of events that are alike in everything one is kept in any case.
     The k-core is the largest set of events in which every user and every item has at least `k_core`; 0
     and 1 keep all. An unrated event is dropped where a rating is asked for.
 
@@ -35,10 +36,11 @@ def filter_events(events: pl.DataFrame, *, min_rating: float | None, k_core: int
         events: One row per event, `source.EVENTS`, in line order.
         min_rating: The lowest rating that counts, or None to use all events.
         k_core: Least number of events of every user and item.
+        repeats: `first`, `last`, `all`, or `error`, which refuses them.
 
     Raises:
         OptionError: If `min_rating` is given and no event has a rating.
-        DataError: If nothing is left.
+        DataError: If nothing is left, or there are repeats that `error` refuses.
     """
     facts, rules = {"events_read": events.height}, []
     whole = events.drop_nulls(PAIR)
@@ -49,10 +51,14 @@ def filter_events(events: pl.DataFrame, *, min_rating: float | None, k_core: int
     facts["low_ratings_dropped"] = whole.height - liked.height
     if min_rating is not None:
         rules.append(f"events rated below {min_rating:g}, or not rated, are dropped")
-    single = _without_repeats(liked)
-    facts["repeats_dropped"] = liked.height - single.height
+    unlike = liked.unique(maintain_order=True) if _has_repeats(liked) else liked
+    facts["copies_dropped"] = liked.height - unlike.height
+    if facts["copies_dropped"]:
+        rules.append("of events that are alike in everything one counts")
+    single = _without_repeats(unlike, repeats)
+    facts["repeats_dropped"] = unlike.height - single.height
     if facts["repeats_dropped"]:
-        rules.append("of a user's events with one item the first in time counts")
+        rules.append(f"of a user's events with one item the {repeats} in time counts")
     core, rounds = _core(single, k_core)
     facts.update(outside_core_dropped=single.height - core.height, core_rounds=rounds)
     if k_core > 1:
@@ -77,12 +83,25 @@ def _liked(events: pl.DataFrame, min_rating: float | None) -> pl.DataFrame:
     return events.filter(pl.col("rating") >= min_rating)
 
 
-def _without_repeats(events: pl.DataFrame) -> pl.DataFrame:
-    if not events.select(pl.struct(PAIR).is_duplicated().any()).item():
+def _has_repeats(events: pl.DataFrame) -> bool:
+    return bool(events.select(pl.struct(PAIR).is_duplicated().any()).item())
+
+
+def _without_repeats(events: pl.DataFrame, repeats: str) -> pl.DataFrame:
+    if repeats == "all" or not _has_repeats(events):
         return events
+    if repeats == "error":
+        again = events.filter(pl.struct(PAIR).is_duplicated()).unique(PAIR, maintain_order=True)
+        raise DataError(
+            f"{again.height:,} pairs of a user and an item have several events, such as "
+            + ", ".join(f"{user} and {item}" for user, item in again.head(3).select(PAIR).rows()),
+            hint="--repeats first, last or all says which of them count.",
+        )
     lines = events.with_row_index("line")
-    firsts = lines.sort("timestamp", "line").unique(PAIR, keep="first", maintain_order=True)
-    return firsts.sort("line").drop("line")
+    kept = lines.sort("timestamp", "line").unique(
+        PAIR, keep="first" if repeats == "first" else "last", maintain_order=True
+    )
+    return kept.sort("line").drop("line")
 
 
 def _core(events: pl.DataFrame, k: int) -> tuple[pl.DataFrame, int]:
@@ -182,6 +201,15 @@ def _split(ordered: pl.DataFrame, rules: tuple[str, ...]) -> Split:
         facts=facts,
         rules=(*rules, f"users with fewer than {ENOUGH} events are trained on and never tested"),
     )
+
+
+def without_targets(split: Split) -> Split:
+    """Return a split in which no user has an event with the item that is held out, as repeats that are kept may be."""
+    interactions = split.interactions.join(split.held.select(PAIR), on=PAIR, how="anti", maintain_order="left")
+    dropped = split.interactions.height - interactions.height
+    rules = (*split.rules, "a user's earlier events with the held-out item are dropped") if dropped else split.rules
+    facts = {**split.facts, "earlier_events_with_target_dropped": dropped}
+    return replace(split, interactions=interactions, facts=facts, rules=rules)
 
 
 def split_at(events: pl.DataFrame, start: float) -> Split:

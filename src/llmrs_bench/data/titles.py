@@ -48,3 +48,12 @@ def split_year(title: str) -> tuple[str, int | None]:
 def natural_titles(items: pl.DataFrame) -> pl.DataFrame:
     """Return `items` with every title passed through `natural_title`."""
     return items.with_columns(pl.Series("title", [natural_title(title) for title in items["title"]], dtype=pl.String))
+
+
+def without_years(items: pl.DataFrame) -> pl.DataFrame:
+    """Return `items` with a year at the end of a title, "Heat (1995)", in the column of years, unless that has one."""
+    split = [split_year(title) for title in items["title"]]
+    return items.with_columns(
+        pl.Series("title", [title for title, _ in split], dtype=pl.String),
+        pl.coalesce("year", pl.Series("year", [year for _, year in split], dtype=pl.Int32)),
+    )

@@ -1,7 +1,7 @@
 """Stage `prepare`: a source becomes items, interactions, requests and truth; candidates are drawn, read or found."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -9,18 +9,26 @@ import polars as pl
 
 from llmrs_bench.core.artifacts import Draft, Recipe, StageResult, get_or_create
 from llmrs_bench.core.config import IMPRESSIONS, LISTS, MODELS, WHOLE, PrepareConfig
-from llmrs_bench.core.errors import DataError, OptionError
+from llmrs_bench.core.errors import OptionError
 from llmrs_bench.core.hashing import fingerprint
 from llmrs_bench.core.registry import RECOMMENDERS, SOURCES, unknown_name
 from llmrs_bench.core.types import Progress
 from llmrs_bench.data.candidates import Requests, make_requests, sampler_file
-from llmrs_bench.data.datasets import Dataset, find_dataset
-from llmrs_bench.data.download import Download, download
-from llmrs_bench.data.files import DAYS, GB, SourceFiles, file_md5
+from llmrs_bench.data.datasets import Dataset
+from llmrs_bench.data.files import file_md5
 from llmrs_bench.data.impressions import impression_requests, rated_lists, shown_alone
-from llmrs_bench.data.sources import Raw, Source, check_raw
-from llmrs_bench.data.split import TIE_RULES, Filtered, Split, filter_events, leave_one_out, random_holdout, timeline
-from llmrs_bench.data.titles import natural_titles
+from llmrs_bench.data.sources import Raw, check_raw
+from llmrs_bench.data.split import (
+    TIE_RULES,
+    Filtered,
+    Split,
+    filter_events,
+    leave_one_out,
+    random_holdout,
+    timeline,
+    without_targets,
+)
+from llmrs_bench.data.titles import natural_titles, without_years
 from llmrs_bench.ranking import rank_best
 from llmrs_bench.recommenders.base import Corpus, best_items
 from llmrs_bench.stages.infer_recommender import FORMAT as TRAINING_FORMAT
@@ -31,6 +39,18 @@ from llmrs_bench.stages.infer_recommender import (
     is_exported,
     is_recommender,
     settings,
+)
+from llmrs_bench.stages.source import (
+    Found,
+    Origin,
+    counts_of,
+    event_warnings,
+    find,
+    is_published,
+    policies,
+    published_rule,
+    require_titles,
+    source_warnings,
 )
 from llmrs_bench.stages.workspace import Data, Place, Reference, is_unprepared, open_data
 
@@ -112,26 +132,12 @@ FORMAT = "2"
 READER_FORMATS = {"atomic": "3"}  # of one reader alone
 
 
-@dataclass(frozen=True, slots=True)
-class Found:
-    """A raw source that was found: its files (None: generated), the reader for them, their checksum, the downloads."""
-
-    files: SourceFiles | None
-    source: Source
-    reader: str
-    digest: str
-    downloads: tuple[Download, ...] = ()
-
-
 def prepare(
     home: Path,
     reference: str,
     config: PrepareConfig,
-    source: Path | None,
+    origin: Origin,
     progress: Progress,
-    *,
-    format_name: str | None = None,
-    accept_new: bool = False,
 ) -> StageResult:
     """Make the artifact `data` of a data set: items, interactions, requests, truth.
 
@@ -139,10 +145,8 @@ def prepare(
         home: Folder of all artifacts.
         reference: `NAME`, or `NAME@VARIANT` to name this way of preparing it.
         config: The options.
-        source: A zip archive or a folder to read; None downloads the data set.
+        origin: Where the data come from.
         progress: Shows the download, and the training of retrievers.
-        format_name: The data source that reads it; None tries those of the data set.
-        accept_new: Take downloads that differ from earlier ones, where no checksum is published.
 
     Raises:
         DataError: If the source is missing or broken, or nothing is left of it.
@@ -150,8 +154,8 @@ def prepare(
         ArtifactError: If the variant's name is taken by other options.
     """
     asked = Reference.parse(reference)
-    dataset = find_dataset(asked.dataset, has_source=source is not None, format_name=format_name)
-    found = _find(home, dataset, source, progress, config, accept_new=accept_new)
+    dataset = origin.dataset(asked.dataset)
+    found = find(home, dataset, origin, config, progress)
     item_word = config.item_word or getattr(found.source, "item_word", dataset.item_word)
     config = config.model_copy(update={"item_word": item_word})
     recipe = _recipe(dataset, config, found)
@@ -181,61 +185,16 @@ def open_or_prepare(home: Path, text: str, progress: Progress, say: Callable[[st
             f"{config.candidates} candidates, {config.history} items of history); "
             "`llmrs-bench prepare --help` says how to choose others"
         )
-        done = prepare(home, text, config, None, progress)
+        done = prepare(home, text, config, Origin(), progress)
         for warning in done.warnings:
             say(f"warning: {warning}")
     return open_data(home, text)
 
 
-def _find(
-    home: Path, dataset: Dataset, source: Path | None, progress: Progress, config: PrepareConfig, *, accept_new: bool
-) -> Found:
-    files, downloads = None, tuple[Download, ...]()
-    limit = None if config.max_unpacked is None else int(config.max_unpacked * GB)
-    if source is not None:
-        files = SourceFiles.open(source, limit)
-    elif dataset.files:
-        folder = home / dataset.name / "source"
-        downloads = download(dataset, folder, progress=progress, accept_new=accept_new)
-        files = SourceFiles.open(folder / dataset.archive.name if dataset.archive else folder, limit)
-    for reader in dataset.sources:
-        if SOURCES.load(reader)().accepts(files):
-            candidate = _reader(reader, config)
-            digest = files.digest(candidate.uses(files)) if files else reader
-            return Found(files, candidate, reader, digest, downloads)
-    formats = " or ".join(dataset.sources)
-    if files is None:
-        raise DataError(f"the format {formats} reads files, and none are given", hint="Add --source PATH.")
-    others = ", ".join(name for name in SOURCES.names() if name not in dataset.sources)
-    raise DataError(
-        f"{source or files.path} does not look like {dataset.name} (read as {formats}); it holds: "
-        + (", ".join(files.names[:8]) or "nothing"),
-        hint="Give the owner's archive or folder, or a folder of RecBole atomic files (NAME.inter, NAME.item). "
-        f"Other formats: --format {others}.",
-    )
-
-
-def _reader(name: str, config: PrepareConfig) -> Source:
-    """Return the data source `name`, told which columns to read.
-
-    Raises:
-        OptionError: If it cannot be told.
-    """
-    kind: Any = SOURCES.load(name)
-    if not config.columns and config.unrated is None:
-        source: Source = kind()
-    elif getattr(kind, "reads_columns", False):
-        source = kind(config.columns, config.unrated.split(",") if config.unrated else ())
-    else:
-        raise OptionError(
-            f"--columns and --unrated have no effect on the format {name}: its columns are known",
-            hint="Leave them out, or choose another format with --format.",
-        )
-    return source
-
-
 def _recipe(dataset: Dataset, config: PrepareConfig, found: Found) -> Recipe:
     inputs = {"source": found.digest}
+    if found.items is not None:
+        inputs["items"] = found.items
     options: dict[str, Any] = config.result_options
     path = sampler_file(config.candidates)
     if path is not None:
@@ -256,9 +215,13 @@ def _fill(
     draft: Draft, dataset: Dataset, config: PrepareConfig, found: Found, place: Place, progress: Progress
 ) -> None:
     raw = check_raw(found.source.load(found.files), found.reader)
-    items = natural_titles(raw.items) if dataset.natural_titles else raw.items
-    counts = _counts(raw)
-    kept = filter_events(raw.events, min_rating=config.min_rating, k_core=config.k_core)
+    require_titles(raw, config)
+    items = natural_titles(raw.items) if dataset.natural_titles and config.titles is None else raw.items
+    if config.titles == "natural":
+        items = natural_titles(without_years(items))
+    counts = counts_of(raw)
+    events = raw.events.with_columns(rating=pl.lit(None, dtype=pl.Float32)) if config.implicit else raw.events
+    kept = filter_events(events, min_rating=config.min_rating, k_core=config.k_core, repeats=config.repeats)
     split, made = _requests(draft, raw, items, kept, config, dataset, place, progress)
     for name, frame in {"requests": made.requests, "truth": made.truth}.items():
         draft.write(name, frame)
@@ -275,18 +238,26 @@ def _fill(
         split=dict(split.facts),
         sampling=dict(made.facts),
         source=dict(raw.facts),
-        verified=_is_published(dataset, found),
+        verified=is_published(dataset, found),
         licence=dataset.licence,
         downloads=[asdict(entry) for entry in found.downloads],
         tie_rule=TIE_RULES[config.split],
         split_words=split.words,
-        rules=[*raw.rules, *_published_rule(dataset, counts), *kept.rules, *split.rules, *made.rules]
+        rules=[
+            *raw.rules,
+            *published_rule(dataset, counts),
+            *policies(config),
+            *kept.rules,
+            *split.rules,
+            *made.rules,
+        ]
         + ([future.words] if future else []),
+        **({"mapping": {"format": found.reader, **raw.columns}} if raw.columns else {}),
         timeline=None if future is None else {**asdict(future), "words": future.words},
         warnings=[
-            *_source_warnings(dataset, found, counts),
+            *source_warnings(dataset, found, counts),
             *raw.warnings,
-            *_event_warnings(kept.events, config),
+            *event_warnings(kept.events, config),
             *made.warnings,
             *_list_warnings(made.requests, config),
         ],
@@ -335,6 +306,7 @@ def _requests(
         ids = pl.concat([ids, made.requests.select(item_id="candidates").explode("item_id")])
     else:
         split = _split(raw, events, dataset, config)
+        split = without_targets(split) if config.repeats == "all" else split
     items = items.join(ids, on="item_id", how="semi", maintain_order="left")
     tables = {"items": items, "interactions": split.interactions}
     for name, frame in tables.items():
@@ -352,80 +324,6 @@ def _requests(
         retrieve=lambda requests, depth: retrieve(config, training_data, requests, depth, progress),
         seen=pl.concat([kept.disliked, unchosen]),
     )
-
-
-def _counts(raw: Raw) -> dict[str, int]:
-    return {
-        "users": raw.events["user_id"].n_unique(),
-        "items": raw.events["item_id"].n_unique(),
-        "interactions": raw.events.height,
-        "listed_items": raw.items.height,
-    }
-
-
-def _is_published(dataset: Dataset, found: Found) -> bool:
-    """Tell whether the source is what was published, byte for byte; generated data always are."""
-    if found.files is None:
-        return True
-    published = bool(dataset.files) and all(file.md5 for file in dataset.files)
-    return published and (bool(found.downloads) or not [*_replaced(dataset, found)])
-
-
-def _replaced(dataset: Dataset, found: Found) -> Iterator[str]:
-    """Name the files of a source that are not the published ones, with both checksums."""
-    if found.files is None or found.downloads:
-        return
-    if len(dataset.files) == 1:
-        md5 = dataset.files[0].md5
-        if md5 is not None and found.digest != md5:
-            yield f"{found.files.path} is not the published archive (md5 {found.digest}, published {md5})"
-        return
-    for file in dataset.files:
-        path = found.files.path / file.name
-        if file.md5 and not path.exists():
-            yield f"{found.files.path} holds no {file.name} to be compared with the published one"
-        elif file.md5 and (md5 := file_md5(path)) != file.md5:
-            yield f"{path} is not the published file (md5 {md5}, published {file.md5})"
-
-
-def _source_warnings(dataset: Dataset, found: Found, counts: dict[str, int]) -> list[str]:
-    warnings = [f"{words}: used as it is and recorded as unverified" for words in _replaced(dataset, found)]
-    for name, (have, want) in _unpublished(dataset, counts).items():
-        warnings.append(f"{have:,} {name.replace('_', ' ')} in the source, {want:,} published")
-    return warnings
-
-
-def _unpublished(dataset: Dataset, counts: dict[str, int]) -> dict[str, tuple[int, int]]:
-    """Return the counts that are not the published ones: what was found, what should be."""
-    if dataset.published is None:
-        return {}
-    published = asdict(dataset.published)
-    return {name: (counts[name], want) for name, want in published.items() if want is not None and counts[name] != want}
-
-
-def _published_rule(dataset: Dataset, counts: dict[str, int]) -> list[str]:
-    if dataset.published is None or _unpublished(dataset, counts):
-        return []
-    *names, last = [name.replace("_", " ") for name, want in asdict(dataset.published).items() if want is not None]
-    return [f"{', '.join(names)}{' and ' if names else ''}{last} are as many as published"]
-
-
-def _event_warnings(events: pl.DataFrame, config: PrepareConfig) -> Iterator[str]:
-    """Say which times and ratings may mean something else than what they are taken for."""
-    times, count = events["timestamp"], events.height
-    if times.n_unique() == 1 < count:
-        if config.split == "leave-one-out":
-            yield f"all {count:,} events are of one time: the order of the source's lines says which come last"
-    elif (zeros := int((times == 0).sum())) and (times != 0).sum() == (times > DAYS[1]).sum():
-        yield f"{zeros:,} of {count:,} events are of time 0, and so come first"
-    rated = events["rating"].drop_nulls()
-    odd, others = rated.filter(rated <= 0), rated.filter(rated > 0)
-    if odd.n_unique() == 1 and len(others):
-        low, high, one = *others.sort().gather([0, -1]).to_list(), odd[0]
-        yield (
-            f"{len(odd):,} of {len(rated):,} ratings are {one:g}, the others {low:g} to {high:g}: if that means "
-            f"disliked or unrated, --min-rating {min(low, 1):g} drops these events, --unrated {one:g} keeps them"
-        )
 
 
 def _list_warnings(requests: pl.DataFrame, config: PrepareConfig) -> list[str]:

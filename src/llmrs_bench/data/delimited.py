@@ -1,0 +1,224 @@
+"""Text with delimiters as a table: its encoding, delimiter, header and quotes are found and said."""
+
+import csv
+import io
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import polars as pl
+
+from llmrs_bench.core.errors import DataError
+from llmrs_bench.data.columns import LISTED, Table, is_known, without_quotes
+from llmrs_bench.data.files import BOM, CHUNK
+
+DELIMITERS = {"\t": "tabs", "::": "::", "|": "|", ";": "semicolons", ",": "commas"}
+SEPARATORS = (LISTED, "|", "; ", ", ", LISTED)  # of several categories in one text
+MOST_COLUMNS = 10_000
+NUMBER = re.compile(r"[-+]?\d+(?:[.,]\d+)?(?:[eE][-+]?\d+)?")
+QUOTES = "Write quotes inside a quoted field twice, as CSV does, and close each field that begins with one."
+READ = "Read are CSV with any delimiter, JSON lines, arrays of JSON objects, and Parquet, also packed (.gz, .zst)."
+
+
+def decoded(data: bytes, name: str, encoding: str | None) -> tuple[bytes, str]:
+    """Return text as UTF-8 without a byte order mark, and its encoding in words.
+
+    Raises:
+        DataError: Naming the first byte that is of another encoding.
+    """
+    if encoding is None:
+        for mark, found in ((b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16")):
+            if data.startswith(mark):
+                raise DataError(f"{name} is {found.upper()} text, not UTF-8", hint=f"Read it so: --encoding {found}.")
+    try:
+        text = data.decode(encoding or "utf-8")
+    except LookupError as error:
+        raise DataError(f"no text has the encoding {encoding!r}", hint="Such as utf-8, latin-1 or cp1252.") from error
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise DataError(
+            f"{name}, line {line}: the byte {data[error.start] if error.start < len(data) else 0:#04x} is not "
+            f"{(encoding or 'utf-8').upper()}",
+            hint="If the whole file is in another encoding, name it: --encoding latin-1. Else mend the line.",
+        ) from error
+    if "\0" in text[:CHUNK]:
+        raise DataError(f"{name} is not a text: it holds bytes of 0", hint=READ)
+    if encoding is None:
+        return data.removeprefix(BOM), "UTF-8"
+    return text.removeprefix("\ufeff").encode(), encoding
+
+
+def delimited(data: bytes, name: str, named: Mapping[str, str], encoding: str) -> Table:
+    """Return the table of a text with delimiters; `named` are columns by their roles, or their numbers.
+
+    Args:
+        data: UTF-8 text.
+        name: The file, for messages.
+        named: Columns by their roles.
+        encoding: What the text was in, for the rule that says how it was read.
+
+    Raises:
+        DataError: If it is no table, or a malformed one, naming the line.
+    """
+    delimiter, first = _sniff(data, name)
+    by_number = bool(named) and all(column.isdigit() for column in named.values())
+    has_header = not any(NUMBER.fullmatch(field.strip()) for field in first)
+    if by_number and has_header:
+        has_header = any(map(is_known, first))
+    columns = [str(at) for at in range(len(first))]
+    if has_header:
+        columns = [field.strip() or str(at) for at, field in enumerate(first)]
+        if twice := [column for column, count in Counter(columns).items() if count > 1]:
+            raise DataError(f"{name}, line 1: column {twice[0]!r} is there twice", hint="Rename or drop one of them.")
+    if by_number and has_header:
+        named = {role: columns[int(at)] if int(at) < len(columns) else at for role, at in named.items()}
+    if delimiter == "::":
+        data = data.replace(b"::", LISTED.encode())
+    frame, said, quoting = _fields(data, name, LISTED if delimiter == "::" else delimiter, columns, has_header)
+    if frame.is_empty():
+        raise DataError(f"{name} holds a header, and no rows", hint="Check that the file is complete.")
+    rules, warnings = [*said], tuple[str, ...]()
+    if not quoting and b'"' in data:
+        frame, dropped, warnings = without_quotes(frame, name)
+        rules += dropped
+    header = f"a header of {len(columns)}" if has_header else f"no header, {len(columns)}"
+    lines = data.count(b"\n") + (not data.endswith(b"\n"))
+    is_line = lines == frame.height + has_header
+    return Table(
+        name,
+        dict.fromkeys(columns, "token"),
+        frame,
+        named,
+        (f"{name}: text in {encoding}, {DELIMITERS[delimiter]} between fields, {header} columns", *rules),
+        warnings,
+        first=1 + has_header if is_line else 1,
+        unit="line" if is_line else "row",
+        separators=SEPARATORS,
+        wide=True,
+    )
+
+
+def _sniff(data: bytes, name: str) -> tuple[str, list[str]]:
+    """Return the delimiter, and the fields of the first line.
+
+    It is the one that parts most lines into as many fields as the first; of several the one that makes the most.
+    """
+    sample = data[:CHUNK].decode("utf-8", "ignore")
+    found = []
+    for delimiter in DELIMITERS:
+        text, one = (sample.replace("::", LISTED), LISTED) if delimiter == "::" else (sample, delimiter)
+        rows: list[list[str]] = []
+        try:
+            for row in csv.reader(io.StringIO(text, newline=""), delimiter=one):
+                rows += [row] if row else []
+                if len(rows) > 100 or len(row) > MOST_COLUMNS:
+                    break
+        except csv.Error:  # a quoted field of more than 131,072 characters
+            pass
+        whole = rows[:-1] if len(data) > CHUNK and len(rows) > 2 else rows
+        size = len(whole[0]) if whole else 0
+        if size > 1:
+            found.append((sum(len(row) == size for row in whole) / len(whole), size, delimiter, whole[0]))
+    if not found:
+        line = sample.lstrip().split("\n", 1)[0][:60]
+        raise DataError(
+            f"{name} is not a table: there is no delimiter in its first line {line!r}",
+            hint=f"Between fields there may be commas, tabs, semicolons, | or ::. {READ}",
+        )
+    _, size, delimiter, first = max(found, key=lambda one: one[:2])
+    if size > MOST_COLUMNS:
+        raise DataError(
+            f"{name} has more than {MOST_COLUMNS:,} columns", hint="Write one interaction a line, not a matrix."
+        )
+    return delimiter, first
+
+
+def _fields(
+    data: bytes, name: str, delimiter: str, columns: Sequence[str], has_header: bool
+) -> tuple[pl.DataFrame, list[str], bool]:
+    """Return the fields as strings, how quotes were read in words, and whether they were read as those of CSV."""
+    if b'"' not in data:
+        return _parsed(data, name, delimiter, columns, has_header, quoting=False), [], False
+    if delimiter in ",;":
+        try:
+            _check_quotes(data, name, delimiter)
+        except DataError:
+            try:
+                frame = _parsed(data, name, delimiter, columns, has_header, quoting=False)
+            except DataError:
+                pass
+            else:
+                return frame, [f"{name}: quotes are not those of CSV: they are read as text"], False
+            raise
+        return _parsed(data, name, delimiter, columns, has_header, quoting=True), [], True
+    try:
+        return _parsed(data, name, delimiter, columns, has_header, quoting=False), [], False
+    except DataError:
+        _check_quotes(data, name, delimiter)
+        frame = _parsed(data, name, delimiter, columns, has_header, quoting=True)
+        return frame, [f"{name}: quotes are those of CSV, also around delimiters and ends of lines"], True
+
+
+def _check_quotes(data: bytes, name: str, delimiter: str) -> None:
+    """Refuse fields with text behind the closing quote, and quotes that are closed nowhere."""
+    rows = csv.reader(io.StringIO(data.decode(), newline=""), delimiter=delimiter, strict=True)
+    at = 1
+    try:
+        for _ in rows:
+            at = rows.line_num + 1
+    except csv.Error as error:
+        raise DataError(f"{name}, line {at}: the quotes are not those of CSV ({error})", hint=QUOTES) from error
+
+
+def _parsed(
+    data: bytes, name: str, delimiter: str, columns: Sequence[str], has_header: bool, *, quoting: bool
+) -> pl.DataFrame:
+    """Return the fields as strings, empty ones as null.
+
+    Raises:
+        DataError: Naming the first row with another number of fields.
+    """
+    from pyarrow import ArrowInvalid, string
+    from pyarrow import csv as arrow_csv
+
+    wrong: list[Any] = []
+
+    def note(row: Any) -> str:
+        wrong.append(row)
+        return "error"
+
+    names = [str(at) for at in range(len(columns))]
+    for threads in (True, False):  # threads do not know the number of a row
+        wrong.clear()
+        try:
+            table = arrow_csv.read_csv(
+                io.BytesIO(data),
+                arrow_csv.ReadOptions(
+                    column_names=names, skip_rows=0, use_threads=threads, block_size=max(CHUNK << 3, 1)
+                ),
+                arrow_csv.ParseOptions(
+                    delimiter=delimiter,
+                    quote_char='"' if quoting else False,
+                    newlines_in_values=quoting,
+                    invalid_row_handler=note,
+                ),
+                arrow_csv.ConvertOptions(
+                    column_types=dict.fromkeys(names, string()), strings_can_be_null=True, null_values=[""]
+                ),
+            )
+        except ArrowInvalid as error:
+            if threads:
+                continue
+            if wrong:
+                row = wrong[0]
+                raise DataError(
+                    f"{name}, row {row.number}: {row.actual_columns} fields, expected {row.expected_columns}: "
+                    f"{row.text[:60]!r}",
+                    hint="Mend or delete this row, or quote fields that hold a delimiter.",
+                ) from error
+            raise DataError(f"{name} is not a table: {str(error)[:200]}", hint=READ) from error
+        else:
+            frame = pl.DataFrame(pl.from_arrow(table)).rename(dict(zip(names, columns, strict=True)))
+            return frame[1:] if has_header else frame
+    raise AssertionError("unreachable")

@@ -1,0 +1,195 @@
+"""Fields of delimited text: numbers, times, and what is no such."""
+
+import ast
+import io
+from datetime import UTC, datetime
+from typing import Any
+
+import polars as pl
+
+from llmrs_bench.core.errors import DataError
+from llmrs_bench.data.files import MEND, normal_lines
+
+
+def read_delimited(
+    data: bytes, *, name: str, columns: list[str], header_lines: int = 0, above: int = 0
+) -> pl.DataFrame:
+    """Return one row per line with `columns` as strings; empty fields are null, quotes mean nothing.
+
+    Args:
+        data: UTF-8 text with tabs between fields.
+        name: The file, for messages.
+        columns: Names for the fields of a line.
+        header_lines: Lines to leave out at the start.
+        above: Lines of the file that are above these, for messages.
+
+    Raises:
+        DataError: If there are no lines, the text is not UTF-8, or a line has another number of fields.
+    """
+    data = normal_lines(data, name=name, above=above)
+    body = data.split(b"\n", header_lines)[header_lines] if data.count(b"\n") >= header_lines else b""
+    if not body:
+        raise DataError(f"{name} holds no data", hint="Check that the file is complete.")
+    if body.count(b"\t") != (body.count(b"\n") + 1) * (len(columns) - 1):
+        raise _ragged(body, name, len(columns), above + header_lines)
+    schema = dict.fromkeys(columns, pl.String())
+    try:
+        return pl.read_csv(io.BytesIO(body), has_header=False, schema=schema, separator="\t", quote_char=None)
+    except pl.exceptions.PolarsError as error:
+        raise _ragged(body, name, len(columns), above + header_lines) from error
+
+
+def number(
+    frame: pl.DataFrame,
+    column: str,
+    dtype: type[pl.DataType] = pl.Float64,
+    *,
+    name: str,
+    header_lines: int = 0,
+    unit: str = "line",
+    hint: str = MEND,
+) -> pl.Series:
+    """Return a column of strings as finite numbers of a type with fractions; empty fields stay null.
+
+    Where rows are no lines of a file, `unit` says what they are.
+
+    Raises:
+        DataError: Naming the first line whose field is not a number.
+    """
+    text = frame[column].str.strip_chars()
+    found = text.cast(dtype, strict=False)
+    bad = text.is_not_null() & (found.is_null() | ~found.is_finite().fill_null(True))
+    if bad.any():
+        row = bad.arg_max() or 0
+        raise DataError(f"{name}, {unit} {row + 1 + header_lines}: {column} is {text[row]!r}, not a number", hint=hint)
+    return found
+
+
+# A number of this size or more is a time in this unit, of which so many are a second. 1e11 seconds are the year 5138,
+# 1e11 milliseconds 1973.
+UNITS = (("seconds", 0.0, 1.0), ("milliseconds", 1e11, 1e3), ("microseconds", 1e14, 1e6), ("nanoseconds", 1e17, 1e9))
+UNSET = (0.0, -1.0)  # what programs write where there is no time; of no unit
+DAYS = (19000101, 21001231)  # dates that are written as one number
+TIMES = "Write every time in seconds since 1970, or as 2018-03-01T12:00:00 (ISO 8601)."
+
+
+def times(
+    frame: pl.DataFrame,
+    column: str,
+    *,
+    name: str,
+    header_lines: int = 0,
+    unit: str = "line",
+    scale: str = "auto",
+) -> tuple[pl.Series, tuple[str, ...]]:
+    """Return a column of strings as seconds since 1970 with their fractions, and rules in words on how it was read.
+
+    Read are numbers of seconds, milliseconds, microseconds or nanoseconds, told by their size, dates of ISO 8601, and
+    dates such as 20180301120000: without a time of day these are midnight, without a zone UTC. A column of moments is
+    read as it is.
+
+    Args:
+        frame: It has the column.
+        column: Its name.
+        name: The file, for messages.
+        header_lines: Lines before the first row.
+        unit: What a row is in the file.
+        scale: `s`, `ms`, `us`, `ns` or `iso` where the times are known to be such.
+
+    Raises:
+        DataError: Naming the first line that is empty or no time, or two lines that differ in their unit.
+    """
+    require_filled(frame, [column], name=name, header_lines=header_lines, unit=unit)
+    if frame[column].dtype.is_temporal():
+        return frame[column].dt.epoch("us") / 1e6, (DATES, *_days(frame[column].dt.epoch("us") / 1e6))
+    text = frame[column].str.strip_chars()
+    numbers = text.cast(pl.Float64, strict=False)
+    unset = numbers.is_in(list(UNSET)).fill_null(False)
+    # Milliseconds of 14 digits that begin like a year of ours would be of the 26th century.
+    digits = pl.DataFrame({"size": text.str.len_chars(), "day": numbers / 10 ** (text.str.len_chars() - 8)})
+    dated = digits.select(pl.col("size").is_in([8, 14]) & pl.col("day").is_between(DAYS[0], DAYS[1] + 1)).to_series()
+    first = (~unset).arg_max() or 0
+    is_date = numbers[first] is None or scale == "iso"
+    if scale in ("auto", "iso") and (is_date or (dated.any() and (dated | unset).all())):
+        known = {day: _moment(day) for day in text.unique()}
+        seconds = text.replace_strict(list(known), list(known.values()), return_dtype=pl.Float64)
+        if seconds.null_count() == 0:
+            return seconds, (DATES, *_days(seconds))
+        if is_date or (digits["size"] == 14).any():
+            row = seconds.is_null().arg_max() or 0
+            raise DataError(
+                f"{name}, {unit} {row + 1 + header_lines}: {column} is {text[row]!r}, not a time", hint=TIMES
+            )
+    seconds = number(frame, column, name=name, header_lines=header_lines, unit=unit, hint=TIMES)
+    if scale != "auto":
+        words, _, factor = UNITS[("s", "ms", "us", "ns").index(scale)]
+        return seconds.zip_with(unset, seconds / factor), (f"times are {words}, as --time-unit says",)
+    places = {words: (seconds.abs() >= least) & ~unset for words, least, _ in UNITS}
+    words, _, factor = next((words for words in reversed(UNITS) if places[words[0]].any()), UNITS[0])
+    if (other := ~places[words] & ~unset).any():
+        rows = [places[words].arg_max() or 0, other.arg_max() or 0]
+        lines = [f"{text[row]!r} in {unit} {row + 1 + header_lines}" for row in sorted(rows)]
+        raise DataError(f"{name}: {column} is {' and '.join(lines)}: these are not of one unit", hint=TIMES)
+    return seconds.zip_with(unset, seconds / factor), (f"times are {words}",) if factor > 1 else ()
+
+
+DATES = "times are dates (ISO 8601), in UTC where they name no zone"
+
+
+def _days(seconds: pl.Series) -> tuple[str, ...]:
+    """Say that dates have no time of day, where that is so."""
+    if len(seconds) and (seconds % 86_400 == 0).all():
+        return ("times are days: events of one day are in the order of their lines",)
+    return ()
+
+
+def _moment(text: str) -> float | None:
+    """Return the seconds since 1970 of a date of ISO 8601, also with slashes; None where it is none."""
+    if text in ("0", "-1"):
+        return float(text)
+    if len(text) == 14 and text.isdigit():
+        text = f"{text[:8]}T{text[8:]}"
+    try:
+        moment = datetime.fromisoformat(text.replace("/", "-"))
+    except ValueError:
+        return None
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+
+
+def require_filled(
+    frame: pl.DataFrame, columns: list[str], *, name: str, header_lines: int = 0, unit: str = "line"
+) -> None:
+    """Refuse empty fields in `columns`.
+
+    Raises:
+        DataError: Naming the first line and field that is empty.
+    """
+    for column in columns:
+        if frame[column].null_count():
+            row = frame[column].is_null().arg_max() or 0
+            raise DataError(f"{name}, {unit} {row + 1 + header_lines}: {column} is empty", hint=MEND)
+
+
+LONGEST_LITERAL = 1 << 20  # characters
+
+
+def python_literal(line: str) -> Any:
+    """Return the value that a line writes as a literal of Python, as some data sets do in place of JSON.
+
+    Raises:
+        ValueError: If it is none, or has more than a million characters.
+    """
+    if len(line) > LONGEST_LITERAL:
+        raise ValueError(f"{len(line):,} characters are too many for a literal of Python")
+    try:
+        return ast.literal_eval(line.strip())
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError) as error:
+        raise ValueError(f"not a literal of Python: {type(error).__name__}") from error
+
+
+def _ragged(body: bytes, name: str, fields: int, header_lines: int) -> DataError:
+    for row, line in enumerate(body.split(b"\n")):
+        if line.count(b"\t") != fields - 1:
+            found = line.count(b"\t") + 1
+            return DataError(f"{name}, line {row + 1 + header_lines}: {found} fields, expected {fields}", hint=MEND)
+    return DataError(f"{name} is not a table of {fields} fields", hint="Get a fresh copy of the file.")

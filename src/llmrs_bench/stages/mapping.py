@@ -1,0 +1,136 @@
+"""Mappings: TOML files that say how a source is read, so that a data set can be passed on as twenty lines."""
+
+import json
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+
+from llmrs_bench.core.config import Options, PrepareConfig
+from llmrs_bench.core.errors import DataError, OptionError
+from llmrs_bench.core.tables import atomic_write
+from llmrs_bench.data.files import file_md5
+
+# The options that say how a source is read, in the order of the file.
+POLICIES = ("encoding", "time_unit", "repeats", "implicit", "titles", "unrated", "min_rating", "item_word")
+HEAD = "# How a source is read. Use: llmrs-bench prepare --dataset NAME --mapping FILE\n"
+
+
+class DataMapping(Options):
+    """What a mapping holds; paths count from its folder. `url`, `md5` and `licence` are for those who get it."""
+
+    source: str | None = None
+    items: str | None = None
+    format: str | None = None
+    url: str | None = None
+    md5: str | None = Field(default=None, pattern="^[0-9a-f]{32}$")
+    licence: str | None = None
+    encoding: str | None = None
+    time_unit: Literal["auto", "s", "ms", "us", "ns", "iso"] | None = None
+    repeats: Literal["first", "last", "all", "error"] | None = None
+    implicit: bool | None = None
+    titles: Literal["keep", "natural"] | None = None
+    unrated: str | None = None
+    min_rating: float | None = None
+    item_word: str | None = None
+    columns: dict[str, str] = Field(default_factory=dict)
+    item_columns: dict[str, str] = Field(default_factory=dict)
+    folder: Path = Path()
+
+    @property
+    def policies(self) -> dict[str, Any]:
+        """The options of `prepare` that it sets."""
+        values = {name: getattr(self, name) for name in (*POLICIES, "columns", "item_columns")}
+        return {name: value for name, value in values.items() if value not in (None, {})}
+
+    def places(self) -> dict[str, Any]:
+        """Return where the source is, as an `Origin` says it; a file that is not there is downloaded if it has a URL.
+
+        Raises:
+            DataError: If the file is another one than the md5 says.
+        """
+        found: dict[str, Any] = {"format_name": self.format}
+        source = self.folder / self.source if self.source else None
+        if source is not None and (source.exists() or not self.url):
+            if self.md5 and source.is_file() and (md5 := file_md5(source)) != self.md5:
+                raise DataError(
+                    f"{source} has md5 {md5}, and the mapping is for {self.md5}",
+                    hint=f"Get the right file{f' from {self.url}' if self.url else ''}, or drop md5 from the mapping.",
+                )
+            found["path"] = source
+        elif self.url:
+            if not self.md5:
+                raise OptionError("the mapping has a url without an md5", hint="Add md5, or get the file by hand.")
+            found["remote"] = (self.url, self.md5)
+        if self.items:
+            found["items"] = self.folder / self.items
+        return found
+
+
+def read_mapping(path: Path) -> DataMapping:
+    """Return the mapping in a TOML file.
+
+    Raises:
+        DataError: If the file cannot be read, or is no TOML.
+        OptionError: If it holds something else than a mapping.
+    """
+    try:
+        values = tomllib.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path} is not a mapping: {error}", hint="--save-mapping FILE writes one.") from error
+    return DataMapping.parse({**values, "folder": path.parent}, owner=str(path))
+
+
+def write_mapping(
+    path: Path,
+    facts: Mapping[str, Any],
+    config: PrepareConfig,
+    source: Path | None,
+    items: Path | None,
+    known: DataMapping | None,
+) -> None:
+    """Write how a source was read into a TOML file; `facts` are those of what `prepare` made.
+
+    Args:
+        path: The file.
+        facts: Their `mapping` holds the columns that were read.
+        config: The options.
+        source: What was typed as source.
+        items: What was typed as table of items.
+        known: The mapping that was used, if any; its url, md5 and licence are kept.
+
+    Raises:
+        OptionError: If the format has no columns to name, or there is a file that is no mapping.
+    """
+    if "mapping" not in facts:
+        raise OptionError("--save-mapping has no effect on this format: its columns are known", hint="Leave it out.")
+    if path.exists() and not path.read_text("utf-8", "replace").startswith(HEAD):
+        raise OptionError(f"{path} exists, and is no mapping", hint="Give --save-mapping another name.")
+    sources = {"source": source, "items": items}
+    if known:
+        sources = {
+            name: place or (known.folder / old if (old := getattr(known, name)) else None)
+            for name, place in sources.items()
+        }
+    defaults = PrepareConfig(dataset=config.dataset)
+    values: dict[str, Any] = {
+        **{name: os.path.relpath(place, path.parent) for name, place in sources.items() if place},
+        "format": facts["mapping"]["format"],
+        **({name: getattr(known, name) for name in ("url", "md5", "licence")} if known else {}),
+        **{name: value for name in POLICIES if (value := getattr(config, name)) != getattr(defaults, name)},
+    }
+    lines = [HEAD]
+    lines += [f"{name} = {_toml(value)}\n" for name, value in values.items() if value is not None]
+    for table in ("columns", "item_columns"):
+        if columns := facts["mapping"].get(table):
+            lines.append(f"\n[{table}]\n")
+            lines += [f"{role} = {_toml(column)}\n" for role, column in columns.items()]
+    atomic_write(path, "".join(lines).encode())
+
+
+def _toml(value: Any) -> str:
+    """Return a text, number or boolean as TOML writes it: as JSON does, but for one character."""
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

@@ -1,0 +1,233 @@
+"""The source of a data set: where it is, who reads it, and what a careful person would look at."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from llmrs_bench.core.config import PrepareConfig
+from llmrs_bench.core.errors import DataError, OptionError
+from llmrs_bench.core.registry import SOURCES
+from llmrs_bench.core.types import Progress
+from llmrs_bench.data.datasets import Dataset, RemoteFile, find_dataset
+from llmrs_bench.data.download import Download, download
+from llmrs_bench.data.fields import DAYS, UNSET
+from llmrs_bench.data.files import GB, SourceFiles, file_md5
+from llmrs_bench.data.sources import Raw, Source
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where the data come from.
+
+    Args:
+        path: A zip archive, a folder or a table to read; None downloads the data set.
+        items: Where the table of items is, if not beside that of events.
+        format_name: The data source that reads it; None tries those of the data set.
+        remote: URL and md5 of the source of a data set that has none of its own, where there is no `path`.
+        accept_new: Take downloads that differ from earlier ones, where no checksum is published.
+    """
+
+    path: Path | None = None
+    items: Path | None = None
+    format_name: str | None = None
+    remote: tuple[str, str] | None = None
+    accept_new: bool = False
+
+    def dataset(self, name: str) -> Dataset:
+        """Return the data set called `name`, as it is to be read.
+
+        Raises:
+            OptionError: As `find_dataset` does.
+        """
+        found = find_dataset(name, has_source=bool(self.path or self.remote), format_name=self.format_name)
+        if self.remote is None or self.path is not None:
+            return found
+        url, md5 = self.remote
+        return replace(
+            found, files=(RemoteFile(url.rsplit("/", 1)[-1], (url,), md5=md5),), homepage=found.homepage or url
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A raw source that was found: its files (None: generated), the reader for them, and their checksum.
+
+    `downloads` are those of its files; `items` is the checksum of a table of items that lies elsewhere.
+    """
+
+    files: SourceFiles | None
+    source: Source
+    reader: str
+    digest: str
+    downloads: tuple[Download, ...] = ()
+    items: str | None = None
+
+
+def find(home: Path, dataset: Dataset, origin: Origin, config: PrepareConfig, progress: Progress) -> Found:
+    """Download what is to be, and find the reader for it.
+
+    Raises:
+        DataError: If there are no files, or nothing reads them.
+        OptionError: If an option is read by nothing.
+    """
+    limit = None if config.max_unpacked is None else int(config.max_unpacked * GB)
+    others = None if origin.items is None else SourceFiles.open(origin.items, limit)
+    readers = {name: _reader(name, config, others) for name in dataset.sources}
+    if all(idle for _, idle in readers.values()):
+        raise _idle(*next((name, idle) for name, (_, idle) in readers.items()))
+    files, downloads = None, tuple[Download, ...]()
+    if origin.path is not None:
+        files = SourceFiles.open(origin.path, limit)
+    elif dataset.files:
+        folder = home / dataset.name / "source"
+        downloads = download(dataset, folder, progress=progress, accept_new=origin.accept_new)
+        files = SourceFiles.open(folder / dataset.archive.name if dataset.archive else folder, limit)
+    for reader, (candidate, idle) in readers.items():
+        if candidate.accepts(files):
+            if idle:
+                raise _idle(reader, idle)
+            digest = files.digest(candidate.uses(files)) if files else reader
+            return Found(files, candidate, reader, digest, downloads, others.digest() if others else None)
+    formats = " or ".join(dataset.sources)
+    if files is None:
+        raise DataError(f"the format {formats} reads files, and none are given", hint="Add --source PATH.")
+    known = ", ".join(name for name in SOURCES.names() if name not in dataset.sources)
+    raise DataError(
+        f"{origin.path or files.path} does not look like {dataset.name} (read as {formats}); it holds: "
+        + (", ".join(files.names[:8]) or "nothing"),
+        hint="Give the owner's archive or folder, RecBole's atomic files (NAME.inter, NAME.item), or a table of "
+        f"events; --columns user=NAME,item=NAME says which columns hold their ids. Other formats: --format {known}.",
+    )
+
+
+def _idle(reader: str, options: Sequence[str]) -> OptionError:
+    return OptionError(
+        f"{' and '.join(options)} {'has' if len(options) == 1 else 'have'} no effect on the format {reader}",
+        hint="Leave out what the format does not read, or choose another one with --format.",
+    )
+
+
+def _reader(name: str, config: PrepareConfig, items: SourceFiles | None) -> tuple[Source, list[str]]:
+    """Return the data source `name`, told what it can be told of the options, and the options that it does not read."""
+    kind: Any = SOURCES.load(name)
+    unrated = config.unrated.split(",") if config.unrated else ()
+    columns = {"--columns": config.columns, "--unrated": unrated}
+    tables = {
+        "--items": items,
+        "--item-columns": config.item_columns,
+        "--encoding": config.encoding,
+        "--time-unit": None if config.time_unit == "auto" else config.time_unit,
+    }
+    given = {option: value for option, value in {**columns, **tables}.items() if value}
+    takes_tables = getattr(kind, "reads_tables", False)
+    read = {**(columns if getattr(kind, "reads_columns", False) else {}), **(tables if takes_tables else {})}
+    told = {option[2:].replace("-", "_"): value for option, value in given.items() if option in read}
+    return kind(**told), [option for option in given if option not in read]
+
+
+def require_titles(raw: Raw, config: PrepareConfig) -> None:
+    """Refuse a source most of whose items have no title, unless that is allowed."""
+    items = raw.items.join(raw.events.select("item_id").unique(), on="item_id", how="semi")
+    untitled = int((items["title"] == items["item_id"]).sum())
+    if 2 * untitled > items.height and not config.allow_untitled:
+        raise DataError(
+            f"{untitled:,} of {items.height:,} items with events have no title, or their id as title",
+            hint="Language models need titles: add a table that has them (--items FILE), or name the column (--columns "
+            "title=NAME). --allow-untitled goes on, and calls items by their id.",
+        )
+
+
+def policies(config: PrepareConfig) -> Iterator[str]:
+    """Say what the options make of ratings, titles and the word for an item."""
+    if config.implicit:
+        yield "ratings are not read"
+    if config.titles:
+        yield {"keep": "titles are as they are stored", "natural": "articles stand in front of titles, years apart"}[
+            config.titles
+        ]
+    if config.item_word == "item":
+        yield "prompts speak of items: --item-word movie, song or product says what they are"
+
+
+def counts_of(raw: Raw) -> dict[str, int]:
+    """Return how many users, items, interactions and listed items a source holds."""
+    return {
+        "users": raw.events["user_id"].n_unique(),
+        "items": raw.events["item_id"].n_unique(),
+        "interactions": raw.events.height,
+        "listed_items": raw.items.height,
+    }
+
+
+def is_published(dataset: Dataset, found: Found) -> bool:
+    """Tell whether the source is what was published, byte for byte; generated data always are."""
+    if found.files is None:
+        return True
+    published = bool(dataset.files) and all(file.md5 for file in dataset.files)
+    return published and (bool(found.downloads) or not [*_replaced(dataset, found)])
+
+
+def _replaced(dataset: Dataset, found: Found) -> Iterator[str]:
+    """Name the files of a source that are not the published ones, with both checksums."""
+    if found.files is None or found.downloads:
+        return
+    if len(dataset.files) == 1:
+        md5 = dataset.files[0].md5
+        if md5 is not None and found.digest != md5:
+            yield f"{found.files.path} is not the published archive (md5 {found.digest}, published {md5})"
+        return
+    for file in dataset.files:
+        path = found.files.path / file.name
+        if file.md5 and not path.exists():
+            yield f"{found.files.path} holds no {file.name} to be compared with the published one"
+        elif file.md5 and (md5 := file_md5(path)) != file.md5:
+            yield f"{path} is not the published file (md5 {md5}, published {file.md5})"
+
+
+def source_warnings(dataset: Dataset, found: Found, counts: dict[str, int]) -> list[str]:
+    """Say which files are not the published ones, and which counts are not."""
+    warnings = [f"{words}: used as it is and recorded as unverified" for words in _replaced(dataset, found)]
+    for name, (have, want) in _unpublished(dataset, counts).items():
+        warnings.append(f"{have:,} {name.replace('_', ' ')} in the source, {want:,} published")
+    return warnings
+
+
+def _unpublished(dataset: Dataset, counts: dict[str, int]) -> dict[str, tuple[int, int]]:
+    """Return the counts that are not the published ones: what was found, what should be."""
+    if dataset.published is None:
+        return {}
+    published = asdict(dataset.published)
+    return {name: (counts[name], want) for name, want in published.items() if want is not None and counts[name] != want}
+
+
+def published_rule(dataset: Dataset, counts: dict[str, int]) -> list[str]:
+    """Say which counts are as published, where all are."""
+    if dataset.published is None or _unpublished(dataset, counts):
+        return []
+    *names, last = [name.replace("_", " ") for name, want in asdict(dataset.published).items() if want is not None]
+    return [f"{', '.join(names)}{' and ' if names else ''}{last} are as many as published"]
+
+
+def event_warnings(events: pl.DataFrame, config: PrepareConfig) -> Iterator[str]:
+    """Say which times and ratings may mean something else than what they are taken for."""
+    times, count = events["timestamp"], events.height
+    if times.n_unique() == 1 < count:
+        if config.split == "leave-one-out":
+            yield f"all {count:,} events are of one time: the order of the source's lines says which come last"
+    else:
+        real = times.filter(~times.is_in(list(UNSET)))
+        for value in UNSET:  # 0 may begin a count of steps; -1 begins nothing
+            unset = int((times == value).sum())
+            if unset and 2 * (real > (DAYS[1] if value == 0 else 0)).sum() >= len(real):
+                yield f"{unset:,} of {count:,} events are of time {value:g}, which often means none, and so come first"
+    rated = events["rating"].drop_nulls()
+    odd, others = rated.filter(rated <= 0), rated.filter(rated > 0)
+    if odd.n_unique() == 1 and len(others):
+        low, high, one = *others.sort().gather([0, -1]).to_list(), odd[0]
+        yield (
+            f"{len(odd):,} of {len(rated):,} ratings are {one:g}, the others {low:g} to {high:g}: if that means "
+            f"disliked or unrated, --min-rating {min(low, 1):g} drops these events, --unrated {one:g} keeps them"
+        )

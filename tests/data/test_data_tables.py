@@ -1,0 +1,271 @@
+"""Tables of one's own: what they are is told by their content, and said; what cannot be read is refused."""
+
+import gzip
+import io
+import json
+import zipfile
+from collections.abc import Sequence
+from datetime import UTC, date, datetime
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+import pytest
+
+from llmrs_bench.core.errors import BenchError, DataError, OptionError
+from llmrs_bench.data.fields import python_literal
+from llmrs_bench.data.files import SourceFiles
+from llmrs_bench.data.sources import Raw
+from llmrs_bench.data.tables import Tables
+
+EVENTS = "userId,sku,stars,ts\nu1,007,4.5,1500000000\nu1,7,3,1500000001\n"
+
+
+def read(folder: Path, events: str | bytes, items: str | bytes | None = None, **options: Any) -> Raw:
+    """Read one file of events, and one of items."""
+    for name, data in (("events", events), ("things", items or "")):
+        (folder / name).write_bytes(data.encode() if isinstance(data, str) else data)
+    named: dict[str, Any] = {
+        key: dict(pair.split("=") for pair in options.pop(key, "").split(",") if pair) for key in COLUMN_OPTIONS
+    }
+    found = SourceFiles.open(folder / "things") if items is not None else None
+    return Tables(**named, items=found, **options).load(SourceFiles.open(folder / "events"))
+
+
+COLUMN_OPTIONS = ("columns", "item_columns")
+
+
+def rows(raw: Raw) -> list[tuple[Any, ...]]:
+    return raw.events.rows()
+
+
+def zstd(data: bytes) -> bytes:
+    sink = pa.BufferOutputStream()
+    with pa.CompressedOutputStream(sink, "zstd") as stream:
+        stream.write(data)
+    packed: bytes = sink.getvalue().to_pybytes()
+    return packed
+
+
+def parquet(**columns: Any) -> bytes:
+    sink = io.BytesIO()
+    pl.DataFrame(columns).write_parquet(sink)
+    return sink.getvalue()
+
+
+def lines(*objects: Any) -> str:
+    return "".join(json.dumps(one) + "\n" for one in objects)
+
+
+WANTED = [("u1", "007", 1500000000.0, 4.5), ("u1", "7", 1500000001.0, 3.0)]
+
+
+@pytest.mark.parametrize("delimiter", [",", "\t", ";", "|", "::"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_delimiter_and_header_are_found_and_said(tmp_path: Path, delimiter: str, end: str) -> None:
+    raw = read(tmp_path, EVENTS.replace(",", delimiter).replace("\n", end))
+    assert rows(raw) == WANTED
+    words = {",": "commas", "\t": "tabs", ";": "semicolons"}.get(delimiter, delimiter)
+    assert raw.rules[0] == f"events: text in UTF-8, {words} between fields, a header of 4 columns"
+    assert raw.rules[1] == "columns of events: user userId, item sku, time ts, rating stars"
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress, zstd])
+def test_packed_files_are_told_by_their_first_bytes(tmp_path: Path, pack: Any) -> None:
+    assert rows(read(tmp_path, pack(EVENTS.encode()))) == WANTED
+    (tmp_path / "all.csv.zst").write_bytes(zstd(EVENTS.encode()))
+    assert SourceFiles.open(tmp_path / "all.csv.zst").names == ("all.csv",)
+
+
+def test_json_lines_arrays_and_literals_keep_ids_and_numbers_as_written(tmp_path: Path) -> None:
+    objects = [
+        {"userId": "u1", "sku": "007", "stars": 4.5, "ts": 1500000000},
+        {"userId": "u1", "sku": 7, "ts": 1500000001, "stars": 3},
+    ]
+    for text in (lines(*objects), json.dumps(objects), "".join(f"{one}\n" for one in objects)):
+        raw = read(tmp_path, text)
+        assert rows(raw) == WANTED
+    assert "lines of Python literals" in raw.rules[0]
+    long = read(tmp_path, '{"user": 123456789012345678901, "item": 1.10, "x": NaN}\n{"user": "2", "item": "b"}\n')
+    assert rows(long)[0][:2] == ("123456789012345678901", "1.10")
+
+
+def test_parquet_is_read_with_its_moments_and_whole_numbers(tmp_path: Path) -> None:
+    moments = [datetime(2017, 7, 14, 2, 40, tzinfo=UTC), datetime(2017, 7, 14, 2, 40, 1, 500000, tzinfo=UTC)]
+    raw = read(tmp_path, parquet(user_id=[1, 2], product_id=["007", "7"], created_at=moments, stars=[4.5, None]))
+    assert rows(raw) == [("1", "007", 1500000000.0, 4.5), ("2", "7", 1500000001.5, None)]
+    days = read(tmp_path, parquet(user_id=[1], item_id=[2], date=[date(1970, 1, 2)]))
+    assert rows(days) == [("1", "2", 86400.0, None)]
+    assert any("events of one day are in the order of their lines" in rule for rule in days.rules)
+    with pytest.raises(DataError, match=r"the item ids in item_id are numbers with fractions, such as 5\.0") as caught:
+        read(tmp_path, parquet(user_id=[1, 2], item_id=[5.0, None]))
+    assert 'astype("Int64")' in caught.value.hint
+
+
+def test_quotes_of_csv_hold_delimiters_quotes_and_ends_of_lines(tmp_path: Path) -> None:
+    items = 'sku,name,genres\n007,"A ""big"",\nwide Lamp",Home|Light\n7,12" Mix,\n'
+    raw = read(tmp_path, EVENTS, items)
+    assert raw.items["title"].to_list() == ['A "big", wide Lamp', '12" Mix']
+    assert raw.items["categories"].to_list() == [["Home", "Light"], []]
+    tabs = read(tmp_path, EVENTS, items.replace(",\nw", "\tw").replace(",", "\t"))
+    assert tabs.items["title"][0] == 'A "big" wide Lamp'
+    artist = read(tmp_path, EVENTS, 'sku,name\n007,"Weird Al" Yankovic\n7,Low\n')
+    assert artist.items["title"][0] == '"Weird Al" Yankovic'
+    assert "things: quotes are not those of CSV: they are read as text" in artist.rules
+
+
+def test_without_a_header_columns_are_numbered(tmp_path: Path) -> None:
+    data = EVENTS.split("\n", 1)[1]
+    raw = read(tmp_path, data, columns="user=0,item=1,rating=2,time=3")
+    assert rows(raw) == WANTED
+    assert "no header, 4 columns" in raw.rules[0]
+    assert rows(read(tmp_path, EVENTS, columns="user=0,item=1,rating=2,time=3")) == WANTED
+    names = read(tmp_path, "anna,Blue Monday\nbert,Low\n", columns="user=0,item=1")
+    assert names.events["user_id"].to_list() == ["anna", "bert"]
+    with pytest.raises(DataError, match="no column user_id; it has 0, 1, 2, 3") as caught:
+        read(tmp_path, data)
+    assert "--columns user=0" in caught.value.hint
+    with pytest.raises(OptionError, match="unknown column '9'"):
+        read(tmp_path, data, columns="user=0,item=9")
+
+
+def test_names_of_many_sources_are_found_exact_ones_first(tmp_path: Path) -> None:
+    for user in ("reviewerID", "uid", "customer_id", "USER_ID", "user"):
+        for item in ("asin", "movieId", "product_id", "isbn", "itemid"):
+            raw = read(tmp_path, f"{user},{item},overall,unixReviewTime,x\na,b,5,1400000000,c\n")
+            assert rows(raw) == [("a", "b", 1400000000.0, 5.0)]
+    assert raw.warnings[0] == "columns of events that are not read: x"
+    assert rows(read(tmp_path, "user_id,asin,parent_asin,title\nu,a,b,Great!\n"))[0][:2] == ("u", "b")
+    with pytest.raises(DataError, match="each of the columns sku, product_id could be that of the item") as caught:
+        read(tmp_path, "user,sku,product_id\nu,1,2\n")
+    assert "--columns item=sku" in caught.value.hint
+    with pytest.raises(DataError, match="each of the columns track_id, album_id") as caught:
+        read(tmp_path, "user,item\nu,1\n", "track_id,album_id,name\n1,2,Low\n")
+    assert "--item-columns item=track_id" in caught.value.hint
+
+
+def test_columns_of_each_table_are_named_by_their_option(tmp_path: Path) -> None:
+    items = lines(
+        {"id": 7, "label": "Low", "tags": ["Art, Rock", "Berlin"], "made": {"in": 1977}, "text": "x", "note": "Good"},
+        {"id": "007", "label": None, "tags": None, "made": None, "text": "y", "note": "Bad"},
+    )
+    raw = read(tmp_path, EVENTS, items, item_columns="title=label,categories=tags,text=note")
+    assert raw.items.rows()[0] == ("7", "Low", "Tags: Art, Rock, Berlin. Note: Good.", None, ["Art, Rock", "Berlin"])
+    assert raw.facts["items_without_title"] == 1
+    assert "columns of things that are not read: text" in raw.rules
+    assert raw.columns["item_columns"] == {"item": "id", "title": "label", "categories": "tags", "text": "note"}
+    with pytest.raises(OptionError, match="unknown column 'labl'"):
+        read(tmp_path, EVENTS, items, item_columns="title=labl")
+    with pytest.raises(OptionError, match="there is none"):
+        read(tmp_path, EVENTS, item_columns="title=label")
+
+
+def test_titles_may_stand_in_the_events_where_that_is_said(tmp_path: Path) -> None:
+    events = lines({"user": 1, "track_id": 5, "track_name": "Low"}, {"user": 2, "track_id": 5, "track_name": "Low"})
+    assert read(tmp_path, events).items["title"].to_list() == ["5"]
+    raw = read(tmp_path, events, columns="title=track_name")
+    assert raw.items["title"].to_list() == ["Low"]
+    assert not raw.warnings
+
+
+def test_the_unit_of_times_can_be_named(tmp_path: Path) -> None:
+    small = "user,item,ts\nu,a,5000\nu,b,6500\n"
+    assert read(tmp_path, small, time_unit="ms").events["timestamp"].to_list() == [5.0, 6.5]
+    with pytest.raises(DataError, match="line 2: ts is '5000', not a time"):
+        read(tmp_path, small, time_unit="iso")
+
+
+def test_folders_and_archives_hold_both_tables(tmp_path: Path) -> None:
+    folder = tmp_path / "set"
+    folder.mkdir()
+    items = 'sku,title\n007,Bond\n7,"Seven, or so"\n'
+    tags = "userId,sku,tag,ts\nu1,007,spy,1500000000\n"
+    files = {"ratings.csv": EVENTS, "tags.csv": tags, "films.csv": items, "README": "Films, and who\nrated them.\n"}
+    for name, text in files.items():
+        (folder / name).write_text(text)
+    with zipfile.ZipFile(tmp_path / "set.zip", "w") as archive:
+        for name, text in files.items():
+            archive.writestr(f"set/{name}", text)
+    for place in (folder, tmp_path / "set.zip"):
+        found, source = SourceFiles.open(place), Tables()
+        assert source.accepts(found)
+        assert source.uses(found) == ("ratings.csv", "films.csv")
+        raw = source.load(found)
+        assert rows(raw) == WANTED
+        assert raw.items["title"].to_list() == ["Bond", "Seven, or so"]
+        assert raw.rules[0] == "files that are not read: README, tags.csv"
+    (folder / "ratings.csv").unlink()
+    (folder / "more.csv").write_text(tags)
+    with pytest.raises(DataError, match=r"holds 2 tables that could be the events: more\.csv, tags\.csv"):
+        Tables().load(SourceFiles.open(folder))
+
+
+def test_text_is_utf_8_or_what_is_said(tmp_path: Path) -> None:
+    events = "user,item\nu,Caf\u00e9\nu,b\n"
+    assert read(tmp_path, b"\xef\xbb\xbf" + events.encode()).events["item_id"][0] == "Caf\u00e9"
+    with pytest.raises(DataError, match="events, line 2: the byte 0xe9 is not UTF-8") as caught:
+        read(tmp_path, events.encode("latin-1"))
+    assert "--encoding latin-1" in caught.value.hint
+    raw = read(tmp_path, events.encode("latin-1"), encoding="latin-1")
+    assert raw.events["item_id"][0] == "Caf\u00e9"
+    assert "text in latin-1" in raw.rules[0]
+    with pytest.raises(DataError, match="UTF-16") as caught:
+        read(tmp_path, events.encode("utf-16"))
+    assert "--encoding utf-16" in caught.value.hint
+    assert read(tmp_path, events.encode("utf-16"), encoding="utf-16").events["item_id"][0] == "Caf\u00e9"
+    with pytest.raises(DataError, match="line 3: the byte 0xe9 is not UTF-8"):
+        read(tmp_path, "user,item\nu,\u00e9\n".encode() + b"u,\xe9\n")
+    with pytest.raises(DataError, match="no text has the encoding 'utf-9'"):
+        read(tmp_path, events, encoding="utf-9")
+
+
+MANY = [f"c{at}" for at in range(1_000_000)]
+BAD: Sequence[tuple[str, bytes | str, str]] = (
+    ("empty", "", "holds no data"),
+    ("blank", " \n\n", "holds no data"),
+    ("header", "user,item\n", "holds a header, and no rows"),
+    ("one column", "user\nu\n", "no delimiter in its first line 'user'"),
+    ("wide text", ",".join(MANY), "more than 10,000 columns"),
+    ("wide JSON", json.dumps(dict.fromkeys(MANY[:20_000], 1)), "line 1: 20,000 fields, at most 10,000"),
+    ("ragged", "user,item\nu,a\nu,b,c\n", "row 3: 3 fields, expected 2: 'u,b,c'"),
+    ("short", "user,item,rating\nu,a,1\nu,b\n", "row 3: 2 fields, expected 3"),
+    ("open quote", 'user,item\nu,"a\nu,b\nu,c,d\n', "line 2: the quotes are not those of CSV"),
+    ("twice", "user,user,item\nu,u,a\n", "column 'user' is there twice"),
+    ("page", "<!doctype html><html>", "is a page of HTML or XML"),
+    ("cut JSON", '{"user": 1, "item": 2}\n{"user": 1, "it', "line 2: not JSON"),
+    ("cut array", '[{"user": 1, "item": 2}, {"us', "is not JSON"),
+    ("numbers", '{"user": 1, "item": 2}\n[1, 2]\n', "line 2: no object"),
+    ("code", "{'user': __import__('os').getcwd(), 'item': 1}\n", "line 1: not JSON"),
+    ("deep", '{"user": ' + "[" * 100_000 + "\n", "line 1: not JSON"),
+    ("frame", '{"user": {"0": 1}, "item": {"0": 2}}\n', "the user ids in user are lists or objects"),
+    ("binary", b"\x00\x01\x02,\x03\n", "bytes of 0"),
+    ("cut Parquet", parquet(user=[1], item=[2])[:-9], "not a complete Parquet file"),
+    ("no rows", parquet(user=[], item=[]), "holds no rows"),
+    ("cut gz", gzip.compress(EVENTS.encode() * 99)[:-20], "cannot be read"),
+    ("cut zst", zstd(EVENTS.encode() * 99)[:-5], "cannot be read"),
+    ("no time", "user,item,ts\nu,a,yesterday\n", "line 2: ts is 'yesterday', not a time"),
+    ("no number", "user,item,rating\nu,a,good\n", "line 2: rating is 'good', not a number"),
+    ("many lines", 'user,item,rating\nu,"a\nb",1\nu,c,good\n', "row 2: rating is 'good'"),
+)
+
+
+@pytest.mark.parametrize(("data", "words"), [case[1:] for case in BAD], ids=[case[0] for case in BAD])
+def test_what_is_no_table_is_refused_with_what_to_do(tmp_path: Path, data: bytes | str, words: str) -> None:
+    with pytest.raises(BenchError) as caught:
+        read(tmp_path, data)
+    assert words in caught.value.message
+    assert len(caught.value.message) < 400
+    assert caught.value.hint
+
+
+def test_tables_that_share_no_item_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="none of the 2 items in events is in things"):
+        read(tmp_path, EVENTS, "sku,title\n1,One\n")
+
+
+def test_literals_of_python_are_values_and_never_code() -> None:
+    assert python_literal("{'a': [1, 2.5], 'b': None, 'c': u'x'}\n") == {"a": [1, 2.5], "b": None, "c": "x"}
+    for line in ("__import__('os')", "{'a': f()}", "[" * 10_000, "'" + "x" * 2_000_000 + "'", "{", "{[]: 1}"):
+        with pytest.raises(ValueError, match="literal of Python"):
+            python_literal(line)

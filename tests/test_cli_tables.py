@@ -1,0 +1,169 @@
+"""Tables of one's own from the command line: policies, titles, mappings, and what is refused."""
+
+import json
+import tomllib
+from hashlib import md5
+from pathlib import Path
+
+import pytest
+
+from command_line import Bench, table
+
+USERS, THINGS, TIMES = 8, 12, 6
+
+
+def write_shop(folder: Path, *, titles: int = THINGS, extra: str = "") -> tuple[str, str]:
+    """Write eight customers with six orders each, and the twelve things they bought; return the two paths."""
+    folder.mkdir(exist_ok=True)
+    orders = [
+        f"c{user},{(user * 5 + step * (1 + user % 2)) % THINGS:03},{1 + step % 5},{1600000000 + step}"
+        for user in range(USERS)
+        for step in range(TIMES)
+    ]
+    (folder / "orders.csv").write_text("customer_id,sku,stars,ts\n" + "\n".join(orders) + "\n" + extra)
+    things = [{"sku": f"{at:03}", "name": f"Lamp, The (19{at + 10})" if at < titles else None} for at in range(THINGS)]
+    (folder / "things.jsonl").write_text("".join(json.dumps(thing) + "\n" for thing in things))
+    return str(folder / "orders.csv"), str(folder / "things.jsonl")
+
+
+def prepare(bench: Bench, name: str, orders: str, *more: str, code: int = 0) -> str:
+    return bench.run("prepare", "-d", name, "--source", orders, "--n-candidates", "3", *more, code=code).stderr
+
+
+def test_two_files_become_a_data_set_and_every_guess_is_said(bench: Bench, tmp_path: Path) -> None:
+    orders, things = write_shop(tmp_path / "shop")
+    said = prepare(bench, "shop@a", orders, "--items", things)
+    for rule in (
+        "orders.csv: text in UTF-8, commas between fields, a header of 4 columns",
+        "columns of orders.csv: user customer_id, item sku, time ts, rating stars",
+        "things.jsonl: JSON lines in UTF-8, 2 fields",
+        "columns of things.jsonl: item sku, title name",
+        "prompts speak of items: --item-word movie, song or product says what they are",
+    ):
+        assert f"rule: {rule}\n" in said
+    assert table(bench, "shop/a/data/items.parquet").row(0)[:2] == ("000", "Lamp, The (1910)")
+    said = prepare(
+        bench, "shop@b", orders, "--items", things, "--titles", "natural", "--item-word", "lamp", "--implicit"
+    )
+    assert table(bench, "shop/b/data/items.parquet").row(0)[:4] == ("000", "The Lamp", "", 1910)
+    assert table(bench, "shop/b/data/interactions.parquet")["rating"].null_count() == USERS * (TIMES - 1)
+    assert "--item-word" not in said
+    assert "rule: ratings are not read" in said
+
+
+def test_the_content_of_the_items_and_each_option_make_another_variant(bench: Bench, tmp_path: Path) -> None:
+    orders, things = write_shop(tmp_path / "shop")
+    prepare(bench, "shop", orders, "--items", things)
+    prepare(bench, "shop", orders, "--items", things, "--allow-untitled", "--repeats", "first", "--time-unit", "auto")
+    assert len(list(bench.home.glob("shop/*/data"))) == 1
+    write_shop(tmp_path / "shop", titles=THINGS - 1)
+    prepare(bench, "shop", orders, "--items", things)
+    prepare(bench, "shop", orders, "--items", things, "--repeats", "last")
+    prepare(bench, "shop", orders, "--items", things, "--time-unit", "ms")
+    assert len(list(bench.home.glob("shop/*/data"))) == 4
+
+
+def test_most_items_without_a_title_stop_unless_that_is_allowed(bench: Bench, tmp_path: Path) -> None:
+    orders, things = write_shop(tmp_path / "shop", titles=THINGS // 2 - 1)
+    said = prepare(bench, "shop", orders, "--items", things, code=1)
+    assert "error: 7 of 12 items with events have no title" in said
+    assert "--allow-untitled" in said
+    assert "warning: 7 of 12 items have no title" in prepare(
+        bench, "shop", orders, "--items", things, "--allow-untitled"
+    )
+    orders, things = write_shop(tmp_path / "shop", titles=THINGS // 2)
+    assert "warning: 6 of 12 items have no title" in prepare(bench, "shop@half", orders, "--items", things)
+    assert "12 of 12 items with events have no title" in prepare(bench, "shop", orders, code=1)
+
+
+@pytest.mark.parametrize("repeats", ["first", "last", "all", "error"])
+def test_repeats_are_counted_and_kept_as_is_said(bench: Bench, tmp_path: Path, repeats: str) -> None:
+    last = 1600000000 + TIMES
+    again = f"c0,000,1,1600000000\nc0,000,2,{last}\nc1,005,3,{last}\nc1,020,4,{last + 1}\n"
+    orders, things = write_shop(tmp_path / "shop", extra=again)
+    code = 1 if repeats == "error" else 0
+    said = prepare(bench, "shop@x", orders, "--items", things, "--repeats", repeats, code=code)
+    if repeats == "error":
+        assert "error: 2 pairs of a user and an item have several events, such as c0 and 000, c1 and 005" in said
+        return
+    assert "copies dropped 1" in said
+    events = table(bench, "shop/x/data/interactions.parquet")
+    truth = dict(table(bench, "shop/x/data/truth.parquet").select("request_id", "item_id").iter_rows())
+    requests = table(bench, "shop/x/data/requests.parquet").select("user_id", "request_id")
+    targets = {user: truth[request] for user, request in requests.iter_rows()}
+    assert targets["c1"] == "020"
+    assert targets["c0"] == ("005" if repeats == "first" else "000")
+    times = {"first": [1600000000], "last": [last], "all": [1600000000, last]}[repeats]
+    assert events.filter(user_id="c1", item_id="005")["timestamp"].to_list() == times
+    assert ("repeats dropped 2" in said) == (repeats != "all")
+    if repeats == "all":
+        assert events.filter(user_id="c0", item_id="000").is_empty()
+        assert "earlier events with target dropped 1" in said
+
+
+def test_a_mapping_is_saved_and_makes_the_same_data(bench: Bench, tmp_path: Path) -> None:
+    orders, things = write_shop(tmp_path / "shop")
+    mine = tmp_path / "shop" / "mine.toml"
+    options = ("--titles", "natural", "--item-word", 'la"mp', "--repeats", "last", "--columns", "rating=stars")
+    prepare(bench, "shop@a", orders, "--items", things, *options, "--save-mapping", str(mine))
+    saved = tomllib.loads(mine.read_text())
+    assert saved == {
+        "source": "orders.csv",
+        "items": "things.jsonl",
+        "format": "table",
+        "repeats": "last",
+        "titles": "natural",
+        "item_word": 'la"mp',
+        "columns": {"user": "customer_id", "item": "sku", "time": "ts", "rating": "stars"},
+        "item_columns": {"item": "sku", "title": "name"},
+    }
+    assert len(mine.read_text().splitlines()) <= 20
+    digest = md5(Path(orders).read_bytes()).hexdigest()
+    mine.write_text(f'licence = "free"\nmd5 = "{digest}"\n' + mine.read_text())
+    use = ("prepare", "--n-candidates", "3", "--mapping", str(mine))
+    said = bench.run(*use, "-d", "shop@b").stderr
+    assert "licence: free\n" in said
+    for name in ("items", "interactions", "requests"):
+        assert table(bench, f"shop/a/data/{name}.parquet").equals(table(bench, f"shop/b/data/{name}.parquet"))
+    bench.run(*use, "-d", "shop@c", "--titles", "keep")
+    assert table(bench, "shop/c/data/items.parquet")["title"][0] == "Lamp, The (1910)"
+    write_shop(tmp_path / "shop", extra="c9,001,1,1600000000\n")
+    said = bench.run(*use, "-d", "shop@d", code=1).stderr
+    assert f"and the mapping is for {digest}" in said
+    assert "drop md5" in said
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("repeats = 'drop'", "repeats=drop is none of 'first', 'last', 'all' or 'error'"),
+        ("source = ", "is not a mapping"),
+        ("colums = {user = 'u'}", "did you mean 'columns'?"),
+        ("url = 'https://example.org/x.csv'", "a url without an md5"),
+        ("source = 'none.csv'", "there is no"),
+        ("[columns]\nuser = 3", "columns"),
+    ],
+)
+def test_a_wrong_mapping_is_refused(bench: Bench, tmp_path: Path, text: str, words: str) -> None:
+    (tmp_path / "mine.toml").write_text(text)
+    code = 1 if words in ("is not a mapping", "there is no") else 2
+    said = bench.run("prepare", "-d", "x", "--mapping", str(tmp_path / "mine.toml"), code=code).stderr
+    assert words in said
+    assert "hint: " in said
+
+
+def test_a_mapping_does_not_overwrite_other_files(bench: Bench, tmp_path: Path) -> None:
+    orders, things = write_shop(tmp_path / "shop")
+    said = prepare(bench, "shop", orders, "--items", things, "--save-mapping", things, code=2)
+    assert "is no mapping" in said
+    assert Path(things).read_text().startswith("{")
+
+
+def test_options_that_a_format_does_not_read_are_refused(bench: Bench, tmp_path: Path) -> None:
+    orders, things = write_shop(tmp_path / "shop")
+    said = bench.prepare("--items", things, "--encoding", "latin-1", code=2).stderr
+    assert "--items and --encoding have no effect on the format atomic" in said
+    said = prepare(bench, "shop", orders, "--items", things, "--implicit", "--min-rating", "3", code=2)
+    assert "--implicit reads no ratings" in said
+    said = bench.run("prepare", "-d", "demo", "--item-columns", "title=name", code=2).stderr
+    assert "--item-columns has no effect on the format demo" in said
