@@ -9,7 +9,7 @@ import typer
 
 from llmrs_bench import __version__
 from llmrs_bench.cli.compare import compare
-from llmrs_bench.cli.console import Commands, exit_codes, fail_unforeseen, finish, say, track
+from llmrs_bench.cli.console import Commands, exit_codes, fail_unforeseen, finish, say, show, shows, track
 from llmrs_bench.cli.export import export
 from llmrs_bench.cli.fuse import fuse
 from llmrs_bench.cli.import_run import import_run
@@ -20,6 +20,7 @@ from llmrs_bench.cli.options import (
     DATA,
     HERE,
     METRICS,
+    OUTPUT,
     PROMPT,
     Dataset,
     Home,
@@ -155,6 +156,14 @@ def prepare(
             help="Seed of the user sample, the lists and the tie rule.", show_default="0", rich_help_panel=DATA
         ),
     ] = None,
+    describe: Annotated[
+        bool,
+        typer.Option(
+            "--describe",
+            help="Read the data, print a profile of it, and prepare nothing: a wrong import is seen at once.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = False,
     home: Home = HERE,
     log: LogOption = Log.text,
 ) -> None:
@@ -162,7 +171,9 @@ def prepare(
     with exit_codes():
         from llmrs_bench.core.config import PROTOCOLS, PrepareConfig
         from llmrs_bench.core.registry import unknown_name
+        from llmrs_bench.report.profile import profile_lines
         from llmrs_bench.report.words import data_lines
+        from llmrs_bench.stages.prepare import describe as stage_describe
         from llmrs_bench.stages.prepare import prepare as stage
         from llmrs_bench.stages.workspace import Reference
 
@@ -186,6 +197,18 @@ def prepare(
         }
         options = {**PROTOCOLS[protocol], **{key: value for key, value in typed.items() if value is not None}}
         config = PrepareConfig.parse_flags({"dataset": Reference.parse(dataset).dataset, **options}, command="prepare")
+        if describe:
+            found = stage_describe(home, dataset, config, source, track, format_name=format_)
+            show(
+                profile_lines(
+                    found.title,
+                    found.profile,
+                    rules=found.rules,
+                    warnings=found.warnings,
+                    blocks=shows("\u2588\u2581\u258f"),
+                )
+            )
+            return
         done = stage(home, dataset, config, source, track, format_name=format_)
         for line in data_lines(done.artifact.facts):
             say(line)

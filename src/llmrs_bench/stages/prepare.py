@@ -1,7 +1,7 @@
 """Stage `prepare`: a source becomes items, interactions, requests and truth; candidates are drawn, read or found."""
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from llmrs_bench.core.registry import RECOMMENDERS, SOURCES, unknown_name
 from llmrs_bench.core.types import Progress
 from llmrs_bench.data.candidates import make_requests, sampler_file
 from llmrs_bench.data.files import DAYS, GB, SourceFiles, file_md5
+from llmrs_bench.data.profile import profile
 from llmrs_bench.data.sources import Dataset, Raw, Source, check_raw, fetch, find_dataset
 from llmrs_bench.data.split import TIE_RULE, filter_events, leave_one_out, timeline
 from llmrs_bench.data.titles import natural_titles
@@ -154,6 +155,57 @@ def prepare(
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Description:
+    """What a source holds, before anything is made of it.
+
+    Args:
+        title: What was read, and how.
+        profile: A `Profile` as a mapping.
+        rules: How it was read, and what the options drop.
+        warnings: What to look at.
+    """
+
+    title: str
+    profile: dict[str, Any]
+    rules: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+
+def describe(
+    home: Path,
+    reference: str,
+    config: PrepareConfig,
+    source: Path | None,
+    progress: Progress,
+    *,
+    format_name: str | None = None,
+) -> Description:
+    """Read a data set as `prepare` does, and say what it holds; nothing is written but a download.
+
+    Args and errors are those of `prepare`.
+    """
+    dataset = find_dataset(Reference.parse(reference).dataset, has_source=source is not None, format_name=format_name)
+    found = _find(home, dataset, source, progress, config)
+    raw, counts = _load(dataset, found)
+    rules = [*raw.rules, *_published_rule(dataset, counts)]
+    warnings = [*_source_warnings(dataset, found, counts), *raw.warnings, *_event_warnings(raw.events)]
+    if config.min_rating is not None or config.k_core > 1:
+        try:
+            kept = filter_events(raw.events, min_rating=config.min_rating, k_core=config.k_core)
+        except (DataError, OptionError) as error:  # which the profile explains
+            warnings.append(f"{error.message}. {error.hint}")
+        else:
+            left = [kept.events.height, kept.events["user_id"].n_unique(), kept.events["item_id"].n_unique()]
+            rules += [*kept.rules, "{:,} events of {:,} users with {:,} items are left by these options".format(*left)]
+    return Description(
+        f"{dataset.name}, read as {found.reader}" + (f" from {found.files.path}" if found.files else ""),
+        asdict(profile(raw)),
+        tuple(rules),
+        tuple(warnings),
+    )
+
+
 def open_or_prepare(home: Path, text: str, progress: Progress, say: Callable[[str], None]) -> Data:
     """Open a data set; a known one of which no variant was prepared is prepared with its defaults before.
 
@@ -246,9 +298,8 @@ def _recipe(dataset: Dataset, config: PrepareConfig, found: Found) -> Recipe:
 def _fill(
     draft: Draft, dataset: Dataset, config: PrepareConfig, found: Found, place: Place, progress: Progress
 ) -> None:
-    raw = check_raw(found.source.load(found.files), found.reader)
-    items = natural_titles(raw.items) if dataset.natural_titles else raw.items
-    counts = _counts(raw)
+    raw, counts = _load(dataset, found)
+    items = raw.items
     kept = filter_events(raw.events, min_rating=config.min_rating, k_core=config.k_core)
     split = leave_one_out(kept.events)
     items = items.join(kept.events.select("item_id"), on="item_id", how="semi", maintain_order="left")
@@ -270,6 +321,7 @@ def _fill(
     future = timeline(kept.events, split.interactions, made.requests)
     draft.facts.update(
         counts=counts,
+        profile=asdict(profile(raw)),
         kept={
             "users": kept.events["user_id"].n_unique(),
             "items": kept.events["item_id"].n_unique(),
@@ -293,6 +345,14 @@ def _fill(
             *_list_warnings(made.requests, config),
         ],
     )
+
+
+def _load(dataset: Dataset, found: Found) -> tuple[Raw, dict[str, int]]:
+    """Return what the source holds, with titles as people write them, and its counts."""
+    raw = check_raw(found.source.load(found.files), found.reader)
+    if dataset.natural_titles:
+        raw = replace(raw, items=natural_titles(raw.items))
+    return raw, _counts(raw)
 
 
 def _counts(raw: Raw) -> dict[str, int]:
