@@ -149,7 +149,10 @@ def prepare(
             help="Drop users and items with fewer events, again and again.", show_default="0", rich_help_panel=DATA
         ),
     ] = None,
-    item_word: Annotated[str | None, typer.Option(help="What prompts call an item.", rich_help_panel=PROMPT)] = None,
+    item_word: Annotated[
+        str | None,
+        typer.Option(help="What prompts call an item, or one and several: story/stories.", rich_help_panel=PROMPT),
+    ] = None,
     seed: Annotated[
         int | None,
         typer.Option(

@@ -219,9 +219,9 @@ class PrepareConfig(Options):
     (`model:sasrec+bm25`) or of an exported one (`model:PATH`); `retriever_options` are theirs, as `NAME.KEY`.
     Lists of a model hold the target only where it was retrieved, unless `force_target`; all others always do.
     `history` is the number of history items a prompt shows unless `prompt` is given another number; `item_word` is
-    what a prompt calls an item, None takes the data set's own. `columns` names columns of the source by their roles
-    (`item=asin`); `unrated` lists texts that mean no rating there, with commas between them. `max_unpacked` is how many
-    GB of one packed file are read; None takes 100 times what is packed.
+    what a prompt calls an item, or one and several (`story/stories`), None takes the data set's own. `columns` names
+    columns of the source by their roles (`item=asin`); `unrated` lists texts that mean no rating there, with commas
+    between them. `max_unpacked` is how many GB of one packed file are read; None takes 100 times what is packed.
     """
 
     cost_only: ClassVar[frozenset[str]] = frozenset({"max_unpacked"})
@@ -247,6 +247,15 @@ class PrepareConfig(Options):
         """The options that may change a result; those about columns only where they are given."""
         later = {"columns", "unrated"}  # came later: what was prepared without them keeps its fingerprint
         return {key: value for key, value in super().result_options.items() if key not in later or value}
+
+    @field_validator("item_word")
+    @classmethod
+    def one_or_two_words(cls, text: str | None) -> str | None:
+        """Refuse what is no word for an item, nor two for one and several."""
+        words = [] if text is None else text.split("/")
+        if len(words) > 2 or not all(word.strip() and word.isprintable() for word in words):
+            raise ValueError(f"item_word={text!r} is neither a word nor two, as in story/stories")
+        return text
 
     @model_validator(mode="after")
     def no_idle_options(self) -> Self:
