@@ -108,11 +108,13 @@ class Atomic:
         for role, column in self.columns.items():
             if column not in known:
                 raise unknown_name("column", column, known, hint=f"--columns {role}={column} names none.")
-        raw = _events(tables[0], self.unrated)
-        if len(tables) == 1:
+        inter, names = tables.pop(0), self.uses(files)
+        raw = _events(inter, self.unrated)
+        del inter  # its texts take more memory than what was made of them
+        if not tables:
             return complete_items(replace(raw, rules=(*raw.rules, NO_ITEMS), facts={**raw.facts, "items_listed": 0}))
-        items, rules, facts = _items(tables[1])
-        _require_join(raw.events, items, tables[0].name, tables[1].name)
+        items, rules, facts = _items(tables[0])
+        _require_join(raw.events, items, *names)
         return complete_items(replace(raw, items=items, rules=(*raw.rules, *rules), facts={**raw.facts, **facts}))
 
 
@@ -136,7 +138,8 @@ def _pick(files: SourceFiles | None) -> tuple[str, str | None]:
 def _table(files: SourceFiles, name: str, named: Mapping[str, str]) -> Table:
     data = normal_lines(files.read(name), name=name)
     types: dict[str, str] = {}
-    for field in data.split(b"\n", 1)[0].decode().split("\t"):
+    end = data.find(b"\n")
+    for field in data[: end if end >= 0 else None].decode().split("\t"):
         column, _, kind = field.strip().rpartition(":")
         if not column or kind not in TYPES:
             raise DataError(f"{name}, line 1: {field!r} is not name:type", hint=f"Types: {', '.join(TYPES)}. {FORMAT}")
@@ -156,10 +159,18 @@ def _id_column(table: Table, role: str) -> str:
     return column
 
 
-def _id(column: str) -> pl.Expr:
+def _id(texts: pl.Series) -> pl.Series:
     """Return ids without blanks around them, null where they are written as missing."""
-    text = pl.col(column).str.strip_chars()
-    return pl.when(~text.is_in(MISSING) & (text != "")).then(text)
+    if _is_clean(texts):
+        return texts  # no copy is made
+    text = pl.col(texts.name).str.strip_chars()
+    return texts.to_frame().select(pl.when(~text.is_in(MISSING) & (text != "")).then(text)).to_series()
+
+
+def _is_clean(texts: pl.Series) -> bool:
+    """Tell whether ids are as they are written, looking at a million at a time."""
+    parts = (texts.slice(start, 1_000_000) for start in range(0, len(texts), 1_000_000))
+    return not any((part.is_in(MISSING) | (part.str.strip_chars() != part) | (part == "")).any() for part in parts)
 
 
 def _events(table: Table, unrated: Sequence[str]) -> Raw:
@@ -174,8 +185,8 @@ def _events(table: Table, unrated: Sequence[str]) -> Raw:
         seconds, said = times(table.rows, time, name=table.name, header_lines=1)
         rules.extend(said)
     events = table.rows.select(
-        _id(user).alias("user_id"),
-        _id(item).alias("item_id"),
+        _id(table.rows[user]).alias("user_id"),
+        _id(table.rows[item]).alias("item_id"),
         seconds.alias("timestamp"),
         (_ratings(table, rating, unrated) if rating else pl.lit(None, dtype=pl.Float32)).alias("rating"),
     )
@@ -207,6 +218,8 @@ def _event_warnings(table: Table, taken: Mapping[str, str | None]) -> Iterator[s
     rows, blanks = table.rows, 0
     for role in ("user", "item"):
         text = rows[str(taken[role])]
+        if _is_clean(text):
+            continue
         if missing := int(text.str.strip_chars().is_in(MISSING).sum()):
             yield f"the {role} of {missing:,} of {rows.height:,} events is written as missing: they are dropped"
         blanks += int((text != text.str.strip_chars()).sum())
@@ -237,7 +250,7 @@ def _items(table: Table) -> tuple[pl.DataFrame, tuple[str, ...], dict[str, int]]
         rules = (*rules, f"columns of vectors are not text: {', '.join(left_out)}")
     year, bad_years = _year(table)
     items = table.rows.select(
-        _id(ids).alias("item_id"),
+        _id(table.rows[ids]).alias("item_id"),
         (pl.col(title) if title else pl.lit(None, dtype=pl.String)).alias("title"),
         _text(table, skip={ids, title, *left_out}).alias("text"),
         year.alias("year"),

@@ -233,17 +233,20 @@ def read_delimited(data: bytes, *, name: str, columns: list[str], header_lines: 
     Raises:
         DataError: If there are no lines, the text is not UTF-8, or a line has another number of fields.
     """
-    data = normal_lines(data, name=name)
-    body = data.split(b"\n", header_lines)[header_lines] if data.count(b"\n") >= header_lines else b""
-    if not body:
+    data, start = normal_lines(data, name=name), 0
+    for _ in range(header_lines):
+        start = data.find(b"\n", start) + 1 or len(data)
+    if start == len(data):
         raise DataError(f"{name} holds no data", hint="Check that the file is complete.")
-    if body.count(b"\t") != (body.count(b"\n") + 1) * (len(columns) - 1):
-        raise _ragged(body, name, len(columns), header_lines)
+    if data.count(b"\t", start) != (data.count(b"\n", start) + 1) * (len(columns) - 1):
+        raise _ragged(data[start:], name, len(columns), header_lines)
     schema = dict.fromkeys(columns, pl.String())
     try:
-        return pl.read_csv(io.BytesIO(body), has_header=False, schema=schema, separator="\t", quote_char=None)
+        return pl.read_csv(
+            io.BytesIO(data), has_header=False, schema=schema, separator="\t", quote_char=None, skip_lines=header_lines
+        )
     except pl.exceptions.PolarsError as error:
-        raise _ragged(body, name, len(columns), header_lines) from error
+        raise _ragged(data[start:], name, len(columns), header_lines) from error
 
 
 def normal_lines(data: bytes, *, name: str) -> bytes:
@@ -253,7 +256,8 @@ def normal_lines(data: bytes, *, name: str) -> bytes:
         DataError: If it is not UTF-8.
     """
     try:
-        data.decode("utf-8")
+        if not data.isascii():  # no copy is made of what is
+            data.decode("utf-8")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise DataError(f"{name}, line {line}: not UTF-8 text", hint="Convert the file to UTF-8.") from error

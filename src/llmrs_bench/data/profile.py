@@ -8,6 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from llmrs_bench.data.codes import Codes, count_pairs, first_lines
 from llmrs_bench.data.sources import Raw
 
 PAIR = ["user_id", "item_id"]
@@ -157,28 +158,33 @@ class Profile:
     examples: tuple[Example, ...]
 
 
-def profile(raw: Raw) -> Profile:
-    """Return the profile of a raw source."""
+def profile(raw: Raw, users: Codes | None = None) -> Profile:
+    """Return the profile of a raw source.
+
+    Args:
+        raw: What was read.
+        users: The `first_lines` of the users of its events with ids, where they are known.
+    """
     events = raw.events.drop_nulls(PAIR)
-    time = pl.col("timestamp")
-    users = events.group_by("user_id").agg(events=pl.len(), last=(time == time.max()).sum())
-    items = events.group_by("item_id").agg(events=pl.len())
-    pairs = events.select(PAIR).n_unique()
+    users = first_lines(events["user_id"]) if users is None else users
+    items = first_lines(events["item_id"])
+    per_user, per_item = (counts[counts > 0] for counts in map(np.bincount, (users, items)))
+    pairs = count_pairs(users, items)
     repeats = events.height - pairs
     times = _times(events["timestamp"], raw.rules)
     return Profile(
-        users=users.height,
-        items=items.height,
+        users=len(per_user),
+        items=len(per_item),
         listed=raw.items.height,
         events=events.height,
         without_ids=raw.events.height - events.height,
         not_chosen=raw.unchosen.height,
         repeats=repeats,
         copies=events.height - events.n_unique() if repeats else 0,
-        sparsity=1 - pairs / (users.height * items.height) if events.height else None,
-        tied_users=0 if times is None else int((users["last"] > 1).sum()),
-        per_user=_spread(users["events"]),
-        per_item=_spread(items["events"]),
+        sparsity=1 - pairs / (len(per_user) * len(per_item)) if events.height else None,
+        tied_users=0 if times is None else _tied(users, events["timestamp"].to_numpy()),
+        per_user=_spread(per_user),
+        per_item=_spread(per_item),
         times=times,
         ratings=_ratings(events["rating"]),
         titles=_titles(raw.items),
@@ -186,10 +192,16 @@ def profile(raw: Raw) -> Profile:
     )
 
 
-def _spread(counts: pl.Series) -> Spread | None:
-    if counts.is_empty():
+def _tied(users: Codes, times: npt.NDArray[np.float64]) -> int:
+    """Count users with several events at the time of their last one."""
+    last = np.full(int(users.max()) + 1, -np.inf)
+    np.maximum.at(last, users, times)
+    return int((np.bincount(users[times == last[users]]) > 1).sum())
+
+
+def _spread(numbers: npt.NDArray[np.int64]) -> Spread | None:
+    if not numbers.size:
         return None
-    numbers = counts.to_numpy()
     lower, median, upper = np.quantile(numbers, (0.25, 0.5, 0.75)).tolist()
     places = np.bincount(np.frexp(numbers.astype(np.float64))[1] - 1)
     return Spread(

@@ -7,6 +7,7 @@ import polars as pl
 
 from llmrs_bench.core.errors import DataError, OptionError
 from llmrs_bench.core.schemas import INTERACTIONS
+from llmrs_bench.data.codes import Codes, first_lines, has_repeats
 
 PAIR = ["user_id", "item_id"]
 
@@ -75,7 +76,7 @@ def _liked(events: pl.DataFrame, min_rating: float | None) -> pl.DataFrame:
 
 
 def _without_repeats(events: pl.DataFrame) -> pl.DataFrame:
-    if not events.select(pl.struct(PAIR).is_duplicated().any()).item():
+    if not has_repeats(events, PAIR):
         return events
     lines = events.with_row_index("line")
     firsts = lines.sort("timestamp", "line").unique(PAIR, keep="first", maintain_order=True)
@@ -122,7 +123,7 @@ class Split:
     rules: tuple[str, ...]
 
 
-def leave_one_out(events: pl.DataFrame) -> Split:
+def leave_one_out(events: pl.DataFrame, users: Codes | None = None) -> Split:
     """Split every user's events in time: the last is held out, the second last is "valid", the rest "train".
 
     All events of a user with fewer than three are "train", and none is held out. The definition is that
@@ -130,30 +131,29 @@ def leave_one_out(events: pl.DataFrame) -> Split:
 
     Args:
         events: One row per event, `source.EVENTS`, in line order, without null ids.
+        users: The `first_lines` of its users, where they are known.
     """
-    ordered = _by_user_and_time(events)
-    size, place = pl.len().over("user_id"), pl.int_range(pl.len()).over("user_id")
-    marked = ordered.with_columns(left=size - 1 - place, size=size)
-    enough = pl.col("size") >= ENOUGH
-    held = enough & (pl.col("left") == 0)
-    tied = pl.col("timestamp") == pl.col("timestamp").shift(1).over("user_id")
-    part = pl.when(enough & (pl.col("left") == 1)).then(pl.lit("valid")).otherwise(pl.lit("train"))
+    users = first_lines(events["user_id"]) if users is None else users
+    times = events["timestamp"].to_numpy()
+    order = np.lexsort((times, users))  # stable: USER_RULE, then time, then TIE_RULE
+    users, times = users[order], times[order]
+    ends = np.flatnonzero(np.append(users[1:] != users[:-1], True))
+    sizes = np.diff(ends, prepend=-1)
+    last = ends[sizes >= ENOUGH]
+    held, valid = np.zeros(len(order), dtype=bool), np.zeros(len(order), dtype=bool)
+    held[last], valid[last - 1] = True, True
     facts = {
-        "users": ordered["user_id"].n_unique(),
-        "users_too_short": marked.filter(~enough)["user_id"].n_unique(),
-        "users_with_tied_target": marked.select((tied & held).sum()).item(),
+        "users": len(ends),
+        "users_too_short": int((sizes < ENOUGH).sum()),
+        "users_with_tied_target": int((times[last] == times[last - 1]).sum()),
     }
+    part = pl.when(pl.Series(valid[~held])).then(pl.lit("valid")).otherwise(pl.lit("train"))
     return Split(
-        interactions=marked.filter(~held).with_columns(WHOLE_SECONDS, part=part).select(list(INTERACTIONS)),
-        held=marked.filter(held).select("user_id", "item_id", WHOLE_SECONDS),
+        interactions=events[order[~held]].with_columns(WHOLE_SECONDS, part=part).select(list(INTERACTIONS)),
+        held=events[order[held]].select("user_id", "item_id", WHOLE_SECONDS),
         facts=facts,
         rules=(TIE_RULE, USER_RULE, f"users with fewer than {ENOUGH} events are trained on and never tested"),
     )
-
-
-def _by_user_and_time(events: pl.DataFrame) -> pl.DataFrame:
-    lines = events.with_row_index("line").with_columns(pl.col("line").min().over("user_id").alias("first_line"))
-    return lines.sort("first_line", "timestamp", "line").drop("line", "first_line")
 
 
 @dataclass(frozen=True, slots=True)
@@ -190,16 +190,17 @@ def timeline(events: pl.DataFrame, interactions: pl.DataFrame, requests: pl.Data
     """Measure what is later than the targets of requests; None where all events are of one time.
 
     Args:
-        events: All events, held-out ones included: an item's first one says since when it exists.
+        events: Items and times of all events, held-out ones included: an item's first says since when it exists.
         interactions: What models learn from.
         requests: The table `requests`, whose `cutoff` is the time of the target in whole seconds.
     """
-    if events["timestamp"].n_unique() < 2:
+    if events["timestamp"].min() == events["timestamp"].max():
         return None
     times, cutoffs = interactions["timestamp"].sort().to_numpy(), requests["cutoff"].to_numpy()
     later = 1 - np.searchsorted(times, cutoffs, side="right") / len(times)
-    born = events.group_by("item_id").agg(born=WHOLE_SECONDS.min())
     rows = requests.select("request_id", "cutoff", item_id="candidates").explode("item_id").drop_nulls()
+    shown = events.select("item_id", "timestamp").join(rows.select("item_id").unique(), on="item_id", how="semi")
+    born = shown.group_by("item_id").agg(born=WHOLE_SECONDS.min())
     listed = rows.join(born, on="item_id").select("request_id", unborn=pl.col("born") > pl.col("cutoff"))
 
     def measured(chosen: pl.Series) -> Timeline:

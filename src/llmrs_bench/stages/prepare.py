@@ -14,8 +14,10 @@ from llmrs_bench.core.hashing import fingerprint
 from llmrs_bench.core.registry import RECOMMENDERS, SOURCES, unknown_name
 from llmrs_bench.core.types import Progress
 from llmrs_bench.data.candidates import make_requests, sampler_file
+from llmrs_bench.data.codes import Codes, first_lines
 from llmrs_bench.data.files import DAYS, GB, SourceFiles, file_md5
-from llmrs_bench.data.profile import profile
+from llmrs_bench.data.profile import PAIR, Profile
+from llmrs_bench.data.profile import profile as describe_raw
 from llmrs_bench.data.sources import Dataset, Raw, Source, check_raw, fetch, find_dataset
 from llmrs_bench.data.split import TIE_RULE, filter_events, leave_one_out, timeline
 from llmrs_bench.data.titles import natural_titles
@@ -187,7 +189,8 @@ def describe(
     """
     dataset = find_dataset(Reference.parse(reference).dataset, has_source=source is not None, format_name=format_name)
     found = _find(home, dataset, source, progress, config)
-    raw, counts = _load(dataset, found)
+    raw, _, profile = _load(dataset, found)
+    counts = _counts(profile)
     rules = [*raw.rules, *_published_rule(dataset, counts)]
     warnings = [*_source_warnings(dataset, found, counts), *raw.warnings, *_event_warnings(raw.events)]
     if config.min_rating is not None or config.k_core > 1:
@@ -200,7 +203,7 @@ def describe(
             rules += [*kept.rules, "{:,} events of {:,} users with {:,} items are left by these options".format(*left)]
     return Description(
         f"{dataset.name}, read as {found.reader}" + (f" from {found.files.path}" if found.files else ""),
-        asdict(profile(raw)),
+        asdict(profile),
         tuple(rules),
         tuple(warnings),
     )
@@ -298,10 +301,11 @@ def _recipe(dataset: Dataset, config: PrepareConfig, found: Found) -> Recipe:
 def _fill(
     draft: Draft, dataset: Dataset, config: PrepareConfig, found: Found, place: Place, progress: Progress
 ) -> None:
-    raw, counts = _load(dataset, found)
-    items = raw.items
+    raw, users, profile = _load(dataset, found)
+    items, counts = raw.items, _counts(profile)
     kept = filter_events(raw.events, min_rating=config.min_rating, k_core=config.k_core)
-    split = leave_one_out(kept.events)
+    split = leave_one_out(kept.events, users if kept.events.height == len(users) else None)
+    del users
     items = items.join(kept.events.select("item_id"), on="item_id", how="semi", maintain_order="left")
     tables = {"items": items, "interactions": split.interactions}
     for name, frame in tables.items():
@@ -321,10 +325,10 @@ def _fill(
     future = timeline(kept.events, split.interactions, made.requests)
     draft.facts.update(
         counts=counts,
-        profile=asdict(profile(raw)),
+        profile=asdict(profile),
         kept={
-            "users": kept.events["user_id"].n_unique(),
-            "items": kept.events["item_id"].n_unique(),
+            "users": split.facts["users"],
+            "items": items.height,
             "interactions": kept.events.height,
         },
         requests=made.requests.height,
@@ -347,20 +351,21 @@ def _fill(
     )
 
 
-def _load(dataset: Dataset, found: Found) -> tuple[Raw, dict[str, int]]:
-    """Return what the source holds, with titles as people write them, and its counts."""
+def _load(dataset: Dataset, found: Found) -> tuple[Raw, Codes, Profile]:
+    """Return what the source holds, with titles as people write them; its users as numbers; and its profile."""
     raw = check_raw(found.source.load(found.files), found.reader)
     if dataset.natural_titles:
         raw = replace(raw, items=natural_titles(raw.items))
-    return raw, _counts(raw)
+    users = first_lines(raw.events.drop_nulls(PAIR)["user_id"])
+    return raw, users, describe_raw(raw, users)
 
 
-def _counts(raw: Raw) -> dict[str, int]:
+def _counts(profile: Profile) -> dict[str, int]:
     return {
-        "users": raw.events["user_id"].n_unique(),
-        "items": raw.events["item_id"].n_unique(),
-        "interactions": raw.events.height,
-        "listed_items": raw.items.height,
+        "users": profile.users,
+        "items": profile.items,
+        "interactions": profile.events + profile.without_ids,
+        "listed_items": profile.listed,
     }
 
 
@@ -398,7 +403,7 @@ def _published_rule(dataset: Dataset, counts: dict[str, int]) -> list[str]:
 def _event_warnings(events: pl.DataFrame) -> Iterator[str]:
     """Say which times and ratings may mean something else than what they are taken for."""
     times, count = events["timestamp"], events.height
-    if times.n_unique() == 1 < count:
+    if times.min() == times.max() and count > 1:
         yield f"all {count:,} events are of one time: the order of the source's lines says which come last"
     elif (zeros := int((times == 0).sum())) and (times != 0).sum() == (times > DAYS[1]).sum():
         yield f"{zeros:,} of {count:,} events are of time 0, and so come first"
