@@ -1,11 +1,15 @@
 """Made-up boards and samples for tests of the page, with texts that want to be more than text."""
 
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 import polars as pl
 
 from board_cases import board, entry
+from llmrs_bench.core.schemas import ITEMS
+from llmrs_bench.data.profile import profile
+from llmrs_bench.data.sources import EVENTS, Raw
 from llmrs_bench.leaderboard import Board
 from llmrs_bench.report.html import Call, Extra, Ranked, Sampled, Title, to_html
 
@@ -79,7 +83,15 @@ def made_extra() -> Extra:
         )
         for number in range(3)
     )
-    return Extra({LANGUAGE: made_bias()}, requests, titles, USERS, 7, {LANGUAGE: f"Lost: {HOSTILE}"})
+    notes = {LANGUAGE: f"Lost: {HOSTILE}"}
+    return Extra({LANGUAGE: made_bias()}, requests, titles, USERS, 7, notes, made_profile(), (f"Odd: {HOSTILE}",))
+
+
+def made_profile() -> dict[str, Any]:
+    """Return the profile of two readers of a book with a hostile title."""
+    events = [(user, "b", 1e9 + 40 * step * len(user), 3.0 + step % 2) for user in ("u", "uu") for step in range(4)]
+    items = pl.DataFrame([("b", HOSTILE, "", 1999, [HOSTILE])], schema=ITEMS, orient="row")
+    return asdict(profile(Raw(items, pl.DataFrame(events, schema=EVENTS, orient="row"))))
 
 
 def made_bias() -> dict[str, Any]:

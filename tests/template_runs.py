@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from llmrs_bench.core.config import PromptConfig
-from llmrs_bench.core.types import Item, Prompt, Request, Response, Scores
+from llmrs_bench.core.types import Example, Item, Prompt, Request, Response, Scores
 from llmrs_bench.prompts.strategies.base import Exchange, ItemCatalog, Normalization, PromptStrategy
 from llmrs_bench.stages.prompt import open_template
 
@@ -22,9 +22,26 @@ NEEDS = {
     "examples=next": {"shots": "1"},
 }
 
+# A request with everything that a part may tell of it.
+ITEMS = [f"i{number}" for number in range(30)]
+REQUEST = Request(
+    "r", "u", tuple(ITEMS[10:20]), tuple(ITEMS[:6]), (4.0, 2.0) * 5, tuple(ITEMS[20:23]),
+    (Example((ITEMS[24],), ITEMS[25]),),
+    "Long stories.", {ITEMS[19]: "Its end."},
+)  # fmt: skip
+
 
 def make(name: str, **options: Any) -> PromptStrategy:
     return open_template(PromptConfig(template=name, options={key: str(value) for key, value in options.items()}))
+
+
+def template_for(part: str, labels: str) -> str:
+    """Return a template that takes a part."""
+    if part in ("answer", "task", "strategy", "role", "interest", "examples"):
+        return "listwise"
+    if part == "start":
+        return "likelihood"
+    return "label" if labels == "letters" else "listwise"
 
 
 def catalog(*item_ids: str) -> ItemCatalog:

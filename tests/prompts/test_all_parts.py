@@ -8,17 +8,10 @@ import pytest
 
 from llmrs_bench.core.config import FREE_TEXT
 from llmrs_bench.core.errors import OptionError
-from llmrs_bench.core.types import Example, Request
 from llmrs_bench.prompts.template import PART_NAMES, read_source, template_names, template_parts
-from template_runs import NEEDS, best, catalog, flat, make, oracle, play, read, text
+from template_runs import ITEMS, NEEDS, REQUEST, best, catalog, flat, make, oracle, play, read, text
 
-ITEMS = [f"i{number}" for number in range(30)]
 SHOP = catalog(*ITEMS)
-SHOWN = tuple(ITEMS[:6])
-REQUEST = Request(
-    "r", "u", tuple(ITEMS[10:20]), SHOWN, (4.0, 2.0) * 5, tuple(ITEMS[20:23]), (Example((ITEMS[24],), ITEMS[25]),),
-    "Long stories.", {ITEMS[19]: "Its end."},
-)  # fmt: skip
 FORMS = [name for name in template_names() if read_source(name).template_file.form != FREE_TEXT]
 JUNK = (
     "",
@@ -64,15 +57,15 @@ def test_the_laws_hold(template: str, part: str) -> None:
     """An oracle is read back, no candidate is told outside its list, and any text is read."""
     name, _, template_part = part.partition("=")
     made = make(template, **{name: template_part, **NEEDS.get(part, {})})
-    order = random.Random(part).sample(SHOWN, len(SHOWN))
+    order = random.Random(part).sample(REQUEST.candidates, len(REQUEST.candidates))
     exchanges = flat(play(made, REQUEST, SHOP, oracle(order)))
     assert best(dict(read(made, exchanges).values), len(order)) == order
     for prompt, _ in exchanges:
         told = "\n".join(message.content for message in prompt.messages)
-        for item in SHOWN:
+        for item in REQUEST.candidates:
             assert len(re.findall(rf"\b{SHOP.items[item].title}\b", told)) <= (item in prompt.shown)
     if made.mode == "generate":
         for junk in JUNK:
             scores = read(made, flat(play(made, REQUEST, SHOP, partial(text, answer=junk))))
-            assert set(scores.values) <= set(SHOWN)
+            assert set(scores.values) <= set(REQUEST.candidates)
             assert len(scores.kinds) > 0

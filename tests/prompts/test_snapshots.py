@@ -10,7 +10,7 @@ from llmrs_bench.core.types import Example, Item, Prompt, Request
 from llmrs_bench.prompts.strategies.base import ItemCatalog
 from llmrs_bench.prompts.template import PART_NAMES, read_source, template_names, template_parts
 from llmrs_bench.stages.prompt import open_plan
-from template_runs import NEEDS
+from template_runs import NEEDS, template_for
 
 FILE = Path(__file__).with_name("snapshots.txt")
 ITEMS = {
@@ -39,14 +39,6 @@ def said(template: str, **options: str) -> str:
 def text(prompt: Prompt) -> str:
     turns = [f"[{message.role}] {message.content}" for message in prompt.messages]
     return "\n".join([f"--- {prompt.prompt_id}", *turns, *(f"choice:{choice}" for choice in prompt.choices or ())])
-
-
-def template_for(part: str, labels: str) -> str:
-    if part in ("answer", "task", "strategy", "role", "interest", "examples"):
-        return "listwise"
-    if part == "start":
-        return "likelihood"
-    return "label" if labels == "letters" else "listwise"
 
 
 def snapshots() -> str:

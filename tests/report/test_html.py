@@ -127,6 +127,16 @@ def test_own_scripts_never_parse_data_as_markup() -> None:
         assert len(script.splitlines()) <= 300
 
 
+def test_the_data_are_on_the_page_in_words_and_numbers(page: Page) -> None:
+    data = page.values("board-data")["data"]
+    assert ["users", "2"] in data["rows"]
+    assert data["warnings"] == [f"Odd: {HOSTILE}"]
+    assert data["per_user"] == [["1", 0], ["2-3", 0], ["4-7", 2]]
+    assert data["ratings"] == [["3", 4], ["4", 4]]
+    assert sum(data["times"]["bins"]) == 8
+    assert Page(to_html(made_board(), Extra())).values("board-data")["data"] is None
+
+
 def test_values_of_the_board_are_in_the_page(page: Page) -> None:
     board, values = made_board(), page.values("board-data")
     assert [row["run"] for row in values["rows"]] == [row.run for row in board.rows]

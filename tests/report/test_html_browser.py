@@ -214,6 +214,16 @@ def test_hostile_texts_are_shown_as_texts(browser: Browser) -> None:
     assert f"Lost: {HOSTILE}" in seen
 
 
+def test_the_data_are_told_and_drawn(browser: Browser) -> None:
+    section = browser.find_element(By.ID, "data")
+    assert "6 (75.0 %) of events are of an item that the user had before" in section.text
+    assert f"Odd: {HOSTILE[:20]}" in section.text
+    labels = [str(chart.get_attribute("aria-label")) for chart in section.find_elements(By.CSS_SELECTOR, "svg")]
+    assert labels[:2] == ["number of users: 4-7: 2", "number of items: 8-15: 1"]
+    assert labels[2] == "number of events: 3: 4; 4: 4"
+    assert labels[3].startswith("events over time, from 2001-09-09 01:46:40")
+
+
 def test_requests_are_walked_by_keyboard(browser: Browser) -> None:
     status = browser.find_element(By.ID, "requests-status")
     assert "request r0000 of user u0: target at rank 5" in status.text

@@ -39,6 +39,22 @@ def say(text: str) -> None:
     emit("info", text)
 
 
+def shows(signs: str) -> bool:
+    """Tell whether stdout can show these characters."""
+    try:
+        signs.encode(sys.stdout.encoding or "ascii")
+    except (UnicodeEncodeError, LookupError):
+        return False
+    return True
+
+
+def show(lines: Sequence[str]) -> None:
+    """Write lines of a result to stdout; what its encoding lacks becomes a question mark."""
+    encoding = sys.stdout.encoding or "ascii"
+    for line in lines:
+        typer.echo(line.encode(encoding, "replace").decode(encoding))
+
+
 def warn(text: str) -> None:
     """Print a warning."""
     emit("warning", text)

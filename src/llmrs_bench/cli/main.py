@@ -3,13 +3,13 @@
 import os
 import sys
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from llmrs_bench import __version__
 from llmrs_bench.cli.compare import compare
-from llmrs_bench.cli.console import Commands, exit_codes, fail_unforeseen, finish, say, stdout, track
+from llmrs_bench.cli.console import Commands, exit_codes, fail_unforeseen, finish, say, show, shows, stdout, track
 from llmrs_bench.cli.export import export
 from llmrs_bench.cli.fuse import fuse
 from llmrs_bench.cli.import_run import import_run
@@ -20,6 +20,7 @@ from llmrs_bench.cli.options import (
     DATA,
     HERE,
     METRICS,
+    OUTPUT,
     PROMPT,
     Dataset,
     Home,
@@ -33,6 +34,9 @@ from llmrs_bench.cli.options import (
 )
 from llmrs_bench.cli.prompt import prompt
 from llmrs_bench.cli.renamed import Command
+
+if TYPE_CHECKING:
+    from llmrs_bench.stages.source import Description
 
 app = typer.Typer(
     cls=Commands,
@@ -219,13 +223,24 @@ def prepare(
             help="Drop users and items with fewer events, again and again.", show_default="0", rich_help_panel=DATA
         ),
     ] = None,
-    item_word: Annotated[str | None, typer.Option(help="What prompts call an item.", rich_help_panel=PROMPT)] = None,
+    item_word: Annotated[
+        str | None,
+        typer.Option(help="What prompts call an item, or one and several: story/stories.", rich_help_panel=PROMPT),
+    ] = None,
     seed: Annotated[
         int | None,
         typer.Option(
             help="Seed of the user sample, the lists and the tie rule.", show_default="0", rich_help_panel=DATA
         ),
     ] = None,
+    describe: Annotated[
+        bool,
+        typer.Option(
+            "--describe",
+            help="Read the data, print a profile of it, and prepare nothing: a wrong import is seen at once.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = False,
     home: Home = HERE,
     log: LogOption = Log.text,
 ) -> None:
@@ -237,6 +252,7 @@ def prepare(
         from llmrs_bench.stages.mapping import read_mapping, write_mapping
         from llmrs_bench.stages.prepare import prepare as stage
         from llmrs_bench.stages.source import Origin
+        from llmrs_bench.stages.source import describe as describe_source
         from llmrs_bench.stages.workspace import Reference
 
         if protocol not in PROTOCOLS:
@@ -281,6 +297,9 @@ def prepare(
             **{key: at for key, at in typed_places.items() if at is not None},
         }
         origin = Origin(**places, accept_new=accept_new)
+        if describe:
+            show(_described(describe_source(home, dataset, config, origin, track)))
+            return
         done = stage(home, dataset, config, origin, track)
         for line in data_lines(done.artifact.facts):
             say(line)
@@ -288,6 +307,14 @@ def prepare(
             write_mapping(save_mapping, done.artifact.facts, config, source, items, known)
             say(f"mapping: {save_mapping}")
         finish(done)
+
+
+def _described(found: "Description") -> list[str]:
+    """Return the lines of a profile, in the characters that the terminal can show."""
+    from llmrs_bench.report.profile import profile_lines
+
+    blocks = shows("\u2588\u2581\u258f")
+    return profile_lines(found.title, found.profile, rules=found.rules, warnings=found.warnings, blocks=blocks)
 
 
 def _split(options: list[str] | None) -> list[str]:

@@ -222,13 +222,13 @@ class PrepareConfig(Options):
     what users rated, and the targets what they rated so high.
     `split` says which event of a user is the target: the last one, or a random one.
     `history` is the number of history items a prompt shows unless `prompt` is given another number; `item_word` is
-    what a prompt calls an item, None takes the data set's own. `columns` names columns of the source by their roles
-    (`item=asin`), and `item_columns` those of its table of items; `unrated` lists texts that mean no rating there, with
-    commas between them. `encoding` is that of text that is not UTF-8, `time_unit` that of times whose size does not
-    tell it. Of a user's repeated events with one item `repeats` keeps the `first` in time, the `last`, or `all`, or
-    refuses them (`error`). `implicit` leaves ratings out. `titles` are kept, or made natural (`Matrix, The (1999)` is
-    The Matrix); None does what fits the data set. `allow_untitled` goes on where most items have no title.
-    `max_unpacked` is how many GB of one packed file are read; None takes 100 times what is packed.
+    what a prompt calls an item, or one and several (`story/stories`), None takes the data set's own. `columns` names
+    columns of the source by their roles (`item=asin`), and `item_columns` those of its table of items; `unrated` lists
+    texts that mean no rating there, with commas between them. `encoding` is that of text that is not UTF-8, `time_unit`
+    that of times whose size does not tell it. Of a user's repeated events with one item `repeats` keeps the `first` in
+    time, the `last`, or `all`, or refuses them (`error`). `implicit` leaves ratings out. `titles` are kept, or made
+    natural (`Matrix, The (1999)` is The Matrix); None does what fits the data set. `allow_untitled` goes on where most
+    items have no title. `max_unpacked` is how many GB of one packed file are read; None takes 100 times what is packed.
     """
 
     cost_only: ClassVar[frozenset[str]] = frozenset({"max_unpacked", "allow_untitled"})
@@ -271,6 +271,15 @@ class PrepareConfig(Options):
         defaults = PrepareConfig(dataset=self.dataset).model_dump(mode="json")
         options = super().result_options
         return {key: value for key, value in options.items() if key not in self.later or value != defaults[key]}
+
+    @field_validator("item_word")
+    @classmethod
+    def one_or_two_words(cls, text: str | None) -> str | None:
+        """Refuse what is no word for an item, nor two for one and several."""
+        words = [] if text is None else text.split("/")
+        if len(words) > 2 or not all(word.strip() and word.isprintable() for word in words):
+            raise ValueError(f"item_word={text!r} is neither a word nor two, as in story/stories")
+        return text
 
     @model_validator(mode="after")
     def no_idle_options(self) -> Self:

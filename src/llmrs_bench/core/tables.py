@@ -56,6 +56,7 @@ if TYPE_CHECKING:
     from hashlib import _Hash
 
 _SLICE = 100_000
+_GROUP = 1 << 20  # rows that are turned into Arrow at once; also the size of PyArrow's row groups
 
 
 # Files that held what their manifests say, as they were when that was last found out: one entry a file of this process.
@@ -100,8 +101,8 @@ class TableWriter:
             ArtifactError: If it has another schema.
         """
         check_schema(self.name, frame)
-        if frame.height:
-            self._file.write_table(frame.to_arrow().cast(self._schema))
+        for part in frame.iter_slices(_GROUP) if frame.height else ():
+            self._file.write_table(part.to_arrow().cast(self._schema))
         self._rows += frame.height
         _update(self._digest, frame)
 

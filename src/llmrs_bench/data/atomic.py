@@ -54,7 +54,7 @@ class Atomic:
         for role, column in self.columns.items():
             if column not in known:
                 raise unknown_name("column", column, known, hint=f"--columns {role}={column} names none.")
-        return make_raw(tables[0], tables[1] if len(tables) > 1 else None, self.unrated)
+        return make_raw(tables.pop(0), tables[-1] if tables else None, self.unrated)
 
 
 def _pick(files: SourceFiles | None) -> tuple[str, str | None]:
@@ -77,7 +77,8 @@ def _pick(files: SourceFiles | None) -> tuple[str, str | None]:
 def _table(files: SourceFiles, name: str, named: Mapping[str, str]) -> Table:
     data = normal_lines(files.read(name), name=name)
     types: dict[str, str] = {}
-    for field in data.split(b"\n", 1)[0].decode().split("\t"):
+    end = data.find(b"\n")
+    for field in data[: end if end >= 0 else None].decode().split("\t"):
         column, _, kind = field.strip().rpartition(":")
         if not column or kind not in TYPES:
             raise DataError(f"{name}, line 1: {field!r} is not name:type", hint=f"Types: {', '.join(TYPES)}. {FORMAT}")

@@ -1,6 +1,5 @@
 """Ranking requests: sampled users, their history, and their candidate lists."""
 
-from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import compress
@@ -211,7 +210,7 @@ def make_requests(
         facts["lists_without_user"] = len(replay.lists) - able.height
     if able.is_empty():
         raise _nobody(candidates, split.held.height, 0 if seen is None else seen.height)
-    chosen = able.filter(pl.col("user_id").is_in(sample_users(able["user_id"].to_list(), users, config.seed)))
+    chosen = able.filter(pl.col("user_id").is_in(sample_users(able["user_id"], users, config.seed)))
     facts |= {"users_available": able.height, "requests": chosen.height}
     rules = [_source_rule(candidates)]
     if users != "all" and chosen.height < users:
@@ -312,7 +311,7 @@ def _source_rule(candidates: str) -> str:
 def _pool(candidates: str, pool: list[str], split: Split) -> CandidatePool:
     if candidates == "random":
         return CandidatePool(pool)
-    counts: Mapping[str, int] = Counter(split.interactions["item_id"].to_list())
+    counts: Mapping[str, int] = dict(split.interactions.group_by("item_id").len().iter_rows())
     return CandidatePool(pool, counts)
 
 
@@ -338,15 +337,15 @@ def _nobody(candidates: str, held: int, passed: int) -> DataError:
     )
 
 
-def sample_users(users: list[str], wanted: int | Literal["all"], seed: int) -> list[str]:
+def sample_users(users: pl.Series, wanted: int | Literal["all"], seed: int) -> list[str]:
     """Return the first `wanted` of a seeded permutation of the sorted users."""
-    names = sorted(users)
-    order = generator(seed, "users").permutation(len(names)).tolist()
-    return [names[at] for at in (order if wanted == "all" else order[:wanted])]
+    order = generator(seed, "users").permutation(len(users))
+    return users.sort().gather(order if wanted == "all" else order[:wanted]).to_list()
 
 
 def _with_history(chosen: pl.DataFrame, interactions: pl.DataFrame) -> pl.DataFrame:
-    histories = interactions.group_by("user_id", maintain_order=True).agg(pl.col("item_id").alias("history"))
+    told = interactions.join(chosen, on="user_id", how="semi", maintain_order="left")
+    histories = told.group_by("user_id", maintain_order=True).agg(pl.col("item_id").alias("history"))
     return chosen.join(histories, on="user_id", how="left", maintain_order="left")
 
 

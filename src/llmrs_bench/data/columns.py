@@ -212,13 +212,13 @@ def make_raw(events: Table, items: Table | None, unrated: Sequence[str] = (), *,
         DataError: If a column that is needed is missing or holds what it may not, or no item with events is listed.
     """
     raw, taken = _events(events, unrated, scale)
-    if items is None:
-        items = _items_of_events(events)
+    items, name = items or _items_of_events(events), events.name
+    del events  # its texts take more memory than what was made of them
     if items is None:
         raw = replace(raw, rules=(*raw.rules, NO_ITEMS), facts={**raw.facts, "items_listed": 0})
         return complete_items(replace(raw, columns={"columns": taken}))
     listed, rules, facts, found = _items(items)
-    _require_join(raw.events, listed, events.name, items)
+    _require_join(raw.events, listed, name, items)
     return complete_items(
         replace(
             raw,
@@ -262,10 +262,18 @@ def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:20]) + (f" and {len(names) - 20:,} more" if len(names) > 20 else "")
 
 
-def _id(column: str) -> pl.Expr:
+def _id(texts: pl.Series) -> pl.Series:
     """Return ids without blanks around them, null where they are written as missing."""
-    text = pl.col(column).str.strip_chars()
-    return pl.when(~text.is_in(MISSING) & (text != "")).then(text)
+    if _is_clean(texts):
+        return texts  # no copy is made
+    text = pl.col(texts.name).str.strip_chars()
+    return texts.to_frame().select(pl.when(~text.is_in(MISSING) & (text != "")).then(text)).to_series()
+
+
+def _is_clean(texts: pl.Series) -> bool:
+    """Tell whether ids are as they are written, looking at a million at a time."""
+    parts = (texts.slice(start, 1_000_000) for start in range(0, len(texts), 1_000_000))
+    return not any((part.is_in(MISSING) | (part.str.strip_chars() != part) | (part == "")).any() for part in parts)
 
 
 def _events(table: Table, unrated: Sequence[str], scale: str) -> tuple[Raw, dict[str, str]]:
@@ -289,8 +297,8 @@ def _events(table: Table, unrated: Sequence[str], scale: str) -> tuple[Raw, dict
         seconds, said = times(table.rows, time, **table.place, scale=scale)
         rules.extend(said)
     events = table.rows.select(
-        _id(user).alias("user_id"),
-        _id(item).alias("item_id"),
+        _id(table.rows[user]).alias("user_id"),
+        _id(table.rows[item]).alias("item_id"),
         seconds.alias("timestamp"),
         (_ratings(table, rating, unrated) if rating else pl.lit(None, dtype=pl.Float32)).alias("rating"),
     )
@@ -299,7 +307,7 @@ def _events(table: Table, unrated: Sequence[str], scale: str) -> tuple[Raw, dict
         require_filled(table.rows, [label], **table.place)
         chosen = _labels(table, label)
         if shown or time:
-            named = table.rows.select(_id(shown)).to_series() if shown else pl.lit(None, dtype=pl.String)
+            named = _id(table.rows[shown]) if shown else pl.lit(None, dtype=pl.String)
             impressions = labelled_lists(events.with_columns(chosen=chosen, impression_id=named))
             rules.append(f"what a user was shown {f'under one {shown}' if shown else 'at one time'} is one impression")
         unchosen, events = events.filter(~chosen), events.filter(chosen)
@@ -344,6 +352,8 @@ def _event_warnings(table: Table, taken: Mapping[str, str]) -> Iterator[str]:
     rows, blanks = table.rows, 0
     for role in ("user", "item"):
         text = rows[taken[role]]
+        if _is_clean(text):
+            continue
         if missing := int(text.str.strip_chars().is_in(MISSING).sum()):
             yield f"the {role} of {missing:,} of {rows.height:,} events is written as missing: they are dropped"
         blanks += int((text != text.str.strip_chars()).sum())
@@ -387,7 +397,7 @@ def _items(table: Table) -> tuple[pl.DataFrame, tuple[str, ...], dict[str, int],
         rules.append(f"columns of {table.name} that are not read: {_some(unread)}")
     year, bad_years = _year(table)
     items = table.rows.select(
-        _id(ids).alias("item_id"),
+        _id(table.rows[ids]).alias("item_id"),
         (pl.col(title) if title else pl.lit(None, dtype=pl.String)).alias("title"),
         _text(table, texts, categories).alias("text"),
         year.alias("year"),

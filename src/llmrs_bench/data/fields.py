@@ -26,17 +26,20 @@ def read_delimited(
     Raises:
         DataError: If there are no lines, the text is not UTF-8, or a line has another number of fields.
     """
-    data = normal_lines(data, name=name, above=above)
-    body = data.split(b"\n", header_lines)[header_lines] if data.count(b"\n") >= header_lines else b""
-    if not body:
+    data, start = normal_lines(data, name=name, above=above), 0
+    for _ in range(header_lines):
+        start = data.find(b"\n", start) + 1 or len(data)
+    if start == len(data):
         raise DataError(f"{name} holds no data", hint="Check that the file is complete.")
-    if body.count(b"\t") != (body.count(b"\n") + 1) * (len(columns) - 1):
-        raise _ragged(body, name, len(columns), above + header_lines)
+    if data.count(b"\t", start) != (data.count(b"\n", start) + 1) * (len(columns) - 1):
+        raise _ragged(data[start:], name, len(columns), above + header_lines)
     schema = dict.fromkeys(columns, pl.String())
     try:
-        return pl.read_csv(io.BytesIO(body), has_header=False, schema=schema, separator="\t", quote_char=None)
+        return pl.read_csv(
+            io.BytesIO(data), has_header=False, schema=schema, separator="\t", quote_char=None, skip_lines=header_lines
+        )
     except pl.exceptions.PolarsError as error:
-        raise _ragged(body, name, len(columns), above + header_lines) from error
+        raise _ragged(data[start:], name, len(columns), above + header_lines) from error
 
 
 def number(

@@ -370,7 +370,8 @@ def normal_lines(data: bytes, *, name: str, above: int = 0) -> bytes:
         DataError: If it is not UTF-8.
     """
     try:
-        data.decode("utf-8")
+        if not data.isascii():  # no copy is made of what is
+            data.decode("utf-8")
     except UnicodeDecodeError as error:
         line = above + data.count(b"\n", 0, error.start) + 1
         raise DataError(f"{name}, line {line}: not UTF-8 text", hint="Convert the file to UTF-8.") from error

@@ -103,7 +103,7 @@ def impression_requests(
             f"no user with an impression to test has a history before it: {last.height:,} have none",
             hint="Give the earlier part of the data, too.",
         )
-    chosen = able.filter(pl.col("user_id").is_in(sample_users(able["user_id"].to_list(), config.users, config.seed)))
+    chosen = able.filter(pl.col("user_id").is_in(sample_users(able["user_id"], config.users, config.seed)))
     shown = [_shuffled(user, items, config.seed) for user, items in chosen.select("user_id", "shown").iter_rows()]
     name = pl.concat_str(pl.lit(f"{PART}-"), "user_id").alias("request_id")
     requests = chosen.select(

@@ -10,6 +10,7 @@ import polars as pl
 from llmrs_bench.core.errors import DataError, OptionError
 from llmrs_bench.core.hashing import uniform_hash
 from llmrs_bench.core.schemas import INTERACTIONS
+from llmrs_bench.data.codes import Codes, first_lines, has_repeats
 
 PAIR = ["user_id", "item_id"]
 
@@ -51,7 +52,7 @@ def filter_events(events: pl.DataFrame, *, min_rating: float | None, k_core: int
     facts["low_ratings_dropped"] = whole.height - liked.height
     if min_rating is not None:
         rules.append(f"events rated below {min_rating:g}, or not rated, are dropped")
-    unlike = liked.unique(maintain_order=True) if _has_repeats(liked) else liked
+    unlike = liked.unique(maintain_order=True) if has_repeats(liked, PAIR) else liked
     facts["copies_dropped"] = liked.height - unlike.height
     if facts["copies_dropped"]:
         rules.append("of events that are alike in everything one counts")
@@ -83,12 +84,8 @@ def _liked(events: pl.DataFrame, min_rating: float | None) -> pl.DataFrame:
     return events.filter(pl.col("rating") >= min_rating)
 
 
-def _has_repeats(events: pl.DataFrame) -> bool:
-    return bool(events.select(pl.struct(PAIR).is_duplicated().any()).item())
-
-
 def _without_repeats(events: pl.DataFrame, repeats: str) -> pl.DataFrame:
-    if repeats == "all" or not _has_repeats(events):
+    if repeats == "all" or not has_repeats(events, PAIR):
         return events
     if repeats == "error":
         again = events.filter(pl.struct(PAIR).is_duplicated()).unique(PAIR, maintain_order=True)
@@ -149,7 +146,7 @@ class Split:
     words: str = "leave-one-out"
 
 
-def leave_one_out(events: pl.DataFrame) -> Split:
+def leave_one_out(events: pl.DataFrame, users: Codes | None = None) -> Split:
     """Split every user's events in time: the last is held out, the second last is "valid", the rest "train".
 
     All events of a user with fewer than three are "train", and none is held out. The definition is that
@@ -157,13 +154,29 @@ def leave_one_out(events: pl.DataFrame) -> Split:
 
     Args:
         events: One row per event, `source.EVENTS`, in line order, without null ids.
+        users: The `first_lines` of its users, where they are known.
     """
-    ordered = by_user_and_time(events)
-    size, place = pl.len().over("user_id"), pl.int_range(pl.len()).over("user_id")
-    split = _split(ordered.with_columns(left=size - 1 - place), (TIE_RULE, USER_RULE))
-    tied = pl.col("timestamp") == pl.col("timestamp").shift(1).over("user_id")
-    last = (size >= ENOUGH) & (place == size - 1)
-    return replace(split, facts={**split.facts, "users_with_tied_target": ordered.select((tied & last).sum()).item()})
+    users = first_lines(events["user_id"]) if users is None else users
+    times = events["timestamp"].to_numpy()
+    order = np.lexsort((times, users))  # stable: USER_RULE, then time, then TIE_RULE
+    users, times = users[order], times[order]
+    ends = np.flatnonzero(np.append(users[1:] != users[:-1], True))
+    sizes = np.diff(ends, prepend=-1)
+    last = ends[sizes >= ENOUGH]
+    held, valid = np.zeros(len(order), dtype=bool), np.zeros(len(order), dtype=bool)
+    held[last], valid[last - 1] = True, True
+    facts = {
+        "users": len(ends),
+        "users_too_short": int((sizes < ENOUGH).sum()),
+        "users_with_tied_target": int((times[last] == times[last - 1]).sum()),
+    }
+    part = pl.when(pl.Series(valid[~held])).then(pl.lit("valid")).otherwise(pl.lit("train"))
+    return Split(
+        interactions=events[order[~held]].with_columns(WHOLE_SECONDS, part=part).select(list(INTERACTIONS)),
+        held=events[order[held]].select("user_id", "item_id", WHOLE_SECONDS),
+        facts=facts,
+        rules=(TIE_RULE, USER_RULE, f"users with fewer than {ENOUGH} events are trained on and never tested"),
+    )
 
 
 def random_holdout(events: pl.DataFrame, *, seed: int) -> Split:
@@ -288,18 +301,18 @@ def timeline(events: pl.DataFrame, interactions: pl.DataFrame, requests: pl.Data
     """Measure what is later than the targets of requests; None where all events are of one time.
 
     Args:
-        events: All events, held-out ones included: an item's first one says since when it exists.
+        events: Items and times of all events, held-out ones included: an item's first says since when it exists.
         interactions: What models learn from.
         requests: The table `requests`, whose `cutoff` is the time of the target in whole seconds.
     """
-    if events["timestamp"].n_unique() < 2:
+    if events["timestamp"].min() == events["timestamp"].max():
         return None
     times, cutoffs = interactions["timestamp"].sort().to_numpy(), requests["cutoff"].to_numpy()
     later = 1 - np.searchsorted(times, cutoffs, side="right") / len(times)
-    born = events.group_by("item_id").agg(born=WHOLE_SECONDS.min())
     rows = requests.select("request_id", "cutoff", item_id="candidates").explode("item_id").drop_nulls()
-    unborn = (pl.col("born") > pl.col("cutoff")).fill_null(True)
-    listed = rows.join(born, on="item_id", how="left").select("request_id", unborn=unborn)
+    shown = events.select("item_id", "timestamp").join(rows.select("item_id").unique(), on="item_id", how="semi")
+    born = shown.group_by("item_id").agg(born=WHOLE_SECONDS.min())
+    listed = rows.join(born, on="item_id").select("request_id", unborn=pl.col("born") > pl.col("cutoff"))
 
     def measured(chosen: pl.Series) -> Timeline:
         unborn = listed.filter(pl.col("request_id").is_in(requests["request_id"].filter(chosen).implode()))["unborn"]

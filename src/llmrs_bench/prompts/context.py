@@ -1,5 +1,6 @@
 """What a template knows of one request: items with distinct titles and labels, history, examples."""
 
+import re
 from collections.abc import Mapping, Sequence
 from itertools import product
 from string import ascii_uppercase
@@ -51,9 +52,11 @@ class PromptContext:
         self.titles = dict(zip(item_ids, distinct_titles(item_ids, catalog), strict=True))
         self.history = self._views(request.history[first:], request.ratings[first:])
         self._rendered: dict[PartName, str] = {}
+        item, items = word_forms(catalog.item_word)
         self._variables: dict[str, Any] = {
-            "item": catalog.item_word,
-            "items": plural(catalog.item_word),
+            "item": item,
+            "items": items,
+            "a_item": f"{article(item)} {item}",
             "history": self.history,
             "likes": [view for view in self.history if view.rating is not None and view.rating >= _LIKED],
             "dislikes": [view for view in self.history if view.rating is not None and view.rating < _LIKED],
@@ -137,10 +140,35 @@ def need_letters(prompt_template: PromptTemplate, form: str) -> PromptTemplate:
     return prompt_template
 
 
+def word_forms(item_word: str) -> tuple[str, str]:
+    """Return the word for one item and that for several: both as given in "story/stories", else by rule."""
+    one, _, many = (word.strip() for word in item_word.partition("/"))
+    return one, many or plural(one)
+
+
+_UNCHANGED = ("news", "series", "species", "anime", "manga")
+
+
 def plural(word: str) -> str:
-    """Return the plural of the word for an item: movies, stories, news."""
-    if word.endswith("news"):
+    """Return the plural of the word for an item: movies, news articles, stories, news."""
+    last = word.lower()
+    if last.endswith(_UNCHANGED):
         return word
-    if word.endswith("y") and word[-2:-1] not in "aeiou":
+    if last.endswith("person"):
+        return f"{word[:-6]}people"
+    if last.endswith("y") and last[-2:-1] not in "aeiou":
         return f"{word[:-1]}ies"
-    return f"{word}es" if word.endswith(("s", "x", "ch", "sh")) else f"{word}s"
+    return f"{word}es" if last.endswith(("s", "x", "z", "ch", "sh")) else f"{word}s"
+
+
+# "A user" and "an hour" are said otherwise than they are written; letters such as M are called "em".
+_AS_CONSONANT = re.compile(r"(?:eu|one\b|once|uni(?!n|m)|u[st][aeiu])", re.IGNORECASE)
+_AS_VOWEL = re.compile(r"(?:[aeiou]|hour|honest|heir)", re.IGNORECASE)
+_ABBREVIATION = re.compile(r"[A-Z](?:[A-Z0-9]*\b|-)")
+
+
+def article(word: str) -> str:
+    """Return "a" or "an", as it stands before a word: a movie, an album, an MP3, a user."""
+    if _ABBREVIATION.match(word):
+        return "an" if word[0] in "AEFHILMNORSX" else "a"
+    return "an" if _AS_VOWEL.match(word) and not _AS_CONSONANT.match(word) else "a"

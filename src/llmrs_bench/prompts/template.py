@@ -62,7 +62,19 @@ PART_NAMES: tuple[PartName, ...] = get_args(PartName)
 ORDER: Order = (("role",), ("interest",), ("examples",), ("candidates",), ("task", "strategy", "answer"))
 # What a part may name.
 TEMPLATE_VARIABLES = frozenset(
-    {"item", "items", "history", "likes", "dislikes", "relevant", "examples", "interest", "candidates", "count"}
+    {
+        "item",
+        "items",
+        "a_item",
+        "history",
+        "likes",
+        "dislikes",
+        "relevant",
+        "examples",
+        "interest",
+        "candidates",
+        "count",
+    }
 )
 _OF_CANDIDATES = {"candidates", "count"}
 

@@ -231,7 +231,9 @@ def gather(data: Data, board: Board, *, count: int, seed: int, invalid: Invalid 
         item_id: Title(item.title, item.about.strip()) if (item := catalog.items.get(item_id)) else Title(item_id)
         for item_id in _shown_items(sampled)
     }
-    return Extra(biases, tuple(sampled), titles, requests.height, seed, notes)
+    facts = data.artifact.facts
+    warnings = tuple(map(str, facts.get("warnings", ())))
+    return Extra(biases, tuple(sampled), titles, requests.height, seed, notes, facts.get("profile"), warnings)
 
 
 def _bias(data: Data, run: Artifact, invalid: Invalid) -> Mapping[str, Any] | None:

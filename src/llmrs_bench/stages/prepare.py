@@ -17,18 +17,15 @@ from llmrs_bench.data.candidates import Requests, make_requests, sampler_file
 from llmrs_bench.data.datasets import Dataset
 from llmrs_bench.data.files import file_md5
 from llmrs_bench.data.impressions import impression_requests, rated_lists, shown_alone
-from llmrs_bench.data.sources import Raw, check_raw
 from llmrs_bench.data.split import (
     TIE_RULES,
     Filtered,
     Split,
-    filter_events,
     leave_one_out,
     random_holdout,
     timeline,
     without_targets,
 )
-from llmrs_bench.data.titles import natural_titles, without_years
 from llmrs_bench.ranking import rank_best
 from llmrs_bench.recommenders.base import Corpus, best_items
 from llmrs_bench.stages.infer_recommender import FORMAT as TRAINING_FORMAT
@@ -42,11 +39,14 @@ from llmrs_bench.stages.infer_recommender import (
 )
 from llmrs_bench.stages.source import (
     Found,
+    Loaded,
     Origin,
     counts_of,
     event_warnings,
     find,
     is_published,
+    kept_events,
+    load,
     policies,
     published_rule,
     require_titles,
@@ -214,20 +214,17 @@ def _recipe(dataset: Dataset, config: PrepareConfig, found: Found) -> Recipe:
 def _fill(
     draft: Draft, dataset: Dataset, config: PrepareConfig, found: Found, place: Place, progress: Progress
 ) -> None:
-    raw = check_raw(found.source.load(found.files), found.reader)
+    loaded = load(dataset, found, config)
+    raw, counts = loaded.raw, counts_of(loaded.profile)
     require_titles(raw, config)
-    items = natural_titles(raw.items) if dataset.natural_titles and config.titles is None else raw.items
-    if config.titles == "natural":
-        items = natural_titles(without_years(items))
-    counts = counts_of(raw)
-    events = raw.events.with_columns(rating=pl.lit(None, dtype=pl.Float32)) if config.implicit else raw.events
-    kept = filter_events(events, min_rating=config.min_rating, k_core=config.k_core, repeats=config.repeats)
-    split, made = _requests(draft, raw, items, kept, config, dataset, place, progress)
+    kept = kept_events(raw, config)
+    split, made = _requests(draft, loaded, kept, config, dataset, place, progress)
     for name, frame in {"requests": made.requests, "truth": made.truth}.items():
         draft.write(name, frame)
     future = timeline(kept.events, split.interactions, made.requests)
     draft.facts.update(
         counts=counts,
+        profile=asdict(loaded.profile),
         kept={
             "users": kept.events["user_id"].n_unique(),
             "items": kept.events["item_id"].n_unique(),
@@ -264,7 +261,7 @@ def _fill(
     )
 
 
-def _split(raw: Raw, events: pl.DataFrame, dataset: Dataset, config: PrepareConfig) -> Split:
+def _split(loaded: Loaded, events: pl.DataFrame, dataset: Dataset, config: PrepareConfig) -> Split:
     """Split as the options say.
 
     Raises:
@@ -272,19 +269,19 @@ def _split(raw: Raw, events: pl.DataFrame, dataset: Dataset, config: PrepareConf
     """
     if config.split == "random":
         return random_holdout(events, seed=config.seed)
-    if raw.timeless:
+    if loaded.raw.timeless:
         raise OptionError(
             f"{dataset.name} does not say when its events were, so no event of a user is the last: leave-one-out does "
             "not fit",
             hint="--split random holds out a random event of each user.",
         )
-    return leave_one_out(events)
+    whole = events.height == len(loaded.users)  # none was dropped, so the numbers of users are known
+    return leave_one_out(events, loaded.users if whole else None)
 
 
 def _requests(
     draft: Draft,
-    raw: Raw,
-    items: pl.DataFrame,
+    loaded: Loaded,
     kept: Filtered,
     config: PrepareConfig,
     dataset: Dataset,
@@ -292,7 +289,7 @@ def _requests(
     progress: Progress,
 ) -> tuple[Split, Requests]:
     """Split the events, write what models learn from, and make requests, for which models may be trained."""
-    events, ids = kept.events, kept.events.select("item_id")
+    raw, events, ids = loaded.raw, kept.events, kept.events.select("item_id")
     if config.candidates == IMPRESSIONS:
         if raw.timeless:
             raise OptionError(
@@ -305,9 +302,9 @@ def _requests(
         split, made = impression_requests(lists, events, config, tested_from=start)
         ids = pl.concat([ids, made.requests.select(item_id="candidates").explode("item_id")])
     else:
-        split = _split(raw, events, dataset, config)
+        split = _split(loaded, events, dataset, config)
         split = without_targets(split) if config.repeats == "all" else split
-    items = items.join(ids, on="item_id", how="semi", maintain_order="left")
+    items = raw.items.join(ids, on="item_id", how="semi", maintain_order="left")
     tables = {"items": items, "interactions": split.interactions}
     for name, frame in tables.items():
         draft.write(name, frame)

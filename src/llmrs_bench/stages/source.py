@@ -11,11 +11,17 @@ from llmrs_bench.core.config import PrepareConfig
 from llmrs_bench.core.errors import DataError, OptionError
 from llmrs_bench.core.registry import SOURCES
 from llmrs_bench.core.types import Progress
+from llmrs_bench.data.codes import Codes, first_lines
 from llmrs_bench.data.datasets import Dataset, RemoteFile, find_dataset
 from llmrs_bench.data.download import Download, download
 from llmrs_bench.data.fields import DAYS, UNSET
 from llmrs_bench.data.files import GB, SourceFiles, file_md5
-from llmrs_bench.data.sources import Raw, Source
+from llmrs_bench.data.profile import PAIR, Profile
+from llmrs_bench.data.profile import profile as profile_of
+from llmrs_bench.data.sources import Raw, Source, check_raw
+from llmrs_bench.data.split import Filtered, filter_events
+from llmrs_bench.data.titles import natural_titles, without_years
+from llmrs_bench.stages.workspace import Reference
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +134,88 @@ def _reader(name: str, config: PrepareConfig, items: SourceFiles | None) -> tupl
     return kind(**told), [option for option in given if option not in read]
 
 
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What a source holds, as the options take it.
+
+    Args:
+        raw: With titles as people write them, and without ratings where these are to be ignored.
+        users: The `first_lines` of the users of its events that have a user and an item.
+        profile: What it looks like.
+    """
+
+    raw: Raw
+    users: Codes
+    profile: Profile
+
+
+def load(dataset: Dataset, found: Found, config: PrepareConfig) -> Loaded:
+    """Read a source.
+
+    Raises:
+        DataError: If it is malformed.
+        PluginError: If its reader returns something else than it has to.
+    """
+    raw = check_raw(found.source.load(found.files), found.reader)
+    if config.titles == "natural":
+        raw = replace(raw, items=natural_titles(without_years(raw.items)))
+    elif dataset.natural_titles and config.titles is None:
+        raw = replace(raw, items=natural_titles(raw.items))
+    if config.implicit:
+        raw = replace(raw, events=raw.events.with_columns(rating=pl.lit(None, dtype=pl.Float32)))
+    users = first_lines(raw.events.drop_nulls(PAIR)["user_id"])
+    return Loaded(raw, users, profile_of(raw, users))
+
+
+@dataclass(frozen=True, slots=True)
+class Description:
+    """What a source holds, before anything is made of it.
+
+    Args:
+        title: What was read, and how.
+        profile: A `Profile` as a mapping.
+        rules: How it was read, and what the options drop.
+        warnings: What to look at.
+    """
+
+    title: str
+    profile: dict[str, Any]
+    rules: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+
+def describe(home: Path, reference: str, config: PrepareConfig, origin: Origin, progress: Progress) -> Description:
+    """Read a data set as `prepare` does, and say what it holds; nothing is written but a download.
+
+    Args and errors are those of `prepare`.
+    """
+    dataset = origin.dataset(Reference.parse(reference).dataset)
+    found = find(home, dataset, origin, config, progress)
+    loaded = load(dataset, found, config)
+    raw, counts = loaded.raw, counts_of(loaded.profile)
+    rules = [*raw.rules, *published_rule(dataset, counts), *policies(config)]
+    warnings = [*source_warnings(dataset, found, counts), *raw.warnings, *event_warnings(raw.events, config)]
+    if config.min_rating is not None or config.k_core > 1 or config.repeats != "first":
+        try:
+            kept = kept_events(raw, config)
+        except (DataError, OptionError) as error:  # which the profile explains
+            warnings.append(f"{error.message}. {error.hint}")
+        else:
+            left = [kept.events.height, kept.events["user_id"].n_unique(), kept.events["item_id"].n_unique()]
+            rules += [*kept.rules, "{:,} events of {:,} users with {:,} items are left by these options".format(*left)]
+    title = f"{dataset.name}, read as {found.reader}" + (f" from {found.files.path}" if found.files else "")
+    return Description(title, asdict(loaded.profile), tuple(rules), tuple(warnings))
+
+
+def kept_events(raw: Raw, config: PrepareConfig) -> Filtered:
+    """Return the events that the options leave.
+
+    Raises:
+        DataError, OptionError: As `filter_events` does.
+    """
+    return filter_events(raw.events, min_rating=config.min_rating, k_core=config.k_core, repeats=config.repeats)
+
+
 def require_titles(raw: Raw, config: PrepareConfig) -> None:
     """Refuse a source most of whose items have no title, unless that is allowed."""
     items = raw.items.join(raw.events.select("item_id").unique(), on="item_id", how="semi")
@@ -152,13 +240,13 @@ def policies(config: PrepareConfig) -> Iterator[str]:
         yield "prompts speak of items: --item-word movie, song or product says what they are"
 
 
-def counts_of(raw: Raw) -> dict[str, int]:
+def counts_of(profile: Profile) -> dict[str, int]:
     """Return how many users, items, interactions and listed items a source holds."""
     return {
-        "users": raw.events["user_id"].n_unique(),
-        "items": raw.events["item_id"].n_unique(),
-        "interactions": raw.events.height,
-        "listed_items": raw.items.height,
+        "users": profile.users,
+        "items": profile.items,
+        "interactions": profile.events + profile.without_ids,
+        "listed_items": profile.listed,
     }
 
 
@@ -214,7 +302,7 @@ def published_rule(dataset: Dataset, counts: dict[str, int]) -> list[str]:
 def event_warnings(events: pl.DataFrame, config: PrepareConfig) -> Iterator[str]:
     """Say which times and ratings may mean something else than what they are taken for."""
     times, count = events["timestamp"], events.height
-    if times.n_unique() == 1 < count:
+    if times.min() == times.max() and count > 1:
         if config.split == "leave-one-out":
             yield f"all {count:,} events are of one time: the order of the source's lines says which come last"
     else:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
-from llmrs_bench.prompts.parsing.titles import EDGES, OFF, PAST, Mention, Names, dated
+from llmrs_bench.prompts.parsing.titles import EDGES, NOUNS, OFF, PAST, Mention, Names, dated
 
 _YEAR = re.compile(r"\s*[(\[](?:1[89]|20)[0-9]{2}[)\]]")
 _OPENED = re.compile(r"(\*\*|__|[\"'*_`])(.{1,400}?)\1(?![^\W_])")
@@ -145,8 +145,7 @@ def is_score(text: str) -> bool:
 
 BULLET = re.compile(r"\s*(?:(?:[>*+\-–—•·▪◦●○‣➢➤✓✔☑★☆◆◇■□#]+|\[[ xX]\])\s+)+")
 WORDS = (
-    r"(?:candidates?|movies?|films?|books?|games?|items?|products?|options?|songs?|tracks?|albums?|artists?|shows?|series"
-    r"|documents?|docs?|passages?|articles?|recipes?|restaurants?|business|places?|videos?|anime|entry|choice|pick"
+    rf"(?:{NOUNS}|candidates?|items?|options?|documents?|docs?|passages?|places?|entry|choice|pick"
     r"|titles?|index|label|id|numbers?|num|no|nr|kandidat|candidato|candidat|номер|кандидат|фильм|候補|候选|后选|编号|番号|번호|후보|번)"
 )
 # "Candidate 9", "No. 9", "movie ID: [9]", and what follows.

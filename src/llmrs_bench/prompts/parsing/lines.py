@@ -9,7 +9,7 @@ from llmrs_bench.prompts.parsing.entries import Rank, counting, is_valued, read_
 from llmrs_bench.prompts.parsing.items import BULLET, WORDS, read_item, without_bullet
 from llmrs_bench.prompts.parsing.ranking import FoundList
 from llmrs_bench.prompts.parsing.tables import cells_of, read_table
-from llmrs_bench.prompts.parsing.titles import EDGES, OFF, PAST, Mention, Names, shape
+from llmrs_bench.prompts.parsing.titles import EDGES, NOUNS, OFF, PAST, Mention, Names, shape
 
 _DOT = re.compile(r"\W*[0-9]{1,9}\s*[.:)\]]")
 _SPLIT = re.compile(r"[\s,;>|→⇒=、，~]+")
@@ -189,7 +189,7 @@ def _whole(text: str, names: Names, *, alone: bool) -> list[Mention]:
     return []
 
 
-_BREAK = re.compile(r"<br ?/?>|</(?:li|p|tr|div|item|movie|candidate|entry)>", re.IGNORECASE)
+_BREAK = re.compile(rf"<br ?/?>|</(?:\w{{1,20}}_)?(?:li|p|tr|div|item|candidate|entry|{NOUNS})>", re.IGNORECASE)
 _CELL = re.compile(r"</t[dh]>\s*<t[dh][^>]{0,80}>", re.IGNORECASE)
 _TAG = re.compile(
     r"</?[a-z_][^<>\n]{0,80}>|\\boxed\b|\\text\b|\\item\b|\\(?:begin|end)\{\w{1,20}\*?\}|^\s*(?:```|~~~)\w*",
@@ -201,7 +201,7 @@ _PLACES = re.compile(
     r"[\s*_#>\-]*([0-9]{1,3})\s?(?:[-–—]|to)\s?([0-9]{1,3})[*_]*\s*[:.)][*_]*\s(?=.*[,\s])"
 )  # "4-6: 9, 2, 1"
 _TOP = re.compile(r"\W*top\s[0-9]{1,3}\W*:\W*", re.IGNORECASE)
-_FIELD = re.compile(r"(?:- )?[\"']?(?:title|name|movie|film|book|song|game|item)[\"']?\s?: ", re.IGNORECASE)
+_FIELD = re.compile(rf"(?:- )?[\"']?(?:title|name|item|{NOUNS})[\"']?\s?: ", re.IGNORECASE)
 _SIGNED = re.compile(r"[0-9][^\w,;>]*[.:)\]=][^\w,;>]*[0-9]|->|→")
 _HEADING = re.compile(r"\s*#{1,6}\s|\s*(\*\*|__)[^*_]+\1\s*$")
 

@@ -4,20 +4,21 @@ import json
 import re
 from collections.abc import Sequence
 
-_ITEMS = (
-    r"titles?|names?|movies?|films?|books?|songs?|games?|products?|items?|candidates?|options?|labels?|ids?|numbers?"
-)
+from llmrs_bench.prompts.parsing.titles import NOUNS
+
+_ITEMS = rf"titles?|names?|{NOUNS}|items?|candidates?|options?|labels?|ids?|numbers?"
+_KEYS = rf"(?:(?:{_ITEMS})[ _]?)?(?:{_ITEMS})"  # "movie title", "news article"
 _OTHERS = (
     r"rank|ranking|position|place|score|rating|relevance|confidence|probability|year|genres?|author|artist|director|studio"
     r"|reasons?|reasoning|explanation|why|justification|description|comments?|notes?|summary"
 )
 _FIELD = re.compile(
-    rf"(?:^|(?<=[\s,;|({{]))[\"'*_]{{0,3}}(?P<key>(?:(?:{_ITEMS})[ _]?)?(?:{_ITEMS})|{_OTHERS})"
+    rf"(?:^|(?<=[\s,;|({{]))[\"'*_]{{0,3}}(?P<key>{_KEYS}|{_OTHERS})"
     r"[\"'*_]{0,3}\s?[:=][*_]{0,2}\s*(?=\S)",
     re.IGNORECASE,
 )
 _START = re.compile(r"[\s>*+\-–•·]*(?:\(?[0-9]{1,4}[.)\]:]\s*)?[*_`\"'({]*")
-_ITEM = re.compile(_ITEMS, re.IGNORECASE)
+_ITEM = re.compile(_KEYS, re.IGNORECASE)
 _LONG = 400
 
 

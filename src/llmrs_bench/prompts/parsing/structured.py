@@ -7,7 +7,7 @@ from llmrs_bench.prompts.parsing.entries import by_value, read_mentions, read_ra
 from llmrs_bench.prompts.parsing.items import read_item, settle
 from llmrs_bench.prompts.parsing.ranking import FoundList
 from llmrs_bench.prompts.parsing.tables import RANK_NAME, SCORE_NAME, read_table
-from llmrs_bench.prompts.parsing.titles import OFF, UNSURE, Mention, Names, dated
+from llmrs_bench.prompts.parsing.titles import NOUNS, OFF, UNSURE, Mention, Names, dated
 
 _OPENING = re.compile(r"[\[{]")
 _SPACE = re.compile(r"(?:\s|//[^\n]*|,(?=\s*[\]})]))*")
@@ -163,7 +163,7 @@ def _unescaped(found: re.Match[str]) -> str:
 
 _ITEM_KEY = re.compile(
     r"title|name|numb|label|index|candidate|item|movie|film|book|game|song|track|product|choice|option|document"
-    r"|(?:^|_)(?:id|doc)$|^no$|^value$|^answer$",
+    rf"|(?:^|[_ ])(?:id|doc|{NOUNS})$|^no$|^value$|^answer$",
     re.IGNORECASE,
 )
 _DEPTH = 5

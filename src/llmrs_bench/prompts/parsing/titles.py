@@ -10,6 +10,11 @@ from typing import Literal
 
 from llmrs_bench.core.types import Listed
 
+# What candidates are called in the domains of data sets; a part of expressions.
+NOUNS = (
+    r"movies?|films?|books?|games?|songs?|tracks?|albums?|artists?|shows?|series|anime|videos?|podcasts?|episodes?"
+    r"|products?|articles?|news|(?<!hi)stor(?:y|ies)|headlines?|recipes?|restaurants?|business(?:es)?|courses?|apps?"
+)
 _ENTITY = re.compile(r"&#?\w{1,31};")
 _MEDALS = {medal: f" {rank}. " for rank, medal in enumerate("🥇🥈🥉", 1)}
 _KEYCAP = re.compile("(?:[0-9]\ufe0f?\u20e3)+|🔟|[🥇🥈🥉]|[①-⑳❶-❿➀-➓⓵-⓾]")

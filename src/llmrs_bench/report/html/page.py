@@ -16,6 +16,7 @@ from llmrs_bench.core.costs import COST_FIELDS
 from llmrs_bench.leaderboard.board import COST_WORDS, Board, Row, told_apart
 from llmrs_bench.report.html.values import Call, Extra, Ranked
 from llmrs_bench.report.machine import costs, measured
+from llmrs_bench.report.profile import bin_labels, profile_rows
 from llmrs_bench.report.table import SHARE_HEADS, answer_words
 
 _DIGITS = 6
@@ -74,6 +75,23 @@ def board_payload(board: Board, extra: Extra) -> dict[str, Any]:
         ],
         "published": [asdict(table) for table in board.published],
         "biases": [{"run": run, **_rounded(facts)} for run, facts in extra.biases.items() if run in labels],
+        "data": None if extra.profile is None else _profile(extra.profile, extra.warnings),
+    }
+
+
+def _profile(facts: Mapping[str, Any], warnings: Sequence[str]) -> dict[str, Any]:
+    """Return what was counted in words, and the bars of the pictures: [what it is of, how many]."""
+    spreads = {
+        name: [list(bar) for bar in zip(bin_labels(spread["bins"]), spread["bins"], strict=True)]
+        for name in ("per_user", "per_item")
+        if (spread := facts[name]) is not None
+    }
+    return {
+        "rows": profile_rows(facts),
+        "warnings": list(warnings),
+        **spreads,
+        "ratings": [[f"{value:g}", count] for value, count in facts["ratings"]["values"]],
+        "times": facts["times"],
     }
 
 
@@ -164,7 +182,7 @@ def _call(call: Call) -> dict[str, Any]:
 
 
 _HERE = files("llmrs_bench.report.html")
-_SCRIPTS = ("dom", "table", "board", "draw", "charts", "groups", "bias", "requests", "main")
+_SCRIPTS = ("dom", "table", "board", "draw", "charts", "groups", "bias", "data", "requests", "main")
 _VENDORED = ("d3.min.js", "plot.umd.min.js")
 LICENCES = ("d3", "plot", "isoformat", "interval-tree-1d", "binary-search-bounds")
 

@@ -76,6 +76,8 @@ class Extra:
         population: How many requests the sample was drawn from.
         seed: Of the draw.
         notes: By run, why prompts or answers are missing.
+        profile: Of the data as read, as a mapping; None: it was prepared before there were profiles.
+        warnings: What `prepare` said of the data.
     """
 
     biases: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -84,3 +86,5 @@ class Extra:
     population: int = 0
     seed: int = 0
     notes: Mapping[str, str] = field(default_factory=dict)
+    profile: Mapping[str, Any] | None = None
+    warnings: tuple[str, ...] = ()

@@ -38,6 +38,7 @@ showBoard();
 showCharts();
 showGroups();
 showBias();
+showData();
 showPublished();
 const sampled = showRequests();
 showSections();
