@@ -43,7 +43,6 @@ def test_every_record_is_whole() -> None:
             assert file.md5 is None or re.fullmatch("[0-9a-f]{32}", file.md5)
 
 
-@pytest.mark.xfail(reason="the readers of these formats are written beside this", strict=False)
 def test_every_record_names_formats_that_are_read() -> None:
     assert {name for dataset in every() for name in dataset.sources} <= set(SOURCES.names())
 
