@@ -179,6 +179,9 @@ def test_a_baseline_row_that_was_not_evaluated_passes_no_judgement(compared: Ben
     shutil.rmtree(next(bench.home.glob("small/lists/evals/random-*")))
     gate(bench, "--fail-if", "mrr < 0.001")
     gate(bench, "--run", "itemknn", "--run", "random", "--fail-if", "mrr < 0.001", code=3)
+    shutil.rmtree(next(bench.home.glob("small/lists/evals/itemknn-*")))
+    said = gate(bench, "--baseline", "itemknn", "--fail-if", "mrr drops > 0.5", code=2)
+    assert "--baseline itemknn is not on the board: it was not evaluated, or is damaged hint: Run: llmrs" in said
 
 
 def test_a_worse_model_fails_against_a_saved_board(compared: Bench, saved: Path, tmp_path: Path) -> None:
@@ -290,6 +293,7 @@ def test_a_run_of_other_users_stands_on_the_board_where_it_is_allowed(compared: 
             "--junit nowhere/a.xml: there is no folder nowhere",
         ),
         (("--fail-if", "ndcg@10 < 0.1", "--junit", "a.x", "--gate-json", "a.x"), 2, "a.x is the file of --junit, too"),
+        (("--save", "/"), 2, "--save / is a folder"),
         (("--save", "base.json"), 2, "Name it base.parquet; for a file that ends in .json write `--format json > base"),
         (("--save", "base.MD"), 2, "write `--format markdown > base.MD`"),
         (("--save", "base.html"), 2, "write `--html base.html`"),
