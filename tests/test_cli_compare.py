@@ -107,7 +107,7 @@ def test_a_row_of_the_baseline_that_is_gone_fails_unless_allowed(compared: Bench
     assert "itemknn" not in gate(bench, *rule, "--run", "mock")
 
 
-@pytest.mark.parametrize("harm", ["no evaluation", "evaluation", "manifest", "no manifest"])
+@pytest.mark.parametrize("harm", ["no evaluation", "evaluation", "evaluation of another", "manifest", "no manifest"])
 def test_a_run_that_the_gate_cannot_look_at_fails_unless_allowed(compared: Bench, tmp_path: Path, harm: str) -> None:
     bench = Bench(tmp_path / "home", compared.source)
     shutil.copytree(compared.home, bench.home)
@@ -117,6 +117,9 @@ def test_a_run_that_the_gate_cannot_look_at_fails_unless_allowed(compared: Bench
         shutil.rmtree(measured)
     elif harm == "evaluation":
         (measured / "metrics.parquet").write_bytes(b"PAR1")
+    elif harm == "evaluation of another":
+        shutil.rmtree(measured)
+        shutil.copytree(next(bench.home.glob("small/lists/evals/popularity-*")), measured)
     elif harm == "manifest":
         (run / "manifest.json").write_text("{}")
     else:
@@ -132,13 +135,16 @@ def test_a_run_that_the_gate_cannot_look_at_fails_unless_allowed(compared: Bench
     assert f"so not on the board: {run.name}" in " ".join(bench.run("compare", "-d", "small@lists").stdout.split())
 
 
-@pytest.mark.parametrize("harm", ["values", "no values", "manifest", "no manifest"])
+@pytest.mark.parametrize("harm", ["values", "no values", "manifest", "no manifest", "another"])
 def test_evaluate_makes_a_damaged_evaluation_again(compared: Bench, saved: Path, tmp_path: Path, harm: str) -> None:
     bench = Bench(tmp_path / "home", compared.source)
     shutil.copytree(compared.home, bench.home)
     values = next(bench.home.glob("small/lists/evals/itemknn-*/metrics.parquet"))
     manifest = values.with_name("manifest.json")
-    if harm == "values":
+    if harm == "another":
+        shutil.rmtree(values.parent)
+        shutil.copytree(next(bench.home.glob("small/lists/evals/popularity-*")), values.parent)
+    elif harm == "values":
         values.write_bytes(values.read_bytes()[:-9])
     elif harm == "manifest":
         manifest.write_text(manifest.read_text().replace('"requests"', '"Requests"'))
@@ -173,6 +179,9 @@ def test_a_baseline_row_that_was_not_evaluated_passes_no_judgement(compared: Ben
     shutil.rmtree(next(bench.home.glob("small/lists/evals/random-*")))
     gate(bench, "--fail-if", "mrr < 0.001")
     gate(bench, "--run", "itemknn", "--run", "random", "--fail-if", "mrr < 0.001", code=3)
+    shutil.rmtree(next(bench.home.glob("small/lists/evals/itemknn-*")))
+    said = gate(bench, "--baseline", "itemknn", "--fail-if", "mrr drops > 0.5", code=2)
+    assert "--baseline itemknn is not on the board: it was not evaluated, or is damaged hint: Run: llmrs" in said
 
 
 def test_a_worse_model_fails_against_a_saved_board(compared: Bench, saved: Path, tmp_path: Path) -> None:
@@ -284,6 +293,7 @@ def test_a_run_of_other_users_stands_on_the_board_where_it_is_allowed(compared: 
             "--junit nowhere/a.xml: there is no folder nowhere",
         ),
         (("--fail-if", "ndcg@10 < 0.1", "--junit", "a.x", "--gate-json", "a.x"), 2, "a.x is the file of --junit, too"),
+        (("--save", "/"), 2, "--save / is a folder"),
         (("--save", "base.json"), 2, "Name it base.parquet; for a file that ends in .json write `--format json > base"),
         (("--save", "base.MD"), 2, "write `--format markdown > base.MD`"),
         (("--save", "base.html"), 2, "write `--html base.html`"),

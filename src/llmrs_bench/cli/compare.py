@@ -230,6 +230,8 @@ def _check_outputs(outputs: Mapping[str, Path], baseline: str | None, *, narrowe
                 hint=f"Name it {path.with_suffix('.parquet')}; for a file that ends in {path.suffix} write "
                 f"`{instead.format(path)}`.",
             )
+        if path.is_dir():
+            raise OptionError(f"{option} {path} is a folder", hint="Name a file in it.")
         if not path.absolute().parent.is_dir():
             raise OptionError(
                 f"{option} {path}: there is no folder {path.parent}", hint="Make it, or name another file."

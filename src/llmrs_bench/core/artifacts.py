@@ -431,7 +431,7 @@ def get_or_create(
         name: What the result is called; None: as its folder.
         unfinished: Whether an artifact that is there lacks something that can be had by now; it is then made anew, and
             stays until that has succeeded.
-        mend: Whether a damaged one is made anew, since that takes but a moment.
+        mend: Whether a damaged one, or another one in its place, is made anew, since that takes but a moment.
 
     Raises:
         ArtifactError: If the place holds something else.
@@ -444,7 +444,7 @@ def get_or_create(
             if made is None or unfinished(made):
                 return None
             made.check()
-        except DamagedError as error:
+        except ArtifactError as error:
             if not mend:
                 raise
             if aloud:

@@ -11,7 +11,7 @@ import polars as pl
 
 from llmrs_bench.core.artifacts import Artifact, Draft, Recipe, StageResult, get_or_create, is_complete, open_artifact
 from llmrs_bench.core.config import DEPTH, EvaluateConfig, Invalid, Normalize, PromptConfig, RecommenderConfig
-from llmrs_bench.core.errors import ArtifactError, OptionError
+from llmrs_bench.core.errors import ArtifactError, DamagedError, OptionError
 from llmrs_bench.core.schemas import RANKINGS, VIEW_RANKINGS
 from llmrs_bench.core.types import Progress, Response
 from llmrs_bench.metrics import (
@@ -154,6 +154,7 @@ def measured(data: Data, run: Artifact | None, metrics: Sequence[Metric], invali
 
     Raises:
         ArtifactError: If something was not measured; the hint is the command that does it.
+        DamagedError: If what was measured cannot be read, or was moved to another place.
         OptionError: If a metric looks deeper than the ranks that are kept.
     """
     wanted = evaluations(data, run, metrics, invalid)
@@ -168,6 +169,9 @@ def measured(data: Data, run: Artifact | None, metrics: Sequence[Metric], invali
             hint=hint,
         )
     made = [open_artifact(each.path, hint=hint) for each in wanted]
+    for each, found in zip(wanted, made, strict=True):
+        if found.manifest.fingerprint != each.recipe.fingerprint:
+            raise DamagedError(f"{each.path} holds the evaluation of something else", hint=hint)
     return Measured(
         metrics=pl.concat([each.table("metrics") for each in made]),
         figures={name: value for each in made for name, value in each.facts["catalogue"].items()},

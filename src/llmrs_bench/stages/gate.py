@@ -21,7 +21,7 @@ from llmrs_bench.leaderboard.gate import (
 )
 from llmrs_bench.leaderboard.saved import Saved, read_board
 from llmrs_bench.stages.compare import Comparison, compare, data_protocol
-from llmrs_bench.stages.evaluate import CHANCE
+from llmrs_bench.stages.evaluate import CHANCE, evaluate_command
 from llmrs_bench.stages.workspace import Data
 
 
@@ -67,6 +67,11 @@ def gated(
         return comparison, Gate()
     board, matrix = comparison.board, comparison.matrix
     check_rules(parsed, board.metrics, tested=matrix.values, baseline=baseline is not None)
+    if run is not None and any(name.startswith(run) for name in comparison.missing):
+        raise OptionError(
+            f"--baseline {run} is not on the board: it was not evaluated, or is damaged",
+            hint=evaluate_command(data, [], config.invalid),
+        )
     base = None if run is None else named_line(run, matrix.lines)
     judged = [line for line in judged_lines(matrix.lines, names) if line is not base]
     if not judged:
