@@ -5,6 +5,7 @@ import io
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Any
 
 import polars as pl
@@ -13,7 +14,7 @@ from llmrs_bench.core.errors import DataError
 from llmrs_bench.core.schemas import ITEMS
 from llmrs_bench.data.fields import number, python_literal, read_delimited, require_filled
 from llmrs_bench.data.files import MEND, SourceFiles, normal_lines
-from llmrs_bench.data.sources import MISSING, without_markup
+from llmrs_bench.data.sources import LONG, MISSING, without_markup
 
 ItemRow = tuple[str, str | None, str, int | None, list[str]]  # one row of `schemas.ITEMS`
 Record = dict[str, Any]
@@ -197,8 +198,9 @@ def framed(rows: Iterable[Sequence[Any]], schema: pl.Schema, *, name: str) -> pl
     """
     parts, waiting = [schema.to_frame()], iter(rows)
     try:
-        while some := [row for _, row in zip(range(ROWS), waiting, strict=False)]:
-            parts.append(pl.DataFrame(some, schema=schema, orient="row"))
+        while some := list(islice(waiting, ROWS)):
+            columns = zip(schema.items(), zip(*some, strict=True), strict=True)  # by columns, which is far faster
+            parts.append(pl.DataFrame([pl.Series(column, values, dtype=kind) for (column, kind), values in columns]))
     except (TypeError, OverflowError, pl.exceptions.PolarsError) as error:
         raise DataError(f"{name} holds a value of another kind: {str(error)[:200]}", hint=MEND) from error
     return pl.concat(parts)
@@ -250,14 +252,14 @@ def needed_items(
 
 
 def words(value: object) -> str:
-    """Return a value, or the values of a list, as text in one line; nothing for what is missing, or longer than 500."""
-    if isinstance(value, (list, tuple)):
-        return ", ".join(dict.fromkeys(filter(None, map(words, value))))
-    text = str(value) if isinstance(value, (str, int, float)) else ""
-    if "&" in text or "<" in text:
-        text = without_markup(text)
+    """Return a value, or the values of a list, as text in one line; nothing for what is missing, or overlong."""
+    if not isinstance(value, str):
+        if isinstance(value, (list, tuple)):
+            return ", ".join(dict.fromkeys(filter(None, map(words, value))))
+        return str(value) if isinstance(value, (int, float)) else ""
+    text = without_markup(value) if "&" in value or "<" in value else value
     text = " ".join(text.split())
-    return "" if text in MISSING or len(text) > 500 else text
+    return "" if text in MISSING or len(text) > LONG else text
 
 
 def word_list(value: object) -> list[str]:
