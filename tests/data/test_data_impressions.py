@@ -75,6 +75,7 @@ def test_the_last_impression_with_a_choice_is_tested_and_all_its_clicks_are_rele
         "targets": 3,
         "candidates_in_history": 1,
     }
+    assert made.warnings == ("1 of 3 users with a list to test chose nothing before it: they are not tested",)
     assert split.interactions["item_id"].to_list() == ["a", "b", "c"]
     assert any("3 of 9 events (33.3 %)" in rule for rule in split.rules)
 

@@ -42,12 +42,13 @@ def fit(runs: list[pl.DataFrame], users: int, *, told: pl.DataFrame | None = Non
     return cross_fit(standard_scores(runs), requests(users), known, folds=FOLDS, seed=seed, progress=no_progress)
 
 
-def ndcg(runs: list[pl.DataFrame], weights: list[float], users: int) -> pl.DataFrame:
+def ndcg(runs: list[pl.DataFrame], weights: list[float], users: int, told: pl.DataFrame | None = None) -> pl.DataFrame:
     names = {f"w{place}": weight for place, weight in enumerate(weights)}
     scores = weighted_score(
         standard_scores(runs), requests(users).select("request_id", **{k: pl.lit(v) for k, v in names.items()})
     )
-    return measure(truth(users), rank_candidates(requests(users), scores, seed=0), parse_metrics(["ndcg@10"]))
+    known = truth(users) if told is None else told
+    return measure(known, rank_candidates(requests(users), scores, seed=0), parse_metrics(["ndcg@10"]))
 
 
 def test_weights_are_the_best_of_all_hundredths_on_the_other_folds() -> None:
@@ -117,6 +118,19 @@ def test_targets_that_no_run_ranks_are_missed_and_break_nothing() -> None:
     runs = [run(users, lift=1, seed=1), run(users, lift=1, seed=2)]
     gone = [each.filter(pl.col("request_id") != "test-3") for each in runs]
     assert len(fit(gone, users).weights) == FOLDS
+
+
+def test_several_targets_of_a_user_are_all_weighed() -> None:
+    users = 40
+    runs = [run(users, lift=0.5, seed=1), run(users, lift=0.2, seed=2)]
+    more = [(f"test-{user}", ITEMS[(user * 7 + step) % len(ITEMS)], 1.0) for user in range(users) for step in (3, 5)]
+    both = pl.concat([truth(users), pl.DataFrame(more, schema=TRUTH, orient="row")])
+    fitted = fit(runs, users, told=both)
+    values = [ndcg(runs, [unit / 100, 1 - unit / 100], users, both) for unit in range(101)]
+    for fold, weights in enumerate(fitted.weights):
+        others = fitted.folds.filter(pl.col("fold") != fold)
+        means = [float(value.join(others, on="request_id")["value"].mean()) for value in values]  # type: ignore[arg-type]
+        assert means[round(weights[0] * 100)] == pytest.approx(max(means))
 
 
 def test_fewer_users_than_folds_are_refused() -> None:

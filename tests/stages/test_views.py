@@ -164,6 +164,15 @@ def test_a_target_told_outside_the_candidates_stops_the_stage(changed: dict[str,
     assert caught.value.hint
 
 
+@pytest.mark.parametrize("target", ["t", "m"])
+def test_each_of_several_targets_is_looked_for(target: str) -> None:
+    both = pl.concat([truth("t"), truth("m")])
+    for changed in ({"relevant": [target]}, {"interest": f"They will love '{TITLES[target]}'."}):
+        with pytest.raises(LeakError, match=repr(target)):
+            check_views(row(**changed), both, TITLES)
+    assert check_views(row(history=["a", target]), both, TITLES) == 1
+
+
 def test_what_is_no_leak() -> None:
     assert check_views(row(interest="They like The Matrixes and matrices."), truth("t"), TITLES) == 0
     assert check_views(row(interest="They take the heat in Brazil."), truth("m"), TITLES) == 0

@@ -133,7 +133,10 @@ def impression_requests(
         f"{config.relevant_rating:g} or higher",
         "filters of events leave lists as they are; the history is what the user chose before the list",
     )
-    return split, Requests(requests.select(list(REQUESTS)), truth.select(list(TRUTH)), facts, rules)
+    lost = facts["users_without_history_dropped"]
+    words = f"{lost:,} of {last.height:,} users with a list to test chose nothing before it: they are not tested"
+    warnings = (words,) if lost else ()
+    return split, Requests(requests.select(list(REQUESTS)), truth.select(list(TRUTH)), facts, rules, warnings)
 
 
 def _usable(impressions: pl.DataFrame) -> tuple[pl.DataFrame, dict[str, int]]:
