@@ -105,7 +105,8 @@ def find(home: Path, dataset: Dataset, origin: Origin, config: PrepareConfig, pr
         f"{origin.path or files.path} does not look like {dataset.name} (read as {formats}); it holds: "
         + (", ".join(files.names[:8]) or "nothing"),
         hint="Give the owner's archive or folder, RecBole's atomic files (NAME.inter, NAME.item), or a table of "
-        f"events; --columns user=NAME,item=NAME says which columns hold their ids. Other formats, with --format: {known}.",
+        "events; --columns user=NAME,item=NAME says which columns hold their ids. Other formats, with --format: "
+        f"{known}.",
     )
 
 
