@@ -26,6 +26,7 @@ from llmrs_bench.llm.model_aliases import ModelSpec
 from llmrs_bench.prompts.strategies.base import Normalization
 from llmrs_bench.prompts.template import read_source, template_names
 from llmrs_bench.ranking import rank_candidates, scores_frame
+from news_data import write_news
 from template_runs import best, catalog, flat, make, oracle, play, read
 
 # ---------------------------------------------------------------- sources
@@ -60,6 +61,7 @@ FIXTURES: dict[str, Callable[[Path], Path | None]] = {
     "movielens-1m": write_1m,
     "movielens-100k": write_100k,
     "atomic": write_atomic,
+    "mind": write_news,
     "demo": lambda _: None,
 }
 
