@@ -33,7 +33,7 @@ REASONS = {
     "needs a GPU": 1,
     "needs a server": 2,
     "needs a cluster": 1,
-    "needs files of yours": 2,
+    "needs files of yours": 3,
     "needs another program": 1,
     "takes hours": 2,
 }
