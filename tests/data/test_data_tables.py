@@ -25,7 +25,9 @@ def read(folder: Path, events: str | bytes, items: str | bytes | None = None, **
     """Read one file of events, and one of items."""
     for name, data in (("events", events), ("things", items or "")):
         (folder / name).write_bytes(data.encode() if isinstance(data, str) else data)
-    named = {key: dict(pair.split("=") for pair in options.pop(key, "").split(",") if pair) for key in COLUMN_OPTIONS}
+    named: dict[str, Any] = {
+        key: dict(pair.split("=") for pair in options.pop(key, "").split(",") if pair) for key in COLUMN_OPTIONS
+    }
     found = SourceFiles.open(folder / "things") if items is not None else None
     return Tables(**named, items=found, **options).load(SourceFiles.open(folder / "events"))
 
