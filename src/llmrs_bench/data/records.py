@@ -199,7 +199,7 @@ def framed(rows: Iterable[Sequence[Any]], schema: pl.Schema, *, name: str) -> pl
     parts, waiting = [schema.to_frame()], iter(rows)
     try:
         while some := list(islice(waiting, ROWS)):
-            columns = zip(schema.items(), zip(*some, strict=True), strict=True)  # by columns, which is far faster
+            columns = zip(schema.items(), zip(*some, strict=True), strict=True)
             parts.append(pl.DataFrame([pl.Series(column, values, dtype=kind) for (column, kind), values in columns]))
     except (TypeError, OverflowError, pl.exceptions.PolarsError) as error:
         raise DataError(f"{name} holds a value of another kind: {str(error)[:200]}", hint=MEND) from error
