@@ -35,7 +35,7 @@ REASONS = {
     "needs a GPU": 1,
     "needs a server": 2,
     "needs a cluster": 1,
-    "needs files of yours": 3,
+    "needs files of yours": 4,
     "needs another program": 1,
     "takes hours": 2,
 }

@@ -55,7 +55,15 @@ def test_times_that_mean_none_are_counted(bench: Bench, tmp_path: Path) -> None:
         lines = "".join(f"u\ti{at}\t{time}\n" for at, time in enumerate(times))
         (folder / "x.inter").write_text("user_id:token\titem_id:token\ttimestamp:float\n" + lines)
         return bench.run(
-            "prepare", "--dataset", "x", "--source", str(folder), "--n-candidates", "2", "--include-seen"
+            "prepare",
+            "--dataset",
+            "x",
+            "--source",
+            str(folder),
+            "--n-candidates",
+            "2",
+            "--include-seen",
+            "--allow-untitled",
         ).stderr
 
     none = "of 5 events are of time {}, which often means none, and so come first"

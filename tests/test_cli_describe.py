@@ -1,5 +1,6 @@
 """`prepare --describe`: a profile of the data as read, and nothing written."""
 
+import shutil
 from pathlib import Path
 
 from typer.testing import CliRunner
@@ -34,10 +35,11 @@ def test_the_options_that_drop_events_are_told_also_where_nothing_is_left(bench:
     assert "warning no event is left of 360" in words
 
 
-def test_plain_signs_where_stdout_is_not_utf8(bench: Bench) -> None:
+def test_plain_signs_where_stdout_is_not_utf8(bench: Bench, tmp_path: Path) -> None:
+    source = Path(shutil.copytree(bench.source, tmp_path / "source"))
     listed = "item_id:token\ttitle:token\ni0\t\u00c9t\u00e9\ni7\tNo\u00ebl"
-    (bench.source / "small.item").write_text(listed, "utf-8")
-    typed = ["prepare", "-d", "small", "--source", str(bench.source), "--describe", "--home", str(bench.home)]
+    (source / "small.item").write_text(listed, "utf-8")
+    typed = ["prepare", "-d", "small", "--source", str(source), "--describe", "--home", str(bench.home)]
     said = CliRunner(charset="ascii").invoke(app, typed)
     assert said.exit_code == 0, said.stderr
     assert "item i0 (?t?)" in said.stdout

@@ -113,7 +113,10 @@ def test_several_files_are_verified_one_by_one(bench: Bench, site: Path, monkeyp
     assert f"{titles} is not the published file" in said.replace("\n", "")
     assert facts(bench, "changed")["verified"] is False
     titles.unlink()
-    assert "holds no small.item" in bench.run("prepare", "-d", "tiny@half", "--source", str(site)).stderr
+    assert (
+        "holds no small.item"
+        in bench.run("prepare", "-d", "tiny@half", "--source", str(site), "--allow-untitled").stderr
+    )
 
 
 def test_the_table_of_data_sets_fits_its_lines(

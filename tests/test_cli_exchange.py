@@ -141,7 +141,7 @@ def test_exports_are_whole_or_not_there(small: Bench, tmp_path: Path) -> None:
     (odd / "odd.inter").write_text(
         "user_id:token\titem_id:token\n" + "\n".join(f"user {n}\ti{(n + m) % 9}" for n in range(4) for m in range(4))
     )
-    small.run("prepare", "--dataset", "odd", "--source", str(odd))
+    small.run("prepare", "--dataset", "odd", "--source", str(odd), "--allow-untitled")
     failed = small.run("export", "-d", "odd", "--to", str(tmp_path / "no"), "--format", "trec", code=1)
     assert "request_id hold blanks, the first is 'test-user" in failed.stderr
     assert sorted(path.name for path in tmp_path.iterdir() if "no" in path.name) == []

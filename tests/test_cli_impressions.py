@@ -79,7 +79,7 @@ def test_labelled_events_of_one_time_are_real_lists(tmp_path: Path) -> None:
     rows = [f"u{user}\t{item}\t{100 * time + user}\t{label}" for user in range(9) for item, time, label in EVENTS]
     head = "user_id:token\titem_id:token\ttimestamp:float\tlabel:float"
     bench = Bench(tmp_path / "home", write_labels(tmp_path / "shop", head, rows))
-    said = bench.prepare("--candidates", "impressions", dataset="shop").stderr
+    said = bench.prepare("--allow-untitled", "--candidates", "impressions", dataset="shop").stderr
     assert "what a user was shown at one time is one impression" in said
     requests = table(bench, "shop/*/data/requests.parquet")
     assert {frozenset(items) for items in requests["candidates"].to_list()} == {frozenset("aef")}
@@ -95,26 +95,28 @@ def test_a_column_says_what_was_shown_together(tmp_path: Path) -> None:
     ]
     head = "user_id:token\titem_id:token\ttimestamp:float\tlabel:float\tpage:token"
     bench = Bench(tmp_path / "home", write_labels(tmp_path / "shop", head, rows))
-    said = bench.prepare("--candidates", "impressions", dataset="shop", code=1).stderr
+    said = bench.prepare("--allow-untitled", "--candidates", "impressions", dataset="shop", code=1).stderr
     assert "none of 63 impressions leaves a choice" in said
     assert "--columns impression=NAME" in said
-    said = bench.prepare("--candidates", "impressions", "--columns", "impression=page", dataset="shop").stderr
+    said = bench.prepare(
+        "--allow-untitled", "--candidates", "impressions", "--columns", "impression=page", dataset="shop"
+    ).stderr
     assert "what a user was shown under one page is one impression" in said
     requests = table(bench, "shop/*/data/requests.parquet")
     assert {frozenset(items) for items in requests["candidates"].to_list()} == {frozenset("aef")}
 
 
 def test_lists_of_data_without_labels_are_refused_with_the_way_out(bench: Bench) -> None:
-    said = bench.prepare("--candidates", "impressions", code=1).stderr
+    said = bench.prepare("--allow-untitled", "--candidates", "impressions", code=1).stderr
     assert "needs lists of what users were shown, and the source has none" in said
     said = bench.prepare("--columns", "impression=rating", code=1).stderr
     assert "no labels that say what was clicked" in " ".join(said.split())
-    said = bench.prepare("--candidates", "impressions", "--n-candidates", "5", code=2).stderr
+    said = bench.prepare("--allow-untitled", "--candidates", "impressions", "--n-candidates", "5", code=2).stderr
     assert "--n-candidates has no effect" in said
 
 
 def test_what_users_rated_is_a_list_to_rank_again(bench: Bench, tmp_path: Path) -> None:
-    name = bench.prepare("--candidates", "impressions", "--relevant-rating", "4").stdout.strip()
+    name = bench.prepare("--allow-untitled", "--candidates", "impressions", "--relevant-rating", "4").stdout.strip()
     truth, requests = table(bench, "small/*/data/truth.parquet"), table(bench, "small/*/data/requests.parquet")
     assert truth.height == requests.height == 20
     assert set(requests["candidates"].list.len()) == {2}

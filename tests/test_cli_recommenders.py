@@ -277,7 +277,7 @@ def test_events_of_one_time_are_said_aloud(tmp_path: Path) -> None:
         "user_id:token\titem_id:token\ttimestamp:float\n" + "\n".join([*lines, "lone\ti1\t5"])
     )
     bench = Bench(tmp_path / "home", source)
-    said = bench.prepare(dataset="still").stderr
+    said = bench.prepare("--allow-untitled", dataset="still").stderr
     assert "all 21 events are of one time" in said
     assert "equal timestamps keep the order of the source's lines" in said
     assert "users with fewer than 3 events are trained on and never tested" in said

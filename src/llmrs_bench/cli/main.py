@@ -1,6 +1,7 @@
 """The command line: options to config, one stage, one result; imports of weight happen inside the commands."""
 
 import os
+import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -9,7 +10,7 @@ import typer
 
 from llmrs_bench import __version__
 from llmrs_bench.cli.compare import compare
-from llmrs_bench.cli.console import Commands, exit_codes, fail_unforeseen, finish, say, show, shows, stdout, track
+from llmrs_bench.cli.console import Commands, exit_codes, fail_unforeseen, finish, say, show, shows, track
 from llmrs_bench.cli.export import export
 from llmrs_bench.cli.fuse import fuse
 from llmrs_bench.cli.import_run import import_run
@@ -404,7 +405,7 @@ def list_(
         if check:
             lines, lost = check_data(dataset)
         elif what is Listing.data:
-            lines = list_data(home, stdout.width if stdout.is_terminal or "COLUMNS" in os.environ else 120, dataset)
+            lines = list_data(home, shutil.get_terminal_size((120, 24)).columns, dataset)
         elif what is Listing.runs:
             lines = list_runs(home, dataset or "")
         else:
