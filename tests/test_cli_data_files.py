@@ -3,6 +3,8 @@
 import os
 from pathlib import Path
 
+import pytest
+
 from command_line import Bench, table
 
 HEADER = "reader:token\tbook:token\tstars:float\tdate:token\tshelf:token\n"
@@ -73,3 +75,23 @@ def test_times_that_mean_none_are_counted(bench: Bench, tmp_path: Path) -> None:
     assert f"warning: 2 {none.format(0)}" in said("0", "0", "7", "1500000001", "1500000002")
     assert f"warning: 1 {none.format(-1)}" in said("-1", "1", "2", "3", "4")
     assert "often means none" not in said("0", "1", "2", "3", "4")
+
+
+@pytest.mark.parametrize(
+    ("times", "day"),
+    [
+        (("22032023", "23032023", "24032023"), "1970-09-24"),  # day, month, year
+        (("45007.4", "45008.5", "45009.6"), "1970-01-01"),  # days of a spreadsheet
+        (("27990000", "27990060", "27990120"), "1970-11-20"),  # minutes
+        (("202303220958", "202303230958", "202303240958"), "1976-05-30"),
+        (("2019", "2020", "2023"), "1970-01-01"),
+    ],
+)
+def test_times_that_are_hardly_seconds_are_warned_about(
+    bench: Bench, tmp_path: Path, times: tuple[str, ...], day: str
+) -> None:
+    lines = "".join(f"u\ti{at}\t{time}\n" for at, time in enumerate(times))
+    (tmp_path / "x.inter").write_text("user_id:token\titem_id:token\ttimestamp:float\n" + lines)
+    typed = ("prepare", "--dataset", "x", "--source", str(tmp_path), "--allow-untitled", "--include-seen")
+    said = bench.run(*typed, "--n-candidates", "2").stderr
+    assert f"warning: times are about {day}" in " ".join(said.split())

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -312,6 +313,7 @@ def event_warnings(events: pl.DataFrame, config: PrepareConfig) -> Iterator[str]
             unset = int((times == value).sum())
             if unset and 2 * (real > (DAYS[1] if value == 0 else 0)).sum() >= len(real):
                 yield f"{unset:,} of {count:,} events are of time {value:g}, which often means none, and so come first"
+    yield from _odd_times(times)
     rated = events["rating"].drop_nulls()
     odd, others = rated.filter(rated <= 0), rated.filter(rated > 0)
     if odd.n_unique() == 1 and len(others):
@@ -319,4 +321,20 @@ def event_warnings(events: pl.DataFrame, config: PrepareConfig) -> Iterator[str]
         yield (
             f"{len(odd):,} of {len(rated):,} ratings are {one:g}, the others {low:g} to {high:g}: if that means "
             f"disliked or unrated, --min-rating {min(low, 1):g} drops these events, --unrated {one:g} keeps them"
+        )
+
+
+EARLY = 315_532_800  # 1980, in seconds since 1970: no data set of ours begins before
+STEPS = 10_000  # numbers below may count steps, and mean no moment
+
+
+def _odd_times(times: pl.Series) -> Iterator[str]:
+    """Say that times read as seconds are hardly such: days of a spreadsheet, minutes, years, or another column."""
+    middle = times.quantile(0.5) or 0.0
+    years = bool(times.is_between(1900, 2100).all()) and times.n_unique() > 1
+    if STEPS < middle < EARLY or years:
+        moment = datetime.fromtimestamp(middle, UTC)
+        yield (
+            f"times are about {moment:%Y-%m-%d %H:%M:%S} UTC: that may be another unit, a date written as a number, or "
+            "another column; --columns time=NAME and --time-unit say which, ISO 8601 is safe"
         )
