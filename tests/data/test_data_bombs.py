@@ -69,3 +69,11 @@ def test_a_pipe_in_a_folder_is_not_listed(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "a.inter")
     (tmp_path / "b.inter").write_text("x")
     assert SourceFiles.open(tmp_path).names == ("b.inter",)
+
+
+def test_a_file_takes_the_memory_it_needs_and_not_what_it_may_take(tmp_path: Path) -> None:
+    """Python sets aside what is asked for at once: a file of 1.6 GB, which may unpack to 160 GB, could not be read."""
+    (tmp_path / "a.inter").write_bytes(b"one line\n")
+    (tmp_path / "b.inter.gz").write_bytes(gzip.compress(b"one line\n"))
+    source = SourceFiles.open(tmp_path, limit=10**15)
+    assert source.read("a.inter") == source.read("b.inter") == b"one line\n"

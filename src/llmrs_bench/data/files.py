@@ -2,6 +2,7 @@
 
 import gzip
 import hashlib
+import io
 import tarfile
 import zipfile
 import zlib
@@ -234,12 +235,10 @@ def unpack(stream: IO[bytes], name: str, *, packed: int, size: int, limit: int |
     Raises:
         DataError: If it has more bytes than `limit`; None: than 64 MiB, or 100 times `packed` if that is more.
     """
-    most = max(FREE, PACKED * packed) if limit is None else limit
-    if size <= most:
-        data = _plain(stream, name).read(most + 1)
-        if len(data) <= most:
-            return data
-    raise _too_large(name, packed=packed, size=size, most=most)
+    whole = io.BytesIO()  # memory grows with what comes: asked for all that is allowed at once, Python would take it
+    for chunk in _chunks(stream, name, packed=packed, size=size, limit=limit):
+        whole.write(chunk)
+    return whole.getvalue()
 
 
 def _too_large(name: str, *, packed: int, size: int, most: int) -> DataError:
