@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from command_line import Bench, table
-from news_data import write_paper
+from news_data import TRAIN, write_paper, write_part
 
 
 @pytest.fixture
@@ -140,3 +140,9 @@ def test_data_with_single_targets_keep_their_name_and_tables(tmp_path: Path) -> 
         "requests": "d2392392",
         "truth": "926aeb7b",
     }
+
+
+def test_files_called_as_those_of_a_known_layout_are_told_of_it(tmp_path: Path) -> None:
+    write_part(tmp_path / "paper", TRAIN)
+    said = Bench(tmp_path / "home", tmp_path / "paper").prepare(dataset="paper", code=1).stderr
+    assert "--format mind" in " ".join(said.split())

@@ -155,7 +155,7 @@ def test_a_wrong_mapping_is_refused(bench: Bench, tmp_path: Path, text: str, wor
 def test_a_mapping_does_not_overwrite_other_files(bench: Bench, tmp_path: Path) -> None:
     orders, things = write_shop(tmp_path / "shop")
     said = prepare(bench, "shop", orders, "--items", things, "--save-mapping", things, code=2)
-    assert "is no mapping" in said
+    assert "exists, and says something else" in said
     assert Path(things).read_text().startswith("{")
 
 
@@ -167,3 +167,16 @@ def test_options_that_a_format_does_not_read_are_refused(bench: Bench, tmp_path:
     assert "--implicit reads no ratings" in said
     said = bench.run("prepare", "-d", "demo", "--item-columns", "title=name", code=2).stderr
     assert "--item-columns has no effect on the format demo" in said
+
+
+def test_a_mapping_is_written_once_and_also_by_a_look_at_the_data(bench: Bench, tmp_path: Path) -> None:
+    orders, things = write_shop(tmp_path / "shop")
+    saved = tmp_path / "shop.toml"
+    typed = ("--items", things, "--save-mapping", str(saved))
+    prepare(bench, "shop", orders, *typed, "--describe")
+    assert tomllib.loads(saved.read_text())["columns"]["item"] == "sku"
+    prepare(bench, "shop", orders, *typed)  # says the same
+    before = saved.read_bytes()
+    said = prepare(bench, "shop@other", orders, *typed, "--repeats", "last", code=2)
+    assert f"{saved} exists, and says something else" in said.replace("\n", "")
+    assert saved.read_bytes() == before

@@ -53,12 +53,14 @@ def test_every_rule_that_was_applied_is_counted(tmp_path: Path) -> None:
         "items_listed": 2,
         "items_without_id_dropped": 0,
         "items_listed_twice_dropped": 1,
+        "items_listed_with_other_titles": 1,
         "years_unreadable": 1,
         "items_without_title": 1,
         "items_not_listed": 1,
         "titles_with_markup": 0,
     }
     assert any("vector" in rule for rule in raw.rules)
+    assert any("under 1 other titles: the first title" in warning for warning in raw.warnings)
     assert NO_TIME not in raw.rules
 
 

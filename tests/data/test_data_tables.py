@@ -269,3 +269,42 @@ def test_literals_of_python_are_values_and_never_code() -> None:
     for line in ("__import__('os')", "{'a': f()}", "[" * 10_000, "'" + "x" * 2_000_000 + "'", "{", "{[]: 1}"):
         with pytest.raises(ValueError, match="literal of Python"):
             python_literal(line)
+
+
+@pytest.mark.parametrize("columns", ["time=stars", "item=stars", "user=sku"])
+def test_a_column_has_one_role(tmp_path: Path, columns: str) -> None:
+    column = columns.partition("=")[2]
+    with pytest.raises(DataError, match=f"the column {column} is taken for the .* and the "):
+        read(tmp_path, EVENTS, columns=columns)
+
+
+def test_ids_that_are_one_number_in_two_ways_are_warned_about(tmp_path: Path) -> None:
+    said = " ".join(read(tmp_path, EVENTS).warnings)
+    assert "1 ids of items are numbers that others write in another way, such as '007' and '7'" in said
+    rows = lines({"user_id": "u", "item_id": 38.0, "ts": 1}, {"user_id": "v", "item_id": 38, "ts": 2})
+    assert "such as '38' and '38.0'" in " ".join(read(tmp_path, rows).warnings)
+    long = "user,item,ts\nu,9007199254740993,1\nu,9007199254740992,2\n"  # one number, if rounded
+    assert "in another way" not in " ".join(read(tmp_path, long).warnings)
+
+
+def test_events_without_an_item_are_counted(tmp_path: Path) -> None:
+    rows = lines({"user_id": "u", "item_id": None, "ts": 1}, {"user_id": "u", "item_id": "a", "ts": 2})
+    assert "the item of 1 of 2 events is empty: they are dropped" in read(tmp_path, rows).warnings
+
+
+def test_the_line_of_spreadsheets_that_names_the_delimiter_is_no_header(tmp_path: Path) -> None:
+    raw = read(tmp_path, "sep=;\nuser;item;ts\nu;a;1500000000\nu;b;1500000001\n")
+    assert [row[:2] for row in rows(raw)] == [("u", "a"), ("u", "b")]
+    assert "events: the line sep= is left out" in raw.rules
+    with pytest.raises(DataError, match="line 4: ts is 'x'"):
+        read(tmp_path, "sep=;\nuser;item;ts\nu;a;1500000000\nu;b;x\n")
+
+
+def test_hints_say_how_commas_and_gaps_are_mended(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="stars is '4,5', not a number") as comma:
+        read(tmp_path, "user;item;stars\nu;a;4,5\nu;b;3\n")
+    assert "decimal=','" in comma.value.hint
+    gaps = lines({"user": "u", "item": "a", "ts": 5}, {"user": "u", "item": "b"}, {"user": "u", "item": "c"})
+    with pytest.raises(DataError, match="2: ts is empty, and in 1 more") as gap:
+        read(tmp_path, gaps)
+    assert "dropna(subset=['ts'])" in gap.value.hint

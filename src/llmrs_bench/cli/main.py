@@ -299,13 +299,17 @@ def prepare(
         }
         origin = Origin(**places, accept_new=accept_new)
         if describe:
-            show(_described(describe_source(home, dataset, config, origin, track)))
+            described = describe_source(home, dataset, config, origin, track)
+            show(_described(described))
+            if save_mapping:
+                write_mapping(save_mapping, described.mapping, config, source, items, known)
+                say(f"mapping: {save_mapping}")
             return
         done = stage(home, dataset, config, origin, track)
         for line in data_lines(done.artifact.facts):
             say(line)
         if save_mapping:
-            write_mapping(save_mapping, done.artifact.facts, config, source, items, known)
+            write_mapping(save_mapping, done.artifact.facts.get("mapping", {}), config, source, items, known)
             say(f"mapping: {save_mapping}")
         finish(done)
 

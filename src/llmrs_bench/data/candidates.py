@@ -1,6 +1,6 @@
 """Ranking requests: sampled users, their history, and their candidate lists."""
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import compress
 from pathlib import Path
@@ -204,10 +204,10 @@ def make_requests(
         limit = None if config.max_unpacked is None else int(config.max_unpacked * GB)
         replay = Replay(read_lists(path, limit), pool)
         facts["unknown_candidates_dropped"] = replay.unknown_dropped
-        warnings = _unknown_words(replay, path, pool)
         able = able.filter(pl.col("user_id").is_in(list(replay.lists)))
         facts["users_without_list"] = split.held.height - able.height
         facts["lists_without_user"] = len(replay.lists) - able.height
+        warnings = (*_unknown_words(replay, path, pool), *_unlisted_words(facts["users_without_list"], split, path))
     if able.is_empty():
         raise _nobody(candidates, split.held.height, 0 if seen is None else seen.height)
     chosen = able.filter(pl.col("user_id").is_in(sample_users(able["user_id"], users, config.seed)))
@@ -264,6 +264,11 @@ def _choice(rows: pl.DataFrame, lists: list[list[str]], warnings: Sequence[str])
             hint="Other candidates have to be items of the data that the user has not seen; --include-seen allows all.",
         )
     return choice
+
+
+def _unlisted_words(count: int, split: Split, path: Path) -> Iterator[str]:
+    if count:
+        yield f"{count:,} of {split.held.height:,} users have no list in {path.name}: they are not tested"
 
 
 def _unknown_words(replay: Replay, path: Path, pool: Sequence[str]) -> tuple[str, ...]:

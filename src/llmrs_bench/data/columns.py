@@ -225,10 +225,19 @@ def make_raw(events: Table, items: Table | None, unrated: Sequence[str] = (), *,
             items=listed,
             rules=(*raw.rules, *rules),
             facts={**raw.facts, **facts},
-            warnings=(*raw.warnings, *items.warnings),
+            warnings=(
+                *raw.warnings,
+                *items.warnings,
+                *_title_twins(facts["items_listed_with_other_titles"], items.name),
+            ),
             columns={"columns": taken, "item_columns": found},
         )
     )
+
+
+def _title_twins(count: int, name: str) -> Iterator[str]:
+    if count:
+        yield f"{name} lists items again under {count:,} other titles: the first title of an item counts"
 
 
 def _items_of_events(events: Table) -> Table | None:
@@ -289,6 +298,7 @@ def _events(table: Table, unrated: Sequence[str], scale: str) -> tuple[Raw, dict
     shown = None if shown == user else shown  # where a session is taken for a user
     found = {"user": user, "item": item, "time": time, "rating": rating, "label": label, "impression": shown}
     taken = {role: name for role, name in found.items() if name}
+    _require_one_role(table, taken)
     rules = [*table.rules, f"columns of {table.name}: " + ", ".join(f"{role} {name}" for role, name in taken.items())]
     seconds: pl.Series | pl.Expr = pl.lit(0.0)
     if time is None:
@@ -316,6 +326,19 @@ def _events(table: Table, unrated: Sequence[str], scale: str) -> tuple[Raw, dict
     warnings = tuple(_event_warnings(table, taken))
     raw = Raw(ITEMS.to_frame(), events, tuple(rules), facts, warnings, unchosen, impressions=impressions)
     return raw, taken
+
+
+def _require_one_role(table: Table, taken: Mapping[str, str]) -> None:
+    """Refuse one column for two roles of an event."""
+    roles: dict[str, list[str]] = {}
+    for role, column in taken.items():
+        roles.setdefault(column, []).append(role)
+    for column, several in roles.items():
+        if len(several) > 1:
+            raise DataError(
+                f"{table.name}: the column {column} is taken for the {' and the '.join(several)}",
+                hint=f"Name another column for one of them: {table.option} {several[-1]}=NAME.",
+            )
 
 
 def _labels(table: Table, column: str) -> pl.Series:
@@ -352,13 +375,33 @@ def _event_warnings(table: Table, taken: Mapping[str, str]) -> Iterator[str]:
     rows, blanks = table.rows, 0
     for role in ("user", "item"):
         text = rows[taken[role]]
-        if _is_clean(text):
+        yield from _number_twins(text, role)
+        if not text.null_count() and _is_clean(text):
             continue
         if missing := int(text.str.strip_chars().is_in(MISSING).sum()):
             yield f"the {role} of {missing:,} of {rows.height:,} events is written as missing: they are dropped"
+        if empty := text.null_count():
+            yield f"the {role} of {empty:,} of {rows.height:,} events is empty: they are dropped"
         blanks += int((text != text.str.strip_chars()).sum())
     if blanks:
         yield f"{blanks:,} ids of {table.name} have blanks around them: they are cut off"
+
+
+EXACT = 15  # digits of a number that no two texts share by rounding
+
+
+def _number_twins(texts: pl.Series, role: str) -> Iterator[str]:
+    """Say where ids are one number, and different texts, such as 007 and 7, or 38.0 and 38."""
+    ids = texts.unique().drop_nulls()
+    ids = ids.filter(ids.str.len_bytes() <= EXACT)
+    numbers = ids.str.strip_chars().cast(pl.Float64, strict=False)
+    ids, numbers = ids.filter(numbers.is_not_null()), numbers.drop_nulls()
+    if twins := numbers.len() - numbers.n_unique():
+        alike = ids.filter(numbers == numbers.filter(numbers.is_duplicated())[0]).sort()
+        yield (
+            f"{twins:,} ids of {role}s are numbers that others write in another way, such as {alike[0]!r} and "
+            f"{alike[1]!r}: ids are texts, so these are different {role}s"
+        )
 
 
 def _require_join(events: pl.DataFrame, items: pl.DataFrame, inter: str, table: Table) -> None:
@@ -413,6 +456,8 @@ def _items(table: Table) -> tuple[pl.DataFrame, tuple[str, ...], dict[str, int],
     }
     if facts["items_listed_twice_dropped"]:
         rules.append("of items listed twice the first line counts")
+    other = named.unique(["item_id", "title"]).height - kept.height
+    facts["items_listed_with_other_titles"] = other
     return kept, tuple(rules), facts, found
 
 

@@ -16,6 +16,7 @@ from llmrs_bench.data.files import BOM, CHUNK
 DELIMITERS = {"\t": "tabs", "::": "::", "|": "|", ";": "semicolons", ",": "commas"}
 SEPARATORS = (LISTED, "|", "; ", ", ", LISTED)  # of several categories in one text
 MOST_COLUMNS = 10_000
+SEP = re.compile(rb"sep=[^\r\n]\r?\n", flags=re.IGNORECASE)
 NUMBER = re.compile(r"[-+]?\d+(?:[.,]\d+)?(?:[eE][-+]?\d+)?")
 QUOTES = "Write quotes inside a quoted field twice, as CSV does, and close each field that begins with one."
 READ = "Read are CSV with any delimiter, JSON lines, arrays of JSON objects, and Parquet, also packed (.gz, .zst)."
@@ -61,6 +62,8 @@ def delimited(data: bytes, name: str, named: Mapping[str, str], encoding: str) -
     Raises:
         DataError: If it is no table, or a malformed one, naming the line.
     """
+    marked = SEP.match(data)  # how spreadsheets tell each other the delimiter
+    data = data[marked.end() :] if marked else data
     delimiter, first = _sniff(data, name)
     by_number = bool(named) and all(column.isdigit() for column in named.values())
     has_header = not any(NUMBER.fullmatch(field.strip()) for field in first)
@@ -78,7 +81,7 @@ def delimited(data: bytes, name: str, named: Mapping[str, str], encoding: str) -
     frame, said, quoting = _fields(data, name, LISTED if delimiter == "::" else delimiter, columns, has_header)
     if frame.is_empty():
         raise DataError(f"{name} holds a header, and no rows", hint="Check that the file is complete.")
-    rules, warnings = [*said], tuple[str, ...]()
+    rules, warnings = [*said, *([f"{name}: the line sep= is left out"] if marked else [])], tuple[str, ...]()
     if not quoting and b'"' in data:
         frame, dropped, warnings = without_quotes(frame, name)
         rules += dropped
@@ -92,7 +95,7 @@ def delimited(data: bytes, name: str, named: Mapping[str, str], encoding: str) -
         named,
         (f"{name}: text in {encoding}, {DELIMITERS[delimiter]} between fields, {header} columns", *rules),
         warnings,
-        first=1 + has_header if is_line else 1,
+        first=1 + has_header + bool(marked) if is_line else 1,
         unit="line" if is_line else "row",
         separators=SEPARATORS,
         wide=True,

@@ -2,6 +2,7 @@
 
 import ast
 import io
+import re
 from datetime import UTC, datetime
 from typing import Any
 
@@ -42,6 +43,9 @@ def read_delimited(
         raise _ragged(data[start:], name, len(columns), above + header_lines) from error
 
 
+DECIMAL_COMMA = re.compile(r"-?\d+,\d+")
+
+
 def number(
     frame: pl.DataFrame,
     column: str,
@@ -64,6 +68,8 @@ def number(
     bad = text.is_not_null() & (found.is_null() | ~found.is_finite().fill_null(True))
     if bad.any():
         row = bad.arg_max() or 0
+        if DECIMAL_COMMA.fullmatch(text[row]):
+            hint = f"Write a point in place of the comma, in pandas with read_csv(..., decimal=','). {hint}"
         raise DataError(f"{name}, {unit} {row + 1 + header_lines}: {column} is {text[row]!r}, not a number", hint=hint)
     return found
 
@@ -73,7 +79,10 @@ def number(
 UNITS = (("seconds", 0.0, 1.0), ("milliseconds", 1e11, 1e3), ("microseconds", 1e14, 1e6), ("nanoseconds", 1e17, 1e9))
 UNSET = (0.0, -1.0)  # what programs write where there is no time; of no unit
 DAYS = (19000101, 21001231)  # dates that are written as one number
-TIMES = "Write every time in seconds since 1970, or as 2018-03-01T12:00:00 (ISO 8601)."
+TIMES = (
+    "Write every time in seconds since 1970, or as 2018-03-01T12:00:00 (ISO 8601). Nothing says whether 01.03.2018 and "
+    "3/1/18 name the day or the month first; pandas rewrites them: to_datetime(column, dayfirst=True)."
+)
 
 
 def times(
@@ -169,8 +178,12 @@ def require_filled(
     """
     for column in columns:
         if frame[column].null_count():
-            row = frame[column].is_null().arg_max() or 0
-            raise DataError(f"{name}, {unit} {row + 1 + header_lines}: {column} is empty", hint=MEND)
+            row, more = frame[column].is_null().arg_max() or 0, frame[column].null_count() - 1
+            others = f", and in {more:,} more" if more else ""
+            raise DataError(
+                f"{name}, {unit} {row + 1 + header_lines}: {column} is empty{others}",
+                hint=f"Get a fresh copy of the file, or drop these {unit}s: in pandas, dropna(subset=[{column!r}]).",
+            )
 
 
 LONGEST_LITERAL = 1 << 20  # characters

@@ -149,7 +149,7 @@ def _title_warnings(listed: int, titles: pl.Series, unlisted: int) -> Iterator[s
     by_id = "prompts call them by their id"
     if untitled := listed - len(titles):
         yield f"{untitled:,} of {listed:,} items have no title: {by_id}"
-    if unlisted:
+    if unlisted and listed:  # without a table of items a rule says so
         yield f"{unlisted:,} items with events are not in the table of items: {by_id}"
     if 0 < (distinct := titles.n_unique()) * 2 <= len(titles):
         yield f"{len(titles):,} items have {distinct:,} different titles, such as {titles[0]!r}: is that the column?"

@@ -86,29 +86,27 @@ def read_mapping(path: Path) -> DataMapping:
 
 def write_mapping(
     path: Path,
-    facts: Mapping[str, Any],
+    mapping: Mapping[str, Any],
     config: PrepareConfig,
     source: Path | None,
     items: Path | None,
     known: DataMapping | None,
 ) -> None:
-    """Write how a source was read into a TOML file; `facts` are those of what `prepare` made.
+    """Write how a source was read into a TOML file.
 
     Args:
-        path: The file.
-        facts: Their `mapping` holds the columns that were read.
+        path: The file; one that is there has to say the same.
+        mapping: The format, and the columns that were read; empty where the format has none to name.
         config: The options.
         source: What was typed as source.
         items: What was typed as table of items.
         known: The mapping that was used, if any; its url, md5 and licence are kept.
 
     Raises:
-        OptionError: If the format has no columns to name, or there is a file that is no mapping.
+        OptionError: If the format has no columns to name, or another file is there.
     """
-    if "mapping" not in facts:
+    if not mapping:
         raise OptionError("--save-mapping has no effect on this format: its columns are known", hint="Leave it out.")
-    if path.exists() and not path.read_text("utf-8", "replace").startswith(HEAD):
-        raise OptionError(f"{path} exists, and is no mapping", hint="Give --save-mapping another name.")
     sources = {"source": source, "items": items}
     if known:
         sources = {
@@ -118,17 +116,20 @@ def write_mapping(
     defaults = PrepareConfig(dataset=config.dataset)
     values: dict[str, Any] = {
         **{name: os.path.relpath(place, path.parent) for name, place in sources.items() if place},
-        "format": facts["mapping"]["format"],
+        "format": mapping["format"],
         **({name: getattr(known, name) for name in ("url", "md5", "licence")} if known else {}),
         **{name: value for name in POLICIES if (value := getattr(config, name)) != getattr(defaults, name)},
     }
     lines = [HEAD]
     lines += [f"{name} = {_toml(value)}\n" for name, value in values.items() if value is not None]
     for table in ("columns", "item_columns"):
-        if columns := facts["mapping"].get(table):
+        if columns := mapping.get(table):
             lines.append(f"\n[{table}]\n")
             lines += [f"{role} = {_toml(column)}\n" for role, column in columns.items()]
-    atomic_write(path, "".join(lines).encode())
+    text = "".join(lines).encode()
+    if path.exists() and path.read_bytes() != text:
+        raise OptionError(f"{path} exists, and says something else", hint="Give --save-mapping another name.")
+    atomic_write(path, text)
 
 
 def _toml(value: Any) -> str:

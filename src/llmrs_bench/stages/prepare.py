@@ -47,6 +47,7 @@ from llmrs_bench.stages.source import (
     is_published,
     kept_events,
     load,
+    mapping_of,
     policies,
     published_rule,
     require_titles,
@@ -249,7 +250,7 @@ def _fill(
             *made.rules,
         ]
         + ([future.words] if future else []),
-        **({"mapping": {"format": found.reader, **raw.columns}} if raw.columns else {}),
+        **({"mapping": mapping} if (mapping := mapping_of(raw, found)) else {}),
         timeline=None if future is None else {**asdict(future), "words": future.words},
         warnings=[
             *source_warnings(dataset, found, counts),

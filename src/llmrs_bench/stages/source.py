@@ -13,7 +13,7 @@ from llmrs_bench.core.errors import DataError, OptionError
 from llmrs_bench.core.registry import SOURCES
 from llmrs_bench.core.types import Progress
 from llmrs_bench.data.codes import Codes, first_lines
-from llmrs_bench.data.datasets import Dataset, RemoteFile, find_dataset
+from llmrs_bench.data.datasets import ATOMIC, TABLE, Dataset, RemoteFile, find_dataset
 from llmrs_bench.data.download import Download, download
 from llmrs_bench.data.fields import DAYS, UNSET
 from llmrs_bench.data.files import GB, SourceFiles, file_md5
@@ -158,7 +158,12 @@ def load(dataset: Dataset, found: Found, config: PrepareConfig) -> Loaded:
         DataError: If it is malformed.
         PluginError: If its reader returns something else than it has to.
     """
-    raw = check_raw(found.source.load(found.files), found.reader)
+    try:
+        raw = check_raw(found.source.load(found.files), found.reader)
+    except DataError as error:
+        if found.reader == TABLE and (known := _known_layouts(found.files)):
+            error.hint += f" Or, as its files are called, it is read with --format {' or '.join(known)}."
+        raise
     if config.titles == "natural":
         raw = replace(raw, items=natural_titles(without_years(raw.items)))
     elif dataset.natural_titles and config.titles is None:
@@ -167,6 +172,15 @@ def load(dataset: Dataset, found: Found, config: PrepareConfig) -> Loaded:
         raw = replace(raw, events=raw.events.with_columns(rating=pl.lit(None, dtype=pl.Float32)))
     users = first_lines(raw.events.drop_nulls(PAIR)["user_id"])
     return Loaded(raw, users, profile_of(raw, users))
+
+
+def _known_layouts(files: SourceFiles | None) -> list[str]:
+    """Return the formats of known data sets whose files are called so."""
+    return [
+        name
+        for name in SOURCES.names()
+        if name not in (ATOMIC, TABLE) and files and SOURCES.load(name)().accepts(files)
+    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,12 +192,14 @@ class Description:
         profile: A `Profile` as a mapping.
         rules: How it was read, and what the options drop.
         warnings: What to look at.
+        mapping: The format, and the columns that were read, where it has any to name.
     """
 
     title: str
     profile: dict[str, Any]
     rules: tuple[str, ...]
     warnings: tuple[str, ...]
+    mapping: dict[str, Any]
 
 
 def describe(home: Path, reference: str, config: PrepareConfig, origin: Origin, progress: Progress) -> Description:
@@ -206,7 +222,12 @@ def describe(home: Path, reference: str, config: PrepareConfig, origin: Origin, 
             left = [kept.events.height, kept.events["user_id"].n_unique(), kept.events["item_id"].n_unique()]
             rules += [*kept.rules, "{:,} events of {:,} users with {:,} items are left by these options".format(*left)]
     title = f"{dataset.name}, read as {found.reader}" + (f" from {found.files.path}" if found.files else "")
-    return Description(title, asdict(loaded.profile), tuple(rules), tuple(warnings))
+    return Description(title, asdict(loaded.profile), tuple(rules), tuple(warnings), mapping_of(raw, found))
+
+
+def mapping_of(raw: Raw, found: Found) -> dict[str, Any]:
+    """Return the format, and the columns that were read, where it has any to name."""
+    return {"format": found.reader, **raw.columns} if raw.columns else {}
 
 
 def kept_events(raw: Raw, config: PrepareConfig) -> Filtered:

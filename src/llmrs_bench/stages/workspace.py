@@ -198,8 +198,8 @@ def _not_prepared(home: Path, reference: Reference) -> ArtifactError | OptionErr
             "data set",
             reference.dataset,
             names,
-            hint=f"Any folder of RecBole atomic files works: {prepare_command(reference.dataset)} --source PATH; other "
-            "layouts with --format NAME, too.",
+            hint="A table of your own (CSV, JSON lines, Parquet) or a folder of RecBole atomic files works: "
+            f"{prepare_command(reference.dataset)} --source PATH; other layouts with --format NAME, too.",
         )
     half = [path for path in folder.glob("*/data") if not is_complete(path)]
     if half:
