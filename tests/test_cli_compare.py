@@ -107,7 +107,10 @@ def test_a_row_of_the_baseline_that_is_gone_fails_unless_allowed(compared: Bench
     assert "itemknn" not in gate(bench, *rule, "--run", "mock")
 
 
-@pytest.mark.parametrize("harm", ["no evaluation", "evaluation", "evaluation of another", "manifest", "no manifest"])
+@pytest.mark.parametrize(
+    "harm",
+    ["no evaluation", "evaluation", "evaluation of another", "manifest", "no manifest", "rankings", "no rankings"],
+)
 def test_a_run_that_the_gate_cannot_look_at_fails_unless_allowed(compared: Bench, tmp_path: Path, harm: str) -> None:
     bench = Bench(tmp_path / "home", compared.source)
     shutil.copytree(compared.home, bench.home)
@@ -122,6 +125,10 @@ def test_a_run_that_the_gate_cannot_look_at_fails_unless_allowed(compared: Bench
         shutil.copytree(next(bench.home.glob("small/lists/evals/popularity-*")), measured)
     elif harm == "manifest":
         (run / "manifest.json").write_text("{}")
+    elif harm == "rankings":  # of another run
+        shutil.copy(next(bench.home.glob("small/lists/runs/popularity-*/rankings.parquet")), run)
+    elif harm == "no rankings":
+        (run / "rankings.parquet").unlink()
     else:
         (run / "manifest.json").unlink()
     rule, verdicts = ("--fail-if", "mrr < 0.001"), tmp_path / "gate.json"
@@ -133,6 +140,19 @@ def test_a_run_that_the_gate_cannot_look_at_fails_unless_allowed(compared: Bench
     assert f"{run.name} is not on the board: not evaluated" in gate(bench, *rule, "--allow-missing")
     assert "is not on the board" not in gate(bench, *rule, "--run", "mock")
     assert f"so not on the board: {run.name}" in " ".join(bench.run("compare", "-d", "small@lists").stdout.split())
+
+
+@pytest.mark.parametrize("command", [("evaluate",), ("compare", "--fail-if", "mrr < 0.001")])
+@pytest.mark.parametrize("name", ["truth", "requests"])
+def test_nothing_is_measured_by_damaged_data(
+    compared: Bench, tmp_path: Path, name: str, command: tuple[str, ...]
+) -> None:
+    bench = Bench(tmp_path / "home", compared.source)
+    shutil.copytree(compared.home, bench.home)
+    path = bench.home / "small/lists/data" / f"{name}.parquet"
+    path.write_bytes(path.read_bytes()[:-9])
+    said = bench.run(*command, "-d", "small@lists", code=1).stderr
+    assert str(path) in said.replace("\n", "")
 
 
 @pytest.mark.parametrize("harm", ["values", "no values", "manifest", "no manifest", "another"])

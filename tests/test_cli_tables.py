@@ -180,3 +180,36 @@ def test_a_mapping_is_written_once_and_also_by_a_look_at_the_data(bench: Bench, 
     said = prepare(bench, "shop@other", orders, *typed, "--repeats", "last", code=2)
     assert f"{saved} exists, and says something else" in said.replace("\n", "")
     assert saved.read_bytes() == before
+
+
+def test_what_is_saved_can_be_read_whatever_was_read(bench: Bench, tmp_path: Path) -> None:
+    orders, _ = write_shop(tmp_path / "shop")
+    named = "sku,customer_id,ts,name,tags\n" + "".join(
+        f"{line.split(',')[1]},{line.split(',')[0]},{line.split(',')[3]},Lamp {line.split(',')[1]},Light\n"
+        for line in Path(orders).read_text().splitlines()[1:]
+    )
+    (tmp_path / "one.csv").write_text(named)
+    once = ("--columns", "title=name", "--columns", "categories=tags", "--save-mapping", str(tmp_path / "one.toml"))
+    prepare(bench, "one@a", str(tmp_path / "one.csv"), *once)
+    bench.prepare("--n-candidates", "3", "--save-mapping", str(tmp_path / "atomic.toml"))
+    for data, name in (("one@b", "one"), ("small@b", "atomic")):
+        bench.run("prepare", "-d", data, "--mapping", str(tmp_path / f"{name}.toml"), "--n-candidates", "3")
+    one, again = (table(bench, f"one/{name}/data/items.parquet") for name in "ab")
+    assert one.equals(again)
+    assert one["title"][0].startswith("Lamp ")
+    assert one["categories"].to_list() == [["Light"]] * one.height
+
+
+def test_what_cannot_be_saved_is_said_before_anything_is_made(bench: Bench, tmp_path: Path) -> None:
+    said = bench.run("prepare", "-d", "demo", "--save-mapping", str(tmp_path / "m.toml"), code=2).stderr
+    assert "--save-mapping has no effect on the format demo" in " ".join(said.split())
+    said = bench.prepare("--save-mapping", str(tmp_path / "no" / "m.toml"), code=2).stderr
+    assert "there is no folder" in said
+    assert bench.files() == {}
+
+
+def test_items_that_are_called_as_their_ids_have_titles(bench: Bench, tmp_path: Path) -> None:
+    lines = "".join(f"u{user},Band {(user + step) % 9},{1600000000 + step}\n" for user in range(5) for step in range(5))
+    (tmp_path / "plays.csv").write_text("user,artist,time\n" + lines)
+    prepare(bench, "plays", str(tmp_path / "plays.csv"), "--columns", "item=artist,title=artist")
+    assert set(table(bench, "plays/*/data/items.parquet")["title"]) == {f"Band {at}" for at in range(9)}

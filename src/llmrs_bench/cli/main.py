@@ -248,6 +248,7 @@ def prepare(
     """Get, verify and normalise a data set; split it; sample users and candidate lists."""
     with exit_codes():
         from llmrs_bench.core.config import PROTOCOLS, PrepareConfig
+        from llmrs_bench.core.errors import OptionError
         from llmrs_bench.core.registry import unknown_name
         from llmrs_bench.report.words import data_lines
         from llmrs_bench.stages.mapping import read_mapping, write_mapping
@@ -259,6 +260,8 @@ def prepare(
         if protocol not in PROTOCOLS:
             raise unknown_name("protocol", protocol, list(PROTOCOLS))
         known = read_mapping(mapping) if mapping else None
+        if save_mapping and not save_mapping.absolute().parent.is_dir():
+            raise OptionError(f"--save-mapping: there is no folder {save_mapping.parent}", hint="Make it first.")
         typed = {
             "users": users,
             "candidates": candidates,
@@ -297,7 +300,7 @@ def prepare(
             **(known.places() if known else {}),
             **{key: at for key, at in typed_places.items() if at is not None},
         }
-        origin = Origin(**places, accept_new=accept_new)
+        origin = Origin(**places, accept_new=accept_new, saves=save_mapping is not None)
         if describe:
             described = describe_source(home, dataset, config, origin, track)
             show(_described(described))

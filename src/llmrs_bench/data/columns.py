@@ -230,7 +230,9 @@ def make_raw(events: Table, items: Table | None, unrated: Sequence[str] = (), *,
                 *items.warnings,
                 *_title_twins(facts["items_listed_with_other_titles"], items.name),
             ),
-            columns={"columns": taken, "item_columns": found},
+            columns={"columns": taken, "item_columns": found}
+            if items.option == ITEM_OPTION
+            else {"columns": {**found, **taken}},
         )
     )
 

@@ -362,7 +362,7 @@ def compare(data: Data, names: Sequence[str], config: CompareConfig) -> Comparis
         config: Metrics, bootstrap, tests, groups.
 
     Raises:
-        ArtifactError: If nothing was evaluated, or a value is not a number.
+        ArtifactError: If nothing was evaluated, a value is not a number, or the data are damaged.
         IncomparableError: If a run was made on other data, requests or tie rules, and may not differ in them.
         OptionError: If a metric, a run or a grouping is unknown.
     """
@@ -380,6 +380,7 @@ def compare(data: Data, names: Sequence[str], config: CompareConfig) -> Comparis
     if all(run.manifest.name != POPULARITY for run in evaluated):
         lacking = f"no evaluation of {POPULARITY}, which is on every board" if evaluated else "no evaluated runs"
         raise ArtifactError(f"{data.place.reference} has {lacking}", hint=hint)
+    data.artifact.check("requests", "truth")
     chance = measured(data, None, metrics, config.invalid)
     entries = [EvaluatedRun(CHANCE, CHANCE, "baseline", "", chance.metrics, exact=True, figures=chance.figures)]
     for run in evaluated:

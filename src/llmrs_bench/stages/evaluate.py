@@ -154,9 +154,11 @@ def measured(data: Data, run: Artifact | None, metrics: Sequence[Metric], invali
 
     Raises:
         ArtifactError: If something was not measured; the hint is the command that does it.
-        DamagedError: If what was measured cannot be read, or was moved to another place.
+        DamagedError: If what was measured, or the run, is not what was written, or was moved to another place.
         OptionError: If a metric looks deeper than the ranks that are kept.
     """
+    if run is not None:
+        _check_run(run)
     wanted = evaluations(data, run, metrics, invalid)
     hint = evaluate_command(data, metrics, invalid)
     if missing := [each for each in wanted if not each.done]:
@@ -325,12 +327,13 @@ def evaluate(data: Data, names: Sequence[str], config: EvaluateConfig, progress:
 
     Raises:
         OptionError: If a name fits no run, a metric cannot be measured, or there are no likelihoods to normalize.
-        ArtifactError: If a run is of other data, or damaged.
+        ArtifactError: If a run is of other data, or damaged; or if the data are.
     """
     from llmrs_bench.stages.infer_recommender import infer_recommender
 
     metrics = [Metric.parse(name) for name in config.metrics]
     check_measurable(data, metrics)
+    data.artifact.check("requests", "truth")
     infer_recommender(data, RecommenderConfig(model=POPULARITY), progress)
     runs = open_runs(data)
     chosen = pick_runs(runs, names) if names else [run for run in runs if ranks(run)]
@@ -345,6 +348,15 @@ def evaluate(data: Data, names: Sequence[str], config: EvaluateConfig, progress:
         with leaving_out(ArtifactError, named=bool(names)):
             made += _evaluate(data, run, metrics, config.invalid)
     return made
+
+
+def _check_run(run: Artifact) -> None:
+    """Check what a run is measured by.
+
+    Raises:
+        DamagedError: If it is not what was written.
+    """
+    run.check("rankings", *([VIEW_TABLE] if has_views(run) else []))
 
 
 def _normalized(data: Data, runs: Sequence[Artifact], normalize: Normalize, *, named: bool) -> list[Artifact]:
@@ -371,7 +383,7 @@ def _evaluate(data: Data, run: Artifact | None, metrics: Sequence[Metric], inval
         DamagedError: If what they were made from is damaged.
     """
     if run is not None:
-        run.check("rankings", *([VIEW_TABLE] if has_views(run) else []))
+        _check_run(run)
     read = cache(lambda: _Inputs(data, run))
 
     def fill(draft: Draft, wanted: Evaluation) -> None:

@@ -217,7 +217,7 @@ def _fill(
 ) -> None:
     loaded = load(dataset, found, config)
     raw, counts = loaded.raw, counts_of(loaded.profile)
-    require_titles(raw, config)
+    require_titles(raw, found.reader, config)
     kept = kept_events(raw, config)
     split, made = _requests(draft, loaded, kept, config, dataset, place, progress)
     for name, frame in {"requests": made.requests, "truth": made.truth}.items():

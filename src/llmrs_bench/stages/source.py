@@ -1,6 +1,7 @@
 """The source of a data set: where it is, who reads it, and what a careful person would look at."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -35,6 +36,7 @@ class Origin:
         format_name: The data source that reads it; None tries those of the data set.
         remote: URL and md5 of the source of a data set that has none of its own, where there is no `path`.
         accept_new: Take downloads that differ from earlier ones, where no checksum is published.
+        saves: Whether it is to be saved how they are read.
     """
 
     path: Path | None = None
@@ -42,6 +44,7 @@ class Origin:
     format_name: str | None = None
     remote: tuple[str, str] | None = None
     accept_new: bool = False
+    saves: bool = False
 
     def dataset(self, name: str) -> Dataset:
         """Return the data set called `name`, as it is to be read.
@@ -94,14 +97,17 @@ def find(home: Path, dataset: Dataset, origin: Origin, config: PrepareConfig, pr
         files = SourceFiles.open(folder / dataset.archive.name if dataset.archive else folder, limit)
     for reader, (candidate, idle) in readers.items():
         if candidate.accepts(files):
+            if origin.saves and reader not in (ATOMIC, TABLE):
+                idle.append("--save-mapping")
             if idle:
                 raise _idle(reader, idle)
-            digest = files.digest(candidate.uses(files)) if files else reader
+            with _naming_layouts(reader, files):
+                digest = files.digest(candidate.uses(files)) if files else reader
             return Found(files, candidate, reader, digest, downloads, others.digest() if others else None)
     formats = " or ".join(dataset.sources)
     if files is None:
         raise DataError(f"the format {formats} reads files, and none are given", hint="Add --source PATH.")
-    known = ", ".join(name for name in SOURCES.names() if name not in dataset.sources)
+    known = " or ".join(_known_layouts(files)) or ", ".join(n for n in SOURCES.names() if n not in dataset.sources)
     raise DataError(
         f"{origin.path or files.path} does not look like {dataset.name} (read as {formats}); it holds: "
         + (", ".join(files.names[:8]) or "nothing"),
@@ -158,12 +164,8 @@ def load(dataset: Dataset, found: Found, config: PrepareConfig) -> Loaded:
         DataError: If it is malformed.
         PluginError: If its reader returns something else than it has to.
     """
-    try:
+    with _naming_layouts(found.reader, found.files):
         raw = check_raw(found.source.load(found.files), found.reader)
-    except DataError as error:
-        if found.reader == TABLE and (known := _known_layouts(found.files)):
-            error.hint += f" Or, as its files are called, it is read with --format {' or '.join(known)}."
-        raise
     if config.titles == "natural":
         raw = replace(raw, items=natural_titles(without_years(raw.items)))
     elif dataset.natural_titles and config.titles is None:
@@ -172,6 +174,17 @@ def load(dataset: Dataset, found: Found, config: PrepareConfig) -> Loaded:
         raw = replace(raw, events=raw.events.with_columns(rating=pl.lit(None, dtype=pl.Float32)))
     users = first_lines(raw.events.drop_nulls(PAIR)["user_id"])
     return Loaded(raw, users, profile_of(raw, users))
+
+
+@contextmanager
+def _naming_layouts(reader: str, files: SourceFiles | None) -> Iterator[None]:
+    """Add to what is wrong with a table of one's own which layouts of known data sets have files of these names."""
+    try:
+        yield
+    except DataError as error:
+        if reader == TABLE and (known := _known_layouts(files)):
+            error.hint += f" Or, as its files are called, it is read with --format {' or '.join(known)}."
+        raise
 
 
 def _known_layouts(files: SourceFiles | None) -> list[str]:
@@ -239,15 +252,26 @@ def kept_events(raw: Raw, config: PrepareConfig) -> Filtered:
     return filter_events(raw.events, min_rating=config.min_rating, k_core=config.k_core, repeats=config.repeats)
 
 
-def require_titles(raw: Raw, config: PrepareConfig) -> None:
-    """Refuse a source most of whose items have no title, unless that is allowed."""
+def require_titles(raw: Raw, reader: str, config: PrepareConfig) -> None:
+    """Refuse a source most of whose items have no title, unless that is allowed.
+
+    Raises:
+        DataError: Saying where titles may come from.
+    """
+    if raw.facts.get("items_without_title") == raw.facts.get("items_not_listed") == 0:
+        return  # some may be called as their id is
     items = raw.items.join(raw.events.select("item_id").unique(), on="item_id", how="semi")
     untitled = int((items["title"] == items["item_id"]).sum())
     if 2 * untitled > items.height and not config.allow_untitled:
         raise DataError(
             f"{untitled:,} of {items.height:,} items with events have no title, or their id as title",
-            hint="Language models need titles: add a table that has them (--items FILE), or name the column (--columns "
-            "title=NAME). --allow-untitled goes on, and calls items by their id.",
+            hint="Language models need titles: "
+            + (
+                "add a table that has them (--items FILE), or name the column (--columns title=NAME)"
+                if reader in (ATOMIC, TABLE)
+                else "put the owner's file that has them beside the others"
+            )
+            + ". --allow-untitled goes on, and calls items by their id.",
         )
 
 
@@ -327,7 +351,10 @@ def event_warnings(events: pl.DataFrame, config: PrepareConfig) -> Iterator[str]
     times, count = events["timestamp"], events.height
     if times.min() == times.max() and count > 1:
         if config.split == "leave-one-out":
-            yield f"all {count:,} events are of one time: the order of the source's lines says which come last"
+            yield (
+                f"all {count:,} events are of one time, or have none: the order of the source's lines says which come "
+                "last; --split random holds out a random one"
+            )
     else:
         real = times.filter(~times.is_in(list(UNSET)))
         for value in UNSET:  # 0 may begin a count of steps; -1 begins nothing
