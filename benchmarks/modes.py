@@ -1,12 +1,13 @@
 """How many users a second does an engine answer in each mode, and how far is that from what the machine could do?
 
-Builds a Llama of random weights and asks it in every mode, for several lengths of the history and numbers of
+Builds a model of random weights and asks it in every mode, for several lengths of the history and numbers of
 candidates; prints one Markdown table. The floor is the time that the operations of the fewest tokens take at the
 machine's measured matrix throughput: what several texts of a user begin with is read once, logits are made for the rows
 that score something (see `random_models.Floor`). `share` is that time by the measured one.
 
     python benchmarks/modes.py                                              # 35M weights, CPU, float32
     python benchmarks/modes.py --engine vllm --shape 7b --device cuda       # Llama-2-7B's shape, GPU, bfloat16
+    python benchmarks/modes.py --engine vllm --shape qwen3-0.6b --device cuda
 """
 
 import argparse
@@ -25,6 +26,7 @@ from llmrs_bench.core.errors import EngineError
 from llmrs_bench.core.registry import ENGINES
 from llmrs_bench.core.types import Prompt, Response
 from llmrs_bench.llm.base import Engine
+from llmrs_bench.llm.generate import Meter
 from llmrs_bench.llm.model_aliases import ModelSpec
 from llmrs_bench.llm.tokenization import PromptReader
 from random_models import (
@@ -43,30 +45,34 @@ from random_models import (
 MODES = ("likelihood", "label", "yes-no", "pairwise", "generate", "grammar")
 PLAIN = {"transformers": {"packed": False}, "vllm": {"waves": False}}
 PLAIN_MODES = ("likelihood", "yes-no", "pairwise")
+LARGE = tuple(sorted(set(SHAPES) - {"35m"}))  # vLLM draws their weights itself
 WRITTEN = {"generate": 2, "grammar": 2}  # how many times the users of other modes: more rows for each step of decoding
 PAIRED = 20  # candidates at most of which all pairs are asked: the number of pairs grows with their square
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What answering some users once took."""
+    """What answering some users once took; the energy is None where it cannot be read."""
 
     seconds: float
+    joules: float | None
     responses: list[Response]
 
 
 def measure(engine: Engine, users: Sequence[Sequence[Prompt]], *, seconds: float, most: int) -> list[Run]:
     """Answer all users up to `most` times, but begin no run after `seconds`; each run starts cold."""
     runs: list[Run] = []
+    meter = Meter()
     begun = time.perf_counter()
     while not runs or (len(runs) < most and time.perf_counter() - begun < seconds):
         engine.reset_cache()
         fresh_reader(engine)
-        started = time.perf_counter()
+        before, started = meter.joules(), time.perf_counter()
         prompts = [prompt for user in users for prompt in user]
         answered = engine.answer_batches(engine.batches(prompts))
         responses = [response for batch in answered for response in batch]
-        runs.append(Run(time.perf_counter() - started, responses))
+        spent, after = time.perf_counter() - started, meter.joules()
+        runs.append(Run(spent, None if before is None or after is None else after - before, responses))
     return runs
 
 
@@ -95,7 +101,7 @@ def load(args: argparse.Namespace, folder: Path, *, plain: bool = False) -> Engi
     """Return the engine, or with `plain` the one that reads a whole prompt for each choice."""
     options: dict[str, Any] = {"self_check": 0, "answer_tokens": args.answer_tokens}
     options |= PLAIN[args.engine] if plain else {}
-    options |= {"load_format": "dummy"} if args.engine == "vllm" and args.shape == "7b" else {}
+    options |= {"load_format": "dummy"} if args.engine == "vllm" and args.shape in LARGE else {}
     options |= dict(pair.split("=", 1) for pair in args.option)
     made = ENGINES.load(args.engine)
     values = made.Options.parse(options, owner=f"engine {args.engine}")
@@ -126,8 +132,10 @@ def row(args: argparse.Namespace, engine: Engine, mode: str, shape: Shape, words
     least = floor.operations(args.shape) / args.throughput / count
     spread = f"{median(rates):.3g} ({rates[0]:.3g} to {rates[-1]:.3g}, n={len(rates)})"
     share = f"{100 * least * median(rates):.0f} %"
+    joules = [run.joules / count for run in runs if run.joules is not None]
+    energy = f"{median(joules):.3g}" if joules else ""
     columns = [mode, str(shape.prompt), str(shape.candidates), str(floor.tokens // count), f"{1 / least:.3g}"]
-    return [*columns, spread, share], median(rates)
+    return [*columns, spread, share, energy], median(rates)
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
@@ -143,13 +151,19 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--users", type=int, help="users in one run, twice as many for texts: 2 on a CPU, else 32")
     parser.add_argument("--repeats", type=int, default=3, help="runs of each cell at most")
     parser.add_argument("--seconds", type=float, default=4.0, help="no run of a cell begins after these")
-    parser.add_argument("--plain", action="store_true", help="measure the way of one whole prompt for each choice, too")
+    parser.add_argument(
+        "--plain",
+        nargs="*",
+        choices=PLAIN_MODES,
+        help="measure the way of one whole prompt for each choice, too: in all modes that have it, or in those named",
+    )
     parser.add_argument("--quick", action="store_true", help="two lengths, one number of candidates")
     parser.add_argument("--threads", type=int, help="threads of PyTorch")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("-O", "--option", action="append", default=[], help="an option of the engine, key=value")
     args = parser.parse_args(argv)
     args.users = args.users or (2 if args.device == "cpu" else 32)
+    args.plain = PLAIN_MODES if args.plain == [] else args.plain or ()
     if args.quick:
         args.prompt_tokens, args.candidates = [128, 512], [20]
     return args
@@ -163,9 +177,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = Words(args.seed)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        dummy = args.engine == "vllm" and args.shape == "7b"
+        dummy = args.engine == "vllm" and args.shape in LARGE
         weights = write_model(folder, words, args.shape, seed=args.seed, device=args.device, weights=not dummy)
-        print(f"Llama of {weights / 1e6:.0f}M random weights, engine {args.engine}; {machine(args.device)}.")
+        print(f"Shape {args.shape}, {weights / 1e6:.0f}M random weights, engine {args.engine}; {machine(args.device)}.")
         print(
             f"Matrix throughput {args.throughput / 1e12:.3g} TFLOP/s; titles of 8 tokens; {args.users} users a run.\n"
         )
@@ -174,21 +188,40 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def table(args: argparse.Namespace, words: Words, folder: Path) -> None:
-    """Print the table; the plain way is measured behind all others, for two engines may not fit the memory."""
-    heads = ["mode", "history", "candidates", "tokens/user", "floor users/s", "users/s: median (range)", "share"]
+    """Print the table; the plain way is measured behind all others, for two engines may not fit the memory.
+
+    vLLM scores the plain way when its option says so: it is not started again.
+    """
+    heads = [
+        "mode",
+        "history",
+        "candidates",
+        "tokens/user",
+        "floor users/s",
+        "users/s: median (range)",
+        "share",
+        "J/user",
+    ]
     print(f"| {' | '.join(heads)} |\n| {' | '.join('---' for _ in heads)} |", flush=True)
+    engine: Any = None
     for plain in (False, True) if args.plain else (False,):
-        engine = load(args, folder, plain=plain)
+        if engine is None:
+            engine = load(args, folder, plain=plain)
+        elif args.engine == "vllm":
+            engine.options = engine.options.model_copy(update=PLAIN["vllm"])
+        else:
+            engine.close()
+            engine = load(args, folder, plain=plain)
         for mode, shape in cells(args):
-            if plain and mode not in PLAIN_MODES:
+            if plain and mode not in args.plain:
                 continue
             try:
                 columns, _ = row(args, engine, mode, shape, words)
             except EngineError as error:  # too long for the model: the others are still worth knowing
-                columns = [mode, str(shape.prompt), str(shape.candidates), "", "", str(error), ""]
+                columns = [mode, str(shape.prompt), str(shape.candidates), "", "", str(error), "", ""]
             columns[0] += ", one prompt per choice" if plain else ""
             print(f"| {' | '.join(columns)} |", flush=True)
-        engine.close()
+    engine.close()
 
 
 if __name__ == "__main__":

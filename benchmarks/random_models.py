@@ -12,7 +12,7 @@ from statistics import median
 
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
-from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
+from transformers import AutoModelForCausalLM, LlamaConfig, PretrainedConfig, PreTrainedTokenizerFast, Qwen3Config
 from transformers.utils.logging import disable_progress_bar
 
 from llmrs_bench.core.types import Grammar, Message, Prompt
@@ -20,7 +20,8 @@ from llmrs_bench.core.types import Grammar, Message, Prompt
 VOCABULARY = 32_000
 CONTEXT = 4096
 SYLLABLES = [a + b for a in "bcdfghjklmnprstvwz" for b in ("a", "e", "i", "o", "u", "an", "er", "ol")]
-SHAPES = {
+# Of Qwen3 with its own vocabulary, its heads of 128 and its normed queries and keys; the others are Llamas.
+SHAPES: dict[str, dict[str, int | bool]] = {
     "35m": {
         "hidden_size": 512,
         "intermediate_size": 1024,
@@ -37,19 +38,42 @@ SHAPES = {
         "num_key_value_heads": 32,
         "tie_word_embeddings": False,
     },
+    "qwen3-0.6b": {
+        "hidden_size": 1024,
+        "intermediate_size": 3072,
+        "num_hidden_layers": 28,
+        "num_attention_heads": 16,
+        "num_key_value_heads": 8,
+        "head_dim": 128,
+        "tie_word_embeddings": True,
+        "vocab_size": 151_936,
+    },
+    "qwen3-8b": {
+        "hidden_size": 4096,
+        "intermediate_size": 12_288,
+        "num_hidden_layers": 36,
+        "num_attention_heads": 32,
+        "num_key_value_heads": 8,
+        "head_dim": 128,
+        "tie_word_embeddings": False,
+        "vocab_size": 151_936,
+    },
 }
 
 
-def model_config(shape: str) -> LlamaConfig:
-    """Return the configuration of a shape; `7b` is that of Llama-2-7B."""
-    return LlamaConfig(
-        vocab_size=VOCABULARY,
-        max_position_embeddings=CONTEXT,
-        bos_token_id=0,
-        eos_token_id=1,
-        architectures=["LlamaForCausalLM"],
-        **SHAPES[shape],
+def model_config(shape: str) -> PretrainedConfig:
+    """Return the configuration of a shape; `7b` is that of Llama-2-7B, the others say whose they are."""
+    made, architecture = (
+        (Qwen3Config, "Qwen3ForCausalLM") if shape.startswith("qwen3") else (LlamaConfig, "LlamaForCausalLM")
     )
+    common = {
+        "vocab_size": VOCABULARY,
+        "max_position_embeddings": CONTEXT,
+        "bos_token_id": 0,
+        "eos_token_id": 1,
+        "architectures": [architecture],
+    }
+    return made(**(common | SHAPES[shape]))
 
 
 class Words:
@@ -112,7 +136,7 @@ def write_model(folder: Path, words: Words, shape: str, *, seed: int, device: st
     with torch.device(device if weights else "meta"):
         before = torch.get_default_dtype()
         torch.set_default_dtype(config.dtype)
-        model = LlamaForCausalLM(config)
+        model = AutoModelForCausalLM.from_config(config)
         torch.set_default_dtype(before)
     if weights:
         model.save_pretrained(folder)
@@ -175,11 +199,17 @@ class Floor:
         return Floor(self.tokens + other.tokens, self.pairs + other.pairs, self.rows + other.rows)
 
     def operations(self, shape: str) -> float:
-        """Return the operations: 2 for each token and weight of the layers, 4 for each pair and width, 2 for logits."""
+        """Return the operations: 2 for each token and weight of the layers, 4 for each pair and width, 2 for logits.
+
+        The width of a pair is that of all heads together.
+        """
         config = model_config(shape)
-        width, layers = int(config.hidden_size), int(config.num_hidden_layers)
-        layer = 4 * width * width + 3 * width * int(config.intermediate_size)
-        return 2 * layers * layer * self.tokens + 4 * layers * width * self.pairs + 2 * width * VOCABULARY * self.rows
+        width, layers, heads = int(config.hidden_size), int(config.num_hidden_layers), int(config.num_attention_heads)
+        head = int(getattr(config, "head_dim", None) or width // heads)
+        seen = 2 * head * (heads + int(config.num_key_value_heads))  # queries and the output; keys and values
+        layer = width * seen + 3 * width * int(config.intermediate_size)
+        attention = 4 * layers * heads * head * self.pairs
+        return 2 * layers * layer * self.tokens + attention + 2 * width * int(config.vocab_size) * self.rows
 
 
 def reading_floor(sequences: Sequence[tuple[int, ...]], scored: Sequence[int]) -> Floor:

@@ -2,17 +2,23 @@
 
 from typing import TYPE_CHECKING
 
+from llmrs_bench.core.environment import environment
 from llmrs_bench.core.errors import OptionError
 
 if TYPE_CHECKING:
     import torch
 
 
+# Asked in the ordinary way, PyTorch starts CUDA, and a process forked after that, as vLLM's, cannot use it.
+_WITHOUT_STARTING_CUDA = {"PYTORCH_NVML_BASED_CUDA_CHECK": "1"}
+
+
 def has_gpu() -> bool:
-    """Tell whether PyTorch sees a GPU."""
+    """Tell whether PyTorch sees a GPU; CUDA is not started for it."""
     import torch
 
-    return torch.cuda.is_available()
+    with environment(_WITHOUT_STARTING_CUDA):
+        return torch.cuda.is_available()
 
 
 def pick_device(name: str) -> "torch.device":

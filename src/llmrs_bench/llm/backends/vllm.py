@@ -35,7 +35,8 @@ from llmrs_bench.llm.tokenization import Ids, Job, PromptReader, choices_respons
 _GGUF_PLUGIN = "vllm_gguf_plugin"
 _PROBE_TOKENS = 32
 _LESS_MEMORY = (
-    "Lower `-O max_model_len` or `-O gpu_memory_utilization`, or set `-O quantization` or `-O dtype=bfloat16`."
+    "What vLLM wrote says why. If memory ran out: lower `-O max_model_len` or `-O gpu_memory_utilization`, "
+    "or set `-O quantization` or `-O dtype=bfloat16`."
 )
 
 
