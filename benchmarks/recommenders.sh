@@ -10,10 +10,10 @@ export LLMRS_BENCH_HOME
 "$bench" prepare --dataset ml1m@published --source "$archive" --users all --candidates "file:$lists" --include-seen
 "$bench" prepare --dataset ml1m@5core --source "$archive" --users all --k-core 5 --candidates all
 "$bench" prepare --dataset ml100k@all --source "$small" --users all
-for model in popularity recent-popularity itemknn bprmf sasrec; do
+for model in popularity recent-popularity itemknn ease bprmf sasrec; do
     "$bench" infer --model "$model" --dataset ml1m@published
 done
-for model in popularity itemknn bprmf sasrec bert4rec; do
+for model in popularity itemknn ease bprmf sasrec bert4rec; do
     "$bench" infer --model "$model" --dataset ml1m@5core
 done
 "$bench" infer --model sasrec -O loss=bce -O batch=128 --dataset ml1m@5core

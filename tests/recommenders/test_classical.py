@@ -1,4 +1,4 @@
-"""Recent popularity and item-kNN against sums done by hand."""
+"""Recent popularity, item-kNN and EASE against sums done by hand."""
 
 from pathlib import Path
 
@@ -8,6 +8,7 @@ import pytest
 
 from llmrs_bench.core.errors import ModelError
 from llmrs_bench.recommenders.base import BLOCK, Corpus, Recommender, TrainContext
+from llmrs_bench.recommenders.ease import Ease, EaseOptions
 from llmrs_bench.recommenders.itemknn import ItemKNN, ItemKNNOptions
 from llmrs_bench.recommenders.recent_popularity import RecentPopularity, RecentPopularityOptions
 from recommender_cases import corpus_of, interactions_of, request_of, scores_of
@@ -119,3 +120,59 @@ def test_itemknn_comes_back_from_disk(tmp_path: Path, similarity: str) -> None:
     (tmp_path / "weights.safetensors").write_bytes(b"")
     with pytest.raises(ModelError, match="damaged"):
         ItemKNN.load(tmp_path, device="cpu")
+
+
+def ease(**options: object) -> Ease:
+    model = Ease(EaseOptions.model_validate({"l2": 0.5, **options}), seed=0, device="cpu")
+    model.fit(corpus([*EVENTS, ("u", "a", 3)]), TrainContext())  # what is chosen twice counts once
+    return model
+
+
+def ridge_weights(l2: float) -> dict[tuple[str, str], float]:
+    """Return the weights of one ridge regression for each item of EVENTS on the columns of all others."""
+    items, users = "abcd", "uvwx"
+    matrix = np.array([[(user, item, 0) in EVENTS for item in items] for user in users], dtype=float)
+    found = {}
+    for j, target in enumerate(items):
+        others = [i for i in range(len(items)) if i != j]
+        columns = matrix[:, others]
+        solved = np.linalg.solve(columns.T @ columns + l2 * np.eye(len(others)), columns.T @ matrix[:, j])
+        found |= {(items[i], target): weight for i, weight in zip(others, solved, strict=True)}
+        found[target, target] = 0.0
+    return found
+
+
+def test_ease_is_a_ridge_regression_of_each_item_on_the_others() -> None:
+    weights = ridge_weights(0.5)
+    scores = asked(ease(), [*"abcd", "unknown"], history=["a", "b", "a", "unknown"])
+    want = {item: weights["a", item] + weights["b", item] for item in "abcd"}
+    assert scores == pytest.approx({**want, "unknown": 0.0}, abs=1e-6)
+
+
+def test_ease_looks_at_the_newest_items_alone() -> None:
+    scores = asked(ease(max_history=1), ["d"], history=["a", "c"])
+    assert scores == pytest.approx({"d": ridge_weights(0.5)["c", "d"]}, abs=1e-6)
+
+
+def test_ease_says_whom_it_knows_nothing_of() -> None:
+    requests = pl.concat([request_of(["a"], ["b"], name="known"), request_of(["unknown"], ["b"], name="unknown")])
+    assert ease().unknown(requests) == 1
+    assert scores_of(ease(), requests)["unknown"] == {"b": 0.0}
+
+
+def test_ease_refuses_a_catalogue_that_is_too_large() -> None:
+    with pytest.raises(ModelError, match="a matrix of 4 x 4 items, and max_items is 3") as caught:
+        ease(max_items=3)
+    assert "-O max_items=4" in (caught.value.hint or "")
+
+
+def test_ease_comes_back_from_disk(tmp_path: Path) -> None:
+    model = ease()
+    model.save(tmp_path)
+    again = Ease.load(tmp_path, device="cpu")
+    assert asked(again, list("abcd"), history=["a"]) == asked(model, list("abcd"), history=["a"])
+    with pytest.raises(ModelError, match="ease is not fitted"):
+        asked(Ease(EaseOptions(), seed=0, device="cpu"), ["a"])
+    (tmp_path / "weights.safetensors").write_bytes(b"")
+    with pytest.raises(ModelError, match="damaged"):
+        Ease.load(tmp_path, device="cpu")

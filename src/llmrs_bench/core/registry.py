@@ -200,6 +200,7 @@ RECOMMENDERS = Registry(
         "popularity": "llmrs_bench.recommenders.popularity:Popularity",
         "recent-popularity": "llmrs_bench.recommenders.recent_popularity:RecentPopularity",
         "itemknn": "llmrs_bench.recommenders.itemknn:ItemKNN",
+        "ease": "llmrs_bench.recommenders.ease:Ease",
         "bm25": "llmrs_bench.recommenders.bm25:BM25",
         "embedding": "llmrs_bench.recommenders.embedding:Embedding",
         "bprmf": "llmrs_bench.recommenders.bprmf:BPRMF",
