@@ -132,7 +132,7 @@ def ridge_weights(l2: float) -> dict[tuple[str, str], float]:
     """Return the weights of one ridge regression for each item of EVENTS on the columns of all others."""
     items, users = "abcd", "uvwx"
     matrix = np.array([[(user, item, 0) in EVENTS for item in items] for user in users], dtype=float)
-    found = {}
+    found: dict[tuple[str, str], float] = {}
     for j, target in enumerate(items):
         others = [i for i in range(len(items)) if i != j]
         columns = matrix[:, others]
