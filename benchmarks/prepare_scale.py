@@ -101,7 +101,8 @@ def write(shape: Shape, folder: Path) -> None:
 def measure(source: Path, home: Path, options: list[str]) -> tuple[float, float, float, float]:
     """Prepare a source in a process of its own; return wall and CPU seconds, peak GB, and GB of the source."""
     code = "import sys; from llmrs_bench.cli.main import main; main()"
-    typed = ["prepare", "--dataset", "scale", "--source", str(source), "--home", str(home), *options]
+    read = ["--source", str(source), "--allow-untitled", "--home", str(home)]
+    typed = ["prepare", "--dataset", "scale", *read, *options]
     started = time.perf_counter()
     process = subprocess.Popen([sys.executable, "-c", code, *typed], stdout=subprocess.DEVNULL)
     _, status, used = os.wait4(process.pid, 0)

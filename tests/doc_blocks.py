@@ -13,8 +13,10 @@ from typer.core import TyperGroup
 
 from llmrs_bench.cli.main import app
 from llmrs_bench.cli.options import pairs
-from llmrs_bench.core.registry import ENGINES, RECOMMENDERS
-from llmrs_bench.stages.serving import is_language_model
+from llmrs_bench.clicks.baselines import BASELINES
+from llmrs_bench.core.registry import CLICK_MODELS, ENGINES, RECOMMENDERS
+from llmrs_bench.stages.serving import TUNED, is_language_model
+from tiny_models import tiny_llama
 
 ROOT = Path(__file__).parents[1]
 PLUG_INS = ROOT / "docs" / "plug-ins.md"  # runs with the example package alone: test_plugins.py has its commands
@@ -119,7 +121,7 @@ def check(words: Sequence[str]) -> None:
     if "--help" in words:
         return
     given = command.make_context(words[0], [*words[1:]]).params
-    if words[0] != "infer":
+    if words[0] != "infer" or _PLACE.fullmatch(str(given["model"])):  # a model that another command names
         return
     engine, model = given["engine"] or "auto", given["model"]
     if asks_language_model(model) or engine == "openai":
@@ -134,7 +136,9 @@ def asks_language_model(model: str) -> bool:
 
 
 def is_recommender(model: str) -> bool:
-    return model in RECOMMENDERS.names() or (Path(model) / "manifest.json").exists()
+    return (
+        model in {*RECOMMENDERS.names(), *CLICK_MODELS.names(), *BASELINES} or (Path(model) / "manifest.json").exists()
+    )
 
 
 def substituted(words: Sequence[str], source: Path, outputs: Sequence[str]) -> list[str]:
@@ -161,15 +165,35 @@ def substituted(words: Sequence[str], source: Path, outputs: Sequence[str]) -> l
         found = [word for place, word in enumerate(found) if place not in [*taken, *(place + 1 for place in taken)]]
         trained = [name for name in NETWORKS if any(word.startswith(f"model:{name}") for word in found)]
         return [*found, "--source", str(source), *(word for name in trained for word in ("-O", f"{name}.epochs=1"))]
-    if found[0] == "infer":
-        model = next(place for place, word in enumerate(found) if word in ("--model", "-m")) + 1
-        if found[model] in NETWORKS:
-            return [*found, "-O", "epochs=1"]
-        if asks_language_model(found[model]):
-            found[model] = MODEL
-            options = [place for place, word in enumerate(found) if word in ("-O", "--engine")]
-            return [word for place, word in enumerate(found) if not {place, place - 1} & set(options)]
+    if found[0] == "tune":
+        return _tuning(found, source)
+    return _inferring(found) if found[0] == "infer" else found
+
+
+def _inferring(found: list[str]) -> list[str]:
+    """Return a command `infer` of one epoch, or of the mock model."""
+    model = next(place for place, word in enumerate(found) if word in ("--model", "-m")) + 1
+    if found[model] in NETWORKS:
+        return [*found, "-O", "epochs=1"]
+    if asks_language_model(found[model]) and not found[model].startswith(TUNED):
+        found[model] = MODEL
+        options = [place for place, word in enumerate(found) if word in ("-O", "--engine")]
+        return [word for place, word in enumerate(found) if not {place, place - 1} & set(options)]
     return found
+
+
+def _tuning(found: list[str], source: Path) -> list[str]:
+    """Return a command `tune` of a tiny model, with few samples."""
+    model = next(place for place, word in enumerate(found) if word in ("--model", "-m")) + 1
+    found[model] = str(_tiny(source.parent / "tiny-model"))
+    options = [place for place, word in enumerate(found) if word in ("-O", "--samples")]
+    kept = [word for place, word in enumerate(found) if not {place, place - 1} & set(options)]
+    return [*kept, "--samples", "8", "-O", "epochs=1", "-O", "valid=4"]
+
+
+def _tiny(folder: Path) -> Path:
+    """Return a model of random weights, written once."""
+    return folder if (folder / "config.json").exists() else tiny_llama(folder, chat=True, context=1024)
 
 
 def write_own_files(folder: Path) -> None:

@@ -97,8 +97,9 @@ def oracle(order: Sequence[str]) -> Answer:
             names = (listed.labels if all(listed.labels) else listed.titles) if listed else NUMBERS
             return text(prompt, "\n".join(names[places.index(place)] for place in sorted(places)))
         logprobs = [(-1.0 - place,) for place in places]
-        if len(prompt.choices) > len(prompt.shown):
-            logprobs.append((-1.0,))  # No
+        if len(prompt.choices) > len(prompt.shown):  # spellings of Yes, and as many of No
+            logprobs = [logprobs[0], (-1.0,)]
+            logprobs = [found for found in logprobs for _ in range(len(prompt.choices) // 2)]
         return chosen(prompt, tuple(logprobs))
 
     return answer

@@ -16,16 +16,17 @@ ARROWS: dict[str, set[str]] = {
     "llm": {"prompts"},
     "exchange": set(),
     "fusion": set(),
+    "clicks": {"metrics", "recommenders"},
     "recommenders": set(),
     "ranking": set(),
     "metrics": set(),
     "stats": set(),
     "position_bias": {"stats"},
-    "leaderboard": {"stats"},
+    "leaderboard": {"metrics", "stats"},
     "report": {"leaderboard"},
     "stages": {
         *("data", "prompts", "llm", "recommenders", "ranking", "metrics", "stats", "leaderboard", "report"),
-        *("position_bias", "exchange", "fusion"),
+        *("position_bias", "exchange", "fusion", "clicks"),
     },
     "cli": {"stages", "report", "leaderboard"},
 }
@@ -39,17 +40,25 @@ STAGE_ARROWS: dict[str, set[str]] = {
     "demo_lm": {"prompt"},
     "serving": {"demo_lm"},
     "infer_language_model": {"conversation", "demo_lm", "prompt", "serving"},
+    "tune_samples": {"conversation", "prompt", "prompt_variants"},
+    "tune": {"prompt", "serving", "tune_samples"},
     "infer_recommender": set(),
+    "infer_clicks": {"infer_recommender"},
     "import_run": set(),
     "fuse": set(),
-    "infer": {"demo_lm", "fuse", "import_run", "infer_language_model", "infer_recommender", "serving"},
+    "infer": {
+        *("demo_lm", "fuse", "import_run", "infer_clicks", "infer_language_model", "infer_recommender", "serving"),
+    },
     "prepare": {"infer_recommender", "source"},
     "source": set(),
     "mapping": set(),
     "determinism": {"conversation", "infer_language_model", "prompt", "serving"},
-    "evaluate": {"conversation", "infer_language_model", "infer_recommender", "prompt"},
-    "compare": {"evaluate"},
-    "gate": {"compare", "evaluate"},
+    "evaluate": {"conversation", "evaluate_clicks", "infer_language_model", "infer_recommender", "prompt"},
+    "evaluate_clicks": set(),
+    "compare": {"evaluate", "groups"},
+    "compare_clicks": {"compare", "evaluate_clicks", "groups"},
+    "groups": set(),
+    "gate": {"compare", "compare_clicks", "evaluate"},
     "pages": {"conversation", "evaluate", "prompt"},
     "export": set(),
     "listing": set(),
@@ -99,11 +108,15 @@ def test_truth_is_read_by_evaluate_and_to_keep_it_out_of_prompts() -> None:
     """Views need it where the target is put into slots, and evaluation where it measures position bias.
 
     A fusion reads it to learn weights from other users, and for the oracle; `export` writes it for other tools, and the
-    HTML report shows it beside what was answered.
+    HTML report shows it beside what was answered. Tuning keeps what is tested out of samples, and names its digest.
     """
     named = {str(path.relative_to(PACKAGE)) for path in MODULES if "truth" in {*string_constants(path)}}
-    evaluating = {"stages/evaluate.py", "stages/compare.py", "metrics/measuring.py"}
-    others = {f"stages/{name}.py" for name in ("prompt", "prompt_variants", "fuse", "export", "pages")}
+    evaluating = {"metrics/measuring.py"} | {
+        f"stages/{name}.py" for name in ("evaluate", "evaluate_clicks", "compare", "compare_clicks", "groups")
+    }
+    others = {
+        f"stages/{name}.py" for name in ("prompt", "prompt_variants", "fuse", "export", "pages", "tune", "tune_samples")
+    }
     assert named == {"core/schemas.py", "stages/prepare.py", *evaluating, *others}
 
 

@@ -182,8 +182,8 @@ def test_evaluate_says_that_a_run_is_damaged_though_it_was_evaluated_before(comp
     shutil.copytree(compared.home, bench.home)
     rankings = next(bench.home.glob("small/lists/runs/itemknn-*/rankings.parquet"))
     rankings.write_bytes(rankings.read_bytes()[:-9])
-    for named, code in (((), 0), (("--run", "itemknn"), 1)):
-        said = " ".join(bench.run("evaluate", "-d", "small@lists", *named, code=code).stderr.split())
+    for named in ((), ("--run", "itemknn")):
+        said = " ".join(bench.run("evaluate", "-d", "small@lists", *named, code=1).stderr.split())
         assert str(rankings) in said
         assert f"Delete {rankings.parent} and run `infer` again." in said
         assert f"already there: {bench.home}/small/lists/evals/itemknn" not in said
@@ -191,6 +191,42 @@ def test_evaluate_says_that_a_run_is_damaged_though_it_was_evaluated_before(comp
     shutil.rmtree(rankings.parent)
     bench.run("infer", "-d", "small@lists", "-m", "itemknn")
     bench.run("evaluate", "-d", "small@lists", "--run", "itemknn")
+
+
+def test_runs_under_each_others_name_are_damage(compared: Bench, tmp_path: Path) -> None:
+    bench = Bench(tmp_path / "home", compared.source)
+    shutil.copytree(compared.home, bench.home)
+    one, other = (next(bench.home.glob(f"small/lists/runs/{name}-*")) for name in ("itemknn", "random"))
+    one.rename(tmp_path / "moved")
+    other.rename(one)
+    (tmp_path / "moved").rename(other)
+    rows = bench.run("compare", "-d", "small@lists", "--format", "json").stdout
+    assert {"itemknn", "random"}.isdisjoint(row["model"] for row in json.loads(rows)["rows"])
+    listed = bench.run("list", "runs", "-d", "small@lists")
+    assert not {one.name, other.name} & {line.partition("\t")[0] for line in listed.stdout.splitlines()}
+    said = " ".join(listed.stderr.split())
+    assert f"{one} holds {other.name}: its folder was renamed" in said
+    assert f"Call the folder {other.name} again; there is one of that name" in said
+    done = bench.run("evaluate", "-d", "small@lists", code=1)
+    assert f"not evaluated, since damaged: {one.name}, {other.name}" in " ".join(done.stderr.split())
+    assert "mock-" in done.stdout
+    assert f"{one} holds {other.name}" in " ".join(
+        bench.run("infer", "-d", "small@lists", "-m", "itemknn", code=1).stderr.split()
+    )
+    other.rename(tmp_path / "moved")
+    one.rename(other)
+    (tmp_path / "moved").rename(one)
+    bench.run("evaluate", "-d", "small@lists")
+
+
+def test_a_copy_of_a_run_is_no_second_run(compared: Bench, tmp_path: Path) -> None:
+    bench = Bench(tmp_path / "home", compared.source)
+    shutil.copytree(compared.home, bench.home)
+    run = next(bench.home.glob("small/lists/runs/itemknn-*"))
+    shutil.copytree(run, run.with_name("best"))
+    said = " ".join(bench.run("evaluate", "-d", "small@lists", code=1).stderr.split())
+    assert f"{run.with_name('best')} holds {run.name}" in said
+    assert "if this is a copy, delete" in said
 
 
 def test_a_baseline_row_that_was_not_evaluated_passes_no_judgement(compared: Bench, tmp_path: Path) -> None:
@@ -486,3 +522,13 @@ def test_a_board_whose_baseline_was_not_evaluated_says_so(bench: Bench) -> None:
     said = bench.run("compare", "--dataset", "small", code=1).stderr
     assert "has no evaluation of popularity" in said
     assert "llmrs-bench evaluate" in said
+
+
+def test_data_that_were_deleted_are_to_be_prepared_from_their_source(tmp_path: Path, atomic: Path) -> None:
+    bench = Bench(tmp_path / "home", atomic)
+    (bench.home / "small/lists/runs").mkdir(parents=True)
+    assert gate(bench, code=1).endswith("hint: Run: llmrs-bench prepare --dataset small@lists --source PATH")
+    bench.prepare("--users", "5", dataset="small@few")
+    assert gate(bench, code=1).endswith("To prepare it: llmrs-bench prepare --dataset small@lists --source PATH")
+    (bench.home / "ml100k").mkdir()
+    assert gate(bench, dataset="ml100k", code=1).endswith("hint: Run: llmrs-bench prepare --dataset ml100k")

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from command_line import Bench, table
+from llmrs_bench.core.artifacts import open_artifact, restate
 
 HEADER = "reader:token\tbook:token\tstars:float\tdate:token\tshelf:token\n"
 
@@ -95,3 +96,22 @@ def test_times_that_are_hardly_seconds_are_warned_about(
     typed = ("prepare", "--dataset", "x", "--source", str(tmp_path), "--allow-untitled", "--include-seen")
     said = bench.run(*typed, "--n-candidates", "2").stderr
     assert f"warning: times are about {day}" in " ".join(said.split())
+
+
+def test_what_an_earlier_version_may_have_read_otherwise_is_said(bench: Bench) -> None:
+    assert "earlier version" not in bench.prepare().stderr
+    assert "earlier version" not in bench.prepare().stderr
+    [place] = bench.home.glob("small/*/data")
+    restate(open_artifact(place, hint=""), reading="1")
+    said = " ".join(bench.prepare().stderr.split())
+    assert "was prepared by an earlier version, which read fields in quotes of CSV" in said
+    assert "as small@again" in said
+    assert "already there" in said
+
+
+def test_events_that_are_still_to_come_are_counted(bench: Bench, tmp_path: Path) -> None:
+    days = ["2019-03-01", "2019-03-02", "2019-03-03", "2991-03-04"]
+    lines = [f"u{user},i{user + at},{day}" for user in range(3) for at, day in enumerate(days[user % 2 :])]
+    (tmp_path / "x.csv").write_text("user,item,date\n" + "\n".join(lines) + "\n")
+    said = bench.run("prepare", "-d", "x", "--source", str(tmp_path / "x.csv"), "--describe").stdout
+    assert "3 of 11 events are later than today" in " ".join(said.split())

@@ -3,6 +3,7 @@
 import shutil
 from pathlib import Path
 
+import pytest
 from typer.testing import CliRunner
 
 from command_line import Bench, table
@@ -57,3 +58,9 @@ def test_a_broken_source_is_an_error_as_ever(bench: Bench, tmp_path: Path) -> No
     said = bench.run("prepare", "--dataset", "x", "--source", str(tmp_path / "no"), "--describe", code=1)
     assert f"there is no {tmp_path / 'no'}" in said.stderr
     assert said.stdout == ""
+
+
+def test_reading_is_shown_of_a_large_source_alone(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "read: " not in bench.prepare("--describe").stderr
+    monkeypatch.setattr("llmrs_bench.stages.source.LARGE", 100)
+    assert "read: 3 of 3" in bench.prepare("--describe").stderr

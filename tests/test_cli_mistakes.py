@@ -135,11 +135,11 @@ def test_one_bad_folder_is_named_and_blocks_nothing(bench: Bench) -> None:
     (place / "attic" / "manifest.json").write_text("{}")
     [broken] = place.glob("itemknn-*")
     (broken / "rankings.parquet").write_bytes(b"PAR1")
-    for arguments in (("list", "runs"), ("evaluate",), ("compare",)):
-        result = bench.run(*arguments, "--dataset", "small")
+    for arguments, code in ((("list", "runs"), 0), (("evaluate",), 1), (("compare",), 0)):
+        result = bench.run(*arguments, "--dataset", "small", code=code)
         assert "attic" in result.stderr
         assert "random" in result.stdout
-    said = bench.run("evaluate", "--dataset", "small").stderr
+    said = bench.run("evaluate", "--dataset", "small", code=1).stderr
     assert said.count("warning: left out:") == 2
     assert f"{broken}/rankings.parquet" in said.replace("\n", "")
     assert "rankings.parquet" in bench.run("evaluate", "--dataset", "small", "--run", "itemknn", code=1).stderr

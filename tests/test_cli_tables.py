@@ -8,6 +8,10 @@ from pathlib import Path
 import pytest
 
 from command_line import Bench, table
+from llmrs_bench.core.config import PrepareConfig
+from llmrs_bench.core.types import no_progress
+from llmrs_bench.data.sources import Raw
+from llmrs_bench.stages.source import Origin, find, load
 
 USERS, THINGS, TIMES = 8, 12, 6
 
@@ -213,3 +217,98 @@ def test_items_that_are_called_as_their_ids_have_titles(bench: Bench, tmp_path: 
     (tmp_path / "plays.csv").write_text("user,artist,time\n" + lines)
     prepare(bench, "plays", str(tmp_path / "plays.csv"), "--columns", "item=artist,title=artist")
     assert set(table(bench, "plays/*/data/items.parquet")["title"]) == {f"Band {at}" for at in range(9)}
+
+
+def test_a_table_without_times_needs_a_word_on_what_is_last(bench: Bench, tmp_path: Path) -> None:
+    orders, things = write_shop(tmp_path / "shop")
+    text = Path(orders).read_text()
+    Path(orders).write_text("\n".join(line.rpartition(",")[0] for line in text.splitlines()) + "\n")
+    timed = tmp_path / "timed.csv"
+    timed.write_text(text)
+    said = " ".join(prepare(bench, "shop", orders, "--items", things, code=2).split())
+    assert "shop does not say when its events were, so no event of a user is the last" in said
+    for choice in ("--columns time=NAME", "--line-order", "--split random"):
+        assert choice in said
+    assert not [*bench.home.glob("shop/*/data")]
+    described = bench.run("prepare", "-d", "shop", "--source", orders, "--describe").stdout
+    assert "leave-one-out does not fit" in " ".join(described.split())
+    said = prepare(
+        bench, "shop@lines", orders, "--items", things, "--line-order", "--save-mapping", f"{tmp_path}/m.toml"
+    )
+    assert "rule: no timestamps: the order of lines is the order of time" in said
+    assert tomllib.loads((tmp_path / "m.toml").read_text())["line_order"] is True
+    last = table(bench, "shop/lines/data/truth.parquet").filter(label=1)["item_id"].to_list()
+    prepare(bench, "shop@timed", str(timed), "--items", things)
+    assert last == table(bench, "shop/timed/data/truth.parquet").filter(label=1)["item_id"].to_list()
+    assert "random event" in prepare(bench, "shop@random", orders, "--items", things, "--split", "random")
+
+
+def test_the_order_of_lines_is_no_answer_where_nothing_asks(bench: Bench, tmp_path: Path) -> None:
+    orders, things = write_shop(tmp_path / "shop")
+    said = prepare(bench, "shop", orders, "--items", things, "--line-order", code=2)
+    assert "--line-order has no effect: the column ts of orders.csv says when events were" in said
+    said = prepare(bench, "shop", orders, "--line-order", "--split", "random", code=2)
+    assert "so --line-order has no effect" in " ".join(said.split())
+    said = bench.prepare("--line-order", code=2).stderr
+    assert "--line-order has no effect on the format atomic" in said
+
+
+def test_rows_that_cannot_be_read_are_dropped_on_request_and_said(bench: Bench, tmp_path: Path) -> None:
+    orders, things = write_shop(tmp_path / "shop", extra="c1,001,5,\nc1,002,often,1600000009\nc9\n")
+    said = " ".join(prepare(bench, "shop", orders, "--items", things, code=1).split())
+    assert "error: orders.csv: 3 of 51 lines cannot be read: 1 fields, expected 4: 'c9' (line 52); ts is empty" in said
+    assert "--drop-bad" in said
+    dropping = ("--items", things, "--drop-bad", "--save-mapping", str(tmp_path / "m.toml"))
+    said = " ".join(prepare(bench, "shop@a", orders, *dropping).split())
+    assert "warning: orders.csv: 3 of 51 lines are left out: 1 fields, expected 4: 'c9' (line 52); ts is empty" in said
+    assert tomllib.loads((tmp_path / "m.toml").read_text())["drop_bad"] is True
+    assert len(table(bench, "shop/a/data/interactions.parquet")) == USERS * (TIMES - 1)
+    assert "no effect on the format atomic" in bench.prepare("--drop-bad", code=2).stderr
+
+
+def test_items_without_a_title_are_left_out_on_request(bench: Bench, tmp_path: Path) -> None:
+    orders, things = write_shop(tmp_path / "shop", titles=THINGS - 3)
+    prepare(bench, "shop@id", orders, "--items", things)
+    said = " ".join(prepare(bench, "shop@drop", orders, "--items", things, "--untitled", "drop").split())
+    untitled = {f"{at:03}" for at in range(THINGS - 3, THINGS)}
+    lost = sum(line.split(",")[1] in untitled for line in Path(orders).read_text().splitlines())
+    assert f"warning: 3 items without a title are dropped, and {lost} of {USERS * TIMES} events with them" in said
+    assert "by their id" not in said
+    for name, column in (("items", "item_id"), ("interactions", "item_id"), ("truth", "item_id")):
+        assert untitled & set(table(bench, f"shop/id/data/{name}.parquet")[column])
+        assert not untitled & set(table(bench, f"shop/drop/data/{name}.parquet")[column])
+    requests = table(bench, "shop/drop/data/requests.parquet")
+    for lists in (requests["candidates"], requests["history"]):
+        assert not untitled & {item for items in lists.to_list() for item in items}
+    orders, things = write_shop(tmp_path / "most", titles=THINGS // 2 - 1)
+    said = prepare(bench, "most", orders, "--items", things, "--untitled", "drop", code=1)
+    assert "7 of 12 items with events have no title" in said
+
+
+def test_labels_and_impressions_lose_items_without_a_title_alike(tmp_path: Path) -> None:
+    rows = [f"u{at % 3},{'abcd'[at % 4]},{1600000000 + at},{at % 5 % 2}" for at in range(24)]
+    (tmp_path / "seen.csv").write_text("user_id,item_id,timestamp,click\n" + "\n".join(rows) + "\n")
+    (tmp_path / "names.csv").write_text("item_id,title\na,Lamp\nb,\nc,Desk\nd,Chair\n")
+    origin = Origin(path=tmp_path / "seen.csv", items=tmp_path / "names.csv")
+
+    def raw(untitled: str) -> Raw:
+        config = PrepareConfig.parse({"dataset": "x", "untitled": untitled}, owner="prepare")
+        found = find(tmp_path, origin.dataset("x"), origin, config, no_progress)
+        return load(origin.dataset("x"), found, config, no_progress).raw
+
+    def events(held: Raw) -> list[tuple[str, float, bool]]:
+        chosen, passed = (iter(frame.select("item_id", "timestamp").rows()) for frame in (held.events, held.unchosen))
+        return [(*next(chosen if label else passed), label) for label in held.labels]
+
+    kept = raw("drop")
+    assert events(kept) == [event for event in events(raw("id")) if event[0] != "b"]
+    assert not {"b"} & {item for shown in kept.impressions["shown"].to_list() for item in shown}
+    assert kept.items["item_id"].to_list() == ["a", "c", "d"]
+
+
+def test_a_known_layout_is_named_where_the_file_is_called_as_its_own_are(bench: Bench, tmp_path: Path) -> None:
+    for name, known in (("orders.csv", False), ("Books.csv", True), ("ratings_Books.csv", True)):
+        (tmp_path / name).write_text("0000000001,A000000001XYZ,5.0,1600000000\n")
+        said = " ".join(prepare(bench, "x", str(tmp_path / name), code=1).split())
+        assert "has no column user_id" in said
+        assert ("--format amazon" in said) == known

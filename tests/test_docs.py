@@ -32,8 +32,9 @@ from doc_blocks import (
 from llmrs_bench.cli.main import app
 from llmrs_bench.core.config import FREE_TEXT, ViewOptions
 from llmrs_bench.core.costs import COST_NAMES
-from llmrs_bench.core.registry import ENGINES, RECOMMENDERS, STRATEGIES, Registry
+from llmrs_bench.core.registry import CLICK_MODELS, ENGINES, RECOMMENDERS, STRATEGIES, Registry
 from llmrs_bench.core.types import Kind
+from llmrs_bench.llm.tuning import TuneOptions
 from llmrs_bench.metrics.names import METRIC_FORMS
 from llmrs_bench.prompts.template import ORDER, template_names
 
@@ -207,7 +208,7 @@ def keys() -> dict[str, set[str]]:
 
     parts = {part for group in ORDER for part in group} | {"system", "start"}
     return {
-        "-O": of(ENGINES) | of(RECOMMENDERS) | OTHER_KEYS,
+        "-O": of(ENGINES) | of(RECOMMENDERS) | of(CLICK_MODELS) | set(TuneOptions.model_fields) | OTHER_KEYS,
         "-T": of(STRATEGIES) | set(ViewOptions.model_fields) | parts,
     }
 
@@ -221,6 +222,14 @@ def test_every_key_in_the_text_exists(name: str, keys: dict[str, set[str]]) -> N
 
 def test_nothing_that_has_a_name_is_left_out() -> None:
     text = "\n".join(written(page) for page in PAGES)
-    names = {*ENGINES.names(), *RECOMMENDERS.names(), *STRATEGIES.names(), *template_names(), FREE_TEXT, *COST_NAMES}
+    names = {
+        *ENGINES.names(),
+        *RECOMMENDERS.names(),
+        *CLICK_MODELS.names(),
+        *STRATEGIES.names(),
+        *template_names(),
+        FREE_TEXT,
+        *COST_NAMES,
+    }
     names |= {*get_args(Kind), *METRIC_FORMS}
     assert not {name for name in names if not re.search(rf"(?<![\w-]){re.escape(name)}(?![\w-])", text)}

@@ -1,4 +1,4 @@
-"""The four plug-in doors, through which the package in examples/plugins comes in."""
+"""The plug-in doors, through four of which the package in examples/plugins comes in."""
 
 import json
 import re
@@ -15,11 +15,11 @@ import test_contracts
 import test_contracts_models
 from command_line import ITEMS, USERS, Bench, table
 from llmrs_bench.cli.main import app
-from llmrs_bench.core.registry import ENGINES, RECOMMENDERS, SOURCES, STRATEGIES
+from llmrs_bench.core.registry import CLICK_MODELS, ENGINES, RECOMMENDERS, SOURCES, STRATEGIES
 from llmrs_bench.llm.model_aliases import ModelSpec
 from plugin_packages import EXAMPLE, importable, install_example
 
-REGISTRIES = (SOURCES, STRATEGIES, ENGINES, RECOMMENDERS)
+REGISTRIES = (SOURCES, STRATEGIES, ENGINES, RECOMMENDERS, CLICK_MODELS)
 PAGE = Path(__file__).parents[1] / "docs" / "plug-ins.md"
 
 

@@ -8,13 +8,19 @@ import pytest
 from command_line import Bench, table
 from llmrs_bench.core.config import PromptConfig
 from llmrs_bench.core.errors import OptionError, PluginError
-from llmrs_bench.core.registry import ENGINES, RECOMMENDERS, SOURCES, STRATEGIES, Registry
+from llmrs_bench.core.registry import CLICK_MODELS, ENGINES, RECOMMENDERS, SOURCES, STRATEGIES, Registry
 from llmrs_bench.prompts.strategies.listwise import Listwise
 from llmrs_bench.prompts.template import read_source, template_names
 from llmrs_bench.stages.prompt import open_template, source_digest, source_files
 from plugin_packages import importable, write_package
 
-REGISTRIES = {"sources": SOURCES, "strategies": STRATEGIES, "engines": ENGINES, "recommenders": RECOMMENDERS}
+REGISTRIES = {
+    "sources": SOURCES,
+    "strategies": STRATEGIES,
+    "engines": ENGINES,
+    "recommenders": RECOMMENDERS,
+    "click_models": CLICK_MODELS,
+}
 POPULAR = "from llmrs_bench.recommenders.popularity import Popularity as Thing\n"
 
 

@@ -6,8 +6,8 @@ import pytest
 from llmrs_bench.core.errors import DataError
 from llmrs_bench.core.schemas import check_schema
 from llmrs_bench.data.atomic import Atomic
-from llmrs_bench.data.columns import NO_ITEMS, NO_TIME, NO_TITLE
 from llmrs_bench.data.files import SourceFiles
+from llmrs_bench.data.rows import NO_ITEMS, NO_TIME, NO_TITLE
 from llmrs_bench.data.sources import EVENTS, Raw
 
 INTER = "user_id:token\titem_id:token\trating:float\ttimestamp:float\nu1\ta\t4\t100\nu1\tb\t\t99.0\nu2\tz\t2.5\t1e2\n"

@@ -91,7 +91,7 @@ def test_what_was_shown_and_not_chosen_is_no_event(tmp_path: Path, name: str) ->
     assert pairs(raw) == [("u", "s2")]
     assert raw.unchosen["item_id"].to_list() == ["s1", "s3"]
     assert raw.facts["events_not_chosen"] == 2
-    with pytest.raises(DataError, match=f"line 2: {name} is 'skip', not a number"):
+    with pytest.raises(DataError, match=f"line 2: {name} is 'skip', not 0 or 1"):
         load(tmp_path, f"user_id:token\titem_id:token\t{name}:float\nu\ts1\tskip\n")
 
 

@@ -7,9 +7,9 @@ import polars as pl
 import pytest
 
 from llmrs_bench.core.schemas import ITEMS
-from llmrs_bench.data.columns import NO_TIME
 from llmrs_bench.data.demo import Demo
 from llmrs_bench.data.profile import EXAMPLES, MOST_VALUES, SPANS, Example, Profile, profile
+from llmrs_bench.data.rows import NO_TIME
 from llmrs_bench.data.sources import EVENTS, Raw
 
 DAY = 86_400.0

@@ -308,3 +308,132 @@ def test_hints_say_how_commas_and_gaps_are_mended(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="2: ts is empty, and in 1 more") as gap:
         read(tmp_path, gaps)
     assert "dropna(subset=['ts'])" in gap.value.hint
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('user,item,ts\nu,="007",1500000000\nv,7,1500000001\n', '1 values of item are written as ="..."'),
+        ('user,item,ts\nu,"=""007""",1500000000\n"v",7,1500000001\n', '1 values of item are written as ="..."'),
+        ('user\titem\tts\nu\t="007"\t1500000000\nv\t7\t1500000001\n', '1 values of item are written as ="..."'),
+        (
+            "# of the shop, May\n#\nuser,item,ts\nu,007,1500000000\nv,7,1500000001\n",
+            "2 lines of comment above the table",
+        ),
+        ("# of the shop\n#user,item,ts\nu,007,1500000000\nv,7,1500000001\n", "1 lines of comment above the table"),
+    ],
+)
+def test_what_spreadsheets_and_exports_put_around_the_fields_is_said(tmp_path: Path, text: str, words: str) -> None:
+    raw = read(tmp_path, text)
+    assert [row[:3] for row in rows(raw)] == [("u", "007", 1500000000.0), ("v", "7", 1500000001.0)]
+    assert any(words in rule for rule in raw.rules)
+
+
+def test_lines_are_counted_with_the_comments_above_them(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="line 4: ts is 'x'"):
+        read(tmp_path, "# a shop\nuser,item,ts\nu,a,1500000000\nu,b,x\n")
+    for second in ("#2", "2"):
+        text = f"#1,a,1500000000\n{second},b,1500000001\n"
+        assert [row[0] for row in rows(read(tmp_path, text, columns="user=0,item=1,time=2"))] == ["#1", second]
+
+
+@pytest.mark.parametrize(
+    ("head", "columns"),
+    [
+        ("user,item,date,time\n", ""),
+        ("user,item,order_date,order_time\n", ""),
+        ("user,item,day,hour\n", "time=day+hour"),
+        ("", "user=0,item=1,time=2+3"),
+    ],
+)
+def test_a_date_and_a_time_of_day_are_one_time(tmp_path: Path, head: str, columns: str) -> None:
+    raw = read(tmp_path, f"{head}u,a,2024-05-01,9:30\nv,b,2024-05-02,09:30:05.5\n", columns=columns)
+    assert raw.events["timestamp"].to_list() == [
+        datetime(2024, 5, 1, 9, 30, tzinfo=UTC).timestamp(),
+        datetime(2024, 5, 2, 9, 30, 5, 500_000, tzinfo=UTC).timestamp(),
+    ]
+    assert not any("not read" in warning for warning in raw.warnings)
+    assert raw.columns["columns"]["time"] in {"date+time", "order_date+order_time", "day+hour", "2+3"}
+    moments = parquet(user=["u"], item=["a"], date=[date(2024, 5, 1)], time=[datetime(2024, 5, 1, 9, 30).time()])
+    assert rows(read(tmp_path, moments))[0][2] == raw.events["timestamp"][0]
+    with pytest.raises(DataError, match="'2024-05-01T25:61', not a time"):
+        read(tmp_path, f"{head}u,a,2024-05-01,25:61\nv,b,2024-05-02,10:00\n", columns=columns)
+
+
+def test_columns_that_do_not_belong_together_stay_two(tmp_path: Path) -> None:
+    for times in ("date,time\nu,a,2024-05-01,1500000000", "date,time,timestamp\nu,a,2024-05-01,9:30,1500000000"):
+        raw = read(tmp_path, f"user,item,{times}\n")
+        assert raw.events["timestamp"].to_list() == [1500000000.0]
+        assert any("not read: date" in warning for warning in raw.warnings)
+    with pytest.raises(OptionError, match=r"unknown column 'day\+hours'"):
+        read(tmp_path, "user,item,day,hour\nu,a,2024-05-01,9:30\n", columns="time=day+hours")
+
+
+def test_labels_are_yes_and_no_and_dates_without_a_zone_are_counted(tmp_path: Path) -> None:
+    days = ["2024-05-01T09:00", "2024-05-02T09:00Z", "2024-05-03T09:00+02:00", "2024-05-04"]
+    text = "\n".join(f"u,{at},{day},{word}" for at, (day, word) in enumerate(zip(days, YES_AND_NO, strict=True)))
+    raw = read(tmp_path, f"user,item,date,clicked\n{text}\n")
+    assert raw.events["item_id"].to_list() == ["0", "2"]
+    assert raw.unchosen["item_id"].to_list() == ["1", "3"]
+    assert any("1 of 3 times name no zone, such as '2024-05-01T09:00'" in warning for warning in raw.warnings)
+    raw = read(tmp_path, f"user,item,date,clicked\n{text.replace('T09:00,', 'T09:00Z,')}\n")
+    assert not any("zone" in warning for warning in raw.warnings)
+
+
+YES_AND_NO = ("yes", "No", "TRUE", "f")
+
+
+BAD_ROWS = (
+    "user,item,ts,stars,click\nu,a,1500000000,4,1\nu,b,,4,1\nu,c,soon,x,1\nu,d,1500000003,high,maybe\nu,e,,3,\nu,f\n"
+    + "u,g,1500000009,3,yes\n" * 7
+)
+BAD_WORDS = (
+    "u,f' (line 7); ts is empty (line 3, and in 1 more); click is empty (line 6); ts is 'soon', not a time (line 4); "
+    "stars is 'x', not a number (line 4, and in 1 more); click is 'maybe', not 0 or 1 (line 5)"
+)
+
+
+def test_all_that_cannot_be_read_is_told_at_once_and_left_out_on_request(tmp_path: Path) -> None:
+    with pytest.raises(DataError) as caught:
+        read(tmp_path, BAD_ROWS)
+    assert caught.value.message.startswith("events: 5 of 13 lines cannot be read: 2 fields, expected 5: '")
+    assert caught.value.message.endswith(BAD_WORDS)
+    assert caught.value.hint.endswith("--drop-bad leaves them out, and counts them.")
+    raw = read(tmp_path, BAD_ROWS, drop_bad=True)
+    assert raw.events["item_id"].to_list() == ["a", *"ggggggg"]
+    [said] = [warning for warning in raw.warnings if "left out" in warning]
+    assert said.startswith("events: 5 of 13 lines are left out: ")
+    assert said.endswith(BAD_WORDS)
+    assert rows(read(tmp_path, EVENTS, drop_bad=True)) == rows(read(tmp_path, EVENTS)) == WANTED
+
+
+def test_what_is_wrong_with_the_whole_column_is_told_beside_the_rows(tmp_path: Path) -> None:
+    units = "ts is '1500000000' in line 2 and '1500000009000' in line 14: these are not of one unit"
+    text = BAD_ROWS.replace("u,f\n", "") + "u,h,1500000009000,3,yes\n"
+    with pytest.raises(DataError, match="^events: 4 of 13 lines cannot be read: .*; " + units):
+        read(tmp_path, text)
+    with pytest.raises(DataError, match=f"^events: {units}"):
+        read(tmp_path, text, drop_bad=True)
+
+
+def test_fewer_than_half_of_the_rows_are_left_out(tmp_path: Path) -> None:
+    head = "user,item,ts\nu,a,1500000000\n"
+    for text in (head + "u,b,then\n", head + "u,b\n", lines({"user": "u", "item": "a"}) + "{\n"):
+        with pytest.raises(DataError, match=r"(line|row) [23]: "):
+            read(tmp_path, text, drop_bad=True)
+    with pytest.raises(DataError) as caught:
+        read(tmp_path, head + "u,b,then\n", drop_bad=True)
+    assert "fewer than half" in caught.value.hint
+
+
+def test_a_cut_line_of_json_and_of_the_items_can_be_left_out(tmp_path: Path) -> None:
+    events = lines(*({"user": "u", "item": item, "ts": 1500000000} for item in "abc")) + '{"user": "u", "it'
+    things = "item,title\na,Lamp\nb,Desk, white\nc,Chair\n"
+    with pytest.raises(DataError, match="line 4: not JSON"):
+        read(tmp_path, events, things)
+    with pytest.raises(DataError, match="things, line 3: 3 fields, expected 2: 'b,Desk, white'") as caught:
+        read(tmp_path, events.rpartition("{")[0], things)
+    assert "quote fields that hold a delimiter" in caught.value.hint
+    raw = read(tmp_path, events, things, drop_bad=True)
+    assert raw.items["title"].to_list() == ["Lamp", "Chair", "b"]
+    assert sum("left out" in warning for warning in raw.warnings) == 2

@@ -12,7 +12,7 @@ from fault_server import Script, label_logprob, text_of
 from llmrs_bench.core.errors import EngineError, OptionError
 from llmrs_bench.core.types import Listed, Message, Prompt, Response
 from llmrs_bench.llm.backends.openai import OpenAIEngine
-from llmrs_bench.llm.backends.openai_replies import logprob_of
+from llmrs_bench.llm.backends.openai_replies import label_logprobs, logprob_of
 from llmrs_bench.llm.backends.openai_transport import OpenAIOptions
 from llmrs_bench.llm.model_aliases import ModelSpec
 from llmrs_bench.prompts.strategies.listwise import ranking_of
@@ -198,6 +198,10 @@ def test_variants_of_a_label_add_up() -> None:
     (found,) = logprob_of([("A", -1.0), (" A", -1.0), ("a", -0.1), ("AA", -0.1)], " A")
     assert found == pytest.approx(-1.0 + 0.693147)
     assert logprob_of([("B", -1.0)], " A") == ()
+
+
+def test_a_label_that_is_another_one_up_to_spaces_counts_once() -> None:
+    assert label_logprobs([("A", -1.0), ("a", -2.0)], (" A", "A", "a", "B")) == ((-1.0,), (), (-2.0,), ())
 
 
 @pytest.mark.parametrize("text", [None, "A"])

@@ -10,6 +10,7 @@ from llmrs_bench.core.types import Message, Prompt
 from llmrs_bench.llm.tokenization import (
     PromptReader,
     Tokenized,
+    choices_response,
     encode,
     render,
     special_affixes,
@@ -67,6 +68,16 @@ def test_a_prompt_without_any_token_before_the_choices_is_an_error() -> None:
     with pytest.raises(EngineError, match="too short"):
         split_choices(TOKENIZER, "Th", ["e Matrix"])
     assert split_choices(TOKENIZER, "Th", ["e Matrix"], lead=(1,)).prefix == (1,)
+
+
+@pytest.mark.parametrize(("labels", "known"), [(True, [1, 0, 1]), (False, [1, 1, 1])])
+def test_a_label_that_is_the_same_tokens_as_another_has_no_probability_of_its_own(
+    labels: bool, known: list[int]
+) -> None:
+    reader = PromptReader(T5_LIKE, chat=None, encoder_decoder=True)
+    job = reader.read(Prompt("p", "r", (USER,), ("a",), choices=(" The", "The", " Alien"), labels=labels))
+    answers = choices_response(job, [[-1.0], [-2.0]]).choice_logprobs or ()
+    assert [len(values) for values in answers] == known
 
 
 def test_special_tokens_are_told_from_the_text() -> None:

@@ -1,6 +1,6 @@
 """Letters for candidates, and Yes or No for one: log-probabilities of labels become scores."""
 
-from math import exp
+from math import exp, log
 
 import pytest
 
@@ -49,6 +49,43 @@ def test_yes_no_asks_about_one_candidate_at_a_time() -> None:
 def test_yes_no_scores_are_log_odds_and_need_both_labels() -> None:
     answers = {"a": ((-1.0,), (-3.0,)), "b": ((-1.0,), ())}
     assert score(make("yes-no"), REQUEST, SHOP, lambda prompt: chosen(prompt, answers[prompt.shown[0]])) == {"a": 2.0}
+
+
+LIKED = Request("r", "u", ("c", "d"), ("a",), liked=(False, True))
+
+
+def test_like_tells_labels_and_asks_in_all_spellings() -> None:
+    [prompt] = make("like").render(LIKED, catalog(*"abcd"), history=3)
+    assert prompt.messages[0].content == (
+        "A user liked these movies, the latest one last:\n- Film D\n\n"
+        "The user did not like these movies, the latest one last:\n- Film C\n\n"
+        "Will the user like this movie? Answer Yes or No.\nFilm A"
+    )
+    assert prompt.choices == (" Yes", "Yes", " yes", "yes", " No", "No", " no", "no")
+
+
+def test_labels_count_before_ratings() -> None:
+    request = Request("r", "u", ("c", "d"), ("a",), ratings=(5.0, 1.0), liked=(False, True))
+    [prompt] = make("like", interest="likes-rated").render(request, catalog(*"abcd"), history=3)
+    assert "liked these movies, the latest one last, and rated them from 1 to 5:\n- Film D (rated 1)" in (
+        prompt.messages[0].content
+    )
+
+
+def test_spellings_add_up() -> None:
+    half = ((log(0.2),), (log(0.1),), (), (), (log(0.05),), (log(0.05), log(0.5)), (), (log(0.025),))
+    template = make("like")
+    scores = read(template, flat(play(template, LIKED, catalog(*"abcd"), lambda prompt: chosen(prompt, half))))
+    assert scores.values["a"] == pytest.approx(log(0.3 / 0.1))
+    assert scores.notes == {"label_mass": pytest.approx(0.4), "says_yes": 1.0}
+    assert scores.kinds == ("complete",)
+
+
+def test_an_answer_without_any_spelling_of_no_is_silent() -> None:
+    template = make("like")
+    given = ((-1.0,), *((),) * 7)
+    scores = read(template, flat(play(template, LIKED, catalog(*"abcd"), lambda prompt: chosen(prompt, given))))
+    assert (scores.values, scores.kinds) == ({}, ("partial",))
 
 
 @pytest.mark.parametrize("name", ["label", "yes-no"])

@@ -9,10 +9,11 @@ from torch import Tensor, nn
 
 from llmrs_bench.core.device import pick_device
 from llmrs_bench.core.errors import ModelError, OptionError
+from llmrs_bench.core.training_checkpoint import Resume, seeded
 from llmrs_bench.core.types import no_progress
 from llmrs_bench.recommenders.attention import Dropout
 from llmrs_bench.recommenders.model_store import read_checkpoint, read_facts, write_checkpoint
-from llmrs_bench.recommenders.training import Resume, TrainingOptions, seeded, train
+from llmrs_bench.recommenders.training import TrainingOptions, train
 
 
 @pytest.mark.parametrize("p", [0.1, 0.5])

@@ -3,6 +3,7 @@
 import json
 import shutil
 from collections.abc import Callable, Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,9 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select, WebDriverWait
 
+from click_board_cases import click_board, click_entry
+from llmrs_bench.metrics.clicks import reliability
+from llmrs_bench.report.html import Extra, to_html
 from page_cases import HOSTILE, LANGUAGE, USERS, made_board, made_page
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
@@ -176,8 +180,8 @@ def test_rows_are_filtered_by_words_and_kind(browser: Browser) -> None:
 
 
 def test_no_request_leaves_the_page(browser: Browser, address: str) -> None:
-    for select in browser.find_elements(By.TAG_NAME, "select"):
-        Select(select).select_by_index(len(Select(select).options) - 1)
+    for select in map(Select, browser.find_elements(By.CSS_SELECTOR, "section:not([hidden]) select")):
+        select.select_by_index(len(select.options) - 1)
     asked = requested(browser)
     assert asked
     assert {url for url in asked if not url.startswith("data:")} == {address}
@@ -319,3 +323,28 @@ def test_what_is_printed_is_the_light_page_without_controls(browser: Browser, tm
     )
     assert len(names(browser)) == 5
     browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+
+
+def test_a_click_board_shows_how_reliable_probabilities_are(started: Browser, tmp_path: Path) -> None:
+    entries = []
+    for seed, run in enumerate(("first", "second")):
+        rows = click_entry(run, 1.0, seed).rows
+        assert rows.raw is not None
+        assert rows.calibrated is not None
+        bins = {
+            name: [asdict(each) for each in reliability(rows.labels, probability)]
+            for name, probability in (("raw", rows.raw), ("calibrated", rows.calibrated))
+        }
+        entries.append(click_entry(run, 1.0, seed, about={"reliability": bins}))
+    path = tmp_path / "clicks.html"
+    path.write_text(to_html(click_board(entries)[0], Extra()), "utf-8")
+    view(started, 1200)
+    console(started)
+    started.get(path.as_uri())
+    WebDriverWait(started, 20).until(lambda page: page.find_elements(By.CSS_SELECTOR, "#reliability-chart svg"))
+    bins = entries[0].entry.about["reliability"]
+    points = started.find_elements(By.CSS_SELECTOR, "#reliability-chart svg circle")
+    assert len(points) == sum(map(len, bins.values()))
+    lines = started.find_elements(By.CSS_SELECTOR, "#reliability-table tbody tr")
+    assert len(lines) == len(points)
+    assert console(started) == []

@@ -7,7 +7,7 @@ import pytest
 
 from llmrs_bench.core.config import WHOLE
 from llmrs_bench.core.errors import OptionError
-from llmrs_bench.stages.compare import GROUPS, group_requests
+from llmrs_bench.stages.groups import GROUPS, group_requests
 from llmrs_bench.stages.workspace import Data
 from made_data import make_data
 

@@ -135,8 +135,8 @@ def test_examples_of_others_are_older_than_the_request(data: Data) -> None:
 
 def row(**changed: Any) -> pl.DataFrame:
     told = {
-        "view_id": "r", "request_id": "r", "user_id": "u", "history": ["a"], "ratings": [], "candidates": ["t", "b"],
-        "relevant": [], "examples": [], "interest": "", "notes": [], "sample": 0,
+        "view_id": "r", "request_id": "r", "user_id": "u", "history": ["a"], "ratings": [], "liked": [],
+        "candidates": ["t", "b"], "relevant": [], "examples": [], "interest": "", "notes": [], "sample": 0,
     }  # fmt: skip
     return from_rows("views", [{**told, **changed}])
 
@@ -144,8 +144,8 @@ def row(**changed: Any) -> pl.DataFrame:
 TITLES = {"a": "Heat", "b": "Alien", "t": "The Matrix", "m": "Brazil"}
 
 
-def truth(target: str) -> pl.DataFrame:
-    return from_rows("truth", [{"request_id": "r", "item_id": target, "label": 1.0}])
+def truth(target: str, label: float = 1.0) -> pl.DataFrame:
+    return from_rows("truth", [{"request_id": "r", "item_id": target, "label": label}])
 
 
 @pytest.mark.parametrize(
@@ -162,6 +162,11 @@ def test_a_target_told_outside_the_candidates_stops_the_stage(changed: dict[str,
         check_views(row(**changed), truth("t"), TITLES)
     assert "'r'" in str(caught.value)
     assert caught.value.hint
+
+
+def test_an_item_that_is_asked_about_and_not_liked_is_looked_for_too() -> None:
+    with pytest.raises(LeakError, match="retrieved"):
+        check_views(row(candidates=["t"], relevant=["t"]), truth("t", 0.0), TITLES)
 
 
 @pytest.mark.parametrize("target", ["t", "m"])

@@ -46,7 +46,9 @@ def compare(
     metrics: Annotated[
         str | None,
         typer.Option(
-            help="Comma-separated names.", show_default="hit@1,ndcg@10,hit@10,mrr, or mrr@10", rich_help_panel=METRICS
+            help="Comma-separated names.",
+            show_default="hit@1,ndcg@10,hit@10,mrr, or mrr@10; of clicks auc,uauc and so on",
+            rich_help_panel=METRICS,
         ),
     ] = None,
     output: Annotated[
@@ -130,6 +132,14 @@ def compare(
             rich_help_panel=METRICS,
         ),
     ] = None,
+    null: Annotated[
+        int,
+        typer.Option(
+            min=0,
+            help="Of clicks: permute labels within users so often, and show the uauc of each row by chance.",
+            rich_help_panel=METRICS,
+        ),
+    ] = 0,
     samples: Annotated[int, typer.Option(min=100, help="Resamples of the bootstrap.", rich_help_panel=METRICS)] = 2000,
     seed: Annotated[
         int,
@@ -150,6 +160,7 @@ def compare(
             "by": by,
             "invalid": invalid,
             "published": published,
+            "null": null,
             "seed": seed,
             "allow_different": tuple(allow_different or ()),
         }
@@ -166,6 +177,7 @@ def compare(
             given |= {
                 "--by": by,
                 "--published": published,
+                "--null": null,
                 "--junit": junit,
                 "--gate-json": gate_json,
                 "--summary": summary,
@@ -186,15 +198,13 @@ def compare(
         _check_outputs(
             {option: path for option, path in outputs.items() if path is not None}, baseline, narrowed=bool(run)
         )
-        from llmrs_bench.stages.compare import compare as stage
+        from llmrs_bench.stages.gate import build, gated
         from llmrs_bench.stages.workspace import open_data
 
         data, gate = open_data(home, dataset), None
         if baseline is None and not fail_if and summary is None:
-            made = stage(data, run or [], config)
+            made = build(data, run or [], config)
         else:
-            from llmrs_bench.stages.gate import gated
-
             rules = fail_if or []
             made, gate = gated(data, run or [], config, baseline=baseline, rules=rules, allow_missing=allow_missing)
         _show(made.board, output)

@@ -11,6 +11,7 @@ import typer
 from llmrs_bench import __version__
 from llmrs_bench.cli.compare import compare
 from llmrs_bench.cli.console import Commands, exit_codes, fail_unforeseen, finish, say, show, shows, track
+from llmrs_bench.cli.evaluate import evaluate
 from llmrs_bench.cli.export import export
 from llmrs_bench.cli.fuse import fuse
 from llmrs_bench.cli.import_run import import_run
@@ -18,23 +19,21 @@ from llmrs_bench.cli.infer import infer
 from llmrs_bench.cli.logs import logged
 from llmrs_bench.cli.options import (
     CANDIDATES,
+    CLICKS,
     DATA,
     HERE,
-    METRICS,
     OUTPUT,
     PROMPT,
     Dataset,
     Home,
-    Invalid,
     Listing,
     Log,
     LogOption,
-    Metrics,
-    Names,
     pairs,
 )
 from llmrs_bench.cli.prompt import prompt
 from llmrs_bench.cli.renamed import Command
+from llmrs_bench.cli.tune import tune
 
 if TYPE_CHECKING:
     from llmrs_bench.stages.source import Description
@@ -90,9 +89,39 @@ def prepare(
     protocol: Annotated[
         str,
         typer.Option(
-            help="default (1,000 users), or paper: 200 users, seen items may be candidates.", rich_help_panel=DATA
+            help="default (1,000 users), or paper: 200 users, seen items may be candidates; of clicks: collm, tallrec, "
+            "paper-ctr.",
+            rich_help_panel=DATA,
         ),
     ] = "default",
+    task: Annotated[
+        str | None,
+        typer.Option(
+            help="ranking: order candidates; click: will a user like one item?",
+            show_default="ranking",
+            rich_help_panel=DATA,
+        ),
+    ] = None,
+    like_from: Annotated[
+        float | None,
+        typer.Option(help="Of clicks: the lowest rating that means liked.", rich_help_panel=CLICKS),
+    ] = None,
+    valid_requests: Annotated[
+        int | None,
+        typer.Option(
+            help="Of clicks: rows of validation to ask, too, for calibration.",
+            show_default="1000",
+            rich_help_panel=CLICKS,
+        ),
+    ] = None,
+    order: Annotated[
+        str | None,
+        typer.Option(
+            help="Of the protocol tallrec: rows user by user (users), or by time, which is another data set.",
+            show_default="users",
+            rich_help_panel=CLICKS,
+        ),
+    ] = None,
     users: Annotated[
         str | None, typer.Option(help="Number of test users, or 'all'.", show_default="1000", rich_help_panel=DATA)
     ] = None,
@@ -182,6 +211,24 @@ def prepare(
     allow_untitled: Annotated[
         bool, typer.Option("--allow-untitled", help="Go on where most items have no title.", rich_help_panel=DATA)
     ] = False,
+    line_order: Annotated[
+        bool,
+        typer.Option(
+            "--line-order", help="The lines of a table without times are in the order of time.", rich_help_panel=DATA
+        ),
+    ] = False,
+    untitled: Annotated[
+        str | None,
+        typer.Option(
+            help="Items without a title: id calls them by it, drop leaves them and their events out.",
+            show_default="id",
+            rich_help_panel=DATA,
+        ),
+    ] = None,
+    drop_bad: Annotated[
+        bool,
+        typer.Option("--drop-bad", help="Leave out rows of tables that cannot be read.", rich_help_panel=DATA),
+    ] = False,
     unrated: Annotated[
         str | None,
         typer.Option(help="Texts in the column of ratings that mean none, as NaN,0.", rich_help_panel=DATA),
@@ -205,8 +252,34 @@ def prepare(
     split: Annotated[
         str | None,
         typer.Option(
-            help="Which event of a user is the target: the last (leave-one-out), or a random one (random).",
-            show_default="leave-one-out",
+            help="Which event of a user is the target: the last (leave-one-out), a random one (random), or one after a "
+            "time from which on nobody learns (time). Of clicks: rows cut in time (time), or random.",
+            show_default="leave-one-out, or time",
+            rich_help_panel=DATA,
+        ),
+    ] = None,
+    cut: Annotated[
+        str | None,
+        typer.Option(
+            help="With --split time: the share of the events, or the date (UTC), up to which models learn.",
+            show_default="0.9",
+            rich_help_panel=DATA,
+        ),
+    ] = None,
+    target: Annotated[
+        str | None,
+        typer.Option(
+            help="With --split time: which event of a user after the cut is the target: last, first or random.",
+            show_default="last",
+            rich_help_panel=DATA,
+        ),
+    ] = None,
+    validation: Annotated[
+        str | None,
+        typer.Option(
+            help="With --split time: what is for validation: each user's last event before the cut (last-item), or all "
+            "behind a second cut (time).",
+            show_default="last-item",
             rich_help_panel=DATA,
         ),
     ] = None,
@@ -247,7 +320,7 @@ def prepare(
 ) -> None:
     """Get, verify and normalise a data set; split it; sample users and candidate lists."""
     with exit_codes():
-        from llmrs_bench.core.config import PROTOCOLS, PrepareConfig
+        from llmrs_bench.core.config import CLICK, PROTOCOLS, PrepareConfig
         from llmrs_bench.core.errors import OptionError
         from llmrs_bench.core.registry import unknown_name
         from llmrs_bench.report.words import data_lines
@@ -259,6 +332,8 @@ def prepare(
 
         if protocol not in PROTOCOLS:
             raise unknown_name("protocol", protocol, list(PROTOCOLS))
+        if task == CLICK and protocol == "paper":
+            raise OptionError("--protocol paper ranks candidates", hint="With --task click it is --protocol paper-ctr.")
         known = read_mapping(mapping) if mapping else None
         if save_mapping and not save_mapping.absolute().parent.is_dir():
             raise OptionError(f"--save-mapping: there is no folder {save_mapping.parent}", hint="Make it first.")
@@ -279,11 +354,21 @@ def prepare(
             "implicit": implicit or None,
             "titles": titles,
             "allow_untitled": allow_untitled or None,
+            "untitled": untitled,
+            "line_order": line_order or None,
+            "drop_bad": drop_bad or None,
             "max_unpacked": max_unpacked,
             "min_rating": min_rating,
             "relevant_rating": relevant_rating,
             "k_core": k_core,
             "split": split,
+            "cut": cut,
+            "target": target,
+            "validation": validation,
+            "task": task,
+            "like_from": like_from,
+            "valid_requests": valid_requests,
+            "order": order,
             "item_word": item_word,
             "seed": seed,
         }
@@ -333,47 +418,12 @@ app.command(cls=Command, epilog="Example: llmrs-bench prompt --dataset ml1m --te
 app.command(cls=Command, epilog="Example: llmrs-bench infer --model llama-2-7b --dataset ml1m --template likelihood")(
     infer
 )
+app.command(epilog="Example: llmrs-bench tune --model smollm2-135m-instruct --dataset ml1m --template label")(tune)
 app.command(epilog="Example: llmrs-bench fuse --run sasrec --run llama-2-7b-likelihood --dataset ml1m")(fuse)
 app.command("import", epilog="Example: llmrs-bench import ranking.trec --dataset ml1m --name theirs")(import_run)
 
 
-@app.command(epilog="Example: llmrs-bench evaluate --dataset ml1m --metrics recall@5,map")
-def evaluate(
-    dataset: Dataset,
-    run: Names = None,
-    normalize: Annotated[
-        str | None,
-        typer.Option(
-            help="Weigh the tokens of titles: sum, token (mean), byte, or pmi (less their prior).",
-            rich_help_panel=METRICS,
-        ),
-    ] = None,
-    metrics: Metrics = None,
-    invalid: Invalid = "expected",
-    home: Home = HERE,
-    log: LogOption = Log.text,
-) -> None:
-    """Join truth with rankings; keep a value for every request and metric."""
-    with exit_codes():
-        from llmrs_bench.core.config import EvaluateConfig
-        from llmrs_bench.report.words import bias_lines, choice_words
-        from llmrs_bench.stages.evaluate import evaluate as stage
-        from llmrs_bench.stages.workspace import open_data
-
-        values = {"normalize": normalize, "invalid": invalid, "metrics": metrics or ()}
-        config = EvaluateConfig.parse_flags(values, command="evaluate")
-        for done in stage(open_data(home, dataset), run or [], config, track):
-            means = {**done.artifact.facts["means"], **done.artifact.facts["catalogue"]}
-            shown = [name for name in ("hit@1", "ndcg@10", "mrr@10") if name in means] or list(means)
-            finish(done, "".join(f"  {name} {means[name]:.4f}" for name in shown))
-            for words in choice_words(done.artifact.facts.get("first_choices")):
-                say(f"answers: {words}")
-            bias = done.artifact.facts.get("bias")
-            if bias is not None and bias["views"] > bias["requests"]:
-                for line in bias_lines(bias):
-                    say(line)
-
-
+app.command(epilog="Example: llmrs-bench evaluate --dataset ml1m --metrics recall@5,map")(evaluate)
 app.command(epilog="Example: llmrs-bench compare --dataset ml1m --format markdown")(compare)
 app.command(epilog="Example: llmrs-bench export --dataset ml1m --format trec --to runs/")(export)
 

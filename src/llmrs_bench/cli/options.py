@@ -10,7 +10,7 @@ import typer
 from llmrs_bench.core.errors import OptionError
 
 # Groups of options in the help of a command.
-DATA, MODEL, PROMPT, CANDIDATES = "Data", "Model", "Prompt", "Candidates"
+DATA, MODEL, PROMPT, CANDIDATES, CLICKS = "Data", "Model", "Prompt", "Candidates", "Clicks"
 ENGINE, RECOMMENDER, METRICS, GATE, OUTPUT = "Engine", "Recommender", "Metrics", "Gate", "Output"
 
 Home = Annotated[
@@ -127,7 +127,8 @@ Invalid = Annotated[
     typer.Option(
         "--invalid",
         help="How items count that a model was silent about: expected (mean over all orders of theirs), worst (never "
-        "found), or drop (expected, and requests without any ranked item are left out).",
+        "found), or drop (expected, and requests without any ranked item are left out). Of clicks, how rows without a "
+        "score count: the median score, wrong for certain, or left out.",
         rich_help_panel=METRICS,
     ),
 ]

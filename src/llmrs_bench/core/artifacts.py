@@ -67,6 +67,11 @@ class Manifest(BaseModel):
     seconds: float
     digest: str | None = None
 
+    @property
+    def folder(self) -> str:
+        """What the folder is called that a `Recipe` places it in."""
+        return _folder(self.name, self.fingerprint)
+
 
 @dataclass(frozen=True)
 class Artifact:
@@ -211,7 +216,11 @@ class Recipe:
 
     def place(self, folder: Path) -> Path:
         """Return where the artifact lives below `folder`: its name and eight digits of its fingerprint."""
-        return folder / f"{self.name}-{self.fingerprint[:8]}"
+        return folder / _folder(self.name, self.fingerprint)
+
+
+def _folder(name: str, made_from: str) -> str:
+    return f"{name}-{made_from[:8]}"
 
 
 def is_complete(path: Path) -> bool:
@@ -256,6 +265,23 @@ def open_artifact(path: Path, *, hint: str) -> Artifact:
     return Artifact(path, manifest)
 
 
+def open_placed(path: Path, *, hint: str) -> Artifact:
+    """Open the artifact at `path`, whose folder has to be called as its recipe placed it.
+
+    Raises:
+        ArtifactError: As `open_artifact` does.
+        DamagedError: Also if the folder is called otherwise, as where two were swapped.
+    """
+    found = open_artifact(path, hint=hint)
+    if (own := found.manifest.folder) != path.name:
+        taken = f"; there is one of that name: move that aside, or, if this is a copy, delete {path}"
+        raise DamagedError(
+            f"{path} holds {own}: its folder was renamed, or copied",
+            hint=f"Call the folder {own} again{taken if path.with_name(own).exists() else ''}.",
+        )
+    return found
+
+
 def _manifest_digest(content: Mapping[str, Any]) -> str:
     return fingerprint({name: value for name, value in content.items() if name != "digest"})
 
@@ -286,7 +312,8 @@ def find_made(path: Path, recipe: Recipe) -> Artifact | None:
     """
     if not path.exists():
         return None
-    made = open_artifact(path, hint=f"run `{recipe.stage}` again.")
+    placed = path == recipe.place(path.parent)
+    made = (open_placed if placed else open_artifact)(path, hint=f"run `{recipe.stage}` again.")
     if made.manifest.fingerprint != recipe.fingerprint:
         raise ArtifactError(
             f"{path} was made with other options or inputs ({_differences(made.manifest, recipe)})",

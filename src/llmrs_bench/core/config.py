@@ -1,17 +1,16 @@
 """Options of each stage as frozen values: unknown keys are refused, defaults are stated once."""
 
 import re
-from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from llmrs_bench.core.errors import OptionError
 from llmrs_bench.core.masking import holds_key
+from llmrs_bench.core.option_faults import MOST, allowed, default, default_words, fault_words, flag, flag_words, shown
 
 if TYPE_CHECKING:
-    from pydantic.fields import FieldInfo
     from pydantic_core import ErrorDetails
 
 BOARD_METRICS = ("hit@1", "ndcg@10", "hit@10", "mrr")
@@ -22,10 +21,10 @@ CATALOGUE_METRICS = ("hit@1", "ndcg@10", "hit@10", "mrr@10")
 ProtocolField: TypeAlias = Literal["data", "split", "users", "candidates", "tie-rule", "metric-definition"]
 Normalize: TypeAlias = Literal["sum", "token", "byte", "pmi"]
 Invalid: TypeAlias = Literal["expected", "worst", "drop"]
-_MOST = 2**31 - 1  # of anything that is counted
 LARGEST_SEED = 2**63 - 1
 FREE_TEXT = "note"  # the form of templates that rank nothing
 WHOLE, IMPRESSIONS, MODELS, LISTS = "all", "impressions", "model:", "file:"
+CLICK = "click"  # the task that is not ranking
 # What `evaluate` always measures; `metrics.names.METRIC_FORMS` says what else there is.
 METRIC_NAMES = (
     *(f"ndcg@{k}" for k in (1, 5, 10, 20)),
@@ -35,8 +34,6 @@ METRIC_NAMES = (
     "coverage",
     "answered",
 )
-
-
 _NAMES = ("dataset", "model", "source")  # options for which people choose names, such as sk-news
 
 
@@ -46,7 +43,7 @@ class Options(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
     cost_only: ClassVar[frozenset[str]] = frozenset()  # options that change no result, only its price or its time
     identifying: ClassVar[frozenset[str]] = frozenset()  # options that the identity of a model states in its own words
-    largest: ClassVar[int] = _MOST  # of whole numbers, but for seeds
+    largest: ClassVar[int] = MOST  # of whole numbers, but for seeds
 
     @model_validator(mode="after")
     def within_range(self) -> Self:
@@ -55,7 +52,7 @@ class Options(BaseModel):
             largest = LARGEST_SEED if name == "seed" else self.largest
             for number in value if isinstance(value, tuple) else (value,):
                 if isinstance(number, int) and not -largest <= number <= largest:
-                    raise ValueError(f"{name}={_shown(number)} is {'above ' if number > 0 else 'below -'}{largest}")
+                    raise ValueError(f"{name}={shown(number)} is {'above ' if number > 0 else 'below -'}{largest}")
         return self
 
     @property
@@ -85,8 +82,8 @@ class Options(BaseModel):
             return cls.model_validate(dict(values))
         except ValidationError as error:
             fields = {name: field for name, field in cls.model_fields.items() if not field.is_required()}
-            known = ", ".join(_default(name, field) for name, field in fields.items())
-            wrong = "; ".join(_fault_words(fault, list(cls.model_fields)) for fault in error.errors())
+            known = ", ".join(default(name, field) for name, field in fields.items())
+            wrong = "; ".join(fault_words(fault, list(cls.model_fields)) for fault in error.errors())
             raise OptionError(f"{owner}: {wrong}", hint=f"Its options and defaults: {known or 'none'}.") from error
 
     @classmethod
@@ -107,9 +104,9 @@ class Options(BaseModel):
                 named = re.match(r"Value error, (\w+)=", fault["msg"])
                 name = str(next(iter(fault["loc"]), named[1] if named and named[1] in properties else ""))
                 faults.setdefault(name, []).append(fault)
-            wrong = "; ".join(_flag_words(name, found, properties.get(name, {})) for name, found in faults.items())
+            wrong = "; ".join(flag_words(name, found, properties.get(name, {})) for name, found in faults.items())
             takes = [
-                f"{_flag(name)} takes {_allowed(properties[name])}{_default_words(properties[name])}."
+                f"{flag(name)} takes {allowed(properties[name])}{default_words(properties[name])}."
                 for name in faults
                 if name in properties
             ]
@@ -117,98 +114,18 @@ class Options(BaseModel):
             raise OptionError(f"{command}: {wrong}", hint=hint) from error
 
 
-def _flag(name: str) -> str:
-    return f"--{name.replace('_', '-')}"
-
-
-def _flag_words(name: str, faults: "Sequence[ErrorDetails]", schema: Mapping[str, Any]) -> str:
-    """Say what is wrong with an option that is typed as `--key VALUE`; no form of several fits where faults are."""
-    if len(faults) > 1:
-        return f"{_flag(name)} {_shown(faults[0]['input'])} is not {_allowed(schema)}"
-    words = _fault_words(faults[0], ())
-    if not name:
-        return words
-    return re.sub(rf"^{name}(?:\.\w+)*([=:])", lambda sign: _flag(name) + (" " if sign[1] == "=" else ":"), words)
-
-
-def _default_words(schema: Mapping[str, Any]) -> str:
-    known = schema.get("default")
-    if known in (None, [], {}):
-        return ""
-    return f"; its default is {str(known).lower() if isinstance(known, bool) else known}"
-
-
-_BOUNDS = {
-    "minimum": "of at least {}",
-    "exclusiveMinimum": "above {}",
-    "maximum": "of at most {}",
-    "exclusiveMaximum": "below {}",
+# Options that a task, or a protocol of the task `click`, does not read.
+_IDLE: dict[str | None, frozenset[str]] = {
+    "ranking": frozenset({"protocol", "like_from", "valid_requests", "order"}),
+    CLICK: frozenset({"candidates", "n_candidates", "include_seen", "force_target", "min_rating", "relevant_rating"}),
+    None: frozenset({"order"}),
+    "collm": frozenset({"split", "k_core", "order"}),
+    "tallrec": frozenset({"split", "k_core"}),
+    "paper-ctr": frozenset({"k_core", "order"}),
 }
 
 
-def _allowed(schema: Mapping[str, Any]) -> str:
-    """Say in words which values a JSON schema allows."""
-    if "anyOf" in schema:
-        return " or ".join(_allowed(part) for part in schema["anyOf"] if part.get("type") != "null")
-    if schema.get("type") == "array" and "items" in schema:
-        return _allowed(schema["items"])  # it may be repeated
-    if "const" in schema:
-        return repr(schema["const"])
-    if "enum" in schema:
-        return " or ".join(map(repr, schema["enum"]))
-    kinds = {"integer": "a whole number", "number": "a number", "boolean": "true or false", "string": "a text"}
-    bounds = [words.format(f"{schema[key]:,}") for key, words in _BOUNDS.items() if schema.get(key, _MOST) < _MOST]
-    return " ".join(
-        [kinds.get(schema.get("type", ""), "KEY=VALUE"), *bounds[:1], *(f"and {more}" for more in bounds[1:])]
-    )
-
-
-def _default(name: str, field: "FieldInfo") -> str:
-    """Return an option with its default, as it is typed."""
-    value = field.get_default(call_default_factory=True, validated_data={})
-    if field.is_required():
-        return name
-    if value is None or value in ((), {}):
-        return f"{name} (none)"
-    return f"{name}={str(value).lower() if isinstance(value, bool) else value}"
-
-
-def _shown(value: object) -> str:
-    """Return a wrong value for a message, cut where it is long."""
-    text = str(value) if not isinstance(value, int) or value.bit_length() < 1000 else hex(value)
-    return text if len(text) <= 80 else f"{text[:60]} ... ({len(text):,} characters)"
-
-
-# What pydantic finds wrong, in words of this tool.
-_FAULTS = {
-    "int_parsing": "is no whole number",
-    "int_type": "is no whole number",
-    "int_from_float": "is no whole number",
-    "float_parsing": "is no number",
-    "float_type": "is no number",
-    "bool_parsing": "is neither true nor false",
-    "bool_type": "is neither true nor false",
-    "literal_error": "is none of {expected}",
-    "greater_than_equal": "is below {ge}",
-    "greater_than": "is not above {gt}",
-    "less_than_equal": "is above {le}",
-    "less_than": "is not below {lt}",
-    "int_parsing_size": "is too large",
-    "finite_number": "is no finite number",
-    "string_too_short": "is empty",
-}
-
-
-def _fault_words(fault: "ErrorDetails", known: Sequence[str]) -> str:
-    """Say what is wrong with one option."""
-    name = ".".join(str(part) for part in fault["loc"])
-    if fault["type"] == "extra_forbidden":
-        near = get_close_matches(name, known, n=1, cutoff=0.5)
-        return f"unknown option {name!r}" + (f", did you mean {near[0]!r}?" if near else "")
-    if fault["type"] in _FAULTS:
-        return f"{name}={_shown(fault['input'])} {_FAULTS[fault['type']].format(**fault.get('ctx', {}))}"
-    words = fault["msg"].removeprefix("Value error, ")
-    return f"{name}: {words}" if name else words
+_OF_TIME = frozenset({"cut", "target", "validation"})
 
 
 class PrepareConfig(Options):
@@ -228,30 +145,60 @@ class PrepareConfig(Options):
     that of times whose size does not tell it. Of a user's repeated events with one item `repeats` keeps the `first` in
     time, the `last`, or `all`, or refuses them (`error`). `implicit` leaves ratings out. `titles` are kept, or made
     natural (`Matrix, The (1999)` is The Matrix); None does what fits the data set. `allow_untitled` goes on where most
-    items have no title. `max_unpacked` is how many GB of one packed file are read; None takes 100 times what is packed.
+    items have no title. `line_order` says that the lines of a table without times are in the order of time.
+    `drop_bad` leaves out rows of tables that cannot be read. Items without a title are called by their id, or, if
+    `untitled` is `drop`, left out with their events.
+    `max_unpacked` is how many GB of one packed file are read; None takes 100 times what is packed.
+
+    With `split` `time` nothing after `cut`, a share of the events or a date in UTC, is learned from; `target` says
+    which later event of a user is held out, `validation` which earlier ones are for validation.
+
+    With `task` click a request is one user and one item, and the question is whether the user will like it: the event
+    is labelled, or rated `like_from` or higher (of a protocol 4). `protocol` builds the requests as a paper did, else
+    `split` cuts all labelled events 8:1:1, in `time` or at `random`. `order` is that of the rows from which `tallrec`
+    takes the last. At most `valid_requests` rows of validation are asked, too, for calibration. `users` is then `all`
+    by default.
     """
 
-    cost_only: ClassVar[frozenset[str]] = frozenset({"max_unpacked", "allow_untitled"})
+    cost_only: ClassVar[frozenset[str]] = frozenset({"max_unpacked", "allow_untitled", "line_order", "drop_bad"})
     # Came later: what was prepared without them keeps its fingerprint.
     later: ClassVar[frozenset[str]] = frozenset(
         {
-            *("columns", "item_columns", "unrated", "encoding", "time_unit", "repeats", "implicit", "titles"),
-            *("relevant_rating", "split"),
+            *(
+                "columns",
+                "item_columns",
+                "unrated",
+                "encoding",
+                "time_unit",
+                "repeats",
+                "implicit",
+                "titles",
+                "untitled",
+            ),
+            *("relevant_rating", "split", *_OF_TIME, "task", "protocol", "like_from", "valid_requests", "order"),
         }
     )
 
     dataset: str
-    users: Annotated[int, Field(ge=1, le=_MOST)] | Literal["all"] = 1000
+    users: Annotated[int, Field(ge=1, le=MOST)] | Literal["all"] = 1000
     candidates: str = "random"
-    n_candidates: int = Field(default=20, ge=2, le=_MOST)
+    n_candidates: int = Field(default=20, ge=2, le=MOST)
     include_seen: bool = False
     force_target: bool = False
     retriever_options: dict[str, str] = Field(default_factory=dict)
-    history: int = Field(default=10, ge=0, le=_MOST)
+    history: int = Field(default=10, ge=0, le=MOST)
     min_rating: float | None = None
     relevant_rating: float | None = None
-    k_core: int = Field(default=0, ge=0, le=_MOST)
-    split: Literal["leave-one-out", "random"] = "leave-one-out"
+    k_core: int = Field(default=0, ge=0, le=MOST)
+    split: Literal["leave-one-out", "random", "time"] = "leave-one-out"
+    cut: str = "0.9"
+    target: Literal["last", "first", "random"] = "last"
+    validation: Literal["last-item", "time"] = "last-item"
+    task: Literal["ranking", "click"] = "ranking"
+    protocol: Literal["collm", "tallrec", "paper-ctr"] | None = None
+    like_from: float | None = None
+    valid_requests: int = Field(default=1000, ge=0, le=MOST)
+    order: Literal["users", "time"] = "users"
     item_word: str | None = Field(default=None, min_length=1)
     seed: int = Field(default=0, ge=0, le=LARGEST_SEED)
     columns: dict[str, str] = Field(default_factory=dict)
@@ -263,6 +210,9 @@ class PrepareConfig(Options):
     implicit: bool = False
     titles: Literal["keep", "natural"] | None = None
     allow_untitled: bool = False
+    untitled: Literal["id", "drop"] = "id"
+    line_order: bool = False
+    drop_bad: bool = False
     max_unpacked: float | None = Field(default=None, gt=0)
 
     @property
@@ -271,6 +221,17 @@ class PrepareConfig(Options):
         defaults = PrepareConfig(dataset=self.dataset).model_dump(mode="json")
         options = super().result_options
         return {key: value for key, value in options.items() if key not in self.later or value != defaults[key]}
+
+    @model_validator(mode="before")
+    @classmethod
+    def defaults_of_task(cls, given: Any) -> Any:
+        """Refuse options of the other task, and fill in what is another default for clicks."""
+        click, protocol = given.get("task") == CLICK, given.get("protocol")
+        unread = _IDLE[CLICK] | _IDLE.get(protocol, frozenset()) if click else _IDLE["ranking"]
+        if idle := " and ".join(f"--{name.replace('_', '-')}" for name in sorted(given.keys() & unread)):
+            where = f"with --task {CLICK}" + (f" --protocol {protocol}" if protocol else "")
+            raise ValueError(f"{idle} would have no effect {where if click else f'without --task {CLICK}'}")
+        return {"users": "all", "split": "time", **given} if click else given
 
     @field_validator("item_word")
     @classmethod
@@ -284,6 +245,11 @@ class PrepareConfig(Options):
     @model_validator(mode="after")
     def no_idle_options(self) -> Self:
         """Refuse options that the chosen candidates do not read."""
+        if self.task == CLICK and self.split == "leave-one-out":
+            raise ValueError("--split leave-one-out does not fit --task click, which takes time or random")
+        unread = sorted(self.model_fields_set & _OF_TIME)
+        if unread and (self.split != "time" or self.task == CLICK):
+            raise ValueError(f"--{' and --'.join(unread)} would have no effect without --split time of rankings")
         if self.candidates == WHOLE and "n_candidates" in self.model_fields_set:
             raise ValueError("--candidates all ranks the whole catalogue, so --n-candidates has no effect")
         if self.candidates != IMPRESSIONS and self.relevant_rating is not None:
@@ -300,6 +266,8 @@ class PrepareConfig(Options):
             )
         if not self.candidates.startswith(MODELS) and (self.force_target or self.retriever_options):
             raise ValueError(f"--force-target and -O apply only to --candidates model:NAME, not to {self.candidates}")
+        if self.line_order and self.split == "random":
+            raise ValueError("--split random asks for no order of events, so --line-order has no effect")
         if self.implicit and (self.min_rating is not None or self.unrated is not None):
             raise ValueError("--implicit reads no ratings, so --min-rating and --unrated have no effect")
         return self
@@ -307,6 +275,7 @@ class PrepareConfig(Options):
 
 PROTOCOLS: dict[str, dict[str, Any]] = {
     "default": {},
+    **{name: {"protocol": name} for name in ("collm", "tallrec", "paper-ctr")},  # of clicks
     # arXiv 2401.04997, section 3.3; the LLMRank lists it builds on keep items the user has seen.
     "paper": {"users": 200, "n_candidates": 20, "history": 10, "include_seen": True},
 }
@@ -399,7 +368,7 @@ class RecommenderConfig(Options):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     seed: int = Field(default=0, ge=0, le=LARGEST_SEED)
     train_fraction: float = Field(default=1.0, gt=0, le=1)
-    max_users: int | None = Field(default=None, ge=1, le=_MOST)
+    max_users: int | None = Field(default=None, ge=1, le=MOST)
     event_fraction: float = Field(default=1.0, gt=0, le=1)
 
 
@@ -447,9 +416,9 @@ class EvaluateConfig(Options):
 class CompareConfig(Options):
     """What the board shows, and how its intervals and tests are made; without metrics those that fit the data set.
 
-    `permutations` None takes as many as the number of tests needs. `invalid` is that of `EvaluateConfig`: which of the
-    evaluations is shown. `by` names a grouping of requests as `--by` lists them, `allow_different` the fields in
-    which runs may differ, and `published` says whether printed tables of the same data are shown.
+    `permutations` None takes as many as the tests need. `invalid` is that of `EvaluateConfig`: which evaluations are
+    shown. `by` names a grouping of requests as `--by` lists them, `allow_different` the fields in which runs may
+    differ, `published` shows printed tables, and `null` is how often labels of clicks are permuted within users.
     """
 
     metrics: tuple[str, ...] | None = None
@@ -461,3 +430,4 @@ class CompareConfig(Options):
     by: str | None = None
     allow_different: tuple[ProtocolField, ...] = ()
     published: bool = False
+    null: int = Field(default=0, ge=0, le=10_000)

@@ -169,6 +169,7 @@ STRATEGIES = Registry(
         "likelihood": "llmrs_bench.prompts.strategies.likelihood:Likelihood",
         "label": "llmrs_bench.prompts.strategies.label:Label",
         "yes-no": "llmrs_bench.prompts.strategies.yes_no:YesNo",
+        "like": "llmrs_bench.prompts.strategies.yes_no:Like",
         "pairwise": "llmrs_bench.prompts.strategies.pairwise:Pairwise",
         "setwise": "llmrs_bench.prompts.strategies.setwise:Setwise",
         "sliding-window": "llmrs_bench.prompts.strategies.sliding_window:SlidingWindow",
@@ -210,4 +211,15 @@ RECOMMENDERS = Registry(
         "sasrec": "llmrs_bench.recommenders.sasrec:SASRec",
     },
     required=("Options", "learns", "fit", "score"),
+)
+CLICK_MODELS = Registry(
+    "click model",
+    "llmrs_bench.click_models",
+    {
+        "fm": "llmrs_bench.clicks.fm:FM",
+        "deepfm": "llmrs_bench.clicks.deepfm:DeepFM",
+        "dcnv2": "llmrs_bench.clicks.dcnv2:DCNv2",
+        "din": "llmrs_bench.clicks.din:DIN",
+    },
+    required=("Options", "learns", "fit", "score", "save", "load"),
 )

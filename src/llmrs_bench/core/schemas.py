@@ -43,7 +43,26 @@ REQUESTS = pl.Schema(
         "candidates": pl.List(pl.String()),
     }
 )
-# One row per relevant item of a request. Written by prepare, read by evaluate, by nobody else.
+# Of the task `click`, one row per labelled event that models may learn from: what the user had events with before it,
+# oldest first, whether each was liked, and the label of the event, 0 or 1. `cutoff` is its time.
+SAMPLES = pl.Schema(
+    {
+        "request_id": pl.String(),
+        "user_id": pl.String(),
+        "item_id": pl.String(),
+        "part": pl.String(),
+        "cutoff": pl.Int64(),
+        "history": pl.List(pl.String()),
+        "liked": pl.List(pl.Boolean()),
+        "label": pl.Float32(),
+    }
+)
+# Of the task `click`, one row per user and item in any history: the user's first rating of it.
+RATINGS = pl.Schema({"user_id": pl.String(), "item_id": pl.String(), "rating": pl.Float32()})
+# Of the task `click`, one row per request: whether each item of its history was liked.
+OUTCOMES = pl.Schema({"request_id": pl.String(), "liked": pl.List(pl.Boolean())})
+# One row per relevant item of a request; of the task `click`, one per request, its label 0 or 1. Written by prepare,
+# read by evaluate, by nobody else.
 TRUTH = pl.Schema({"request_id": pl.String(), "item_id": pl.String(), "label": pl.Float32()})
 # One row per model call.
 PROMPTS = pl.Schema(
@@ -60,8 +79,8 @@ PROMPTS = pl.Schema(
     }
 )
 # One row per way in which a request is shown: `view_id` is that of the request unless it is shown in several. `history`
-# holds the items that are shown, `ratings` theirs where they are known, `candidates` the order in which they are shown,
-# `sample` numbers the answers to one prompt.
+# holds the items that are shown, `ratings` theirs where they are known, `liked` whether each was liked, of the task
+# `click` alone, `candidates` the order in which they are shown, `sample` numbers the answers to one prompt.
 VIEWS = pl.Schema(
     {
         "view_id": pl.String(),
@@ -69,6 +88,7 @@ VIEWS = pl.Schema(
         "user_id": pl.String(),
         "history": pl.List(pl.String()),
         "ratings": pl.List(pl.Float32()),
+        "liked": pl.List(pl.Boolean()),
         "candidates": pl.List(pl.String()),
         "relevant": pl.List(pl.String()),
         "examples": pl.List(EXAMPLE),
@@ -105,11 +125,28 @@ RANKINGS = pl.Schema({"request_id": pl.String(), "item_id": pl.String(), "rank":
 VIEW_RANKINGS = pl.Schema({**RANKINGS, "view_id": pl.String(), "slot": pl.Int32()})
 # One row per request and metric.
 METRICS = pl.Schema({"request_id": pl.String(), "metric": pl.String(), "value": pl.Float64()})
+# Of the task `click`, one row per request, evaluated: its label, the score that counts (null: left out) and whether the
+# run gave none, and the probability that the item is liked, as the model has it and calibrated (null: there is none).
+CLICKS = pl.Schema(
+    {
+        "request_id": pl.String(),
+        "user_id": pl.String(),
+        "part": pl.String(),
+        "label": pl.Float32(),
+        "score": pl.Float64(),
+        "silent": pl.Boolean(),
+        "probability": pl.Float64(),
+        "calibrated": pl.Float64(),
+    }
+)
 
 TABLES: dict[str, pl.Schema] = {
     "items": ITEMS,
     "interactions": INTERACTIONS,
     "requests": REQUESTS,
+    "samples": SAMPLES,
+    "outcomes": OUTCOMES,
+    "ratings": RATINGS,
     "truth": TRUTH,
     "prompts": PROMPTS,
     "views": VIEWS,
@@ -118,6 +155,7 @@ TABLES: dict[str, pl.Schema] = {
     "responses": RESPONSES,
     "rankings": RANKINGS,
     "metrics": METRICS,
+    "clicks": CLICKS,
 }
 
 

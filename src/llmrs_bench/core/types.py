@@ -46,7 +46,8 @@ class Example:
 class Request:
     """One ranking task: order `candidates` for a user whose events so far are `history`, oldest first.
 
-    What else a prompt may show: `ratings` of the history, where they are known; items of the earlier history that are
+    What else a prompt may show: `ratings` of the history, where they are known, and which items of it were `liked`, if
+    labels say so; items of the earlier history that are
     `relevant` to a query; `examples` of choices; and what a model wrote about the user's `interest`, and about
     what the user likes in items of the history, as `notes` by item id. `sample` numbers the answers to one prompt.
     """
@@ -61,6 +62,7 @@ class Request:
     interest: str = ""
     notes: Mapping[str, str] = field(default_factory=dict)
     sample: int = 0
+    liked: tuple[bool, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

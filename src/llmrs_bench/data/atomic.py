@@ -8,9 +8,10 @@ from types import MappingProxyType
 
 from llmrs_bench.core.errors import DataError
 from llmrs_bench.core.registry import unknown_name
-from llmrs_bench.data.columns import Table, check_roles, make_raw, without_quotes
+from llmrs_bench.data.columns import Table, check_roles, without_quotes
 from llmrs_bench.data.fields import read_delimited
 from llmrs_bench.data.files import SourceFiles, normal_lines
+from llmrs_bench.data.rows import make_raw
 from llmrs_bench.data.sources import Raw
 
 TYPES = ("token", "token_seq", "float", "float_seq")

@@ -215,7 +215,8 @@ def make_requests(
     rules = [_source_rule(candidates)]
     if users != "all" and chosen.height < users:
         rules.append(f"{users} users were asked for, all {chosen.height} there are were taken")
-    rows = _with_seen(_with_history(chosen, split.interactions), None if config.include_seen else seen)
+    told = split.interactions if split.told is None else split.told
+    rows = _with_seen(_with_history(chosen, told), None if config.include_seen else seen)
     rules.append(_seen_rule(config, rows))
     whole, truth = _tables(rows)
     if candidates == WHOLE:
@@ -351,7 +352,8 @@ def sample_users(users: pl.Series, wanted: int | Literal["all"], seed: int) -> l
 def _with_history(chosen: pl.DataFrame, interactions: pl.DataFrame) -> pl.DataFrame:
     told = interactions.join(chosen, on="user_id", how="semi", maintain_order="left")
     histories = told.group_by("user_id", maintain_order=True).agg(pl.col("item_id").alias("history"))
-    return chosen.join(histories, on="user_id", how="left", maintain_order="left")
+    rows = chosen.join(histories, on="user_id", how="left", maintain_order="left")
+    return rows.with_columns(pl.col("history").fill_null([]))  # a user may have no event before the target
 
 
 def _lists(rows: pl.DataFrame, negatives: Negatives, config: PrepareConfig, *, with_target: bool) -> list[list[str]]:

@@ -10,7 +10,7 @@ from typing import Any
 import polars as pl
 
 from llmrs_bench.core.errors import DataError
-from llmrs_bench.data.columns import LISTED, Table, is_known, without_quotes
+from llmrs_bench.data.columns import LISTED, TOGETHER, Table, is_known, without_quotes
 from llmrs_bench.data.files import BOM, CHUNK
 
 DELIMITERS = {"\t": "tabs", "::": "::", "|": "|", ";": "semicolons", ",": "commas"}
@@ -64,8 +64,9 @@ def delimited(data: bytes, name: str, named: Mapping[str, str], encoding: str) -
     """
     marked = SEP.match(data)  # how spreadsheets tell each other the delimiter
     data = data[marked.end() :] if marked else data
+    data, comments = _without_comments(data, name)
     delimiter, first = _sniff(data, name)
-    by_number = bool(named) and all(column.isdigit() for column in named.values())
+    by_number = bool(named) and all(part.isdigit() for column in named.values() for part in column.split(TOGETHER))
     has_header = not any(NUMBER.fullmatch(field.strip()) for field in first)
     if by_number and has_header:
         has_header = any(map(is_known, first))
@@ -75,19 +76,36 @@ def delimited(data: bytes, name: str, named: Mapping[str, str], encoding: str) -
         if twice := [column for column, count in Counter(columns).items() if count > 1]:
             raise DataError(f"{name}, line 1: column {twice[0]!r} is there twice", hint="Rename or drop one of them.")
     if by_number and has_header:
-        named = {role: columns[int(at)] if int(at) < len(columns) else at for role, at in named.items()}
+        named = {
+            role: TOGETHER.join(columns[int(at)] if int(at) < len(columns) else at for at in text.split(TOGETHER))
+            for role, text in named.items()
+        }
     if delimiter == "::":
         data = data.replace(b"::", LISTED.encode())
-    frame, said, quoting = _fields(data, name, LISTED if delimiter == "::" else delimiter, columns, has_header)
+    mark, skipped, skipped_words = LISTED if delimiter == "::" else delimiter, list[int](), ("", "")
+    try:
+        frame, said, quoting = _fields(data, name, mark, columns, has_header)
+    except RaggedError as error:
+        frame, said, quoting = _fields(data, name, mark, columns, has_header, skipped)
+        if len(skipped) >= frame.height:
+            raise
+        skipped_words = error.words, error.hint
     if frame.is_empty():
         raise DataError(f"{name} holds a header, and no rows", hint="Check that the file is complete.")
     rules, warnings = [*said, *([f"{name}: the line sep= is left out"] if marked else [])], tuple[str, ...]()
+    if comments:
+        rules.append(f"{name}: {comments:,} lines of comment above the table are left out")
+    if b'="' in data:
+        frame, unwrapped = _without_formulas(frame)
+        rules += [
+            f'{name}: {n:,} values of {column} are written as ="...", and read without it' for column, n in unwrapped
+        ]
     if not quoting and b'"' in data:
         frame, dropped, warnings = without_quotes(frame, name)
         rules += dropped
     header = f"a header of {len(columns)}" if has_header else f"no header, {len(columns)}"
     lines = data.count(b"\n") + (not data.endswith(b"\n"))
-    is_line = lines == frame.height + has_header
+    is_line = lines == frame.height + has_header + len(skipped)
     return Table(
         name,
         dict.fromkeys(columns, "token"),
@@ -95,11 +113,48 @@ def delimited(data: bytes, name: str, named: Mapping[str, str], encoding: str) -
         named,
         (f"{name}: text in {encoding}, {DELIMITERS[delimiter]} between fields, {header} columns", *rules),
         warnings,
-        first=1 + has_header + bool(marked) if is_line else 1,
+        first=1 + has_header + bool(marked) + comments if is_line else 1,
         unit="line" if is_line else "row",
         separators=SEPARATORS,
         wide=True,
+        skipped=tuple(row + bool(marked) + comments for row in skipped) if is_line else tuple(skipped),
+        skipped_words=skipped_words,
     )
+
+
+def _without_comments(data: bytes, name: str) -> tuple[bytes, int]:
+    """Return a text without the lines above the table that begin with #, and how many they are.
+
+    The last of them is the header, where it has a known name and as many fields as the first row, which has a number.
+    """
+    at = found = last = 0
+    while data.startswith(b"#", at) and at < CHUNK:
+        end = data.find(b"\n", at) + 1
+        if not end:
+            return data, 0  # there is nothing else
+        at, last, found = end, at, found + 1
+    rest = data[at:]
+    if not found or not rest.strip():
+        return data, 0
+    delimiter, first = _sniff(rest, name)
+    header = data[last:at].lstrip(b"# ")
+    names = header.decode("utf-8", "replace").strip().split(delimiter)
+    if len(names) == len(first) and any(NUMBER.fullmatch(field.strip()) for field in first):
+        if any(NUMBER.fullmatch(field.strip()) for field in names):
+            return data, 0  # these are rows
+        if any(is_known(field.strip()) for field in names):
+            return header + rest, found - 1
+    return rest, found
+
+
+FORMULA = r'^="([^"]*)"$'
+
+
+def _without_formulas(frame: pl.DataFrame) -> tuple[pl.DataFrame, list[tuple[str, int]]]:
+    """Return fields such as ="007", by which spreadsheets keep zeros, without what is around the text; and how many."""
+    counts = {column: int(frame[column].str.contains(FORMULA).sum()) for column in frame.columns}
+    found = [(column, count) for column, count in counts.items() if count]
+    return frame.with_columns(pl.col(column).str.replace(FORMULA, "$1") for column, _ in found), found
 
 
 def _sniff(data: bytes, name: str) -> tuple[str, list[str]]:
@@ -137,29 +192,55 @@ def _sniff(data: bytes, name: str) -> tuple[str, list[str]]:
     return delimiter, first
 
 
+class RaggedError(DataError):
+    """A row has another number of fields than the first one.
+
+    Args:
+        name: The file.
+        row: As the parser has it.
+    """
+
+    def __init__(self, name: str, row: Any) -> None:
+        self.words = f"{row.actual_columns} fields, expected {row.expected_columns}: {row.text[:60]!r}"
+        super().__init__(
+            f"{name}, row {row.number}: {self.words}",
+            hint="Mend or delete such rows, or quote fields that hold a delimiter.",
+        )
+
+
 def _fields(
-    data: bytes, name: str, delimiter: str, columns: Sequence[str], has_header: bool
+    data: bytes,
+    name: str,
+    delimiter: str,
+    columns: Sequence[str],
+    has_header: bool,
+    skipped: list[int] | None = None,
 ) -> tuple[pl.DataFrame, list[str], bool]:
-    """Return the fields as strings, how quotes were read in words, and whether they were read as those of CSV."""
+    """Return the fields as strings, how quotes were read in words, and whether they were read as those of CSV.
+
+    Raises:
+        RaggedError: If a row has another number of fields; with `skipped` their numbers are added to that.
+        DataError: If quotes are not closed.
+    """
     if b'"' not in data:
-        return _parsed(data, name, delimiter, columns, has_header, quoting=False), [], False
+        return _parsed(data, name, delimiter, columns, has_header, skipped, quoting=False), [], False
     if delimiter in ",;":
         try:
             _check_quotes(data, name, delimiter)
         except DataError:
             try:
-                frame = _parsed(data, name, delimiter, columns, has_header, quoting=False)
+                frame = _parsed(data, name, delimiter, columns, has_header, skipped, quoting=False)
             except DataError:
                 pass
             else:
                 return frame, [f"{name}: quotes are not those of CSV: they are read as text"], False
             raise
-        return _parsed(data, name, delimiter, columns, has_header, quoting=True), [], True
+        return _parsed(data, name, delimiter, columns, has_header, skipped, quoting=True), [], True
     try:
-        return _parsed(data, name, delimiter, columns, has_header, quoting=False), [], False
+        return _parsed(data, name, delimiter, columns, has_header, skipped, quoting=False), [], False
     except DataError:
         _check_quotes(data, name, delimiter)
-        frame = _parsed(data, name, delimiter, columns, has_header, quoting=True)
+        frame = _parsed(data, name, delimiter, columns, has_header, skipped, quoting=True)
         return frame, [f"{name}: quotes are those of CSV, also around delimiters and ends of lines"], True
 
 
@@ -175,12 +256,19 @@ def _check_quotes(data: bytes, name: str, delimiter: str) -> None:
 
 
 def _parsed(
-    data: bytes, name: str, delimiter: str, columns: Sequence[str], has_header: bool, *, quoting: bool
+    data: bytes,
+    name: str,
+    delimiter: str,
+    columns: Sequence[str],
+    has_header: bool,
+    skipped: list[int] | None,
+    *,
+    quoting: bool,
 ) -> pl.DataFrame:
     """Return the fields as strings, empty ones as null.
 
     Raises:
-        DataError: Naming the first row with another number of fields.
+        RaggedError: Naming the first row with another number of fields, unless they are to be `skipped`.
     """
     from pyarrow import ArrowInvalid, string
     from pyarrow import csv as arrow_csv
@@ -189,10 +277,13 @@ def _parsed(
 
     def note(row: Any) -> str:
         wrong.append(row)
-        return "error"
+        if skipped is None:
+            return "error"
+        skipped.append(row.number)
+        return "skip"
 
     names = [str(at) for at in range(len(columns))]
-    for threads in (True, False):  # threads do not know the number of a row
+    for threads in (True, False) if skipped is None else (False,):  # threads do not know the number of a row
         wrong.clear()
         try:
             table = arrow_csv.read_csv(
@@ -214,12 +305,7 @@ def _parsed(
             if threads:
                 continue
             if wrong:
-                row = wrong[0]
-                raise DataError(
-                    f"{name}, row {row.number}: {row.actual_columns} fields, expected {row.expected_columns}: "
-                    f"{row.text[:60]!r}",
-                    hint="Mend or delete this row, or quote fields that hold a delimiter.",
-                ) from error
+                raise RaggedError(name, wrong[0]) from error
             raise DataError(f"{name} is not a table: {str(error)[:200]}", hint=READ) from error
         else:
             frame = pl.DataFrame(pl.from_arrow(table)).rename(dict(zip(names, columns, strict=True)))

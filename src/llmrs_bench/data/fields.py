@@ -3,6 +3,8 @@
 import ast
 import io
 import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -43,6 +45,7 @@ def read_delimited(
         raise _ragged(data[start:], name, len(columns), above + header_lines) from error
 
 
+COMMA = "Write a point in place of the comma, in pandas with read_csv(..., decimal=',')."
 DECIMAL_COMMA = re.compile(r"-?\d+,\d+")
 
 
@@ -68,9 +71,10 @@ def number(
     bad = text.is_not_null() & (found.is_null() | ~found.is_finite().fill_null(True))
     if bad.any():
         row = bad.arg_max() or 0
-        if DECIMAL_COMMA.fullmatch(text[row]):
-            hint = f"Write a point in place of the comma, in pandas with read_csv(..., decimal=','). {hint}"
-        raise DataError(f"{name}, {unit} {row + 1 + header_lines}: {column} is {text[row]!r}, not a number", hint=hint)
+        raise DataError(
+            f"{name}, {unit} {row + 1 + header_lines}: {column} is {text[row]!r}, not a number",
+            hint=f"{_comma_hint(text[row])}{hint}",
+        )
     return found
 
 
@@ -118,16 +122,17 @@ def times(
     numbers = text.cast(pl.Float64, strict=False)
     unset = numbers.is_in(list(UNSET)).fill_null(False)
     # Milliseconds of 14 digits that begin like a year of ours would be of the 26th century.
-    digits = pl.DataFrame({"size": text.str.len_chars(), "day": numbers / 10 ** (text.str.len_chars() - 8)})
-    dated = digits.select(pl.col("size").is_in([8, 14]) & pl.col("day").is_between(DAYS[0], DAYS[1] + 1)).to_series()
+    sizes = text.str.len_bytes()
+    days = numbers.filter(sizes == 8), numbers.filter(sizes == 14) / 1e6
+    in_digits = sum(int(day.is_between(DAYS[0], DAYS[1] + 1).sum()) for day in days)
     first = (~unset).arg_max() or 0
     is_date = numbers[first] is None or scale == "iso"
-    if scale in ("auto", "iso") and (is_date or (dated.any() and (dated | unset).all())):
+    if scale in ("auto", "iso") and (is_date or (in_digits and in_digits + int(unset.sum()) == len(text))):
         known = {day: _moment(day) for day in text.unique()}
         seconds = text.replace_strict(list(known), list(known.values()), return_dtype=pl.Float64)
         if seconds.null_count() == 0:
             return seconds, (DATES, *_days(seconds))
-        if is_date or (digits["size"] == 14).any():
+        if is_date or len(days[1]):
             row = seconds.is_null().arg_max() or 0
             raise DataError(
                 f"{name}, {unit} {row + 1 + header_lines}: {column} is {text[row]!r}, not a time", hint=TIMES
@@ -146,6 +151,22 @@ def times(
 
 
 DATES = "times are dates (ISO 8601), in UTC where they name no zone"
+
+
+ZONE = r"\d:\d{2}.*(Z|[+-]\d{2}(:?\d{2})?)\s*$"  # of a time of day in ISO 8601
+
+
+def mixed_zones(column: pl.Series) -> Iterator[str]:
+    """Say how many dates with a time of day name no zone where others do: it is not known when they were."""
+    if column.dtype != pl.String:
+        return
+    timed = column.filter(column.str.contains(r"\d:\d{2}"))
+    without = timed.filter(~timed.str.contains(ZONE))
+    if 0 < len(without) < len(timed):
+        yield (
+            f"{len(without):,} of {len(timed):,} times name no zone, such as {without[0]!r}, the others do: they are "
+            "taken for UTC; if they are not, the order of events is wrong"
+        )
 
 
 def _days(seconds: pl.Series) -> tuple[str, ...]:
@@ -184,6 +205,61 @@ def require_filled(
                 f"{name}, {unit} {row + 1 + header_lines}: {column} is empty{others}",
                 hint=f"Get a fresh copy of the file, or drop these {unit}s: in pandas, dropna(subset=[{column!r}]).",
             )
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """Fields of one column that cannot be read, for one reason.
+
+    Args:
+        rows: Which rows have one, as Boolean.
+        words: What is wrong with the first.
+        hint: What to do.
+    """
+
+    rows: pl.Series
+    words: str
+    hint: str
+
+    @property
+    def column(self) -> str:
+        """Name of the column, as that of `rows`."""
+        return self.rows.name
+
+
+def empty_fields(columns: Sequence[pl.Series], unit: str) -> Iterator[Fault]:
+    """Find fields that are empty."""
+    empty = [column for column in columns if column.null_count()]
+    names = [column.name for column in empty]
+    hint = f"Get a fresh copy of the file, or drop these {unit}s: in pandas, dropna(subset={names})."
+    yield from (Fault(column.is_null(), f"{column.name} is empty", hint) for column in empty)
+
+
+def no_numbers(column: pl.Series, hint: str, what: str = "a number") -> Iterator[Fault]:
+    """Find fields of a column of strings that are neither empty nor finite numbers, which `what` calls them."""
+    found = column.str.strip_chars().cast(pl.Float64, strict=False)
+    bad = column.is_not_null() & ~found.is_finite().fill_null(False)
+    if bad.any():
+        text = column.filter(bad)[0].strip()
+        yield Fault(bad, f"{column.name} is {text!r}, not {what}", f"{_comma_hint(text)}{hint}")
+
+
+def no_times(column: pl.Series, scale: str) -> Iterator[Fault]:
+    """Find fields that are filled and no times: no dates where most are dates, else no numbers."""
+    if column.dtype.is_temporal():
+        return
+    text = column.str.strip_chars()
+    numbers = text.cast(pl.Float64, strict=False).is_finite().fill_null(False)
+    known = {day: _moment(day) for day in text.unique().drop_nulls()} if scale in ("auto", "iso") else {}
+    dates = text.is_in([day for day, moment in known.items() if moment is not None]).fill_null(False)
+    good = dates if scale == "iso" or dates.sum() > numbers.sum() else numbers
+    bad = text.is_not_null() & ~good
+    if bad.any():
+        yield Fault(bad, f"{column.name} is {text.filter(bad)[0]!r}, not a time", TIMES)
+
+
+def _comma_hint(text: str) -> str:
+    return f"{COMMA} " if DECIMAL_COMMA.fullmatch(text) else ""
 
 
 LONGEST_LITERAL = 1 << 20  # characters

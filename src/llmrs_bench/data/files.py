@@ -77,6 +77,12 @@ class SourceFiles:
         return cls(path, True, _by_name(_members(path, limit)), limit)
 
     @property
+    def size(self) -> int:
+        """The bytes that the archive, or all files, take."""
+        inside = [Path(place) for places in self.places.values() for place in places]
+        return sum(path.stat().st_size for path in ([self.path] if self.is_archive else inside))
+
+    @property
     def names(self) -> tuple[str, ...]:
         """The names of all files, sorted."""
         return tuple(sorted(self.places))

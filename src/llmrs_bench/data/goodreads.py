@@ -97,11 +97,14 @@ class Goodreads:
         events, unchosen = all_events.filter(entries["chosen"]), all_events.filter(~entries["chosen"])
         rules = (LABELS[self.label], "times are those of adding a book to a shelf", "a rating of 0 is none")
         facts = {"events_not_chosen": unchosen.height}
-        raw = Raw(ITEMS.to_frame(), events, (*rules, NO_ITEMS), {"items_listed": 0, **facts}, (), unchosen)
+        labels = entries["chosen"]
+        raw = Raw(
+            ITEMS.to_frame(), events, (*rules, NO_ITEMS), {"items_listed": 0, **facts}, (), unchosen, labels=labels
+        )
         if not books:
             return complete_items(raw)
         items, listed = needed_items(_books(files, books[0]), _row, events, name=books[0], events_name=shelves)
-        return complete_items(Raw(items, events, rules, {**listed, **facts}, (), unchosen))
+        return complete_items(Raw(items, events, rules, {**listed, **facts}, (), unchosen, labels=labels))
 
     def _entries(self, files: SourceFiles, name: str) -> Iterator[tuple[str, str, str, float | None, bool]]:
         keys = ("user_id", "book_id", "date_added")

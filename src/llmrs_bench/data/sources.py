@@ -7,10 +7,12 @@ from dataclasses import dataclass, field, replace
 from html.entities import html5
 from typing import Protocol
 
+import numpy as np
 import polars as pl
 
 from llmrs_bench.core.errors import PluginError
 from llmrs_bench.core.schemas import ITEMS
+from llmrs_bench.data.codes import first_lines
 from llmrs_bench.data.files import SourceFiles
 
 # One row per event, in the order of the lines of the source; times are UTC seconds, and may have fractions.
@@ -42,6 +44,8 @@ class Raw:
         timeless: Whether nothing says when events were, not even their order; all times are then 0.
         impressions: What users were shown at a time, of `IMPRESSIONS`; the clicks are among `events`, too. What was
             shown and not clicked need not be among `unchosen`.
+        labels: For each line of the source whether its event is among `events` or, in the same order, among `unchosen`;
+            empty where the source has no column of labels.
         tested_from: The time, in UTC seconds, from which on the owner of the data tests; None where none is stated.
         columns: For each option that names columns, those that were read, by their roles.
     """
@@ -54,6 +58,7 @@ class Raw:
     unchosen: pl.DataFrame = field(default_factory=EVENTS.to_frame)
     timeless: bool = False
     impressions: pl.DataFrame = field(default_factory=IMPRESSIONS.to_frame)
+    labels: pl.Series = field(default_factory=lambda: pl.Series(dtype=pl.Boolean))
     tested_from: float | None = None
     columns: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
@@ -88,6 +93,7 @@ class Source(Protocol):
 MISSING = ("nan", "NaN", "NAN", "None", "null", "NULL", "N/A", "n/a", "#N/A", "NA", "<NA>", "NaT", "undefined", r"\N")
 # A letter, digit or sign: no blank, mark, control or format character, and no letter or sign that is drawn as nothing.
 _VISIBLE = r"[^\p{C}\p{Z}\p{M}\x{115F}\x{1160}\x{3164}\x{FFA0}\x{2800}]"
+BY_ID = "by their id"
 LONG = 500  # characters; a title of a film or a product has a tenth of it
 ENTITY = re.compile(r"&((?:#\d{1,7}|#[xX][0-9a-fA-F]{1,6}|[A-Za-z][A-Za-z0-9]{1,31});)")
 TAG = re.compile(
@@ -137,16 +143,16 @@ def complete_items(raw: Raw) -> Raw:
     if marked:
         rules = (*rules, "HTML entities and tags in titles are decoded")
     if facts["items_without_title"]:
-        rules = (*rules, "items without a title are called by their id")
+        rules = (*rules, f"items without a title are called {BY_ID}")
     if rows.height:
-        rules = (*rules, "items with events that the source does not list are called by their id")
+        rules = (*rules, f"items with events that the source does not list are called {BY_ID}")
     warnings = (*raw.warnings, *_title_warnings(items.height, titles, rows.height))
     return replace(raw, items=pl.concat([items, rows]), rules=rules, facts=facts, warnings=warnings)
 
 
 def _title_warnings(listed: int, titles: pl.Series, unlisted: int) -> Iterator[str]:
     """Say what is odd about the titles of so many listed items, and of those that have events alone."""
-    by_id = "prompts call them by their id"
+    by_id = f"prompts call them {BY_ID}"
     if untitled := listed - len(titles):
         yield f"{untitled:,} of {listed:,} items have no title: {by_id}"
     if unlisted and listed:  # without a table of items a rule says so
@@ -160,8 +166,9 @@ def _title_warnings(listed: int, titles: pl.Series, unlisted: int) -> Iterator[s
 
 def _missing_items(items: pl.DataFrame, raw: Raw) -> pl.DataFrame:
     shown = raw.impressions.select(pl.col("shown").explode(empty_as_null=True).alias("item_id"))
-    ids = pl.concat([raw.events.select("item_id"), shown]).drop_nulls()
-    missing = ids.join(items, on="item_id", how="anti", maintain_order="left").unique(maintain_order=True)
+    ids = pl.concat([raw.events.select("item_id"), shown]).drop_nulls()["item_id"]
+    distinct = ids.filter(first_lines(ids) == np.arange(len(ids))).to_frame()
+    missing = distinct.join(items, on="item_id", how="anti", maintain_order="left")
     return missing.select(
         "item_id",
         pl.col("item_id").alias("title"),

@@ -1,12 +1,14 @@
 """Interactions filtered, and split into training, validation and test."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import polars as pl
 
+from llmrs_bench.core.config import PrepareConfig
 from llmrs_bench.core.errors import DataError, OptionError
 from llmrs_bench.core.hashing import uniform_hash
 from llmrs_bench.core.schemas import INTERACTIONS
@@ -52,11 +54,12 @@ def filter_events(events: pl.DataFrame, *, min_rating: float | None, k_core: int
     facts["low_ratings_dropped"] = whole.height - liked.height
     if min_rating is not None:
         rules.append(f"events rated below {min_rating:g}, or not rated, are dropped")
-    unlike = liked.unique(maintain_order=True) if has_repeats(liked, PAIR) else liked
+    repeated = has_repeats(liked, PAIR)
+    unlike = liked.unique(maintain_order=True) if repeated else liked
     facts["copies_dropped"] = liked.height - unlike.height
     if facts["copies_dropped"]:
         rules.append("of events that are alike in everything one counts")
-    single = _without_repeats(unlike, repeats)
+    single = _without_repeats(unlike, repeats) if repeated else unlike
     facts["repeats_dropped"] = unlike.height - single.height
     if facts["repeats_dropped"]:
         rules.append(f"of a user's events with one item the {repeats} in time counts")
@@ -121,7 +124,7 @@ WHOLE_SECONDS = pl.col("timestamp").floor().cast(pl.Int64)
 TIE_RULE = "equal timestamps keep the order of the source's lines"
 RANDOM_TIE_RULE = "equal timestamps stand in a seeded random order"
 # What a protocol says of equal times, by `PrepareConfig.split`.
-TIE_RULES: Mapping[str, str] = {"leave-one-out": TIE_RULE, "random": RANDOM_TIE_RULE}
+TIE_RULES: Mapping[str, str] = {"leave-one-out": TIE_RULE, "random": RANDOM_TIE_RULE, "time": TIE_RULE}
 USER_RULE = "users stand in the order of their first line"
 ENOUGH = 3
 
@@ -137,6 +140,8 @@ class Split:
         facts: Counts of users, and of those whose target depends on the tie rule.
         rules: How the split was made, in words.
         words: The same in one phrase.
+        told: What histories are made of where that is more than `interactions`: the events (user_id, item_id) of
+            each user before the one that is held out, in order.
     """
 
     interactions: pl.DataFrame
@@ -144,6 +149,7 @@ class Split:
     facts: dict[str, int]
     rules: tuple[str, ...]
     words: str = "leave-one-out"
+    told: pl.DataFrame | None = None
 
 
 def leave_one_out(events: pl.DataFrame, users: Codes | None = None) -> Split:
@@ -222,7 +228,10 @@ def without_targets(split: Split) -> Split:
     dropped = split.interactions.height - interactions.height
     rules = (*split.rules, "a user's earlier events with the held-out item are dropped") if dropped else split.rules
     facts = {**split.facts, "earlier_events_with_target_dropped": dropped}
-    return replace(split, interactions=interactions, facts=facts, rules=rules)
+    told = split.told
+    if told is not None:
+        told = told.join(split.held.select(PAIR), on=PAIR, how="anti", maintain_order="left")
+    return replace(split, interactions=interactions, facts=facts, rules=rules, told=told)
 
 
 def split_at(events: pl.DataFrame, start: float) -> Split:
@@ -259,6 +268,115 @@ def split_at(events: pl.DataFrame, start: float) -> Split:
         ),
         words=f"events before {moment} are learned from",
     )
+
+
+def read_cut(text: str) -> float | datetime:
+    """Return a cut in time: a share of the events between 0 and 1, or a moment in UTC, the end of the day of a date.
+
+    Raises:
+        OptionError: If it is neither.
+    """
+    with suppress(ValueError):
+        share = float(text)
+        if 0 < share < 1:
+            return share
+    with suppress(ValueError):
+        moment = datetime.fromisoformat(text)
+        whole_day = (
+            timedelta(days=1) - timedelta(microseconds=1) if len(text.strip()) == len("2000-12-29") else timedelta()
+        )
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)) + whole_day
+    raise OptionError(
+        f"cut {text!r} is neither a share between 0 and 1 nor a date",
+        hint="Write --cut 0.9, --cut 2000-12-29 or --cut 2000-12-29T23:28:08.",
+    )
+
+
+def time_split(events: pl.DataFrame, config: PrepareConfig) -> Split:
+    """Split all events at one time, and hold out one later event of each user; nobody learns from what is later.
+
+    The cut is the quantile `config.cut` of all times (linear interpolation), or a moment; events at it are before it.
+    Every user with a later event is tested, also those without an earlier one. `config.target` says which later event
+    is held out: the last, the first, or one drawn by a hash of seed, user and item. A history is all of the user's
+    events before it, those after the cut too: models are frozen at the cut, what they are told is not. For validation
+    is the last event before the cut of each user who has two, or with `validation` `time` all events of the user behind
+    a second cut: the same quantile of the events before the first. The definition is that of Time-to-Split (RecSys
+    2025, arXiv 2507.16289).
+
+    Args:
+        events: One row per event, `source.EVENTS`, in line order, without null ids.
+        config: `cut`, `target`, `validation` and `seed`.
+
+    Raises:
+        OptionError: If the cut cannot be read, or a second one is asked for where the first is a date.
+        DataError: If nothing is before the cut, or nothing after it.
+    """
+    cut = _moment(events["timestamp"], config.cut)
+    ordered = by_user_and_time(events).with_columns(place=pl.int_range(pl.len()))
+    early, late = (ordered.filter(chosen) for chosen in (pl.col("timestamp") <= cut, pl.col("timestamp") > cut))
+    when = f"{datetime.fromtimestamp(cut, UTC):%Y-%m-%d %H:%M:%S} UTC"
+    if early.is_empty() or late.is_empty():
+        raise DataError(
+            f"{early.height:,} of {events.height:,} events are up to {when}, {late.height:,} after it: tests need both",
+            hint=f"Choose another --cut than {config.cut}.",
+        )
+    if config.target == "random":
+        draws = pl.Series("draw", uniform_hash(config.seed, late["user_id"], late["item_id"]))
+        held = late.with_columns(draws).filter(pl.col("draw").rank("ordinal").over("user_id") == 1)
+    else:
+        held = late.unique("user_id", keep=config.target, maintain_order=True)
+    told = ordered.join(held.select("user_id", at="place"), on="user_id", maintain_order="left")
+    told = told.filter(pl.col("place") < pl.col("at"))
+    if config.validation == "time":
+        valid, valid_words = _second_cut(early, config)
+    else:
+        last = pl.int_range(pl.len()).over("user_id") == pl.len().over("user_id") - 1
+        valid = last & (pl.len().over("user_id") >= ENOUGH - 1)
+        valid_words = "for validation is the last event of each user who has two"
+    part = pl.when(valid).then(pl.lit("valid")).otherwise(pl.lit("train"))
+    facts = {
+        "users": ordered["user_id"].n_unique(),
+        "test_users": held.height,
+        "test_users_without_past": held.height - held.join(early.select("user_id").unique(), on="user_id").height,
+        "events_before": early.height,
+        "events_after": late.height,
+        "targets_new": held.height - held.join(early.select("item_id").unique(), on="item_id").height,
+    }
+    new = (
+        f"{facts['targets_new']:,} targets are items without an event up to the cut: what learns ids knows none of them"
+    )
+    return Split(
+        interactions=early.with_columns(part=part).with_columns(WHOLE_SECONDS).select(list(INTERACTIONS)),
+        held=held.select("user_id", "item_id", WHOLE_SECONDS),
+        facts=facts,
+        rules=(
+            TIE_RULE,
+            USER_RULE,
+            f"models learn from the {early.height:,} of {events.height:,} events up to {when}; {valid_words}",
+            f"the target is the {config.target} event of each user after it; a history has all the user did before",
+            *([new] if facts["targets_new"] else []),
+        ),
+        words=f"split in time at {when}, target the {config.target} event after it",
+        told=told.select(PAIR),
+    )
+
+
+def _moment(times: pl.Series, cut: str) -> float:
+    found = read_cut(cut)
+    if isinstance(found, datetime):
+        return found.timestamp()
+    return float(times.quantile(found, "linear") or 0.0)
+
+
+def _second_cut(early: pl.DataFrame, config: PrepareConfig) -> tuple[pl.Expr, str]:
+    if not isinstance(read_cut(config.cut), float):
+        raise OptionError(
+            f"--validation time makes a second cut by the same share, and --cut {config.cut} is a date",
+            hint="Use --validation last-item, or a share such as --cut 0.9.",
+        )
+    second = _moment(early["timestamp"], config.cut)
+    when = f"{datetime.fromtimestamp(second, UTC):%Y-%m-%d %H:%M:%S} UTC"
+    return pl.col("timestamp") > second, f"for validation are those after {when}"
 
 
 def by_user_and_time(events: pl.DataFrame, ties: str = "line") -> pl.DataFrame:

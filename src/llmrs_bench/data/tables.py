@@ -12,13 +12,15 @@ import polars as pl
 
 from llmrs_bench.core.errors import DataError, OptionError
 from llmrs_bench.core.registry import unknown_name
-from llmrs_bench.data.columns import ITEM_OPTION, LISTED, Table, check_roles, make_raw
+from llmrs_bench.data.columns import ITEM_OPTION, LISTED, Table, check_roles, joined_times
 from llmrs_bench.data.delimited import MOST_COLUMNS, READ, SEPARATORS, decoded, delimited
 from llmrs_bench.data.fields import python_literal
 from llmrs_bench.data.files import CHUNK, SourceFiles
+from llmrs_bench.data.rows import make_raw
 from llmrs_bench.data.sources import Raw
 
 PARQUET = b"PAR1"
+LINES = "Write one object a line, or all in one array. The file may be cut short or damaged."
 JSON_ROWS = 50_000  # that become strings at once
 
 
@@ -33,6 +35,8 @@ class Tables:
         item_columns: As `columns`, for the table of items.
         encoding: Of text that is not UTF-8.
         time_unit: That of times, where their size does not tell it: s, ms, us, ns, or iso.
+        line_order: Whether the lines of a table without times are in the order of time; if not, nothing says it.
+        drop_bad: Whether rows that cannot be read are left out, and counted.
     """
 
     reads_columns = True
@@ -47,13 +51,15 @@ class Tables:
         item_columns: Mapping[str, str] = MappingProxyType({}),
         encoding: str | None = None,
         time_unit: str = "auto",
+        line_order: bool = False,
+        drop_bad: bool = False,
     ) -> None:
         for named in (columns, item_columns):
             check_roles(named)
         by_name = {role: column for role, column in columns.items() if not column.isdigit()}
         self.columns, self.item_columns = columns, {**by_name, **item_columns}
         self.unrated, self.items, self.encoding, self.time_unit = unrated, items, encoding, time_unit
-        self.own_item_columns = item_columns
+        self.own_item_columns, self.line_order, self.drop_bad = item_columns, line_order, drop_bad
         self._found: tuple[SourceFiles, tuple[list[str], list[str]]] | None = None
 
     def accepts(self, files: SourceFiles | None) -> bool:
@@ -96,7 +102,14 @@ class Tables:
                     known = list(dict.fromkeys(name for table in those for name in table.types))
                     raise unknown_name("column", column, known, hint=f"{option} {role}={column} names none.")
         unread = [name for name in files.names if name not in (event_name, item_name)]
-        raw = make_raw(events, items, self.unrated, scale=self.time_unit)
+        if self.line_order and (time := events.find("time")):
+            raise OptionError(
+                f"--line-order has no effect: the column {time} of {event_name} says when events were",
+                hint="Leave it out; equal times keep the order of the lines.",
+            )
+        raw = make_raw(
+            events, items, self.unrated, scale=self.time_unit, in_order=self.line_order, drop_bad=self.drop_bad
+        )
         if unread:
             raw = replace(raw, rules=(f"files that are not read: {', '.join(unread[:20])}", *raw.rules))
         return raw
@@ -169,7 +182,7 @@ class Tables:
     def _read(self, files: SourceFiles, name: str, named: Mapping[str, str], option: str) -> Table:
         data = files.read(name)
         table = read_table(data, name, named, encoding=self.encoding)
-        table = replace(table, option=option)
+        table = replace(joined_times(table) if option != ITEM_OPTION else table, option=option)
         time = table.find("time")
         others = [c for c, kind in table.rows.schema.items() if kind.is_temporal() and c != time]
         return replace(table, rows=table.rows.with_columns(pl.col(*others).cast(pl.String)) if others else table.rows)
@@ -202,10 +215,10 @@ def read_table(data: bytes, name: str, named: Mapping[str, str], *, encoding: st
 
 
 def _json(data: bytes, name: str, named: Mapping[str, str], encoding: str) -> Table:
-    words = ["JSON lines"]
+    words, skipped = ["JSON lines"], list[tuple[int, str]]()
     frames, kinds = [], dict[str, str]()
     rows: list[dict[str, Any]] = []
-    for row in _objects(data, name, words):
+    for row in _objects(data, name, words, skipped):
         rows.append(row)
         if len(rows) == JSON_ROWS:
             frames.append(_strings(rows, kinds, name))
@@ -216,11 +229,25 @@ def _json(data: bytes, name: str, named: Mapping[str, str], encoding: str) -> Ta
         raise DataError(f"{name} holds no objects with fields", hint="Check that the file is complete.")
     frame = pl.concat(frames, how="diagonal").select(list(kinds))
     rule = f"{name}: {words[0]} in {encoding}, {len(kinds)} fields"
-    return Table(name, kinds, frame, named, (rule,), first=1, separators=SEPARATORS, wide=True)
+    return Table(
+        name,
+        kinds,
+        frame,
+        named,
+        (rule,),
+        first=1,
+        separators=SEPARATORS,
+        wide=True,
+        skipped=tuple(line for line, _ in skipped),
+        skipped_words=(skipped[0][1], LINES) if skipped else ("", ""),
+    )
 
 
-def _objects(data: bytes, name: str, words: list[str]) -> Iterator[dict[str, Any]]:
-    """Yield the objects of JSON lines, of an array, or of lines of Python literals; say in `words` which."""
+def _objects(data: bytes, name: str, words: list[str], skipped: list[tuple[int, str]]) -> Iterator[dict[str, Any]]:
+    """Yield the objects of JSON lines, of an array, or of lines of Python literals; say in `words` which.
+
+    Lines behind the first that are none are noted in `skipped`, with what is wrong.
+    """
     decode = json.JSONDecoder(parse_float=str, parse_int=str, parse_constant=str).decode
     if data.lstrip()[:1] == b"[":
         words[0] = "an array of JSON objects"
@@ -230,7 +257,7 @@ def _objects(data: bytes, name: str, words: list[str]) -> Iterator[dict[str, Any
             raise DataError(f"{name} is not JSON: {error}", hint="The file is damaged or cut short.") from error
         yield from (_object(row, name, f"element {at}") for at, row in enumerate(rows, 1))
         return
-    first = True
+    whole = 0
     for at, line in enumerate(io.BytesIO(data), 1):
         text = line.decode().strip()
         if not text:
@@ -239,17 +266,22 @@ def _objects(data: bytes, name: str, words: list[str]) -> Iterator[dict[str, Any
             row = decode(text) if words[0] == "JSON lines" else python_literal(text)
         except (ValueError, RecursionError) as error:
             try:
-                row = python_literal(text) if first else None
+                row = None if whole else python_literal(text)
             except ValueError:
                 row = None
             if row is None:
-                raise DataError(
-                    f"{name}, line {at}: not {words[0].removesuffix('lines').strip()}: {str(error)[:120]}",
-                    hint="Write one object a line, or all in one array. The file may be cut short or damaged.",
-                ) from error
+                skipped.append((at, f"not {words[0].removesuffix('lines').strip()}: {str(error)[:120]}"))
+                if whole:
+                    continue
+                break
             words[0] = "lines of Python literals"
-        first = False
+        whole += 1
         yield _object(row, name, f"line {at}")
+    if skipped and len(skipped) >= whole:
+        raise DataError(
+            f"{name}, line {skipped[0][0]}: {skipped[0][1]}",
+            hint=LINES,
+        )
 
 
 def _object(row: Any, name: str, where: str) -> dict[str, Any]:

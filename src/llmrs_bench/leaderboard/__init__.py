@@ -13,7 +13,8 @@ from llmrs_bench.leaderboard.board import (
     Row,
     Section,
 )
-from llmrs_bench.leaderboard.build import BoardPlan, RunScores, ScoreMatrix, build_board
+from llmrs_bench.leaderboard.build import BoardPlan, build_board
+from llmrs_bench.leaderboard.matrix import RunScores, ScoreMatrix
 
 __all__ = [
     "ALPHA",

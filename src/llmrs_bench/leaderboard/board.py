@@ -224,7 +224,8 @@ class Board:
     """Rows, best first, and the protocol that every number on them has.
 
     `key` is the metric that orders the rows, `pareto_by` the cost that the front weighs against it. `directions` says
-    which values of a metric are better; more is, where it is silent.
+    which values of a metric are better; more is, where it is silent. Costs are those of `unit`: users, each of whom is
+    one request, or rows of click data.
     """
 
     title: str
@@ -240,6 +241,7 @@ class Board:
     sections: tuple[Section, ...] = ()
     published: tuple[PublishedTable, ...] = ()
     directions: Mapping[str, Direction] = field(default_factory=dict)
+    unit: str = "users"
 
     def sign(self, metric: str) -> float:
         """Return 1 where more of a metric is better, -1 where less is, 0 where neither is."""
@@ -261,7 +263,11 @@ def told_apart(board: Board) -> Board:
 
 
 PRICE, SECONDS = "price_per_1000", "seconds_per_1000"
-COST_WORDS = {cost.name: cost.words for cost in COST_FIELDS}
+
+
+def cost_words(name: str, unit: str) -> str:
+    """Return what a cost is, per user or per row of click data; nothing of no cost."""
+    return next((cost.words.replace("users", unit) for cost in COST_FIELDS if cost.name == name), "")
 
 
 def cost_of(about: Mapping[str, Any]) -> Cost:

@@ -3,17 +3,15 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from math import isnan
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from llmrs_bench.core.errors import ArtifactError, IncomparableError, OptionError
+from llmrs_bench.core.errors import IncomparableError, OptionError
 from llmrs_bench.leaderboard.board import (
     ALPHA,
-    BOUND,
-    COST_WORDS,
     SHARES,
     SIGN,
     Board,
@@ -24,142 +22,11 @@ from llmrs_bench.leaderboard.board import (
     Row,
     Section,
     cost_of,
+    cost_words,
     with_front,
 )
+from llmrs_bench.leaderboard.matrix import RunScores, ScoreMatrix, score_matrix
 from llmrs_bench.stats import CORRECTIONS, all_pairs, bootstrap_interval, describe, sign_flip
-
-
-@dataclass(frozen=True, slots=True)
-class RunScores:
-    """A row before it is summed up: one run, or those that differ by their seed alone.
-
-    `means` holds the mean of each run over the requests, by metric, or its figure where it is one of the whole run.
-    """
-
-    run: str
-    runs: tuple[str, ...]
-    model: str
-    kind: str
-    setting: str
-    exact: bool
-    about: Mapping[str, Any]
-    means: Mapping[str, tuple[float, ...]]
-
-    @property
-    def is_bound(self) -> bool:
-        """Whether it is no model but a bound that reads the targets: shown, and held against nothing."""
-        return self.kind == BOUND
-
-    @property
-    def label(self) -> str:
-        """Model and setting: what a row is called where it is looked for again."""
-        return f"{self.model} ({self.setting})" if self.setting else self.model
-
-
-@dataclass(frozen=True, slots=True)
-class ScoreMatrix:
-    """The values of all rows: by metric an array (lines, requests), NaN where a line was not measured on a request.
-
-    Metrics of whole runs are in `Line.means` alone.
-    """
-
-    requests: tuple[str, ...]
-    lines: tuple[RunScores, ...]
-    values: Mapping[str, NDArray[np.float64]]
-
-    def ordered(self, order: Sequence[int]) -> "ScoreMatrix":
-        """Return the lines in another order."""
-        places = list(order)
-        return ScoreMatrix(
-            self.requests,
-            tuple(self.lines[place] for place in places),
-            {metric: values[places] for metric, values in self.values.items()},
-        )
-
-
-def score_matrix(entries: Sequence[EvaluatedRun], metrics: Sequence[str]) -> ScoreMatrix:
-    """Gather the values of entries; those of runs that differ by their seed are averaged, request by request.
-
-    Raises:
-        OptionError: If a metric was not measured.
-        ArtifactError: If a value is not a number.
-    """
-    whole = [metric for metric in metrics if any(metric in entry.figures for entry in entries)]
-    named = [metric for metric in dict.fromkeys([*metrics, *SHARES]) if metric not in whole]
-    groups: dict[str, list[EvaluatedRun]] = {}
-    for entry in entries:
-        groups.setdefault(entry.group or entry.run, []).append(entry)
-    frames = [entry.metrics.filter(pl.col("metric").is_in(named)) for entry in entries]
-    places = pl.concat([frame.select("request_id") for frame in frames]).unique().sort("request_id").with_row_index()
-    requests = places.height
-    values = {metric: np.full((len(groups), requests), np.nan) for metric in named}
-    lines = []
-    for row, group in enumerate(groups.values()):
-        means = {metric: tuple(_figure(entry, metric) for entry in group) for metric in whole}
-        runs = [_values(entry, named, places) for entry in group]
-        for metric in named:
-            seeds = np.stack([run[metric] for run in runs])
-            values[metric][row] = seeds.mean(0)  # NaN where a seed lacks the request
-            there = ~np.isnan(values[metric][row])
-            means[metric] = tuple(float(seed[there].mean()) if there.any() else float("nan") for seed in seeds)
-        lines.append(_line(group, means))
-    return ScoreMatrix(tuple(places["request_id"]), tuple(lines), values)
-
-
-def _values(entry: EvaluatedRun, metrics: Sequence[str], places: pl.DataFrame) -> dict[str, NDArray[np.float64]]:
-    """Return the values of metrics at the places of their requests, NaN where there is none."""
-    rows = entry.metrics.filter(pl.col("metric").is_in(metrics)).join(places, on="request_id")
-    parts = {name: part for (name,), part in rows.partition_by("metric", as_dict=True).items()}
-    found = {}
-    for metric in metrics:
-        if metric not in parts:
-            known = ", ".join(entry.metrics["metric"].unique().sort())
-            raise OptionError(
-                f"the metric {metric!r} was not measured for {entry.run}", hint=f"Measured: {known or 'nothing'}."
-            )
-        values, broken = parts[metric]["value"].to_numpy(), ~parts[metric]["value"].is_finite().fill_null(False)
-        if broken.any():
-            raise ArtifactError(
-                f"{entry.run}: {metric} is not a number for {broken.sum():,} of {len(values):,} requests, "
-                f"among them {parts[metric].filter(broken)['request_id'][0]}",
-                hint="Delete its evaluation and run `llmrs-bench evaluate` again.",
-            )
-        found[metric] = np.full(places.height, np.nan)
-        found[metric][parts[metric]["index"].to_numpy()] = values
-    return found
-
-
-def _figure(entry: EvaluatedRun, metric: str) -> float:
-    if metric not in entry.figures:
-        raise OptionError(
-            f"the metric {metric!r} was not measured for {entry.run}", hint=f"Measured: {', '.join(entry.figures)}."
-        )
-    return entry.figures[metric]
-
-
-def _line(group: Sequence[EvaluatedRun], means: Mapping[str, tuple[float, ...]]) -> RunScores:
-    entry, seeds = group[0], len(group)
-    setting = [entry.setting] if entry.setting else []
-    about = dict(entry.about)
-    if seeds > 1:
-        setting.append(f"{seeds} seeds")
-        about |= {
-            "seed": [other.about.get("seed") for other in group],
-            "seconds": sum(other.about.get("seconds") or 0.0 for other in group) / seeds,
-        }
-    elif about.get("seed"):
-        setting.append(f"seed {about['seed']}")
-    return RunScores(
-        run=entry.run,
-        runs=tuple(other.run for other in group),
-        model=entry.model,
-        kind=entry.kind,
-        setting=", ".join(setting),
-        exact=entry.exact,
-        about=about,
-        means=means,
-    )
-
 
 # The smallest p is 1/(permutations + 1): so many permutations for each test leave room below .05 after a correction.
 _PER_TEST = 25
@@ -180,6 +47,7 @@ class BoardPlan:
         by: What `groups` groups requests by.
         groups: Rows (request_id, group, order); None: no groups are shown.
         directions: Which values of a metric are better; more is, where it is silent.
+        unit: What costs are counted by, as `Board` has it.
     """
 
     metrics: tuple[str, ...]
@@ -190,6 +58,7 @@ class BoardPlan:
     by: str = ""
     groups: pl.DataFrame | None = None
     directions: Mapping[str, Direction] = field(default_factory=dict)
+    unit: str = "users"
 
     def sign(self, metric: str) -> float:
         """Return 1 where more of a metric is better, -1 where less is, 0 where neither is."""
@@ -206,7 +75,7 @@ def explained(plan: BoardPlan, tests: int, permutations: int, pareto_by: str) ->
         f"95 % percentile bootstrap over users, {plan.samples:,} samples",
         f"=: not distinguishable from the best of its column (paired sign-flip test, {permutations:,} permutations, "
         f"{_CORRECTION_WORDS[plan.correction]} over all {tests:,} pairs, p >= {ALPHA:g})",
-        f"*: on the Pareto front of quality and {COST_WORDS[pareto_by]}",
+        f"*: on the Pareto front of quality and {cost_words(pareto_by, plan.unit)}",
     ]
 
 
@@ -246,37 +115,58 @@ def power_notes(plan: BoardPlan, tests: int, permutations: int) -> list[str]:
     ]
 
 
+Ends: TypeAlias = Mapping[str, NDArray[np.float64]]
+
+
 @dataclass(frozen=True, slots=True)
 class TableBlock:
-    """The columns of a sheet that stand together: all requests, or those of a group."""
+    """The columns of a sheet that stand together: all requests, or those of a group.
+
+    Args:
+        by: What requests are grouped by; empty for all of them.
+        group: The name of the group.
+        matrix: The values of its requests.
+        ends: Both ends of the intervals by metric (lines, 2); NaN where there is none.
+        users: How many requests it has; of click data how many users.
+    """
 
     by: str
     group: str
-    places: NDArray[np.intp]
+    matrix: ScoreMatrix
+    ends: Ends
+    users: int
 
 
 Table: TypeAlias = list[dict[str, Cell]]
 
 
-def fill_tables(matrix: ScoreMatrix, blocks: Sequence[TableBlock], plan: BoardPlan) -> tuple[list[Table], int, int]:
-    """Return for each block the cells of each line, the number of tests, and that of permutations."""
-    models = np.array([at for at, line in enumerate(matrix.lines) if not line.is_bound], dtype=np.intp)
-    pairs = models[all_pairs(len(models))]
+def mean_block(by: str, group: str, matrix: ScoreMatrix, plan: "BoardPlan") -> TableBlock:
+    """Return a block whose metrics are means over requests, with their bootstrap intervals."""
     metrics = [metric for metric in plan.metrics if metric in matrix.values]
+    stack = np.stack([matrix.values[metric] for metric in metrics])
+    flat = stack.reshape(-1, stack.shape[2])
+    ends = bootstrap_interval(flat, samples=plan.samples, seed=plan.seed).reshape(*stack.shape[:2], 2)
+    return TableBlock(by, group, matrix, dict(zip(metrics, ends, strict=True)), len(matrix.requests))
+
+
+def fill_tables(blocks: Sequence[TableBlock], plan: BoardPlan) -> tuple[list[Table], int, int]:
+    """Return for each block the cells of each line, the number of tests, and that of permutations."""
+    lines = blocks[0].matrix.lines
+    models = np.array([at for at, line in enumerate(lines) if not line.is_bound], dtype=np.intp)
+    pairs = models[all_pairs(len(models))]
+    metrics = [metric for metric in plan.metrics if metric in blocks[0].matrix.values]
     tests = pairs.shape[0] * len(metrics) * len(blocks)
     permutations = plan.resamples(tests)
-    stacks = [np.stack([matrix.values[metric] for metric in metrics])[:, :, block.places] for block in blocks]
+    stacks = [np.stack([block.matrix.values[metric] for metric in metrics]) for block in blocks]
     p = np.stack([sign_flip(stack, pairs, samples=permutations, seed=plan.seed) for stack in stacks])
     corrected = CORRECTIONS[plan.correction](p)
     places = {(int(i), int(j)): number for number, (i, j) in enumerate(pairs)}
     tables = []
-    for stack, own, adjusted in zip(stacks, p, corrected, strict=True):
-        flat = stack.reshape(-1, stack.shape[2])
-        ends = bootstrap_interval(flat, samples=plan.samples, seed=plan.seed).reshape(*stack.shape[:2], 2)
-        table: Table = [{} for _ in matrix.lines]
+    for block, stack, own, adjusted in zip(blocks, stacks, p, corrected, strict=True):
+        table: Table = [{} for _ in lines]
         for number, metric in enumerate(metrics):
             tested = {pair: (float(own[number, at]), float(adjusted[number, at])) for pair, at in places.items()}
-            _fill(table, matrix.lines, metric, stack[number], ends[number], tested, plan.sign(metric))
+            _fill(table, lines, metric, stack[number], block.ends[metric], tested, plan.sign(metric))
         tables.append(table)
     return tables, tests, permutations
 
@@ -373,12 +263,32 @@ def build_board(
     key = "ndcg@10" if "ndcg@10" in plan.metrics else plan.metrics[0]
     if key not in matrix.values:
         raise OptionError(f"no row can be ordered by {key}, a figure of whole runs", hint="Name another metric first.")
-    matrix = matrix.ordered(_order(matrix, key, plan.sign(key)))
-    blocks = [TableBlock("", "", np.arange(len(matrix.requests))), *_groups(matrix, plan)]
-    tables, tests, permutations = fill_tables(matrix, blocks, plan)
+    matrix = matrix.ordered(row_order(matrix, key, plan.sign(key)))
+    blocks = [
+        mean_block("", "", matrix, plan),
+        *(
+            mean_block(plan.by, group, matrix.at(places), plan)
+            for group, places in group_places(matrix.requests, plan).items()
+        ),
+    ]
+    return assemble(blocks, plan, key=key, title=title, protocol=protocol, notes=notes), matrix
+
+
+def assemble(
+    blocks: Sequence[TableBlock],
+    plan: BoardPlan,
+    *,
+    key: str,
+    title: str,
+    protocol: Sequence[str],
+    notes: Sequence[str],
+) -> Board:
+    """Return the board of blocks, whose first is of all requests: cells, tests over all blocks, costs, notes."""
+    matrix = blocks[0].matrix
+    tables, tests, permutations = fill_tables(blocks, plan)
     whole_runs = figures(matrix, plan)
     whole = [
-        _row(line, with_spread(line, cells | whole_runs[place]), matrix, place, blocks[0])
+        _row(line, with_spread(line, cells | whole_runs[place]), blocks[0], place)
         for place, (line, cells) in enumerate(zip(matrix.lines, tables[0], strict=True))
     ]
     rows, pareto_by = with_front(whole, key, plan.sign(key))
@@ -386,16 +296,16 @@ def build_board(
         Section(
             block.by,
             block.group,
-            len(block.places),
+            block.users,
             tuple(
-                _row(line, cells, matrix, place, block)
+                _row(line, cells, block, place)
                 for place, (line, cells) in enumerate(zip(matrix.lines, table, strict=True))
                 if cells
             ),
         )
         for block, table in zip(blocks[1:], tables[1:], strict=True)
     ]
-    board = Board(
+    return Board(
         title=title,
         protocol=(*protocol, *explained(plan, tests, permutations, pareto_by)),
         metrics=plan.metrics,
@@ -411,11 +321,12 @@ def build_board(
         permutations=permutations,
         sections=tuple(sections),
         directions=plan.directions,
+        unit=plan.unit,
     )
-    return board, matrix
 
 
-def _order(matrix: ScoreMatrix, key: str, sign: float) -> list[int]:
+def row_order(matrix: ScoreMatrix, key: str, sign: float) -> list[int]:
+    """Return the places of lines in the order of a board, the best in a metric first."""
     means = [
         -(sign or 1.0) * float(np.nanmean(row)) if (~np.isnan(row)).any() else float("inf")
         for row in matrix.values[key]
@@ -424,37 +335,41 @@ def _order(matrix: ScoreMatrix, key: str, sign: float) -> list[int]:
     return sorted(range(len(lines)), key=lambda at: (means[at], lines[at].model, lines[at].setting, lines[at].run))
 
 
-def _groups(matrix: ScoreMatrix, plan: BoardPlan) -> list[TableBlock]:
+def group_places(requests: Sequence[str], plan: BoardPlan) -> dict[str, NDArray[np.intp]]:
+    """Return the places of the requests of each group, in the order of groups; none where nothing is grouped.
+
+    Raises:
+        OptionError: If no request is in a group.
+    """
     if plan.groups is None:
-        return []
-    index = pl.DataFrame({"request_id": matrix.requests}).with_row_index("place")
+        return {}
+    index = pl.DataFrame({"request_id": requests}).with_row_index("place")
     found = plan.groups.join(index, on="request_id").drop_nulls("group").sort("order", "group", "place")
     if not found.height:
         raise OptionError(
-            f"--by {plan.by}: none of the {len(matrix.requests):,} requests is in a group",
+            f"--by {plan.by}: none of the {len(requests):,} requests is in a group",
             hint="Choose another grouping; this data set does not know what this one needs.",
         )
-    return [
-        TableBlock(plan.by, str(name), part["place"].to_numpy().astype(np.intp))
-        for (name,), part in found.group_by(["group"], maintain_order=True)
-    ]
+    parts = found.group_by(["group"], maintain_order=True)
+    return {str(name): part["place"].to_numpy().astype(np.intp) for (name,), part in parts}
 
 
-def _row(line: RunScores, cells: Mapping[str, Cell], matrix: ScoreMatrix, place: int, block: TableBlock) -> Row:
+def _row(line: RunScores, cells: Mapping[str, Cell], block: TableBlock, place: int) -> Row:
     kinds = line.about.get("kinds") or {}
     total = sum(kinds.values())
-    there = [values[place, block.places] for name, values in matrix.values.items() if name not in SHARES]
+    values = {name: each[place] for name, each in block.matrix.values.items()}
+    there = [each for name, each in values.items() if name not in SHARES]
     return Row(
         run=line.run,
         model=line.model,
         kind=line.kind,
         setting=line.setting,
         cells=cells,
-        shares={share: _mean(matrix.values[share][place, block.places]) for share in SHARES},
+        shares={share: _mean(values[share]) for share in SHARES if share in values},
         exact=line.exact,
         about=line.about,
         seeds=len(line.runs),
-        users=max((int((~np.isnan(values)).sum()) for values in there), default=0),
+        users=max((int((~np.isnan(each)).sum()) for each in there), default=0),
         kinds={kind: count / total for kind, count in kinds.items()},
         cost=cost_of(line.about),
     )

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import get_args
+from typing import Literal, TypeAlias, get_args
 
 import numpy as np
 import polars as pl
@@ -20,8 +20,8 @@ class EvaluationProtocol:
     """What decides whether two boards measure the same.
 
     Args:
-        fields: `data`, `split`, `users`, `candidates`, `tie-rule` and `metric-definition` in words.
-        requests: Names of the requests.
+        fields: `data`, `split`, `users`, `candidates`, `tie-rule` and `metric-definition` in words, and `task`.
+        requests: Names of the requests; of click data those of the users.
         lists: (requests,) a digest of each request's candidates, in any order.
         histories: (requests,) a digest of each request's history and cutoff.
     """
@@ -48,17 +48,28 @@ def _digest(parts: Sequence[str]) -> int:
     return hash64("\x1f".join(parts))
 
 
-def differences(one: EvaluationProtocol, other: EvaluationProtocol) -> dict[ProtocolField, tuple[str, str]]:
+# No field that may differ: rankings and clicks have no metric in common.
+TASK: Literal["task"] = "task"
+Field: TypeAlias = ProtocolField | Literal["task"]
+
+
+def _task(protocol: EvaluationProtocol) -> str:
+    return protocol.fields.get(TASK, "ranking")
+
+
+def differences(one: EvaluationProtocol, other: EvaluationProtocol) -> dict[Field, tuple[str, str]]:
     """Return the fields in which two locks differ, with what each of them says.
 
     Candidates and histories are compared on the requests both have: a smaller sample of the same users differs in
     `users` alone.
     """
-    found: dict[ProtocolField, tuple[str, str]] = {
+    found: dict[Field, tuple[str, str]] = {
         name: (one.fields[name], other.fields[name])
         for name in FIELDS
         if name not in ("users", "candidates") and one.fields[name] != other.fields[name]
     }
+    if (mine_task := _task(one)) != (their_task := _task(other)):
+        return {TASK: (mine_task, their_task)}
     places = {name: at for at, name in enumerate(other.requests)}
     common = [(at, places[name]) for at, name in enumerate(one.requests) if name in places]
     mine, theirs = [at for at, _ in common], [at for _, at in common]
@@ -77,7 +88,7 @@ def differences(one: EvaluationProtocol, other: EvaluationProtocol) -> dict[Prot
 
 
 def refuse_differences(
-    found: Mapping[ProtocolField, tuple[str, str]], allowed: Sequence[str], *, one: str, other: str
+    found: Mapping[Field, tuple[str, str]], allowed: Sequence[str], *, one: str, other: str
 ) -> list[str]:
     """Return what differs and is allowed to, as notes for the board.
 
@@ -88,6 +99,11 @@ def refuse_differences(
     if refused:
         words = "; ".join(f"{name}: {want} for {one}, {have} for {other}" for name, (want, have) in refused.items())
         flags = " ".join(f"--allow-different {name}" for name in refused)
+        if TASK in refused:
+            raise IncomparableError(
+                f"{other} may not be compared with {one}. They differ in {words}",
+                hint="Rankings and clicks are never on one board: name runs, or a saved board, of the same task.",
+            )
         raise IncomparableError(
             f"{other} may not be compared with {one}. They differ in {words}",
             hint=f"Make it again on the same data; or add {flags}, which the board will say.",

@@ -14,7 +14,7 @@ from llmrs_bench.core.errors import IncomparableError, OptionError
 from llmrs_bench.core.registry import unknown_name
 from llmrs_bench.core.types import Kind
 from llmrs_bench.leaderboard.board import SHARES, Board, Row, told_apart
-from llmrs_bench.leaderboard.build import RunScores, ScoreMatrix
+from llmrs_bench.leaderboard.matrix import RunScores, ScoreMatrix
 from llmrs_bench.leaderboard.saved import Saved
 from llmrs_bench.stats import describe, sign_flip
 
@@ -395,6 +395,8 @@ def _changes(
         for place, metric in enumerate(metrics):
             now, before = stack[place, 2 * number], stack[place, 2 * number + 1]
             found, both = describe(now, before), ~np.isnan(now + before)
+            if np.isnan(now).all() or np.isnan(before).all():  # as scores that are no probabilities have no log-loss
+                continue
             if not found.users:
                 raise IncomparableError(
                     f"{labels[run]} and its baseline have no request in common", hint="Choose another baseline."

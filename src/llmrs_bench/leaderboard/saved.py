@@ -12,8 +12,8 @@ from pydantic import TypeAdapter, ValidationError
 from llmrs_bench.core.errors import ArtifactError
 from llmrs_bench.core.tables import atomic_write
 from llmrs_bench.leaderboard.board import Board
-from llmrs_bench.leaderboard.build import RunScores, ScoreMatrix
 from llmrs_bench.leaderboard.comparability import EvaluationProtocol
+from llmrs_bench.leaderboard.matrix import RunScores, ScoreMatrix
 
 FORMAT = 1
 _KEY = b"llmrs-bench board"

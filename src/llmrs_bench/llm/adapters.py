@@ -1,12 +1,15 @@
-"""LoRA adapters on disk, as PEFT writes them."""
+"""LoRA adapters on disk, as PEFT writes them, and what is known of those, and of whole models, that were tuned here."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from pydantic import BaseModel, ConfigDict, ValidationError
+
 from llmrs_bench.core.errors import ModelError, OptionError
+from llmrs_bench.core.hashing import file_digest
 
 CONFIG = "adapter_config.json"
 WEIGHTS = ("adapter_model.safetensors", "adapter_model.bin")
@@ -102,3 +105,93 @@ def changes_nothing(adapter: Adapter, source: str) -> ModelError:
         hint="Its weights are zero, or belong to modules that this model does not have: check that its training ended, "
         "and that this is its base; or leave the adapter out.",
     )
+
+
+CARD = "tuning.json"
+# Scores of an engine in float32 may differ by this from those that were kept, in nats.
+MOST_DIFFERENCE = 1e-3
+
+
+class ProbePrompt(BaseModel):
+    """A prompt whose choices were scored: their log-probabilities in float32, of the tuned model and its base."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    messages: tuple[tuple[str, str], ...]
+    choices: tuple[str, ...]
+    labels: bool
+    tuned: tuple[float, ...]
+    base: tuple[float, ...]
+
+
+class TunedModel(BaseModel):
+    """What a folder says of the model that was tuned into it.
+
+    `label` is the name of its row; `spec` the `ModelSpec` of the base, `base` what identifies its weights;
+    `chat_template` the digest of that; `files` a digest of each file that decides what it answers; `typed` the options
+    that name it; `cost` what its training took; `probe` the prompts that tell whether an engine serves it.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    label: str
+    dataset: str
+    template: str
+    method: str
+    samples: int
+    spec: dict[str, Any]
+    base: dict[str, str]
+    chat_template: str | None
+    files: dict[str, str]
+    typed: dict[str, str]
+    cost: dict[str, float | None]
+    probe: tuple[ProbePrompt, ...]
+
+    def naming(self, dataset: str, template: str) -> dict[str, str]:
+        """Return what names a row beside the label: options of the tuning, and on what else than this it was done."""
+        elsewhere = {"tuned_on": self.dataset} if self.dataset != dataset else {}
+        return {**self.typed, **elsewhere, **({"tuned_for": self.template} if self.template != template else {})}
+
+    def check(self, folder: Path, base: Mapping[str, str] | None) -> None:
+        """Compare the files of the folder, and the weights beside which its adapter is used, with what it says.
+
+        Args:
+            folder: Where it lies.
+            base: What identifies the base in use, or None for whole weights.
+
+        Raises:
+            ModelError: If a file is missing, empty or another, or the base is another one.
+        """
+        again = f"Delete {folder} and run `llmrs-bench tune` again."
+        for name, digest in self.files.items():
+            path = folder / name
+            if not path.is_file():
+                raise ModelError(f"the tuned model {folder} lacks its file {name}", hint=again)
+            if not path.stat().st_size:
+                raise ModelError(f"{path} is empty", hint=again)
+            if file_digest(path) != digest:
+                raise ModelError(f"{path} is damaged: it is not the file that was tuned", hint=again)
+        if base is not None and base.keys() == self.base.keys() and dict(base) != self.base:
+            raise ModelError(
+                f"the adapter {folder} was tuned on another model than the one it is used with",
+                hint=f"It was tuned on {self.spec['source']}, whose files may have changed since: give that model, "
+                "or tune again.",
+            )
+
+
+def read_tuned(folder: Path) -> TunedModel | None:
+    """Return what a folder says of a model that was tuned into it, or None if it says nothing.
+
+    Raises:
+        ModelError: If that cannot be read.
+    """
+    path = folder / CARD
+    if not path.is_file():
+        return None
+    try:
+        return TunedModel.model_validate_json(path.read_bytes())
+    except (OSError, ValidationError) as error:
+        raise ModelError(
+            f"{path} cannot be read: {str(error).splitlines()[0]}",
+            hint=f"Delete {folder} and run `llmrs-bench tune` again.",
+        ) from error

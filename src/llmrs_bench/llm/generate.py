@@ -102,6 +102,19 @@ class Question:
     attributes: bool = False
 
 
+class CountsTokens(Protocol):
+    """What says how long prompts are, and how long they may be; every `Engine` does."""
+
+    @property
+    def context(self) -> int:
+        """Return how many tokens fit."""
+        ...
+
+    def count_tokens(self, prompts: Sequence[Prompt]) -> list[int]:
+        """Return how many tokens each prompt takes."""
+        ...
+
+
 class Clipped(NamedTuple):
     """A prompt that fits, how many items of history it lost, and whether it lost the attributes of items."""
 
@@ -110,7 +123,7 @@ class Clipped(NamedTuple):
     bare: bool = False
 
 
-def clip(questions: Sequence[Question], engine: Engine) -> Iterator[Clipped]:
+def clip(questions: Sequence[Question], engine: CountsTokens) -> Iterator[Clipped]:
     """Yield all prompts such that each fits the engine's context.
 
     All prompts of a question lose as much as the longest of them has to, the oldest items first. Where none of the
@@ -128,7 +141,7 @@ def clip(questions: Sequence[Question], engine: Engine) -> Iterator[Clipped]:
             yield from _shortened(question, engine)
 
 
-def _shortened(question: Question, engine: Engine) -> Iterator[Clipped]:
+def _shortened(question: Question, engine: CountsTokens) -> Iterator[Clipped]:
     """Yield the prompts with the most that still fits."""
     for bare in (False, True) if question.attributes else (False,):
         found = _longest(partial(question.render, bare=bare), question.shown - (not bare), engine)
@@ -144,7 +157,7 @@ def _shortened(question: Question, engine: Engine) -> Iterator[Clipped]:
 
 
 def _longest(
-    render: Callable[[int], Sequence[Prompt]], most: int, engine: Engine
+    render: Callable[[int], Sequence[Prompt]], most: int, engine: CountsTokens
 ) -> tuple[Sequence[Prompt], int] | None:
     """Return the prompts with the most history that fits, and how many items that is, found by bisection."""
     best: tuple[Sequence[Prompt], int] | None = None

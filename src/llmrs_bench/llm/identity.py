@@ -5,8 +5,8 @@ from pathlib import Path
 
 from llmrs_bench.core.errors import ModelError, OptionError
 from llmrs_bench.core.hashing import file_digest, files_digest
+from llmrs_bench.llm.adapters import CARD, Adapter, read_adapter
 from llmrs_bench.llm.adapters import CONFIG as ADAPTER_CONFIG
-from llmrs_bench.llm.adapters import Adapter, read_adapter
 from llmrs_bench.llm.model_aliases import ModelSpec
 
 GGUF = ".gguf"
@@ -210,7 +210,10 @@ def _model_digest(folder: Path) -> str:
             f"{folder} has no config.json",
             hint="Give the folder of a model in the transformers format, of a LoRA adapter, or with a GGUF file.",
         )
-    return files_digest(folder, (path for path in folder.rglob("*") if path.suffix in _SUFFIXES and path.is_file()))
+    # What a tuning says of itself is no part of the model.
+    apart = {folder / CARD, folder / "manifest.json"} if (folder / CARD).is_file() else set()
+    files = (path for path in folder.rglob("*") if path.suffix in _SUFFIXES and path.is_file() and path not in apart)
+    return files_digest(folder, files)
 
 
 def _commit(files: ModelFiles) -> str:

@@ -22,11 +22,11 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
 from llmrs_bench.core.environment import no_progress_bars
 from llmrs_bench.core.errors import EngineError, ModelError
-from llmrs_bench.llm.adapters import LEAST_CHANGE, Adapter, changes_nothing
+from llmrs_bench.llm.adapters import LEAST_CHANGE, Adapter, TunedModel, changes_nothing, read_tuned
 from llmrs_bench.llm.base import ModelOptions
 from llmrs_bench.llm.identity import ModelFiles, find_files, gated, identify_files, local_gguf
 from llmrs_bench.llm.model_aliases import ModelSpec
-from llmrs_bench.llm.tokenization import read_template
+from llmrs_bench.llm.tokenization import read_template, template_digest
 
 S = TypeVar("S")
 T = TypeVar("T")
@@ -191,9 +191,20 @@ class Checkpoint:
         self.files = find_files(model.source, revision=model.revision, gguf_file=options.gguf_file, lora=options.lora)
         self.identity = identify_files(self.files)
         self.source = self.files.source
+        self.tuned = self._find_tuned()
         self.arguments: dict[str, Any] = {"trust_remote_code": options.trust_remote_code}
         if self.files.folder is None:
             self.arguments["revision"] = self.identity["commit"]
+
+    def _find_tuned(self) -> TunedModel | None:
+        """Return what is known of a model that was tuned here, once its files and its base are found to be the same."""
+        adapter = self.files.adapter
+        folder = self.files.folder if adapter is None else adapter.folder
+        tuned = None if folder is None else read_tuned(folder)
+        if folder is not None and tuned is not None:
+            base = {name: value for name, value in self.identity.items() if name != "adapter"}
+            tuned.check(folder, None if adapter is None else base)
+        return tuned
 
     def config(self) -> "PretrainedConfig":
         """Load the configuration."""
@@ -221,6 +232,11 @@ class Checkpoint:
                     tokenizer = AutoTokenizer.from_pretrained(source, add_bos_token=asked, **arguments)
         if template is not None:
             tokenizer.chat_template = template
+        if self.tuned is not None and self.tuned.chat_template != template_digest(tokenizer):
+            raise ModelError(
+                f"{self.tuned.label} was tuned with another chat template than the one it is asked with",
+                hint="Leave out -O chat_template; if the tokenizer's files were changed, tune again.",
+            )
         return tokenizer
 
     def weights(self, config: "PretrainedConfig", *, dtype: torch.dtype, device: torch.device) -> "PreTrainedModel":
@@ -228,19 +244,22 @@ class Checkpoint:
 
         An adapter is merged in float32, and the sum then rounded to `dtype`.
         """
-        kind = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
         adapter = self.files.adapter
         log.info("loading %s as %s on %s", self.source, dtype, device)
-        with no_progress_bars(), self._reading() as (source, arguments):
-            weights = kind.from_pretrained(
-                source, config=config, dtype=dtype if adapter is None else torch.float32, **arguments
-            )
-            if self.files.gguf is not None:
-                _forget_quantization(weights)
+        weights = self.base(config, dtype=dtype if adapter is None else torch.float32)
         if adapter is not None:
             weights = merge(weights, adapter, source=self.source).to(dtype)
         with _loading(self.model, self.files):
             return weights.to(device).eval().requires_grad_(False)
+
+    def base(self, config: "PretrainedConfig", *, dtype: torch.dtype) -> "PreTrainedModel":
+        """Load the weights without an adapter, on the CPU."""
+        kind = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
+        with no_progress_bars(), self._reading() as (source, arguments):
+            weights: PreTrainedModel = kind.from_pretrained(source, config=config, dtype=dtype, **arguments)
+            if self.files.gguf is not None:
+                _forget_quantization(weights)
+        return weights
 
     @contextmanager
     def _reading(self) -> Iterator[tuple[str, dict[str, Any]]]:

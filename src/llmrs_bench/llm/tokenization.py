@@ -374,13 +374,17 @@ def cut(items: Iterable[T], *, fits: Callable[[list[T]], bool]) -> Iterator[list
 
 
 def choices_response(job: Job, logprobs: Sequence[Sequence[float]], *, cached: int = 0) -> Response:
-    """Return the response to a prompt with choices from the log-probabilities of `job.tokens.distinct`."""
-    distinct = job.tokens.distinct
-    values = {suffix: tuple(row) for suffix, row in zip(distinct, logprobs, strict=True)}
+    """Return the response to a prompt with choices from the log-probabilities of `job.tokens.distinct`.
+
+    A label that is the same tokens as an earlier one has none of its own, so that probabilities of labels add up.
+    """
+    distinct, suffixes = job.tokens.distinct, job.tokens.suffixes
+    values: dict[Ids, tuple[float, ...]] = {suffix: tuple(row) for suffix, row in zip(distinct, logprobs, strict=True)}
+    again = [job.prompt.labels and suffix in suffixes[:place] for place, suffix in enumerate(suffixes)]
     return Response(
         prompt_id=job.prompt.prompt_id,
         text=None,
-        choice_logprobs=tuple(values[suffix] for suffix in job.tokens.suffixes),
+        choice_logprobs=tuple(() if told else values[suffix] for told, suffix in zip(again, suffixes, strict=True)),
         prompt_tokens=len(job.tokens.prefix),
         cached_tokens=cached,
         completion_tokens=sum(map(len, distinct)),

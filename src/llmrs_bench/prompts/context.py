@@ -50,7 +50,7 @@ class PromptContext:
         told += [item_id for example in request.examples for item_id in (*example.history, example.next)]
         item_ids = list(dict.fromkeys(told))
         self.titles = dict(zip(item_ids, distinct_titles(item_ids, catalog), strict=True))
-        self.history = self._views(request.history[first:], request.ratings[first:])
+        self.history = self._views(request.history[first:], request.ratings[first:], liked=request.liked[first:])
         self._rendered: dict[PartName, str] = {}
         item, items = word_forms(catalog.item_word)
         self._variables: dict[str, Any] = {
@@ -58,8 +58,8 @@ class PromptContext:
             "items": items,
             "a_item": f"{article(item)} {item}",
             "history": self.history,
-            "likes": [view for view in self.history if view.rating is not None and view.rating >= _LIKED],
-            "dislikes": [view for view in self.history if view.rating is not None and view.rating < _LIKED],
+            "likes": [view for view in self.history if _liked(view) is True],
+            "dislikes": [view for view in self.history if _liked(view) is False],
             "relevant": self._views(request.relevant),
             "examples": [
                 ExampleView(self._views(example.history, notes={}), self._views([example.next], notes={})[0])
@@ -93,10 +93,11 @@ class PromptContext:
         item_ids: Sequence[str],
         ratings: Sequence[float | None] = (),
         notes: Mapping[str, str] | None = None,
+        liked: Sequence[bool] = (),
     ) -> list[ItemView]:
         """Return the views of items; no two of one prompt have the same title."""
         notes = self.request.notes if notes is None else notes
-        known = ratings or [None] * len(item_ids)
+        nothing = [None] * len(item_ids)
         return [
             item_view(
                 self.titles[item_id],
@@ -104,17 +105,32 @@ class PromptContext:
                 self.catalog,
                 rating=rating,
                 note=notes.get(item_id, ""),
+                liked=label,
             )
-            for item_id, rating in zip(item_ids, known, strict=True)
+            for item_id, rating, label in zip(item_ids, ratings or nothing, liked or nothing, strict=True)
         ]
 
 
+def _liked(view: ItemView) -> bool | None:
+    """Return whether an item was liked, by its label, else by its rating; None where neither is known."""
+    if view.liked is not None:
+        return view.liked
+    return None if view.rating is None else view.rating >= _LIKED
+
+
 def item_view(
-    title: str, item: Item, catalog: ItemCatalog, *, rating: float | None = None, label: str = "", note: str = ""
+    title: str,
+    item: Item,
+    catalog: ItemCatalog,
+    *,
+    rating: float | None = None,
+    label: str = "",
+    note: str = "",
+    liked: bool | None = None,
 ) -> ItemView:
     """Return the view of an item, with its attributes if the catalog shows them."""
     about, text = (item.about, item.text) if catalog.attributes else ("", "")
-    return ItemView(title, about, text, rating, label, note)
+    return ItemView(title, about, text, rating, label, note, liked)
 
 
 def label_names(prompt_template: PromptTemplate, shown: Sequence[str]) -> list[str]:

@@ -42,6 +42,7 @@ def read_views(views: pl.DataFrame) -> Iterator[Request]:
             row["interest"],
             {note["item_id"]: note["text"] for note in row["notes"]},
             row["sample"],
+            tuple(row["liked"]),
         )
 
 

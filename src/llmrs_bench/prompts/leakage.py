@@ -11,9 +11,9 @@ from llmrs_bench.core.errors import LeakError
 def check_views(views: pl.DataFrame, truth: pl.DataFrame, titles: Mapping[str, str]) -> int:
     """Look for the target in retrieved items, in examples, and by its title in what a model wrote.
 
-    The history shown is older than the target; where it holds the same item, the user chose it again, which is
-    counted. A title of one word counts in a text only in quotes, because such words stand in any text; no title counts
-    if an item of the history has the same.
+    Of the task `click` the target is the item that is asked about, liked or not. The history shown is older than the
+    target; where it holds the same item, the user chose it again, which is counted. A title of one word counts in a
+    text only in quotes, because such words stand in any text; no title counts if an item of the history has the same.
 
     Args:
         views: Frame of the schema `views`.
@@ -26,7 +26,7 @@ def check_views(views: pl.DataFrame, truth: pl.DataFrame, titles: Mapping[str, s
     Raises:
         LeakError: Naming the first request whose target is revealed, and where.
     """
-    relevant = truth.filter(pl.col("label") > 0).group_by("request_id").agg(targets="item_id")
+    relevant = truth.group_by("request_id").agg(targets="item_id")
     repeated = 0
     for row in views.join(relevant, on="request_id", maintain_order="left").iter_rows(named=True):
         targets = set(row["targets"])

@@ -27,9 +27,9 @@ from llmrs_bench.core.types import Message
 class ItemView:
     """An item as parts of a wording see it.
 
-    `title` differs from the others of its list; `about` are its year and categories in brackets where there
-    are any; `rating` is None where it is unknown; `label` stands before a candidate; `note` is what a model
-    wrote about it.
+    `title` differs from the others of its list; `about` are its year and categories in brackets where there are any;
+    `rating` is None where it is unknown, and `liked` where no label says; `label` stands before a candidate; `note` is
+    what a model wrote about it.
     """
 
     title: str
@@ -38,6 +38,7 @@ class ItemView:
     rating: float | None = None
     label: str = ""
     note: str = ""
+    liked: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)

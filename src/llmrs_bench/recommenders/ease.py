@@ -30,7 +30,7 @@ class EaseOptions(FitOptions):
     """
 
     l2: float = Field(default=200.0, gt=0)
-    max_items: int = Field(default=20_000, ge=1)
+    max_items: int = Field(default=10_000, ge=1)
     max_history: int = Field(default=200, ge=1)
 
 

@@ -19,12 +19,13 @@ from llmrs_bench.core import config
 from llmrs_bench.core.device import pick_device
 from llmrs_bench.core.errors import ModelError, OptionError
 from llmrs_bench.core.hashing import fingerprint
+from llmrs_bench.core.training_checkpoint import Resume, seeded
 from llmrs_bench.core.types import Json
 from llmrs_bench.recommenders.base import BLOCK, Corpus, FitOptions, ScoreBlock, TrainContext, fitted_events
 from llmrs_bench.recommenders.losses import Loss
 from llmrs_bench.recommenders.model_store import damaged, read_checkpoint, write_checkpoint
 from llmrs_bench.recommenders.sequences import PADDING, Histories, Sequences, Vocabulary, user_histories
-from llmrs_bench.recommenders.training import Holdout, Resume, TrainingOptions, seeded, train
+from llmrs_bench.recommenders.training import Holdout, TrainingOptions, train
 
 # The score of an item that was not in training: below every trained item, finite, the same everywhere.
 UNKNOWN_SCORE = -1e9

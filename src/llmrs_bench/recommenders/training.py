@@ -1,143 +1,24 @@
 """Training by epochs: validation, early stopping, and resuming after a kill."""
 
-import json
 import math
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from hashlib import sha256
-from pathlib import Path
 from time import perf_counter
-from typing import Literal, Protocol, Self
+from typing import ClassVar, Literal, Self
 
 import numpy as np
 import polars as pl
 import torch
 from pydantic import Field
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save
 from torch import Tensor, nn
 
 from llmrs_bench.core.config import Options
-from llmrs_bench.core.errors import ModelError, is_damage
-from llmrs_bench.core.tables import atomic_write
+from llmrs_bench.core.errors import ModelError
+from llmrs_bench.core.training_checkpoint import Resume
 from llmrs_bench.core.types import Json, Step
 from llmrs_bench.recommenders.base import score_blocks
 from llmrs_bench.recommenders.sequences import PADDING, Histories, Ints, Vocabulary, user_histories
-
-
-class Progressed(Protocol):
-    """What a training has come to, beside the network and the optimizer."""
-
-    curve: list[float]
-    losses: list[float]
-    best_epoch: int
-    best: dict[str, Tensor]
-    seconds: float
-
-
-@dataclass(frozen=True)
-class Resume:
-    """Keeps weights, optimizer, random generators and history of a training, so that it can go on as if never stopped.
-
-    Args:
-        path: The file, or None to keep nothing.
-        identity: Names data, options and seed: a file of another identity is refused.
-        generator: The generator of the data's order, beside torch's global ones.
-    """
-
-    path: Path | None
-    identity: str
-    generator: torch.Generator
-
-    def save(self, net: nn.Module, optimizer: torch.optim.Optimizer, state: Progressed) -> None:
-        """Replace the file, at once and whole.
-
-        Raises:
-            OSError: If there is no room for it; what was kept before stays.
-        """
-        if self.path is None:
-            return
-        tensors = {f"net.{name}": value for name, value in net.state_dict().items()}
-        tensors |= {f"best.{name}": value for name, value in state.best.items()}
-        for number, slots in optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer.{number}.{name}": value for name, value in slots.items()}
-        tensors |= {"random.data": self.generator.get_state(), "random.torch": torch.get_rng_state()}
-        if torch.cuda.is_available():
-            tensors["random.cuda"] = torch.cuda.get_rng_state()
-        told = {
-            "curve": state.curve,
-            "losses": state.losses,
-            "best_epoch": state.best_epoch,
-            "seconds": state.seconds,
-        }
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        whole = {name: value.detach().cpu().clone().contiguous() for name, value in tensors.items()}
-        about = {"identity": self.identity, "told": json.dumps(told)}
-        atomic_write(self.path, save(whole, {**about, "sha256": _digest(whole, about)}))
-
-    def load(self, net: nn.Module, optimizer: torch.optim.Optimizer, state: Progressed) -> int:
-        """Fill `net`, `optimizer`, `state` and the random generators; return the epochs done, 0 without a file.
-
-        Raises:
-            ModelError: If the file is damaged, or of another data set, vocabulary, seed or set of options.
-        """
-        if self.path is None or not self.path.exists():
-            return 0
-        try:
-            with safe_open(self.path, framework="pt") as file:
-                facts = file.metadata() or {}
-                if facts.get("identity") != self.identity:
-                    raise _unusable(self.path, "is of another data set, vocabulary, seed or set of options")
-                tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
-            # Files of earlier versions have no digest.
-            if facts.pop("sha256", None) not in (None, _digest(tensors, facts)):
-                raise _unusable(self.path, "is damaged: its contents are not those that it digests")
-            self._fill(net, optimizer, state, tensors, json.loads(facts["told"]))
-        except (OSError, SafetensorError, KeyError, ValueError, RuntimeError) as error:
-            if isinstance(error, OSError) and not is_damage(error):
-                raise
-            raise _unusable(self.path, f"is damaged: {error}") from error
-        return len(state.losses)
-
-    def _fill(
-        self,
-        net: nn.Module,
-        optimizer: torch.optim.Optimizer,
-        state: Progressed,
-        tensors: dict[str, Tensor],
-        told: dict[str, object],
-    ) -> None:
-        net.load_state_dict(_under("net.", tensors))
-        slots: dict[int, dict[str, Tensor]] = {}
-        for name, value in _under("optimizer.", tensors).items():
-            number, _, slot = name.partition(".")
-            slots.setdefault(int(number), {})[slot] = value
-        optimizer.load_state_dict({**optimizer.state_dict(), "state": slots})
-        for name, fact in told.items():
-            setattr(state, name, fact)
-        state.best = _under("best.", tensors)
-        self.generator.set_state(tensors["random.data"])
-        torch.set_rng_state(tensors["random.torch"])
-        if torch.cuda.is_available() and "random.cuda" in tensors:
-            torch.cuda.set_rng_state(tensors["random.cuda"])
-
-
-def _digest(tensors: dict[str, Tensor], about: dict[str, str]) -> str:
-    """Return the digest of tensors and of what is said beside them."""
-    total = sha256(json.dumps(about, sort_keys=True).encode())
-    for name, value in sorted(tensors.items()):
-        total.update(f"{name} {value.dtype} {tuple(value.shape)}\n".encode())
-        total.update(value.reshape(-1).view(torch.uint8).numpy().data)
-    return total.hexdigest()
-
-
-def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
-
-
-def _unusable(path: Path, fault: str) -> ModelError:
-    return ModelError(f"the interrupted training {path} {fault}", hint="Delete the file to train from the beginning.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,25 +94,13 @@ class TrainingOptions(Options):
 class State:
     """Where a training stands: validations so far, the best weights, seconds spent on steps."""
 
+    kept: ClassVar[tuple[str, ...]] = ("curve", "losses", "best_epoch", "seconds")
+
     curve: list[float] = field(default_factory=list)
     losses: list[float] = field(default_factory=list)
     best_epoch: int = 0
     best: dict[str, Tensor] = field(default_factory=dict)
     seconds: float = 0.0
-
-
-@contextmanager
-def seeded(seed: int, device: torch.device) -> Iterator[torch.Generator]:
-    """Seed torch's global generators for initialisation, dropout and negatives, and restore them afterwards.
-
-    Yields a CPU generator of its own for the order of the data.
-    """
-    on_gpu = device.type == "cuda"
-    with torch.random.fork_rng(devices=[torch.cuda.current_device()] if on_gpu else []):
-        torch.default_generator.manual_seed(seed)
-        if on_gpu:
-            torch.cuda.manual_seed(seed)
-        yield torch.Generator().manual_seed(seed)
 
 
 def train(
@@ -241,16 +110,18 @@ def train(
     options: TrainingOptions,
     progress: AbstractContextManager[Step],
     resume: Resume,
+    metric: str = "ndcg@10",
 ) -> dict[str, Json]:
     """Train `net` in place with Adam, and leave it with the weights of the epoch that validated best.
 
     Args:
         net: The network; in training mode while `losses` runs, in evaluation mode while `validate` does.
         losses: Starts an epoch and yields the loss of each step, to be differentiated before the next.
-        validate: Returns NDCG@10 on the validation events, higher is better; None trains all epochs.
+        validate: Returns `metric` on the validation events, higher is better; None trains all epochs.
         options: Steps are `options.batch` users each only if `losses` makes them so.
         progress: The display to open for `options.epochs` units, which shows each epoch's loss and validation.
         resume: Keeps the training after each epoch, and holds an earlier one that was interrupted.
+        metric: What `validate` returns, for progress and facts.
 
     Raises:
         ModelError: If a loss is not finite, or what was kept belongs to another training.
@@ -269,7 +140,7 @@ def train(
             state.seconds += perf_counter() - start
             note = f"loss {loss:.3f}"
             if validate is not None:
-                note += f" ndcg@10 {_validated(net, validate, state):.4f}"
+                note += f" {metric} {_validated(net, validate, state):.4f}"
             resume.save(net, optimizer, state)
             step(len(state.losses), note)
     if validate is not None:
@@ -277,7 +148,7 @@ def train(
     return {
         "epochs": len(state.losses),
         **({"resumed_after": resumed} if resumed else {}),
-        **({"best_epoch": state.best_epoch, "valid_ndcg@10": max(state.curve)} if validate is not None else {}),
+        **({"best_epoch": state.best_epoch, f"valid_{metric}": max(state.curve)} if validate is not None else {}),
         "valid_curve": list[Json](state.curve),
         "seconds_per_epoch": state.seconds / len(state.losses),
         "parameters": sum(weight.numel() for weight in net.parameters()),

@@ -51,7 +51,7 @@ class Column:
     @property
     def line(self) -> str:
         """The head in one line."""
-        return self.head.replace("/\n", "/").replace("\n", " ")
+        return self.head.replace("/\n", "/").replace("-\n", "-").replace("\n", " ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,11 +72,12 @@ def tables(board: Board) -> Iterator[Table]:
     """Return the board, its tests against the best, its groups, and what others printed."""
     board = told_apart(board)
     rows = board.rows
-    shares = [Column("share", head, tuple(row.shares[name] for row in rows)) for name, head in SHARE_HEADS.items()]
-    history = ("" if (read := row.about.get("history")) is None else str(read) for row in rows)
+    shares = [Column("share", head, tuple(row.shares[name] for row in rows)) for name, head in share_heads(board)]
+    history = tuple("" if (items := row.about.get("history")) is None else str(items) for row in rows)
     words = tuple(map(answer_words, rows))
     answers = [Column("answers", "answers", words)] if any(words) else []
-    columns = (*_means(rows, board.metrics), *shares, Column("history", "history", tuple(history)), *_costs(rows))
+    read = [Column("history", "history", history)] if any(history) or board.unit == "users" else []
+    columns = (*_means(rows, board.metrics), *shares, *read, *_costs(board))
     yield Table("board", "", rows, (*columns, *answers))
     tested = [(row, _versus(versus)) for row in rows if (versus := row.cells[board.key].versus) is not None]
     if tested:
@@ -85,6 +86,7 @@ def tables(board: Board) -> Iterator[Table]:
         yield Table(
             "tests", f"against the best in {board.key}, on the same users", tuple(row for row, _ in tested), tests
         )
+    yield from _nulls(rows)
     for part in board.sections:
         title = f"{part.by}: {part.group} ({part.users:,} users)"
         yield Table("group", title, part.rows, _means(part.rows, board.metrics))
@@ -100,15 +102,42 @@ def _means(rows: Sequence[Row], metrics: Sequence[str]) -> tuple[Column, ...]:
     def field(row: Row, metric: str) -> Field:
         return Mean(row.cells[metric], row.exact) if metric in row.cells else ""
 
-    return tuple(Column("metric", metric, tuple(field(row, metric) for row in rows)) for metric in metrics)
+    # So that the columns of a board of click data fit beside each other.
+    heads = {metric: re.sub("-(?=calibrated|tuned|weighted)", "-\n", metric) for metric in metrics}
+    return tuple(Column("metric", heads[metric], tuple(field(row, metric) for row in rows)) for metric in metrics)
 
 
-def _costs(rows: Sequence[Row]) -> Iterator[Column]:
+NULL = "uauc_null"  # of click data: the UAUC of a row by chance
+
+
+def _nulls(rows: Sequence[Row]) -> Iterator[Table]:
+    """Return what the UAUC of each row is where labels are permuted within users, if that was asked for."""
+    known = [row for row in rows if NULL in row.about and "uauc" in row.cells]
+    if not known:
+        return
+    found = [row.about[NULL] for row in known]
+    texts = {
+        "uauc": [f"{row.cells['uauc'].mean:.4f}" for row in known],
+        "by\nchance": [f"{each['mean']:.4f}" for each in found],
+        "least": [f"{each['low']:.4f}" for each in found],
+        "most": [f"{each['high']:.4f}" for each in found],
+        "histories": [each["histories"] for each in found],
+    }
+    title = f"uauc by chance: labels permuted within users, {found[0]['permutations']:,} times"
+    yield Table("tests", title, tuple(known), tuple(Column("test", head, tuple(each)) for head, each in texts.items()))
+
+
+def share_heads(board: Board) -> list[tuple[str, str]]:
+    """Return the names and heads of the shares that the rows of a board have."""
+    return [(name, head) for name, head in SHARE_HEADS.items() if all(name in row.shares for row in board.rows)]
+
+
+def _costs(board: Board) -> Iterator[Column]:
     for cost in COST_FIELDS:
         if cost.head:
-            values = [getattr(row.cost, cost.name) for row in rows]
+            values = [getattr(row.cost, cost.name) for row in board.rows]
             texts = ("" if v is None else cost.form.format(v) if cost.form else number(v) for v in values)
-            yield Column("cost", cost.head, tuple(texts))
+            yield Column("cost", cost.head.replace("users", board.unit), tuple(texts))
 
 
 _VERSUS_HEADS = ("difference", "p", "corrected\np", "Cohen's\nd", "won/\ntied/lost", "users for\n80 % power")

@@ -1,6 +1,6 @@
 """The lines that a stage prints about what it made: answers, cost, and what they have in common beyond chance."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from math import exp, lgamma, log
 from typing import TYPE_CHECKING, Any
@@ -241,3 +241,33 @@ def outside_lines(facts: Mapping[str, Any]) -> list[str]:
     for name, runs in facts["cost_unknown"].items():
         lines.append(f"{name.replace('_', ' ')} without {', '.join(runs)}: not known there")
     return lines
+
+
+def sample_lines(shown: Sequence[RenderedPrompt], counts: Mapping[str, Any]) -> Iterator[str]:
+    """Yield samples for tuning with what is learned of them in [[ ]], and counts over all of them."""
+    for place, sample in enumerate(shown, 1):
+        yield f"--- sample {place} ({sample.tokens} tokens of prompt)"
+        yield f"{sample.text}{' => ' if sample.answer_side else ''}[[{sample.choices[0]}]]"
+    yield (
+        f"--- {counts['samples']:,} samples, {counts['tokens']:,} tokens, the longest of {counts['longest']:,}; "
+        f"{100 * counts['supervised']:.1f} % of them stand in [[ ]] and are learned; {counts['clipped']:,} show "
+        f"less history to fit; {100 * counts['share_yes']:.1f} % are about an item that was chosen, or liked"
+    )
+
+
+def tuning_lines(facts: Mapping[str, Any]) -> Iterator[str]:
+    """Yield what came of tuning a model."""
+    if "metric" not in facts:
+        yield f"{facts['label']}: the model as it is, under the name of a tuned one"
+        return
+    yield (
+        f"{facts['label']}: {facts['samples']:,} samples, {facts['trained_weights']:,} of {facts['all_weights']:,} "
+        f"weights; {facts['metric']} on validation {facts['valid_before']:.4f} before, {facts['valid_best']:.4f} after "
+        f"{facts['best_step']:,} of {facts['steps_planned']:,} steps"
+    )
+    joules = facts["joules"]
+    yield (
+        f"{facts['seconds']:.1f} s ({facts['seconds_evaluating']:.1f} s of them validation), "
+        f"{facts['samples_per_second']:.2f} samples/s, {facts['peak_memory_gb']:.1f} GB at most, "
+        f"{facts['dtype']} on {facts['device']}" + (f", {joules:,.0f} J" if joules is not None else "")
+    )

@@ -1,7 +1,7 @@
 """Stage `compare`: evaluated runs and saved boards, held against each other where they may be, become a board."""
 
 import tomllib
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.resources import files
 from typing import Any
@@ -12,18 +12,18 @@ from llmrs_bench.core.artifacts import Artifact
 from llmrs_bench.core.config import (
     BOARD_METRICS,
     CATALOGUE_METRICS,
+    CLICK,
     DEPTH,
     IMPRESSIONS,
     MODELS,
     WHOLE,
     CompareConfig,
     Invalid,
-    ProtocolField,
 )
 from llmrs_bench.core.costs import RUN_COSTS
-from llmrs_bench.core.errors import ArtifactError, OptionError
+from llmrs_bench.core.errors import ArtifactError
 from llmrs_bench.core.hashing import fingerprint
-from llmrs_bench.core.registry import unknown_name
+from llmrs_bench.core.schemas import METRICS
 from llmrs_bench.leaderboard import (
     BOUND,
     Board,
@@ -34,10 +34,17 @@ from llmrs_bench.leaderboard import (
     ScoreMatrix,
     build_board,
 )
-from llmrs_bench.leaderboard.comparability import FIELDS, EvaluationProtocol, refuse_differences, request_protocol
+from llmrs_bench.leaderboard.comparability import (
+    FIELDS,
+    EvaluationProtocol,
+    Field,
+    refuse_differences,
+    request_protocol,
+)
 from llmrs_bench.metrics import DEFINITIONS, Metric, parse_metrics
 from llmrs_bench.ranking import TIE_RULE
 from llmrs_bench.stages.evaluate import CHANCE, POPULARITY, evaluate_command, evaluations, measured
+from llmrs_bench.stages.groups import group_requests
 from llmrs_bench.stages.workspace import Data, latest, leaving_out, open_runs, pick_runs, ranks, unopened
 
 # How items count that a model was silent about, as boards say it.
@@ -80,6 +87,8 @@ def filters(data: Data) -> list[str]:
 
 def candidate_words(data: Data) -> str:
     """Return what requests ask to rank, in words."""
+    if data.task == CLICK:
+        return "one item a request"
     options = data.artifact.manifest.config
     seen = "seen items may be among them" if options["include_seen"] else "seen items excluded"
     if options["candidates"] == WHOLE:
@@ -102,7 +111,7 @@ def run_notes(data: Data, run: Artifact, allowed: Sequence[str]) -> list[str]:
         IncomparableError: Naming what differs and is not allowed to.
     """
     inputs, parts = run.manifest.inputs, run.manifest.parts
-    found: dict[ProtocolField, tuple[str, str]] = {}
+    found: dict[Field, tuple[str, str]] = {}
     for table in ("interactions", "items"):
         if (have := inputs.get(table)) is not None and have != data.artifact.digest(table):
             found["data"] = (f"{table} {data.artifact.digest(table)[:8]}", f"{table} {have[:8]}")
@@ -115,10 +124,10 @@ def run_notes(data: Data, run: Artifact, allowed: Sequence[str]) -> list[str]:
     return refuse_differences(found, allowed, one=data.place.reference, other=f"run {run.path.name}")
 
 
-def _request_differences(data: Data, run: Artifact) -> dict[ProtocolField, tuple[str, str]]:
+def _request_differences(data: Data, run: Artifact) -> dict[Field, tuple[str, str]]:
     """Tell from a run's rankings which part of its requests differs; what is in none of them is the split."""
     requests, rankings = data.artifact.table("requests"), run.table("rankings")
-    found: dict[ProtocolField, tuple[str, str]] = {}
+    found: dict[Field, tuple[str, str]] = {}
     own, ranked = set(requests["request_id"]), set(rankings["request_id"])
     if own != ranked:
         found["users"] = (f"{len(own):,} users", f"{len(ranked):,} users ({len(own & ranked):,} in common)")
@@ -136,188 +145,10 @@ def common_requests(metrics: pl.DataFrame, run: Artifact) -> pl.DataFrame:
     return metrics.join(run.table("rankings").select("request_id").unique(), on="request_id", how="semi")
 
 
-UNKNOWN = "unknown"
-_RELEASED = "released"
-_COLD = (1, 5, 10)
-_LENGTHS = (1, 5, 10, 20, 50, 100, 200)
-
-
-def group_requests(data: Data, by: str) -> pl.DataFrame:
-    """Put every request into a group; those of which nothing is known into `unknown`, which comes last.
-
-    The target is the first relevant item of a request in the table of truth. Events are those of the interactions that
-    models may see: no held-out event is among them.
-
-    - `history`: how many events the user's history has, in bands.
-    - `activity`: how many events the user has, in quarters of the requests; users with as many events stay together.
-    - `popularity`: of the target, by its share of events (Abdollahpouri et al., FLAIRS 2019). `head`: the more popular
-      items hold less than 20 % of all events; `tail`: the items that are at most as popular hold at most 20 %, as do
-      items without any; `mid`: all others.
-    - `cold-user`, `cold-item`: how few events the user, or the target, has: 0, 1-4, 5-9, 10 and more.
-    - `category`: of the target; a request stands once in each of its categories, so that groups overlap.
-    - `window`: when the request is made, in quarters of the requests; those of one time stay together.
-    - `slot`: place of the target in the candidate list, from 0 as `--target-positions` counts;
-      `unknown` where the list lacks it. Several orders of one request (`--candidate-orders`) count as one.
-    - `year`: decade in which the target was released.
-    - `released:YYYY`: whether the target was released before that year, or in it and later: against the end of a
-      model's training data.
-
-    Args:
-        data: The prepared data set.
-        by: One of `GROUPS`.
-
-    Returns:
-        Rows (request_id, group, order): `order` is the place of the group among all, from 0. In the order of the table
-        of requests; every request is there once, but for `category`. Groups without requests are not there.
-
-    Raises:
-        OptionError: If there is no such grouping, or the data have no lists for `slot`.
-    """
-    name, colon, year = by.partition(":")
-    if colon and name == _RELEASED and len(year) == 4 and year.isdecimal():
-        return _numbered(_released(data, int(year)))
-    if name not in _GROUPINGS or colon:
-        raise unknown_name("group", by, list(GROUPS), hint="YYYY is a year, as in released:2023.")
-    return _numbered(_GROUPINGS[name](data))
-
-
-def _numbered(rows: pl.DataFrame) -> pl.DataFrame:
-    """Return rows (request_id, group, key) with the place of each group in the order of the keys."""
-    keys = rows.group_by("group").agg(pl.col("key").min()).sort("key", "group", nulls_last=True)
-    places = keys.select("group").with_row_index("order")
-    placed = rows.join(places, on="group", how="left", maintain_order="left")
-    return placed.select("request_id", "group", pl.col("order").cast(pl.Int32))
-
-
-def _named(rows: pl.DataFrame, group: pl.Expr, key: pl.Expr) -> pl.DataFrame:
-    """Return rows (request_id, group, key); what has no group is unknown, and has no key."""
-    named = rows.select("request_id", group=group, key=pl.when(group.is_not_null()).then(key.cast(pl.Float64)))
-    return named.with_columns(pl.col("group").fill_null(UNKNOWN))
-
-
-def _targets(data: Data) -> pl.DataFrame:
-    """Return requests with the column `target`."""
-    truth = data.artifact.table("truth").filter(pl.col("label") > 0)
-    first = truth.unique("request_id", keep="first", maintain_order=True).select("request_id", target="item_id")
-    return data.artifact.table("requests").join(first, on="request_id", how="left", maintain_order="left")
-
-
-def _items(data: Data) -> pl.DataFrame:
-    """Return requests with what is known of their targets."""
-    items = data.artifact.table("items").select("item_id", "year", "categories")
-    return _targets(data).join(items, left_on="target", right_on="item_id", how="left", maintain_order="left")
-
-
-def _events(data: Data, rows: pl.DataFrame, column: str, name: str) -> pl.DataFrame:
-    """Return rows with the column `events`: how often the column `name` of interactions holds what `column` says."""
-    counts = data.artifact.table("interactions").group_by(name).agg(events=pl.len().cast(pl.Int64))
-    counted = rows.join(counts, left_on=column, right_on=name, how="left", maintain_order="left")
-    return counted.with_columns(pl.when(pl.col(column).is_not_null()).then(pl.col("events").fill_null(0)))
-
-
-def _banded(rows: pl.DataFrame, column: str, starts: tuple[int, ...]) -> pl.DataFrame:
-    """Group whole numbers into bands that begin at 0 and at `starts`."""
-    ends = [*(start - 1 for start in starts), None]
-    words = [
-        f"{first}+" if last is None else str(first) if last == first else f"{first}-{last}"
-        for first, last in zip((0, *starts), ends, strict=True)
-    ]
-    value = pl.col(column)
-    band = pl.sum_horizontal([(value >= start).cast(pl.Int32) for start in starts])
-    group = pl.when(value.is_not_null()).then(band.replace_strict(dict(enumerate(words)), return_dtype=pl.String))
-    return _named(rows, group + " events", band)
-
-
-def _history(data: Data) -> pl.DataFrame:
-    requests = data.artifact.table("requests").with_columns(events=pl.col("history").list.len().cast(pl.Int64))
-    return _banded(requests, "events", _LENGTHS)
-
-
-def _quarters(rows: pl.DataFrame, column: str, written: pl.Expr, unit: str = "") -> pl.DataFrame:
-    """Group into quarters of the rows by a number; equal ones share the quarter of the first of them.
-
-    `written` is the number as text; a group is called by its smallest and its largest one.
-    """
-    value = pl.col(column)
-    marked = rows.with_columns(text=written, quarter=4 * (value.rank("min") - 1) // value.count())
-    first, last = (pl.col("text").sort_by(column).get(end).over("quarter") for end in (0, -1))
-    group = pl.when(first == last).then(first).otherwise(first + " to " + last) + unit
-    return _named(marked, pl.when(value.is_not_null()).then(group), pl.col("quarter"))
-
-
-def _activity(data: Data) -> pl.DataFrame:
-    rows = _events(data, data.artifact.table("requests"), "user_id", "user_id")
-    return _quarters(rows, "events", pl.col("events").cast(pl.String), " events")
-
-
-def _window(data: Data) -> pl.DataFrame:
-    requests, time = data.artifact.table("requests"), pl.from_epoch("cutoff", "s").dt
-    days = _quarters(requests, "cutoff", time.strftime("%Y-%m-%d"))
-    if days["group"].n_unique() == days["key"].n_unique():
-        return days
-    return _quarters(requests, "cutoff", time.strftime("%Y-%m-%d %H:%M:%S"))
-
-
-def _popularity(data: Data) -> pl.DataFrame:
-    rows = _events(data, _targets(data), "target", "item_id")
-    counts = data.artifact.table("interactions").group_by("item_id").agg(events=pl.len().cast(pl.Int64))
-    levels = counts.group_by("events").agg(held=pl.col("events").sum()).sort("events")
-    upto, total = pl.col("held").cum_sum(), pl.col("held").sum()
-    places = levels.select(
-        "events", place=pl.when(5 * (total - upto) < total).then(0).when(5 * upto > total).then(1).otherwise(2)
-    )
-    rows = rows.join(places, on="events", how="left", maintain_order="left")
-    place = pl.when(pl.col("events").is_not_null()).then(pl.col("place").fill_null(2))
-    return _named(rows, place.replace_strict({0: "head", 1: "mid", 2: "tail"}, return_dtype=pl.String), place)
-
-
-def _category(data: Data) -> pl.DataFrame:
-    held = pl.col("categories").list.drop_nulls().list.unique(maintain_order=True)
-    rows = _items(data).with_columns(held).explode("categories", empty_as_null=True)
-    return _named(rows, pl.col("categories"), pl.lit(0))
-
-
-def _slot(data: Data) -> pl.DataFrame:
-    if data.whole_catalogue:
-        raise OptionError(
-            f"{data.place.reference} has no candidate lists, so its targets have no slots", hint="Choose another group."
-        )
-    rows = _targets(data).explode("candidates", empty_as_null=True)
-    rows = rows.with_columns(slot=pl.int_range(pl.len()).over("request_id"))
-    found = rows.filter(pl.col("candidates") == pl.col("target")).select("request_id", "slot")
-    rows = data.artifact.table("requests").join(found, on="request_id", how="left", maintain_order="left")
-    return _named(rows, pl.col("slot").cast(pl.String), pl.col("slot"))
-
-
-def _year(data: Data) -> pl.DataFrame:
-    decade = pl.col("year") // 10 * 10
-    return _named(_items(data), decade.cast(pl.String) + "s", decade)
-
-
-def _released(data: Data, year: int) -> pl.DataFrame:
-    late = pl.col("year") >= year
-    group = pl.when(late).then(pl.lit(f"from {year}")).when(~late).then(pl.lit(f"before {year}"))
-    return _named(_items(data), group, late)
-
-
-_GROUPINGS: dict[str, Callable[[Data], pl.DataFrame]] = {
-    "history": _history,
-    "activity": _activity,
-    "popularity": _popularity,
-    "cold-user": lambda data: _banded(
-        _events(data, data.artifact.table("requests"), "user_id", "user_id"), "events", _COLD
-    ),
-    "cold-item": lambda data: _banded(_events(data, _targets(data), "target", "item_id"), "events", _COLD),
-    "category": _category,
-    "window": _window,
-    "slot": _slot,
-    "year": _year,
-}
-GROUPS: tuple[str, ...] = (*_GROUPINGS, f"{_RELEASED}:YYYY")
-
-
-def published_tables(dataset: str) -> list[PublishedTable]:
+def published_tables(dataset: str, clicks: str | None = None) -> list[PublishedTable]:
     """Return what was printed for a data set, in the order of files and tables.
+
+    Rankings and clicks have tables of their own: those of clicks name the protocol, `clicks`.
 
     A row is [model, setting, values]; a value that is no number was not printed.
     """
@@ -325,8 +156,21 @@ def published_tables(dataset: str) -> list[PublishedTable]:
     for file in sorted((files("llmrs_bench") / "published").iterdir(), key=lambda entry: entry.name):
         if file.name.endswith(".toml"):
             tables = tomllib.loads(file.read_text("utf-8"))["tables"]
-            found += [_table(table) for table in tables if dataset in table["data"]]
+            found += [_table(each) for each in tables if dataset in each["data"] and each.get("clicks") == clicks]
     return found
+
+
+def with_published(board: Board, data: Data, config: CompareConfig) -> Board:
+    """Return the board with what was printed for the data, where it is asked for."""
+    if not config.published:
+        return board
+    options = data.artifact.manifest.config
+    dataset = str(options["dataset"])
+    protocol = options.get("protocol") or "its own split" if data.task == CLICK else None
+    if tables := published_tables(dataset, protocol):
+        return replace(board, published=tuple(tables))
+    known = dataset if protocol is None else f"clicks of {dataset} by {protocol}"
+    return replace(board, notes=(*board.notes, f"no printed table is known for {known}"))
 
 
 def _table(table: dict[str, Any]) -> PublishedTable:
@@ -408,24 +252,24 @@ def compare(data: Data, names: Sequence[str], config: CompareConfig) -> Comparis
         protocol=_protocol(data, config),
         notes=[
             *(note for notes in allowed.values() for note in notes),
-            *_left_out("not evaluated", idle, hint),
-            *_left_out("damaged", lost, "The warnings say what to do."),
+            *left_out("not evaluated", idle, hint),
+            *left_out("damaged", lost, "The warnings say what to do."),
             *(f"asked again later, so shown with --run alone: {name}" for name in earlier),
         ],
     )
-    if config.published:
-        dataset = str(data.artifact.manifest.config["dataset"])
-        tables = published_tables(dataset)
-        board = replace(board, published=tuple(tables))
-        if not tables:
-            board = replace(board, notes=(*board.notes, f"no printed table is known for {dataset}"))
-    return Comparison(board, matrix, tuple(missing))
+    return Comparison(with_published(board, data, config), matrix, tuple(missing))
 
 
 def _entry(
     data: Data, run: Artifact, metrics: Sequence[Metric], config: CompareConfig, *, differs: bool
 ) -> EvaluatedRun:
     made = measured(data, run, metrics, config.invalid)
+    values = common_requests(made.metrics, run) if differs else made.metrics
+    return replace(run_entry(data, run, made.counts), metrics=values, figures=made.figures)
+
+
+def run_entry(data: Data, run: Artifact, counts: Mapping[str, Any]) -> EvaluatedRun:
+    """Return what a board says of a run, still without its values; `counts` are those of its evaluation."""
     facts = run.facts
     model = facts["model"]["name"] if facts["kind"] == "language model" else run.manifest.name
     if facts["kind"] == BOUND:
@@ -435,9 +279,8 @@ def _entry(
         model=model,
         kind="baseline" if run.manifest.name in BASELINES else facts["kind"],
         setting=_setting(data, run),
-        metrics=common_requests(made.metrics, run) if differs else made.metrics,
+        metrics=pl.DataFrame(schema=METRICS),
         group=_group(run),
-        figures=made.figures,
         about={
             "history": facts.get("history"),
             "fit_on": facts.get("fit_on"),
@@ -445,7 +288,7 @@ def _entry(
             "engine": facts.get("engine"),
             **{name: facts.get(name) for name in RUN_COSTS},
             **{name: round(value, 4) for name, value in facts.get("notes", {}).items()},
-            **{name: count for name, count in made.counts.items() if name != "requests"},
+            **{name: count for name, count in counts.items() if name != "requests"},
             "fingerprint": run.manifest.fingerprint,
             "command": run.manifest.command,
             "made": run.manifest.started.isoformat(),
@@ -495,5 +338,6 @@ def _protocol(data: Data, config: CompareConfig) -> list[str]:
     ]
 
 
-def _left_out(why: str, names: Sequence[str], hint: str) -> list[str]:
+def left_out(why: str, names: Sequence[str], hint: str) -> list[str]:
+    """Return a note on runs that are not on the board; none where all are."""
     return [f"{why}, so not on the board: {', '.join(names)}. {hint}"] if names else []

@@ -10,7 +10,7 @@ from typing import Any
 import polars as pl
 
 from llmrs_bench.core.artifacts import Artifact, Draft, Recipe, StageResult, get_or_create, is_complete, open_artifact
-from llmrs_bench.core.config import DEPTH, EvaluateConfig, Invalid, Normalize, PromptConfig, RecommenderConfig
+from llmrs_bench.core.config import CLICK, DEPTH, EvaluateConfig, Invalid, Normalize, PromptConfig, RecommenderConfig
 from llmrs_bench.core.errors import ArtifactError, DamagedError, OptionError
 from llmrs_bench.core.schemas import RANKINGS, VIEW_RANKINGS
 from llmrs_bench.core.types import Progress, Response
@@ -30,7 +30,8 @@ from llmrs_bench.metrics import (
     measure,
 )
 from llmrs_bench.position_bias import position_bias
-from llmrs_bench.stages.workspace import Data, leaving_out, open_runs, pick_runs, ranks
+from llmrs_bench.stages.evaluate_clicks import evaluate_clicks
+from llmrs_bench.stages.workspace import Data, LeftOutError, leaving_out, open_runs, pick_runs, ranks, unopened
 
 VIEW_TABLE = "view_rankings"
 
@@ -318,6 +319,9 @@ POPULARITY = "popularity"
 def evaluate(data: Data, names: Sequence[str], config: EvaluateConfig, progress: Progress) -> list[StageResult]:
     """Make the artifact `metrics` of runs, and those of chance and popularity, which every board needs.
 
+    Without `names` damaged runs are left out with a warning each, and the stage fails once the others are done.
+    On click data it is `clicks`, and its trivial rows take the places of chance and popularity.
+
     Args:
         data: The prepared data set.
         names: Names of runs, or their first characters; none means all.
@@ -328,7 +332,10 @@ def evaluate(data: Data, names: Sequence[str], config: EvaluateConfig, progress:
     Raises:
         OptionError: If a name fits no run, a metric cannot be measured, or there are no likelihoods to normalize.
         ArtifactError: If a run is of other data, or damaged; or if the data are.
+        LeftOutError: If runs were left out; it holds what was made of the others.
     """
+    if data.task == CLICK:
+        return evaluate_clicks(data, names, config)
     from llmrs_bench.stages.infer_recommender import infer_recommender
 
     metrics = [Metric.parse(name) for name in config.metrics]
@@ -341,12 +348,16 @@ def evaluate(data: Data, names: Sequence[str], config: EvaluateConfig, progress:
         raise OptionError(
             f"run {idle[0]} holds texts about users and ranks nothing", hint="Name runs of other templates."
         )
+    lost = [] if names else unopened(data, runs)
     if config.normalize is not None:
-        chosen = _normalized(data, chosen, config.normalize, named=bool(names))
+        chosen = _normalized(data, chosen, config.normalize, lost, named=bool(names))
     made = _evaluate(data, None, metrics, config.invalid)
     for run in chosen:
-        with leaving_out(ArtifactError, named=bool(names)):
+        with leaving_out(ArtifactError, named=bool(names)) as failed:
             made += _evaluate(data, run, metrics, config.invalid)
+        lost += [run.path.name for _ in failed]
+    if lost:
+        raise LeftOutError(lost, made)
     return made
 
 
@@ -359,8 +370,13 @@ def _check_run(run: Artifact) -> None:
     run.check("rankings", *([VIEW_TABLE] if has_views(run) else []))
 
 
-def _normalized(data: Data, runs: Sequence[Artifact], normalize: Normalize, *, named: bool) -> list[Artifact]:
-    """Return the runs that read the likelihoods of `runs` in another way; without names, of those that have any."""
+def _normalized(
+    data: Data, runs: Sequence[Artifact], normalize: Normalize, lost: list[str], *, named: bool
+) -> list[Artifact]:
+    """Return the runs that read the likelihoods of `runs` in another way; without names, of those that have any.
+
+    Those that fail are added to `lost`.
+    """
     asked = [run for run in runs if "responses_of" not in run.facts and (named or has_likelihoods(run))]
     if not asked:
         raise OptionError(
@@ -371,8 +387,9 @@ def _normalized(data: Data, runs: Sequence[Artifact], normalize: Normalize, *, n
         return asked
     made = []
     for run in asked:
-        with leaving_out(named=named):
+        with leaving_out(named=named) as failed:
             made.append(normalized(data, run, normalize).artifact)
+        lost += [run.path.name for _ in failed]
     return made
 
 

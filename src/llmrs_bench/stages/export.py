@@ -9,6 +9,7 @@ from typing import Literal, TypeAlias, get_args
 import polars as pl
 
 from llmrs_bench.core.artifacts import Artifact, is_complete
+from llmrs_bench.core.config import CLICK
 from llmrs_bench.core.errors import OptionError
 from llmrs_bench.exchange.writing import (
     Prepared,
@@ -38,12 +39,18 @@ def export(data: Data, names: Sequence[str], form: Form, folder: Path) -> list[P
         folder: A folder that does not exist, or is empty.
 
     Raises:
-        OptionError: If the folder holds something, a name fits no run, or the format takes no runs.
+        OptionError: If the folder holds something, a name fits no run, the format takes no runs, or it holds orders and
+            the data set is one of clicks.
         DataError: If an id cannot be written in the format.
         ArtifactError: If a table is damaged.
     """
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise OptionError(f"{folder} exists already", hint="Export to a new folder.")
+    if data.task == CLICK and form != "csv":
+        raise OptionError(
+            f"--format {form} holds orders, and {data.place.reference} has one item a request",
+            hint="Add --format csv: it holds the scores of each run, and the labels.",
+        )
     if form == "recbole" and names:
         raise OptionError("--run applies only to formats of rankings; recbole is one of data", hint="Leave out --run.")
     runs = [] if form == "recbole" else _runs(data, names)

@@ -9,7 +9,7 @@ import polars as pl
 from pydantic import Field, field_validator, model_validator
 
 from llmrs_bench.core.artifacts import Artifact, Draft, Recipe, StageResult, get_or_create
-from llmrs_bench.core.config import DEPTH, Options
+from llmrs_bench.core.config import CLICK, DEPTH, Options
 from llmrs_bench.core.costs import AMOUNTS, COUNTS
 from llmrs_bench.core.errors import IncomparableError, OptionError
 from llmrs_bench.core.schemas import RANKINGS
@@ -112,10 +112,16 @@ def fuse(data: Data, typed: Mapping[str, str], progress: Progress, *, seed: int 
     the request itself, which is why it is a bound and no model.
 
     Raises:
-        OptionError: If an option is wrong, or a run is unknown, ranks nothing, or may not be joined.
+        OptionError: If an option is wrong, a run is unknown, ranks nothing, or may not be joined, or the data set is
+            one of clicks.
         IncomparableError: If a run is of other requests or of another tie rule.
     """
     options = FusionOptions.parse(typed, owner="fuse")
+    if data.task == CLICK:
+        raise OptionError(
+            f"a fusion joins orders, and {data.place.reference} has one item a request",
+            hint="Compare the runs: llmrs-bench compare.",
+        )
     if seed and options.method != "learned":
         raise OptionError(f"--seed applies only to the method learned, not to {options.method}", hint="Remove it.")
     runs = _runs(data, options)

@@ -5,9 +5,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from llmrs_bench.core.artifacts import versions
-from llmrs_bench.core.config import CompareConfig
+from llmrs_bench.core.config import CLICK, CompareConfig, Invalid
 from llmrs_bench.core.errors import OptionError
-from llmrs_bench.leaderboard.comparability import differences, refuse_differences
+from llmrs_bench.leaderboard.comparability import EvaluationProtocol, differences, refuse_differences
 from llmrs_bench.leaderboard.gate import (
     Baseline,
     Counterpart,
@@ -21,6 +21,7 @@ from llmrs_bench.leaderboard.gate import (
 )
 from llmrs_bench.leaderboard.saved import Saved, read_board
 from llmrs_bench.stages.compare import Comparison, compare, data_protocol
+from llmrs_bench.stages.compare_clicks import click_protocol, compare_clicks
 from llmrs_bench.stages.evaluate import CHANCE, evaluate_command
 from llmrs_bench.stages.workspace import Data
 
@@ -28,7 +29,27 @@ from llmrs_bench.stages.workspace import Data
 def to_save(data: Data, comparison: Comparison, config: CompareConfig) -> Saved:
     """Return a board as it is saved."""
     made = datetime.now(UTC).isoformat(timespec="seconds")
-    return Saved(comparison.board, comparison.matrix, data_protocol(data, config.invalid), made, versions())
+    return Saved(comparison.board, comparison.matrix, _protocol(data, config.invalid), made, versions())
+
+
+def build(data: Data, names: Sequence[str], config: CompareConfig) -> Comparison:
+    """Build the board of a data set, of rankings or of clicks.
+
+    Raises:
+        OptionError: If labels are to be permuted, and it is no click data.
+    """
+    if data.task == CLICK:
+        return compare_clicks(data, names, config)
+    if config.null:
+        raise OptionError(
+            f"--null {config.null} permutes labels of click data, and {data.place.reference} holds rankings",
+            hint="Leave it out.",
+        )
+    return compare(data, names, config)
+
+
+def _protocol(data: Data, invalid: Invalid) -> EvaluationProtocol:
+    return click_protocol(data, invalid) if data.task == CLICK else data_protocol(data, invalid)
 
 
 def gated(
@@ -60,9 +81,10 @@ def gated(
     """
     parsed = [parse_rule(rule) for rule in rules]
     saved = read_board(Path(baseline)) if baseline is not None and _is_file(baseline) else None
+    notes = [] if saved is None else _differing(data, str(baseline), saved, config)
     run = baseline if saved is None else None
     more = [run] if names and run and run != CHANCE else []
-    comparison = compare(data, [*names, *more], config)
+    comparison = build(data, [*names, *more], config)
     if baseline is None and not rules:
         return comparison, Gate()
     board, matrix = comparison.board, comparison.matrix
@@ -83,8 +105,6 @@ def gated(
         )
     against = Baseline()
     if saved is not None:
-        found = differences(saved.protocol, data_protocol(data, config.invalid))
-        notes = refuse_differences(found, config.allow_different, one=str(baseline), other=data.place.reference)
         comparison = comparison.noted(notes)
         against = saved_baseline(str(baseline), saved, judged, matrix, names)
     elif base is not None:
@@ -103,6 +123,19 @@ def gated(
         allow_missing=allow_missing,
     )
     return comparison, made
+
+
+def _differing(data: Data, baseline: str, saved: Saved, config: CompareConfig) -> list[str]:
+    """Return in what a saved board differs from those of the data, where it is allowed to.
+
+    Raises:
+        IncomparableError: Naming the fields that differ and are not allowed to.
+    """
+    found = differences(saved.protocol, _protocol(data, config.invalid))
+    notes = refuse_differences(found, config.allow_different, one=baseline, other=data.place.reference)
+    if data.task == CLICK and "users" in found:
+        notes.append("changes of auc are approximate: each board has its values of users from all its own users")
+    return notes
 
 
 def _is_file(baseline: str) -> bool:

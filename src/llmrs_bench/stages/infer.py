@@ -1,18 +1,20 @@
-"""Stage `infer`: rank every request with a recommender or a language model."""
+"""Stage `infer`: rank or score every request with a recommender, a model of clicks or a language model."""
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from llmrs_bench.clicks.baselines import BASELINES
 from llmrs_bench.core.artifacts import StageResult
 from llmrs_bench.core.config import LanguageModelConfig, RecommenderConfig
 from llmrs_bench.core.errors import OptionError
-from llmrs_bench.core.registry import RECOMMENDERS, unknown_name
+from llmrs_bench.core.registry import CLICK_MODELS, RECOMMENDERS, unknown_name
 from llmrs_bench.core.types import Progress
 from llmrs_bench.llm.model_aliases import MODEL_ALIASES
 from llmrs_bench.stages.demo_lm import NAME as DEMO_LM
 from llmrs_bench.stages.fuse import FUSION
 from llmrs_bench.stages.import_run import FILE
+from llmrs_bench.stages.infer_clicks import infer_clicks, predicts_clicks
 from llmrs_bench.stages.infer_language_model import infer_language
 from llmrs_bench.stages.infer_recommender import infer_recommender, is_recommender
 from llmrs_bench.stages.serving import check_served, is_language_model, names_own_models
@@ -24,6 +26,7 @@ _ASKING = {"from_cache", "fresh", "max_age", "prior", "check_determinism", "seed
 # Kinds of models, and the options that each of them reads.
 _READ = {
     "recommenders": {*RecommenderConfig.model_fields, *_TRAINING},
+    "models of clicks": {*RecommenderConfig.model_fields, *_TRAINING},
     "language models": {*LanguageModelConfig.model_fields, *_ASKING},
     "fusions": {"model", "options", "seed", "seeds"},
     "rankings made elsewhere": {"model", "options"},
@@ -63,6 +66,8 @@ def infer(
         "max_age": max_age is not None,
     }
     refuse_unread(config.model, [name for name, there in given.items() if there])
+    if predicts_clicks(config.model):
+        return infer_clicks(data, RecommenderConfig.model_validate(config), progress, export_to)
     if isinstance(config, RecommenderConfig):
         return infer_recommender(data, config, progress, export_to)
     if not from_cache:  # the model itself may be gone where answers are read again
@@ -85,7 +90,8 @@ def infer_config(given: Mapping[str, Any]) -> RecommenderConfig | LanguageModelC
         OptionError: If an option is wrong, or belongs to another kind of model.
     """
     refuse_unread(given["model"], given)
-    kind = RecommenderConfig if is_recommender(given["model"]) else LanguageModelConfig
+    trained = is_recommender(given["model"]) or predicts_clicks(given["model"])
+    kind = RecommenderConfig if trained else LanguageModelConfig
     return kind.parse_flags(given, command="infer")
 
 
@@ -112,6 +118,8 @@ def refuse_unread(model: str, given: Iterable[str]) -> None:
 def _kind_of(model: str) -> str:
     if is_outside(model):
         return "fusions" if model == FUSION else "rankings made elsewhere"
+    if predicts_clicks(model):
+        return "models of clicks"
     return "recommenders" if is_recommender(model) else "language models"
 
 
@@ -134,7 +142,7 @@ def _check_known(config: LanguageModelConfig) -> None:
         raise unknown_name(
             "model",
             config.model,
-            [*RECOMMENDERS.names(), *MODEL_ALIASES, DEMO_LM, "mock", FUSION],
+            [*RECOMMENDERS.names(), *CLICK_MODELS.names(), *BASELINES, *MODEL_ALIASES, DEMO_LM, "mock", FUSION],
             hint="Any Hugging Face id (ORG/NAME), folder (./PATH) or GGUF file will do, too.",
         )
 

@@ -17,6 +17,7 @@ from llmrs_bench.core.errors import ArtifactError, EngineError, OptionError
 from llmrs_bench.core.registry import ENGINES
 from llmrs_bench.core.schemas import RANKINGS, RESPONSES, VIEW_RANKINGS
 from llmrs_bench.core.types import UNANSWERED, Mode, Progress, Prompt, Scores
+from llmrs_bench.llm.adapters import TunedModel
 from llmrs_bench.llm.base import Engine
 from llmrs_bench.llm.cost import CostCounter, price_usd
 from llmrs_bench.llm.generate import CachedGenerator, Question
@@ -30,7 +31,17 @@ from llmrs_bench.stages.conversation import RequestBlock, request_blocks, run_ro
 from llmrs_bench.stages.demo_lm import NAME as DEMO_LM
 from llmrs_bench.stages.demo_lm import is_learned
 from llmrs_bench.stages.prompt import PromptPlan, open_catalog, open_plan, prompt, source_digest
-from llmrs_bench.stages.serving import describe, file_name, find_store, open_store, round_of, series_of, serve
+from llmrs_bench.stages.serving import (
+    describe,
+    file_name,
+    find_store,
+    locate,
+    open_store,
+    round_of,
+    series_of,
+    serve,
+    tuned_of,
+)
 from llmrs_bench.stages.workspace import Data
 
 _LEAST = 3  # candidates named: fewer repeat the order shown too often by chance
@@ -227,8 +238,8 @@ def infer_language(
         EngineError: If the engine fails while it answers; what it answered is kept.
         ArtifactError: With `from_cache`, if an answer is missing.
     """
-    plan = open_plan(config.prompt)
-    template = plan.template
+    config, plan = locate(data, config), open_plan(config.prompt)
+    template, tuned = plan.template, tuned_of(config)
     if prior:
         check_priors(plan)
     prompts = prompt(data, config.prompt).artifact
@@ -252,7 +263,7 @@ def infer_language(
         with progress(label, first) as step, _rare_searches():
             cached_generator.show(step, first)
             cost = _run(draft, data, prompts, plan, cached_generator, choices)
-        spent = cost.facts(store.sessions(cost.sessions), config.options)
+        spent = with_training(cost.facts(store.sessions(cost.sessions), config.options), tuned, config.options)
         draft.facts.update(
             kind="language model",
             model=describe(config.model, label),
@@ -264,7 +275,11 @@ def infer_language(
             form=plan.source.template_file.form,
             normalize="sum",
             first_choices=None if plan.views.slots else choices.facts(),  # slots place the target
-            typed={**config.template_options, **known.naming(config.options)},
+            typed={
+                **({} if tuned is None else tuned.naming(data.place.root.parent.name, plan.name)),
+                **config.template_options,
+                **known.naming(config.options),
+            },
             series=series_of(store.served),
             round=round_of(store.served),
             warnings=[*_untrained(config), *_warnings(spent, mode=template.mode, served=store.served)],
@@ -280,6 +295,22 @@ def infer_language(
         if prior:
             ask_priors(data, done.artifact, prompts, plan, cached_generator, progress)
     return done
+
+
+def with_training(spent: Mapping[str, Any], tuned: TunedModel | None, options: Mapping[str, str]) -> dict[str, Any]:
+    """Return the cost of a run with that of tuning its model; answers alone are `scoring_seconds` then."""
+    if tuned is None:
+        return dict(spent)
+    seconds, joules = float(tuned.cost["seconds"] or 0), tuned.cost["joules"]
+    total = {
+        **spent,
+        "training": dict(tuned.cost),
+        "scoring_seconds": spent["seconds"],
+        "seconds": round(spent["seconds"] + seconds, 3),
+        "device_seconds": round(spent["device_seconds"] + seconds, 3),
+        "joules": None if spent["joules"] is None or joules is None else round(spent["joules"] + joules, 1),
+    }
+    return {**total, "price_usd": price_usd(total, options)}
 
 
 def _priced(done: StageResult, options: Mapping[str, str]) -> StageResult:
@@ -343,7 +374,13 @@ def _warnings(spent: Mapping[str, Any], *, mode: Mode, served: Mapping[str, Any]
     if mass < _DOUBTFUL:
         found.append(
             f"the labels hold {100 * mass:.1f} % of the probability of what the model writes next, so they say little "
-            "about it: it may think first, or not know the format; try --template likelihood or listwise"
+            "about it: it may think first, or not know the format; try "
+            + ("a model tuned for chats" if "says_yes" in spent["notes"] else "--template likelihood or listwise")
+        )
+    if (yes := spent["notes"].get("says_yes")) in (0.0, 1.0):
+        found.append(
+            f"the model holds {'Yes' if yes else 'No'} to be more probable in every prompt: as an answer that is a "
+            "constant, and only how much more probable it is tells requests apart"
         )
     if spent["uncounted"]:
         found.append(

@@ -1,4 +1,7 @@
-"""The run of a recommender: fitted once for all candidate lists of the same data, kept, exported, loaded by path."""
+"""The run of a recommender: fitted once for all candidate lists of the same data, kept, exported, loaded by path.
+
+Models of clicks are fitted, kept and loaded here in the same way; `infer_clicks` makes their runs.
+"""
 
 import json
 import shutil
@@ -10,11 +13,12 @@ from typing import Any
 
 import polars as pl
 
+from llmrs_bench.clicks.base import ClickCorpus
 from llmrs_bench.core.artifacts import Draft, Recipe, StageResult, get_or_create
-from llmrs_bench.core.config import DEPTH, Options, RecommenderConfig
+from llmrs_bench.core.config import CLICK, DEPTH, Options, RecommenderConfig
 from llmrs_bench.core.errors import ModelError, OptionError
 from llmrs_bench.core.hashing import uniform_hash
-from llmrs_bench.core.registry import RECOMMENDERS
+from llmrs_bench.core.registry import CLICK_MODELS, RECOMMENDERS, Registry
 from llmrs_bench.core.schemas import RANKINGS
 from llmrs_bench.core.types import Progress
 from llmrs_bench.llm.identity import identify
@@ -45,16 +49,16 @@ class RecommenderSpec:
 class TrainingData:
     """A corpus, the digests of its tables, and the folder where models fitted on it are kept."""
 
-    corpus: Corpus
+    corpus: Corpus | ClickCorpus
     digests: Mapping[str, str]
     models: Path
 
 
 @dataclass(frozen=True)
 class FittedRecommender:
-    """A recommender that can score, its parsed options, facts about its training, and where it is kept, if it is."""
+    """A model that can score, its parsed options, facts about its training, and where it is kept, if it is."""
 
-    model: Recommender
+    model: Any
     options: Options
     facts: dict[str, Any]
     seconds: float = 0.0
@@ -63,12 +67,31 @@ class FittedRecommender:
 
 def is_recommender(name: str) -> bool:
     """Tell whether `name` is a recommender's, or a folder with an exported one."""
-    return name in RECOMMENDERS.names() or is_exported(name)
+    return name in RECOMMENDERS.names() or (is_exported(name) and _exported_registry(name) is RECOMMENDERS)
+
+
+def is_click_model(name: str) -> bool:
+    """Tell whether `name` is that of a model of clicks, or a folder with an exported one."""
+    return _registry(name) is CLICK_MODELS or (is_exported(name) and _exported_registry(name) is CLICK_MODELS)
 
 
 def is_exported(name: str) -> bool:
-    """Tell whether `name` is a folder with an exported recommender."""
-    return name not in RECOMMENDERS.names() and (Path(name) / "model.json").is_file()
+    """Tell whether `name` is a folder with an exported model."""
+    known = name in RECOMMENDERS.names() or name in CLICK_MODELS.names()
+    return not known and (Path(name) / "model.json").is_file()
+
+
+def _registry(model: str) -> Registry:
+    """Return the kind of models that has one of this name; that of recommenders where none has."""
+    return CLICK_MODELS if model not in RECOMMENDERS.names() and model in CLICK_MODELS.names() else RECOMMENDERS
+
+
+def _exported_registry(folder: str) -> Registry:
+    """Return the kind of models of an exported one; that of recommenders where its file does not say."""
+    try:
+        return _registry(str(read_facts(Path(folder)).get("kind")))
+    except ModelError:
+        return RECOMMENDERS
 
 
 def settings(spec: RecommenderSpec) -> dict[str, Any]:
@@ -96,7 +119,7 @@ def settings(spec: RecommenderSpec) -> dict[str, Any]:
 
 def _from_package(model: str) -> dict[str, Any]:
     """Return the version of the package that brings a recommender, where another one does."""
-    package = RECOMMENDERS.package(model)
+    package = _registry(model).package(model)
     return {"package": package} if package else {}
 
 
@@ -109,7 +132,7 @@ def _contents(options: Options) -> dict[str, str]:
 def _refuse_less(spec: RecommenderSpec) -> None:
     defaults = RecommenderSpec(spec.model, {})
     for name in ("train_fraction", "max_users", "event_fraction"):
-        if getattr(spec, name) != getattr(defaults, name) and not RECOMMENDERS.load(spec.model).learns:
+        if getattr(spec, name) != getattr(defaults, name) and not _registry(spec.model).load(spec.model).learns:
             raise OptionError(
                 f"{name.replace('_', '-')} has no effect on {spec.model}: it does not learn from interactions",
                 hint="Leave it out.",
@@ -122,7 +145,7 @@ def parse_options(spec: RecommenderSpec) -> Options:
     Raises:
         OptionError: If one is unknown or wrong.
     """
-    parsed: Options = RECOMMENDERS.load(spec.model).Options.parse(spec.options, owner=spec.model)
+    parsed: Options = _registry(spec.model).load(spec.model).Options.parse(spec.options, owner=spec.model)
     return parsed
 
 
@@ -134,10 +157,10 @@ def fitted(spec: RecommenderSpec, training_data: TrainingData, progress: Progres
     """
     if is_exported(spec.model):
         return _exported(spec, training_data)
-    kind: Any = RECOMMENDERS.load(spec.model)
+    kind: Any = _registry(spec.model).load(spec.model)
     options = parse_options(spec)
     if not hasattr(kind, "load"):
-        model: Recommender = kind(options, seed=spec.seed, device=spec.device)
+        model = kind(options, seed=spec.seed, device=spec.device)
         return FittedRecommender(model, options, dict(model.fit(_lesson(spec, training_data), TrainContext(progress))))
     recipe = Recipe("infer", spec.model, settings(spec), training_data.digests, {"format": FORMAT})
     place = recipe.place(training_data.models)
@@ -170,12 +193,20 @@ def export(found: FittedRecommender, target: Path) -> None:
     shutil.copytree(found.folder, target)
 
 
-def _lesson(spec: RecommenderSpec, training_data: TrainingData) -> Corpus:
-    """Return the part of the corpus to learn from: users in a seeded order, as many as asked for, a share of each.
+def _lesson(spec: RecommenderSpec, training_data: TrainingData) -> Corpus | ClickCorpus:
+    """Return the part of the corpus to learn from; of samples of clicks, those of validation stay as they are."""
+    corpus = training_data.corpus
+    if isinstance(corpus, ClickCorpus):
+        train, valid = (corpus.samples.filter(pl.col("part") == part) for part in ("train", "valid"))
+        return ClickCorpus(pl.concat([fewer(spec, train), valid]), corpus.items)
+    return Corpus(fewer(spec, corpus.interactions), corpus.items)
+
+
+def fewer(spec: RecommenderSpec, interactions: pl.DataFrame) -> pl.DataFrame:
+    """Return the events to learn from: of users in a seeded order, as many as asked for, a share of each.
 
     Of each user and part the events with the smallest seeded hashes are taken, at least one: no user is left without.
     """
-    interactions = training_data.corpus.interactions
     users = interactions.group_by("user_id", maintain_order=True).len("events")
     order = users.with_columns(place=pl.Series(uniform_hash(spec.seed, users["user_id"]))).sort("place")
     before = pl.col("events").cum_sum() - pl.col("events")
@@ -186,21 +217,24 @@ def _lesson(spec: RecommenderSpec, training_data: TrainingData) -> Corpus:
         own = pl.col("place").rank("ordinal").over("user_id", "part")
         most = (pl.len().over("user_id", "part") * spec.event_fraction).ceil()
         events = events.with_columns(place).filter(own <= most).drop("place")
-    return Corpus(events, training_data.corpus.items)
+    return events
 
 
 def _unknown_warnings(
-    model: Recommender, spec: RecommenderSpec, taught: TrainingData, asked: pl.DataFrame
+    model: Recommender, spec: RecommenderSpec, taught: TrainingData, asked: pl.DataFrame, task: str
 ) -> list[str]:
     """Say for how many requests the model knows less of the user than a reader of the board may think."""
     if not isinstance(model, Forgetful):
         return []
     less = spec.max_users is not None or spec.train_fraction < 1
     instead = "; --event-fraction learns from a share of every user's interactions" if less else ""
-    of_all = f"of {asked.height:,} test users"
+    of_all = f"of {asked.height:,} {'requests' if task == CLICK else 'test users'}"
     if unknown := model.unknown(asked):
-        return [f"{spec.model} knows nothing of {unknown:,} {of_all}, and ranks for them {model.fallback}{instead}"]
-    unseen = asked.join(_lesson(spec, taught).interactions, on="user_id", how="anti").height if less else 0
+        mixed = ": AUC then compares scores of two kinds" if task == CLICK and unknown < asked.height else ""
+        words = f"{spec.model} knows nothing of {unknown:,} {of_all}, and ranks for them {model.fallback}"
+        return [f"{words}{mixed}{instead}"]
+    left = fewer(spec, taught.corpus.interactions) if less and isinstance(taught.corpus, Corpus) else asked
+    unseen = asked.join(left, on="user_id", how="anti").height
     words = f"{spec.model} did not learn from {unseen:,} {of_all}, and ranks for them by their history alone{instead}"
     return [words] if unseen else []
 
@@ -219,7 +253,7 @@ def _exported(spec: RecommenderSpec, training_data: TrainingData) -> FittedRecom
             f"the model in {folder} was trained on other data, or on another split of them, than this data set",
             hint="Its training may hold what is tested here. Train on this data set: --model " + facts["kind"],
         )
-    kind: Any = RECOMMENDERS.load(facts["kind"])
+    kind: Any = _registry(facts["kind"]).load(facts["kind"])
     model = kind.load(folder, device=spec.device)
     return FittedRecommender(model, model.options, {"loaded_from": str(folder), "kind": facts["kind"]})
 
@@ -237,7 +271,7 @@ def _exported_facts(spec: RecommenderSpec) -> dict[str, Any]:
             hint="Leave it out, or train one: --model NAME.",
         )
     facts = read_facts(Path(spec.model))
-    RECOMMENDERS.check(str(facts.get("kind")))
+    _registry(str(facts.get("kind"))).check(str(facts.get("kind")))
     if "sha256" not in facts:
         raise damaged(Path(spec.model), str(facts["kind"]), "model.json names no digest of the weights")
     return facts
@@ -258,27 +292,19 @@ def infer_recommender(
         OptionError: If an option is unknown.
         ModelError: If the recommender cannot be fitted.
     """
-    spec = RecommenderSpec(
-        config.model,
-        config.options,
-        config.seed,
-        config.device,
-        config.train_fraction,
-        config.max_users,
-        config.event_fraction,
-    )
+    spec = spec_of(config)
     recipe = Recipe(
         "infer",
-        Path(config.model).resolve().name if "/" in config.model else config.model,
+        run_name(config),
         settings(spec),
-        {table: data.artifact.digest(table) for table in ("interactions", "items", "requests")},
+        {table: data.artifact.digest(table) for table in (*_learned(data), "requests", *_told(data))},
         {"format": FORMAT, "tie_rule": TIE_RULE, "tie_seed": str(data.tie_seed)},
     )
 
     def fill(draft: Draft) -> None:
         taught = training_data(data)
         found = fitted(spec, taught, progress)
-        requests = data.artifact.table("requests")
+        requests = asked_requests(data)
         started = time.perf_counter()
         draft.write("rankings", _rankings(data, found.model, requests))
         scoring = time.perf_counter() - started
@@ -291,8 +317,8 @@ def infer_recommender(
             seed=config.seed,
             history=found.options.model_dump().get("max_history"),
             fit_on=found.options.model_dump().get("fit_on"),
-            typed=_typed(config),
-            warnings=_unknown_warnings(found.model, spec, taught, requests),
+            typed=typed_options(config),
+            warnings=_unknown_warnings(found.model, spec, taught, requests, data.task),
             timeline=data.artifact.facts.get("timeline") if getattr(found.model, "learns", False) else None,
         )
 
@@ -302,11 +328,51 @@ def infer_recommender(
     return made
 
 
+def spec_of(config: RecommenderConfig) -> RecommenderSpec:
+    """Return the model that a run is of."""
+    return RecommenderSpec(**{name: getattr(config, name) for name in RecommenderSpec.__dataclass_fields__})
+
+
+def run_name(config: RecommenderConfig) -> str:
+    """Return the name of a run: the model's, or that of its folder."""
+    return Path(config.model).resolve().name if "/" in config.model else config.model
+
+
 def training_data(data: Data) -> TrainingData:
-    """Return what recommenders may learn from a prepared data set, and where they are kept."""
-    corpus = Corpus(data.artifact.table("interactions"), data.artifact.table("items"))
-    digests = {table: data.artifact.digest(table) for table in ("interactions", "items")}
+    """Return what recommenders may learn from a prepared data set, and where they are kept.
+
+    Of the task `click` they learn from what was liked alone: to them an event is a choice.
+    """
+    interactions = data.artifact.table("interactions")
+    if data.task == CLICK:
+        samples = data.artifact.table("samples").filter(pl.col("label") > 0)
+        keys = ["user_id", "item_id", "timestamp", "part"]
+        liked = samples.select("user_id", "item_id", "part", timestamp="cutoff")
+        interactions = interactions.join(liked, on=keys, how="semi", maintain_order="left")
+    corpus = Corpus(interactions, data.artifact.table("items"))
+    digests = {table: data.artifact.digest(table) for table in _learned(data)}
     return TrainingData(corpus, digests, data.place.models)
+
+
+def asked_requests(data: Data) -> pl.DataFrame:
+    """Return the table `requests` as recommenders are asked it: of the task `click`, histories of liked items alone."""
+    requests = data.artifact.table("requests")
+    if data.task != CLICK:
+        return requests
+    told = data.click_rows().select("request_id", "history", "liked").explode("history", "liked")
+    liked = told.filter(pl.col("liked")).group_by("request_id", maintain_order=True).agg(history="history")
+    joined = requests.drop("history").join(liked, on="request_id", how="left", maintain_order="left")
+    return joined.with_columns(pl.col("history").fill_null([])).select(requests.columns)
+
+
+def _learned(data: Data) -> tuple[str, ...]:
+    """Return the tables that recommenders learn from."""
+    return ("interactions", "items", "samples") if data.task == CLICK else ("interactions", "items")
+
+
+def _told(data: Data) -> tuple[str, ...]:
+    """Return the tables that say what they are asked, beside `requests`."""
+    return ("outcomes",) if data.task == CLICK else ()
 
 
 def _rankings(data: Data, model: Recommender, requests: pl.DataFrame) -> pl.DataFrame:
@@ -318,7 +384,7 @@ def _rankings(data: Data, model: Recommender, requests: pl.DataFrame) -> pl.Data
     return pl.concat([pl.DataFrame(schema=RANKINGS), *ranked])
 
 
-def _typed(config: RecommenderConfig) -> dict[str, Any]:
+def typed_options(config: RecommenderConfig) -> dict[str, Any]:
     """Return what was typed for this model, for the board to show."""
     extra = {name: getattr(config, name) for name in ("train_fraction", "max_users", "event_fraction")}
     defaults = RecommenderConfig(model=config.model)

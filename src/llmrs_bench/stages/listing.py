@@ -8,7 +8,7 @@ from typing import Any
 from llmrs_bench.core.artifacts import Manifest, open_artifact
 from llmrs_bench.core.config import PrepareConfig
 from llmrs_bench.core.errors import OptionError
-from llmrs_bench.core.registry import ENGINES, RECOMMENDERS, SOURCES, Registry, unknown_name
+from llmrs_bench.core.registry import CLICK_MODELS, ENGINES, RECOMMENDERS, SOURCES, Registry, unknown_name
 from llmrs_bench.data.datasets import AMAZON, DATASETS, Counts, Dataset, known_dataset, plain_name
 from llmrs_bench.data.download import Download, ask, downloads
 from llmrs_bench.llm.model_aliases import MODEL_ALIASES
@@ -186,11 +186,12 @@ def list_models() -> list[str]:
         "FOLDER, FILE.gguf": "any local one; the folder of a LoRA adapter",
         **{f"--engine {name}": f"its own models, {_origin(ENGINES, name)}" for name in ENGINES.plugins()},
     }
-    recommenders = {
-        name: "recommender" if name in RECOMMENDERS.builtin else f"recommender, {_origin(RECOMMENDERS, name)}"
-        for name in RECOMMENDERS.names()
+    trained = {
+        name: registry.kind if name in registry.builtin else f"{registry.kind}, {_origin(registry, name)}"
+        for registry in (RECOMMENDERS, CLICK_MODELS)
+        for name in registry.names()
     }
-    lines = [f"{name:17} {about}" for name, about in {**recommenders, **others}.items()]
+    lines = [f"{name:17} {about}" for name, about in {**trained, **others}.items()]
     width = max(map(len, MODEL_ALIASES))
     kind = None
     for spec in MODEL_ALIASES.values():

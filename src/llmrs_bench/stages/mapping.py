@@ -15,7 +15,10 @@ from llmrs_bench.core.tables import atomic_write
 from llmrs_bench.data.files import file_md5
 
 # The options that say how a source is read, in the order of the file.
-POLICIES = ("encoding", "time_unit", "repeats", "implicit", "titles", "unrated", "min_rating", "item_word")
+POLICIES = (
+    *("encoding", "time_unit", "line_order", "drop_bad", "repeats", "implicit", "titles", "untitled", "unrated"),
+    *("min_rating", "item_word"),
+)
 HEAD = "# How a source is read. Use: llmrs-bench prepare --dataset NAME --mapping FILE\n"
 
 
@@ -30,9 +33,12 @@ class DataMapping(Options):
     licence: str | None = None
     encoding: str | None = None
     time_unit: Literal["auto", "s", "ms", "us", "ns", "iso"] | None = None
+    line_order: bool | None = None
+    drop_bad: bool | None = None
     repeats: Literal["first", "last", "all", "error"] | None = None
     implicit: bool | None = None
     titles: Literal["keep", "natural"] | None = None
+    untitled: Literal["id", "drop"] | None = None
     unrated: str | None = None
     min_rating: float | None = None
     item_word: str | None = None

@@ -8,8 +8,9 @@ from typing import Any, TypeAlias
 
 import polars as pl
 
+from llmrs_bench.clicks.baselines import BASELINES
 from llmrs_bench.core.artifacts import Artifact, is_complete, open_artifact
-from llmrs_bench.core.config import CompareConfig, Invalid, PromptConfig
+from llmrs_bench.core.config import CLICK, CompareConfig, Invalid, PromptConfig
 from llmrs_bench.core.errors import ArtifactError, OptionError
 from llmrs_bench.core.hashing import uniform_hash
 from llmrs_bench.core.tables import atomic_write
@@ -201,10 +202,12 @@ def gather(data: Data, board: Board, *, count: int, seed: int, invalid: Invalid 
         ArtifactError: If a table is damaged.
     """
     wanted = {row.run for row in board.rows}
-    runs = [run for run in open_runs(data) if run.path.name in wanted]
+    # The trivial rows of click data are no runs, and a board may have no other rows.
+    opened = open_runs(data) if data.task != CLICK or wanted - set(BASELINES) else []
+    runs = [run for run in opened if run.path.name in wanted]
     biases = {run.path.name: facts for run in runs if (facts := _bias(data, run, invalid)) is not None}
-    requests = data.artifact.table("requests")
-    sample = _draw(requests, count, seed)
+    requests = data.artifact.table("requests").filter(pl.col("part") != "valid")
+    sample = _draw(requests, count if runs else 0, seed)
     catalog = open_catalog(data)
     relevant = _relevant(data, sample)
     told: dict[str, Calls] = {}
@@ -237,6 +240,8 @@ def gather(data: Data, board: Board, *, count: int, seed: int, invalid: Invalid 
 
 
 def _bias(data: Data, run: Artifact, invalid: Invalid) -> Mapping[str, Any] | None:
+    if data.task == CLICK:
+        return None
     usual = evaluations(data, run, [], invalid)[0]
     bias: Mapping[str, Any] | None = open_artifact(
         usual.path, hint=evaluate_command(data, usual.metrics, invalid)

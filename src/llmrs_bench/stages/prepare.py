@@ -1,28 +1,33 @@
 """Stage `prepare`: a source becomes items, interactions, requests and truth; candidates are drawn, read or found."""
 
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from llmrs_bench.core.artifacts import Draft, Recipe, StageResult, get_or_create
-from llmrs_bench.core.config import IMPRESSIONS, LISTS, MODELS, WHOLE, PrepareConfig
+from llmrs_bench.core.config import CLICK, IMPRESSIONS, LISTS, MODELS, WHOLE, PrepareConfig
 from llmrs_bench.core.errors import OptionError
 from llmrs_bench.core.hashing import fingerprint
 from llmrs_bench.core.registry import RECOMMENDERS, SOURCES, unknown_name
 from llmrs_bench.core.types import Progress
 from llmrs_bench.data.candidates import Requests, make_requests, sampler_file
+from llmrs_bench.data.clicks import click_tables, labelled_events
 from llmrs_bench.data.datasets import Dataset
 from llmrs_bench.data.files import file_md5
 from llmrs_bench.data.impressions import impression_requests, rated_lists, shown_alone
+from llmrs_bench.data.sources import Raw
 from llmrs_bench.data.split import (
+    TIE_RULE,
     TIE_RULES,
     Filtered,
     Split,
     leave_one_out,
     random_holdout,
+    time_split,
     timeline,
     without_targets,
 )
@@ -48,12 +53,15 @@ from llmrs_bench.stages.source import (
     kept_events,
     load,
     mapping_of,
+    no_last,
     policies,
     published_rule,
     require_titles,
     source_warnings,
 )
 from llmrs_bench.stages.workspace import Data, Place, Reference, is_unprepared, open_data
+
+log = logging.getLogger(__name__)
 
 
 def retrievers(config: PrepareConfig) -> list[RecommenderSpec]:
@@ -131,6 +139,11 @@ def _in_turn(lists: list[list[str]], size: int) -> list[str]:
 # Bumped when the tables made from the same source and options change: older artifacts are then recomputed.
 FORMAT = "2"
 READER_FORMATS = {"atomic": "3"}  # of one reader alone
+# The same for changes that few sources meet: what is there stays, and a warning says what may be otherwise.
+READINGS = {
+    "atomic": ("2", "fields in quotes of CSV and times of 14 digits"),
+    "table": ("2", 'fields such as ="007" and lines of comment above the header'),
+}
 
 
 def prepare(
@@ -161,9 +174,19 @@ def prepare(
     config = config.model_copy(update={"item_word": item_word})
     recipe = _recipe(dataset, config, found)
     place = Place(home / dataset.name / (asked.variant or recipe.fingerprint[:8]))
-    return get_or_create(
+    done = get_or_create(
         place.data, recipe, lambda draft: _fill(draft, dataset, config, found, place, progress), name=place.reference
     )
+    reading, changed = READINGS.get(found.reader, (None, ""))
+    if done.artifact.facts.get("reading") != reading:
+        log.warning(
+            "%s was prepared by an earlier version, which read %s otherwise: if the source has such, prepare it under "
+            "another name, as %s@again",
+            place.reference,
+            changed,
+            dataset.name,
+        )
+    return done
 
 
 def open_or_prepare(home: Path, text: str, progress: Progress, say: Callable[[str], None]) -> Data:
@@ -215,51 +238,95 @@ def _recipe(dataset: Dataset, config: PrepareConfig, found: Found) -> Recipe:
 def _fill(
     draft: Draft, dataset: Dataset, config: PrepareConfig, found: Found, place: Place, progress: Progress
 ) -> None:
-    loaded = load(dataset, found, config)
+    loaded = load(dataset, found, config, progress)
     raw, counts = loaded.raw, counts_of(loaded.profile)
     require_titles(raw, found.reader, config)
-    kept = kept_events(raw, config)
-    split, made = _requests(draft, loaded, kept, config, dataset, place, progress)
-    for name, frame in {"requests": made.requests, "truth": made.truth}.items():
-        draft.write(name, frame)
-    future = timeline(kept.events, split.interactions, made.requests)
     draft.facts.update(
         counts=counts,
+        **({"reading": READINGS[found.reader][0]} if found.reader in READINGS else {}),
         profile=asdict(loaded.profile),
-        kept={
-            "users": kept.events["user_id"].n_unique(),
-            "items": kept.events["item_id"].n_unique(),
-            "interactions": kept.events.height,
-        },
-        requests=made.requests.height,
-        filtering=dict(kept.facts),
-        split=dict(split.facts),
-        sampling=dict(made.facts),
         source=dict(raw.facts),
         verified=is_published(dataset, found),
         licence=dataset.licence,
         downloads=[asdict(entry) for entry in found.downloads],
+        **({"mapping": mapping} if (mapping := mapping_of(raw, found)) else {}),
+    )
+    rules = [*raw.rules, *published_rule(dataset, counts), *policies(config)]
+    warnings = [*source_warnings(dataset, found, counts), *raw.warnings]
+    if config.task == CLICK:
+        _fill_clicks(draft, raw, config, rules, warnings)
+        return
+    if len(raw.labels):
+        rules.append("what was shown and not chosen is not trained on, and no target")
+    kept = kept_events(raw, config)
+    split, made = _requests(draft, loaded, kept, config, dataset, place, progress)
+    for name, frame in {"requests": made.requests, "truth": made.truth}.items():
+        draft.write(name, frame)
+    draft.facts.update(
+        split=dict(split.facts),
+        sampling=dict(made.facts),
         tie_rule=TIE_RULES[config.split],
         split_words=split.words,
-        rules=[
-            *raw.rules,
-            *published_rule(dataset, counts),
-            *policies(config),
-            *kept.rules,
-            *split.rules,
-            *made.rules,
-        ]
-        + ([future.words] if future else []),
-        **({"mapping": mapping} if (mapping := mapping_of(raw, found)) else {}),
-        timeline=None if future is None else {**asdict(future), "words": future.words},
+        **_kept_facts(kept, split.interactions, made.requests, [*rules, *kept.rules, *split.rules, *made.rules]),
         warnings=[
-            *source_warnings(dataset, found, counts),
-            *raw.warnings,
+            *warnings,
             *event_warnings(kept.events, config),
             *made.warnings,
             *_list_warnings(made.requests, config),
         ],
     )
+
+
+def _kept_facts(
+    kept: Filtered, interactions: pl.DataFrame, requests: pl.DataFrame, rules: Sequence[str]
+) -> dict[str, Any]:
+    """Return what both tasks say of the events that are left, and of the requests made of them."""
+    future = timeline(kept.events, interactions, requests)
+    return {
+        "kept": {
+            "users": kept.events["user_id"].n_unique(),
+            "items": kept.events["item_id"].n_unique(),
+            "interactions": kept.events.height,
+        },
+        "requests": requests.height,
+        "filtering": dict(kept.facts),
+        "rules": [*rules, *([future.words] if future else [])],
+        "timeline": None if future is None else {**asdict(future), "words": future.words},
+    }
+
+
+def _fill_clicks(draft: Draft, raw: Raw, config: PrepareConfig, rules: Sequence[str], warnings: Sequence[str]) -> None:
+    """Write the tables of click prediction."""
+    events, label_rules, label_facts = labelled_events(raw, config)
+    kept = kept_events(replace(raw, events=events), config)
+    made = click_tables(kept.events, config, timeless=raw.timeless)
+    items = raw.items.join(kept.events.select("item_id"), on="item_id", how="semi", maintain_order="left")
+    tables = {
+        "items": items,
+        "interactions": made.interactions,
+        "requests": made.requests,
+        "outcomes": made.outcomes,
+        "ratings": made.ratings,
+        "truth": made.truth,
+    }
+    for name, frame in tables.items():
+        draft.write(name, frame)
+    for rows in made.learned:
+        for block in rows.blocks():
+            draft.write("samples", block)
+    said = [*rules, *label_rules, *kept.rules, *made.rules]
+    draft.facts.update(
+        split={**label_facts, **made.facts},
+        sampling={},
+        tie_rule=TIE_RULE,
+        split_words=made.words,
+        label_words=label_rules[0],
+        history_words=made.history_words,
+        clicks={part: dict(counts) for part, counts in made.parts.items()},
+        **_kept_facts(kept, made.interactions, made.requests.filter(pl.col("part") == "test"), said),
+        warnings=[*warnings, *event_warnings(kept.events, config), *made.warnings],
+    )
+    draft.facts["requests"] = made.requests.height
 
 
 def _split(loaded: Loaded, events: pl.DataFrame, dataset: Dataset, config: PrepareConfig) -> Split:
@@ -271,11 +338,9 @@ def _split(loaded: Loaded, events: pl.DataFrame, dataset: Dataset, config: Prepa
     if config.split == "random":
         return random_holdout(events, seed=config.seed)
     if loaded.raw.timeless:
-        raise OptionError(
-            f"{dataset.name} does not say when its events were, so no event of a user is the last: leave-one-out does "
-            "not fit",
-            hint="--split random holds out a random event of each user.",
-        )
+        raise no_last(dataset.name, loaded.reader)
+    if config.split == "time":
+        return time_split(events, config)
     whole = events.height == len(loaded.users)  # none was dropped, so the numbers of users are known
     return leave_one_out(events, loaded.users if whole else None)
 
@@ -315,10 +380,14 @@ def _requests(
     training_data = TrainingData(
         Corpus(split.interactions, items), {name: draft.digest(name) for name in tables}, place.models
     )
+    # At a cut in time, candidates are what was there before it.
+    catalogue = (
+        split.interactions["item_id"].unique(maintain_order=True) if config.split == "time" else items["item_id"]
+    )
     return split, make_requests(
         split,
         config,
-        catalogue=items["item_id"],
+        catalogue=catalogue,
         retrieve=lambda requests, depth: retrieve(config, training_data, requests, depth, progress),
         seen=pl.concat([kept.disliked, unchosen]),
     )

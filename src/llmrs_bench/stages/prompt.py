@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 import polars as pl
 
 from llmrs_bench.core.artifacts import Draft, Recipe, StageResult, get_or_create
-from llmrs_bench.core.config import FREE_TEXT, PromptConfig, ViewOptions
+from llmrs_bench.core.config import CLICK, FREE_TEXT, PromptConfig, ViewOptions
 from llmrs_bench.core.errors import OptionError
 from llmrs_bench.core.registry import STRATEGIES
 from llmrs_bench.core.schemas import PROMPTS, VIEWS
@@ -56,10 +56,10 @@ class PromptPlan:
         """All that was chosen, as plain values."""
         return {"form": dict(self.form), "parts": dict(self.parts), "views": self.views.model_dump(mode="json")}
 
-    @property
-    def rated(self) -> bool:
-        """Whether its prompts show ratings."""
-        return self.template.prompt_template.uses("rating", "likes", "dislikes")
+    def rated(self, task: str) -> bool:
+        """Tell whether its prompts show ratings; of the task `click` labels say what was liked."""
+        liked = () if task == CLICK else ("likes", "dislikes")
+        return self.template.prompt_template.uses("rating", *liked)
 
 
 def open_plan(config: PromptConfig) -> PromptPlan:
@@ -159,6 +159,9 @@ def _names(template: PromptStrategy) -> set[str]:
     return {name for part in template.prompt_template.parts.values() for name in part.variables}
 
 
+# Tables that decide what a prompt says, by the task.
+_RANKED = ("items", "interactions", "requests", "truth")
+_READ = {"ranking": _RANKED, CLICK: (*_RANKED, "outcomes", "ratings")}
 # Requests that are rendered, asked and ranked together; memory grows with it, not with their number.
 BLOCK = 2000
 
@@ -172,6 +175,7 @@ def prompt(data: Data, config: PromptConfig) -> StageResult:
         ArtifactError: If the data set's tables are damaged.
     """
     plan, history = open_plan(config), shown_history(data, config)
+    check_task(data, plan)
     runs = {
         name: find_note(data, name, run)
         for name, run in (("interest", plan.views.interest_run), ("notes", plan.views.notes_run))
@@ -182,7 +186,7 @@ def prompt(data: Data, config: PromptConfig) -> StageResult:
         plan.name,
         {"template": plan.name, **plan.config, "history": history, "item_word": data.item_word},
         {
-            **{table: data.artifact.digest(table) for table in ("items", "interactions", "requests", "truth")},
+            **{table: data.artifact.digest(table) for table in _READ[data.task]},
             "template": plan.source.digest,
             **{name: run.digest("responses") for name, run in runs.items()},
         },
@@ -196,7 +200,9 @@ def prompt(data: Data, config: PromptConfig) -> StageResult:
         notes = read_notes(data, runs["notes"]) if "notes" in runs else {}
         draft.write("views", pl.DataFrame(schema=VIEWS))
         draft.write("prompts", pl.DataFrame(schema=PROMPTS))
-        viewer = ViewBuilder(data, plan.views, history=history, rated=plan.rated, interest=interest, notes=notes)
+        viewer = ViewBuilder(
+            data, plan.views, history=history, rated=plan.rated(data.task), interest=interest, notes=notes
+        )
         with closing(viewer):
             for part in data.artifact.parts("requests", BLOCK):
                 views = viewer.views(part)
@@ -218,6 +224,30 @@ def prompt(data: Data, config: PromptConfig) -> StageResult:
         draft.facts.update(facts, mode=plan.template.mode, rounds=plan.template.rounds)
 
     return get_or_create(recipe.place(data.place.prompts), recipe, fill)
+
+
+def check_task(data: Data, plan: PromptPlan) -> None:
+    """Refuse a template, or an option of one, that does not fit what a data set was prepared for.
+
+    Raises:
+        OptionError: Saying which template does.
+    """
+    known = getattr(plan.template, "tasks", ("ranking",))
+    if data.task not in known:
+        asks = {"ranking": "ranks candidates", CLICK: "asks whether a user will like one item"}
+        raise OptionError(
+            f"template {plan.name} {asks[known[0]]}, and {data.place.reference} was prepared with --task {data.task}",
+            hint="Add --template like."
+            if data.task == CLICK
+            else f"Choose another template, such as likelihood, or prepare the data with --task {CLICK}.",
+        )
+    given = {"shots": plan.views.shots, "slots": plan.views.slots, "orders": plan.views.orders > 1}
+    idle = [name for name, chosen in given.items() if chosen]
+    if data.task == CLICK and idle:
+        raise OptionError(
+            f"{idle[0]} has no effect with --task {CLICK}: a prompt asks about one item, and no item comes next",
+            hint="Leave it out.",
+        )
 
 
 def shown_history(data: Data, config: PromptConfig) -> int:
@@ -285,8 +315,9 @@ def check_template(config: PromptConfig) -> list[str]:
     catalog = ItemCatalog(items, "item")
     history, candidates = ("i0", "i1"), ("i2", "i3", "i4", "i5", "i6")
     full = Request(
-        "full", "u", history, candidates, (5.0, 2.0), ("i0",), (Example(("i0",), "i1"),), "Stories that end well."
-    )
+        "full", "u", history, candidates, (5.0, 2.0), ("i0",), (Example(("i0",), "i1"),), "Stories that end well.",
+        liked=(True, False),
+    )  # fmt: skip
     bare = Request("bare", "u", (), candidates[:2])
     shown = [plan.template.render(request, catalog, history=10) for request in (full, bare)]
     for prompts in shown:

@@ -7,12 +7,12 @@ from contextlib import ExitStack
 from functools import cached_property
 from itertools import chain, permutations, product
 from math import factorial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import polars as pl
 
 from llmrs_bench.core.artifacts import Artifact
-from llmrs_bench.core.config import FREE_TEXT, ViewOptions
+from llmrs_bench.core.config import CLICK, FREE_TEXT, ViewOptions
 from llmrs_bench.core.errors import OptionError
 from llmrs_bench.core.hashing import generator, hash64
 from llmrs_bench.core.schemas import VIEWS
@@ -21,6 +21,7 @@ from llmrs_bench.prompts.parsing.thoughts import spoken
 from llmrs_bench.prompts.sanitize import sanitize_text
 from llmrs_bench.stages.workspace import Data, open_runs, pick_runs
 
+T = TypeVar("T")
 _BLOCK = 2000
 _LINE = re.compile(r"[\s*\-\[(#]*([0-9]{1,3})[\])*]*[.:)\]]?[\s*]+(\S.*)")
 
@@ -127,12 +128,16 @@ class ViewBuilder:
         self._stack.close()
 
     def views(self, requests: pl.DataFrame) -> pl.DataFrame:
-        """Return the views of a frame of the schema `requests`, those of a request beside each other."""
+        """Return the views of a frame of the schema `requests`, those of a request beside each other.
+
+        Of the task `click` the labels of a history are those of its column `liked`, if it has one, else of `outcomes`.
+        """
         told = requests.select(
             view_id="request_id",
             request_id="request_id",
             user_id="user_id",
             history=self._history(requests),
+            liked=self._liked(requests),
             candidates=pl.col("candidates"),
             relevant=self._relevant(requests),
             examples=self._examples(requests),
@@ -170,6 +175,22 @@ class ViewBuilder:
                 told = [self._without(self._donors[name], candidates)[-self.history :] for name, candidates in rows]
                 return pl.Series(told if self.history else [[] for _ in own], dtype=own.dtype)
         return own
+
+    def _liked(self, requests: pl.DataFrame) -> pl.Series:
+        """Return which items of each history shown were liked; nothing where requests rank."""
+        if self.data.task != CLICK or self.options.past in ("none", "other"):
+            return _empty_lists("liked", requests.height)
+        if "liked" not in requests.columns:
+            requests = requests.join(self._outcomes, on="request_id", how="left", maintain_order="left")
+        own = requests["liked"].list.tail(self.history)
+        if self.options.past == "own":
+            return own
+        pairs = zip(requests["request_id"], own, strict=True)
+        return pl.Series([self._shuffled("past", name, list(labels)) for name, labels in pairs], dtype=own.dtype)
+
+    @cached_property
+    def _outcomes(self) -> pl.DataFrame:
+        return self.data.artifact.table("outcomes")
 
     @cached_property
     def _donors(self) -> Mapping[str, Sequence[str]]:
@@ -256,11 +277,13 @@ class ViewBuilder:
     @cached_property
     def _ratings(self) -> pl.DataFrame:
         columns = ["user_id", "item_id", "rating"]
-        if not self._events["rating"].count():
+        events = self.data.artifact.table("ratings") if self.data.task == CLICK else self._events
+        if not events["rating"].count():
             raise OptionError(
-                f"{self.data.place.reference} has no ratings to show", hint="Use -T interest=recent, or other data."
+                f"{self.data.place.reference} has no ratings to show",
+                hint=f"Use -T interest={'likes' if self.data.task == CLICK else 'recent'}, or other data.",
             )
-        return self._events.select(columns).unique(columns[:2], keep="last", maintain_order=True)
+        return events.select(columns).unique(columns[:2], keep="last", maintain_order=True)
 
     def _shown(self, rows: pl.DataFrame) -> Iterator[dict[str, object]]:
         targets = self._targets if self.options.slots else {}
@@ -304,7 +327,7 @@ class ViewBuilder:
             truth.group_by("request_id", maintain_order=True).first().select("request_id", "item_id").iter_rows()
         )
 
-    def _shuffled(self, what: str, request_id: str, items: list[str]) -> list[str]:
+    def _shuffled(self, what: str, request_id: str, items: list[T]) -> list[T]:
         order = generator(what, self.seed, request_id).permutation(len(items))
         return [items[place] for place in order]
 

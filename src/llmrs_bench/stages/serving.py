@@ -1,21 +1,23 @@
 """Which engine answers for a model, with which options, and where its answers are kept."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
+from math import fsum
 from pathlib import Path
 from typing import Any
 
+from llmrs_bench.core.artifacts import is_complete
 from llmrs_bench.core.config import LanguageModelConfig, Options
 from llmrs_bench.core.device import has_gpu
-from llmrs_bench.core.errors import ArtifactError, OptionError
+from llmrs_bench.core.errors import ArtifactError, ModelError, OptionError
 from llmrs_bench.core.hashing import file_digest, fingerprint
 from llmrs_bench.core.registry import ENGINES
-from llmrs_bench.core.types import Progress
-from llmrs_bench.llm.adapters import read_adapter
+from llmrs_bench.core.types import Message, Progress, Prompt
+from llmrs_bench.llm.adapters import CARD, MOST_DIFFERENCE, ProbePrompt, TunedModel, read_adapter, read_tuned
 from llmrs_bench.llm.base import Engine
 from llmrs_bench.llm.cache import STORE, ResponseCache, read_served
 from llmrs_bench.llm.identity import GGUF, find_gguf, is_adapter
@@ -27,11 +29,15 @@ from llmrs_bench.stages.workspace import Data, leaving_out
 # Bumped when what is asked of an engine, or how answers are kept, changes: older answers are then asked for again.
 FORMAT = "4"
 MOCK = "mock"
+TUNED = "tuned-"
 
 
 def is_language_model(name: str) -> bool:
-    """Tell whether `name` can mean a language model: catalogue name, demo-lm, mock, folder, GGUF file, or ORG/NAME."""
-    known = name in MODEL_ALIASES or name in (DEMO_LM, MOCK) or "/" in name
+    """Tell whether `name` can mean a language model.
+
+    That is a catalogue name, demo-lm, mock, a folder, a GGUF file, ORG/NAME, or `tuned-...`.
+    """
+    known = name in MODEL_ALIASES or name in (DEMO_LM, MOCK) or "/" in name or name.startswith(TUNED)
     return known or Path(name).suffix.lower() == GGUF or Path(name).is_dir()
 
 
@@ -103,7 +109,83 @@ class Served:
             ModelError: If that fails.
         """
         engine: Engine = ENGINES.load(self.engine)(self.model, self.options, device=self.device, seed=self.seed)
+        lora = getattr(self.options, "lora", None)
+        if (tuned := read_tuned(Path(self.model.source) if lora is None else lora)) is not None:
+            check_probe(engine, tuned)
         return engine
+
+
+def check_probe(engine: Engine, tuned: TunedModel) -> None:
+    """Compare what an engine says to the prompts of a tuned model with what was kept: does it serve that model?
+
+    In float32 the two are the same but for rounding. In other formats an answer has to be nearer to that of the tuned
+    model than to that of its base.
+
+    Raises:
+        ModelError: If it does not.
+    """
+    prompts = probe_prompts(tuned.probe)
+    answers = probe_scores(engine, prompts)
+    pairs = list(zip(tuned.probe, answers, strict=True))
+    off = max((abs(a - b) for kept, said in pairs for a, b in zip(kept.tuned, said, strict=True)), default=0.0)
+    base = max((abs(a - b) for kept, said in pairs for a, b in zip(kept.base, said, strict=True)), default=1.0)
+    exact = engine.facts().get("dtype") == "float32"
+    if off <= MOST_DIFFERENCE or (not exact and off < base):
+        return
+    what = "it serves the base without what was tuned" if base <= MOST_DIFFERENCE else "it serves another model"
+    raise ModelError(
+        f"{tuned.label}: the engine's answers to its {len(prompts)} test prompts differ by up to {off:.2g} nat from "
+        f"those of the tuned model, and by up to {base:.2g} from those of its base: "
+        + (what if base < off else "it is not exact"),
+        hint="Use --engine transformers; for vLLM see whether it supports adapters for this architecture.",
+    )
+
+
+def probe_prompts(probe: Sequence[ProbePrompt]) -> list[Prompt]:
+    """Return the prompts of a probe."""
+    return [
+        Prompt(
+            f"probe-{number}",
+            f"probe-{number}",
+            tuple(Message(role, content) for role, content in asked.messages),  # type: ignore[arg-type]
+            (),
+            asked.choices,
+            asked.labels,
+        )
+        for number, asked in enumerate(probe)
+    ]
+
+
+def probe_scores(engine: Engine, prompts: Sequence[Prompt]) -> list[tuple[float, ...]]:
+    """Return the summed log-probability of each choice of each prompt; nothing of this counts as a prompt of a run."""
+    batches = engine.answer_batches(list(engine.batches(prompts)))
+    found = {answer.prompt_id: answer.choice_logprobs or () for batch in batches for answer in batch}
+    return [tuple(fsum(logprobs) for logprobs in found[prompt.prompt_id]) for prompt in prompts]
+
+
+def tuned_of(config: LanguageModelConfig) -> TunedModel | None:
+    """Return what is known of the model of a configuration, if it was tuned here."""
+    return read_tuned(Path(config.options.get("lora", config.model)))
+
+
+def locate(data: Data, config: LanguageModelConfig) -> LanguageModelConfig:
+    """Return a configuration whose model is the folder of the tuned model that it names, if it names one.
+
+    Raises:
+        OptionError: If none or several of the data set have that name.
+    """
+    name = config.model
+    if not name.startswith(TUNED) or Path(name).is_dir():
+        return config
+    folder = data.place.models
+    known = sorted(path.parent.name for path in folder.glob(f"{TUNED}*/{CARD}") if is_complete(path.parent))
+    fits = [name] if name in known else [other for other in known if other.startswith(name)]
+    if len(fits) != 1:
+        raise OptionError(
+            f"{len(fits)} tuned models of {data.place.root.parent.name} have a name that begins with {name!r}",
+            hint=f"There are: {', '.join(fits or known) or 'none'}. `llmrs-bench tune` makes one; a folder works, too.",
+        )
+    return config.model_copy(update={"model": str((folder / fits[0]).resolve())})
 
 
 def serve(data: Data, config: LanguageModelConfig, progress: Progress) -> Served:
@@ -112,9 +194,9 @@ def serve(data: Data, config: LanguageModelConfig, progress: Progress) -> Served
     Raises:
         OptionError: If the engine or an option is unknown or does not fit.
     """
-    name = choose_engine(config)
+    config, name = locate(data, config), choose_engine(config)
     options: Options = ENGINES.load(name).Options.parse(config.options, owner=name)
-    return Served(_specify(data, config, progress), label_of(config), name, options, config.device, config.seed)
+    return Served(specify(data, config, progress), label_of(config), name, options, config.device, config.seed)
 
 
 def check_served(config: LanguageModelConfig) -> None:
@@ -187,6 +269,7 @@ def find_store(data: Data, config: LanguageModelConfig) -> ResponseCache:
     Raises:
         ArtifactError: If there are none, or the options fit several.
     """
+    config = locate(data, config)
     gone = Path(config.model)  # the files of a model may be
     names = (label_of(config), gone.name, gone.stem if gone.suffix.lower() == GGUF else gone.name)
     latest: dict[str, tuple[Path, dict[str, Any]]] = {}
@@ -263,7 +346,8 @@ def _answering(config: LanguageModelConfig) -> str | None:
     return config.options.get("engine") if config.engine == "ray" else config.engine
 
 
-def _specify(data: Data, config: LanguageModelConfig, progress: Progress) -> ModelSpec:
+def specify(data: Data, config: LanguageModelConfig, progress: Progress) -> ModelSpec:
+    """Return where the model of a configuration is, and what is known of it; demo-lm is trained if it is not there."""
     name = config.model
     if name == DEMO_LM:
         folder = demo_lm(data, seed=config.seed, progress=progress).artifact.path / "model"
@@ -271,13 +355,18 @@ def _specify(data: Data, config: LanguageModelConfig, progress: Progress) -> Mod
     path = Path(name)
     if _answering(config) in ENGINES.plugins():  # what a name means is the engine's to say, be there a folder or not
         return MODEL_ALIASES.get(name, ModelSpec(name, name))
+    if path.is_dir() and (tuned := read_tuned(path)) is not None:
+        base = replace(ModelSpec(**tuned.spec), name=tuned.label)
+        return replace(base, source=str(path.resolve()), revision=None) if tuned.samples else base
     if path.is_dir() or (path.is_file() and path.suffix.lower() == GGUF):
         return ModelSpec(label_of(config), str(path.resolve()))
     return MODEL_ALIASES.get(name, ModelSpec(name, name))
 
 
 def describe(model: str, label: str) -> dict[str, Any]:
-    """Return what the catalogue knows of a model, under the name of its row."""
+    """Return what the catalogue knows of a model, or of the base of a tuned one, under the name of its row."""
+    if Path(model).is_dir() and (tuned := read_tuned(Path(model))) is not None:
+        return {**tuned.spec, "name": label}
     return asdict(replace(MODEL_ALIASES.get(model, ModelSpec(model, model)), name=label))
 
 
@@ -285,17 +374,21 @@ def label_of(config: LanguageModelConfig) -> str:
     """Return the name of a model's row on a board: with an adapter, those of the base and of the adapter."""
     gguf_file, lora = config.options.get("gguf_file"), config.options.get("lora")
     name = "demo-lm (demo)" if config.model == DEMO_LM else model_name(config.model, gguf_file)
+    if lora is not None and (tuned := read_tuned(Path(lora))) is not None:
+        return tuned.label
     return name if lora is None else f"{name}+{Path(lora).resolve().name}"
 
 
 def model_name(model: str, gguf_file: str | None = None) -> str:
     """Return what a model is called: local files go by their own names, wherever they lie.
 
-    A GGUF file is called by its stem, an adapter BASE+ADAPTER.
+    A GGUF file is called by its stem, an adapter BASE+ADAPTER, a tuned model BASE+METHOD-SAMPLES.
     """
     path = Path(model).expanduser()
     if gguf_file is not None:
         return Path(gguf_file).stem
+    if path.is_dir() and (tuned := read_tuned(path)) is not None:
+        return tuned.label
     if path.is_dir() and is_adapter(path):
         base = read_adapter(path).base
         return path.resolve().name if base is None else f"{model_name(base)}+{path.resolve().name}"

@@ -3,24 +3,25 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from llmrs_bench.core.config import PrepareConfig
 from llmrs_bench.core.errors import DataError, OptionError
 from llmrs_bench.core.registry import SOURCES
-from llmrs_bench.core.types import Progress
+from llmrs_bench.core.types import Progress, no_progress
 from llmrs_bench.data.codes import Codes, first_lines
-from llmrs_bench.data.datasets import ATOMIC, TABLE, Dataset, RemoteFile, find_dataset
+from llmrs_bench.data.datasets import AMAZON, ATOMIC, TABLE, Dataset, RemoteFile, find_dataset
 from llmrs_bench.data.download import Download, download
 from llmrs_bench.data.fields import DAYS, UNSET
 from llmrs_bench.data.files import GB, SourceFiles, file_md5
 from llmrs_bench.data.profile import PAIR, Profile
 from llmrs_bench.data.profile import profile as profile_of
-from llmrs_bench.data.sources import Raw, Source, check_raw
+from llmrs_bench.data.sources import BY_ID, Raw, Source, check_raw
 from llmrs_bench.data.split import Filtered, filter_events
 from llmrs_bench.data.titles import natural_titles, without_years
 from llmrs_bench.stages.workspace import Reference
@@ -134,6 +135,8 @@ def _reader(name: str, config: PrepareConfig, items: SourceFiles | None) -> tupl
         "--item-columns": config.item_columns,
         "--encoding": config.encoding,
         "--time-unit": None if config.time_unit == "auto" else config.time_unit,
+        "--line-order": config.line_order,
+        "--drop-bad": config.drop_bad,
     }
     given = {option: value for option, value in {**columns, **tables}.items() if value}
     takes_tables = getattr(kind, "reads_tables", False)
@@ -150,30 +153,93 @@ class Loaded:
         raw: With titles as people write them, and without ratings where these are to be ignored.
         users: The `first_lines` of the users of its events that have a user and an item.
         profile: What it looks like.
+        reader: The format that it was read as.
     """
 
     raw: Raw
     users: Codes
     profile: Profile
+    reader: str
 
 
-def load(dataset: Dataset, found: Found, config: PrepareConfig) -> Loaded:
-    """Read a source.
+LARGE = 10**8  # bytes of a source whose reading takes long enough to be shown
+
+
+def load(dataset: Dataset, found: Found, config: PrepareConfig, progress: Progress) -> Loaded:
+    """Read a source; of a large one it is shown how far that is.
 
     Raises:
         DataError: If it is malformed.
         PluginError: If its reader returns something else than it has to.
     """
-    with _naming_layouts(found.reader, found.files):
-        raw = check_raw(found.source.load(found.files), found.reader)
+    shown = progress if found.files is not None and found.files.size > LARGE else no_progress
+    with shown("read", 3) as step, _naming_layouts(found.reader, found.files):
+        step(0, "rows")
+        raw = found.source.load(found.files)
+        step(1, "items")
+        raw = _as_people_write(check_raw(raw, found.reader), dataset, config)
+        # Rows are picked from all over the events: from one piece that is quick.
+        raw = replace(raw, events=raw.events.rechunk())
+        step(2, "counts")
+        users = first_lines(raw.events.drop_nulls(PAIR)["user_id"])
+        loaded = Loaded(raw, users, profile_of(raw, users), found.reader)
+        step(3)
+    return _without_untitled(loaded, config) if config.untitled == "drop" else loaded
+
+
+def _without_untitled(loaded: Loaded, config: PrepareConfig) -> Loaded:
+    """Return what a source holds without the items that have no title, and without their events.
+
+    Raises:
+        DataError: If most items have none, unless that is allowed.
+    """
+    raw = loaded.raw
+    require_titles(raw, loaded.reader, config)
+    untitled = _untitled(raw)
+    if untitled.is_empty():
+        return loaded
+    element, ids = pl.element(), untitled.implode()
+    kept, shown = (~frame["item_id"].is_in(ids).fill_null(False) for frame in (raw.events, raw.unchosen))
+    told = {name: pl.col(name).list.eval(element.filter(~element.is_in(ids))) for name in ("shown", "clicked")}
+    labels = raw.labels
+    if len(labels):
+        chosen, mask = labels.to_numpy(), np.ones(len(labels), dtype=bool)
+        mask[chosen], mask[~chosen] = kept.to_numpy(), shown.to_numpy()
+        labels = labels.filter(pl.Series(mask))
+    dropped = int((~kept).sum())
+    raw = replace(
+        raw,
+        items=raw.items.filter(~pl.col("item_id").is_in(ids)),
+        events=raw.events.filter(kept),
+        unchosen=raw.unchosen.filter(shown),
+        impressions=raw.impressions.with_columns(**told),
+        labels=labels,
+        facts={**raw.facts, "untitled_items_dropped": len(untitled), "events_of_untitled_items_dropped": dropped},
+        rules=tuple(rule for rule in raw.rules if not rule.endswith(BY_ID)),
+        warnings=(
+            *(warning for warning in raw.warnings if not warning.endswith(BY_ID)),
+            f"{len(untitled):,} items without a title are dropped, and {dropped:,} of {len(kept):,} events with them",
+        ),
+    )
+    return replace(loaded, raw=raw, users=first_lines(raw.events.drop_nulls(PAIR)["user_id"]))
+
+
+def _untitled(raw: Raw) -> pl.Series:
+    """Return the items that are called by their id for want of a title."""
+    if raw.facts.get("items_without_title") == raw.facts.get("items_not_listed") == 0:
+        return pl.Series(dtype=pl.String)  # some may be called as their id is
+    return raw.items.filter(pl.col("title") == pl.col("item_id"))["item_id"]
+
+
+def _as_people_write(raw: Raw, dataset: Dataset, config: PrepareConfig) -> Raw:
+    """Return a source with titles as the options want them, and without ratings where these are to be ignored."""
     if config.titles == "natural":
         raw = replace(raw, items=natural_titles(without_years(raw.items)))
     elif dataset.natural_titles and config.titles is None:
         raw = replace(raw, items=natural_titles(raw.items))
     if config.implicit:
         raw = replace(raw, events=raw.events.with_columns(rating=pl.lit(None, dtype=pl.Float32)))
-    users = first_lines(raw.events.drop_nulls(PAIR)["user_id"])
-    return Loaded(raw, users, profile_of(raw, users))
+    return raw
 
 
 @contextmanager
@@ -188,11 +254,16 @@ def _naming_layouts(reader: str, files: SourceFiles | None) -> Iterator[None]:
 
 
 def _known_layouts(files: SourceFiles | None) -> list[str]:
-    """Return the formats of known data sets whose files are called so."""
+    """Return the formats of known data sets whose files are called so; those of a family have its categories' names."""
+
+    def fits(name: str) -> bool:
+        categories = AMAZON.get(name, ("",))
+        return any(category in file for file in (files.names if files else ()) for category in categories)
+
     return [
         name
         for name in SOURCES.names()
-        if name not in (ATOMIC, TABLE) and files and SOURCES.load(name)().accepts(files)
+        if name not in (ATOMIC, TABLE) and files and fits(name) and SOURCES.load(name)().accepts(files)
     ]
 
 
@@ -222,10 +293,15 @@ def describe(home: Path, reference: str, config: PrepareConfig, origin: Origin, 
     """
     dataset = origin.dataset(Reference.parse(reference).dataset)
     found = find(home, dataset, origin, config, progress)
-    loaded = load(dataset, found, config)
+    loaded = load(dataset, found, config, progress)
     raw, counts = loaded.raw, counts_of(loaded.profile)
     rules = [*raw.rules, *published_rule(dataset, counts), *policies(config)]
-    warnings = [*source_warnings(dataset, found, counts), *raw.warnings, *event_warnings(raw.events, config)]
+    warnings = [*source_warnings(dataset, found, counts), *raw.warnings]
+    if raw.timeless and config.split == "leave-one-out":
+        refusal = no_last(dataset.name, found.reader)
+        warnings.append(f"{refusal.message}. {refusal.hint}")
+    else:
+        warnings += event_warnings(raw.events, config)
     if config.min_rating is not None or config.k_core > 1 or config.repeats != "first":
         try:
             kept = kept_events(raw, config)
@@ -258,10 +334,8 @@ def require_titles(raw: Raw, reader: str, config: PrepareConfig) -> None:
     Raises:
         DataError: Saying where titles may come from.
     """
-    if raw.facts.get("items_without_title") == raw.facts.get("items_not_listed") == 0:
-        return  # some may be called as their id is
     items = raw.items.join(raw.events.select("item_id").unique(), on="item_id", how="semi")
-    untitled = int((items["title"] == items["item_id"]).sum())
+    untitled = len(_untitled(replace(raw, items=items)))
     if 2 * untitled > items.height and not config.allow_untitled:
         raise DataError(
             f"{untitled:,} of {items.height:,} items with events have no title, or their id as title",
@@ -346,6 +420,20 @@ def published_rule(dataset: Dataset, counts: dict[str, int]) -> list[str]:
     return [f"{', '.join(names)}{' and ' if names else ''}{last} are as many as published"]
 
 
+def no_last(dataset: str, reader: str) -> OptionError:
+    """Return the refusal of leave-one-out where nothing says when events were."""
+    choices = "--split random holds out a random event of each user."
+    if reader == TABLE:
+        choices = (
+            "Name the column that says it (--columns time=NAME); or, if the lines are in the order of time, add "
+            f"--line-order; else {choices}"
+        )
+    return OptionError(
+        f"{dataset} does not say when its events were, so no event of a user is the last: leave-one-out does not fit",
+        hint=choices,
+    )
+
+
 def event_warnings(events: pl.DataFrame, config: PrepareConfig) -> Iterator[str]:
     """Say which times and ratings may mean something else than what they are taken for."""
     times, count = events["timestamp"], events.height
@@ -378,6 +466,12 @@ STEPS = 10_000  # numbers below may count steps, and mean no moment
 
 def _odd_times(times: pl.Series) -> Iterator[str]:
     """Say that times read as seconds are hardly such: days of a spreadsheet, minutes, years, or another column."""
+    now = datetime.now(UTC)
+    if later := int((times > (now + timedelta(days=1)).timestamp()).sum()):
+        yield (
+            f"{later:,} of {len(times):,} events are later than today, {now:%Y-%m-%d}: is the unit of times right "
+            "(--time-unit), and the column?"
+        )
     middle = times.quantile(0.5) or 0.0
     years = bool(times.is_between(1900, 2100).all()) and times.n_unique() > 1
     if STEPS < middle < EARLY or years:

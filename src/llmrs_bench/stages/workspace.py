@@ -7,11 +7,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from llmrs_bench.core.artifacts import Artifact, is_complete, open_artifact
+import polars as pl
+
+from llmrs_bench.core.artifacts import Artifact, StageResult, is_complete, open_artifact, open_placed
 from llmrs_bench.core.config import DEPTH, FREE_TEXT, WHOLE
 from llmrs_bench.core.errors import ArtifactError, DamagedError, OptionError, next_step
 from llmrs_bench.core.hashing import fingerprint
 from llmrs_bench.core.registry import unknown_name
+from llmrs_bench.core.schemas import SAMPLES
 from llmrs_bench.data.datasets import DATASETS, known_dataset, plain_name
 
 log = logging.getLogger(__name__)
@@ -26,6 +29,11 @@ class Reference:
 
     dataset: str
     variant: str | None
+
+    @property
+    def text(self) -> str:
+        """It as it may be typed."""
+        return self.dataset if self.variant is None else f"{self.dataset}@{self.variant}"
 
     @classmethod
     def parse(cls, text: str) -> "Reference":
@@ -110,6 +118,17 @@ class Data:
         return int(self.artifact.manifest.config["seed"])
 
     @property
+    def task(self) -> str:
+        """What is asked: `ranking`, or `click`, whether a user will like one item."""
+        return str(self.artifact.manifest.config.get("task", "ranking"))
+
+    def click_rows(self) -> pl.DataFrame:
+        """Return all requests of the task `click`: request_id, user_id, item_id, part, cutoff, history, liked."""
+        requests = self.artifact.table("requests").with_columns(item_id=pl.col("candidates").list.first())
+        asked = requests.join(self.artifact.table("outcomes"), on="request_id", how="left", maintain_order="left")
+        return asked.select(name for name in SAMPLES if name != "label")
+
+    @property
     def whole_catalogue(self) -> bool:
         """Whether requests have no candidate lists: all items are ranked."""
         return bool(self.artifact.manifest.config["candidates"] == WHOLE)
@@ -136,8 +155,9 @@ class Data:
 
 
 def prepare_command(reference: str) -> str:
-    """Return the hint that says how to prepare a data set."""
-    return f"Run: llmrs-bench prepare --dataset {reference}"
+    """Return the hint that says how to prepare a data set, `NAME` or `NAME@VARIANT`."""
+    built_in = known_dataset(reference.partition("@")[0]) is not None
+    return f"Run: llmrs-bench prepare --dataset {reference}" + ("" if built_in else " --source PATH")
 
 
 def variants(home: Path, dataset: str) -> list[str]:
@@ -174,7 +194,8 @@ def open_data(home: Path, text: str) -> Data:
         what = "is no variant" if not fits else f"means {len(fits)} variants"
         raise ArtifactError(
             f"--dataset {text} {what} of the prepared {reference.dataset}",
-            hint=f"Prepared: {known}. See `llmrs-bench list data` for their options.",
+            hint=f"Prepared: {known}. See `llmrs-bench list data` for their options."
+            + ("" if fits else f" To prepare it: {prepare_command(reference.text).removeprefix('Run: ')}"),
         )
     place = Place(home / reference.dataset / fits[0])
     return Data(place, open_artifact(place.data, hint=prepare_command(reference.dataset)))
@@ -199,23 +220,24 @@ def _not_prepared(home: Path, reference: Reference) -> ArtifactError | OptionErr
             reference.dataset,
             names,
             hint="A table of your own (CSV, JSON lines, Parquet) or a folder of RecBole atomic files works: "
-            f"{prepare_command(reference.dataset)} --source PATH; other layouts with --format NAME, too.",
+            f"{prepare_command(reference.dataset)}; other layouts with --format NAME, too.",
         )
     half = [path for path in folder.glob("*/data") if not is_complete(path)]
     if half:
         return ArtifactError(
             f"{half[0]} is incomplete: it has no manifest.json",
-            hint=f"Delete it. {prepare_command(reference.dataset)}",
+            hint=f"Delete it. {prepare_command(reference.text)}",
         )
     return ArtifactError(
-        f"data set {reference.dataset!r} is not prepared below {home}", hint=prepare_command(reference.dataset)
+        f"data set {reference.dataset!r} is not prepared below {home}", hint=prepare_command(reference.text)
     )
 
 
 def open_runs(data: Data) -> list[Artifact]:
     """Open all runs of a data set, by name.
 
-    One that cannot be opened is left out with a warning; `unopened` names it.
+    One that cannot be opened, or whose folder has the name of another one, is left out with a warning; `unopened`
+    names it.
 
     Raises:
         ArtifactError: If there are none.
@@ -223,7 +245,7 @@ def open_runs(data: Data) -> list[Artifact]:
     runs = []
     for path in _run_folders(data):
         with leaving_out():
-            runs.append(open_artifact(path, hint="run `llmrs-bench infer` again."))
+            runs.append(open_placed(path, hint="run `llmrs-bench infer` again."))
     if not runs:
         raise ArtifactError(
             f"{data.place.reference} has no runs",
@@ -246,23 +268,40 @@ def _run_folders(data: Data) -> list[Path]:
 
 
 @contextmanager
-def leaving_out(failures: type[ArtifactError] = DamagedError, *, named: bool = False) -> Iterator[None]:
+def leaving_out(failures: type[ArtifactError] = DamagedError, *, named: bool = False) -> Iterator[list[Exception]]:
     """Turn a failure to read one of several artifacts into a warning: the others are sound.
 
     Args:
         failures: Which.
         named: Whether somebody asked for just this artifact: the failure then passes.
+
+    Yields:
+        A list that holds the failure afterwards.
     """
+    met = list[Exception]()
     try:
-        yield
-    except failures as error:
+        yield met
+    except (failures, PermissionError) as error:
         if named:
             raise
-        log.warning("left out: %s. %s", error, error.hint)
-    except PermissionError as error:
-        if named:
-            raise
-        log.warning("left out: %s. %s", error, next_step(error))
+        met.append(error)
+        log.warning("left out: %s. %s", error, next_step(error) if isinstance(error, OSError) else error.hint)
+
+
+class LeftOutError(DamagedError):
+    """Runs could not be evaluated.
+
+    Args:
+        runs: Their names.
+        made: What was made of the others.
+    """
+
+    def __init__(self, runs: Sequence[str], made: Sequence[StageResult]) -> None:
+        super().__init__(
+            f"not evaluated, since damaged: {', '.join(runs)}",
+            hint="The warnings above say what is wrong, and what to do. All other runs were evaluated.",
+        )
+        self.made = tuple(made)
 
 
 def pick_runs(runs: Sequence[Artifact], names: Sequence[str]) -> list[Artifact]:

@@ -19,9 +19,9 @@ from llmrs_bench.llm.backends.openai_replies import (
     billed,
     by_token_id,
     first_choice,
+    label_logprobs,
     likeliest,
     logprob,
-    logprob_of,
     reading,
     response_of,
     text_of,
@@ -377,8 +377,7 @@ class OpenAIEngine:
         if filtered and prompt.choices is not None and not choice.get("logprobs"):
             return billed(unanswered_response(prompt, "filtered"), [reply])
         if prompt.choices is not None:
-            shown = likeliest(choice, prompt)
-            found = tuple(logprob_of(shown, label) for label in prompt.choices)
+            found = label_logprobs(likeliest(choice, prompt), prompt.choices)
             return response_of(prompt, {**usage(reply), "choice_logprobs": found, "finish_reason": "choices"})
         reason = "filtered" if filtered else "length" if choice.get("finish_reason") == "length" else "stop"
         return response_of(prompt, {**usage(reply), "text": text_of(choice), "finish_reason": reason})

@@ -199,6 +199,12 @@ def by_token_id(choice: dict[str, Any]) -> dict[int, float]:
     }
 
 
+def label_logprobs(found: Sequence[tuple[str, float]], labels: Sequence[str]) -> tuple[tuple[float, ...], ...]:
+    """Return the log-probability of each label, as `logprob_of` does; nothing for one that an earlier one is."""
+    texts = [label.strip() for label in labels]
+    return tuple(() if text in texts[:place] else logprob_of(found, text) for place, text in enumerate(texts))
+
+
 def logprob_of(found: Sequence[tuple[str, float]], label: str) -> tuple[float, ...]:
     """Return the log-probability of a label: of all tokens that are it up to spaces; nothing if there is none."""
     values = [value for token, value in found if token.strip() == label.strip()]

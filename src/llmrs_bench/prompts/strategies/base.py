@@ -1,7 +1,7 @@
 """What a template is, and the text rules all templates share."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import ClassVar, Protocol, TypeAlias, runtime_checkable
 
@@ -45,6 +45,8 @@ class PromptStrategy(Protocol):
 
     It is an answer form, `Form(options, wording)`, and the words of a template file.
 
+    One that has `tasks` is for these alone (`PrepareConfig.task`), another one for `ranking`.
+
     Laws: `parse` of an oracle's answer is the oracle's order; `parse` never raises, on any text; an item the
     model did not name is absent from the scores; the same answers lead to the same prompts.
     """
@@ -77,6 +79,28 @@ class ScoresTitles(Protocol):
     def priors(self, choices: Sequence[str], catalog: ItemCatalog) -> list[Prompt]:
         """Write the model calls that ask for `choices` without any history."""
         ...
+
+
+@runtime_checkable
+class HasAnswers(Protocol):
+    """A prompt strategy that can write the answer that is right, so that a model may be tuned on its prompts."""
+
+    def answer_of(self, prompt: Prompt, relevant: Collection[str]) -> str | None:
+        """Return what a model should answer: one of the prompt's choices, or a text; None where nothing is right.
+
+        Law: `parse` reads from it that relevant items stand above all others.
+
+        Args:
+            prompt: One that `render` wrote.
+            relevant: The items that the user chose, or liked.
+        """
+        ...
+
+
+def first_relevant(prompt: Prompt, relevant: Collection[str]) -> str | None:
+    """Return the choice of the first shown item that is relevant, or None."""
+    pairs = zip(prompt.shown, prompt.choices or (), strict=True)
+    return next((choice for item_id, choice in pairs if item_id in relevant), None)
 
 
 def written(

@@ -1,13 +1,13 @@
 """Template `label`: show all candidates with letters, read the probability of each letter as the answer."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from math import exp, fsum
 from typing import ClassVar
 
 from llmrs_bench.core import config
 from llmrs_bench.core.types import Kind, Mode, Prompt, Request, Response, Scores
 from llmrs_bench.prompts.context import PromptContext, labels, need_letters
-from llmrs_bench.prompts.strategies.base import Exchange, ItemCatalog, Normalization
+from llmrs_bench.prompts.strategies.base import Exchange, ItemCatalog, Normalization, first_relevant
 from llmrs_bench.prompts.template import PromptTemplate
 
 
@@ -40,6 +40,10 @@ class Label:
                 labels=True,
             )
         ]
+
+    def answer_of(self, prompt: Prompt, relevant: Collection[str]) -> str | None:
+        """Return the letter of the first relevant candidate."""
+        return first_relevant(prompt, relevant)
 
     def parse(self, prompts: Sequence[Prompt], responses: Sequence[Response], reading: Normalization) -> Scores:
         """Score each candidate by the log-probability of its letter."""

@@ -1,13 +1,13 @@
 """Template `likelihood`: how probable is each candidate's title as the next words of the prompt?"""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from math import fsum
 from typing import ClassVar
 
 from llmrs_bench.core import config
 from llmrs_bench.core.types import Mode, Prompt, Request, Response, Scores
 from llmrs_bench.prompts.context import PromptContext
-from llmrs_bench.prompts.strategies.base import Exchange, ItemCatalog, Normalization
+from llmrs_bench.prompts.strategies.base import Exchange, ItemCatalog, Normalization, first_relevant
 from llmrs_bench.prompts.strategies.label import kind_of
 from llmrs_bench.prompts.template import PromptTemplate
 
@@ -47,6 +47,10 @@ class Likelihood:
         parts = [tuple(choices[start : start + _PRIORS]) for start in range(0, len(choices), _PRIORS)]
         messages = PromptContext(self.prompt_template, Request("prior", "prior", (), ()), catalog, 0).messages(())
         return [Prompt(f"prior-{number}", "prior", messages, part, part) for number, part in enumerate(parts)]
+
+    def answer_of(self, prompt: Prompt, relevant: Collection[str]) -> str | None:
+        """Return the title of the first relevant candidate."""
+        return first_relevant(prompt, relevant)
 
     def parse(self, prompts: Sequence[Prompt], responses: Sequence[Response], reading: Normalization) -> Scores:
         """Score each candidate by the log-probabilities of its title's tokens, as `reading` says."""

@@ -1,6 +1,6 @@
 """Answer form `listwise`: the model writes the candidates in order of preference."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import ClassVar
 
 from llmrs_bench.core import config
@@ -48,6 +48,23 @@ class Listwise:
                 listed=context.listed(request.candidates),
             )
         ]
+
+    def answer_of(self, prompt: Prompt, relevant: Collection[str]) -> str | None:
+        """Return the relevant candidates and then the others, each as they were shown, in the form that is asked for.
+
+        None if the answer is to be a list among other words, which nobody has written.
+        """
+        if prompt.listed is None or not set(relevant) & set(prompt.shown):
+            return None
+        part = self.prompt_template.parts.get("answer")
+        form = "" if part is None else part.where.partition("answer=")[2]
+        order = sorted(range(len(prompt.shown)), key=lambda place: prompt.shown[place] not in relevant)
+        labels = [prompt.listed.labels[place] for place in order]
+        if form == "titles" or self.prompt_template.labels == "none":
+            return "\n".join(prompt.listed.titles[place] for place in order)
+        if form == "lines":
+            return "\n".join(f"{number}. [{label}]" for number, label in enumerate(labels, 1))
+        return None if form == "reasoned" else f"[{', '.join(labels)}]" if form == "json" else ", ".join(labels)
 
     def parse(self, prompts: Sequence[Prompt], responses: Sequence[Response], reading: Normalization) -> Scores:
         """Score the candidates that the text names n, n-1, ... in the order of their first mention."""

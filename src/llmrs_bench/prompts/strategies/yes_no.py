@@ -1,14 +1,16 @@
-"""Template `yes-no`: ask about one candidate at a time, read the probabilities of Yes and No."""
+"""Templates `yes-no` and `like`: ask about one item at a time, read the probabilities of Yes and No."""
 
-from collections.abc import Sequence
-from math import fsum
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+from itertools import chain
+from math import exp, fsum, isfinite, log
 from typing import ClassVar
 
 from llmrs_bench.core import config
-from llmrs_bench.core.types import Mode, Prompt, Request, Response, Scores
+from llmrs_bench.core.types import Kind, Mode, Prompt, Request, Response, Scores
 from llmrs_bench.prompts.context import PromptContext
 from llmrs_bench.prompts.strategies.base import Exchange, ItemCatalog, Normalization
-from llmrs_bench.prompts.strategies.label import kind_of, label_mass
+from llmrs_bench.prompts.strategies.label import label_mass
 from llmrs_bench.prompts.template import PromptTemplate
 
 
@@ -22,6 +24,7 @@ class YesNo:
     Options: ClassVar[type[config.Options]] = config.Options
     mode: ClassVar[Mode] = "label"
     rounds: ClassVar[bool] = False
+    spellings: ClassVar[tuple[tuple[str, ...], tuple[str, ...]]] = ((" Yes",), (" No",))
 
     def __init__(self, options: config.Options, prompt_template: PromptTemplate) -> None:
         self.prompt_template = prompt_template
@@ -37,18 +40,62 @@ class YesNo:
                 request_id=request.request_id,
                 messages=context.messages((item_id,)),
                 shown=(item_id,),
-                choices=(" Yes", " No"),
+                choices=tuple(chain(*self.spellings)),
                 labels=True,
             )
             for number, item_id in enumerate(request.candidates)
         ]
 
+    def answer_of(self, prompt: Prompt, relevant: Collection[str]) -> str | None:
+        """Return Yes for a relevant item, No for any other, in the first of their spellings."""
+        return self.spellings[0 if prompt.shown[0] in relevant else 1][0]
+
     def parse(self, prompts: Sequence[Prompt], responses: Sequence[Response], reading: Normalization) -> Scores:
         """Score each candidate by how much more probable Yes is than No."""
         values: dict[str, float] = {}
         for prompt, response in zip(prompts, responses, strict=True):
-            if response.choice_logprobs and len(response.choice_logprobs) == 2 and all(response.choice_logprobs):
-                yes, no = map(fsum, response.choice_logprobs)
+            yes, no = self._answers(response)
+            if yes is not None and no is not None:
                 values[prompt.shown[0]] = yes - no
-        kinds = tuple(kind_of(answer, 2) for answer in responses)
+        kinds = tuple(map(self._kind, responses))
         return Scores(prompts[0].request_id, values, {"label_mass": label_mass(responses)}, kinds)
+
+    def _answers(self, response: Response) -> tuple[float | None, float | None]:
+        """Return the log-probabilities of Yes and of No, of all spellings together; None where none is known."""
+        found = response.choice_logprobs or ()
+        yes, no = self.spellings
+        if len(found) != len(yes) + len(no):
+            return None, None
+        return _together(found[: len(yes)]), _together(found[len(yes) :])
+
+    def _kind(self, response: Response) -> Kind:
+        known = sum(value is not None for value in self._answers(response))
+        return ("empty", "partial", "complete")[known]
+
+
+def _together(logprobs: Sequence[Sequence[float]]) -> float | None:
+    """Return the log of the summed probabilities of those choices that are known."""
+    values = [fsum(tokens) for tokens in logprobs if tokens]
+    best = max(values, default=None)
+    if best is None or not isfinite(best) or len(values) == 1:
+        return best if best is None or isfinite(best) else None
+    return best + log(fsum(exp(value - best) for value in values))
+
+
+class Like(YesNo):
+    """Asks whether a user will like one item, of the task `click`; sums Yes and No over their spellings.
+
+    Spellings that are the same tokens to a model count once, as `llm.tokenization` sees to. `says_yes` is the share of
+    answers in which Yes is more probable than No.
+    """
+
+    tasks: ClassVar[tuple[str, ...]] = (config.CLICK,)
+    spellings = ((" Yes", "Yes", " yes", "yes"), (" No", "No", " no", "no"))
+
+    def parse(self, prompts: Sequence[Prompt], responses: Sequence[Response], reading: Normalization) -> Scores:
+        """Score the item by how much more probable Yes is than No."""
+        scores = super().parse(prompts, responses, reading)
+        if not scores.values:
+            return scores
+        says = fsum(value > 0 for value in scores.values.values()) / len(scores.values)
+        return replace(scores, notes={**scores.notes, "says_yes": says})

@@ -13,11 +13,11 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 
 from llmrs_bench.core.costs import COST_FIELDS
-from llmrs_bench.leaderboard.board import COST_WORDS, Board, Row, told_apart
+from llmrs_bench.leaderboard.board import Board, Row, cost_words, told_apart
 from llmrs_bench.report.html.values import Call, Extra, Ranked
 from llmrs_bench.report.machine import costs, measured
 from llmrs_bench.report.profile import bin_labels, profile_rows
-from llmrs_bench.report.table import SHARE_HEADS, answer_words
+from llmrs_bench.report.table import NULL, answer_words, share_heads
 
 _DIGITS = 6
 # What leaves a script element, or ends a line in JavaScript.
@@ -56,13 +56,18 @@ def board_payload(board: Board, extra: Extra) -> dict[str, Any]:
     labels = {row.run: row.label for row in board.rows}
     return {
         "title": board.title,
+        "clicks": board.unit == "rows",
         "protocol": board.protocol,
         "notes": board.notes,
         "metrics": [{"name": metric, "sign": board.sign(metric)} for metric in board.metrics],
         "key": board.key,
-        "shares": [(name, head.replace("\n", " ")) for name, head in SHARE_HEADS.items()],
-        "costs": [asdict(cost) for cost in COST_FIELDS if cost.head],
-        "cost": {"name": board.pareto_by, "words": COST_WORDS.get(board.pareto_by, "")},
+        "shares": [(name, head.replace("\n", " ")) for name, head in share_heads(board)],
+        "costs": [
+            {**asdict(cost), "head": cost.head.replace("users", board.unit), "words": cost_words(cost.name, board.unit)}
+            for cost in COST_FIELDS
+            if cost.head
+        ],
+        "cost": {"name": board.pareto_by, "words": cost_words(board.pareto_by, board.unit)},
         "rows": [_row(row, labels) for row in board.rows],
         "groups": [
             {
@@ -113,8 +118,25 @@ def _row(row: Row, labels: Mapping[str, str]) -> dict[str, Any]:
         "kinds": _rounded(row.kinds),
         "cost": _rounded(costs(row)),
         "pareto": row.pareto,
-        "facts": facts,
+        "reliability": _rounded(row.about.get("reliability") or {}),
+        "facts": facts + _calibration_facts(row),
     }
+
+
+def _calibration_facts(row: Row) -> list[tuple[str, str]]:
+    """Return how the scores of a row of click data were calibrated, and what its UAUC is by chance, in words."""
+    found, null = row.about.get("calibration"), row.about.get(NULL)
+    facts = []
+    if found:
+        temperature = "infinite" if found["temperature"] is None else f"{found['temperature']:.4g}"
+        words = f"temperature {temperature}, offset {found['offset']:.4g}, threshold {found['threshold']:.4g}"
+        facts.append(("calibrated", f"{words}, on {found['rows']:,} validation rows"))
+    if null:
+        words = f"{null['mean']:.4f} ({null['low']:.4f} to {null['high']:.4f})"
+        facts.append(
+            ("uauc by chance", f"{words}, {null['permutations']:,} permutations, histories {null['histories']}")
+        )
+    return facts
 
 
 def _plain(value: Any) -> str:
@@ -182,7 +204,7 @@ def _call(call: Call) -> dict[str, Any]:
 
 
 _HERE = files("llmrs_bench.report.html")
-_SCRIPTS = ("dom", "table", "board", "draw", "charts", "groups", "bias", "data", "requests", "main")
+_SCRIPTS = ("dom", "table", "board", "draw", "charts", "groups", "bias", "reliability", "data", "requests", "main")
 _VENDORED = ("d3.min.js", "plot.umd.min.js")
 LICENCES = ("d3", "plot", "isoformat", "interval-tree-1d", "binary-search-bounds")
 

@@ -41,6 +41,7 @@ function fillSelect(select, options, chosen) {
 const KINDS = {
   "language model": { color: "var(--lm)", symbol: "circle" },
   recommender: { color: "var(--rec)", symbol: "square" },
+  "click model": { color: "var(--rec)", symbol: "wye" },
   baseline: { color: "var(--base)", symbol: "diamond2" },
   fusion: { color: "var(--fusion)", symbol: "triangle" },
   import: { color: "var(--import)", symbol: "star" },

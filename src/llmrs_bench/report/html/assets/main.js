@@ -38,6 +38,7 @@ showBoard();
 showCharts();
 showGroups();
 showBias();
+showReliability();
 showData();
 showPublished();
 const sampled = showRequests();

@@ -7,6 +7,7 @@ async function unpacked(text) {
 
 function rankWords(ranking) {
   if (!ranking) return "not ranked";
+  if (board.clicks) return `${ranking.targets.length ? "liked" : "not liked"}, ${isNumber(ranking.scores[0]) ? `score ${ranking.scores[0].toFixed(3)}` : "no score"}`;
   if (!ranking.targets.length) return "no target";
   return ranking.targets.map(([, rank]) => (rank === null ? "target not in the list" : `target at rank ${rank}`)).join(", ");
 }
@@ -34,16 +35,16 @@ function rankingView(sample, request, ranking) {
   const whole = ranking.scores.every((score) => score === null || Number.isInteger(score));
   const scoreWords = (score) => (whole ? String(score) : Math.abs(score) < 1e4 ? score.toFixed(3) : score.toExponential(3));
   const columns = [
-    { name: "rank", numeric: true, first: "ascending", value: (row) => row.rank, cell: (row) => [String(row.rank)] },
-    { name: "item", value: (row) => sample.items[row.place][1], cell: (row) => [...itemNodes(sample, row.place), row.target ? el("span", { class: "badge target" }, "target") : ""] },
-    ...(slots.size ? [{ name: "slot", title: "Place in the list, from 0", numeric: true, first: "ascending", value: (row) => row.slot, cell: (row) => [String(row.slot ?? "")] }] : []),
+    ...(board.clicks ? [] : [{ name: "rank", numeric: true, first: "ascending", value: (row) => row.rank, cell: (row) => [String(row.rank)] }]),
+    { name: "item", value: (row) => sample.items[row.place][1], cell: (row) => [...itemNodes(sample, row.place), row.target ? el("span", { class: "badge target" }, board.clicks ? "liked" : "target") : ""] },
+    ...(slots.size && !board.clicks ? [{ name: "slot", title: "Place in the list, from 0", numeric: true, first: "ascending", value: (row) => row.slot, cell: (row) => [String(row.slot ?? "")] }] : []),
     { name: "score", title: "Higher is better", numeric: true, value: (row) => row.score, cell: (row) => [row.score === null ? "not named" : scoreWords(row.score)] },
   ];
-  const table = sortableTable({ columns, rows, caption: "Candidates and ranking", sorted: { column: "rank", direction: "ascending" },
+  const table = sortableTable({ columns: board.clicks ? columns.reverse() : columns, rows, caption: "Candidates and ranking", sorted: { column: board.clicks ? "item" : "rank", direction: "ascending" },
     rowClass: (row) => [row.target ? "target" : "", row.score === null ? "silent" : ""].filter(Boolean).join(" ") });
   table.table.classList.remove("sticky");
   return [
-    el("h3", {}, slots.size ? `Candidates and ranking (${rows.length})` : `Ranking, first ${rows.length}`),
+    el("h3", {}, board.clicks ? "Item and score" : slots.size ? `Candidates and ranking (${rows.length})` : `Ranking, first ${rows.length}`),
     el("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Candidates and ranking" }, table.table),
     missingTargets(sample, request, slots),
   ];

@@ -1,0 +1,1 @@
+"""Models of the task `click`: whether a user will like an item."""

@@ -1,0 +1,108 @@
+"""What is wrong with options, and what they take, in words."""
+
+import re
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from pydantic.fields import FieldInfo
+    from pydantic_core import ErrorDetails
+
+MOST = 2**31 - 1  # of anything that is counted
+
+
+def flag(name: str) -> str:
+    """Return an option as it is typed."""
+    return f"--{name.replace('_', '-')}"
+
+
+def flag_words(name: str, faults: "Sequence[ErrorDetails]", schema: Mapping[str, Any]) -> str:
+    """Say what is wrong with an option that is typed as `--key VALUE`; no form of several fits where faults are."""
+    if len(faults) > 1:
+        return f"{flag(name)} {shown(faults[0]['input'])} is not {allowed(schema)}"
+    words = fault_words(faults[0], ())
+    if not name:
+        return words
+    return re.sub(rf"^{name}(?:\.\w+)*([=:])", lambda sign: flag(name) + (" " if sign[1] == "=" else ":"), words)
+
+
+def default_words(schema: Mapping[str, Any]) -> str:
+    """Say what an option is where it is not typed, if there is something to say."""
+    known = schema.get("default")
+    if known in (None, [], {}):
+        return ""
+    return f"; its default is {str(known).lower() if isinstance(known, bool) else known}"
+
+
+_BOUNDS = {
+    "minimum": "of at least {}",
+    "exclusiveMinimum": "above {}",
+    "maximum": "of at most {}",
+    "exclusiveMaximum": "below {}",
+}
+
+
+def allowed(schema: Mapping[str, Any]) -> str:
+    """Say in words which values a JSON schema allows."""
+    if "anyOf" in schema:
+        return " or ".join(allowed(part) for part in schema["anyOf"] if part.get("type") != "null")
+    if schema.get("type") == "array" and "items" in schema:
+        return allowed(schema["items"])  # it may be repeated
+    if "const" in schema:
+        return repr(schema["const"])
+    if "enum" in schema:
+        return " or ".join(map(repr, schema["enum"]))
+    kinds = {"integer": "a whole number", "number": "a number", "boolean": "true or false", "string": "a text"}
+    bounds = [words.format(f"{schema[key]:,}") for key, words in _BOUNDS.items() if schema.get(key, MOST) < MOST]
+    return " ".join(
+        [kinds.get(schema.get("type", ""), "KEY=VALUE"), *bounds[:1], *(f"and {more}" for more in bounds[1:])]
+    )
+
+
+def default(name: str, field: "FieldInfo") -> str:
+    """Return an option with its default, as it is typed."""
+    value = field.get_default(call_default_factory=True, validated_data={})
+    if field.is_required():
+        return name
+    if value is None or value in ((), {}):
+        return f"{name} (none)"
+    return f"{name}={str(value).lower() if isinstance(value, bool) else value}"
+
+
+def shown(value: object) -> str:
+    """Return a wrong value for a message, cut where it is long."""
+    text = str(value) if not isinstance(value, int) or value.bit_length() < 1000 else hex(value)
+    return text if len(text) <= 80 else f"{text[:60]} ... ({len(text):,} characters)"
+
+
+# What pydantic finds wrong, in words of this tool.
+_FAULTS = {
+    "int_parsing": "is no whole number",
+    "int_type": "is no whole number",
+    "int_from_float": "is no whole number",
+    "float_parsing": "is no number",
+    "float_type": "is no number",
+    "bool_parsing": "is neither true nor false",
+    "bool_type": "is neither true nor false",
+    "literal_error": "is none of {expected}",
+    "greater_than_equal": "is below {ge}",
+    "greater_than": "is not above {gt}",
+    "less_than_equal": "is above {le}",
+    "less_than": "is not below {lt}",
+    "int_parsing_size": "is too large",
+    "finite_number": "is no finite number",
+    "string_too_short": "is empty",
+}
+
+
+def fault_words(fault: "ErrorDetails", known: Sequence[str]) -> str:
+    """Say what is wrong with one option."""
+    name = ".".join(str(part) for part in fault["loc"])
+    if fault["type"] == "extra_forbidden":
+        near = get_close_matches(name, known, n=1, cutoff=0.5)
+        return f"unknown option {name!r}" + (f", did you mean {near[0]!r}?" if near else "")
+    if fault["type"] in _FAULTS:
+        return f"{name}={shown(fault['input'])} {_FAULTS[fault['type']].format(**fault.get('ctx', {}))}"
+    words = fault["msg"].removeprefix("Value error, ")
+    return f"{name}: {words}" if name else words

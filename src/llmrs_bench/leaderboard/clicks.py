@@ -1,0 +1,133 @@
+"""A board of click data: values of users whose means are the metrics, and intervals from resamples of whole users."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from llmrs_bench.core.errors import OptionError
+from llmrs_bench.leaderboard.board import Board, EvaluatedRun
+from llmrs_bench.leaderboard.build import BoardPlan, TableBlock, assemble, group_places, row_order
+from llmrs_bench.leaderboard.matrix import ScoreMatrix, by_seed, line_of
+from llmrs_bench.metrics.clicks import ClickRows, UserInterval, per_user, user_intervals, value
+
+ANSWERED = "answered"
+
+
+@dataclass(frozen=True, slots=True)
+class ClickEntry:
+    """One run that wants onto a board of click data.
+
+    Args:
+        entry: What is known of it; it has no values by request. `about["answered"]` is the share of rows that it gave
+            a score.
+        requests: The request of each of its rows.
+        rows: What is measured.
+    """
+
+    entry: EvaluatedRun
+    requests: pl.Series
+    rows: ClickRows
+
+
+def build_click_board(
+    entries: Sequence[ClickEntry],
+    users: Sequence[str],
+    plan: BoardPlan,
+    *,
+    title: str,
+    protocol: Sequence[str],
+    notes: Sequence[str],
+) -> tuple[Board, ScoreMatrix]:
+    """Put runs onto one board, sorted by `auc` or else the first metric; also return the values of users behind it.
+
+    Paired tests flip the signs of users: of their values as `metrics.clicks.per_user` has them.
+
+    Args:
+        entries: The runs; those that differ by their seed alone share a row.
+        users: The user of each number in `ClickRows.users`.
+        plan: Metrics, resamples, tests; groups are of requests. A metric that no run has is left out, and said.
+        title: Of the board.
+        protocol: What stands above it.
+        notes: What stands below it.
+
+    Raises:
+        OptionError: If no run has any of the metrics, or no request is in a group.
+    """
+    lines = _lines(entries)
+    lacking = [name for name in plan.metrics if not any(_measures(each.rows, name) for each in entries)]
+    if len(lacking) == len(plan.metrics):
+        raise OptionError(
+            f"no row of the board has {' or '.join(lacking)}",
+            hint="What is calibrated or tuned needs validation rows; log-loss, ece and accuracy need probabilities.",
+        )
+    plan = replace(plan, metrics=tuple(name for name in plan.metrics if name not in lacking))
+    key = "auc" if "auc" in plan.metrics else plan.metrics[0]
+    order = row_order(_matrix(lines, users, plan.metrics), key, plan.sign(key))
+    lines = [lines[place] for place in order]
+    first = _block("", "", lines, users, plan)
+    blocks, dropped = [first[0]], first[1]
+    requests = list(dict.fromkeys(name for each in entries for name in each.requests))
+    for group, places in group_places(requests, plan).items():
+        chosen = pl.Series([requests[place] for place in places])
+        blocks.append(
+            _block(plan.by, group, [[_within(each, chosen) for each in line] for line in lines], users, plan)[0]
+        )
+    found = [
+        *notes,
+        *([f"no row of the board has {', '.join(lacking)}"] if lacking else []),
+        *(
+            f"{name}: {100 * share:.2g} % of the resamples had rows of one label alone, and were dropped"
+            for name, share in dropped.items()
+        ),
+    ]
+    return assemble(blocks, plan, key=key, title=title, protocol=protocol, notes=found), blocks[0].matrix
+
+
+def _measures(rows: ClickRows, metric: str) -> bool:
+    return rows.has(metric) and not np.isnan(value(rows, metric))
+
+
+def _within(entry: ClickEntry, requests: pl.Series) -> ClickEntry:
+    chosen = entry.requests.is_in(requests.implode())
+    return replace(entry, requests=entry.requests.filter(chosen), rows=entry.rows.only(chosen.to_numpy()))
+
+
+def _lines(entries: Sequence[ClickEntry]) -> list[list[ClickEntry]]:
+    known = {each.entry.run: each for each in entries}
+    return [[known[run.run] for run in group] for group in by_seed([each.entry for each in entries])]
+
+
+def _block(
+    by: str, group: str, lines: Sequence[Sequence[ClickEntry]], users: Sequence[str], plan: BoardPlan
+) -> tuple[TableBlock, Mapping[str, float]]:
+    """Return a block, and by metric the largest share of resamples that had no value, where any had none."""
+    rows = [[each.rows for each in line] for line in lines]
+    found = user_intervals(rows, plan.metrics, samples=plan.samples, seed=plan.seed)
+    none = UserInterval(float("nan"), float("nan"), 0.0)
+    ends: dict[str, NDArray[np.float64]] = {}
+    dropped: dict[str, float] = {}
+    for metric in plan.metrics:
+        intervals = [line.get(metric, none) for line in found]
+        ends[metric] = np.array([[each.low, each.high] for each in intervals])
+        if share := max(each.dropped for each in intervals):
+            dropped[metric] = share
+    asked = len(np.unique(np.concatenate([each.users for line in rows for each in line])))
+    return TableBlock(by, group, _matrix(lines, users, plan.metrics), ends, asked), dropped
+
+
+def _matrix(lines: Sequence[Sequence[ClickEntry]], users: Sequence[str], metrics: Sequence[str]) -> ScoreMatrix:
+    """Return for each metric the values of users (lines, users), the mean over seeds where there are several."""
+    values = {metric: np.full((len(lines), len(users)), np.nan) for metric in (*metrics, ANSWERED)}
+    made = []
+    for place, line in enumerate(lines):
+        means: dict[str, tuple[float, ...]] = {}
+        for metric in metrics:
+            if all(each.rows.has(metric) for each in line):
+                values[metric][place] = np.mean([per_user(each.rows, metric) for each in line], axis=0)
+                means[metric] = tuple(value(each.rows, metric) for each in line)
+        values[ANSWERED][place] = np.mean([each.entry.about.get(ANSWERED, 1.0) for each in line])
+        made.append(line_of([each.entry for each in line], means))
+    return ScoreMatrix(tuple(users), tuple(made), values)

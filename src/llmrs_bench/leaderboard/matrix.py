@@ -1,0 +1,156 @@
+"""The values behind a board: an array of lines and requests for each metric."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from llmrs_bench.core.errors import ArtifactError, OptionError
+from llmrs_bench.leaderboard.board import BOUND, SHARES, EvaluatedRun
+
+
+@dataclass(frozen=True, slots=True)
+class RunScores:
+    """A row before it is summed up: one run, or those that differ by their seed alone.
+
+    `means` holds the mean of each run over the requests, by metric, or its figure where it is one of the whole run.
+    """
+
+    run: str
+    runs: tuple[str, ...]
+    model: str
+    kind: str
+    setting: str
+    exact: bool
+    about: Mapping[str, Any]
+    means: Mapping[str, tuple[float, ...]]
+
+    @property
+    def is_bound(self) -> bool:
+        """Whether it is no model but a bound that reads the targets: shown, and held against nothing."""
+        return self.kind == BOUND
+
+    @property
+    def label(self) -> str:
+        """Model and setting: what a row is called where it is looked for again."""
+        return f"{self.model} ({self.setting})" if self.setting else self.model
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreMatrix:
+    """The values of all rows: by metric an array (lines, requests), NaN where a line was not measured on a request.
+
+    Metrics of whole runs are in `Line.means` alone.
+    """
+
+    requests: tuple[str, ...]
+    lines: tuple[RunScores, ...]
+    values: Mapping[str, NDArray[np.float64]]
+
+    def ordered(self, order: Sequence[int]) -> "ScoreMatrix":
+        """Return the lines in another order."""
+        places = list(order)
+        return ScoreMatrix(
+            self.requests,
+            tuple(self.lines[place] for place in places),
+            {metric: values[places] for metric, values in self.values.items()},
+        )
+
+    def at(self, places: NDArray[np.intp]) -> "ScoreMatrix":
+        """Return the values of some requests."""
+        requests = tuple(self.requests[place] for place in places)
+        return ScoreMatrix(requests, self.lines, {name: values[:, places] for name, values in self.values.items()})
+
+
+def score_matrix(entries: Sequence[EvaluatedRun], metrics: Sequence[str]) -> ScoreMatrix:
+    """Gather the values of entries; those of runs that differ by their seed are averaged, request by request.
+
+    Raises:
+        OptionError: If a metric was not measured.
+        ArtifactError: If a value is not a number.
+    """
+    whole = [metric for metric in metrics if any(metric in entry.figures for entry in entries)]
+    named = [metric for metric in dict.fromkeys([*metrics, *SHARES]) if metric not in whole]
+    groups = by_seed(entries)
+    frames = [entry.metrics.filter(pl.col("metric").is_in(named)) for entry in entries]
+    places = pl.concat([frame.select("request_id") for frame in frames]).unique().sort("request_id").with_row_index()
+    requests = places.height
+    values = {metric: np.full((len(groups), requests), np.nan) for metric in named}
+    lines = []
+    for row, group in enumerate(groups):
+        means = {metric: tuple(_figure(entry, metric) for entry in group) for metric in whole}
+        runs = [_values(entry, named, places) for entry in group]
+        for metric in named:
+            seeds = np.stack([run[metric] for run in runs])
+            values[metric][row] = seeds.mean(0)  # NaN where a seed lacks the request
+            there = ~np.isnan(values[metric][row])
+            means[metric] = tuple(float(seed[there].mean()) if there.any() else float("nan") for seed in seeds)
+        lines.append(line_of(group, means))
+    return ScoreMatrix(tuple(places["request_id"]), tuple(lines), values)
+
+
+def by_seed(entries: Sequence[EvaluatedRun]) -> list[list[EvaluatedRun]]:
+    """Return the entries of each line: runs that differ by their seed alone share one."""
+    groups: dict[str, list[EvaluatedRun]] = {}
+    for entry in entries:
+        groups.setdefault(entry.group or entry.run, []).append(entry)
+    return list(groups.values())
+
+
+def _values(entry: EvaluatedRun, metrics: Sequence[str], places: pl.DataFrame) -> dict[str, NDArray[np.float64]]:
+    """Return the values of metrics at the places of their requests, NaN where there is none."""
+    rows = entry.metrics.filter(pl.col("metric").is_in(metrics)).join(places, on="request_id")
+    parts = {name: part for (name,), part in rows.partition_by("metric", as_dict=True).items()}
+    found = {}
+    for metric in metrics:
+        if metric not in parts:
+            known = ", ".join(entry.metrics["metric"].unique().sort())
+            raise OptionError(
+                f"the metric {metric!r} was not measured for {entry.run}", hint=f"Measured: {known or 'nothing'}."
+            )
+        values, broken = parts[metric]["value"].to_numpy(), ~parts[metric]["value"].is_finite().fill_null(False)
+        if broken.any():
+            raise ArtifactError(
+                f"{entry.run}: {metric} is not a number for {broken.sum():,} of {len(values):,} requests, "
+                f"among them {parts[metric].filter(broken)['request_id'][0]}",
+                hint="Delete its evaluation and run `llmrs-bench evaluate` again.",
+            )
+        found[metric] = np.full(places.height, np.nan)
+        found[metric][parts[metric]["index"].to_numpy()] = values
+    return found
+
+
+def _figure(entry: EvaluatedRun, metric: str) -> float:
+    if metric not in entry.figures:
+        raise OptionError(
+            f"the metric {metric!r} was not measured for {entry.run}", hint=f"Measured: {', '.join(entry.figures)}."
+        )
+    return entry.figures[metric]
+
+
+def line_of(group: Sequence[EvaluatedRun], means: Mapping[str, tuple[float, ...]]) -> RunScores:
+    """Return the line of runs that differ by their seed alone."""
+    entry, seeds = group[0], len(group)
+    setting = [entry.setting] if entry.setting else []
+    about = dict(entry.about)
+    if seeds > 1:
+        setting.append(f"{seeds} seeds")
+        about |= {
+            "seed": [other.about.get("seed") for other in group],
+            "seconds": sum(other.about.get("seconds") or 0.0 for other in group) / seeds,
+        }
+    elif about.get("seed"):
+        setting.append(f"seed {about['seed']}")
+    return RunScores(
+        run=entry.run,
+        runs=tuple(other.run for other in group),
+        model=entry.model,
+        kind=entry.kind,
+        setting=", ".join(setting),
+        exact=entry.exact,
+        about=about,
+        means=means,
+    )

@@ -1,0 +1,277 @@
+"""Stage `evaluate` of click data: labels, scores and probabilities of every row of a run, and of the trivial rows."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import polars as pl
+
+from llmrs_bench.clicks.baselines import BASELINES, baseline
+from llmrs_bench.core.artifacts import Artifact, Draft, Recipe, StageResult, get_or_create, is_complete, open_artifact
+from llmrs_bench.core.config import EvaluateConfig, Invalid
+from llmrs_bench.core.errors import ArtifactError, DamagedError, OptionError
+from llmrs_bench.core.schemas import CLICKS
+from llmrs_bench.metrics import check_rankings
+from llmrs_bench.metrics.clicks import (
+    CLICK_DEFINITIONS,
+    CLICK_METRICS,
+    ClickRows,
+    ValidRows,
+    calibrate,
+    parse_click_metrics,
+    sigmoid,
+    user_aucs,
+    value,
+)
+from llmrs_bench.stages.workspace import Data, LeftOutError, leaving_out, open_runs, pick_runs, ranks, unopened
+
+BASELINE_DEFINITIONS = "1"  # of the trivial rows, which are made here
+# How rows without a score count, as boards say it.
+SILENT_WORDS: Mapping[Invalid, str] = {
+    "expected": "a row without a score gets the median of the run's scores",
+    "worst": "a row without a score counts as the wrong answer, given for certain",
+    "drop": "a row without a score is left out of its run's values",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class MeasuredClicks:
+    """The evaluation of a run, or of a trivial row: a frame of the schema `clicks`, and what was found of it."""
+
+    table: pl.DataFrame
+    facts: Mapping[str, Any]
+
+    def rows(self, users: Sequence[str]) -> tuple[pl.Series, ClickRows]:
+        """Return the measured rows of the part `test`, and the request of each."""
+        return to_click_rows(self.table, users, self.facts["calibration"])
+
+
+def evaluate_clicks(data: Data, names: Sequence[str], config: EvaluateConfig) -> list[StageResult]:
+    """Make the artifact `clicks` of runs, and those of the trivial rows, which every board of click data needs.
+
+    Without `names` damaged runs are left out with a warning each, and the stage fails once the others are done.
+
+    Args:
+        data: The prepared data set, of the task `click`.
+        names: Names of runs, or their first characters; none means all.
+        config: How rows without a score count. All click metrics are always measured.
+
+    Raises:
+        OptionError: If a name fits no run, a metric is none of click data, or likelihoods are to be normalized.
+        ArtifactError: If a run is of other data, or damaged; or if the data are.
+        LeftOutError: If runs were left out; it holds what was made of the others.
+    """
+    if config.metrics:
+        parse_click_metrics(config.metrics)
+    if config.normalize is not None:
+        raise OptionError(
+            f"--normalize {config.normalize} applies to likelihoods of titles, and clicks are scored by Yes and No",
+            hint="Leave it out.",
+        )
+    data.artifact.check("requests", "outcomes", "samples", "truth")
+    runs = open_runs(data) if has_runs(data) else []
+    if names and not runs:
+        raise OptionError(f"--run {names[0]}: {data.place.reference} has no runs", hint="Leave out --run.")
+    lost = [] if names else unopened(data, runs)
+    runs = [run for run in runs if is_measured(run)]
+    chosen = pick_runs(runs, names) if names else runs
+    made = [_evaluate(data, name, config.invalid) for name in BASELINES]
+    for run in chosen:
+        with leaving_out(ArtifactError, named=bool(names)) as failed:
+            made.append(_evaluate(data, run, config.invalid))
+        lost += [run.path.name for _ in failed]
+    if lost:
+        raise LeftOutError(lost, made)
+    return made
+
+
+def has_runs(data: Data) -> bool:
+    """Tell whether click data have any run: their boards have rows without one."""
+    folder = data.place.runs
+    return folder.is_dir() and any(path.is_dir() and not path.name.startswith(".") for path in folder.iterdir())
+
+
+def is_measured(run: Artifact) -> bool:
+    """Tell whether a run is a row of its own: it gives scores, and is none of the rows that every board has anyway."""
+    return ranks(run) and run.manifest.name not in BASELINES
+
+
+def click_recipe(data: Data, run: Artifact | str, invalid: Invalid) -> Recipe:
+    """Return what decides the evaluation of a run, or of the trivial row of a name."""
+    if isinstance(run, str):
+        made_of = {name: data.artifact.digest(name) for name in ("samples", "requests", "outcomes")}
+        name, parts = run, {"baselines": BASELINE_DEFINITIONS}
+    else:
+        made_of, name, parts = {"rankings": run.digest("rankings")}, run.path.name, {}
+        made_of["requests"] = data.artifact.digest("requests")
+    inputs = {**made_of, "truth": data.artifact.digest("truth")}
+    return Recipe(
+        "evaluate",
+        name,
+        {"task": data.task, "invalid": invalid, "row": name},
+        inputs,
+        {"definitions": CLICK_DEFINITIONS, **parts},
+    )
+
+
+def is_evaluated(data: Data, run: Artifact, invalid: Invalid) -> bool:
+    """Tell whether a run was evaluated."""
+    return is_complete(click_recipe(data, run, invalid).place(data.place.evals))
+
+
+def measured_clicks(data: Data, run: Artifact | str, invalid: Invalid) -> MeasuredClicks:
+    """Return the evaluation of a run, or of the trivial row of a name.
+
+    Raises:
+        ArtifactError: If it was not made; the hint is the command that does it.
+        DamagedError: If it, or the run, is not what was written.
+    """
+    recipe, hint = click_recipe(data, run, invalid), click_command(data, invalid)
+    path = recipe.place(data.place.evals)
+    if not isinstance(run, str):
+        run.check("rankings")
+    if not is_complete(path):
+        name = run if isinstance(run, str) else f"run {run.path.name}"
+        policy = "" if invalid == "expected" else f" with --invalid {invalid}"
+        raise ArtifactError(f"{name} was not measured{policy}", hint=hint)
+    made = open_artifact(path, hint=hint)
+    if made.manifest.fingerprint != recipe.fingerprint:
+        raise DamagedError(f"{path} holds the evaluation of something else", hint=hint)
+    return MeasuredClicks(made.table("clicks"), made.facts)
+
+
+def click_command(data: Data, invalid: Invalid) -> str:
+    """Return the hint that says how to evaluate the runs of click data."""
+    policy = "" if invalid == "expected" else f" --invalid {invalid}"
+    return f"Run: llmrs-bench evaluate --dataset {data.place.reference}{policy}"
+
+
+def _evaluate(data: Data, run: Artifact | str, invalid: Invalid) -> StageResult:
+    if not isinstance(run, str):
+        run.check("rankings")
+    recipe = click_recipe(data, run, invalid)
+    fill = partial(_fill, data=data, run=run, invalid=invalid)
+    return get_or_create(recipe.place(data.place.evals), recipe, fill, name=recipe.name, mend=True)
+
+
+def _fill(draft: Draft, *, data: Data, run: Artifact | str, invalid: Invalid) -> None:
+    asked = data.click_rows()
+    truth = data.artifact.table("truth")
+    if isinstance(run, str):
+        scored = baseline(run, data.artifact.table("samples"), asked)
+    else:
+        rankings = run.table("rankings")
+        check_rankings(truth, rankings, where=str(run.path))
+        pair = ["request_id", "item_id"]
+        scored = truth.select(pair).join(rankings.select(*pair, "score"), on=pair)
+        odds = pl.Series(sigmoid(scored["score"].to_numpy())).fill_nan(None)
+        probability = odds if gives_log_odds(run) else pl.lit(None, pl.Float64)
+        scored = scored.select("request_id", "score", probability=probability)
+    rows = asked.select("request_id", "user_id", "part").join(
+        truth.select("request_id", "label"), on="request_id", maintain_order="left"
+    )
+    table, facts = click_table(rows, scored, invalid)
+    draft.write("clicks", table)
+    users = user_numbers(data)
+    _, found = to_click_rows(table, users, facts["calibration"])
+    own = user_aucs(found)
+    draft.facts.update(
+        **facts,
+        means={name: score for name in CLICK_METRICS if found.has(name) and not np.isnan(score := value(found, name))},
+        catalogue={},
+        users=len(np.unique(found.users)),
+        users_in_uauc=int((~np.isnan(own)).sum()),
+        positives=int(found.labels.sum()),
+    )
+
+
+def gives_log_odds(run: Artifact) -> bool:
+    """Tell whether the scores of a run are log-odds, so that their sigmoid is the model's own probability."""
+    return run.facts.get("kind") == "language model" or bool(run.facts.get("log_odds", False))
+
+
+def user_numbers(data: Data) -> list[str]:
+    """Return the users of the part `test`, whose places are their numbers."""
+    asked = data.artifact.table("requests").filter(pl.col("part") == "test")
+    return list(asked["user_id"].unique().sort())
+
+
+def click_table(rows: pl.DataFrame, scored: pl.DataFrame, invalid: Invalid) -> tuple[pl.DataFrame, dict[str, Any]]:
+    """Return the frame of the schema `clicks` of a run, and facts: its calibration, and how many rows it left silent.
+
+    What is calibrated is fitted on the rows of the part `valid` that the run gave a score.
+
+    Args:
+        rows: Rows (request_id, user_id, part, label).
+        scored: Rows (request_id, score, probability); what has none, or a null score, is silent; a null probability
+            says that scores are no log-odds.
+        invalid: How silent rows count: `expected`, the median of the scores, which is neither for nor against an item
+            and reads no label; `worst`, wrong for certain; `drop`, not at all.
+    """
+    joined = rows.join(scored.with_columns(known=True), on="request_id", how="left", maintain_order="left")
+    told = joined.filter(pl.col("score").is_not_null())
+    valid = told.filter(pl.col("part") == "valid")
+    found = calibrate(ValidRows(valid["score"].to_numpy(), valid["label"].to_numpy() > 0))
+    silent, liked, score = pl.col("score").is_null(), pl.col("label") > 0, pl.col("score")
+    odds = told["probability"].count() > 0
+    if invalid == "expected":
+        middle, sure = told.select(pl.col("score", "probability").median()).row(0)
+        filled = score.fill_null(middle or 0.0)
+        given = pl.when(silent).then(sure).otherwise("probability") if odds else pl.col("probability")
+    elif invalid == "worst":
+        least, most = told.select(low=score.min(), high=score.max()).fill_null(0.0).row(0)
+        filled = pl.when(silent).then(pl.when(liked).then(least - 1).otherwise(most + 1)).otherwise(score)
+        wrong = (~liked).cast(pl.Float64)
+        given = pl.when(silent).then(wrong).otherwise("probability") if odds else pl.col("probability")
+    else:
+        filled, given = score, pl.col("probability")
+    table = joined.select("request_id", "user_id", "part", "label", score=filled, silent=silent, probability=given)
+    if found is None:
+        calibrated = pl.lit(None, dtype=pl.Float64)
+    else:
+        fitted = pl.Series(found.probability(table["score"].fill_null(0.0).to_numpy()))
+        calibrated = pl.when(pl.col("score").is_not_null()).then(fitted)
+        if invalid == "worst":
+            calibrated = pl.when("silent").then((~liked).cast(pl.Float64)).otherwise(calibrated)
+    table = table.with_columns(calibrated=calibrated).select(list(CLICKS)).cast(CLICKS)
+    test = joined.filter(pl.col("part") == "test")
+    mute, gone = int(test["score"].null_count()), int(test["known"].null_count())
+    counts = {
+        "requests": test.height,
+        "requests_without_ranking": gone,
+        "requests_unanswered": mute - gone,
+        "requests_dropped": mute if invalid == "drop" else 0,
+        "valid_rows": joined.height - test.height,
+        "valid_rows_silent": joined.filter(pl.col("part") == "valid")["score"].null_count(),
+        "constant": told.filter(pl.col("part") == "test")["score"].n_unique() == 1,
+    }
+    return table, {**counts, "calibration": None if found is None else asdict(found)}
+
+
+def to_click_rows(
+    table: pl.DataFrame, users: Sequence[str], calibration: Mapping[str, Any] | None
+) -> tuple[pl.Series, ClickRows]:
+    """Return the measured rows of the part `test` of a frame of the schema `clicks`, and the request of each.
+
+    Args:
+        table: The frame; rows without a score are left out.
+        users: The users in the order of their numbers.
+        calibration: A `Calibration` as facts hold it.
+    """
+    rows = table.filter((pl.col("part") == "test") & pl.col("score").is_not_null())
+    numbers = pl.DataFrame({"user_id": users}).with_row_index("number")
+    at = rows.select("user_id").join(numbers, on="user_id", how="left", maintain_order="left")["number"]
+    raw, calibrated = (
+        None if rows[name].null_count() else rows[name].to_numpy() for name in ("probability", "calibrated")
+    )
+    return rows["request_id"], ClickRows(
+        users=at.to_numpy().astype(np.intp),
+        n_users=len(users),
+        labels=rows["label"].to_numpy() > 0,
+        scores=rows["score"].to_numpy(),
+        raw=raw,
+        calibrated=calibrated,
+        threshold=None if calibration is None else float(calibration["threshold"]),
+    )

@@ -1,0 +1,134 @@
+"""The run of a model of clicks: log-odds, or another score, of a like for every request."""
+
+import time
+from pathlib import Path
+
+import polars as pl
+
+from llmrs_bench.clicks.base import ClickCorpus
+from llmrs_bench.clicks.baselines import BASELINES, baseline
+from llmrs_bench.core.artifacts import Draft, Recipe, StageResult, get_or_create
+from llmrs_bench.core.config import CLICK, RecommenderConfig
+from llmrs_bench.core.errors import OptionError
+from llmrs_bench.core.schemas import RANKINGS
+from llmrs_bench.core.types import Progress
+from llmrs_bench.ranking import TIE_RULE
+from llmrs_bench.stages.infer_recommender import (
+    TrainingData,
+    export,
+    fewer,
+    fitted,
+    is_click_model,
+    is_exported,
+    run_name,
+    settings,
+    spec_of,
+    typed_options,
+)
+from llmrs_bench.stages.workspace import Data
+
+# Bumped when what a model of clicks learns from the same data changes: older artifacts are then recomputed.
+FORMAT = "1"
+
+
+def infer_clicks(
+    data: Data, config: RecommenderConfig, progress: Progress, export_to: Path | None = None
+) -> StageResult:
+    """Make the run of a model of clicks, or of one of the trivial rows.
+
+    Args:
+        data: The prepared data set, of the task `click`.
+        config: The options.
+        progress: Shows the training.
+        export_to: A new folder for a copy of the trained model.
+
+    Raises:
+        OptionError: If an option is unknown, or the data set has candidates to be ranked.
+        ModelError: If the model cannot be fitted.
+    """
+    if data.task != CLICK:
+        raise OptionError(
+            f"{config.model} says whether a user will like an item, and {data.place.reference} asks for rankings",
+            hint="Prepare labelled requests: llmrs-bench prepare --task click. Or rank: --model sasrec.",
+        )
+    if trivial := config.model in BASELINES:
+        _refuse_options(config)
+    spec = spec_of(config)
+    recipe = Recipe(
+        "infer",
+        run_name(config),
+        {"model": config.model} if trivial else settings(spec),
+        {table: data.artifact.digest(table) for table in ("samples", "items", "requests", "outcomes")},
+        {"format": FORMAT, "tie_rule": TIE_RULE, "tie_seed": str(data.tie_seed)},
+    )
+
+    def fill(draft: Draft) -> None:
+        asked, samples, items = data.click_rows(), data.artifact.table("samples"), data.artifact.table("items")
+        if trivial:
+            started = time.perf_counter()
+            scores, training = baseline(config.model, samples, asked)["score"], 0.0
+            draft.facts.update(log_odds=config.model == "logistic", training={}, warnings=[])
+        else:
+            found = fitted(spec, click_training_data(data), progress)
+            started = time.perf_counter()
+            scores, training = pl.Series(found.model.score(asked, items)), found.seconds
+            options = found.options.model_dump()
+            draft.facts.update(
+                log_odds=True,
+                training=found.facts,
+                history=options.get("max_history"),
+                typed=typed_options(config),
+                warnings=[]
+                if is_exported(config.model)
+                else _unseen(config.model, fewer(spec, _train(samples)), asked),
+            )
+        draft.write("rankings", asked.select("request_id", "item_id", rank=1, score=scores).cast(RANKINGS))
+        scoring = time.perf_counter() - started
+        draft.facts.update(
+            kind="baseline" if trivial else "click model",
+            requests=asked.height,
+            scoring_seconds=round(scoring, 3),
+            seconds=round(training + scoring, 3),
+            seed=config.seed,
+            fit_on="train",
+            timeline=data.artifact.facts.get("timeline"),
+        )
+
+    made = get_or_create(recipe.place(data.place.runs), recipe, fill)
+    if export_to is not None:
+        export(fitted(spec, click_training_data(data), progress), export_to)
+    return made
+
+
+def predicts_clicks(name: str) -> bool:
+    """Tell whether `name` is that of a trivial row or of a model of clicks, or a folder with an exported one."""
+    return name in BASELINES or is_click_model(name)
+
+
+def click_training_data(data: Data) -> TrainingData:
+    """Return what models of clicks may learn from a prepared data set, and where they are kept."""
+    corpus = ClickCorpus(data.artifact.table("samples"), data.artifact.table("items"))
+    digests = {table: data.artifact.digest(table) for table in ("samples", "items")}
+    return TrainingData(corpus, digests, data.place.models)
+
+
+def _refuse_options(config: RecommenderConfig) -> None:
+    given = config.model_dump(exclude={"model"}, exclude_defaults=True)
+    for name in given:
+        raise OptionError(
+            f"--{name.replace('options', 'option').replace('_', '-')} has no effect on {config.model}, "
+            "which is a formula over all training rows",
+            hint="Remove it.",
+        )
+
+
+def _train(samples: pl.DataFrame) -> pl.DataFrame:
+    return samples.filter(pl.col("part") == "train")
+
+
+def _unseen(model: str, learned: pl.DataFrame, asked: pl.DataFrame) -> list[str]:
+    """Say how many test rows are of users, and of items, without a row to learn from."""
+    test = asked.filter(pl.col("part") == "test")
+    counts = {word: test.join(learned, on=f"{word}_id", how="anti").height for word in ("user", "item")}
+    told = [f"the {word} of {count:,}" for word, count in counts.items() if count]
+    return [f"{model} has no row to learn from of {' and '.join(told)} of {test.height:,} test rows"] if told else []

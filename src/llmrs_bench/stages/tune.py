@@ -1,0 +1,404 @@
+"""Stage `tune`: a language model tuned on prompts of the training part, as a model that `infer` takes."""
+
+import gc
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import asdict, replace
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import numpy as np
+from pydantic import Field
+
+from llmrs_bench.core.artifacts import Draft, Recipe, StageResult, get_or_create
+from llmrs_bench.core.config import LARGEST_SEED, LanguageModelConfig, Options, PromptConfig
+from llmrs_bench.core.device import pick_device
+from llmrs_bench.core.errors import DataError, ModelError, OptionError
+from llmrs_bench.core.hashing import file_digest, fingerprint
+from llmrs_bench.core.types import Progress
+from llmrs_bench.llm.adapters import CARD, CONFIG, LEAST_CHANGE, WEIGHTS, ProbePrompt, TunedModel
+from llmrs_bench.llm.model_aliases import ModelSpec
+from llmrs_bench.metrics.clicks import ClickRows
+from llmrs_bench.metrics.clicks import value as value_of
+from llmrs_bench.prompts.strategies.base import Normalization
+from llmrs_bench.report.words import RenderedPrompt
+from llmrs_bench.stages.prompt import PromptPlan, open_plan, shown_history, source_digest
+from llmrs_bench.stages.serving import TUNED, file_name, label_of, locate, probe_prompts, probe_scores, specify
+from llmrs_bench.stages.tune_samples import Example, Examples, SampleMaker, check_tunable
+from llmrs_bench.stages.workspace import Data
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from llmrs_bench.llm.tokenization import PromptReader
+    from llmrs_bench.llm.tuning import Validation
+
+# Bumped when the same data and options lead to other weights.
+FORMAT = "1"
+_PROBES, _PROBE_CHOICES = 8, 4
+_DEPTH = 10  # of the ranking that validation looks at
+
+
+class TuneConfig(Options):
+    """A language model tuned on `samples` prompts of the training part: by which method, with which `options`."""
+
+    model: str
+    template: str
+    template_options: dict[str, str] = Field(default_factory=dict)
+    history: int | None = Field(default=None, ge=0)
+    method: Literal["lora", "full"] = "lora"
+    samples: Annotated[int, Field(ge=0, le=2**31 - 1)] | Literal["all"] = 256
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    seed: int = Field(default=0, ge=0, le=LARGEST_SEED)
+    options: dict[str, str] = Field(default_factory=dict)
+
+    @property
+    def prompt(self) -> PromptConfig:
+        """What of it decides the prompts."""
+        return PromptConfig(template=self.template, options=self.template_options, history=self.history)
+
+
+def tune(data: Data, config: TuneConfig, progress: Progress) -> StageResult:
+    """Make the artifact `model` of a tuned model: adapter or weights, tokenizer, and what it is.
+
+    A tuning that was interrupted goes on after its last validation.
+
+    Raises:
+        OptionError: If the model, the template or an option does not fit.
+        DataError: If there are fewer samples than asked for, or their answers are all the same.
+        LeakError: If a held-out event is in a sample.
+        ModelError: If the model cannot be had or trained, or tuning left it as it was.
+    """
+    job = _Job(data, config)
+    place = job.recipe.place(data.place.models)
+    kept = place.with_name(f"{place.name}.training")
+    done = get_or_create(place, job.recipe, partial(job.fill, progress=progress, kept=kept))
+    kept.unlink(missing_ok=True)
+    return done
+
+
+def show_samples(data: Data, config: TuneConfig, count: int) -> tuple[list[RenderedPrompt], dict[str, Any]]:
+    """Return the first samples as the model reads them, with what is supervised, and counts over all of them."""
+    job = _Job(data, config)
+    reader = job.reader()
+    maker = job.maker(reader)
+    made = job.samples(maker)
+    samples = [maker.sample(example) for example in made.examples]
+
+    def decode(ids: Sequence[int]) -> str:
+        return str(reader.tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False))
+
+    shown = [
+        RenderedPrompt(
+            decode(sample.prompt), len(sample.prompt), (decode(sample.answer),), answer_side=reader.encoder_decoder
+        )
+        for sample in samples[:count]
+    ]
+    tokens = sum(sample.size for sample in samples)
+    return shown, {
+        **_counts(made),
+        "tokens": tokens,
+        "supervised": sum(len(sample.answer) for sample in samples) / max(tokens, 1),
+        "longest": max((sample.size for sample in samples), default=0),
+    }
+
+
+class _Job:
+    """One tuning: its data, its model and its options."""
+
+    def __init__(self, data: Data, config: TuneConfig) -> None:
+        from llmrs_bench.llm.base import ModelOptions
+        from llmrs_bench.llm.loading import Checkpoint
+        from llmrs_bench.llm.tuning import TuneOptions
+
+        self.data, self.config = data, config
+        self.plan: PromptPlan = open_plan(config.prompt)
+        check_tunable(data, self.plan)
+        self.options: TuneOptions = TuneOptions.parse(config.options, owner="tune")
+        if idle := sorted(TuneOptions.of_lora & set(config.options)):
+            self._refuse_idle(idle)
+        asked = locate(data, LanguageModelConfig(model=config.model))
+        self.spec: ModelSpec = specify(data, asked, _no_progress)
+        self.base_label = label_of(asked)
+        self.checkpoint: Checkpoint = Checkpoint(
+            self.spec, ModelOptions(trust_remote_code=self.options.trust_remote_code)
+        )
+        if self.checkpoint.files.adapter is not None and set(config.options) & {"rank", "alpha", "modules"}:
+            raise OptionError(
+                f"{config.model} is an adapter, which is tuned on as it is: it has a rank and modules of its own",
+                hint="Leave out -O rank, alpha and modules.",
+            )
+        self.device = pick_device(config.device)
+        self.history = shown_history(data, config.prompt)
+        self.label = f"{self.base_label}+{config.method}-{config.samples}"
+
+    def _refuse_idle(self, idle: Sequence[str]) -> None:
+        if self.config.method == "full":
+            raise OptionError(f"-O {idle[0]} has no effect with --method full", hint="Leave it out.")
+
+    @property
+    def recipe(self) -> Recipe:
+        """What decides the weights; `--samples all` and the number of all samples are the same."""
+        data, config = self.data, self.config
+        tables = ["items", "interactions", "requests", "truth", *(["samples"] if data.task == "click" else [])]
+        return Recipe(
+            "tune",
+            f"{TUNED}{file_name(self.base_label)}-{self.plan.name}-{config.method}-{config.samples}",
+            {
+                "method": config.method,
+                "samples": config.samples,
+                "seed": config.seed,
+                "device": self.device.type,
+                "options": self.options.result_options,
+                "template": self.plan.name,
+                **self.plan.config,
+                "history": self.history,
+                "item_word": data.item_word,
+                "chat": self.spec.chat,
+            },
+            {
+                **{table: data.artifact.digest(table) for table in tables},
+                "model": fingerprint(dict(self.checkpoint.identity)),
+                "template": self.plan.source.digest,
+            },
+            {"format": FORMAT, "prompts": source_digest(self.plan.template)},
+        )
+
+    def reader(self) -> "PromptReader":
+        """Return the reader of the model's prompts."""
+        from llmrs_bench.llm.tokenization import PromptReader
+
+        config = self.checkpoint.config()
+        return PromptReader(
+            self.checkpoint.tokenizer(), chat=self.spec.chat, encoder_decoder=bool(config.is_encoder_decoder)
+        )
+
+    def maker(self, reader: "PromptReader") -> SampleMaker:
+        """Return what makes samples for the model."""
+        from llmrs_bench.llm.loading import context_length
+        from llmrs_bench.llm.tuning import end_of_turn
+
+        context = context_length(self.spec, self.checkpoint.config(), reader.tokenizer, wanted=self.options.context)
+        return SampleMaker(
+            self.data,
+            self.plan,
+            history=self.history,
+            reader=reader,
+            end=end_of_turn(reader),
+            context=context,
+            seed=self.config.seed,
+        )
+
+    def samples(self, maker: SampleMaker) -> Examples:
+        """Return the samples of the training part.
+
+        Raises:
+            DataError: If there are fewer than asked for, or all have the same answer.
+        """
+        wanted = self.config.samples
+        made = maker.make("train", 2**31 if wanted == "all" else wanted)
+        count = len(made.examples)
+        if wanted != "all" and count < wanted:
+            raise DataError(
+                f"{wanted:,} samples were asked for, and the training part has {count:,}",
+                hint=f"--samples {count} or --samples all takes them all.",
+            )
+        if maker.asks_one and count and made.facts["yes"] in (0, count):
+            raise DataError(
+                f"all {count:,} samples have the answer {'Yes' if made.facts['yes'] else 'No'}: nothing can be learned",
+                hint="Raise --samples, or take another --seed.",
+            )
+        return made
+
+    def fill(self, draft: Draft, *, progress: Progress, kept: Path) -> None:
+        """Tune the model, write it, and see that it can be loaded and answers otherwise than its base."""
+        from llmrs_bench.core.training_checkpoint import Resume, seeded
+        from llmrs_bench.llm.tokenization import template_digest
+        from llmrs_bench.llm.tuning import check_memory, load_trainable, plain_model, save_tuned, tune
+
+        config, options = self.config, self.options
+        facts: dict[str, Any] = {"label": self.label, "model": {**asdict(self.spec), "name": self.label}}
+        card = {
+            "label": self.label,
+            "dataset": self.data.place.root.parent.name,
+            "template": self.plan.name,
+            "method": config.method,
+            "samples": 0,
+            "spec": {**asdict(self.spec), "source": self.checkpoint.source, "revision": self._revision},
+            "base": {name: value for name, value in self.checkpoint.identity.items() if name != "adapter"},
+            "typed": {**config.options, **({"tune_seed": str(config.seed)} if config.seed else {})},
+        }
+        if config.samples == 0:
+            draft.facts.update(facts, cost={"seconds": 0.0, "joules": 0.0})
+            self._write(draft, card, chat_template=None, probe=(), cost=draft.facts["cost"])
+            return
+        reader = self.reader()
+        maker = self.maker(reader)
+        made, valid = self.samples(maker), self._valid(maker)
+        samples = [maker.sample(example) for example in made.examples]
+        longest = max(sample.size for sample in samples)
+        facts["estimated_gb"] = check_memory(
+            self.checkpoint.config(), config.method, options, longest=longest, device=self.device
+        )
+        with seeded(config.seed, self.device) as order:
+            model = load_trainable(self.checkpoint, config.method, options, self.device)
+            trained = tune(
+                model,
+                samples,
+                self._validation(plain_model(model), maker, valid),
+                options,
+                method=config.method,
+                seed=config.seed,
+                progress=partial(progress, f"tuning {self.label}"),
+                resume=Resume(kept, self.recipe.fingerprint, order),
+            )
+        save_tuned(model, reader, draft.path)
+        del model
+        gc.collect()
+        probe = self._probe(draft.path, [*valid.examples, *made.examples][:_PROBES])
+        facts |= {**trained, **_counts(made), "valid": _counts(valid)}
+        facts["sample_ids"] = [sample.sample_id for sample in samples]
+        facts["longest"] = longest
+        facts["warnings"] = _warnings(trained, made, valid)
+        draft.facts.update(facts)
+        cost = {name: trained[name] for name in ("seconds", "joules", "samples_per_second", "peak_memory_gb")}
+        card["samples"] = len(samples)
+        self._write(draft, card, chat_template=template_digest(reader.tokenizer), probe=probe, cost=cost)
+
+    @property
+    def _revision(self) -> str | None:
+        return self.checkpoint.identity.get("commit")
+
+    def _valid(self, maker: SampleMaker) -> Examples:
+        """Return the validation examples; none where the data have none."""
+        try:
+            return maker.make("valid", self.options.valid)
+        except DataError:
+            return Examples([])
+
+    def _validation(self, model: "PreTrainedModel", maker: SampleMaker, valid: Examples) -> "Validation":
+        """Return what says when to stop: AUC of Yes, NDCG of a ranking, or the loss of the answer.
+
+        Without validation events it is the loss on the samples themselves, which is said.
+        """
+        from llmrs_bench.llm.backends.likelihood import Scorer
+        from llmrs_bench.llm.loading import Memory
+        from llmrs_bench.llm.tuning import Validation, mean_loss
+
+        tokens = self.options.batch_tokens
+        one_class = maker.asks_one and valid.facts["yes"] in (0, len(valid.examples))
+        if self.plan.template.mode == "generate" or one_class or not valid.examples:
+            examples = valid.examples or self.samples(maker).examples
+            told = [maker.sample(example) for example in examples]
+            return Validation("loss", lambda: mean_loss(model, told, tokens=tokens), lower=True)
+        scorer = Scorer(model, Memory(tokens, deterministic=False), packed=True, self_check=0)
+        jobs = [maker.reader.read(example.prompt) for example in valid.examples]
+        quality = auc if maker.asks_one else mean_ndcg
+
+        def measure() -> float:
+            answers = {answer.prompt_id: answer for answer in scorer.score(jobs)}
+            scores = [
+                self.plan.template.parse([one.prompt], [answers[one.prompt.prompt_id]], Normalization()).values
+                for one in valid.examples
+            ]
+            return quality(valid.examples, scores)
+
+        return Validation("auc" if maker.asks_one else f"ndcg@{_DEPTH}", measure)
+
+    def _probe(self, folder: Path, examples: Sequence[Example]) -> tuple[ProbePrompt, ...]:
+        """Load the tuned model and its base as `infer` does, in float32, and return what both say to some prompts.
+
+        Raises:
+            ModelError: If the tuned model cannot be loaded, or says the same as its base.
+        """
+        asked = [
+            ProbePrompt(
+                messages=tuple((message.role, message.content) for message in example.prompt.messages),
+                choices=tuple(dict.fromkeys((example.answer, *(example.prompt.choices or ()))))[:_PROBE_CHOICES],
+                labels=example.prompt.labels,
+                tuned=(),
+                base=(),
+            )
+            for example in examples
+        ]
+        tuned = self._scores(replace(self.spec, source=str(folder), revision=None), asked)
+        base = self._scores(self.spec, asked)
+        changes = [abs(a - b) for one, other in zip(tuned, base, strict=True) for a, b in zip(one, other, strict=True)]
+        if not all(np.isfinite(changes)) or max(changes) <= LEAST_CHANGE:
+            raise ModelError(
+                f"the tuned model answers {len(asked)} prompts as its base does: tuning changed nothing",
+                hint="Raise -O lr or -O epochs.",
+            )
+        return tuple(
+            one.model_copy(update={"tuned": said, "base": before})
+            for one, said, before in zip(asked, tuned, base, strict=True)
+        )
+
+    def _scores(self, spec: ModelSpec, asked: Sequence[ProbePrompt]) -> list[tuple[float, ...]]:
+        from llmrs_bench.llm.backends.transformers import TransformersEngine, TransformersOptions
+
+        chosen = TransformersOptions(dtype="float32", self_check=0, trust_remote_code=self.options.trust_remote_code)
+        engine = TransformersEngine(spec, chosen, device=self.device.type, seed=0)
+        with closing(engine):
+            return probe_scores(engine, probe_prompts(asked))
+
+    def _write(self, draft: Draft, card: dict[str, Any], **more: Any) -> None:
+        """Write what the folder is, last of its files."""
+        names = [path.name for path in sorted(draft.path.iterdir()) if path.name in (*WEIGHTS, CONFIG, "config.json")]
+        names += [path.name for path in sorted(draft.path.glob("model*.safetensors"))]
+        files = {name: file_digest(draft.path / name) for name in names}
+        text = TunedModel(**card, **more, files=files).model_dump_json(indent=1)
+        (draft.path / CARD).write_text(text + "\n", "utf-8")
+
+
+def auc(examples: Sequence[Example], scores: Sequence[Any]) -> float:
+    """Return the probability that an item that was liked is scored above one that was not, ties counted half."""
+    values = np.array([next(iter(found.values()), -np.inf) for found in scores], dtype=np.float64)
+    labels = np.array([example.label for example in examples], dtype=np.bool_)
+    return value_of(ClickRows(np.zeros(len(labels), dtype=np.intp), 1, labels, values), "auc")
+
+
+def mean_ndcg(examples: Sequence[Example], scores: Sequence[Any]) -> float:
+    """Return the mean NDCG@10 of one relevant item each; a tie counts against it."""
+    total = 0.0
+    for example, found in zip(examples, scores, strict=True):
+        own = found.get(example.target, -np.inf)
+        rank = 1 + sum(value >= own for item_id, value in found.items() if item_id != example.target)
+        total += 1 / np.log2(1 + rank) if rank <= _DEPTH else 0.0
+    return float(total / len(examples))
+
+
+def _counts(made: Examples) -> dict[str, Any]:
+    """Return how many samples there are, the share of Yes, and how many were shortened."""
+    count = len(made.examples)
+    return {
+        "samples": count,
+        "share_yes": made.facts["yes"] / count if count else None,
+        "clipped": made.facts["clipped"],
+        "without_attributes": made.facts["bare"],
+    }
+
+
+def _warnings(trained: Any, made: Examples, valid: Examples) -> list[str]:
+    """Return what is doubtful about a tuning."""
+    found = [*made.rules]
+    lower = trained["metric"] == "loss"
+    before, best = trained["valid_before"], trained["valid_best"]
+    if best >= before if lower else best <= before:
+        found.append(
+            f"tuning did not help: {trained['metric']} on validation is {best:.4f} at best, {before:.4f} before tuning"
+        )
+    if not valid.examples:
+        found.append("the data have no validation events: the loss on the samples themselves said when to stop")
+    elif lower and made.facts["yes"] not in (0, len(made.examples)):
+        found.append("all validation events have the same answer: their loss said when to stop")
+    if made.facts["clipped"]:
+        found.append(f"{made.facts['clipped']:,} samples show less history, to fit their token budget")
+    return found
+
+
+def _no_progress(label: str, total: int) -> Any:
+    from llmrs_bench.core.types import no_progress
+
+    return no_progress(label, total)

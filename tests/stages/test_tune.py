@@ -1,0 +1,295 @@
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+from safetensors.torch import load_file, save_file
+
+from llmrs_bench.core.config import LanguageModelConfig, PrepareConfig, PromptConfig
+from llmrs_bench.core.errors import BenchError, DataError, LeakError, ModelError, OptionError
+from llmrs_bench.core.types import no_progress
+from llmrs_bench.llm.adapters import CARD, TunedModel, read_tuned
+from llmrs_bench.llm.base import ModelOptions
+from llmrs_bench.llm.loading import Checkpoint
+from llmrs_bench.llm.model_aliases import ModelSpec
+from llmrs_bench.llm.tokenization import PromptReader
+from llmrs_bench.llm.tuning import end_of_turn
+from llmrs_bench.stages.infer_language_model import infer_language
+from llmrs_bench.stages.prepare import prepare
+from llmrs_bench.stages.prompt import open_plan
+from llmrs_bench.stages.serving import check_probe, serve
+from llmrs_bench.stages.source import Origin
+from llmrs_bench.stages.tune import TuneConfig, show_samples, tune
+from llmrs_bench.stages.tune_samples import SampleMaker, check_tunable
+from llmrs_bench.stages.workspace import Data, open_data
+from tiny_models import tiny_llama, tiny_t5
+
+QUICK = {"epochs": "2", "batch": "8", "lr": "0.01", "rank": "2", "valid": "4", "dtype": "float32"}
+
+
+@pytest.fixture(scope="module")
+def chatting(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_llama(tmp_path_factory.mktemp("models") / "chatting", chat=True, context=512)
+
+
+@pytest.fixture(scope="module")
+def encoding(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tiny_t5(tmp_path_factory.mktemp("models") / "encoding", context=512)
+
+
+@pytest.fixture(scope="module")
+def clicks(tmp_path_factory: pytest.TempPathFactory) -> Data:
+    """Labels by a rule: users like films with an even number."""
+    home, folder = tmp_path_factory.mktemp("home"), tmp_path_factory.mktemp("clicks")
+    rows = [(user, (user * 7 + step * 3) % 50, step) for user in range(20) for step in range(10)]
+    events = [f"u{user},i{item},{1000 * step + user},{1 - item % 2},Film number {item}" for user, item, step in rows]
+    path = folder / "events.csv"
+    path.write_text("user_id,item_id,timestamp,label,title\n" + "\n".join(events) + "\n")
+    prepare(
+        home,
+        "liked",
+        PrepareConfig.parse({"dataset": "liked", "task": "click", "allow_untitled": True}, owner="p"),
+        Origin(path),
+        no_progress,
+    )
+    return open_data(home, "liked")
+
+
+def config(model: Path, template: str = "label", samples: int | str = 16, **more: Any) -> TuneConfig:
+    options = {**QUICK, **more.pop("options", {})}
+    return TuneConfig(model=str(model), template=template, samples=samples, options=options, device="cpu", **more)  # type: ignore[arg-type]
+
+
+def maker(data: Data, model: Path, template: str, *, context: int = 512) -> SampleMaker:
+    checkpoint = Checkpoint(ModelSpec("m", str(model)), ModelOptions())
+    encoder = bool(checkpoint.config().is_encoder_decoder)
+    reader = PromptReader(checkpoint.tokenizer(), chat=None, encoder_decoder=encoder)
+    plan = open_plan(PromptConfig(template=template))
+    check_tunable(data, plan)
+    return SampleMaker(data, plan, history=5, reader=reader, end=end_of_turn(reader), context=context, seed=0)
+
+
+def infer(data: Data, model: str, template: str = "label", **options: str) -> Any:
+    asked = LanguageModelConfig(model=model, template=template, device="cpu", engine="transformers", options=options)
+    return infer_language(data, asked, no_progress).artifact
+
+
+TEMPLATES = ("label", "likelihood", "listwise", "yes-no", "like")
+
+
+@pytest.mark.parametrize("template", TEMPLATES)
+@pytest.mark.parametrize("kind", ["llama", "chatting", "encoding"])
+def test_what_is_learned_is_the_answer_and_the_end_of_its_turn(
+    data: Data, clicks: Data, template: str, kind: str, request: pytest.FixtureRequest
+) -> None:
+    making = maker(clicks if template == "like" else data, request.getfixturevalue(kind), template)
+    made, decode = making.make("train", 6), making.reader.tokenizer.decode
+    assert len(made.examples) == 6
+    for example in made.examples:
+        sample = making.sample(example)
+        bare = example.prompt.messages[-1].content
+        assert sample.answer[-1:] == making.end
+        written = decode(list(sample.answer[:-1])).strip()
+        # A token may span the border: then what is learned begins with the end of the prompt.
+        assert written.endswith(example.answer.strip())
+        assert len(written) <= len(example.answer.strip()) + 8
+        assert decode(list(sample.prompt + sample.answer[:-1])).count(example.answer.strip()) >= 1
+        assert bare
+
+
+def test_fewer_samples_are_part_of_more_and_validation_stays(data: Data, llama: Path) -> None:
+    making = maker(data, llama, "likelihood")
+    few, many = making.make("train", 5), making.make("train", 20)
+    assert [one.prompt for one in few.examples] == [one.prompt for one in many.examples[:5]]
+    other = SampleMaker(data, making.plan, history=5, reader=making.reader, end=making.end, context=512, seed=1)
+    assert [one.prompt for one in other.make("train", 5).examples] != [one.prompt for one in few.examples]
+    assert [one.prompt.shown for one in other.make("valid", 5).examples] == [
+        one.prompt.shown for one in making.make("valid", 5).examples
+    ]
+
+
+def test_no_held_out_event_is_in_a_sample(data: Data, llama: Path) -> None:
+    making = maker(data, llama, "likelihood")
+    truth = {(row[0].removeprefix("test-"), row[1]) for row in data.artifact.table("truth").iter_rows()}
+    events = data.artifact.table("interactions")
+    trained = set(events.filter(pl.col("part") == "train").select("user_id", "item_id").iter_rows())
+    for example in making.make("train", 100).examples:
+        user = example.prompt.request_id.split("-")[1]
+        assert (user, example.target) in trained
+        assert not {(user, item) for item in example.prompt.shown} & truth
+
+
+def test_a_held_out_event_in_a_sample_is_refused(data: Data, llama: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    making = maker(data, llama, "likelihood")
+    first = making.make("train", 1).examples[0]
+    user = first.prompt.request_id.split("-")[1]
+    monkeypatch.setattr(SampleMaker, "_held", {user: [first.target]})
+    with pytest.raises(LeakError, match=f"holds item '{first.target}'"):
+        making.make("train", 100)
+
+
+def test_history_is_left_out_and_never_the_answer(data: Data, llama: Path) -> None:
+    making = maker(data, llama, "likelihood")
+    sizes = [making.sample(one).size for one in making.make("train", 30).examples]
+    tight = maker(data, llama, "likelihood", context=max(sizes) - 8)
+    made = tight.make("train", 30)
+    assert made.facts["clipped"] > 0
+    for one, before in zip(made.examples, making.make("train", 30).examples, strict=True):
+        sample = tight.sample(one)
+        assert sample.size <= tight.context
+        assert sample.answer == making.sample(before).answer
+    with pytest.raises(BenchError, match="does not fit"):
+        maker(data, llama, "likelihood", context=12).make("train", 30)
+
+
+def test_a_tuned_model_is_asked_beside_its_base(data: Data, chatting: Path) -> None:
+    done = tune(data, config(chatting), no_progress)
+    facts, folder = done.artifact.facts, done.artifact.path
+    assert folder.parent == data.place.models
+    assert {"adapter_model.safetensors", "adapter_config.json", "tokenizer.json", "chat_template.jinja", CARD} <= {
+        path.name for path in folder.iterdir()
+    }
+    assert facts["metric"] == "ndcg@10"
+    assert len(facts["sample_ids"]) == facts["samples"] == 16
+    assert not list(data.place.models.glob("*.training"))
+    assert not tune(data, config(chatting), no_progress).fresh
+    run = infer(data, done.name)
+    assert run.facts["model"]["name"] == "chatting+lora-16"
+    assert run.facts["typed"]["rank"] == "2"
+    assert run.facts["training"]["seconds"] == facts["seconds"]
+    assert run.facts["seconds"] == pytest.approx(run.facts["scoring_seconds"] + facts["seconds"], abs=0.01)
+    base = infer(data, str(chatting))
+    assert base.facts["model"]["name"] == "chatting"
+    assert not run.table("rankings")["score"].equals(base.table("rankings")["score"])
+
+
+def test_no_samples_are_the_model_as_it_is_under_the_name_of_a_tuned_one(data: Data, llama: Path) -> None:
+    done = tune(data, config(llama, samples=0), no_progress)
+    run, base = infer(data, done.name), infer(data, str(llama))
+    assert run.facts["model"]["name"] == "llama+lora-0"
+    assert run.table("rankings")["score"].equals(base.table("rankings")["score"])
+
+
+def test_an_adapter_is_tuned_on(data: Data, llama: Path) -> None:
+    first = tune(data, config(llama), no_progress)
+    options = {name: value for name, value in QUICK.items() if name != "rank"}
+    again = TuneConfig(model=first.name, template="label", samples=8, options=options, device="cpu", seed=1)
+    second = tune(data, again, no_progress)
+    assert second.artifact.facts["label"] == "llama+lora-16+lora-8"
+    assert infer(data, second.name).facts["typed"]["tune_seed"] == "1"
+    with pytest.raises(OptionError, match="is an adapter"):
+        tune(data, again.model_copy(update={"options": QUICK}), no_progress)
+
+
+def test_all_weights_and_encoder_decoders_are_tuned(data: Data, llama: Path, encoding: Path) -> None:
+    full = {name: value for name, value in QUICK.items() if name != "rank"}
+    wanted = TuneConfig(model=str(llama), template="listwise", samples=8, method="full", options=full, device="cpu")
+    done = tune(data, wanted, no_progress)
+    assert (done.artifact.path / "model.safetensors").is_file()
+    assert done.artifact.facts["metric"] == "loss"
+    assert infer(data, str(done.artifact.path), "likelihood").facts["model"]["name"] == "llama+full-8"
+    other = tune(data, config(encoding, "likelihood", 8), no_progress)
+    assert infer(data, other.name, "likelihood").facts["typed"]["rank"] == "2"
+
+
+def test_a_rule_of_clicks_is_learned(clicks: Data, llama: Path) -> None:
+    done = tune(clicks, config(llama, "like", 32), no_progress)
+    assert done.artifact.facts["metric"] == "auc"
+    run = infer(clicks, done.name, "like")
+    assert run.table("rankings").height == clicks.artifact.table("requests").height
+
+
+def changed(folder: Path, change: Callable[[dict[str, Any]], Any]) -> None:
+    """Change the weights of an adapter, and the digest that is kept of them."""
+    path, card = folder / "adapter_model.safetensors", read_tuned(folder)
+    weights = load_file(path)
+    change(weights)
+    save_file({name: weight.contiguous() for name, weight in weights.items()}, path)
+    from llmrs_bench.core.hashing import file_digest
+
+    assert card is not None
+    card = card.model_copy(update={"files": {**card.files, path.name: file_digest(path)}})
+    (folder / CARD).write_text(card.model_dump_json())
+
+
+def test_what_is_not_the_tuned_model_is_refused_by_its_own_message(data: Data, llama: Path, tmp_path: Path) -> None:
+    folder = tune(data, config(llama), no_progress).artifact.path
+    kept = (folder / "adapter_model.safetensors").read_bytes()
+    (folder / "adapter_model.safetensors").write_bytes(b"")
+    with pytest.raises(ModelError, match="is empty"):
+        infer(data, str(folder))
+    (folder / "adapter_model.safetensors").write_bytes(kept[:-4] + b"\0\1\2\3")
+    with pytest.raises(ModelError, match="is damaged"):
+        infer(data, str(folder))
+    (folder / "adapter_model.safetensors").unlink()
+    with pytest.raises(BenchError, match="holds no adapter_model"):
+        infer(data, str(folder))
+    (folder / "adapter_model.safetensors").write_bytes(kept)
+    template = tmp_path / "template.jinja"
+    template.write_text("{% for message in messages %}{{ message.content }}{% endfor %}")
+    with pytest.raises(ModelError, match="another chat template"):
+        infer(data, str(folder), chat_template=str(template))
+    with pytest.raises(ModelError, match="tuned on another model"):
+        infer(data, str(tiny_llama(tmp_path / "other", context=512, seed=5)), lora=str(folder))
+    changed(folder, lambda weights: [weight.zero_() for name, weight in weights.items() if "lora_B" in name])
+    with pytest.raises(ModelError, match="changes nothing"):
+        infer(data, str(folder), dtype="bfloat16")
+
+
+def test_an_engine_that_serves_something_else_is_refused(data: Data, llama: Path) -> None:
+    done = tune(data, config(llama), no_progress)
+    tuned = read_tuned(done.artifact.path)
+    assert isinstance(tuned, TunedModel)
+    engine = serve(
+        data, LanguageModelConfig(model=str(llama), device="cpu", engine="transformers"), no_progress
+    ).start()
+    with pytest.raises(ModelError, match="serves the base without what was tuned"):
+        check_probe(engine, tuned)
+    off = tuned.model_copy(
+        update={
+            "probe": tuple(
+                one.model_copy(
+                    update={"tuned": tuple(x + 0.1 for x in one.base), "base": tuple(x + 9 for x in one.base)}
+                )
+                for one in tuned.probe
+            )
+        }
+    )
+    with pytest.raises(ModelError, match="it is not exact"):
+        check_probe(engine, off)
+    engine.close()
+
+
+@pytest.mark.parametrize(
+    ("template", "samples", "more", "words"),
+    [
+        ("pairwise", 8, {}, "does not say what the right answer"),
+        ("label", 5000, {}, "5,000 samples were asked for"),
+        ("like", 8, {}, "--task ranking"),
+        ("label", 8, {"template_options": {"orders": "2"}}, "is shown once"),
+        ("label", 8, {"template_options": {"past": "other"}}, "of test requests"),
+        ("label", 8, {"method": "full"}, "no effect with --method full"),
+        ("label", 8, {"options": {"rnk": "3"}}, "unknown option 'rnk'"),
+        ("yes-no", 1, {}, "have the answer"),
+    ],
+)
+def test_what_cannot_be_tuned_is_refused(
+    data: Data, llama: Path, template: str, samples: int, more: dict[str, Any], words: str
+) -> None:
+    with pytest.raises((OptionError, DataError), match=words):
+        tune(data, config(llama, template, samples, **more), no_progress)
+
+
+def test_samples_are_shown_with_what_is_learned_marked(data: Data, chatting: Path) -> None:
+    shown, counts = show_samples(data, config(chatting, samples=4), 2)
+    assert len(shown) == 2
+    assert all(one.choices[0].endswith("<|end|>") for one in shown)
+    assert all(one.text.endswith("<|assistant|>Answer:") for one in shown)
+    assert counts["samples"] == 4
+    assert not list(data.place.models.glob("tuned-*"))
+
+
+def test_unknown_tuned_models_are_named(data: Data, llama: Path) -> None:
+    with pytest.raises(OptionError, match="0 tuned models"):
+        infer(data, "tuned-nothing")
