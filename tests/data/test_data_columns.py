@@ -102,7 +102,7 @@ def test_labels_are_0_and_1_or_booleans_and_nothing_else(tmp_path: Path) -> None
     for low, high in (("1", "2"), ("0.1", "0.9"), ("-1", "1"), ("0", "5")):
         with pytest.raises(DataError, match=f"the labels in label are {low}, {high}, not 0 and 1") as caught:
             load(tmp_path, inter.format(high, low))
-        assert "--columns rating=label and --min-rating" in caught.value.hint
+        assert "--columns rating=label and --min-rating, or for clicks --like-from" in caught.value.hint
 
 
 def test_texts_that_mean_no_rating_are_read_as_none_where_they_are_named(tmp_path: Path) -> None:

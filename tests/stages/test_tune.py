@@ -293,3 +293,27 @@ def test_samples_are_shown_with_what_is_learned_marked(data: Data, chatting: Pat
 def test_unknown_tuned_models_are_named(data: Data, llama: Path) -> None:
     with pytest.raises(OptionError, match="0 tuned models"):
         infer(data, "tuned-nothing")
+
+
+def test_a_model_tuned_on_another_split_is_refused(llama: Path, tmp_path: Path) -> None:
+    """Its samples may hold what is tested: the same data, split in another way."""
+    path = tmp_path / "events.csv"
+    rows = [(user, (user * 7 + step * 3) % 50, 100 * step + user) for user in range(8) for step in range(10)]
+    lines = [f"u{user},i{item},{time},{item % 2},Film number {item}" for user, item, time in rows]
+    path.write_text("user_id,item_id,timestamp,label,title\n" + "\n".join(lines) + "\n")
+
+    def liked(variant: str, **options: Any) -> Data:
+        asked = PrepareConfig.parse({"dataset": "liked", "task": "click", "allow_untitled": True, **options}, owner="p")
+        prepare(tmp_path, f"liked@{variant}", asked, Origin(path), no_progress)
+        return open_data(tmp_path, f"liked@{variant}")
+
+    tuned = tune(liked("time"), config(llama, "like"), no_progress).artifact.path
+    with pytest.raises(ModelError, match="was tuned on another split of liked than liked@random") as caught:
+        infer(liked("random", split="random"), str(tuned), "like")
+    assert caught.value.hint == "Tune on this one: llmrs-bench tune --dataset liked@random --template like."
+    assert infer(liked("few", users=2), str(tuned), "like").table("rankings").height  # the same split, fewer users
+
+
+def test_a_recommender_is_not_tuned(data: Data) -> None:
+    with pytest.raises(OptionError, match="sasrec is no language model"):
+        tune(data, config(Path("sasrec")), no_progress)

@@ -229,7 +229,7 @@ class PrepareConfig(Options):
         click, protocol = given.get("task") == CLICK, given.get("protocol")
         unread = _IDLE[CLICK] | _IDLE.get(protocol, frozenset()) if click else _IDLE["ranking"]
         if idle := " and ".join(f"--{name.replace('_', '-')}" for name in sorted(given.keys() & unread)):
-            where = f"with --task {CLICK}" + (f" --protocol {protocol}" if protocol else "")
+            where = f"with --task {CLICK}" + (f" --protocol {protocol}" if protocol else " and no protocol")
             raise ValueError(f"{idle} would have no effect {where if click else f'without --task {CLICK}'}")
         return {"users": "all", "split": "time", **given} if click else given
 

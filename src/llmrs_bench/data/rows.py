@@ -290,7 +290,7 @@ def _plain_labels(table: Table, column: str) -> pl.Series:
 def _label_hint(column: str) -> str:
     return (
         "0, false or no is an item that was shown and not chosen, 1, true or yes one that was. Write the labels so; or "
-        f"if the column is a rating, pass --columns rating={column} and --min-rating."
+        f"if the column is a rating, pass --columns rating={column} and --min-rating, or for clicks --like-from."
     )
 
 

@@ -127,15 +127,17 @@ class ProbePrompt(BaseModel):
 class TunedModel(BaseModel):
     """What a folder says of the model that was tuned into it.
 
-    `label` is the name of its row; `spec` the `ModelSpec` of the base, `base` what identifies its weights;
-    `chat_template` the digest of that; `files` a digest of each file that decides what it answers; `typed` the options
-    that name it; `cost` what its training took; `probe` the prompts that tell whether an engine serves it.
+    `label` is the name of its row; `data` digests what it learned from, by table; `spec` is the `ModelSpec` of the
+    base, `base` what identifies its weights; `chat_template` the digest of that; `files` a digest of each file that
+    decides what it answers; `typed` the options that name it; `cost` what its training took; `probe` the prompts that
+    tell whether an engine serves it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     label: str
     dataset: str
+    data: dict[str, str]
     template: str
     method: str
     samples: int

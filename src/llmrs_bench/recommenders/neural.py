@@ -128,7 +128,9 @@ class NeuralRecommender(ABC):
         if self.options.fit_on == "train+valid":
             options = self.options.model_copy(update={"epochs": facts["best_epoch"]})
             again, self._fit = self._train(fitted_events(interactions, options), None, options, work, "fitting")
+            before = facts.get("seconds_before", 0.0) + again.get("seconds_before", 0.0)
             facts = {**again, **{key: facts[key] for key in ("best_epoch", "valid_ndcg@10", "valid_curve")}}
+            facts |= {"seconds_before": before} if before else {}
         return facts
 
     def _train(

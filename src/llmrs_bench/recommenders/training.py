@@ -92,15 +92,16 @@ class TrainingOptions(Options):
 
 @dataclass
 class State:
-    """Where a training stands: validations so far, the best weights, seconds spent on steps."""
+    """Where a training stands: validations so far, the best weights, seconds spent on steps, and in all."""
 
-    kept: ClassVar[tuple[str, ...]] = ("curve", "losses", "best_epoch", "seconds")
+    kept: ClassVar[tuple[str, ...]] = ("curve", "losses", "best_epoch", "seconds", "elapsed")
 
     curve: list[float] = field(default_factory=list)
     losses: list[float] = field(default_factory=list)
     best_epoch: int = 0
     best: dict[str, Tensor] = field(default_factory=dict)
     seconds: float = 0.0
+    elapsed: float = 0.0
 
 
 def train(
@@ -131,6 +132,7 @@ def train(
     optimizer = torch.optim.Adam(net.parameters(), lr=options.lr)
     state = State()
     resumed = resume.load(net, optimizer, state)
+    before, begun = state.elapsed, perf_counter()
     with progress as step:
         while len(state.losses) < options.epochs and len(state.losses) - state.best_epoch < _limit(options, validate):
             start = perf_counter()
@@ -141,13 +143,14 @@ def train(
             note = f"loss {loss:.3f}"
             if validate is not None:
                 note += f" {metric} {_validated(net, validate, state):.4f}"
+            state.elapsed = before + perf_counter() - begun
             resume.save(net, optimizer, state)
             step(len(state.losses), note)
     if validate is not None:
         net.load_state_dict(state.best)
     return {
         "epochs": len(state.losses),
-        **({"resumed_after": resumed} if resumed else {}),
+        **({"resumed_after": resumed, "seconds_before": before} if resumed else {}),
         **({"best_epoch": state.best_epoch, f"valid_{metric}": max(state.curve)} if validate is not None else {}),
         "valid_curve": list[Json](state.curve),
         "seconds_per_epoch": state.seconds / len(state.losses),

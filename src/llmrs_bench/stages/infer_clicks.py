@@ -130,5 +130,5 @@ def _unseen(model: str, learned: pl.DataFrame, asked: pl.DataFrame) -> list[str]
     """Say how many test rows are of users, and of items, without a row to learn from."""
     test = asked.filter(pl.col("part") == "test")
     counts = {word: test.join(learned, on=f"{word}_id", how="anti").height for word in ("user", "item")}
-    told = [f"the {word} of {count:,}" for word, count in counts.items() if count]
-    return [f"{model} has no row to learn from of {' and '.join(told)} of {test.height:,} test rows"] if told else []
+    told = [f"in {count:,} the {word}" for word, count in counts.items() if count]
+    return [f"of {test.height:,} test rows {' and '.join(told)} is in no row that {model} learns from"] if told else []

@@ -177,7 +177,8 @@ def fitted(spec: RecommenderSpec, training_data: TrainingData, progress: Progres
         left.unlink(missing_ok=True)
     folder = trained.path / "model"
     model = kind.load(folder, device=spec.device)
-    return FittedRecommender(model, options, trained.facts, trained.manifest.seconds, folder)
+    seconds = trained.manifest.seconds + trained.facts.get("seconds_before", 0.0)  # of processes that were killed
+    return FittedRecommender(model, options, trained.facts, seconds, folder)
 
 
 def export(found: FittedRecommender, target: Path) -> None:

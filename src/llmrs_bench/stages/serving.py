@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from llmrs_bench.core.artifacts import is_complete
-from llmrs_bench.core.config import LanguageModelConfig, Options
+from llmrs_bench.core.config import CLICK, LanguageModelConfig, Options
 from llmrs_bench.core.device import has_gpu
 from llmrs_bench.core.errors import ArtifactError, ModelError, OptionError
 from llmrs_bench.core.hashing import file_digest, fingerprint
@@ -356,11 +356,33 @@ def specify(data: Data, config: LanguageModelConfig, progress: Progress) -> Mode
     if _answering(config) in ENGINES.plugins():  # what a name means is the engine's to say, be there a folder or not
         return MODEL_ALIASES.get(name, ModelSpec(name, name))
     if path.is_dir() and (tuned := read_tuned(path)) is not None:
+        _check_split(data, tuned)
         base = replace(ModelSpec(**tuned.spec), name=tuned.label)
         return replace(base, source=str(path.resolve()), revision=None) if tuned.samples else base
     if path.is_dir() or (path.is_file() and path.suffix.lower() == GGUF):
         return ModelSpec(label_of(config), str(path.resolve()))
     return MODEL_ALIASES.get(name, ModelSpec(name, name))
+
+
+def learned_from(data: Data) -> dict[str, str]:
+    """Return the digest of the table that decides what a data set holds out, by its name."""
+    table = "samples" if data.task == CLICK else "interactions"
+    return {table: data.artifact.digest(table)}
+
+
+def _check_split(data: Data, tuned: TunedModel) -> None:
+    """Refuse a model that was tuned on another split of the same data set.
+
+    Raises:
+        ModelError: If that is so.
+    """
+    dataset = data.place.root.parent.name
+    if tuned.samples and tuned.dataset == dataset and tuned.data != learned_from(data):
+        raise ModelError(
+            f"{tuned.label} was tuned on another split of {dataset} than {data.place.reference}: what is tested here "
+            "may be among its samples",
+            hint=f"Tune on this one: llmrs-bench tune --dataset {data.place.reference} --template {tuned.template}.",
+        )
 
 
 def describe(model: str, label: str) -> dict[str, Any]:

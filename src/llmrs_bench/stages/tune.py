@@ -16,6 +16,7 @@ from llmrs_bench.core.config import LARGEST_SEED, LanguageModelConfig, Options, 
 from llmrs_bench.core.device import pick_device
 from llmrs_bench.core.errors import DataError, ModelError, OptionError
 from llmrs_bench.core.hashing import file_digest, fingerprint
+from llmrs_bench.core.registry import CLICK_MODELS, RECOMMENDERS
 from llmrs_bench.core.types import Progress
 from llmrs_bench.llm.adapters import CARD, CONFIG, LEAST_CHANGE, WEIGHTS, ProbePrompt, TunedModel
 from llmrs_bench.llm.model_aliases import ModelSpec
@@ -24,7 +25,16 @@ from llmrs_bench.metrics.clicks import value as value_of
 from llmrs_bench.prompts.strategies.base import Normalization
 from llmrs_bench.report.words import RenderedPrompt
 from llmrs_bench.stages.prompt import PromptPlan, open_plan, shown_history, source_digest
-from llmrs_bench.stages.serving import TUNED, file_name, label_of, locate, probe_prompts, probe_scores, specify
+from llmrs_bench.stages.serving import (
+    TUNED,
+    file_name,
+    label_of,
+    learned_from,
+    locate,
+    probe_prompts,
+    probe_scores,
+    specify,
+)
 from llmrs_bench.stages.tune_samples import Example, Examples, SampleMaker, check_tunable
 from llmrs_bench.stages.workspace import Data
 
@@ -113,6 +123,11 @@ class _Job:
         from llmrs_bench.llm.tuning import TuneOptions
 
         self.data, self.config = data, config
+        if config.model in (*RECOMMENDERS.names(), *CLICK_MODELS.names()):
+            raise OptionError(
+                f"{config.model} is no language model, and nothing else is tuned here",
+                hint=f"llmrs-bench infer --model {config.model} trains it.",
+            )
         self.plan: PromptPlan = open_plan(config.prompt)
         check_tunable(data, self.plan)
         self.options: TuneOptions = TuneOptions.parse(config.options, owner="tune")
@@ -222,6 +237,7 @@ class _Job:
         card = {
             "label": self.label,
             "dataset": self.data.place.root.parent.name,
+            "data": learned_from(self.data),
             "template": self.plan.name,
             "method": config.method,
             "samples": 0,

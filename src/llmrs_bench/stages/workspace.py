@@ -246,6 +246,11 @@ def open_runs(data: Data) -> list[Artifact]:
     for path in _run_folders(data):
         with leaving_out():
             runs.append(open_placed(path, hint="run `llmrs-bench infer` again."))
+    if not runs and (damaged := unopened(data, runs)):
+        raise DamagedError(
+            f"none of the runs of {data.place.reference} can be read: {', '.join(damaged)}",
+            hint="The warnings above say what is wrong with each, and what to do.",
+        )
     if not runs:
         raise ArtifactError(
             f"{data.place.reference} has no runs",
