@@ -3,7 +3,8 @@
 # usage: paper_tables.sh MODEL DATASET [COMMAND [INFER OPTION...]]
 #   paper_tables.sh demo-lm ml100k@small llmrs-bench -O answer_tokens=100
 # Table 12 prepares lists of retrievers of its own: data sets DATASET-NAME beside DATASET, from the same options but
-# the candidates, which PREPARE_OPTIONS repeats (default: --users 200).
+# the candidates, which PREPARE_OPTIONS repeats (default: --users 200). With CLICKS=DATASET, one of clicks, the rows of
+# Tables 5, 6, 7 and 14 and Figure 7 follow, which tune the model: see paper_tuning.sh.
 set -eu
 model=$1 data=$2
 bench=${3:-llmrs-bench}
@@ -92,3 +93,5 @@ row "history" "of another user" --template paper -T past=other
 
 "$bench" evaluate --dataset "$data" >/dev/null
 "$bench" compare --dataset "$data"
+
+[ -z "${CLICKS:-}" ] || sh "$(dirname "$0")/paper_tuning.sh" "$model" "$CLICKS" "$bench"

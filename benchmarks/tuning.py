@@ -130,6 +130,7 @@ def main() -> None:
     parser.add_argument("--shape", choices=SHAPES, default="tiny", help="of random weights, without --model")
     parser.add_argument("--samples", type=int, nargs="+", default=[0, 16, 64, 256])
     parser.add_argument("--users", default="100", help="test users, or all")
+    parser.add_argument("--valid-requests", type=int, default=1000, help="rows of clicks to validate on and to ask")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--method", default="lora", choices=["lora", "full"])
     parser.add_argument("--seed", type=int, default=0)
@@ -137,7 +138,8 @@ def main() -> None:
     parser.add_argument("-O", dest="options", action="append", default=[], help="KEY=VALUE of tune")
     asked = parser.parse_args()
     protocol = "collm" if asked.dataset == "ml1m" else None
-    click = {"task": "click", **({"protocol": protocol} if protocol else {"like_from": 4.0})}
+    click: dict[str, object] = {"task": "click", "valid_requests": asked.valid_requests}
+    click |= {"protocol": protocol} if protocol else {"like_from": 4.0}
     config = PrepareConfig.parse(
         {"dataset": asked.dataset, "users": asked.users, **(click if asked.task == "like" else {})}, owner="prepare"
     )
@@ -153,9 +155,10 @@ def main() -> None:
     for samples in asked.samples:
         tuning = TuneConfig(
             model=model, template=asked.task, samples=samples, method=asked.method, device=asked.device,
-            seed=asked.seed, options=options if samples else {},
+            seed=asked.seed, options=options,
         )  # fmt: skip
         made = tune(data, tuning, lines)
+        assert made is not None, "only further processes of a launcher make nothing"
         run = infer(
             data,
             LanguageModelConfig(model=made.name, template=asked.task, device=asked.device, engine="transformers"),

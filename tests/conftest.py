@@ -2,11 +2,14 @@
 
 import os
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
 import torch
+import typer.testing
 from hypothesis import settings
+from typer.main import get_command
 
 from command_line import Bench, write_small
 from real_model import convert_once, find_gguf
@@ -14,6 +17,9 @@ from real_model import convert_once, find_gguf
 # Read by vLLM when it is imported: quiet, and in this process.
 os.environ.setdefault("VLLM_LOGGING_LEVEL", "ERROR")
 os.environ.setdefault("VLLM_ENABLE_V1_MULTIPROCESSING", "0")
+
+# The command line is put together once, not for each of some thousand calls.
+vars(typer.testing)["_get_command"] = cache(get_command)
 
 # How long an example takes says how busy the machine is.
 settings.register_profile("untimed", deadline=None)

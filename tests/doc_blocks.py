@@ -5,6 +5,7 @@ import re
 import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import polars as pl
@@ -30,16 +31,16 @@ RUN = re.compile(r"llama-[\w.-]*?b(?:-chat)?-(?=listwise)")  # `llama-2-7b-listw
 # Recommenders that learn in epochs, of which one is enough here.
 NETWORKS = ("bprmf", "fpmc", "gru4rec", "sasrec", "bert4rec")
 # What a block may run beside `llmrs-bench`; but for `mkdir`, it is recorded alone.
-PROGRAMS = ("llmrs-bench", "make", "python", "sh", "ir_measures")
+PROGRAMS = ("llmrs-bench", "make", "python", "sh", "ir_measures", "accelerate")
 # Why a block is not run, and how many blocks may say so.
 REASONS = {
     "installs packages": 4,
-    "needs a GPU": 1,
+    "needs a GPU": 2,
     "needs a server": 2,
     "needs a cluster": 1,
     "needs files of yours": 4,
     "needs another program": 1,
-    "takes hours": 2,
+    "takes hours": 3,
 }
 
 _BLOCK = re.compile(r"(?:^<!-- not run: (?P<reason>[^\n]*) -->\n)?^```sh\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -187,8 +188,9 @@ def _tuning(found: list[str], source: Path) -> list[str]:
     model = next(place for place, word in enumerate(found) if word in ("--model", "-m")) + 1
     found[model] = str(_tiny(source.parent / "tiny-model"))
     options = [place for place, word in enumerate(found) if word in ("-O", "--samples")]
+    samples = "0" if ("--samples", "0") in pairwise(found) else "8"
     kept = [word for place, word in enumerate(found) if not {place, place - 1} & set(options)]
-    return [*kept, "--samples", "8", "-O", "epochs=1", "-O", "valid=4"]
+    return [*kept, "--samples", samples, "-O", "epochs=1", "-O", "valid=4"]
 
 
 def _tiny(folder: Path) -> Path:
@@ -230,4 +232,7 @@ def exists(words: Sequence[str], extras: set[str], targets: set[str]) -> bool:
         return named <= extras and all((ROOT / word).exists() for word in rest if word.endswith(".txt"))
     if program in ("python", "sh"):
         return (ROOT / rest[0]).is_file()
+    if program == "accelerate":
+        check(rest[rest.index("llmrs-bench") + 1 :])
+        return True
     return program == "ir_measures"

@@ -7,7 +7,7 @@ from tempfile import TemporaryDirectory
 
 import pytest
 import torch
-from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM, __version__
+from transformers import __version__
 
 from llmrs_bench.core.locks import locked
 
@@ -50,6 +50,9 @@ def convert_once(gguf: Path, cache: Path) -> Path:
 
 
 def _convert(gguf: Path, folder: Path) -> None:
+    # Every process of the tests imports this file, and these take seconds.
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, LlamaForCausalLM
+
     read = AutoModelForCausalLM.from_pretrained(gguf.parent, gguf_file=gguf.name, dtype=torch.float32)
     settings = AutoConfig.from_pretrained(gguf.parent, gguf_file=gguf.name)
     settings.dtype = torch.float32

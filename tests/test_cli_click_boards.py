@@ -1,6 +1,7 @@
 """Boards of click data from the command line: what is always on them, what they say, and what never meets."""
 
 import json
+import shutil
 from pathlib import Path
 
 import polars as pl
@@ -61,13 +62,26 @@ def test_the_trivial_rows_are_on_every_board(measured: Bench) -> None:
     assert alone.keys() == {*BASELINES, "mock"}
 
 
+def test_curves_of_clicks_have_the_values_of_their_board(measured: Bench, tmp_path: Path) -> None:
+    bench = Bench(tmp_path / "home", measured.source)
+    shutil.copytree(measured.home, bench.home)
+    bench.run("infer", "--model", "mock", "--dataset", "small@clicks", "--template", "like", "--history", "2")
+    bench.run("evaluate", "--dataset", "small@clicks")
+    rows = {row["run"]: row for row in json.loads(bench.run(*BOARD, "--format", "json").stdout)["rows"]}
+    made = json.loads(bench.run(*BOARD, "--over", "history", "--format", "json").stdout)
+    (curve,) = (each for each in made["curves"] if each["metric"] == "auc")
+    assert (curve["curve"], [point["x"] for point in curve["points"]]) == ("mock (like)", [2, 10])
+    for point in curve["points"]:
+        cell = rows[point["runs"][0]]["metrics"]["auc"]
+        assert [point[name] for name in ("mean", "low", "high")] == pytest.approx(
+            [cell[name] for name in ("mean", "low", "high")]
+        )
+    assert {each["row"] for each in made["levels"]} >= set(BASELINES) - {"logistic"}
+
+
 def test_trivial_rows_need_no_run(source: Path, tmp_path: Path) -> None:
     bench = Bench(tmp_path / "home", source)
     bench.prepare("--task", "click", "--like-from", "4", dataset="small@clicks")
-    said = bench.run("compare", "--dataset", "small@clicks", code=1).stderr
-    assert "majority was not measured" in said
-    assert "llmrs-bench evaluate --dataset small@clicks" in said
-    bench.run("evaluate", "--dataset", "small@clicks")
     page = tmp_path / "page.html"
     text = bench.run(*BOARD, "--html", str(page)).stdout
     assert all(name in text for name in BASELINES)

@@ -67,6 +67,26 @@ def test_what_no_row_tells_of_is_counted(bench: Bench) -> None:
     assert training["rows"] == 72
 
 
+def test_a_trivial_row_of_few_samples_stands_beside_that_of_all(bench: Bench) -> None:
+    for typed in (("--train-samples", "8", "--seed", "2"), ()):
+        bench.run("infer", "-m", "item-mean", "-d", "small", *typed)
+    bench.run("infer", "-m", "fm", "-d", "small", "-O", "epochs=1", "--train-fraction", "0.2", "--train-by", "time")
+    bench.run("evaluate", "-d", "small")
+    board = json.loads(bench.run("compare", "-d", "small", "--format", "json").stdout)
+    rows = {(row["model"], row["setting"]): row for row in board["rows"]}
+    assert {(name, "") for name in BASELINES} | {
+        ("item-mean", "train_samples=8, seed 2"),
+        ("fm", "epochs=1, train_fraction=0.2, train_by=time"),
+    } == rows.keys()
+    assert rows["item-mean", "train_samples=8, seed 2"]["kind"] == "baseline"
+    aucs = [rows["item-mean", setting]["metrics"]["auc"]["mean"] for setting in ("train_samples=8, seed 2", "")]
+    assert aucs[0] != aucs[1]
+    part = manifest(bench, "small/*/runs/fm-*/manifest.json")["facts"]["train_part"]  # type: ignore[index]
+    samples = table(bench, "small/*/data/samples.parquet").filter(part="train").sort("cutoff")
+    assert part["of_events"] == samples.height
+    assert part["until"] == samples["cutoff"][part["events"] - 1]
+
+
 def test_an_exported_model_of_clicks_scores_as_before(bench: Bench, tmp_path: Path) -> None:
     bench.run("infer", "-m", "fm", "-d", "small", *QUICK, "--export", str(tmp_path / "kept"))
     bench.run("infer", "-m", str(tmp_path / "kept"), "-d", "small")

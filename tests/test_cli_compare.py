@@ -109,21 +109,13 @@ def test_a_row_of_the_baseline_that_is_gone_fails_unless_allowed(compared: Bench
 
 @pytest.mark.parametrize(
     "harm",
-    ["no evaluation", "evaluation", "evaluation of another", "manifest", "no manifest", "rankings", "no rankings"],
+    ["manifest", "no manifest", "rankings", "no rankings"],
 )
 def test_a_run_that_the_gate_cannot_look_at_fails_unless_allowed(compared: Bench, tmp_path: Path, harm: str) -> None:
     bench = Bench(tmp_path / "home", compared.source)
     shutil.copytree(compared.home, bench.home)
     run = next(bench.home.glob("small/lists/runs/itemknn-*"))
-    measured = next(bench.home.glob("small/lists/evals/itemknn-*"))
-    if harm == "no evaluation":
-        shutil.rmtree(measured)
-    elif harm == "evaluation":
-        (measured / "metrics.parquet").write_bytes(b"PAR1")
-    elif harm == "evaluation of another":
-        shutil.rmtree(measured)
-        shutil.copytree(next(bench.home.glob("small/lists/evals/popularity-*")), measured)
-    elif harm == "manifest":
+    if harm == "manifest":
         (run / "manifest.json").write_text("{}")
     elif harm == "rankings":  # of another run
         shutil.copy(next(bench.home.glob("small/lists/runs/popularity-*/rankings.parquet")), run)
@@ -133,13 +125,31 @@ def test_a_run_that_the_gate_cannot_look_at_fails_unless_allowed(compared: Bench
         (run / "manifest.json").unlink()
     rule, verdicts = ("--fail-if", "mrr < 0.001"), tmp_path / "gate.json"
     said = gate(bench, *rule, "--gate-json", str(verdicts), code=3)
-    assert f"FAIL {run.name}: is not on the board (not evaluated, or damaged: evaluate it" in said
+    assert f"FAIL {run.name}: is not on the board (damaged: the warnings say what to do" in said
     assert [verdict["run"] for verdict in json.loads(verdicts.read_text())["verdicts"] if verdict["failed"]] == [
         run.name
     ]
-    assert f"{run.name} is not on the board: not evaluated" in gate(bench, *rule, "--allow-missing")
+    assert f"{run.name} is not on the board: damaged" in gate(bench, *rule, "--allow-missing")
     assert "is not on the board" not in gate(bench, *rule, "--run", "mock")
     assert f"so not on the board: {run.name}" in " ".join(bench.run("compare", "-d", "small@lists").stdout.split())
+
+
+@pytest.mark.parametrize("harm", ["none", "values", "of another"])
+def test_a_gate_evaluates_what_it_judges(compared: Bench, saved: Path, tmp_path: Path, harm: str) -> None:
+    bench = Bench(tmp_path / "home", compared.source)
+    shutil.copytree(compared.home, bench.home)
+    measured = next(bench.home.glob("small/lists/evals/itemknn-*"))
+    if harm == "values":
+        (measured / "metrics.parquet").write_bytes(b"PAR1")
+    else:
+        shutil.rmtree(measured)
+    if harm == "of another":
+        shutil.copytree(next(bench.home.glob("small/lists/evals/popularity-*")), measured)
+    said = gate(bench, "--baseline", str(saved), "--fail-if", "mrr drops > 0")
+    name = measured.name.rpartition("-")[0]
+    why = f"not evaluated yet, so evaluated now: {name}" if harm == "none" else "made again, for it was damaged"
+    assert why in said
+    assert "evaluated now" not in gate(bench, "--baseline", str(saved), "--fail-if", "mrr drops > 0")
 
 
 @pytest.mark.parametrize("command", [("evaluate",), ("compare", "--fail-if", "mrr < 0.001")])
@@ -203,7 +213,7 @@ def test_runs_under_each_others_name_are_damage(compared: Bench, tmp_path: Path)
     rows = bench.run("compare", "-d", "small@lists", "--format", "json").stdout
     assert {"itemknn", "random"}.isdisjoint(row["model"] for row in json.loads(rows)["rows"])
     listed = bench.run("list", "runs", "-d", "small@lists")
-    assert not {one.name, other.name} & {line.partition("\t")[0] for line in listed.stdout.splitlines()}
+    assert listed.stdout.count("damaged") == 2
     said = " ".join(listed.stderr.split())
     assert f"{one} holds {other.name}: its folder was renamed" in said
     assert f"Call the folder {other.name} again; there is one of that name" in said
@@ -229,15 +239,16 @@ def test_a_copy_of_a_run_is_no_second_run(compared: Bench, tmp_path: Path) -> No
     assert "if this is a copy, delete" in said
 
 
-def test_a_baseline_row_that_was_not_evaluated_passes_no_judgement(compared: Bench, tmp_path: Path) -> None:
+def test_a_baseline_row_that_is_damaged_passes_no_judgement(compared: Bench, tmp_path: Path) -> None:
     bench = Bench(tmp_path / "home", compared.source)
     shutil.copytree(compared.home, bench.home)
-    shutil.rmtree(next(bench.home.glob("small/lists/evals/random-*")))
-    gate(bench, "--fail-if", "mrr < 0.001")
-    gate(bench, "--run", "itemknn", "--run", "random", "--fail-if", "mrr < 0.001", code=3)
-    shutil.rmtree(next(bench.home.glob("small/lists/evals/itemknn-*")))
+    for name in ("random", "itemknn"):
+        next(bench.home.glob(f"small/lists/runs/{name}-*/rankings.parquet")).unlink()
+        if name == "random":
+            gate(bench, "--fail-if", "mrr < 0.001")
+            gate(bench, "--run", "itemknn", "--run", "random", "--fail-if", "mrr < 0.001", code=1)
     said = gate(bench, "--baseline", "itemknn", "--fail-if", "mrr drops > 0.5", code=2)
-    assert "--baseline itemknn is not on the board: it was not evaluated, or is damaged hint: Run: llmrs" in said
+    assert "--baseline itemknn is not on the board: it is damaged" in said
 
 
 def test_a_worse_model_fails_against_a_saved_board(compared: Bench, saved: Path, tmp_path: Path) -> None:
@@ -251,15 +262,14 @@ def test_a_worse_model_fails_against_a_saved_board(compared: Bench, saved: Path,
     )
     assert values["value"].sum() > lowered["value"].sum()
     lowered.write_parquet(metrics)
-    # A value that was edited is no value: its row is left out, and the gate misses it.
-    assert "digests differ" in bench.run("compare", "-d", "small@lists").stderr
-    assert "has no partner" in gate(bench, "--baseline", str(saved), "--fail-if", RULE, code=3)
+    # A value that was edited is no value: it is measured again.
+    assert "pass itemknn" in gate(bench, "--baseline", str(saved), "--fail-if", RULE)
+    assert pl.read_parquet(metrics).equals(values)
     run = next(bench.home.glob("small/lists/runs/itemknn-*"))
     shutil.rmtree(metrics.parent)
     rankings = pl.read_parquet(run / "rankings.parquet")
     turned = rankings.with_columns(rank=(21 - pl.col("rank")).cast(pl.Int32))
     _rewrite(run, turned)
-    bench.run("evaluate", "-d", "small@lists")
     kept = saved.read_bytes()
     said = gate(bench, "--baseline", str(saved), "--fail-if", RULE, "--save", str(saved), code=3)
     assert f"FAIL itemknn: {RULE}" in said
@@ -394,8 +404,6 @@ def test_groups_have_boards_below_the_whole_one(compared: Bench) -> None:
 
 
 def test_policies_for_silent_items_have_boards_of_their_own(compared: Bench, saved: Path) -> None:
-    assert "has no evaluated runs" in gate(compared, "--invalid", "drop", code=1)
-    compared.run("evaluate", "-d", "small@lists", "--invalid", "worst")
     rows = {row["setting"]: row for row in shown(compared, "--invalid", "worst")["rows"] if row["model"] == "mock"}
     silent = rows["listwise, candidates=titles, answer=titles"]
     assert silent["metrics"]["ndcg@10"]["mean"] == 0.0
@@ -425,9 +433,6 @@ def test_requests_that_are_left_out_are_said_and_tested_on_common_ones(compared:
 
 def test_figures_of_whole_runs_and_metrics_without_a_best_stand_on_the_board(compared: Bench) -> None:
     names = "ndcg@10,gini@10,popularity@10"
-    said = gate(compared, "--metrics", names, code=1)
-    assert "--metrics gini@10,popularity@10" in said
-    compared.run("evaluate", "-d", "small@lists", "--metrics", "gini@10,popularity@10")
     rows = shown(compared, "--metrics", names)["rows"]
     best = min(rows, key=lambda row: row["metrics"]["gini@10"]["mean"])
     assert best["metrics"]["gini@10"]["rank"] == 1
@@ -515,13 +520,12 @@ def test_printed_tables_are_whole_and_say_where_they_are_from() -> None:
         assert tomllib.loads(file.read_text("utf-8"))["tables"]
 
 
-def test_a_board_whose_baseline_was_not_evaluated_says_so(bench: Bench) -> None:
+def test_a_board_without_its_baseline_is_none(bench: Bench) -> None:
     bench.prepare()
-    run = bench.name("infer", "--model", "random", "--dataset", "small")
-    bench.run("evaluate", "--dataset", "small", "--run", run)
-    said = bench.run("compare", "--dataset", "small", code=1).stderr
-    assert "has no evaluation of popularity" in said
-    assert "llmrs-bench evaluate" in said
+    bench.run("compare", "--dataset", "small")
+    rankings = next(bench.home.glob("small/*/runs/popularity-*/rankings.parquet"))
+    rankings.write_bytes(b"PAR1")
+    assert f"Delete {rankings.parent}" in " ".join(bench.run("compare", "--dataset", "small", code=1).stderr.split())
 
 
 def test_data_that_were_deleted_are_to_be_prepared_from_their_source(tmp_path: Path, atomic: Path) -> None:

@@ -281,3 +281,13 @@ def test_faults_of_the_rows_end_the_command_with_all_their_counts(small: Bench, 
         assert words in failed.stderr
     assert failed.stderr.count("error:") == 1
     assert not list(small.home.glob("small/*/runs/*"))
+
+
+def test_exports_of_models_and_of_runs_are_kept_apart(bench: Bench, tmp_path: Path) -> None:
+    bench.prepare()
+    to = ("export", "--dataset", "small", "--to", str(tmp_path / "out"))
+    assert "Add --model tuned-NAME" in bench.run(*to, "--format", "adapter", code=2).stderr
+    assert "--format csv is not of models" in bench.run(*to, "--format", "csv", "--model", "tuned-x", code=2).stderr
+    said = bench.run(*to, "--format", "weights", "--model", "tuned-x", code=2).stderr
+    assert "0 tuned models of small have a name that begins with 'tuned-x'" in said
+    assert not (tmp_path / "out").exists()

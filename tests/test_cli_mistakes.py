@@ -76,7 +76,6 @@ def test_mistakes_before_any_data_end_in_one_message(
         (("infer", "--model", "sasrec", "-O", "dim=8", "-O", "dim=9"), 2, "twice"),
         (("infer", "--model", "sasrec", "--device", "tpu"), 2, "device"),
         (("evaluate", "--run", "sasrec"), 2, "unknown run"),
-        (("compare",), 1, "llmrs-bench"),
         (("compare", "--metrics", "ndgc@10"), 2, "ndcg@10"),
         (("compare", "--metrics", ""), 2, "--metrics: the value is empty"),
         (("evaluate", "--run", " "), 2, "--run: the value is empty"),
@@ -91,7 +90,6 @@ def test_mistakes_before_any_data_end_in_one_message(
         (("evaluate", "--metrics", "recall@" + "7" * 5000), 2, "unknown metric"),
         (("compare", "--samples", "70000000"), 2, "--samples 70000000 is above 100000"),
         (("compare", "--permutations", "2000000000"), 2, "--permutations 2000000000 is above 10000000"),
-        (("list", "runs"), 1, "no runs"),
     ],
 )
 def test_mistakes_on_prepared_data_end_in_one_message(
@@ -148,3 +146,20 @@ def test_one_bad_folder_is_named_and_blocks_nothing(bench: Bench) -> None:
     listed = bench.run("list", "data")
     assert f"small@{place.parent.name}" in listed.stdout
     assert "left out:" in listed.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "option"),
+    [
+        (["compare", "--dataset", "small", "-d", "other"], "--dataset"),
+        (["infer", "-d", "small", "--model", "mock", "-mpopularity"], "--model"),
+        (["infer", "-d", "small", "-m", "mock", "--orders", "2", "--seed=1", "--seed=2"], "--seed"),
+        (["prepare", "-d", "small", "--include-seen", "--exclude-seen"], "--include-seen"),
+        (["list", "runs", "--dataset", "small", "--dataset", "small"], "--dataset"),
+    ],
+)
+def test_an_option_of_one_value_is_not_given_twice(bench: Bench, arguments: list[str], option: str) -> None:
+    said = " ".join(bench.run(*arguments, code=2).stderr.replace("│", " ").split())
+    assert f"Invalid value for '{option}'" in said
+    assert "was given twice, and takes one value" in said
+    assert not bench.home.exists()

@@ -263,10 +263,41 @@ def test_a_foreign_checkpoint_is_refused(small: Bench, monkeypatch: pytest.Monke
 
 
 def test_less_to_learn_from_is_said_on_the_board(small: Bench) -> None:
-    for arguments in (("--train-fraction", "0.2"), ("--max-users", "4"), ()):
-        small.run("infer", "-d", "small@lists", "-m", "itemknn", *arguments)
+    said = {}
+    for arguments in (
+        "--train-fraction 0.2",
+        "--max-users 4",
+        "--train-fraction 0.2 --train-by time",
+        "--train-samples 5",
+        "",
+    ):
+        found = small.run("infer", "-d", "small@lists", "-m", "itemknn", *arguments.split())
+        said[arguments] = " ".join(found.stderr.split())
     rows = board(small)
-    assert {"itemknn", "itemknn train_fraction=0.2", "itemknn max_users=4"} < set(rows)
+    assert {
+        "itemknn",
+        "itemknn train_fraction=0.2",
+        "itemknn max_users=4",
+        "itemknn train_fraction=0.2, train_by=time",
+        "itemknn train_samples=5",
+    } < set(rows)
+    [early, few, whole] = list(said.values())[2:]
+    assert (
+        "learned from 60 of 300 training events, and 30 of 30 users: the earliest, up to 1970-01-01 00:16:41" in early
+    )
+    assert "UTC in none of these events: 12 of 60 candidate items" in early
+    assert "and 5 of 30 users: those of 5 samples" in few
+    assert "learned from" not in whole
+
+
+def test_a_share_of_each_user_has_an_older_name(small: Bench) -> None:
+    typed = ("infer", "-d", "small@lists", "-m", "itemknn")
+    name = small.name(*typed, "--train-fraction", "0.4", "--train-by", "each-user")
+    older = small.run(*typed, "--event-fraction", "0.4")
+    assert older.stdout.strip() == name
+    assert "--event-fraction ... is now --train-fraction ... --train-by each-user" in older.stderr
+    twice = small.run(*typed, "--event-fraction=0.4", "--train-fraction", "0.5", code=2).stderr
+    assert "give one share" in " ".join(twice.replace("│", " ").split())
 
 
 def test_events_of_one_time_are_said_aloud(tmp_path: Path) -> None:

@@ -312,3 +312,34 @@ def test_a_known_layout_is_named_where_the_file_is_called_as_its_own_are(bench: 
         said = " ".join(prepare(bench, "x", str(tmp_path / name), code=1).split())
         assert "has no column user_id" in said
         assert ("--format amazon" in said) == known
+
+
+def test_two_commands_lead_from_a_file_to_a_board(bench: Bench, tmp_path: Path) -> None:
+    orders, things = write_shop(tmp_path / "shop")
+    infer = ("infer", "-d", "shop", "-m", "popularity", "--source", orders, "--items", things)
+    first = bench.run(*infer)
+    assert "rule: columns of orders.csv: user customer_id, item sku" in first.stderr
+    assert "popularity" in bench.run("compare", "-d", "shop").stdout
+    again = bench.run(*infer)
+    assert again.stdout == first.stdout
+    assert "rule:" not in again.stderr
+    # It is the data set that `prepare` makes, and the one that its mapping makes.
+    mine = tmp_path / "shop" / "mine.toml"
+    typed = ("-d", "shop", "--source", orders, "--items", things, "--save-mapping", str(mine))
+    assert "already there" in bench.run("prepare", *typed).stderr
+    assert bench.run("infer", "-d", "shop", "-m", "popularity", "--mapping", str(mine)).stdout == first.stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["-m", "random", "--items", "{things}"], "is read beside a source"),
+        (["-m", "file:x.tsv", "--source", "{orders}"], "--source and --mapping have no effect here"),
+        (["-m", "nobody-knows-it", "--source", "{orders}"], "nobody-knows-it"),
+    ],
+)
+def test_a_source_is_not_read_in_vain(bench: Bench, tmp_path: Path, options: list[str], words: str) -> None:
+    orders, things = write_shop(tmp_path / "shop")
+    typed = [option.format(orders=orders, things=things) for option in options]
+    assert words in " ".join(bench.run("infer", "-d", "shop", *typed, code=2).stderr.split())
+    assert not bench.home.exists()

@@ -147,7 +147,8 @@ with exit_codes():
 """
 
 
-@pytest.mark.parametrize("log", ["text", pytest.param("json", marks=pytest.mark.slow)])
+@pytest.mark.slow
+@pytest.mark.parametrize("log", ["text", "json"])
 def test_saving_a_model_draws_no_bar(log: str, tmp_path: Path) -> None:
     said = run(TRAINING, str(tmp_path), log)
     assert "shards" not in said
@@ -156,6 +157,7 @@ def test_saving_a_model_draws_no_bar(log: str, tmp_path: Path) -> None:
     assert all(line.startswith("demo-lm: ") for line in lines)
 
 
+@pytest.mark.slow
 def test_a_run_of_a_language_model_logs_nothing_but_objects(bench: Bench) -> None:
     bench.prepare("--users", "2", "--history", "2")
     model = str(tiny_llama(bench.home / "llama", context=512))

@@ -1,4 +1,4 @@
-"""The plug-in doors, through four of which the package in examples/plugins comes in."""
+"""The plug-in doors, through each of which the package in examples/plugins comes in."""
 
 import json
 import re
@@ -30,9 +30,13 @@ def installed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 def write_csv(folder: Path) -> Path:
-    """Write the files that the example's source reads: users who go through parts of films one after the other."""
+    """Write the files that the example's source reads: users who go through parts of films one after the other.
+
+    Users of even numbers like films of even numbers, the others the others.
+    """
     folder.mkdir(exist_ok=True)
-    events = [f"u{user},i{(user * 7 + step) % ITEMS},{1000 + step},4" for user in range(USERS) for step in range(12)]
+    walks = [(user, (user * 7 + step) % ITEMS, 1000 + step) for user in range(USERS) for step in range(12)]
+    events = [f"u{user},i{film},{time},{5 if user % 2 == film % 2 else 2}" for user, film, time in walks]
     films = [f"i{number},The Film of {'ABCDEF'[number // 10] * 4} {number % 10}" for number in range(ITEMS)]
     (folder / "events.csv").write_text("user_id,item_id,timestamp,rating\n" + "\n".join(events) + "\n")
     (folder / "items.csv").write_text("item_id,title\n" + "\n".join(films) + "\n")
@@ -117,6 +121,23 @@ def test_a_recommender_comes_in(shop: Bench) -> None:
     rows = board_of(shop, run)
     assert rows["followers"] > rows["chance"] + 0.3  # the next film is what users choose
     shop.prepare("--format", "csv", "--users", "all", "--candidates", "model:followers", dataset="shop-retrieved")
+
+
+def test_a_click_model_comes_in(shop: Bench, tmp_path: Path) -> None:
+    bench = Bench(tmp_path / "home", shop.source)
+    bench.prepare("--format", "csv", "--task", "click", "--like-from", "4", dataset="clicks")
+    listed = bench.run("list", "models").stdout
+    assert "agreement         click model, from the package llmrs-bench-example" in listed
+    bench.run("infer", "-m", "agreement", "-d", "clicks", "--export", str(tmp_path / "kept"))
+    bench.run("infer", "-m", str(tmp_path / "kept"), "-d", "clicks")
+    bench.run("infer", "-m", "agreement", "-d", "clicks", "-O", "newest=1", "--train-samples", "9")
+    bench.run("evaluate", "-d", "clicks")
+    board = json.loads(bench.run("compare", "-d", "clicks", "--format", "json").stdout)
+    rows = {(row["model"], row["setting"]): row["metrics"]["auc"]["mean"] for row in board["rows"]}
+    assert rows["agreement", ""] == rows["kept", ""] > 0.9  # who likes one even film likes the others
+    assert rows["agreement", "newest=1, train_samples=9"] < rows["agreement", ""]
+    said = bench.run("infer", "-m", "agreement", "-d", "clicks", "-O", "newst=1", code=2).stderr
+    assert "unknown option 'newst'" in said
 
 
 # ---------------------------------------------------------------- names that nobody knows
@@ -207,12 +228,16 @@ def test_the_commands_of_the_page_run_in_their_order(tmp_path: Path, monkeypatch
     shown = re.findall(r"^```sh\n(.*?)^```$", PAGE.read_text("utf-8"), re.MULTILINE | re.DOTALL)
     lines = [shlex.split(line) for block in shown for line in block.splitlines()]
     assert lines.pop(0)[-1] == str(EXAMPLE.relative_to(PAGE.parents[1]))
-    assert len(lines) == 11
+    assert len(lines) == 15
+    printed = ""
     for program, *words in lines:
         assert program == "llmrs-bench"
         result = CliRunner().invoke(app, words)
+        printed += result.stdout
         assert result.exit_code == 0, f"{words}: {result.output}{result.stderr}"
-    assert all(name in result.stdout for name in ("followers", "trigrams", "bigrams", "mock", "popularity", "chance"))
+    assert all(
+        name in printed for name in ("followers", "trigrams", "bigrams", "mock", "popularity", "chance", "agreement")
+    )
 
 
 def test_the_page_names_every_group_and_every_file_that_it_shows() -> None:

@@ -8,6 +8,8 @@ from llmrs_bench.llm.backends.transformers import TransformersEngine
 from tiny_models import TITLES, choice_prompt
 from transformers_cases import engine, scores
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def from_gguf(smollm2_gguf: Path) -> TransformersEngine:

@@ -35,7 +35,7 @@ TEMPLATES: dict[str, tuple[str, ...]] = {
     "setwise": ("-T", "top=2"),
     "sliding-window": ("-T", "window=3", "-T", "stride=2", "-O", "answer_tokens=12"),
 }
-ROUNDS = ("pairwise", "setwise", "sliding-window")  # ask each user many times
+QUICK = ("likelihood", "label")  # the others are asked by `make test-slow`
 TITLES = tuple(title for title, _ in FILMS)
 AGREEMENT = 2e-4  # nat in a title, in float32
 
@@ -91,7 +91,7 @@ def apart(one: dict[str, list[float]], other: dict[str, list[float]]) -> float:
 
 
 @pytest.mark.parametrize(
-    "template", [pytest.param(name, marks=[pytest.mark.slow] if name in ROUNDS else []) for name in TEMPLATES]
+    "template", [pytest.param(name, marks=[] if name in QUICK else [pytest.mark.slow]) for name in TEMPLATES]
 )
 def test_templates_rank_with_a_real_model(films_bench: Bench, smollm2_folder: Path, template: str) -> None:
     films_bench.run("infer", "-m", str(smollm2_folder), "-d", "films", "-t", template, *TEMPLATES[template])

@@ -1,6 +1,7 @@
 """Plug-ins of other packages: how they are found, and what is said of those that cannot be used."""
 
 import logging
+import shutil
 from pathlib import Path
 
 import pytest
@@ -34,6 +35,18 @@ def test_each_kind_is_read_from_its_group(group: str, registry: Registry, tmp_pa
         assert registry.load("thing") is registry.load(next(iter(registry.builtin)))
         assert registry.package("thing") == {"mine": "3.1"}
     assert "thing" not in registry.names()
+
+
+def test_a_package_that_comes_or_goes_is_noticed(tmp_path: Path) -> None:
+    registry = Registry("engine", "llmrs_bench.engines", {})
+    site = tmp_path / "site"
+    site.mkdir()
+    with importable(site):
+        assert "late" not in registry.names()
+        write_package(site, "late-engines", "", {"llmrs_bench.engines": {"late": "late_engines.plugin:Late"}})
+        assert "late" in registry.names()
+        shutil.rmtree(site / "late_engines-1.0.dist-info")
+        assert "late" not in registry.names()
 
 
 def test_the_former_name_of_a_group_is_read_with_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

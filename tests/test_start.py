@@ -56,6 +56,9 @@ def test_evaluate_compare_export_and_list_start_without_torch(bench: Bench, tmp_
         ("export", *small, "--format", "trec", "--to", str(tmp_path / "exported")),
         ("list", "models"),
         ("list", "runs", *small),
+        ("show", "random", *small),
+        ("du",),
+        ("rm", "random", *small, "--yes"),
     ]
     assert imported(MODELS, bench, *commands) == []
     assert imported((*MODELS, "pyarrow"), bench, ("compare", *small)) == []  # reads whole tables alone

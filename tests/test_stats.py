@@ -142,3 +142,58 @@ def test_effect_sizes_by_hand() -> None:
     found = describe(np.array([2.0, 3.0, 4.0]), np.array([1.0, 1.0, 1.0]))
     assert found.effect == pytest.approx(2.0)  # differences 1, 2, 3: mean 2, deviation 1
     assert found.needed == 2
+
+
+def several(generator: np.random.Generator, rows: int, users: int) -> tuple[Rows, NDArray[np.intp]]:
+    """Return values (rows, requests) of users who have 1 to 9 requests, alike in each row, and whose they are."""
+    owners = np.repeat(np.arange(users), generator.integers(1, 10, users))
+    own = generator.normal(size=(rows, users))[:, owners]
+    return own + 0.3 * generator.normal(size=(rows, len(owners))), owners.astype(np.intp)
+
+
+def test_requests_of_one_user_are_drawn_together() -> None:
+    generator = np.random.default_rng(5)
+    covered: list[bool] = []
+    alone: list[bool] = []
+    for _ in range(40):
+        values, owners = several(generator, 10, 60)
+        for found, clusters in ((covered, owners), (alone, None)):
+            ends = bootstrap_interval(values, samples=200, seed=1, clusters=clusters)
+            found += list((ends[:, 0] <= 0) & (ends[:, 1] >= 0))
+    assert np.mean(covered) == pytest.approx(0.94, abs=four_errors(0.94, 400))
+    assert np.mean(alone) < 0.75  # what is lost when they count as independent
+
+
+def test_signs_of_one_user_are_flipped_together() -> None:
+    generator = np.random.default_rng(6)
+    flipped: list[bool] = []
+    alone: list[bool] = []
+    for _ in range(40):
+        values, owners = several(generator, 10, 60)
+        pairs = np.arange(10).reshape(-1, 2)
+        for found, clusters in ((flipped, owners), (alone, None)):
+            found += list(sign_flip(values[None], pairs, samples=400, seed=1, clusters=clusters)[0] < 0.05)
+    assert np.mean(flipped) == pytest.approx(0.05, abs=four_errors(0.05, 200))
+    assert np.mean(alone) > 0.25
+
+
+def test_one_request_a_user_in_any_order_is_as_without_clusters() -> None:
+    values = np.random.default_rng(7).random((3, 50))
+    values[2, 10:20] = np.nan
+    single, pairs = np.arange(50, dtype=np.intp), all_pairs(3)
+    assert bootstrap_interval(values, samples=100, seed=0, clusters=single) == pytest.approx(
+        bootstrap_interval(values, samples=100, seed=0)
+    )
+    assert np.array_equal(
+        sign_flip(values[None], pairs, samples=100, seed=0, clusters=single),
+        sign_flip(values[None], pairs, samples=100, seed=0),
+    )
+    assert describe(values[0], values[2], single) == describe(values[0], values[2])
+
+
+def test_a_difference_is_that_of_all_requests_and_wins_are_of_users() -> None:
+    first, second = np.array([1.0, 1.0, 0.0, np.nan]), np.array([0.0, 0.0, 1.0, 1.0])
+    found = describe(first, second, np.array([4, 4, 7, 9], dtype=np.intp))
+    assert found.users == 2
+    assert found.difference == pytest.approx((1 + 1 - 1) / 3)
+    assert (found.wins, found.ties, found.losses) == (1, 0, 1)

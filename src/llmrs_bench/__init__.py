@@ -1,3 +1,24 @@
-"""How good is a language model as a recommender, next to a properly trained SASRec, and what does it cost?"""
+"""How good is a language model as a recommender, next to a properly trained SASRec, and what does it cost?
+
+`prepare`, `infer`, `evaluate`, `board` and `runs` do what the commands do; they are imported when they are used.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from llmrs_bench.api import BenchError, Leaderboard, Prepared, Run, board, evaluate, infer, prepare, runs
 
 __version__ = "0.1.0"
+__all__ = ["BenchError", "Leaderboard", "Prepared", "Run", "board", "evaluate", "infer", "prepare", "runs"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module("llmrs_bench.api"), name)
+
+
+def __dir__() -> list[str]:
+    return [*__all__, "__version__"]

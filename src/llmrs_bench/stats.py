@@ -12,32 +12,41 @@ _RESAMPLED_TOGETHER = 200
 
 
 def bootstrap_interval(
-    values: NDArray[np.float64], *, samples: int, seed: int, level: float = 0.95
+    values: NDArray[np.float64],
+    *,
+    samples: int,
+    seed: int,
+    level: float = 0.95,
+    clusters: NDArray[np.intp] | None = None,
 ) -> NDArray[np.float64]:
     """Percentile bootstrap interval of the mean of every row (Efron and Tibshirani 1993, section 13.3).
 
     All rows are resampled with the same users, so that rows of one board move together. A user without a value in a row
-    counts nothing there; a resample that holds none of a row's users is left out for that row.
+    counts nothing there; a resample that holds none of a row's users is left out for that row. With `clusters` a user
+    has several values, which are drawn together; the mean stays that of all values, a ratio of two sums (Davison and
+    Hinkley 1997, section 3.8).
 
     Args:
-        values: (rows, users), one value for each user, NaN where there is none.
+        values: (rows, users), one value for each user, NaN where there is none; with `clusters` (rows, values).
         samples: Number of resamples.
         seed: Seed of the resampling.
         level: Probability content of the interval.
+        clusters: (values,) the user of each value, as a whole number; None: each has one.
 
     Returns:
         (rows, 2), lower and upper end; NaN for a row without values.
     """
     generator = np.random.default_rng(seed)
-    users = values.shape[1]
     there = ~np.isnan(values)
-    whole = bool(there.all())
-    filled = np.where(there, values, 0.0)
+    whole = clusters is None and bool(there.all())
+    filled = summed(np.where(there, values, 0.0), clusters)
+    counts = summed(there.astype(np.float64), clusters)
+    users = filled.shape[1]
     means = np.empty((values.shape[0], samples))
     for start in range(0, samples, _RESAMPLED_TOGETHER):
         size = min(_RESAMPLED_TOGETHER, samples - start)
         weights = generator.multinomial(users, np.full(users, 1.0 / users), size=size).T.astype(np.float64)
-        drawn = users if whole else there @ weights  # (rows, size)
+        drawn = users if whole else counts @ weights  # (rows, size)
         sums = filled @ weights
         means[:, start : start + size] = np.divide(sums, drawn, out=np.full_like(sums, np.nan), where=drawn != 0)
     tail = 100.0 * (1.0 - level) / 2.0
@@ -46,6 +55,20 @@ def bootstrap_interval(
         return ends
     found = [row[~np.isnan(row)] for row in means]
     return np.array([np.percentile(row, [tail, 100.0 - tail]) if row.size else [np.nan] * 2 for row in found])
+
+
+def summed(values: NDArray[np.float64], clusters: NDArray[np.intp] | None) -> NDArray[np.float64]:
+    """Return the sums of the last axis over each cluster, in the order of their numbers; without clusters as they are.
+
+    Args:
+        values: (..., values).
+        clusters: (values,) whole numbers.
+    """
+    if clusters is None:
+        return values
+    order = np.argsort(clusters, kind="stable")
+    starts = np.flatnonzero(np.diff(clusters[order], prepend=-1))
+    return np.add.reduceat(values[..., order], starts, axis=-1)
 
 
 def holm(p: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -108,27 +131,38 @@ def all_pairs(rows: int) -> NDArray[np.intp]:
     return np.column_stack(np.triu_indices(rows, 1))
 
 
-def sign_flip(values: NDArray[np.float64], pairs: NDArray[np.intp], *, samples: int, seed: int) -> NDArray[np.float64]:
+def sign_flip(
+    values: NDArray[np.float64],
+    pairs: NDArray[np.intp],
+    *,
+    samples: int,
+    seed: int,
+    clusters: NDArray[np.intp] | None = None,
+) -> NDArray[np.float64]:
     """Two-sided paired permutation tests of mean differences, all pairs at once.
 
     Under the null hypothesis that the two rows of a pair may be exchanged for every user, the signs of the differences
     are arbitrary (Fisher 1935, section 21; Noreen 1989). p = (1 + number of samples whose mean difference is at
     least as far from 0) / (1 + samples) (Phipson and Smyth 2010), so that identical rows, and rows of one user, have
     p = 1 and no p is 0. All pairs and blocks share the sign vectors: the sums of all rows under a sign vector are one
-    column of one matrix product, and a pair's sum is the difference of two of them.
+    column of one matrix product, and a pair's sum is the difference of two of them. With `clusters` all values of a
+    user share a sign: they are no independent differences.
 
     Args:
         values: (blocks, rows, users), for instance one block for each metric; NaN where a row has no value for a user.
-            A pair is tested on the users that have both values.
+            A pair is tested on the users that have both values. With `clusters` (blocks, rows, values).
         pairs: (pairs, 2) indices of rows.
         samples: Number of sign vectors.
         seed: Seed of the sign vectors.
+        clusters: (values,) the user of each value, as a whole number; None: each has one.
 
     Returns:
         (blocks, pairs) p-values.
     """
-    blocks, _, users = values.shape
+    blocks = values.shape[0]
     columns, first, second = _columns(values, pairs)
+    columns = summed(columns, clusters)
+    users = columns.shape[1]
     reach = np.empty(first.size)
     for start in range(0, first.size, _CHUNK):
         part = slice(start, start + _CHUNK)
@@ -181,14 +215,23 @@ def _columns(
     return np.array(vectors).reshape(len(vectors), values.shape[2]), chosen[:, 0], chosen[:, 1]
 
 
-def describe(first: NDArray[np.float64], second: NDArray[np.float64]) -> Paired:
+def describe(
+    first: NDArray[np.float64], second: NDArray[np.float64], clusters: NDArray[np.intp] | None = None
+) -> Paired:
     """Return what two rows of values differ by, on the users that have both.
 
     Args:
-        first: (users,), NaN where there is no value.
+        first: (users,), NaN where there is no value; with `clusters` (values,).
         second: (users,), likewise.
+        clusters: (values,) the user of each value, as a whole number. The difference is then the mean over values, that
+            of a user the sum over their values, by the mean number of values of a user.
     """
-    drawn = (first - second)[~(np.isnan(first) | np.isnan(second))]
+    both = ~(np.isnan(first) | np.isnan(second))
+    drawn = (first - second)[both]
+    if clusters is not None and drawn.size:
+        values = drawn.size
+        drawn = summed(drawn, clusters[both])
+        drawn = drawn * (drawn.size / values)
     mean = float(drawn.mean()) if drawn.size else 0.0
     deviation = float(drawn.std(ddof=1)) if drawn.size > 1 else 0.0
     effect = mean / deviation if deviation else (0.0 if not mean else None)

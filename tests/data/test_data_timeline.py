@@ -29,16 +29,34 @@ def test_later_interactions_and_candidates_that_are_new_later_are_counted() -> N
     assert found.early is not None
     assert (found.early.later, found.early.unborn, found.early.candidates) == (0.5, 2, 3)
     assert found.words == (
-        "25.0 % of the interactions models learn from are later than a target, and 4 of 12 candidates have none before "
-        "it (earliest tenth of the targets: 50.0 %, 2 of 3)"
+        "leaks: 25.0 % of the training interactions are later than a request (earliest tenth of the requests: 50.0 %), "
+        "4 of 12 candidates have no interaction before it (earliest tenth: 2 of 3), 0 of 4 requests are tied in time "
+        "with another event of the user"
     )
 
 
-def test_whole_catalogues_have_no_lists_to_count_and_one_time_has_no_later() -> None:
+def test_a_whole_catalogue_counts_once_for_each_request() -> None:
     events = pl.DataFrame(ROWS, schema=EVENTS, orient="row")
     asked = requests({"u00": [], "u10": []}).with_columns(candidates=pl.lit(None, dtype=pl.List(pl.String)))
     found = timeline(events, leave_one_out(events).interactions, asked)
     assert found is not None
-    assert "candidates" not in found.words
+    assert (found.unborn, found.candidates) == (4, 16)  # the second week's items for the user of the first
+    assert found.words.endswith(", 0 of 2 requests are tied in time with another event of the user")
+    alone = timeline(events, leave_one_out(events).interactions, asked, lists=False, ties=False)
+    assert alone is not None
+    assert "candidates" not in alone.words
+    assert "tied" not in alone.words
+
+
+def test_targets_that_a_rule_chose_among_equal_times_are_counted() -> None:
+    tied = pl.DataFrame([*ROWS, ("u00", "w1i0", 3.4, None)], schema=EVENTS, orient="row")  # in the second of the target
+    found = timeline(tied, leave_one_out(tied).interactions, requests({"u00": ["w0i3"], "u10": ["w1i3"]}))
+    assert found is not None
+    assert (found.tied, found.requests) == (1, 2)
+
+
+def test_events_of_one_time_have_no_later() -> None:
+    events = pl.DataFrame(ROWS, schema=EVENTS, orient="row")
+    asked = requests({"u00": [], "u10": []})
     at_once = events.with_columns(timestamp=pl.lit(0.0))
     assert timeline(at_once, leave_one_out(at_once).interactions, asked) is None

@@ -15,7 +15,8 @@ from llmrs_bench.core.schemas import check_schema
 from llmrs_bench.core.types import no_progress
 from llmrs_bench.data.candidates import make_requests
 from llmrs_bench.data.sources import EVENTS
-from llmrs_bench.data.split import Split, read_cut, time_split, without_targets
+from llmrs_bench.data.split import Split, without_targets
+from llmrs_bench.data.time_split import read_cut, time_split
 from llmrs_bench.stages.prepare import prepare
 from llmrs_bench.stages.source import Origin
 from llmrs_bench.stages.workspace import open_data

@@ -1,5 +1,6 @@
 """The prepared data as RecBole's files of a split that was made before."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import polars as pl
@@ -80,6 +81,13 @@ def test_items_are_plain_text_that_pandas_reads_as_it_stands(tmp_path: Path) -> 
 def test_ids_that_its_reader_would_take_apart_are_refused(tmp_path: Path, user: str) -> None:
     with pytest.raises(DataError, match="1 values of user_id hold blanks or quotation marks"):
         write_recbole(prepared(user=user), tmp_path, name="x")
+
+
+def test_several_requests_of_a_user_have_no_place(tmp_path: Path) -> None:
+    single = prepared()
+    double = replace(single, requests=pl.concat([single.requests, single.requests]))
+    with pytest.raises(DataError, match="some users have several requests"):
+        write_recbole(double, tmp_path, name="x")
 
 
 def test_files_do_not_depend_on_how_many_users_are_written_at_a_time(

@@ -197,3 +197,23 @@ def test_a_bound_is_shown_and_held_against_nothing() -> None:
         before, beside = (asdict(board_row.cells["ndcg@10"]) for board_row in (row, by_run[row.run]))
         assert before.pop("versus") == pytest.approx(beside.pop("versus"))
         assert before == pytest.approx(beside)
+
+
+def test_several_requests_of_a_user_count_as_one_user() -> None:
+    generator = np.random.default_rng(0)
+    owners = {f"r{number:04d}": f"u{number // 8}" for number in range(80)}
+    own = generator.random((2, 10)).repeat(8, axis=1)
+    rows = [entry("one", own[0]), entry("two", own[1])]
+    clustered, matrix = board(rows, users=owners, unit="requests")
+    apart, _ = board(rows)
+    assert matrix.n_users == 10
+    for row, same in zip(clustered.rows, apart.rows, strict=True):
+        cell, loose = row.cells["ndcg@10"], same.cells["ndcg@10"]
+        assert cell.mean == loose.mean
+        assert (row.users, same.users) == (10, 80)
+        assert None not in (cell.low, cell.high, loose.low, loose.high)
+        assert (cell.high or 0) - (cell.low or 0) > 2 * ((loose.high or 0) - (loose.low or 0))
+    versus = clustered.rows[1].cells["ndcg@10"].versus
+    assert versus is not None
+    assert versus.users == 10
+    assert any("those of a user are drawn, and tested, together" in line for line in clustered.protocol)

@@ -54,6 +54,21 @@ def test_a_saved_board_comes_back_as_it_was() -> None:
     assert not differences(before.protocol, after.protocol)
 
 
+def test_whose_requests_are_is_saved_and_steps_are_of_users() -> None:
+    owners = {f"r{number:04d}": f"u{number // 30}" for number in range(300)}
+    own = np.random.default_rng(3).normal(0, 0.2, 10).repeat(30)
+    boards = []
+    for day in (0, 1):
+        shown, matrix = board([entry("moving", 0.5 + day * own), entry("steady", own)], users=owners, unit="requests")
+        made = Saved(shown, matrix, protocol(), f"2026-01-0{1 + day}", {})
+        boards.append((f"{day}", from_parts(*to_parts(made), name="x")))
+        assert boards[-1][1].matrix.n_users == 10
+    assert boards[0][1].matrix.users is not None
+    trend = next(each for each in build_history(boards, None, allowed=(), seed=0).trends if each.row == "moving")
+    # 300 requests would tell the second day from the first; ten users whose values go up and down do not.
+    assert (trend.points[1].p or 0) > 0.05
+
+
 def test_twenty_runs_of_a_thousand_users_fit_into_two_megabytes(tmp_path: Path) -> None:
     generator = np.random.default_rng(0)
     metrics = ("a", "b", "c", "ndcg@10")

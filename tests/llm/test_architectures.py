@@ -121,6 +121,7 @@ def assert_exact(made: TransformersEngine, *histories: int, tolerance: float = 1
             assert values == pytest.approx(reference(made, tokens.prefix, suffix), abs=tolerance)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", PACKED)
 def test_kinds_that_pack_are_packed_and_exact(kind: str, tmp_path: Path) -> None:
     found = engine(made(tmp_path, kind, **PACKED[kind]))
@@ -132,6 +133,7 @@ def test_kinds_that_pack_are_packed_and_exact(kind: str, tmp_path: Path) -> None
     assert facts["self_check_difference"] < 1e-3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", PLAIN)
 def test_kinds_that_do_not_pack_are_scored_plainly_and_say_so_once(
     kind: str, tmp_path: Path, caplog: pytest.LogCaptureFixture

@@ -16,6 +16,7 @@ from openai_cases import answers, engine
 from tiny_models import TITLES, choice_prompt, tiny_llama
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.server,
     pytest.mark.skipif(bool(llama_server.missing()), reason=f"not installed: {llama_server.missing()}"),
 ]

@@ -1,25 +1,29 @@
 import random
+import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
+from typer.main import get_command
 
-from llmrs_bench.core.errors import ModelError
+from llmrs_bench.cli.main import app
+from llmrs_bench.core.errors import ModelError, OptionError
 from llmrs_bench.core.training_checkpoint import Resume, seeded
 from llmrs_bench.core.types import Json, Message, Prompt, Step
+from llmrs_bench.llm import tuning
 from llmrs_bench.llm.base import ModelOptions
 from llmrs_bench.llm.loading import Checkpoint
 from llmrs_bench.llm.model_aliases import ModelSpec
 from llmrs_bench.llm.tokenization import PromptReader
+from llmrs_bench.llm.tune_options import Method, TuneOptions
 from llmrs_bench.llm.tuning import (
-    Method,
     Sample,
-    TuneOptions,
     Validation,
     answer_loss,
     check_memory,
@@ -66,7 +70,7 @@ def tuned(
             "loss", lambda: (measure or (lambda net: mean_loss(net, samples, tokens=512)))(plain), lower=lower
         )
         resume = Resume(kept, "the same", order)
-        facts = tune(model, samples, validation, options, method=method, seed=0, progress=progress, resume=resume)
+        facts = tune(model, samples, validation, options, seed=0, progress=progress, resume=resume)
     return facts, model
 
 
@@ -259,3 +263,37 @@ def test_a_planted_rule_is_learned_and_permuted_labels_are_not(tmp_path: Path, p
         assert abs(float(facts["valid_best"]) - 0.5) < 0.2  # type: ignore[arg-type]
     else:
         assert float(facts["valid_best"]) > 0.95  # type: ignore[arg-type]
+
+
+def test_defaults_are_shown_as_they_are() -> None:
+    with pytest.raises(OptionError) as caught:
+        TuneOptions.parse({"rnk": "1"}, owner="tune")
+    for text in ("lr (2e-4; full: 2e-5)", "alpha (2 x rank)", "evaluate_every (an epoch, or 10 steps if that is more)"):
+        assert text in caught.value.hint
+    assert "none)" not in caught.value.hint
+    assert (TuneOptions().rate("lora"), TuneOptions().rate("full")) == (2e-4, 2e-5)
+    command = get_command(app).commands["tune"]  # type: ignore[attr-defined]
+    told = next(option.help for option in command.params if option.name == "option")
+    for name, value in re.findall(r"(\w+)=([\w.-]+)", told.replace("KEY=VALUE", "")):
+        assert str(getattr(TuneOptions(), name)) == value
+    assert "lr (2e-4; full: 2e-5)" in told
+
+
+def test_quantisation_needs_its_package_and_is_part_of_what_decides(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = TuneOptions(quantization="nf4")
+    assert options.result_options["quantization"] == "nf4"
+    assert "quantization" not in TuneOptions().result_options
+    monkeypatch.setattr(tuning, "find_spec", lambda name: None)
+    with pytest.raises(ModelError, match="needs the package bitsandbytes") as caught:
+        load_trainable(checkpoint(tiny_llama(tmp_path)), "lora", options, CPU)
+    assert "pip install bitsandbytes" in caught.value.hint
+
+
+@pytest.mark.skipif(find_spec("bitsandbytes") is None, reason="bitsandbytes is not installed")
+def test_an_adapter_is_tuned_on_weights_in_4_bits(tmp_path: Path) -> None:
+    options = TuneOptions(quantization="nf4", rank=4, lr=0.01, epochs=6, batch=3, dtype="float32", dropout=0)
+    facts, model = tuned(tiny_llama(tmp_path), SAMPLES, options)
+    assert {type(layer).__name__ for name, layer in model.named_modules() if name.endswith("proj")} == {"Linear4bit"}
+    assert float(facts["valid_best"]) < float(facts["valid_before"])  # type: ignore[arg-type]

@@ -85,3 +85,12 @@ def test_a_hundred_candidates_are_read_back() -> None:
     order = tuple(range(99, -1, -1))
     assert parse_ranking(", ".join(shown.labels[place] for place in order), shown).order == order
     assert parse_ranking("\n".join(shown.titles[place] for place in order), shown).order == order
+
+
+@pytest.mark.parametrize("piece", ["\n", "_", "}{"])
+@pytest.mark.parametrize("end", ["", "x"])
+def test_a_model_that_repeats_itself_is_read_to_the_end(piece: str, end: str) -> None:
+    """Where reading takes the square of the length, or more, these take minutes to years."""
+    ranking = parse_ranking(piece * 20_000 + end, numbers(FILMS))
+    assert ranking.kind != "complete"
+    assert len(ranking.order) < 2

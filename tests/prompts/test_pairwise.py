@@ -82,6 +82,7 @@ def test_heapsort_asks_far_less_than_all_pairs() -> None:
     assert 2 * 19 <= calls["heapsort"] <= 2 * (19 + 9 * 5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", METHODS)
 @pytest.mark.parametrize("answer", [first_shown, lambda prompt: chosen(prompt, ((-1.0,),) * len(prompt.shown))])
 def test_a_model_that_sees_only_positions_is_at_chance(method: str, answer: Any) -> None:

@@ -35,6 +35,7 @@ def test_the_prompt_ends_with_the_candidates() -> None:
     assert (prompt.choices, prompt.labels) == ((" A", " B", " C"), True)
 
 
+@pytest.mark.slow
 @given(st.permutations(ITEMS), st.integers(1, 25), st.integers(2, 10), st.integers(1, 12), st.randoms())
 def test_an_oracle_is_read_back(order: list[str], count: int, size: int, top: int, draw: random.Random) -> None:
     candidates = draw.sample(ITEMS[:count], count)

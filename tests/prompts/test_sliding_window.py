@@ -42,6 +42,7 @@ def test_windows_go_from_the_end_to_the_start(count: int, spans: list[tuple[int,
     assert windows(count) == [tuple(ITEMS[start:stop]) for start, stop in spans]
 
 
+@pytest.mark.slow
 @given(st.integers(1, 25), st.integers(2, 12), st.data())
 def test_windows_reach_every_candidate_in_as_few_calls_as_it_takes(
     count: int, window: int, data: st.DataObject
@@ -52,6 +53,7 @@ def test_windows_reach_every_candidate_in_as_few_calls_as_it_takes(
     assert len(found) == max(0, ceil((count - window) / stride)) + 1
 
 
+@pytest.mark.slow
 @given(st.permutations(ITEMS), st.integers(1, 25), st.integers(2, 12), st.data())
 def test_the_best_travel_to_the_front(order: list[str], count: int, window: int, data: st.DataObject) -> None:
     stride = data.draw(st.integers(1, window - 1))
@@ -97,6 +99,7 @@ def test_a_window_without_an_answer_changes_nothing() -> None:
     assert scripted("Title", "") == {}
 
 
+@pytest.mark.slow
 def test_a_model_that_repeats_the_list_is_at_chance_on_each_item() -> None:
     count, wins, template = 1000, 0, make("sliding-window", window=4, stride=2)
     for number in range(count):

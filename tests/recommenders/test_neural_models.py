@@ -74,7 +74,10 @@ def test_the_seed_makes_the_weights(name: str, tmp_path: Path) -> None:
 def test_progress_is_told_of_every_epoch_and_facts_of_the_training(name: str) -> None:
     progress = Interrupt()
     facts = untrained(name, 0, epochs="2").fit(corpus_of(ring()), TrainContext(progress))
-    assert [entry[:3] for entry in progress.told] == [(f"{name}, tuning", 2, 1), (f"{name}, tuning", 2, 2)]
+    assert [entry[:3] for entry in progress.told] == [
+        (f"{name}, validated training", 2, 1),
+        (f"{name}, validated training", 2, 2),
+    ]
     for _, _, done, note in progress.told:
         assert note.startswith("loss ")
         assert f"ndcg@10 {facts['valid_curve'][done - 1]:.4f}" in note
@@ -121,8 +124,8 @@ def test_fitted_on_both_parts_a_model_knows_what_was_only_validated(name: str) -
     assert again["valid_ndcg@10"] == facts["valid_ndcg@10"]
     assert again["items"] == facts["items"] + 1
     assert {label: total for label, total, *_ in progress.told} == {
-        f"{name}, tuning": 4,
-        f"{name}, fitting": facts["best_epoch"],
+        f"{name}, validated training": 4,
+        f"{name}, training on all events": facts["best_epoch"],
     }
     unknown = request_of([], ["late", RING[0]], user="stranger")
     events = walks["item_id"].to_list()

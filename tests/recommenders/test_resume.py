@@ -20,7 +20,7 @@ def fit(name: str, work: TrainContext, seed: int = 0, **options: str) -> tuple[A
     return model, model.fit(corpus_of(ring()), work)
 
 
-def interrupted(name: str, folder: Path, at: int = 2, phase: str = "tuning", **options: str) -> Path:
+def interrupted(name: str, folder: Path, at: int = 2, phase: str = "validated", **options: str) -> Path:
     """Train until the `at`-th epoch of `phase`, and return where it was to be kept."""
     checkpoint = folder / "models" / "x.training"
     with pytest.raises(KeyboardInterrupt):
@@ -86,17 +86,21 @@ def test_patience_runs_on_over_an_interruption(tmp_path: Path) -> None:
     assert digest(model, tmp_path / "resumed") == digest(straight, tmp_path / "straight")
 
 
-@pytest.mark.parametrize(("at", "phase"), [(2, "tuning"), (1, "fitting"), (3, "fitting")])
+@pytest.mark.parametrize(("at", "phase"), [(2, "validated"), (1, "all events"), (3, "all events")])
 @pytest.mark.parametrize("name", NAMES)
 def test_a_training_on_both_parts_goes_on_in_either_phase(name: str, at: int, phase: str, tmp_path: Path) -> None:
     straight, expected = fit(name, TrainContext(), 0, **BOTH)
-    at = min(at, expected["best_epoch"]) if phase == "fitting" else at
+    at = min(at, expected["best_epoch"]) if phase == "all events" else at
     checkpoint = interrupted(name, tmp_path, at, phase, **BOTH)
     progress = Interrupt()
     model, facts = fit(name, TrainContext(progress, checkpoint), 0, **BOTH)
     resumed = [(label, done) for label, _, done, _ in progress.told]
-    again = [(f"{name}, fitting", epoch) for epoch in range(1, expected["best_epoch"] + 1)]
-    assert resumed == ([(f"{name}, tuning", 3), (f"{name}, tuning", 4), *again] if phase == "tuning" else again[at:])
+    again = [(f"{name}, training on all events", epoch) for epoch in range(1, expected["best_epoch"] + 1)]
+    assert resumed == (
+        [(f"{name}, validated training", 3), (f"{name}, validated training", 4), *again]
+        if phase == "validated"
+        else again[at:]
+    )
     assert same(facts) == same(expected)
     assert digest(model, tmp_path / "resumed") == digest(straight, tmp_path / "straight")
 

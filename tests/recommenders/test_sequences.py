@@ -82,6 +82,13 @@ def test_holdout_takes_the_first_validation_event_of_users_with_training() -> No
     assert holdout.histories.items.padded().tolist() == [[2, 1], [1, 0], [3, 0]]
 
 
+def test_held_out_users_are_asked_for_their_last_event() -> None:
+    held_out = events(("u", "a", "valid"), ("u", "b", "valid"), ("u", "c", "valid"), ("x", "a", "train"))
+    holdout = Holdout.of(held_out, USERS, VOCABULARY)
+    assert holdout.targets.tolist() == [3]
+    assert [VOCABULARY.ids[code - 1] for code in holdout.histories.items.padded()[0]] == ["a", "b"]
+
+
 @pytest.mark.parametrize(
     ("row", "expected"),
     [

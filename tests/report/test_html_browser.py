@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from selenium import webdriver
 from selenium.webdriver.chrome.service import Service
@@ -15,7 +16,10 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select, WebDriverWait
 
+from board_cases import board, entry
 from click_board_cases import click_board, click_entry
+from curve_cases import curves
+from llmrs_bench.leaderboard.board import Factors
 from llmrs_bench.metrics.clicks import reliability
 from llmrs_bench.report.html import Extra, to_html
 from page_cases import HOSTILE, LANGUAGE, USERS, made_board, made_page
@@ -348,3 +352,37 @@ def test_a_click_board_shows_how_reliable_probabilities_are(started: Browser, tm
     lines = started.find_elements(By.CSS_SELECTOR, "#reliability-table tbody tr")
     assert len(lines) == len(points)
     assert console(started) == []
+
+
+def test_curves_are_drawn_with_bands_and_lines_and_change_with_the_metric(started: Browser, tmp_path: Path) -> None:
+    rows = [
+        entry(
+            f"knn-{size}",
+            {"ndcg@10": np.full(20, size / 100), "mrr": np.arange(20) / 40},
+            model="knn",
+            factors=Factors("knn", {}, {"size": float(size)}),
+        )
+        for size in (0, 4, 40)
+    ]
+    rows.append(entry("flat", {"ndcg@10": np.full(20, 0.2), "mrr": np.full(20, 0.1)}, kind="language model"))
+    path = tmp_path / "curves.html"
+    made = curves(rows, "size", metrics=("ndcg@10", "mrr"))
+    path.write_text(to_html(board(rows, ("ndcg@10", "mrr"))[0], Extra(curves=made)), "utf-8")
+    for width in (1200, 390):
+        view(started, width)
+        console(started)
+        opened(started, path.as_uri())
+        assert started.execute_script("return document.documentElement.scrollWidth <= innerWidth")
+        chart = "#curves-chart svg"
+        assert len(started.find_elements(By.CSS_SELECTOR, f"{chart} g[aria-label=area] path")) == 1
+        marks = started.find_elements(By.CSS_SELECTOR, f"{chart} g[aria-label=dot] path")
+        heights = [mark.location["y"] for mark in marks]
+        assert heights == sorted(heights, reverse=True)
+        assert len(set(heights)) == 3
+        assert "knn reaches flat" in started.find_element(By.ID, "curves-crossings").text
+        cells = started.find_elements(By.CSS_SELECTOR, "#curves-table tbody tr td:nth-child(3)")
+        assert [cell.get_attribute("textContent") for cell in cells] == ["0.0000", "0.0400", "0.4000", "0.2000"]
+        Select(started.find_element(By.ID, "curves-metric")).select_by_value("mrr")
+        changed = started.find_element(By.CSS_SELECTOR, "#curves-table tbody td:nth-child(3)")
+        assert changed.get_attribute("textContent") == "0.2375"
+        assert console(started) == []

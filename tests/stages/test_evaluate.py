@@ -12,7 +12,7 @@ from llmrs_bench.core.errors import ArtifactError, OptionError
 from llmrs_bench.core.schemas import METRICS
 from llmrs_bench.core.types import no_progress
 from llmrs_bench.metrics import METRIC_FORMS, parse_metrics
-from llmrs_bench.stages.evaluate import COUNTS, evaluate, measured
+from llmrs_bench.stages.evaluate import COUNTS, evaluate, is_evaluated, measured
 from llmrs_bench.stages.workspace import Data
 from made_data import make_data, make_run
 from ranked_lists import Lists, ranked, values
@@ -77,25 +77,22 @@ def test_what_was_measured_is_not_measured_again(small: Data, answered: Artifact
     assert len(list(small.place.evals.iterdir())) == 2 * 4
 
 
-def test_what_was_not_measured_is_named_with_the_command_that_measures_it(small: Data, answered: Artifact) -> None:
-    with pytest.raises(ArtifactError, match="was not measured") as caught:
-        measured(small, answered, [])
-    assert caught.value.hint == "Run: llmrs-bench evaluate --dataset made@up"
-    evaluate(small, ["answered"], config("map"), no_progress)
+def test_what_was_not_measured_is_measured_when_it_is_read(small: Data, answered: Artifact) -> None:
     metrics = parse_metrics(["map", "recall@3", "hit@1"])
-    with pytest.raises(ArtifactError, match=r"was not measured by recall@3$") as caught:
-        measured(small, answered, metrics)
-    assert caught.value.hint == "Run: llmrs-bench evaluate --dataset made@up --metrics map,recall@3"
-    with pytest.raises(ArtifactError, match="by map, recall@3 with --invalid worst") as caught:
-        measured(small, answered, metrics, "worst")
-    arguments = caught.value.hint.removeprefix("Run: llmrs-bench evaluate --dataset made@up --invalid ").split()
-    assert arguments == ["worst", "--metrics", "map,recall@3"]
+    assert not is_evaluated(small, answered, [], "expected")
+    measured(small, answered, [])
+    assert is_evaluated(small, answered, [], "expected")
+    assert not is_evaluated(small, answered, metrics, "expected")
+    found = measured(small, answered, metrics)
+    assert {"map", "recall@3", "hit@1"} <= set(found.metrics["metric"])
+    assert is_evaluated(small, answered, metrics, "expected")
+    assert not is_evaluated(small, answered, metrics, "worst")
+    assert not any(made.fresh for made in evaluate(small, ["answered"], config("map", "recall@3"), no_progress)[3:])
 
 
 def test_a_policy_makes_evaluations_of_its_own(small: Data, answered: Artifact) -> None:
     expected = {"expected": {"r": 1.0, "s": 2 / 3, "t": 1.0}, "worst": {"r": 1.0, "s": 0.0, "t": 1.0}}
     for invalid in ("expected", "worst", "drop"):
-        evaluate(small, ["answered"], config("hit@2", invalid=invalid), no_progress)
         found = measured(small, answered, parse_metrics(["hit@2"]), invalid)
         want = expected.get(invalid, {"r": 1.0, "t": 1.0})
         assert values(found.metrics, "hit@2") == pytest.approx(want)

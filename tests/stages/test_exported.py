@@ -61,6 +61,7 @@ def test_an_exported_model_finds_candidates_of_any_seed(tmp_path: Path, raw: Pat
         ({"seed": 1}, "seed has no effect"),
         ({"train_fraction": 0.5}, "train-fraction has no effect"),
         ({"max_users": 3}, "max-users has no effect"),
+        ({"train_samples": 3}, "train-samples has no effect"),
     ],
 )
 def test_options_beside_a_path_are_refused(data: Data, tmp_path: Path, options: dict[str, Any], words: str) -> None:

@@ -11,6 +11,8 @@ from typing import Any
 
 import polars as pl
 import pytest
+import torch
+from safetensors import safe_open
 
 from command_line import Bench
 from tiny_models import tiny_llama
@@ -109,6 +111,42 @@ def test_whoever_is_told_to_stop_keeps_what_it_has_and_says_so_once(
     assert "The same command goes on" in told[-1]["hint"]
     assert len(kept_keys(bench)) >= max(said["done"] for said in told if said["level"] == "progress") > 0
     finish(bench, arguments)
+
+
+@pytest.mark.slow
+def test_a_tuning_killed_after_its_first_checkpoint_ends_in_the_same_weights(bench: Bench, atomic: Path) -> None:
+    model = tiny_llama(bench.home / "llama", context=512)
+    tuning = ["epochs=6", "evaluate_every=2", "batch=8", "patience=9", "valid=8", "lr=0.01", "dropout=0.2"]
+    arguments = ["tune", "--model", str(model), "--dataset", "small", "--template", "label", "--samples", "24"]
+    arguments += [text for option in tuning for text in ("-O", option)]
+    bench.prepare("--history", "3")
+    command = [*COMMAND, *arguments, "--home", str(bench.home), "--log", "json"]
+    before: dict[str, Any] = {}
+    with subprocess.Popen(
+        command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, env={**os.environ, "OMP_NUM_THREADS": "1"}
+    ) as process:
+        assert process.stderr is not None
+        for _ in process.stderr:
+            if not before and (kept := next(bench.home.glob("small/models/*.training"), None)):
+                process.kill()
+                with safe_open(kept, framework="pt") as file:
+                    before = json.loads(file.metadata()["told"])
+    assert process.returncode == -signal.SIGKILL
+    assert len(before["losses"]) < 9
+    whole = Bench(bench.home / "whole", atomic)
+    whole.prepare("--history", "3")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        folders = [one.home / "small/models" / one.name(*arguments) for one in (bench, whole)]
+    finally:
+        torch.set_num_threads(threads)
+    first, second = ((folder / "adapter_model.safetensors").read_bytes() for folder in folders)
+    assert first == second
+    facts = [json.loads((folder / "manifest.json").read_text())["facts"] for folder in folders]
+    assert facts[0]["resumed_after"] == len(before["losses"])
+    assert facts[0]["valid_curve"] == facts[1]["valid_curve"]
+    assert facts[0]["seconds"] > before["seconds"] + before["evaluating"] > 0
 
 
 def test_answers_of_a_failing_engine_are_kept(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from llmrs_bench.core.errors import OptionError
 from llmrs_bench.core.types import no_progress
+from llmrs_bench.data.training_part import TrainingPart
 from llmrs_bench.recommenders.base import Corpus, TrainContext
 from llmrs_bench.recommenders.itemknn import ItemKNN, ItemKNNOptions
 from llmrs_bench.recommenders.popularity import Popularity
@@ -35,7 +36,8 @@ def taught(data: Data, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Corpus]
     monkeypatch.setattr(Popularity, "fit", fit)
 
     def teach(of: TrainingData | None = None, **options: Any) -> Corpus:
-        fitted(RecommenderSpec("popularity", {}, **options), of or training_data(data), no_progress)
+        spec = RecommenderSpec("popularity", {}, seed=options.pop("seed", 0), part=TrainingPart(**options))
+        fitted(spec, of or training_data(data), no_progress)
         return given.pop()
 
     return teach
@@ -110,17 +112,20 @@ def test_the_popularity_of_a_fraction_counts_its_users_alone(
 def test_a_fraction_of_events_leaves_no_user_out(data: Data, taught: Callable[..., Corpus]) -> None:
     whole = taught().interactions
     for fraction in (0.01, 0.4, 0.99):
-        part = taught(event_fraction=fraction).interactions
+        part = taught(train_fraction=fraction, train_by="each-user").interactions
         assert part.equals(whole.join(part.select("user_id", "item_id"), on=["user_id", "item_id"], how="semi"))
         for frame, kept in zip(
             whole.partition_by("user_id", "part"), part.partition_by("user_id", "part"), strict=True
         ):
             assert kept.height == ceil(fraction * frame.height)
     small, large = (
-        set(taught(event_fraction=share).interactions.select("user_id", "item_id").rows()) for share in (0.2, 0.6)
+        set(taught(train_fraction=share, train_by="each-user").interactions.select("user_id", "item_id").rows())
+        for share in (0.2, 0.6)
     )
     assert small < large
-    assert small != set(taught(event_fraction=0.2, seed=1).interactions.select("user_id", "item_id").rows())
+    assert small != set(
+        taught(train_fraction=0.2, train_by="each-user", seed=1).interactions.select("user_id", "item_id").rows()
+    )
 
 
 def test_users_that_a_model_did_not_learn_from_are_counted_aloud(data: Data) -> None:
@@ -128,9 +133,9 @@ def test_users_that_a_model_did_not_learn_from_are_counted_aloud(data: Data) -> 
     few = run(data, "itemknn", max_users=2)
     [words] = few.facts["warnings"]
     assert f"of {asked} test users" in words
-    assert "--event-fraction" in words
+    assert "--train-by each-user" in words
     assert run(data, "itemknn").facts["warnings"] == run(data, "popularity", max_users=2).facts["warnings"] == []
-    assert run(data, "itemknn", event_fraction=0.5).facts["warnings"] == []
+    assert run(data, "itemknn", train_fraction=0.5, train_by="each-user").facts["warnings"] == []
 
 
 def test_what_a_model_knows_nothing_of_is_said_with_what_it_does_then() -> None:

@@ -12,6 +12,7 @@ from llmrs_bench.stages.workspace import Data
 from made_data import make_data
 
 DAY = 86_400
+WARM, COLD = "warm: user and item have 4 or more training events", "cold: one of them has fewer than 4"
 # Events of each item: a 10, b 6, c 3, d 1, e 0; 20 in all.
 EVENTS = [*("a" * 10), *("b" * 6), *("c" * 3), "d"]
 USERS = {"u0": 0, "u1": 4, "u2": 4, "u3": 12}
@@ -59,6 +60,7 @@ def made(home: Path, **config: Any) -> Data:
         ("slot", ["2", "unknown", "1", "unknown"]),
         ("year", ["1980s", "1990s", "1990s", "unknown"]),
         ("released:1990", ["before 1990", "from 1990", "from 1990", "unknown"]),
+        ("warm:4", [COLD, WARM, COLD, COLD]),  # u0 has no event, d and e have one and none
     ],
 )
 def test_every_request_is_in_its_group(tmp_path: Path, by: str, groups: list[str]) -> None:
@@ -117,17 +119,34 @@ def test_requests_without_a_target_are_unknown(tmp_path: Path) -> None:
     requests = [{"request_id": "r", "user_id": "u", "candidates": ["a"]}]
     events = [{"user_id": "v", "item_id": "a"}]
     data = make_data(tmp_path, items=ITEMS, events=events, requests=requests, truth=[])
-    for by in ("popularity", "cold-item", "category", "slot", "year", "released:2000"):
+    for by in ("popularity", "cold-item", "category", "slot", "year", "released:2000", "warm:1"):
         assert group_requests(data, by).rows() == [("r", "unknown", 0)]
 
 
 @pytest.mark.parametrize(
-    "by", ["popularty", "released", "released:19", "released:soon", "year:1990", "released:YYYY", ""]
+    "by",
+    ["popularty", "released", "released:19", "released:soon", "year:1990", "released:YYYY", "warm", "warm:few", ""],
 )
 def test_unknown_groups_are_answered_with_the_known_ones(tmp_path: Path, by: str) -> None:
     with pytest.raises(OptionError, match="unknown group") as caught:
         group_requests(made(tmp_path), by)
     assert all(name in caught.value.hint for name in GROUPS)
+
+
+def test_events_of_validation_warm_nobody(tmp_path: Path) -> None:
+    events = [{"user_id": "u", "item_id": "a"}, {"user_id": "u", "item_id": "a", "part": "valid"}]
+    requests = [{"request_id": "r", "user_id": "u"}]
+    data = make_data(
+        tmp_path, items=ITEMS, events=events, requests=requests, truth=[{"request_id": "r", "item_id": "a"}]
+    )
+    assert group_requests(data, "warm:1")["group"][0].startswith("warm")
+    assert group_requests(data, "warm:2")["group"][0].startswith("cold")
+
+
+def test_what_is_known_of_users_is_no_group_where_all_is(tmp_path: Path) -> None:
+    with pytest.raises(OptionError, match="shows all events of each user") as caught:
+        group_requests(made(tmp_path), "known")
+    assert "--cold-users" in caught.value.hint
 
 
 def test_a_whole_catalogue_has_no_slots(tmp_path: Path) -> None:

@@ -1,26 +1,37 @@
+import errno
+import re
+import resource
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import polars as pl
 import pytest
+import torch
 from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM
 
+from llmrs_bench.core import training_checkpoint
+from llmrs_bench.core.artifacts import StageResult
 from llmrs_bench.core.config import LanguageModelConfig, PrepareConfig, PromptConfig
-from llmrs_bench.core.errors import BenchError, DataError, LeakError, ModelError, OptionError
+from llmrs_bench.core.errors import BenchError, DataError, LeakError, ModelError, OptionError, next_step
+from llmrs_bench.core.tables import atomic_write
 from llmrs_bench.core.types import no_progress
+from llmrs_bench.llm import tuning
 from llmrs_bench.llm.adapters import CARD, TunedModel, read_tuned
 from llmrs_bench.llm.base import ModelOptions
 from llmrs_bench.llm.loading import Checkpoint
 from llmrs_bench.llm.model_aliases import ModelSpec
 from llmrs_bench.llm.tokenization import PromptReader
 from llmrs_bench.llm.tuning import end_of_turn
+from llmrs_bench.stages.export import ModelForm, export_model
 from llmrs_bench.stages.infer_language_model import infer_language
 from llmrs_bench.stages.prepare import prepare
 from llmrs_bench.stages.prompt import open_plan
 from llmrs_bench.stages.serving import check_probe, serve
 from llmrs_bench.stages.source import Origin
-from llmrs_bench.stages.tune import TuneConfig, show_samples, tune
+from llmrs_bench.stages.tune import TuneConfig, show_samples
+from llmrs_bench.stages.tune import tune as stage
 from llmrs_bench.stages.tune_samples import SampleMaker, check_tunable
 from llmrs_bench.stages.workspace import Data, open_data
 from tiny_models import tiny_llama, tiny_t5
@@ -59,6 +70,13 @@ def clicks(tmp_path_factory: pytest.TempPathFactory) -> Data:
 def config(model: Path, template: str = "label", samples: int | str = 16, **more: Any) -> TuneConfig:
     options = {**QUICK, **more.pop("options", {})}
     return TuneConfig(model=str(model), template=template, samples=samples, options=options, device="cpu", **more)  # type: ignore[arg-type]
+
+
+def tune(data: Data, asked: TuneConfig, progress: Any) -> StageResult:
+    """Tune in this process alone."""
+    done = stage(data, asked, progress)
+    assert done is not None
+    return done
 
 
 def maker(data: Data, model: Path, template: str, *, context: int = 512) -> SampleMaker:
@@ -157,6 +175,9 @@ def test_a_tuned_model_is_asked_beside_its_base(data: Data, chatting: Path) -> N
     run = infer(data, done.name)
     assert run.facts["model"]["name"] == "chatting+lora-16"
     assert run.facts["typed"]["rank"] == "2"
+    tuned = run.facts["tuned"]
+    assert (tuned["name"], tuned["samples"]) == ("chatting+lora", 16)
+    assert (tuned["options"]["rank"], tuned["options"]["dropout"]) == (2, 0.05)  # what was typed, and a default
     assert run.facts["training"]["seconds"] == facts["seconds"]
     assert run.facts["seconds"] == pytest.approx(run.facts["scoring_seconds"] + facts["seconds"], abs=0.01)
     base = infer(data, str(chatting))
@@ -317,3 +338,143 @@ def test_a_model_tuned_on_another_split_is_refused(llama: Path, tmp_path: Path) 
 def test_a_recommender_is_not_tuned(data: Data) -> None:
     with pytest.raises(OptionError, match="sasrec is no language model"):
         tune(data, config(Path("sasrec")), no_progress)
+
+
+def test_an_exported_model_answers_the_same_in_transformers_and_here(
+    data: Data, chatting: Path, tmp_path: Path
+) -> None:
+    done = tune(data, config(chatting), no_progress)
+    forms: tuple[ModelForm, ...] = ("adapter", "weights")
+    for form in forms:
+        files = {path.name for path in export_model(data, done.name, form, tmp_path / form)}
+        assert {CARD, "manifest.json", "tokenizer.json", "chat_template.jinja"} <= files
+        assert ("adapter_model.safetensors" in files) == (form == "adapter")
+        assert ("model.safetensors" in files) == (form == "weights")
+    said = []
+    for folder in (done.artifact.path, tmp_path / "adapter", tmp_path / "weights", chatting):
+        with torch.inference_mode():
+            model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+            said.append(model(input_ids=torch.arange(20, 60)[None]).logits.log_softmax(-1))
+    assert torch.equal(said[0], said[1])
+    assert torch.allclose(said[0], said[2], atol=1e-5)
+    assert not torch.allclose(said[0], said[3], atol=1e-3)
+    kept, merged = infer(data, done.name), infer(data, str(tmp_path / "weights"))
+    assert merged.facts["model"]["name"] == kept.facts["model"]["name"] == "chatting+lora-16"
+    scores = [run.table("rankings")["score"].to_numpy() for run in (kept, merged)]
+    assert scores[0] == pytest.approx(scores[1], abs=1e-4)
+
+
+def test_what_cannot_be_exported_is_said(data: Data, llama: Path, tmp_path: Path) -> None:
+    untuned = tune(data, config(llama, samples=0), no_progress)
+    with pytest.raises(OptionError, match="is its base as it is"):
+        export_model(data, untuned.name, "adapter", tmp_path / "out")
+    with pytest.raises(OptionError, match="no model that was tuned here"):
+        export_model(data, str(llama), "weights", tmp_path / "out")
+    (tmp_path / "full").mkdir()
+    (tmp_path / "full/file").touch()
+    with pytest.raises(OptionError, match="exists already"):
+        export_model(data, untuned.name, "adapter", tmp_path / "full")
+
+
+def test_a_prompt_that_does_not_fit_says_what_helps_when_tuning(data: Data, llama: Path) -> None:
+    with pytest.raises(BenchError, match="does not fit") as caught:
+        tune(data, config(llama, "listwise", 8, options={"context": "12"}), no_progress)
+    assert caught.value.hint.startswith("Raise -O context=N, 512 at most;")
+    with pytest.raises(BenchError, match="does not fit") as caught:
+        tune(data, config(tiny_llama(llama.parent / "short", context=16), "listwise", 8), no_progress)
+    assert caught.value.hint.startswith("The model takes no more: choose a template whose answers are short")
+
+
+@pytest.mark.parametrize("whose", ["self", "similar"])
+@pytest.mark.parametrize("template", ["label", "yes-no", "listwise"])
+def test_examples_are_choices_of_the_training_part(data: Data, llama: Path, template: str, whose: str) -> None:
+    plan = open_plan(PromptConfig(template=template, options={"shots": "1", "shots_from": whose}))
+    check_tunable(data, plan)
+    base = maker(data, llama, template)
+    making = SampleMaker(data, plan, history=3, reader=base.reader, end=base.end, context=512, seed=0)
+    titles = dict(data.artifact.table("items").select("item_id", "title").iter_rows())
+    events = data.artifact.table("interactions").filter(pl.col("part") == "train")
+    known, told = {titles[item] for item in events["item_id"]}, 0
+    for example in making.make("train", 40).examples:
+        found = re.search(r"After (.+), a user chose (.+) next\.", example.prompt.messages[0].content)
+        if found is None:  # nothing came before
+            continue
+        told += 1
+        assert {*found[1].split("; "), found[2]} <= known
+        assert found[2] not in {titles[item] for item in example.prompt.shown}
+        assert making.sample(example).answer[-1:] == making.end
+    assert told > 5
+
+
+def test_examples_of_clicks_are_refused(clicks: Data, llama: Path) -> None:
+    with pytest.raises(OptionError, match="shots has no effect with --task click"):
+        tune(clicks, config(llama, "like", 8, template_options={"shots": "1"}), no_progress)
+
+
+def test_a_tuned_model_of_another_data_set_is_named(data: Data, clicks: Data, llama: Path) -> None:
+    done = tune(clicks, config(llama, "like"), no_progress)
+    home = data.place.root.parent.parent
+    (home / "liked").symlink_to(clicks.place.root.parent)
+    with pytest.raises(OptionError, match=f"; liked has {done.name}") as caught:
+        infer(data, done.name[:-3])
+    folder = home / "liked/models" / done.name
+    assert caught.value.hint == f"To use it here, give its folder: --model {folder}."
+    assert infer(data, str(folder)).facts["typed"]["tuned_on"] == "liked"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["lora", "full"])
+def test_an_encoder_decoder_is_tuned_and_tuned_on(data: Data, encoding: Path, method: Literal["lora", "full"]) -> None:
+    options = {name: value for name, value in QUICK.items() if method == "lora" or name != "rank"}
+    asked = TuneConfig(
+        model=str(encoding),
+        template="label",
+        samples=8,
+        method=method,
+        options=options,
+        device="cpu",
+    )
+    done = tune(data, asked, no_progress)
+    assert infer(data, done.name).facts["model"]["name"] == f"encoding+{method}-8"
+    again = {name: value for name, value in QUICK.items() if name != "rank"}
+    on = asked.model_copy(update={"model": done.name, "samples": 4, "options": again})
+    second = tune(data, on, no_progress)
+    assert second.artifact.facts["label"] == f"encoding+{method}-8+{method}-4"
+
+
+def test_a_disk_that_fills_loses_nothing_that_was_kept(
+    data: Data, llama: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once while a checkpoint is written, and once while the tuned model is: by a limit of the system."""
+    write, save, written = atomic_write, tuning.save_tuned, []
+
+    def full_disk(path: Path, content: bytes) -> None:
+        written.append(path)
+        if len(written) == 2:
+            raise OSError(errno.ENOSPC, "No space left on device", str(path))
+        write(path, content)
+
+    def limited(*arguments: Any) -> None:
+        soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+        resource.setrlimit(resource.RLIMIT_FSIZE, (8192, hard))
+        try:
+            save(*arguments)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+    asked = config(llama, samples=16, options={"epochs": "3", "evaluate_every": "2"})
+    with monkeypatch.context() as patched:
+        patched.setattr(training_checkpoint, "atomic_write", full_disk)
+        with pytest.raises(OSError, match="No space left") as caught:
+            tune(data, asked, no_progress)
+    assert "run the same command again" in next_step(caught.value)
+    assert [path.suffix for path in data.place.models.iterdir() if not path.name.startswith(".")] == [".training"]
+    with monkeypatch.context() as patched:
+        patched.setattr(tuning, "save_tuned", limited)
+        with pytest.raises(OSError, match="cannot be written to") as caught:
+            tune(data, asked, no_progress)
+    assert "run the same command again" in next_step(caught.value)
+    assert not list(data.place.models.glob(".*.partial"))
+    done = tune(data, asked, no_progress)
+    assert done.artifact.facts["resumed_after"] == 3
+    assert not list(data.place.models.glob("*.training"))

@@ -14,7 +14,9 @@ from llmrs_bench.core.errors import GateError, OptionError
 if TYPE_CHECKING:
     from llmrs_bench.core.config import CompareConfig
     from llmrs_bench.leaderboard.board import Board
+    from llmrs_bench.leaderboard.curves import Curves
     from llmrs_bench.leaderboard.gate import Gate
+    from llmrs_bench.stages.compare import Comparison
 
 _RULES = (
     "Fail with exit code 3 if: 'ndcg@10 drops > 0.01 at p < 0.05', 'ndcg@10 drops > 2%', 'seconds rises > 20%', "
@@ -58,7 +60,16 @@ def compare(
         str | None,
         typer.Option(
             help="Also a board for each group of requests: history, activity, popularity, cold-user, cold-item, "
-            "category, window, slot, year or released:YYYY.",
+            "category, window, known, slot, year, warm:N or released:YYYY.",
+            rich_help_panel=METRICS,
+        ),
+    ] = None,
+    over: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NUMBER",
+            help="Curves instead of the board: the metric against a number that runs differ in, such as samples, "
+            "rank, dropout, history or train-fraction.",
             rich_help_panel=METRICS,
         ),
     ] = None,
@@ -82,7 +93,7 @@ def compare(
         bool,
         typer.Option(
             "--allow-missing",
-            help="Rows may be in a saved baseline alone, on this board alone, or not evaluated; else they fail.",
+            help="Rows may be in a saved baseline alone, on this board alone, or damaged; else they fail.",
             rich_help_panel=GATE,
         ),
     ] = False,
@@ -148,7 +159,10 @@ def compare(
     home: Home = HERE,
     log: LogOption = Log.text,
 ) -> None:
-    """Print the leaderboard of a data set with intervals and paired tests; hold it against a baseline."""
+    """Print the leaderboard of a data set with intervals and paired tests; hold it against a baseline.
+
+    Runs that were not evaluated are evaluated first.
+    """
     with exit_codes():
         from llmrs_bench.core.config import CompareConfig
 
@@ -176,6 +190,7 @@ def compare(
             }
             given |= {
                 "--by": by,
+                "--over": over,
                 "--published": published,
                 "--null": null,
                 "--junit": junit,
@@ -194,6 +209,7 @@ def compare(
             raise OptionError("--allow-missing is about rows of a gate", hint="Add --fail-if RULE.")
         if html_requests is not None and html is None:
             raise OptionError("--html-requests has no effect without --html", hint="Add --html FILE.")
+        _check_over(over, html, {"--by": by, "--published": published, "--null": null})
         outputs = {"--junit": junit, "--gate-json": gate_json, "--summary": summary, "--save": save, "--html": html}
         _check_outputs(
             {option: path for option, path in outputs.items() if path is not None}, baseline, narrowed=bool(run)
@@ -207,13 +223,14 @@ def compare(
         else:
             rules = fail_if or []
             made, gate = gated(data, run or [], config, baseline=baseline, rules=rules, allow_missing=allow_missing)
-        _show(made.board, output)
+        curves = _show(made, over, config, output)
         if gate is not None:
             _show_gate(made.board, gate, junit=junit, as_json=gate_json, summary=summary)
         if html is not None:
             from llmrs_bench.stages.pages import save_page
 
-            size = save_page(html, data, made.board, config, requests=50 if html_requests is None else html_requests)
+            count = 50 if html_requests is None else html_requests
+            size = save_page(html, data, made.board, config, requests=count, curves=curves)
             say(f"wrote: {html} ({size / 1e6:.2f} MB)")
         failures = gate.failures if gate is not None else ()
         if save is not None and failures and baseline is not None and save.resolve() == Path(baseline).resolve():
@@ -228,6 +245,39 @@ def compare(
                 f"the gate failed: {len(failures)} of {len(gate.verdicts)} verdicts",
                 hint="; ".join(f"{verdict.row}: {verdict.rule}" for verdict in failures),
             )
+
+
+def _check_over(over: str | None, html: Path | None, given: Mapping[str, object]) -> None:
+    """Refuse what curves do not show; a page shows the board as well."""
+    if over is not None and given["--by"]:
+        raise OptionError(
+            "--over draws curves over a number that runs differ in, --by makes a board for each group of requests",
+            hint="Leave one of them out.",
+        )
+    for name, value in given.items():
+        if over is not None and value and html is None:
+            raise OptionError(
+                f"--over shows curves instead of the board, so {name} has no effect",
+                hint="Leave it out, or add --html FILE: a page holds both.",
+            )
+
+
+def _show(made: "Comparison", over: str | None, config: "CompareConfig", output: Format) -> "Curves | None":
+    """Print the board, or instead of it curves over a number, and return these."""
+    if over is None:
+        _show_board(made.board, output)
+        return None
+    from llmrs_bench.report.curves import CURVE_FORMATS, curves_table
+    from llmrs_bench.stages.compare import draw_curves
+
+    curves = draw_curves(made, over, config)
+    if output is Format.table:
+        stdout.print(curves_table(curves, stdout.width))
+        return curves
+    typer.echo(CURVE_FORMATS[output.value](curves))
+    for note in curves.notes:
+        warn(note)
+    return curves
 
 
 def _check_outputs(outputs: Mapping[str, Path], baseline: str | None, *, narrowed: bool) -> None:
@@ -277,7 +327,7 @@ def _write(path: Path | None, text: str, *, append: bool = False) -> None:
         atomic_write(path, before + text.encode())
 
 
-def _show(board: "Board", output: Format) -> None:
+def _show_board(board: "Board", output: Format) -> None:
     from llmrs_bench.report.formats import FORMATS
     from llmrs_bench.report.terminal import to_table
 

@@ -172,7 +172,17 @@ def fail_unforeseen(error: BaseException) -> None:
 
 
 class Commands(TyperGroup):
-    """The command line, whose wrong options, too, are JSON where `--log json` was typed."""
+    """The command line, whose wrong options, too, are JSON where `--log json` was typed.
+
+    An option that takes one value and is given twice is refused; the library would take the last.
+    """
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        """Find the command that was typed, and look at its options."""
+        name, command, rest = super().resolve_command(ctx, args)
+        if command is not None:
+            _refuse_repeated(command, command.make_context(name, [], parent=ctx, resilient_parsing=True), rest)
+        return name, command, rest
 
     def main(self, args: Sequence[str] | None = None, *others: Any, **more: Any) -> Any:
         """Run a command, and leave with its exit code."""
@@ -193,6 +203,15 @@ class Commands(TyperGroup):
                 fail(error.format_message(), "Run the command with --help.")
             code = getattr(error, "exit_code", 2)
         sys.exit(code)
+
+
+def _refuse_repeated(command: Any, ctx: Any, args: list[str]) -> None:
+    parser = command.make_parser(ctx)
+    parser.ignore_unknown_options = True  # whoever reads them in earnest refuses them
+    *_, given = parser.parse_args(args=list(args))
+    for place, option in enumerate(given):
+        if option in given[:place] and not getattr(option, "multiple", True):
+            raise typer.BadParameter("was given twice, and takes one value.", ctx=ctx, param=option)
 
 
 def _unreadable(typed: Sequence[str]) -> tuple[str, str] | None:

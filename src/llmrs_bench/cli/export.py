@@ -2,12 +2,15 @@
 
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
 from llmrs_bench.cli.console import exit_codes, say
 from llmrs_bench.cli.options import HERE, Dataset, Home, Log, LogOption, Names
+
+if TYPE_CHECKING:
+    from llmrs_bench.stages.export import Form, ModelForm
 
 
 class ExportFormat(StrEnum):
@@ -17,6 +20,8 @@ class ExportFormat(StrEnum):
     recbole = "recbole"
     ranx = "ranx"
     csv = "csv"
+    adapter = "adapter"
+    weights = "weights"
 
 
 def export(
@@ -27,19 +32,38 @@ def export(
         typer.Option(
             "--format",
             help="trec: run and qrels files; ranx: the same as JSON; csv: with the model's own scores, and the "
-            "candidates; recbole: the prepared data in their split.",
+            "candidates; recbole: the prepared data in their split. Of a tuned model, adapter: as PEFT writes it; "
+            "weights: all of them in float32.",
         ),
     ],
     run: Names = None,
+    model: Annotated[
+        str | None, typer.Option("--model", "-m", help="With --format adapter or weights: tuned-NAME, or a folder.")
+    ] = None,
     home: Home = HERE,
     log: LogOption = Log.text,
 ) -> None:
-    """Write runs and truth, or the prepared data, for other tools."""
+    """Write runs and truth, the prepared data, or a tuned model, for other tools."""
     with exit_codes():
+        from llmrs_bench.core.errors import OptionError
         from llmrs_bench.stages.export import export as stage
+        from llmrs_bench.stages.export import export_model
         from llmrs_bench.stages.workspace import open_data
 
-        files = stage(open_data(home, dataset), run or [], form.value, to)
+        if form in (ExportFormat.adapter, ExportFormat.weights):
+            if model is None or run:
+                raise OptionError(
+                    f"--format {form.value} is of one tuned model" + (", and --run of runs" if run else ""),
+                    hint="Add --model tuned-NAME, and no --run.",
+                )
+            files = export_model(open_data(home, dataset), model, cast("ModelForm", form.value), to)
+        elif model is not None:
+            raise OptionError(
+                f"--format {form.value} is not of models, and --model {model} has no effect",
+                hint="Add --format adapter or weights, or leave out --model.",
+            )
+        else:
+            files = stage(open_data(home, dataset), run or [], cast("Form", form.value), to)
         say(f"made: {to} ({len(files)} files)")
         for file in files:
             typer.echo(file)

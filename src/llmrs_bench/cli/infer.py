@@ -1,16 +1,20 @@
 """The command `infer`."""
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from llmrs_bench.cli.console import exit_codes, finish, say, track, warn
+from llmrs_bench.cli.console import exit_codes, finish, say, show, track, warn
 from llmrs_bench.cli.options import (
+    DATA,
     ENGINE,
     HERE,
     MODEL,
+    OUTPUT,
+    PROMPT,
     RECOMMENDER,
     CandidateOrders,
     CheckDeterminism,
@@ -40,6 +44,17 @@ def infer(
         typer.Option("--model", "-m", help="See `list models`; ORG/NAME; a local folder or GGUF file."),
     ],
     dataset: Dataset,
+    source: Annotated[
+        Path | None,
+        typer.Option(help="Prepare the data set from this first, as `prepare` does by default.", rich_help_panel=DATA),
+    ] = None,
+    items: Annotated[
+        Path | None, typer.Option(help="Table of items and titles, beside --source.", rich_help_panel=DATA)
+    ] = None,
+    mapping: Annotated[
+        Path | None,
+        typer.Option(help="File of `prepare --save-mapping`: how a source is read.", rich_help_panel=DATA),
+    ] = None,
     option: Annotated[
         list[str] | None,
         typer.Option(
@@ -69,26 +84,39 @@ def infer(
             rich_help_panel=ENGINE,
         ),
     ] = None,
+    limit: Annotated[
+        int | None,
+        typer.Option(
+            min=1,
+            help="Ask the first N requests of a seeded order alone; all ask only what is missing then.",
+            rich_help_panel=PROMPT,
+        ),
+    ] = None,
     from_cache: FromCache = False,
     fresh: Fresh = False,
     max_age: MaxAge = None,
     train_fraction: Annotated[
         float | None,
         typer.Option(
-            help="Share of the interactions a recommender learns from, above 0; users are taken whole.",
-            show_default="1.0",
+            help="Share of the training events to learn from, above 0.", show_default="1.0", rich_help_panel=RECOMMENDER
+        ),
+    ] = None,
+    train_by: Annotated[
+        str | None,
+        typer.Option(
+            help="Which share: whole users, the first in time, events at random, or events of each-user.",
+            metavar="users|time|events|each-user",
+            show_default="users",
             rich_help_panel=RECOMMENDER,
         ),
     ] = None,
     max_users: Annotated[
         int | None, typer.Option(min=1, help="Users a recommender learns from at most.", rich_help_panel=RECOMMENDER)
     ] = None,
-    event_fraction: Annotated[
-        float | None,
+    train_samples: Annotated[
+        int | None,
         typer.Option(
-            help="Share of each user's interactions a recommender learns from, above 0; no user is left out.",
-            show_default="1.0",
-            rich_help_panel=RECOMMENDER,
+            min=1, help="Learn from the samples that tune --samples N takes, and no more.", rich_help_panel=RECOMMENDER
         ),
     ] = None,
     export: Annotated[
@@ -98,6 +126,14 @@ def infer(
         ),
     ] = None,
     check_determinism: CheckDeterminism = 0,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Ask nothing: print prompts, tokens, price, and what is kept already.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = False,
     home: Home = HERE,
     log: LogOption = Log.text,
 ) -> None:
@@ -123,9 +159,11 @@ def infer(
             or None,
             "history": history,
             "engine": engine,
+            "limit": limit,
             "train_fraction": train_fraction,
+            "train_by": train_by,
             "max_users": max_users,
-            "event_fraction": event_fraction,
+            "train_samples": train_samples,
         }
         given = {name: value for name, value in values.items() if value is not None}
         beside = {
@@ -136,6 +174,7 @@ def infer(
             "prior": prior,
             "check_determinism": check_determinism > 0,
             "seeds": seeds > 1,
+            "dry_run": dry_run,
         }
         refuse_unread(model, [*given, *(name for name, there in beside.items() if there)])
         if from_cache and check_determinism:
@@ -149,11 +188,58 @@ def infer(
             )
         if export is not None and seeds > 1:
             raise OptionError("--export takes one model, --seeds makes several", hint="Export each with its --seed.")
+        if items is not None and source is None and mapping is None:
+            raise OptionError(f"--items {items} is read beside a source", hint="Add --source PATH.")
         if is_outside(model):
+            if source is not None or mapping is not None:
+                raise OptionError("--source and --mapping have no effect here", hint="Run `llmrs-bench prepare` first.")
             _run_elsewhere(model, home, dataset, options, seed, seeds)
             return
+        if dry_run:
+            _forecast(given, home, dataset)
+            return
         oldest = 0.0 if fresh else None if max_age is None else age(max_age)
+        if source is not None or mapping is not None:
+            dataset = _prepare(given, home, dataset, source, items, mapping)
         _infer(given, home, dataset, seed, seeds, export, from_cache, oldest, prior, check_determinism)
+
+
+def _prepare(
+    given: Mapping[str, Any], home: Path, dataset: str, source: Path | None, items: Path | None, mapping: Path | None
+) -> str:
+    """Prepare a data set from files, unless that was done before, and return what to type for it."""
+    from llmrs_bench.core.config import PrepareConfig
+    from llmrs_bench.report.words import data_lines
+    from llmrs_bench.stages.infer import check_model, infer_config
+    from llmrs_bench.stages.mapping import read_mapping
+    from llmrs_bench.stages.prepare import prepare
+    from llmrs_bench.stages.source import Origin
+    from llmrs_bench.stages.workspace import Reference
+
+    check_model(infer_config(given))  # before anything is read
+    known = read_mapping(mapping) if mapping else None
+    typed = {key: path for key, path in {"path": source, "items": items}.items() if path is not None}
+    values = {"dataset": Reference.parse(dataset).dataset, **(known.policies if known else {})}
+    origin = Origin(**{**(known.places() if known else {}), **typed})
+    done = prepare(home, dataset, PrepareConfig.parse_flags(values, command="prepare"), origin, track)
+    for line in data_lines(done.artifact.facts) if done.fresh else ():
+        say(line)
+    for warning in done.warnings:
+        warn(warning)
+    say(f"{'made' if done.fresh else 'already there'}: {done.artifact.path}")
+    return done.name
+
+
+def _forecast(given: Mapping[str, Any], home: Path, dataset: str) -> None:
+    """Print what would be asked."""
+    from llmrs_bench.core.config import LanguageModelConfig
+    from llmrs_bench.report.words import forecast_lines
+    from llmrs_bench.stages.forecast import forecast
+    from llmrs_bench.stages.infer import infer_config
+    from llmrs_bench.stages.workspace import open_data
+
+    config = LanguageModelConfig.model_validate(infer_config(given))
+    show(forecast_lines(asdict(forecast(open_data(home, dataset), config))))
 
 
 def _infer(

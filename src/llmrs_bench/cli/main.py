@@ -1,7 +1,6 @@
 """The command line: options to config, one stage, one result; imports of weight happen inside the commands."""
 
 import os
-import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,6 +15,7 @@ from llmrs_bench.cli.export import export
 from llmrs_bench.cli.fuse import fuse
 from llmrs_bench.cli.import_run import import_run
 from llmrs_bench.cli.infer import infer
+from llmrs_bench.cli.listing import list_
 from llmrs_bench.cli.logs import logged
 from llmrs_bench.cli.options import (
     CANDIDATES,
@@ -24,15 +24,24 @@ from llmrs_bench.cli.options import (
     HERE,
     OUTPUT,
     PROMPT,
+    ColdItems,
+    ColdUsers,
+    Cut,
     Dataset,
+    HistoryUntil,
     Home,
-    Listing,
     Log,
     LogOption,
+    SplitOption,
+    Target,
+    Validation,
+    WindowBy,
+    Windows,
     pairs,
 )
 from llmrs_bench.cli.prompt import prompt
 from llmrs_bench.cli.renamed import Command
+from llmrs_bench.cli.storage import du, rm, show_command
 from llmrs_bench.cli.tune import tune
 
 if TYPE_CHECKING:
@@ -44,7 +53,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     pretty_exceptions_enable=False,
     help="How good is a language model as a recommender, next to a properly trained SASRec, and what does it cost?",
-    epilog="Start: llmrs-bench prepare --dataset demo, then infer, evaluate, compare.",
+    epilog="Start: llmrs-bench prepare --dataset demo, then infer and compare.",
 )
 
 
@@ -249,40 +258,15 @@ def prepare(
             rich_help_panel=DATA,
         ),
     ] = False,
-    split: Annotated[
-        str | None,
-        typer.Option(
-            help="Which event of a user is the target: the last (leave-one-out), a random one (random), or one after a "
-            "time from which on nobody learns (time). Of clicks: rows cut in time (time), or random.",
-            show_default="leave-one-out, or time",
-            rich_help_panel=DATA,
-        ),
-    ] = None,
-    cut: Annotated[
-        str | None,
-        typer.Option(
-            help="With --split time: the share of the events, or the date (UTC), up to which models learn.",
-            show_default="0.9",
-            rich_help_panel=DATA,
-        ),
-    ] = None,
-    target: Annotated[
-        str | None,
-        typer.Option(
-            help="With --split time: which event of a user after the cut is the target: last, first or random.",
-            show_default="last",
-            rich_help_panel=DATA,
-        ),
-    ] = None,
-    validation: Annotated[
-        str | None,
-        typer.Option(
-            help="With --split time: what is for validation: each user's last event before the cut (last-item), or all "
-            "behind a second cut (time).",
-            show_default="last-item",
-            rich_help_panel=DATA,
-        ),
-    ] = None,
+    split: SplitOption = None,
+    cut: Cut = None,
+    target: Target = None,
+    validation: Validation = None,
+    history_until: HistoryUntil = None,
+    windows: Windows = None,
+    window_by: WindowBy = None,
+    cold_users: ColdUsers = None,
+    cold_items: ColdItems = None,
     min_rating: Annotated[float | None, typer.Option(help="Drop events rated lower.", rich_help_panel=DATA)] = None,
     relevant_rating: Annotated[
         float | None,
@@ -365,6 +349,11 @@ def prepare(
             "cut": cut,
             "target": target,
             "validation": validation,
+            "history_until": history_until,
+            "windows": windows,
+            "window_by": window_by,
+            "cold_users": cold_users,
+            "cold_items": cold_items,
             "task": task,
             "like_from": like_from,
             "valid_requests": valid_requests,
@@ -428,52 +417,10 @@ app.command(epilog="Example: llmrs-bench compare --dataset ml1m --format markdow
 app.command(epilog="Example: llmrs-bench export --dataset ml1m --format trec --to runs/")(export)
 
 
-@app.command("list", epilog="Example: llmrs-bench list runs --dataset ml1m")
-def list_(
-    what: Annotated[Listing, typer.Argument(help="data, models, templates, parts or runs.")],
-    dataset: Annotated[
-        str | None, typer.Option("--dataset", "-d", help="This data set alone; needed for runs.")
-    ] = None,
-    check: Annotated[
-        bool, typer.Option("--check", help="Ask whether the files of data sets are where they should be (data alone).")
-    ] = False,
-    home: Home = HERE,
-    log: LogOption = Log.text,
-) -> None:
-    """List data sets, models, templates, their parts, or the runs of a data set."""
-    with exit_codes():
-        from llmrs_bench.core.errors import DataError, OptionError
-        from llmrs_bench.stages.listing import (
-            check_data,
-            list_data,
-            list_models,
-            list_parts,
-            list_runs,
-            list_templates,
-        )
-
-        if what is Listing.runs and dataset is None:
-            raise OptionError("list runs needs a data set", hint="Add --dataset NAME.")
-        if check and what is not Listing.data:
-            raise OptionError(
-                f"--check has no effect on list {what}", hint="It asks where data are: list data --check."
-            )
-        lost: list[str] = []
-        if check:
-            lines, lost = check_data(dataset)
-        elif what is Listing.data:
-            lines = list_data(home, shutil.get_terminal_size((120, 24)).columns, dataset)
-        elif what is Listing.runs:
-            lines = list_runs(home, dataset or "")
-        else:
-            listing = {Listing.models: list_models, Listing.templates: list_templates, Listing.parts: list_parts}[what]
-            lines = listing()
-        typer.echo("\n".join(lines))
-        if lost:
-            raise DataError(
-                f"no address has what is needed of {', '.join(lost)}",
-                hint="Try later; or get it elsewhere and pass it to prepare with --source PATH.",
-            )
+app.command("list", epilog="Example: llmrs-bench list runs --dataset ml1m")(list_)
+app.command("show", epilog="Example: llmrs-bench show sasrec")(show_command)
+app.command(epilog="Example: llmrs-bench rm --older-than 30d --dataset ml1m")(rm)
+app.command(epilog="Example: llmrs-bench du")(du)
 
 
 def main() -> None:

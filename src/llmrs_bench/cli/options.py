@@ -11,6 +11,7 @@ from llmrs_bench.core.errors import OptionError
 
 # Groups of options in the help of a command.
 DATA, MODEL, PROMPT, CANDIDATES, CLICKS = "Data", "Model", "Prompt", "Candidates", "Clicks"
+PROTOCOL = "Protocol"
 ENGINE, RECOMMENDER, METRICS, GATE, OUTPUT = "Engine", "Recommender", "Metrics", "Gate", "Output"
 
 Home = Annotated[
@@ -21,6 +22,76 @@ Home = Annotated[
 ]
 Dataset = Annotated[
     str, typer.Option("--dataset", "-d", help="NAME, or NAME@VARIANT where it was prepared in several ways.")
+]
+# What `prepare` asks for.
+SplitOption = Annotated[
+    str | None,
+    typer.Option(
+        "--split",
+        help="Which event of a user is the target: the last (leave-one-out), a random one (random), or what is after a "
+        "time from which on nobody learns (time). Of clicks: rows cut in time (time), or random.",
+        show_default="leave-one-out, or time",
+        rich_help_panel=PROTOCOL,
+    ),
+]
+Cut = Annotated[
+    str | None,
+    typer.Option(
+        help="With --split time: the share of the events, or the date (UTC), up to which models learn.",
+        show_default="0.9",
+        rich_help_panel=PROTOCOL,
+    ),
+]
+Target = Annotated[
+    str | None,
+    typer.Option(
+        help="With --split time: which event of a user after the cut is the target: last, first, random; each in a "
+        "request of its own (successive); or all in one request (all).",
+        show_default="last",
+        rich_help_panel=PROTOCOL,
+    ),
+]
+Validation = Annotated[
+    str | None,
+    typer.Option(
+        help="With --split time: what is for validation: each user's last event before the cut (last-item), all behind "
+        "a second cut (time), or all events of N users (users:N).",
+        show_default="last-item",
+        rich_help_panel=PROTOCOL,
+    ),
+]
+HistoryUntil = Annotated[
+    str | None,
+    typer.Option(
+        help="With --split time: histories end before the target, or at the cut.",
+        show_default="target",
+        rich_help_panel=PROTOCOL,
+    ),
+]
+Windows = Annotated[
+    int | None,
+    typer.Option(
+        help="With --split time: that many windows after the cut, each with its own targets.", rich_help_panel=PROTOCOL
+    ),
+]
+WindowBy = Annotated[
+    str | None,
+    typer.Option(
+        help="Windows are of equal length (time), or of as many events (events).",
+        show_default="time",
+        rich_help_panel=PROTOCOL,
+    ),
+]
+ColdUsers = Annotated[
+    str | None,
+    typer.Option(
+        help="Ask for test users of whom nobody learned, once for each number of known events, as in 0,1,2,5,10.",
+        rich_help_panel=PROTOCOL,
+    ),
+]
+ColdItems = Annotated[
+    int | None,
+    typer.Option(help="Test only targets with fewer than N training events.", rich_help_panel=PROTOCOL),
 ]
 Names = Annotated[list[str] | None, typer.Option("--run", help="Name of a run, or how it begins; repeatable.")]
 TemplateName = Annotated[
@@ -199,15 +270,15 @@ def pairs(options: list[str], *, option: str = "-O") -> dict[str, str]:
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
-def age(text: str) -> float:
-    """Return the seconds that an age such as `12h` means.
+def age(text: str, *, option: str = "--max-age") -> float:
+    """Return the seconds that an age such as `12h` means, typed behind `option`.
 
     Raises:
         OptionError: If it is none.
     """
     found = re.fullmatch(r"([0-9]{1,6}(?:\.[0-9]{1,6})?)([smhd])", text.strip())
     if found is None:
-        raise OptionError(f"--max-age {text} is no age", hint="Write a number and a unit, such as 30m, 12h or 7d.")
+        raise OptionError(f"{option} {text} is no age", hint="Write a number and a unit, such as 30m, 12h or 7d.")
     return float(found[1]) * _SECONDS[found[2]]
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+import typer
 from typer.core import TyperCommand
 
 from llmrs_bench.cli.console import warn_before
@@ -69,13 +70,15 @@ def renamed(args: Sequence[str], own: set[str]) -> tuple[list[str], list[str]]:
         elif (key := {**_OPTIONS, **_FUSION_OPTIONS}.get(name)) and "-O" in own:
             typed += ["-O", f"{key}={_value(equals, value, rest)}"]
             notes[f"{name} is now -O {key}=..."] = None
+        elif name == "--event-fraction" and "--train-by" in own:
+            if any(other.partition("=")[0] in ("--train-fraction", "--train-by") for other in args):
+                raise typer.BadParameter(
+                    "--event-fraction is now --train-fraction ... --train-by each-user: give one share."
+                )
+            typed += ["--train-fraction", _value(equals, value, rest), "--train-by", "each-user"]
+            notes["--event-fraction ... is now --train-fraction ... --train-by each-user"] = None
         elif name == "--with" and "--user-profile" in own:
-            what, _, run = _value(equals, value, rest).partition("=")
-            if option := _BROUGHT.get(what):
-                typed += [option, run]
-                notes[f"--with {what}=RUN is now {option} RUN"] = None
-            else:
-                typed.append(text)
+            typed += _brought(text, _value(equals, value, rest), notes)
         elif name == "--template-option" or (short and name.startswith("-T") and "-T" in own):
             typed += _template_option(text, rest, own, notes)
         else:
@@ -92,6 +95,15 @@ def _template_option(text: str, rest: Iterator[str], own: set[str], notes: dict[
         return ["-T", pair]
     notes[f"-T {key}=... is now {option} ..."] = None
     return [option, value]
+
+
+def _brought(text: str, pair: str, notes: dict[str, None]) -> list[str]:
+    """Return the option that has the place of `--with WHAT=RUN`, or the text as it was."""
+    what, _, run = pair.partition("=")
+    if (option := _BROUGHT.get(what)) is None:
+        return [text]
+    notes[f"--with {what}=RUN is now {option} RUN"] = None
+    return [option, run]
 
 
 def _option(text: str, rest: Iterator[str], notes: dict[str, None]) -> list[str]:

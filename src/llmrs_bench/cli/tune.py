@@ -9,12 +9,12 @@ from llmrs_bench.cli.options import (
     HERE,
     MODEL,
     OUTPUT,
+    PROMPT,
     Dataset,
     History,
     Home,
     Log,
     LogOption,
-    TemplateOptions,
     pairs,
 )
 
@@ -26,7 +26,12 @@ def tune(
     ],
     dataset: Dataset,
     template: Annotated[
-        str, typer.Option("--template", "-t", help="label, likelihood, listwise, yes-no; like for clicks; a TOML file.")
+        str,
+        typer.Option(
+            "--template",
+            "-t",
+            help="label, likelihood, listwise, paper, yes-no; like for clicks; a TOML file.",
+        ),
     ],
     samples: Annotated[
         str, typer.Option(help="Prompts to learn from, or `all`; fewer are part of more, 0 is the model as it is.")
@@ -37,7 +42,8 @@ def tune(
         typer.Option(
             "--option",
             "-O",
-            help="KEY=VALUE: rank, alpha, dropout, modules, lr, epochs, batch, patience, ...; repeatable.",
+            help="KEY=VALUE, repeatable: rank=8, alpha (2 x rank), dropout=0.05, modules=all-linear, lr (2e-4; full: "
+            "2e-5), epochs=10, batch=16, patience=3, context=1024, ...; a wrong one lists all.",
             rich_help_panel=MODEL,
         ),
     ] = None,
@@ -50,7 +56,16 @@ def tune(
         int, typer.Option(min=1, max=1000, help="Make so many models, with SEED, SEED + 1, ...", rich_help_panel=MODEL)
     ] = 1,
     history: History = None,
-    template_option: TemplateOptions = None,
+    template_option: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--template-option",
+            "-T",
+            help="PART=NAME of `list parts`, or shots=K, relevant=N, ... of the template; repeatable. Each sample is "
+            "shown once: orders, samples and slots are for `infer`.",
+            rich_help_panel=PROMPT,
+        ),
+    ] = None,
     show: Annotated[
         int,
         typer.Option(
@@ -76,7 +91,7 @@ def tune(
                 {
                     "model": model,
                     "template": template,
-                    "template_options": pairs(template_option or []),
+                    "template_options": pairs(template_option or [], option="-T"),
                     "history": history,
                     "method": method,
                     "samples": samples,
@@ -91,6 +106,8 @@ def tune(
                     typer.echo(line)
                 return
             done = stage(data, config, track)
+            if done is None:  # another process of the same launcher says it
+                continue
             for line in tuning_lines(done.artifact.facts):
                 say(line)
             finish(done)

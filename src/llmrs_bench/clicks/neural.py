@@ -214,7 +214,7 @@ class ClickNetwork(ABC):
                 lambda: self._losses(net, taught, torch.from_numpy(labels["train"]).float(), generator),
                 lambda: value(ClickRows(alone, 1, labels["valid"], self._logits(net, held)), "auc"),
                 self.options,
-                work.progress(f"{self.name}, tuning", self.options.epochs),
+                work.progress(f"{self.name}, validated training", self.options.epochs),
                 Resume(kept, fingerprint(told), generator),
                 metric="auc",
             )

@@ -386,7 +386,7 @@ def _publish(folder: Path, path: Path) -> None:
         ) from error
 
 
-_FOREIGN_AFTER = 7 * 24 * 3600  # seconds
+FOREIGN_AFTER = 7 * 24 * 3600  # seconds
 
 
 def _clear_partials(path: Path) -> None:
@@ -397,7 +397,7 @@ def _clear_partials(path: Path) -> None:
     for folder in path.parent.iterdir():
         if folder.name.startswith(f".{path.name}.") and folder.suffix == ".partial":
             ours = folder.name.removeprefix(f".{path.name}.").startswith(f"{machine()}-")
-            if ours or time.time() - folder.stat().st_mtime > _FOREIGN_AFTER:
+            if ours or time.time() - folder.stat().st_mtime > FOREIGN_AFTER:
                 shutil.rmtree(folder, ignore_errors=True)
 
 

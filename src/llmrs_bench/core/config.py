@@ -20,6 +20,7 @@ CATALOGUE_METRICS = ("hit@1", "ndcg@10", "hit@10", "mrr@10")
 # What the runs of a board have in common, unless they are allowed to differ.
 ProtocolField: TypeAlias = Literal["data", "split", "users", "candidates", "tie-rule", "metric-definition"]
 Normalize: TypeAlias = Literal["sum", "token", "byte", "pmi"]
+TrainBy: TypeAlias = Literal["users", "time", "events", "each-user"]
 Invalid: TypeAlias = Literal["expected", "worst", "drop"]
 LARGEST_SEED = 2**63 - 1
 FREE_TEXT = "note"  # the form of templates that rank nothing
@@ -117,7 +118,12 @@ class Options(BaseModel):
 # Options that a task, or a protocol of the task `click`, does not read.
 _IDLE: dict[str | None, frozenset[str]] = {
     "ranking": frozenset({"protocol", "like_from", "valid_requests", "order"}),
-    CLICK: frozenset({"candidates", "n_candidates", "include_seen", "force_target", "min_rating", "relevant_rating"}),
+    CLICK: frozenset(
+        {
+            *("candidates", "n_candidates", "include_seen", "force_target", "min_rating", "relevant_rating"),
+            *("cold_users", "cold_items"),
+        }
+    ),
     None: frozenset({"order"}),
     "collm": frozenset({"split", "k_core", "order"}),
     "tallrec": frozenset({"split", "k_core"}),
@@ -125,7 +131,8 @@ _IDLE: dict[str | None, frozenset[str]] = {
 }
 
 
-_OF_TIME = frozenset({"cut", "target", "validation"})
+_OF_TIME = frozenset({"cut", "target", "validation", "history_until", "windows", "window_by"})
+_COLD = frozenset({"cold_users", "cold_items"})
 
 
 class PrepareConfig(Options):
@@ -151,7 +158,11 @@ class PrepareConfig(Options):
     `max_unpacked` is how many GB of one packed file are read; None takes 100 times what is packed.
 
     With `split` `time` nothing after `cut`, a share of the events or a date in UTC, is learned from; `target` says
-    which later event of a user is held out, `validation` which earlier ones are for validation.
+    which later events of a user are held out, in each of `windows`, equal by `window_by`, where there are any;
+    `validation` which earlier ones are for validation; `history_until` where histories end.
+
+    `cold_users` lists of how many newest events the same requests are shown; no model learns from anything that the
+    test users did. `cold_items` tests only targets with fewer training events.
 
     With `task` click a request is one user and one item, and the question is whether the user will like it: the event
     is labelled, or rated `like_from` or higher (of a protocol 4). `protocol` builds the requests as a paper did, else
@@ -175,7 +186,8 @@ class PrepareConfig(Options):
                 "titles",
                 "untitled",
             ),
-            *("relevant_rating", "split", *_OF_TIME, "task", "protocol", "like_from", "valid_requests", "order"),
+            *("relevant_rating", "split", *_OF_TIME, *_COLD),
+            *("task", "protocol", "like_from", "valid_requests", "order"),
         }
     )
 
@@ -192,8 +204,13 @@ class PrepareConfig(Options):
     k_core: int = Field(default=0, ge=0, le=MOST)
     split: Literal["leave-one-out", "random", "time"] = "leave-one-out"
     cut: str = "0.9"
-    target: Literal["last", "first", "random"] = "last"
-    validation: Literal["last-item", "time"] = "last-item"
+    target: Literal["last", "first", "random", "successive", "all"] = "last"
+    validation: str = "last-item"
+    history_until: Literal["target", "cut"] = "target"
+    windows: int = Field(default=0, ge=0, le=1000)
+    window_by: Literal["time", "events"] = "time"
+    cold_users: tuple[Annotated[int, Field(ge=0, le=MOST)], ...] = ()
+    cold_items: Annotated[int, Field(ge=1, le=MOST)] | None = None
     task: Literal["ranking", "click"] = "ranking"
     protocol: Literal["collm", "tallrec", "paper-ctr"] | None = None
     like_from: float | None = None
@@ -242,6 +259,25 @@ class PrepareConfig(Options):
             raise ValueError(f"item_word={text!r} is neither a word nor two, as in story/stories")
         return text
 
+    @field_validator("validation")
+    @classmethod
+    def one_of_three(cls, text: str) -> str:
+        """Refuse what names no events for validation."""
+        if not re.fullmatch(r"last-item|time|users:[1-9]\d{0,8}", text):
+            raise ValueError(f"validation={text!r} is neither last-item, nor time, nor users:N with a number of users")
+        return text
+
+    @field_validator("cold_users", mode="before")
+    @classmethod
+    def listed(cls, numbers: Any) -> Any:
+        """Read `0,1,5` as typed, in their order."""
+        numbers = numbers.split(",") if isinstance(numbers, str) else numbers
+        if len(set(map(str, numbers))) < len(numbers):
+            raise ValueError(f"cold_users={','.join(map(str, numbers))} names a number twice")
+        return (
+            tuple(sorted(map(int, numbers))) if all(str(number).strip().isdecimal() for number in numbers) else numbers
+        )
+
     @model_validator(mode="after")
     def no_idle_options(self) -> Self:
         """Refuse options that the chosen candidates do not read."""
@@ -249,14 +285,23 @@ class PrepareConfig(Options):
             raise ValueError("--split leave-one-out does not fit --task click, which takes time or random")
         unread = sorted(self.model_fields_set & _OF_TIME)
         if unread and (self.split != "time" or self.task == CLICK):
-            raise ValueError(f"--{' and --'.join(unread)} would have no effect without --split time of rankings")
+            flags = " and ".join(flag(name) for name in unread)
+            raise ValueError(f"{flags} would have no effect without --split time of rankings")
+        if "window_by" in self.model_fields_set and not self.windows:
+            raise ValueError("--window-by would have no effect without --windows")
+        if self.windows == 1:
+            raise ValueError("windows=1 is what --split time does without --windows: name 2 or more")
+        if self.repeats != "first" and (self.target in ("successive", "all") or self.windows):
+            raise ValueError(
+                f"--repeats {self.repeats} does not fit several targets of a user, which may be in each other's history"
+            )
         if self.candidates == WHOLE and "n_candidates" in self.model_fields_set:
             raise ValueError("--candidates all ranks the whole catalogue, so --n-candidates has no effect")
         if self.candidates != IMPRESSIONS and self.relevant_rating is not None:
             raise ValueError(
                 "--relevant-rating applies only to --candidates impressions, where lists are what was rated"
             )
-        idle = self.model_fields_set & {"n_candidates", "include_seen", "split"}
+        idle = self.model_fields_set & {"n_candidates", "include_seen", "split", *_COLD}
         if self.candidates == IMPRESSIONS and idle:
             raise ValueError(
                 "--candidates impressions takes lists as they were shown, so "
@@ -357,10 +402,11 @@ class PromptConfig(Options):
 
 
 class RecommenderConfig(Options):
-    """A recommender that ranks the requests: its own `options`, and what it learns from.
+    """A recommender or click model: its own `options`, and what it learns from.
 
-    It learns from a share `train_fraction` of the interactions, or from `max_users` users at most, taken whole and in a
-    seeded order, so that less is part of more. `event_fraction` is the share of the interactions of each user.
+    It learns from a share `train_fraction` of the training events, taken as `train_by` says: whole `users`, the first
+    in `time`, `events` at random, or a share of `each-user`; of `max_users` users at most; or from the `train_samples`
+    samples that `tune` takes. The seed decides which, and less is part of more.
     """
 
     model: str
@@ -368,12 +414,27 @@ class RecommenderConfig(Options):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     seed: int = Field(default=0, ge=0, le=LARGEST_SEED)
     train_fraction: float = Field(default=1.0, gt=0, le=1)
+    train_by: TrainBy = "users"
     max_users: int | None = Field(default=None, ge=1, le=MOST)
-    event_fraction: float = Field(default=1.0, gt=0, le=1)
+    train_samples: int | None = Field(default=None, ge=1, le=MOST)
+
+    @model_validator(mode="after")
+    def no_idle_options(self) -> Self:
+        """Refuse options that say nothing beside the others."""
+        given = self.model_fields_set & {"train_fraction", "train_by", "max_users"}
+        if self.train_samples is not None and given:
+            idle = " and ".join(f"--{name.replace('_', '-')}" for name in sorted(given))
+            raise ValueError(f"--train-samples takes exactly so many, so {idle} would have no effect")
+        if given & {"train_fraction", "train_by"} == {"train_by"}:
+            raise ValueError("--train-by would have no effect without --train-fraction")
+        return self
 
 
 class LanguageModelConfig(Options):
-    """A language model that ranks the requests: how it is asked, and by which engine; `options` are the engine's."""
+    """A language model that ranks the requests: how it is asked, and by which engine; `options` are the engine's.
+
+    `limit` asks the first of the requests alone, in a seeded order.
+    """
 
     model: str
     template: str = "listwise"
@@ -383,6 +444,7 @@ class LanguageModelConfig(Options):
     device: Literal["auto", "cpu", "cuda"] = "auto"
     seed: int = Field(default=0, ge=0, le=LARGEST_SEED)
     options: dict[str, str] = Field(default_factory=dict)
+    limit: int | None = Field(default=None, ge=1, le=MOST)
 
     @property
     def prompt(self) -> PromptConfig:

@@ -1,7 +1,7 @@
 """The exception tree: every failure a user can cause or fix, with a hint on what to do next."""
 
 import re
-from errno import EACCES, EDQUOT, EIO, EMFILE, ENFILE, ENOMEM, ENOSPC, EPERM, EROFS, ESTALE, ETIMEDOUT
+from errno import EACCES, EDQUOT, EFBIG, EIO, EMFILE, ENFILE, ENOMEM, ENOSPC, EPERM, EROFS, ESTALE, ETIMEDOUT
 
 
 class BenchError(Exception):
@@ -95,6 +95,7 @@ _REFUSALS: dict[int, str] = {
         (ENOSPC, EDQUOT), "Make room on that disk, and run the same command again; what is complete stays."
     ),
     **dict.fromkeys((EMFILE, ENFILE), "Raise the limit of open files, as with `ulimit -n 1024`, and run it again."),
+    EFBIG: "Raise the limit of file sizes (`ulimit -f`), and run the same command again; what is complete stays.",
     ENOMEM: "Free some memory, or raise its limit (`ulimit -v`), and run it again.",
     **dict.fromkeys((EIO, ESTALE, ETIMEDOUT), "The disk or the server behind it fails: run it again when that works."),
 }

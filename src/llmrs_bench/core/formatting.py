@@ -4,3 +4,16 @@
 def number(value: float) -> str:
     """Return a number in three digits, or as a whole number with commas."""
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def rounded(number: int) -> str:
+    """Write a whole number in three digits, as `20.0 M`."""
+    for unit, size in (("G", 10**9), ("M", 10**6), ("k", 10**3)):
+        if number >= size:
+            return f"{number / size:.{2 - min(len(str(number // size)) - 1, 2)}f} {unit}"
+    return f"{number} "
+
+
+def size_words(size: int) -> str:
+    """Write bytes in three digits, as `20.0 MB`."""
+    return f"{rounded(size)}B"

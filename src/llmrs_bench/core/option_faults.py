@@ -61,12 +61,12 @@ def allowed(schema: Mapping[str, Any]) -> str:
 
 
 def default(name: str, field: "FieldInfo") -> str:
-    """Return an option with its default, as it is typed."""
+    """Return an option with its default, as it is typed; that of None is described, where it depends on others."""
     value = field.get_default(call_default_factory=True, validated_data={})
     if field.is_required():
         return name
     if value is None or value in ((), {}):
-        return f"{name} (none)"
+        return f"{name} ({field.description or 'none'})"
     return f"{name}={str(value).lower() if isinstance(value, bool) else value}"
 
 

@@ -1,12 +1,14 @@
 """Names of plug-ins and where to import them from; nothing is imported until a name is used."""
 
 import logging
+import os
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from difflib import get_close_matches
-from functools import cache
+from functools import cache, lru_cache
 from importlib import import_module
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import EntryPoint, EntryPoints, entry_points
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -44,8 +46,8 @@ class Registry:
 
     def plugins(self) -> dict[str, EntryPoint]:
         """Return the plug-ins of other packages by name, without importing anything."""
-        former = entry_points(group=self.former_group) if self.former_group else ()
-        found = {entry.name: entry for entry in (*former, *entry_points(group=self.group))}
+        former = _installed(self.former_group) if self.former_group else ()
+        found = {entry.name: entry for entry in (*former, *_installed(self.group))}
         return {name: entry for name, entry in sorted(found.items()) if name not in self.builtin}
 
     def names(self) -> list[str]:
@@ -70,7 +72,7 @@ class Registry:
             PluginError: If another package's plug-in cannot be imported, lacks an attribute, or is there twice.
         """
         if self.check(name) in self.builtin:
-            for entry in entry_points(group=self.group, name=name):
+            for entry in _installed(self.group).select(name=name):
                 _warn_once(
                     f"the {self.kind} {name!r} of {_package_of(entry)} is not used: it has the name of a built-in one"
                 )
@@ -114,7 +116,7 @@ class Registry:
 
     def _check_entry(self, entry: EntryPoint) -> None:
         """Refuse a name that two packages give; warn of a group's former name."""
-        current = entry_points(group=self.group, name=entry.name)
+        current = _installed(self.group).select(name=entry.name)
         packages = sorted({_package_of(other) for other in current})
         if len(packages) > 1:
             raise PluginError(
@@ -126,6 +128,18 @@ class Registry:
                 f"{_package_of(entry)} adds the {self.kind} {entry.name!r} as {self.former_group}, which the next "
                 f"version does not read any more: the group is called {self.group} now"
             )
+
+
+def _installed(group: str) -> EntryPoints:
+    """Return the entry points of a group; packages are read again where the folders they are in have changed."""
+    folders = [path or os.curdir for path in sys.path]
+    return _entry_points(group, tuple((path, os.stat(path).st_mtime_ns) for path in folders if os.path.isdir(path)))
+
+
+@lru_cache(maxsize=32)
+def _entry_points(group: str, folders: tuple[tuple[str, int], ...]) -> EntryPoints:
+    """Return the entry points of a group in these folders, as they were at these times."""
+    return entry_points(group=group)
 
 
 def _package_of(entry: EntryPoint) -> str:

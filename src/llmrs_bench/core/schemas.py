@@ -64,6 +64,9 @@ OUTCOMES = pl.Schema({"request_id": pl.String(), "liked": pl.List(pl.Boolean())}
 # One row per relevant item of a request; of the task `click`, one per request, its label 0 or 1. Written by prepare,
 # read by evaluate, by nobody else.
 TRUTH = pl.Schema({"request_id": pl.String(), "item_id": pl.String(), "label": pl.Float32()})
+# One row per request, where a user has several by the protocol: the window of time it is in, from 1, and to how many of
+# the newest events its history was cut; null where that is not asked.
+CONDITIONS = pl.Schema({"request_id": pl.String(), "window": pl.Int32(), "known": pl.Int32()})
 # One row per model call.
 PROMPTS = pl.Schema(
     {
@@ -148,6 +151,7 @@ TABLES: dict[str, pl.Schema] = {
     "outcomes": OUTCOMES,
     "ratings": RATINGS,
     "truth": TRUTH,
+    "conditions": CONDITIONS,
     "prompts": PROMPTS,
     "views": VIEWS,
     "view_rankings": VIEW_RANKINGS,

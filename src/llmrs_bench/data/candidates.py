@@ -152,13 +152,14 @@ Retrieve = Callable[[pl.DataFrame, int], Mapping[str, list[str]]]
 
 @dataclass(frozen=True)
 class Requests:
-    """The tables `requests` and `truth`, counts of what happened, the rules in words, and warnings."""
+    """The tables `requests` and `truth`, counts of what happened, the rules in words, warnings, and `conditions`."""
 
     requests: pl.DataFrame
     truth: pl.DataFrame
     facts: dict[str, int]
     rules: tuple[str, ...]
     warnings: tuple[str, ...] = ()
+    conditions: pl.DataFrame | None = None
 
 
 def make_requests(
@@ -169,17 +170,17 @@ def make_requests(
     retrieve: Retrieve | None = None,
     seen: pl.DataFrame | None = None,
 ) -> Requests:
-    """Make one request per sampled user: order the held-out item among others, given all earlier events.
+    """Make the requests of sampled users: order what is held out among other items, given all earlier events.
 
-    A list holds the target and `n_candidates` - 1 distinct others in random order. They and their order
-    come from a generator of (seed, user), so a list depends neither on the other users nor on the order
-    of rows. `random` draws uniformly from the catalogue; `popularity` in proportion to an item's number of
-    interactions (train and valid, the held-out events left out), so items without any are never drawn;
-    `file:PATH` takes the first ones of a given list; with `model:NAME` these are what `retrieve` names. Lists of a
-    model are those the model gives, without knowing the target, unless `force_target` puts it in place of the last one.
-    With `all` there are no lists. Unless `include_seen`, a user's history is left out, and what the user has `seen` up
-    to the second of the target. Where fewer are available the list is shorter, and counted; a request whose list holds
-    its target alone is dropped, and counted. Samples of more users contain those of fewer.
+    A list holds the targets and `n_candidates` - 1 distinct others in random order. They and their order come from a
+    generator of (seed, user), or (seed, user, request) where a user may have several, so a list depends neither on
+    the other users nor on the order of rows. `random` draws uniformly from the catalogue; `popularity` in proportion
+    to an item's number of interactions (train and valid, the held-out events left out), so items without any are never
+    drawn; `file:PATH` takes the first ones of a given list; with `model:NAME` these are what `retrieve` names. Lists of
+    a model are those the model gives, without knowing the target, unless `force_target` puts it in place of the last
+    one. With `all` there are no lists. Unless `include_seen`, a user's history is left out, and what the user has
+    `seen` up to the second of the target. Where fewer are available the list is shorter, and counted; a request whose
+    list holds its targets alone is dropped, and counted. Samples of more users contain those of fewer.
 
     Args:
         split: What `leave_one_out` returned.
@@ -198,57 +199,77 @@ def make_requests(
     candidates, users, size = config.candidates, config.users, config.n_candidates
     facts: dict[str, int] = {}
     warnings: tuple[str, ...] = ()
-    able = split.held
+    able, held_out = split.held, split.held["user_id"].n_unique()
     path = sampler_file(candidates)
     if path is not None:
         limit = None if config.max_unpacked is None else int(config.max_unpacked * GB)
         replay = Replay(read_lists(path, limit), pool)
-        facts["unknown_candidates_dropped"] = replay.unknown_dropped
         able = able.filter(pl.col("user_id").is_in(list(replay.lists)))
-        facts["users_without_list"] = split.held.height - able.height
-        facts["lists_without_user"] = len(replay.lists) - able.height
-        warnings = (*_unknown_words(replay, path, pool), *_unlisted_words(facts["users_without_list"], split, path))
+        facts = {
+            "unknown_candidates_dropped": replay.unknown_dropped,
+            "users_without_list": held_out - able["user_id"].n_unique(),
+            "lists_without_user": len(replay.lists) - able["user_id"].n_unique(),
+        }
+        warnings = (*_unknown_words(replay, path, pool), *_unlisted_words(facts["users_without_list"], held_out, path))
     if able.is_empty():
-        raise _nobody(candidates, split.held.height, 0 if seen is None else seen.height)
-    chosen = able.filter(pl.col("user_id").is_in(sample_users(able["user_id"], users, config.seed)))
-    facts |= {"users_available": able.height, "requests": chosen.height}
-    rules = [_source_rule(candidates)]
-    if users != "all" and chosen.height < users:
-        rules.append(f"{users} users were asked for, all {chosen.height} there are were taken")
+        raise _nobody(candidates, held_out, 0 if seen is None else seen.height)
+    chosen = able.filter(pl.col("user_id").is_in(sample_users(able["user_id"].unique(), users, config.seed)))
     told = split.interactions if split.told is None else split.told
-    rows = _with_seen(_with_history(chosen, told), None if config.include_seen else seen)
+    rows = _with_seen(_with_history(_by_request(chosen), told), None if config.include_seen else seen)
+    facts |= {"users_available": able["user_id"].n_unique(), "requests": rows.height}
+    rules = [_source_rule(candidates)]
+    if users != "all" and (found := rows["user_id"].n_unique()) < users:
+        rules.append(f"{users} users were asked for, all {found} there are were taken")
     rules.append(_seen_rule(config, rows))
     whole, truth = _tables(rows)
     if candidates == WHOLE:
         facts |= {} if config.include_seen else _unreachable(rows)
-        return Requests(whole, truth, facts, tuple(rules))
+        return Requests(whole, truth, facts, tuple(rules), conditions=_conditions(rows))
     retrieved = candidates.startswith(MODELS)
     if retrieved:
         if retrieve is None:
             raise TypeError(f"candidates {candidates!r} need retrieve")
-        found = retrieve(whole, size + max(map(len, rows["seen"].to_list()), default=0))
-        negatives: Negatives = Replay({user: found[f"{PART}-{user}"] for user in rows["user_id"]}, pool)
+        best = retrieve(whole, size + max(map(len, rows["seen"].to_list()), default=0))
+        negatives: Negatives = Replay(best, pool)
     else:
         negatives = _pool(candidates, pool, split) if path is None else replay
-    lists = _lists(rows, negatives, config, with_target=not retrieved or config.force_target)
+    lists = _lists(rows, negatives, config, with_target=not retrieved or config.force_target, by_request=retrieved)
     if retrieved:
-        facts["targets_retrieved"] = _holding(rows, [found[f"{PART}-{user}"][:size] for user in rows["user_id"]])
-        facts["targets_in_lists"] = _holding(rows, lists)
+        facts |= {
+            "targets_retrieved": _holding(rows, [best[name][:size] for name in rows["request_id"]]),
+            "targets_in_lists": _holding(rows, lists),
+        }
         rules.append(
             "the target takes the place of a list's last item where it was not retrieved"
             if config.force_target
             else "a list holds the target only where it was retrieved; elsewhere every ranking of it scores 0"
         )
+    elif config.target == "all":
+        rules.append(f"a list holds all targets of its request and {size - 1} other items")
     choice = _choice(rows, lists, warnings)
     if alone := choice.len() - int(choice.sum()):
         facts |= {"lists_without_choice_dropped": alone, "requests": choice.len() - alone}
         warnings = (*warnings, f"{alone:,} of {choice.len():,} lists hold the target alone: their users are not tested")
-        whole, truth, lists = whole.filter(choice), truth.filter(choice), list(compress(lists, choice))
-    facts["short_lists"] = sum(len(shown) < size for shown in lists)
+        rows, lists = rows.filter(choice), list(compress(lists, choice))
+        whole, truth = _tables(rows)
+    facts["short_lists"] = _short(rows, lists, config)
     if facts["short_lists"]:
         rules.append(f"a list is shorter than {size} where fewer items are available")
-    column = pl.Series("candidates", lists, dtype=pl.List(pl.String))
-    return Requests(whole.with_columns(column), truth, facts, tuple(rules), warnings)
+    whole = whole.with_columns(pl.Series("candidates", lists, dtype=pl.List(pl.String)))
+    return Requests(whole, truth, facts, tuple(rules), warnings, _conditions(rows))
+
+
+def _short(rows: pl.DataFrame, lists: list[list[str]], config: PrepareConfig) -> int:
+    """Count lists that are shorter than asked for; further targets of a request come on top."""
+    wanted = config.n_candidates - 1 + (rows["targets"].list.len() if config.target == "all" else 1)
+    return int((pl.Series([len(shown) for shown in lists]) < wanted).sum())
+
+
+def _conditions(rows: pl.DataFrame) -> pl.DataFrame | None:
+    """Return the table `conditions` of requests that are in windows; None where there are none."""
+    if "window" not in rows.columns or not (rows["window"] > 0).any():
+        return None
+    return rows.select("request_id", "window", known=pl.lit(None, dtype=pl.Int32))
 
 
 def _choice(rows: pl.DataFrame, lists: list[list[str]], warnings: Sequence[str]) -> pl.Series:
@@ -257,7 +278,7 @@ def _choice(rows: pl.DataFrame, lists: list[list[str]], warnings: Sequence[str])
     Raises:
         DataError: If none does.
     """
-    choice = pl.Series([shown != [target] for shown, target in zip(lists, rows["item_id"], strict=True)])
+    choice = pl.Series([set(shown) != set(targets) for shown, targets in zip(lists, rows["targets"], strict=True)])
     if not choice.any():
         raise DataError(
             f"each of the {len(lists):,} lists holds its target alone, so there is nothing to choose from"
@@ -267,9 +288,9 @@ def _choice(rows: pl.DataFrame, lists: list[list[str]], warnings: Sequence[str])
     return choice
 
 
-def _unlisted_words(count: int, split: Split, path: Path) -> Iterator[str]:
+def _unlisted_words(count: int, held_out: int, path: Path) -> Iterator[str]:
     if count:
-        yield f"{count:,} of {split.held.height:,} users have no list in {path.name}: they are not tested"
+        yield f"{count:,} of {held_out:,} users have no list in {path.name}: they are not tested"
 
 
 def _unknown_words(replay: Replay, path: Path, pool: Sequence[str]) -> tuple[str, ...]:
@@ -294,12 +315,14 @@ def _with_seen(rows: pl.DataFrame, seen: pl.DataFrame | None) -> pl.DataFrame:
     """Add the column `seen`: items that the user knew, but for the target, up to the second of the target."""
     if seen is None:
         return rows.with_columns(seen=pl.lit([], dtype=pl.List(pl.String)))
-    known = rows.select("user_id", target="item_id", cutoff="timestamp").join(
+    known = rows.select("user_id", "request_id", "targets", cutoff="timestamp").join(
         seen.select("user_id", "item_id", WHOLE_SECONDS), on="user_id"
     )
-    known = known.filter((pl.col("timestamp") <= pl.col("cutoff")) & (pl.col("item_id") != pl.col("target")))
-    lists = known.group_by("user_id").agg(seen=pl.col("item_id").unique().sort())
-    return rows.join(lists, on="user_id", how="left", maintain_order="left").with_columns(pl.col("seen").fill_null([]))
+    known = known.filter((pl.col("timestamp") <= pl.col("cutoff")) & ~pl.col("targets").list.contains("item_id"))
+    lists = known.group_by("request_id").agg(seen=pl.col("item_id").unique().sort())
+    return rows.join(lists, on="request_id", how="left", maintain_order="left").with_columns(
+        pl.col("seen").fill_null([])
+    )
 
 
 def _source_rule(candidates: str) -> str:
@@ -323,11 +346,14 @@ def _pool(candidates: str, pool: list[str], split: Split) -> CandidatePool:
 
 def _unreachable(rows: pl.DataFrame) -> dict[str, int]:
     """Count targets that are in their user's history, so that no ranking without seen items can hold them."""
-    return {"targets_seen_before": rows.select(pl.col("history").list.contains(pl.col("item_id")).sum()).item()}
+    return {
+        "targets_seen_before": rows.select(pl.col("targets").list.set_intersection("history").list.len().sum()).item()
+    }
 
 
 def _holding(rows: pl.DataFrame, lists: list[list[str]]) -> int:
-    return sum(target in shown for target, shown in zip(rows["item_id"], lists, strict=True))
+    """Count the requests that have a target in their list."""
+    return sum(not set(targets).isdisjoint(shown) for targets, shown in zip(rows["targets"], lists, strict=True))
 
 
 def _nobody(candidates: str, held: int, passed: int) -> DataError:
@@ -349,35 +375,55 @@ def sample_users(users: pl.Series, wanted: int | Literal["all"], seed: int) -> l
     return users.sort().gather(order if wanted == "all" else order[:wanted]).to_list()
 
 
-def _with_history(chosen: pl.DataFrame, interactions: pl.DataFrame) -> pl.DataFrame:
-    told = interactions.join(chosen, on="user_id", how="semi", maintain_order="left")
-    histories = told.group_by("user_id", maintain_order=True).agg(pl.col("item_id").alias("history"))
-    rows = chosen.join(histories, on="user_id", how="left", maintain_order="left")
-    return rows.with_columns(pl.col("history").fill_null([]))  # a user may have no event before the target
+def _by_request(held: pl.DataFrame) -> pl.DataFrame:
+    """Return one row per request: its name, user and time, the list `targets`, and what else `Split.held` says."""
+    several = "request" in held.columns
+    name = pl.concat_str(pl.lit(f"{PART}-"), "user_id", *([pl.lit("-"), pl.col("request")] if several else []))
+    named = held.with_columns(request_id=name)
+    if not several:
+        return named.with_columns(targets=pl.concat_list("item_id")).drop("item_id")
+    rest = pl.col("user_id", "timestamp", "request", "before", "window").first()
+    return named.group_by("request_id", maintain_order=True).agg(rest, targets="item_id")
 
 
-def _lists(rows: pl.DataFrame, negatives: Negatives, config: PrepareConfig, *, with_target: bool) -> list[list[str]]:
-    """Return for each row its shuffled items, the target among them if it is to be; one generator a user."""
+def _with_history(rows: pl.DataFrame, told: pl.DataFrame) -> pl.DataFrame:
+    own = told.join(rows, on="user_id", how="semi", maintain_order="left")
+    histories = own.group_by("user_id", maintain_order=True).agg(pl.col("item_id").alias("history"))
+    rows = rows.join(histories, on="user_id", how="left", maintain_order="left")
+    history = pl.col("history").fill_null([])  # a user may have no event before the target
+    return rows.with_columns(history.list.head("before") if "before" in rows.columns else history)
+
+
+def _lists(
+    rows: pl.DataFrame, negatives: Negatives, config: PrepareConfig, *, with_target: bool, by_request: bool
+) -> list[list[str]]:
+    """Return for each row its shuffled items, the targets among them if they are to be; one generator a request.
+
+    Negatives are those of a request, or of its user.
+    """
+    several = "request" in rows.columns
     lists = []
-    for user, target, history, seen in rows.select("user_id", "item_id", "history", "seen").iter_rows():
-        rng = generator(config.seed, "candidates", user)
-        kept = [target] if with_target else []
-        banned = {*kept, *(() if config.include_seen else history), *seen}
-        shown = [*kept, *negatives.draw(user, config.n_candidates - len(kept), banned, rng)]
+    for row in rows.iter_rows(named=True):
+        key = (row["user_id"], row["request"]) if several else (row["user_id"],)
+        rng = generator(config.seed, "candidates", *key)
+        kept = row["targets"] if with_target else []
+        banned = {*kept, *(() if config.include_seen else row["history"]), *row["seen"]}
+        count = config.n_candidates - min(len(kept), 1)  # further targets come on top
+        shown = [*kept, *negatives.draw(row["request_id" if by_request else "user_id"], count, banned, rng)]
         lists.append([shown[at] for at in rng.permutation(len(shown)).tolist()])
     return lists
 
 
 def _tables(rows: pl.DataFrame) -> tuple[pl.DataFrame, pl.DataFrame]:
     """Return the tables `requests`, without lists, and `truth`."""
-    request_id = pl.concat_str(pl.lit(f"{PART}-"), "user_id").alias("request_id")
     requests = rows.select(
-        request_id,
+        "request_id",
         "user_id",
         pl.lit(PART).alias("part"),
         pl.col("timestamp").alias("cutoff"),
         "history",
         pl.lit(None, dtype=pl.List(pl.String)).alias("candidates"),
     )
-    truth = rows.select(request_id, "item_id", pl.lit(1.0, dtype=pl.Float32).alias("label"))
+    truth = rows.select("request_id", "targets", pl.lit(1.0, dtype=pl.Float32).alias("label"))
+    truth = truth.explode("targets").rename({"targets": "item_id"})
     return requests.select(list(REQUESTS)), truth.select(list(TRUTH))

@@ -1,14 +1,12 @@
 """Interactions filtered, and split into training, validation and test."""
 
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 import numpy as np
 import polars as pl
 
-from llmrs_bench.core.config import PrepareConfig
 from llmrs_bench.core.errors import DataError, OptionError
 from llmrs_bench.core.hashing import uniform_hash
 from llmrs_bench.core.schemas import INTERACTIONS
@@ -137,11 +135,12 @@ class Split:
         interactions: `schemas.INTERACTIONS`, by user (`USER_RULE`), then by time (`TIE_RULES`); times are cut to whole
             seconds after that.
         held: Events that are held out, of leave-one-out one per user: user_id, item_id, timestamp; in the same order.
+            Where a user may have several requests, also what `time_split` says.
         facts: Counts of users, and of those whose target depends on the tie rule.
         rules: How the split was made, in words.
         words: The same in one phrase.
-        told: What histories are made of where that is more than `interactions`: the events (user_id, item_id) of
-            each user before the one that is held out, in order.
+        told: What histories are made of where that is not `interactions`: the events (user_id, item_id) of each user
+            before the one that is held out, in order; with `before` in `held` all events of the user.
     """
 
     interactions: pl.DataFrame
@@ -270,115 +269,6 @@ def split_at(events: pl.DataFrame, start: float) -> Split:
     )
 
 
-def read_cut(text: str) -> float | datetime:
-    """Return a cut in time: a share of the events between 0 and 1, or a moment in UTC, the end of the day of a date.
-
-    Raises:
-        OptionError: If it is neither.
-    """
-    with suppress(ValueError):
-        share = float(text)
-        if 0 < share < 1:
-            return share
-    with suppress(ValueError):
-        moment = datetime.fromisoformat(text)
-        whole_day = (
-            timedelta(days=1) - timedelta(microseconds=1) if len(text.strip()) == len("2000-12-29") else timedelta()
-        )
-        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)) + whole_day
-    raise OptionError(
-        f"cut {text!r} is neither a share between 0 and 1 nor a date",
-        hint="Write --cut 0.9, --cut 2000-12-29 or --cut 2000-12-29T23:28:08.",
-    )
-
-
-def time_split(events: pl.DataFrame, config: PrepareConfig) -> Split:
-    """Split all events at one time, and hold out one later event of each user; nobody learns from what is later.
-
-    The cut is the quantile `config.cut` of all times (linear interpolation), or a moment; events at it are before it.
-    Every user with a later event is tested, also those without an earlier one. `config.target` says which later event
-    is held out: the last, the first, or one drawn by a hash of seed, user and item. A history is all of the user's
-    events before it, those after the cut too: models are frozen at the cut, what they are told is not. For validation
-    is the last event before the cut of each user who has two, or with `validation` `time` all events of the user behind
-    a second cut: the same quantile of the events before the first. The definition is that of Time-to-Split (RecSys
-    2025, arXiv 2507.16289).
-
-    Args:
-        events: One row per event, `source.EVENTS`, in line order, without null ids.
-        config: `cut`, `target`, `validation` and `seed`.
-
-    Raises:
-        OptionError: If the cut cannot be read, or a second one is asked for where the first is a date.
-        DataError: If nothing is before the cut, or nothing after it.
-    """
-    cut = _moment(events["timestamp"], config.cut)
-    ordered = by_user_and_time(events).with_columns(place=pl.int_range(pl.len()))
-    early, late = (ordered.filter(chosen) for chosen in (pl.col("timestamp") <= cut, pl.col("timestamp") > cut))
-    when = f"{datetime.fromtimestamp(cut, UTC):%Y-%m-%d %H:%M:%S} UTC"
-    if early.is_empty() or late.is_empty():
-        raise DataError(
-            f"{early.height:,} of {events.height:,} events are up to {when}, {late.height:,} after it: tests need both",
-            hint=f"Choose another --cut than {config.cut}.",
-        )
-    if config.target == "random":
-        draws = pl.Series("draw", uniform_hash(config.seed, late["user_id"], late["item_id"]))
-        held = late.with_columns(draws).filter(pl.col("draw").rank("ordinal").over("user_id") == 1)
-    else:
-        held = late.unique("user_id", keep=config.target, maintain_order=True)
-    told = ordered.join(held.select("user_id", at="place"), on="user_id", maintain_order="left")
-    told = told.filter(pl.col("place") < pl.col("at"))
-    if config.validation == "time":
-        valid, valid_words = _second_cut(early, config)
-    else:
-        last = pl.int_range(pl.len()).over("user_id") == pl.len().over("user_id") - 1
-        valid = last & (pl.len().over("user_id") >= ENOUGH - 1)
-        valid_words = "for validation is the last event of each user who has two"
-    part = pl.when(valid).then(pl.lit("valid")).otherwise(pl.lit("train"))
-    facts = {
-        "users": ordered["user_id"].n_unique(),
-        "test_users": held.height,
-        "test_users_without_past": held.height - held.join(early.select("user_id").unique(), on="user_id").height,
-        "events_before": early.height,
-        "events_after": late.height,
-        "targets_new": held.height - held.join(early.select("item_id").unique(), on="item_id").height,
-    }
-    new = (
-        f"{facts['targets_new']:,} targets are items without an event up to the cut: what learns ids knows none of them"
-    )
-    return Split(
-        interactions=early.with_columns(part=part).with_columns(WHOLE_SECONDS).select(list(INTERACTIONS)),
-        held=held.select("user_id", "item_id", WHOLE_SECONDS),
-        facts=facts,
-        rules=(
-            TIE_RULE,
-            USER_RULE,
-            f"models learn from the {early.height:,} of {events.height:,} events up to {when}; {valid_words}",
-            f"the target is the {config.target} event of each user after it; a history has all the user did before",
-            *([new] if facts["targets_new"] else []),
-        ),
-        words=f"split in time at {when}, target the {config.target} event after it",
-        told=told.select(PAIR),
-    )
-
-
-def _moment(times: pl.Series, cut: str) -> float:
-    found = read_cut(cut)
-    if isinstance(found, datetime):
-        return found.timestamp()
-    return float(times.quantile(found, "linear") or 0.0)
-
-
-def _second_cut(early: pl.DataFrame, config: PrepareConfig) -> tuple[pl.Expr, str]:
-    if not isinstance(read_cut(config.cut), float):
-        raise OptionError(
-            f"--validation time makes a second cut by the same share, and --cut {config.cut} is a date",
-            hint="Use --validation last-item, or a share such as --cut 0.9.",
-        )
-    second = _moment(early["timestamp"], config.cut)
-    when = f"{datetime.fromtimestamp(second, UTC):%Y-%m-%d %H:%M:%S} UTC"
-    return pl.col("timestamp") > second, f"for validation are those after {when}"
-
-
 def by_user_and_time(events: pl.DataFrame, ties: str = "line") -> pl.DataFrame:
     """Return events in the order of `USER_RULE`, of one user in that of time, then of a column, or of `TIE_RULE`."""
     lines = events.with_row_index("line").with_columns(pl.col("line").min().over("user_id").alias("first_line"))
@@ -387,55 +277,87 @@ def by_user_and_time(events: pl.DataFrame, ties: str = "line") -> pl.DataFrame:
 
 @dataclass(frozen=True, slots=True)
 class Timeline:
-    """What leave-one-out takes from the future, for requests: what others did after the time of the target.
+    """What a protocol takes from the future, for requests: what others did after their time.
 
     Args:
-        later: The mean share of `interactions` that are later than a request's target.
-        candidates: How many candidates all lists have.
-        unborn: How many of them had no event before or at the time of the target, or none at all.
-        early: The same three of the tenth of the requests with the earliest targets.
+        later: The mean share of `interactions` that are later than a request.
+        candidates: How many candidates all lists have, or the whole catalogue once for each request.
+        unborn: How many of them had no event before or at the time of the request, or none at all.
+        tied: How many requests are at the second of another event of their user, so that a rule chose the target; None
+            where that says nothing.
+        requests: How many there are.
+        early: The same of the earliest tenth of the requests.
     """
 
     later: float
     candidates: int
     unborn: int
+    tied: int | None = None
+    requests: int = 0
     early: "Timeline | None" = None
 
     @property
     def words(self) -> str:
         """Say it in one sentence."""
-        lists = (
-            f", and {self.unborn:,} of {self.candidates:,} candidates have none before it" if self.candidates else ""
-        )
-        early = f" (earliest tenth of the targets: {self.early._numbers})" if self.early else ""
-        return f"{100 * self.later:.1f} % of the interactions models learn from are later than a target{lists}{early}"
+        if self.later:
+            early = f" (earliest tenth of the requests: {100 * self.early.later:.1f} %)" if self.early else ""
+            said = [f"{100 * self.later:.1f} % of the training interactions are later than a request{early}"]
+        else:
+            said = ["no training interaction is later than a request"]
+        if self.candidates:
+            early = f" (earliest tenth: {self._of(self.early)})" if self.early and self.unborn else ""
+            said.append(f"{self._of(self)} candidates have no interaction before it{early}")
+        if self.tied is not None:
+            said.append(f"{self.tied:,} of {self.requests:,} requests are tied in time with another event of the user")
+        return "leaks: " + ", ".join(said)
 
-    @property
-    def _numbers(self) -> str:
-        return f"{100 * self.later:.1f} %" + (f", {self.unborn:,} of {self.candidates:,}" if self.candidates else "")
+    @staticmethod
+    def _of(counted: "Timeline") -> str:
+        return f"{counted.unborn:,} of {counted.candidates:,}"
 
 
-def timeline(events: pl.DataFrame, interactions: pl.DataFrame, requests: pl.DataFrame) -> Timeline | None:
-    """Measure what is later than the targets of requests; None where all events are of one time.
+def timeline(
+    events: pl.DataFrame, interactions: pl.DataFrame, requests: pl.DataFrame, *, lists: bool = True, ties: bool = True
+) -> Timeline | None:
+    """Measure what is later than requests; None where all events are of one time.
 
     Args:
-        events: Items and times of all events, held-out ones included: an item's first says since when it exists.
+        events: Users, items and times of all events, held-out ones included: an item's first says since when it exists.
         interactions: What models learn from.
         requests: The table `requests`, whose `cutoff` is the time of the target in whole seconds.
+        lists: Whether candidates are counted: those of a request of one item are its targets.
+        ties: Whether a request is about one event of its user, so that another one of the same second may be taken for
+            it.
     """
     if events["timestamp"].min() == events["timestamp"].max():
         return None
     times, cutoffs = interactions["timestamp"].sort().to_numpy(), requests["cutoff"].to_numpy()
     later = 1 - np.searchsorted(times, cutoffs, side="right") / len(times)
-    rows = requests.select("request_id", "cutoff", item_id="candidates").explode("item_id").drop_nulls()
-    shown = events.select("item_id", "timestamp").join(rows.select("item_id").unique(), on="item_id", how="semi")
-    born = shown.group_by("item_id").agg(born=WHOLE_SECONDS.min())
-    listed = rows.join(born, on="item_id").select("request_id", unborn=pl.col("born") > pl.col("cutoff"))
+    born = events.group_by("item_id").agg(born=WHOLE_SECONDS.min())
+    if not lists:
+        counts = requests.select("request_id", candidates=pl.lit(0), unborn=pl.lit(0))
+    elif requests["candidates"].null_count():  # the whole catalogue
+        known = np.searchsorted(born["born"].sort().to_numpy(), cutoffs, side="right")
+        counts = requests.select("request_id", candidates=pl.lit(born.height), unborn=born.height - pl.Series(known))
+    else:
+        rows = requests.select("request_id", "cutoff", item_id="candidates").explode("item_id").drop_nulls()
+        listed = rows.join(born, on="item_id").group_by("request_id")
+        counts = listed.agg(candidates=pl.len(), unborn=(pl.col("born") > pl.col("cutoff")).sum())
+    own = events.select("user_id", cutoff=WHOLE_SECONDS).join(requests, on=["user_id", "cutoff"], how="semi")
+    several = own.group_by("user_id", "cutoff").len().filter(pl.col("len") > 1)
+    tied = requests.join(several, on=["user_id", "cutoff"], how="semi")["request_id"] if ties else None
 
-    def measured(chosen: pl.Series) -> Timeline:
-        unborn = listed.filter(pl.col("request_id").is_in(requests["request_id"].filter(chosen).implode()))["unborn"]
-        return Timeline(float(later[chosen.to_numpy()].mean()), len(unborn), int(unborn.sum()))
+    def measured(chosen: pl.Series, early: Timeline | None = None) -> Timeline:
+        names = requests["request_id"].filter(chosen)
+        counted = counts.filter(pl.col("request_id").is_in(names.implode()))
+        return Timeline(
+            later=float(later[chosen.to_numpy()].mean()),
+            candidates=int(counted["candidates"].sum()),
+            unborn=int(counted["unborn"].sum()),
+            tied=None if tied is None else int(names.is_in(tied.implode()).sum()),
+            requests=len(names),
+            early=early,
+        )
 
-    early = requests["cutoff"].rank("ordinal") <= max(requests.height // 10, 1)
-    whole = measured(pl.repeat(True, requests.height, eager=True))
-    return Timeline(whole.later, whole.candidates, whole.unborn, measured(early))
+    first = measured(requests["cutoff"].rank("ordinal") <= max(requests.height // 10, 1))
+    return measured(pl.repeat(True, requests.height, eager=True), first)

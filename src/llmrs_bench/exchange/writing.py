@@ -143,8 +143,13 @@ def write_recbole(prepared: Prepared, folder: Path, *, name: str) -> None:
     are joined by `_`, and quotation marks become apostrophes, because blanks and quotes mean something there.
 
     Raises:
-        DataError: If an id cannot be written in the format.
+        DataError: If an id cannot be written in the format, or a user has several requests, for which it has no place.
     """
+    if prepared.requests["user_id"].is_duplicated().any():
+        raise DataError(
+            "some users have several requests, and RecBole's files hold one sequence of a user",
+            hint="Export as csv, or prepare the data with one target a user.",
+        )
     events = _events(prepared)
     _refuse_odd(events)
     for each, rows, model, settings in (

@@ -20,6 +20,29 @@ SIGN: dict[Direction, float] = {"higher": 1.0, "lower": -1.0, "neither": 0.0}
 
 
 @dataclass(frozen=True, slots=True)
+class Factors:
+    """What a run was made with, as far as it says on which curve a run stands, and where.
+
+    Args:
+        family: The name of its model, without the number of samples that it was tuned on.
+        words: What sets it apart from other runs of the model, by name, as a board says it.
+        numbers: The value of each number that it was made with, defaults among them.
+        whole: Whether it learned from everything there is to learn from.
+        seed: Of its training and of what it learned from.
+        engine: Of a language model.
+        idle: Names of options that it would read if it were tuned on any samples; of a model tuned on none.
+    """
+
+    family: str
+    words: Mapping[str, str] = field(default_factory=dict)
+    numbers: Mapping[str, float] = field(default_factory=dict)
+    whole: bool = False
+    seed: str = ""
+    engine: str = ""
+    idle: frozenset[str] = frozenset()
+
+
+@dataclass(frozen=True, slots=True)
 class EvaluatedRun:
     """One run that wants onto the board.
 
@@ -33,6 +56,7 @@ class EvaluatedRun:
         exact: Whether its values are expectations, without sampling error.
         about: Everything else that is known: history, tokens, seconds, command, fingerprint.
         figures: Metrics of the run as a whole, such as its coverage of the catalogue; they have no interval.
+        factors: On which curve it stands; None: on none.
     """
 
     run: str
@@ -44,6 +68,7 @@ class EvaluatedRun:
     exact: bool = False
     about: Mapping[str, Any] = field(default_factory=dict)
     figures: Mapping[str, float] = field(default_factory=dict)
+    factors: Factors | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -26,12 +26,12 @@ from llmrs_bench.leaderboard.board import (
     with_front,
 )
 from llmrs_bench.leaderboard.matrix import RunScores, ScoreMatrix, score_matrix
-from llmrs_bench.stats import CORRECTIONS, all_pairs, bootstrap_interval, describe, sign_flip
+from llmrs_bench.stats import CORRECTIONS, all_pairs, bootstrap_interval, describe, sign_flip, summed
 
 # The smallest p is 1/(permutations + 1): so many permutations for each test leave room below .05 after a correction.
 _PER_TEST = 25
 _FEWEST, _MOST = 10_000, 1_000_000
-_CORRECTION_WORDS = {"holm": "Holm", "bh": "Benjamini-Hochberg", "none": "no correction"}
+CORRECTION_WORDS = {"holm": "Holm", "bh": "Benjamini-Hochberg", "none": "no correction"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +48,7 @@ class BoardPlan:
         groups: Rows (request_id, group, order); None: no groups are shown.
         directions: Which values of a metric are better; more is, where it is silent.
         unit: What costs are counted by, as `Board` has it.
+        users: The user of each request, where some have several; resamples and tests then take users whole.
     """
 
     metrics: tuple[str, ...]
@@ -59,6 +60,7 @@ class BoardPlan:
     groups: pl.DataFrame | None = None
     directions: Mapping[str, Direction] = field(default_factory=dict)
     unit: str = "users"
+    users: Mapping[str, str] | None = None
 
     def sign(self, metric: str) -> float:
         """Return 1 where more of a metric is better, -1 where less is, 0 where neither is."""
@@ -72,16 +74,18 @@ class BoardPlan:
 def explained(plan: BoardPlan, tests: int, permutations: int, pareto_by: str) -> list[str]:
     """Say how intervals and tests were made, and what the marks mean."""
     return [
-        f"95 % percentile bootstrap over users, {plan.samples:,} samples",
+        f"95 % percentile bootstrap over users, {plan.samples:,} samples"
+        + ("" if plan.users is None else "; means are over requests, those of a user are drawn, and tested, together"),
         f"=: not distinguishable from the best of its column (paired sign-flip test, {permutations:,} permutations, "
-        f"{_CORRECTION_WORDS[plan.correction]} over all {tests:,} pairs, p >= {ALPHA:g})",
+        f"{CORRECTION_WORDS[plan.correction]} over all {tests:,} pairs, p >= {ALPHA:g})",
         f"*: on the Pareto front of quality and {cost_words(pareto_by, plan.unit)}",
     ]
 
 
 def coverage_notes(matrix: ScoreMatrix, plan: BoardPlan, key: str) -> list[str]:
     """Say which rows were measured on fewer requests; tests use those that both rows have."""
-    notes = ["one request: no interval, and every p is 1"] if len(matrix.requests) == 1 else []
+    one = "request" if matrix.users is None else "user"
+    notes = [f"one {one}: no interval, and every p is 1"] if matrix.n_users == 1 else []
     for line, values in zip(matrix.lines, matrix.values[key], strict=True):
         if missing := int(np.isnan(values).sum()):
             notes.append(
@@ -145,8 +149,9 @@ def mean_block(by: str, group: str, matrix: ScoreMatrix, plan: "BoardPlan") -> T
     metrics = [metric for metric in plan.metrics if metric in matrix.values]
     stack = np.stack([matrix.values[metric] for metric in metrics])
     flat = stack.reshape(-1, stack.shape[2])
-    ends = bootstrap_interval(flat, samples=plan.samples, seed=plan.seed).reshape(*stack.shape[:2], 2)
-    return TableBlock(by, group, matrix, dict(zip(metrics, ends, strict=True)), len(matrix.requests))
+    found = bootstrap_interval(flat, samples=plan.samples, seed=plan.seed, clusters=matrix.users)
+    ends = found.reshape(*stack.shape[:2], 2)
+    return TableBlock(by, group, matrix, dict(zip(metrics, ends, strict=True)), matrix.n_users)
 
 
 def fill_tables(blocks: Sequence[TableBlock], plan: BoardPlan) -> tuple[list[Table], int, int]:
@@ -158,7 +163,13 @@ def fill_tables(blocks: Sequence[TableBlock], plan: BoardPlan) -> tuple[list[Tab
     tests = pairs.shape[0] * len(metrics) * len(blocks)
     permutations = plan.resamples(tests)
     stacks = [np.stack([block.matrix.values[metric] for metric in metrics]) for block in blocks]
-    p = np.stack([sign_flip(stack, pairs, samples=permutations, seed=plan.seed) for stack in stacks])
+    owners = [block.matrix.users for block in blocks]
+    p = np.stack(
+        [
+            sign_flip(stack, pairs, samples=permutations, seed=plan.seed, clusters=users)
+            for stack, users in zip(stacks, owners, strict=True)
+        ]
+    )
     corrected = CORRECTIONS[plan.correction](p)
     places = {(int(i), int(j)): number for number, (i, j) in enumerate(pairs)}
     tables = []
@@ -166,14 +177,14 @@ def fill_tables(blocks: Sequence[TableBlock], plan: BoardPlan) -> tuple[list[Tab
         table: Table = [{} for _ in lines]
         for number, metric in enumerate(metrics):
             tested = {pair: (float(own[number, at]), float(adjusted[number, at])) for pair, at in places.items()}
-            _fill(table, lines, metric, stack[number], block.ends[metric], tested, plan.sign(metric))
+            _fill(table, block.matrix, metric, stack[number], block.ends[metric], tested, plan.sign(metric))
         tables.append(table)
     return tables, tests, permutations
 
 
 def _fill(
     table: Table,
-    lines: Sequence[RunScores],
+    matrix: ScoreMatrix,
     metric: str,
     values: NDArray[np.float64],
     ends: NDArray[np.float64],
@@ -181,7 +192,7 @@ def _fill(
     sign: float,
 ) -> None:
     """Add the cells of one metric; lines without a value get none."""
-    counts = (~np.isnan(values)).sum(1)
+    lines, counts = matrix.lines, _users_measured(values, matrix)
     means = {at: float(np.nanmean(values[at])) for at in range(len(values)) if counts[at]}
     models = [at for at in means if not lines[at].is_bound]
     best = max(models, key=lambda at: sign * means[at], default=None) if sign else None
@@ -192,7 +203,7 @@ def _fill(
         versus = (
             None
             if best in (None, at) or line.is_bound
-            else _contrast(values, lines, at, best, tested[min(at, best), max(at, best)])
+            else _contrast(values, matrix, at, best, tested[min(at, best), max(at, best)])
         )
         table[at][metric] = Cell(
             mean=mean,
@@ -203,10 +214,16 @@ def _fill(
         )
 
 
+def _users_measured(values: NDArray[np.float64], matrix: ScoreMatrix) -> NDArray[np.float64]:
+    """Return of how many users each line has a value."""
+    there = summed((~np.isnan(values)).astype(np.float64), matrix.users)
+    return np.asarray((there > 0).sum(1))
+
+
 def _contrast(
-    values: NDArray[np.float64], lines: Sequence[RunScores], at: int, best: int, tested: tuple[float, float]
+    values: NDArray[np.float64], matrix: ScoreMatrix, at: int, best: int, tested: tuple[float, float]
 ) -> Contrast:
-    found = describe(values[at], values[best])
+    lines, found = matrix.lines, describe(values[at], values[best], matrix.users)
     if not found.users:
         raise IncomparableError(
             f"{lines[at].run} and {lines[best].run} have no request in common",
@@ -259,7 +276,7 @@ def build_board(
         ArtifactError: If a value is not a number.
         IncomparableError: If two rows have no request in common.
     """
-    matrix = score_matrix(entries, plan.metrics)
+    matrix = score_matrix(entries, plan.metrics, plan.users)
     key = "ndcg@10" if "ndcg@10" in plan.metrics else plan.metrics[0]
     if key not in matrix.values:
         raise OptionError(f"no row can be ordered by {key}, a figure of whole runs", hint="Name another metric first.")
@@ -369,7 +386,7 @@ def _row(line: RunScores, cells: Mapping[str, Cell], block: TableBlock, place: i
         exact=line.exact,
         about=line.about,
         seeds=len(line.runs),
-        users=max((int((~np.isnan(each)).sum()) for each in there), default=0),
+        users=max((int(_users_measured(each[None], block.matrix)[0]) for each in there), default=0),
         kinds={kind: count / total for kind, count in kinds.items()},
         cost=cost_of(line.about),
     )

@@ -298,7 +298,7 @@ def judge(
         rules: When the gate fails.
         baseline: What they are held against.
         seed: Seed of the permutations.
-        off_board: Runs that should be judged, and of which nothing could be read or nothing was measured.
+        off_board: Runs that should be judged, and are damaged.
         allow_missing: Whether those, and rows without a partner, here or in the baseline, are noted and do not fail.
 
     Raises:
@@ -318,7 +318,7 @@ def judge(
     for rule in rules:
         _check_reach(rule, [change for change in changes if change.metric == rule.name], board.permutations)
     alone = [row for row in rows.values() if row.run not in counterparts] if baseline.name else []
-    unread = "not evaluated, or damaged: evaluate it, or name rows with --run"
+    unread = "damaged: the warnings say what to do; or name rows with --run"
     missing = [Verdict(OFF_BOARD, run, run, True, reason=unread) for run in off_board]
     for rows_alone, reason in (
         (alone, f"{baseline.name} has no such row, or several"),
@@ -389,12 +389,12 @@ def _changes(
         ]
     )
     index = np.arange(2 * len(pairs)).reshape(-1, 2)
-    p = sign_flip(stack, index, samples=board.permutations, seed=seed)
+    p = sign_flip(stack, index, samples=board.permutations, seed=seed, clusters=matrix.users)
     changes = []
     for number, (run, base) in enumerate(pairs.items()):
         for place, metric in enumerate(metrics):
             now, before = stack[place, 2 * number], stack[place, 2 * number + 1]
-            found, both = describe(now, before), ~np.isnan(now + before)
+            found, both = describe(now, before, matrix.users), ~np.isnan(now + before)
             if np.isnan(now).all() or np.isnan(before).all():  # as scores that are no probabilities have no log-loss
                 continue
             if not found.users:

@@ -43,12 +43,19 @@ class RunScores:
 class ScoreMatrix:
     """The values of all rows: by metric an array (lines, requests), NaN where a line was not measured on a request.
 
-    Metrics of whole runs are in `Line.means` alone.
+    Metrics of whole runs are in `Line.means` alone. `users` numbers the user of each request where some have several,
+    which are not independent; None: each request is of another user.
     """
 
     requests: tuple[str, ...]
     lines: tuple[RunScores, ...]
     values: Mapping[str, NDArray[np.float64]]
+    users: NDArray[np.intp] | None = None
+
+    @property
+    def n_users(self) -> int:
+        """How many users the requests are of."""
+        return len(self.requests) if self.users is None else len(np.unique(self.users))
 
     def ordered(self, order: Sequence[int]) -> "ScoreMatrix":
         """Return the lines in another order."""
@@ -57,16 +64,25 @@ class ScoreMatrix:
             self.requests,
             tuple(self.lines[place] for place in places),
             {metric: values[places] for metric, values in self.values.items()},
+            self.users,
         )
 
     def at(self, places: NDArray[np.intp]) -> "ScoreMatrix":
         """Return the values of some requests."""
         requests = tuple(self.requests[place] for place in places)
-        return ScoreMatrix(requests, self.lines, {name: values[:, places] for name, values in self.values.items()})
+        values = {name: each[:, places] for name, each in self.values.items()}
+        return ScoreMatrix(requests, self.lines, values, None if self.users is None else self.users[places])
 
 
-def score_matrix(entries: Sequence[EvaluatedRun], metrics: Sequence[str]) -> ScoreMatrix:
+def score_matrix(
+    entries: Sequence[EvaluatedRun], metrics: Sequence[str], users: Mapping[str, str] | None = None
+) -> ScoreMatrix:
     """Gather the values of entries; those of runs that differ by their seed are averaged, request by request.
+
+    Args:
+        entries: The runs.
+        metrics: What is gathered.
+        users: The user of each request, where some have several.
 
     Raises:
         OptionError: If a metric was not measured.
@@ -82,14 +98,21 @@ def score_matrix(entries: Sequence[EvaluatedRun], metrics: Sequence[str]) -> Sco
     lines = []
     for row, group in enumerate(groups):
         means = {metric: tuple(_figure(entry, metric) for entry in group) for metric in whole}
-        runs = [_values(entry, named, places) for entry in group]
+        runs = [request_values(entry, named, places) for entry in group]
         for metric in named:
             seeds = np.stack([run[metric] for run in runs])
             values[metric][row] = seeds.mean(0)  # NaN where a seed lacks the request
             there = ~np.isnan(values[metric][row])
             means[metric] = tuple(float(seed[there].mean()) if there.any() else float("nan") for seed in seeds)
         lines.append(line_of(group, means))
-    return ScoreMatrix(tuple(places["request_id"]), tuple(lines), values)
+    asked = tuple(places["request_id"])
+    owners = None if users is None else user_codes([users[name] for name in asked])
+    return ScoreMatrix(asked, tuple(lines), values, owners)
+
+
+def user_codes(users: Sequence[str]) -> NDArray[np.intp]:
+    """Return a number for the user of each request, the same for the same user."""
+    return np.unique(np.array(users), return_inverse=True)[1].astype(np.intp)
 
 
 def by_seed(entries: Sequence[EvaluatedRun]) -> list[list[EvaluatedRun]]:
@@ -100,8 +123,13 @@ def by_seed(entries: Sequence[EvaluatedRun]) -> list[list[EvaluatedRun]]:
     return list(groups.values())
 
 
-def _values(entry: EvaluatedRun, metrics: Sequence[str], places: pl.DataFrame) -> dict[str, NDArray[np.float64]]:
-    """Return the values of metrics at the places of their requests, NaN where there is none."""
+def request_values(entry: EvaluatedRun, metrics: Sequence[str], places: pl.DataFrame) -> dict[str, NDArray[np.float64]]:
+    """Return the values of metrics at the places of their requests, NaN where there is none.
+
+    Raises:
+        OptionError: If a metric was not measured.
+        ArtifactError: If a value is not a number.
+    """
     rows = entry.metrics.filter(pl.col("metric").is_in(metrics)).join(places, on="request_id")
     parts = {name: part for (name,), part in rows.partition_by("metric", as_dict=True).items()}
     found = {}

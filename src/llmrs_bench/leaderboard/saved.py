@@ -18,6 +18,7 @@ from llmrs_bench.leaderboard.matrix import RunScores, ScoreMatrix
 FORMAT = 1
 _KEY = b"llmrs-bench board"
 _KEYS = ("request_id", "candidates", "history")
+_USER = "user"
 _AGAIN = "Save it again with `llmrs-bench compare --save FILE`."
 
 
@@ -89,7 +90,8 @@ class _Description:
 def to_parts(saved: Saved) -> tuple[pl.DataFrame, str]:
     """Return one row per request, and the description as JSON.
 
-    The columns are request_id, the digests `candidates` and `history`, and `N:METRIC` for row N of the board, from 0.
+    The columns are request_id, the digests `candidates` and `history`, `user` where some have several requests, and
+    `N:METRIC` for row N of the board, from 0.
     """
     columns = {
         f"{place}:{metric}": saved.matrix.values[metric][place]
@@ -103,7 +105,9 @@ def to_parts(saved: Saved) -> tuple[pl.DataFrame, str]:
     places = {name: at for at, name in enumerate(saved.matrix.requests)}
     order = np.array([places.get(name, -1) for name in saved.protocol.requests])
     spread = {name: np.where(order < 0, np.nan, values[order]) for name, values in columns.items()}
-    frame = pl.DataFrame({**keys, **spread})
+    users = saved.matrix.users
+    owners = {} if users is None else {_USER: np.where(order < 0, -1, users[order])}
+    frame = pl.DataFrame({**keys, **owners, **spread})
     board = replace(saved.board, published=())
     description = _Description(FORMAT, board, saved.protocol.fields, saved.made, saved.versions)
     return frame, TypeAdapter(_Description).dump_json(description).decode()
@@ -121,7 +125,8 @@ def from_parts(frame: pl.DataFrame, description: str, *, name: str) -> Saved:
         raise ArtifactError(f"{name} is no saved board of format {FORMAT}", hint=_AGAIN) from error
     rows = found.board.rows
     metrics = [metric for metric in found.board.metrics if f"0:{metric}" in frame.columns]
-    wanted = [*_KEYS, *(f"{place}:{metric}" for metric in metrics for place in range(len(rows)))]
+    owned = [_USER] if _USER in frame.columns else []
+    wanted = [*_KEYS, *owned, *(f"{place}:{metric}" for metric in metrics for place in range(len(rows)))]
     if found.format != FORMAT or frame.columns != wanted or found.board.key not in metrics:
         raise ArtifactError(f"{name} is a board of format {found.format}, or damaged", hint=_AGAIN)
     requests = tuple(frame["request_id"])
@@ -138,4 +143,5 @@ def from_parts(frame: pl.DataFrame, description: str, *, name: str) -> Saved:
         frame["candidates"].to_numpy().astype(np.uint64),
         frame["history"].to_numpy().astype(np.uint64),
     )
-    return Saved(found.board, ScoreMatrix(requests, lines, values), protocol, found.made, found.versions)
+    users = frame[_USER].to_numpy().astype(np.intp) if owned else None
+    return Saved(found.board, ScoreMatrix(requests, lines, values, users), protocol, found.made, found.versions)

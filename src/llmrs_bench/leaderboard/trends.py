@@ -132,10 +132,12 @@ def _with_steps(trends: Sequence[Trend], steps: Sequence[_Step], boards: Sequenc
         now = np.stack([boards[second].matrix.values[step.metric][step.later[1]][later] for step in own])
         old = np.stack([boards[first].matrix.values[step.metric][step.earlier[1]][earlier] for step in own])
         pairs = np.arange(2 * len(own)).reshape(2, -1).T
-        p = sign_flip(np.concatenate([now, old])[None], pairs, samples=permutations, seed=seed)[0]
+        owners = boards[second].matrix.users
+        users = None if owners is None else owners[later]
+        p = sign_flip(np.concatenate([now, old])[None], pairs, samples=permutations, seed=seed, clusters=users)[0]
         for number, step in enumerate(own):
             point = points[step.trend][step.point]
-            found = describe(now[number], old[number])
+            found = describe(now[number], old[number], users)
             if found.users > 1:
                 tested.append((step, float(p[number])))
                 point = replace(point, difference=found.difference)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from llmrs_bench.core.errors import ModelError, OptionError
 from llmrs_bench.core.hashing import file_digest
@@ -129,8 +129,8 @@ class TunedModel(BaseModel):
 
     `label` is the name of its row; `data` digests what it learned from, by table; `spec` is the `ModelSpec` of the
     base, `base` what identifies its weights; `chat_template` the digest of that; `files` a digest of each file that
-    decides what it answers; `typed` the options that name it; `cost` what its training took; `probe` the prompts that
-    tell whether an engine serves it.
+    decides what it answers; `typed` the options that name it, `options` all that it was tuned with; `cost` what its
+    training took; `probe` the prompts that tell whether an engine serves it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -146,6 +146,7 @@ class TunedModel(BaseModel):
     chat_template: str | None
     files: dict[str, str]
     typed: dict[str, str]
+    options: dict[str, Any] = Field(default_factory=dict)
     cost: dict[str, float | None]
     probe: tuple[ProbePrompt, ...]
 
@@ -153,6 +154,11 @@ class TunedModel(BaseModel):
         """Return what names a row beside the label: options of the tuning, and on what else than this it was done."""
         elsewhere = {"tuned_on": self.dataset} if self.dataset != dataset else {}
         return {**self.typed, **elsewhere, **({"tuned_for": self.template} if self.template != template else {})}
+
+    @property
+    def numbers(self) -> dict[str, Any]:
+        """What curves are drawn over: how many samples, and the options of the tuning; and the name without them."""
+        return {"name": self.label.rpartition("-")[0], "samples": self.samples, "options": self.options}
 
     def check(self, folder: Path, base: Mapping[str, str] | None) -> None:
         """Compare the files of the folder, and the weights beside which its adapter is used, with what it says.

@@ -123,11 +123,18 @@ class Clipped(NamedTuple):
     bare: bool = False
 
 
-def clip(questions: Sequence[Question], engine: CountsTokens) -> Iterator[Clipped]:
+_SHORTER = (
+    "Use fewer candidates (prepare --n-candidates), a smaller answer budget (-O answer_tokens=N) or a model with a "
+    "longer context."
+)
+
+
+def clip(questions: Sequence[Question], engine: CountsTokens, *, hint: str = _SHORTER) -> Iterator[Clipped]:
     """Yield all prompts such that each fits the engine's context.
 
     All prompts of a question lose as much as the longest of them has to, the oldest items first. Where none of the
-    history can stay, attributes of items go, and as much history stays as then fits.
+    history can stay, attributes of items go, and as much history stays as then fits. `hint` says what to do where even
+    that is too long.
 
     Raises:
         EngineError: If a prompt does not fit even without history and attributes.
@@ -138,10 +145,10 @@ def clip(questions: Sequence[Question], engine: CountsTokens) -> Iterator[Clippe
         if longest <= engine.context:
             yield from map(Clipped, question.prompts)
         else:
-            yield from _shortened(question, engine)
+            yield from _shortened(question, engine, hint)
 
 
-def _shortened(question: Question, engine: CountsTokens) -> Iterator[Clipped]:
+def _shortened(question: Question, engine: CountsTokens, hint: str) -> Iterator[Clipped]:
     """Yield the prompts with the most that still fits."""
     for bare in (False, True) if question.attributes else (False,):
         found = _longest(partial(question.render, bare=bare), question.shown - (not bare), engine)
@@ -151,8 +158,7 @@ def _shortened(question: Question, engine: CountsTokens) -> Iterator[Clipped]:
     raise EngineError(
         f"the prompt of request {question.prompts[0].request_id!r} does not fit the model's "
         f"{engine.context} tokens even without any history",
-        hint="Use fewer candidates (prepare --n-candidates), a smaller answer budget (-O answer_tokens=N) "
-        "or a model with a longer context.",
+        hint=hint,
     )
 
 

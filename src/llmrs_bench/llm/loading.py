@@ -252,11 +252,11 @@ class Checkpoint:
         with _loading(self.model, self.files):
             return weights.to(device).eval().requires_grad_(False)
 
-    def base(self, config: "PretrainedConfig", *, dtype: torch.dtype) -> "PreTrainedModel":
-        """Load the weights without an adapter, on the CPU."""
+    def base(self, config: "PretrainedConfig", *, dtype: torch.dtype, **more: Any) -> "PreTrainedModel":
+        """Load the weights without an adapter, on the CPU; `more` goes to `from_pretrained`."""
         kind = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
         with no_progress_bars(), self._reading() as (source, arguments):
-            weights: PreTrainedModel = kind.from_pretrained(source, config=config, dtype=dtype, **arguments)
+            weights: PreTrainedModel = kind.from_pretrained(source, config=config, dtype=dtype, **arguments, **more)
             if self.files.gguf is not None:
                 _forget_quantization(weights)
         return weights

@@ -7,15 +7,15 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
-from pydantic import Field
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
-from llmrs_bench.core.config import Options
 from llmrs_bench.core.errors import ModelError, OptionError
 from llmrs_bench.core.hashing import generator
 from llmrs_bench.core.training_checkpoint import Resume
@@ -23,75 +23,16 @@ from llmrs_bench.core.types import Json, Step
 from llmrs_bench.llm.backends.packing import pad_right, row_logits
 from llmrs_bench.llm.generate import Meter
 from llmrs_bench.llm.loading import Checkpoint, exhausted
+from llmrs_bench.llm.processes import Group
 from llmrs_bench.llm.tokenization import Ids, PromptReader, cut, encode, special_tokens
+from llmrs_bench.llm.tune_options import Method, TuneOptions
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
 
-Method: TypeAlias = Literal["lora", "full"]
-_LR: dict[Method, float] = {"lora": 2e-4, "full": 2e-5}
 _CLIP = 1.0  # of the norm of a gradient
 # What names the projections of queries and of values, in the architectures that have them apart or in one.
 _QUERY_VALUE = ("q_proj", "v_proj", "q", "v", "query", "value", "query_key_value", "qkv_proj", "c_attn", "Wqkv")
-
-
-class TuneOptions(Options):
-    """How a model is tuned.
-
-    Args:
-        rank: Of the matrices of LoRA.
-        alpha: Their weight is alpha / rank; None: 2 x rank.
-        dropout: Share of their inputs that is left out in training.
-        modules: Which layers have them: all linear ones, or those of queries and values alone.
-        lr: The highest learning rate; None: 2e-4 for LoRA, 2e-5 for all weights.
-        batch: Samples of one step of the optimizer (AdamW).
-        batch_tokens: The most tokens, padding counted, in one pass; the gradients of a batch's passes add up.
-        epochs: How often all samples are seen at most.
-        warmup: The share of all steps in which the learning rate rises.
-        schedule: What it does afterwards: fall to 0 along a cosine, or stay.
-        weight_decay: Of AdamW.
-        evaluate_every: Steps between validations; None: an epoch, or 10 where that is less.
-        patience: Validations without a better one after which training stops.
-        valid: Validation requests at most, a seeded choice; it never depends on the number of samples.
-        dtype: Number format of the weights; `auto` is float32 on a CPU, else bfloat16. Adapters, and with `full` all
-            weights, are float32.
-        checkpointing: Compute activations again in the backward pass, which takes less memory and more time.
-        loss: On the answer and the end of its turn alone, or on the prompt as well, as TALLRec had it.
-        context: The most tokens of a prompt and its answer; history beyond that is left out, oldest first.
-        trust_remote_code: Let the model run the Python code of its repository.
-    """
-
-    rank: int = Field(default=8, ge=1, le=512)
-    alpha: float | None = Field(default=None, gt=0)
-    dropout: float = Field(default=0.05, ge=0, lt=1)
-    modules: Literal["all-linear", "qv"] = "all-linear"
-    lr: float | None = Field(default=None, gt=0)
-    batch: int = Field(default=16, ge=1)
-    batch_tokens: int = Field(default=4096, ge=1)
-    epochs: int = Field(default=10, ge=1)
-    warmup: float = Field(default=0.1, ge=0, le=1)
-    schedule: Literal["cosine", "constant"] = "cosine"
-    weight_decay: float = Field(default=0.0, ge=0)
-    evaluate_every: int | None = Field(default=None, ge=1)
-    patience: int = Field(default=3, ge=1)
-    valid: int = Field(default=200, ge=1)
-    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
-    checkpointing: bool = False
-    loss: Literal["answer", "all"] = "answer"
-    context: int = Field(default=1024, ge=2)
-    trust_remote_code: bool = False
-
-    # Options that `full` does not read.
-    of_lora: ClassVar[frozenset[str]] = frozenset({"rank", "alpha", "dropout", "modules"})
-
-    def low(self, device: torch.device) -> torch.dtype:
-        """Return the number format of the passes; bfloat16 is slow on a CPU without instructions for it."""
-        wide = self.dtype == "float32" or (self.dtype == "auto" and device.type == "cpu")
-        return torch.float32 if wide else torch.bfloat16
-
-    def rate(self, method: Method) -> float:
-        """Return the highest learning rate."""
-        return _LR[method] if self.lr is None else self.lr
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,7 +163,10 @@ def load_trainable(checkpoint: Checkpoint, method: Method, options: TuneOptions,
             f"models are tuned with PEFT, which cannot be imported: {error}",
             hint="Run `pip install 'llmrs-bench[tune]'`.",
         ) from error
-    base = checkpoint.base(config, dtype=options.low(device)).to(device)
+    if options.quantization == "none":
+        base = checkpoint.base(config, dtype=options.low(device)).to(device)
+    else:
+        base = checkpoint.base(config, dtype=options.low(device), **_quantized(options, device))
     with warnings.catch_warnings():  # PEFT may use what transformers has since renamed
         warnings.simplefilter("ignore", FutureWarning)
         if adapter is not None:
@@ -240,6 +184,28 @@ def load_trainable(checkpoint: Checkpoint, method: Method, options: TuneOptions,
         )
     model.peft_config["default"].base_model_name_or_path = checkpoint.source
     return model
+
+
+def _quantized(options: TuneOptions, device: torch.device) -> dict[str, Any]:
+    """Return the arguments with which transformers loads weights in 4 bits, and their scales in 8.
+
+    Raises:
+        ModelError: If bitsandbytes is not installed.
+    """
+    if find_spec("bitsandbytes") is None:
+        raise ModelError(
+            f"quantization={options.quantization} needs the package bitsandbytes, which is not installed",
+            hint="Run `pip install bitsandbytes`, or leave the option out.",
+        )
+    from transformers import BitsAndBytesConfig
+
+    config = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type=options.quantization,
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=options.low(device),
+    )
+    return {"quantization_config": config, "device_map": {"": device}}
 
 
 def _query_value(model: nn.Module) -> list[str]:
@@ -279,7 +245,11 @@ def check_memory(
     linear = [module for module in model.modules() if isinstance(module, nn.Linear)]
     adapters = options.rank * sum(module.in_features + module.out_features for module in linear)
     bytes_each = options.low(device).itemsize
-    fixed = 16 * weights if method == "full" else bytes_each * weights + 16 * adapters
+    packed = 0.0
+    if options.quantization != "none":  # 4 bits and the scales, but for the output layer
+        head = model.get_output_embeddings()
+        packed = sum(module.weight.numel() for module in linear if module is not head) * (bytes_each - 0.516)
+    fixed = 16 * weights if method == "full" else bytes_each * weights - packed + 16 * adapters
     text = config.get_text_config()
     tokens = max(longest, min(options.batch_tokens, options.batch * longest))
     layers, width = int(getattr(text, "num_hidden_layers", 1)), int(getattr(text, "hidden_size", 1))
@@ -291,6 +261,7 @@ def check_memory(
         ways += [f"-O batch_tokens={longest}"] if tokens > longest else []
         ways += [] if options.checkpointing else ["-O checkpointing=true"]
         ways += ["-O dtype=bfloat16"] if method == "lora" and options.low(device) == torch.float32 else []
+        ways += ["-O quantization=nf4"] if method == "lora" and options.quantization == "none" else []
         raise ModelError(
             f"tuning this model takes about {need:.1f} GB ({fixed / 1e9:.1f} GB of them weights, gradients and "
             f"moments), and {free:.1f} GB are free on {device.type}",
@@ -315,39 +286,41 @@ class Tuning:
     joules: float | None = 0.0
 
 
+_ALONE = Group()
+
+
 def tune(
     model: Any,
     samples: Sequence[Sample],
     validation: Validation,
     options: TuneOptions,
     *,
-    method: Method,
     seed: int,
     progress: Callable[[int], AbstractContextManager[Step]],
     resume: Resume,
+    group: Group = _ALONE,
 ) -> dict[str, Json]:
     """Tune `model` in place, and leave it with the weights that validated best after training began.
 
-    The order of the samples in each epoch depends on the seed and the epoch alone.
+    The order of the samples in each epoch depends on the seed and the epoch alone. Several processes share the samples
+    of each batch, and add up their gradients; the first of them validates, and keeps the training.
 
     Args:
-        model: What `load_trainable` returned.
+        model: What `load_trainable` returned; the highest learning rate is that of an adapter, or of all weights.
         samples: All of them are seen in each epoch.
         validation: Measured before the first step, every so many steps, and at the end.
         options: The rates, the batches and when to stop.
-        method: Decides the learning rate.
         seed: Of the order.
         progress: Opens the display for so many steps.
         resume: Keeps the tuning after each validation, and holds an earlier one that was interrupted.
+        group: The processes that tune this model together.
 
     Raises:
         ModelError: If a loss is not finite, memory runs out, or what was kept belongs to another tuning.
     """
     plain = plain_model(model)
-    if options.checkpointing:
-        # Newer versions of transformers have another name for it.
-        enable = getattr(plain, "activation_checkpointing_enable", None) or plain.gradient_checkpointing_enable
-        enable({"use_reentrant": False})
+    method: Method = "lora" if hasattr(model, "peft_config") else "full"
+    _make_ready(plain, options)
     net = nn.ParameterList([weight for weight in model.parameters() if weight.requires_grad])
     optimizer = torch.optim.AdamW(net, lr=options.rate(method), weight_decay=options.weight_decay)
     narrow = options.low(plain.device)
@@ -356,15 +329,14 @@ def tune(
     total, every = options.epochs * each, options.evaluate_every or max(each, min(10, options.epochs * each))
     state, meter = Tuning(), Meter()
     resumed = resume.load(net, optimizer, state)
-    if plain.device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats()
+    group.start_alike(net, state.steps)
 
     def measured() -> str:
         """Validate, remember weights that are the best so far, and say what was found."""
         start, before = time.perf_counter(), meter.joules()
         model.eval()
         with low:
-            value = validation.measure()
+            value = group.first(validation.measure)
         state.curve.append(value)
         known = state.curve[1:]
         if state.steps and (not state.best or _better(value, known[state.best_at - 1], validation)):
@@ -385,14 +357,16 @@ def tune(
             while state.steps < upto:
                 _set_rate(optimizer, options, method, state.steps, total)
                 batch = _batch(samples, options.batch, seed, state.steps, each)
-                loss += _step(plain, net, optimizer, batch, options, low)
+                group.seed(seed, state.steps)
+                loss += _step(plain, net, optimizer, batch, options, low, group)
                 state.steps += 1
                 step(state.steps, f"loss {loss / (state.steps - begun):.3f} {note}")
             state.losses.append(loss / (upto - begun))
             state.seconds += time.perf_counter() - start
             state.joules = _added(state.joules, before, meter.joules())
             note = measured()
-            resume.save(net, optimizer, state)
+            if group.rank == 0:
+                resume.save(net, optimizer, state)
             step(state.steps, f"loss {state.losses[-1]:.3f} {note}")
     net.load_state_dict(state.best)
     model.eval()
@@ -417,7 +391,18 @@ def tune(
         "device": torch.cuda.get_device_name(plain.device) if plain.device.type == "cuda" else plain.device.type,
         "dtype": str(narrow).removeprefix("torch."),
         "threads": torch.get_num_threads(),
+        **({"processes": group.size} if group.size > 1 else {}),
     }
+
+
+def _make_ready(model: "PreTrainedModel", options: TuneOptions) -> None:
+    """See to the memory of training."""
+    if options.checkpointing:
+        # Newer versions of transformers have another name for it.
+        enable = getattr(model, "activation_checkpointing_enable", None) or model.gradient_checkpointing_enable
+        enable({"use_reentrant": False})
+    if model.device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats()
 
 
 def _better(value: float, other: float, validation: Validation) -> bool:
@@ -451,17 +436,19 @@ def _step(
     batch: Sequence[Sample],
     options: TuneOptions,
     low: AbstractContextManager[Any],
+    group: Group,
 ) -> float:
     """Take one step on the mean loss of the supervised tokens of a batch, and return it."""
     whole = options.loss == "all" and not model.config.is_encoder_decoder
     count = sum(sample.size - 1 if whole else len(sample.answer) for sample in batch)
     optimizer.zero_grad()
     total = 0.0
-    for some in passes(batch, options.batch_tokens):
+    for some in passes(batch[group.rank :: group.size], options.batch_tokens):
         with low:
             loss, _ = answer_loss(model, some, whole=whole)
         (loss / count).backward()  # type: ignore[no-untyped-call]
         total += loss.item()
+    total = group.add_gradients(net, total)
     nn.utils.clip_grad_norm_(net, _CLIP)
     if not math.isfinite(total):
         raise ModelError(f"the training diverged: its loss is {total}", hint="Lower -O lr, or take -O dtype=float32.")
@@ -488,12 +475,17 @@ def _peak_gb(device: torch.device) -> float:
 
 
 def save_tuned(model: Any, reader: PromptReader, folder: Path) -> None:
-    """Write an adapter, or all weights, with the tokenizer and its chat template into an existing folder."""
+    """Write an adapter, or all weights, with the tokenizer and its chat template into an existing folder.
+
+    Raises:
+        OSError: If there is no room for them.
+    """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", FutureWarning)
-        if hasattr(model, "peft_config"):
-            model.save_pretrained(str(folder), save_embedding_layers=False)
-            (folder / "README.md").unlink(missing_ok=True)  # a form to fill in
-        else:
-            model.save_pretrained(str(folder))
+        adapter = {"save_embedding_layers": False} if hasattr(model, "peft_config") else {}
+        try:
+            model.save_pretrained(str(folder), **adapter)
+        except SafetensorError as error:  # it has the system's number in its words
+            raise OSError(f"the tuned model cannot be written to {folder}: {error}") from error
+        (folder / "README.md").unlink(missing_ok=True)  # a form to fill in
     reader.tokenizer.save_pretrained(str(folder))

@@ -32,6 +32,9 @@ UNKNOWN_SCORE = -1e9
 # Histories in one forward pass at scoring, sorted by length first, against padding.
 _GROUP = 32
 
+# Phases of a training, as progress calls them; checkpoints have the names of the phases.
+_SAID = {"tuning": "validated training", "fitting": "training on all events"}
+
 
 class NeuralOptions(TrainingOptions, FitOptions):
     """Every network is tuned on the part train: the part valid says after how many epochs to stop.
@@ -150,7 +153,7 @@ class NeuralRecommender(ABC):
                 lambda: self.losses(net, examples, generator),
                 None if holdout is None else lambda: holdout.ndcg(lambda asked: self._logits(net, asked)),
                 options,
-                work.progress(f"{self.name}, {phase}", options.epochs),
+                work.progress(f"{self.name}, {_SAID[phase]}", options.epochs),
                 Resume(path, identity, generator),
             )
         counts = np.bincount(items.encode(events["item_id"]) - 1, minlength=len(items))

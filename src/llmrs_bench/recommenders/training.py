@@ -32,11 +32,17 @@ class Holdout:
     def of(cls, interactions: pl.DataFrame, users: Vocabulary, items: Vocabulary) -> Self:
         """Return the first validation event of every user who has training events as well.
 
+        Where users are held out, and none has both, it is their last event, and the others are its history.
+
         Raises:
-            ModelError: If there is no such user.
+            ModelError: If no user has two events of which one is for validation.
         """
-        names, histories = user_histories(interactions.filter(pl.col("part") == "train"), users, items)
-        first = interactions.filter(pl.col("part") == "valid").unique("user_id", keep="first", maintain_order=True)
+        train, valid = (interactions.filter(pl.col("part") == part) for part in ("train", "valid"))
+        first = valid.unique("user_id", keep="first", maintain_order=True)
+        if first.join(train, on="user_id", how="semi").is_empty():
+            last = pl.int_range(pl.len()).over("user_id") == pl.len().over("user_id") - 1
+            train, first = valid.filter(~last), valid.filter(last)
+        names, histories = user_histories(train, users, items)
         rows = names.to_frame().with_row_index("row").join(first, on="user_id", maintain_order="left")
         if rows.is_empty():
             raise ModelError(

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from math import exp, lgamma, log
 from typing import TYPE_CHECKING, Any
 
@@ -138,7 +139,8 @@ def run_lines(facts: Mapping[str, Any]) -> list[str]:
         future = facts.get("timeline")
         return [
             f"{facts['requests']:,} requests in {facts['seconds']:.1f} s" + (f"; {noted}" if noted else ""),
-            *([f"protocol: {future['words']}"] if future else []),
+            *_part_lines(facts.get("typed", {}), facts.get("train_part")),
+            *([future["words"]] if future else []),
         ]
     lines = [f"{facts['prompts']:,} prompts, {_tokens(facts)}, {facts['seconds']:.1f} s, engine {facts['engine']}"]
     if facts["requests_per_second"] is not None:
@@ -164,6 +166,48 @@ def run_lines(facts: Mapping[str, Any]) -> list[str]:
             "1 prompt got no answer from the server" if left == 1 else f"{left:,} prompts got no answer from the server"
         )
         lines.append(f"{words} (-O unanswered); nothing is ranked for them, and the same command asks for them again")
+    return lines
+
+
+def _part_lines(typed: Mapping[str, Any], part: Mapping[str, Any] | None) -> list[str]:
+    """Say from which part of the training data a model learned; nothing where it was the whole."""
+    if part is None or not typed.keys() & {"train_fraction", "max_users", "train_samples"}:
+        return []
+    how = {
+        "users": "whole users",
+        "time": "the earliest",
+        "events": "drawn from all",
+        "each-user": "some of each user",
+    }[typed.get("train_by", "users")]
+    if part["samples"] is not None:
+        how = f"those of {part['samples']:,} samples"
+    if part["until"] is not None:
+        tied = f" ({part['tied']:,} more of that second are left out by lot)" if part["tied"] else ""
+        how += f", up to {datetime.fromtimestamp(part['until'], UTC):%Y-%m-%d %H:%M:%S} UTC{tied}"
+    line = (
+        f"learned from {part['events']:,} of {part['of_events']:,} training events, and {part['users']:,} of "
+        f"{part['of_users']:,} users: {how}"
+    )
+    unseen = f"{part['unseen_items']:,} of {part['of_items']:,} candidate items" if part.get("of_items") else ""
+    return [line, *([f"in none of these events: {unseen}"] if unseen else [])]
+
+
+def forecast_lines(found: Mapping[str, Any]) -> list[str]:
+    """Say what a run would ask."""
+    later = " (more follow from the answers, and are not counted)" if found["rounds"] else ""
+    lines = [
+        f"requests        {found['requests']:,}",
+        f"prompts         {found['prompts']:,}{later}",
+        f"prompt tokens   {found['prompt_tokens']:,} ({found['counted']})",
+        f"kept already    {found['kept']:,} of {found['prompts']:,} answers",
+        f"to ask          {found['prompts'] - found['kept']:,} prompts of {found['tokens_to_ask']:,} tokens",
+    ]
+    if found["answer_tokens"] is not None:
+        lines.append(f"to be written   {found['answer_tokens']:,} tokens at most (-O answer_tokens)")
+    if found["price_usd"] is not None:
+        lines.append(f"price           {found['price_usd'][0]:.4f} to {found['price_usd'][1]:.4f} USD")
+    else:
+        lines.append("price           not known: -O price_in=USD -O price_out=USD, of a million tokens")
     return lines
 
 

@@ -1,7 +1,8 @@
 """Stage `compare`: evaluated runs and saved boards, held against each other where they may be, become a board."""
 
+import logging
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from importlib.resources import files
 from typing import Any
@@ -24,6 +25,7 @@ from llmrs_bench.core.costs import RUN_COSTS
 from llmrs_bench.core.errors import ArtifactError
 from llmrs_bench.core.hashing import fingerprint
 from llmrs_bench.core.schemas import METRICS
+from llmrs_bench.core.types import no_progress
 from llmrs_bench.leaderboard import (
     BOUND,
     Board,
@@ -34,6 +36,7 @@ from llmrs_bench.leaderboard import (
     ScoreMatrix,
     build_board,
 )
+from llmrs_bench.leaderboard.build_curves import Entry, build_curves
 from llmrs_bench.leaderboard.comparability import (
     FIELDS,
     EvaluationProtocol,
@@ -41,11 +44,15 @@ from llmrs_bench.leaderboard.comparability import (
     refuse_differences,
     request_protocol,
 )
+from llmrs_bench.leaderboard.curves import Curves
 from llmrs_bench.metrics import DEFINITIONS, Metric, parse_metrics
 from llmrs_bench.ranking import TIE_RULE
-from llmrs_bench.stages.evaluate import CHANCE, POPULARITY, evaluate_command, evaluations, measured
+from llmrs_bench.stages.evaluate import CHANCE, POPULARITY, is_evaluated, measured, ranked_runs
+from llmrs_bench.stages.factors import factors_of, setting_words
 from llmrs_bench.stages.groups import group_requests
-from llmrs_bench.stages.workspace import Data, latest, leaving_out, open_runs, pick_runs, ranks, unopened
+from llmrs_bench.stages.workspace import Data, latest, leaving_out, limit_of, pick_runs, ranks, unopened
+
+log = logging.getLogger(__name__)
 
 # How items count that a model was silent about, as boards say it.
 INVALID_WORDS: dict[Invalid, str] = {
@@ -69,11 +76,17 @@ def protocol_words(data: Data, invalid: Invalid) -> dict[str, str]:
     return {
         "data": ", ".join([manifest.config["dataset"], f"source {source[:8]}", *filters(data), "/".join(kept)]),
         "split": f"{facts.get('split_words', 'leave-one-out')}, {facts['tie_rule']}",
-        "users": f"{facts['requests']:,} users",
+        "users": asked_words(data),
         "candidates": candidate_words(data),
         "tie-rule": f"{TIE_RULE}; seed {data.tie_seed}",
         "metric-definition": f"version {DEFINITIONS}, {INVALID_WORDS[invalid]}",
     }
+
+
+def asked_words(data: Data) -> str:
+    """Return how many users are tested, and with how many requests where that is not one each."""
+    requests, users = data.artifact.facts["requests"], data.artifact.table("requests")["user_id"].n_unique()
+    return f"{users:,} users" if users == requests else f"{requests:,} requests of {users:,} users"
 
 
 def filters(data: Data) -> list[str]:
@@ -101,6 +114,9 @@ def candidate_words(data: Data) -> str:
         chosen = "clicks" if least is None else f"rated {least:g} or higher"
         return f"{kind}, {shown:.1f} candidates and {relevant:.1f} {chosen} on average"
     held = "target and " if not options["candidates"].startswith(MODELS) or options["force_target"] else ""
+    if options.get("target") == "all" and held:
+        others = options["n_candidates"] - 1
+        return f"all targets and {others} more candidates: {options['candidates']}, {seen}; seed {options['seed']}"
     return f"{options['n_candidates']} candidates: {held}{options['candidates']}, {seen}; seed {options['seed']}"
 
 
@@ -112,6 +128,8 @@ def run_notes(data: Data, run: Artifact, allowed: Sequence[str]) -> list[str]:
     """
     inputs, parts = run.manifest.inputs, run.manifest.parts
     found: dict[Field, tuple[str, str]] = {}
+    if (limit := limit_of(run)) is not None:
+        found["users"] = ("all requests", f"the first {limit:,} (--limit)")
     for table in ("interactions", "items"):
         if (have := inputs.get(table)) is not None and have != data.artifact.digest(table):
             found["data"] = (f"{table} {data.artifact.digest(table)[:8]}", f"{table} {have[:8]}")
@@ -186,11 +204,23 @@ BASELINES = (POPULARITY, "random")
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """A board, the values behind its rows in the same order, and the names of runs that should be on it and are not."""
+    """A board and what is behind it.
+
+    Args:
+        board: The board.
+        matrix: The values behind its rows, in the same order.
+        missing: The names of runs that should be on it and are not.
+        entries: The runs that are on it.
+        plan: How it was made.
+        protocol: What stands above boards and curves alike.
+    """
 
     board: Board
     matrix: ScoreMatrix
-    missing: tuple[str, ...] = ()
+    missing: tuple[str, ...]
+    entries: tuple[Entry, ...]
+    plan: BoardPlan
+    protocol: tuple[str, ...]
 
     def noted(self, notes: Sequence[str]) -> "Comparison":
         """Return it with more notes below the board."""
@@ -198,7 +228,7 @@ class Comparison:
 
 
 def compare(data: Data, names: Sequence[str], config: CompareConfig) -> Comparison:
-    """Build the board of evaluated runs; chance and popularity are always on it.
+    """Build the board of runs; chance and popularity are always on it. What was not evaluated yet is evaluated.
 
     Args:
         data: The prepared data set.
@@ -206,58 +236,85 @@ def compare(data: Data, names: Sequence[str], config: CompareConfig) -> Comparis
         config: Metrics, bootstrap, tests, groups.
 
     Raises:
-        ArtifactError: If nothing was evaluated, a value is not a number, or the data are damaged.
+        ArtifactError: If a value is not a number, or the data or the run of popularity are damaged.
         IncomparableError: If a run was made on other data, requests or tie rules, and may not differ in them.
         OptionError: If a metric, a run or a grouping is unknown.
     """
     usual = CATALOGUE_METRICS if data.whole_catalogue else BOARD_METRICS
     metrics = parse_metrics(config.metrics or usual)
     groups = None if config.by is None else group_requests(data, config.by)
-    opened = open_runs(data)
+    data.artifact.check("requests", "truth")
+    opened = ranked_runs(data, no_progress)
     runs = [run for run in opened if ranks(run)]
-    chosen = {run.path.name for run in (pick_runs(runs, names) if names else latest(runs))}
-    earlier = [] if names else [run.path.name for run in runs if run.path.name not in chosen]
+    whole = runs if "users" in config.allow_different else [run for run in runs if limit_of(run) is None]
+    chosen = {run.path.name for run in (pick_runs(runs, names) if names else latest(whole))}
+    limited = [] if names else [run.path.name for run in runs if run not in whole]
+    earlier = [] if names else [run.path.name for run in whole if run.path.name not in chosen]
     wanted = [run for run in runs if run.path.name in chosen or run.manifest.name == POPULARITY]
     allowed = {run.path.name: run_notes(data, run, config.allow_different) for run in wanted}
-    evaluated = [run for run in wanted if evaluations(data, run, [], config.invalid)[0].done]
-    hint = evaluate_command(data, metrics, config.invalid)
-    if all(run.manifest.name != POPULARITY for run in evaluated):
-        lacking = f"no evaluation of {POPULARITY}, which is on every board" if evaluated else "no evaluated runs"
-        raise ArtifactError(f"{data.place.reference} has {lacking}", hint=hint)
-    data.artifact.check("requests", "truth")
+    say_unevaluated(run.path.name for run in wanted if not is_evaluated(data, run, metrics, config.invalid))
     chance = measured(data, None, metrics, config.invalid)
     entries = [EvaluatedRun(CHANCE, CHANCE, "baseline", "", chance.metrics, exact=True, figures=chance.figures)]
-    for run in evaluated:
-        with leaving_out(named=bool(names) or run.manifest.name == POPULARITY):
+    for run in wanted:
+        with leaving_out(ArtifactError, named=bool(names) or run.manifest.name == POPULARITY):
             entries.append(_entry(data, run, metrics, config, differs=bool(allowed[run.path.name])))
-    idle = [run.path.name for run in wanted if run not in evaluated]
     held = {entry.run for entry in entries}
     modest = {run.path.name for run in wanted if run.manifest.name in BASELINES or run.facts["kind"] == BOUND}
     lost = [name for name in unopened(data, opened) if not names or name.startswith(tuple(names))]
-    lost += [run.path.name for run in evaluated if run.path.name not in held]
-    missing = [*(name for name in (*idle, *lost) if names or name not in modest)]
+    lost += [run.path.name for run in wanted if run.path.name not in held]
+    missing = [name for name in lost if names or name not in modest]
+    plan = BoardPlan(
+        metrics=tuple(map(str, metrics)),
+        samples=config.samples,
+        seed=config.seed,
+        permutations=config.permutations,
+        correction=config.correction,
+        by=config.by or "",
+        groups=groups,
+        directions={str(metric): metric.direction for metric in metrics},
+        **owners(data),
+    )
+    protocol = tuple(_protocol(data, config))
     board, matrix = build_board(
         entries,
-        BoardPlan(
-            metrics=tuple(map(str, metrics)),
-            samples=config.samples,
-            seed=config.seed,
-            permutations=config.permutations,
-            correction=config.correction,
-            by=config.by or "",
-            groups=groups,
-            directions={str(metric): metric.direction for metric in metrics},
-        ),
+        plan,
         title=data.place.reference,
-        protocol=_protocol(data, config),
+        protocol=protocol,
         notes=[
             *(note for notes in allowed.values() for note in notes),
-            *left_out("not evaluated", idle, hint),
-            *left_out("damaged", lost, "The warnings say what to do."),
+            *left_out(lost),
+            *(f"asked with --limit, so shown with --allow-different users alone: {name}" for name in limited),
             *(f"asked again later, so shown with --run alone: {name}" for name in earlier),
         ],
     )
-    return Comparison(with_published(board, data, config), matrix, tuple(missing))
+    return Comparison(with_published(board, data, config), matrix, tuple(missing), tuple(entries), plan, protocol)
+
+
+def draw_curves(comparison: Comparison, over: str, config: CompareConfig) -> Curves:
+    """Put the runs of a board onto curves over a number; texts show the metrics that were asked for, or the main one.
+
+    Raises:
+        OptionError: If no two runs differ in that number alone.
+    """
+    board = comparison.board
+    return build_curves(
+        comparison.entries,
+        comparison.matrix.requests,
+        over,
+        replace(comparison.plan, metrics=board.metrics),
+        title=board.title,
+        protocol=comparison.protocol,
+        shown=board.metrics if config.metrics else (board.key,),
+        notes=board.notes,
+    )
+
+
+def owners(data: Data) -> dict[str, Any]:
+    """Return what a plan says of whose requests are, where some users have several: `users`, and `unit`."""
+    asked = data.artifact.table("requests").select("request_id", "user_id")
+    if asked["user_id"].is_unique().all():
+        return {}
+    return {"users": dict(asked.iter_rows()), "unit": "requests"}
 
 
 def _entry(
@@ -278,9 +335,10 @@ def run_entry(data: Data, run: Artifact, counts: Mapping[str, Any]) -> Evaluated
         run=run.path.name,
         model=model,
         kind="baseline" if run.manifest.name in BASELINES else facts["kind"],
-        setting=_setting(data, run),
+        setting=", ".join(setting_words(data, run).values()),
         metrics=pl.DataFrame(schema=METRICS),
         group=_group(run),
+        factors=factors_of(data, run, model),
         about={
             "history": facts.get("history"),
             "fit_on": facts.get("fit_on"),
@@ -296,19 +354,6 @@ def run_entry(data: Data, run: Artifact, counts: Mapping[str, Any]) -> Evaluated
             "revision": facts["model"].get("revision") if facts["kind"] == "language model" else None,
         },
     )
-
-
-def _setting(data: Data, run: Artifact) -> str:
-    config, facts = run.manifest.config, run.facts
-    words: list[Any] = []
-    if facts["kind"] == "language model":
-        words.append(config["template"])
-        if facts["normalize"] != "sum":
-            words.append(f"per {facts['normalize']}" if facts["normalize"] in ("token", "byte") else facts["normalize"])
-        if facts["history"] != data.default_history:
-            words.append(f"history {facts['history']}")
-    words.extend(f"{key}={value}" for key, value in facts["typed"].items())
-    return ", ".join(map(str, words))
 
 
 def _group(run: Artifact) -> str:
@@ -330,7 +375,7 @@ def _protocol(data: Data, config: CompareConfig) -> list[str]:
         f"{kept['users']:,} users, {kept['items']:,} items, {kept['interactions']:,} interactions"
         + "".join(f", {part}" for part in filters(data))
         + ("" if facts["verified"] else " (source not verified)"),
-        f"{words['split']}; {facts['requests']:,} test users",
+        f"{words['split']}; {words['users'].removesuffix(' users')} test users",
         *([future["words"]] if (future := facts.get("timeline")) else []),
         asked,
         TIE_RULE,
@@ -338,6 +383,12 @@ def _protocol(data: Data, config: CompareConfig) -> list[str]:
     ]
 
 
-def left_out(why: str, names: Sequence[str], hint: str) -> list[str]:
+def left_out(names: Sequence[str]) -> list[str]:
     """Return a note on runs that are not on the board; none where all are."""
-    return [f"{why}, so not on the board: {', '.join(names)}. {hint}"] if names else []
+    return [f"damaged, so not on the board: {', '.join(names)}. The warnings say what to do."] if names else []
+
+
+def say_unevaluated(names: Iterable[str]) -> None:
+    """Say which runs are evaluated now, if any are: a board may take a while then."""
+    if found := list(names):
+        log.info("not evaluated yet, so evaluated now: %s", ", ".join(found))

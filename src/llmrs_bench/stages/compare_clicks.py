@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from llmrs_bench.clicks.baselines import BASELINES, baseline
 from llmrs_bench.core.artifacts import Artifact
 from llmrs_bench.core.config import CompareConfig, Invalid
+from llmrs_bench.core.errors import ArtifactError
 from llmrs_bench.core.schemas import METRICS, SAMPLES
 from llmrs_bench.leaderboard import BoardPlan, EvaluatedRun
 from llmrs_bench.leaderboard.clicks import ANSWERED, ClickEntry, build_click_board
@@ -30,12 +31,12 @@ from llmrs_bench.stages.compare import (
     left_out,
     protocol_words,
     run_entry,
+    say_unevaluated,
     with_published,
 )
 from llmrs_bench.stages.evaluate_clicks import (
     SILENT_WORDS,
     MeasuredClicks,
-    click_command,
     has_runs,
     is_evaluated,
     is_measured,
@@ -43,7 +44,7 @@ from llmrs_bench.stages.evaluate_clicks import (
     user_numbers,
 )
 from llmrs_bench.stages.groups import group_requests
-from llmrs_bench.stages.workspace import Data, latest, leaving_out, open_runs, pick_runs, unopened
+from llmrs_bench.stages.workspace import Data, latest, leaving_out, limit_of, open_runs, pick_runs, unopened
 
 BOARD_CLICK_METRICS = tuple(name for name in CLICK_METRICS if name != "uauc-weighted")
 FEW_USERS = 100
@@ -77,7 +78,7 @@ def click_protocol(data: Data, invalid: Invalid) -> EvaluationProtocol:
 
 
 def compare_clicks(data: Data, names: Sequence[str], config: CompareConfig) -> Comparison:
-    """Build the board of evaluated runs on click data; the trivial rows are always on it.
+    """Build the board of runs on click data; the trivial rows are always on it. What lacks an evaluation gets it.
 
     Args:
         data: The prepared data set, of the task `click`.
@@ -85,7 +86,7 @@ def compare_clicks(data: Data, names: Sequence[str], config: CompareConfig) -> C
         config: Metrics, bootstrap, tests, groups, and how often labels are permuted.
 
     Raises:
-        ArtifactError: If nothing was evaluated, or the data are damaged.
+        ArtifactError: If the data are damaged.
         IncomparableError: If a run was made on other data or requests, and may not differ in them.
         OptionError: If a metric, a run or a grouping is unknown.
     """
@@ -96,47 +97,49 @@ def compare_clicks(data: Data, names: Sequence[str], config: CompareConfig) -> C
     wanted = pick_runs(runs, names) if names else latest(runs)
     earlier = [] if names else [run.path.name for run in runs if run not in wanted]
     notes = [note for run in wanted for note in _run_notes(data, run, config.allow_different)]
-    evaluated = [run for run in wanted if is_evaluated(data, run, config.invalid)]
     data.artifact.check("requests", "outcomes", "truth")
+    say_unevaluated(run.path.name for run in wanted if not is_evaluated(data, run, config.invalid))
     users = user_numbers(data)
     measured = [(_trivial(name), measured_clicks(data, name, config.invalid)) for name in BASELINES]
-    for run in evaluated:
-        with leaving_out(named=bool(names)):
+    for run in wanted:
+        with leaving_out(ArtifactError, named=bool(names)):
             made = measured_clicks(data, run, config.invalid)
             measured.append((run_entry(data, run, _counts(made)), made))
     held = {entry.run for entry, _ in measured}
-    idle = [run.path.name for run in wanted if run not in evaluated]
     lost = [name for name in unopened(data, opened) if not names or name.startswith(tuple(names))]
-    lost += [run.path.name for run in evaluated if run.path.name not in held]
+    lost += [run.path.name for run in wanted if run.path.name not in held]
     entries = [_click_entry(entry, made, users) for entry, made in measured]
     if config.null:
         nulls = null_uaucs(data, entries, users, samples=config.null, seed=config.seed)
         entries = [_with_about(each, uauc_null=null) for each, null in zip(entries, nulls, strict=True)]
+    plan = BoardPlan(
+        metrics=metrics,
+        samples=config.samples,
+        seed=config.seed,
+        permutations=config.permutations,
+        correction=config.correction,
+        by=config.by or "",
+        groups=groups,
+        directions={name: "lower" for name in metrics if name in LOWER_CLICK_METRICS},
+        unit="rows",
+    )
+    protocol = tuple(_protocol_lines(data, measured[0][1], config))
     board, matrix = build_click_board(
         entries,
         users,
-        BoardPlan(
-            metrics=metrics,
-            samples=config.samples,
-            seed=config.seed,
-            permutations=config.permutations,
-            correction=config.correction,
-            by=config.by or "",
-            groups=groups,
-            directions={name: "lower" for name in metrics if name in LOWER_CLICK_METRICS},
-            unit="rows",
-        ),
+        plan,
         title=data.place.reference,
-        protocol=list(_protocol_lines(data, measured[0][1], config)),
+        protocol=protocol,
         notes=[
             *notes,
             *_warnings(len(users), measured, config),
-            *left_out("not evaluated", idle, click_command(data, config.invalid)),
-            *left_out("damaged", lost, "The warnings say what to do."),
+            *left_out(lost),
             *(f"asked again later, so shown with --run alone: {name}" for name in earlier),
+            *(f"asked with --limit, so on no board of clicks: {run.path.name}" for run in opened if limit_of(run)),
         ],
     )
-    return Comparison(with_published(board, data, config), matrix, (*idle, *lost))
+    shown = with_published(board, data, config)
+    return Comparison(shown, matrix, tuple(lost), tuple(entries), plan, protocol)
 
 
 def _run_notes(data: Data, run: Artifact, allowed: Sequence[str]) -> list[str]:
@@ -207,6 +210,8 @@ def _protocol_lines(data: Data, made: MeasuredClicks, config: CompareConfig) -> 
         f"uauc over {found['users_in_uauc']:,} users, those with rows of both labels"
     )
     yield facts["split_words"]
+    if future := facts.get("timeline"):
+        yield future["words"]
     yield (
         f"-calibrated, -tuned: temperature, offset, threshold fitted on {found['valid_rows']:,} validation rows alone"
         if found["valid_rows"]

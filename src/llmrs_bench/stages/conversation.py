@@ -48,8 +48,13 @@ class Conversation:
         self.rows.append(row)
 
 
-def request_blocks(data: Data, prompts: Artifact) -> Iterator[RequestBlock]:
+def request_blocks(data: Data, prompts: Artifact, limit: int | None = None) -> Iterator[RequestBlock]:
     """Yield all requests and their first prompts, `BLOCK` requests at a time, in the order of the data set.
+
+    Args:
+        data: The prepared data set.
+        prompts: The prompts of all its requests.
+        limit: Yield the first requests of a seeded order alone.
 
     Raises:
         ArtifactError: If the prompts are not those of these requests.
@@ -58,6 +63,7 @@ def request_blocks(data: Data, prompts: Artifact) -> Iterator[RequestBlock]:
     written = groupby(asked, key=lambda prompt: prompt.request_id)
     waiting = next(written, None)
     parts, views = prompts.parts("views", BLOCK), pl.DataFrame(schema=VIEWS)
+    chosen = None if limit is None else data.first_requests(limit).implode()
     for requests in data.artifact.parts("requests", BLOCK):
         names = requests["request_id"].implode()
         while (count := int(views["request_id"].is_in(names).sum())) == views.height:
@@ -70,7 +76,11 @@ def request_blocks(data: Data, prompts: Artifact) -> Iterator[RequestBlock]:
             if waiting is not None and waiting[0] == view_id:
                 found[view_id] = list(waiting[1])
                 waiting = next(written, None)
-        yield RequestBlock(requests, told, found)
+        if chosen is None:
+            yield RequestBlock(requests, told, found)
+        elif (part := requests.filter(pl.col("request_id").is_in(chosen))).height:
+            views_left = told.filter(pl.col("request_id").is_in(chosen))
+            yield RequestBlock(part, views_left, {name: found[name] for name in views_left["view_id"] if name in found})
     if waiting is not None:
         raise ArtifactError(
             f"{prompts.path} has prompts for request {waiting[0]!r}, which the data does not have in that place",

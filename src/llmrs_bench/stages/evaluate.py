@@ -9,9 +9,9 @@ from typing import Any
 
 import polars as pl
 
-from llmrs_bench.core.artifacts import Artifact, Draft, Recipe, StageResult, get_or_create, is_complete, open_artifact
+from llmrs_bench.core.artifacts import Artifact, Draft, Recipe, StageResult, get_or_create, is_complete
 from llmrs_bench.core.config import CLICK, DEPTH, EvaluateConfig, Invalid, Normalize, PromptConfig, RecommenderConfig
-from llmrs_bench.core.errors import ArtifactError, DamagedError, OptionError
+from llmrs_bench.core.errors import ArtifactError, OptionError
 from llmrs_bench.core.schemas import RANKINGS, VIEW_RANKINGS
 from llmrs_bench.core.types import Progress, Response
 from llmrs_bench.metrics import (
@@ -31,7 +31,16 @@ from llmrs_bench.metrics import (
 )
 from llmrs_bench.position_bias import position_bias
 from llmrs_bench.stages.evaluate_clicks import evaluate_clicks
-from llmrs_bench.stages.workspace import Data, LeftOutError, leaving_out, open_runs, pick_runs, ranks, unopened
+from llmrs_bench.stages.workspace import (
+    Data,
+    LeftOutError,
+    leaving_out,
+    limit_of,
+    open_runs,
+    pick_runs,
+    ranks,
+    unopened,
+)
 
 VIEW_TABLE = "view_rankings"
 
@@ -74,11 +83,6 @@ class Evaluation:
     metrics: tuple[Metric, ...]
     usual: bool
 
-    @property
-    def done(self) -> bool:
-        """Whether it was made."""
-        return is_complete(self.path)
-
 
 @dataclass(frozen=True, slots=True)
 class Measured:
@@ -113,6 +117,7 @@ def _evaluation(data: Data, run: Artifact | None, metrics: Sequence[Metric], inv
     name = CHANCE if run is None else run.path.name
     usual = list(metrics) == default_metrics(data.depth)
     ranked = {"requests": data.artifact.digest("requests")} if run is None else {"rankings": run.digest("rankings")}
+    limited = {} if run is None or (limit := limit_of(run)) is None else {"limit": limit}
     # Position bias is measured beside the usual metrics.
     views = {"views": run.digest(VIEW_TABLE)} if usual and run is not None and has_views(run) else {}
     tables = ["truth", *(table for metric in metrics for table in metric.needs)]
@@ -121,11 +126,16 @@ def _evaluation(data: Data, run: Artifact | None, metrics: Sequence[Metric], inv
     recipe = Recipe(
         "evaluate",
         name if usual else f"{name}-{metrics[0]}",
-        {"metrics": list(map(str, metrics)), "invalid": invalid},
+        {"metrics": list(map(str, metrics)), "invalid": invalid, **limited},
         {**ranked, **views, **{table: data.artifact.digest(table) for table in tables}},
         {"definitions": DEFINITIONS},
     )
     return Evaluation(recipe.place(data.place.evals), recipe, tuple(metrics), usual)
+
+
+def is_evaluated(data: Data, run: Artifact, metrics: Sequence[Metric], invalid: Invalid) -> bool:
+    """Tell whether the usual metrics and `metrics` of a run were measured."""
+    return all(is_complete(each.path) for each in evaluations(data, run, metrics, invalid))
 
 
 def check_measurable(data: Data, metrics: Sequence[Metric]) -> None:
@@ -145,7 +155,7 @@ def check_measurable(data: Data, metrics: Sequence[Metric]) -> None:
 
 
 def measured(data: Data, run: Artifact | None, metrics: Sequence[Metric], invalid: Invalid = "expected") -> Measured:
-    """Return the values of the usual metrics and of `metrics`.
+    """Return the values of the usual metrics and of `metrics`; what was not measured before is measured now.
 
     Args:
         data: The prepared data set.
@@ -154,41 +164,16 @@ def measured(data: Data, run: Artifact | None, metrics: Sequence[Metric], invali
         invalid: How items count that a model was silent about.
 
     Raises:
-        ArtifactError: If something was not measured; the hint is the command that does it.
-        DamagedError: If what was measured, or the run, is not what was written, or was moved to another place.
+        ArtifactError: If the run is of other data.
+        DamagedError: If the run, or what it was made from, is not what was written.
         OptionError: If a metric looks deeper than the ranks that are kept.
     """
-    if run is not None:
-        _check_run(run)
-    wanted = evaluations(data, run, metrics, invalid)
-    hint = evaluate_command(data, metrics, invalid)
-    if missing := [each for each in wanted if not each.done]:
-        others = ", ".join(str(each.metrics[0]) for each in missing if each is not wanted[0])
-        raise ArtifactError(
-            ("chance" if run is None else f"run {run.path.name}")
-            + " was not measured"
-            + (f" by {others}" if others else "")
-            + ("" if invalid == "expected" else f" with --invalid {invalid}"),
-            hint=hint,
-        )
-    made = [open_artifact(each.path, hint=hint) for each in wanted]
-    for each, found in zip(wanted, made, strict=True):
-        if found.manifest.fingerprint != each.recipe.fingerprint:
-            raise DamagedError(f"{each.path} holds the evaluation of something else", hint=hint)
+    made = [each.artifact for each in _evaluate(data, run, metrics, invalid)]
     return Measured(
         metrics=pl.concat([each.table("metrics") for each in made]),
         figures={name: value for each in made for name, value in each.facts["catalogue"].items()},
         counts={name: made[0].facts[name] for name in COUNTS},
     )
-
-
-def evaluate_command(data: Data, metrics: Sequence[Metric], invalid: Invalid) -> str:
-    """Return the hint that says how to measure the usual metrics and `metrics`."""
-    usual = default_metrics(data.depth)
-    named = ",".join(str(metric) for metric in metrics if metric not in usual)
-    others = f" --metrics {named}" if named else ""
-    policy = "" if invalid == "expected" else f" --invalid {invalid}"
-    return f"Run: llmrs-bench evaluate --dataset {data.place.reference}{policy}{others}"
 
 
 _ROWS = 2_000_000
@@ -294,7 +279,7 @@ def normalized(data: Data, run: Artifact, normalize: Normalize) -> StageResult:
         responses = _responses(run)
         prior = read_priors(data, prompts, template, priors) if priors else {}
         draft.write("rankings", pl.DataFrame(schema=RANKINGS))
-        for block in request_blocks(data, prompts):
+        for block in request_blocks(data, prompts, limit_of(run)):
             exchanges = [[(asked, next(responses)) for asked in group] for group in block.prompts.values()]
             scores = [read(template, group, Normalization(normalize, prior)) for group in exchanges]
             write_rankings(draft, block, scores, plan.views.aggregate, seed=data.tie_seed)
@@ -336,13 +321,10 @@ def evaluate(data: Data, names: Sequence[str], config: EvaluateConfig, progress:
     """
     if data.task == CLICK:
         return evaluate_clicks(data, names, config)
-    from llmrs_bench.stages.infer_recommender import infer_recommender
-
     metrics = [Metric.parse(name) for name in config.metrics]
     check_measurable(data, metrics)
     data.artifact.check("requests", "truth")
-    infer_recommender(data, RecommenderConfig(model=POPULARITY), progress)
-    runs = open_runs(data)
+    runs = ranked_runs(data, progress)
     chosen = pick_runs(runs, names) if names else [run for run in runs if ranks(run)]
     if idle := [run.path.name for run in chosen if not ranks(run)]:
         raise OptionError(
@@ -359,6 +341,18 @@ def evaluate(data: Data, names: Sequence[str], config: EvaluateConfig, progress:
     if lost:
         raise LeftOutError(lost, made)
     return made
+
+
+def ranked_runs(data: Data, progress: Progress) -> list[Artifact]:
+    """Return all runs of a data set; that of popularity, which is on every board, is made unless it is there.
+
+    Raises:
+        DamagedError: If that of popularity is damaged.
+    """
+    from llmrs_bench.stages.infer_recommender import infer_recommender
+
+    infer_recommender(data, RecommenderConfig(model=POPULARITY), progress)
+    return open_runs(data)
 
 
 def _check_run(run: Artifact) -> None:
@@ -429,6 +423,8 @@ class _Inputs:
     def __init__(self, data: Data, run: Artifact | None) -> None:
         self.data = data
         self.truth = data.artifact.table("truth")
+        if run is not None and (limit := limit_of(run)) is not None:
+            self.truth = self.truth.filter(pl.col("request_id").is_in(data.first_requests(limit).implode()))
         check_truth(self.truth)
         self.rankings = None if run is None else run.table("rankings")
         if run is not None and self.rankings is not None:

@@ -9,9 +9,9 @@ import numpy as np
 import polars as pl
 
 from llmrs_bench.clicks.baselines import BASELINES, baseline
-from llmrs_bench.core.artifacts import Artifact, Draft, Recipe, StageResult, get_or_create, is_complete, open_artifact
+from llmrs_bench.core.artifacts import Artifact, Draft, Recipe, StageResult, get_or_create, is_complete
 from llmrs_bench.core.config import EvaluateConfig, Invalid
-from llmrs_bench.core.errors import ArtifactError, DamagedError, OptionError
+from llmrs_bench.core.errors import ArtifactError, OptionError
 from llmrs_bench.core.schemas import CLICKS
 from llmrs_bench.metrics import check_rankings
 from llmrs_bench.metrics.clicks import (
@@ -25,7 +25,16 @@ from llmrs_bench.metrics.clicks import (
     user_aucs,
     value,
 )
-from llmrs_bench.stages.workspace import Data, LeftOutError, leaving_out, open_runs, pick_runs, ranks, unopened
+from llmrs_bench.stages.workspace import (
+    Data,
+    LeftOutError,
+    leaving_out,
+    limit_of,
+    open_runs,
+    pick_runs,
+    ranks,
+    unopened,
+)
 
 BASELINE_DEFINITIONS = "1"  # of the trivial rows, which are made here
 # How rows without a score count, as boards say it.
@@ -94,8 +103,11 @@ def has_runs(data: Data) -> bool:
 
 
 def is_measured(run: Artifact) -> bool:
-    """Tell whether a run is a row of its own: it gives scores, and is none of the rows that every board has anyway."""
-    return ranks(run) and run.manifest.name not in BASELINES
+    """Tell whether a run is a row of its own: it gives scores to all rows, and is none that every board has anyway.
+
+    A trivial row that learned from a part of the samples is one of its own.
+    """
+    return ranks(run) and limit_of(run) is None and (run.manifest.name not in BASELINES or bool(run.facts.get("typed")))
 
 
 def click_recipe(data: Data, run: Artifact | str, invalid: Invalid) -> Recipe:
@@ -122,30 +134,14 @@ def is_evaluated(data: Data, run: Artifact, invalid: Invalid) -> bool:
 
 
 def measured_clicks(data: Data, run: Artifact | str, invalid: Invalid) -> MeasuredClicks:
-    """Return the evaluation of a run, or of the trivial row of a name.
+    """Return the evaluation of a run, or of the trivial row of a name; it is made unless it is there.
 
     Raises:
-        ArtifactError: If it was not made; the hint is the command that does it.
-        DamagedError: If it, or the run, is not what was written.
+        ArtifactError: If the run is of other data.
+        DamagedError: If the run, or what it was made from, is not what was written.
     """
-    recipe, hint = click_recipe(data, run, invalid), click_command(data, invalid)
-    path = recipe.place(data.place.evals)
-    if not isinstance(run, str):
-        run.check("rankings")
-    if not is_complete(path):
-        name = run if isinstance(run, str) else f"run {run.path.name}"
-        policy = "" if invalid == "expected" else f" with --invalid {invalid}"
-        raise ArtifactError(f"{name} was not measured{policy}", hint=hint)
-    made = open_artifact(path, hint=hint)
-    if made.manifest.fingerprint != recipe.fingerprint:
-        raise DamagedError(f"{path} holds the evaluation of something else", hint=hint)
+    made = _evaluate(data, run, invalid).artifact
     return MeasuredClicks(made.table("clicks"), made.facts)
-
-
-def click_command(data: Data, invalid: Invalid) -> str:
-    """Return the hint that says how to evaluate the runs of click data."""
-    policy = "" if invalid == "expected" else f" --invalid {invalid}"
-    return f"Run: llmrs-bench evaluate --dataset {data.place.reference}{policy}"
 
 
 def _evaluate(data: Data, run: Artifact | str, invalid: Invalid) -> StageResult:

@@ -1,16 +1,18 @@
-"""Runs, truth and prepared data, written for other tools. It reads artifacts, and makes none."""
+"""Runs, truth, prepared data and tuned models, written for other tools. It reads artifacts, and makes none."""
 
 import os
 import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal, TypeAlias, get_args
 
 import polars as pl
 
-from llmrs_bench.core.artifacts import Artifact, is_complete
-from llmrs_bench.core.config import CLICK
+from llmrs_bench.core.artifacts import MANIFEST, Artifact, is_complete
+from llmrs_bench.core.config import CLICK, LanguageModelConfig
 from llmrs_bench.core.errors import OptionError
+from llmrs_bench.core.hashing import file_digest
 from llmrs_bench.exchange.writing import (
     Prepared,
     write_ranx_qrels,
@@ -19,9 +21,14 @@ from llmrs_bench.exchange.writing import (
     write_trec_qrels,
     write_trec_run,
 )
+from llmrs_bench.llm.adapters import CARD, TunedModel, read_tuned
+from llmrs_bench.llm.identity import is_adapter
+from llmrs_bench.llm.model_aliases import ModelSpec
+from llmrs_bench.stages.serving import locate
 from llmrs_bench.stages.workspace import Data, open_runs, pick_runs, ranks
 
 Form: TypeAlias = Literal["trec", "recbole", "ranx", "csv"]
+ModelForm: TypeAlias = Literal["adapter", "weights"]
 FORMS: tuple[Form, ...] = get_args(Form)
 TRUTH = "truth"
 
@@ -44,8 +51,7 @@ def export(data: Data, names: Sequence[str], form: Form, folder: Path) -> list[P
         DataError: If an id cannot be written in the format.
         ArtifactError: If a table is damaged.
     """
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise OptionError(f"{folder} exists already", hint="Export to a new folder.")
+    _check_new(folder)
     if data.task == CLICK and form != "csv":
         raise OptionError(
             f"--format {form} holds orders, and {data.place.reference} has one item a request",
@@ -54,10 +60,75 @@ def export(data: Data, names: Sequence[str], form: Form, folder: Path) -> list[P
     if form == "recbole" and names:
         raise OptionError("--run applies only to formats of rankings; recbole is one of data", hint="Leave out --run.")
     runs = [] if form == "recbole" else _runs(data, names)
+    return _written(folder, lambda draft: _WRITERS[form](data, runs, draft))
+
+
+def export_model(data: Data, name: str, form: ModelForm, folder: Path) -> list[Path]:
+    """Write a tuned model as a folder that transformers, PEFT and vLLM load, and return the files in it.
+
+    `adapter` is as PEFT writes it, beside the name of its base; `weights` are those of the whole model in float32, with
+    an adapter added to them. `tuning.json` and `manifest.json` say how it was tuned.
+
+    Args:
+        data: The prepared data set.
+        name: The model as `infer --model` takes it.
+        form: What to write.
+        folder: A folder that does not exist, or is empty.
+
+    Raises:
+        OptionError: If the folder holds something, or there is no such model in this form.
+        ModelError: If the model's files are damaged, or its base cannot be loaded.
+    """
+    _check_new(folder)
+    place = Path(locate(data, LanguageModelConfig(model=name)).model)
+    tuned = read_tuned(place) if place.is_dir() else None
+    if tuned is None or not tuned.samples:
+        raise OptionError(
+            f"{name} is {'its base as it is' if tuned else 'no model that was tuned here'}: there is nothing to export",
+            hint="See the folders called tuned-... in the models of the data set.",
+        )
+    if form == "adapter" and not is_adapter(place):
+        raise OptionError(f"all weights of {name} were tuned, and it has no adapter", hint="Add --format weights.")
+    tuned.check(place, None)
+    if form == "weights" and is_adapter(place):
+        return _written(folder, lambda draft: _write_merged(tuned, place, draft))
+    return _written(folder, lambda draft: _copy(place.iterdir(), draft))
+
+
+def _write_merged(tuned: TunedModel, place: Path, folder: Path) -> None:
+    """Write the sum of a base and its adapter, and what is known of it, with digests of its own files."""
+    from torch import device, float32
+
+    from llmrs_bench.llm.base import ModelOptions
+    from llmrs_bench.llm.loading import Checkpoint
+
+    spec = replace(ModelSpec(**tuned.spec), name=tuned.label, source=str(place), revision=None)
+    trusted = tuned.typed.get("trust_remote_code") == "true"
+    checkpoint = Checkpoint(spec, ModelOptions(trust_remote_code=trusted))
+    checkpoint.weights(checkpoint.config(), dtype=float32, device=device("cpu")).save_pretrained(str(folder))
+    checkpoint.tokenizer().save_pretrained(str(folder))
+    deciding = [folder / "config.json", *sorted(folder.glob("model*.safetensors"))]
+    card = tuned.model_copy(update={"files": {path.name: file_digest(path) for path in deciding}})
+    (folder / CARD).write_text(card.model_dump_json(indent=1) + "\n", "utf-8")
+    _copy([path for path in (place / MANIFEST,) if path.is_file()], folder)
+
+
+def _copy(files: Iterable[Path], folder: Path) -> None:
+    for path in files:
+        shutil.copyfile(path, folder / path.name)
+
+
+def _check_new(folder: Path) -> None:
+    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise OptionError(f"{folder} exists already", hint="Export to a new folder.")
+
+
+def _written(folder: Path, write: Callable[[Path], None]) -> list[Path]:
+    """Make a folder, complete or not at all, and return the files in it."""
     partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
     partial.mkdir(parents=True)
     try:
-        _WRITERS[form](data, runs, partial)
+        write(partial)
         os.replace(partial, folder)
     finally:
         shutil.rmtree(partial, ignore_errors=True)

@@ -25,7 +25,7 @@ from llmrs_bench.fusion import (
 )
 from llmrs_bench.metrics import measure, parse_metrics
 from llmrs_bench.ranking import TIE_RULE, rank_best, rank_candidates
-from llmrs_bench.stages.workspace import Data, open_runs, pick_runs, ranks
+from llmrs_bench.stages.workspace import Data, limit_of, open_runs, pick_runs, ranks
 
 FUSION = "fusion"
 # Bumped when the same runs give another ranking: older runs are then recomputed.
@@ -204,6 +204,8 @@ def _check(data: Data, run: Artifact, options: FusionOptions) -> None:
                 f"that of the data is {want}",
                 hint="It was made for other data: run `llmrs-bench infer` again.",
             )
+    if (limit := limit_of(run)) is not None:
+        raise OptionError(f"run {run.path.name} ranks {limit:,} requests alone", hint="Run it without --limit.")
     if not ranks(run):
         raise OptionError(f"run {run.path.name} holds texts and ranks nothing", hint="Name runs that rank.")
     if run.facts["kind"] == ORACLE:

@@ -22,7 +22,7 @@ from llmrs_bench.leaderboard.gate import (
 from llmrs_bench.leaderboard.saved import Saved, read_board
 from llmrs_bench.stages.compare import Comparison, compare, data_protocol
 from llmrs_bench.stages.compare_clicks import click_protocol, compare_clicks
-from llmrs_bench.stages.evaluate import CHANCE, evaluate_command
+from llmrs_bench.stages.evaluate import CHANCE
 from llmrs_bench.stages.workspace import Data
 
 
@@ -38,14 +38,17 @@ def build(data: Data, names: Sequence[str], config: CompareConfig) -> Comparison
     Raises:
         OptionError: If labels are to be permuted, and it is no click data.
     """
-    if data.task == CLICK:
-        return compare_clicks(data, names, config)
-    if config.null:
+    if config.null and data.task != CLICK:
         raise OptionError(
             f"--null {config.null} permutes labels of click data, and {data.place.reference} holds rankings",
             hint="Leave it out.",
         )
-    return compare(data, names, config)
+    made = compare_clicks(data, names, config) if data.task == CLICK else compare(data, names, config)
+    if made.missing or any(row.kind != "baseline" for row in made.board.rows):
+        return made
+    return made.noted(
+        [f"no model is on this board yet: llmrs-bench infer --model NAME --dataset {data.place.reference}"]
+    )
 
 
 def _protocol(data: Data, invalid: Invalid) -> EvaluationProtocol:
@@ -72,7 +75,7 @@ def gated(
         config: Metrics, bootstrap, tests.
         baseline: A run, or the path of a saved board.
         rules: When the gate fails, as typed.
-        allow_missing: Whether rows may be on one of both boards alone, and runs on none for want of an evaluation.
+        allow_missing: Whether rows may be on one of both boards alone, and damaged runs on none.
 
     Raises:
         OptionError: If a rule cannot be read or judged, or the baseline is unknown.
@@ -90,18 +93,13 @@ def gated(
     board, matrix = comparison.board, comparison.matrix
     check_rules(parsed, board.metrics, tested=matrix.values, baseline=baseline is not None)
     if run is not None and any(name.startswith(run) for name in comparison.missing):
-        raise OptionError(
-            f"--baseline {run} is not on the board: it was not evaluated, or is damaged",
-            hint=evaluate_command(data, [], config.invalid),
-        )
+        raise OptionError(f"--baseline {run} is not on the board: it is damaged", hint="The warnings say what to do.")
     base = None if run is None else named_line(run, matrix.lines)
     judged = [line for line in judged_lines(matrix.lines, names) if line is not base]
     if not judged:
         raise OptionError(
             "the gate has no row to judge",
-            hint=f"Not evaluated, or damaged: {', '.join(comparison.missing)}."
-            if comparison.missing
-            else "Name one with --run.",
+            hint=f"Damaged: {', '.join(comparison.missing)}." if comparison.missing else "Name one with --run.",
         )
     against = Baseline()
     if saved is not None:

@@ -10,7 +10,7 @@ from llmrs_bench.core.registry import unknown_name
 from llmrs_bench.stages.workspace import Data
 
 UNKNOWN = "unknown"
-_RELEASED = "released"
+_RELEASED, _WARM = "released", "warm"
 _COLD = (1, 5, 10)
 _LENGTHS = (1, 5, 10, 20, 50, 100, 200)
 
@@ -27,8 +27,12 @@ def group_requests(data: Data, by: str) -> pl.DataFrame:
       items hold less than 20 % of all events; `tail`: the items that are at most as popular hold at most 20 %, as do
       items without any; `mid`: all others.
     - `cold-user`, `cold-item`: how few events the user, or the target, has: 0, 1-4, 5-9, 10 and more.
+    - `warm:N`: whether both the user and the target have at least N events of the training part (`warm`), or not
+      (`cold`); CoLLM's groups, whose paper has N = 3 (Zhang et al., TKDE 2025).
     - `category`: of the target; a request stands once in each of its categories, so that groups overlap.
-    - `window`: when the request is made, in quarters of the requests; those of one time stay together.
+    - `window`: the window of time that `prepare --windows` put the request into; without it when the request is made,
+      in quarters of the requests; those of one time stay together.
+    - `known`: how many events of a new user the request shows, as `prepare --cold-users` has it.
     - `slot`: place of the target in the candidate list, from 0 as `--target-positions` counts;
       `unknown` where the list lacks it. Several orders of one request (`--candidate-orders`) count as one.
     - `year`: decade in which the target was released.
@@ -44,13 +48,16 @@ def group_requests(data: Data, by: str) -> pl.DataFrame:
         of requests; every request is there once, but for `category`. Groups without requests are not there.
 
     Raises:
-        OptionError: If there is no such grouping, or the data have no lists for `slot`.
+        OptionError: If there is no such grouping, or the data have no lists for `slot`, or no requests for `known`.
     """
     name, colon, year = by.partition(":")
     if colon and name == _RELEASED and len(year) == 4 and year.isdecimal():
         return _numbered(_released(data, int(year)))
+    if colon and name == _WARM and year.isdecimal() and len(year) < 10:
+        return _numbered(_warm(data, int(year)))
     if name not in _GROUPINGS or colon:
-        raise unknown_name("group", by, list(GROUPS), hint="YYYY is a year, as in released:2023.")
+        hint = "YYYY is a year, as in released:2023, and N a number of events, as in warm:3."
+        raise unknown_name("group", by, list(GROUPS), hint=hint)
     return _numbered(_GROUPINGS[name](data))
 
 
@@ -128,8 +135,34 @@ def _activity(data: Data) -> pl.DataFrame:
     return _quarters(rows, "events", pl.col("events").cast(pl.String), " events")
 
 
+def _conditions(data: Data, column: str) -> pl.DataFrame | None:
+    """Return requests with a column of the table `conditions`; None where no request has a value of it."""
+    if "conditions" not in data.artifact.manifest.tables:
+        return None
+    found = data.artifact.table("conditions").select("request_id", column)
+    return None if found[column].null_count() == found.height else found
+
+
+def _known(data: Data) -> pl.DataFrame:
+    rows = _conditions(data, "known")
+    if rows is None:
+        raise OptionError(
+            f"{data.place.reference} shows all events of each user that are known, so nothing is to be grouped by them",
+            hint="Prepare it with --cold-users 0,1,2,5,10, or choose another group; `history` has bands of lengths.",
+        )
+    words = pl.when(pl.col("known") == 1).then(pl.lit("1 event")).otherwise(pl.format("{} events", "known"))
+    return _named(rows, words, pl.col("known"))
+
+
 def _window(data: Data) -> pl.DataFrame:
     requests, time = _requests(data), pl.from_epoch("cutoff", "s").dt
+    if (windows := _conditions(data, "window")) is not None:
+        dated = windows.join(requests, on="request_id", maintain_order="left").with_columns(
+            time.strftime("%Y-%m-%d").alias("day")
+        )
+        first, last = (pl.col("day").sort_by("cutoff").get(end).over("window") for end in (0, -1))
+        span = pl.when(first == last).then(first).otherwise(first + " to " + last)
+        return _named(dated, pl.format("{}: {}", "window", span), pl.col("window"))
     days = _quarters(requests, "cutoff", time.strftime("%Y-%m-%d"))
     if days["group"].n_unique() == days["key"].n_unique():
         return days
@@ -178,6 +211,19 @@ def _released(data: Data, year: int) -> pl.DataFrame:
     return _named(_items(data), group, late)
 
 
+def _warm(data: Data, least: int) -> pl.DataFrame:
+    trained = data.artifact.table("interactions").filter(pl.col("part") == "train")
+    rows, warm = _targets(data), pl.lit(True)
+    for column, name in (("user_id", "user_id"), ("target", "item_id")):
+        counts = trained.group_by(name).agg(pl.len().cast(pl.Int64).alias(f"{column}_events"))
+        rows = rows.join(counts, left_on=column, right_on=name, how="left", maintain_order="left")
+        warm = warm & (pl.col(f"{column}_events").fill_null(0) >= least)
+    words = f"warm: user and item have {least} or more training events", f"cold: one of them has fewer than {least}"
+    known = pl.col("target").is_not_null()
+    group = pl.when(known & warm).then(pl.lit(words[0])).when(known).then(pl.lit(words[1]))
+    return _named(rows, group, ~warm)
+
+
 _GROUPINGS: dict[str, Callable[[Data], pl.DataFrame]] = {
     "history": _history,
     "activity": _activity,
@@ -186,7 +232,8 @@ _GROUPINGS: dict[str, Callable[[Data], pl.DataFrame]] = {
     "cold-item": lambda data: _banded(_events(data, _targets(data), "target", "item_id"), "events", _COLD),
     "category": _category,
     "window": _window,
+    "known": _known,
     "slot": _slot,
     "year": _year,
 }
-GROUPS: tuple[str, ...] = (*_GROUPINGS, f"{_RELEASED}:YYYY")
+GROUPS: tuple[str, ...] = (*_GROUPINGS, f"{_WARM}:N", f"{_RELEASED}:YYYY")

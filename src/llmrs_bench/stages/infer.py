@@ -22,7 +22,7 @@ from llmrs_bench.stages.workspace import Data
 
 # What else `infer` takes, beside the fields of the configuration.
 _TRAINING = {"export", "seeds"}
-_ASKING = {"from_cache", "fresh", "max_age", "prior", "check_determinism", "seeds"}
+_ASKING = {"from_cache", "fresh", "max_age", "prior", "check_determinism", "seeds", "dry_run"}
 # Kinds of models, and the options that each of them reads.
 _READ = {
     "recommenders": {*RecommenderConfig.model_fields, *_TRAINING},
@@ -71,7 +71,7 @@ def infer(
     if isinstance(config, RecommenderConfig):
         return infer_recommender(data, config, progress, export_to)
     if not from_cache:  # the model itself may be gone where answers are read again
-        _check_known(config)
+        check_known(config)
     if data.whole_catalogue:
         raise OptionError(
             f"{data.place.reference} has no candidate lists, and a language model cannot rank a whole catalogue",
@@ -132,12 +132,17 @@ def check_model(config: RecommenderConfig | LanguageModelConfig) -> None:
     """
     if isinstance(config, RecommenderConfig):
         return
-    _check_known(config)
+    check_known(config)
     if config.model != DEMO_LM and config.engine != "openai" and not Path(config.model).exists():
         check_served(config)
 
 
-def _check_known(config: LanguageModelConfig) -> None:
+def check_known(config: LanguageModelConfig) -> None:
+    """Refuse the name of a language model that nobody knows.
+
+    Raises:
+        OptionError: If it is one.
+    """
     if not names_own_models(config) and not is_language_model(config.model):
         raise unknown_name(
             "model",

@@ -2,6 +2,7 @@
 
 import time
 from pathlib import Path
+from typing import Any
 
 import polars as pl
 
@@ -12,17 +13,21 @@ from llmrs_bench.core.config import CLICK, RecommenderConfig
 from llmrs_bench.core.errors import OptionError
 from llmrs_bench.core.schemas import RANKINGS
 from llmrs_bench.core.types import Progress
+from llmrs_bench.data.training_part import WHOLE, TrainingPart
 from llmrs_bench.ranking import TIE_RULE
 from llmrs_bench.stages.infer_recommender import (
+    RecommenderSpec,
     TrainingData,
     export,
-    fewer,
     fitted,
+    future,
     is_click_model,
     is_exported,
+    lesson,
     run_name,
     settings,
     spec_of,
+    train_part,
     typed_options,
 )
 from llmrs_bench.stages.workspace import Data
@@ -57,31 +62,31 @@ def infer_clicks(
     recipe = Recipe(
         "infer",
         run_name(config),
-        {"model": config.model} if trivial else settings(spec),
+        _trivial_settings(spec) if trivial else settings(spec),
         {table: data.artifact.digest(table) for table in ("samples", "items", "requests", "outcomes")},
         {"format": FORMAT, "tie_rule": TIE_RULE, "tie_seed": str(data.tie_seed)},
     )
 
     def fill(draft: Draft) -> None:
-        asked, samples, items = data.click_rows(), data.artifact.table("samples"), data.artifact.table("items")
+        asked, taught = data.click_rows(), click_training_data(data)
         if trivial:
             started = time.perf_counter()
-            scores, training = baseline(config.model, samples, asked)["score"], 0.0
-            draft.facts.update(log_odds=config.model == "logistic", training={}, warnings=[])
+            learned = lesson(spec, taught)
+            assert isinstance(learned, ClickCorpus)
+            scores, training = baseline(config.model, learned.samples, asked)["score"], 0.0
+            draft.facts.update(log_odds=config.model == "logistic", training={}, typed=spec.part.typed, warnings=[])
         else:
-            found = fitted(spec, click_training_data(data), progress)
+            found = fitted(spec, taught, progress)
             started = time.perf_counter()
-            scores, training = pl.Series(found.model.score(asked, items)), found.seconds
-            options = found.options.model_dump()
+            scores, training = pl.Series(found.model.score(asked, taught.corpus.items)), found.seconds
             draft.facts.update(
                 log_odds=True,
                 training=found.facts,
-                history=options.get("max_history"),
+                history=found.options.model_dump().get("max_history"),
                 typed=typed_options(config),
-                warnings=[]
-                if is_exported(config.model)
-                else _unseen(config.model, fewer(spec, _train(samples)), asked),
+                warnings=[] if is_exported(config.model) else _unseen(spec, taught, asked),
             )
+        part = None if is_exported(config.model) else train_part(spec, taught)
         draft.write("rankings", asked.select("request_id", "item_id", rank=1, score=scores).cast(RANKINGS))
         scoring = time.perf_counter() - started
         draft.facts.update(
@@ -91,7 +96,8 @@ def infer_clicks(
             seconds=round(training + scoring, 3),
             seed=config.seed,
             fit_on="train",
-            timeline=data.artifact.facts.get("timeline"),
+            train_part=part,
+            timeline=future(data, spec),
         )
 
     made = get_or_create(recipe.place(data.place.runs), recipe, fill)
@@ -112,23 +118,33 @@ def click_training_data(data: Data) -> TrainingData:
     return TrainingData(corpus, digests, data.place.models)
 
 
+def _trivial_settings(spec: RecommenderSpec) -> dict[str, Any]:
+    """Return what decides the scores of a trivial row: nothing of the part where that is the whole."""
+    part = {**spec.part.identity, "seed": spec.seed} if spec.part != WHOLE else {}
+    return {"model": spec.model, **part}
+
+
 def _refuse_options(config: RecommenderConfig) -> None:
-    given = config.model_dump(exclude={"model"}, exclude_defaults=True)
-    for name in given:
+    part = TrainingPart.of(config) != WHOLE
+    read = {"model", *TrainingPart.__dataclass_fields__, *(["seed"] if part else [])}
+    for name in config.model_dump(exclude=read, exclude_defaults=True):
         raise OptionError(
             f"--{name.replace('options', 'option').replace('_', '-')} has no effect on {config.model}, "
-            "which is a formula over all training rows",
+            f"which is a formula over {'its' if part else 'all'} training rows",
             hint="Remove it.",
         )
 
 
-def _train(samples: pl.DataFrame) -> pl.DataFrame:
-    return samples.filter(pl.col("part") == "train")
-
-
-def _unseen(model: str, learned: pl.DataFrame, asked: pl.DataFrame) -> list[str]:
+def _unseen(spec: RecommenderSpec, taught: TrainingData, asked: pl.DataFrame) -> list[str]:
     """Say how many test rows are of users, and of items, without a row to learn from."""
+    corpus = lesson(spec, taught)
+    assert isinstance(corpus, ClickCorpus)
+    learned = corpus.samples.filter(pl.col("part") == "train")
     test = asked.filter(pl.col("part") == "test")
     counts = {word: test.join(learned, on=f"{word}_id", how="anti").height for word in ("user", "item")}
     told = [f"in {count:,} the {word}" for word, count in counts.items() if count]
-    return [f"of {test.height:,} test rows {' and '.join(told)} is in no row that {model} learns from"] if told else []
+    return (
+        [f"of {test.height:,} test rows {' and '.join(told)} is in no row that {spec.model} learns from"]
+        if told
+        else []
+    )

@@ -242,27 +242,34 @@ def infer_language(
     template, tuned = plan.template, tuned_of(config)
     if prior:
         check_priors(plan)
+        if config.limit is not None:
+            raise OptionError("--prior asks for the titles of all requests", hint="Remove --prior, or --limit.")
     prompts = prompt(data, config.prompt).artifact
     served = None if from_cache else serve(data, config, progress)
     if served is not None:
         check_temperature(plan, served.options)
     store = find_store(data, config) if served is None else open_store(data, served, max_age=max_age)
-    tables = {"prompts": prompts, "requests": data.artifact}
+    tables, requests = {"prompts": prompts, "requests": data.artifact}, data.artifact.manifest.tables["requests"].rows
+    limit = None if config.limit is None or config.limit >= requests else config.limit
     label = str(store.served["name"])
     known = ENGINES.load(store.served["engine"]).Options if served is None else type(served.options)
     recipe = Recipe(
         "infer",
         f"{file_name(label)}-{plan.name}",
-        {"model": label, "template": config.template, "options": config.template_options, "normalize": "sum"},
+        {
+            **{"model": label, "template": config.template, "options": config.template_options, "normalize": "sum"},
+            **({} if limit is None else {"limit": limit}),
+        },
         {"answers": store.fingerprint, **{name: made.digest(name) for name, made in tables.items()}},
         {"format": FORMAT, "prompts": source_digest(template), "tie_rule": TIE_RULE, "tie_seed": str(data.tie_seed)},
     )
 
     def fill(draft: Draft) -> None:
         first, choices = prompts.manifest.tables["prompts"].rows, FirstChoices()
+        first = first * (limit or requests) // requests
         with progress(label, first) as step, _rare_searches():
             cached_generator.show(step, first)
-            cost = _run(draft, data, prompts, plan, cached_generator, choices)
+            cost = _run(draft, data, prompts, plan, cached_generator, choices, limit)
         spent = with_training(cost.facts(store.sessions(cost.sessions), config.options), tuned, config.options)
         draft.facts.update(
             kind="language model",
@@ -280,6 +287,8 @@ def infer_language(
                 **config.template_options,
                 **known.naming(config.options),
             },
+            tuned=None if tuned is None else tuned.numbers,
+            template_options={**plan.form, **plan.views.model_dump(mode="json")},
             series=series_of(store.served),
             round=round_of(store.served),
             warnings=[*_untrained(config), *_warnings(spent, mode=template.mode, served=store.served)],
@@ -404,13 +413,14 @@ def _run(
     plan: PromptPlan,
     cached_generator: CachedGenerator,
     first_choices: FirstChoices,
+    limit: int | None,
 ) -> CostCounter:
     """Write responses and rankings, block by block, and return what the answers cost."""
     template = plan.template
     catalog, history, cost = open_catalog(data), int(prompts.manifest.config["history"]), CostCounter()
     draft.write("rankings", pl.DataFrame(schema=RANKINGS))
     draft.write("responses", pl.DataFrame(schema=RESPONSES))
-    for block in request_blocks(data, prompts):
+    for block in request_blocks(data, prompts, limit):
         cached_generator.turn_to(sum(map(len, block.prompts.values())))
         conversations = run_rounds(block, template, catalog, history=history, ask=cached_generator.ask)
         scores = [

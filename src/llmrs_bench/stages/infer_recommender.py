@@ -17,10 +17,10 @@ from llmrs_bench.clicks.base import ClickCorpus
 from llmrs_bench.core.artifacts import Draft, Recipe, StageResult, get_or_create
 from llmrs_bench.core.config import CLICK, DEPTH, Options, RecommenderConfig
 from llmrs_bench.core.errors import ModelError, OptionError
-from llmrs_bench.core.hashing import uniform_hash
 from llmrs_bench.core.registry import CLICK_MODELS, RECOMMENDERS, Registry
 from llmrs_bench.core.schemas import RANKINGS
 from llmrs_bench.core.types import Progress
+from llmrs_bench.data.training_part import WHOLE, TrainingPart, labelled_samples, sampled_events
 from llmrs_bench.llm.identity import identify
 from llmrs_bench.llm.model_aliases import ModelSpec
 from llmrs_bench.ranking import TIE_RULE, rank_best, rank_candidates
@@ -40,18 +40,22 @@ class RecommenderSpec:
     options: Mapping[str, str]
     seed: int = 0
     device: str = "auto"
-    train_fraction: float = 1.0
-    max_users: int | None = None
-    event_fraction: float = 1.0
+    part: TrainingPart = WHOLE
 
 
 @dataclass(frozen=True)
 class TrainingData:
-    """A corpus, the digests of its tables, and the folder where models fitted on it are kept."""
+    """A corpus, the digests of its tables, and the folder where models fitted on it are kept.
+
+    `labelled` are the rows of which `--train-samples` takes some, where these are not the events of the corpus; of
+    rankings a sample shows the newest `history` events before its target.
+    """
 
     corpus: Corpus | ClickCorpus
     digests: Mapping[str, str]
     models: Path
+    labelled: pl.DataFrame | None = None
+    history: int = 0
 
 
 @dataclass(frozen=True)
@@ -94,8 +98,12 @@ def _exported_registry(folder: str) -> Registry:
         return RECOMMENDERS
 
 
-def settings(spec: RecommenderSpec) -> dict[str, Any]:
+def settings(spec: RecommenderSpec, history: int = 0) -> dict[str, Any]:
     """Return everything about `spec` that decides what is learned, for a fingerprint.
+
+    Args:
+        spec: The model.
+        history: How many events a sample of rankings shows before its target.
 
     Raises:
         OptionError: If an option is unknown, or is given for a model that is trained already.
@@ -103,15 +111,14 @@ def settings(spec: RecommenderSpec) -> dict[str, Any]:
     if is_exported(spec.model):
         return {"model": Path(spec.model).resolve().name, "weights": _exported_facts(spec)["sha256"]}
     options = parse_options(spec)
-    _refuse_less(spec)
+    _refuse_less(spec, options)
     return {
         "model": spec.model,
         "seed": spec.seed,
         "device": spec.device,
         "options": options.model_dump(mode="json"),
-        "train_fraction": spec.train_fraction,
-        "max_users": spec.max_users,
-        **({"event_fraction": spec.event_fraction} if spec.event_fraction < 1 else {}),  # came later
+        **spec.part.identity,
+        **({"sample_history": history} if spec.part.train_samples is not None and history else {}),
         **_contents(options),
         **_from_package(spec.model),
     }
@@ -129,14 +136,23 @@ def _contents(options: Options) -> dict[str, str]:
     return identify(ModelSpec(source, source, chat=False, revision=revision)) if isinstance(source, str) else {}
 
 
-def _refuse_less(spec: RecommenderSpec) -> None:
-    defaults = RecommenderSpec(spec.model, {})
-    for name in ("train_fraction", "max_users", "event_fraction"):
-        if getattr(spec, name) != getattr(defaults, name) and not _registry(spec.model).load(spec.model).learns:
+def _refuse_less(spec: RecommenderSpec, options: Options) -> None:
+    for name in spec.part.typed:
+        if not _learns(spec):
             raise OptionError(
                 f"{name.replace('_', '-')} has no effect on {spec.model}: it does not learn from interactions",
                 hint="Leave it out.",
             )
+    if spec.part.train_samples is not None and getattr(options, "fit_on", "train") != "train":
+        raise OptionError(
+            "samples are events of the part train, and -O fit_on=train+valid learns from others as well",
+            hint="Leave out -O fit_on, or take a share: --train-fraction.",
+        )
+
+
+def _learns(spec: RecommenderSpec) -> bool:
+    """Tell whether a model learns here: it is not an exported one, and fewer events would make another of it."""
+    return not is_exported(spec.model) and bool(_registry(spec.model).load(spec.model).learns)
 
 
 def parse_options(spec: RecommenderSpec) -> Options:
@@ -161,14 +177,16 @@ def fitted(spec: RecommenderSpec, training_data: TrainingData, progress: Progres
     options = parse_options(spec)
     if not hasattr(kind, "load"):
         model = kind(options, seed=spec.seed, device=spec.device)
-        return FittedRecommender(model, options, dict(model.fit(_lesson(spec, training_data), TrainContext(progress))))
-    recipe = Recipe("infer", spec.model, settings(spec), training_data.digests, {"format": FORMAT})
+        return FittedRecommender(model, options, dict(model.fit(lesson(spec, training_data), TrainContext(progress))))
+    recipe = Recipe(
+        "infer", spec.model, settings(spec, training_data.history), training_data.digests, {"format": FORMAT}
+    )
     place = recipe.place(training_data.models)
     checkpoint = place.with_name(f"{place.name}.training")
 
     def fill(draft: Draft) -> None:
         made = kind(options, seed=spec.seed, device=spec.device)
-        draft.facts.update(made.fit(_lesson(spec, training_data), TrainContext(progress, checkpoint)))
+        draft.facts.update(made.fit(lesson(spec, training_data), TrainContext(progress, checkpoint)))
         made.save(draft.folder("model"))
         (draft.path / "model" / "corpus.json").write_text(json.dumps(dict(training_data.digests)) + "\n", "utf-8")
 
@@ -194,31 +212,69 @@ def export(found: FittedRecommender, target: Path) -> None:
     shutil.copytree(found.folder, target)
 
 
-def _lesson(spec: RecommenderSpec, training_data: TrainingData) -> Corpus | ClickCorpus:
-    """Return the part of the corpus to learn from; of samples of clicks, those of validation stay as they are."""
-    corpus = training_data.corpus
+def lesson(spec: RecommenderSpec, taught: TrainingData) -> Corpus | ClickCorpus:
+    """Return the part of a corpus to learn from; of samples of clicks, those of validation stay as they are.
+
+    Raises:
+        DataError: If there are fewer samples than asked for, or events without times are to be taken in time.
+    """
+    corpus, samples = taught.corpus, spec.part.train_samples
     if isinstance(corpus, ClickCorpus):
         train, valid = (corpus.samples.filter(pl.col("part") == part) for part in ("train", "valid"))
-        return ClickCorpus(pl.concat([fewer(spec, train), valid]), corpus.items)
-    return Corpus(fewer(spec, corpus.interactions), corpus.items)
+        taken = spec.part.take(train, spec.seed) if samples is None else labelled_samples(train, samples, spec.seed)
+        return ClickCorpus(pl.concat([taken, valid]), corpus.items)
+    events = corpus.interactions
+    if samples is None:
+        return Corpus(spec.part.take(events, spec.seed), corpus.items)
+    if taught.labelled is None:
+        return Corpus(sampled_events(events, samples, spec.seed, history=taught.history), corpus.items)
+    rows = labelled_samples(taught.labelled, samples, spec.seed)
+    chosen = rows.select("user_id", "item_id", "part", timestamp="cutoff")
+    chosen = pl.concat([chosen, events.filter(pl.col("part") == "valid").select(chosen.columns)])
+    return Corpus(events.join(chosen, on=chosen.columns, how="semi", maintain_order="left"), corpus.items)
 
 
-def fewer(spec: RecommenderSpec, interactions: pl.DataFrame) -> pl.DataFrame:
-    """Return the events to learn from: of users in a seeded order, as many as asked for, a share of each.
+def train_part(spec: RecommenderSpec, taught: TrainingData) -> dict[str, Any]:
+    """Return how many events of the part train a model learns from, and of how many users, each out of how many.
 
-    Of each user and part the events with the smallest seeded hashes are taken, at least one: no user is left without.
+    `until` is the time of the latest where they are the earliest, and `tied` how many more are of that second.
     """
-    users = interactions.group_by("user_id", maintain_order=True).len("events")
-    order = users.with_columns(place=pl.Series(uniform_hash(spec.seed, users["user_id"]))).sort("place")
-    before = pl.col("events").cum_sum() - pl.col("events")
-    kept = order.filter(before < spec.train_fraction * len(interactions)).head(spec.max_users or len(order))
-    events = interactions.filter(pl.col("user_id").is_in(kept["user_id"].implode()))
-    if spec.event_fraction < 1:
-        place = pl.Series("place", uniform_hash(spec.seed, events["user_id"], events["item_id"]))
-        own = pl.col("place").rank("ordinal").over("user_id", "part")
-        most = (pl.len().over("user_id", "part") * spec.event_fraction).ceil()
-        events = events.with_columns(place).filter(own <= most).drop("place")
-    return events
+    learned, whole = (_train(corpus) for corpus in (lesson(spec, taught), taught.corpus))
+    time = "timestamp" if "timestamp" in whole.columns else "cutoff"
+    until = learned[time].max() if spec.part.train_by == "time" else None
+    return {
+        "events": learned.height,
+        "of_events": whole.height,
+        "users": learned["user_id"].n_unique(),
+        "of_users": whole["user_id"].n_unique(),
+        "until": until,
+        "tied": 0
+        if until is None
+        else whole.filter(pl.col(time) == until).height - learned.filter(pl.col(time) == until).height,
+        "samples": spec.part.train_samples,
+    }
+
+
+def _unseen_items(spec: RecommenderSpec, taught: TrainingData, asked: pl.DataFrame) -> dict[str, int]:
+    """Return how many items of the candidate lists no training event is of, and of how many, where a part is learned.
+
+    A whole catalogue has no lists, and nothing is counted.
+    """
+    if spec.part == WHOLE:
+        return {}
+    listed = asked.select(item_id="candidates").explode("item_id").drop_nulls().unique()
+    unseen = listed.join(_train(lesson(spec, taught)), on="item_id", how="anti")
+    return {"unseen_items": unseen.height, "of_items": listed.height}
+
+
+def future(data: Data, spec: RecommenderSpec) -> Any:
+    """Return what all training events tell of the future; not where the earliest of them alone are learned from."""
+    return None if spec.part.train_by == "time" else data.artifact.facts.get("timeline")
+
+
+def _train(corpus: Corpus | ClickCorpus) -> pl.DataFrame:
+    rows = corpus.samples if isinstance(corpus, ClickCorpus) else corpus.interactions
+    return rows.filter(pl.col("part") == "train")
 
 
 def _unknown_warnings(
@@ -227,14 +283,16 @@ def _unknown_warnings(
     """Say for how many requests the model knows less of the user than a reader of the board may think."""
     if not isinstance(model, Forgetful):
         return []
-    less = spec.max_users is not None or spec.train_fraction < 1
-    instead = "; --event-fraction learns from a share of every user's interactions" if less else ""
-    of_all = f"of {asked.height:,} {'requests' if task == CLICK else 'test users'}"
+    less = spec.part != WHOLE and (spec.part.train_by != "each-user" or spec.part.max_users is not None)
+    share = less and spec.part.train_samples is None
+    instead = "; --train-by each-user learns from a share of every user's interactions" if share else ""
+    one_each = task != CLICK and asked["user_id"].is_unique().all()
+    of_all = f"of {asked.height:,} {'test users' if one_each else 'requests'}"
     if unknown := model.unknown(asked):
         mixed = ": AUC then compares scores of two kinds" if task == CLICK and unknown < asked.height else ""
         words = f"{spec.model} knows nothing of {unknown:,} {of_all}, and ranks for them {model.fallback}"
         return [f"{words}{mixed}{instead}"]
-    left = fewer(spec, taught.corpus.interactions) if less and isinstance(taught.corpus, Corpus) else asked
+    left = _train(lesson(spec, taught)) if less else asked
     unseen = asked.join(left, on="user_id", how="anti").height
     words = f"{spec.model} did not learn from {unseen:,} {of_all}, and ranks for them by their history alone{instead}"
     return [words] if unseen else []
@@ -260,13 +318,7 @@ def _exported(spec: RecommenderSpec, training_data: TrainingData) -> FittedRecom
 
 
 def _exported_facts(spec: RecommenderSpec) -> dict[str, Any]:
-    defaults = RecommenderSpec(spec.model, {})
-    typed = [
-        name
-        for name in ("options", "seed", "train_fraction", "max_users", "event_fraction")
-        if getattr(spec, name) != getattr(defaults, name)
-    ]
-    if typed:
+    if typed := [*(name for name in ("options", "seed") if getattr(spec, name)), *spec.part.typed]:
         raise OptionError(
             f"{typed[0].replace('_', '-')} has no effect on the model in {spec.model}: it is trained already",
             hint="Leave it out, or train one: --model NAME.",
@@ -297,7 +349,7 @@ def infer_recommender(
     recipe = Recipe(
         "infer",
         run_name(config),
-        settings(spec),
+        settings(spec, sample_history(data)),
         {table: data.artifact.digest(table) for table in (*_learned(data), "requests", *_told(data))},
         {"format": FORMAT, "tie_rule": TIE_RULE, "tie_seed": str(data.tie_seed)},
     )
@@ -319,8 +371,9 @@ def infer_recommender(
             history=found.options.model_dump().get("max_history"),
             fit_on=found.options.model_dump().get("fit_on"),
             typed=typed_options(config),
+            train_part={**train_part(spec, taught), **_unseen_items(spec, taught, requests)} if _learns(spec) else None,
             warnings=_unknown_warnings(found.model, spec, taught, requests, data.task),
-            timeline=data.artifact.facts.get("timeline") if getattr(found.model, "learns", False) else None,
+            timeline=future(data, spec) if getattr(found.model, "learns", False) else None,
         )
 
     made = get_or_create(recipe.place(data.place.runs), recipe, fill)
@@ -331,7 +384,13 @@ def infer_recommender(
 
 def spec_of(config: RecommenderConfig) -> RecommenderSpec:
     """Return the model that a run is of."""
-    return RecommenderSpec(**{name: getattr(config, name) for name in RecommenderSpec.__dataclass_fields__})
+    part = TrainingPart.of(config)
+    return RecommenderSpec(config.model, config.options, seed=config.seed, device=config.device, part=part)
+
+
+def sample_history(data: Data) -> int:
+    """Return how many events a sample shows before its target; of clicks none is learned from."""
+    return 0 if data.task == CLICK else data.default_history
 
 
 def run_name(config: RecommenderConfig) -> str:
@@ -344,15 +403,15 @@ def training_data(data: Data) -> TrainingData:
 
     Of the task `click` they learn from what was liked alone: to them an event is a choice.
     """
-    interactions = data.artifact.table("interactions")
+    interactions, samples = data.artifact.table("interactions"), None
     if data.task == CLICK:
-        samples = data.artifact.table("samples").filter(pl.col("label") > 0)
+        samples = data.artifact.table("samples")
         keys = ["user_id", "item_id", "timestamp", "part"]
-        liked = samples.select("user_id", "item_id", "part", timestamp="cutoff")
+        liked = samples.filter(pl.col("label") > 0).select("user_id", "item_id", "part", timestamp="cutoff")
         interactions = interactions.join(liked, on=keys, how="semi", maintain_order="left")
     corpus = Corpus(interactions, data.artifact.table("items"))
     digests = {table: data.artifact.digest(table) for table in _learned(data)}
-    return TrainingData(corpus, digests, data.place.models)
+    return TrainingData(corpus, digests, data.place.models, samples, sample_history(data))
 
 
 def asked_requests(data: Data) -> pl.DataFrame:
@@ -387,6 +446,4 @@ def _rankings(data: Data, model: Recommender, requests: pl.DataFrame) -> pl.Data
 
 def typed_options(config: RecommenderConfig) -> dict[str, Any]:
     """Return what was typed for this model, for the board to show."""
-    extra = {name: getattr(config, name) for name in ("train_fraction", "max_users", "event_fraction")}
-    defaults = RecommenderConfig(model=config.model)
-    return {**config.options, **{key: value for key, value in extra.items() if value != getattr(defaults, key)}}
+    return {**config.options, **TrainingPart.of(config).typed}

@@ -1,4 +1,4 @@
-"""What there is: data sets and how they were prepared, models, templates, runs."""
+"""What there is: data sets and how they were prepared, models, templates and their parts."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -8,6 +8,7 @@ from typing import Any
 from llmrs_bench.core.artifacts import Manifest, open_artifact
 from llmrs_bench.core.config import PrepareConfig
 from llmrs_bench.core.errors import OptionError
+from llmrs_bench.core.formatting import rounded, size_words
 from llmrs_bench.core.registry import CLICK_MODELS, ENGINES, RECOMMENDERS, SOURCES, Registry, unknown_name
 from llmrs_bench.data.datasets import AMAZON, DATASETS, Counts, Dataset, known_dataset, plain_name
 from llmrs_bench.data.download import Download, ask, downloads
@@ -17,8 +18,6 @@ from llmrs_bench.stages.workspace import (
     Place,
     Reference,
     leaving_out,
-    open_data,
-    open_runs,
     prepare_command,
     prepared,
 )
@@ -120,19 +119,11 @@ def _cells(dataset: Dataset, counts: Counts, size: int | None, *, short: bool) -
     return (
         dataset.name,
         dataset.domain or "-",
-        *("-" if number is None else _rounded(number) if short else f"{number:,}" for number in numbers),
-        "-" if size is None else f"{_rounded(size)}B",
+        *("-" if number is None else rounded(number) if short else f"{number:,}" for number in numbers),
+        "-" if size is None else size_words(size),
         ("yes" if dataset.titles else "no") if known else "-",
         dataset.licence.partition(":")[0] or "-",
     )
-
-
-def _rounded(number: int) -> str:
-    """Write a number in three digits, as `20.0 M`."""
-    for unit, size in (("G", 10**9), ("M", 10**6), ("k", 10**3)):
-        if number >= size:
-            return f"{number / size:.{2 - min(len(str(number // size)) - 1, 2)}f} {unit}"
-    return f"{number} "
 
 
 def check_data(dataset: str | None, *, timeout: float = 20.0) -> tuple[list[str], list[str]]:
@@ -220,9 +211,3 @@ def list_parts() -> list[str]:
         for part in PART_NAMES
         for name, template_part in template_parts(part).items()
     ]
-
-
-def list_runs(home: Path, dataset: str) -> list[str]:
-    """One line for each run of a prepared data set: its name, and the command that made it."""
-    data = open_data(home, dataset)
-    return [f"{run.path.name}\t{run.manifest.command}" for run in open_runs(data)]

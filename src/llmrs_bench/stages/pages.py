@@ -1,7 +1,7 @@
 """The web page of a board: with requests of each run, as they were asked and answered."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import fsum
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -16,13 +16,14 @@ from llmrs_bench.core.hashing import uniform_hash
 from llmrs_bench.core.tables import atomic_write
 from llmrs_bench.core.types import Prompt
 from llmrs_bench.leaderboard import Board
+from llmrs_bench.leaderboard.curves import Curves
 from llmrs_bench.llm.generate import Question
 from llmrs_bench.prompts.frames import read_prompts
 from llmrs_bench.prompts.strategies.base import ItemCatalog
 from llmrs_bench.report.html import to_html
 from llmrs_bench.report.html.values import Call, Extra, Ranked, Sampled, Title
 from llmrs_bench.stages.conversation import RequestBlock, Row, run_rounds
-from llmrs_bench.stages.evaluate import evaluate_command, evaluations
+from llmrs_bench.stages.evaluate import evaluations
 from llmrs_bench.stages.prompt import BLOCK, PromptPlan, open_catalog, open_plan, source_digest
 from llmrs_bench.stages.workspace import Data, leaving_out, open_runs
 
@@ -243,9 +244,7 @@ def _bias(data: Data, run: Artifact, invalid: Invalid) -> Mapping[str, Any] | No
     if data.task == CLICK:
         return None
     usual = evaluations(data, run, [], invalid)[0]
-    bias: Mapping[str, Any] | None = open_artifact(
-        usual.path, hint=evaluate_command(data, usual.metrics, invalid)
-    ).facts["bias"]
+    bias: Mapping[str, Any] | None = open_artifact(usual.path, hint="run `llmrs-bench evaluate` again.").facts["bias"]
     return bias
 
 
@@ -302,7 +301,9 @@ def _shown_items(sampled: Sequence[Sampled]) -> list[str]:
     )
 
 
-def save_page(path: Path, data: Data, board: Board, config: CompareConfig, *, requests: int) -> int:
+def save_page(
+    path: Path, data: Data, board: Board, config: CompareConfig, *, requests: int, curves: Curves | None = None
+) -> int:
     """Write the board and a sample of requests as a web page, in the place of what is there, and return its bytes.
 
     Args:
@@ -311,12 +312,13 @@ def save_page(path: Path, data: Data, board: Board, config: CompareConfig, *, re
         board: The board of its runs.
         config: How the board was made; its seed draws the sample.
         requests: The size of the sample.
+        curves: Of the board, where they were asked for.
 
     Raises:
         ArtifactError: If a table is damaged.
         OSError: If the file cannot be written.
     """
     extra = gather(data, board, count=requests, seed=config.seed, invalid=config.invalid)
-    page = to_html(board, extra).encode()
+    page = to_html(board, replace(extra, curves=curves)).encode()
     atomic_write(path, page)
     return len(page)

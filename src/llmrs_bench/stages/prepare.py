@@ -16,6 +16,7 @@ from llmrs_bench.core.registry import RECOMMENDERS, SOURCES, unknown_name
 from llmrs_bench.core.types import Progress
 from llmrs_bench.data.candidates import Requests, make_requests, sampler_file
 from llmrs_bench.data.clicks import click_tables, labelled_events
+from llmrs_bench.data.cold import cold_catalogue, cold_targets, hold_out_users, with_known_events
 from llmrs_bench.data.datasets import Dataset
 from llmrs_bench.data.files import file_md5
 from llmrs_bench.data.impressions import impression_requests, rated_lists, shown_alone
@@ -27,10 +28,10 @@ from llmrs_bench.data.split import (
     Split,
     leave_one_out,
     random_holdout,
-    time_split,
     timeline,
     without_targets,
 )
+from llmrs_bench.data.time_split import time_split
 from llmrs_bench.ranking import rank_best
 from llmrs_bench.recommenders.base import Corpus, best_items
 from llmrs_bench.stages.infer_recommender import FORMAT as TRAINING_FORMAT
@@ -260,14 +261,21 @@ def _fill(
         rules.append("what was shown and not chosen is not trained on, and no target")
     kept = kept_events(raw, config)
     split, made = _requests(draft, loaded, kept, config, dataset, place, progress)
-    for name, frame in {"requests": made.requests, "truth": made.truth}.items():
-        draft.write(name, frame)
+    for name, frame in {"requests": made.requests, "truth": made.truth, "conditions": made.conditions}.items():
+        if frame is not None:
+            draft.write(name, frame)
     draft.facts.update(
         split=dict(split.facts),
         sampling=dict(made.facts),
         tie_rule=TIE_RULES[config.split],
         split_words=split.words,
-        **_kept_facts(kept, split.interactions, made.requests, [*rules, *kept.rules, *split.rules, *made.rules]),
+        **_kept_facts(
+            kept,
+            split.interactions,
+            made.requests,
+            [*rules, *kept.rules, *split.rules, *made.rules],
+            ties=config.candidates != IMPRESSIONS and config.target != "all",
+        ),
         warnings=[
             *warnings,
             *event_warnings(kept.events, config),
@@ -278,10 +286,16 @@ def _fill(
 
 
 def _kept_facts(
-    kept: Filtered, interactions: pl.DataFrame, requests: pl.DataFrame, rules: Sequence[str]
+    kept: Filtered,
+    interactions: pl.DataFrame,
+    requests: pl.DataFrame,
+    rules: Sequence[str],
+    *,
+    lists: bool = True,
+    ties: bool = True,
 ) -> dict[str, Any]:
     """Return what both tasks say of the events that are left, and of the requests made of them."""
-    future = timeline(kept.events, interactions, requests)
+    future = timeline(kept.events, interactions, requests, lists=lists, ties=ties)
     return {
         "kept": {
             "users": kept.events["user_id"].n_unique(),
@@ -323,7 +337,9 @@ def _fill_clicks(draft: Draft, raw: Raw, config: PrepareConfig, rules: Sequence[
         label_words=label_rules[0],
         history_words=made.history_words,
         clicks={part: dict(counts) for part, counts in made.parts.items()},
-        **_kept_facts(kept, made.interactions, made.requests.filter(pl.col("part") == "test"), said),
+        **_kept_facts(
+            kept, made.interactions, made.requests.filter(pl.col("part") == "test"), said, lists=False, ties=False
+        ),
         warnings=[*warnings, *event_warnings(kept.events, config), *made.warnings],
     )
     draft.facts["requests"] = made.requests.height
@@ -370,6 +386,8 @@ def _requests(
     else:
         split = _split(loaded, events, dataset, config)
         split = without_targets(split) if config.repeats == "all" else split
+        split = split if config.cold_items is None else cold_targets(split, config)
+        split = hold_out_users(split, config) if config.cold_users else split
     items = raw.items.join(ids, on="item_id", how="semi", maintain_order="left")
     tables = {"items": items, "interactions": split.interactions}
     for name, frame in tables.items():
@@ -384,13 +402,14 @@ def _requests(
     catalogue = (
         split.interactions["item_id"].unique(maintain_order=True) if config.split == "time" else items["item_id"]
     )
-    return split, make_requests(
+    made = make_requests(
         split,
         config,
-        catalogue=catalogue,
+        catalogue=cold_catalogue(catalogue, split.interactions, config),
         retrieve=lambda requests, depth: retrieve(config, training_data, requests, depth, progress),
         seen=pl.concat([kept.disliked, unchosen]),
     )
+    return split, with_known_events(made, config) if config.cold_users else made
 
 
 def _list_warnings(requests: pl.DataFrame, config: PrepareConfig) -> list[str]:

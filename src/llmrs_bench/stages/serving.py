@@ -177,15 +177,31 @@ def locate(data: Data, config: LanguageModelConfig) -> LanguageModelConfig:
     name = config.model
     if not name.startswith(TUNED) or Path(name).is_dir():
         return config
-    folder = data.place.models
-    known = sorted(path.parent.name for path in folder.glob(f"{TUNED}*/{CARD}") if is_complete(path.parent))
-    fits = [name] if name in known else [other for other in known if other.startswith(name)]
+    known = _tuned_models(data.place.models)
+    fits = _named(name, known)
     if len(fits) != 1:
+        own = data.place.root.parent
+        others = [folder for folder in sorted(own.parent.glob("*/models")) if folder.parent != own]
+        elsewhere = [path for folder in others for path in _named(name, _tuned_models(folder))] if not fits else []
         raise OptionError(
-            f"{len(fits)} tuned models of {data.place.root.parent.name} have a name that begins with {name!r}",
-            hint=f"There are: {', '.join(fits or known) or 'none'}. `llmrs-bench tune` makes one; a folder works, too.",
+            f"{len(fits)} tuned models of {own.name} have a name that begins with {name!r}"
+            + "".join(f"; {path.parent.parent.name} has {path.name}" for path in elsewhere[:3]),
+            hint=f"To use it here, give its folder: --model {elsewhere[0]}."
+            if elsewhere
+            else f"There are: {', '.join(path.name for path in fits or known) or 'none'}. "
+            "`llmrs-bench tune` makes one; a folder works, too.",
         )
-    return config.model_copy(update={"model": str((folder / fits[0]).resolve())})
+    return config.model_copy(update={"model": str(fits[0].resolve())})
+
+
+def _tuned_models(folder: Path) -> list[Path]:
+    return sorted(path.parent for path in folder.glob(f"{TUNED}*/{CARD}") if is_complete(path.parent))
+
+
+def _named(name: str, known: Sequence[Path]) -> list[Path]:
+    """Return the model of that name, or all whose names begin so."""
+    exact = [path for path in known if path.name == name]
+    return exact or [path for path in known if path.name.startswith(name)]
 
 
 def serve(data: Data, config: LanguageModelConfig, progress: Progress) -> Served:

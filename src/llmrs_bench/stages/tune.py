@@ -3,7 +3,7 @@
 import gc
 from collections.abc import Sequence
 from contextlib import closing
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -17,7 +17,7 @@ from llmrs_bench.core.device import pick_device
 from llmrs_bench.core.errors import DataError, ModelError, OptionError
 from llmrs_bench.core.hashing import file_digest, fingerprint
 from llmrs_bench.core.registry import CLICK_MODELS, RECOMMENDERS
-from llmrs_bench.core.types import Progress
+from llmrs_bench.core.types import Progress, no_progress
 from llmrs_bench.llm.adapters import CARD, CONFIG, LEAST_CHANGE, WEIGHTS, ProbePrompt, TunedModel
 from llmrs_bench.llm.model_aliases import ModelSpec
 from llmrs_bench.metrics.clicks import ClickRows
@@ -41,11 +41,12 @@ from llmrs_bench.stages.workspace import Data
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+    from llmrs_bench.llm.processes import Group
     from llmrs_bench.llm.tokenization import PromptReader
     from llmrs_bench.llm.tuning import Validation
 
 # Bumped when the same data and options lead to other weights.
-FORMAT = "1"
+FORMAT = "2"
 _PROBES, _PROBE_CHOICES = 8, 4
 _DEPTH = 10  # of the ranking that validation looks at
 
@@ -69,10 +70,11 @@ class TuneConfig(Options):
         return PromptConfig(template=self.template, options=self.template_options, history=self.history)
 
 
-def tune(data: Data, config: TuneConfig, progress: Progress) -> StageResult:
+def tune(data: Data, config: TuneConfig, progress: Progress) -> StageResult | None:
     """Make the artifact `model` of a tuned model: adapter or weights, tokenizer, and what it is.
 
-    A tuning that was interrupted goes on after its last validation.
+    A tuning that was interrupted goes on after its last validation. Of several processes that a launcher started the
+    first one makes it; the others share its samples, and return None.
 
     Raises:
         OptionError: If the model, the template or an option does not fit.
@@ -80,11 +82,28 @@ def tune(data: Data, config: TuneConfig, progress: Progress) -> StageResult:
         LeakError: If a held-out event is in a sample.
         ModelError: If the model cannot be had or trained, or tuning left it as it was.
     """
-    job = _Job(data, config)
+    from llmrs_bench.llm.processes import join_processes
+
+    group = join_processes(config.device)
+    job = _Job(data, config, group)
     place = job.recipe.place(data.place.models)
     kept = place.with_name(f"{place.name}.training")
-    done = get_or_create(place, job.recipe, partial(job.fill, progress=progress, kept=kept))
+    if group.rank:  # the first process says whether there is anything to do, and writes it
+        if group.first(lambda: True) and config.samples:
+            job.train(no_progress, kept)
+        group.first(lambda: True)
+        return None
+    told: list[bool] = []
+
+    def fill(draft: Draft) -> None:
+        told.append(group.first(lambda: True))
+        job.fill(draft, progress=progress, kept=kept)
+
+    done = get_or_create(place, job.recipe, fill)
+    if not told:
+        group.first(lambda: False)
     kept.unlink(missing_ok=True)
+    group.first(lambda: True)
     return done
 
 
@@ -114,15 +133,27 @@ def show_samples(data: Data, config: TuneConfig, count: int) -> tuple[list[Rende
     }
 
 
+@dataclass
+class _Trained:
+    """What a tuning came to; `model` is let go of once it is written."""
+
+    model: Any
+    reader: "PromptReader"
+    made: Examples
+    valid: Examples
+    facts: dict[str, Any]
+
+
 class _Job:
     """One tuning: its data, its model and its options."""
 
-    def __init__(self, data: Data, config: TuneConfig) -> None:
+    def __init__(self, data: Data, config: TuneConfig, group: "Group | None" = None) -> None:
         from llmrs_bench.llm.base import ModelOptions
         from llmrs_bench.llm.loading import Checkpoint
-        from llmrs_bench.llm.tuning import TuneOptions
+        from llmrs_bench.llm.processes import Group
+        from llmrs_bench.llm.tune_options import TuneOptions
 
-        self.data, self.config = data, config
+        self.data, self.config, self.group = data, config, group or Group()
         if config.model in (*RECOMMENDERS.names(), *CLICK_MODELS.names()):
             raise OptionError(
                 f"{config.model} is no language model, and nothing else is tuned here",
@@ -134,7 +165,7 @@ class _Job:
         if idle := sorted(TuneOptions.of_lora & set(config.options)):
             self._refuse_idle(idle)
         asked = locate(data, LanguageModelConfig(model=config.model))
-        self.spec: ModelSpec = specify(data, asked, _no_progress)
+        self.spec: ModelSpec = specify(data, asked, no_progress)
         self.base_label = label_of(asked)
         self.checkpoint: Checkpoint = Checkpoint(
             self.spec, ModelOptions(trust_remote_code=self.options.trust_remote_code)
@@ -146,7 +177,8 @@ class _Job:
             )
         self.device = pick_device(config.device)
         self.history = shown_history(data, config.prompt)
-        self.label = f"{self.base_label}+{config.method}-{config.samples}"
+        packed = "" if self.options.quantization == "none" else f"-{self.options.quantization}"
+        self.label = f"{self.base_label}+{config.method}{packed}-{config.samples}"
 
     def _refuse_idle(self, idle: Sequence[str]) -> None:
         if self.config.method == "full":
@@ -171,6 +203,7 @@ class _Job:
                 "history": self.history,
                 "item_word": data.item_word,
                 "chat": self.spec.chat,
+                **({"processes": self.group.size} if self.group.size > 1 else {}),
             },
             {
                 **{table: data.artifact.digest(table) for table in tables},
@@ -191,18 +224,19 @@ class _Job:
 
     def maker(self, reader: "PromptReader") -> SampleMaker:
         """Return what makes samples for the model."""
-        from llmrs_bench.llm.loading import context_length
+        from llmrs_bench.llm.loading import context_length, stated_limits
         from llmrs_bench.llm.tuning import end_of_turn
 
-        context = context_length(self.spec, self.checkpoint.config(), reader.tokenizer, wanted=self.options.context)
+        model = self.checkpoint.config()
         return SampleMaker(
             self.data,
             self.plan,
             history=self.history,
             reader=reader,
             end=end_of_turn(reader),
-            context=context,
+            context=context_length(self.spec, model, reader.tokenizer, wanted=self.options.context),
             seed=self.config.seed,
+            limit=min(stated_limits(self.spec, model), default=None),
         )
 
     def samples(self, maker: SampleMaker) -> Examples:
@@ -226,13 +260,47 @@ class _Job:
             )
         return made
 
-    def fill(self, draft: Draft, *, progress: Progress, kept: Path) -> None:
-        """Tune the model, write it, and see that it can be loaded and answers otherwise than its base."""
+    def train(self, progress: Progress, kept: Path) -> "_Trained":
+        """Tune the model, with what else there is of its group."""
         from llmrs_bench.core.training_checkpoint import Resume, seeded
-        from llmrs_bench.llm.tokenization import template_digest
-        from llmrs_bench.llm.tuning import check_memory, load_trainable, plain_model, save_tuned, tune
+        from llmrs_bench.llm.tuning import check_memory, load_trainable, plain_model, tune
 
         config, options = self.config, self.options
+        reader = self.reader()
+        maker = self.maker(reader)
+        made, valid = self.samples(maker), self._valid(maker)
+        samples = [maker.sample(example) for example in made.examples]
+        longest = max(sample.size for sample in samples)
+        estimate = check_memory(self.checkpoint.config(), config.method, options, longest=longest, device=self.device)
+        with seeded(config.seed, self.device) as order:
+            model = load_trainable(self.checkpoint, config.method, options, self.device)
+            trained = tune(
+                model,
+                samples,
+                self._validation(plain_model(model), maker, valid),
+                options,
+                seed=config.seed,
+                progress=partial(progress, f"tuning {self.label}"),
+                resume=Resume(kept, self.recipe.fingerprint, order),
+                group=self.group,
+            )
+        facts = {
+            "estimated_gb": estimate,
+            **trained,
+            **_counts(made),
+            "valid": _counts(valid),
+            "sample_ids": [sample.sample_id for sample in samples],
+            "longest": longest,
+            "warnings": _warnings(trained, made, valid),
+        }
+        return _Trained(model, reader, made, valid, facts)
+
+    def fill(self, draft: Draft, *, progress: Progress, kept: Path) -> None:
+        """Tune the model, write it, and see that it can be loaded and answers otherwise than its base."""
+        from llmrs_bench.llm.tokenization import template_digest
+        from llmrs_bench.llm.tuning import save_tuned
+
+        config = self.config
         facts: dict[str, Any] = {"label": self.label, "model": {**asdict(self.spec), "name": self.label}}
         card = {
             "label": self.label,
@@ -244,43 +312,31 @@ class _Job:
             "spec": {**asdict(self.spec), "source": self.checkpoint.source, "revision": self._revision},
             "base": {name: value for name, value in self.checkpoint.identity.items() if name != "adapter"},
             "typed": {**config.options, **({"tune_seed": str(config.seed)} if config.seed else {})},
+            "options": self._options_read,
         }
         if config.samples == 0:
             draft.facts.update(facts, cost={"seconds": 0.0, "joules": 0.0})
             self._write(draft, card, chat_template=None, probe=(), cost=draft.facts["cost"])
             return
-        reader = self.reader()
-        maker = self.maker(reader)
-        made, valid = self.samples(maker), self._valid(maker)
-        samples = [maker.sample(example) for example in made.examples]
-        longest = max(sample.size for sample in samples)
-        facts["estimated_gb"] = check_memory(
-            self.checkpoint.config(), config.method, options, longest=longest, device=self.device
-        )
-        with seeded(config.seed, self.device) as order:
-            model = load_trainable(self.checkpoint, config.method, options, self.device)
-            trained = tune(
-                model,
-                samples,
-                self._validation(plain_model(model), maker, valid),
-                options,
-                method=config.method,
-                seed=config.seed,
-                progress=partial(progress, f"tuning {self.label}"),
-                resume=Resume(kept, self.recipe.fingerprint, order),
-            )
-        save_tuned(model, reader, draft.path)
-        del model
+        done = self.train(progress, kept)
+        save_tuned(done.model, done.reader, draft.path)
+        done.model = None
         gc.collect()
-        probe = self._probe(draft.path, [*valid.examples, *made.examples][:_PROBES])
-        facts |= {**trained, **_counts(made), "valid": _counts(valid)}
-        facts["sample_ids"] = [sample.sample_id for sample in samples]
-        facts["longest"] = longest
-        facts["warnings"] = _warnings(trained, made, valid)
-        draft.facts.update(facts)
-        cost = {name: trained[name] for name in ("seconds", "joules", "samples_per_second", "peak_memory_gb")}
-        card["samples"] = len(samples)
-        self._write(draft, card, chat_template=template_digest(reader.tokenizer), probe=probe, cost=cost)
+        probe = self._probe(draft.path, [*done.valid.examples, *done.made.examples][:_PROBES])
+        draft.facts.update(facts, **done.facts)
+        cost = {name: done.facts[name] for name in ("seconds", "joules", "samples_per_second", "peak_memory_gb")}
+        card["samples"] = len(done.made.examples)
+        self._write(draft, card, chat_template=template_digest(done.reader.tokenizer), probe=probe, cost=cost)
+
+    @property
+    def _options_read(self) -> dict[str, Any]:
+        """Return the options that this tuning reads, with their defaults; an adapter has a rank of its own."""
+        options, method = self.options, self.config.method
+        chosen = {"alpha": options.alpha or 2 * options.rank, "lr": options.rate(method)}
+        found = options.model_dump(mode="json") | chosen
+        own = {"rank", "alpha", "modules"} if self.checkpoint.files.adapter is not None else set()
+        idle = options.of_lora if method == "full" else own
+        return {name: value for name, value in found.items() if name not in idle}
 
     @property
     def _revision(self) -> str | None:
@@ -412,9 +468,3 @@ def _warnings(trained: Any, made: Examples, valid: Examples) -> list[str]:
     if made.facts["clipped"]:
         found.append(f"{made.facts['clipped']:,} samples show less history, to fit their token budget")
     return found
-
-
-def _no_progress(label: str, total: int) -> Any:
-    from llmrs_bench.core.types import no_progress
-
-    return no_progress(label, total)

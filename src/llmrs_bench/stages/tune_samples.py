@@ -10,10 +10,11 @@ import polars as pl
 
 from llmrs_bench.core.config import CLICK
 from llmrs_bench.core.errors import DataError, LeakError, OptionError
-from llmrs_bench.core.hashing import generator, uniform_hash
+from llmrs_bench.core.hashing import generator
 from llmrs_bench.core.schemas import REQUESTS
 from llmrs_bench.core.types import Prompt
 from llmrs_bench.data.candidates import CandidatePool
+from llmrs_bench.data.training_part import in_order_of_samples, possible_targets
 from llmrs_bench.llm.generate import clip
 from llmrs_bench.llm.tokenization import Ids, Job, PromptReader
 from llmrs_bench.llm.tuning import Sample
@@ -78,11 +79,21 @@ class SampleMaker:
         reader: Of the model: what a prompt is in tokens.
         end: The token that ends an answer.
         context: The most tokens of a prompt and its answer.
+        limit: The most tokens that the model takes at all, where that is known.
         seed: Of the choice of training events and of their candidates; those of validation follow that of the data.
     """
 
     def __init__(
-        self, data: Data, plan: PromptPlan, *, history: int, reader: PromptReader, end: Ids, context: int, seed: int
+        self,
+        data: Data,
+        plan: PromptPlan,
+        *,
+        history: int,
+        reader: PromptReader,
+        end: Ids,
+        context: int,
+        seed: int,
+        limit: int | None = None,
     ) -> None:
         self.data = data
         self.plan = plan
@@ -91,6 +102,7 @@ class SampleMaker:
         self.end = end
         self.context = context
         self.seed = seed
+        self.limit = limit
         self._catalog = open_catalog(data)
 
     @property
@@ -134,7 +146,7 @@ class SampleMaker:
             replace(one, prompts=self._told(one.prompts, known), render=self._telling(one.render, known))
             for one in asked
         ]
-        for clipped in clip(questions, self):
+        for clipped in clip(questions, self, hint=self._shorter):
             target, label = known[clipped.prompt.request_id]
             answer = self._answer(clipped.prompt, target, label)
             made.examples.append(Example(clipped.prompt, answer, target, label))
@@ -165,6 +177,16 @@ class SampleMaker:
         return self._lead + answer
 
     @property
+    def _shorter(self) -> str:
+        """What helps where a prompt and its answer do not fit."""
+        if self.limit is not None and self.context >= self.limit:
+            return (
+                "The model takes no more: choose a template whose answers are short, such as label, or another model."
+            )
+        least = "" if self.limit is None else f", {self.limit:,} at most"
+        return f"Raise -O context=N{least}; a template whose answers are short, such as label, takes less."
+
+    @property
     def _lead(self) -> str:
         """What stands between a prompt and a written answer: nothing where a turn of the chat begins with it."""
         chat = self.reader.chat is not False and self.reader.tokenizer.chat_template is not None
@@ -185,7 +207,7 @@ class SampleMaker:
     def _click_rows(self, part: str) -> tuple[pl.DataFrame, tuple[str, ...]]:
         """Return labelled events in a seeded order, with the columns of requests, `liked`, `item_id` and `label`."""
         rows = self.data.artifact.table("samples").filter(pl.col("part") == part)
-        rows = _shuffled(rows, self._seed_of(part)).with_columns(candidates=pl.concat_list("item_id"))
+        rows = in_order_of_samples(rows, self._seed_of(part)).with_columns(candidates=pl.concat_list("item_id"))
         return self._sound(rows, part), ()
 
     def _ranked_rows(self, part: str, count: int) -> tuple[pl.DataFrame, tuple[str, ...]]:
@@ -195,14 +217,13 @@ class SampleMaker:
         that the user has an event with in these data, or is tested on.
         """
         config, seed = self.data.artifact.manifest.config, self._seed_of(part)
-        events = self.data.artifact.table("interactions").with_columns(place=pl.int_range(pl.len()).over("user_id"))
+        events = self.data.artifact.table("interactions")
         trained = events.filter(pl.col("part") == "train")
-        rows = events.filter((pl.col("part") == part) & (pl.col("place") > 0))
+        rows = possible_targets(events, part)
         if part == "valid":
             rows = rows.unique("user_id", keep="first", maintain_order=True)
             rows = rows.join(trained, on="user_id", how="semi", maintain_order="left")
-        name = pl.concat_str(pl.lit(f"{part}-"), "user_id", pl.lit("-"), pl.col("place").cast(pl.String))
-        rows = _shuffled(rows.with_columns(request_id=name, cutoff="timestamp"), seed).head(count)
+        rows = in_order_of_samples(rows.with_columns(cutoff="timestamp"), seed).head(count)
         sequences = dict(trained.group_by("user_id", maintain_order=True).agg("item_id").iter_rows())
         known = dict(events.group_by("user_id").agg("item_id").iter_rows())
         weights = None
@@ -266,9 +287,3 @@ class SampleMaker:
                 )
         liked = ["liked"] if "liked" in rows.columns else []
         return rows.select(*REQUESTS, *liked, "item_id", "label")
-
-
-def _shuffled(rows: pl.DataFrame, seed: int) -> pl.DataFrame:
-    """Return rows in an order that depends on the seed and their ids, so that fewer are part of more."""
-    draws = pl.Series("draw", uniform_hash(seed, rows["request_id"], pl.repeat("tune", rows.height, eager=True)))
-    return rows.with_columns(draws).sort("draw", "request_id").drop("draw")

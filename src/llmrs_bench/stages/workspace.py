@@ -12,7 +12,7 @@ import polars as pl
 from llmrs_bench.core.artifacts import Artifact, StageResult, is_complete, open_artifact, open_placed
 from llmrs_bench.core.config import DEPTH, FREE_TEXT, WHOLE
 from llmrs_bench.core.errors import ArtifactError, DamagedError, OptionError, next_step
-from llmrs_bench.core.hashing import fingerprint
+from llmrs_bench.core.hashing import fingerprint, uniform_hash
 from llmrs_bench.core.registry import unknown_name
 from llmrs_bench.core.schemas import SAMPLES
 from llmrs_bench.data.datasets import DATASETS, known_dataset, plain_name
@@ -127,6 +127,12 @@ class Data:
         requests = self.artifact.table("requests").with_columns(item_id=pl.col("candidates").list.first())
         asked = requests.join(self.artifact.table("outcomes"), on="request_id", how="left", maintain_order="left")
         return asked.select(name for name in SAMPLES if name != "label")
+
+    def first_requests(self, limit: int) -> pl.Series:
+        """Return the ids of the first `limit` requests of a seeded order; fewer are part of more."""
+        requests = self.artifact.table("requests")["request_id"]
+        drawn = uniform_hash(self.tie_seed, requests, pl.repeat("limit", len(requests), eager=True))
+        return requests.gather(pl.Series(drawn).arg_sort()[:limit])
 
     @property
     def whole_catalogue(self) -> bool:
@@ -335,6 +341,12 @@ def latest(runs: Sequence[Artifact]) -> list[Artifact]:
             found[own] = run
     kept = {run.path for run in found.values()}
     return [run for run in runs if run.path in kept]
+
+
+def limit_of(run: Artifact) -> int | None:
+    """Return how many requests a run was asked of where it is not all of them (`infer --limit`)."""
+    limit: int | None = run.manifest.config.get("limit")
+    return limit
 
 
 def ranks(run: Artifact) -> bool:

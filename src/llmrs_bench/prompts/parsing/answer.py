@@ -47,7 +47,7 @@ def is_refusal(said: str) -> bool:
     return bool(_REFUSAL.match(start))
 
 
-_NEXT_TURN = re.compile(r"\n\s*(?:\*\*|#+ )?(?:User|Human)(?:\*\*)?\s*:")
+_NEXT_TURN = re.compile(r"\n[^\S\n]*(?:\*\*|#+ )?(?:User|Human)(?:\*\*)?[^\S\n]*:")
 _LAST_WORD = re.compile(r"(?:(?<=[\s,;>|\[(\"'.:#=])|^)([\w\-]{1,40})$")
 _LAST_TITLE = re.compile(r"""(?:["']|^[^\w]*[0-9]{1,9}[.):]\s+|[,;>]\s|^)([^"',;>]{1,400})$""")
 
@@ -96,6 +96,7 @@ def _lists(said: str, names: Names) -> list[FoundList]:
     template_parts: list[str] = []
     values: list[list[FoundList]] = []
     alone: list[object] = []  # objects one behind the other, as one a line
+    together: list[tuple[int, list[object]]] = []  # where such objects stand among the values
     at = 0
     for start, end, value in literals(said):
         if not is_list(value):
@@ -103,15 +104,16 @@ def _lists(said: str, names: Names) -> list[FoundList]:
         between = said[at:start]
         if isinstance(value, dict) and alone and not any(map(str.isalnum, between)):
             alone.append(value)
-            values[-1] = read_value(alone, names, "")
             template_parts.append("\n")
         else:
             template_parts.append(f"{between}\0{len(values)}\0\n")
             values.append(read_value(value, names, ""))
             alone = [value] if isinstance(value, dict) and not values[-1] else []
             if alone:
-                values[-1] = read_value(alone, names, "")
+                together.append((len(values) - 1, alone))
         at = end
+    for place, objects in together:
+        values[place] = read_value(objects, names, "")
     return read_lines("".join([*template_parts, said[at:]]), names, values)
 
 

@@ -196,7 +196,7 @@ _TAG = re.compile(
     re.IGNORECASE,
 )
 _ATTRIBUTE = re.compile(r"\b(rank|position|id|label|number)\s*=\s*[\"']?(\w{1,20})", re.IGNORECASE)
-_CAPTION = re.compile(r"[\s*_`\"'#{\[(>\-]*([^\W\d][^:\n]{0,120}?)[*_`\"')]*\s*:[*_`]*\s*(?=\S)")
+_CAPTION = re.compile(r"[\s*_`\"'#{\[(>\-]*+([^\W\d_][^:\n]{0,120}?)[*_`\"')]*+\s*:[*_`]*\s*(?=\S)")
 _PLACES = re.compile(
     r"[\s*_#>\-]*([0-9]{1,3})\s?(?:[-–—]|to)\s?([0-9]{1,3})[*_]*\s*[:.)][*_]*\s(?=.*[,\s])"
 )  # "4-6: 9, 2, 1"

@@ -14,6 +14,8 @@ from jinja2 import Environment, StrictUndefined
 
 from llmrs_bench.core.costs import COST_FIELDS
 from llmrs_bench.leaderboard.board import Board, Row, cost_words, told_apart
+from llmrs_bench.leaderboard.curves import Curves
+from llmrs_bench.report.curves import amount, curves_value, end_words, interval_words, named_over, positions
 from llmrs_bench.report.html.values import Call, Extra, Ranked
 from llmrs_bench.report.machine import costs, measured
 from llmrs_bench.report.profile import bin_labels, profile_rows
@@ -80,8 +82,18 @@ def board_payload(board: Board, extra: Extra) -> dict[str, Any]:
         ],
         "published": [asdict(table) for table in board.published],
         "biases": [{"run": run, **_rounded(facts)} for run, facts in extra.biases.items() if run in labels],
+        "curves": None if extra.curves is None else _curves(extra.curves),
         "data": None if extra.profile is None else _profile(extra.profile, extra.warnings),
     }
+
+
+def _curves(curves: Curves) -> dict[str, Any]:
+    """Return the curves, the place of each of their values on the axis, and crossings in words."""
+    ends = [{"at_words": end_words(each, each.at), "interval_words": interval_words(each)} for each in curves.crossings]
+    found: dict[str, Any] = _rounded(curves_value(curves))
+    crossings = [value | words for value, words in zip(found["crossings"], ends, strict=True)]
+    axis = [[x, place, amount(x)] for x, place in positions(curves).items()]
+    return found | {"name": named_over(curves), "axis": axis, "crossings": crossings}
 
 
 def _profile(facts: Mapping[str, Any], warnings: Sequence[str]) -> dict[str, Any]:
@@ -204,7 +216,20 @@ def _call(call: Call) -> dict[str, Any]:
 
 
 _HERE = files("llmrs_bench.report.html")
-_SCRIPTS = ("dom", "table", "board", "draw", "charts", "groups", "bias", "reliability", "data", "requests", "main")
+_SCRIPTS = (
+    "dom",
+    "table",
+    "board",
+    "draw",
+    "charts",
+    "groups",
+    "curves",
+    "bias",
+    "reliability",
+    "data",
+    "requests",
+    "main",
+)
 _VENDORED = ("d3.min.js", "plot.umd.min.js")
 LICENCES = ("d3", "plot", "isoformat", "interval-tree-1d", "binary-search-bounds")
 

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from llmrs_bench.leaderboard.curves import Curves
+
 
 @dataclass(frozen=True, slots=True)
 class Title:
@@ -78,6 +80,7 @@ class Extra:
         notes: By run, why prompts or answers are missing.
         profile: Of the data as read, as a mapping; None: it was prepared before there were profiles.
         warnings: What `prepare` said of the data.
+        curves: The metrics of the board against a number that rows differ in; None: they were not asked for.
     """
 
     biases: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -88,3 +91,4 @@ class Extra:
     notes: Mapping[str, str] = field(default_factory=dict)
     profile: Mapping[str, Any] | None = None
     warnings: tuple[str, ...] = ()
+    curves: Curves | None = None

@@ -37,6 +37,7 @@ showHead();
 showBoard();
 showCharts();
 showGroups();
+showCurves();
 showBias();
 showReliability();
 showData();

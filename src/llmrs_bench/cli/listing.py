@@ -1,0 +1,64 @@
+"""The command `list`."""
+
+import json
+import shutil
+from typing import Annotated
+
+import typer
+
+from llmrs_bench.cli.console import exit_codes, show
+from llmrs_bench.cli.options import HERE, Home, Listing, Log, LogOption
+from llmrs_bench.cli.storage import Anywhere, AsJson, OlderThan, before, run_table
+
+
+def list_(
+    what: Annotated[Listing, typer.Argument(help="data, models, templates, parts or runs.")],
+    dataset: Anywhere = None,
+    check: Annotated[
+        bool, typer.Option("--check", help="Ask whether the files of data sets are where they should be (data alone).")
+    ] = False,
+    run: Annotated[
+        list[str] | None, typer.Option("--run", help="Runs whose names begin so (runs alone); repeatable.")
+    ] = None,
+    state: Annotated[
+        str | None,
+        typer.Option(help="Runs that are evaluated, not evaluated, texts, damaged or in the making (runs alone)."),
+    ] = None,
+    older_than: OlderThan = None,
+    as_json: AsJson = False,
+    home: Home = HERE,
+    log: LogOption = Log.text,
+) -> None:
+    """List data sets, models, templates, their parts, or runs."""
+    with exit_codes():
+        from llmrs_bench.core.errors import DataError, OptionError
+        from llmrs_bench.stages.listing import check_data, list_data, list_models, list_parts, list_templates
+
+        if check and what is not Listing.data:
+            raise OptionError(
+                f"--check has no effect on list {what}", hint="It asks where data are: list data --check."
+            )
+        of_runs = {"--run": run, "--state": state, "--older-than": older_than, "--json": as_json}
+        if what is not Listing.runs and (idle := [option for option, value in of_runs.items() if value]):
+            raise OptionError(f"{idle[0]} has no effect on list {what}", hint="It is about runs: list runs.")
+        lost: list[str] = []
+        if check:
+            lines, lost = check_data(dataset)
+        elif what is Listing.data:
+            lines = list_data(home, shutil.get_terminal_size((120, 24)).columns, dataset)
+        elif what is Listing.runs:
+            from llmrs_bench.stages.storage import find_runs
+
+            found = find_runs(home, dataset, run or [], state=state, before=before(older_than))
+            lines = run_table(found) or ["no runs"]
+            if as_json:
+                lines = [json.dumps([entry.values for entry in found], indent=2, ensure_ascii=False)]
+        else:
+            listing = {Listing.models: list_models, Listing.templates: list_templates, Listing.parts: list_parts}[what]
+            lines = listing()
+        show(lines)
+        if lost:
+            raise DataError(
+                f"no address has what is needed of {', '.join(lost)}",
+                hint="Try later; or get it elsewhere and pass it to prepare with --source PATH.",
+            )

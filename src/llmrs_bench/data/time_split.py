@@ -1,0 +1,292 @@
+"""All events split at one time, windows after it, and the requests that are made of what is later."""
+
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import polars as pl
+
+from llmrs_bench.core.config import PrepareConfig
+from llmrs_bench.core.errors import DataError, OptionError
+from llmrs_bench.core.hashing import uniform_hash
+from llmrs_bench.data.split import ENOUGH, PAIR, TIE_RULE, USER_RULE, WHOLE_SECONDS, Split, by_user_and_time
+
+_USERS = "users:"
+
+
+def read_cut(text: str) -> float | datetime:
+    """Return a cut in time: a share of the events between 0 and 1, or a moment in UTC, the end of the day of a date.
+
+    Raises:
+        OptionError: If it is neither.
+    """
+    with suppress(ValueError):
+        share = float(text)
+        if 0 < share < 1:
+            return share
+    with suppress(ValueError):
+        moment = datetime.fromisoformat(text)
+        whole_day = (
+            timedelta(days=1) - timedelta(microseconds=1) if len(text.strip()) == len("2000-12-29") else timedelta()
+        )
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)) + whole_day
+    raise OptionError(
+        f"cut {text!r} is neither a share between 0 and 1 nor a date",
+        hint="Write --cut 0.9, --cut 2000-12-29 or --cut 2000-12-29T23:28:08.",
+    )
+
+
+def time_split(events: pl.DataFrame, config: PrepareConfig) -> Split:
+    """Split all events at one time, and hold out later events of each user; nobody learns from what is later.
+
+    The cut is the quantile `config.cut` of all times (linear interpolation), or a moment; events at it are before it.
+    Every user with a later event is tested, also those without an earlier one. `config.target` says what is asked for:
+    the last later event, the first, or one drawn by a hash of seed, user and item; `successive` makes a request of
+    every later event, `all` one request of all of them. With `config.windows` that is done in each window. A history is
+    all of the user's events before the target, those after the cut too: models are frozen at the cut, what they are
+    told is not, unless `history_until` is `cut`. Before all events of a window at once a history ends with the window's
+    beginning. For validation is the last event before the cut of each user who has two; with `validation` `time` all
+    events behind a second cut, the same quantile of the events before the first; with `users:N` all earlier events
+    of N users, from whom nobody learns before training has stopped. The definition is that of Time-to-Split (RecSys
+    2025, arXiv 2507.16289).
+
+    Args:
+        events: One row per event, `source.EVENTS`, in line order, without null ids.
+        config: `cut`, `target`, `validation`, `history_until`, `windows`, `window_by` and `seed`.
+
+    Returns:
+        The split. Where a user may have several requests, `held` says of each event for which one it is (`request`),
+        how many of the user's events in `told` come `before`, and in which `window` it is, from 1; 0: there are none.
+
+    Raises:
+        OptionError: If the cut cannot be read, or a second one is asked for where the first is a date; or there are
+            fewer users than validation is to have.
+        DataError: If no user has two events up to the cut, nothing is after it, or a window has no event.
+    """
+    cut = _moment(events["timestamp"], config.cut)
+    placed = by_user_and_time(events).with_columns(place=pl.int_range(pl.len()).over("user_id"))
+    early, late = (placed.filter(chosen) for chosen in (pl.col("timestamp") <= cut, pl.col("timestamp") > cut))
+    _refuse_useless(placed, early, late, cut, config)
+    windows = _windows(late, cut, config)
+    late = late.with_columns(window=windows.numbers)
+    held = _held(late, early, windows, config)
+    multiple = config.target in ("successive", "all") or config.windows > 0
+    if multiple:
+        told = placed.join(held, on="user_id", how="semi", maintain_order="left")
+    else:
+        told = placed.join(held.select("user_id", "before"), on="user_id", maintain_order="left")
+        told = told.filter(pl.col("place") < pl.col("before"))
+    valid, valid_words = _validation(early, config)
+    part = pl.when(valid).then(pl.lit("valid")).otherwise(pl.lit("train"))
+    users, seen = held.select("user_id").unique(), early.select("item_id").unique()
+    facts = {
+        "users": placed["user_id"].n_unique(),
+        "test_users": users.height,
+        "test_users_without_past": users.join(early, on="user_id", how="anti").height,
+        "events_before": early.height,
+        "events_after": late.height,
+        "targets_new": held.join(seen, on="item_id", how="anti").height,
+    }
+    new = (
+        f"{facts['targets_new']:,} targets are items without an event up to the cut: what learns ids knows none of them"
+    )
+    columns = ["user_id", "item_id", "timestamp", *(["request", "before", "window"] if multiple else [])]
+    return Split(
+        interactions=early.with_columns(WHOLE_SECONDS, part=part).drop("place"),
+        held=held.with_columns(WHOLE_SECONDS).select(columns),
+        facts=facts,
+        rules=(
+            TIE_RULE,
+            USER_RULE,
+            f"models learn from the {early.height:,} of {events.height:,} events up to {_when(cut)}; {valid_words}",
+            f"{_target_words(config)}; {_history_words(config)}",
+            *windows.rules,
+            *([new] if facts["targets_new"] else []),
+            *(
+                [f"the {config.k_core}-core is that of all events, those after the cut too, as is usual"]
+                if config.k_core > 1
+                else []
+            ),
+        ),
+        words=f"split in time at {_when(cut)}, {_SHORT[config.target]} after it"
+        + (f", in each of {config.windows} windows" if config.windows else "")
+        + (", histories up to the cut" if config.history_until == "cut" else ""),
+        told=told.select(PAIR),
+    )
+
+
+_SHORT = {
+    **{name: f"target the {name} event" for name in ("last", "first", "random")},
+    "successive": "a request for each event",
+    "all": "one request for all events",
+}
+
+
+def _target_words(config: PrepareConfig) -> str:
+    where = "each window" if config.windows else "after it"
+    if config.target == "successive":
+        return "a request is made of every event after it"
+    if config.target == "all":
+        return f"the targets of a user are all events {'of ' if config.windows else ''}{where}, in one request"
+    return f"the target is the {config.target} event of each user {'in ' if config.windows else ''}{where}"
+
+
+def _history_words(config: PrepareConfig) -> str:
+    if config.history_until == "cut":
+        return "a history has what the user did up to the cut"
+    if config.target == "all":
+        return f"a history has what the user did up to {'the beginning of the window' if config.windows else 'the cut'}"
+    return "a history has all the user did before"
+
+
+def _when(moment: float) -> str:
+    return f"{datetime.fromtimestamp(moment, UTC):%Y-%m-%d %H:%M:%S} UTC"
+
+
+def _moment(times: pl.Series, cut: str) -> float:
+    found = read_cut(cut)
+    if isinstance(found, datetime):
+        return found.timestamp()
+    return float(times.quantile(found, "linear") or 0.0)
+
+
+def _refuse_useless(
+    placed: pl.DataFrame, early: pl.DataFrame, late: pl.DataFrame, cut: float, config: PrepareConfig
+) -> None:
+    """Refuse a cut that leaves nothing to learn from or nothing to ask for, and say which ones do not.
+
+    Raises:
+        DataError: If no user has two events up to the cut, or nothing is after it.
+    """
+    if late.height and early["user_id"].is_duplicated().any():
+        return
+    times = placed["timestamp"]
+    least = placed.filter(pl.col("place") == 1)["timestamp"].min()  # of the first second event of a user
+    before_last = times.filter(times < times.max()).max()
+    words = (
+        f"{early.height:,} of {placed.height:,} events are up to {_when(cut)}, {late.height:,} after it: tests need a "
+        "user with two events up to the cut, and one event after it"
+    )
+    if not isinstance(least, float) or not isinstance(before_last, float) or least > before_last:
+        raise DataError(
+            f"{words}; no cut of these events does", hint="Use --split leave-one-out or random, or a larger data set."
+        )
+    shares = [(times <= moment).sum() / len(times) for moment in (least, before_last)]
+    raise DataError(
+        words,
+        hint=f"--cut {config.cut} is outside of what these events allow: {_when(least)} to {_when(before_last)}, or "
+        f"shares from {shares[0]:.2g} to {shares[1]:.6g}.",
+    )
+
+
+@dataclass(frozen=True)
+class _Windows:
+    """The window of each later event, from 1, the beginnings of all, and the rule in words; 0 where there are none."""
+
+    numbers: pl.Series
+    starts: tuple[float, ...]
+    rules: tuple[str, ...] = ()
+
+
+def _windows(late: pl.DataFrame, cut: float, config: PrepareConfig) -> _Windows:
+    """Cut what is later into windows of equal length, from the cut to the last event, or of as many events.
+
+    Raises:
+        DataError: If a window has no event.
+    """
+    times, count = late["timestamp"], config.windows
+    if not count:
+        return _Windows(pl.repeat(0, late.height, dtype=pl.Int32, eager=True), (cut,))
+    if config.window_by == "time":
+        length = (float(times.to_numpy().max()) - cut) / count
+        ends = [cut + length * number for number in range(1, count)]
+    else:
+        ends = [float(times.quantile(number / count, "lower") or 0.0) for number in range(1, count)]
+    # An event at the end of a window belongs to it, as one at the cut belongs to what is learned from.
+    numbers = 1 + pl.sum_horizontal([(pl.col("timestamp") > end).cast(pl.Int32) for end in ends])
+    found = late.select(numbers.cast(pl.Int32)).to_series()
+    sizes = [int((found == number).sum()) for number in range(1, count + 1)]
+    if not all(sizes):
+        raise DataError(
+            f"{sizes.count(0)} of {count} windows {_BY[config.window_by]} hold no event: {_counts(sizes)} events",
+            hint="Ask for fewer --windows"
+            + (", or for --window-by events." if config.window_by == "time" else ": many events are of one time."),
+        )
+    starts = (cut, *ends)
+    begin = ", ".join(_when(start) for start in starts)
+    rule = f"{count} windows {_BY[config.window_by]} begin behind {begin}, and have {_counts(sizes)} events"
+    return _Windows(found, starts, (rule,))
+
+
+_BY = {"time": "of equal length", "events": "of as many events"}
+
+
+def _counts(sizes: list[int]) -> str:
+    return ", ".join(f"{size:,}" for size in sizes)
+
+
+def _held(late: pl.DataFrame, early: pl.DataFrame, windows: _Windows, config: PrepareConfig) -> pl.DataFrame:
+    """Return the events that are asked for, with `request`, `before`, and of `all` the time at which they are."""
+    each = ["user_id", "window"]
+    if config.target == "random":
+        draws = pl.Series("draw", uniform_hash(config.seed, late["user_id"], late["item_id"]))
+        held = late.with_columns(draws).filter(pl.col("draw").rank("ordinal").over(each) == 1)
+    elif config.target in ("last", "first"):
+        held = late.unique(each, keep="last" if config.target == "last" else "first", maintain_order=True)
+    else:
+        held = late
+    before, name = pl.col("place"), pl.format("w{}", "window")
+    if config.target == "all":
+        before = pl.col("place").min().over(each)
+        moment = pl.col("window").replace_strict(
+            dict(enumerate(windows.starts, 1)) if config.windows else {0: windows.starts[0]}, return_dtype=pl.Float64
+        )
+        held = held.with_columns(timestamp=moment)
+        name = name if config.windows else pl.lit("all")
+    elif config.target == "successive":
+        name = (pl.int_range(pl.len()).over("user_id") + 1).cast(pl.String)
+    held = held.with_columns(before=before.cast(pl.Int64), request=name)
+    if config.history_until == "cut":
+        counts = early.group_by("user_id").agg(before=pl.len().cast(pl.Int64))
+        held = held.drop("before").join(counts, on="user_id", how="left", maintain_order="left")
+        held = held.with_columns(pl.col("before").fill_null(0))
+    return held
+
+
+def _validation(early: pl.DataFrame, config: PrepareConfig) -> tuple[pl.Expr, str]:
+    """Tell which earlier events are for validation, and say it.
+
+    Raises:
+        OptionError: As `time_split` says.
+    """
+    if config.validation == "last-item":
+        last = pl.col("place") == pl.col("place").max().over("user_id")
+        return last & (
+            pl.len().over("user_id") >= ENOUGH - 1
+        ), "for validation is the last event of each user who has two"
+    if config.validation.startswith(_USERS):
+        return _held_out_users(early, int(config.validation.removeprefix(_USERS)), config.seed)
+    if not isinstance(read_cut(config.cut), float):
+        raise OptionError(
+            f"--validation time makes a second cut by the same share, and --cut {config.cut} is a date",
+            hint="Use --validation last-item or users:N, or a share such as --cut 0.9.",
+        )
+    second = _moment(early["timestamp"], config.cut)
+    return pl.col("timestamp") > second, f"for validation are those after {_when(second)}"
+
+
+def _held_out_users(early: pl.DataFrame, wanted: int, seed: int) -> tuple[pl.Expr, str]:
+    """Take all earlier events of so many users who have two; which ones is a hash of seed and user."""
+    able = early.group_by("user_id").len().filter(pl.col("len") >= ENOUGH - 1).sort("user_id")
+    if wanted >= able.height:
+        raise OptionError(
+            f"--validation {_USERS}{wanted} leaves nobody to learn from: {able.height:,} users have two events up to "
+            "the cut",
+            hint=f"Hold out fewer than {able.height:,} users.",
+        )
+    draws = pl.Series("draw", uniform_hash(seed, able["user_id"]))
+    chosen = able.with_columns(draws).sort("draw").head(wanted)["user_id"]
+    return (
+        pl.col("user_id").is_in(chosen.implode()),
+        f"for validation are all of them of {wanted:,} users: the last, after the others",
+    )

@@ -1,0 +1,79 @@
+"""Options of tuning a language model."""
+
+from typing import Any, ClassVar, Literal, TypeAlias
+
+import torch
+from pydantic import Field
+
+from llmrs_bench.core.config import Options
+
+Method: TypeAlias = Literal["lora", "full"]
+_LR: dict[Method, float] = {"lora": 2e-4, "full": 2e-5}
+
+
+class TuneOptions(Options):
+    """How a model is tuned.
+
+    Args:
+        rank: Of the matrices of LoRA.
+        alpha: Their weight is alpha / rank; None: 2 x rank.
+        dropout: Share of their inputs that is left out in training.
+        modules: Which layers have them: all linear ones, or those of queries and values alone.
+        lr: The highest learning rate; None: 2e-4 for LoRA, 2e-5 for all weights.
+        batch: Samples of one step of the optimizer (AdamW).
+        batch_tokens: The most tokens, padding counted, in one pass; the gradients of a batch's passes add up.
+        epochs: How often all samples are seen at most.
+        warmup: The share of all steps in which the learning rate rises.
+        schedule: What it does afterwards: fall to 0 along a cosine, or stay.
+        weight_decay: Of AdamW.
+        evaluate_every: Steps between validations; None: an epoch, or 10 where that is more.
+        patience: Validations without a better one after which training stops.
+        valid: Validation requests at most, a seeded choice; it never depends on the number of samples.
+        dtype: Number format of the weights; `auto` is float32 on a CPU, else bfloat16. Adapters, and with `full` all
+            weights, are float32.
+        quantization: Of the base while it is tuned (QLoRA, arXiv 2305.14314): `nf4` keeps the weights of its linear
+            layers in 4 bits. The adapter is written as any other, and used with weights that are not quantised.
+        checkpointing: Compute activations again in the backward pass, which takes less memory and more time.
+        loss: On the answer and the end of its turn alone, or on the prompt as well, as TALLRec had it.
+        context: The most tokens of a prompt and its answer; history beyond that is left out, oldest first.
+        trust_remote_code: Let the model run the Python code of its repository.
+    """
+
+    rank: int = Field(default=8, ge=1, le=512)
+    alpha: float | None = Field(default=None, gt=0, description="2 x rank")
+    dropout: float = Field(default=0.05, ge=0, lt=1)
+    modules: Literal["all-linear", "qv"] = "all-linear"
+    lr: float | None = Field(default=None, gt=0, description="2e-4; full: 2e-5")
+    batch: int = Field(default=16, ge=1)
+    batch_tokens: int = Field(default=4096, ge=1)
+    epochs: int = Field(default=10, ge=1)
+    warmup: float = Field(default=0.1, ge=0, le=1)
+    schedule: Literal["cosine", "constant"] = "cosine"
+    weight_decay: float = Field(default=0.0, ge=0)
+    evaluate_every: int | None = Field(default=None, ge=1, description="an epoch, or 10 steps if that is more")
+    patience: int = Field(default=3, ge=1)
+    valid: int = Field(default=200, ge=1)
+    dtype: Literal["auto", "float32", "bfloat16"] = "auto"
+    quantization: Literal["none", "nf4"] = "none"
+    checkpointing: bool = False
+    loss: Literal["answer", "all"] = "answer"
+    context: int = Field(default=1024, ge=2)
+    trust_remote_code: bool = False
+
+    # Options that `full` does not read.
+    of_lora: ClassVar[frozenset[str]] = frozenset({"rank", "alpha", "dropout", "modules", "quantization"})
+
+    @property
+    def result_options(self) -> dict[str, Any]:
+        """The options that may change a result; `quantization` where there is one, as it came later than the others."""
+        found = super().result_options
+        return {name: value for name, value in found.items() if (name, value) != ("quantization", "none")}
+
+    def low(self, device: torch.device) -> torch.dtype:
+        """Return the number format of the passes; bfloat16 is slow on a CPU without instructions for it."""
+        wide = self.dtype == "float32" or (self.dtype == "auto" and device.type == "cpu")
+        return torch.float32 if wide else torch.bfloat16
+
+    def rate(self, method: Method) -> float:
+        """Return the highest learning rate."""
+        return _LR[method] if self.lr is None else self.lr

@@ -1,0 +1,105 @@
+"""A look before paying: the first requests alone, and what a run would ask."""
+
+import json
+from pathlib import Path
+
+import polars as pl
+import pytest
+
+from command_line import Bench, table, write_small
+
+Rows = dict[str, dict[str, object]]
+ASK = ("infer", "--dataset", "small", "--model", "mock")
+
+
+@pytest.fixture
+def small(bench: Bench) -> Bench:
+    bench.prepare("--n-candidates", "5")
+    return bench
+
+
+def rows(bench: Bench, *more: str) -> Rows:
+    found = json.loads(bench.run("compare", "--dataset", "small", "--format", "json", *more).stdout)
+    return {row["setting"]: row for row in found["rows"] if row["model"] == "mock"}
+
+
+def kept(bench: Bench) -> int:
+    return sum(pl.read_parquet(path).height for path in bench.home.glob("small/answers/*/shards/*.parquet"))
+
+
+def test_fewer_requests_are_part_of_more_and_share_their_answers(small: Bench) -> None:
+    few, more, whole, same = (
+        small.name(*ASK, *limit) for limit in (["--limit", "4"], ["--limit", "9"], [], ["--limit", "30"])
+    )
+    assert same == whole  # there are no more than 30
+    assert kept(small) == 30
+    tables = [table(small, f"small/*/runs/{name}/rankings.parquet") for name in (few, more, whole)]
+    assert [found["request_id"].n_unique() for found in tables] == [4, 9, 30]
+    for fewer, found in ((tables[0], tables[1]), (tables[1], tables[2])):
+        assert fewer.equals(found.filter(pl.col("request_id").is_in(fewer["request_id"].implode())))
+
+
+def test_a_board_keeps_limited_rows_apart(small: Bench) -> None:
+    limited = small.name(*ASK, "--limit", "6", "-t", "likelihood")
+    small.run(*ASK)
+    text = small.run("compare", "--dataset", "small").stdout
+    assert f"asked with --limit, so shown with --allow-different users alone: {limited}" in " ".join(text.split())
+    assert rows(small).keys() == {"listwise"}
+    refused = small.run("compare", "--dataset", "small", "--run", "mock-likelihood", code=4).stderr
+    assert "the first 6 (--limit)" in refused
+    assert "--allow-different users" in refused
+    both = rows(small, "--allow-different", "users")
+    row = both["likelihood, first 6 requests"]
+    assert row["users"] == 6
+    assert row["requests_without_ranking"] == 0
+    metrics = table(small, f"small/*/evals/{limited}-*/metrics.parquet")
+    assert metrics["request_id"].n_unique() == 6
+    # Its likelihoods are read again without the other requests.
+    assert (
+        f"{limited.rpartition('-')[0]}-token"
+        in small.run("evaluate", "--dataset", "small", "--normalize", "token").stdout
+    )
+    assert (
+        "ranks 6 requests alone"
+        in small.run("fuse", "-d", "small", "--run", "mock-listwise", "--run", limited, code=2).stderr
+    )
+    page = small.home / "page.html"
+    small.run("compare", "-d", "small", "--allow-different", "users", "--html", str(page), "--html-requests", "30")
+    assert "first 6 requests" in page.read_text("utf-8")
+
+
+def test_options_that_limit_nothing_are_refused(small: Bench) -> None:
+    for model, more in (("itemknn", ["--limit", "3"]), ("itemknn", ["--dry-run"]), ("mock", ["--limit", "0"])):
+        small.run("infer", "--dataset", "small", "--model", model, *more, code=2)
+    said = small.run(*ASK, "-t", "likelihood", "--prior", "--limit", "3", code=2).stderr
+    assert "--prior asks for the titles of all requests" in said
+
+
+def test_rows_of_clicks_are_asked_for_but_stand_on_no_board(tmp_path: Path) -> None:
+    bench = Bench(tmp_path / "home", write_small(tmp_path))
+    bench.prepare("--task", "click", "--like-from", "4")
+    limited = bench.name("infer", "-d", "small", "-m", "mock", "-t", "like", "--limit", "5")
+    text = " ".join(bench.run("compare", "-d", "small").stdout.split())
+    assert f"asked with --limit, so on no board of clicks: {limited}" in text
+
+
+def test_what_would_be_asked_is_said_and_not_asked(small: Bench) -> None:
+    small.run(*ASK, "--limit", "4")
+    answers = kept(small)
+    said = small.run(*ASK, "--dry-run").stdout
+    assert "requests        30\n" in said
+    assert "kept already    4 of 30 answers" in said
+    assert "to ask          26 prompts of" in said
+    assert "price           not known" in said
+    assert kept(small) == answers
+    assert "to ask          0 prompts of 0 tokens" in small.run(*ASK, "--dry-run", "--limit", "3").stdout
+    assert (
+        "more follow from the answers" in small.run(*ASK, "--dry-run", "-t", "pairwise", "-T", "method=heapsort").stdout
+    )
+    server = ("-m", "served", "--engine", "openai", "-O", "base_url=http://127.0.0.1:9", "-O", "answer_tokens=10")
+    priced = small.run(
+        "infer", "-d", "small", *server, "--dry-run", "-O", "price_in=1000000", "-O", "price_out=10"
+    ).stdout
+    tokens = int(priced.partition("30 prompts of ")[2].partition(" tokens")[0].replace(",", ""))
+    assert f"price           {tokens:.4f} to {tokens + 30 * 10 * 10 / 1e6:.4f} USD" in priced
+    assert "to be written   300 tokens at most" in priced

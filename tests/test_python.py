@@ -1,0 +1,132 @@
+"""The Python interface: docs/python.md as it stands, and what it does not show."""
+
+import logging
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+import llmrs_bench as lb
+from command_line import Bench, write_small
+from doc_blocks import ROOT, write_own_files
+
+BLOCKS = re.findall(
+    r"^```python\n(.*?)^```$", (ROOT / "docs" / "python.md").read_text("utf-8"), re.MULTILINE | re.DOTALL
+)
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("LLMRS_BENCH_HOME", str(tmp_path / "home"))
+    return tmp_path
+
+
+@pytest.fixture
+def small(place: Path) -> lb.Prepared:
+    return lb.prepare("small", source=write_small(place), n_candidates=5)
+
+
+def test_the_page_runs_as_it_stands(place: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_own_files(place)
+    names: dict[str, Any] = {}
+    for block in BLOCKS:
+        exec(compile(block, "docs/python.md", "exec"), names)
+    assert len(BLOCKS) == 5
+    printed = capsys.readouterr()
+    assert printed.err == ""
+    assert "| itemknn" in printed.out
+    assert "Did you mean 'itemknn'" in printed.out
+    assert names["llm"].rankings()["request_id"].n_unique() == 5
+    assert set(names["knn"].metrics("recall@3")["metric"]) > {"recall@3", "ndcg@10"}
+    assert (place / "board.html").is_file()
+    assert names["board"].board.rows[0].model == "itemknn"
+    assert names["held"].gate.failures == ()
+
+
+def test_functions_do_what_commands_do(small: lb.Prepared, place: Path) -> None:
+    bench = Bench(place / "home", place)
+    assert "already there" in bench.prepare("--n-candidates", "5").stderr
+    run = lb.infer("mock", "small", template_options={"candidates": "titles", "answer": "titles"}, seed=1)
+    typed = ("-T", "candidates=titles", "-T", "answer=titles", "--seed", "1")
+    assert bench.name("infer", "-d", "small", "-m", "mock", *typed) == run.name
+    means = lb.evaluate(small, runs=["mock"], metrics=["recall@3"], invalid="worst")
+    assert means.columns == ["evaluation", "metric", "mean"]
+    measure = ("evaluate", "-d", "small", "--run", "mock", "--metrics", "recall@3", "--invalid", "worst")
+    assert "made: " not in bench.run(*measure).stderr
+    board = lb.board("small", invalid="worst")
+    assert board.text("csv") == bench.run("compare", "-d", "small", "--format", "csv", "--invalid", "worst").stdout[:-1]
+    assert board.rows()["model"].to_list() == [row.model for row in board.board.rows]
+    assert set(lb.runs()["run"]) == {run.name, next((place / "home").glob("small/*/runs/popularity-*")).name}
+
+
+def test_a_board_is_shown_in_a_notebook(small: lb.Prepared) -> None:
+    board = lb.board(small)
+    shown = board._repr_html_()
+    assert shown.startswith("<pre")
+    assert "popularity" in shown
+    assert "&gt;=" in shown
+    assert str(board) == board.text("table")
+    assert max(map(len, board.text(width=80).splitlines())) <= 80
+
+
+def test_mistakes_are_errors_with_a_hint(small: lb.Prepared) -> None:
+    for wrong in (
+        lambda: lb.prepare("small", source="nowhere.csv"),
+        lambda: lb.prepare("small", protocol="papers"),
+        lambda: lb.prepare("small", user=20),
+        lambda: lb.infer("itemknn", small, template="listwise"),
+        lambda: lb.infer("itemknn", "smal"),
+        lambda: lb.infer("random", small).responses(),
+        lambda: lb.board(small, metrics=["ndgc@10"]),
+        lambda: lb.board(small, runs=["nobody"]),
+        lambda: lb.evaluate(small, metrics=["recall"]),
+    ):
+        with pytest.raises(lb.BenchError) as caught:
+            wrong()
+        assert caught.value.message
+        assert caught.value.hint
+    with pytest.raises(AttributeError, match="no attribute 'boards'"):
+        lb.boards  # noqa: B018
+
+
+def test_warnings_are_logged_and_bars_are_shown_when_asked_for(
+    place: Path, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with caplog.at_level(logging.INFO, "llmrs_bench"):
+        lb.prepare("small", source=write_small(place), n_candidates=60)
+    assert "fewer than the 60 candidates" in caplog.text
+    lb.infer("random", "small")
+    assert capsys.readouterr().err == ""
+
+
+def test_click_data_have_boards_too(place: Path) -> None:
+    data = lb.prepare("small", source=write_small(place), task="click", like_from=4.0)
+    run = lb.infer("popularity", data)
+    assert set(run.metrics().columns) >= {"request_id", "label", "score"}
+    assert "majority" in lb.board(data).rows()["model"].to_list()
+    assert isinstance(data.items(), pl.DataFrame)
+
+
+def test_the_package_is_imported_at_once_and_is_a_program(place: Path) -> None:
+    code = (
+        "import sys, llmrs_bench as lb; print(*sorted({'polars', 'numpy', 'typer', 'torch'} & {*sys.modules}), dir(lb))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.startswith("['BenchError'")
+    program = [sys.executable, "-m", "llmrs_bench"]
+    done = subprocess.run(
+        [*program, "prepare", "-d", "small", "--source", str(write_small(place))],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ},
+    )
+    [manifest] = place.glob("home/small/*/data/manifest.json")
+    assert done.stdout.strip() == f"small@{manifest.parents[1].name}"
+    assert '"command": "llmrs-bench prepare -d small' in manifest.read_text("utf-8")
