@@ -183,6 +183,7 @@ def test_templates_read_any_response_without_an_error(name: str, data: st.DataOb
         assert all(isfinite(value) for value in [*scores.values.values(), *scores.notes.values()])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TEMPLATES)
 def test_templates_are_at_chance_on_a_model_that_knows_nothing(name: str) -> None:
     draws, template = random.Random(0), make(name)

@@ -100,7 +100,11 @@ def targets() -> set[str]:
     return set(re.findall(r"^([a-z-]+):.*##", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
 
 
-@pytest.mark.parametrize(("name", "section"), sections())
+# Those of a page that tunes models take long.
+@pytest.mark.parametrize(
+    ("name", "section"),
+    [pytest.param(*pair, marks=[pytest.mark.slow] if "tuning" in pair[0] else []) for pair in sections()],
+)
 def test_the_commands_of_a_section_run(name: str, section: str, place: Path, atomic: Path, tmp_path: Path) -> None:
     page = ROOT / name
     for template in re.findall(r"^```toml\n(.*?)^```$", page.read_text("utf-8"), re.MULTILINE | re.DOTALL):

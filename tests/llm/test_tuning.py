@@ -251,6 +251,7 @@ def separated(model: Any, samples: Sequence[Sample], labels: Sequence[bool]) -> 
     return sum(float(one > other) for one in liked for other in others) / (len(liked) * len(others))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("permuted", [False, True])
 def test_a_planted_rule_is_learned_and_permuted_labels_are_not(tmp_path: Path, permuted: bool) -> None:
     folder = tiny_llama(tmp_path)

@@ -29,6 +29,7 @@ from recommender_cases import (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "options"),
     [

@@ -86,6 +86,7 @@ def test_patience_runs_on_over_an_interruption(tmp_path: Path) -> None:
     assert digest(model, tmp_path / "resumed") == digest(straight, tmp_path / "straight")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("at", "phase"), [(2, "validated"), (1, "all events"), (3, "all events")])
 @pytest.mark.parametrize("name", NAMES)
 def test_a_training_on_both_parts_goes_on_in_either_phase(name: str, at: int, phase: str, tmp_path: Path) -> None:

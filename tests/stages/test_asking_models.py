@@ -94,6 +94,7 @@ def test_what_is_not_kept_yet_is_half_a_minute_or_a_batch(tmp_path: Path, pace: 
     assert all(shard["seconds"].sum() <= max(30.0, pace) + 1e-3 for shard in kept)
 
 
+@pytest.mark.slow
 def test_a_long_run_keeps_a_shard_at_least_every_half_minute(tmp_path: Path) -> None:
     cached_generator(tmp_path, Slow(Clock(), 7.0)).ask(questions(8000))
     assert max(shard["seconds"].sum() for shard in shards(tmp_path)) <= 30.0

@@ -192,6 +192,7 @@ def test_no_samples_are_the_model_as_it_is_under_the_name_of_a_tuned_one(data: D
     assert run.table("rankings")["score"].equals(base.table("rankings")["score"])
 
 
+@pytest.mark.slow
 def test_an_adapter_is_tuned_on(data: Data, llama: Path) -> None:
     first = tune(data, config(llama), no_progress)
     options = {name: value for name, value in QUICK.items() if name != "rank"}
@@ -203,6 +204,7 @@ def test_an_adapter_is_tuned_on(data: Data, llama: Path) -> None:
         tune(data, again.model_copy(update={"options": QUICK}), no_progress)
 
 
+@pytest.mark.slow
 def test_all_weights_and_encoder_decoders_are_tuned(data: Data, llama: Path, encoding: Path) -> None:
     full = {name: value for name, value in QUICK.items() if name != "rank"}
     wanted = TuneConfig(model=str(llama), template="listwise", samples=8, method="full", options=full, device="cpu")
@@ -234,6 +236,7 @@ def changed(folder: Path, change: Callable[[dict[str, Any]], Any]) -> None:
     (folder / CARD).write_text(card.model_dump_json())
 
 
+@pytest.mark.slow
 def test_what_is_not_the_tuned_model_is_refused_by_its_own_message(data: Data, llama: Path, tmp_path: Path) -> None:
     folder = tune(data, config(llama), no_progress).artifact.path
     kept = (folder / "adapter_model.safetensors").read_bytes()
@@ -316,6 +319,7 @@ def test_unknown_tuned_models_are_named(data: Data, llama: Path) -> None:
         infer(data, "tuned-nothing")
 
 
+@pytest.mark.slow
 def test_a_model_tuned_on_another_split_is_refused(llama: Path, tmp_path: Path) -> None:
     """Its samples may hold what is tested: the same data, split in another way."""
     path = tmp_path / "events.csv"
@@ -340,6 +344,7 @@ def test_a_recommender_is_not_tuned(data: Data) -> None:
         tune(data, config(Path("sasrec")), no_progress)
 
 
+@pytest.mark.slow
 def test_an_exported_model_answers_the_same_in_transformers_and_here(
     data: Data, chatting: Path, tmp_path: Path
 ) -> None:
@@ -411,6 +416,7 @@ def test_examples_of_clicks_are_refused(clicks: Data, llama: Path) -> None:
         tune(clicks, config(llama, "like", 8, template_options={"shots": "1"}), no_progress)
 
 
+@pytest.mark.slow
 def test_a_tuned_model_of_another_data_set_is_named(data: Data, clicks: Data, llama: Path) -> None:
     done = tune(clicks, config(llama, "like"), no_progress)
     home = data.place.root.parent.parent
@@ -442,6 +448,7 @@ def test_an_encoder_decoder_is_tuned_and_tuned_on(data: Data, encoding: Path, me
     assert second.artifact.facts["label"] == f"encoding+{method}-8+{method}-4"
 
 
+@pytest.mark.slow
 def test_a_disk_that_fills_loses_nothing_that_was_kept(
     data: Data, llama: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
