@@ -23,7 +23,7 @@ ASKED_vllm-gpu := ,vllm
 BUILD := hatchling editables
 # Two processes, one thread each; a file is one process's, so that what its tests share is made once.
 WORKERS := --numprocesses 2 --dist loadfile
-export POLARS_MAX_THREADS := 1
+test test-slow: export POLARS_MAX_THREADS := 1
 PIP := -m pip install --quiet --quiet
 comma := ,
 empty :=
