@@ -228,7 +228,7 @@ def test_the_commands_of_the_page_run_in_their_order(tmp_path: Path, monkeypatch
     shown = re.findall(r"^```sh\n(.*?)^```$", PAGE.read_text("utf-8"), re.MULTILINE | re.DOTALL)
     lines = [shlex.split(line) for block in shown for line in block.splitlines()]
     assert lines.pop(0)[-1] == str(EXAMPLE.relative_to(PAGE.parents[1]))
-    assert len(lines) == 15
+    assert len(lines) == 13
     printed = ""
     for program, *words in lines:
         assert program == "llmrs-bench"
