@@ -108,11 +108,11 @@ def test_engines_are_told_apart() -> None:
 
 def test_what_does_not_vary_is_a_line() -> None:
     entries = [tuned(16, 0.32), tuned(256, 0.4), ZERO_SHOT, CHANCE, trained("itemknn", 0.45), trained("itemknn", 0.5)]
-    entries[-1] = trained("sasrec", 0.35, words={"train_samples": 64})  # one point is no curve
+    entries[-1] = trained("sasrec", 0.35)
     made = curves(entries)
     levels = {each.label: each.cell.mean for each in made.levels}
     assert levels == pytest.approx(
-        {"itemknn": 0.45, "sasrec (train_samples=64)": 0.35, "smol (label)": 0.3, "chance": 0.1}
+        {"itemknn": 0.45, "sasrec": 0.35, "smol (label)": 0.3, "chance": 0.1}
     )
     assert [each.exact for each in made.levels] == [False, False, False, True]
 
@@ -295,3 +295,27 @@ def test_a_model_tuned_on_nothing_is_the_start_of_every_curve_of_its_base() -> N
         "smol+lora (label, rank=4)": [(0, 0.3), (64, 0.37), (256, 0.4)],
         "smol+lora (label)": [(0, 0.3), (64, 0.35)],
     }
+
+
+def test_unlike_ways_to_have_less_are_curves_of_their_own_and_all_end_in_everything() -> None:
+    def part(words: dict[str, Any], events: int, mean: float) -> Any:
+        made = trained("fm", mean, words=words)
+        assert made.factors is not None
+        return replace(made, factors=replace(made.factors, numbers={"train_events": float(events)}))
+
+    whole = replace(trained("fm", 0.4), factors=Factors("fm", numbers={"train_events": 1000.0}, whole=True))
+    some = [part({"train_samples": 64}, 64, 0.31), part({"train_fraction": 0.1}, 100, 0.25)]
+    early = part({"train_fraction": 0.2, "train_by": "time"}, 200, 0.35)
+    assert found(curves([*some, early, whole], "train-events")) == {
+        "fm (by train_samples)": [(64, 0.31), (1000, 0.4)],
+        "fm (by train_fraction)": [(100, 0.25), (1000, 0.4)],
+        "fm (train_by=time, by train_fraction)": [(200, 0.35), (1000, 0.4)],
+    }
+
+
+def test_a_part_of_one_size_is_a_point_and_no_line() -> None:
+    alone = trained("sasrec", 0.2, words={"train_samples": 64})
+    made = curves([tuned(16, 0.3), tuned(64, 0.32), alone])
+    assert found(made) == {"smol+lora (label)": [(16, 0.3), (64, 0.32)], "sasrec": [(64, 0.2)]}
+    assert not made.levels
+    assert not made.crossings

@@ -28,13 +28,18 @@ LANGUAGE, TRAINED = "language model", ("recommender", "click model")
 DECADE = 10.0
 _TOGETHER = 200  # resamples, as `stats.bootstrap_interval` draws them
 _NOISE = 1e-12  # equal means, added in another order, differ by less
-# The words that say what the numbers of an axis are; on its curves they differ, and name none.
+# The words that say what the numbers of an axis are; on its curves they differ, and name none. Where there are several,
+# each is a way of its own to have less, with a curve of its own.
+_PARTS = ("train_fraction", "train_samples", "max_users")
 _WORDS = {
     "samples": {"train_samples"},
-    "train_events": {"train_fraction", "train_samples", "max_users"},
+    "train_events": set(_PARTS),
 }
 # Axes on which a model that learned from everything is the end of its curves, however the rest was chosen.
 _ENDS_WHOLE = {"train_fraction", "train_events"}
+# What may differ between such a model and the others of a curve: how the rest was chosen.
+_WAY = "less_by"
+_CHOSEN = frozenset({"train_by", _WAY})
 
 
 # What rows of one curve have in common: kind, model, words, engine.
@@ -92,7 +97,7 @@ def build_curves(
             found.append(f"{metric} is a figure of whole runs, without values of users: no curve is drawn of it")
             continue
         drawn = [_points(label, kind, places, runs) for label, kind, places in groups]
-        drawn = [each for each in drawn if len(each.points) > 1]
+        drawn = [each for each in drawn if each.points]
         straight = [_line(label, own, runs) for label, own in lines]
         held = [each for each in straight if each is not None]
         curves += _tested(drawn, metric, owners, plan)
@@ -142,8 +147,10 @@ def _nothing_varies(over: str, varying: Sequence[str]) -> OptionError:
 
 def _key(run: EvaluatedRun, factors: Factors, name: str) -> _Key:
     left = {name, *_WORDS.get(name, ())}
-    words = tuple((key, words) for key, words in factors.words.items() if key not in left)
-    return run.kind, factors.family if name == "samples" else run.model, words, factors.engine
+    words = [(key, said) for key, said in factors.words.items() if key not in left]
+    if len(left) > 2 and (ways := [key for key in factors.words if key in left]):
+        words.append((_WAY, f"by {' and '.join(ways)}"))
+    return run.kind, factors.family if name == "samples" else run.model, tuple(words), factors.engine
 
 
 def _families(made: Sequence[EvaluatedRun], name: str) -> dict[_Key, dict[float, list[EvaluatedRun]]]:
@@ -157,7 +164,7 @@ def _families(made: Sequence[EvaluatedRun], name: str) -> dict[_Key, dict[float,
         if run.factors is None or (x := run.factors.numbers.get(name)) is None:
             continue
         key = _key(run, run.factors, name)
-        loose = frozenset({"train_by"}) if run.factors.whole and name in _ENDS_WHOLE else frozenset[str]()
+        loose = _CHOSEN if run.factors.whole and name in _ENDS_WHOLE else frozenset[str]()
         if name == "samples":
             loose |= run.factors.idle
         if loose:
@@ -184,7 +191,8 @@ def _split(
     made: Sequence[EvaluatedRun], name: str, notes: list[str]
 ) -> tuple[list[_Group], list[tuple[str, list[EvaluatedRun]]]]:
     """Return the curves, those with the most points first, and the lines: what is on no curve, seeds together."""
-    varying = {key: places for key, places in _families(made, name).items() if len(places) > 1}
+    families = _families(made, name)
+    varying = {key: places for key, places in families.items() if len(places) > 1 or _is_part(places)}
     labels = [_label(key, several=len({k[3] for k in varying if k[:3] == key[:3]}) > 1) for key in varying]
     groups: list[_Group] = []
     for label, (key, places) in zip(labels, varying.items(), strict=True):
@@ -208,6 +216,12 @@ def _split(
             label += ", on everything" if whole else f", {runs[0].run}"
         lines.append((label, _by_seed(runs, label, notes)))
     return groups, lines
+
+
+def _is_part(places: Mapping[float, Sequence[EvaluatedRun]]) -> bool:
+    """Tell whether runs learned from one part of the data alone: that is a point, and says nothing of other parts."""
+    factors = [run.factors for runs in places.values() for run in runs]
+    return all(each is not None and not each.whole and any(word in each.words for word in _PARTS) for each in factors)
 
 
 def _label(key: _Key, *, several: bool) -> str:
@@ -380,6 +394,7 @@ def _tested(drawn: Sequence[_Drawn], metric: str, owners: NDArray[np.intp] | Non
 def _crossings(drawn: Sequence[_Drawn], lines: Sequence[_Drawn], metric: str, sign: float, seed: int) -> list[Crossing]:
     """Return where curves of what was trained reach language models, and curves of these reach trained rows."""
     found: list[Crossing] = []
+    drawn = [curve for curve in drawn if len(curve.points) > 1]
     for curve in drawn:
         if curve.kind == LANGUAGE:
             others = [each for each in lines if each.kind in TRAINED]

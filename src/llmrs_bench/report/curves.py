@@ -120,7 +120,7 @@ def curves_table(curves: Curves, width: int = 80) -> Group:
                 table.add_row(name, amount(point.x), mean, _seeds(point), *_tests(point))
         parts += [Text(""), table]
         if part.crossings:
-            reached = grid(["curve", "reaches"], [f"at {over}", "95 % interval"])
+            reached = grid(["curve", "reaches", f"at {over}", "95 % interval"], [])
             for found in part.crossings:
                 reached.add_row(found.curve, found.other, end_words(found, found.at), interval_words(found))
             parts += [Text(""), reached]

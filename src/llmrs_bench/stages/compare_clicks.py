@@ -14,6 +14,7 @@ from llmrs_bench.core.config import CompareConfig, Invalid
 from llmrs_bench.core.errors import ArtifactError
 from llmrs_bench.core.schemas import METRICS, SAMPLES
 from llmrs_bench.leaderboard import BoardPlan, EvaluatedRun
+from llmrs_bench.leaderboard.board import Factors
 from llmrs_bench.leaderboard.clicks import ANSWERED, ClickEntry, build_click_board
 from llmrs_bench.leaderboard.comparability import EvaluationProtocol, Field, refuse_differences, request_protocol
 from llmrs_bench.metrics.clicks import (
@@ -100,7 +101,7 @@ def compare_clicks(data: Data, names: Sequence[str], config: CompareConfig) -> C
     data.artifact.check("requests", "outcomes", "truth")
     say_unevaluated(run.path.name for run in wanted if not is_evaluated(data, run, config.invalid))
     users = user_numbers(data)
-    measured = [(_trivial(name), measured_clicks(data, name, config.invalid)) for name in BASELINES]
+    measured = [(_trivial(data, name), measured_clicks(data, name, config.invalid)) for name in BASELINES]
     for run in wanted:
         with leaving_out(ArtifactError, named=bool(names)):
             made = measured_clicks(data, run, config.invalid)
@@ -159,8 +160,11 @@ def _run_notes(data: Data, run: Artifact, allowed: Sequence[str]) -> list[str]:
     return refuse_differences(found, allowed, one=data.place.reference, other=f"run {run.path.name}")
 
 
-def _trivial(name: str) -> EvaluatedRun:
-    return EvaluatedRun(run=name, model=name, kind="baseline", setting="", metrics=pl.DataFrame(schema=METRICS))
+def _trivial(data: Data, name: str) -> EvaluatedRun:
+    rows = data.artifact.facts["clicks"]["train"]["rows"]
+    factors = Factors(name, numbers={"train_fraction": 1.0, "train_events": float(rows)}, whole=True)
+    empty = pl.DataFrame(schema=METRICS)
+    return EvaluatedRun(run=name, model=name, kind="baseline", setting="", metrics=empty, factors=factors)
 
 
 def _counts(made: MeasuredClicks) -> dict[str, Any]:
