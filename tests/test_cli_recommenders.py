@@ -288,6 +288,24 @@ def test_less_to_learn_from_is_said_on_the_board(small: Bench) -> None:
     assert "UTC in none of these events: 12 of 60 candidate items" in early
     assert "and 5 of 30 users: those of 5 samples" in few
     assert "learned from" not in whole
+    notes = " ".join(small.run("compare", "-d", "small@lists").stdout.split())
+    assert "itemknn (train_fraction=0.2): did not learn from " in notes
+    assert "of the events learned from" not in notes  # every request of these data is at the end of time
+
+
+def test_what_is_later_than_requests_is_that_of_the_part(bench: Bench) -> None:
+    events = [(f"u{user}", f"i{(user + step) % 9}", 100 * user + step) for user in range(9) for step in range(5)]
+    bench.source.joinpath("turns.csv").write_text("user,item,time\n" + "".join(f"{u},{i},{t}\n" for u, i, t in events))
+    source = str(bench.source / "turns.csv")
+    bench.run("prepare", "-d", "turns", "--source", source, "--allow-untitled", "--n-candidates", "3")
+    parts = ("", "--train-fraction 0.3 --train-by time")
+    said = {part: bench.run("infer", "-d", "turns", "-m", "itemknn", *part.split()).stderr for part in parts}
+    # User n asks at 100 n + 4, after the first 4 (n + 1) of all 36 events.
+    whole, early = (float(said[part].split(" % ")[0].split()[-1]) for part in parts)
+    assert whole == pytest.approx(100 * (1 - sum(4 * (n + 1) for n in range(9)) / 9 / 36), abs=0.05)
+    assert early < whole
+    notes = " ".join(bench.run("compare", "-d", "turns").stdout.split())
+    assert f"(train_fraction=0.3, train_by=time): of the events learned from {early:.1f} % are later" in notes
 
 
 def test_a_share_of_each_user_has_an_older_name(small: Bench) -> None:

@@ -111,9 +111,7 @@ def test_what_does_not_vary_is_a_line() -> None:
     entries[-1] = trained("sasrec", 0.35)
     made = curves(entries)
     levels = {each.label: each.cell.mean for each in made.levels}
-    assert levels == pytest.approx(
-        {"itemknn": 0.45, "sasrec": 0.35, "smol (label)": 0.3, "chance": 0.1}
-    )
+    assert levels == pytest.approx({"itemknn": 0.45, "sasrec": 0.35, "smol (label)": 0.3, "chance": 0.1})
     assert [each.exact for each in made.levels] == [False, False, False, True]
 
 

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 
 import numpy as np
 import polars as pl
+from numpy.typing import NDArray
 
 from llmrs_bench.core.errors import DataError, OptionError
 from llmrs_bench.core.hashing import uniform_hash
@@ -316,6 +317,12 @@ class Timeline:
         return f"{counted.unborn:,} of {counted.candidates:,}"
 
 
+def later_shares(times: pl.Series, cutoffs: pl.Series) -> NDArray[np.float64]:
+    """Return (requests,) which share of events is later than each request, both in seconds."""
+    until = np.searchsorted(times.sort().to_numpy(), cutoffs.to_numpy(), side="right")
+    return np.asarray(1 - until / len(times), dtype=np.float64)
+
+
 def timeline(
     events: pl.DataFrame, interactions: pl.DataFrame, requests: pl.DataFrame, *, lists: bool = True, ties: bool = True
 ) -> Timeline | None:
@@ -331,8 +338,7 @@ def timeline(
     """
     if events["timestamp"].min() == events["timestamp"].max():
         return None
-    times, cutoffs = interactions["timestamp"].sort().to_numpy(), requests["cutoff"].to_numpy()
-    later = 1 - np.searchsorted(times, cutoffs, side="right") / len(times)
+    cutoffs, later = requests["cutoff"].to_numpy(), later_shares(interactions["timestamp"], requests["cutoff"])
     born = events.group_by("item_id").agg(born=WHOLE_SECONDS.min())
     if not lists:
         counts = requests.select("request_id", candidates=pl.lit(0), unborn=pl.lit(0))

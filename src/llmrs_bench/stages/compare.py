@@ -48,7 +48,7 @@ from llmrs_bench.leaderboard.curves import Curves
 from llmrs_bench.metrics import DEFINITIONS, Metric, parse_metrics
 from llmrs_bench.ranking import TIE_RULE
 from llmrs_bench.stages.evaluate import CHANCE, POPULARITY, is_evaluated, measured, ranked_runs
-from llmrs_bench.stages.factors import factors_of, setting_words
+from llmrs_bench.stages.factors import LEARNERS, factors_of, setting_words
 from llmrs_bench.stages.groups import group_requests
 from llmrs_bench.stages.workspace import Data, latest, leaving_out, limit_of, pick_runs, ranks, unopened
 
@@ -282,6 +282,7 @@ def compare(data: Data, names: Sequence[str], config: CompareConfig) -> Comparis
         protocol=protocol,
         notes=[
             *(note for notes in allowed.values() for note in notes),
+            *remarks(data, [run for run in wanted if run.path.name in held]),
             *left_out(lost),
             *(f"asked with --limit, so shown with --allow-different users alone: {name}" for name in limited),
             *(f"asked again later, so shown with --run alone: {name}" for name in earlier),
@@ -381,6 +382,25 @@ def _protocol(data: Data, config: CompareConfig) -> list[str]:
         TIE_RULE,
         INVALID_WORDS[config.invalid],
     ]
+
+
+def remarks(data: Data, runs: Sequence[Artifact]) -> list[str]:
+    """Return what `infer` warned of models that learn, and what they saw of the future if they learned from a part."""
+    found: dict[str, None] = {}
+    whole = data.artifact.facts.get("timeline") or {}
+    for run in runs:
+        if run.facts["kind"] not in LEARNERS:
+            continue
+        words = ", ".join(setting_words(data, run).values())
+        label = f"{run.manifest.name} ({words})" if words else run.manifest.name
+        future = run.facts.get("timeline") or {}
+        said = [
+            each.removeprefix(f"{run.manifest.name} ").partition("; --")[0] for each in run.facts.get("warnings", ())
+        ]
+        if future and future["later"] != whole.get("later"):
+            said.append(future["words"].removeprefix("leaks: "))
+        found |= dict.fromkeys(f"{label}: {each}" for each in said)
+    return list(found)
 
 
 def left_out(names: Sequence[str]) -> list[str]:

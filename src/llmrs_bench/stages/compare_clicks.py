@@ -31,6 +31,7 @@ from llmrs_bench.stages.compare import (
     filters,
     left_out,
     protocol_words,
+    remarks,
     run_entry,
     say_unevaluated,
     with_published,
@@ -134,6 +135,7 @@ def compare_clicks(data: Data, names: Sequence[str], config: CompareConfig) -> C
         notes=[
             *notes,
             *_warnings(len(users), measured, config),
+            *remarks(data, [run for run in wanted if run.path.name in held]),
             *left_out(lost),
             *(f"asked again later, so shown with --run alone: {name}" for name in earlier),
             *(f"asked with --limit, so on no board of clicks: {run.path.name}" for run in opened if limit_of(run)),

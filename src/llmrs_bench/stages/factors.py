@@ -10,7 +10,7 @@ from llmrs_bench.stages.workspace import Data, limit_of
 
 # What says from how much of the data a model learned; without any of it a model learned from everything.
 _PARTS = ("train_fraction", "train_samples", "max_users", "event_fraction")
-_LEARNERS = ("recommender", "click model")
+LEARNERS = ("recommender", "click model")
 
 
 def setting_words(data: Data, run: Artifact) -> dict[str, str]:
@@ -68,7 +68,7 @@ def factors_of(data: Data, run: Artifact, model: str) -> Factors:
         known["samples"] = known.pop("train_samples")
     part = facts.get("train_part") or {}
     known |= {"train_events": part["events"]} if part else {}
-    whole = facts["kind"] in _LEARNERS and not set(_PARTS) & typed.keys()
+    whole = facts["kind"] in LEARNERS and not set(_PARTS) & typed.keys()
     known |= {"train_fraction": 1.0} if whole else {}
     return Factors(model, words, _numbers(known), whole=whole, seed=", ".join(seeds))
 

@@ -97,7 +97,7 @@ def infer_clicks(
             seed=config.seed,
             fit_on="train",
             train_part=part,
-            timeline=future(data, spec),
+            timeline=future(data, spec, taught),
         )
 
     made = get_or_create(recipe.place(data.place.runs), recipe, fill)

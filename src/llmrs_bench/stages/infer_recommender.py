@@ -20,6 +20,7 @@ from llmrs_bench.core.errors import ModelError, OptionError
 from llmrs_bench.core.registry import CLICK_MODELS, RECOMMENDERS, Registry
 from llmrs_bench.core.schemas import RANKINGS
 from llmrs_bench.core.types import Progress
+from llmrs_bench.data.split import later_shares
 from llmrs_bench.data.training_part import WHOLE, TrainingPart, labelled_samples, sampled_events
 from llmrs_bench.llm.identity import identify
 from llmrs_bench.llm.model_aliases import ModelSpec
@@ -267,9 +268,17 @@ def _unseen_items(spec: RecommenderSpec, taught: TrainingData, asked: pl.DataFra
     return {"unseen_items": unseen.height, "of_items": listed.height}
 
 
-def future(data: Data, spec: RecommenderSpec) -> Any:
-    """Return what all training events tell of the future; not where the earliest of them alone are learned from."""
-    return None if spec.part.train_by == "time" else data.artifact.facts.get("timeline")
+def future(data: Data, spec: RecommenderSpec, taught: TrainingData) -> Any:
+    """Return what is later than requests, of what a model learns from; None where events have no times."""
+    whole = data.artifact.facts.get("timeline")
+    if whole is None or spec.part == WHOLE:
+        return whole
+    corpus = lesson(spec, taught)
+    events = corpus.samples if isinstance(corpus, ClickCorpus) else corpus.interactions
+    cutoffs = data.artifact.table("requests")["cutoff"]
+    later = float(later_shares(events["cutoff" if "cutoff" in events.columns else "timestamp"], cutoffs).mean())
+    said = f"{100 * later:.1f} %" if later else "none"
+    return {"later": later, "words": f"leaks: of the events learned from {said} are later than a request"}
 
 
 def _train(corpus: Corpus | ClickCorpus) -> pl.DataFrame:
@@ -373,7 +382,7 @@ def infer_recommender(
             typed=typed_options(config),
             train_part={**train_part(spec, taught), **_unseen_items(spec, taught, requests)} if _learns(spec) else None,
             warnings=_unknown_warnings(found.model, spec, taught, requests, data.task),
-            timeline=future(data, spec) if getattr(found.model, "learns", False) else None,
+            timeline=future(data, spec, taught) if getattr(found.model, "learns", False) else None,
         )
 
     made = get_or_create(recipe.place(data.place.runs), recipe, fill)
