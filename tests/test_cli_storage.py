@@ -130,11 +130,13 @@ def test_what_another_run_was_made_of_stays(bench: Bench) -> None:
 
 def test_nothing_goes_before_somebody_says_yes(bench: Bench) -> None:
     before = bench.files()
-    assert "Add --yes" in bench.run("rm", "itemknn", "-d", "small@two", code=2).stderr
+    assert "Add --yes" in bench.run("rm", "itemknn", "-d", "small@two", code=1).stderr
+    assert "itemknn means 2 runs" in bench.run("rm", "itemknn", "--yes", code=2).stderr
     home = ["--home", str(bench.home)]
     said = CliRunner().invoke(app, ["rm", "itemknn", "-d", "small@two", *home], input="n\n")
-    assert said.exit_code == 2
+    assert said.exit_code == 1  # no option is wrong
     assert "Delete this and free" in said.stderr
+    assert "in all" in said.stderr
     assert bench.files() == before
     assert CliRunner().invoke(app, ["rm", "itemknn", "-d", "small@two", *home], input="y\n").exit_code == 0
     assert len(listed(bench)) == 4

@@ -323,11 +323,18 @@ def test_two_commands_lead_from_a_file_to_a_board(bench: Bench, tmp_path: Path) 
     again = bench.run(*infer)
     assert again.stdout == first.stdout
     assert "rule:" not in again.stderr
+    assert "otherwise before" not in again.stderr
     # It is the data set that `prepare` makes, and the one that its mapping makes.
     mine = tmp_path / "shop" / "mine.toml"
     typed = ("-d", "shop", "--source", orders, "--items", things, "--save-mapping", str(mine))
     assert "already there" in bench.run("prepare", *typed).stderr
     assert bench.run("infer", "-d", "shop", "-m", "popularity", "--mapping", str(mine)).stdout == first.stdout
+    # A file that has changed makes another variant, whose name is told; what infer does not take is told, too.
+    lines = Path(orders).read_text("utf-8").splitlines()
+    Path(orders).write_text("\n".join(lines[:-1]) + "\n", "utf-8")
+    assert "shop was prepared otherwise before" in bench.run(*infer).stderr
+    untitled = bench.run("infer", "-d", "own", "-m", "popularity", "--source", orders, code=1).stderr
+    assert "other options are those of `llmrs-bench prepare --dataset own`" in " ".join(untitled.split())
 
 
 @pytest.mark.parametrize(
@@ -335,6 +342,7 @@ def test_two_commands_lead_from_a_file_to_a_board(bench: Bench, tmp_path: Path) 
     [
         (["-m", "random", "--items", "{things}"], "is read beside a source"),
         (["-m", "file:x.tsv", "--source", "{orders}"], "--source and --mapping have no effect here"),
+        (["-m", "mock", "--dry-run", "--source", "{orders}"], "--dry-run prepares nothing, and --source would"),
         (["-m", "nobody-knows-it", "--source", "{orders}"], "nobody-knows-it"),
     ],
 )

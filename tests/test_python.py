@@ -65,6 +65,12 @@ def test_functions_do_what_commands_do(small: lb.Prepared, place: Path) -> None:
     assert set(lb.runs()["run"]) == {run.name, next((place / "home").glob("small/*/runs/popularity-*")).name}
 
 
+def test_what_is_returned_is_called_by_its_name(small: lb.Prepared) -> None:
+    run = lb.infer("itemknn", small)
+    assert (repr(small), repr(run)) == (f"<Prepared {small.name}>", f"<Run {run.name} of {small.name}>")
+    assert repr(lb.board(small)) == f"<Leaderboard of {small.name}>"
+
+
 def test_a_board_is_shown_in_a_notebook(small: lb.Prepared) -> None:
     board = lb.board(small)
     shown = board._repr_html_()
@@ -81,6 +87,7 @@ def test_mistakes_are_errors_with_a_hint(small: lb.Prepared) -> None:
         lambda: lb.prepare("small", protocol="papers"),
         lambda: lb.prepare("small", user=20),
         lambda: lb.infer("itemknn", small, template="listwise"),
+        lambda: lb.infer("itemknn", small, train_fractoin=0.3),
         lambda: lb.infer("itemknn", "smal"),
         lambda: lb.infer("random", small).responses(),
         lambda: lb.board(small, metrics=["ndgc@10"]),
@@ -91,6 +98,9 @@ def test_mistakes_are_errors_with_a_hint(small: lb.Prepared) -> None:
             wrong()
         assert caught.value.message
         assert caught.value.hint
+    with pytest.raises(lb.BenchError, match="unknown option of infer 'train_fractoin'") as caught:
+        lb.infer("itemknn", small, train_fractoin=0.3)
+    assert "Did you mean 'train_fraction'" in caught.value.hint
     with pytest.raises(AttributeError, match="no attribute 'boards'"):
         lb.boards  # noqa: B018
 

@@ -1,4 +1,4 @@
-"""The Python interface: one function a command, with the same options, artifacts and errors.
+"""The Python interface: a function for each command of the main path, with the same options, artifacts and errors.
 
 `home` is everywhere the folder of all artifacts; None means that of `LLMRS_BENCH_HOME`, or `./bench`. A data set is
 named as on the command line, or given as `prepare` returned it. Nothing is printed unless `progress` is set; what a
@@ -40,7 +40,7 @@ logging.getLogger("llmrs_bench").addHandler(logging.NullHandler())
 Place = str | Path | None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Prepared:
     """A prepared data set.
 
@@ -49,6 +49,9 @@ class Prepared:
     """
 
     data: Data
+
+    def __repr__(self) -> str:
+        return f"<Prepared {self.name}>"
 
     @property
     def name(self) -> str:
@@ -73,7 +76,7 @@ class Prepared:
         return self.data.artifact.table("requests")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Run:
     """What a model answered to the requests of a data set.
 
@@ -84,6 +87,9 @@ class Run:
 
     data: Data
     artifact: "Artifact"
+
+    def __repr__(self) -> str:
+        return f"<Run {self.name} of {self.data.place.reference}>"
 
     @property
     def name(self) -> str:
@@ -127,7 +133,7 @@ class Run:
         return measured(self.data, self.artifact, parse_metrics(names) if names else [], invalid).metrics
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Leaderboard:
     """A leaderboard; in a notebook it is shown as in a terminal.
 
@@ -175,6 +181,9 @@ class Leaderboard:
             save_page(Path(path), self.data, self.board, self.config, requests=50)
         else:
             to_save(self.data, self.comparison, self.config).write(Path(path))
+
+    def __repr__(self) -> str:
+        return f"<Leaderboard of {self.data.place.reference}>"
 
     def __str__(self) -> str:
         return self.text()

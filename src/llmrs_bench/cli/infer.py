@@ -195,6 +195,8 @@ def infer(
                 raise OptionError("--source and --mapping have no effect here", hint="Run `llmrs-bench prepare` first.")
             _run_elsewhere(model, home, dataset, options, seed, seeds)
             return
+        if dry_run and (source is not None or mapping is not None):
+            raise OptionError("--dry-run prepares nothing, and --source would", hint="Run `llmrs-bench prepare` first.")
         if dry_run:
             _forecast(given, home, dataset)
             return
@@ -209,24 +211,34 @@ def _prepare(
 ) -> str:
     """Prepare a data set from files, unless that was done before, and return what to type for it."""
     from llmrs_bench.core.config import PrepareConfig
+    from llmrs_bench.core.errors import BenchError
     from llmrs_bench.report.words import data_lines
     from llmrs_bench.stages.infer import check_model, infer_config
     from llmrs_bench.stages.mapping import read_mapping
     from llmrs_bench.stages.prepare import prepare
     from llmrs_bench.stages.source import Origin
-    from llmrs_bench.stages.workspace import Reference
+    from llmrs_bench.stages.workspace import Reference, variants
 
     check_model(infer_config(given))  # before anything is read
     known = read_mapping(mapping) if mapping else None
     typed = {key: path for key, path in {"path": source, "items": items}.items() if path is not None}
     values = {"dataset": Reference.parse(dataset).dataset, **(known.policies if known else {})}
     origin = Origin(**{**(known.places() if known else {}), **typed})
-    done = prepare(home, dataset, PrepareConfig.parse_flags(values, command="prepare"), origin, track)
+    config = PrepareConfig.parse_flags(values, command="prepare")
+    try:
+        done = prepare(home, dataset, config, origin, track)
+    except BenchError as error:
+        error.hint += (
+            f" infer reads with defaults; other options are those of `llmrs-bench prepare --dataset {dataset}`."
+        )
+        raise
     for line in data_lines(done.artifact.facts) if done.fresh else ():
         say(line)
     for warning in done.warnings:
         warn(warning)
     say(f"{'made' if done.fresh else 'already there'}: {done.artifact.path}")
+    if dataset == config.dataset and len(variants(home, dataset)) > 1:
+        warn(f"{dataset} was prepared otherwise before, from another source or with other options: this is {done.name}")
     return done.name
 
 

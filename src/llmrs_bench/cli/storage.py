@@ -10,7 +10,7 @@ import typer
 
 from llmrs_bench.cli.console import exit_codes, say, show
 from llmrs_bench.cli.options import HERE, Home, Log, LogOption, age
-from llmrs_bench.core.errors import OptionError
+from llmrs_bench.core.errors import BenchError, OptionError
 from llmrs_bench.core.formatting import size_words
 
 if TYPE_CHECKING:
@@ -133,7 +133,12 @@ def rm(
         if unused:
             found = storage.unused(home, dataset, before=before(older_than))
         else:
-            chosen = storage.find_runs(home, dataset, run or [], before=before(older_than))
+            several = older_than is not None or not run  # else each name means one run, as for `show`
+            chosen = (
+                storage.find_runs(home, dataset, run or [], before=before(older_than))
+                if several
+                else [storage.find_run(home, name, dataset) for name in dict.fromkeys(run or [])]
+            )
             found = storage.runs_to_remove(home, chosen)
         if not found:
             say("nothing to delete")
@@ -142,10 +147,11 @@ def rm(
             say(f"{size_words(removal.size):>7}  {removal.paths[0].name}  {removal.why}")
         total = size_words(sum(removal.size for removal in found))
         if not yes:
+            say(f"{total:>7}  in all")
             try:
                 typer.confirm(f"Delete this and free {total}?", abort=True, err=True)
             except typer.Abort:
-                raise OptionError("nothing was deleted, for nobody said yes", hint="Add --yes.") from None
+                raise BenchError("nothing was deleted, for nobody said yes", hint="Add --yes.") from None
         freed = storage.remove(home, found, lambda removal: typer.echo(removal.paths[0].name))
         say(f"freed: {size_words(freed)}")
 

@@ -246,7 +246,7 @@ def make_requests(
         )
     elif config.target == "all":
         rules.append(f"a list holds all targets of its request and {size - 1} other items")
-    choice = _choice(rows, lists, warnings)
+    choice = _choice(rows, lists, warnings, config)
     if alone := choice.len() - int(choice.sum()):
         facts |= {"lists_without_choice_dropped": alone, "requests": choice.len() - alone}
         warnings = (*warnings, f"{alone:,} of {choice.len():,} lists hold the target alone: their users are not tested")
@@ -272,7 +272,7 @@ def _conditions(rows: pl.DataFrame) -> pl.DataFrame | None:
     return rows.select("request_id", "window", known=pl.lit(None, dtype=pl.Int32))
 
 
-def _choice(rows: pl.DataFrame, lists: list[list[str]], warnings: Sequence[str]) -> pl.Series:
+def _choice(rows: pl.DataFrame, lists: list[list[str]], warnings: Sequence[str], config: PrepareConfig) -> pl.Series:
     """Tell which lists hold more than their target.
 
     Raises:
@@ -280,10 +280,12 @@ def _choice(rows: pl.DataFrame, lists: list[list[str]], warnings: Sequence[str])
     """
     choice = pl.Series([set(shown) != set(targets) for shown, targets in zip(lists, rows["targets"], strict=True)])
     if not choice.any():
+        few = f"No other item has fewer than {config.cold_items} training interactions: raise --cold-items."
+        unseen = "Other candidates have to be items of the data that the user has not seen; --include-seen allows all."
         raise DataError(
             f"each of the {len(lists):,} lists holds its target alone, so there is nothing to choose from"
             + "".join(f"; {words}" for words in warnings),
-            hint="Other candidates have to be items of the data that the user has not seen; --include-seen allows all.",
+            hint=unseen if config.cold_items is None else few,
         )
     return choice
 

@@ -109,6 +109,8 @@ def refuse_unread(model: str, given: Iterable[str]) -> None:
     for name in given:
         if name not in _READ[own]:
             kinds = [kind for kind, read in _READ.items() if name in read]
+            if not kinds:
+                raise unknown_name("option of infer", name, sorted(_READ[own]))
             option = name.replace("_", "-").replace("template-options", "template-option")
             raise OptionError(
                 f"--{option} applies only to {' and '.join(kinds)}; {model!r} is one of the {own}", hint="Remove it."

@@ -135,6 +135,22 @@ def find_runs(
     ]
 
 
+def find_run(home: Path, name: str, dataset: str | None = None) -> RunEntry:
+    """Return the run of a name, which may be cut to its first characters.
+
+    Raises:
+        OptionError: If the name fits none, or several.
+    """
+    found = find_runs(home, dataset, [name])
+    found = [entry for entry in found if entry.run == name] or found
+    if len(found) != 1:
+        raise OptionError(
+            f"{name} means {len(found)} runs: " + ", ".join(f"{each.run} of {each.dataset}" for each in found),
+            hint="Type more of the name, or add --dataset NAME@VARIANT.",
+        )
+    return found[0]
+
+
 def _places(home: Path, dataset: str | None) -> list[Place]:
     if dataset is None:
         return [Place(home / name / variant) for name, found in prepared(home).items() for variant in found]
@@ -218,14 +234,7 @@ def show_run(home: Path, name: str, dataset: str | None = None) -> RunReport:
         OptionError: If the name fits none, or several.
         DamagedError: If it cannot be read.
     """
-    found = find_runs(home, dataset, [name])
-    found = [entry for entry in found if entry.run == name] or found
-    if len(found) != 1:
-        raise OptionError(
-            f"{name} means {len(found)} runs: " + ", ".join(f"{each.run} of {each.dataset}" for each in found),
-            hint="Type more of the name, or add --dataset NAME@VARIANT.",
-        )
-    [entry] = found
+    entry = find_run(home, name, dataset)
     run = entry.artifact or open_placed(entry.path, hint="run `llmrs-bench infer` again.")
     data, facts = open_data(home, entry.dataset), run.facts
     own = [run, *_artifacts(data.place.evals, entry.run + "-")]
