@@ -221,3 +221,16 @@ def test_verdicts_as_lines_json_and_markdown(made: Board) -> None:
     assert r"| **fail** | a\|b | `ndcg@10 drops > 0.01 at p < 0.05` |" in summary
     assert "one row is new" in summary
     assert "<details>" in summary
+
+
+def test_options_below_a_name_stay_indented_and_their_values_whole() -> None:
+    ones = dict.fromkeys(("hit@1", "ndcg@10", "hit@10", "mrr"), np.ones(50))
+    zeros = {name: values - 0.5 for name, values in ones.items()}
+    long = "train_fraction=0.0625, max_history=12345678"
+    shown, _ = board([entry("a-model", ones, setting=long), entry("other", zeros)], tuple(ones))
+    console = Console(width=80, file=io.StringIO(), highlight=False)
+    console.print(to_table(shown, 80))
+    lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
+    names = {line[:16].strip() for line in lines if line.startswith("  ")}
+    assert {"0.0625,", "12345678"} <= {word for name in names for word in name.split()}
+    assert not any(re.match(r"(?:train|max_h|=|[\d.]+)", line) for line in lines)

@@ -1,6 +1,7 @@
 """A board as Rich tables that fit 80 columns, and grow with a wider terminal."""
 
 from collections.abc import Iterator, Sequence
+from textwrap import wrap
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Group, RenderableType
@@ -31,8 +32,9 @@ def to_table(board: Board, width: int = 80) -> Group:
             made = grid(["model"], [column.head for column in columns])
             fields = zip(*(map(_text, column.fields) for column in columns), strict=True)
             with_costs = any(column.kind == "cost" for column in columns)
+            room = max(_NAME, width - sum(map(_width, columns)))
             for row, texts in zip(table.rows, fields, strict=True):
-                made.add_row(_name(row, table, with_costs), *texts)
+                made.add_row(_name(row, table, room, with_costs=with_costs), *texts)
             parts += [Text(""), made]
     return Group(*parts, *(Text(f"\n{note}", "yellow") for note in board.notes))
 
@@ -85,14 +87,23 @@ def _blocks(columns: Sequence[Column], room: int) -> list[list[Column]]:
     return blocks
 
 
-def _name(row: Row | PublishedRow, table: Table, with_costs: bool) -> Text:
+def _name(row: Row | PublishedRow, table: Table, room: int, *, with_costs: bool) -> Text:
     below, style = [row.setting], ""
     if isinstance(row, Row):
         style = _STYLES.get(row.kind, "")
         below += ["" if with_costs else _spent(row), answer_words(row)] if table.kind == "board" else []
+    lines = [line for text in below for line in _broken(text, room - _GAP)]
     return Text.assemble(
-        (row.model, style), " *" if table.is_front(row) else "", *((f"\n  {line}", "dim") for line in below if line)
+        (row.model, style), " *" if table.is_front(row) else "", *((f"\n  {line}", "dim") for line in lines)
     )
+
+
+def _broken(text: str, room: int) -> list[str]:
+    """Return a text in lines that fit; an option that is too long is broken before its value, never within it."""
+    words = [
+        part for word in text.split() for part in (word.replace("=", "= ").split() if len(word) > room else [word])
+    ]
+    return wrap(" ".join(words), max(room, 1))
 
 
 def _spent(row: Row) -> str:
