@@ -231,6 +231,6 @@ def test_options_below_a_name_stay_indented_and_their_values_whole() -> None:
     console = Console(width=80, file=io.StringIO(), highlight=False)
     console.print(to_table(shown, 80))
     lines = console.file.getvalue().splitlines()  # type: ignore[attr-defined]
-    below = {line.split()[0] for line in lines if line.startswith("  ")}
+    below = {line.split()[0] for line in lines if line.startswith("  ") and line.strip()}
     assert {"train_fraction=", "0.0625,", "max_history=12345678"} <= below
-    assert not any(re.match(r"(?:train|max_h|=|[\d.]+)", line) for line in lines)
+    assert not any(re.match(r"train|max_h|=?0\.0625|=?1234", line) for line in lines)
