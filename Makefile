@@ -30,7 +30,7 @@ empty :=
 space := $(empty) $(empty)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-newest test-lowest check format docs lock clean
+.PHONY: help demo test test-slow test-newest test-lowest check format docs dist lock clean
 
 help:  ## list what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */\1\t/' | expand -t 14
@@ -83,6 +83,9 @@ docs: $(VENV)/.installed  ## build the documentation as a site, in site/
 	$(BIN)/python $(PIP) --no-build-isolation -e '.[docs]'
 	$(BIN)/python -m mkdocs build --strict --quiet
 
+dist: $(VENV)/.installed  ## build wheel and sdist into dist/, and run the demo from the wheel in an empty environment
+	sh requirements/dist.sh $(BIN)/python .venv-dist
+
 lock: $(addprefix lock-,$(KINDS))  ## renew requirements/*.txt: the newest versions that pyproject.toml allows
 
 # For a GPU it is PyTorch's own build that counts, not one for CPUs that pip is told to take on this machine.
@@ -100,4 +103,4 @@ lock-%: .venv-lock/.installed
 	touch $@
 
 clean:  ## delete the environments and caches
-	rm -rf .venv .venv-vllm-cpu .venv-vllm-gpu .venv-lock $(NEWEST) $(LOWEST) .mypy_cache .pytest_cache .ruff_cache site
+	rm -rf dist .venv .venv-dist .venv-vllm-cpu .venv-vllm-gpu .venv-lock $(NEWEST) $(LOWEST) .mypy_cache .pytest_cache .ruff_cache site

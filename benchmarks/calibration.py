@@ -8,7 +8,7 @@ import argparse
 import numpy as np
 from numpy.typing import NDArray
 
-from llmrs_bench.stats import CORRECTIONS, all_pairs, bootstrap_interval, sign_flip, users_needed
+from llmrs_bench.stats import CORRECTIONS, all_pairs, mean_interval, sign_flip, users_needed
 
 Rows = NDArray[np.float64]
 
@@ -31,7 +31,7 @@ DRAW = {"hit@1": hit, "ndcg@10": ndcg}
 def coverage(metric: str, users: int, rows: int) -> float:
     """Return how often a 95 % interval holds the true mean."""
     values = DRAW[metric](np.random.default_rng(users), rows, users)
-    ends = bootstrap_interval(values, samples=2000, seed=1)
+    ends = mean_interval(values, samples=2000, seed=1)
     return float(((ends[:, 0] <= TRUE[metric]) & (ends[:, 1] >= TRUE[metric])).mean())
 
 
@@ -68,6 +68,23 @@ def null_boards(users: int, boards: int) -> dict[str, float]:
     return {name: count / boards for name, count in found.items()}
 
 
+def headlines(ours: int, others: int, users: int, boards: int) -> tuple[float, float]:
+    """Return how often a headline tells the best of some copies of chance from the best of others.
+
+    The first share is that of Holm over all pairs of the two sides, the second is without a correction.
+    """
+    pairs = np.array([(i, ours + j) for i in range(ours) for j in range(others)])
+    corrected = plain = 0
+    for board in range(boards):
+        values = ndcg(np.random.default_rng([6, board]), ours + others, users)
+        p = sign_flip(values[None], pairs, samples=10_000, seed=board)[0]
+        means = values.mean(1)
+        shown = int(others * means[:ours].argmax() + means[ours:].argmax())
+        corrected += bool(CORRECTIONS["holm"](p)[shown] < 0.05)
+        plain += bool(p[shown] < 0.05)
+    return corrected / boards, plain / boards
+
+
 def main() -> None:
     """Print all figures as Markdown."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -76,7 +93,7 @@ def main() -> None:
     asked = parser.parse_args()
     print("| metric | users | 95 % interval covers | p < .05 where nothing differs |\n| --- | ---: | ---: | ---: |")
     for metric in TRUE:
-        for users in (50, 200, 1000):
+        for users in (50, 100, 200, 1000):
             covered, wrong = coverage(metric, users, asked.rows), false_positives(metric, users, asked.rows)
             print(f"| {metric} | {users:,} | {covered:.3f} | {wrong:.3f} |", flush=True)
     print("\n| effect size d | users needed | seen with so many (80 % wanted) |\n| ---: | ---: | ---: |")
@@ -86,6 +103,11 @@ def main() -> None:
     print("\n| 20 copies of chance, 200 users, 2 metrics | boards with any difference |\n| --- | ---: |")
     for name, share in null_boards(200, asked.boards).items():
         print(f"| {name} | {share:.3f} |")
+    print("\n| copies of chance as language models | as others | headlines with a difference | without correction |")
+    print("| ---: | ---: | ---: | ---: |")
+    for ours, others in ((1, 11), (6, 6), (11, 1)):
+        corrected, plain = headlines(ours, others, 200, asked.boards)
+        print(f"| {ours} | {others} | {corrected:.3f} | {plain:.3f} |", flush=True)
 
 
 if __name__ == "__main__":

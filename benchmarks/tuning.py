@@ -131,6 +131,7 @@ def main() -> None:
     parser.add_argument("--samples", type=int, nargs="+", default=[0, 16, 64, 256])
     parser.add_argument("--users", default="100", help="test users, or all")
     parser.add_argument("--valid-requests", type=int, default=1000, help="rows of clicks to validate on and to ask")
+    parser.add_argument("--n-candidates", type=int, default=20, help="of a ranking")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--method", default="lora", choices=["lora", "full"])
     parser.add_argument("--seed", type=int, default=0)
@@ -140,9 +141,8 @@ def main() -> None:
     protocol = "collm" if asked.dataset == "ml1m" else None
     click: dict[str, object] = {"task": "click", "valid_requests": asked.valid_requests}
     click |= {"protocol": protocol} if protocol else {"like_from": 4.0}
-    config = PrepareConfig.parse(
-        {"dataset": asked.dataset, "users": asked.users, **(click if asked.task == "like" else {})}, owner="prepare"
-    )
+    kind = click if asked.task == "like" else {"n_candidates": asked.n_candidates}
+    config = PrepareConfig.parse({"dataset": asked.dataset, "users": asked.users, **kind}, owner="prepare")
     done = prepare(asked.home, f"{asked.dataset}@{asked.task}", config, Origin(asked.source), lines)
     data = open_data(asked.home, done.name)
     model = asked.model or str(random_model(asked.home / f"random-{asked.shape}", asked.shape))

@@ -59,6 +59,7 @@ STYLES: dict[str, Style] = {
     "rank, semicolon, label": lines(lambda n, label, title: f"{n}; {label}"),
     "rank, arrow, label": lines(lambda n, label, title: f"{n} -> {label}"),
     "rank word, dash, label": lines(lambda n, label, title: f"Rank {n} - {label}"),
+    "rank, underscore, label": lines(lambda n, label, title: f"{n}. book_id={label}"),
     "position, word, label": lines(lambda n, label, title: f"Position {n}: book {label}"),
     "rank and label in bold": lines(lambda n, label, title: f"**{n}.** **{label}**"),
     "rank and label in a table": lines(lambda n, label, title: f"| {n} | {label} |"),
@@ -67,6 +68,7 @@ STYLES: dict[str, Style] = {
     "label: score": lines(lambda n, label, title: f"{label}: {99 - n}"),
     "label, score out of 20": lines(lambda n, label, title: f"Book {label}: {20 - n}/20"),
     "label, per cent": lines(lambda n, label, title: f"- {label}: {99 - 3 * n} %"),
+    "score before the title": lines(lambda n, label, title: f"[{1 - n / 20:.2f}] {title}"),
     "document, relevance": lines(lambda n, label, title: f"Doc: {label}, Relevance: {20 - n}"),
     "title - Remark": lines(lambda n, label, title: f"{n}. {title} - A dark and moving tale"),
     "title—Remark": lines(lambda n, label, title: f"{n}. {title}—Because the reader likes it"),
@@ -95,6 +97,7 @@ STYLES: dict[str, Style] = {
     "ordinals in digits": lines(
         lambda n, label, title: f"{n}{['st', 'nd', 'rd'][n - 1] if n < 4 else 'th'} place: {title}"
     ),
+    "places in another language": lines(lambda n, label, title: f"{n}. Platz: {title}"),
     "ordinal signs": lines(lambda n, label, title: f"{n}º {title}"),
     "rank of all": lines(lambda n, label, title: f"{n}/8: {title}"),
     "escaped dots": lines(lambda n, label, title: f"{n}\\. {title}"),
@@ -106,6 +109,9 @@ STYLES: dict[str, Style] = {
     "table with remarks": lambda shown, order: (
         "| Rank | Book | Why |\n|---|---|---|\n"
         + lines(lambda n, label, title: f"| {n} | {title} | Fits in {n} ways |")(shown, order)
+    ),
+    "table in a box": lambda shown, order: (
+        "┌───┬───┐\n" + lines(lambda n, label, title: f"│ {n} │ {title} │")(shown, order) + "\n└───┴───┘"
     ),
     "table of scores": lambda shown, order: (
         "| Book | Score |\n|---|---|\n"
@@ -127,6 +133,10 @@ STYLES: dict[str, Style] = {
     "XML": lines(lambda n, label, title: f'<item rank="{n}">{title}</item>'),
     "notes below": lines(lambda n, label, title: f"{n}. {title}\n   - Genre: novel\n   - Compare: Emma"),
     "Python list": lambda shown, order: str({"ranking": [shown.titles[at] for at in order]}),
+    "Python tuple": lambda shown, order: f"ranking = {tuple(shown.titles[at] for at in order)}",
+    "JSON, lines in a string": lambda shown, order: json.dumps(
+        {"ranking": lines(lambda n, label, title: f"{n}. {title}")(shown, order)}
+    ),
     "Python ranks": lambda shown, order: str({n: shown.titles[at] for n, at in enumerate(order, 1)}),
     "JSON, unsorted": lambda shown, order: json.dumps({"results": _objects(shown, order, "rank", "book")}),
     "Python, unsorted": lambda shown, order: str(_objects(shown, order, "position", "title")),
@@ -146,6 +156,13 @@ STYLES: dict[str, Style] = {
     "Python pairs": lambda shown, order: str([(n, shown.titles[at]) for n, at in enumerate(order, 1)]),
     "pairs on a line": lambda shown, order: ", ".join(f"({n},{shown.labels[at]})" for n, at in enumerate(order, 1)),
     "pairs with hyphens": lambda shown, order: ", ".join(f"{n}-{shown.labels[at]}" for n, at in enumerate(order, 1)),
+    "ordinals on a line": lambda shown, order: ", ".join(
+        f"{n}{['st', 'nd', 'rd'][n - 1] if n < 4 else 'th'}: {shown.titles[at]}" for n, at in enumerate(order, 1)
+    ),
+    "rank words on a line": lambda shown, order: ", ".join(
+        f"Rank {n}: {shown.labels[at]}" for n, at in enumerate(order, 1)
+    ),
+    "hashes on a line": lambda shown, order: ", ".join(f"#{n} {shown.titles[at]}" for n, at in enumerate(order, 1)),
     "labels and titles on a line": lambda shown, order: ", ".join(
         f"{shown.labels[at]} ({shown.titles[at]})" for at in order
     ),

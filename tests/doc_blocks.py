@@ -40,7 +40,7 @@ REASONS = {
     "needs a cluster": 1,
     "needs files of yours": 4,
     "needs another program": 1,
-    "takes hours": 3,
+    "takes hours": 1,
 }
 
 _BLOCK = re.compile(r"(?:^<!-- not run: (?P<reason>[^\n]*) -->\n)?^```sh\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -116,11 +116,9 @@ def check(words: Sequence[str]) -> None:
     """Hold a command of `llmrs-bench` against its options, and those of an engine behind -O against the engine's."""
     group = typer.main.get_command(app)
     assert isinstance(group, TyperGroup)
-    if words[0].startswith("-"):
+    if words[0].startswith("-") or "--help" in words:
         return
     command = group.commands[words[0]]
-    if "--help" in words:
-        return
     given = command.make_context(words[0], [*words[1:]]).params
     if words[0] != "infer" or _PLACE.fullmatch(str(given["model"])):  # a model that another command names
         return
@@ -145,6 +143,8 @@ def is_recommender(model: str) -> bool:
 def substituted(words: Sequence[str], source: Path, outputs: Sequence[str]) -> list[str]:
     """Return a command that runs here: on small data, with the mock model, and for an epoch at most.
 
+    Where an earlier command of the block tuned a model, its base stands for the language models of those after it.
+
     Args:
         words: The command, without `llmrs-bench`.
         source: The folder of the small data.
@@ -159,25 +159,47 @@ def substituted(words: Sequence[str], source: Path, outputs: Sequence[str]) -> l
     if "--help" in found:
         return found
     if found[0] == "prepare":
-        own = [word for place, word in enumerate(found) if found[place - 1] in ("--source", "--mapping")]
-        if own and all(Path(name).is_file() for name in own):
-            return found
-        taken = [found.index("--source")] if "--source" in found else []
-        found = [word for place, word in enumerate(found) if place not in [*taken, *(place + 1 for place in taken)]]
-        trained = [name for name in NETWORKS if any(word.startswith(f"model:{name}") for word in found)]
-        return [*found, "--source", str(source), *(word for name in trained for word in ("-O", f"{name}.epochs=1"))]
+        return _preparing(found, source)
+    if found[0] == "run":
+        found = [MODEL if found[place - 1] in ("--model", "-m") else word for place, word in enumerate(found)]
+        return found if found[1].endswith(".toml") else [*found, "--source", str(source)]
     if found[0] == "tune":
         return _tuning(found, source)
-    return _inferring(found) if found[0] == "infer" else found
+    if any(word.startswith("title_tokens=") for word in found):
+        found = _counting(found, _tiny(source.parent / "tiny-model"))
+    if found[0] == "infer":
+        tuned = any(name.startswith(TUNED) for name in outputs)
+        return _inferring(found, str(_tiny(source.parent / "tiny-model")) if tuned else MODEL)
+    return found
 
 
-def _inferring(found: list[str]) -> list[str]:
-    """Return a command `infer` of one epoch, or of the mock model."""
+def _counting(found: list[str], folder: Path) -> list[str]:
+    """Return a command whose title_tokens are counted by a tokenizer: the mock model has no tokens of its own."""
+    counting = f"title_tokenizer={folder}"
+    named = [place for place, word in enumerate(found) if word.startswith("title_tokenizer=")]
+    if not named:
+        return [*found, "-T", counting]
+    return [*found[: named[0]], counting, *found[named[0] + 1 :]]
+
+
+def _preparing(found: list[str], source: Path) -> list[str]:
+    """Return a command `prepare` of the small data, unless it is of files of the reader's own."""
+    own = [word for place, word in enumerate(found) if found[place - 1] in ("--source", "--mapping")]
+    if own and all(Path(name).is_file() for name in own):
+        return found
+    taken = [found.index("--source")] if "--source" in found else []
+    found = [word for place, word in enumerate(found) if place not in [*taken, *(place + 1 for place in taken)]]
+    trained = [name for name in NETWORKS if any(word.startswith(f"model:{name}") for word in found)]
+    return [*found, "--source", str(source), *(word for name in trained for word in ("-O", f"{name}.epochs=1"))]
+
+
+def _inferring(found: list[str], other: str) -> list[str]:
+    """Return a command `infer` of one epoch, or of the model `other` in place of a language model."""
     model = next(place for place, word in enumerate(found) if word in ("--model", "-m")) + 1
     if found[model] in NETWORKS:
         return [*found, "-O", "epochs=1"]
     if asks_language_model(found[model]) and not found[model].startswith(TUNED):
-        found[model] = MODEL
+        found[model] = other
         options = [place for place, word in enumerate(found) if word in ("-O", "--engine")]
         return [word for place, word in enumerate(found) if not {place, place - 1} & set(options)]
     return found

@@ -28,8 +28,9 @@ ARROWS: dict[str, set[str]] = {
         *("data", "prompts", "llm", "recommenders", "ranking", "metrics", "stats", "leaderboard", "report"),
         *("position_bias", "exchange", "fusion", "clicks"),
     },
-    "cli": {"stages", "report", "leaderboard"},
-    "api": {"stages", "report", "leaderboard", "metrics", "cli"},
+    "cli": {"stages", "report", "leaderboard", "llm"},
+    "results": {"stages", "report", "leaderboard", "metrics"},
+    "api": {"results", "stages", "leaderboard", "llm", "cli"},
     "__main__": {"cli"},
 }
 # What a stage may import of another; everything else it finds in the workspace, as an artifact.
@@ -42,7 +43,7 @@ STAGE_ARROWS: dict[str, set[str]] = {
     "demo_lm": {"prompt"},
     "serving": {"demo_lm"},
     "infer_language_model": {"conversation", "demo_lm", "prompt", "serving"},
-    "tune_samples": {"conversation", "prompt", "prompt_variants"},
+    "tune_samples": {"conversation", "demo_lm", "prompt", "prompt_variants", "serving"},
     "tune": {"prompt", "serving", "tune_samples"},
     "infer_recommender": set(),
     "infer_clicks": {"infer_recommender"},
@@ -61,12 +62,17 @@ STAGE_ARROWS: dict[str, set[str]] = {
     "compare_clicks": {"compare", "evaluate_clicks", "groups"},
     "factors": set(),
     "groups": set(),
-    "gate": {"compare", "compare_clicks", "evaluate"},
+    "gate": {"compare", "compare_clicks", "evaluate", "evaluate_clicks"},
     "pages": {"conversation", "evaluate", "prompt"},
     "export": {"serving"},
+    "recipe_files": {"mapping"},
+    "recipe": {"infer", "mapping", "recipe_files", "source", "tune"},
+    "run": {"compare", "forecast", "gate", "infer", "prepare", "prompt", "recipe", "serving", "tune", "verdicts"},
+    "verdicts": {"compare", "recipe"},
     "forecast": {"conversation", "infer", "prompt", "serving"},
     "listing": set(),
-    "storage": {"compare", "evaluate"},
+    "storage": {"compare", "evaluate", "usage"},
+    "usage": set(),
 }
 LONGEST = 500  # lines of a file
 MODULES = sorted(PACKAGE.rglob("*.py"))
@@ -136,7 +142,7 @@ def test_only_stages_open_artifacts() -> None:
         for path in MODULES
         if any(name.startswith("llmrs_bench.core.artifacts") for name in imports(path))
     }
-    assert users - {"api.py"} == {"stages"}  # the Python interface names the types alone
+    assert users - {"api.py", "results.py"} == {"stages"}  # the Python interface names the types alone
 
 
 def test_nothing_prints_but_the_command_line() -> None:

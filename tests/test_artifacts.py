@@ -294,6 +294,11 @@ def test_damaged_missing_and_swapped_tables_are_refused(tmp_path: Path) -> None:
     path.unlink()
     with pytest.raises(ArtifactError, match="cannot be read"):
         made.table("metrics")
+    os.mkfifo(path)  # nobody waits for what will never be written
+    with pytest.raises(ArtifactError, match="a pipe"):
+        made.table("metrics")
+    with pytest.raises(ArtifactError, match="a pipe"):
+        next(made.parts("metrics", 1))
 
 
 def test_a_file_is_checked_once_and_again_after_it_has_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

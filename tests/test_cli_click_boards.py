@@ -119,7 +119,7 @@ def test_every_format_holds_every_row(measured: Bench, output: str) -> None:
 
 def test_groups_are_of_rows(measured: Bench) -> None:
     text = measured.run(*BOARD, "--by", "cold-item", "--metrics", "auc").stdout
-    assert "cold-item: " in text
+    assert "users), by cold-item" in text
     assert "have no slots" in measured.run(*BOARD, "--by", "slot", code=2).stderr
 
 

@@ -347,11 +347,11 @@ def test_a_run_of_other_users_stands_on_the_board_where_it_is_allowed(compared: 
         (("--fail-if", RULE), 2, "needs a baseline"),
         (("--fail-if", "ndgc@10 < 0.3"), 2, "unknown quantity in --fail-if 'ndgc@10'"),
         (("--run", "itemknn", "--fail-if", "joules > 1"), 2, "no judged row knows its joules"),
-        (("--allow-missing", "--baseline", "itemknn"), 2, "--allow-missing is about rows of a gate"),
+        (("--allow-missing", "--baseline", "itemknn"), 2, "--allow-missing has no effect without --fail-if"),
         (("--baseline", "nothing.parquet"), 1, "nothing.parquet does not exist"),
         (("--baseline", "itemkn-nope"), 2, "unknown run in --baseline 'itemkn-nope'"),
         (("--baseline", "mock"), 2, "--baseline mock means 2 rows"),
-        (("--junit", "x.xml"), 2, "write verdicts"),
+        (("--junit", "x.xml"), 2, "have no effect without --fail-if"),
         (("--correction", "tukey"), 2, "correction"),
         (
             ("--fail-if", "ndcg@10 < 0.1", "--junit", "nowhere/a.xml"),
@@ -397,9 +397,10 @@ def test_groups_have_boards_below_the_whole_one(compared: Bench) -> None:
     )
     whole = next(row for row in found["rows"] if row["model"] == "itemknn")
     assert weighted / USERS == pytest.approx(whole["metrics"]["mrr"]["mean"])
-    for form, words in (("table", "slot: 3 ("), ("markdown", "**slot: 3 ("), ("latex", "slot: 3 (")):
+    for form, words in (("table", "\n3 ("), ("markdown", "**3 ("), ("latex", "3 (")):
         text = compared.run("compare", "-d", "small@lists", "--by", "slot", "--format", form).stdout
         assert words in text
+        assert "users), by slot" in text
     assert "activity, category" in gate(compared, "--by", "shoe-size", code=2)
 
 

@@ -115,3 +115,14 @@ def test_events_that_are_still_to_come_are_counted(bench: Bench, tmp_path: Path)
     (tmp_path / "x.csv").write_text("user,item,date\n" + "\n".join(lines) + "\n")
     said = bench.run("prepare", "-d", "x", "--source", str(tmp_path / "x.csv"), "--describe").stdout
     assert "3 of 11 events are later than today" in " ".join(said.split())
+
+
+def test_a_few_times_of_another_unit_are_counted(bench: Bench, tmp_path: Path) -> None:
+    times = [1500000000, 1500000, 1500000002, 0]  # the second one lost its last digits, the last one means none
+    lines = [f"u{user},i{user + at},{time}" for user in range(3) for at, time in enumerate(times)]
+    (tmp_path / "x.csv").write_text("user,item,timestamp\n" + "\n".join([*lines, *lines[::4]]) + "\n")
+    (tmp_path / "y.csv").write_text("user,item,timestamp\n" + "\n".join(lines[::2]) + "\n")
+    said = bench.run("prepare", "-d", "x", "--source", str(tmp_path / "x.csv"), "--describe").stdout
+    assert "3 of 15 events are before 1980, the others later, such as time 1.5e+06" in " ".join(said.split())
+    said = bench.run("prepare", "-d", "y", "--source", str(tmp_path / "y.csv"), "--describe").stdout
+    assert "before 1980" not in said

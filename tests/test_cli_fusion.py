@@ -172,7 +172,7 @@ def test_options_change_the_run_where_they_are_read(home: Bench) -> None:
         (("--runs", "random,random"), "joins two or more different runs"),
         (("--runs", "random,sasrec"), "unknown run 'sasrec'"),
         (("--runs", "random,fusion"), "'fusion' means"),
-        (("--runs", "random,oracle"), "knows the targets"),
+        (("--runs", "random,oracle"), "reads the targets: it is an upper bound"),
         (("--runs", "random,fusion-learned", "--method", "learned"), "has learned weights itself"),
         (("--runs", "random,mock", "--method", "borda"), "method"),
         (("--runs", "random,mock", "-O", "k=-1"), "k=-1 is below 0"),

@@ -7,9 +7,11 @@ from base64 import b64decode
 from pathlib import Path
 from typing import Any
 
+import polars as pl
 import pytest
 
 from command_line import Bench
+from llmrs_bench.core.schemas import TABLES
 
 HOSTILE = "</script><img src=x onerror=alert(1)>"
 
@@ -63,6 +65,20 @@ def test_the_same_command_writes_the_same_page(measured: Bench, tmp_path: Path) 
     assert len(pages[0]) < 1_000_000
 
 
+def test_prompts_of_another_version_are_missing_on_the_page_and_block_nothing(
+    measured: Bench, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(TABLES, "views", pl.Schema([*TABLES["views"].items(), ("later", pl.String)]))
+    said = measured.run("compare", "-d", "small", "--html", str(tmp_path / "page.html"))
+    words = " ".join(said.stderr.split())
+    assert "left out: table 'views'" in words
+    assert "column 'later' is missing, expected String" in words
+    sample = json.loads(
+        zlib.decompress(b64decode(values((tmp_path / "page.html").read_text("utf-8"), "requests-data")))
+    )
+    assert any("prompts" in note for note in sample["notes"].values())
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
@@ -83,3 +99,10 @@ def test_mistakes_leave_no_file(
     said = " ".join(measured.run("compare", *arguments, code=code).stderr.split())
     assert words in said
     assert not list(tmp_path.iterdir())
+
+
+def test_a_link_that_leads_in_circles_is_refused_at_once(measured: Bench, tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    page.symlink_to(page)
+    said = measured.run("compare", "-d", "small", "--html", str(page), code=2).stderr
+    assert "leads in circles" in said

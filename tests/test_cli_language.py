@@ -3,11 +3,14 @@
 import errno
 import json
 import os
+import sys
+from collections.abc import Iterator, Sequence
 
 import polars as pl
 import pytest
 
 from command_line import Bench, table
+from llmrs_bench.core.types import Prompt, Response
 
 
 def kept(bench: Bench) -> int:
@@ -71,13 +74,46 @@ def test_the_board_shows_what_answers_cost(bench: Bench) -> None:
     assert "/s" in bench.run("compare", "--dataset", "small").stdout
 
 
+def test_what_an_engine_prints_is_no_result(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    from llmrs_bench.llm.backends.mock import MockEngine
+
+    answer = MockEngine.answer
+
+    def chatty(self: MockEngine, prompts: Sequence[Prompt]) -> Iterator[Response]:
+        sys.stdout.write("printed\n")
+        os.write(1, b"from C code\n")
+        yield from answer(self, prompts)
+
+    bench.prepare()
+    monkeypatch.setattr(MockEngine, "answer", chatty)
+    ran = bench.run("infer", "--model", "mock", "--dataset", "small", "--check-determinism", "2")
+    assert ran.stdout.splitlines() == [next(bench.home.glob("small/*/runs/mock-*")).name]
+    assert "printed" in ran.stderr
+    written = capfd.readouterr()
+    assert "from C code" not in written.out
+    assert written.err.count("from C code") > 1
+
+
+def test_the_protocol_says_how_likelihoods_are_normalised_where_there_are_some(bench: Bench) -> None:
+    bench.prepare()
+    for template, said in (("label", 0), ("likelihood", 1)):
+        bench.run("infer", "--model", "mock", "--dataset", "small", "-t", template)
+        board = json.loads(bench.run("compare", "--dataset", "small", "--format", "json").stdout)
+        assert sum("sum of the log-probabilities" in line for line in board["protocol"]) == said
+
+
 def test_labels_that_the_model_would_not_write_are_doubted(bench: Bench) -> None:
     from tiny_models import tiny_llama
 
     bench.prepare("--users", "3", "--history", "2")
     model = str(tiny_llama(bench.home / "llama", context=512))
-    result = bench.run("infer", "--model", model, "--engine", "transformers", "--dataset", "small", "-t", "label")
+    asked = ("infer", "--model", model, "--engine", "transformers", "--dataset", "small", "-t", "label")
+    result = bench.run(*asked)
     assert "the labels hold" in result.stderr
+    assert "one by one" not in result.stderr
+    assert "titles of 3 prompts were scored one by one" in bench.run(*asked, "-O", "packed=false").stderr
     mock = bench.run("infer", "--model", "mock", "--dataset", "small", "-t", "label")
     assert "the labels hold" not in mock.stderr
 

@@ -149,6 +149,22 @@ def test_one_bad_folder_is_named_and_blocks_nothing(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize(
+    ("option", "value", "words"),
+    [
+        ("--orders", "x", "Invalid value for '--candidate-orders': x is no whole number"),
+        ("--seeds", "0", "Invalid value for '--seeds': 0 is below 1"),
+        ("--seeds", "5000", "Invalid value for '--seeds': 5000 is above 1000"),
+    ],
+)
+def test_a_wrong_value_is_told_in_the_words_of_all_options(bench: Bench, option: str, value: str, words: str) -> None:
+    said = bench.run("infer", "-d", "small", "-m", "mock", option, value, code=2).stderr
+    assert words in " ".join(said.replace("│", " ").split())
+    as_json = bench.run("infer", "-d", "small", "-m", "mock", "--log", "json", option, value, code=2).stderr
+    assert words in as_json
+    assert "Input should" not in said + as_json
+
+
+@pytest.mark.parametrize(
     ("arguments", "option"),
     [
         (["compare", "--dataset", "small", "-d", "other"], "--dataset"),

@@ -295,8 +295,8 @@ def test_less_to_learn_from_is_said_on_the_board(small: Bench) -> None:
 
 def test_what_is_later_than_requests_is_that_of_the_part(bench: Bench) -> None:
     events = [(f"u{user}", f"i{(user + step) % 9}", 100 * user + step) for user in range(9) for step in range(5)]
-    bench.source.joinpath("turns.csv").write_text("user,item,time\n" + "".join(f"{u},{i},{t}\n" for u, i, t in events))
-    source = str(bench.source / "turns.csv")
+    bench.home.with_name("turns.csv").write_text("user,item,time\n" + "".join(f"{u},{i},{t}\n" for u, i, t in events))
+    source = str(bench.home.with_name("turns.csv"))
     bench.run("prepare", "-d", "turns", "--source", source, "--allow-untitled", "--n-candidates", "3")
     parts = ("", "--train-fraction 0.3 --train-by time")
     said = {part: bench.run("infer", "-d", "turns", "-m", "itemknn", *part.split()).stderr for part in parts}

@@ -1,6 +1,7 @@
 """Tables of one's own from the command line: policies, titles, mappings, and what is refused."""
 
 import json
+import os
 import tomllib
 from hashlib import md5
 from pathlib import Path
@@ -154,6 +155,12 @@ def test_a_wrong_mapping_is_refused(bench: Bench, tmp_path: Path, text: str, wor
     said = bench.run("prepare", "-d", "x", "--mapping", str(tmp_path / "mine.toml"), code=code).stderr
     assert words in said
     assert "hint: " in said
+
+
+def test_a_mapping_that_is_a_pipe_is_refused_at_once(bench: Bench, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "mine.toml")
+    said = bench.run("prepare", "-d", "x", "--mapping", str(tmp_path / "mine.toml"), code=1).stderr
+    assert "a pipe" in said
 
 
 def test_a_mapping_does_not_overwrite_other_files(bench: Bench, tmp_path: Path) -> None:

@@ -80,9 +80,9 @@ def place(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pa
     return folder
 
 
-def play(found: Block, folder: Path, source: Path) -> None:
-    """Check the commands of a block, and run them where they may be run."""
-    outputs = []
+def play(found: Block, folder: Path, source: Path) -> list[str]:
+    """Check the commands of a block, run them where they may be run, and return what they write to stdout."""
+    outputs: list[str] = []
     for program, *words in recorded(found, folder):
         if program != "llmrs-bench":
             assert exists([program, *words], extras(), targets()), f"{found.where}: {program} {' '.join(words)}"
@@ -90,6 +90,7 @@ def play(found: Block, folder: Path, source: Path) -> None:
             continue
         check(words)
         outputs.append("" if found.reason else done(*substituted(words, source, outputs)))
+    return outputs
 
 
 def extras() -> set[str]:
@@ -111,6 +112,17 @@ def test_the_commands_of_a_section_run(name: str, section: str, place: Path, ato
         (place / "mine.toml").write_text(template, "utf-8")
     for number, found in enumerate(found for found in blocks(page) if found.section == section):
         play(found, tmp_path / str(number), atomic)
+
+
+@pytest.mark.slow
+def test_the_first_commands_of_tuning_end_in_a_board_with_a_tuned_and_an_untuned_row(
+    place: Path, atomic: Path, tmp_path: Path
+) -> None:
+    first = blocks(ROOT / "docs" / "tuning.md")[0]
+    outputs = play(first, tmp_path / "shell", atomic)
+    assert len(outputs) <= 6
+    rows = [line.split()[0] for line in outputs[-1].splitlines() if re.search(r" 0\.\d{4} ", line)]
+    assert {"tiny-model", "tiny-model+lora-8", "popularity"} <= {row.strip("|│") for row in rows}
 
 
 @pytest.mark.parametrize(
@@ -178,6 +190,12 @@ def test_every_relative_link_leads_somewhere(page: Path) -> None:
         if page.parent == ROOT / "docs" and there.parent != page.parent:
             wrong.append(f"{link} leads out of the site")
     assert not wrong
+
+
+@pytest.mark.parametrize("page", PROSE, ids=lambda page: page.name)
+def test_every_link_elsewhere_is_a_whole_address(page: Path) -> None:
+    links = re.findall(r"\]\((https?:[^)\s]*)\)", page.read_text("utf-8"))
+    assert not [link for link in links if not re.fullmatch(r"https://[\w-]+(\.[\w-]+)+(/[\w.~%/#?=&+,:@-]*)?", link)]
 
 
 def test_the_site_has_every_page() -> None:

@@ -47,6 +47,11 @@ app()
 
 def run(code: str, *arguments: str, exit_code: int = 0) -> str:
     """Run Python code in a process of its own and return its stderr."""
+    return ran(code, *arguments, exit_code=exit_code).stderr
+
+
+def ran(code: str, *arguments: str, exit_code: int = 0) -> "subprocess.CompletedProcess[str]":
+    """Run Python code in a process of its own."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("VLLM_", "PYTEST"))}
     path = os.pathsep.join([str(Path(__file__).parents[1] / "src"), os.environ.get("PYTHONPATH", "")])
     done = subprocess.run(
@@ -57,7 +62,7 @@ def run(code: str, *arguments: str, exit_code: int = 0) -> str:
         env={**environment, "PYTHONPATH": path, "OMP_NUM_THREADS": "1"},
     )
     assert done.returncode == exit_code, done.stderr
-    return done.stderr
+    return done
 
 
 def noise(*, as_json: bool, end: str = "pass", exit_code: int = 0) -> str:
@@ -170,6 +175,19 @@ def test_a_run_of_a_language_model_logs_nothing_but_objects(bench: Bench) -> Non
     assert not [line for line in said if line["level"] in ("warning", "error")]
 
 
+@pytest.mark.vllm
+@pytest.mark.filterwarnings("ignore")
+def test_a_run_of_vllm_logs_nothing_but_objects_and_prints_its_name_alone(bench: Bench) -> None:
+    pytest.importorskip("vllm")
+    bench.prepare("--users", "2", "--history", "2")
+    model = str(tiny_llama(bench.home / "llama", context=512))
+    options = ("-t", "label", "-O", "kv_cache_gb=1", "-O", "enforce_eager=true", "--log", "json")
+    main = "from llmrs_bench.cli.main import main; main()"
+    done = ran(main, "infer", "-m", model, "-d", "small", "--engine", "vllm", *options, "--home", str(bench.home))
+    assert done.stdout.splitlines() == [next(bench.home.glob("small/*/runs/llama-label-*")).name]
+    assert not [line for line in objects(done.stderr) if line["level"] == "error"]
+
+
 def test_every_command_says_how_it_logs() -> None:
     from llmrs_bench.cli.main import app
 
@@ -184,6 +202,12 @@ def test_every_command_says_how_it_logs() -> None:
 def test_libraries_that_are_taken_down_say_nothing(log: str) -> None:
     late = "import atexit, os; atexit.register(os.write, 2, b'late'); from llmrs_bench.cli.main import main; main()"
     assert run(late, "list", "models", "--log", log) == ""
+
+
+def test_a_terminal_obeys_nothing_that_a_message_quotes(capfd: pytest.CaptureFixture[str]) -> None:
+    with console.exit_codes():
+        console.warn("the server said \x1b[2J\x07[bold]gone[/]\r")
+    assert "the server said \\x1b[2J\\x07[bold]gone[/]\\r" in capfd.readouterr().err
 
 
 def test_a_colon_in_a_name_is_no_emoji(capfd: pytest.CaptureFixture[str]) -> None:

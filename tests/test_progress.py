@@ -1,12 +1,16 @@
 """Progress where no terminal is: when a line is due, what it says, and that it is JSON where that is asked for."""
 
 import logging
+import sys
 from collections.abc import Iterator
+from io import StringIO
 from itertools import pairwise
 from typing import Any
 
 import pytest
+from rich.console import Console
 
+from llmrs_bench.cli import logs
 from llmrs_bench.cli.logs import logged
 from llmrs_bench.cli.progress import EVERY, FIRST_AFTER, Lines, bar, lines
 from llmrs_bench.core.errors import DataError
@@ -139,3 +143,35 @@ def test_loading_a_model_says_nothing_about_speed(kept: Kept) -> None:
     clock.now += EVERY
     shown.step(128)
     assert kept.records[-1].fields["per_second"] == 64 / EVERY
+
+
+def test_a_job_that_ends_with_its_first_units_is_as_fast_as_they_were(kept: Kept) -> None:
+    clock = Clock()
+    shown = Lines("asking", 50, clock=clock)
+    shown.step(0)
+    clock.now += 300  # a model is loaded
+    shown.step(0)
+    clock.now += EVERY
+    shown.step(50)
+    assert kept.records[-1].fields["per_second"] == 50 / EVERY
+
+
+def test_a_last_unit_that_is_told_again_is_written_once(kept: Kept) -> None:
+    clock = Clock()
+    shown = Lines("asking", 3, clock=clock)
+    shown.step(0)
+    clock.now += EVERY
+    shown.step(3, "9 tokens/s", 3)
+    clock.now += 1
+    shown.step(3, "9 tokens/s", 3)
+    shown.close()
+    assert kept.done == [3]
+
+
+def test_a_bar_on_a_terminal_prints_for_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = sys.stdout
+    monkeypatch.setattr(logs, "_terminal", Console(file=StringIO(), force_terminal=True))
+    with bar("asking", 1) as step:
+        step(1)
+        assert sys.stdout is before
+    assert "asking" in logs.terminal().file.getvalue()  # type: ignore[attr-defined]

@@ -37,7 +37,7 @@ def test_the_page_runs_as_it_stands(place: Path, capsys: pytest.CaptureFixture[s
     names: dict[str, Any] = {}
     for block in BLOCKS:
         exec(compile(block, "docs/python.md", "exec"), names)
-    assert len(BLOCKS) == 5
+    assert len(BLOCKS) == 7
     printed = capsys.readouterr()
     assert printed.err == ""
     assert "| itemknn" in printed.out
@@ -47,6 +47,9 @@ def test_the_page_runs_as_it_stands(place: Path, capsys: pytest.CaptureFixture[s
     assert (place / "board.html").is_file()
     assert names["board"].board.rows[0].model == "itemknn"
     assert names["held"].gate.failures == ()
+    assert names["both"].facts["kind"] == "fusion"
+    assert (place / "theirs" / "truth.csv").is_file()
+    assert {row.model for row in names["study"].boards[0].board.rows} == {"chance", "popularity", "itemknn", "mock"}
 
 
 def test_functions_do_what_commands_do(small: lb.Prepared, place: Path) -> None:
@@ -140,3 +143,24 @@ def test_the_package_is_imported_at_once_and_is_a_program(place: Path) -> None:
     [manifest] = place.glob("home/small/*/data/manifest.json")
     assert done.stdout.strip() == f"small@{manifest.parents[1].name}"
     assert '"command": "llmrs-bench prepare -d small' in manifest.read_text("utf-8")
+
+
+def test_a_board_names_runs_that_it_lacks(small: lb.Prepared, caplog: pytest.LogCaptureFixture) -> None:
+    limited = lb.infer("mock", small, limit=4)
+    with caplog.at_level(logging.WARNING, "llmrs_bench"):
+        lb.board(small)
+    assert f"{limited.name} has a limit" in caplog.text
+
+
+def test_a_study_in_python_is_that_of_the_file(place: Path) -> None:
+    tables = {"data": {"dataset": "small", "source": str(write_small(place))}, "rows": [{"model": "mock"}]}
+    (place / "study.toml").write_text(f'[data]\ndataset = "small"\nsource = "{place}"\n[[rows]]\nmodel = "mock"\n')
+    one, other = lb.run(tables), lb.run("study.toml")
+    assert one.runs["mock"].name == other.runs["mock"].name
+    assert repr(one) == "<Study of 1 runs>"
+    cheap = lb.run("study.toml", changes={"rows": {"template": ["likelihood", "yes-no"]}}, max_seconds=0)
+    assert (len(cheap.runs), type(cheap.stopped).__name__) == (0, "BudgetError")
+    wrong = {**tables, "rows": [{"model": "mock", "options": {"context": 1}}, {"model": "random"}]}
+    tried = lb.run(wrong, continue_on_error=True)
+    assert "does not fit" in str(tried.failed["mock"])
+    assert list(tried.runs) == ["random"]

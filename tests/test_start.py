@@ -57,6 +57,7 @@ def test_evaluate_compare_export_and_list_start_without_torch(bench: Bench, tmp_
         ("list", "models"),
         ("list", "runs", *small),
         ("show", "random", *small),
+        ("run", "paper/figure-3", "--model", "mock", "--dry-run"),
         ("du",),
         ("rm", "random", *small, "--yes"),
     ]
@@ -64,6 +65,6 @@ def test_evaluate_compare_export_and_list_start_without_torch(bench: Bench, tmp_
     assert imported((*MODELS, "pyarrow"), bench, ("compare", *small)) == []  # reads whole tables alone
 
 
-@pytest.mark.parametrize("command", [(), ("prepare",), ("prompt",), ("infer",), ("compare",)])
+@pytest.mark.parametrize("command", [(), ("prepare",), ("prompt",), ("infer",), ("compare",), ("run",)])
 def test_help_imports_no_library_of_numbers(bench: Bench, command: tuple[str, ...]) -> None:
     assert imported(NUMBERS, bench, (*command, "--help")) == []

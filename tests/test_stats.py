@@ -11,6 +11,7 @@ from llmrs_bench.stats import (
     bootstrap_interval,
     describe,
     holm,
+    mean_interval,
     sign_flip,
     users_needed,
 )
@@ -80,6 +81,28 @@ def test_a_planted_effect_is_found_with_the_power_that_was_asked_for() -> None:
     rows = np.stack([planted, np.zeros_like(planted)], axis=1).reshape(800, needed)
     p = sign_flip(rows[None], np.arange(800).reshape(400, 2), samples=999, seed=8)[0]
     assert (p <= 0.05).mean() == pytest.approx(0.8, abs=four_errors(0.8, 400))
+
+
+def test_a_share_has_the_interval_of_wilson_and_a_mean_that_of_the_bootstrap() -> None:
+    shares = np.zeros((3, 50))
+    shares[1, :5], shares[2, :5] = 1.0, 0.5
+    found = mean_interval(shares, samples=200, seed=0)
+    # 0 and 5 of 50, as scipy's binomtest(k, n).proportion_ci(method="wilson") has them.
+    assert found[0] == pytest.approx((0.0, 0.07134760), abs=1e-8)
+    assert found[1] == pytest.approx((0.04347576, 0.21360231), abs=1e-8)
+    assert np.array_equal(found[2], bootstrap_interval(shares, samples=200, seed=0)[2])
+    some = shares[1:2].copy()
+    some[0, 25:] = np.nan
+    assert mean_interval(some, samples=200, seed=0)[0] == pytest.approx((0.08860585, 0.39130950), abs=1e-8)
+    owners = np.arange(50) // 2
+    clustered = mean_interval(shares, samples=200, seed=0, clusters=owners)
+    assert np.array_equal(clustered, bootstrap_interval(shares, samples=200, seed=0, clusters=owners))
+
+
+def test_the_interval_of_a_small_share_covers_it() -> None:
+    values = (np.random.default_rng(0).random((4000, 50)) < 0.05).astype(np.float64)
+    ends = mean_interval(values, samples=100, seed=0)
+    assert 0.955 < ((ends[:, 0] <= 0.05) & (ends[:, 1] >= 0.05)).mean() < 0.97
 
 
 @pytest.mark.slow

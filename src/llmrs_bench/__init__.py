@@ -1,15 +1,48 @@
 """How good is a language model as a recommender, next to a properly trained SASRec, and what does it cost?
 
-`prepare`, `infer`, `evaluate`, `board` and `runs` do what the commands do; they are imported when they are used.
+`prepare`, `infer`, `tune`, `fuse`, `evaluate`, `board`, `export`, `run` and `runs` do what the commands do; they are
+imported when they are used.
 """
 
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from llmrs_bench.api import BenchError, Leaderboard, Prepared, Run, board, evaluate, infer, prepare, runs
+    from llmrs_bench.api import (
+        BenchError,
+        Leaderboard,
+        Prepared,
+        Run,
+        Study,
+        Tuned,
+        board,
+        evaluate,
+        export,
+        fuse,
+        infer,
+        prepare,
+        run,
+        runs,
+        tune,
+    )
 
 __version__ = "0.1.0"
-__all__ = ["BenchError", "Leaderboard", "Prepared", "Run", "board", "evaluate", "infer", "prepare", "runs"]
+__all__ = [
+    "BenchError",
+    "Leaderboard",
+    "Prepared",
+    "Run",
+    "Study",
+    "Tuned",
+    "board",
+    "evaluate",
+    "export",
+    "fuse",
+    "infer",
+    "prepare",
+    "run",
+    "runs",
+    "tune",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -5,11 +5,9 @@ named as on the command line, or given as `prepare` returned it. Nothing is prin
 command says beside its result goes to the logger `llmrs_bench`. All functions raise `BenchError`s.
 """
 
-import io
 import logging
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -23,175 +21,19 @@ from llmrs_bench.core.config import (
     Normalize,
     PrepareConfig,
 )
-from llmrs_bench.core.errors import BenchError, OptionError
+from llmrs_bench.core.errors import BenchError
 from llmrs_bench.core.registry import unknown_name
 from llmrs_bench.core.types import Progress, no_progress
-from llmrs_bench.stages.workspace import Data, Reference, is_unprepared, open_data
+from llmrs_bench.results import Leaderboard, Prepared, Run, Study, Tuned
+from llmrs_bench.stages.workspace import Data, Reference, call, is_unprepared, open_data
 
 if TYPE_CHECKING:
-    from llmrs_bench.core.artifacts import Artifact, StageResult
-    from llmrs_bench.leaderboard import Board
-    from llmrs_bench.leaderboard.gate import Gate
-    from llmrs_bench.stages.compare import Comparison
+    from llmrs_bench.core.artifacts import StageResult
 
 log = logging.getLogger(__name__)
 logging.getLogger("llmrs_bench").addHandler(logging.NullHandler())
 
 Place = str | Path | None
-
-
-@dataclass(frozen=True, slots=True, repr=False)
-class Prepared:
-    """A prepared data set.
-
-    Args:
-        data: Its tables and options.
-    """
-
-    data: Data
-
-    def __repr__(self) -> str:
-        return f"<Prepared {self.name}>"
-
-    @property
-    def name(self) -> str:
-        """What to give as `dataset`."""
-        return self.data.place.reference
-
-    @property
-    def facts(self) -> Mapping[str, Any]:
-        """What was counted and found."""
-        return self.data.artifact.facts
-
-    def items(self) -> pl.DataFrame:
-        """Return the items: item_id, title, text, year, categories."""
-        return self.data.artifact.table("items")
-
-    def interactions(self) -> pl.DataFrame:
-        """Return the events that models may learn from: user_id, item_id, timestamp, rating, part."""
-        return self.data.artifact.table("interactions")
-
-    def requests(self) -> pl.DataFrame:
-        """Return what is to be ranked: request_id, user_id, part, cutoff, history, candidates."""
-        return self.data.artifact.table("requests")
-
-
-@dataclass(frozen=True, slots=True, repr=False)
-class Run:
-    """What a model answered to the requests of a data set.
-
-    Args:
-        data: The data set.
-        artifact: The run.
-    """
-
-    data: Data
-    artifact: "Artifact"
-
-    def __repr__(self) -> str:
-        return f"<Run {self.name} of {self.data.place.reference}>"
-
-    @property
-    def name(self) -> str:
-        """Its name on boards and in lists."""
-        return self.artifact.path.name
-
-    @property
-    def facts(self) -> Mapping[str, Any]:
-        """Costs, kinds of answers, warnings."""
-        return self.artifact.facts
-
-    def rankings(self) -> pl.DataFrame:
-        """Return all candidates by rank: request_id, item_id, rank, score."""
-        return self.artifact.table("rankings")
-
-    def responses(self) -> pl.DataFrame:
-        """Return what a language model wrote or scored, one row a prompt.
-
-        Raises:
-            OptionError: If no language model was asked.
-        """
-        if "responses" not in self.artifact.manifest.tables:
-            raise OptionError(f"run {self.name} is of no language model", hint="It has rankings().")
-        return self.artifact.table("responses")
-
-    def metrics(self, *names: str, invalid: Invalid = "expected") -> pl.DataFrame:
-        """Return the usual metrics and those of `names`, request by request; what is missing is measured.
-
-        Returns:
-            Rows (request_id, metric, value); of click data the evaluated rows, in the schema `clicks`.
-
-        Raises:
-            OptionError: If a metric is unknown or cannot be measured.
-        """
-        from llmrs_bench.metrics import parse_metrics
-        from llmrs_bench.stages.evaluate import measured
-        from llmrs_bench.stages.evaluate_clicks import measured_clicks
-
-        if self.data.task == "click":
-            return measured_clicks(self.data, self.artifact, invalid).table
-        return measured(self.data, self.artifact, parse_metrics(names) if names else [], invalid).metrics
-
-
-@dataclass(frozen=True, slots=True, repr=False)
-class Leaderboard:
-    """A leaderboard; in a notebook it is shown as in a terminal.
-
-    Args:
-        comparison: The board and the values behind it.
-        data: The data set.
-        config: What was asked for.
-        gate: Verdicts, where there were rules or a baseline.
-    """
-
-    comparison: "Comparison"
-    data: Data
-    config: CompareConfig
-    gate: "Gate | None" = None
-
-    @property
-    def board(self) -> "Board":
-        """The board."""
-        return self.comparison.board
-
-    def rows(self) -> pl.DataFrame:
-        """Return one row a run: means, bounds of intervals, p-values against the best, costs, as `--format csv`."""
-        return pl.read_csv(io.StringIO(self.text("csv")), infer_schema_length=None)
-
-    def text(self, format: Literal["table", "markdown", "csv", "json", "latex"] = "table", *, width: int = 120) -> str:
-        """Return the board as `compare --format` prints it; a table is `width` characters wide."""
-        from rich.console import Console
-
-        from llmrs_bench.report.formats import FORMATS
-        from llmrs_bench.report.terminal import to_table
-
-        if format != "table":
-            return FORMATS[format](self.board)
-        console = Console(file=io.StringIO(), width=width, highlight=False, emoji=False)
-        with console.capture() as captured:
-            console.print(to_table(self.board, width))
-        return captured.get()
-
-    def save(self, path: str | Path) -> None:
-        """Write a file for `baseline` and `compare --history`, or, if its name ends in .html, the page."""
-        from llmrs_bench.stages.gate import to_save
-        from llmrs_bench.stages.pages import save_page
-
-        if Path(path).suffix.lower() in (".html", ".htm"):
-            save_page(Path(path), self.data, self.board, self.config, requests=50)
-        else:
-            to_save(self.data, self.comparison, self.config).write(Path(path))
-
-    def __repr__(self) -> str:
-        return f"<Leaderboard of {self.data.place.reference}>"
-
-    def __str__(self) -> str:
-        return self.text()
-
-    def _repr_html_(self) -> str:
-        from html import escape
-
-        return f'<pre style="line-height: 1.2">{escape(self.text())}</pre>'
 
 
 def prepare(
@@ -251,6 +93,7 @@ def infer(
     from_cache: bool = False,
     prior: bool = False,
     max_age: float | None = None,
+    name: str | None = None,
     home: Place = None,
     progress: bool = False,
     **more: Any,
@@ -266,6 +109,7 @@ def infer(
         from_cache: Read kept answers, and load no model.
         prior: Ask for each title without a history, too.
         max_age: Seconds: ask again where kept answers are older; 0 always.
+        name: A name for the run, beside its own.
         home: Folder of all artifacts.
         progress: Show bars on stderr.
         more: Fields of `LanguageModelConfig` or `RecommenderConfig`, as `template="likelihood"`, `seed=1`, `limit=20`.
@@ -275,9 +119,9 @@ def infer(
     from llmrs_bench.stages.prepare import open_or_prepare
 
     given: dict[str, Any] = {"model": model, **more}
-    for name, pairs in (("options", options), ("template_options", template_options)):
+    for key, pairs in (("options", options), ("template_options", template_options)):
         if pairs:
-            given[name] = {key: str(value) for key, value in pairs.items()}
+            given[key] = _typed(pairs)
     config, bars = infer_config(given), _bars(progress)
     if isinstance(dataset, str) and is_unprepared(_home(home), dataset):
         check_model(config)  # before anything is downloaded
@@ -285,7 +129,7 @@ def infer(
     else:
         data = _open(dataset, home)
     copy = None if export is None else Path(export)
-    done = stage(data, config, bars, copy, from_cache=from_cache, prior=prior, max_age=max_age)
+    done = call(stage(data, config, bars, copy, from_cache=from_cache, prior=prior, max_age=max_age), name)
     _warn(done)
     return Run(data, done.artifact)
 
@@ -306,7 +150,7 @@ def evaluate(
         dataset: The data set.
         runs: Names of runs, or how they begin; all, if there are none.
         metrics: What to measure beside the usual metrics.
-        invalid: How items count that a model was silent about.
+        invalid: How unranked items count.
         normalize: Weigh the tokens of titles so, which makes other runs.
         home: Folder of all artifacts.
         progress: Show bars on stderr.
@@ -335,6 +179,7 @@ def board(
     baseline: str | Path | None = None,
     fail_if: Sequence[str] = (),
     allow_missing: bool = False,
+    over: str | None = None,
     home: Place = None,
     **options: Any,
 ) -> Leaderboard:
@@ -347,19 +192,165 @@ def board(
         baseline: A run, or a saved board, that rows are held against: the `gate` of the result has the changes.
         fail_if: Rules, as `ndcg@10 drops > 0.01`: the `gate` has the verdicts; nothing is raised.
         allow_missing: Rows may be in one of both boards alone.
+        over: Show curves over this number, as "history" or "samples".
         home: Folder of all artifacts.
         options: Fields of `CompareConfig`, as `by="history"`, `samples=1000`.
     """
+    from llmrs_bench.stages.compare import draw_curves
+    from llmrs_bench.stages.evaluate_clicks import has_runs
     from llmrs_bench.stages.gate import build, gated
+    from llmrs_bench.stages.workspace import limit_of, open_runs
 
     given = {"metrics": None if metrics is None else tuple(metrics), **options}
     config = CompareConfig.parse_flags(given, command="compare")
-    data = _open(dataset, home)
+    data, gate = _open(dataset, home), None
     if baseline is None and not fail_if:
-        return Leaderboard(build(data, list(runs), config), data, config)
-    against = None if baseline is None else str(baseline)
-    made, gate = gated(data, list(runs), config, baseline=against, rules=fail_if, allow_missing=allow_missing)
-    return Leaderboard(made, data, config, gate)
+        made = build(data, list(runs), config)
+    else:
+        against = None if baseline is None else str(baseline)
+        made, gate = gated(data, list(runs), config, baseline=against, rules=fail_if, allow_missing=allow_missing)
+    shown = {name for line in made.matrix.lines for name in line.runs}
+    for found in open_runs(data) if not runs and has_runs(data) else ():
+        if limit_of(found) is not None and found.path.name not in shown:
+            log.warning("%s has a limit: a board shows it with allow_different=['users'] alone", found.path.name)
+    return Leaderboard(made, data, config, gate, None if over is None else draw_curves(made, over, config))
+
+
+def tune(
+    model: str,
+    dataset: str | Prepared,
+    *,
+    template: str,
+    samples: int | Literal["all"] = 256,
+    options: Mapping[str, object] | None = None,
+    template_options: Mapping[str, object] | None = None,
+    home: Place = None,
+    progress: bool = False,
+    **more: Any,
+) -> Tuned:
+    """Tune a language model on prompts of the training part, unless that was done before; `infer` takes its name.
+
+    Args:
+        model: See `llmrs-bench list models`; ORG/NAME; a folder; an adapter.
+        dataset: The data set.
+        template: label, likelihood, listwise, paper, yes-no; like for clicks.
+        samples: Prompts to learn from.
+        options: As -O.
+        template_options: As -T.
+        home: Folder of all artifacts.
+        progress: Show bars on stderr.
+        more: Fields of `TuneConfig`, as `method="full"`, `seed=1`.
+    """
+    from llmrs_bench.stages.tune import TuneConfig
+    from llmrs_bench.stages.tune import tune as stage
+
+    given = {"model": model, "template": template, "samples": samples, **more}
+    given |= {name: _typed(pairs) for name, pairs in (("options", options), ("template_options", template_options))}
+    done = stage(_open(dataset, home), TuneConfig.parse_flags(given, command="tune"), _bars(progress))
+    if done is None:
+        raise BenchError(
+            "another process of the same launcher made the model", hint="Let the first process go on alone."
+        )
+    _warn(done)
+    return Tuned(done.artifact)
+
+
+def fuse(
+    dataset: str | Prepared,
+    runs: Sequence[str | Run],
+    *,
+    method: str = "rrf",
+    options: Mapping[str, object] | None = None,
+    seed: int = 0,
+    home: Place = None,
+    progress: bool = False,
+) -> Run:
+    """Join several runs into one.
+
+    Args:
+        dataset: The data set.
+        runs: Two or more of them, or how their names begin.
+        method: rrf, zscore, learned, or oracle.
+        options: Of the method, as -O.
+        seed: Of the folds of `learned`.
+        home: Folder of all artifacts.
+        progress: Show bars on stderr.
+    """
+    from llmrs_bench.stages.fuse import fuse as stage
+
+    data, names = _open(dataset, home), [run if isinstance(run, str) else run.name for run in runs]
+    done = stage(data, {**_typed(options), "runs": ",".join(names), "method": method}, _bars(progress), seed=seed)
+    _warn(done)
+    return Run(data, done.artifact)
+
+
+def export(
+    dataset: str | Prepared,
+    to: str | Path,
+    *,
+    format: Literal["trec", "recbole", "ranx", "csv"],
+    runs: Sequence[str] = (),
+    home: Place = None,
+) -> list[Path]:
+    """Write runs, truth or prepared data into a new folder for another tool, and return the files.
+
+    Args:
+        dataset: The data set.
+        to: The folder.
+        format: For which tool.
+        runs: Names of runs, or how they begin; all, if there are none.
+        home: Folder of all artifacts.
+    """
+    from llmrs_bench.stages.export import export as stage
+
+    return stage(_open(dataset, home), list(runs), format, Path(to))
+
+
+def run(
+    recipe: str | Path | Mapping[str, Any],
+    *,
+    changes: Mapping[str, Any] | None = None,
+    only: Sequence[str] = (),
+    continue_on_error: bool = False,
+    max_seconds: float | None = None,
+    max_price: float | None = None,
+    home: Place = None,
+    progress: bool = False,
+) -> Study:
+    """Run a study from a recipe; what was made before is not made again.
+
+    Args:
+        recipe: A file, the name of one of the package, or its tables.
+        changes: Tables over those of the recipe, as `{"defaults": {"model": "mock"}, "data": {"users": 50}}`.
+        only: Rows, by name or pattern.
+        continue_on_error: Try the rows after one that fails.
+        max_seconds: Ask no more after so many seconds.
+        max_price: Ask no more once new answers have cost so many USD.
+        home: Folder of all artifacts.
+        progress: Show bars on stderr.
+    """
+    from llmrs_bench.llm.cost import Budget
+    from llmrs_bench.stages.recipe import chosen_rows, open_recipe
+    from llmrs_bench.stages.run import boards, run_study
+
+    study = open_recipe(str(recipe) if isinstance(recipe, Path) else recipe, changes)
+    made = run_study(
+        _home(home),
+        study,
+        chosen_rows(study, only),
+        _bars(progress),
+        log.info,
+        continue_on_error=continue_on_error,
+        budget=Budget(max_seconds, max_price),
+    )
+    several = len(made.data) > 1
+    named = {key: f"{key[0]}/{key[1]}" if several else key[1] for key in (*made.runs, *made.failed)}
+    return Study(
+        {named[key]: Run(made.data[key[0]], found) for key, found in made.runs.items()},
+        [Leaderboard(each.comparison, each.data, study.board.config, each.gate) for each in boards(study, made)],
+        {named[key]: error for key, error in made.failed.items()},
+        made.stopped,
+    )
 
 
 def runs(dataset: str | None = None, *, home: Place = None) -> pl.DataFrame:
@@ -367,6 +358,11 @@ def runs(dataset: str | None = None, *, home: Place = None) -> pl.DataFrame:
     from llmrs_bench.stages.storage import find_runs
 
     return pl.DataFrame([entry.values for entry in find_runs(_home(home), dataset)], infer_schema_length=None)
+
+
+def _typed(pairs: Mapping[str, object] | None) -> dict[str, str]:
+    """Return options as if they were typed."""
+    return {key: str(value).lower() if isinstance(value, bool) else str(value) for key, value in (pairs or {}).items()}
 
 
 def _home(home: Place) -> Path:
@@ -390,4 +386,20 @@ def _warn(done: "StageResult") -> None:
         log.warning("%s", warning)
 
 
-__all__ = ["BenchError", "Leaderboard", "Prepared", "Run", "board", "evaluate", "infer", "prepare", "runs"]
+__all__ = [
+    "BenchError",
+    "Leaderboard",
+    "Prepared",
+    "Run",
+    "Study",
+    "Tuned",
+    "board",
+    "evaluate",
+    "export",
+    "fuse",
+    "infer",
+    "prepare",
+    "run",
+    "runs",
+    "tune",
+]

@@ -19,8 +19,8 @@ _PAIR = ["request_id", "item_id"]
 def reciprocal_rank(runs: Sequence[pl.DataFrame], k: int) -> pl.DataFrame:
     """Return the sum over runs of 1 / (k + rank) (Cormack, Clarke and Büttcher, SIGIR 2009, who take k = 60).
 
-    Equal scores of a run share their mean rank; an item a run is silent about gets nothing from it, and one that all
-    are silent about stays silent.
+    Equal scores of a run share their mean rank; an item that a run did not rank gets nothing from it, and one that none
+    ranked stays unranked.
 
     Args:
         runs: Frames of the schema `rankings`, over the same requests.
@@ -38,9 +38,9 @@ def standard_scores(runs: Sequence[pl.DataFrame]) -> pl.DataFrame:
     """Return the standardised score of every item in every run: its distance from the mean in standard deviations.
 
     Mean and standard deviation (of the population) are those of the items that the run scores in the request; where
-    all are equal every item gets 0. An item that one run is silent about gets that run's lowest value of
-    the request, because silent items rank after all others; a run that is silent about the whole request gives 0 to
-    all. Items that all runs are silent about are left out.
+    all are equal every item gets 0. An item that one run did not rank gets that run's lowest value of
+    the request, because unranked items come after all others; a run that ranks nothing of the request gives 0 to
+    all. Items that no run ranked are left out.
 
     Args:
         runs: Frames of the schema `rankings`, over the same requests.

@@ -1,4 +1,4 @@
-"""Position bias: what the place at which a candidate is shown does to its rank."""
+"""Position bias: how the position at which a candidate is shown changes its rank."""
 
 from collections.abc import Sequence
 from itertools import combinations

@@ -21,7 +21,7 @@ def rank_candidates(requests: pl.DataFrame, scores: pl.DataFrame, *, seed: int) 
 
     Args:
         requests: Frame of the schema `requests`.
-        scores: Rows (request_id, item_id, score), each pair once; a request without any is all silent.
+        scores: Rows (request_id, item_id, score), each pair once; a request without any has only unranked items.
         seed: Seed of the tie rule; the same for every run that is compared.
 
     Returns:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from math import ceil
+from math import ceil, sqrt
 from statistics import NormalDist
 
 import numpy as np
@@ -55,6 +55,48 @@ def bootstrap_interval(
         return ends
     found = [row[~np.isnan(row)] for row in means]
     return np.array([np.percentile(row, [tail, 100.0 - tail]) if row.size else [np.nan] * 2 for row in found])
+
+
+def mean_interval(
+    values: NDArray[np.float64], *, samples: int, seed: int, clusters: NDArray[np.intp] | None = None
+) -> NDArray[np.float64]:
+    """Return a 95 % interval of the mean of every row: Wilson's where it is a share of users, else of the bootstrap.
+
+    A row of which each value is 0 or 1, and that of another user, is a share. The score interval (Wilson 1927; method 3
+    of Newcombe 1998, 10.1002/(SICI)1097-0258(19980430)17:8<857::AID-SIM777>3.0.CO;2-E) then holds the truth where the
+    bootstrap is too narrow: of 50 users and a share of .05 in 95 % of cases, for 90 % (benchmarks/calibration.py).
+
+    Args:
+        values: (rows, users), NaN where a user has no value; with `clusters` (rows, values).
+        samples: Resamples of `bootstrap_interval`.
+        seed: Of the resamples.
+        clusters: (values,) the user of each value, where some have several.
+
+    Returns:
+        (rows, 2), lower and upper end; NaN for a row without values.
+    """
+    ends = bootstrap_interval(values, samples=samples, seed=seed, clusters=clusters)
+    if clusters is not None:
+        return ends
+    for place, row in enumerate(values):
+        if (found := share_interval(row)) is not None:
+            ends[place] = found
+    return ends
+
+
+def share_interval(values: NDArray[np.float64]) -> tuple[float, float] | None:
+    """Return Wilson's 95 % interval of the mean of values that are all 0 or 1; None where they are not, or are none.
+
+    Args:
+        values: (users,), one value for each user, NaN where there is none.
+    """
+    known = values[~np.isnan(values)]
+    if not known.size or not np.isin(known, (0.0, 1.0)).all():
+        return None
+    share, users, z = float(known.mean()), known.size, NormalDist().inv_cdf(0.975)
+    middle = (share + z * z / (2 * users)) / (1 + z * z / users)
+    reach = z * sqrt(share * (1 - share) / users + z * z / (4 * users * users)) / (1 + z * z / users)
+    return max(0.0, middle - reach), min(1.0, middle + reach)
 
 
 def summed(values: NDArray[np.float64], clusters: NDArray[np.intp] | None) -> NDArray[np.float64]:

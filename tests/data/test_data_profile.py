@@ -85,6 +85,10 @@ def test_days_without_a_time_of_day_are_told_apart_from_times() -> None:
 def test_a_source_without_times_has_none_and_no_ties() -> None:
     found = made([("ann", "b1", 0.0, None), ("ann", "b2", 0.0, None)], rules=(NO_TIME,))
     assert (found.times, found.tied_users, found.examples[0].time) == (None, 0, None)
+    unordered = made([(user, item, 0.0, rating) for user, item, _, rating in ROWS], timeless=True)
+    assert unordered.times is None
+    assert unordered.tied_users == 0
+    assert {example.time for example in unordered.examples} == {None}
 
 
 def test_no_time_is_too_far_for_a_profile() -> None:

@@ -29,17 +29,17 @@ def scores(found: Matched) -> list[tuple[str, str, float]]:
 def test_ranks_become_scores_the_smaller_the_better() -> None:
     found = matched("user_id,item_id,rank\n1,a,2\n1,b,1\n")
     assert scores(found) == [("test-1", "a", -2.0), ("test-1", "b", -1.0)]
-    assert (found.silent, found.untested) == (1, 0)
+    assert (found.unanswered, found.untested) == (1, 0)
 
 
 def test_scores_decide_and_empty_ones_are_silent() -> None:
     found = matched("request_id,item_id,rank,score\ntest-1,a,1,5\ntest-1,b,2,\ntest-2,c,1,1e-3\n")
     assert scores(found) == [("test-1", "a", 5.0), ("test-2", "c", 0.001)]
-    assert found.silent == 0
+    assert found.unanswered == 0
 
 
 def test_a_request_without_any_score_is_silent() -> None:
-    assert matched("request_id,item_id,score\ntest-1,a,\ntest-2,c,1\n").silent == 1
+    assert matched("request_id,item_id,score\ntest-1,a,\ntest-2,c,1\n").unanswered == 1
 
 
 def test_equal_ranks_beside_scores_contradict_nothing() -> None:

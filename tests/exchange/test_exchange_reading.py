@@ -72,6 +72,7 @@ def test_text_that_is_no_number_is_kept_beside() -> None:
         (b"request_id,item_id,rank\n", "x.csv", "no rows"),
         (parquet(request_id=[], item_id=[], rank=[]), "x", "no rows"),
         (b"user,item_id,rank\n1,2,3\n", "x.csv", "lacks the column request_id or user_id; it has: user, item_id"),
+        (b"a" * 9000 + b",b\n1,2\n", "x.csv", f"it has: {'a' * 40}, b"),
         (b"user_id,movie,place\n1,2,3\n", "x.csv", "item_id, and rank or score"),
         (b"user_id,item_id,rank\n1,2,3,4\n", "x.csv", "cannot be read as CSV"),
         (b"PAR1 and nothing more", "x", "cannot be read as Parquet"),

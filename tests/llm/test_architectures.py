@@ -158,3 +158,9 @@ def test_prompts_on_both_sides_of_a_switch_of_rotary_factors_are_exact(switch: i
     assert found.facts()["self_check_prompts"] == 2 * len(lengths)
     assert len(lengths) == 1 + (switch < 500)
     assert found.scorer.scored_plainly < 7
+
+
+@pytest.mark.slow
+def test_an_encoder_with_experts_is_scored(tmp_path: Path) -> None:
+    said = {**T5, "num_layers": 2, "num_experts": 2, "num_sparse_encoder_layers": 1, "num_sparse_decoder_layers": 1}
+    assert_exact(engine(made(tmp_path, "switch_transformers", **said)), 0, 2)

@@ -45,8 +45,10 @@ def test_the_chat_template_in_the_file_is_used_and_texts_begin_once(llama: Path,
         assert read.tokenizer(title)["input_ids"] == engine(llama).reader.tokenizer(title)["input_ids"]
 
 
-def test_what_was_unpacked_is_an_ordinary_model(gguf: Path) -> None:
-    made = engine(gguf, dtype="bfloat16")
+def test_what_was_unpacked_is_an_ordinary_model(gguf: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level("INFO", "llmrs_bench"):
+        made = engine(gguf, dtype="bfloat16")
+    assert f"loading {gguf} as torch.bfloat16" in caplog.text
     assert made.facts()["dtype"] == "bfloat16"
     assert {str(weights.dtype) for weights in made.weights.parameters()} == {"torch.bfloat16"}
     assert not hasattr(made.weights.config, "quantization_config")

@@ -56,6 +56,14 @@ def test_other_failures_of_the_device_are_not_tried_again() -> None:
     assert seen == [2]
 
 
+def test_a_failure_of_the_models_own_code_is_told_as_such() -> None:
+    def work(batch: Sequence[int]) -> list[int]:
+        raise AttributeError("no router_logits")
+
+    with pytest.raises(EngineError, match="own code failed while answering: AttributeError: no router_logits"):
+        list(Memory(1, deterministic=False).run([0], work))
+
+
 def test_deterministic_algorithms_are_asked_for_while_answering_alone() -> None:
     def asked(batch: Sequence[int]) -> list[bool]:
         return [torch.are_deterministic_algorithms_enabled()]

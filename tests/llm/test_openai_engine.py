@@ -140,6 +140,10 @@ def failing_at(texts: set[str], fault: dict[str, Any]) -> Callable[[dict[str, An
     "fault",
     [
         {"choices": None},
+        {"choices": {"0": {}}},
+        {"choices": [None]},
+        {"choices": [{"message": "2, 1"}]},
+        {"choices": [{"message": {"content": {"text": "2, 1"}}}]},
         {"error": {"code": 400, "message": "maximum context length is 512 tokens"}},
         {"choices": [{"finish_reason": "error", "error": {"code": 502, "message": "upstream"}}]},
     ],

@@ -38,7 +38,7 @@ def test_only_a_busy_or_broken_server_is_asked_again(url: str, script: Script) -
     ("fault", "hint"),
     [
         *((400, "--history"), (401, "OPENAI_API_KEY"), (403, "OPENAI_API_KEY"), (404, "/v1"), (409, "message")),
-        *(("nonsense", "/v1"), ("http://other.example/v1", "base_url")),
+        *(("nonsense", "/v1"), ("http://other.example/v1", "base_url"), ((302, b""), "redirects")),
         ({"error": {"code": 400, "message": "context"}}, "--history"),
         ({"choices": []}, "base_url"),
         ({"choices": [{"message": {"content": {"text": "2"}}}]}, "base_url"),
@@ -168,6 +168,15 @@ def test_a_server_too_slow_for_anything_is_named_with_what_to_change(url: str, s
         answers(engine(url, timeout=0.1, retries=1, concurrency=1), text_prompt())
     assert "-O concurrency" in caught.value.hint
     assert "-O timeout" in caught.value.hint
+
+
+def test_a_server_that_answers_nothing_in_time_is_not_asked_for_hours(url: str, script: Script) -> None:
+    script.reply = lambda body: "drip"
+    made = engine(url, timeout=0.1, retries=50, concurrency=4)
+    with pytest.raises(EngineError, match="did not answer other prompts meanwhile"):
+        list(made.answer([text_prompt(f"t{n}", history=n) for n in range(9)]))
+    made.close()
+    assert len(script.requests) < 30
 
 
 def test_a_gate_lets_in_no_more_than_it_has_places_for() -> None:

@@ -56,6 +56,7 @@ def test_certificates_that_are_not_there_are_named(url: str, monkeypatch: pytest
             ("timeout=1e300", "is above"),
             ("concurrency=18446744073709551616", "is above"),
             ("unanswered=9e9", "neither a number of prompts"),
+            ("unanswered=150%", "neither a number of prompts"),
         ),
         *((f"fields={value}", "no JSON") for value in ('{"x": NaN}', '{"x": 1e999}', "{", f'{{"x": {"9" * 5000}}}')),
         (r'fields={"x": "\ud9ff"}', "surrogate"),

@@ -26,7 +26,8 @@ with seeded(0, CPU) as order:
     model = load_trainable(checkpoint(Path({model!r})), {method!r}, options, CPU)
     validation = Validation("loss", lambda: mean_loss(plain_model(model), SAMPLES, tokens=512), lower=True)
     found = tune(
-        model, SAMPLES, validation, options, seed=0, progress=unseen, resume=Resume(None, "-", order), group=group
+        model, lambda epoch: SAMPLES, validation, options, seed=0, progress=unseen,
+        resume=Resume(None, "-", order), group=group,
     )
 weights = [weight.double().sum().item() for weight in model.parameters() if weight.requires_grad]
 told = {{"rank": group.rank, "losses": found["loss_curve"], "curve": found["valid_curve"], "weights": weights}}

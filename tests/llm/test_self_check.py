@@ -214,6 +214,16 @@ def test_the_check_looks_at_both_sides_of_a_window(tmp_path: Path) -> None:
     assert made.facts()["self_check_prompts"] == 4
 
 
+def test_prompts_beyond_a_window_are_scored_plainly_and_that_is_said_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    made = engine(tiny_mistral(tmp_path, window=64))
+    answers(made, *(choice_prompt(f"p{history}", history=history) for history in (0, 12, 14)))
+    assert made.facts()["scored_plainly"] == 2
+    (told,) = [record.getMessage() for record in caplog.records if "one by one" in record.getMessage()]
+    assert "64 tokens that some layers look back" in told
+
+
 def job(name: str, length: int) -> Job:
     return Job(Prompt(name, name, (), (), ("x",)), Tokenized(tuple(range(length)), ((1,),)))
 

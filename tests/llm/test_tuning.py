@@ -57,6 +57,7 @@ def tuned(
     samples: Sequence[Sample],
     options: TuneOptions,
     *,
+    drawn: Callable[[int], Sequence[Sample]] | None = None,
     method: Method = "lora",
     kept: Path | None = None,
     progress: Callable[[int], AbstractContextManager[Step]] = unseen,
@@ -70,7 +71,8 @@ def tuned(
             "loss", lambda: (measure or (lambda net: mean_loss(net, samples, tokens=512)))(plain), lower=lower
         )
         resume = Resume(kept, "the same", order)
-        facts = tune(model, samples, validation, options, seed=0, progress=progress, resume=resume)
+        drawn = drawn or (lambda epoch: samples)
+        facts = tune(model, drawn, validation, options, seed=0, progress=progress, resume=resume)
     return facts, model
 
 
@@ -156,10 +158,17 @@ def test_a_training_that_was_cut_off_ends_in_the_same_weights(tmp_path: Path, me
 
         yield step
 
-    whole, first = tuned(folder, SAMPLES, options, method=method)
+    asked: list[int] = []
+
+    def drawn(epoch: int) -> list[Sample]:  # other answers in each epoch
+        asked.append(epoch)
+        return [replace(sample, answer=(sample.answer[0] + epoch, *sample.answer[1:])) for sample in SAMPLES]
+
+    whole, first = tuned(folder, SAMPLES, options, method=method, drawn=drawn)
+    assert asked[1:] == [0, 0, 1, 1, 2, 2, 3, 3]
     with pytest.raises(Killed):
-        tuned(folder, SAMPLES, options, method=method, kept=kept, progress=killing)
-    again, second = tuned(folder, SAMPLES, options, method=method, kept=kept)
+        tuned(folder, SAMPLES, options, method=method, kept=kept, progress=killing, drawn=drawn)
+    again, second = tuned(folder, SAMPLES, options, method=method, kept=kept, drawn=drawn)
     assert again["resumed_after"] == 2
     assert again["valid_curve"] == whole["valid_curve"]
     for one, other in zip(first.parameters(), second.parameters(), strict=True):
@@ -285,7 +294,8 @@ def test_quantisation_needs_its_package_and_is_part_of_what_decides(
 ) -> None:
     options = TuneOptions(quantization="nf4")
     assert options.result_options["quantization"] == "nf4"
-    assert "quantization" not in TuneOptions().result_options
+    assert not {"quantization", "redraw"} & TuneOptions().result_options.keys()
+    assert TuneOptions(redraw=True).result_options["redraw"]
     monkeypatch.setattr(tuning, "find_spec", lambda name: None)
     with pytest.raises(ModelError, match="needs the package bitsandbytes") as caught:
         load_trainable(checkpoint(tiny_llama(tmp_path)), "lora", options, CPU)

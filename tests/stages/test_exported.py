@@ -125,7 +125,7 @@ def test_exports_are_never_written_over_and_need_something_to_keep(data: Data, t
     with pytest.raises(OptionError, match="exists already"):
         run(data, "itemknn", export_to=folder)
     assert not list(folder.iterdir())
-    with pytest.raises(OptionError, match="keeps nothing that could be exported"):
+    with pytest.raises(OptionError, match="has no trained state to export"):
         run(data, "popularity", export_to=tmp_path / "other")
 
 

@@ -6,6 +6,7 @@ import random
 import signal
 import subprocess
 import sys
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -153,11 +154,11 @@ def test_answers_of_a_failing_engine_are_kept(bench: Bench, monkeypatch: pytest.
     from llmrs_bench.core.errors import EngineError
     from llmrs_bench.llm.backends.mock import MockEngine
 
-    answer = MockEngine.answer
+    answer, answered = MockEngine.answer, count()
 
     def fail(self: MockEngine, prompts: object) -> object:
-        for number, response in enumerate(answer(self, prompts)):  # type: ignore[arg-type]
-            if number == 7:
+        for response in answer(self, prompts):  # type: ignore[arg-type]
+            if next(answered) == 7:
                 raise EngineError("the server is gone")
             yield response
 

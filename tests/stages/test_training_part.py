@@ -146,7 +146,7 @@ def test_the_events_of_samples_are_those_that_tuning_shows(tmp_path: Path, raw: 
     data = prepared(tmp_path, raw, "lists", split=split, n_candidates=5)
     events = data.artifact.table("interactions")
     for count, seed in ((1, 0), (7, 0), (7, 3)):
-        samples = maker(data, "label", seed)._ranked_rows("train", count)[0]
+        samples = maker(data, "label", seed)._ranked_rows("train", count, 0)[0]
         shown = {
             (user, item)
             for user, target, history in samples.select("user_id", "item_id", "history").iter_rows()
@@ -158,6 +158,14 @@ def test_the_events_of_samples_are_those_that_tuning_shows(tmp_path: Path, raw: 
         assert set(part.filter(part="train").select("user_id", "item_id").iter_rows()) == shown
         assert set(part["user_id"]) == set(samples["user_id"])
         assert part.equals(events.join(part, on=["user_id", "item_id"], how="semi", maintain_order="left"))
+
+
+def test_users_who_are_held_out_for_validation_stay_whole() -> None:
+    held = pl.col("user_id").is_in(["u6", "u7"])
+    events = walks().with_columns(part=pl.when(held).then(pl.lit("valid")).otherwise(pl.lit("train")))
+    part = sampled_events(events, 7, 0, history=4)
+    assert part.filter(part="valid").equals(events.filter(held))
+    assert 7 < part.filter(part="train").height < events.filter(~held).height
 
 
 def test_labelled_samples_are_the_rows_that_tuning_takes(tmp_path: Path) -> None:

@@ -127,6 +127,71 @@ def test_fewer_samples_are_part_of_more_and_validation_stays(data: Data, llama: 
     ]
 
 
+@pytest.mark.parametrize("template", ["label", "yes-no"])
+def test_in_another_epoch_the_same_events_have_other_candidates(data: Data, llama: Path, template: str) -> None:
+    making = maker(data, llama, template)
+    first, again, second = (making.make("train", 12, epoch=epoch).examples for epoch in (0, 0, 1))
+    assert [one.prompt for one in first] == [one.prompt for one in again]
+    assert [one.prompt.request_id for one in first] == [one.prompt.request_id for one in second]
+    assert [one.prompt.shown for one in first] != [one.prompt.shown for one in second]
+    known = dict(data.artifact.table("interactions").group_by("user_id").agg("item_id").iter_rows())
+    for one in second:
+        user = one.prompt.request_id.split("-")[1]
+        assert [item for item in one.prompt.shown if item in known[user]] == ([one.target] if one.label else [])
+    if template == "label":
+        assert [one.target for one in first] == [one.target for one in second]
+        assert all(set(one.prompt.shown) != set(other.prompt.shown) for one, other in zip(first, second, strict=True))
+
+
+def test_tuning_draws_candidates_anew_where_they_are_shown(
+    data: Data, clicks: Data, llama: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    epochs: list[int] = []
+    make = SampleMaker.make
+
+    def noted(self: SampleMaker, part: str, count: int, *, epoch: int = 0) -> Any:
+        epochs.extend([epoch] * (part == "train"))
+        return make(self, part, count, epoch=epoch)
+
+    monkeypatch.setattr(SampleMaker, "make", noted)
+    once = tune(data, config(llama, samples=8), no_progress)
+    assert epochs == [0]
+    redrawn = tune(data, config(llama, samples=8, options={"redraw": "true"}), no_progress)
+    assert epochs == [0, 0, 1]
+    assert redrawn.name != once.name
+    assert redrawn.artifact.facts["sample_ids"] == once.artifact.facts["sample_ids"]
+    for some, template in ((clicks, "like"), (data, "likelihood")):
+        with pytest.raises(OptionError, match=f"no effect on template {template}"):
+            tune(some, config(llama, template, 8, options={"redraw": "true"}), no_progress)
+
+
+def test_where_users_are_held_out_their_last_events_say_when_to_stop(llama: Path, tmp_path: Path) -> None:
+    path = tmp_path / "events.csv"
+    rows = [(user, (user * 7 + step * 3) % 50, 100 * step + user) for user in range(12) for step in range(10)]
+    lines = [f"u{user},i{item},{time},Film number {item}" for user, item, time in rows]
+    path.write_text("user_id,item_id,timestamp,title\n" + "\n".join(lines) + "\n")
+    asked = {"dataset": "walks", "split": "time", "cut": "0.7", "validation": "users:4", "allow_untitled": True}
+    prepare(tmp_path, "walks", PrepareConfig.parse(asked, owner="p"), Origin(path), no_progress)
+    data = open_data(tmp_path, "walks")
+    events = data.artifact.table("interactions")
+    making = maker(data, llama, "label")
+    held = events.filter(part="valid")
+    made = making.make("valid", 100).examples
+    assert len(made) == held["user_id"].n_unique() == 4
+    for one in made:
+        own = held.filter(user_id=one.prompt.request_id.split("-")[1])["item_id"].to_list()
+        assert (one.prompt.request_id, one.target) == (
+            f"valid-{one.prompt.request_id.split('-')[1]}-{len(own) - 1}",
+            own[-1],
+        )
+        told = one.prompt.messages[-2 if one.prompt.messages[-1].role == "assistant" else -1].content
+        assert all(f"- {item}\n" in told for item in own[-6:-1])
+        assert not set(own[:-1]) & set(one.prompt.shown)
+    learning = {one.prompt.request_id.split("-")[1] for one in making.make("train", 1000).examples}
+    assert learning == set(events.filter(part="train")["user_id"])
+    assert not learning & set(held["user_id"])
+
+
 def test_no_held_out_event_is_in_a_sample(data: Data, llama: Path) -> None:
     making = maker(data, llama, "likelihood")
     truth = {(row[0].removeprefix("test-"), row[1]) for row in data.artifact.table("truth").iter_rows()}
@@ -205,11 +270,15 @@ def test_an_adapter_is_tuned_on(data: Data, llama: Path) -> None:
 
 
 @pytest.mark.slow
-def test_all_weights_and_encoder_decoders_are_tuned(data: Data, llama: Path, encoding: Path) -> None:
+def test_all_weights_and_encoder_decoders_are_tuned(
+    data: Data, llama: Path, encoding: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    capfd.readouterr()
     full = {name: value for name, value in QUICK.items() if name != "rank"}
     wanted = TuneConfig(model=str(llama), template="listwise", samples=8, method="full", options=full, device="cpu")
     done = tune(data, wanted, no_progress)
     assert (done.artifact.path / "model.safetensors").is_file()
+    assert capfd.readouterr().err == ""  # no bar of another library
     assert done.artifact.facts["metric"] == "loss"
     assert infer(data, str(done.artifact.path), "likelihood").facts["model"]["name"] == "llama+full-8"
     other = tune(data, config(encoding, "likelihood", 8), no_progress)
@@ -305,6 +374,16 @@ def test_what_cannot_be_tuned_is_refused(
         tune(data, config(llama, template, samples, **more), no_progress)
 
 
+def test_too_few_samples_are_refused_before_a_prompt_is_written(
+    data: Data, clicks: Data, llama: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(SampleMaker, "make", None)
+    for some, template in ((data, "label"), (clicks, "like")):
+        with pytest.raises(DataError, match="5,000 samples were asked for, and the training part has") as caught:
+            tune(some, config(llama, template, 5000), no_progress)
+        assert "--samples all" in caught.value.hint
+
+
 def test_samples_are_shown_with_what_is_learned_marked(data: Data, chatting: Path) -> None:
     shown, counts = show_samples(data, config(chatting, samples=4), 2)
     assert len(shown) == 2
@@ -312,6 +391,8 @@ def test_samples_are_shown_with_what_is_learned_marked(data: Data, chatting: Pat
     assert all(one.text.endswith("<|assistant|>Answer:") for one in shown)
     assert counts["samples"] == 4
     assert not list(data.place.models.glob("tuned-*"))
+    with pytest.raises(OptionError, match="no sample to show"):
+        show_samples(data, config(chatting, samples=0), 2)
 
 
 def test_unknown_tuned_models_are_named(data: Data, llama: Path) -> None:
@@ -336,12 +417,24 @@ def test_a_model_tuned_on_another_split_is_refused(llama: Path, tmp_path: Path) 
     with pytest.raises(ModelError, match="was tuned on another split of liked than liked@random") as caught:
         infer(liked("random", split="random"), str(tuned), "like")
     assert caught.value.hint == "Tune on this one: llmrs-bench tune --dataset liked@random --template like."
+    with pytest.raises(ModelError, match="another split of liked than liked@ranked") as caught:
+        infer(liked("ranked", task="ranking", n_candidates=5), str(tuned), "yes-no")
+    assert str(caught.value.hint).endswith("--template TEMPLATE.")  # `like` is of clicks alone
     assert infer(liked("few", users=2), str(tuned), "like").table("rankings").height  # the same split, fewer users
 
 
-def test_a_recommender_is_not_tuned(data: Data) -> None:
-    with pytest.raises(OptionError, match="sasrec is no language model"):
-        tune(data, config(Path("sasrec")), no_progress)
+@pytest.mark.parametrize(
+    ("model", "words"),
+    [
+        ("sasrec", "sasrec is no language model"),
+        ("logistic", "logistic is no language model"),
+        ("mock", "mock answers by a formula"),
+        ("smollm2-135m-instrct", "unknown model 'smollm2-135m-instrct'"),
+    ],
+)
+def test_only_a_language_model_with_weights_is_tuned(data: Data, model: str, words: str) -> None:
+    with pytest.raises(OptionError, match=words):
+        tune(data, config(Path(model)), no_progress)
 
 
 @pytest.mark.slow

@@ -1,5 +1,6 @@
 """The command `compare`."""
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -39,28 +40,28 @@ _OTHERS = {
 
 def compare(
     dataset: Annotated[
-        str | None, typer.Option("--dataset", "-d", help="NAME, or NAME@VARIANT; --history needs none.")
+        str | None, typer.Option("--dataset", "-d", help="NAME, or NAME@VARIANT; not needed with --history.")
     ] = None,
     files: Annotated[
-        list[Path] | None, typer.Argument(help="Saved boards, with --history.", show_default=False)
+        list[Path] | None, typer.Argument(help="With --history: saved boards.", show_default=False)
     ] = None,
     run: Names = None,
     metrics: Annotated[
         str | None,
         typer.Option(
-            help="Comma-separated names.",
-            show_default="hit@1,ndcg@10,hit@10,mrr, or mrr@10; of clicks auc,uauc and so on",
+            help="Metrics to show, separated by commas.",
+            show_default="hit@1,ndcg@10,hit@10,mrr or mrr@10; for clicks auc,uauc and others",
             rich_help_panel=METRICS,
         ),
     ] = None,
     output: Annotated[
-        Format, typer.Option("--format", help="How to print the board.", rich_help_panel=OUTPUT)
+        Format, typer.Option("--format", help="Format of the leaderboard.", rich_help_panel=OUTPUT)
     ] = Format.table,
     by: Annotated[
         str | None,
         typer.Option(
-            help="Also a board for each group of requests: history, activity, popularity, cold-user, cold-item, "
-            "category, window, known, slot, year, warm:N or released:YYYY.",
+            help="Also print a leaderboard for each group of requests, by history, activity, popularity, "
+            "cold-user, cold-item, category, window, known, slot, year, warm:N or released:YYYY.",
             rich_help_panel=METRICS,
         ),
     ] = None,
@@ -68,8 +69,8 @@ def compare(
         str | None,
         typer.Option(
             metavar="NUMBER",
-            help="Curves instead of the board: the metric against a number that runs differ in, such as samples, "
-            "rank, dropout, history or train-fraction.",
+            help="Instead of the leaderboard, print metrics as curves over a number that differs between runs, "
+            "such as samples, rank, dropout, history or train-fraction.",
             rich_help_panel=METRICS,
         ),
     ] = None,
@@ -78,14 +79,14 @@ def compare(
         bool,
         typer.Option(
             "--published",
-            help="Show what papers printed for this data set, apart and untested.",
+            help="Also show published results for this data set, separately and without tests.",
             rich_help_panel=METRICS,
         ),
     ] = False,
     baseline: Annotated[
         str | None,
         typer.Option(
-            help="A run of this data set, or a saved board: what rows are held against.", rich_help_panel=GATE
+            help="A run of this data set or a saved leaderboard, with which each row is compared.", rich_help_panel=GATE
         ),
     ] = None,
     fail_if: Annotated[list[str] | None, typer.Option(help=_RULES, rich_help_panel=GATE)] = None,
@@ -93,53 +94,67 @@ def compare(
         bool,
         typer.Option(
             "--allow-missing",
-            help="Rows may be in a saved baseline alone, on this board alone, or damaged; else they fail.",
+            help="Do not fail for rows that are damaged, or missing here or in the saved baseline.",
             rich_help_panel=GATE,
         ),
     ] = False,
     save: Annotated[
         Path | None,
-        typer.Option(help="Keep the board in this file, for --baseline and --history.", rich_help_panel=OUTPUT),
+        typer.Option(help="Save the leaderboard to this file, for --baseline and --history.", rich_help_panel=OUTPUT),
     ] = None,
     junit: Annotated[Path | None, typer.Option(help="Write the verdicts as JUnit XML.", rich_help_panel=GATE)] = None,
     gate_json: Annotated[
-        Path | None, typer.Option(help="Write verdicts and changes as JSON.", rich_help_panel=GATE)
+        Path | None, typer.Option(help="Write the verdicts and changes as JSON.", rich_help_panel=GATE)
     ] = None,
     summary: Annotated[
         Path | None,
-        typer.Option(help="Append verdicts and board as Markdown, as to $GITHUB_STEP_SUMMARY.", rich_help_panel=GATE),
+        typer.Option(
+            help="Append verdicts and leaderboard as Markdown to this file, such as $GITHUB_STEP_SUMMARY.",
+            rich_help_panel=GATE,
+        ),
     ] = None,
     html: Annotated[
         Path | None,
         typer.Option(
-            help="Write board, charts and sampled requests as one web page that loads nothing.", rich_help_panel=OUTPUT
+            help="Write leaderboard, charts and sampled requests as one self-contained web page.",
+            rich_help_panel=OUTPUT,
         ),
     ] = None,
     html_requests: Annotated[
         int | None,
         typer.Option(
-            min=0, max=100_000, help="Requests to sample for --html.", show_default="50", rich_help_panel=OUTPUT
+            min=0,
+            max=100_000,
+            help="Number of requests to sample for --html.",
+            show_default="50",
+            rich_help_panel=OUTPUT,
         ),
     ] = None,
     history: Annotated[
-        bool, typer.Option("--history", help="Follow the rows of saved boards over time.", rich_help_panel=GATE)
+        bool,
+        typer.Option(
+            "--history", help="Print how the rows of saved leaderboards changed over time.", rich_help_panel=GATE
+        ),
     ] = False,
     allow_different: Annotated[
         list[str] | None,
         typer.Option(
-            help="data, split, users, candidates, tie-rule or metric-definition may differ; repeatable.",
+            help="Let runs differ in data, split, users, candidates, tie-rule or metric-definition; repeatable.",
             rich_help_panel=METRICS,
         ),
     ] = None,
     correction: Annotated[
-        str, typer.Option(help="Of p for all pairs on the board: holm, bh or none.", rich_help_panel=METRICS)
+        str,
+        typer.Option(
+            help="Correction of the p-values of all pairs of rows: holm, bh or none.", rich_help_panel=METRICS
+        ),
     ] = "holm",
     permutations: Annotated[
         int | None,
         typer.Option(
             min=100,
-            help="Permutations of the paired tests.",
-            show_default="25 a test, 10,000+",
+            help="Number of permutations of the paired tests.",
+            show_default="25 per test, at least 10,000",
             rich_help_panel=METRICS,
         ),
     ] = None,
@@ -147,11 +162,13 @@ def compare(
         int,
         typer.Option(
             min=0,
-            help="Of clicks: permute labels within users so often, and show the uauc of each row by chance.",
+            help="For clicks: also show the uauc of each row under N random permutations of the labels of each user.",
             rich_help_panel=METRICS,
         ),
     ] = 0,
-    samples: Annotated[int, typer.Option(min=100, help="Resamples of the bootstrap.", rich_help_panel=METRICS)] = 2000,
+    samples: Annotated[
+        int, typer.Option(min=100, help="Number of bootstrap resamples.", rich_help_panel=METRICS)
+    ] = 2000,
     seed: Annotated[
         int,
         typer.Option(min=0, max=2**63 - 1, help="Seed of the bootstrap and the permutations.", rich_help_panel=METRICS),
@@ -159,7 +176,7 @@ def compare(
     home: Home = HERE,
     log: LogOption = Log.text,
 ) -> None:
-    """Print the leaderboard of a data set with intervals and paired tests; hold it against a baseline.
+    """Print the leaderboard of a data set, with confidence intervals and paired tests.
 
     Runs that were not evaluated are evaluated first.
     """
@@ -204,14 +221,14 @@ def compare(
             said = f"{files[0]}: files are read with --history" if files else "compare needs a data set"
             raise OptionError(said, hint="Add --dataset NAME, or write: llmrs-bench compare --history FILE FILE...")
         if (junit or gate_json) and not fail_if:
-            raise OptionError("--junit and --gate-json write verdicts", hint="Add --fail-if RULE.")
+            raise OptionError("--junit and --gate-json have no effect without --fail-if", hint="Add --fail-if RULE.")
         if allow_missing and not fail_if:
-            raise OptionError("--allow-missing is about rows of a gate", hint="Add --fail-if RULE.")
+            raise OptionError("--allow-missing has no effect without --fail-if", hint="Add --fail-if RULE.")
         if html_requests is not None and html is None:
             raise OptionError("--html-requests has no effect without --html", hint="Add --html FILE.")
         _check_over(over, html, {"--by": by, "--published": published, "--null": null})
         outputs = {"--junit": junit, "--gate-json": gate_json, "--summary": summary, "--save": save, "--html": html}
-        _check_outputs(
+        check_outputs(
             {option: path for option, path in outputs.items() if path is not None}, baseline, narrowed=bool(run)
         )
         from llmrs_bench.stages.gate import build, gated
@@ -223,9 +240,9 @@ def compare(
         else:
             rules = fail_if or []
             made, gate = gated(data, run or [], config, baseline=baseline, rules=rules, allow_missing=allow_missing)
-        curves = _show(made, over, config, output)
+        curves = show_made(made, over, config, output)
         if gate is not None:
-            _show_gate(made.board, gate, junit=junit, as_json=gate_json, summary=summary)
+            show_gate(made.board, gate, junit=junit, as_json=gate_json, summary=summary)
         if html is not None:
             from llmrs_bench.stages.pages import save_page
 
@@ -262,7 +279,7 @@ def _check_over(over: str | None, html: Path | None, given: Mapping[str, object]
             )
 
 
-def _show(made: "Comparison", over: str | None, config: "CompareConfig", output: Format) -> "Curves | None":
+def show_made(made: "Comparison", over: str | None, config: "CompareConfig", output: Format) -> "Curves | None":
     """Print the board, or instead of it curves over a number, and return these."""
     if over is None:
         _show_board(made.board, output)
@@ -280,7 +297,7 @@ def _show(made: "Comparison", over: str | None, config: "CompareConfig", output:
     return curves
 
 
-def _check_outputs(outputs: Mapping[str, Path], baseline: str | None, *, narrowed: bool) -> None:
+def check_outputs(outputs: Mapping[str, Path], baseline: str | None, *, narrowed: bool) -> None:
     """Refuse files that cannot be written or would replace each other or the baseline, before anything is computed."""
     taken = {} if baseline is None or not Path(baseline).is_file() else {Path(baseline).resolve(): "--baseline"}
     for option, path in outputs.items():
@@ -290,24 +307,28 @@ def _check_outputs(outputs: Mapping[str, Path], baseline: str | None, *, narrowe
                 hint=f"Name it {path.with_suffix('.parquet')}; for a file that ends in {path.suffix} write "
                 f"`{instead.format(path)}`.",
             )
+        if os.path.islink(os.path.realpath(path)):
+            raise OptionError(f"{option} {path} is a link that leads in circles", hint="Name another file.")
         if path.is_dir():
             raise OptionError(f"{option} {path} is a folder", hint="Name a file in it.")
         if not path.absolute().parent.is_dir():
             raise OptionError(
                 f"{option} {path}: there is no folder {path.parent}", hint="Make it, or name another file."
             )
-        if narrowed and option == "--save" and taken.get(path.resolve()) == "--baseline":
+        place = path.resolve()
+        if narrowed and option == "--save" and taken.get(place) == "--baseline":
             raise OptionError(
                 f"--save {path} is the baseline, and --run would leave its other rows out",
                 hint="Save to another file, or leave out --run.",
             )
-        place, plain = path.resolve(), path.is_file() or not path.exists()  # what is no file takes several outputs
+        plain = path.is_file() or not path.exists()  # what is no file takes several outputs
         if plain and place in taken and (option, taken[place]) != ("--save", "--baseline"):
             raise OptionError(f"{option} {path} is the file of {taken[place]}, too", hint="Name another file.")
         taken.setdefault(place, option)
 
 
-def _show_gate(board: "Board", gate: "Gate", *, junit: Path | None, as_json: Path | None, summary: Path | None) -> None:
+def show_gate(board: "Board", gate: "Gate", *, junit: Path | None, as_json: Path | None, summary: Path | None) -> None:
+    """Say what the gate says, and write it into files."""
     from llmrs_bench.report.gate import gate_json, gate_lines, to_junit, to_summary
 
     for line in gate_lines(gate):

@@ -40,7 +40,7 @@ def say(text: str) -> None:
 
 
 def shows(signs: str) -> bool:
-    """Tell whether stdout can show these characters."""
+    """Return whether stdout can show these characters."""
     try:
         signs.encode(sys.stdout.encoding or "ascii")
     except (UnicodeEncodeError, LookupError):
@@ -146,7 +146,7 @@ def _failures() -> Iterator[None]:
 
 
 def _lacks_memory(error: BaseException) -> bool:
-    """Tell whether memory ran out: PyTorch says so in errors of its own."""
+    """Return whether memory ran out: PyTorch says so in errors of its own."""
     said = "allocate memory" in str(error) or type(error).__name__ == "OutOfMemoryError"
     return isinstance(error, MemoryError) or (isinstance(error, RuntimeError) and said)
 
@@ -183,6 +183,17 @@ class Commands(TyperGroup):
         if command is not None:
             _refuse_repeated(command, command.make_context(name, [], parent=ctx, resilient_parsing=True), rest)
         return name, command, rest
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run a command; what is wrong with a value is said in the words of options, not in those of a library."""
+        try:
+            return super().invoke(ctx)
+        except typer.BadParameter as error:
+            if faults := getattr(error.__cause__, "errors", None):
+                from llmrs_bench.core.option_faults import fault_words
+
+                error.message = fault_words(faults()[0] | {"loc": ()}, ()).removeprefix("=")
+            raise
 
     def main(self, args: Sequence[str] | None = None, *others: Any, **more: Any) -> Any:
         """Run a command, and leave with its exit code."""

@@ -14,7 +14,8 @@ def evaluate(
     normalize: Annotated[
         str | None,
         typer.Option(
-            help="Weigh the tokens of titles: sum, token (mean), byte, or pmi (less their prior).",
+            help="How the score of a title is made of its tokens' log-probabilities: sum, mean per token (token) "
+            "or per byte (byte), or sum minus that without a history (pmi).",
             rich_help_panel=METRICS,
         ),
     ] = None,
@@ -23,7 +24,7 @@ def evaluate(
     home: Home = HERE,
     log: LogOption = Log.text,
 ) -> None:
-    """Join truth with rankings; keep a value for every request and metric."""
+    """Compute and store the metrics of every request."""
     with exit_codes():
         from llmrs_bench.core.config import EvaluateConfig
         from llmrs_bench.report.words import bias_lines, choice_words

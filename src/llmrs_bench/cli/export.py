@@ -26,24 +26,27 @@ class ExportFormat(StrEnum):
 
 def export(
     dataset: Dataset,
-    to: Annotated[Path, typer.Option(help="A new folder.")],
+    to: Annotated[Path, typer.Option(help="New folder to write to.")],
     form: Annotated[
         ExportFormat,
         typer.Option(
             "--format",
-            help="trec: run and qrels files; ranx: the same as JSON; csv: with the model's own scores, and the "
-            "candidates; recbole: the prepared data in their split. Of a tuned model, adapter: as PEFT writes it; "
-            "weights: all of them in float32.",
+            help="trec: run and qrels files; ranx: the same as JSON; csv: rankings with the model's scores, and "
+            "the candidates; recbole: the prepared data with their split. For a tuned model, adapter: the "
+            "PEFT adapter; weights: all weights in float32.",
         ),
     ],
     run: Names = None,
     model: Annotated[
-        str | None, typer.Option("--model", "-m", help="With --format adapter or weights: tuned-NAME, or a folder.")
+        str | None,
+        typer.Option(
+            "--model", "-m", help="With --format adapter or weights: tuned-NAME, or the folder of a tuned model."
+        ),
     ] = None,
     home: Home = HERE,
     log: LogOption = Log.text,
 ) -> None:
-    """Write runs and truth, the prepared data, or a tuned model, for other tools."""
+    """Export runs, prepared data or a tuned model for other tools."""
     with exit_codes():
         from llmrs_bench.core.errors import OptionError
         from llmrs_bench.stages.export import export as stage

@@ -13,22 +13,27 @@ from llmrs_bench.cli.options import HERE, Dataset, Home, Log, LogOption, pairs
 def fuse(
     dataset: Dataset,
     run: Annotated[
-        list[str] | None, typer.Option("--run", help="Name of a run, or how it begins; two or more of them.")
+        list[str] | None, typer.Option("--run", help="Name of a run, or its beginning; repeat it for two or more runs.")
     ] = None,
     method: Annotated[
         str,
         typer.Option(
-            help="rrf (reciprocal ranks, -O k=60), zscore (mean of standardised scores), learned (weights from other "
-            "users' targets, -O folds=5), oracle (a bound: the better run of each request)."
+            help="rrf (reciprocal rank fusion, -O k=60), zscore (mean of standardised scores), learned (weights "
+            "learned from other users' targets, -O folds=5), or oracle (an upper bound: the best run of each "
+            "request)."
         ),
     ] = "rrf",
-    option: Annotated[list[str] | None, typer.Option("--option", "-O", help="KEY=VALUE of the method.")] = None,
-    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Seed of the folds of learned.")] = 0,
-    seeds: Annotated[int, typer.Option(min=1, max=1000, help="Make so many runs, with SEED, SEED + 1, ...")] = 1,
+    option: Annotated[
+        list[str] | None, typer.Option("--option", "-O", help="KEY=VALUE, an option of the method; repeatable.")
+    ] = None,
+    seed: Annotated[int, typer.Option(min=0, max=2**63 - 1, help="Seed of the folds of --method learned.")] = 0,
+    seeds: Annotated[
+        int, typer.Option(min=1, max=1000, help="Make this many runs, with the seeds SEED, SEED + 1, ...")
+    ] = 1,
     home: Home = HERE,
     log: LogOption = Log.text,
 ) -> None:
-    """Join several runs into one: one ranking out of the rankings of each request."""
+    """Fuse several runs into one, request by request."""
     with exit_codes():
         run_fusion(home, dataset, {**pairs(option or []), "runs": ",".join(run or []), "method": method}, seed, seeds)
 

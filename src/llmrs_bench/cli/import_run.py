@@ -14,12 +14,12 @@ def import_run(
     file: Annotated[Path, typer.Argument(help="Parquet, CSV, TSV or a TREC run.")],
     dataset: Dataset,
     name: Annotated[
-        str | None, typer.Option(help="What the run is called.", show_default="as the file, without its suffix")
+        str | None, typer.Option(help="Name of the run.", show_default="name of the file without suffix")
     ] = None,
     home: Home = HERE,
     log: LogOption = Log.text,
 ) -> None:
-    """Take a ranking that another tool made as a run, to compare it with the others."""
+    """Import a ranking made by another tool as a run."""
     with exit_codes():
         run_import(home, dataset, file, {} if name is None else {"name": name})
 

@@ -1,9 +1,10 @@
 """The command `infer`."""
 
 from collections.abc import Mapping
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -27,38 +28,53 @@ from llmrs_bench.cli.options import (
     Log,
     LogOption,
     MaxAge,
+    MaxPrice,
+    MaxSeconds,
     Prior,
     TargetPositions,
     TemplateName,
     TemplateOptions,
     UserProfile,
     age,
+    budget,
     pairs,
     template_pairs,
 )
+
+if TYPE_CHECKING:
+    from llmrs_bench.llm.cost import Budget
 
 
 def infer(
     model: Annotated[
         str,
-        typer.Option("--model", "-m", help="See `list models`; ORG/NAME; a local folder or GGUF file."),
+        typer.Option(
+            "--model", "-m", help="Name from `list models`, ORG/NAME of Hugging Face, a local folder or a GGUF file."
+        ),
     ],
     dataset: Dataset,
     source: Annotated[
         Path | None,
-        typer.Option(help="Prepare the data set from this first, as `prepare` does by default.", rich_help_panel=DATA),
+        typer.Option(
+            help="Prepare the data set from this first, with the defaults of `prepare`.", rich_help_panel=DATA
+        ),
     ] = None,
     items: Annotated[
-        Path | None, typer.Option(help="Table of items and titles, beside --source.", rich_help_panel=DATA)
+        Path | None, typer.Option(help="Table of items and titles, if the source has none.", rich_help_panel=DATA)
     ] = None,
     mapping: Annotated[
         Path | None,
-        typer.Option(help="File of `prepare --save-mapping`: how a source is read.", rich_help_panel=DATA),
+        typer.Option(
+            help="Read the source as this file says; `prepare --save-mapping` writes one.", rich_help_panel=DATA
+        ),
     ] = None,
     option: Annotated[
         list[str] | None,
         typer.Option(
-            "--option", "-O", help="KEY=VALUE of the recommender or the engine; repeatable.", rich_help_panel=MODEL
+            "--option",
+            "-O",
+            help="KEY=VALUE, an option of the recommender or the engine; repeatable.",
+            rich_help_panel=MODEL,
         ),
     ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu or cuda.", rich_help_panel=MODEL)] = "auto",
@@ -66,7 +82,10 @@ def infer(
         int, typer.Option(min=0, max=2**63 - 1, help="Seed of training and of sampling.", rich_help_panel=MODEL)
     ] = 0,
     seeds: Annotated[
-        int, typer.Option(min=1, max=1000, help="Make so many runs, with SEED, SEED + 1, ...", rich_help_panel=MODEL)
+        int,
+        typer.Option(
+            min=1, max=1000, help="Make this many runs, with the seeds SEED, SEED + 1, ...", rich_help_panel=MODEL
+        ),
     ] = 1,
     template: TemplateName = None,
     history: History = None,
@@ -79,7 +98,7 @@ def infer(
     engine: Annotated[
         str | None,
         typer.Option(
-            help="auto, transformers, vllm, openai, ray, mock, or that of a plug-in.",
+            help="auto, transformers, vllm, openai, ray, mock, or the engine of a plug-in.",
             show_default="auto",
             rich_help_panel=ENGINE,
         ),
@@ -88,49 +107,57 @@ def infer(
         int | None,
         typer.Option(
             min=1,
-            help="Ask the first N requests of a seeded order alone; all ask only what is missing then.",
+            help="Only ask the first N requests of a seeded order. A later run of all requests reuses their answers.",
             rich_help_panel=PROMPT,
         ),
     ] = None,
     from_cache: FromCache = False,
     fresh: Fresh = False,
     max_age: MaxAge = None,
+    max_seconds: MaxSeconds = None,
+    max_price: MaxPrice = None,
     train_fraction: Annotated[
         float | None,
         typer.Option(
-            help="Share of the training events to learn from, above 0.", show_default="1.0", rich_help_panel=RECOMMENDER
+            help="Share of the training events to learn from, greater than 0.",
+            show_default="1.0",
+            rich_help_panel=RECOMMENDER,
         ),
     ] = None,
     train_by: Annotated[
         str | None,
         typer.Option(
-            help="Which share: whole users, the first in time, events at random, or events of each-user.",
+            help="How the share is chosen: whole users, the earliest events (time), random events, or random "
+            "events of each user (each-user).",
             metavar="users|time|events|each-user",
             show_default="users",
             rich_help_panel=RECOMMENDER,
         ),
     ] = None,
     max_users: Annotated[
-        int | None, typer.Option(min=1, help="Users a recommender learns from at most.", rich_help_panel=RECOMMENDER)
+        int | None, typer.Option(min=1, help="Maximum number of users to learn from.", rich_help_panel=RECOMMENDER)
     ] = None,
     train_samples: Annotated[
         int | None,
         typer.Option(
-            min=1, help="Learn from the samples that tune --samples N takes, and no more.", rich_help_panel=RECOMMENDER
+            min=1, help="Learn only from the N samples that `tune --samples N` uses.", rich_help_panel=RECOMMENDER
         ),
     ] = None,
     export: Annotated[
         Path | None,
         typer.Option(
-            help="New folder for a copy of the trained recommender; --model takes it.", rich_help_panel=RECOMMENDER
+            help="Copy the trained recommender to this new folder, which --model accepts.", rich_help_panel=RECOMMENDER
         ),
     ] = None,
     check_determinism: CheckDeterminism = 0,
+    name: Annotated[
+        str | None, typer.Option(help="Give the run a name, for --run, --baseline and show.", rich_help_panel=OUTPUT)
+    ] = None,
     dry_run: Annotated[
         bool,
         typer.Option(
             "--dry-run",
-            help="Ask nothing: print prompts, tokens, price, and what is kept already.",
+            help="Ask nothing; print the number of prompts and tokens, the price, and how much is cached.",
             rich_help_panel=OUTPUT,
         ),
     ] = False,
@@ -174,7 +201,10 @@ def infer(
             "prior": prior,
             "check_determinism": check_determinism > 0,
             "seeds": seeds > 1,
+            "name": name is not None,
             "dry_run": dry_run,
+            "max_seconds": max_seconds is not None,
+            "max_price": max_price is not None,
         }
         refuse_unread(model, [*given, *(name for name, there in beside.items() if there)])
         if from_cache and check_determinism:
@@ -188,6 +218,8 @@ def infer(
             )
         if export is not None and seeds > 1:
             raise OptionError("--export takes one model, --seeds makes several", hint="Export each with its --seed.")
+        if name is not None and seeds > 1:
+            raise OptionError(f"--name {name} is of one run, --seeds makes several", hint="Name each with its --seed.")
         if items is not None and source is None and mapping is None:
             raise OptionError(f"--items {items} is read beside a source", hint="Add --source PATH.")
         if is_outside(model):
@@ -203,7 +235,8 @@ def infer(
         oldest = 0.0 if fresh else None if max_age is None else age(max_age)
         if source is not None or mapping is not None:
             dataset = _prepare(given, home, dataset, source, items, mapping)
-        _infer(given, home, dataset, seed, seeds, export, from_cache, oldest, prior, check_determinism)
+        spending = budget(max_seconds, max_price)
+        _infer(given, home, dataset, seed, seeds, export, from_cache, oldest, prior, check_determinism, spending, name)
 
 
 def _prepare(
@@ -265,6 +298,8 @@ def _infer(
     max_age: float | None,
     prior: bool,
     check_determinism: int,
+    spending: "Budget | None",
+    name: str | None,
 ) -> None:
     from llmrs_bench.core.config import LanguageModelConfig
     from llmrs_bench.report.words import audit_lines, prior_line, run_lines
@@ -272,8 +307,8 @@ def _infer(
     from llmrs_bench.stages.infer import infer as stage
     from llmrs_bench.stages.infer_language_model import find_priors
     from llmrs_bench.stages.prepare import open_or_prepare
-    from llmrs_bench.stages.serving import destination
-    from llmrs_bench.stages.workspace import is_unprepared, open_data
+    from llmrs_bench.stages.serving import OpenEngine, destination
+    from llmrs_bench.stages.workspace import call, is_unprepared, open_data
 
     if is_unprepared(home, dataset) and not from_cache:
         check_model(infer_config(given))  # before anything is downloaded
@@ -284,7 +319,11 @@ def _infer(
         config = infer_config({**given, "seed": number})
         if isinstance(config, LanguageModelConfig) and not from_cache and config.engine == "openai":
             say(f"prompts that were not answered before are sent to {destination(config)}")
-        done = stage(data, config, track, export, from_cache=from_cache, prior=prior, max_age=max_age)
+        with closing(OpenEngine(spending)) as engines:
+            done = stage(
+                data, config, track, export, from_cache=from_cache, prior=prior, max_age=max_age, engines=engines
+            )
+        done = call(done, name)
         for line in run_lines(done.artifact.facts):
             say(line)
         if prior:

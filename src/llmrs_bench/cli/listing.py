@@ -12,24 +12,26 @@ from llmrs_bench.cli.storage import Anywhere, AsJson, OlderThan, before, run_tab
 
 
 def list_(
-    what: Annotated[Listing, typer.Argument(help="data, models, templates, parts or runs.")],
+    what: Annotated[Listing, typer.Argument(help="What to list.")],
     dataset: Anywhere = None,
     check: Annotated[
-        bool, typer.Option("--check", help="Ask whether the files of data sets are where they should be (data alone).")
+        bool, typer.Option("--check", help="With data: check that the files of the data sets can be downloaded.")
     ] = False,
     run: Annotated[
-        list[str] | None, typer.Option("--run", help="Runs whose names begin so (runs alone); repeatable.")
+        list[str] | None, typer.Option("--run", help="With runs: only runs whose names begin with this; repeatable.")
     ] = None,
     state: Annotated[
         str | None,
-        typer.Option(help="Runs that are evaluated, not evaluated, texts, damaged or in the making (runs alone)."),
+        typer.Option(
+            help="With runs: only runs in this state: evaluated, not evaluated, texts, damaged or in the making."
+        ),
     ] = None,
     older_than: OlderThan = None,
     as_json: AsJson = False,
     home: Home = HERE,
     log: LogOption = Log.text,
 ) -> None:
-    """List data sets, models, templates, their parts, or runs."""
+    """List data sets, models, templates, their parts, runs, or the recipes of the package."""
     with exit_codes():
         from llmrs_bench.core.errors import DataError, OptionError
         from llmrs_bench.stages.listing import check_data, list_data, list_models, list_parts, list_templates
@@ -53,12 +55,16 @@ def list_(
             lines = run_table(found) or ["no runs"]
             if as_json:
                 lines = [json.dumps([entry.values for entry in found], indent=2, ensure_ascii=False)]
+        elif what is Listing.recipes:
+            from llmrs_bench.stages.recipe_files import recipe_lines
+
+            lines = recipe_lines()
         else:
             listing = {Listing.models: list_models, Listing.templates: list_templates, Listing.parts: list_parts}[what]
             lines = listing()
         show(lines)
         if lost:
             raise DataError(
-                f"no address has what is needed of {', '.join(lost)}",
+                f"no address has the files of {', '.join(lost)}",
                 hint="Try later; or get it elsewhere and pass it to prepare with --source PATH.",
             )

@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import re
 import sys
 import threading
 import warnings
@@ -24,11 +25,16 @@ _PACKAGE = Path(__file__).parents[1]
 _WARNINGS, _LIBRARIES = "py.warnings", "stderr"
 # Least levels of loggers while a command runs; httpx would log every request.
 _LEVELS = {log.name: logging.INFO, _WARNINGS: logging.DEBUG, _LIBRARIES: logging.INFO, "httpx": logging.WARNING}
-# Set while a command runs, unless the user has set them: libraries and the processes they start draw no bars, ...
-_NO_BARS = {"HF_HUB_DISABLE_PROGRESS_BARS": "1", "TQDM_DISABLE": "1"}
+# Set while a command runs, unless the user has set them: libraries and the processes they start draw no bars, write
+# their logs to stderr, for results are on stdout, ...
+_NO_BARS = {
+    **{"HF_HUB_DISABLE_PROGRESS_BARS": "1", "TQDM_DISABLE": "1"},
+    "VLLM_LOGGING_STREAM": "ext://sys.stderr",
+}
 # ... and say nothing to people but what has failed; a log as JSON also holds what they warn of.
 _FAILURES_ALONE = {"TRANSFORMERS_VERBOSITY": "error", "VLLM_LOGGING_LEVEL": "ERROR", "PYTHONWARNINGS": "ignore"}
 _WARNINGS_TOO = {"TRANSFORMERS_VERBOSITY": "warning", "VLLM_LOGGING_LEVEL": "WARNING"}
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")  # a terminal obeys these
 _HEADS = {"warning": "[yellow]warning:[/] ", "error": "[bold red]error:[/] "}
 _DRAINED_WITHIN = 2.0  # seconds
 _LAST_LINES = 20  # of what libraries wrote, for people whose command failed
@@ -96,16 +102,21 @@ class _TextHandler(logging.Handler):
             return
         if not _is_own(record) and record.levelno < logging.ERROR:
             return
-        terminal().print(_HEADS.get(_level(record), "") + escape(record.getMessage()), soft_wrap=True)
+        terminal().print(_HEADS.get(_level(record), "") + _as_text(record.getMessage()), soft_wrap=True)
         if hint := _fields(record).get("hint"):
-            terminal().print(f"[cyan]hint:[/] {escape(str(hint))}", soft_wrap=True)
+            terminal().print(f"[cyan]hint:[/] {_as_text(str(hint))}", soft_wrap=True)
 
     def show_written(self) -> None:
         """Print what libraries wrote last: it may say why a command failed."""
         if self._written:
             terminal().print("[dim]libraries wrote:[/]")
         for line in self._written:
-            terminal().print(f"[dim]  {escape(line)}[/]", soft_wrap=True)
+            terminal().print(f"[dim]  {_as_text(line)}[/]", soft_wrap=True)
+
+
+def _as_text(text: str) -> str:
+    """Return a text that is shown as it is: its brackets are no styles, and a terminal obeys nothing in it."""
+    return escape(_CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text))
 
 
 def _is_own(record: logging.LogRecord) -> bool:

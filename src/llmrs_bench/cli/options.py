@@ -3,11 +3,14 @@
 import re
 from enum import StrEnum
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from llmrs_bench.core.errors import OptionError
+
+if TYPE_CHECKING:
+    from llmrs_bench.llm.cost import Budget
 
 # Groups of options in the help of a command.
 DATA, MODEL, PROMPT, CANDIDATES, CLICKS = "Data", "Model", "Prompt", "Candidates", "Clicks"
@@ -17,19 +20,23 @@ ENGINE, RECOMMENDER, METRICS, GATE, OUTPUT = "Engine", "Recommender", "Metrics",
 Home = Annotated[
     Path,
     typer.Option(
-        "--home", envvar="LLMRS_BENCH_HOME", help="Folder of all artifacts.", show_default=True, rich_help_panel=OUTPUT
+        "--home",
+        envvar="LLMRS_BENCH_HOME",
+        help="Folder where everything is stored.",
+        show_default=True,
+        rich_help_panel=OUTPUT,
     ),
 ]
 Dataset = Annotated[
-    str, typer.Option("--dataset", "-d", help="NAME, or NAME@VARIANT where it was prepared in several ways.")
+    str, typer.Option("--dataset", "-d", help="NAME, or NAME@VARIANT if it was prepared in several ways.")
 ]
 # What `prepare` asks for.
 SplitOption = Annotated[
     str | None,
     typer.Option(
         "--split",
-        help="Which event of a user is the target: the last (leave-one-out), a random one (random), or what is after a "
-        "time from which on nobody learns (time). Of clicks: rows cut in time (time), or random.",
+        help="What the targets are. leave-one-out: each user's last event; random: a random one; time: events "
+        "after a point in time, and models learn from those before it. For clicks: time or random.",
         show_default="leave-one-out, or time",
         rich_help_panel=PROTOCOL,
     ),
@@ -37,7 +44,7 @@ SplitOption = Annotated[
 Cut = Annotated[
     str | None,
     typer.Option(
-        help="With --split time: the share of the events, or the date (UTC), up to which models learn.",
+        help="With --split time: where training ends, as a share of the events or a date (UTC).",
         show_default="0.9",
         rich_help_panel=PROTOCOL,
     ),
@@ -45,8 +52,8 @@ Cut = Annotated[
 Target = Annotated[
     str | None,
     typer.Option(
-        help="With --split time: which event of a user after the cut is the target: last, first, random; each in a "
-        "request of its own (successive); or all in one request (all).",
+        help="With --split time: which of a user's events after the cut is the target: the last, the first or a "
+        "random one; successive makes a request for each, all puts all into one request.",
         show_default="last",
         rich_help_panel=PROTOCOL,
     ),
@@ -54,8 +61,8 @@ Target = Annotated[
 Validation = Annotated[
     str | None,
     typer.Option(
-        help="With --split time: what is for validation: each user's last event before the cut (last-item), all behind "
-        "a second cut (time), or all events of N users (users:N).",
+        help="With --split time: the validation events. last-item: each user's last one before the cut; time: all "
+        "after a second, earlier cut; users:N: all events of N users.",
         show_default="last-item",
         rich_help_panel=PROTOCOL,
     ),
@@ -63,7 +70,7 @@ Validation = Annotated[
 HistoryUntil = Annotated[
     str | None,
     typer.Option(
-        help="With --split time: histories end before the target, or at the cut.",
+        help="With --split time: histories end just before the target (target) or at the cut (cut).",
         show_default="target",
         rich_help_panel=PROTOCOL,
     ),
@@ -71,13 +78,14 @@ HistoryUntil = Annotated[
 Windows = Annotated[
     int | None,
     typer.Option(
-        help="With --split time: that many windows after the cut, each with its own targets.", rich_help_panel=PROTOCOL
+        help="With --split time: divide the time after the cut into this many windows, each with its own targets.",
+        rich_help_panel=PROTOCOL,
     ),
 ]
 WindowBy = Annotated[
     str | None,
     typer.Option(
-        help="Windows are of equal length (time), or of as many events (events).",
+        help="Windows of equal length (time) or with equal numbers of events (events).",
         show_default="time",
         rich_help_panel=PROTOCOL,
     ),
@@ -85,34 +93,40 @@ WindowBy = Annotated[
 ColdUsers = Annotated[
     str | None,
     typer.Option(
-        help="Ask for test users of whom nobody learned, once for each number of known events, as in 0,1,2,5,10.",
+        help="Test users that no model has learned from, with this many events in their history, such as 0,1,2,5,10.",
         rich_help_panel=PROTOCOL,
     ),
 ]
 ColdItems = Annotated[
     int | None,
-    typer.Option(help="Test only targets with fewer than N training events.", rich_help_panel=PROTOCOL),
+    typer.Option(help="Only test targets that have fewer than N training events.", rich_help_panel=PROTOCOL),
 ]
-Names = Annotated[list[str] | None, typer.Option("--run", help="Name of a run, or how it begins; repeatable.")]
+Names = Annotated[list[str] | None, typer.Option("--run", help="Name of a run, or its beginning; repeatable.")]
 TemplateName = Annotated[
     str | None,
     typer.Option(
         "--template",
         "-t",
-        help="See `list templates`; or the path of a TOML file.",
+        help="Name of a template (see `list templates`), or path of a TOML file.",
         show_default="listwise",
         rich_help_panel=PROMPT,
     ),
 ]
 History = Annotated[
-    int | None, typer.Option(min=0, help="Latest items shown.", show_default="as prepared, 10", rich_help_panel=PROMPT)
+    int | None,
+    typer.Option(
+        min=0,
+        help="Number of latest items of the history shown.",
+        show_default="that of prepare, 10",
+        rich_help_panel=PROMPT,
+    ),
 ]
 TemplateOptions = Annotated[
     list[str] | None,
     typer.Option(
         "--template-option",
         "-T",
-        help="KEY=VALUE of the template, or PART=NAME of `list parts`; repeatable.",
+        help="KEY=VALUE, an option of the template; or PART=NAME, see `list parts`; repeatable.",
         rich_help_panel=PROMPT,
     ),
 ]
@@ -122,7 +136,7 @@ CandidateOrders = Annotated[
         "--candidate-orders",
         min=1,
         max=1000,
-        help="Show the candidates in N orders and join the answers.",
+        help="Show the candidates in N orders and aggregate the answers.",
         rich_help_panel=PROMPT,
     ),
 ]
@@ -130,48 +144,69 @@ TargetPositions = Annotated[
     str | None,
     typer.Option(
         "--target-positions",
-        help="Put the target into each of these places, as 0,5,10: for studies of position bias.",
+        help="Put the target at each of these positions, such as 0,5,10, to study position bias.",
         rich_help_panel=PROMPT,
     ),
 ]
 UserProfile = Annotated[
     str | None,
     typer.Option(
-        "--user-profile", help="A run of free text about each user, put into the prompts.", rich_help_panel=PROMPT
+        "--user-profile",
+        help="A run whose texts about each user are inserted into the prompts.",
+        rich_help_panel=PROMPT,
     ),
 ]
 ItemNotes = Annotated[
     str | None,
     typer.Option(
-        "--item-notes", help="A run of the template notes, put beside the items of the history.", rich_help_panel=PROMPT
+        "--item-notes",
+        help="A run of the template notes, whose texts are shown beside the items of the history.",
+        rich_help_panel=PROMPT,
     ),
 ]
 FromCache = Annotated[
     bool,
     typer.Option(
-        "--from-cache", help="Read the kept answers again; load no model, ask nothing.", rich_help_panel=ENGINE
+        "--from-cache", help="Use cached answers only: load no model and send no request.", rich_help_panel=ENGINE
     ),
 ]
 Fresh = Annotated[
     bool,
     typer.Option(
         "--fresh",
-        help="Ask everything again, and keep the answers beside the earlier ones: for servers that may have changed.",
+        help="Ignore cached answers and ask again, for servers that may have changed. Earlier answers are kept.",
         rich_help_panel=ENGINE,
     ),
 ]
 MaxAge = Annotated[
     str | None,
     typer.Option(
-        "--max-age", help="As --fresh, where the kept answers are older: 30m, 12h, 7d.", rich_help_panel=ENGINE
+        "--max-age",
+        help="Like --fresh for cached answers that are older than this: 30m, 12h, 7d.",
+        rich_help_panel=ENGINE,
+    ),
+]
+MaxSeconds = Annotated[
+    float | None,
+    typer.Option(
+        "--max-seconds", min=0, help="Ask no more after so many seconds; answers are kept.", rich_help_panel=ENGINE
+    ),
+]
+MaxPrice = Annotated[
+    float | None,
+    typer.Option(
+        "--max-price",
+        min=0,
+        help="Ask no more once new answers have cost so many USD, by -O price_in, price_out or price_per_hour.",
+        rich_help_panel=ENGINE,
     ),
 ]
 Prior = Annotated[
     bool,
     typer.Option(
         "--prior",
-        help="With --template likelihood: then ask for each title without a history, too, apart from the run and its "
-        "cost; evaluate --normalize pmi needs it.",
+        help="With --template likelihood: also score each title without a history, as evaluate --normalize pmi "
+        "needs. The cost is not part of the run's.",
         rich_help_panel=PROMPT,
     ),
 ]
@@ -181,7 +216,7 @@ CheckDeterminism = Annotated[
         "--check-determinism",
         min=0,
         max=1_000_000,
-        help="Re-run N requests with a cold cache, a warm cache and batch size 1, and report how answers differ.",
+        help="Re-run N requests with a cold cache, a warm cache and batch size 1, and report differences.",
         rich_help_panel=OUTPUT,
     ),
 ]
@@ -189,7 +224,7 @@ Metrics = Annotated[
     str | None,
     typer.Option(
         "--metrics",
-        help="Measure these, too, with commas between them: recall@5,map,auc,novelty@10.",
+        help="Further metrics, separated by commas: recall@5,map,auc,novelty@10.",
         rich_help_panel=METRICS,
     ),
 ]
@@ -197,9 +232,9 @@ Invalid = Annotated[
     str,
     typer.Option(
         "--invalid",
-        help="How items count that a model was silent about: expected (mean over all orders of theirs), worst (never "
-        "found), or drop (expected, and requests without any ranked item are left out). Of clicks, how rows without a "
-        "score count: the median score, wrong for certain, or left out.",
+        help="How unranked items count. expected: the mean over all their orders; worst: as never found; drop: "
+        "like expected, without the requests that have no ranked item. For clicks, rows without a score: the "
+        "median score (expected), certainly wrong (worst), or left out (drop).",
         rich_help_panel=METRICS,
     ),
 ]
@@ -224,7 +259,7 @@ LogOption = Annotated[
     Log,
     typer.Option(
         "--log",
-        help="Messages and progress on stderr: text, or one JSON object a line.",
+        help="Messages and progress on stderr, as text or as one JSON object per line.",
         callback=_set_log,
         rich_help_panel=OUTPUT,
     ),
@@ -239,6 +274,7 @@ class Listing(StrEnum):
     templates = "templates"
     parts = "parts"
     runs = "runs"
+    recipes = "recipes"
 
 
 class Format(StrEnum):
@@ -280,6 +316,13 @@ def age(text: str, *, option: str = "--max-age") -> float:
     if found is None:
         raise OptionError(f"{option} {text} is no age", hint="Write a number and a unit, such as 30m, 12h or 7d.")
     return float(found[1]) * _SECONDS[found[2]]
+
+
+def budget(seconds: float | None, usd: float | None) -> "Budget | None":
+    """Return what a command may spend from now on, where there is a limit."""
+    from llmrs_bench.llm.cost import Budget
+
+    return None if seconds is None and usd is None else Budget(seconds, usd)
 
 
 def as_typed(**values: object) -> list[str]:

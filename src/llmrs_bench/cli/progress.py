@@ -46,7 +46,7 @@ def bar(label: str, total: int) -> Iterator[Step]:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     )
-    with Bar(*columns, console=terminal(), redirect_stderr=False) as shown:
+    with Bar(*columns, console=terminal(), redirect_stdout=False, redirect_stderr=False) as shown:
         task, known = shown.add_task(label, total=total, note=""), total
 
         def step(done: int, note: str = "", total: int | None = None) -> None:
@@ -99,12 +99,15 @@ class Lines:
         """Take note of how many units are done, and of all there will be where that has changed."""
         with self._lock:
             now = self._clock()
+            self._open |= (done, note, total or self._total) != (self._done, self._note, self._total)
             self._total = total or self._total
             if self._first is None:
                 self._first, self._due = (done, now), now + FIRST_AFTER
+            elif done == self._first[0]:  # nothing was done since: a model was loaded, and checked
+                self._first = (done, now)
             elif self._loaded is None and done > self._first[0]:
                 self._loaded = (done, now)
-            self._done, self._note, self._open = done, note, True
+            self._done, self._note = done, note
             self._write_if_due(now)
 
     def tick(self) -> None:

@@ -24,7 +24,7 @@ from llmrs_bench.cli.options import (
 
 def prompt(
     dataset: Annotated[
-        str | None, typer.Option("--dataset", "-d", help="NAME, or NAME@VARIANT; --check needs none.")
+        str | None, typer.Option("--dataset", "-d", help="NAME, or NAME@VARIANT; not needed with --check.")
     ] = None,
     template: TemplateName = None,
     history: History = None,
@@ -41,14 +41,14 @@ def prompt(
         typer.Option(
             "--model",
             "-m",
-            help="With --show: as this model reads them, chat template and all.",
+            help="With --show: print the prompts in this model's chat template.",
             rich_help_panel=OUTPUT,
         ),
     ] = None,
     check: Annotated[
         str | None,
         typer.Option(
-            help="PATH or name of a template to try on made-up items; nothing else is done.", rich_help_panel=OUTPUT
+            help="Try a template (PATH or name) on made-up items and do nothing else.", rich_help_panel=OUTPUT
         ),
     ] = None,
     home: Home = HERE,
@@ -56,7 +56,7 @@ def prompt(
 ) -> None:
     """Render a prompt template over the requests of a data set."""
     with exit_codes():
-        from llmrs_bench.core.config import PromptConfig
+        from llmrs_bench.core.config import PromptConfig, with_own_tokens
         from llmrs_bench.core.errors import OptionError
         from llmrs_bench.report.words import prompt_lines, rendered_lines
         from llmrs_bench.stages.prepare import open_or_prepare
@@ -70,7 +70,8 @@ def prompt(
             interest_run=user_profile,
             notes_run=item_notes,
         )
-        config = PromptConfig(template=check or template or "listwise", options=typed, history=history)
+        options = typed if model is None else with_own_tokens(typed, model)
+        config = PromptConfig(template=check or template or "listwise", options=options, history=history)
         if check is not None:
             if dataset is not None or show or model is not None:
                 raise OptionError(
@@ -84,7 +85,7 @@ def prompt(
         if dataset is None:
             raise OptionError("prompt needs a data set", hint="Add --dataset NAME, or --check.")
         if model is not None and not show:
-            raise OptionError("--model is whose chat template prompts are shown in", hint="Add --show N.")
+            raise OptionError("--model has no effect without --show", hint="Add --show N.")
         done = stage(open_or_prepare(home, dataset, track, say), config)
         if show:
             shown = next(done.artifact.parts("prompts", show)).head(show)
@@ -92,4 +93,6 @@ def prompt(
             rendered = None if model is None else rendered_prompts(shown, model)
             for line in prompt_lines(shown) if rendered is None else rendered_lines(names, rendered):
                 say(line)
+        if words := done.artifact.facts.get("title_words"):
+            say(words)
         finish(done)

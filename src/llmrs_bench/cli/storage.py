@@ -14,14 +14,15 @@ from llmrs_bench.core.errors import BenchError, OptionError
 from llmrs_bench.core.formatting import size_words
 
 if TYPE_CHECKING:
-    from llmrs_bench.stages.storage import RunEntry, RunReport, Usage
+    from llmrs_bench.stages.storage import RunEntry, RunReport
+    from llmrs_bench.stages.usage import Usage
 
 Anywhere = Annotated[
     str | None,
-    typer.Option("--dataset", "-d", help="This data set alone: NAME, all its variants, or NAME@VARIANT."),
+    typer.Option("--dataset", "-d", help="Only this data set: NAME for all its variants, or NAME@VARIANT."),
 ]
-OlderThan = Annotated[str | None, typer.Option(help="Made longer ago: 30d, 12h.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+OlderThan = Annotated[str | None, typer.Option(help="Only runs made longer ago than this: 30d, 12h.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print as JSON.")]
 
 
 def before(text: str | None) -> datetime | None:
@@ -43,18 +44,20 @@ def run_table(entries: Sequence["RunEntry"]) -> list[str]:
         seconds = "-" if told["seconds"] is None else f"{told['seconds']:,.1f}"
         price = "-" if told["price_usd"] is None else f"{told['price_usd']:.2f}"
         size = size_words(entry.size)
-        lines.append(f"  {made:16} {requests:>8} {seconds:>9} {price:>7} {size:>7}  {entry.state:13}  {entry.run}")
+        named = entry.run if entry.called is None else f"{entry.called} = {entry.run}"
+        lines.append(f"  {made:16} {requests:>8} {seconds:>9} {price:>7} {size:>7}  {entry.state:13}  {named}")
+        lines += [f"  {'':16} {entry.options}"] if entry.options else []
     return lines
 
 
 def show_command(
-    run: Annotated[str, typer.Argument(help="Name of a run, or how it begins.", show_default=False)],
+    run: Annotated[str, typer.Argument(help="Name of a run, or its beginning.", show_default=False)],
     dataset: Anywhere = None,
     as_json: AsJson = False,
     home: Home = HERE,
     log: LogOption = Log.text,
 ) -> None:
-    """Print what a run was made with, what it cost, how it did, and which files it has."""
+    """Print how a run was made, its cost, its metrics and its files."""
     with exit_codes():
         from llmrs_bench.stages.storage import show_run
 
@@ -104,22 +107,23 @@ def _report(found: "RunReport") -> Iterator[str]:
 
 def rm(
     run: Annotated[
-        list[str] | None, typer.Argument(help="Names of runs, or how they begin.", show_default=False)
+        list[str] | None, typer.Argument(help="Names of runs, or their beginnings.", show_default=False)
     ] = None,
     older_than: OlderThan = None,
     unused: Annotated[
         bool,
         typer.Option(
             "--unused",
-            help="What no run needs: evaluations, prompts, trained recommenders, drafts of killed runs.",
+            help="Delete everything that no run needs: evaluations, prompts, trained recommenders, drafts of "
+            "killed runs.",
         ),
     ] = False,
     dataset: Anywhere = None,
-    yes: Annotated[bool, typer.Option("--yes", "-y", help="Ask nothing.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Delete without asking.")] = False,
     home: Home = HERE,
     log: LogOption = Log.text,
 ) -> None:
-    """Delete runs with what was measured of them, or what no run needs; say what that frees, and ask first.
+    """Delete runs with their evaluations, or everything that no run needs, after asking.
 
     Kept answers, tuned models, downloads and prepared data are never deleted.
     """
@@ -129,7 +133,9 @@ def rm(
         if not run and older_than is None and not unused:
             raise OptionError("nothing says what to delete", hint="Name runs, or add --older-than 30d or --unused.")
         if run and unused:
-            raise OptionError("--unused is what no run needs, and runs were named", hint="Leave one of them out.")
+            raise OptionError(
+                "--unused takes no names of runs: it deletes what none needs", hint="Leave one of them out."
+            )
         if unused:
             found = storage.unused(home, dataset, before=before(older_than))
         else:
@@ -151,20 +157,20 @@ def rm(
             try:
                 typer.confirm(f"Delete this and free {total}?", abort=True, err=True)
             except typer.Abort:
-                raise BenchError("nothing was deleted, for nobody said yes", hint="Add --yes.") from None
+                raise BenchError("nothing was deleted: it was not confirmed", hint="Add --yes.") from None
         freed = storage.remove(home, found, lambda removal: typer.echo(removal.paths[0].name))
         say(f"freed: {size_words(freed)}")
 
 
 def du(
-    dataset: Annotated[str | None, typer.Option("--dataset", "-d", help="This data set alone.")] = None,
+    dataset: Annotated[str | None, typer.Option("--dataset", "-d", help="Only this data set.")] = None,
     as_json: AsJson = False,
     home: Home = HERE,
     log: LogOption = Log.text,
 ) -> None:
-    """Print how large everything is that is kept."""
+    """Print the sizes of everything that is stored."""
     with exit_codes():
-        from llmrs_bench.stages.storage import usage
+        from llmrs_bench.stages.usage import usage
 
         found = usage(home, dataset)
         if as_json:

@@ -22,7 +22,11 @@ from llmrs_bench.cli.options import (
 def tune(
     model: Annotated[
         str,
-        typer.Option("--model", "-m", help="See `list models`; ORG/NAME; a folder; an adapter; tuned-NAME."),
+        typer.Option(
+            "--model",
+            "-m",
+            help="Name from `list models`, ORG/NAME of Hugging Face, a folder, an adapter, or tuned-NAME.",
+        ),
     ],
     dataset: Dataset,
     template: Annotated[
@@ -30,11 +34,15 @@ def tune(
         typer.Option(
             "--template",
             "-t",
-            help="label, likelihood, listwise, paper, yes-no; like for clicks; a TOML file.",
+            help="label, likelihood, listwise, paper or yes-no; like for clicks; or the path of a TOML file.",
         ),
     ],
     samples: Annotated[
-        str, typer.Option(help="Prompts to learn from, or `all`; fewer are part of more, 0 is the model as it is.")
+        str,
+        typer.Option(
+            help="Number of prompts to learn from, or `all`. A smaller sample is part of a larger one; 0 leaves "
+            "the model as it is."
+        ),
     ] = "256",
     method: Annotated[str, typer.Option(help="lora or full (all weights).", rich_help_panel=MODEL)] = "lora",
     option: Annotated[
@@ -42,8 +50,9 @@ def tune(
         typer.Option(
             "--option",
             "-O",
-            help="KEY=VALUE, repeatable: rank=8, alpha (2 x rank), dropout=0.05, modules=all-linear, lr (2e-4; full: "
-            "2e-5), epochs=10, batch=16, patience=3, context=1024, ...; a wrong one lists all.",
+            help="KEY=VALUE, repeatable: rank=8, alpha (2 x rank), dropout=0.05, modules=all-linear, lr (2e-4; "
+            "full: 2e-5), epochs=10, batch=16, patience=3, context=1024, ...; an unknown key prints all of "
+            "them.",
             rich_help_panel=MODEL,
         ),
     ] = None,
@@ -53,7 +62,10 @@ def tune(
         typer.Option(min=0, max=2**63 - 1, help="Seed of the samples and of training.", rich_help_panel=MODEL),
     ] = 0,
     seeds: Annotated[
-        int, typer.Option(min=1, max=1000, help="Make so many models, with SEED, SEED + 1, ...", rich_help_panel=MODEL)
+        int,
+        typer.Option(
+            min=1, max=1000, help="Make this many models, with the seeds SEED, SEED + 1, ...", rich_help_panel=MODEL
+        ),
     ] = 1,
     history: History = None,
     template_option: Annotated[
@@ -61,8 +73,8 @@ def tune(
         typer.Option(
             "--template-option",
             "-T",
-            help="PART=NAME of `list parts`, or shots=K, relevant=N, ... of the template; repeatable. Each sample is "
-            "shown once: orders, samples and slots are for `infer`.",
+            help="PART=NAME, see `list parts`; or an option of the template, such as shots=K or relevant=N; "
+            "repeatable. orders, samples and slots apply only to `infer`.",
             rich_help_panel=PROMPT,
         ),
     ] = None,
@@ -71,20 +83,30 @@ def tune(
         typer.Option(
             min=0,
             max=1_000_000,
-            help="Print the first N samples, what is learned of them marked, and tune nothing.",
+            help="Print the first N samples, with the part to learn marked, and tune nothing.",
             rich_help_panel=OUTPUT,
         ),
     ] = 0,
+    name: Annotated[
+        str | None, typer.Option(help="Give the model a name, tuned-NAME, for infer.", rich_help_panel=OUTPUT)
+    ] = None,
     home: Home = HERE,
     log: LogOption = Log.text,
 ) -> None:
-    """Tune a language model on prompts of the training part."""
+    """Fine-tune a language model on prompts made from the training data."""
     with exit_codes():
+        from llmrs_bench.core.errors import OptionError
         from llmrs_bench.report.words import sample_lines, tuning_lines
+        from llmrs_bench.stages.serving import TUNED
         from llmrs_bench.stages.tune import TuneConfig, show_samples
         from llmrs_bench.stages.tune import tune as stage
-        from llmrs_bench.stages.workspace import open_data
+        from llmrs_bench.stages.workspace import call, open_data
 
+        if name is not None and (seeds > 1 or not name.startswith(TUNED)):
+            raise OptionError(
+                f"--name {name} has to begin with {TUNED}, and is of one model",
+                hint=f"Write --name {TUNED}{name.removeprefix(TUNED)}, and leave --seeds out.",
+            )
         data = open_data(home, dataset)
         for number in range(seed, seed + seeds):
             config = TuneConfig.parse_flags(
@@ -108,6 +130,7 @@ def tune(
             done = stage(data, config, track)
             if done is None:  # another process of the same launcher says it
                 continue
+            done = call(done, name)
             for line in tuning_lines(done.artifact.facts):
                 say(line)
             finish(done)

@@ -13,7 +13,7 @@ from llmrs_bench.core import config
 class DINOptions(DeepOptions):
     """`max_history` newest liked items are looked at; `attention` is the width of the layer that weighs them.
 
-    With `dislikes` the newest events of either label are, and the network is told which each has.
+    With `dislikes` the newest events of either label are, and the network reads which each has.
     """
 
     max_history: int = Field(default=20, ge=1)

@@ -139,6 +139,8 @@ class Artifact:
         if name not in self.manifest.tables:
             raise DamagedError(f"{self.path / MANIFEST} names no table {name!r}", hint=self._again)
         try:
+            if self._path(name).exists() and not self._path(name).is_file():
+                raise OSError("it is a pipe, a device or a folder, not a file")
             yield self._path(name)
         except OSError as error:
             if not is_damage(error):
@@ -224,7 +226,7 @@ def _folder(name: str, made_from: str) -> str:
 
 
 def is_complete(path: Path) -> bool:
-    """Tell whether `path` holds a finished artifact."""
+    """Return whether `path` holds a finished artifact."""
     return (path / MANIFEST).is_file()
 
 
@@ -456,9 +458,9 @@ def get_or_create(
         recipe: What decides it.
         fill: Makes it.
         name: What the result is called; None: as its folder.
-        unfinished: Whether an artifact that is there lacks something that can be had by now; it is then made anew, and
+        unfinished: Whether an artifact that is there lacks something that can be had by now; it is then made again, and
             stays until that has succeeded.
-        mend: Whether a damaged one, or another one in its place, is made anew, since that takes but a moment.
+        mend: Whether a damaged one, or another one in its place, is made again, since that takes but a moment.
 
     Raises:
         ArtifactError: If the place holds something else.

@@ -149,7 +149,7 @@ class PrepareConfig(Options):
     what a prompt calls an item, or one and several (`story/stories`), None takes the data set's own. `columns` names
     columns of the source by their roles (`item=asin`), and `item_columns` those of its table of items; `unrated` lists
     texts that mean no rating there, with commas between them. `encoding` is that of text that is not UTF-8, `time_unit`
-    that of times whose size does not tell it. Of a user's repeated events with one item `repeats` keeps the `first` in
+    that of times whose size does not show it. Of a user's repeated events with one item `repeats` keeps the `first` in
     time, the `last`, or `all`, or refuses them (`error`). `implicit` leaves ratings out. `titles` are kept, or made
     natural (`Matrix, The (1999)` is The Matrix); None does what fits the data set. `allow_untitled` goes on where most
     items have no title. `line_order` says that the lines of a table without times are in the order of time.
@@ -175,17 +175,8 @@ class PrepareConfig(Options):
     # Came later: what was prepared without them keeps its fingerprint.
     later: ClassVar[frozenset[str]] = frozenset(
         {
-            *(
-                "columns",
-                "item_columns",
-                "unrated",
-                "encoding",
-                "time_unit",
-                "repeats",
-                "implicit",
-                "titles",
-                "untitled",
-            ),
+            *("columns", "item_columns", "unrated", "encoding", "time_unit"),
+            *("repeats", "implicit", "titles", "untitled"),
             *("relevant_rating", "split", *_OF_TIME, *_COLD),
             *("task", "protocol", "like_from", "valid_requests", "order"),
         }
@@ -346,6 +337,7 @@ class ViewOptions(Options):
         aggregate: How the answers to several orders or samples become one ranking.
         interest_run: A run of a template of the form `note`, whose texts are shown as the user's interest.
         notes_run: A run of the template `notes`, whose lines are shown beside the items that they are about.
+        title_tokens: The most tokens of a title, counted by the tokenizer of the model `title_tokenizer`; None: all.
     """
 
     past: Literal["own", "none", "shuffled", "other"] = "own"
@@ -361,6 +353,8 @@ class ViewOptions(Options):
     aggregate: Literal["mean-rank", "borda", "reciprocal-rank"] = "mean-rank"
     interest_run: str | None = None
     notes_run: str | None = None
+    title_tokens: int | None = Field(default=None, ge=4, le=MOST)
+    title_tokenizer: str | None = None
 
     @field_validator("slots", mode="before")
     @classmethod
@@ -384,6 +378,8 @@ class ViewOptions(Options):
             raise ValueError("query, retriever and retriever_model have no effect without relevant=N")
         if self.query == "interest" and self.interest_run is None:
             raise ValueError("query=interest searches for a text about the user; add interest_run=RUN")
+        if self.title_tokens is None and self.title_tokenizer is not None:
+            raise ValueError("title_tokenizer has no effect without title_tokens=N")
         if not self.shots and "shots_from" in self.model_fields_set:
             raise ValueError("shots_from has no effect without shots=K")
         return self
@@ -399,6 +395,11 @@ class PromptConfig(Options):
     template: str = "listwise"
     options: dict[str, str] = Field(default_factory=dict)
     history: int | None = Field(default=None, ge=0)
+
+
+def with_own_tokens(options: Mapping[str, str], model: str) -> dict[str, str]:
+    """Return template options in which the tokens of titles are those of a model, unless they name another one."""
+    return {**({"title_tokenizer": model} if "title_tokens" in options else {}), **options}
 
 
 class RecommenderConfig(Options):
@@ -449,7 +450,8 @@ class LanguageModelConfig(Options):
     @property
     def prompt(self) -> PromptConfig:
         """What of it decides the prompts."""
-        return PromptConfig(template=self.template, options=self.template_options, history=self.history)
+        options = with_own_tokens(self.template_options, self.options.get("tokenizer", self.model))
+        return PromptConfig(template=self.template, options=options, history=self.history)
 
 
 class EvaluateConfig(Options):
@@ -458,7 +460,7 @@ class EvaluateConfig(Options):
     Args:
         normalize: How log-likelihoods of titles are weighed, as `Normalization` says; None: runs stay as
             they are.
-        invalid: How items count that a model was silent about; they stand below all that it ranked. `expected`: the
+        invalid: How unranked items count; they are placed below all that the model ranked. `expected`: the
             mean over all orders of theirs. `worst`: the relevant ones are never found. `drop`: as `expected`, but
             requests in which a model ranked nothing are left out of its means.
         metrics: What to measure beside `METRIC_NAMES`.

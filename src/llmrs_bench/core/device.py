@@ -14,7 +14,7 @@ _WITHOUT_STARTING_CUDA = {"PYTORCH_NVML_BASED_CUDA_CHECK": "1"}
 
 
 def has_gpu() -> bool:
-    """Tell whether PyTorch sees a GPU; CUDA is not started for it."""
+    """Return whether PyTorch sees a GPU; CUDA is not started for it."""
     import torch
 
     with environment(_WITHOUT_STARTING_CUDA):

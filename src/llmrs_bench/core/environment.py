@@ -1,9 +1,10 @@
-"""What libraries read of this process, set for as long as it is needed: variables, and whether bars are drawn."""
+"""What libraries read of this process, set for as long as it is needed: variables, bars, and where they print."""
 
 import os
+import sys
 import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stdout
 
 
 @contextmanager
@@ -32,3 +33,20 @@ def no_progress_bars() -> Iterator[None]:
             with warnings.catch_warnings():  # huggingface_hub warns where a variable keeps its own bars away
                 warnings.simplefilter("ignore")
                 enable_progress_bar()
+
+
+@contextmanager
+def prints_on_stderr() -> Iterator[None]:
+    """Have stderr get what libraries, C code and other processes print to stdout, where results stand alone."""
+    if sys.stdout is None or sys.stderr is None:  # the process was started without them
+        yield
+        return
+    sys.stdout.flush()
+    kept = os.dup(1)
+    os.dup2(2, 1)
+    try:
+        with redirect_stdout(sys.stderr):
+            yield
+    finally:
+        os.dup2(kept, 1)
+        os.close(kept)

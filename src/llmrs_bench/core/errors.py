@@ -58,6 +58,12 @@ class ScoringError(BenchError):
     """Scores are not numbers that can be ranked."""
 
 
+class BudgetError(BenchError):
+    """A command has spent what it may; what it made is kept."""
+
+    exit_code = 5
+
+
 class GateError(BenchError):
     """A rule of the gate failed."""
 
@@ -102,7 +108,7 @@ _REFUSALS: dict[int, str] = {
 
 
 def is_damage(error: OSError) -> bool:
-    """Tell whether an error of the system can mean that what was read is damaged or missing."""
+    """Return whether an error of the system can mean that what was read is damaged or missing."""
     return _number(error) not in _REFUSALS
 
 

@@ -1,4 +1,4 @@
-"""Who works on what: locks that the kernel takes back when their process ends, however it ends."""
+"""File locks that say which process works on what; the kernel releases them when their process ends."""
 
 import logging
 import os
@@ -81,7 +81,7 @@ def _holder(path: Path) -> str:
 
 
 def is_locked(path: Path) -> bool:
-    """Tell whether a process holds the lock file `path`; one that nobody holds is removed."""
+    """Return whether a process holds the lock file `path`; one that nobody holds is removed."""
     if not path.exists():
         return False
     lock = FileLock(path)

@@ -17,12 +17,12 @@ _SURE = 12  # letters: a shorter key that looks like none, such as EMPTY, may be
 
 
 def holds_key(text: str) -> bool:
-    """Tell whether a text holds what looks like a secret key, be it a plain word behind `sk-`."""
+    """Return whether a text holds what looks like a secret key, be it a plain word behind `sk-`."""
     return any(pattern.search(text) for pattern in (_KEYS, _PLAINER))
 
 
 def is_secret(key: str) -> bool:
-    """Tell whether a key can be looked for in texts: it looks like one, or is too long for a word."""
+    """Return whether a key can be looked for in texts: it looks like one, or is too long for a word."""
     return len(key) >= _SURE or holds_key(key)
 
 

@@ -122,7 +122,7 @@ _ANSWER = {
 ANSWERS = pl.Schema({"key": pl.String(), **_ANSWER})
 # One row per model call of a run.
 RESPONSES = pl.Schema({"prompt_id": pl.String(), "request_id": pl.String(), **_ANSWER})
-# One row per request and candidate; ranks start at 1; a null score: the model was silent about it.
+# One row per request and candidate; ranks start at 1; a null score: the model did not rank it.
 RANKINGS = pl.Schema({"request_id": pl.String(), "item_id": pl.String(), "rank": pl.Int32(), "score": pl.Float64()})
 # One row per view and candidate, where a request is shown in several; `slot` is the candidate's place, from 0.
 VIEW_RANKINGS = pl.Schema({**RANKINGS, "view_id": pl.String(), "slot": pl.Int32()})
@@ -190,7 +190,8 @@ def check_schema(name: str, frame: pl.DataFrame, *, where: str = "") -> pl.DataF
     for column in [*want, *have]:
         if have.get(column) != want.get(column):
             raise ArtifactError(
-                f"table {name!r}{place}: column {column!r} is {have.get(column)}, expected {want.get(column)}",
+                f"table {name!r}{place}: column {column!r} is {have.get(column, 'missing')}, expected "
+                f"{want.get(column, 'no such column')}",
                 hint="It was written by another version or edited by hand: delete its folder and run the stage again.",
             )
     raise ArtifactError(

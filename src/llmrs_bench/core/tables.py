@@ -3,6 +3,7 @@
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from errno import EINVAL, ELOOP
 from hashlib import sha256
@@ -101,10 +102,12 @@ class TableWriter:
             ArtifactError: If it has another schema.
         """
         check_schema(self.name, frame)
-        for part in frame.iter_slices(_GROUP) if frame.height else ():
-            self._file.write_table(part.to_arrow().cast(self._schema))
-        self._rows += frame.height
-        _update(self._digest, frame)
+        with ThreadPoolExecutor(1) as beside:
+            digested = beside.submit(_update, self._digest, frame)
+            for part in frame.iter_slices(_GROUP) if frame.height else ():
+                self._file.write_table(part.to_arrow().cast(self._schema))
+            self._rows += frame.height
+            digested.result()
 
     @property
     def digest(self) -> str:
@@ -172,7 +175,7 @@ def read_parts(path: Path, name: str, rows: int) -> Iterator[pl.DataFrame]:
 
 
 def holds(path: Path, facts: TableFacts, contents: Callable[[], str]) -> bool:
-    """Tell whether a table's file holds what `facts` says; once a process, and again after the file has changed.
+    """Return whether a table's file holds what `facts` says; once a process, and again after the file has changed.
 
     Args:
         path: The file.

@@ -87,5 +87,7 @@ def _table(files: SourceFiles, name: str, named: Mapping[str, str]) -> Table:
             raise DataError(f"{name}, line 1: column {column!r} is there twice", hint="Rename or drop one of them.")
         types[column] = kind
     rows = read_delimited(data, name=name, columns=list(types), header_lines=1)
+    if b'"' not in data:
+        return Table(name, types, rows, named)
     rows, rules, warnings = without_quotes(rows, name)
     return Table(name, types, rows, named, rules, warnings)

@@ -1,5 +1,6 @@
 """Ranking requests: sampled users, their history, and their candidate lists."""
 
+from bisect import bisect_left
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import compress
@@ -31,6 +32,12 @@ class Negatives(Protocol):
         ...
 
 
+def _distinct(ids: Iterable[str]) -> pl.Series:
+    """Return each id once, in the order of their first places."""
+    names = ids if isinstance(ids, pl.Series) else pl.Series(list(ids), dtype=pl.String)
+    return names.unique(maintain_order=True)
+
+
 class CandidatePool:
     """Draws from a catalogue without replacement, each next item in proportion to its weight.
 
@@ -43,15 +50,17 @@ class CandidatePool:
     """
 
     def __init__(self, ids: Iterable[str], weights: Mapping[str, int] | None = None) -> None:
-        self.ids = sorted(name for name in set(ids) if weights is None or weights.get(name, 0) > 0)
-        self.index = {name: at for at, name in enumerate(self.ids)}
-        counts = [1 if weights is None else weights[name] for name in self.ids]
-        self.weights: npt.NDArray[np.int64] = np.array(counts, dtype=np.int64)
+        names: list[str] = _distinct(ids).sort().to_list()  # as Python sorts them: by code points
+        self.ids = names if weights is None else [name for name in names if weights.get(name, 0) > 0]
+        self.weights: npt.NDArray[np.int64] = np.ones(len(self.ids), dtype=np.int64)
+        if weights is not None:
+            self.weights[:] = [weights[name] for name in self.ids]
         self.ends = np.cumsum(self.weights)
 
     def draw(self, user_id: str, count: int, banned: Collection[str], rng: np.random.Generator) -> list[str]:
         """Return `count` items, or all that are not banned where there are fewer, in the order drawn."""
-        out = {self.index[name] for name in banned if name in self.index}
+        places = ((name, bisect_left(self.ids, name)) for name in banned)
+        out = {at for name, at in places if self.ids[at : at + 1] == [name]}
         free = len(self.ids) - len(out)
         chosen = self._rejection(count, out, rng) if 0 < 4 * count <= free else []
         if len(chosen) < count:
@@ -85,7 +94,7 @@ class Replay:
         catalogue: The known items.
     """
 
-    def __init__(self, lists: Mapping[str, Sequence[str]], catalogue: Collection[str]) -> None:
+    def __init__(self, lists: Mapping[str, Sequence[str]], catalogue: Iterable[str]) -> None:
         known = frozenset(catalogue)
         self.lists = {user: [item for item in items if item in known] for user, items in lists.items()}
         self.unknown_dropped = sum(map(len, lists.values())) - sum(map(len, self.lists.values()))
@@ -195,7 +204,7 @@ def make_requests(
         OptionError: If there is no such sampler.
         DataError: If no user can be asked, no list leaves a choice, or the file of lists cannot be used.
     """
-    pool = list(dict.fromkeys(catalogue))
+    pool = _distinct(catalogue)
     candidates, users, size = config.candidates, config.users, config.n_candidates
     facts: dict[str, int] = {}
     warnings: tuple[str, ...] = ()
@@ -273,7 +282,7 @@ def _conditions(rows: pl.DataFrame) -> pl.DataFrame | None:
 
 
 def _choice(rows: pl.DataFrame, lists: list[list[str]], warnings: Sequence[str], config: PrepareConfig) -> pl.Series:
-    """Tell which lists hold more than their target.
+    """Return which lists hold more than their target.
 
     Raises:
         DataError: If none does.
@@ -295,7 +304,7 @@ def _unlisted_words(count: int, held_out: int, path: Path) -> Iterator[str]:
         yield f"{count:,} of {held_out:,} users have no list in {path.name}: they are not tested"
 
 
-def _unknown_words(replay: Replay, path: Path, pool: Sequence[str]) -> tuple[str, ...]:
+def _unknown_words(replay: Replay, path: Path, pool: pl.Series) -> tuple[str, ...]:
     """Say how many candidates of a file are no items of the data set, and why that may be."""
     unknown, known = replay.unknown_dropped, sum(map(len, replay.lists.values()))
     if not unknown:
@@ -339,7 +348,7 @@ def _source_rule(candidates: str) -> str:
     }[candidates]
 
 
-def _pool(candidates: str, pool: list[str], split: Split) -> CandidatePool:
+def _pool(candidates: str, pool: pl.Series, split: Split) -> CandidatePool:
     if candidates == "random":
         return CandidatePool(pool)
     counts: Mapping[str, int] = dict(split.interactions.group_by("item_id").len().iter_rows())

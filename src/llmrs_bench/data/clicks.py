@@ -23,7 +23,7 @@ LIKED = 4.0  # the lowest rating that means liked, of the protocols
 LONGEST = 50  # items of history in a row where no protocol says how many
 BLOCK = 50_000  # rows with their histories
 FEW_USERS = 100
-RANDOM = "no history of a row has an event of a later part, so that no sample tells the label of a test row"
+RANDOM = "no history of a row has an event of a later part, so that no sample reveals the label of a test row"
 # Months since that of the first event, for each part, of the protocol `collm`.
 MONTHS = {"train": (14, 23), "valid": (24, 28), "test": (29, 33)}
 
@@ -34,7 +34,7 @@ class Rows:
 
     Args:
         frame: Columns of `schemas.SAMPLES` but for `history` and `liked`, by user, then by time.
-        items: The items of all events that may be told, in the same order.
+        items: The items of all events that may be shown, in the same order.
         liked: Whether each of these events was liked.
         start: Of each row the place in `items` at which its history begins.
         end: Likewise the place after its end, which is that of the row itself.
@@ -70,7 +70,7 @@ class Clicks:
         learned: The rows of the parts train and valid; their blocks are the table `samples`.
         requests: `schemas.REQUESTS`: of the parts valid and test, each with one candidate.
         outcomes: `schemas.OUTCOMES`, of the requests.
-        ratings: `schemas.RATINGS`, of all events that a history may tell.
+        ratings: `schemas.RATINGS`, of all events that a history may show.
         truth: `schemas.TRUTH`: the label of each request.
         parts: Part to the numbers of `rows`, `users`, `items` and `liked` rows.
         facts: Other counts.
@@ -97,7 +97,7 @@ class Clicks:
 def labelled_events(raw: Raw, config: PrepareConfig) -> tuple[pl.DataFrame, tuple[str, ...], dict[str, int]]:
     """Return events with the columns `liked` and `row`, in the order of lines; rules in words, and counts.
 
-    `row` says whether an event may be asked about; others are told in histories alone.
+    `row` says whether an event may be asked about; others are shown in histories alone.
 
     Labels are those of the source: of a column of labels, or of what users were shown and clicked. With
     `config.like_from` they are ratings of that height, with a protocol and without labels those of 4 or higher; an
@@ -140,7 +140,7 @@ def labelled_events(raw: Raw, config: PrepareConfig) -> tuple[pl.DataFrame, tupl
         )
         alone = raw.events.filter(~_among(raw.events, events)).with_columns(liked=pl.lit(True), row=pl.lit(False))
         rule = "an event is an item that was shown; it is liked where it was clicked"
-        more = (f"{alone.height:,} clicks of no impression are told in histories alone",) if alone.height else ()
+        more = (f"{alone.height:,} clicks of no impression are shown in histories alone",) if alone.height else ()
         return pl.concat([alone, events]), (rule, *more), {"events_without_impression": alone.height}
     raise DataError(
         "nothing says which events a user liked: the data has no labels",
@@ -150,7 +150,7 @@ def labelled_events(raw: Raw, config: PrepareConfig) -> tuple[pl.DataFrame, tupl
 
 
 def _among(events: pl.DataFrame, others: pl.DataFrame) -> pl.Series:
-    """Tell which events are of a user, an item and a time that others are of."""
+    """Return which events are of a user, an item and a time that others are of."""
     keys = ["user_id", "item_id", "timestamp"]
     marked = others.select(keys).unique().with_columns(there=pl.lit(True))
     return events.join(marked, on=keys, how="left", maintain_order="left")["there"].fill_null(False)
@@ -169,7 +169,7 @@ def click_tables(events: pl.DataFrame, config: PrepareConfig, *, timeless: bool 
     * `paper-ctr`: the latest 10,000 events, cut 8:1:1 in time or at random; a history of 10 (arXiv 2401.04997).
 
     A history holds what the user had events with before, ties in the order of lines, but no event of a later part:
-    at random, no sample tells the label of a test row.
+    at random, no sample reveals the label of a test row.
 
     Args:
         events: What `labelled_events` returned, filtered; no null ids.
@@ -231,7 +231,7 @@ def _require_times(events: pl.DataFrame, config: PrepareConfig, timeless: bool) 
 
 
 def _marked(ordered: pl.DataFrame, config: PrepareConfig) -> tuple[pl.DataFrame, tuple[str, ...], int | None]:
-    """Return the events that may be told, with the `part` of those that are rows; rules, and the longest history."""
+    """Return the events that may be shown, with the `part` of those that are rows; rules, and the longest history."""
     if config.protocol == "collm":
         return _by_months(ordered)
     asked = ordered.filter("row")
@@ -372,7 +372,7 @@ def _warnings(facts: Mapping[str, int]) -> Iterator[str]:
         )
     if again := facts["candidates_in_history"]:
         yield (
-            f"in {again:,} requests the user had an event with the item before, which a prompt may tell: "
+            f"in {again:,} requests the user had an event with the item before, which a prompt may show: "
             "--repeats first keeps the first one"
         )
     if not facts["test_users_trained"]:

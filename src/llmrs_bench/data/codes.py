@@ -42,7 +42,7 @@ def _distinct(numbers: npt.NDArray[np.uint64]) -> int:
 
 
 def has_repeats(events: pl.DataFrame, pair: Sequence[str]) -> bool:
-    """Tell whether two events have the same values in the two columns of `pair`."""
+    """Return whether two events have the same values in the two columns of `pair`."""
     one, other = (events[column].hash(seed) for seed, column in enumerate(pair))
     if _distinct((one ^ other).to_numpy()) == events.height:  # rows that differ in their hash are no repeats
         return False

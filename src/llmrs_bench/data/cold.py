@@ -1,4 +1,4 @@
-"""Users of whom nobody learns, asked with so many known events, and targets of which little is known."""
+"""Cold start: test users that no model learns from, with a given number of known events, and rare targets."""
 
 from dataclasses import replace
 
@@ -135,7 +135,7 @@ def cold_targets(split: Split, config: PrepareConfig) -> Split:
 def cold_catalogue(catalogue: pl.Series, interactions: pl.DataFrame, config: PrepareConfig) -> pl.Series:
     """Return the items from which candidates are drawn beside cold targets: those with as few training events.
 
-    Others would tell cold targets by how popular they are not.
+    Popular ones would give cold targets away.
     """
     if config.cold_items is None or config.candidates not in ("random", "popularity"):
         return catalogue

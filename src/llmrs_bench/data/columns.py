@@ -69,7 +69,7 @@ def _squeezed(name: str) -> str:
 
 
 def is_known(column: str) -> bool:
-    """Tell whether a column has one of the names of a role; endings do not count."""
+    """Return whether a column has one of the names of a role; endings do not count."""
     return _squeezed(column) in KNOWN
 
 

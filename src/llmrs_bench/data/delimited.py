@@ -2,15 +2,18 @@
 
 import csv
 import io
+import json
 import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import polars as pl
 
 from llmrs_bench.core.errors import DataError
-from llmrs_bench.data.columns import LISTED, TOGETHER, Table, is_known, without_quotes
+from llmrs_bench.data.columns import LISTED, TOGETHER, Table, is_known, some, without_quotes
+from llmrs_bench.data.fields import python_literal
 from llmrs_bench.data.files import BOM, CHUNK
 
 DELIMITERS = {"\t": "tabs", "::": "::", "|": "|", ";": "semicolons", ",": "commas"}
@@ -92,23 +95,20 @@ def delimited(data: bytes, name: str, named: Mapping[str, str], encoding: str) -
         skipped_words = error.words, error.hint
     if frame.is_empty():
         raise DataError(f"{name} holds a header, and no rows", hint="Check that the file is complete.")
-    rules, warnings = [*said, *([f"{name}: the line sep= is left out"] if marked else [])], tuple[str, ...]()
+    if has_header and not skipped and (again := _repeated_header(frame, columns)):
+        skipped, skipped_words = [at + 2 for at in again], ("the header again", "Delete such lines.")
+        frame = frame.with_row_index("\0").filter(~pl.col("\0").is_in(again)).drop("\0")
+    rules = [*said, *([f"{name}: the line sep= is left out"] if marked else [])]
     if comments:
         rules.append(f"{name}: {comments:,} lines of comment above the table are left out")
-    if b'="' in data:
-        frame, unwrapped = _without_formulas(frame)
-        rules += [
-            f'{name}: {n:,} values of {column} are written as ="...", and read without it' for column, n in unwrapped
-        ]
-    if not quoting and b'"' in data:
-        frame, dropped, warnings = without_quotes(frame, name)
-        rules += dropped
+    frame, cleaned, warnings, listed = _without_wrapping(frame, data, name, quoting=quoting)
+    rules += cleaned
     header = f"a header of {len(columns)}" if has_header else f"no header, {len(columns)}"
     lines = data.count(b"\n") + (not data.endswith(b"\n"))
     is_line = lines == frame.height + has_header + len(skipped)
     return Table(
         name,
-        dict.fromkeys(columns, "token"),
+        dict.fromkeys(columns, "token") | dict.fromkeys(listed, "token_seq"),
         frame,
         named,
         (f"{name}: text in {encoding}, {DELIMITERS[delimiter]} between fields, {header} columns", *rules),
@@ -145,6 +145,91 @@ def _without_comments(data: bytes, name: str) -> tuple[bytes, int]:
         if any(is_known(field.strip()) for field in names):
             return header + rest, found - 1
     return rest, found
+
+
+def _repeated_header(frame: pl.DataFrame, columns: Sequence[str]) -> list[int]:
+    """Return the rows that are the header again, as where files were put one behind the other."""
+    rows = (frame[columns[0]].str.strip_chars() == columns[0]).fill_null(False).arg_true().to_list()
+    named = [column for column in columns if not column.isdigit()]
+    return [at for at in rows if all((frame[column][at] or "").strip() == column for column in named)]
+
+
+def _are_quoted(texts: pl.Series) -> bool:
+    """Tell whether the first texts, if there are several, all have quotes around them, of one sort."""
+    first = texts.head(1000).drop_nulls().str.strip_chars()
+    return len(first) > 1 and any(first.str.contains(f"^{mark}.+{mark}$").all() for mark in "'\"`")
+
+
+LISTS = (list, tuple, set)
+
+
+def as_text(value: Any) -> str | None:
+    """Return a value of JSON or of Python as text; those of a list have `LISTED` between them, named ones by name."""
+    if value is None or isinstance(value, str):
+        return value or None
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, LISTS):
+        return LISTED.join(filter(None, map(as_text, map(_named, value))))
+    return json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else str(value)
+
+
+def _named(value: Any) -> Any:
+    """Return the name of an object, such as {"id": 16, "name": "Animation"}; what has none stays."""
+    name = value.get("name") if isinstance(value, dict) else None
+    return name if isinstance(name, str) else value
+
+
+def _lists(frame: pl.DataFrame) -> tuple[pl.DataFrame, list[str]]:
+    """Return a table in which columns of lists, as JSON or Python write them, are `LISTED`; and which these are."""
+    found = []
+    for column in frame.columns:
+        texts = frame[column].drop_nulls()
+        if len(texts) and texts.head(1000).str.contains(r"^\s*\[.*\]\s*$").all():
+            different = texts.unique()
+            try:
+                values = [as_text(_list(text)) for text in different]
+            except ValueError:
+                continue
+            frame = frame.with_columns(pl.col(column).replace(different, pl.Series(values, dtype=pl.String)))
+            found.append(column)
+    return frame, found
+
+
+def _list(text: str) -> Any:
+    """Return the list that a text writes.
+
+    Raises:
+        ValueError: If it is none.
+    """
+    try:
+        value = json.loads(text, parse_int=str, parse_float=str)
+    except (ValueError, RecursionError):
+        value = python_literal(text)
+    if not isinstance(value, LISTS):
+        raise ValueError(text)
+    return value
+
+
+def _without_wrapping(
+    frame: pl.DataFrame, data: bytes, name: str, *, quoting: bool
+) -> tuple[pl.DataFrame, list[str], tuple[str, ...], list[str]]:
+    """Return fields without what programs put around them; rules and warnings in words, and columns that are lists."""
+    rules, warnings, listed = [], tuple[str, ...](), list[str]()
+    if b'="' in data:
+        frame, unwrapped = _without_formulas(frame)
+        rules += [
+            f'{name}: {n:,} values of {column} are written as ="...", and read without it' for column, n in unwrapped
+        ]
+    if not quoting and b'"' in data:
+        frame, dropped, warnings = without_quotes(frame, name)
+        rules += dropped
+    if b"[" in data:
+        frame, listed = _lists(frame)
+        rules += [f"{name}: {column} is written as lists, and read as such" for column in listed]
+    if quoted := [column for column in frame.columns if _are_quoted(frame[column])]:
+        warnings = (*warnings, f"{name}: the values of {some(quoted)} are in quotes, which stay")
+    return frame, rules, warnings, listed
 
 
 FORMULA = r'^="([^"]*)"$'
@@ -228,6 +313,11 @@ def _fields(
         try:
             _check_quotes(data, name, delimiter)
         except DataError:
+            if b'\\"' in data and b"\\N" not in data:
+                with suppress(DataError):
+                    _check_quotes(data, name, delimiter, escaped=True)
+                    frame = _parsed(data, name, delimiter, columns, has_header, skipped, quoting=True, escaped=True)
+                    return frame, [f"{name}: a backslash stands before quotes inside of quotes"], True
             try:
                 frame = _parsed(data, name, delimiter, columns, has_header, skipped, quoting=False)
             except DataError:
@@ -244,9 +334,11 @@ def _fields(
         return frame, [f"{name}: quotes are those of CSV, also around delimiters and ends of lines"], True
 
 
-def _check_quotes(data: bytes, name: str, delimiter: str) -> None:
+def _check_quotes(data: bytes, name: str, delimiter: str, *, escaped: bool = False) -> None:
     """Refuse fields with text behind the closing quote, and quotes that are closed nowhere."""
-    rows = csv.reader(io.StringIO(data.decode(), newline=""), delimiter=delimiter, strict=True)
+    escape = "\\" if escaped else None
+    text = io.StringIO(data.decode(), newline="")
+    rows = csv.reader(text, delimiter=delimiter, strict=True, escapechar=escape, doublequote=not escaped)
     at = 1
     try:
         for _ in rows:
@@ -264,6 +356,7 @@ def _parsed(
     skipped: list[int] | None,
     *,
     quoting: bool,
+    escaped: bool = False,
 ) -> pl.DataFrame:
     """Return the fields as strings, empty ones as null.
 
@@ -294,6 +387,8 @@ def _parsed(
                 arrow_csv.ParseOptions(
                     delimiter=delimiter,
                     quote_char='"' if quoting else False,
+                    escape_char="\\" if escaped else False,
+                    double_quote=not escaped,
                     newlines_in_values=quoting,
                     invalid_row_handler=note,
                 ),

@@ -47,6 +47,7 @@ def read_delimited(
 
 COMMA = "Write a point in place of the comma, in pandas with read_csv(..., decimal=',')."
 DECIMAL_COMMA = re.compile(r"-?\d+,\d+")
+THOUSANDS = re.compile(r"-?[1-9]\d{0,2}(,\d{3})+")
 
 
 def number(
@@ -100,7 +101,7 @@ def times(
 ) -> tuple[pl.Series, tuple[str, ...]]:
     """Return a column of strings as seconds since 1970 with their fractions, and rules in words on how it was read.
 
-    Read are numbers of seconds, milliseconds, microseconds or nanoseconds, told by their size, dates of ISO 8601, and
+    Read are numbers of seconds, milliseconds, microseconds or nanoseconds (by their size), ISO 8601 dates, and
     dates such as 20180301120000: without a time of day these are midnight, without a zone UTC. A column of moments is
     read as it is.
 
@@ -137,7 +138,9 @@ def times(
             raise DataError(
                 f"{name}, {unit} {row + 1 + header_lines}: {column} is {text[row]!r}, not a time", hint=TIMES
             )
-    seconds = number(frame, column, name=name, header_lines=header_lines, unit=unit, hint=TIMES)
+    seconds = numbers
+    if not numbers.is_finite().fill_null(False).all():
+        seconds = number(frame, column, name=name, header_lines=header_lines, unit=unit, hint=TIMES)
     if scale != "auto":
         words, _, factor = UNITS[("s", "ms", "us", "ns").index(scale)]
         return seconds.zip_with(unset, seconds / factor), (f"times are {words}, as --time-unit says",)
@@ -153,7 +156,20 @@ def times(
 DATES = "times are dates (ISO 8601), in UTC where they name no zone"
 
 
-ZONE = r"\d:\d{2}.*(Z|[+-]\d{2}(:?\d{2})?)\s*$"  # of a time of day in ISO 8601
+ZONE = r"\d:\d{2}.*(Z|UTC|[+-]\d{2}(:?\d{2})?)\s*$"  # of a time of day in ISO 8601, or as BigQuery writes it
+
+
+ROUNDED = r"^\s*\d(\.\d+)?E\+\d+\s*$"  # a number as spreadsheets write it where the cell is narrow
+
+
+def rounded_times(column: pl.Series) -> Iterator[str]:
+    """Say that times are numbers of which a spreadsheet has dropped the end, as the first ones show."""
+    first = column.head(1000)
+    if column.dtype == pl.String and (short := first.filter(first.str.contains(ROUNDED))).len():
+        yield (
+            f"times of {column.name} are written as {short[0]}, as spreadsheets shorten long numbers: their order may "
+            "be lost; export the column as text"
+        )
 
 
 def mixed_zones(column: pl.Series) -> Iterator[str]:
@@ -183,7 +199,7 @@ def _moment(text: str) -> float | None:
     if len(text) == 14 and text.isdigit():
         text = f"{text[:8]}T{text[8:]}"
     try:
-        moment = datetime.fromisoformat(text.replace("/", "-"))
+        moment = datetime.fromisoformat(re.sub(r"(?<=\d) UTC$", "Z", text).replace("/", "-"))
     except ValueError:
         return None
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
@@ -259,6 +275,8 @@ def no_times(column: pl.Series, scale: str) -> Iterator[Fault]:
 
 
 def _comma_hint(text: str) -> str:
+    if THOUSANDS.fullmatch(text):
+        return "Write numbers without commas; if they part thousands, in pandas with read_csv(..., thousands=','). "
     return f"{COMMA} " if DECIMAL_COMMA.fullmatch(text) else ""
 
 

@@ -341,7 +341,7 @@ def _refuse_outside(path: Path, member: str) -> None:
     if plain.startswith("/") or plain[1:2] == ":" or ".." in plain.split("/"):
         raise DataError(
             f"{path} holds a member that points outside of it: {member!r}",
-            hint="No honest data set does; get the archive from its owner.",
+            hint="No genuine data set does; get the archive from its owner.",
         )
 
 

@@ -167,8 +167,8 @@ def _usable(impressions: pl.DataFrame) -> tuple[pl.DataFrame, dict[str, int]]:
         raise DataError(
             f"none of {impressions.height:,} impressions leaves a choice: nothing was chosen in "
             f"{facts['impressions_nothing_chosen']:,}, everything in {facts['impressions_all_chosen']:,}",
-            hint="If each has one item, its lists are not told by the time: --columns impression=NAME names a column "
-            "that tells them.",
+            hint="If each has one item, times do not say what was shown together: --columns impression=NAME names a "
+            "column that does.",
         )
     return usable, facts
 

@@ -171,7 +171,7 @@ def profile(raw: Raw, users: Codes | None = None) -> Profile:
     per_user, per_item = (counts[counts > 0] for counts in map(np.bincount, (users, items)))
     pairs = count_pairs(users, items)
     repeats = events.height - pairs
-    times = _times(events["timestamp"], raw.rules)
+    times = None if raw.timeless else _times(events["timestamp"], raw.rules)
     return Profile(
         users=len(per_user),
         items=len(per_item),

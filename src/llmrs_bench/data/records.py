@@ -19,7 +19,6 @@ from llmrs_bench.data.sources import LONG, MISSING, without_markup
 ItemRow = tuple[str, str | None, str, int | None, list[str]]  # one row of `schemas.ITEMS`
 Record = dict[str, Any]
 ROWS = 1 << 16  # rows that are Python values at once
-LITERAL = 1 << 20  # characters; the compiler of Python, which reads a literal, takes a hundred times as many bytes
 NO_ITEMS = "no file of items: they are known by their id alone"
 SHOWN = 60  # letters of a line in a message
 

@@ -1,6 +1,7 @@
 """What the rows of a table of events, and of one of items, hold."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import reduce
 from operator import or_
@@ -11,7 +12,18 @@ import polars as pl
 from llmrs_bench.core.errors import DataError
 from llmrs_bench.core.schemas import ITEMS
 from llmrs_bench.data.columns import ITEM_OPTION, LISTED, ROLES, Table, id_column, some
-from llmrs_bench.data.fields import DATES, Fault, empty_fields, mixed_zones, no_numbers, no_times, require_filled, times
+from llmrs_bench.data.fields import (
+    DATES,
+    ROUNDED,
+    Fault,
+    empty_fields,
+    mixed_zones,
+    no_numbers,
+    no_times,
+    require_filled,
+    rounded_times,
+    times,
+)
 from llmrs_bench.data.impressions import labelled_lists
 from llmrs_bench.data.sources import EVENTS, IMPRESSIONS, MISSING, Raw, complete_items, markup_removed
 
@@ -93,22 +105,29 @@ def _items_of_events(events: Table) -> Table | None:
     return replace(events, types=kept, rows=rows, rules=(), warnings=())
 
 
+# White space, and what is drawn as nothing, such as the mark at the beginning of a file that was put behind another.
+BLANKS = "".join(char for char in map(chr, range(0x3001)) if char.isspace()) + "\ufeff\u200b\u200c\u200d\u2060"
+
+
 def _id(texts: pl.Series) -> pl.Series:
     """Return ids without blanks around them, null where they are written as missing."""
     if _is_clean(texts):
         return texts  # no copy is made
-    text = pl.col(texts.name).str.strip_chars()
+    text = pl.col(texts.name).str.strip_chars(BLANKS)
     return texts.to_frame().select(pl.when(~text.is_in(MISSING) & (text != "")).then(text)).to_series()
 
 
 def _is_clean(texts: pl.Series) -> bool:
-    """Tell whether ids are as they are written, looking at a million at a time."""
-    parts = (texts.slice(start, 1_000_000) for start in range(0, len(texts), 1_000_000))
-    return not any((part.str.strip_chars() != part).any() or _has_missing(part) for part in parts)
+    """Return whether ids are as they are written, looking at a million at a time."""
+    return not any((part.str.strip_chars(BLANKS) != part).any() or _has_missing(part) for part in _slices(texts))
+
+
+def _slices(texts: pl.Series) -> Iterator[pl.Series]:
+    return (texts.slice(start, 1_000_000) for start in range(0, len(texts), 1_000_000))
 
 
 def _has_missing(texts: pl.Series) -> bool:
-    """Tell whether one of these texts is empty, or written as missing; only short ones may be."""
+    """Return whether one of these texts is empty, or written as missing; only short ones may be."""
     short = texts.filter(texts.str.len_bytes() <= max(map(len, MISSING)))
     return bool((short.is_in(MISSING) | (short == "")).any())
 
@@ -194,7 +213,12 @@ def _faults(table: Table, taken: Mapping[str, str], unrated: Sequence[str], scal
     if rating:
         yield from no_numbers(_rated(table, rating, unrated), RATING_HINT)
     if label:
-        yield from no_numbers(_plain_labels(table, label), _label_hint(label), "0 or 1")
+        plain, hint, what = _plain_labels(table, label), _label_hint(label), "0 or 1"
+        yield from no_numbers(plain, hint, what)
+        values = plain.cast(pl.Float64, strict=False)
+        other = (values.is_finite() & ~values.is_in([0.0, 1.0])).fill_null(False)
+        if 0 < 2 * int(other.sum()) < len(other):  # else the column means something else
+            yield Fault(other, f"{label} is {plain.filter(other)[0]!r}, not {what}", hint)
 
 
 def _event_columns(table: Table) -> dict[str, str]:
@@ -231,7 +255,9 @@ def _events(table: Table, taken: Mapping[str, str], unrated: Sequence[str], scal
         seconds, said = times(table.rows, time, **table.place, scale=scale)
         rules.extend(said)
         warnings += mixed_zones(table.rows[time]) if DATES in said else ()
-    ids = {column: _id(table.rows[column]) for column in (user, item)}
+        warnings += rounded_times(table.rows[time])
+    texts = {column: table.rows[column] for column in (user, item)}
+    ids = {column: _id(text) for column, text in texts.items()}
     events = table.rows.select(
         ids[user].alias("user_id"),
         ids[item].alias("item_id"),
@@ -249,7 +275,8 @@ def _events(table: Table, taken: Mapping[str, str], unrated: Sequence[str], scal
         unchosen, events = events.filter(~chosen), events.filter(chosen)
         facts["events_not_chosen"] = unchosen.height
         rules.append(f"events whose {label} is 0 were shown and not chosen")
-    warnings += _event_warnings(table, taken, ids)
+    changed = {column for column, text in texts.items() if ids[column] is not text}
+    warnings += _event_warnings(table, taken, changed)
     timeless = time is None and not in_order
     return Raw(ITEMS.to_frame(), events, tuple(rules), facts, tuple(warnings), unchosen, timeless, impressions, chosen)
 
@@ -314,8 +341,8 @@ def _rated(table: Table, column: str, unrated: Sequence[str]) -> pl.Series:
     return table.rows.select(pl.when(~none.fill_null(False)).then(text).alias(column)).to_series()
 
 
-def _event_warnings(table: Table, taken: Mapping[str, str], ids: Mapping[str, pl.Series]) -> Iterator[str]:
-    """Say which columns are not read, and which ids not as they are; `ids` are columns as they are read."""
+def _event_warnings(table: Table, taken: Mapping[str, str], changed: Collection[str]) -> Iterator[str]:
+    """Say which columns are not read, and which ids not as they are; `changed` are columns whose ids are read so."""
     yield from table.warnings
     if unread := [column for column in table.types if column not in {*taken.values(), table.named.get("title")}]:
         yield f"columns of {table.name} that are not read: {some(unread)}"
@@ -323,13 +350,13 @@ def _event_warnings(table: Table, taken: Mapping[str, str], ids: Mapping[str, pl
     for role in ("user", "item"):
         text = rows[taken[role]]
         yield from _number_twins(text, role)
-        if not text.null_count() and ids[taken[role]] is text:
+        if not text.null_count() and taken[role] not in changed:
             continue
-        if missing := int(text.str.strip_chars().is_in(MISSING).sum()):
+        if missing := int(text.str.strip_chars(BLANKS).is_in(MISSING).sum()):
             yield f"the {role} of {missing:,} of {rows.height:,} events is written as missing: they are dropped"
         if empty := text.null_count():
             yield f"the {role} of {empty:,} of {rows.height:,} events is empty: they are dropped"
-        blanks += int((text != text.str.strip_chars()).sum())
+        blanks += int((text != text.str.strip_chars(BLANKS)).sum())
     if blanks:
         yield f"{blanks:,} ids of {table.name} have blanks around them: they are cut off"
 
@@ -339,16 +366,30 @@ EXACT = 15  # digits of a number that no two texts share by rounding
 
 def _number_twins(texts: pl.Series, role: str) -> Iterator[str]:
     """Say where ids are one number, and different texts, such as 007 and 7, or 38.0 and 38."""
-    ids = texts.unique().drop_nulls()
-    ids = ids.filter(ids.str.len_bytes() <= EXACT)
+    if all(map(_are_counts, _slices(texts))):
+        return
+    short = texts.filter(texts.str.len_bytes() <= EXACT)
+    ids = short.filter(short.str.strip_chars().cast(pl.Float64, strict=False).is_not_null()).unique()
     numbers = ids.str.strip_chars().cast(pl.Float64, strict=False)
-    ids, numbers = ids.filter(numbers.is_not_null()), numbers.drop_nulls()
+    if rounded := ids.filter(ids.str.contains(ROUNDED)).to_list():
+        yield (
+            f"{len(rounded):,} ids of {role}s are written as {min(rounded)}, as spreadsheets shorten long numbers: "
+            f"different {role}s may have become one; export the column as text"
+        )
     if twins := numbers.len() - numbers.n_unique():
         alike = ids.filter(numbers == numbers.filter(numbers.is_duplicated())[0]).sort()
         yield (
             f"{twins:,} ids of {role}s are numbers that others write in another way, such as {alike[0]!r} and "
             f"{alike[1]!r}: ids are texts, so these are different {role}s"
         )
+
+
+def _are_counts(texts: pl.Series) -> bool:
+    """Tell whether all texts are whole numbers in the one way in which programs write them, or null."""
+    if texts.cast(pl.Int64, strict=False).null_count() > texts.null_count():
+        return False
+    signed = texts.str.starts_with("-") | texts.str.starts_with("+")
+    return not (signed | (texts.str.starts_with("0") & (texts != "0"))).any()
 
 
 def _require_join(events: pl.DataFrame, items: pl.DataFrame, inter: str, table: Table) -> None:
@@ -369,7 +410,8 @@ def _items(table: Table) -> tuple[pl.DataFrame, tuple[str, ...], dict[str, int],
     own = {"item": ids, "title": title, "year": table.find("year"), "categories": categories}
     found = {role: name for role, name in own.items() if name}
     left_out = [column for column, kind in table.types.items() if kind == "float_seq"]
-    texts = [column for column in table.types if column not in (ids, title, *left_out)]
+    index = [column for column in table.types if column not in own.values() and _is_index(table, column)]
+    texts = [column for column in table.types if column not in (ids, title, *left_out, *index)]
     unread = []
     if "text" in table.named:
         found["text"] = table.named["text"]
@@ -383,6 +425,8 @@ def _items(table: Table) -> tuple[pl.DataFrame, tuple[str, ...], dict[str, int],
         rules.append(f"other columns of {table.name} are the text of items: {some(others)}")
     if left_out:
         rules.append(f"columns of vectors and objects are not text: {some(left_out)}")
+    if index:
+        rules.append(f"columns of {table.name} that number its rows are not text: {some(index)}")
     if unread:
         rules.append(f"columns of {table.name} that are not read: {some(unread)}")
     year, bad_years = _year(table)
@@ -406,6 +450,17 @@ def _items(table: Table) -> tuple[pl.DataFrame, tuple[str, ...], dict[str, int],
     other = named.unique(["item_id", "title"]).height - kept.height
     facts["items_listed_with_other_titles"] = other
     return kept, tuple(rules), facts, found
+
+
+INDEX = re.compile(r"\d*|Unnamed: \d+|(__index_)?level_\d+(__)?|index")
+
+
+def _is_index(table: Table, column: str) -> bool:
+    """Tell whether a column is one that programs write beside the data to number the rows."""
+    if not INDEX.fullmatch(column):
+        return False
+    numbers = table.rows[column].cast(pl.Int64, strict=False)
+    return numbers[0] in (0, 1) and bool((numbers == pl.int_range(len(numbers), eager=True) + numbers[0]).all())
 
 
 def _year(table: Table) -> tuple[pl.Expr, int]:

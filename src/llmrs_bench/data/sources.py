@@ -146,7 +146,7 @@ def complete_items(raw: Raw) -> Raw:
         rules = (*rules, f"items without a title are called {BY_ID}")
     if rows.height:
         rules = (*rules, f"items with events that the source does not list are called {BY_ID}")
-    warnings = (*raw.warnings, *_title_warnings(items.height, titles, rows.height))
+    warnings = (*raw.warnings, *_title_warnings(items.height, titles, rows.height), *_mangled(raw.items["title"]))
     return replace(raw, items=pl.concat([items, rows]), rules=rules, facts=facts, warnings=warnings)
 
 
@@ -159,16 +159,34 @@ def _title_warnings(listed: int, titles: pl.Series, unlisted: int) -> Iterator[s
         yield f"{unlisted:,} items with events are not in the table of items: {by_id}"
     if 0 < (distinct := titles.n_unique()) * 2 <= len(titles):
         yield f"{len(titles):,} items have {distinct:,} different titles, such as {titles[0]!r}: is that the column?"
+    numbers = int(titles.str.contains(NO_TITLE).sum())
+    if numbers * 2 > len(titles):
+        example = titles.filter(titles.str.contains(NO_TITLE))[0]
+        yield f"{numbers:,} of {len(titles):,} titles are numbers or links, such as {example!r}: is that the column?"
     lengths = titles.str.len_chars()
     if long := lengths.filter(lengths > LONG).to_list():
         yield f"{len(long):,} titles have more than {LONG} characters, the longest {max(long):,}"
 
 
+# Text of one encoding that was read as another: UTF-8 as Latin-1 or cp1252, cp1252 as Latin-1, what could not be read.
+MANGLED = r"[\x{80}-\x{9f}\x{fffd}]|[\x{c2}\x{c3}][\x{80}-\x{bf}]|\x{e2}\x{20ac}"
+NO_TITLE = r"^(https?://\S+|[-+.,\d]+)$"
+
+
+def _mangled(titles: pl.Series) -> Iterator[str]:
+    found = titles.filter(titles.str.contains(MANGLED).fill_null(False))
+    if len(found):
+        yield (
+            f"{len(found):,} titles look as if they were read in another encoding than theirs, such as {found[0]!r}: "
+            "look at --encoding (utf-8, cp1252), or at how the file was made"
+        )
+
+
 def _missing_items(items: pl.DataFrame, raw: Raw) -> pl.DataFrame:
     shown = raw.impressions.select(pl.col("shown").explode(empty_as_null=True).alias("item_id"))
-    ids = pl.concat([raw.events.select("item_id"), shown]).drop_nulls()["item_id"]
-    distinct = ids.filter(first_lines(ids) == np.arange(len(ids))).to_frame()
-    missing = distinct.join(items, on="item_id", how="anti", maintain_order="left")
+    every = pl.concat([raw.events.select("item_id"), shown]).drop_nulls()
+    ids = every.join(items, on="item_id", how="anti", maintain_order="left")["item_id"]
+    missing = ids.filter(first_lines(ids) == np.arange(len(ids))).to_frame()
     return missing.select(
         "item_id",
         pl.col("item_id").alias("title"),

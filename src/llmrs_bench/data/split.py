@@ -26,7 +26,14 @@ class Filtered:
     disliked: pl.DataFrame
 
 
-def filter_events(events: pl.DataFrame, *, min_rating: float | None, k_core: int, repeats: str = "first") -> Filtered:
+def filter_events(
+    events: pl.DataFrame,
+    *,
+    min_rating: float | None,
+    k_core: int,
+    repeats: str = "first",
+    distinct: bool = False,
+) -> Filtered:
     """Drop events without ids, then those rated below `min_rating`, then repeats, then those outside the k-core.
 
     Of a user's repeated events with one item the first in time is kept (the first line among equal times), or what
@@ -39,6 +46,7 @@ def filter_events(events: pl.DataFrame, *, min_rating: float | None, k_core: int
         min_rating: The lowest rating that counts, or None to use all events.
         k_core: Least number of events of every user and item.
         repeats: `first`, `last`, `all`, or `error`, which refuses them.
+        distinct: Whether it is known that no user has two events with one item.
 
     Raises:
         OptionError: If `min_rating` is given and no event has a rating.
@@ -53,7 +61,7 @@ def filter_events(events: pl.DataFrame, *, min_rating: float | None, k_core: int
     facts["low_ratings_dropped"] = whole.height - liked.height
     if min_rating is not None:
         rules.append(f"events rated below {min_rating:g}, or not rated, are dropped")
-    repeated = has_repeats(liked, PAIR)
+    repeated = not distinct and has_repeats(liked, PAIR)
     unlike = liked.unique(maintain_order=True) if repeated else liked
     facts["copies_dropped"] = liked.height - unlike.height
     if facts["copies_dropped"]:
@@ -349,7 +357,8 @@ def timeline(
         rows = requests.select("request_id", "cutoff", item_id="candidates").explode("item_id").drop_nulls()
         listed = rows.join(born, on="item_id").group_by("request_id")
         counts = listed.agg(candidates=pl.len(), unborn=(pl.col("born") > pl.col("cutoff")).sum())
-    own = events.select("user_id", cutoff=WHOLE_SECONDS).join(requests, on=["user_id", "cutoff"], how="semi")
+    own = events.select("user_id", cutoff=WHOLE_SECONDS).filter(pl.col("cutoff").is_in(requests["cutoff"].implode()))
+    own = own.join(requests, on=["user_id", "cutoff"], how="semi")
     several = own.group_by("user_id", "cutoff").len().filter(pl.col("len") > 1)
     tied = requests.join(several, on=["user_id", "cutoff"], how="semi")["request_id"] if ties else None
 

@@ -1,4 +1,4 @@
-"""Tables of one's own: CSV and its kin, JSON lines and Parquet, told by their content."""
+"""Tables of one's own: CSV and its kin, JSON lines and Parquet, recognised by their content."""
 
 import io
 import json
@@ -13,13 +13,28 @@ import polars as pl
 from llmrs_bench.core.errors import DataError, OptionError
 from llmrs_bench.core.registry import unknown_name
 from llmrs_bench.data.columns import ITEM_OPTION, LISTED, Table, check_roles, joined_times
-from llmrs_bench.data.delimited import MOST_COLUMNS, READ, SEPARATORS, decoded, delimited
+from llmrs_bench.data.delimited import LISTS, MOST_COLUMNS, READ, SEPARATORS, as_text, decoded, delimited
 from llmrs_bench.data.fields import python_literal
-from llmrs_bench.data.files import CHUNK, SourceFiles
+from llmrs_bench.data.files import CHUNK, GZIP, SourceFiles
 from llmrs_bench.data.rows import make_raw
 from llmrs_bench.data.sources import Raw
 
 PARQUET = b"PAR1"
+EXPORT = "Open it with the program that made it, and export the table, in pandas with to_csv(..., index=False)."
+FOREIGN = {  # by how their files begin
+    b"SQLite format 3\0": "a database of SQLite",
+    b"\xd0\xcf\x11\xe0": "a workbook of Excel",
+    b"%PDF": "a PDF",
+    b"ARROW1": "a file of Arrow (Feather)",
+    b"ORC": "a file of ORC",
+    b"Obj\x01": "a file of Avro",
+    b"\x89HDF": "a file of HDF5",
+    b"\x93NUMPY": "an array of NumPy",
+    b"\x80\x04": "a pickle of Python, which is never run",
+    b"\x80\x03": "a pickle of Python, which is never run",
+    b"\x80\x05": "a pickle of Python, which is never run",
+    GZIP: "packed twice",
+}
 LINES = "Write one object a line, or all in one array. The file may be cut short or damaged."
 JSON_ROWS = 50_000  # that become strings at once
 
@@ -34,7 +49,7 @@ class Tables:
         items: Where the table of items is, if not beside that of events.
         item_columns: As `columns`, for the table of items.
         encoding: Of text that is not UTF-8.
-        time_unit: That of times, where their size does not tell it: s, ms, us, ns, or iso.
+        time_unit: That of times, where their size does not show it: s, ms, us, ns, or iso.
         line_order: Whether the lines of a table without times are in the order of time; if not, nothing says it.
         drop_bad: Whether rows that cannot be read are left out, and counted.
     """
@@ -118,6 +133,8 @@ class Tables:
         """Return the names of the tables of events and of items."""
         if _is_file(files):
             return files.names[0], None
+        if any(name.endswith("workbook.xml") for name in files.names):
+            raise DataError(f"{files.path} is a workbook of a spreadsheet, not a table", hint=f"{EXPORT} {READ}")
         events, items = self._kinds(files)
         if len(events) != 1:
             raise DataError(
@@ -200,6 +217,9 @@ def read_table(data: bytes, name: str, named: Mapping[str, str], *, encoding: st
     """
     if data.startswith(PARQUET):
         return _parquet(data, name, named)
+    for start, what in FOREIGN.items():
+        if data.startswith(start):
+            raise DataError(f"{name} is {what}, not a table", hint=f"{EXPORT} {READ}")
     data, rules = decoded(data, name, encoding)
     start = data[:1000].lstrip()[:1]
     if not start:
@@ -298,26 +318,13 @@ def _strings(rows: list[dict[str, Any]], kinds: dict[str, str], name: str) -> pl
     """Return rows as strings, and note in `kinds` which fields are lists or objects."""
     for row in rows:
         for column, value in row.items():
-            kind = "float_seq" if isinstance(value, dict) else "token_seq" if isinstance(value, _LISTS) else "token"
+            kind = "float_seq" if isinstance(value, dict) else "token_seq" if isinstance(value, LISTS) else "token"
             if kinds.setdefault(column, kind) == "token":
                 kinds[column] = kind
     if len(kinds) > MOST_COLUMNS:
         raise DataError(f"{name} has more than {MOST_COLUMNS:,} different fields", hint="Keep those that are of use.")
-    found = {column: [_string(row.get(column)) for row in rows] for column in kinds}
+    found = {column: [as_text(row.get(column)) for row in rows] for column in kinds}
     return pl.DataFrame(found, schema=dict.fromkeys(kinds, pl.String))
-
-
-_LISTS = (list, tuple, set)
-
-
-def _string(value: Any) -> str | None:
-    if value is None or isinstance(value, str):
-        return value or None
-    if isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, _LISTS):
-        return LISTED.join(filter(None, map(_string, value)))
-    return json.dumps(value, ensure_ascii=False) if isinstance(value, dict) else str(value)
 
 
 # ---------------------------------------------------------------- Parquet

@@ -254,7 +254,7 @@ def _held(late: pl.DataFrame, early: pl.DataFrame, windows: _Windows, config: Pr
 
 
 def _validation(early: pl.DataFrame, config: PrepareConfig) -> tuple[pl.Expr, str]:
-    """Tell which earlier events are for validation, and say it.
+    """Return which earlier events are for validation, and say it.
 
     Raises:
         OptionError: As `time_split` says.

@@ -115,7 +115,8 @@ def labelled_samples(samples: pl.DataFrame, count: int, seed: int) -> pl.DataFra
 def sampled_events(interactions: pl.DataFrame, count: int, seed: int, *, history: int) -> pl.DataFrame:
     """Return what `count` samples of rankings show: as many targets, and of each the newest `history` events before it.
 
-    The targets are those that `tune` takes. Of the users of samples the validation events are there, too.
+    The targets are those that `tune` takes. Of the users of samples the validation events are there, too;
+    where users are held out for validation, those of all of them.
 
     Raises:
         DataError: If there are fewer.
@@ -126,7 +127,9 @@ def sampled_events(interactions: pl.DataFrame, count: int, seed: int, *, history
     shown = targets.select("user_id", place=pl.int_ranges(first, pl.col("place") + 1)).explode("place").unique()
     events = interactions.with_columns(place=_BEFORE).with_row_index("line")
     train = events.filter(pl.col("part") == "train").join(shown, on=["user_id", "place"], how="semi")
-    valid = events.filter(pl.col("part") == "valid").join(shown, on="user_id", how="semi")
+    valid = events.filter(pl.col("part") == "valid")
+    if valid.join(events.filter(pl.col("part") == "train"), on="user_id", how="semi").height:  # else users are held out
+        valid = valid.join(shown, on="user_id", how="semi")
     return interactions[pl.concat([train["line"], valid["line"]]).sort()]
 
 

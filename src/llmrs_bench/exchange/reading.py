@@ -132,9 +132,8 @@ def _brought(frame: pl.DataFrame, name: str) -> Brought:
     given = [column for column in NUMBERS if column in frame.columns]
     missing += [] if given else [" or ".join(NUMBERS)]
     if missing or key is None:
-        raise DataError(
-            f"{name} lacks the column {', and '.join(missing)}; it has: {', '.join(frame.columns[:8])}", hint=LAYOUT
-        )
+        there = ", ".join(column[:40] for column in frame.columns[:8])  # the first line may be anything
+        raise DataError(f"{name} lacks the column {', and '.join(missing)}; it has: {there}", hint=LAYOUT)
     if not frame.height:
         raise DataError(f"{name} is empty: it has columns, and no rows", hint=LAYOUT)
     chosen = frame.select(pl.col(key).alias("key"), "item_id", *given)
@@ -189,19 +188,19 @@ class Matched:
 
     Args:
         scores: Rows (request_id, item_id, score); items without a score are not among them.
-        silent: How many requests have no score at all.
+        unanswered: How many requests have no score at all.
         untested: How many users of the file are in the data set, but are not tested.
     """
 
     scores: pl.DataFrame
-    silent: int
+    unanswered: int
     untested: int
 
 
 def match(brought: Brought, field: Field) -> Matched:
     """Return the scores of a file's rows.
 
-    Where the file has scores they decide, and a row without one is a silent item; a rank beside them may not
+    Where the file has scores they decide, and a row without one is an unranked item; a rank beside them may not
     contradict them: of two items of a request the one with the higher score may not have the higher rank, and items
     without a score come last. Where it has ranks alone, the smaller one is the better one. Rows of users who
     are in the data set but are not tested are left out.

@@ -16,7 +16,7 @@ def write_trec_run(rankings: pl.DataFrame, path: Path, *, tag: str) -> None:
     """Write `qid Q0 docid rank score tag`, the score being how many items come at this rank or below.
 
     So scores fall strictly with the rank, and tools that sort by score alone, as trec_eval does, keep the order, ties
-    and silent items included. What the model scored is in the CSV alone.
+    and unranked items included. What the model scored is in the CSV alone.
 
     Args:
         rankings: Frame of the schema `rankings`.

@@ -8,6 +8,7 @@ from typing import Any, Literal, TypeAlias
 import polars as pl
 
 from llmrs_bench.core.costs import COST_FIELDS
+from llmrs_bench.leaderboard.headline import Headline
 
 SHARES = ("coverage", "answered")
 # The kind of rows that are no models: upper bounds.
@@ -267,6 +268,7 @@ class Board:
     published: tuple[PublishedTable, ...] = ()
     directions: Mapping[str, Direction] = field(default_factory=dict)
     unit: str = "users"
+    headline: Headline | None = None
 
     def sign(self, metric: str) -> float:
         """Return 1 where more of a metric is better, -1 where less is, 0 where neither is."""

@@ -25,8 +25,9 @@ from llmrs_bench.leaderboard.board import (
     cost_words,
     with_front,
 )
+from llmrs_bench.leaderboard.headline import find_headline
 from llmrs_bench.leaderboard.matrix import RunScores, ScoreMatrix, score_matrix
-from llmrs_bench.stats import CORRECTIONS, all_pairs, bootstrap_interval, describe, sign_flip, summed
+from llmrs_bench.stats import CORRECTIONS, all_pairs, describe, mean_interval, sign_flip, summed
 
 # The smallest p is 1/(permutations + 1): so many permutations for each test leave room below .05 after a correction.
 _PER_TEST = 25
@@ -71,10 +72,15 @@ class BoardPlan:
         return self.permutations or min(max(_FEWEST, _PER_TEST * tests), _MOST)
 
 
+def shares_words(plan: BoardPlan) -> str:
+    """Return what else intervals are of, where each request is another user's and not a row of click data."""
+    return ", and Wilson's interval of shares" if plan.users is None and plan.unit == "users" else ""
+
+
 def explained(plan: BoardPlan, tests: int, permutations: int, pareto_by: str) -> list[str]:
     """Say how intervals and tests were made, and what the marks mean."""
     return [
-        f"95 % percentile bootstrap over users, {plan.samples:,} samples"
+        f"95 % percentile bootstrap over users, {plan.samples:,} samples{shares_words(plan)}"
         + ("" if plan.users is None else "; means are over requests, those of a user are drawn, and tested, together"),
         f"=: not distinguishable from the best of its column (paired sign-flip test, {permutations:,} permutations, "
         f"{CORRECTION_WORDS[plan.correction]} over all {tests:,} pairs, p >= {ALPHA:g})",
@@ -145,17 +151,23 @@ Table: TypeAlias = list[dict[str, Cell]]
 
 
 def mean_block(by: str, group: str, matrix: ScoreMatrix, plan: "BoardPlan") -> TableBlock:
-    """Return a block whose metrics are means over requests, with their bootstrap intervals."""
+    """Return a block whose metrics are means over requests, with their intervals."""
     metrics = [metric for metric in plan.metrics if metric in matrix.values]
     stack = np.stack([matrix.values[metric] for metric in metrics])
     flat = stack.reshape(-1, stack.shape[2])
-    found = bootstrap_interval(flat, samples=plan.samples, seed=plan.seed, clusters=matrix.users)
+    found = mean_interval(flat, samples=plan.samples, seed=plan.seed, clusters=matrix.users)
     ends = found.reshape(*stack.shape[:2], 2)
     return TableBlock(by, group, matrix, dict(zip(metrics, ends, strict=True)), matrix.n_users)
 
 
-def fill_tables(blocks: Sequence[TableBlock], plan: BoardPlan) -> tuple[list[Table], int, int]:
-    """Return for each block the cells of each line, the number of tests, and that of permutations."""
+PairP: TypeAlias = Mapping[str, Mapping[tuple[int, int], float]]
+
+
+def fill_tables(blocks: Sequence[TableBlock], plan: BoardPlan) -> tuple[list[Table], int, int, PairP]:
+    """Return for each block the cells of each line, the number of tests, that of permutations, and the p of each test.
+
+    The last is, for the first block, by metric the p of each pair of lines (i, j), i < j, not corrected.
+    """
     lines = blocks[0].matrix.lines
     models = np.array([at for at, line in enumerate(lines) if not line.is_bound], dtype=np.intp)
     pairs = models[all_pairs(len(models))]
@@ -179,7 +191,10 @@ def fill_tables(blocks: Sequence[TableBlock], plan: BoardPlan) -> tuple[list[Tab
             tested = {pair: (float(own[number, at]), float(adjusted[number, at])) for pair, at in places.items()}
             _fill(table, block.matrix, metric, stack[number], block.ends[metric], tested, plan.sign(metric))
         tables.append(table)
-    return tables, tests, permutations
+    found = {
+        metric: {pair: float(p[0, number, at]) for pair, at in places.items()} for number, metric in enumerate(metrics)
+    }
+    return tables, tests, permutations, found
 
 
 def _fill(
@@ -267,7 +282,8 @@ def build_board(
 ) -> tuple[Board, ScoreMatrix]:
     """Put runs onto one board, sorted by `ndcg@10` or else the first metric; also return the values behind its rows.
 
-    Intervals are percentile bootstrap intervals over users, from the same resamples for all rows. The best row of a
+    Intervals are percentile bootstrap intervals over users, from the same resamples for all rows; a row whose values
+    are all 0 or 1 has Wilson's. The best row of a
     metric is chosen by looking, so p-values are corrected for all pairs of rows, not for those with the best alone:
     of twenty copies of one row some would else differ from the best on one board in six (benchmarks/calibration.py).
 
@@ -302,7 +318,7 @@ def assemble(
 ) -> Board:
     """Return the board of blocks, whose first is of all requests: cells, tests over all blocks, costs, notes."""
     matrix = blocks[0].matrix
-    tables, tests, permutations = fill_tables(blocks, plan)
+    tables, tests, permutations, p = fill_tables(blocks, plan)
     whole_runs = figures(matrix, plan)
     whole = [
         _row(line, with_spread(line, cells | whole_runs[place]), blocks[0], place)
@@ -339,6 +355,7 @@ def assemble(
         sections=tuple(sections),
         directions=plan.directions,
         unit=plan.unit,
+        headline=find_headline(matrix, key, p[key], plan),
     )
 
 
@@ -365,7 +382,7 @@ def group_places(requests: Sequence[str], plan: BoardPlan) -> dict[str, NDArray[
     if not found.height:
         raise OptionError(
             f"--by {plan.by}: none of the {len(requests):,} requests is in a group",
-            hint="Choose another grouping; this data set does not know what this one needs.",
+            hint="Choose another grouping; this data set lacks what this one needs.",
         )
     parts = found.group_by(["group"], maintain_order=True)
     return {str(name): part["place"].to_numpy().astype(np.intp) for (name,), part in parts}

@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from llmrs_bench.core.errors import OptionError
 from llmrs_bench.core.registry import unknown_name
 from llmrs_bench.leaderboard.board import BOUND, Cell, EvaluatedRun, Factors
-from llmrs_bench.leaderboard.build import CORRECTION_WORDS, BoardPlan
+from llmrs_bench.leaderboard.build import CORRECTION_WORDS, BoardPlan, shares_words
 from llmrs_bench.leaderboard.clicks import ClickEntry
 from llmrs_bench.leaderboard.curves import Crossing, Curve, CurvePoint, Curves, Level
 from llmrs_bench.leaderboard.matrix import request_values, user_codes
 from llmrs_bench.metrics.clicks import per_user, resampler
-from llmrs_bench.stats import CORRECTIONS, describe, sign_flip, summed
+from llmrs_bench.stats import CORRECTIONS, describe, share_interval, sign_flip, summed
 
 Floats: TypeAlias = NDArray[np.float64]
 Entry: TypeAlias = EvaluatedRun | ClickEntry
@@ -128,7 +128,8 @@ def build_curves(
 def _explained(curves: Sequence[Curve], plan: BoardPlan) -> list[str]:
     most = max(sum(len(curve.points) - 1 for curve in curves if curve.metric == metric) for metric in plan.metrics)
     return [
-        f"95 % percentile bootstrap over users, {plan.samples:,} samples; seeds of a point are averaged user by user",
+        f"95 % percentile bootstrap over users, {plan.samples:,} samples{shares_words(plan)}; "
+        "seeds of a point are averaged user by user",
         f"difference and p: against the first point of the curve (paired sign-flip test, {plan.resamples(most):,} "
         f"permutations; corrected p: {CORRECTION_WORDS[plan.correction]} over all points of a metric)",
     ]
@@ -219,7 +220,7 @@ def _split(
 
 
 def _is_part(places: Mapping[float, Sequence[EvaluatedRun]]) -> bool:
-    """Tell whether runs learned from one part of the data alone: that is a point, and says nothing of other parts."""
+    """Return whether runs learned from one part of the data alone: that is a point, and says nothing of other parts."""
     factors = [run.factors for runs in places.values() for run in runs]
     return all(each is not None and not each.whole and any(word in each.words for word in _PARTS) for each in factors)
 
@@ -243,12 +244,16 @@ def _by_seed(runs: Sequence[EvaluatedRun], label: str, notes: list[str]) -> list
 
 @dataclass(frozen=True, slots=True)
 class _Sampled:
-    """A run by one metric: the values of users (users,), and the metric of each resample of users (resamples,)."""
+    """A run by one metric: the values of users (users,), and the metric of each resample of users (resamples,).
+
+    Of a `plain` one the metric is the mean of its values, each of which is another user's.
+    """
 
     values: Floats
     draws: Floats
     exact: bool
     bound: bool
+    plain: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,6 +284,8 @@ class _Place:
         draws = np.mean([run.draws for run in self.runs], axis=0)
         known = draws[~np.isnan(draws)]
         low, high = np.percentile(known, [2.5, 97.5]) if known.size and there.sum() > 1 else (None, None)
+        if low is not None and all(run.plain for run in self.runs):
+            low, high = share_interval(values) or (low, high)
         means = [float(run.values[there].mean()) for run in self.runs]
         spread = float(np.std(means, ddof=1)) if len(means) > 1 else None
         return Cell(mean, None if low is None else float(low), None if high is None else float(high), spread)
@@ -343,7 +350,9 @@ def _sampled(
             draws[name][start : start + size] = function(weights)
     made = [entry.entry if isinstance(entry, ClickEntry) else entry for entry in entries]
     return {
-        run.run: _Sampled(values[run.run], draws[run.run], run.exact, run.kind == BOUND)
+        run.run: _Sampled(
+            values[run.run], draws[run.run], run.exact, run.kind == BOUND, owners is None and run.run in ranked
+        )
         for run in made
         if run.run in values
     }

@@ -253,8 +253,8 @@ def saved_baseline(
 ) -> Baseline:
     """Return the saved rows that judged rows are held against, and those that would be judged but have no row here.
 
-    A row meets the saved row of the same run. Else it meets the one of the same model and setting; where several have
-    these, the only one whose run is not on the board, or that was made with the same engine, and otherwise none.
+    A row is compared with the saved row of the same run, or else with the one of the same model and setting. If several
+    have these, it is the only one whose run is not on the board, or that was made with the same engine, or else none.
     """
     places = {request: at for at, request in enumerate(saved.matrix.requests)}
     order = np.array([places.get(request, -1) for request in board.requests])

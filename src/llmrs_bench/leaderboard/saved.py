@@ -1,4 +1,4 @@
-"""A board in one small Parquet file, with its description, so that later boards can be held against it."""
+"""A board in one small Parquet file, with its description, so that later boards can be compared with it."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -32,6 +32,7 @@ class Saved:
         protocol: What a board must share to be compared with it.
         made: When it was saved, ISO 8601.
         versions: Of the tool and its libraries when it was saved.
+        recipe: The recipe that made it, as TOML; None: a command did.
     """
 
     board: Board
@@ -39,6 +40,7 @@ class Saved:
     protocol: EvaluationProtocol
     made: str
     versions: Mapping[str, str]
+    recipe: str | None = None
 
     def write(self, path: Path) -> None:
         """Write the board to a file, in the place of what is there; it appears whole or not at all.
@@ -85,6 +87,7 @@ class _Description:
     fields: Mapping[str, str]
     made: str
     versions: Mapping[str, str]
+    recipe: str | None = None
 
 
 def to_parts(saved: Saved) -> tuple[pl.DataFrame, str]:
@@ -109,7 +112,7 @@ def to_parts(saved: Saved) -> tuple[pl.DataFrame, str]:
     owners = {} if users is None else {_USER: np.where(order < 0, -1, users[order])}
     frame = pl.DataFrame({**keys, **owners, **spread})
     board = replace(saved.board, published=())
-    description = _Description(FORMAT, board, saved.protocol.fields, saved.made, saved.versions)
+    description = _Description(FORMAT, board, saved.protocol.fields, saved.made, saved.versions, saved.recipe)
     return frame, TypeAdapter(_Description).dump_json(description).decode()
 
 
@@ -144,4 +147,5 @@ def from_parts(frame: pl.DataFrame, description: str, *, name: str) -> Saved:
         frame["history"].to_numpy().astype(np.uint64),
     )
     users = frame[_USER].to_numpy().astype(np.intp) if owned else None
-    return Saved(found.board, ScoreMatrix(requests, lines, values, users), protocol, found.made, found.versions)
+    matrix = ScoreMatrix(requests, lines, values, users)
+    return Saved(found.board, matrix, protocol, found.made, found.versions, found.recipe)

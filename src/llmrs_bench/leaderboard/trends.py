@@ -152,7 +152,7 @@ def _with_steps(trends: Sequence[Trend], steps: Sequence[_Step], boards: Sequenc
 
 
 def _apart(one: Cell, other: Cell) -> bool:
-    """Tell whether two intervals do not overlap."""
+    """Return whether two intervals do not overlap."""
     if one.low is None or one.high is None or other.low is None or other.high is None:
         return False
     return one.high < other.low or other.high < one.low

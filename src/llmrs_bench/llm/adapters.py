@@ -130,7 +130,7 @@ class TunedModel(BaseModel):
     `label` is the name of its row; `data` digests what it learned from, by table; `spec` is the `ModelSpec` of the
     base, `base` what identifies its weights; `chat_template` the digest of that; `files` a digest of each file that
     decides what it answers; `typed` the options that name it, `options` all that it was tuned with; `cost` what its
-    training took; `probe` the prompts that tell whether an engine serves it.
+    training took; `probe` the prompts that show whether an engine serves it.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

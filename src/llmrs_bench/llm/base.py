@@ -110,7 +110,7 @@ class CountsPrompts(Protocol):
     """An engine that may leave a share of a run's prompts without an answer."""
 
     def found(self, prompts: int) -> None:
-        """Be told how many prompts of the run were answered before."""
+        """Take how many prompts of the run were answered before."""
         ...
 
 

@@ -23,6 +23,7 @@ from llmrs_bench.core.types import UNANSWERED, Prompt
 
 STORE = "store.json"
 _OPEN = 128_000_000  # bytes of shards held in memory
+_LATEST = 8  # shards that say how long answers take
 _KEY = 32  # hex digits
 _LATE = 50_000  # keys that are held beside the sorted ones
 
@@ -194,13 +195,27 @@ class ResponseCache:
         """
         return {name: self._recorded(name) for name in sorted(names)}
 
+    def speed(self) -> tuple[int, float | None, float | None]:
+        """Return what the latest answers took: their number, seconds a prompt token, and GB of the device at most.
+
+        What is not known is None.
+        """
+        latest = sorted(self._names, key=lambda name: (self._shards / name).stat().st_mtime)[-_LATEST:]
+        frames = [self._shard(name).select("session", "prompt_tokens", "seconds") for name in latest]
+        if not frames:
+            return 0, None, None
+        rows = pl.concat(frames)
+        tokens, seconds = int(rows["prompt_tokens"].sum()), float(rows["seconds"].cast(pl.Float64).sum())
+        peaks = [record.get("peak_device_gb") for record in self.sessions(rows["session"].unique()).values()]
+        return rows.height, seconds / tokens if tokens else None, max((gb for gb in peaks if gb), default=None)
+
     def _recorded(self, session: str) -> dict[str, Any]:
         path = self._sessions / f"{session}.json"
         try:
             record: dict[str, Any] = json.loads(path.read_text("utf-8"))
         except (OSError, ValueError) as error:
             raise ArtifactError(
-                f"{path} cannot be read, so that nobody knows how the answers of that session were computed: {error}",
+                f"{path} cannot be read, so it is not known how the answers of that session were computed: {error}",
                 hint=f"Delete {self._shards}/*-{session}-*.parquet: their answers alone are then asked for again.",
             ) from error
         return record
@@ -276,7 +291,7 @@ class _Index:
 
 
 def _are_at(keys: "np.ndarray[Any, Any]", places: "np.ndarray[Any, Any]", sought: "np.ndarray[Any, Any]") -> Any:
-    """Tell of each sought key whether it stands at its place."""
+    """Return for each sought key whether it stands at its place."""
     if not len(keys):
         return np.zeros(len(sought), dtype=bool)
     return keys[np.minimum(places, len(keys) - 1)] == sought

@@ -54,7 +54,7 @@ class Permutation:
         return sorted(found)
 
     def ended(self, written: Sequence[int]) -> bool:
-        """Tell whether an answer came to its end."""
+        """Return whether an answer came to its end."""
         return bool(written) and written[-1] in self.stops
 
     def advance(self, written: list[int]) -> list[int]:

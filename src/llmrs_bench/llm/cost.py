@@ -1,13 +1,16 @@
 """What a run cost: tokens, seconds, energy and price, and what was odd about its answers, summed over its responses."""
 
+import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from math import fsum
 from typing import Any, get_args
 
 import polars as pl
 
 from llmrs_bench.core.costs import TOKENS as _TOKENS
+from llmrs_bench.core.errors import BudgetError, OptionError
 from llmrs_bench.core.types import UNANSWERED, Kind, Scores
 
 
@@ -117,13 +120,83 @@ def price_usd(facts: Mapping[str, Any], options: Mapping[str, str]) -> float | N
     return round(fsum(parts), 6) if parts else None
 
 
+@dataclass(slots=True)
+class Budget:
+    """What a command may spend from now on, on new answers.
+
+    Args:
+        seconds: Since it was made; None: as many as it takes.
+        usd: By the prices among the options; None: whatever it costs.
+        clock: Seconds that never go back.
+    """
+
+    seconds: float | None = None
+    usd: float | None = None
+    clock: Callable[[], float] = time.perf_counter
+    spent_usd: float = 0.0
+    started: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.started = self.clock()
+
+    def check_prices(self, options: Mapping[str, str]) -> None:
+        """Refuse to hold a price against options that give none.
+
+        Raises:
+            OptionError: If that is so.
+        """
+        if self.usd is not None and not {"price_in", "price_out", "price_per_hour"} & options.keys():
+            raise OptionError(
+                "--max-price: what answers cost is not known",
+                hint="Add -O price_in=USD -O price_out=USD (of a million tokens), or -O price_per_hour=USD.",
+            )
+
+    def check(self) -> None:
+        """Stop where it is spent.
+
+        Raises:
+            BudgetError: If it is.
+        """
+        spent = self.clock() - self.started
+        if self.seconds is not None and spent >= self.seconds:
+            raise _stopped(f"after {spent:,.0f} s, of which --max-seconds allows {self.seconds:,.10g}")
+        if self.usd is not None and self.spent_usd >= self.usd:
+            raise _stopped(f"at {self.spent_usd:.4f} USD, of which --max-price allows {self.usd:,.10g}")
+
+    def spend(self, rows: Iterable[Mapping[str, Any]], options: Mapping[str, str]) -> None:
+        """Count new answers, rows of the schema `answers`, and stop where the budget is spent.
+
+        Raises:
+            BudgetError: If it is, or a server does not count the tokens that have a price.
+        """
+        for row in rows if self.usd is not None else ():
+            uncounted = not row["prompt_tokens"] and row["finish_reason"] not in ("filtered", UNANSWERED)
+            price = price_usd({**row, "uncounted": uncounted}, options)
+            if price is None:
+                raise _stopped("since the server does not count its tokens, so --max-price cannot be kept")
+            self.spent_usd += price
+        self.check()
+
+
+def _stopped(why: str) -> BudgetError:
+    return BudgetError(
+        f"stopped {why}; every answer is kept", hint="The same command goes on where it stopped, with a new budget."
+    )
+
+
+# Counted over the life of an engine, which several runs may share.
+SERVING_COUNTS = (
+    *("boundary_moved", "scored_plainly", "self_check_prompts", "reruns", "requests", "retries", "rate_limited"),
+    "timeouts",
+)
+
+
 def _together(servings: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Return the facts of the last session, with counts summed up and the largest differences of all sessions."""
     if not servings:
         return {}
     joined = dict(servings[-1])
-    counts = ("boundary_moved", "scored_plainly", "self_check_prompts", "reruns", "requests", "retries", "rate_limited")
-    for name in (*counts, "timeouts"):
+    for name in SERVING_COUNTS:
         if name in joined:
             joined[name] = sum(serving.get(name) or 0 for serving in servings)
     for name in ("self_check_difference", "self_check_noise"):

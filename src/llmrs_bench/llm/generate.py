@@ -13,7 +13,10 @@ from llmrs_bench.core.formatting import number
 from llmrs_bench.core.types import Prompt, Response, Step
 from llmrs_bench.llm.base import CountsPrompts, Engine
 from llmrs_bench.llm.cache import ResponseCache, cache_key
+from llmrs_bench.llm.cost import SERVING_COUNTS
 from llmrs_bench.prompts.frames import answer_row
+
+Row = dict[str, Any]
 
 
 class Meter:
@@ -185,8 +188,6 @@ _KEPT_TOGETHER = 2000  # answers of one shard at most
 _PIECE = 2048  # prompts that are tokenised before the first of them is answered
 _PIECE_TEXT = 8_000_000  # their letters: with what is cut off long ones they fit what a PromptReader remembers
 
-Row = dict[str, Any]
-
 
 class CachedGenerator:
     """Answers prompts from the store, and from the engine where the store has none.
@@ -195,6 +196,7 @@ class CachedGenerator:
         store: Where answers are found and kept.
         start: Loads the engine; called at the first prompt without an answer.
         again: Whether to ask for prompts again that a server did not answer before.
+        spend: Told of new answers; it may raise, and they are kept before that passes.
         clock: Seconds that never go back.
     """
 
@@ -204,9 +206,11 @@ class CachedGenerator:
         start: Callable[[], Engine],
         *,
         again: bool = True,
+        spend: Callable[[Sequence[Row]], None] = lambda rows: None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self.store = store
+        self._spend = spend
         self._again = again
         self._found = 0
         self._start = start
@@ -214,12 +218,13 @@ class CachedGenerator:
         self._meter = Meter()
         self._spent = Stopwatch(self._meter, clock)
         self._engine: Engine | None = None
+        self._before: Mapping[str, Any] = {}  # what its engine had counted for others
         self._about: dict[str, Any] = {"started": datetime.now(UTC).isoformat(), "peak_device_gb": None}
         self._tokens = 0  # computed by this process
         self.show(lambda done, note="", total=None: None, 0)
 
     def show(self, step: Step, prompts: int) -> None:
-        """Tell `step` from here on how many prompts are answered, of at least `prompts`."""
+        """Report to `step` from here on how many prompts are answered, of at least `prompts`."""
         self._step, self._done, self._asked, self._to_come = step, 0, 0, prompts
 
     def turn_to(self, prompts: int) -> None:
@@ -242,11 +247,6 @@ class CachedGenerator:
             found |= self._fresh(questions, keys, missing)
         self._say(sum(key in missing for key in keys.values()) - len(missing))  # asked twice, answered once
         return {prompt_id: found[key] for prompt_id, key in keys.items()}
-
-    def close(self) -> None:
-        """Stop the engine, if there is one."""
-        if self._engine is not None:
-            self._engine.close()
 
     def _fresh(self, questions: Sequence[Question], keys: Mapping[str, str], missing: set[str]) -> dict[str, Row]:
         """Return answers to the missing keys: those that another process asks for meanwhile are waited for."""
@@ -319,16 +319,19 @@ class CachedGenerator:
         rows: list[Row] = []  # answered, and not kept yet
         held = 0.0  # seconds that they took
         self._say(0)
+        self._spend([])
         self._spent.start()
         try:
             for responses in engine.answer_batches(batches):
                 seconds, joules = self._spent.lap()
-                rows += _rows(responses, asked, seconds, joules)
+                new = list(_rows(responses, asked, seconds, joules))
+                rows += new
                 held += seconds
                 self._tokens += sum(map(_computed, responses))
                 self._say(len(responses))
                 # Another batch like this one would keep them waiting for too long.
                 late = held >= self._patience or held + seconds >= _AT_MOST
+                self._spend(new)
                 if late or len(rows) >= _KEPT_TOGETHER:
                     kept |= self.store.keep(rows, self._session(engine))
                     rows, held = [], 0.0
@@ -350,16 +353,19 @@ class CachedGenerator:
             started = self._clock()
             self._engine = self._start()
             self._about["seconds_loading"] = round(self._clock() - started, 3)
+            self._before = self._engine.facts()
         return self._engine
 
     def _session(self, engine: Engine) -> dict[str, Any]:
         memory, known = self._meter.memory_gb(), self._about["peak_device_gb"]
         if memory is not None:
             self._about["peak_device_gb"] = max(memory, known or 0.0)
-        return {**self._about, "serving": engine.facts()}
+        facts: Mapping[str, Any] = engine.facts()
+        own = {name: (facts[name] or 0) - (self._before.get(name) or 0) for name in SERVING_COUNTS if name in facts}
+        return {**self._about, "serving": {**facts, **own}}
 
     def _say(self, answers: int) -> None:
-        """Tell that so many more prompts are answered, and at which speed this process computes."""
+        """Report that so many more prompts are answered, and at which speed this process computes."""
         self._done += answers
         spent = self._spent.total
         note = f"{number(self._tokens / spent)} tokens/s" if self._tokens and spent else ""

@@ -77,7 +77,7 @@ def find_files(
 
 
 def is_adapter(folder: Path) -> bool:
-    """Tell whether a folder holds a LoRA adapter."""
+    """Return whether a folder holds a LoRA adapter."""
     return (folder / ADAPTER_CONFIG).is_file()
 
 
@@ -106,7 +106,7 @@ def _looks_like_path(source: str, path: Path) -> bool:
 
 
 def _holds_weights(folder: Path) -> bool:
-    """Tell whether a folder holds weights in the transformers format, those of an adapter left out."""
+    """Return whether a folder holds weights in the transformers format, those of an adapter left out."""
     return any(
         not path.name.startswith(_ADAPTER_WEIGHTS) and path.name != "training_args.bin"
         for pattern in _WEIGHTS

@@ -21,7 +21,7 @@ from torch import Tensor
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
 
 from llmrs_bench.core.environment import no_progress_bars
-from llmrs_bench.core.errors import EngineError, ModelError
+from llmrs_bench.core.errors import EngineError, ModelError, raised_here
 from llmrs_bench.llm.adapters import LEAST_CHANGE, Adapter, TunedModel, changes_nothing, read_tuned
 from llmrs_bench.llm.base import ModelOptions
 from llmrs_bench.llm.identity import ModelFiles, find_files, gated, identify_files, local_gguf
@@ -51,7 +51,7 @@ class Memory:
         """Yield what `work` makes of a batch, or of its halves where memory runs out.
 
         Raises:
-            EngineError: If memory runs out for a batch of one, or the device fails.
+            EngineError: If memory runs out for a batch of one, or the device or the model's own code fails.
         """
         pending = [batch]
         while pending:
@@ -83,6 +83,13 @@ class Memory:
                     "the device ran out of memory while answering one request alone", hint=_LESS_MEMORY
                 ) from error
             return None
+        except Exception as error:
+            if raised_here(error):
+                raise
+            raise EngineError(
+                f"the model's own code failed while answering: {type(error).__name__}: {error}",
+                hint="It may need another version of transformers, or packages of its own; or use another --engine.",
+            ) from error
         finally:
             torch.use_deterministic_algorithms(before)
 
@@ -245,7 +252,8 @@ class Checkpoint:
         An adapter is merged in float32, and the sum then rounded to `dtype`.
         """
         adapter = self.files.adapter
-        log.info("loading %s as %s on %s", self.source, dtype, device)
+        place = self.source if self.files.gguf is None else f"{self.source}/{self.files.gguf}"
+        log.info("loading %s as %s on %s", place, dtype, device)
         weights = self.base(config, dtype=dtype if adapter is None else torch.float32)
         if adapter is not None:
             weights = merge(weights, adapter, source=self.source).to(dtype)

@@ -79,9 +79,19 @@ llama-3.2-1b-instruct meta-llama/Llama-3.2-1B-Instruct 1
 llama-3.2-3b-instruct meta-llama/Llama-3.2-3B-Instruct 3
 llama-3.3-70b-instruct meta-llama/Llama-3.3-70B-Instruct 70
 [Qwen2.5; 32768; causal; chat]
+qwen2.5-0.5b-instruct Qwen/Qwen2.5-0.5B-Instruct 0.5
+qwen2.5-1.5b-instruct Qwen/Qwen2.5-1.5B-Instruct 1.5
+qwen2.5-3b-instruct Qwen/Qwen2.5-3B-Instruct 3
 qwen2.5-7b-instruct Qwen/Qwen2.5-7B-Instruct 7
+qwen2.5-14b-instruct Qwen/Qwen2.5-14B-Instruct 14
 qwen2.5-32b-instruct Qwen/Qwen2.5-32B-Instruct 32
 qwen2.5-72b-instruct Qwen/Qwen2.5-72B-Instruct 72
+[Qwen3; 32768; causal; none]
+qwen3-0.6b-base Qwen/Qwen3-0.6B-Base 0.6
+qwen3-1.7b-base Qwen/Qwen3-1.7B-Base 1.7
+qwen3-4b-base Qwen/Qwen3-4B-Base 4
+qwen3-8b-base Qwen/Qwen3-8B-Base 8
+qwen3-14b-base Qwen/Qwen3-14B-Base 14
 [Qwen3; 40960; causal; reasoning]
 qwen3-0.6b Qwen/Qwen3-0.6B 0.6
 qwen3-1.7b Qwen/Qwen3-1.7B 1.7
@@ -93,6 +103,28 @@ qwen3-30b-a3b Qwen/Qwen3-30B-A3B 30
 [Qwen3; 262144; causal; chat]
 qwen3-4b-instruct-2507 Qwen/Qwen3-4B-Instruct-2507 4
 qwen3-30b-a3b-instruct-2507 Qwen/Qwen3-30B-A3B-Instruct-2507 30
+[Qwen3; 262144; causal; reasoning]
+qwen3-4b-thinking-2507 Qwen/Qwen3-4B-Thinking-2507 4
+qwen3-30b-a3b-thinking-2507 Qwen/Qwen3-30B-A3B-Thinking-2507 30
+[Qwen3.5; 262144; causal; none]
+qwen3.5-0.8b-base Qwen/Qwen3.5-0.8B-Base 0.8
+qwen3.5-2b-base Qwen/Qwen3.5-2B-Base 2
+qwen3.5-4b-base Qwen/Qwen3.5-4B-Base 4
+qwen3.5-9b-base Qwen/Qwen3.5-9B-Base 9
+[Qwen3.5; 262144; causal; reasoning]
+qwen3.5-0.8b Qwen/Qwen3.5-0.8B 0.8
+qwen3.5-2b Qwen/Qwen3.5-2B 2
+qwen3.5-4b Qwen/Qwen3.5-4B 4
+qwen3.5-9b Qwen/Qwen3.5-9B 9
+qwen3.5-27b Qwen/Qwen3.5-27B 27
+[Gemma 2; 8192; causal; none]
+gemma-2-2b google/gemma-2-2b 2
+gemma-2-9b google/gemma-2-9b 9
+gemma-2-27b google/gemma-2-27b 27
+[Gemma 2; 8192; causal; chat]
+gemma-2-2b-it google/gemma-2-2b-it 2
+gemma-2-9b-it google/gemma-2-9b-it 9
+gemma-2-27b-it google/gemma-2-27b-it 27
 [Gemma 3; 32768; causal; none]
 gemma-3-1b-pt google/gemma-3-1b-pt 1
 [Gemma 3; 32768; causal; chat]
@@ -105,11 +137,28 @@ gemma-3-27b-pt google/gemma-3-27b-pt 27
 gemma-3-4b-it google/gemma-3-4b-it 4
 gemma-3-12b-it google/gemma-3-12b-it 12
 gemma-3-27b-it google/gemma-3-27b-it 27
+# The E of E2B and E4B counts parameters without the embeddings of each layer; these are all of them.
+[Gemma 4; 131072; causal; none]
+gemma-4-e2b google/gemma-4-E2B 5.1
+gemma-4-e4b google/gemma-4-E4B 8
+[Gemma 4; 131072; causal; chat]
+gemma-4-e2b-it google/gemma-4-E2B-it 5.1
+gemma-4-e4b-it google/gemma-4-E4B-it 8
+[Gemma 4; 262144; causal; chat]
+gemma-4-12b-it google/gemma-4-12B-it 12
+gemma-4-26b-a4b-it google/gemma-4-26B-A4B-it 26
+gemma-4-31b-it google/gemma-4-31B-it 31
+[Mistral; 32768; causal; none]
+mistral-7b mistralai/Mistral-7B-v0.3 7
 [Mistral; 32768; causal; chat]
 mistral-7b-instruct mistralai/Mistral-7B-Instruct-v0.3 7
 mistral-small-3 mistralai/Mistral-Small-24B-Instruct-2501 24
 [Mistral; 131072; causal; chat]
 mistral-nemo mistralai/Mistral-Nemo-Instruct-2407 12
+[Phi-3; 4096; causal; chat]
+phi-3-mini microsoft/Phi-3-mini-4k-instruct 3.8
+[Phi-3; 131072; causal; chat]
+phi-3.5-mini microsoft/Phi-3.5-mini-instruct 3.8
 [Phi-4; 16384; causal; chat]
 phi-4 microsoft/phi-4 14
 [Phi-4; 131072; causal; chat]
@@ -124,13 +173,23 @@ olmo-2-1b-instruct allenai/OLMo-2-0425-1B-Instruct 1
 olmo-2-7b-instruct allenai/OLMo-2-1124-7B-Instruct 7
 olmo-2-13b-instruct allenai/OLMo-2-1124-13B-Instruct 13
 olmo-2-32b-instruct allenai/OLMo-2-0325-32B-Instruct 32
+[OLMo 3; 65536; causal; none]
+olmo-3-7b allenai/Olmo-3-1025-7B 7
+olmo-3-32b allenai/Olmo-3-1125-32B 32
+[OLMo 3; 65536; causal; chat]
+olmo-3-7b-instruct allenai/Olmo-3-7B-Instruct 7
+[OLMo 3; 65536; causal; reasoning]
+olmo-3-7b-think allenai/Olmo-3-7B-Think 7
+olmo-3-32b-think allenai/Olmo-3-32B-Think 32
 [gpt-oss; 131072; causal; reasoning]
 gpt-oss-20b openai/gpt-oss-20b 21
 gpt-oss-120b openai/gpt-oss-120b 117
-[DeepSeek; 131072; causal; chat]
+[DeepSeek; 163840; causal; chat]
 deepseek-v3 deepseek-ai/DeepSeek-V3 671
-[DeepSeek; 131072; causal; reasoning]
+[DeepSeek; 163840; causal; reasoning]
 deepseek-r1 deepseek-ai/DeepSeek-R1 671
+[DeepSeek; 131072; causal; reasoning]
+r1-0528-qwen3-8b deepseek-ai/DeepSeek-R1-0528-Qwen3-8B 8
 r1-distill-qwen-1.5b deepseek-ai/DeepSeek-R1-Distill-Qwen-1.5B 1.5
 r1-distill-qwen-7b deepseek-ai/DeepSeek-R1-Distill-Qwen-7B 7
 r1-distill-qwen-14b deepseek-ai/DeepSeek-R1-Distill-Qwen-14B 14

@@ -42,10 +42,18 @@ class Architecture:
 
     def packs(self, tokens: Tokenized) -> bool:
         """Return whether a prompt and its choices can be one sequence: all of it lies on one side of a switch."""
+        return self.obstacle is None and self.hindrance(tokens) is None
+
+    def hindrance(self, tokens: Tokenized) -> str | None:
+        """Return why the length of a prompt keeps its choices from being one sequence with it, or None."""
         whole = len(tokens.prefix) + tokens.longest
-        within = self.window is None or whole <= self.window
-        one_side = self.switch is None or whole <= self.switch or len(tokens.prefix) > self.switch
-        return self.obstacle is None and within and one_side
+        if self.window is not None and whole > self.window:
+            return f"with a title they are longer than the {self.window:,} tokens that some layers look back"
+        if self.switch is not None and len(tokens.prefix) <= self.switch < whole:
+            return (
+                f"with a title they exceed {self.switch:,} tokens, from which on positions are rotated in another way"
+            )
+        return None
 
     @property
     def limits(self) -> set[int]:

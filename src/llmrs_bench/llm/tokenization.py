@@ -1,6 +1,7 @@
 """Prompts and choices as tokens, with the chat template of the model."""
 
 import re
+from bisect import bisect_right
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -217,6 +218,45 @@ class Job:
     def size(self) -> int:
         """How many tokens it holds."""
         return len(self.tokens.prefix) + sum(map(len, self.tokens.suffixes))
+
+
+CUT = "…"  # ends a title that was cut
+
+
+class TitleCounter:
+    """Counts the tokens of titles, as they stand alone, and cuts those that have too many.
+
+    Args:
+        tokenizer: Whose tokens these are.
+    """
+
+    def __init__(self, tokenizer: "PreTrainedTokenizerBase") -> None:
+        self.tokenizer = tokenizer
+
+    def count(self, title: str) -> int:
+        """Return how many tokens a title has."""
+        return len(self.tokenizer.encode(title, add_special_tokens=False))
+
+    def shortened(self, titles: Sequence[str], limit: int) -> list[str]:
+        """Return titles of at most `limit` tokens each.
+
+        One that has more ends behind a word, or within its first one, and with a mark that counts.
+        """
+        # A token stands for at least one byte, but for one that some tokenizers put in front.
+        return [self._cut(title, limit) if len(title.encode()) + 1 > limit else title for title in titles]
+
+    def _cut(self, title: str, limit: int) -> str:
+        if self.count(title) <= limit:
+            return title
+
+        def until(end: int) -> str:
+            return title[:end].rstrip(" ,;:-(") + CUT
+
+        words = [found.end() for found in re.finditer(r"\S+", title)]
+        for ends in (words[:-1], range(1, words[0])):
+            if fits := bisect_right(ends, limit, key=lambda end: self.count(until(end))):
+                return until(ends[fits - 1])
+        return until(1)
 
 
 class PromptReader:

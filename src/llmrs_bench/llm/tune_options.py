@@ -23,6 +23,8 @@ class TuneOptions(Options):
         batch: Samples of one step of the optimizer (AdamW).
         batch_tokens: The most tokens, padding counted, in one pass; the gradients of a batch's passes add up.
         epochs: How often all samples are seen at most.
+        redraw: Draw the candidates beside the target anew in each epoch, and show all in a new order, as recommenders
+            draw their negatives. Of rankings alone; the samples are of the same events.
         warmup: The share of all steps in which the learning rate rises.
         schedule: What it does afterwards: fall to 0 along a cosine, or stay.
         weight_decay: Of AdamW.
@@ -47,6 +49,7 @@ class TuneOptions(Options):
     batch: int = Field(default=16, ge=1)
     batch_tokens: int = Field(default=4096, ge=1)
     epochs: int = Field(default=10, ge=1)
+    redraw: bool = False
     warmup: float = Field(default=0.1, ge=0, le=1)
     schedule: Literal["cosine", "constant"] = "cosine"
     weight_decay: float = Field(default=0.0, ge=0)
@@ -65,9 +68,10 @@ class TuneOptions(Options):
 
     @property
     def result_options(self) -> dict[str, Any]:
-        """The options that may change a result; `quantization` where there is one, as it came later than the others."""
+        """The options that may change a result; those that came later than the others only where they are given."""
         found = super().result_options
-        return {name: value for name, value in found.items() if (name, value) != ("quantization", "none")}
+        later = {"quantization": "none", "redraw": False}
+        return {name: value for name, value in found.items() if name not in later or value != later[name]}
 
     def low(self, device: torch.device) -> torch.dtype:
         """Return the number format of the passes; bfloat16 is slow on a CPU without instructions for it."""

@@ -16,6 +16,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
+from llmrs_bench.core.environment import no_progress_bars
 from llmrs_bench.core.errors import ModelError, OptionError
 from llmrs_bench.core.hashing import generator
 from llmrs_bench.core.training_checkpoint import Resume
@@ -291,7 +292,7 @@ _ALONE = Group()
 
 def tune(
     model: Any,
-    samples: Sequence[Sample],
+    samples: Callable[[int], Sequence[Sample]],
     validation: Validation,
     options: TuneOptions,
     *,
@@ -307,7 +308,7 @@ def tune(
 
     Args:
         model: What `load_trainable` returned; the highest learning rate is that of an adapter, or of all weights.
-        samples: All of them are seen in each epoch.
+        samples: Returns those of an epoch, counted from 0: always as many, and all of them are seen in it.
         validation: Measured before the first step, every so many steps, and at the end.
         options: The rates, the batches and when to stop.
         seed: Of the order.
@@ -325,7 +326,8 @@ def tune(
     optimizer = torch.optim.AdamW(net, lr=options.rate(method), weight_decay=options.weight_decay)
     narrow = options.low(plain.device)
     low = torch.autocast(plain.device.type, narrow, enabled=method == "full" and narrow != torch.float32)
-    each = math.ceil(len(samples) / options.batch)
+    said, count = f"valid {validation.name}", len(samples(0))
+    each = math.ceil(count / options.batch)
     total, every = options.epochs * each, options.evaluate_every or max(each, min(10, options.epochs * each))
     state, meter = Tuning(), Meter()
     resumed = resume.load(net, optimizer, state)
@@ -344,19 +346,18 @@ def tune(
             state.best = {name: weight.detach().clone() for name, weight in net.state_dict().items()}
         state.evaluating += time.perf_counter() - start
         state.joules = _added(state.joules, before, meter.joules())
-        return f"{validation.name} {value:.4f}"
+        return f"{said} {value:.4f}"
 
     with progress(total) as step, _memory_words():
-        note = measured() if not state.curve else f"{validation.name} {state.curve[-1]:.4f}"
+        note = measured() if not state.curve else f"{said} {state.curve[-1]:.4f}"
         step(state.steps, note)
         while state.steps < total and len(state.losses) - state.best_at < options.patience:
             start, before, loss = time.perf_counter(), meter.joules(), 0.0
             model.train()
-            upto = min(total, state.steps + every)
-            begun = state.steps
+            begun, upto = state.steps, min(total, state.steps + every)
             while state.steps < upto:
                 _set_rate(optimizer, options, method, state.steps, total)
-                batch = _batch(samples, options.batch, seed, state.steps, each)
+                batch = _batch(samples(state.steps // each), options.batch, seed, state.steps, each)
                 group.seed(seed, state.steps)
                 loss += _step(plain, net, optimizer, batch, options, low, group)
                 state.steps += 1
@@ -385,7 +386,7 @@ def tune(
         "all_weights": sum(weight.numel() for weight in model.parameters()),
         "seconds": round(state.seconds + state.evaluating, 3),
         "seconds_evaluating": round(state.evaluating, 3),
-        "samples_per_second": round(state.steps * min(options.batch, len(samples)) / state.seconds, 3),
+        "samples_per_second": round(state.steps * min(options.batch, count) / state.seconds, 3),
         "joules": state.joules,
         "peak_memory_gb": round(_peak_gb(plain.device), 3),
         "device": torch.cuda.get_device_name(plain.device) if plain.device.type == "cuda" else plain.device.type,
@@ -480,7 +481,7 @@ def save_tuned(model: Any, reader: PromptReader, folder: Path) -> None:
     Raises:
         OSError: If there is no room for them.
     """
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), no_progress_bars():
         warnings.simplefilter("ignore", FutureWarning)
         adapter = {"save_embedding_layers": False} if hasattr(model, "peft_config") else {}
         try:

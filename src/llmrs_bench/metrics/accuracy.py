@@ -20,13 +20,13 @@ class RelevantRanks:
     Args:
         request_ids: Their ids.
         starts: Where the relevant items of each begin in `ranks`.
-        ranks: The rank of every relevant item, in ascending order within a request; infinite where the model was
-            silent about it, or it is in no ranking. # (relevant items,)
+        ranks: The rank of every relevant item, in ascending order within a request; infinite where the model did not
+            rank it, or it is in no ranking. # (relevant items,)
         relevant: How many items are relevant, at least 1.
         found: How many of these the model itself ranked.
-        unsaid: How many of these are in the ranking, but the model was silent about them.
+        n_relevant_unranked: How many of these are in the ranking, but were not ranked by the model.
         ranked: How many items the model itself ranked.
-        silent: How many items of the ranking it was silent about.
+        n_unranked: How many items of the ranking it did not rank.
     """
 
     request_ids: pl.Series
@@ -34,19 +34,19 @@ class RelevantRanks:
     ranks: NDArray[np.float64]
     relevant: NDArray[np.int64]
     found: NDArray[np.int64]
-    unsaid: NDArray[np.int64]
+    n_relevant_unranked: NDArray[np.int64]
     ranked: NDArray[np.int64]
-    silent: NDArray[np.int64]
+    n_unranked: NDArray[np.int64]
 
     @property
     def missing(self) -> NDArray[np.bool_]:
         """Which requests have no ranking at all."""
-        return np.asarray(self.ranked + self.silent == 0)
+        return np.asarray(self.ranked + self.n_unranked == 0)
 
     @property
-    def mute(self) -> NDArray[np.bool_]:
+    def is_unanswered(self) -> NDArray[np.bool_]:
         """Which requests have a ranking in which the model ranked nothing."""
-        return np.asarray((self.ranked == 0) & (self.silent > 0))
+        return np.asarray((self.ranked == 0) & (self.n_unranked > 0))
 
 
 def find_relevant(truth: pl.DataFrame, rankings: pl.DataFrame) -> RelevantRanks:
@@ -66,7 +66,7 @@ def find_relevant(truth: pl.DataFrame, rankings: pl.DataFrame) -> RelevantRanks:
         .select("at", rank=pl.when("own").then(pl.col("rank").cast(pl.Float64)).otherwise(float("inf")), own="own")
         .sort("at", "rank")
     )
-    sizes = rankings.group_by("request_id").agg(ranked=own.sum(), silent=(~own).sum())
+    sizes = rankings.group_by("request_id").agg(ranked=own.sum(), n_unranked=(~own).sum())
     sizes = requests.join(sizes, on="request_id", how="left", maintain_order="left").fill_null(0)
     at, told = rows["at"].to_numpy(), rows["own"]
     starts = np.flatnonzero(np.diff(at, prepend=-1)) if len(at) else np.empty(0, np.int64)
@@ -76,9 +76,9 @@ def find_relevant(truth: pl.DataFrame, rankings: pl.DataFrame) -> RelevantRanks:
         ranks=rows["rank"].to_numpy(),
         relevant=_per_request(at, np.ones(len(at)), requests.height),
         found=_per_request(at, told.fill_null(False).to_numpy(), requests.height),
-        unsaid=_per_request(at, (~told).fill_null(False).to_numpy(), requests.height),
+        n_relevant_unranked=_per_request(at, (~told).fill_null(False).to_numpy(), requests.height),
         ranked=sizes["ranked"].to_numpy().astype(np.int64),
-        silent=sizes["silent"].to_numpy().astype(np.int64),
+        n_unranked=sizes["n_unranked"].to_numpy().astype(np.int64),
     )
 
 
@@ -95,9 +95,9 @@ def auc(relevant: pl.DataFrame, rankings: pl.DataFrame, invalid: Invalid) -> pl.
 
     That is the share of the pairs of a relevant item and another candidate in which the relevant one has the higher
     score; ties count half. Averaged over users it is the AUC of Rendle et al. (BPR, UAI 2009, section 5.2), and the
-    GAUC of Zhu et al. (KDD 2017) with equal weights; it is not the AUC over all pairs of all users. Items the model was
-    silent about score less than all others and tie with each other, which is the expectation over their orders; with
-    `worst` a silent relevant item wins no pair. Nor does one that is no candidate.
+    GAUC of Zhu et al. (KDD 2017) with equal weights; it is not the AUC over all pairs of all users. Items the model did
+    not rank score less than all others and tie with each other, which is the expectation over their orders; with
+    `worst` an unranked relevant item wins no pair. Nor does one that is no candidate.
 
     Args:
         relevant: Rows (request_id, item_id).
@@ -133,8 +133,8 @@ def log_loss(relevant: pl.DataFrame, rankings: pl.DataFrame, invalid: Invalid) -
     The softmax over the candidates is the top-one probability of ListNet (Cao et al., ICML 2007, theorem 8) and the
     conditional logit of McFadden (1974); with several relevant items the mean is taken over them. Where scores are
     log-probabilities (templates `likelihood` and `label`, a network with the loss `ce`) it is the surprise of a model
-    that knows the target to be on the list; where they are places or counts it says little. Items the model was silent
-    about share the lowest score that it gave, so that an answer that ranks nothing is uniform; with `worst` a silent
+    that knows the target to be on the list; where they are places or counts it says little. Items the model did not
+    rank share the lowest score that it gave, so that an answer that ranks nothing is uniform; with `worst` an unranked
     relevant item costs the most. A loss is at most -ln(1e-15), which is also that of an item that is no candidate.
 
     Args:
@@ -146,12 +146,12 @@ def log_loss(relevant: pl.DataFrame, rankings: pl.DataFrame, invalid: Invalid) -
         Rows (request_id, value); requests without a ranking are absent.
     """
     filled = pl.col("score").fill_null(pl.col("score").min().over("request_id")).fill_null(0.0)
-    rows = rankings.select(*PAIR, silent=pl.col("score").is_null(), score=filled)
+    rows = rankings.select(*PAIR, is_unranked=pl.col("score").is_null(), score=filled)
     top = pl.col("score").max()
     norms = rows.group_by("request_id").agg(norm=top + (pl.col("score") - top).exp().sum().log())
     loss = pl.col("norm") - pl.col("score")
     if invalid == "worst":
-        loss = pl.when("silent").then(MOST_LOSS).otherwise(loss)
+        loss = pl.when("is_unranked").then(MOST_LOSS).otherwise(loss)
     return (
         relevant.join(norms, on="request_id")
         .join(rows, on=PAIR, how="left")
@@ -166,13 +166,13 @@ Values = NDArray[np.float64]
 def accuracy(metric: Metric, found: RelevantRanks, invalid: Invalid) -> Values:
     """Return an accuracy metric of every request.
 
-    Items that the model was silent about stand below those it ranked. With `expected` and `drop` the value is the mean
-    over all orders of theirs, as if one was drawn; with `worst` those that are relevant are never found. A request
+    Unranked items are placed below those that the model ranked. With `expected` and `drop` the value is the mean
+    over all their orders, as if one was drawn; with `worst` those that are relevant are never found. A request
     without any ranking scores 0.
     """
-    total = _told(metric, found)
-    if invalid != "worst" and found.unsaid.any():
-        total += _untold(metric, found)
+    total = _ranked_share(metric, found)
+    if invalid != "worst" and found.n_relevant_unranked.any():
+        total += _unranked_share(metric, found)
     return total / _best(metric, found.relevant)
 
 
@@ -184,10 +184,10 @@ def answer(metric: Metric, found: RelevantRanks) -> Values:
         return (found.ranked > 0).astype(np.float64)
     if metric.cutoff is not None:
         return np.asarray(np.minimum(found.ranked, metric.cutoff) / metric.cutoff)
-    return np.asarray(found.ranked / np.maximum(found.ranked + found.silent, 1))
+    return np.asarray(found.ranked / np.maximum(found.ranked + found.n_unranked, 1))
 
 
-def _told(metric: Metric, found: RelevantRanks) -> Values:
+def _ranked_share(metric: Metric, found: RelevantRanks) -> Values:
     """Return what the items that the model itself ranked contribute, before it is divided by the best."""
     k = metric.cutoff or np.inf
     within = np.isfinite(found.ranks) & (found.ranks <= k)
@@ -203,19 +203,19 @@ def _told(metric: Metric, found: RelevantRanks) -> Values:
     return np.asarray(reduce.reduceat(np.where(within, gains, 0.0), found.starts), dtype=np.float64)
 
 
-def _untold(metric: Metric, found: RelevantRanks) -> Values:
-    """Return what is expected of the items that the model was silent about, before it is divided by the best."""
-    keys = ["ranked", "silent", "unsaid", "found"]
+def _unranked_share(metric: Metric, found: RelevantRanks) -> Values:
+    """Return the expected contribution of the unranked items, before it is divided by the best."""
+    keys = ["ranked", "n_unranked", "n_relevant_unranked", "found"]
     rows = pl.DataFrame({name: getattr(found, name) for name in keys})
-    cases = rows.filter(pl.col("unsaid") > 0).unique()
+    cases = rows.filter(pl.col("n_relevant_unranked") > 0).unique()
     expected = [completion(metric, *case) for case in cases.iter_rows()]
     told = cases.with_columns(value=pl.Series(expected, dtype=pl.Float64))
     values = rows.join(told, on=keys, how="left", maintain_order="left")
     return values["value"].fill_null(0.0).to_numpy()
 
 
-def completion(metric: Metric, ranked: int, silent: int, relevant: int, found: int) -> float:
-    """Return the exact expectation of what silent items add to a metric when their order is drawn at random.
+def completion(metric: Metric, ranked: int, unranked: int, relevant: int, found: int) -> float:
+    """Return the exact expectation of what unranked items add to a metric when their order is drawn at random.
 
     They fill the ranks from `ranked` + 1 on, each of their orders as likely as any other. For `hit` and `mrr`, which
     look at the first relevant item alone, they add nothing where one was found.
@@ -223,30 +223,30 @@ def completion(metric: Metric, ranked: int, silent: int, relevant: int, found: i
     Args:
         metric: One of `ACCURACY`.
         ranked: How many items stand above them.
-        silent: How many they are.
+        unranked: How many they are.
         relevant: How many of them are relevant.
         found: How many relevant items stand above them.
     """
-    within = silent if metric.cutoff is None else min(max(metric.cutoff - ranked, 0), silent)
+    within = unranked if metric.cutoff is None else min(max(metric.cutoff - ranked, 0), unranked)
     first = metric.name in ("hit", "mrr")
     if not within or not relevant or (first and found):
         return 0.0
     if metric.name == "hit":
-        return 1.0 - comb(silent - within, relevant) / comb(silent, relevant)
+        return 1.0 - comb(unranked - within, relevant) / comb(unranked, relevant)
     if metric.name == "mrr":  # the first relevant one of them is at place p: the others are behind it
-        places = range(1, min(within, silent - relevant + 1) + 1)
-        return sum(comb(silent - p, relevant - 1) / (ranked + p) for p in places) / comb(silent, relevant)
-    share = relevant / silent
+        places = range(1, min(within, unranked - relevant + 1) + 1)
+        return sum(comb(unranked - p, relevant - 1) / (ranked + p) for p in places) / comb(unranked, relevant)
+    share = relevant / unranked
     if metric.name == "ndcg":
         return share * sum(1.0 / log2(1 + ranked + p) for p in range(1, within + 1))
     if metric.name == "map":  # where place p is relevant, so many relevant ones are expected up to it
-        others = (relevant - 1) / max(silent - 1, 1)
+        others = (relevant - 1) / max(unranked - 1, 1)
         return share * sum((found + 1 + others * (p - 1)) / (ranked + p) for p in range(1, within + 1))
     return share * within
 
 
 def _best(metric: Metric, relevant: NDArray[np.int64]) -> Values:
-    """Return what `_told` and `_untold` are divided by."""
+    """Return what `_ranked_share` and `_unranked_share` are divided by."""
     if metric.name in ("hit", "mrr"):
         return np.ones(len(relevant))
     if metric.name == "precision":

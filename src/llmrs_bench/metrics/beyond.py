@@ -1,7 +1,7 @@
 """Beyond accuracy: how popular, novel, diverse and already known the first items of each request are.
 
-All are means over the first k items of a request, k being cut to the length of its list. Items that the model was
-silent about count with the chance at which they would fill what it left free of these k places, under every policy:
+All are means over the first k items of a request, k being cut to the length of its list. Items that the model did
+not rank count with the chance at which they would fill what it left free of these k places, under every policy:
 nothing here is better or worse. A request without a ranking has no value.
 """
 
@@ -39,16 +39,16 @@ def shown(rankings: pl.DataFrame, cutoff: int) -> pl.DataFrame:
 
     Returns:
         Rows (request_id, item_id, own, weight, pair): `own` says that the model ranked it; `weight` is the chance that
-        it is among the first, 1 or less; `pair` the chance that two given items of the silent ones of its request are.
+        it is among the first, 1 or less; `pair` the chance that two given unranked items of its request are.
     """
     own = pl.col("score").is_not_null()
-    sizes = rankings.group_by("request_id").agg(ranked=own.sum().cast(pl.Int64), silent=(~own).sum().cast(pl.Int64))
-    free = pl.min_horizontal(pl.max_horizontal(cutoff - pl.col("ranked"), 0), "silent")
-    pairs = free * (free - 1) / pl.max_horizontal(pl.col("silent") * (pl.col("silent") - 1), 1)
+    sizes = rankings.group_by("request_id").agg(ranked=own.sum().cast(pl.Int64), unranked=(~own).sum().cast(pl.Int64))
+    free = pl.min_horizontal(pl.max_horizontal(cutoff - pl.col("ranked"), 0), "unranked")
+    pairs = free * (free - 1) / pl.max_horizontal(pl.col("unranked") * (pl.col("unranked") - 1), 1)
     weight = pl.when(own).then((pl.col("rank") <= cutoff).cast(pl.Float64)).otherwise(pl.col("weight"))
     return (
         rankings.select(*PAIR, "rank", "score")
-        .join(sizes.select("request_id", weight=free / pl.col("silent"), pair=pairs), on="request_id")
+        .join(sizes.select("request_id", weight=free / pl.col("unranked"), pair=pairs), on="request_id")
         .select(*PAIR, own=own, weight=weight, pair="pair")
         .filter(pl.col("weight") > 0)
     )
@@ -97,7 +97,7 @@ def diversity(rows: pl.DataFrame, items: pl.DataFrame) -> pl.DataFrame:
 
     That is the mean over all pairs of items of 1 - |A and B| / |A or B| for their sets of categories: the complement of
     the intra-list similarity of Ziegler et al. (WWW 2005) with the Jaccard index, as a mean over pairs (Zhang and
-    Hurley, RecSys 2008). Pairs in which an item has no category are left out; of silent items it is the ratio of the
+    Hurley, RecSys 2008). Pairs in which an item has no category are left out; of unranked items it is the ratio of the
     expected sum to the expected number of pairs.
 
     Args:
@@ -188,7 +188,7 @@ def catalogue_figures(
       included: sum over j of (2j - n - 1) p_j, over n - 1, for n items with shares p in ascending order (Shani and
       Gunawardana 2011). 0: all equally often; 1: always the same one.
 
-    Items that a model was silent about count with the chance at which they would be among the first: coverage is then
+    Items that a model did not rank count with the chance at which they would be among the first: coverage is then
     the expectation over their orders, Gini that of the expected numbers. Lists of candidates limit both: compare them
     for the same lists alone, with the row of chance beside them.
 

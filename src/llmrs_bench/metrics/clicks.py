@@ -1,4 +1,4 @@
-"""Metrics of click data: one score for each pair of a user and an item, held against whether the user liked it.
+"""Metrics of click data: one score for each pair of a user and an item, compared with whether the user liked it.
 
 The AUC of all rows is no mean over rows, so every metric comes in three forms that agree: a value, one value for each
 user whose mean is the value (for paired tests, which flip signs of users), and values of resamples of whole users.
@@ -171,7 +171,7 @@ class ClickRows:
         return self.raw if PROBABILITY_OF[metric] == "raw" else self.calibrated
 
     def has(self, metric: str) -> bool:
-        """Tell whether a metric can be measured."""
+        """Return whether a metric can be measured."""
         if metric == "accuracy-tuned":
             return self.threshold is not None
         return metric in RANKED or self.probability(metric) is not None

@@ -46,7 +46,7 @@ def check_rankings(truth: pl.DataFrame, rankings: pl.DataFrame, *, where: str) -
 
     Raises:
         ArtifactError: On a score that is not finite, an item that is there twice, ranks that are not 1, 2, 3, ...,
-            items the model was silent about above others, or requests that truth does not have.
+            unranked items above others, or requests that truth does not have.
     """
     hint = f"It was made elsewhere or edited: delete {where} and make it again."
     _refuse(rankings.filter(~pl.col("score").is_finite()), where, "has a score that is not a finite number", hint)
@@ -64,7 +64,7 @@ def check_rankings(truth: pl.DataFrame, rankings: pl.DataFrame, *, where: str) -
 
 
 def _doubled(frame: pl.DataFrame) -> pl.Series:
-    """Tell which rows name an item of a request that another row names; the hashes are of the rows as a whole."""
+    """Return which rows name an item of a request that another row names; the hashes are of the rows as a whole."""
     hashes = frame.select(key=pl.struct(PAIR).hash()).to_series()
     if hashes.n_unique() == len(hashes):
         return pl.repeat(False, len(frame), dtype=pl.Boolean, eager=True)
@@ -96,7 +96,7 @@ def measure(
         truth: Frame of the schema `truth`; rows with a label above 0 are relevant.
         rankings: Frame of the schema `rankings`, as `check_rankings` wants it.
         metrics: What to measure; figures of whole runs are left out.
-        invalid: How items count that the model was silent about, as `EvaluateConfig` says.
+        invalid: How unranked items count, as `EvaluateConfig` says.
         background: What metrics beyond accuracy read.
 
     Returns:
@@ -104,7 +104,7 @@ def measure(
     """
     found = find_relevant(truth, rankings)
     relevant = truth.filter(pl.col("label") > 0).select(PAIR)
-    kept = pl.Series(~found.mute) if invalid == "drop" else None
+    kept = pl.Series(~found.is_unanswered) if invalid == "drop" else None
     parts = [pl.DataFrame(schema=METRICS)]
     for metric in metrics:
         if metric.per_run:
@@ -128,8 +128,8 @@ def count_answers(truth: pl.DataFrame, rankings: pl.DataFrame, invalid: Invalid)
     return {
         "requests": len(found.request_ids),
         "requests_without_ranking": int(found.missing.sum()),
-        "requests_unanswered": int(found.mute.sum()),
-        "requests_dropped": int(found.mute.sum()) if invalid == "drop" else 0,
+        "requests_unanswered": int(found.is_unanswered.sum()),
+        "requests_dropped": int(found.is_unanswered.sum()) if invalid == "drop" else 0,
     }
 
 

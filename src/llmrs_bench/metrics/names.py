@@ -30,7 +30,7 @@ class Metric:
     """A metric and its cutoff, printed as `ndcg@10` or `mrr`.
 
     Accuracy of a request, with the ranks r of its relevant items, from 1, and n relevant items. A relevant item that is
-    in no ranking counts as never found; those the model was silent about count as `EvaluateConfig.invalid` says:
+    in no ranking counts as never found; those the model did not rank count as `EvaluateConfig.invalid` says:
 
     - `hit@k`: 1 if some r <= k.
     - `recall@k`: share of the relevant items with r <= k; with one of them the same as `hit@k`.
@@ -128,7 +128,7 @@ def parse_metrics(names: Sequence[str]) -> list[Metric]:
 
 
 def is_measurable(metric: Metric, depth: int | None) -> bool:
-    """Tell whether rankings of at most `depth` ranks decide a metric; None: rankings are whole."""
+    """Return whether rankings of at most `depth` ranks decide a metric; None: rankings are whole."""
     if depth is None or metric.name in ("answered", "coverage"):
         return True
     return metric.cutoff is not None and metric.cutoff <= depth

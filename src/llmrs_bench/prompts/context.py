@@ -1,4 +1,4 @@
-"""What a template knows of one request: items with distinct titles and labels, history, examples."""
+"""What a template may show of one request: items with distinct titles and labels, history, examples."""
 
 import re
 from collections.abc import Mapping, Sequence

@@ -273,7 +273,7 @@ class PromptTemplate:
         return self.parts["candidates"].labels if "candidates" in self.parts else "numbers"
 
     def uses(self, *names: str) -> bool:
-        """Tell whether any part uses one of these names of a scene, or attributes of items."""
+        """Return whether any part uses one of these names of a scene, or attributes of items."""
         return any(part.names & set(names) for part in self.parts.values())
 
     def messages(self, variables: Mapping[str, Any], told: dict[PartName, str]) -> tuple[Message, ...]:

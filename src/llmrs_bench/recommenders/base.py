@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar, Literal, Protocol, Self, runtime_checkable
+from typing import ClassVar, Literal, Protocol, runtime_checkable
 
 import numpy as np
 import polars as pl
@@ -50,6 +50,7 @@ class Recommender(Protocol):
     """A model that is trained here, not downloaded.
 
     Laws: the same seed gives the same model; a score depends on its request and its item alone, whatever else is asked.
+    A recommender with `save(folder)` and the class method `load(folder, *, device)` is fitted once, and kept.
     """
 
     Options: ClassVar[type[config.Options]]
@@ -73,23 +74,6 @@ class Recommender(Protocol):
 
         Raises:
             ModelError: If the model is not trained yet.
-        """
-        ...
-
-
-class Trained(Recommender, Protocol):
-    """A recommender whose fitted state is worth keeping."""
-
-    def save(self, folder: Path) -> None:
-        """Write the fitted state into the existing `folder`."""
-        ...
-
-    @classmethod
-    def load(cls, folder: Path, *, device: str) -> Self:
-        """Return the recommender that `save` wrote.
-
-        Raises:
-            ModelError: If the folder is damaged, incomplete or another recommender's.
         """
         ...
 

@@ -60,7 +60,7 @@ class FactorRecommender(NeuralRecommender):
         return self.embed(net, users, previous)
 
     def knows(self, histories: Histories) -> NDArray[np.bool_]:
-        """Tell which users were in training, or have a known newest item that counts."""
+        """Return which users were in training, or have a known newest item that counts."""
         known: NDArray[np.bool_] = (histories.users != PADDING) | (histories.items.lengths > 0)
         return known
 

@@ -113,7 +113,7 @@ class NeuralRecommender(ABC):
         """Return the state from which the next item is scored: (history, dim); any value for unknown ones."""
 
     def knows(self, histories: Histories) -> NDArray[np.bool_]:
-        """Tell for each of `histories` whether its state means anything."""
+        """Return for each of `histories` whether its state means anything."""
         return histories.items.lengths > 0
 
     def fit(self, corpus: Corpus, work: TrainContext) -> dict[str, Json]:

@@ -1,4 +1,4 @@
-"""Chance: scores that know nothing, repeatable by seed."""
+"""Chance: random scores, repeatable by seed."""
 
 from collections.abc import Iterator
 from typing import ClassVar

@@ -21,6 +21,19 @@ from llmrs_bench.recommenders.base import score_blocks
 from llmrs_bench.recommenders.sequences import PADDING, Histories, Ints, Vocabulary, user_histories
 
 
+def as_validated(interactions: pl.DataFrame) -> pl.DataFrame:
+    """Return the events of users who say when to stop, in the parts that they have then.
+
+    These are the users of the part `valid` with training events. Where users are held out, and none has both, each has
+    his last event in the part `valid`, and those before it in the part `train`: nobody learns from them.
+    """
+    train, valid = (interactions.filter(pl.col("part") == part) for part in ("train", "valid"))
+    if valid.join(train, on="user_id", how="semi").height:
+        return interactions
+    last = pl.int_range(pl.len()).over("user_id") == pl.len().over("user_id") - 1
+    return valid.with_columns(part=pl.when(last).then(pl.lit("valid")).otherwise(pl.lit("train")))
+
+
 @dataclass(frozen=True, slots=True)
 class Holdout:
     """Training histories of users and the validation event of each; a target of 0 is an item never trained on."""
@@ -30,18 +43,14 @@ class Holdout:
 
     @classmethod
     def of(cls, interactions: pl.DataFrame, users: Vocabulary, items: Vocabulary) -> Self:
-        """Return the first validation event of every user who has training events as well.
-
-        Where users are held out, and none has both, it is their last event, and the others are its history.
+        """Return the first validation event of every user who has training events as well, as `as_validated` has them.
 
         Raises:
             ModelError: If no user has two events of which one is for validation.
         """
-        train, valid = (interactions.filter(pl.col("part") == part) for part in ("train", "valid"))
+        events = as_validated(interactions)
+        train, valid = (events.filter(pl.col("part") == part) for part in ("train", "valid"))
         first = valid.unique("user_id", keep="first", maintain_order=True)
-        if first.join(train, on="user_id", how="semi").is_empty():
-            last = pl.int_range(pl.len()).over("user_id") == pl.len().over("user_id") - 1
-            train, first = valid.filter(~last), valid.filter(last)
         names, histories = user_histories(train, users, items)
         rows = names.to_frame().with_row_index("row").join(first, on="user_id", maintain_order="left")
         if rows.is_empty():

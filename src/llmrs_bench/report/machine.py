@@ -8,6 +8,7 @@ import polars as pl
 
 from llmrs_bench.core.costs import COST_NAMES
 from llmrs_bench.leaderboard.board import Board, Cell, Row
+from llmrs_bench.report.headline import headline
 from llmrs_bench.report.table import answer_words
 
 
@@ -15,6 +16,7 @@ def to_json(board: Board) -> str:
     """Return the whole board as JSON."""
     value = {
         "title": board.title,
+        "headline": headline(board),
         "protocol": list(board.protocol),
         "metrics": list(board.metrics),
         "key": board.key,

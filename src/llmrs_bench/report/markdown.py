@@ -4,12 +4,13 @@ import re
 from collections.abc import Iterable, Sequence
 
 from llmrs_bench.leaderboard.board import Board
+from llmrs_bench.report.headline import headline
 from llmrs_bench.report.table import Column, Field, Mean, tables
 
 
 def to_markdown(board: Board) -> str:
-    """Return the protocol, a table of means with their intervals, groups, printed tables and notes."""
-    lines = [f"**{escape(board.title)}**: {escape('; '.join(board.protocol))}", ""]
+    """Return the headline, a table of means with their intervals, groups, printed tables, the protocol and notes."""
+    lines = [f"**{escape(board.title)}**", "", *(f"- {escape(line)}" for line in headline(board)), ""]
     for table in tables(board):
         lines += [f"**{escape(table.title)}**", ""] if table.title else []
         rows = [
@@ -17,6 +18,7 @@ def to_markdown(board: Board) -> str:
             for row, *fields in zip(table.rows, *map(_fields, table.columns), strict=True)
         ]
         lines += markdown_table(["model", "setting"], [column.line for column in table.columns], rows)
+    lines += [f"Protocol: {escape('; '.join(board.protocol))}", ""]
     return "\n".join([*lines, *(f"{escape(note)}\n" for note in board.notes)]).rstrip("\n")
 
 

@@ -64,7 +64,7 @@ class Table:
     columns: tuple[Column, ...]
 
     def is_front(self, row: Row | PublishedRow) -> bool:
-        """Tell whether a row is marked as one on the Pareto front."""
+        """Return whether a row is marked as one on the Pareto front."""
         return self.kind == "board" and isinstance(row, Row) and bool(row.pareto)
 
 
@@ -88,7 +88,7 @@ def tables(board: Board) -> Iterator[Table]:
         )
     yield from _nulls(rows)
     for part in board.sections:
-        title = f"{part.by}: {part.group} ({part.users:,} users)"
+        title = f"{part.group} ({part.users:,} users), by {part.by}"
         yield Table("group", title, part.rows, _means(part.rows, board.metrics))
     for found in board.published:
         title = f"printed elsewhere, not tested against: {found.title}. {found.source}. {found.protocol}"

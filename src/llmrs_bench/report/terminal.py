@@ -10,6 +10,7 @@ from rich.text import Text
 
 from llmrs_bench.core.formatting import number
 from llmrs_bench.leaderboard.board import Board, PublishedRow, Row
+from llmrs_bench.report.headline import headline
 from llmrs_bench.report.table import Column, Field, Mean, Table, answer_words, tables, without_zeros
 
 _STYLES = {"baseline": "dim", "language model": "bold"}
@@ -17,7 +18,7 @@ _NAME, _GAP = 16, 2  # the least width of names, and what is between a column an
 
 
 def to_table(board: Board, width: int = 80) -> Group:
-    """Return the board with its protocol above, groups, printed tables and notes below.
+    """Return the board with its headline above, and groups, printed tables, protocol and notes below.
 
     Metrics that do not fit beside each other go into a table below. Where there is room, costs have columns.
 
@@ -25,7 +26,7 @@ def to_table(board: Board, width: int = 80) -> Group:
         board: What to show.
         width: Columns of the terminal.
     """
-    parts: list[RenderableType] = [Text(board.title, "bold"), *(Text(line, "dim") for line in board.protocol)]
+    parts: list[RenderableType] = [Text(board.title, "bold"), *map(Text, headline(board))]
     for table in tables(board):
         parts += [Text(f"\n{table.title}", "bold")] if table.title else []
         for columns in _fitting(table, width):
@@ -36,7 +37,8 @@ def to_table(board: Board, width: int = 80) -> Group:
             for row, texts in zip(table.rows, fields, strict=True):
                 made.add_row(_name(row, table, room, with_costs=with_costs), *texts)
             parts += [Text(""), made]
-    return Group(*parts, *(Text(f"\n{note}", "yellow") for note in board.notes))
+    protocol = [Text("\nprotocol", "bold"), *(Text(line, "dim") for line in board.protocol)]
+    return Group(*parts, *protocol, *(Text(f"\n{note}", "yellow") for note in board.notes))
 
 
 def grid(names: Sequence[str], numbers: Sequence[str]) -> Grid:

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from math import exp, lgamma, log
+from math import exp, fsum, lgamma, log
 from typing import TYPE_CHECKING, Any
 
 from llmrs_bench.core.formatting import number
@@ -32,7 +32,7 @@ def _percent(count: int, total: int) -> str:
 
 
 def is_beyond_chance(count: int, total: int, *, chance: float, cases: int) -> bool:
-    """Tell whether a share is far above what chance allows.
+    """Return whether a share is far above what chance allows.
 
     It is where a binomial distribution reaches `count` with a probability below 0.001 / `cases`, and the share is above
     chance by a tenth of what it could be above it: of many answers a small excess is certain, and yet no matter.
@@ -143,8 +143,10 @@ def run_lines(facts: Mapping[str, Any]) -> list[str]:
             *([future["words"]] if future else []),
         ]
     lines = [f"{facts['prompts']:,} prompts, {_tokens(facts)}, {facts['seconds']:.1f} s, engine {facts['engine']}"]
+    if facts.get("titles"):
+        lines.append(facts["titles"])
     if facts["requests_per_second"] is not None:
-        lines.append(f"{number(facts['requests_per_second'])} requests/s" + _spent(facts))
+        lines.append(f"{number(facts['requests_per_second'])} requests/s while the engine answered" + _spent(facts))
     lines.extend(f"{name.replace('_', ' ')} {value:.3f}" for name, value in facts["notes"].items())
     if facts["kinds"].keys() - {"complete"}:
         total = sum(facts["kinds"].values())
@@ -157,6 +159,8 @@ def run_lines(facts: Mapping[str, Any]) -> list[str]:
         )
     if facts["bare_prompts"]:
         lines.append(f"attributes of items left out for the context in {facts['bare_prompts']:,} prompts")
+    if plain := facts.get("serving", {}).get("scored_plainly"):
+        lines.append(f"titles of {min(plain, facts['prompts']):,} prompts were scored one by one, not packed")
     if facts["cut_answers"]:
         lines.append(f"{facts['cut_answers']:,} answers ran into the token budget (-O answer_tokens=N)")
     if facts["filtered"]:
@@ -208,6 +212,49 @@ def forecast_lines(found: Mapping[str, Any]) -> list[str]:
         lines.append(f"price           {found['price_usd'][0]:.4f} to {found['price_usd'][1]:.4f} USD")
     else:
         lines.append("price           not known: -O price_in=USD -O price_out=USD, of a million tokens")
+    if found["per_token"] is None:
+        lines.append("time            not known: no answer of this model is kept; --limit 20 asks a few")
+    else:
+        seconds, per_token, answers = found["tokens_to_ask"] * found["per_token"], found["per_token"], found["answers"]
+        lines.append(
+            f"time            about {seconds:,.0f} s, at the {1000 * per_token:.3g} ms a prompt token of {answers:,} "
+            "kept answers, and a load"
+        )
+    if found["device_gb"] is not None:
+        lines.append(f"memory          {found['device_gb']:.1f} GB of the device, as these took")
+    lines.append(f"written         the prompts, which infer takes: {found['written']}")
+    return lines
+
+
+def study_lines(rows: Sequence[tuple[str, Any, str]]) -> list[str]:
+    """Lay out what the rows of a study would ask: name, forecast (None where it is not known), and why it is not."""
+    heads = ("row", "requests", "prompts", "prompt tokens", "kept", "to ask", "USD at most")
+    table: list[tuple[str, ...]] = [heads]
+    for name, asked, why in rows:
+        if asked is None:
+            table.append((name, why, "", "", "", "", ""))
+            continue
+        price = "-" if asked.price_usd is None else f"{asked.price_usd[1]:.4f}"
+        counts = (asked.requests, asked.prompts, asked.prompt_tokens, asked.kept, asked.prompts - asked.kept)
+        more = "+" if asked.rounds else ""
+        table.append((name, *(f"{count:,}{more if at == 1 else ''}" for at, count in enumerate(counts)), price))
+    known = [asked for _, asked, _ in rows if asked is not None]
+    if len(known) > 1:
+        sums = [
+            sum(each) for each in zip(*((a.requests, a.prompts, a.prompt_tokens, a.kept) for a in known), strict=True)
+        ]
+        priced = [asked.price_usd[1] for asked in known if asked.price_usd is not None]
+        price = f"{fsum(priced):.4f}" if len(priced) == len(known) else "-"
+        table.append(("all of these", *(f"{count:,}" for count in (*sums, sums[1] - sums[3])), price))
+    widths = [max((len(row[at]) for row in table if row[2] or at != 1), default=0) for at in range(len(heads))]
+    lines = []
+    for name, *cells in table:
+        alone = not cells[1]
+        numbers = cells[:1] if alone else [cell.rjust(width) for cell, width in zip(cells, widths[1:], strict=True)]
+        lines.append("  ".join([name.ljust(widths[0]), *numbers]).rstrip())
+    lines += [f"tokens are {counted}" for counted in dict.fromkeys(asked.counted for asked in known)]
+    if any(asked.rounds for asked in known):
+        lines.append("+: more prompts follow from the answers, and are not counted")
     return lines
 
 

@@ -1,4 +1,4 @@
-"""Stage `compare`: evaluated runs and saved boards, held against each other where they may be, become a board."""
+"""Stage `compare`: evaluated runs and saved boards, compared where they may be, become a board."""
 
 import logging
 import tomllib
@@ -47,19 +47,28 @@ from llmrs_bench.leaderboard.comparability import (
 from llmrs_bench.leaderboard.curves import Curves
 from llmrs_bench.metrics import DEFINITIONS, Metric, parse_metrics
 from llmrs_bench.ranking import TIE_RULE
-from llmrs_bench.stages.evaluate import CHANCE, POPULARITY, is_evaluated, measured, ranked_runs
+from llmrs_bench.stages.evaluate import CHANCE, POPULARITY, has_likelihoods, is_evaluated, measured, ranked_runs
 from llmrs_bench.stages.factors import LEARNERS, factors_of, setting_words
 from llmrs_bench.stages.groups import group_requests
 from llmrs_bench.stages.workspace import Data, latest, leaving_out, limit_of, pick_runs, ranks, unopened
 
 log = logging.getLogger(__name__)
 
-# How items count that a model was silent about, as boards say it.
+# How unranked items count, as boards say it.
 INVALID_WORDS: dict[Invalid, str] = {
+    "expected": "unranked items are placed last and contribute their expectation over all orderings",
+    "worst": "unranked relevant items count as never found",
+    "drop": "requests in which a model ranked nothing are left out of its row; other unranked items contribute their "
+    "expectation over all orderings",
+}
+# The same in saved boards: other words would make them incomparable with today's.
+_SAVED_WORDS: dict[Invalid, str] = {
     "expected": "items a model is silent about stand last and count by the mean over their orders",
     "worst": "relevant items a model is silent about count as never found",
     "drop": "requests in which a model ranked nothing are left out of its row; silent items count by expectation",
 }
+# The default normalisation of likelihoods, where a board has a row with it.
+SUM_WORDS = "titles are scored by the sum of the log-probabilities of their tokens, unless a row names another way"
 
 
 def data_protocol(data: Data, invalid: Invalid) -> EvaluationProtocol:
@@ -79,7 +88,7 @@ def protocol_words(data: Data, invalid: Invalid) -> dict[str, str]:
         "users": asked_words(data),
         "candidates": candidate_words(data),
         "tie-rule": f"{TIE_RULE}; seed {data.tie_seed}",
-        "metric-definition": f"version {DEFINITIONS}, {INVALID_WORDS[invalid]}",
+        "metric-definition": f"version {DEFINITIONS}, {_SAVED_WORDS[invalid]}",
     }
 
 
@@ -143,7 +152,7 @@ def run_notes(data: Data, run: Artifact, allowed: Sequence[str]) -> list[str]:
 
 
 def _request_differences(data: Data, run: Artifact) -> dict[Field, tuple[str, str]]:
-    """Tell from a run's rankings which part of its requests differs; what is in none of them is the split."""
+    """Return from a run's rankings which part of its requests differs; what is in none of them is the split."""
     requests, rankings = data.artifact.table("requests"), run.table("rankings")
     found: dict[Field, tuple[str, str]] = {}
     own, ranked = set(requests["request_id"]), set(rankings["request_id"])
@@ -274,7 +283,8 @@ def compare(data: Data, names: Sequence[str], config: CompareConfig) -> Comparis
         directions={str(metric): metric.direction for metric in metrics},
         **owners(data),
     )
-    protocol = tuple(_protocol(data, config))
+    weighed = [SUM_WORDS] if any(has_likelihoods(run) for run in wanted if run.path.name in held) else []
+    protocol = (*_protocol(data, config), *weighed)
     board, matrix = build_board(
         entries,
         plan,

@@ -62,7 +62,7 @@ def learned_templates() -> dict[str, PromptStrategy]:
 
 
 def is_learned(config: PromptConfig) -> bool:
-    """Tell whether the model is trained on prompts that are answered in this way."""
+    """Return whether the model is trained on prompts that are answered in this way."""
     learned = _LEARNED.get(config.template)
     return learned is not None and learned.items() <= config.options.items()
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from llmrs_bench.core.artifacts import Artifact, Draft, Recipe, StageResult, get_or_create
 from llmrs_bench.core.config import LanguageModelConfig
+from llmrs_bench.core.environment import prints_on_stderr
 from llmrs_bench.core.hashing import fingerprint, hash64
 from llmrs_bench.core.types import Progress, Prompt, Response
 from llmrs_bench.llm.base import Engine
@@ -16,7 +17,7 @@ from llmrs_bench.prompts.frames import read_views
 from llmrs_bench.prompts.strategies.base import Normalization, PromptStrategy
 from llmrs_bench.stages.conversation import question, request_blocks
 from llmrs_bench.stages.infer_language_model import read
-from llmrs_bench.stages.prompt import open_catalog, open_plan, prompt
+from llmrs_bench.stages.prompt import PromptPlan, open_catalog, open_plan, prompt
 from llmrs_bench.stages.serving import file_name, serve
 from llmrs_bench.stages.workspace import Data
 
@@ -51,8 +52,8 @@ def audit(data: Data, config: LanguageModelConfig, progress: Progress, *, reques
     )
 
     def fill(draft: Draft) -> None:
-        questions = _sample(data, prompts, template, requests, config.seed)
-        with closing(served.start()) as engine, progress("audit", 3) as step:
+        questions = _sample(data, prompts, plan, requests, config.seed)
+        with prints_on_stderr(), closing(served.start()) as engine, progress("audit", 3) as step:
             groups = _groups(clipped.prompt for clipped in clip(questions, engine))
             passes = []
             for done, way in enumerate((_cold, _together, _one_by_one), 1):
@@ -69,16 +70,16 @@ def audit(data: Data, config: LanguageModelConfig, progress: Progress, *, reques
     return get_or_create(recipe.place(data.place.audits), recipe, fill)
 
 
-def _sample(data: Data, prompts: Artifact, template: PromptStrategy, count: int, seed: int) -> list[Question]:
+def _sample(data: Data, prompts: Artifact, plan: PromptPlan, count: int, seed: int) -> list[Question]:
     """Return the first questions about `count` requests."""
     chosen = sorted(
         chain.from_iterable(block.prompts for block in request_blocks(data, prompts)),
         key=lambda name: hash64(f"{seed}\0{name}"),
     )
     wanted = set(chosen[:count])
-    catalog, history = open_catalog(data), int(prompts.manifest.config["history"])
+    catalog, history = open_catalog(data, plan.views), int(prompts.manifest.config["history"])
     return [
-        question(view, block.prompts[view.request_id], (), template, catalog, history)
+        question(view, block.prompts[view.request_id], (), plan.template, catalog, history)
         for block in request_blocks(data, prompts)
         for view in read_views(block.views)
         if view.request_id in wanted

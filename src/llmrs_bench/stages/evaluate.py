@@ -1,4 +1,4 @@
-"""Stage `evaluate`: the metrics of a run for each request, and what the places of candidates did to it."""
+"""Stage `evaluate`: the metrics of a run for each request, and its position bias."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -56,7 +56,7 @@ def run_bias(data: Data, run: Artifact) -> dict[str, Any] | None:
 
 
 def has_views(run: Artifact) -> bool:
-    """Tell whether a run showed its requests in several ways."""
+    """Return whether a run showed its requests in several ways."""
     return VIEW_TABLE in run.manifest.tables
 
 
@@ -102,7 +102,7 @@ def evaluations(
         data: The prepared data set.
         run: A run; None: chance.
         metrics: Metrics beside the usual ones; those that are usual are in the first evaluation.
-        invalid: How items count that a model was silent about.
+        invalid: How unranked items count.
 
     Raises:
         OptionError: If a metric looks deeper than the ranks that are kept.
@@ -134,7 +134,7 @@ def _evaluation(data: Data, run: Artifact | None, metrics: Sequence[Metric], inv
 
 
 def is_evaluated(data: Data, run: Artifact, metrics: Sequence[Metric], invalid: Invalid) -> bool:
-    """Tell whether the usual metrics and `metrics` of a run were measured."""
+    """Return whether the usual metrics and `metrics` of a run were measured."""
     return all(is_complete(each.path) for each in evaluations(data, run, metrics, invalid))
 
 
@@ -161,7 +161,7 @@ def measured(data: Data, run: Artifact | None, metrics: Sequence[Metric], invali
         data: The prepared data set.
         run: A run; None: chance.
         metrics: What is wanted beside the usual metrics.
-        invalid: How items count that a model was silent about.
+        invalid: How unranked items count.
 
     Raises:
         ArtifactError: If the run is of other data.
@@ -234,7 +234,7 @@ def _exploded(requests: pl.DataFrame, column: str) -> pl.DataFrame:
 
 
 def has_likelihoods(run: Artifact) -> bool:
-    """Tell whether a run holds log-likelihoods of titles that were not normalised yet."""
+    """Return whether a run holds log-likelihoods of titles that were not normalised yet."""
     return run.facts.get("mode") == "likelihood" and run.facts["normalize"] == "sum"
 
 

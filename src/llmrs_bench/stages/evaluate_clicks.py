@@ -97,13 +97,13 @@ def evaluate_clicks(data: Data, names: Sequence[str], config: EvaluateConfig) ->
 
 
 def has_runs(data: Data) -> bool:
-    """Tell whether click data have any run: their boards have rows without one."""
+    """Return whether click data have any run: their boards have rows without one."""
     folder = data.place.runs
     return folder.is_dir() and any(path.is_dir() and not path.name.startswith(".") for path in folder.iterdir())
 
 
 def is_measured(run: Artifact) -> bool:
-    """Tell whether a run is a row of its own: it gives scores to all rows, and is none that every board has anyway.
+    """Return whether a run is a row of its own: it gives scores to all rows, and is none that every board has anyway.
 
     A trivial row that learned from a part of the samples is one of its own.
     """
@@ -129,7 +129,7 @@ def click_recipe(data: Data, run: Artifact | str, invalid: Invalid) -> Recipe:
 
 
 def is_evaluated(data: Data, run: Artifact, invalid: Invalid) -> bool:
-    """Tell whether a run was evaluated."""
+    """Return whether a run was evaluated."""
     return is_complete(click_recipe(data, run, invalid).place(data.place.evals))
 
 
@@ -184,7 +184,7 @@ def _fill(draft: Draft, *, data: Data, run: Artifact | str, invalid: Invalid) ->
 
 
 def gives_log_odds(run: Artifact) -> bool:
-    """Tell whether the scores of a run are log-odds, so that their sigmoid is the model's own probability."""
+    """Return whether the scores of a run are log-odds, so that their sigmoid is the model's own probability."""
     return run.facts.get("kind") == "language model" or bool(run.facts.get("log_odds", False))
 
 

@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal, TypeAlias, get_args
+from typing import Literal, TypeAlias
 
 import polars as pl
 
@@ -29,7 +29,6 @@ from llmrs_bench.stages.workspace import Data, open_runs, pick_runs, ranks
 
 Form: TypeAlias = Literal["trec", "recbole", "ranx", "csv"]
 ModelForm: TypeAlias = Literal["adapter", "weights"]
-FORMS: tuple[Form, ...] = get_args(Form)
 TRUTH = "truth"
 
 

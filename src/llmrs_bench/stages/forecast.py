@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import polars as pl
@@ -37,6 +38,10 @@ class Forecast:
         tokens_to_ask: Those of prompts without an answer.
         answer_tokens: The most that may be written to these; None where nothing is written.
         price_usd: The least and the most the rest costs, where tokens have a price; later rounds come on top.
+        written: The folder of the prompts.
+        answers: How many answers of earlier sessions say what follows.
+        per_token: Seconds that they took a prompt token; None where there are none.
+        device_gb: The most memory of the device in these sessions, where it was read.
     """
 
     requests: int
@@ -48,6 +53,10 @@ class Forecast:
     tokens_to_ask: int
     answer_tokens: int | None
     price_usd: tuple[float, float] | None
+    written: Path
+    answers: int
+    per_token: float | None
+    device_gb: float | None
 
 
 def forecast(data: Data, config: LanguageModelConfig) -> Forecast:
@@ -63,7 +72,8 @@ def forecast(data: Data, config: LanguageModelConfig) -> Forecast:
             f"{data.place.reference} has no candidate lists, so a language model is asked nothing",
             hint="Prepare lists, for instance from a retriever: --candidates model:sasrec.",
         )
-    config, plan = locate(data, config), open_plan(config.prompt)
+    config = locate(data, config)
+    plan = open_plan(config.prompt)
     engine = choose_engine(config)
     options: Any = ENGINES.load(engine).Options.parse(config.options, owner=engine)
     written, store = prompt(data, config.prompt).artifact, _store(data, config)
@@ -80,8 +90,8 @@ def forecast(data: Data, config: LanguageModelConfig) -> Forecast:
         waiting += sum(_letters(each) for each, key in zip(asked, keys, strict=True) if key not in {*found, *seen})
         seen |= set(keys)
         sample += asked[: _SAMPLED - len(sample)]
-    per_token, counted = _rate(written.table("prompts"), sample, config, engine)
-    tokens, to_ask = round(letters / per_token), round(waiting / per_token)
+    letters_each, counted = _rate(written.table("prompts"), sample, config, engine)
+    tokens, to_ask = round(letters / letters_each), round(waiting / letters_each)
     longest = getattr(options, "answer_tokens", None) if plan.template.mode == "generate" else None
     most = None if longest is None else (prompts - kept) * int(longest)
     prices = None
@@ -92,7 +102,13 @@ def forecast(data: Data, config: LanguageModelConfig) -> Forecast:
             for answers in (0, most or 0)
         )
         prices = (least, dearest)
-    return Forecast(requests, prompts, plan.template.rounds, kept, tokens, counted, to_ask, most, prices)
+    answers, per_token, device_gb = (0, None, None) if store is None else store.speed()
+    return Forecast(
+        *(requests, prompts, plan.template.rounds, kept, tokens, counted, to_ask, most, prices, written.path),
+        answers=answers,
+        per_token=per_token,
+        device_gb=device_gb,
+    )
 
 
 def _store(data: Data, config: LanguageModelConfig) -> ResponseCache | None:

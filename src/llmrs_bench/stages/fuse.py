@@ -209,10 +209,12 @@ def _check(data: Data, run: Artifact, options: FusionOptions) -> None:
     if not ranks(run):
         raise OptionError(f"run {run.path.name} holds texts and ranks nothing", hint="Name runs that rank.")
     if run.facts["kind"] == ORACLE:
-        raise OptionError(f"run {run.path.name} knows the targets: it is no model", hint="Join runs of models.")
+        raise OptionError(
+            f"run {run.path.name} reads the targets: it is an upper bound, not a model", hint="Join runs of models."
+        )
     if options.method == "learned" and run.facts.get("reads_truth"):
         raise OptionError(
-            f"run {run.path.name} has learned weights itself: weights learned on it would know a user's own target",
+            f"run {run.path.name} has learned weights itself: weights on it would depend on a user's own target",
             hint="Name the runs it was made of, or take another method.",
         )
 

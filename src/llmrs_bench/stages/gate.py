@@ -1,10 +1,10 @@
-"""The gate: a board held against a run, or a saved board, and against rules."""
+"""The gate: a board compared with a run or a saved board, and checked against rules."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
-from llmrs_bench.core.artifacts import versions
+from llmrs_bench.core.artifacts import Artifact, versions
 from llmrs_bench.core.config import CLICK, CompareConfig, Invalid
 from llmrs_bench.core.errors import OptionError
 from llmrs_bench.leaderboard.comparability import EvaluationProtocol, differences, refuse_differences
@@ -23,13 +23,14 @@ from llmrs_bench.leaderboard.saved import Saved, read_board
 from llmrs_bench.stages.compare import Comparison, compare, data_protocol
 from llmrs_bench.stages.compare_clicks import click_protocol, compare_clicks
 from llmrs_bench.stages.evaluate import CHANCE
-from llmrs_bench.stages.workspace import Data
+from llmrs_bench.stages.evaluate_clicks import has_runs
+from llmrs_bench.stages.workspace import Data, called, open_runs
 
 
-def to_save(data: Data, comparison: Comparison, config: CompareConfig) -> Saved:
-    """Return a board as it is saved."""
+def to_save(data: Data, comparison: Comparison, config: CompareConfig, recipe: str | None = None) -> Saved:
+    """Return a board as it is saved; `recipe` is the TOML text that made it."""
     made = datetime.now(UTC).isoformat(timespec="seconds")
-    return Saved(comparison.board, comparison.matrix, _protocol(data, config.invalid), made, versions())
+    return Saved(comparison.board, comparison.matrix, _protocol(data, config.invalid), made, versions(), recipe)
 
 
 def build(data: Data, names: Sequence[str], config: CompareConfig) -> Comparison:
@@ -67,7 +68,7 @@ def gated(
     """Build the board, and hold its rows against a baseline and against rules, where there are any.
 
     Judged are the runs that were named; without names all rows but chance, popularity and random. The baseline is a run
-    of the same data set, the same for all, or a saved board, in which every row meets its namesake.
+    of the same data set, the same for all, or a saved board, whose row of the same name each row is compared with.
 
     Args:
         data: The prepared data set.
@@ -86,6 +87,8 @@ def gated(
     saved = read_board(Path(baseline)) if baseline is not None and _is_file(baseline) else None
     notes = [] if saved is None else _differing(data, str(baseline), saved, config)
     run = baseline if saved is None else None
+    if run is not None and (named := [each.path.name for each in _runs(data) if called(each) == run]):
+        run = named[0]
     more = [run] if names and run and run != CHANCE else []
     comparison = build(data, [*names, *more], config)
     if baseline is None and not rules:
@@ -136,6 +139,10 @@ def _differing(data: Data, baseline: str, saved: Saved, config: CompareConfig) -
     return notes
 
 
+def _runs(data: Data) -> list[Artifact]:
+    return open_runs(data) if has_runs(data) else []
+
+
 def _is_file(baseline: str) -> bool:
-    """Tell whether a baseline is meant as the path of a saved board."""
+    """Return whether a baseline is meant as the path of a saved board."""
     return baseline.endswith(".parquet") or Path(baseline).is_file()

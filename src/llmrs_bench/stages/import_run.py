@@ -45,7 +45,7 @@ class FileOptions(Options):
 def import_run(data: Data, path: Path, typed: Mapping[str, str]) -> StageResult:
     """Make the run of a ranking that was made elsewhere; its content decides the fingerprint, not its path.
 
-    Requests that the file says nothing about are silent, and counted. Of a whole catalogue no more than what the file
+    Requests that the file does not name are unanswered, and counted. Of a whole catalogue no more than what the file
     lists is ranked.
 
     Raises:
@@ -80,7 +80,7 @@ def import_run(data: Data, path: Path, typed: Mapping[str, str]) -> StageResult:
             typed={"file": path.name},
             file=str(path.resolve()),
             rows=matched.scores.height,
-            requests_silent=matched.silent,
+            requests_silent=matched.unanswered,
             users_not_tested=matched.untested,
             warnings=_warnings(data, path.name, requests, matched),
         )
@@ -113,8 +113,8 @@ def _ranked(data: Data, requests: pl.DataFrame, matched: Matched) -> pl.DataFram
 
 def _warnings(data: Data, name: str, requests: pl.DataFrame, matched: Matched) -> list[str]:
     total, said = requests.height, []
-    if matched.silent:
-        said.append(f"{name} says nothing about {matched.silent:,} of {total:,} requests: silent answers")
+    if matched.unanswered:
+        said.append(f"{name} says nothing about {matched.unanswered:,} of {total:,} requests: they count as unanswered")
     if matched.untested:
         said.append(f"{name} ranks for {matched.untested:,} users who are not among the {total:,} tested: left out")
     if data.whole_catalogue:

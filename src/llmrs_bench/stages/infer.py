@@ -17,12 +17,15 @@ from llmrs_bench.stages.import_run import FILE
 from llmrs_bench.stages.infer_clicks import infer_clicks, predicts_clicks
 from llmrs_bench.stages.infer_language_model import infer_language
 from llmrs_bench.stages.infer_recommender import infer_recommender, is_recommender
-from llmrs_bench.stages.serving import check_served, is_language_model, names_own_models
+from llmrs_bench.stages.serving import TUNED, OpenEngine, check_served, is_language_model, names_own_models
 from llmrs_bench.stages.workspace import Data
 
 # What else `infer` takes, beside the fields of the configuration.
-_TRAINING = {"export", "seeds"}
-_ASKING = {"from_cache", "fresh", "max_age", "prior", "check_determinism", "seeds", "dry_run"}
+_TRAINING = {"export", "seeds", "name"}
+_ASKING = {
+    *("from_cache", "fresh", "max_age", "prior", "check_determinism", "seeds", "dry_run"),
+    *("max_seconds", "max_price", "name"),
+}
 # Kinds of models, and the options that each of them reads.
 _READ = {
     "recommenders": {*RecommenderConfig.model_fields, *_TRAINING},
@@ -42,6 +45,7 @@ def infer(
     from_cache: bool = False,
     prior: bool = False,
     max_age: float | None = None,
+    engines: OpenEngine | None = None,
 ) -> StageResult:
     """Make the artifact `run` of a model: rankings of the candidates of every request.
 
@@ -53,8 +57,10 @@ def infer(
         from_cache: Read the kept answers of a language model, and load nothing.
         prior: Ask a language model for each title without a history, too; `find_priors` finds what it says.
         max_age: Seconds: ask a language model again, and keep the answers beside the old ones, where these are older.
+        engines: Keeps the engine of a language model open for the next run, and says what may be spent.
 
     Raises:
+        BudgetError: If what may be spent is.
         OptionError: If the model is unknown, or an option does not fit it.
         ModelError: If the model cannot be had or trained.
         EngineError: If it fails while it answers.
@@ -77,7 +83,7 @@ def infer(
             f"{data.place.reference} has no candidate lists, and a language model cannot rank a whole catalogue",
             hint="Prepare lists, for instance from a retriever: --candidates model:sasrec.",
         )
-    return infer_language(data, config, progress, from_cache=from_cache, prior=prior, max_age=max_age)
+    return infer_language(data, config, progress, from_cache=from_cache, prior=prior, max_age=max_age, engines=engines)
 
 
 def infer_config(given: Mapping[str, Any]) -> RecommenderConfig | LanguageModelConfig:
@@ -135,7 +141,8 @@ def check_model(config: RecommenderConfig | LanguageModelConfig) -> None:
     if isinstance(config, RecommenderConfig):
         return
     check_known(config)
-    if config.model != DEMO_LM and config.engine != "openai" and not Path(config.model).exists():
+    here = config.model == DEMO_LM or config.model.startswith(TUNED) or Path(config.model).exists()
+    if config.engine != "openai" and not here:
         check_served(config)
 
 
@@ -155,5 +162,5 @@ def check_known(config: LanguageModelConfig) -> None:
 
 
 def is_outside(model: str) -> bool:
-    """Tell whether `model` is a file with a ranking, or a fusion of runs."""
+    """Return whether `model` is a file with a ranking, or a fusion of runs."""
     return model == FUSION or model.startswith(FILE)

@@ -107,7 +107,7 @@ def infer_clicks(
 
 
 def predicts_clicks(name: str) -> bool:
-    """Tell whether `name` is that of a trivial row or of a model of clicks, or a folder with an exported one."""
+    """Return whether `name` is that of a trivial row or of a model of clicks, or a folder with an exported one."""
     return name in BASELINES or is_click_model(name)
 
 

@@ -3,7 +3,7 @@
 import gc
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import replace
 from functools import partial
 from math import fsum, inf
@@ -13,6 +13,7 @@ import polars as pl
 
 from llmrs_bench.core.artifacts import Artifact, Draft, Recipe, StageResult, find_made, get_or_create, restate
 from llmrs_bench.core.config import LanguageModelConfig, Options
+from llmrs_bench.core.environment import prints_on_stderr
 from llmrs_bench.core.errors import ArtifactError, EngineError, OptionError
 from llmrs_bench.core.registry import ENGINES
 from llmrs_bench.core.schemas import RANKINGS, RESPONSES, VIEW_RANKINGS
@@ -30,8 +31,9 @@ from llmrs_bench.ranking import TIE_RULE, rank_candidates, scores_frame
 from llmrs_bench.stages.conversation import RequestBlock, request_blocks, run_rounds
 from llmrs_bench.stages.demo_lm import NAME as DEMO_LM
 from llmrs_bench.stages.demo_lm import is_learned
-from llmrs_bench.stages.prompt import PromptPlan, open_catalog, open_plan, prompt, source_digest
+from llmrs_bench.stages.prompt import PromptPlan, open_catalog, open_plan, prompt, source_digest, views_of
 from llmrs_bench.stages.serving import (
+    OpenEngine,
     describe,
     file_name,
     find_store,
@@ -126,7 +128,7 @@ def ask_priors(
     cached_generator: CachedGenerator,
     progress: Progress,
 ) -> StageResult:
-    """Make the artifact `priors` of a run: what the model says to each of its titles where no history is told.
+    """Make the artifact `priors` of a run: the model's likelihood of each title without a history.
 
     Raises:
         EngineError: If the engine fails; what it answered before is kept.
@@ -219,6 +221,7 @@ def infer_language(
     from_cache: bool = False,
     prior: bool = False,
     max_age: float | None = None,
+    engines: OpenEngine | None = None,
 ) -> StageResult:
     """Make the run of a language model, from answers that are kept and never asked for twice.
 
@@ -231,14 +234,18 @@ def infer_language(
         from_cache: Read kept answers alone: no model is looked for or loaded.
         prior: Ask for each title without a history, too, beside the run and its cost.
         max_age: Seconds: where the kept answers are older, everything is asked again, and kept beside them; 0 always.
+        engines: Holds the engine, keeps it open for the next run, and says what may be spent; None: it is closed after
+            this one.
 
     Raises:
+        BudgetError: If what may be spent is; what was answered is kept.
         OptionError: If the engine, the template or an option is unknown or does not fit.
         ModelError: If the model cannot be had.
         EngineError: If the engine fails while it answers; what it answered is kept.
         ArtifactError: With `from_cache`, if an answer is missing.
     """
-    config, plan = locate(data, config), open_plan(config.prompt)
+    config = locate(data, config)
+    plan = open_plan(config.prompt)
     template, tuned = plan.template, tuned_of(config)
     if prior:
         check_priors(plan)
@@ -257,7 +264,7 @@ def infer_language(
         "infer",
         f"{file_name(label)}-{plan.name}",
         {
-            **{"model": label, "template": config.template, "options": config.template_options, "normalize": "sum"},
+            **{"model": label, "template": config.template, "options": config.prompt.options, "normalize": "sum"},
             **({} if limit is None else {"limit": limit}),
         },
         {"answers": store.fingerprint, **{name: made.digest(name) for name, made in tables.items()}},
@@ -288,15 +295,19 @@ def infer_language(
                 **known.naming(config.options),
             },
             tuned=None if tuned is None else tuned.numbers,
-            template_options={**plan.form, **plan.views.model_dump(mode="json")},
+            template_options={**plan.form, **views_of(plan.views)},
+            **({"titles": words} if (words := prompts.facts.get("title_words")) else {}),
             series=series_of(store.served),
             round=round_of(store.served),
             warnings=[*_untrained(config), *_warnings(spent, mode=template.mode, served=store.served)],
             **spent,
         )
 
-    start = served.start if served else partial(_refuse, config)
-    with closing(CachedGenerator(store, start, again=served is not None)) as cached_generator:
+    with prints_on_stderr(), closing(OpenEngine()) if engines is None else nullcontext(engines) as opened:
+        opened.budget.check_prices(config.options)
+        spend = partial(opened.budget.spend, options=config.options)
+        start = partial(opened.start, served) if served else partial(_refuse, config)
+        cached_generator = CachedGenerator(store, start, again=served is not None, spend=spend)
         unfinished = (lambda made: bool(made.facts.get("unanswered"))) if served else (lambda made: False)
         done = get_or_create(recipe.place(data.place.runs), recipe, fill, unfinished=unfinished)
         if not done.fresh:
@@ -417,7 +428,7 @@ def _run(
 ) -> CostCounter:
     """Write responses and rankings, block by block, and return what the answers cost."""
     template = plan.template
-    catalog, history, cost = open_catalog(data), int(prompts.manifest.config["history"]), CostCounter()
+    catalog, history, cost = open_catalog(data, plan.views), int(prompts.manifest.config["history"]), CostCounter()
     draft.write("rankings", pl.DataFrame(schema=RANKINGS))
     draft.write("responses", pl.DataFrame(schema=RESPONSES))
     for block in request_blocks(data, prompts, limit):

@@ -71,17 +71,17 @@ class FittedRecommender:
 
 
 def is_recommender(name: str) -> bool:
-    """Tell whether `name` is a recommender's, or a folder with an exported one."""
+    """Return whether `name` is a recommender's, or a folder with an exported one."""
     return name in RECOMMENDERS.names() or (is_exported(name) and _exported_registry(name) is RECOMMENDERS)
 
 
 def is_click_model(name: str) -> bool:
-    """Tell whether `name` is that of a model of clicks, or a folder with an exported one."""
+    """Return whether `name` is that of a model of clicks, or a folder with an exported one."""
     return _registry(name) is CLICK_MODELS or (is_exported(name) and _exported_registry(name) is CLICK_MODELS)
 
 
 def is_exported(name: str) -> bool:
-    """Tell whether `name` is a folder with an exported model."""
+    """Return whether `name` is a folder with an exported model."""
     known = name in RECOMMENDERS.names() or name in CLICK_MODELS.names()
     return not known and (Path(name) / "model.json").is_file()
 
@@ -152,7 +152,7 @@ def _refuse_less(spec: RecommenderSpec, options: Options) -> None:
 
 
 def _learns(spec: RecommenderSpec) -> bool:
-    """Tell whether a model learns here: it is not an exported one, and fewer events would make another of it."""
+    """Return whether a model learns here: it is not an exported one, and fewer events would make another of it."""
     return not is_exported(spec.model) and bool(_registry(spec.model).load(spec.model).learns)
 
 
@@ -207,7 +207,7 @@ def export(found: FittedRecommender, target: Path) -> None:
         OptionError: If the folder exists, or the model has nothing to keep.
     """
     if found.folder is None:
-        raise OptionError("this model keeps nothing that could be exported", hint="Leave out --export.")
+        raise OptionError("this model has no trained state to export", hint="Leave out --export.")
     if target.exists():
         raise OptionError(f"{target} exists already", hint="Export to a new folder.")
     shutil.copytree(found.folder, target)

@@ -12,7 +12,7 @@ from pydantic import Field
 from llmrs_bench.core.config import Options, PrepareConfig
 from llmrs_bench.core.errors import DataError, OptionError
 from llmrs_bench.core.tables import atomic_write
-from llmrs_bench.data.files import file_md5
+from llmrs_bench.data.files import file_md5, require_file
 
 # The options that say how a source is read, in the order of the file.
 POLICIES = (
@@ -80,9 +80,10 @@ def read_mapping(path: Path) -> DataMapping:
     """Return the mapping in a TOML file.
 
     Raises:
-        DataError: If the file cannot be read, or is no TOML.
+        DataError: If it is no regular file, cannot be read, or is no TOML.
         OptionError: If it holds something else than a mapping.
     """
+    require_file(path)
     try:
         values = tomllib.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
@@ -127,17 +128,17 @@ def write_mapping(
         **{name: value for name in POLICIES if (value := getattr(config, name)) != getattr(defaults, name)},
     }
     lines = [HEAD]
-    lines += [f"{name} = {_toml(value)}\n" for name, value in values.items() if value is not None]
+    lines += [f"{name} = {toml_value(value)}\n" for name, value in values.items() if value is not None]
     for table in ("columns", "item_columns"):
         if columns := mapping.get(table):
             lines.append(f"\n[{table}]\n")
-            lines += [f"{role} = {_toml(column)}\n" for role, column in columns.items()]
+            lines += [f"{role} = {toml_value(column)}\n" for role, column in columns.items()]
     text = "".join(lines).encode()
     if path.exists() and path.read_bytes() != text:
         raise OptionError(f"{path} exists, and says something else", hint="Give --save-mapping another name.")
     atomic_write(path, text)
 
 
-def _toml(value: Any) -> str:
+def toml_value(value: Any) -> str:
     """Return a text, number or boolean as TOML writes it: as JSON does, but for one character."""
     return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

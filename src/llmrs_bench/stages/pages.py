@@ -72,7 +72,8 @@ def load_transcripts(data: Data, run: Artifact, sample: pl.DataFrame, catalog: I
             known = {name: prompt for name, prompt in known.items() if name not in later}
             note = "The template has changed since: prompts that followed from answers, or were clipped, are not known."
         else:
-            known = _replayed(plan, told, sample, answers, catalog)
+            told_of = catalog if plan.views.title_tokens is None else open_catalog(data, plan.views)
+            known = _replayed(plan, told, sample, answers, told_of)
     return _calls(answers, wanted, known), note
 
 
@@ -103,14 +104,15 @@ def _told(data: Data, run: Artifact, wanted: set[str]) -> _Told | None:
             made = open_artifact(path, hint="run `llmrs-bench prompt` again.") if is_complete(path) else None
         if made is None or made.digest("prompts") != run.manifest.inputs["prompts"]:
             continue
-        views = made.table("views").filter(pl.col("request_id").is_in(list(wanted)))
-        names = list(views["view_id"])
-        prompts = {
-            prompt.prompt_id: prompt
-            for part in made.parts("prompts", BLOCK)
-            for prompt in read_prompts(part.filter(pl.col("request_id").is_in(names)))
-        }
-        return _Told(made, views, prompts)
+        with leaving_out(ArtifactError):  # those of an earlier version have other columns
+            views = made.table("views").filter(pl.col("request_id").is_in(list(wanted)))
+            names = list(views["view_id"])
+            prompts = {
+                prompt.prompt_id: prompt
+                for part in made.parts("prompts", BLOCK)
+                for prompt in read_prompts(part.filter(pl.col("request_id").is_in(names)))
+            }
+            return _Told(made, views, prompts)
     return None
 
 

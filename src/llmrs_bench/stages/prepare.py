@@ -20,6 +20,7 @@ from llmrs_bench.data.cold import cold_catalogue, cold_targets, hold_out_users, 
 from llmrs_bench.data.datasets import Dataset
 from llmrs_bench.data.files import file_md5
 from llmrs_bench.data.impressions import impression_requests, rated_lists, shown_alone
+from llmrs_bench.data.profile import Profile
 from llmrs_bench.data.sources import Raw
 from llmrs_bench.data.split import (
     TIE_RULE,
@@ -142,8 +143,8 @@ FORMAT = "2"
 READER_FORMATS = {"atomic": "3"}  # of one reader alone
 # The same for changes that few sources meet: what is there stays, and a warning says what may be otherwise.
 READINGS = {
-    "atomic": ("2", "fields in quotes of CSV and times of 14 digits"),
-    "table": ("2", 'fields such as ="007" and lines of comment above the header'),
+    "atomic": ("3", "fields in quotes of CSV, times of 14 digits, and ids with marks around them that nobody sees"),
+    "table": ("3", "lists in fields of CSV, columns that number the rows, and quotes behind a backslash"),
 }
 
 
@@ -197,7 +198,7 @@ def open_or_prepare(home: Path, text: str, progress: Progress, say: Callable[[st
         home: Folder of all artifacts.
         text: `NAME` or `NAME@VARIANT`.
         progress: Shows the download.
-        say: Told what is done, and with which options.
+        say: Called with what is done, and with which options.
 
     Raises:
         DataError: If the data set cannot be downloaded, or is damaged.
@@ -259,7 +260,7 @@ def _fill(
         return
     if len(raw.labels):
         rules.append("what was shown and not chosen is not trained on, and no target")
-    kept = kept_events(raw, config)
+    kept = kept_events(raw, config, distinct=not loaded.profile.repeats)
     split, made = _requests(draft, loaded, kept, config, dataset, place, progress)
     for name, frame in {"requests": made.requests, "truth": made.truth, "conditions": made.conditions}.items():
         if frame is not None:
@@ -275,6 +276,7 @@ def _fill(
             made.requests,
             [*rules, *kept.rules, *split.rules, *made.rules],
             ties=config.candidates != IMPRESSIONS and config.target != "all",
+            whole=loaded.profile if kept.events.height == loaded.profile.events else None,
         ),
         warnings=[
             *warnings,
@@ -293,13 +295,20 @@ def _kept_facts(
     *,
     lists: bool = True,
     ties: bool = True,
+    whole: Profile | None = None,
 ) -> dict[str, Any]:
-    """Return what both tasks say of the events that are left, and of the requests made of them."""
+    """Return what both tasks say of the events that are left, and of the requests made of them.
+
+    `whole` is the profile of the source where all of its events are left.
+    """
+    users, items = (
+        (whole.users, whole.items) if whole else (kept.events[column].n_unique() for column in ("user_id", "item_id"))
+    )
     future = timeline(kept.events, interactions, requests, lists=lists, ties=ties)
     return {
         "kept": {
-            "users": kept.events["user_id"].n_unique(),
-            "items": kept.events["item_id"].n_unique(),
+            "users": users,
+            "items": items,
             "interactions": kept.events.height,
         },
         "requests": requests.height,
@@ -409,6 +418,8 @@ def _requests(
         retrieve=lambda requests, depth: retrieve(config, training_data, requests, depth, progress),
         seen=pl.concat([kept.disliked, unchosen]),
     )
+    # What was held out is in the requests now; of many users it takes much memory.
+    split = replace(split, held=split.held.clear(), told=None)
     return split, with_known_events(made, config) if config.cold_users else made
 
 

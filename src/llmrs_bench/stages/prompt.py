@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import lru_cache
 from hashlib import sha256
 from inspect import getfile
 from pathlib import Path
@@ -14,11 +15,12 @@ import polars as pl
 
 from llmrs_bench.core.artifacts import Draft, Recipe, StageResult, get_or_create
 from llmrs_bench.core.config import CLICK, FREE_TEXT, PromptConfig, ViewOptions
-from llmrs_bench.core.errors import OptionError
+from llmrs_bench.core.errors import ModelError, OptionError
 from llmrs_bench.core.registry import STRATEGIES
 from llmrs_bench.core.schemas import PROMPTS, VIEWS
 from llmrs_bench.core.types import Example, Item, Request
 from llmrs_bench.llm.model_aliases import MODEL_ALIASES, ModelSpec
+from llmrs_bench.llm.tokenization import CUT, PromptReader, TitleCounter
 from llmrs_bench.prompts.frames import read_catalog, read_prompts, read_views, write_prompts
 from llmrs_bench.prompts.leakage import check_views
 from llmrs_bench.prompts.strategies.base import ItemCatalog, PromptStrategy, written
@@ -30,11 +32,11 @@ from llmrs_bench.stages.workspace import Data
 
 @dataclass(frozen=True)
 class PromptPlan:
-    """What is asked, and what of a request is told.
+    """What is asked, and what of a request is shown.
 
     Args:
         template: Writes prompts and reads answers.
-        views: What of a request is told.
+        views: What of a request is shown.
         source: The file it comes from.
         parts: Parts put in place of the template's own.
         form: The options of the answer form.
@@ -54,12 +56,23 @@ class PromptPlan:
     @property
     def config(self) -> dict[str, Any]:
         """All that was chosen, as plain values."""
-        return {"form": dict(self.form), "parts": dict(self.parts), "views": self.views.model_dump(mode="json")}
+        config: dict[str, Any] = {"form": dict(self.form), "parts": dict(self.parts), "views": views_of(self.views)}
+        if self.views.title_tokens is not None:
+            from llmrs_bench.llm.loading import tokenizer_digest
+
+            config["title_tokenizer"] = tokenizer_digest(title_counter(self.views).tokenizer)
+        return config
 
     def rated(self, task: str) -> bool:
-        """Tell whether its prompts show ratings; of the task `click` labels say what was liked."""
+        """Return whether its prompts show ratings; of the task `click` labels say what was liked."""
         liked = () if task == CLICK else ("likes", "dislikes")
         return self.template.prompt_template.uses("rating", *liked)
+
+
+def views_of(views: ViewOptions) -> dict[str, Any]:
+    """Return what is told of a request, as plain values; whose tokens limit titles is a matter of a digest."""
+    later = {"title_tokenizer", *(("title_tokens",) if views.title_tokens is None else ())}
+    return views.model_dump(mode="json", exclude=later)
 
 
 def open_plan(config: PromptConfig) -> PromptPlan:
@@ -194,8 +207,13 @@ def prompt(data: Data, config: PromptConfig) -> StageResult:
     )
 
     def fill(draft: Draft) -> None:
-        catalog, truth, facts = open_catalog(data), data.artifact.table("truth"), Counter[str]()
-        titles = {item_id: item.title for item_id, item in catalog.items.items()}
+        catalog, truth, facts = open_catalog(data, plan.views), data.artifact.table("truth"), Counter[str]()
+        # A text that holds a whole title holds what is left of it.
+        titles = {item_id: item.title.removesuffix(CUT) for item_id, item in catalog.items.items()}
+        if plan.views.title_tokens is not None:
+            whole = open_catalog(data).items
+            facts["titles"] = len(whole)
+            facts["titles_cut"] = sum(whole[name].title != item.title for name, item in catalog.items.items())
         interest = read_interest(runs["interest"]) if "interest" in runs else {}
         notes = read_notes(data, runs["notes"]) if "notes" in runs else {}
         draft.write("views", pl.DataFrame(schema=VIEWS))
@@ -215,6 +233,8 @@ def prompt(data: Data, config: PromptConfig) -> StageResult:
                     facts["views_without_interest"] += views.filter(pl.col("interest") == "").height
                 if "notes" in runs:
                     facts["views_without_notes"] += views.filter(pl.col("notes").list.len() == 0).height
+        if plan.views.title_tokens is not None:
+            draft.facts["title_words"] = title_words(facts, plan.views.title_tokens)
         draft.facts["warnings"] = [
             f"{facts[f'views_without_{name}']:,} of {facts['views']:,} prompts show no {name}, because the model wrote "
             "none: raise -O answer_tokens of that run, or see its responses"
@@ -224,6 +244,14 @@ def prompt(data: Data, config: PromptConfig) -> StageResult:
         draft.facts.update(facts, mode=plan.template.mode, rounds=plan.template.rounds)
 
     return get_or_create(recipe.place(data.place.prompts), recipe, fill)
+
+
+def title_words(facts: Mapping[str, int], limit: int) -> str:
+    """Say how many titles were cut."""
+    return (
+        f"titles: {facts['titles_cut']:,} of {facts['titles']:,} have more than {limit} tokens, and end behind a word, "
+        f"with {CUT}"
+    )
 
 
 def check_task(data: Data, plan: PromptPlan) -> None:
@@ -261,9 +289,39 @@ def render(template: PromptStrategy, catalog: ItemCatalog, views: pl.DataFrame, 
     return write_prompts(asked for request in rows for asked in written(template, request, catalog, history=history))
 
 
-def open_catalog(data: Data) -> ItemCatalog:
-    """Return what templates may know of a prepared data set."""
-    return read_catalog(data.artifact.table("items"), data.item_word)
+def open_catalog(data: Data, views: ViewOptions | None = None) -> ItemCatalog:
+    """Return what templates may know of a prepared data set, with titles as short as `views` want them.
+
+    Raises:
+        OptionError: If nothing says whose tokens limit titles.
+        ModelError: If that tokenizer cannot be had.
+    """
+    items = data.artifact.table("items")
+    if views is not None and views.title_tokens is not None:
+        titles = title_counter(views).shortened(items["title"].to_list(), views.title_tokens)
+        items = items.with_columns(pl.Series("title", titles, dtype=pl.String))
+    return read_catalog(items, data.item_word)
+
+
+def title_counter(views: ViewOptions) -> TitleCounter:
+    """Return what counts the tokens of titles.
+
+    Raises:
+        OptionError: If nothing says whose tokens these are.
+        ModelError: If the tokenizer cannot be had.
+    """
+    if views.title_tokenizer is None:
+        raise OptionError(
+            f"title_tokens={views.title_tokens} counts tokens, and nothing says of which model",
+            hint="Add -T title_tokenizer=MODEL; infer and tune take their own model where that has a tokenizer.",
+        )
+    try:
+        return TitleCounter(_tokenizer(views.title_tokenizer)[1])
+    except ModelError as error:
+        raise ModelError(
+            f"title_tokens counts tokens of {views.title_tokenizer}: {error.message}",
+            hint=f"{error.hint} Another model whose tokens count is named by -T title_tokenizer=MODEL.",
+        ) from error
 
 
 def source_digest(template: PromptStrategy) -> str:
@@ -339,12 +397,7 @@ def rendered_prompts(prompts: pl.DataFrame, model: str) -> list[RenderedPrompt]:
     Raises:
         ModelError: If the tokenizer cannot be had.
     """
-    from llmrs_bench.llm.base import ModelOptions
-    from llmrs_bench.llm.loading import Checkpoint
-    from llmrs_bench.llm.tokenization import PromptReader
-
-    spec = MODEL_ALIASES.get(model) or ModelSpec(Path(model).name, model)
-    tokenizer = Checkpoint(spec, ModelOptions()).tokenizer()
+    spec, tokenizer = _tokenizer(model)
     reader = PromptReader(tokenizer, chat=spec.chat, encoder_decoder=spec.architecture == "encoder-decoder")
     shown = []
     for prompt in read_prompts(prompts):
@@ -353,6 +406,15 @@ def rendered_prompts(prompts: pl.DataFrame, model: str) -> list[RenderedPrompt]:
         text = _decoded(tokenizer, tokens.prefix)
         shown.append(RenderedPrompt(text, len(tokens.prefix), choices, reader.encoder_decoder))
     return shown
+
+
+@lru_cache(maxsize=2)
+def _tokenizer(model: str) -> "tuple[ModelSpec, PreTrainedTokenizerBase]":
+    from llmrs_bench.llm.base import ModelOptions
+    from llmrs_bench.llm.loading import Checkpoint
+
+    spec = MODEL_ALIASES.get(model) or ModelSpec(Path(model).name, model)
+    return spec, Checkpoint(spec, ModelOptions()).tokenizer()
 
 
 def _decoded(tokenizer: "PreTrainedTokenizerBase", ids: Sequence[int]) -> str:

@@ -99,7 +99,7 @@ class ViewBuilder:
         data: The prepared data set.
         options: What is shown.
         history: How many of the latest items.
-        rated: Whether ratings are told.
+        rated: Whether ratings are shown.
         interest: What a model wrote, by request id.
         notes: What a model wrote about items, by request id and item id.
     """

@@ -10,7 +10,7 @@ from math import fsum
 from pathlib import Path
 from typing import Any
 
-from llmrs_bench.core.artifacts import is_complete
+from llmrs_bench.core.artifacts import is_complete, open_artifact
 from llmrs_bench.core.config import CLICK, LanguageModelConfig, Options
 from llmrs_bench.core.device import has_gpu
 from llmrs_bench.core.errors import ArtifactError, ModelError, OptionError
@@ -20,11 +20,12 @@ from llmrs_bench.core.types import Message, Progress, Prompt
 from llmrs_bench.llm.adapters import CARD, MOST_DIFFERENCE, ProbePrompt, TunedModel, read_adapter, read_tuned
 from llmrs_bench.llm.base import Engine
 from llmrs_bench.llm.cache import STORE, ResponseCache, read_served
+from llmrs_bench.llm.cost import Budget
 from llmrs_bench.llm.identity import GGUF, find_gguf, is_adapter
 from llmrs_bench.llm.model_aliases import MODEL_ALIASES, ModelSpec
 from llmrs_bench.stages.demo_lm import NAME as DEMO_LM
 from llmrs_bench.stages.demo_lm import demo_lm
-from llmrs_bench.stages.workspace import Data, leaving_out
+from llmrs_bench.stages.workspace import Data, called, leaving_out
 
 # Bumped when what is asked of an engine, or how answers are kept, changes: older answers are then asked for again.
 FORMAT = "4"
@@ -33,7 +34,7 @@ TUNED = "tuned-"
 
 
 def is_language_model(name: str) -> bool:
-    """Tell whether `name` can mean a language model.
+    """Return whether `name` can mean a language model.
 
     That is a catalogue name, demo-lm, mock, a folder, a GGUF file, ORG/NAME, or `tuned-...`.
     """
@@ -42,7 +43,7 @@ def is_language_model(name: str) -> bool:
 
 
 def names_own_models(config: LanguageModelConfig) -> bool:
-    """Tell whether the engine alone knows which models there are: a server does, and an engine of another package.
+    """Return whether the engine alone knows which models there are: a server does, and an engine of another package.
 
     Raises:
         OptionError: If there is no such engine.
@@ -113,6 +114,38 @@ class Served:
         if (tuned := read_tuned(Path(self.model.source) if lora is None else lora)) is not None:
             check_probe(engine, tuned)
         return engine
+
+
+class OpenEngine:
+    """Holds the engine that answers: runs of the same model with the same options share it, loaded once.
+
+    Args:
+        budget: What all these runs may spend on new answers; None: whatever it takes.
+    """
+
+    def __init__(self, budget: Budget | None = None) -> None:
+        self.budget = budget or Budget()
+        self._engine: Engine | None = None
+        self._served: Served | None = None
+
+    def start(self, served: Served) -> Engine:
+        """Return the engine, as if it had been loaded for this run alone.
+
+        Raises:
+            ModelError: If the model cannot be loaded.
+        """
+        if self._engine is not None and self._served == served:
+            self._engine.reset_cache()
+            return self._engine
+        self.close()
+        self._engine, self._served = served.start(), served
+        return self._engine
+
+    def close(self) -> None:
+        """Stop the engine, if there is one."""
+        engine, self._engine = self._engine, None
+        if engine is not None:
+            engine.close()
 
 
 def check_probe(engine: Engine, tuned: TunedModel) -> None:
@@ -200,7 +233,7 @@ def _tuned_models(folder: Path) -> list[Path]:
 
 def _named(name: str, known: Sequence[Path]) -> list[Path]:
     """Return the model of that name, or all whose names begin so."""
-    exact = [path for path in known if path.name == name]
+    exact = [path for path in known if name in (path.name, called(open_artifact(path, hint="tune it again.")))]
     return exact or [path for path in known if path.name.startswith(name)]
 
 
@@ -312,7 +345,7 @@ def find_store(data: Data, config: LanguageModelConfig) -> ResponseCache:
 
 
 def _is_at_address(config: LanguageModelConfig, served: Mapping[str, Any]) -> bool:
-    """Tell whether kept answers are those of the server that the options name; of other engines there is no telling."""
+    """Return whether kept answers are those of the server that the options name; None for other engines."""
     kind = ENGINES.load(served["engine"])
     if not kind.Options.identifying:
         return True
@@ -393,11 +426,12 @@ def _check_split(data: Data, tuned: TunedModel) -> None:
         ModelError: If that is so.
     """
     dataset = data.place.root.parent.name
-    if tuned.samples and tuned.dataset == dataset and tuned.data != learned_from(data):
+    if tuned.samples and tuned.dataset == dataset and tuned.data != (here := learned_from(data)):
+        template = tuned.template if tuned.data.keys() == here.keys() else "TEMPLATE"  # of the other task
         raise ModelError(
             f"{tuned.label} was tuned on another split of {dataset} than {data.place.reference}: what is tested here "
             "may be among its samples",
-            hint=f"Tune on this one: llmrs-bench tune --dataset {data.place.reference} --template {tuned.template}.",
+            hint=f"Tune on this one: llmrs-bench tune --dataset {data.place.reference} --template {template}.",
         )
 
 

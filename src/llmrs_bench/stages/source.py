@@ -1,4 +1,4 @@
-"""The source of a data set: where it is, who reads it, and what a careful person would look at."""
+"""The source of a data set: where it is, how it is read, and what is warned about."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -126,7 +126,7 @@ def _idle(reader: str, options: Sequence[str]) -> OptionError:
 
 
 def _reader(name: str, config: PrepareConfig, items: SourceFiles | None) -> tuple[Source, list[str]]:
-    """Return the data source `name`, told what it can be told of the options, and the options that it does not read."""
+    """Return the data source `name`, with the options that it reads, and the options that it does not read."""
     kind: Any = SOURCES.load(name)
     unrated = config.unrated.split(",") if config.unrated else ()
     columns = {"--columns": config.columns, "--unrated": unrated}
@@ -319,13 +319,14 @@ def mapping_of(raw: Raw, found: Found) -> dict[str, Any]:
     return {"format": found.reader, **raw.columns} if raw.columns else {}
 
 
-def kept_events(raw: Raw, config: PrepareConfig) -> Filtered:
+def kept_events(raw: Raw, config: PrepareConfig, *, distinct: bool = False) -> Filtered:
     """Return the events that the options leave.
 
-    Raises:
-        DataError, OptionError: As `filter_events` does.
+    Args and errors are those of `filter_events`.
     """
-    return filter_events(raw.events, min_rating=config.min_rating, k_core=config.k_core, repeats=config.repeats)
+    return filter_events(
+        raw.events, min_rating=config.min_rating, k_core=config.k_core, repeats=config.repeats, distinct=distinct
+    )
 
 
 def require_titles(raw: Raw, reader: str, config: PrepareConfig) -> None:
@@ -334,9 +335,11 @@ def require_titles(raw: Raw, reader: str, config: PrepareConfig) -> None:
     Raises:
         DataError: Saying where titles may come from.
     """
+    if config.allow_untitled or (found := _untitled(raw)).is_empty():
+        return
     items = raw.items.join(raw.events.select("item_id").unique(), on="item_id", how="semi")
-    untitled = len(_untitled(replace(raw, items=items)))
-    if 2 * untitled > items.height and not config.allow_untitled:
+    untitled = int(items["item_id"].is_in(found.implode()).sum())
+    if 2 * untitled > items.height:
         raise DataError(
             f"{untitled:,} of {items.height:,} items with events have no title, or their id as title",
             hint="Language models need titles: "
@@ -372,7 +375,7 @@ def counts_of(profile: Profile) -> dict[str, int]:
 
 
 def is_published(dataset: Dataset, found: Found) -> bool:
-    """Tell whether the source is what was published, byte for byte; generated data always are."""
+    """Return whether the source is what was published, byte for byte; generated data always are."""
     if found.files is None:
         return True
     published = bool(dataset.files) and all(file.md5 for file in dataset.files)
@@ -473,6 +476,12 @@ def _odd_times(times: pl.Series) -> Iterator[str]:
             "(--time-unit), and the column?"
         )
     middle = times.quantile(0.5) or 0.0
+    early = times.filter((times < EARLY) & ~times.is_in(list(UNSET)))
+    if len(early) and middle >= EARLY:
+        yield (
+            f"{len(early):,} of {len(times):,} events are before 1980, the others later, such as time {early[0]:g}: "
+            "are these times of another unit, or none?"
+        )
     years = bool(times.is_between(1900, 2100).all()) and times.n_unique() > 1
     if STEPS < middle < EARLY or years:
         moment = datetime.fromtimestamp(middle, UTC)

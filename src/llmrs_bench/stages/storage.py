@@ -1,4 +1,4 @@
-"""What is kept below the home: the runs of all data sets, what one of them holds, how large all is, and what may go."""
+"""What is kept below the home: runs of all data sets, what each holds, sizes, and what may be deleted."""
 
 import logging
 import os
@@ -22,10 +22,11 @@ from llmrs_bench.core.registry import unknown_name
 from llmrs_bench.core.schemas import TABLES
 from llmrs_bench.stages.compare import protocol_words
 from llmrs_bench.stages.evaluate import CHANCE
+from llmrs_bench.stages.usage import children, size_of, visible
 from llmrs_bench.stages.workspace import (
-    RESERVED,
     Place,
     Reference,
+    called,
     leaving_out,
     open_data,
     prepared,
@@ -78,6 +79,27 @@ class RunEntry:
         return None if self.artifact is None else self.artifact.manifest.started
 
     @property
+    def called(self) -> str | None:
+        """The name that somebody gave it."""
+        return None if self.artifact is None else called(self.artifact)
+
+    def fits(self, name: str) -> bool:
+        """Tell whether a name is its own or begins so, or is the one that somebody gave it."""
+        return self.run.startswith(name) or self.called == name
+
+    @property
+    def options(self) -> str:
+        """What it was made with beyond the defaults, as typed."""
+        if self.artifact is None:
+            return ""
+        config, facts = self.artifact.manifest.config, self.artifact.facts
+        seed = {"seed": facts["seed"]} if facts.get("seed") else {}
+        asked = {name: config[name] for name in ("template", "limit") if config.get(name) is not None}
+        if asked.get("template") and facts.get("history") is not None:
+            asked["history"] = facts["history"]
+        return " ".join(f"{key}={value}" for key, value in {**asked, **facts.get("typed", {}), **seed}.items())
+
+    @property
     def values(self) -> dict[str, Any]:
         """All of it as JSON has it."""
         manifest = None if self.artifact is None else self.artifact.manifest
@@ -85,6 +107,8 @@ class RunEntry:
         return {
             "dataset": self.dataset,
             "run": self.run,
+            "name": self.called,
+            "options": self.options,
             "state": self.state,
             "made": None if self.made is None else self.made.isoformat(timespec="seconds"),
             "model": facts["model"]["name"] if facts.get("model") else manifest and manifest.name,
@@ -124,12 +148,12 @@ def find_runs(
     found = [entry for place in _places(home, dataset) for entry in _entries(place)]
     known = [entry.run for entry in found]
     for name in names:
-        if not any(run.startswith(name) for run in known):
+        if not any(entry.fits(name) for entry in found):
             raise unknown_name("run", name, known)
     return [
         entry
         for entry in found
-        if (not names or entry.run.startswith(tuple(names)))
+        if (not names or any(entry.fits(name) for name in names))
         and (state is None or entry.state == state)
         and (before is None or (entry.made is not None and entry.made < before))
     ]
@@ -142,7 +166,7 @@ def find_run(home: Path, name: str, dataset: str | None = None) -> RunEntry:
         OptionError: If the name fits none, or several.
     """
     found = find_runs(home, dataset, [name])
-    found = [entry for entry in found if entry.run == name] or found
+    found = [entry for entry in found if name in (entry.run, entry.called)] or found
     if len(found) != 1:
         raise OptionError(
             f"{name} means {len(found)} runs: " + ", ".join(f"{each.run} of {each.dataset}" for each in found),
@@ -163,7 +187,7 @@ def _places(home: Path, dataset: str | None) -> list[Place]:
 
 def _entries(place: Place) -> list[RunEntry]:
     """Return the runs of a variant by time; those in the making come last."""
-    folders = _children(place.runs)
+    folders = children(place.runs)
     made = [_entry(place, path) for path in folders if path.is_dir() and not path.name.startswith(".")]
     locks = (_LOCK.fullmatch(path.name) for path in folders)
     open_ = [found["name"] for found in locks if found and is_locked(place.runs / found.string)]
@@ -191,7 +215,7 @@ def _entry(place: Place, path: Path) -> RunEntry:
 
 def _belongings(place: Place, name: str, run: Artifact | None) -> list[Path]:
     """Return what was made of a run and is of no use without it: its evaluations, and its priors."""
-    evaluations = [path for path in _children(place.evals) if path.name.startswith(f"{name}-")]
+    evaluations = [path for path in children(place.evals) if path.name.startswith(f"{name}-")]
     if run is None or "prompts" not in run.manifest.inputs:
         return evaluations
     return [*evaluations, *(prior.path for prior in _artifacts(place.priors) if _is_of(prior, run))]
@@ -305,7 +329,7 @@ def runs_to_remove(home: Path, entries: Sequence[RunEntry]) -> list[Removal]:
 
 
 def _uses(place: Place, other: Artifact, run: Artifact) -> bool:
-    """Tell whether another run was made of this one: a fusion, another normalisation, prompts with its texts."""
+    """Return whether another run was made of this one: a fusion, another normalisation, prompts with its texts."""
     if other.path == run.path:
         return False
     if run.manifest.fingerprint in other.manifest.inputs.values():
@@ -333,12 +357,10 @@ def unused(home: Path, dataset: str | None = None, *, before: datetime | None = 
     found: list[tuple[str, Path]] = []
     places = _places(home, dataset)
     for place in places:
-        names = [path.name for path in _children(place.runs) if path.is_dir()]
+        names = [path.name for path in children(place.runs) if path.is_dir()]
         runs = _artifacts(place.runs)
         kept = tuple(f"{name}-" for name in (CHANCE, *BASELINES, *names))
-        found += [
-            ("evaluation without a run", path) for path in _visible(place.evals) if not path.name.startswith(kept)
-        ]
+        found += [("evaluation without a run", path) for path in visible(place.evals) if not path.name.startswith(kept)]
         for prior in _artifacts(place.priors):
             if not any(_is_of(prior, run) for run in runs):
                 found.append(("priors without a run", prior.path))
@@ -365,7 +387,7 @@ def unused(home: Path, dataset: str | None = None, *, before: datetime | None = 
 
 
 def _is_busy(place: Place) -> bool:
-    """Tell whether a run is in the making, for which there may be prompts and a model already."""
+    """Return whether a run is in the making, for which there may be prompts and a model already."""
     return any(entry.state == "in the making" for entry in _entries(place))
 
 
@@ -382,7 +404,7 @@ def _config(place: Place) -> Mapping[str, Any]:
 def _drafts(folder: Path) -> list[tuple[str, Path]]:
     """Return what killed processes left half-made; of those of other machines, what nothing touched for a week."""
     found = []
-    for path in _children(folder):
+    for path in children(folder):
         draft = _DRAFT.fullmatch(path.name)
         if draft is None or is_locked(path.with_name(f".{draft['name']}.lock")):
             continue
@@ -397,7 +419,7 @@ def remove(home: Path, removals: Sequence[Removal], told: Callable[[Removal], No
     Args:
         home: Folder of all artifacts; nothing outside it is touched.
         removals: What goes.
-        told: Called with each that is gone.
+        told: Called with each that was deleted.
 
     Returns:
         How many bytes are free now.
@@ -434,62 +456,10 @@ def _delete(path: Path) -> None:
         shutil.rmtree(gone)
 
 
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """How large a part of a data set is: the data set or its variant, the part, what is in it, and bytes."""
-
-    dataset: str
-    part: str
-    count: int
-    size: int
-
-
-def usage(home: Path, dataset: str | None = None) -> list[Usage]:
-    """Return how large everything below the home is.
-
-    Raises:
-        OptionError: If there is no such data set.
-    """
-    names = [path.name for path in _children(home) if path.is_dir() and not path.name.startswith(".")]
-    if dataset is not None:
-        own = Reference.parse(dataset).dataset
-        if own not in names:
-            raise unknown_name("data set", own, names)
-        names = [own]
-    found = []
-    for name in names:
-        for path in _children(home / name):
-            if path.name in RESERVED or not path.is_dir():
-                found.append(Usage(name, path.name if path.is_dir() else "other", _count(path), size_of(path)))
-                continue
-            for part in _children(path):
-                found.append(Usage(f"{name}@{path.name}", part.name, _count(part), size_of(part)))
-    return found
-
-
-def _count(path: Path) -> int:
-    return len(_visible(path)) if path.is_dir() and path.name != "data" else 1
-
-
-def size_of(path: Path) -> int:
-    """Return the bytes of a file, or of all files of a folder; links are not followed."""
-    if path.is_symlink() or not path.is_dir():
-        return path.lstat().st_size if path.exists() else 0
-    return sum(file.lstat().st_size for file in path.rglob("*") if not file.is_dir())
-
-
-def _children(folder: Path) -> list[Path]:
-    return sorted(folder.iterdir()) if folder.is_dir() else []
-
-
-def _visible(folder: Path) -> list[Path]:
-    return [path for path in _children(folder) if not path.name.startswith(".")]
-
-
 def _artifacts(folder: Path, prefix: str = "") -> list[Artifact]:
     """Return the artifacts in a folder that can be read; others are nobody's to judge here."""
     found = []
-    for path in _visible(folder):
+    for path in visible(folder):
         if path.is_dir() and path.name.startswith(prefix):
             try:
                 found.append(open_artifact(path, hint=""))

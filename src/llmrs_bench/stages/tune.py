@@ -4,7 +4,7 @@ import gc
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
-from functools import partial
+from functools import lru_cache, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -12,11 +12,18 @@ import numpy as np
 from pydantic import Field
 
 from llmrs_bench.core.artifacts import Draft, Recipe, StageResult, get_or_create
-from llmrs_bench.core.config import LARGEST_SEED, LanguageModelConfig, Options, PromptConfig
+from llmrs_bench.core.config import (
+    CLICK,
+    LARGEST_SEED,
+    LanguageModelConfig,
+    Options,
+    PromptConfig,
+    with_own_tokens,
+)
 from llmrs_bench.core.device import pick_device
+from llmrs_bench.core.environment import prints_on_stderr
 from llmrs_bench.core.errors import DataError, ModelError, OptionError
 from llmrs_bench.core.hashing import file_digest, fingerprint
-from llmrs_bench.core.registry import CLICK_MODELS, RECOMMENDERS
 from llmrs_bench.core.types import Progress, no_progress
 from llmrs_bench.llm.adapters import CARD, CONFIG, LEAST_CHANGE, WEIGHTS, ProbePrompt, TunedModel
 from llmrs_bench.llm.model_aliases import ModelSpec
@@ -35,7 +42,7 @@ from llmrs_bench.stages.serving import (
     probe_scores,
     specify,
 )
-from llmrs_bench.stages.tune_samples import Example, Examples, SampleMaker, check_tunable
+from llmrs_bench.stages.tune_samples import Example, Examples, SampleMaker, check_tunable, check_tunable_model
 from llmrs_bench.stages.workspace import Data
 
 if TYPE_CHECKING:
@@ -43,7 +50,7 @@ if TYPE_CHECKING:
 
     from llmrs_bench.llm.processes import Group
     from llmrs_bench.llm.tokenization import PromptReader
-    from llmrs_bench.llm.tuning import Validation
+    from llmrs_bench.llm.tuning import Sample, Validation
 
 # Bumped when the same data and options lead to other weights.
 FORMAT = "2"
@@ -67,7 +74,8 @@ class TuneConfig(Options):
     @property
     def prompt(self) -> PromptConfig:
         """What of it decides the prompts."""
-        return PromptConfig(template=self.template, options=self.template_options, history=self.history)
+        options = with_own_tokens(self.template_options, self.model)
+        return PromptConfig(template=self.template, options=options, history=self.history)
 
 
 def tune(data: Data, config: TuneConfig, progress: Progress) -> StageResult | None:
@@ -97,7 +105,8 @@ def tune(data: Data, config: TuneConfig, progress: Progress) -> StageResult | No
 
     def fill(draft: Draft) -> None:
         told.append(group.first(lambda: True))
-        job.fill(draft, progress=progress, kept=kept)
+        with prints_on_stderr():
+            job.fill(draft, progress=progress, kept=kept)
 
     done = get_or_create(place, job.recipe, fill)
     if not told:
@@ -108,7 +117,13 @@ def tune(data: Data, config: TuneConfig, progress: Progress) -> StageResult | No
 
 
 def show_samples(data: Data, config: TuneConfig, count: int) -> tuple[list[RenderedPrompt], dict[str, Any]]:
-    """Return the first samples as the model reads them, with what is supervised, and counts over all of them."""
+    """Return the first samples as the model reads them, with what is supervised, and counts over all of them.
+
+    Raises:
+        OptionError: As `tune` says, or if there are none.
+    """
+    if config.samples == 0:
+        raise OptionError("--samples 0 learns from nothing: there is no sample to show", hint="Raise --samples.")
     job = _Job(data, config)
     reader = job.reader()
     maker = job.maker(reader)
@@ -154,16 +169,17 @@ class _Job:
         from llmrs_bench.llm.tune_options import TuneOptions
 
         self.data, self.config, self.group = data, config, group or Group()
-        if config.model in (*RECOMMENDERS.names(), *CLICK_MODELS.names()):
-            raise OptionError(
-                f"{config.model} is no language model, and nothing else is tuned here",
-                hint=f"llmrs-bench infer --model {config.model} trains it.",
-            )
+        check_tunable_model(config.model)
         self.plan: PromptPlan = open_plan(config.prompt)
         check_tunable(data, self.plan)
         self.options: TuneOptions = TuneOptions.parse(config.options, owner="tune")
         if idle := sorted(TuneOptions.of_lora & set(config.options)):
             self._refuse_idle(idle)
+        if self.options.redraw and (data.task == CLICK or not self.plan.template.prompt_template.uses("candidates")):
+            raise OptionError(
+                f"-O redraw has no effect on template {self.plan.name}: its prompts show no drawn candidates",
+                hint="Leave it out.",
+            )
         asked = locate(data, LanguageModelConfig(model=config.model))
         self.spec: ModelSpec = specify(data, asked, no_progress)
         self.base_label = label_of(asked)
@@ -245,14 +261,14 @@ class _Job:
         Raises:
             DataError: If there are fewer than asked for, or all have the same answer.
         """
-        wanted = self.config.samples
+        wanted, there = self.config.samples, maker.size("train")
+        if wanted != "all" and 0 < there < wanted:
+            raise DataError(
+                f"{wanted:,} samples were asked for, and the training part has {there:,}",
+                hint=f"--samples {there} or --samples all takes them all.",
+            )
         made = maker.make("train", 2**31 if wanted == "all" else wanted)
         count = len(made.examples)
-        if wanted != "all" and count < wanted:
-            raise DataError(
-                f"{wanted:,} samples were asked for, and the training part has {count:,}",
-                hint=f"--samples {count} or --samples all takes them all.",
-            )
         if maker.asks_one and count and made.facts["yes"] in (0, count):
             raise DataError(
                 f"all {count:,} samples have the answer {'Yes' if made.facts['yes'] else 'No'}: nothing can be learned",
@@ -271,12 +287,19 @@ class _Job:
         made, valid = self.samples(maker), self._valid(maker)
         samples = [maker.sample(example) for example in made.examples]
         longest = max(sample.size for sample in samples)
+
+        @lru_cache(maxsize=1)
+        def seen(epoch: int) -> list["Sample"]:
+            if not (epoch and options.redraw):
+                return samples
+            return [maker.sample(example) for example in maker.make("train", len(samples), epoch=epoch).examples]
+
         estimate = check_memory(self.checkpoint.config(), config.method, options, longest=longest, device=self.device)
         with seeded(config.seed, self.device) as order:
             model = load_trainable(self.checkpoint, config.method, options, self.device)
             trained = tune(
                 model,
-                samples,
+                seen,
                 self._validation(plain_model(model), maker, valid),
                 options,
                 seed=config.seed,
@@ -300,7 +323,7 @@ class _Job:
         from llmrs_bench.llm.tokenization import template_digest
         from llmrs_bench.llm.tuning import save_tuned
 
-        config = self.config
+        config, commit = self.config, self.checkpoint.identity.get("commit")
         facts: dict[str, Any] = {"label": self.label, "model": {**asdict(self.spec), "name": self.label}}
         card = {
             "label": self.label,
@@ -309,7 +332,7 @@ class _Job:
             "template": self.plan.name,
             "method": config.method,
             "samples": 0,
-            "spec": {**asdict(self.spec), "source": self.checkpoint.source, "revision": self._revision},
+            "spec": {**asdict(self.spec), "source": self.checkpoint.source, "revision": commit},
             "base": {name: value for name, value in self.checkpoint.identity.items() if name != "adapter"},
             "typed": {**config.options, **({"tune_seed": str(config.seed)} if config.seed else {})},
             "options": self._options_read,
@@ -337,10 +360,6 @@ class _Job:
         own = {"rank", "alpha", "modules"} if self.checkpoint.files.adapter is not None else set()
         idle = options.of_lora if method == "full" else own
         return {name: value for name, value in found.items() if name not in idle}
-
-    @property
-    def _revision(self) -> str | None:
-        return self.checkpoint.identity.get("commit")
 
     def _valid(self, maker: SampleMaker) -> Examples:
         """Return the validation examples; none where the data have none."""

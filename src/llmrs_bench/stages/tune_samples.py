@@ -8,23 +8,29 @@ from typing import Any
 
 import polars as pl
 
+from llmrs_bench.clicks.baselines import BASELINES
 from llmrs_bench.core.config import CLICK
 from llmrs_bench.core.errors import DataError, LeakError, OptionError
 from llmrs_bench.core.hashing import generator
+from llmrs_bench.core.registry import CLICK_MODELS, RECOMMENDERS, unknown_name
 from llmrs_bench.core.schemas import REQUESTS
 from llmrs_bench.core.types import Prompt
 from llmrs_bench.data.candidates import CandidatePool
 from llmrs_bench.data.training_part import in_order_of_samples, possible_targets
 from llmrs_bench.llm.generate import clip
+from llmrs_bench.llm.model_aliases import MODEL_ALIASES
 from llmrs_bench.llm.tokenization import Ids, Job, PromptReader
 from llmrs_bench.llm.tuning import Sample
 from llmrs_bench.prompts.frames import read_views
 from llmrs_bench.prompts.leakage import check_views
 from llmrs_bench.prompts.strategies.base import HasAnswers, written
 from llmrs_bench.prompts.strategies.yes_no import YesNo
+from llmrs_bench.recommenders.training import as_validated
 from llmrs_bench.stages.conversation import question
+from llmrs_bench.stages.demo_lm import NAME as DEMO_LM
 from llmrs_bench.stages.prompt import PromptPlan, check_task, open_catalog
 from llmrs_bench.stages.prompt_variants import ViewBuilder
+from llmrs_bench.stages.serving import MOCK, is_language_model
 from llmrs_bench.stages.workspace import Data
 
 _HINT = "Choose label, likelihood, listwise or yes-no, or `like` for clicks."
@@ -69,6 +75,27 @@ def check_tunable(data: Data, plan: PromptPlan) -> None:
         raise OptionError("a sample is shown once when a model is tuned", hint="Leave out orders, samples and slots.")
 
 
+def check_tunable_model(name: str) -> None:
+    """Refuse to tune what has no weights of a language model.
+
+    Raises:
+        OptionError: If it is another kind of model, or nobody knows it.
+    """
+    if name in (*RECOMMENDERS.names(), *CLICK_MODELS.names(), *BASELINES):
+        raise OptionError(
+            f"{name} is no language model, and nothing else is tuned here",
+            hint=f"llmrs-bench infer --model {name} trains it.",
+        )
+    if name == MOCK:
+        raise OptionError(
+            f"{MOCK} answers by a formula: it has no weights that could be tuned",
+            hint="Take a language model of `llmrs-bench list models`, a folder or ORG/NAME.",
+        )
+    if not is_language_model(name):
+        known = [*MODEL_ALIASES, DEMO_LM]
+        raise unknown_name("model", name, known, hint="Any Hugging Face id (ORG/NAME) or folder (./PATH) will do, too.")
+
+
 class SampleMaker:
     """Makes examples of one data set and template for one model.
 
@@ -103,22 +130,30 @@ class SampleMaker:
         self.context = context
         self.seed = seed
         self.limit = limit
-        self._catalog = open_catalog(data)
+        self._catalog = open_catalog(data, plan.views)
 
     @property
     def asks_one(self) -> bool:
         """Whether a prompt asks about one item."""
         return isinstance(self.plan.template, YesNo)
 
-    def make(self, part: str, count: int) -> Examples:
+    def size(self, part: str) -> int:
+        """Return how many events of the part `train`, or labelled ones of a part, there are examples of."""
+        if self.data.task == CLICK:
+            return self.data.artifact.table("samples").filter(pl.col("part") == part).height
+        return possible_targets(self.data.artifact.table("interactions"), part).height
+
+    def make(self, part: str, count: int, *, epoch: int = 0) -> Examples:
         """Return at most `count` examples of the part `train` or `valid`, the head of one seeded permutation of all.
+
+        In another epoch they are of the same events, with candidates drawn anew and in a new order.
 
         Raises:
             DataError: If the part has no event with a history.
             LeakError: If a held-out event is in one of them.
             EngineError: If a prompt does not fit even without history.
         """
-        rows, rules = self._click_rows(part) if self.data.task == CLICK else self._ranked_rows(part, count)
+        rows, rules = self._click_rows(part) if self.data.task == CLICK else self._ranked_rows(part, count, epoch)
         rows = rows.head(count)
         catalog, template = self._catalog, self.plan.template
         titles = {item_id: item.title for item_id, item in catalog.items.items()}
@@ -210,7 +245,7 @@ class SampleMaker:
         rows = in_order_of_samples(rows, self._seed_of(part)).with_columns(candidates=pl.concat_list("item_id"))
         return self._sound(rows, part), ()
 
-    def _ranked_rows(self, part: str, count: int) -> tuple[pl.DataFrame, tuple[str, ...]]:
+    def _ranked_rows(self, part: str, count: int, epoch: int) -> tuple[pl.DataFrame, tuple[str, ...]]:
         """Return `count` events in a seeded order with the user's training events before them, and drawn candidates.
 
         Candidates are drawn as `prepare` drew those of the test, where it drew them, else at random; none is an item
@@ -218,11 +253,10 @@ class SampleMaker:
         """
         config, seed = self.data.artifact.manifest.config, self._seed_of(part)
         events = self.data.artifact.table("interactions")
-        trained = events.filter(pl.col("part") == "train")
-        rows = possible_targets(events, part)
+        seen = as_validated(events) if part == "valid" else events
+        trained, rows = seen.filter(pl.col("part") == "train"), possible_targets(seen, part)
         if part == "valid":
             rows = rows.unique("user_id", keep="first", maintain_order=True)
-            rows = rows.join(trained, on="user_id", how="semi", maintain_order="left")
         rows = in_order_of_samples(rows.with_columns(cutoff="timestamp"), seed).head(count)
         sequences = dict(trained.group_by("user_id", maintain_order=True).agg("item_id").iter_rows())
         known = dict(events.group_by("user_id").agg("item_id").iter_rows())
@@ -233,7 +267,7 @@ class SampleMaker:
         size, held = int(config["n_candidates"]), self._held
         histories, lists, labels = [], [], []
         for request_id, user, item, place in rows.select("request_id", "user_id", "item_id", "place").iter_rows():
-            rng = generator(seed, "candidates", request_id)
+            rng = generator(seed, "candidates", request_id, *([epoch] if epoch else []))
             drawn = pool.draw(user, size - 1, {*known[user], *held.get(user, ())}, rng)
             shown = [item, *drawn]
             if self.asks_one:  # half of them about the target

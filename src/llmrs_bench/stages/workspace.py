@@ -4,12 +4,12 @@ import logging
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import polars as pl
 
-from llmrs_bench.core.artifacts import Artifact, StageResult, is_complete, open_artifact, open_placed
+from llmrs_bench.core.artifacts import Artifact, StageResult, is_complete, open_artifact, open_placed, restate
 from llmrs_bench.core.config import DEPTH, FREE_TEXT, WHOLE
 from llmrs_bench.core.errors import ArtifactError, DamagedError, OptionError, next_step
 from llmrs_bench.core.hashing import fingerprint, uniform_hash
@@ -208,7 +208,7 @@ def open_data(home: Path, text: str) -> Data:
 
 
 def is_unprepared(home: Path, text: str) -> bool:
-    """Tell whether `text` is the plain name of a data set that may be prepared unasked, and nothing of it was yet."""
+    """Return whether `text` is the plain name of a data set that may be prepared unasked, and nothing of it was yet."""
     reference = Reference.parse(text)
     folder = home / reference.dataset
     known = known_dataset(reference.dataset) if reference.variant is None else None
@@ -316,16 +316,44 @@ class LeftOutError(DamagedError):
 
 
 def pick_runs(runs: Sequence[Artifact], names: Sequence[str]) -> list[Artifact]:
-    """Return the runs whose names begin with one of `names`.
+    """Return the runs whose names begin with one of `names`, or that were given one of them (`infer --name`).
 
     Raises:
         OptionError: If a name fits none.
     """
-    known = [run.path.name for run in runs]
     for name in names:
-        if not any(run.startswith(name) for run in known):
-            raise unknown_name("run", name, known)
-    return [run for run in runs if run.path.name.startswith(tuple(names))]
+        if not any(_fits(run, name) for run in runs):
+            raise unknown_name("run", name, [known for run in runs for known in (run.path.name, called(run)) if known])
+    return [run for run in runs if any(_fits(run, name) for name in names)]
+
+
+def _fits(run: Artifact, name: str) -> bool:
+    return called(run) == name or run.path.name.startswith(name)
+
+
+def called(made: Artifact) -> str | None:
+    """Return the name that somebody gave to a run or a tuned model, beside its own."""
+    given: str | None = made.facts.get("called")
+    return given
+
+
+def call(done: StageResult, name: str | None) -> StageResult:
+    """Give an artifact a name; None leaves it as it is called.
+
+    Raises:
+        OptionError: If the name is no plain one, or is that of another artifact beside it.
+    """
+    if name is None or called(done.artifact) == name:
+        return done
+    if not re.fullmatch(r"\w[\w.-]{0,63}", name):
+        raise OptionError(f"--name {name!r} is no plain name", hint="Use letters, digits, '-', '_' and '.'.")
+    own = done.artifact.path
+    for path in sorted(own.parent.iterdir()):
+        if path != own and is_complete(path) and not path.name.startswith("."):
+            with leaving_out():
+                if name in (path.name, called(open_artifact(path, hint="delete it."))):
+                    raise OptionError(f"--name {name} is the name of {path.name}", hint="Choose another one.")
+    return replace(done, artifact=restate(done.artifact, called=name))
 
 
 def latest(runs: Sequence[Artifact]) -> list[Artifact]:
@@ -350,5 +378,5 @@ def limit_of(run: Artifact) -> int | None:
 
 
 def ranks(run: Artifact) -> bool:
-    """Tell whether a run ranks candidates, as all do but those of the form `note`."""
+    """Return whether a run ranks candidates, as all do but those of the form `note`."""
     return run.facts.get("form") != FREE_TEXT

@@ -5,12 +5,11 @@ from collections.abc import Callable, Iterator, Sequence
 from inspect import signature
 from itertools import accumulate
 from math import inf
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import torch
 from torch import Tensor
 from transformers import DynamicCache
-from transformers.modeling_outputs import BaseModelOutput
 
 from llmrs_bench.core.errors import EngineError, raised_here
 from llmrs_bench.core.types import Response
@@ -192,7 +191,7 @@ def score_chains(model: "PreTrainedModel", groups: Sequence[Group]) -> list[list
     Returns:
         For each group the log-probabilities of the tokens of each choice.
     """
-    states, mask = _encode(model, [group.prefix for group in groups])
+    output, states, mask = _encode(model, [group.prefix for group in groups])
     nothing = torch.zeros(len(groups), dtype=torch.long, device=model.device)
     found: list[list[list[float]]] = [[] for _ in groups]
     for packs in zip(*(group.packs for group in groups), strict=True):
@@ -200,7 +199,7 @@ def score_chains(model: "PreTrainedModel", groups: Sequence[Group]) -> list[list
         logits = row_logits(
             model,
             batch.scored,
-            encoder_outputs=BaseModelOutput(last_hidden_state=states),
+            encoder_outputs=output(last_hidden_state=states),
             attention_mask=mask,
             decoder_input_ids=batch.inputs,
             decoder_attention_mask=batch.mask(nothing, 0, model.dtype),
@@ -217,7 +216,7 @@ def score_targets(model: "PreTrainedModel", tokens: Tokenized, *, batch_tokens: 
     Returns:
         For each of `tokens.distinct` the log-probabilities of its tokens.
     """
-    states, mask = _encode(model, [tokens.prefix])
+    output, states, mask = _encode(model, [tokens.prefix])
     start, distinct = start_token(model), tokens.distinct
     size = max(1, batch_tokens // (len(tokens.prefix) + tokens.longest))
     found: dict[Ids, list[float]] = {}
@@ -228,7 +227,7 @@ def score_targets(model: "PreTrainedModel", tokens: Tokenized, *, batch_tokens: 
         logits = row_logits(
             model,
             suffix_rows(inputs, padded.shape[1], 0).to(model.device),
-            encoder_outputs=BaseModelOutput(last_hidden_state=states.expand(len(suffixes), -1, -1)),
+            encoder_outputs=output(last_hidden_state=states.expand(len(suffixes), -1, -1)),
             attention_mask=mask.expand(len(suffixes), -1),
             decoder_input_ids=padded,
             use_cache=False,
@@ -237,13 +236,16 @@ def score_targets(model: "PreTrainedModel", tokens: Tokenized, *, batch_tokens: 
     return [found[suffix] for suffix in distinct]
 
 
-def _encode(model: "PreTrainedModel", prompts: Sequence[Ids]) -> tuple[Tensor, Tensor]:
-    """Return the encoder's states (B, width, size) of prompts padded at their ends, and the mask (B, width)."""
+def _encode(model: "PreTrainedModel", prompts: Sequence[Ids]) -> tuple[Callable[..., Any], Tensor, Tensor]:
+    """Return the kind of an encoder's output, its states (B, width, size) of padded prompts, and the mask (B, width).
+
+    Prompts are padded at their ends.
+    """
     inputs = pad_right(prompts, 0).to(model.device)
     lengths = torch.tensor([len(prompt) for prompt in prompts], device=model.device)
     mask = (torch.arange(inputs.shape[1], device=model.device)[None, :] < lengths[:, None]).long()
-    states: Tensor = model.get_encoder()(input_ids=inputs, attention_mask=mask, return_dict=True).last_hidden_state
-    return states, mask
+    found = model.get_encoder()(input_ids=inputs, attention_mask=mask, return_dict=True)
+    return type(found), found.last_hidden_state, mask
 
 
 if TYPE_CHECKING:
@@ -291,7 +293,7 @@ class Scorer:
         if packed and self.obstacle is None and not self.architecture.proven and not self_check:
             self.obstacle = "it is not known to allow that, and `-O self_check=0` keeps from finding out"
         self._packed = packed and self.obstacle is None
-        self._untold = self.obstacle is not None
+        self._untold = packed  # why is a title scored plainly?
         self._rows = worthwhile_rows(model)
 
     @property
@@ -366,7 +368,7 @@ class Scorer:
                 yield from responses
         for job in asked:
             if not self._packs(job):
-                self._tell()
+                self._tell(job)
                 self.scored_plainly += 1
                 yield from self.memory.run([job], self._score_plainly)
 
@@ -455,10 +457,17 @@ class Scorer:
         self._packed, self._untold, self.obstacle = False, True, why
         self._tell()
 
-    def _tell(self) -> None:
-        """Say once why titles are not packed."""
-        if self._untold:
+    def _tell(self, job: Job | None = None) -> None:
+        """Say once why titles are not packed: those of no prompt, or those of a job."""
+        if not self._untold:
+            return
+        self._untold = False
+        if self.obstacle is not None:
             log.warning(
                 "titles are scored one by one, which is slower, for this model does not allow more: %s", self.obstacle
             )
-            self._untold = False
+        elif job is not None:
+            log.warning(
+                "titles of some prompts are scored one by one, which is slower: %s",
+                self.architecture.hindrance(job.tokens),
+            )

@@ -1,9 +1,8 @@
 """Engine without a model: seeded answers at chance, for tests and load tests."""
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from functools import lru_cache
-from itertools import chain
 from math import log
 from typing import ClassVar
 
@@ -13,6 +12,7 @@ from llmrs_bench.core import config
 from llmrs_bench.core.errors import EngineError
 from llmrs_bench.core.hashing import hash64
 from llmrs_bench.core.types import Json, Message, Prompt, Response
+from llmrs_bench.llm.base import Engine
 from llmrs_bench.llm.identity import MOCK_VERSION, identify
 from llmrs_bench.llm.model_aliases import ModelSpec
 
@@ -31,14 +31,13 @@ class MockOptions(config.Options):
     pause: float = Field(default=0.0, ge=0)
 
 
-class MockEngine:
+class MockEngine(Engine):
     """Ranks candidates by a hash of (seed, prompt, item or choice), so their order in the prompt carries no weight.
 
     Tokens are words. Written answers are numbers of candidates, best first: "3, 1, 2".
     """
 
     Options: ClassVar[type[config.Options]] = MockOptions
-    packages: ClassVar[tuple[str, ...]] = ()
 
     @staticmethod
     def identity(model: ModelSpec, options: config.Options) -> dict[str, str]:
@@ -47,10 +46,15 @@ class MockEngine:
 
     def __init__(self, model: ModelSpec, options: MockOptions, *, device: str, seed: int) -> None:
         self.model = model
-        self.context = options.context
+        self._context = options.context
         self.pause = options.pause
         self.device = device
         self.seed = seed
+
+    @property
+    def context(self) -> int:
+        """The words that it can take."""
+        return self._context
 
     def count_tokens(self, prompts: Sequence[Prompt]) -> list[int]:
         """Return the words of each prompt and of its longest choice, or one for each number of an answer."""
@@ -60,17 +64,6 @@ class MockEngine:
         if prompt.choices is None:
             return _words(prompt.messages) + len(prompt.shown)
         return _words(prompt.messages) + max((len(choice.split()) for choice in prompt.choices), default=0)
-
-    def check(self, prompts: Sequence[Prompt]) -> None:
-        """Do nothing: there is one way to answer."""
-
-    def batches(self, prompts: Sequence[Prompt]) -> Iterator[Sequence[Prompt]]:
-        """Leave each prompt by itself."""
-        return ([prompt] for prompt in prompts)
-
-    def answer_batches(self, batches: Iterable[Sequence[Prompt]]) -> Iterator[Sequence[Response]]:
-        """Answer one prompt after the other."""
-        return ([response] for response in self.answer(list(chain.from_iterable(batches))))
 
     def answer(self, prompts: Sequence[Prompt]) -> Iterator[Response]:
         """Answer each prompt as the hash of its items says.
@@ -88,12 +81,6 @@ class MockEngine:
             else:
                 values = [self._uniform(prompt.prompt_id, item_id) for item_id in prompt.shown]
                 yield _text(prompt, values) if values else _note(prompt)
-
-    def reset_cache(self) -> None:
-        """Do nothing: there is no cache."""
-
-    def close(self) -> None:
-        """Do nothing: there is no process."""
 
     def facts(self) -> dict[str, Json]:
         """Return the version of the mock answers."""

@@ -29,7 +29,7 @@ from llmrs_bench.llm.backends.openai_replies import (
     usage,
 )
 from llmrs_bench.llm.backends.openai_transport import OpenAIOptions
-from llmrs_bench.llm.base import ModelOptions, asked_text, sample_seed
+from llmrs_bench.llm.base import Engine, ModelOptions, asked_text, sample_seed
 from llmrs_bench.llm.constrained import lead_in, permutation
 from llmrs_bench.llm.identity import identify
 from llmrs_bench.llm.model_aliases import ModelSpec
@@ -190,7 +190,7 @@ class _Task:
     job: Job | None
 
 
-class OpenAIEngine:
+class OpenAIEngine(Engine):
     """Asks a server, many prompts at a time, and yields answers as they come.
 
     Through the chat API a label is looked up among the likeliest next tokens; one that is not among them stays
@@ -201,7 +201,6 @@ class OpenAIEngine:
     """
 
     Options: ClassVar[type[config.Options]] = OpenAIOptions
-    packages: ClassVar[tuple[str, ...]] = ()
 
     @staticmethod
     def identity(model: ModelSpec, options: OpenAIOptions) -> dict[str, str]:
@@ -218,7 +217,6 @@ class OpenAIEngine:
         self.options = options
         self.model = options.model or model.source
         self.seed = seed
-        self.context = options.context or _UNKNOWN
         self.client = Client(options, seed=seed)
         self.reader = _read_with(model, options)
         self.ids = None if self.reader is None else TokenIds(self.reader.tokenizer)
@@ -235,6 +233,11 @@ class OpenAIEngine:
                 "prompt, which suits a base model; for a chat model use `-O api=chat`, or add `-O tokenizer=MODEL`"
             )
 
+    @property
+    def context(self) -> int:
+        """The tokens that the model can take, as far as that was said."""
+        return self.options.context or _UNKNOWN
+
     def count_tokens(self, prompts: Sequence[Prompt]) -> list[int]:
         """Return the tokens of each prompt and its answer; 0 where no tokenizer counts them."""
         if self.reader is None:
@@ -245,13 +248,6 @@ class OpenAIEngine:
         return [
             len(job.tokens.prefix) + (answer if job.prompt.choices is None else job.tokens.longest + 1) for job in jobs
         ]
-
-    def check(self, prompts: Sequence[Prompt]) -> None:
-        """Do nothing: how a server computes is its own."""
-
-    def batches(self, prompts: Sequence[Prompt]) -> Iterator[Sequence[Prompt]]:
-        """Leave each prompt by itself: the server says what it computes together."""
-        return ([prompt] for prompt in prompts)
 
     def answer_batches(self, batches: Iterable[Sequence[Prompt]]) -> Iterator[Sequence[Response]]:
         """Answer prompts, `concurrency` of them at a time."""
@@ -279,11 +275,8 @@ class OpenAIEngine:
             yield unanswered_response(prompt, "unanswered")
 
     def found(self, prompts: int) -> None:
-        """Be told how many prompts of the run were answered before, for the share that may stay unanswered."""
+        """Take how many prompts of the run were answered before, for the share that may stay unanswered."""
         self._found = prompts
-
-    def reset_cache(self) -> None:
-        """Do nothing: what the server keeps is its own."""
 
     def close(self) -> None:
         """Close the connections."""

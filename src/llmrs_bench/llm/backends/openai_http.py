@@ -82,7 +82,7 @@ class _Failed:
     error: BaseException
 
 
-class _Crew(Generic[Task, Done]):
+class _Workers(Generic[Task, Done]):
     """Threads that take tasks, one more for each task until there are enough.
 
     They are daemons: an interrupted command ends at once instead of waiting for a server.
@@ -152,20 +152,20 @@ def spread(work: Callable[[Task, Event], Done], tasks: Iterable[Task], *, worker
         tasks: Any number.
         workers: The most pieces of work at a time.
     """
-    crew = _Crew(work, tasks, workers)
+    pool = _Workers(work, tasks, workers)
     try:
-        crew.fill()
-        while crew.busy:
-            outcome = crew.take()
+        pool.fill()
+        while pool.busy:
+            outcome = pool.take()
             if isinstance(outcome, _Failed):
-                crew.fail(outcome.error)
+                pool.fail(outcome.error)
                 continue
-            crew.fill()
+            pool.fill()
             yield outcome
     finally:
-        crew.dismiss()
-    if crew.failure is not None:
-        raise crew.failure
+        pool.dismiss()
+    if pool.failure is not None:
+        raise pool.failure
 
 
 log = logging.getLogger(__name__)
@@ -219,8 +219,9 @@ class Client:
     becomes an answer.
 
     A prompt that was tried so often in vain is one without an answer, while the server answers others. If it answered
-    none of them meanwhile it is in doubt: until its next answer a prompt is tried again only `_FEW` times, and the
-    second one that is in vain for a reason that a server gives which is down ends the run.
+    none of them meanwhile, or nothing in time although it was asked one thing at a time, it is in doubt: until its
+    next answer a prompt is tried again only `_FEW` times, and the second one that is in vain for a reason that a server
+    gives which is down ends the run.
 
     Args:
         options: Where the server is, the variable that holds the key, and how often to try.
@@ -243,6 +244,7 @@ class Client:
         self._there = False  # whether the server has replied anything
         self._answers = 0  # replies that were no trouble
         self._doubted = False
+        self._too_late_alone = False  # whether a request took too long that was the only one
         self._transport = Transport(options, key=self._key)
 
     def close(self) -> None:
@@ -273,7 +275,8 @@ class Client:
             found = self._try(path, body, about, again=attempt > 0, stopped=stopped)
             if not isinstance(found, _Trouble):
                 return found
-            if attempt >= (min(self.options.retries, _FEW) if self._doubted else self.options.retries):
+            doubted = self._doubted or (self._too_late_alone and not self._answers)
+            if attempt >= (min(self.options.retries, _FEW) if doubted else self.options.retries):
                 raise self._given_up(found, attempt + 1, before)
             self._rest(found, attempt, about, stopped)
             attempt += 1
@@ -336,6 +339,7 @@ class Client:
     def _late(self, about: str, most: int) -> _Trouble:
         """Ask for less at a time from now on."""
         self._count(timeouts=True)
+        self._too_late_alone |= most == 1
         fewer = self._gate.halve(most)
         if fewer is not None and most == self.options.concurrency:
             log.warning(
@@ -390,6 +394,8 @@ class Client:
             404: "Check `-O base_url`, which usually ends in /v1, and the model's name on the server, `-O model`.",
         }
         other = said_wrong(failure.message, max_tokens_field=self.options.max_tokens_field)
+        if 300 <= failure.status < 400:
+            other = "It redirects, and does not say where to: check `-O base_url`, which usually ends in /v1."
         return RefusedError(
             f"{self.base_url} refuses {about} with {failure.sent}: {self._shown(failure.message)}",
             hint=hints.get(failure.status, other),

@@ -29,7 +29,7 @@ class Failure:
         status: That of HTTP or, in a reply with status 200, the one that this has or stands for.
         message: The server's words.
         code: A code of its own.
-        inside: Whether a reply with status 200 tells it.
+        inside: Whether a reply with status 200 reports it.
     """
 
     status: int
@@ -135,6 +135,8 @@ def text_of(choice: dict[str, Any]) -> str:
     if "message" not in choice:
         return _text(choice.get("text"), "text")
     message = choice["message"]
+    if not isinstance(message, dict):
+        raise TypeError(f"message is no object: {str(message)[:100]}")
     thought = _text(message.get("reasoning_content") or message.get("reasoning"), "message.reasoning_content")
     said = _text(message.get("content"), "message.content") or _text(message.get("refusal"), "message.refusal")
     if not thought:

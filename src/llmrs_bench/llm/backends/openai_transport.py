@@ -168,7 +168,7 @@ class OpenAIOptions(Options):
     @classmethod
     def is_a_number_or_a_share(cls, unanswered: str) -> str:
         """Refuse what says no number of prompts."""
-        if re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,9})?%|[0-9]{1,9}", unanswered):
+        if re.fullmatch(r"(100|[0-9]{1,2}(\.[0-9]{1,9})?)%|[0-9]{1,9}", unanswered):
             return unanswered
         raise ValueError(f"{unanswered!r} is neither a number of prompts, such as 5, nor a share, such as 1%")
 

@@ -1,4 +1,4 @@
-"""Exact log-probabilities of continuations on vLLM, in two waves of requests that share the cache of the prompt."""
+"""Exact log-probabilities of continuations on vLLM, in two steps of requests that share the cache of the prompt."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass

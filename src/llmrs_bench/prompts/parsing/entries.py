@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import lru_cache
 from itertools import pairwise
 
 from llmrs_bench.prompts.parsing.items import BULLET, looks_like_item, read_item, settle, without_bullet
@@ -11,9 +11,10 @@ from llmrs_bench.prompts.parsing.titles import OFF, UNSURE, Mention, Names
 
 _WORDS = r"(?:rank(?:ing)?|place|position|pick|choice|top|number|no|nr|platz|rang|puesto|posto|место|第|順位|순위)"
 _NUMBER = re.compile(
-    rf"[\s>*_`\"'\[(#]*(?P<word>{_WORDS}[\s.:#]*)?(?P<number>[0-9]{{1,9}})(?:(?:st|nd|rd|th)(?:\s(?:place|pick|choice))?|er|ère|o|a|e|位|名|番|等|순위|위|번째|번"
+    rf"[\s>*_`\"'\[(#]*(?P<word>{_WORDS}[\s.:#]*)?(?P<number>[0-9]{{1,9}})(?:(?:st|nd|rd|th)(?:\s(?:place|pick|choice))?|er|ère|re|ème|eme|[dtr]o|[mvn]o|[dtrmvn]a|o|a|e|-?(?:е|я|й)|位|名|番目|番|等|순위|위|번째|번"
     r"|\s?(?:/|of)\s?[0-9]{1,3}(?=\s*[:.)\-–—]))?(?![0-9\w])"
-    r"(?P<sign>[\])*_`\"']*\s*(?:->|=>|→|[.:;)|,、=>~]+|[-–—]+(?=[\s\w\[(*\"'])|(?=\s|$)|(?<=[\])]))[*_`]*)\s*(?P<rest>.*)",
+    r"(?:[.º]?\s(?:place|platz|rang|lugar|puesto|posto|miejsce|plaats|sija|место|місце)(?=\s?:))?"
+    r"(?P<sign>[\])*_`\"']*\s*(?:->|=>|→|[.:;)|,、=>~·・]+|[-–—]+(?=[\s\w\[(*\"'])|(?=\s|$)|(?<=[\])]))[*_`]*)\s*(?P<rest>.*)",
     re.IGNORECASE | re.DOTALL,
 )
 _LETTERS = re.compile(
@@ -27,14 +28,15 @@ _IDEOGRAPHS = ["", *"一二三四五六七八九", *(f"十{n}" for n in ("", *"�
 _COUNTED = {word: rank for words in (_ORDINALS, _CARDINALS, _IDEOGRAPHS) for rank, word in enumerate(words, 1)}
 _WORDED = re.compile(
     rf"[\s>*_`\"']*({'|'.join(sorted(_COUNTED, key=len, reverse=True))})"
-    r"(?:\s+(?:place|pick|choice))?[*_`]*\s*(?P<sign>[:.,、)\-–—=]+)[*_`]*\s*(?P<rest>.*)",
+    r"(?:\s+(?:place|pick|choice))?[*_`]*(?:\s*(?P<sign>[:.,、)\-–—=]+)|(?<=[一-十])(?:位|名|番目)[\s:.,、)\-–—]*)[*_`]*\s*(?P<rest>.*)",
     re.IGNORECASE | re.DOTALL,
 )
 _ROMAN = re.compile(r"(?=[ivxl])(xl|l?x{0,3})(ix|iv|v?i{0,3})", re.IGNORECASE)
+_DECIMAL = re.compile(r"\W*0\.[0-9]")
 _VALUES = {"i": 1, "v": 5, "x": 10, "l": 50}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Rank:
     """What may be the rank of a line.
 
@@ -50,16 +52,16 @@ class Rank:
     parted: bool = True
     worded: bool = False
 
-    @cached_property
+    @property
     def full(self) -> bool:
         """Whether an item may follow it."""
         return any(map(str.isalnum, self.rest))
 
 
-@lru_cache(4096)
+@lru_cache(1 << 15)
 def read_rank(line: str) -> Rank | None:
     """Return the rank with which a line begins, if there is one."""
-    if re.match(r"\W*0\.[0-9]", line):
+    if _DECIMAL.match(line):
         return None
     if found := _NUMBER.match(line):
         parted = bool(found["word"] or found["sign"].strip(" *_`\"'"))
@@ -153,8 +155,10 @@ def read_mentions(texts: Sequence[str], names: Names, *, strict: bool) -> list[M
 def _countdown(ranks: Sequence[Rank], names: Names) -> list[Mention]:
     """Read entries whose ranks count down to 1, "3. Heat", "2. Alien", "1. Fargo", best first; labels are no ranks."""
     values = [rank.values[0] for rank in ranks]
+    if values != list(range(len(values), 0, -1)):
+        return []
     items = [item for rank in ranks if (item := read_item(rank.rest, names)) and item.place >= 0]
-    if len(items) < max(_LEAST, len(ranks)) or values != list(range(len(values), 0, -1)):
+    if len(items) < max(_LEAST, len(ranks)):
         return []
     own = all(names.label(str(value)) == item.place for value, item in zip(values, items, strict=True))
     return [] if own else settle(items)[::-1]
@@ -185,13 +189,19 @@ def read_valued(texts: Sequence[str], names: Names) -> list[Mention]:
     Where the numbers may be ranks as well as scores, or the items have verdicts such as yes and no, nobody can tell the
     order: all of them are unsure.
     """
-    found = [_VALUED.fullmatch(without_bullet(text).strip()) for text in texts]
-    pairs = [pair for pair in found if pair]
-    if len(texts) < 2 or len(pairs) < len(texts):
+    if len(texts) < 2:
         return []
-    items = [item for pair in pairs if (item := read_item(pair["item"], names)) and item.place >= 0]
-    if len(items) < len(pairs) or len({item.place for item in items}) < len(items):
-        return []
+    pairs: list[re.Match[str]] = []
+    items: list[Mention] = []
+    places: set[int] = set()
+    for text in texts:
+        pair = _VALUED.fullmatch(without_bullet(text).strip())
+        item = read_item(pair["item"], names) if pair else None
+        if pair is None or item is None or item.place < 0 or item.place in places:
+            return []
+        pairs.append(pair)
+        items.append(item)
+        places.add(item.place)
     mentions = settle(items)
     unsure = [Mention(UNSURE, "title")] * len(mentions)
     if any(pair["verdict"] for pair in pairs):

@@ -46,6 +46,8 @@ class Named:
 def named(text: str, names: Names) -> Named | None:
     """Return the candidate whose whole title a text is or begins with, if something parts it from the rest."""
     text = text[: 4 * names.longest].strip()
+    if not names.may_begin(text):
+        return None
     bare = text.strip('*_`" \t')
     for whole in (text, bare, bare.strip("'[]{}(),;|.\\ \t")):
         if (place := names.title(whole)) is not None:
@@ -65,9 +67,7 @@ def named(text: str, names: Names) -> Named | None:
         if place is not None and (place >= 0 or place == PAST):
             own = dated(names.titles[place])[1] if place >= 0 else ""
             other = _YEAR.match(f"({tail}") if own and sign == "bracket" else None
-            if other and own not in other[0]:
-                return None
-            doubtful = _is_doubtful(sign, tail, names)
+            doubtful = None if other and own not in other[0] else _is_doubtful(sign, tail, names)
             return None if doubtful is None else Named(place, sign if doubtful else "", tail)
     return None
 
@@ -150,7 +150,7 @@ WORDS = (
 )
 # "Candidate 9", "No. 9", "movie ID: [9]", and what follows.
 _WORDED = re.compile(
-    rf"[\s*_`\"'\[(]*(?:{WORDS}[\s.:#=]*){{1,2}}[\[(#*_`\"']*(\w[\w\-]{{0,39}})(?![\w\-])[\])*_`\"']*(.*)",
+    rf"[\s*_`\"'\[(]*(?:{WORDS}[\s.:#=_]*){{1,2}}[\[(#*_`\"']*(\w[\w\-]{{0,39}})(?![\w\-])[\])*_`\"']*(.*)",
     re.IGNORECASE | re.DOTALL,
 )
 _LABELLED = re.compile(

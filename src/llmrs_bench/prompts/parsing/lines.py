@@ -3,7 +3,6 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 
 from llmrs_bench.prompts.parsing.entries import Rank, counting, is_valued, read_mentions, read_rank
 from llmrs_bench.prompts.parsing.items import BULLET, WORDS, read_item, without_bullet
@@ -13,16 +12,25 @@ from llmrs_bench.prompts.parsing.titles import EDGES, NOUNS, OFF, PAST, Mention,
 
 _DOT = re.compile(r"\W*[0-9]{1,9}\s*[.:)\]]")
 _SPLIT = re.compile(r"[\s,;>|→⇒=、，~]+")
+_INNER = re.compile(r"[^\w.]+|(?<=\D)\.|\.(?=\D)")
 _BESIDE = re.compile(rf"{WORDS}|and|then|&|und|et|y|-+|>+", re.IGNORECASE)
 _COMMA = re.compile(r"[,、] ?")
 _SIGN = re.compile(r" >+ | ?(?:[;|→⇒]|->|=>) ?|\s-{1,2}>\s|\s/\s")
 _AND = re.compile(r"\s(?:and|&|und|et|y)\s(?:finally\s)?")
-_RANKED = re.compile(r"(?:(?<=[\s,;(])|^)[\[(]?([0-9]{1,3})(?:[.)\]]+| ?:)\s")
+# "1. Heat 2. Alien", "1st: Heat, 2nd: Alien", "Rank 1: 3, Rank 2: 1", "#1 Heat, #2 Alien", "1 - Heat, 2 - Alien".
+_RANKED = re.compile(
+    r"(?:(?<=[\s,;(])|^)(?:(?:(?:rank|place|position|pick|choice|no\.?)\s?#?|#)?[\[(]?([0-9]{1,3})(?:st|nd|rd|th)?"
+    r"(?:\splace)?(?:[.)\]]+(?:\s|(?=[^\W\d]))| ?:\s)"
+    r"|(?:(?<=[,;]\s)|^)(?:#([0-9]{1,3})\s|([0-9]{1,3})(?:\s[-–—]\s|\s?=\s?)(?=[^\W\d]|[\"'*])))",
+    re.IGNORECASE,
+)
 _PAIR = re.compile(r"(?<![0-9])([0-9]{1,9})\s?(?:[.:)=]|->|→|[-–—])\s?[\[(#*]*([0-9]{1,9})(?![0-9])")
 _BRACKETED = re.compile(r"[(\[]\s*([0-9]{1,9})\s*,\s*([0-9]{1,9})\s*[)\]]")
 _LEAD = re.compile(r".*?\b(?:is|are|be|as follows|follows|to|son|sont|ist|sind|es)\b:?\s+", re.IGNORECASE)
 _WORDY = re.compile(r"[^0-9\n]{1,80}?[\s=:(\[](?=[0-9]+[\s,;>)\]])")  # "Sure, 3, 1, 2"
 _RISING = re.compile(r"\s+<+\s+|(?<=[0-9])<(?=[0-9])")
+_LETTER = re.compile(r"[^\W0-9]")
+_DIGITS = re.compile("[0-9]+")
 _RANGE = re.compile(r"\W*[0-9]+\s?[-–—]\s?[0-9]+\W*")
 _SCORES = re.compile(
     r"\s*[(\[]\s*(?:score\W*)?(?:[01]?\.[0-9]+|[0-9]+(?:\.[0-9]+)?\s?(?:%|/\s?[0-9]+))\s*[)\]]", re.IGNORECASE
@@ -58,18 +66,18 @@ def _labels_of(text: str, names: Names) -> list[str]:
         return tokens
     if tokens and tokens[0].isalpha() and shape(tokens[0]) not in names.shapes and not _BESIDE.fullmatch(tokens[0]):
         return []
-    tokens = [token for token in tokens if not _BESIDE.fullmatch(token) or token in names.labels]
-    if names.numbered and not all(token in names.labels for token in tokens):
-        tokens = [part for token in tokens for part in re.split(r"[^\w.]+|(?<=\D)\.|\.(?=\D)", token) if part]
+    tokens = [token for token in tokens if token.isdecimal() or token in names.labels or not _BESIDE.fullmatch(token)]
+    if names.numbered and not all(token.isdecimal() or token in names.labels for token in tokens):
+        tokens = [part for token in tokens for part in _INNER.split(token) if part]
     return tokens if tokens and all(shape(token) in names.shapes for token in tokens) else []
 
 
 def read_pairs(text: str, names: Names) -> list[Mention]:
     """Read ranks and labels on one line, "1. [7], 2. [3]"."""
-    if re.search(r"[^\W0-9]", text):
+    if _LETTER.search(text):
         return []
     pairs = _BRACKETED.findall(text) or _PAIR.findall(text)
-    numbers = re.findall("[0-9]+", text)
+    numbers = _DIGITS.findall(text)
     if len(pairs) < 2 or len(numbers) != 2 * len(pairs):
         return []
     if [int(rank) for rank, _ in pairs] != list(range(1, len(pairs) + 1)):
@@ -107,7 +115,8 @@ _BEFORE = re.compile(
 def _read_agreed(text: str, names: Names) -> list[Mention]:
     """Read labels with their own titles, in any order, on one line: "4 (Fargo), 1 (Jaws)"."""
     found = []
-    for part in _split(_PARTS, text.rstrip(" .")):
+    parts = _split(_PARTS, text.rstrip(" ."))
+    for part in parts if len(parts) > 1 else ():
         pairs = [pair for form in (_BEFORE, _BEHIND) if (pair := form.fullmatch(part.strip()))]
         places = [(names.label(pair["label"]), names.title(pair["title"].strip(EDGES))) for pair in pairs]
         agreed = [title for label, title in places if title is not None and label == title]
@@ -129,14 +138,16 @@ def read_sentence(text: str, names: Names) -> list[Mention]:
 
 
 def _split(separator: re.Pattern[str], text: str) -> list[str]:
-    return [part for part in separator.split(text) if part.strip()] if len(text) < 100_000 else []
+    if len(text) >= 100_000 or not separator.search(text):
+        return []
+    return [part for part in separator.split(text) if part.strip()]
 
 
 def _ranked_parts(text: str) -> list[str]:
     """Return what stands behind numbers that count 1, 2, 3 on one line."""
     marks: list[re.Match[str]] = []
     for found in _RANKED.finditer(text):
-        if not marks or int(found[1]) == int(marks[-1][1]) + 1:
+        if not marks or int(found[found.lastindex or 1]) == int(marks[-1][marks[-1].lastindex or 1]) + 1:
             marks.append(found)
     ends = [*(mark.start() for mark in marks[1:]), len(text)]
     return (
@@ -195,6 +206,10 @@ _TAG = re.compile(
     r"</?[a-z_][^<>\n]{0,80}>|\\boxed\b|\\text\b|\\item\b|\\(?:begin|end)\{\w{1,20}\*?\}|^\s*(?:```|~~~)\w*",
     re.IGNORECASE,
 )
+_MARK = re.compile(r"[<\\`~]")
+_SCORE_FIRST = re.compile(
+    r"[\s*+\-•]*[\[(]?(0?\.[0-9]{1,9}|1\.0{1,9}|[0-9]{1,3}(?:\.[0-9]{1,9})?\s?%)[\])]?\s*(?:[-–—:|]\s+)?(?<=\s)(?![0-9]+\.[0-9])([^\W_].*)"
+)
 _ATTRIBUTE = re.compile(r"\b(rank|position|id|label|number)\s*=\s*[\"']?(\w{1,20})", re.IGNORECASE)
 _CAPTION = re.compile(r"[\s*_`\"'#{\[(>\-]*+([^\W\d_][^:\n]{0,120}?)[*_`\"')]*+\s*:[*_`]*\s*(?=\S)")
 _PLACES = re.compile(
@@ -206,7 +221,7 @@ _SIGNED = re.compile(r"[0-9][^\w,;>]*[.:)\]=][^\w,;>]*[0-9]|->|→")
 _HEADING = re.compile(r"\s*#{1,6}\s|\s*(\*\*|__)[^*_]+\1\s*$")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class AnswerLine:
     """A line of an answer.
 
@@ -222,7 +237,7 @@ class AnswerLine:
     caption: str = ""
     rank: Rank | None = None
 
-    @cached_property
+    @property
     def ranked(self) -> bool:
         """Whether something follows its rank."""
         return self.rank is not None and self.rank.full
@@ -291,7 +306,10 @@ def read_lines(text: str, names: Names, values: Sequence[list[FoundList]] = ()) 
 
 def _read_line(raw: str, lists: _Lists) -> None:
     names = lists.names
-    line = " ".join(_TAG.sub(_attributes, raw.replace("\t", " | ") if "\t" in raw.strip() else raw).split())
+    bare = raw.replace("\t", " | ") if "\t" in raw.strip() else raw
+    line = " ".join((_TAG.sub(_attributes, bare) if _MARK.search(bare) else bare).split())
+    if line[:8].strip("*+-•[( ")[:1].isdecimal() and (scored := _SCORE_FIRST.fullmatch(line)):  # "0.9 Heat"
+        line = f"{scored[2]}: {scored[1]}"
     indent = len(raw) - len(raw.lstrip())
     if not any(map(str.isalnum, line)):
         lists.blank |= not line
@@ -314,18 +332,23 @@ def _read_line(raw: str, lists: _Lists) -> None:
 
 def _list_on(line: str, names: Names) -> FoundList | None:
     """Return the list that stands on one line; "3 < 1 < 2" has the best one last."""
-    parts = _RISING.split(line)
-    line = " > ".join(reversed(parts)) if len(parts) > 1 else line
-    if line.strip(EDGES) in names.labels:
+    if "<" in line and len(rising := _RISING.split(line)) > 1:
+        line = " > ".join(reversed(rising))
+    if _is_word(line) or line.strip(EDGES) in names.labels:
         return None
-    for caption, said in _captioned(line, names):
+    parts = [(caption, said) for caption, said in _captioned(line, names) if not _is_word(said)]
+    for caption, said in parts:
         pair = _is_pair(said, names) and (not caption or _SIGNED.search(said) is not None)
         if found := read_pairs(said, names) or ([] if pair else read_labels(said, names)):
             return FoundList(tuple(found), caption)
-    for caption, said in _captioned(line, names):
+    for caption, said in parts:
         if found := read_titles(said, names):
             return FoundList(tuple(found), caption)
     return None
+
+
+def _is_word(text: str) -> bool:
+    return text.strip(EDGES).isalnum()
 
 
 def _add_item(line: str, indent: int, lists: _Lists) -> None:
@@ -340,8 +363,8 @@ def _add_item(line: str, indent: int, lists: _Lists) -> None:
         rank = read_rank(said) if caption else None
     new = AnswerLine(said, indent, caption, rank)
     known = new.ranked and rank is not None and (rank.parted or _unparted(rank, lists.lines))
-    item = read_item(said, names) is not None or is_valued(said, names)
-    if not known and not item and not (rank and rank.worded) and not BULLET.match(line):
+    known = known or bool(rank and rank.worded) or BULLET.match(line) is not None
+    if not known and read_item(said, names) is None and not is_valued(said, names):
         if found := read_sentence(line, names):
             lists.add(FoundList(tuple(found), line[:80]))
         elif line.rstrip("*_ ").endswith((":", "-")) or _HEADING.match(line):
@@ -364,16 +387,19 @@ def _add_item(line: str, indent: int, lists: _Lists) -> None:
 def _begins_another(line: AnswerLine, lists: _Lists) -> bool:
     """Tell whether a line begins another list than that of the lines before it."""
     before = lists.lines[-1]
-    if _is_pair(line.text, lists.names) and not _is_pair(before.text, lists.names) and lists.blank:
+    if lists.blank and _is_pair(line.text, lists.names) and not _is_pair(before.text, lists.names):
         return True
     if line.caption and line.caption != before.caption and not line.ranked:
         return True
-    ranked = next((at.rank for at in reversed(lists.lines[-20:]) if at.ranked), None)
-    if line.ranked and line.rank and ranked:
-        kinds = list(zip(line.rank.values, ranked.values, strict=True))
-        back = any(now is not None and last is not None and now <= last for now, last in kinds)
-        first = any(now == 1 and last is not None and last >= 1 for now, last in kinds)
-        if not back:
+    ranked = next((at.rank for at in reversed(lists.lines[-20:]) if at.ranked), None) if line.ranked else None
+    if line.rank and ranked:
+        kinds = [
+            (now, last)
+            for now, last in zip(line.rank.values, ranked.values, strict=True)
+            if now is not None and last is not None
+        ]
+        first = any(now == 1 and last >= 1 for now, last in kinds)
+        if not any(now <= last for now, last in kinds):
             return False
         if first or lists.blank:
             again = not lists.back and counting([at.rank for at in lists.lines if at.ranked and at.rank])
@@ -415,7 +441,7 @@ def _is_pair(text: str, names: Names) -> bool:
     """Tell whether a line is two numbers: a rank and a label, or a label and a score, or two labels."""
     tokens = labels_of(text, names)
     if len(tokens) == 1:
-        tokens = re.findall("[0-9]+", tokens[0])
+        tokens = _DIGITS.findall(tokens[0])
     return len(tokens) == 2 and all(token.isdecimal() for token in tokens[1:])
 
 
@@ -423,7 +449,7 @@ def _captioned(line: str, names: Names) -> list[tuple[str, str]]:
     """Return the line as it is, and what stands behind the words before its colon."""
     if (places := _PLACES.match(line)) and int(places[1]) < int(places[2]):
         return [(places[0], line[places.end() :])]
-    found = _CAPTION.match(line)
+    found = _CAPTION.match(line) if ":" in line else None
     if not found or read_item(found[1], names) is not None:
         return [("", line)]
     said = line[found.end() :]

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Literal
 
 from llmrs_bench.prompts.parsing.titles import Mention
@@ -31,6 +32,7 @@ _WORDS: tuple[tuple[Role, str], ...] = (("final", _FINAL), ("draft", _DRAFT), ("
 _ROLES = tuple((role, re.compile(rf"(?<![^\W_])(?:{words})(?![^\W_])")) for role, words in _WORDS)
 
 
+@lru_cache(1024)  # answers repeat their captions
 def role_of(caption: str) -> Role:
     """Return what a caption says of the list behind it; the strongest word counts, as in "final order of the input"."""
     words = caption.casefold()[-200:]
@@ -53,6 +55,7 @@ _LOW = re.compile(
 _HIGH = re.compile(r"\b(?:most|best|top|high(?:ly|est)?|strong\w*|recommend\w*|definitely|likely|perfect|excellent)\b")
 
 
+@lru_cache(1024)
 def level_of(caption: str) -> int:
     """Return 1 where a caption calls its list good ("Most likely"), -1 where bad ("Not recommended"), else 0."""
     words = caption.casefold()[-200:]

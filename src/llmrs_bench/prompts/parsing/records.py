@@ -47,9 +47,10 @@ def rewrite_records(text: str) -> str:
 def _fields(line: str) -> list[tuple[str, str]]:
     """Return keys and values of a line that begins with a key; a value ends where the next key begins."""
     start = _START.match(line)
-    found = list(_FIELD.finditer(line, start.end() if start else 0))[:12] if len(line) < _LONG else []
-    if not found or (start and found[0].start() > start.end()):
+    at = start.end() if start else 0
+    if len(line) >= _LONG or not _FIELD.match(line, at):
         return []
+    found = list(_FIELD.finditer(line, at))[:12]
     ends = [*(field.start() for field in found[1:]), len(line)]
     return [
         (field["key"].lower(), line[field.end() : end].strip(" \t,;|(){}*_"))

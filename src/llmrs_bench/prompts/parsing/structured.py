@@ -2,14 +2,16 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 from llmrs_bench.prompts.parsing.entries import by_value, read_mentions, read_rank_word
 from llmrs_bench.prompts.parsing.items import read_item, settle
-from llmrs_bench.prompts.parsing.ranking import FoundList
+from llmrs_bench.prompts.parsing.lines import read_lines
+from llmrs_bench.prompts.parsing.ranking import FoundList, role_of
 from llmrs_bench.prompts.parsing.tables import RANK_NAME, SCORE_NAME, read_table
 from llmrs_bench.prompts.parsing.titles import NOUNS, OFF, UNSURE, Mention, Names, dated
 
-_OPENING = re.compile(r"[\[{]")
+_OPENING = re.compile(r"[\[{]|(?:(?<![^\n])|(?<==)|(?<== ))\((?=\s*[\"'])")  # "ranking = ('Heat', 'Alien')"
 _SPACE = re.compile(r"(?:\s|//[^\n]*|,(?=\s*[\]})]))*")
 _NUMBER = re.compile(r"-?[0-9]{1,400}(?:\.[0-9]{1,400})?(?:[eE][+-]?[0-9]{1,3})?(?![\w.])")
 _WORD = re.compile(r"(?:true|false|null|None|True|False|NaN|-?Infinity)\b")
@@ -67,7 +69,7 @@ class _Reader:
         char = self.text[self.at : self.at + 1]
         if not char:
             raise _CutError
-        if char in "[{" or (char == "(" and depth):
+        if char in "[{(":
             if depth > _NESTED:
                 raise _TooDeepError
             return self._braces(depth) if char == "{" else self._list(depth, "]" if char == "[" else ")")
@@ -178,22 +180,27 @@ def is_list(value: object) -> bool:
 
 def read_value(value: object, names: Names, caption: str, depth: int = 0) -> list[FoundList]:
     """Return the lists that a value holds, each with the keys above it as its caption."""
-    if depth > _DEPTH:
+    if depth > _DEPTH or not isinstance(value, dict | list) or not value:
         return []
     if isinstance(value, list):
-        if value and all(isinstance(entry, list) for entry in value) and len(value) == 1:
+        if len(value) == 1 and isinstance(value[0], list):
             return read_value(value[0], names, caption, depth + 1)
-        return [FoundList(tuple(read_objects(value, names)), caption)] if value else []
-    if not isinstance(value, dict):
-        return []
+        lists = [FoundList(tuple(read_objects(value, names)), caption)]
+        if len(value) == 1 and isinstance(value[0], str) and not lists[0].places:  # ["3, 1, 2"]
+            written = [found for found in read_lines(value[0], names) if found.places]
+            return [replace(found, caption=caption) for found in written] or lists
+        return lists
     if ranked := _by_rank(value, names, rising=bool(_LESS.search(caption))):
         return [FoundList(tuple(ranked), caption)]
     found = []
     for key, inner in value.items():
+        above = f"{caption} {key}".replace("_", " ")
         if isinstance(inner, dict | list) and inner:
-            found += read_value(inner, names, f"{caption} {key}".replace("_", " "), depth + 1)
+            found += read_value(inner, names, above, depth + 1)
         elif isinstance(inner, str) and (listed := _written(inner, names)):
-            found.append(FoundList(tuple(listed), f"{caption} {key}".replace("_", " ")))
+            found.append(FoundList(tuple(listed), above))
+        elif isinstance(inner, str) and role_of(key.replace("_", " ")) in {"final", "ranking"}:
+            found += [replace(one, caption=above) for one in read_lines(inner, names)]
     return found
 
 

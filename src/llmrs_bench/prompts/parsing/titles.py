@@ -18,7 +18,7 @@ NOUNS = (
 _ENTITY = re.compile(r"&#?\w{1,31};")
 _MEDALS = {medal: f" {rank}. " for rank, medal in enumerate("🥇🥈🥉", 1)}
 _KEYCAP = re.compile("(?:[0-9]\ufe0f?\u20e3)+|🔟|[🥇🥈🥉]|[①-⑳❶-❿➀-➓⓵-⓾]")
-_QUOTES = str.maketrans("’‘‛´“”„«»「」『』《》،؛।−‐", '\'\'\'\'""""""""""",;.--')
+_QUOTES = str.maketrans("’‘‛´“”„«»「」『』《》،؛।−‐│┃║", '\'\'\'\'""""""""""",;.--|||')
 _ORDINAL = re.compile(r"(?m)^(\W*[0-9]{1,3})\.?[ºª°](?=\s)")  # their plain forms are letters
 _ESCAPED = re.compile(r"\\([.)(\-*_#>\[\]])")  # of Markdown
 _STRUCK = re.compile(
@@ -81,6 +81,14 @@ _BRACKETED = re.compile(r"(.*\S)\s*\(([^()]*[^\W\d][^()]*)\)\s*$")
 _ARTICLES = "the|an?|les?|la|l'|une?|il|lo|el|los|las|der|die|das|den|det|ein|eine|os?|de|het"
 _ARTICLE_LAST = re.compile(rf"(^|\()([^()]*),\s*({_ARTICLES})(?=\s*(?:[()]|$))")
 _ARTICLE_FIRST = re.compile(r"(^|\()\s*(?:(?:the|an?|les?|la|une?|il|el|los|las)\s+|l')(?=\w)")
+_ARTICLE = re.compile(r"[\W_]*(?:(?:the|an?|les?|la|une?|il|el|los|las)\s|l')", re.IGNORECASE)
+# Before or around what a key leaves out or moves.
+_MOVED = re.compile(rf"[()\[]|,\s*(?:{_ARTICLES})\s*$", re.IGNORECASE)
+_BEHIND = re.compile(rf",\s*(?:{_ARTICLES})(?![^\W_])", re.IGNORECASE)
+_SPACES = re.compile(r"[\W_]+")
+_DIGITS = re.compile("[0-9]+")
+# Nothing but the letters and digits of ASCII in lower case, as they stand in a key.
+_SQUEEZED = {code: chr(code).lower() if chr(code).isalnum() else None for code in range(128)} | {ord("&"): "and"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,6 +155,25 @@ class Names:
                 found[3][_keys(part)[2][0]].append((place, year))
         return found
 
+    @cached_property
+    def squeezed(self) -> frozenset[str]:
+        """Letters and digits of all keys: a plain text that has others is no title."""
+        return frozenset(key.translate(_SQUEEZED) for keys in self.keys for key in keys)
+
+    @cached_property
+    def beginnings(self) -> frozenset[str]:
+        """The first two letters or digits of them."""
+        return frozenset(key[:2] for key in self.squeezed)
+
+    def may_begin(self, text: str) -> bool:
+        """Tell whether a text may begin with a title; most lines of long answers cannot, and this is soon known."""
+        start = text[:12]
+        if not start.isascii() or "(" in start or ("," in text and _BEHIND.search(text)):
+            return True
+        key = start.translate(_SQUEEZED)
+        known = len(key) < 2 or key[:2] in self.beginnings or key[:1] in self.beginnings
+        return known or _has_article(text, key)
+
     def label(self, text: str) -> int | None:
         """Return the position of the candidate with a label."""
         place = self.labels.get(text)
@@ -163,6 +190,9 @@ class Names:
         return self.known[text]
 
     def _title(self, text: str) -> int | None:
+        key = text.translate(_SQUEEZED) if text.isascii() else ""
+        if key and key not in self.squeezed and not (_MOVED.search(text) or _has_article(text, key)):
+            return None
         keys = _keys(text)
         for table, (key, year) in zip(self.keys, (*keys, keys[2]), strict=True):
             found = {place for place, own in table.get(key, ()) if key and (not year or not own or year == own)}
@@ -190,6 +220,10 @@ def _keys(title: str) -> tuple[tuple[str, str], tuple[str, str], tuple[str, str]
     return (" ".join(title.split()), ""), (fold(title), ""), (fold(loose), year)
 
 
+def _has_article(text: str, key: str) -> bool:
+    return key[:1] in {*"taelui"} and _ARTICLE.match(text) is not None
+
+
 def _parts(title: str) -> list[tuple[str, str]]:
     """Return what "Shadows (Cienie) (1988)" is also called, "Shadows" and "Cienie", each with the year."""
     base, year = dated(title)
@@ -208,7 +242,7 @@ def fold(text: str) -> str:
     """Return the letters, marks and digits of a text, in lower case, words parted by one space."""
     text = text.casefold().replace("'", "").replace("&", " and ")
     if text.isascii():
-        return re.sub(r"[\W_]+", " ", text).strip()
+        return _SPACES.sub(" ", text).strip()
     return " ".join("".join(c if c.isalnum() or unicodedata.category(c)[0] == "M" else " " for c in text).split())
 
 
@@ -218,4 +252,4 @@ _plain_title = lru_cache(1 << 16)(plain_forms)
 @lru_cache(1 << 16)
 def shape(label: str) -> str:
     """Return what labels of one kind have in common."""
-    return "A" if len(label) == 1 and label.isupper() else re.sub("[0-9]+", "0", label)
+    return "A" if len(label) == 1 and label.isupper() else _DIGITS.sub("0", label)

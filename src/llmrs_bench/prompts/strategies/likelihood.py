@@ -43,7 +43,7 @@ class Likelihood:
         ]
 
     def priors(self, choices: Sequence[str], catalog: ItemCatalog) -> list[Prompt]:
-        """Write the calls that ask for titles where no history is told."""
+        """Write the prompts that score titles without a history."""
         parts = [tuple(choices[start : start + _PRIORS]) for start in range(0, len(choices), _PRIORS)]
         messages = PromptContext(self.prompt_template, Request("prior", "prior", (), ()), catalog, 0).messages(())
         return [Prompt(f"prior-{number}", "prior", messages, part, part) for number, part in enumerate(parts)]

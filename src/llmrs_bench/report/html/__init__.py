@@ -1,4 +1,4 @@
-"""A board as one web page that loads nothing: charts, groups, and sampled requests with what was asked and answered."""
+"""A board as one self-contained web page: charts, groups, and sampled requests with their prompts and answers."""
 
 from llmrs_bench.report.html.page import to_html
 from llmrs_bench.report.html.values import Call, Extra, Ranked, Sampled, Title

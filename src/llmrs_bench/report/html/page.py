@@ -16,6 +16,7 @@ from llmrs_bench.core.costs import COST_FIELDS
 from llmrs_bench.leaderboard.board import Board, Row, cost_words, told_apart
 from llmrs_bench.leaderboard.curves import Curves
 from llmrs_bench.report.curves import amount, curves_value, end_words, interval_words, named_over, positions
+from llmrs_bench.report.headline import headline
 from llmrs_bench.report.html.values import Call, Extra, Ranked
 from llmrs_bench.report.machine import costs, measured
 from llmrs_bench.report.profile import bin_labels, profile_rows
@@ -54,11 +55,13 @@ def packed(value: Any) -> str:
 
 def board_payload(board: Board, extra: Extra) -> dict[str, Any]:
     """Return the board, its groups and printed tables, and position bias."""
+    lines = headline(board)
     board = told_apart(board)
     labels = {row.run: row.label for row in board.rows}
     return {
         "title": board.title,
         "clicks": board.unit == "rows",
+        "headline": lines,
         "protocol": board.protocol,
         "notes": board.notes,
         "metrics": [{"name": metric, "sign": board.sign(metric)} for metric in board.metrics],

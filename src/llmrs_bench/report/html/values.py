@@ -42,7 +42,7 @@ class Ranked:
 
     Args:
         items: Best first; the first ones alone where a whole catalogue was ranked.
-        scores: Of these items; None: the model was silent about it.
+        scores: Of these items; None: the model did not rank it.
         targets: Rank of each target, from 1; None: it is not among the ranks that are kept.
         calls: The first calls of a language model.
         asked: How many calls there were.

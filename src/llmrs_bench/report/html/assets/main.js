@@ -1,6 +1,7 @@
 // The page as a whole: head, theme, sections.
 function showHead() {
-  byId("protocol").append(...board.protocol.map((line) => el("li", {}, line)));
+  byId("headline").append(...board.headline.map((line) => el("li", {}, line)));
+  byId("protocol-lines").append(...board.protocol.map((line) => el("li", {}, line)));
   byId("notes").append(...board.notes.map((line) => el("li", {}, line)));
 }
 

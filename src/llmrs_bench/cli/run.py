@@ -1,0 +1,224 @@
+"""The commands `run` and `recipe`."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from llmrs_bench.cli.compare import check_outputs, show_gate, show_made
+from llmrs_bench.cli.console import exit_codes, say, show, track, warn
+from llmrs_bench.cli.options import (
+    DATA,
+    HERE,
+    MODEL,
+    OUTPUT,
+    Format,
+    Home,
+    Log,
+    LogOption,
+    MaxPrice,
+    MaxSeconds,
+    budget,
+    pairs,
+)
+
+if TYPE_CHECKING:
+    from llmrs_bench.stages.recipe import RowPlan, Study
+    from llmrs_bench.stages.run import Made
+
+Recipe = Annotated[str, typer.Argument(metavar="RECIPE", help="A file NAME.toml, or one of `list recipes`.")]
+
+
+def run(
+    recipe: Recipe,
+    model: Annotated[
+        list[str] | None,
+        typer.Option("--model", "-m", help="Of the rows that name none; repeatable.", rich_help_panel=MODEL),
+    ] = None,
+    engine: Annotated[str | None, typer.Option(help="Of the same rows.", rich_help_panel=MODEL)] = None,
+    option: Annotated[
+        list[str] | None,
+        typer.Option("--option", "-O", help="KEY=VALUE of the engine of these rows.", rich_help_panel=MODEL),
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="First requests alone, of these rows.", rich_help_panel=MODEL)
+    ] = None,
+    dataset: Annotated[
+        str | None, typer.Option("--dataset", "-d", help="In place of that of the recipe.", rich_help_panel=DATA)
+    ] = None,
+    source: Annotated[
+        Path | None, typer.Option(help="What to read instead of a download.", rich_help_panel=DATA)
+    ] = None,
+    items: Annotated[Path | None, typer.Option(help="Table of items, beside --source.", rich_help_panel=DATA)] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="TABLE.KEY=VALUE over what the recipe says, as data.users=50; repeatable."),
+    ] = None,
+    only: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Rows whose name is or holds this, or fits it with * and ?; repeatable. What they need runs, too."
+        ),
+    ] = None,
+    continue_on_error: Annotated[
+        bool, typer.Option("--continue-on-error", help="Try the other rows where one fails; exit code 1 at the end.")
+    ] = False,
+    max_seconds: MaxSeconds = None,
+    max_price: MaxPrice = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option("--dry-run", help="Ask nothing: print the rows, and what each would ask.", rich_help_panel=OUTPUT),
+    ] = False,
+    output: Annotated[
+        Format, typer.Option("--format", help="How to print boards.", rich_help_panel=OUTPUT)
+    ] = Format.table,
+    save: Annotated[
+        Path | None, typer.Option(help="Keep the board in this file, with the recipe.", rich_help_panel=OUTPUT)
+    ] = None,
+    html: Annotated[Path | None, typer.Option(help="Write the board as a web page.", rich_help_panel=OUTPUT)] = None,
+    home: Home = HERE,
+    log: LogOption = Log.text,
+) -> None:
+    """Run a whole study from a recipe: data, rows, and the board; what is there already is not done again."""
+    with exit_codes():
+        from llmrs_bench.stages.recipe import chosen_rows, open_recipe
+
+        changes = _changes(
+            {
+                "defaults": {
+                    "model": model or None,
+                    "engine": engine,
+                    "options": pairs(option or []) or None,
+                    "limit": limit,
+                },
+                "data": {"dataset": dataset, "source": _text(source), "items": _text(items)},
+                "board": {"save": _text(save), "html": _text(html)},
+            }
+        )
+        study = open_recipe(recipe, changes, set_ or [])
+        rows = chosen_rows(study, only or [])
+        _show_study(study, rows)
+        if dry_run:
+            _forecast(home, study, rows)
+            return
+        outputs = {"--save": study.board.save, "--html": study.board.html}
+        written = {name: path for name, path in outputs.items() if path is not None}
+        check_outputs(written, study.board.baseline, narrowed=bool(only))
+        from llmrs_bench.stages.run import run_study, same_runs
+
+        made = run_study(
+            home,
+            study,
+            rows,
+            track,
+            say,
+            continue_on_error=continue_on_error,
+            budget=budget(max_seconds, max_price),
+        )
+        for name, other in same_runs(rows, made):
+            warn(f"{name} asks what {other} asks, word for word: what sets them apart changes nothing")
+        failures = _show_boards(study, made, output)
+        _end(made, rows, failures)
+
+
+def recipe_command(
+    recipe: Annotated[str, typer.Argument(metavar="BOARD|RECIPE", help="A saved board, or a recipe.")],
+    log: LogOption = Log.text,
+) -> None:
+    """Print the recipe that made a saved board, or one of the package."""
+    with exit_codes():
+        from llmrs_bench.stages.recipe_files import recipe_text
+
+        show(recipe_text(recipe).rstrip("\n").split("\n"))
+
+
+def _text(path: Path | None) -> str | None:
+    return None if path is None else str(path)
+
+
+def _changes(tables: Mapping[str, Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Return the tables without what was not typed."""
+    found = {name: {key: value for key, value in table.items() if value is not None} for name, table in tables.items()}
+    return {name: table for name, table in found.items() if table}
+
+
+def _show_study(study: "Study", rows: Sequence["RowPlan"]) -> None:
+    """Say what the recipe comes to."""
+    say(f"recipe {study.name} ({study.digest}){': ' if study.about else ''}{study.about}")
+    for plan in study.data:
+        options = {} if plan.config is None else plan.config.model_dump(mode="json", exclude_unset=True)
+        words = ", ".join(f"{key}={value}" for key, value in options.items() if key != "dataset")
+        say(f"data {plan.reference}{': ' if words else ''}{words}")
+    for row in rows:
+        said = [f"{key}={_short(value)}" for key, value in row.values.items() if key != "model"]
+        tuned = [] if row.tune is None else [f"tuned on {row.tune.samples} samples by {row.tune.method}"]
+        if row.tune is not None and (row.tune.options or row.tune.seed):
+            tuned.append(_short({**row.tune.options, "seed": row.tune.seed}))
+        on = [f"on {row.data}"] if len(study.data) > 1 else []
+        say(f"row {row.name}: {', '.join([str(row.values['model']), *tuned, *said, *on])}")
+    for name, other in study.repeated:
+        warn(f"row {name} has the options of {other}: it is left out")
+
+
+def _short(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return "{" + " ".join(f"{key}={each}" for key, each in value.items()) + "}"
+    return str(value)
+
+
+def _forecast(home: Path, study: "Study", rows: Sequence["RowPlan"]) -> None:
+    """Print what each row would ask, and the sums."""
+    from llmrs_bench.report.words import study_lines
+    from llmrs_bench.stages.run import forecast_study
+
+    show(study_lines([(each.row.name, each.asked, each.why) for each in forecast_study(home, study, rows)]))
+
+
+def _show_boards(study: "Study", made: "Made", output: Format) -> list[str]:
+    """Print the boards, write what is to be written, and return the verdicts that failed."""
+    from llmrs_bench.stages.pages import save_page
+    from llmrs_bench.stages.run import boards, save_study_board
+
+    failures: list[str] = []
+    for board in boards(study, made):
+        config, found = study.board.config, board.comparison.board
+        curves = show_made(board.comparison, study.board.over, config, output)
+        if board.gate is not None:
+            show_gate(found, board.gate, junit=None, as_json=None, summary=None)
+            failures += [f"{verdict.row}: {verdict.rule}" for verdict in board.gate.failures]
+        variant = None if len(made.data) == 1 else board.data.place.root.name
+        if (html := _named(study.board.html, variant)) is not None:
+            size = save_page(html, board.data, found, config, requests=50, curves=curves)
+            say(f"wrote: {html} ({size / 1e6:.2f} MB)")
+        if (save := _named(study.board.save, variant)) is not None:
+            if failures and study.board.baseline == str(save):
+                warn(f"{save} is the baseline and stays as it is, for the gate failed")
+                continue
+            save_study_board(study, board, save)
+            say(f"saved: {save}")
+    return failures
+
+
+def _named(path: Path | None, variant: str | None) -> Path | None:
+    """Return the file of a board; where there are several each has the name of its data in its own."""
+    return path if path is None or variant is None else path.with_stem(f"{path.stem}-{variant}")
+
+
+def _end(made: "Made", rows: Sequence["RowPlan"], failures: Sequence[str]) -> None:
+    """Fail where rows did, the budget was spent, or the gate failed.
+
+    Raises:
+        BenchError: If that is so.
+    """
+    from llmrs_bench.core.errors import BenchError, GateError
+
+    if made.failed:
+        said = "; ".join(f"{name}: {error.message}" for (_, name), error in made.failed.items())
+        hints = dict.fromkeys(error.hint for error in made.failed.values())
+        raise BenchError(f"{len(made.failed)} of {len(rows)} rows failed: {said}", hint=" ".join(hints))
+    if made.stopped is not None:
+        left = len(rows) - len(made.runs)
+        raise type(made.stopped)(f"{made.stopped.message}; {left} of {len(rows)} rows are left", hint=made.stopped.hint)
+    if failures:
+        raise GateError(f"the gate failed: {len(failures)} verdicts", hint="; ".join(failures))

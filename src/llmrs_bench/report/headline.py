@@ -1,0 +1,86 @@
+"""The headline of a board in sentences, each of which holds to the numbers of its rows."""
+
+from collections.abc import Iterator
+
+from llmrs_bench.core.formatting import number
+from llmrs_bench.leaderboard.board import ALPHA, Board, Row
+from llmrs_bench.leaderboard.build import CORRECTION_WORDS
+from llmrs_bench.leaderboard.headline import Gap, Headline
+from llmrs_bench.report.table import answer_words, p_value, without_zeros
+
+_FEW_USERS = 100
+_DOUBTFUL = 0.5  # of the probability of an answer, on its labels
+
+
+def headline(board: Board) -> list[str]:
+    """Say which language model is best, how it stands to the best of everything else, how sure, and at which cost.
+
+    The sentences are of the metric that orders the board. Nothing is said of a board without a metric that orders rows.
+    """
+    return [] if board.headline is None else list(_sentences(board, board.headline))
+
+
+def _sentences(board: Board, found: Headline) -> Iterator[str]:
+    rows = {row.run: row for row in board.rows}
+    ours, other, fusion = (rows.get(run or "") for run in (found.language_model, found.other, found.fusion))
+    if ours is None:
+        yield "No language model is on this board yet."
+    else:
+        yield f"Best language model: {ours.label}, {board.key} {_mean(ours, board)}."
+    if other is not None:
+        trained = any(row.kind in ("recommender", "click model", "import") for row in board.rows)
+        kind = "Best recommender" if other.kind != "baseline" else "Best of the other rows, a baseline"
+        kind += "" if trained else " (no trained recommender is on this board yet)"
+        yield f"{kind}: {other.label}, {board.key + ' ' if ours is None else ''}{_mean(other, board)}."
+    if fusion is not None:
+        yield f"Best fusion: {fusion.label}, {_mean(fusion, board)}."
+    if other is not None and found.gap is not None:
+        yield _difference(other, found.gap, board)
+    rows_shown = (("the language model", ours), ("" if other is None else other.label, other))
+    if costs := [f"{words} for {name}" for name, row in rows_shown if row is not None and (words := _spent(row))]:
+        yield f"Cost per 1,000 {board.unit}, training included: {', '.join(costs)}."
+    if ours is not None and (warnings := list(_warnings(ours, board))):
+        yield f"Be careful with the language model: {'; '.join(warnings)}."
+
+
+def _mean(row: Row, board: Board) -> str:
+    cell = row.cells[board.key]
+    ends = "" if cell.low is None or cell.high is None or row.exact else f" [{cell.low:.4f}, {cell.high:.4f}]"
+    return f"{cell.mean:.4f}{ends}"
+
+
+def _difference(other: Row, gap: Gap, board: Board) -> str:
+    """Say how far the language model is from the other row, and whether that is more than noise."""
+    ends = "" if gap.low is None or gap.high is None else f" [{gap.low:+.4f}, {gap.high:+.4f}]"
+    over = f", {CORRECTION_WORDS[board.correction]} over {gap.pairs:,} pairs" if gap.pairs > 1 else ""
+    numbers = f"{gap.difference:+.4f}{ends}, p {p_value(gap.p)}{over}"
+    if gap.p < ALPHA:
+        better = gap.difference * board.sign(board.key) > 0
+        return f"The language model is {'better' if better else 'worse'} than {other.label}: {numbers}."
+    more = f"; about {gap.needed:,} users would show such a difference" if gap.needed else ""
+    return f"The language model and {other.label} cannot be told apart on {gap.users:,} users: {numbers}{more}."
+
+
+def _spent(row: Row) -> str:
+    """Return seconds and price per 1,000 users, as far as they are known."""
+    cost = row.cost
+    price = "" if cost.price_per_1000 is None else f"{cost.price_per_1000:.3g} USD"
+    seconds = "" if cost.seconds_per_1000 is None else f"{number(cost.seconds_per_1000)} s"
+    return " and ".join(filter(None, [seconds, price]))
+
+
+def _warnings(row: Row, board: Board) -> Iterator[str]:
+    """Say what makes its place doubtful: chance within its interval, odd answers, few users."""
+    chance = next((each for each in board.rows if each.model == "chance" and board.key in each.cells), None)
+    cell = row.cells[board.key]
+    if chance is not None and cell.low is not None and cell.high is not None:
+        level = chance.cells[board.key].mean
+        if cell.low <= level <= cell.high:
+            yield f"its interval holds chance ({without_zeros(f'{level:.4f}')})"
+    if words := answer_words(row):
+        yield f"answers: {words}"
+    mass = row.about.get("label_mass")
+    if mass is not None and mass < _DOUBTFUL:
+        yield f"its labels hold {100 * mass:.1f} % of what it would write next"
+    if row.users < _FEW_USERS:
+        yield f"{row.users:,} users are few"

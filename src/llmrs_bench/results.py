@@ -1,0 +1,225 @@
+"""What the functions of the Python interface return: data, runs, boards, studies."""
+
+import io
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import polars as pl
+
+from llmrs_bench.core.config import CompareConfig, Invalid
+from llmrs_bench.core.errors import BenchError, OptionError
+from llmrs_bench.stages.workspace import Data
+
+if TYPE_CHECKING:
+    from llmrs_bench.core.artifacts import Artifact
+    from llmrs_bench.leaderboard import Board
+    from llmrs_bench.leaderboard.curves import Curves
+    from llmrs_bench.leaderboard.gate import Gate
+    from llmrs_bench.stages.compare import Comparison
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Prepared:
+    """A prepared data set.
+
+    Args:
+        data: Its tables and options.
+    """
+
+    data: Data
+
+    def __repr__(self) -> str:
+        return f"<Prepared {self.name}>"
+
+    @property
+    def name(self) -> str:
+        """What to give as `dataset`."""
+        return self.data.place.reference
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """What was counted and found."""
+        return self.data.artifact.facts
+
+    def items(self) -> pl.DataFrame:
+        """Return the items: item_id, title, text, year, categories."""
+        return self.data.artifact.table("items")
+
+    def interactions(self) -> pl.DataFrame:
+        """Return the events that models may learn from: user_id, item_id, timestamp, rating, part."""
+        return self.data.artifact.table("interactions")
+
+    def requests(self) -> pl.DataFrame:
+        """Return what is to be ranked: request_id, user_id, part, cutoff, history, candidates."""
+        return self.data.artifact.table("requests")
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Run:
+    """What a model answered to the requests of a data set.
+
+    Args:
+        data: The data set.
+        artifact: The run.
+    """
+
+    data: Data
+    artifact: "Artifact"
+
+    def __repr__(self) -> str:
+        return f"<Run {self.name} of {self.data.place.reference}>"
+
+    @property
+    def name(self) -> str:
+        """Its name on boards and in lists."""
+        return self.artifact.path.name
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """Costs, kinds of answers, warnings."""
+        return self.artifact.facts
+
+    def rankings(self) -> pl.DataFrame:
+        """Return all candidates by rank: request_id, item_id, rank, score."""
+        return self.artifact.table("rankings")
+
+    def responses(self) -> pl.DataFrame:
+        """Return what a language model wrote or scored, one row a prompt.
+
+        Raises:
+            OptionError: If no language model was asked.
+        """
+        if "responses" not in self.artifact.manifest.tables:
+            raise OptionError(f"run {self.name} is not that of a language model", hint="It has rankings().")
+        return self.artifact.table("responses")
+
+    def metrics(self, *names: str, invalid: Invalid = "expected") -> pl.DataFrame:
+        """Return the usual metrics and those of `names`, request by request; what is missing is measured.
+
+        Returns:
+            Rows (request_id, metric, value); of click data the evaluated rows, in the schema `clicks`.
+
+        Raises:
+            OptionError: If a metric is unknown or cannot be measured.
+        """
+        from llmrs_bench.metrics import parse_metrics
+        from llmrs_bench.stages.evaluate import measured
+        from llmrs_bench.stages.evaluate_clicks import measured_clicks
+
+        if self.data.task == "click":
+            return measured_clicks(self.data, self.artifact, invalid).table
+        return measured(self.data, self.artifact, parse_metrics(names) if names else [], invalid).metrics
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Tuned:
+    """A tuned language model.
+
+    Args:
+        artifact: Its files.
+    """
+
+    artifact: "Artifact"
+
+    def __repr__(self) -> str:
+        return f"<Tuned {self.name}>"
+
+    @property
+    def name(self) -> str:
+        """What to give `infer` as `model`."""
+        return self.artifact.path.name
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """Its curve of training, samples and costs."""
+        return self.artifact.facts
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Leaderboard:
+    """A leaderboard; in a notebook it is shown as in a terminal.
+
+    Args:
+        comparison: The board and the values behind it.
+        data: The data set.
+        config: What was asked for.
+        gate: Verdicts, where there were rules or a baseline.
+        curves: The same runs over a number, where that was asked for.
+    """
+
+    comparison: "Comparison"
+    data: Data
+    config: CompareConfig
+    gate: "Gate | None" = None
+    curves: "Curves | None" = None
+
+    @property
+    def board(self) -> "Board":
+        """The board."""
+        return self.comparison.board
+
+    def rows(self) -> pl.DataFrame:
+        """Return one row a run: means, bounds of intervals, p-values against the best, costs, as `--format csv`.
+
+        Where curves were asked for, one row a point of them.
+        """
+        return pl.read_csv(io.StringIO(self.text("csv")), infer_schema_length=None)
+
+    def text(self, format: Literal["table", "markdown", "csv", "json", "latex"] = "table", *, width: int = 120) -> str:
+        """Return the board, or its curves, as `compare --format` prints it; a table is `width` characters wide."""
+        from rich.console import Console
+
+        from llmrs_bench.report.curves import CURVE_FORMATS, curves_table
+        from llmrs_bench.report.formats import FORMATS
+        from llmrs_bench.report.terminal import to_table
+
+        if format != "table":
+            return FORMATS[format](self.board) if self.curves is None else CURVE_FORMATS[format](self.curves)
+        console = Console(file=io.StringIO(), width=width, highlight=False, emoji=False)
+        with console.capture() as captured:
+            shown = to_table(self.board, width) if self.curves is None else curves_table(self.curves, width)
+            console.print(shown)
+        return captured.get()
+
+    def save(self, path: str | Path) -> None:
+        """Write a file for `baseline` and `compare --history`, or, if its name ends in .html, the page."""
+        from llmrs_bench.stages.gate import to_save
+        from llmrs_bench.stages.pages import save_page
+
+        if Path(path).suffix.lower() in (".html", ".htm"):
+            save_page(Path(path), self.data, self.board, self.config, requests=50, curves=self.curves)
+        else:
+            to_save(self.data, self.comparison, self.config).write(Path(path))
+
+    def __repr__(self) -> str:
+        return f"<Leaderboard of {self.data.place.reference}>"
+
+    def __str__(self) -> str:
+        return self.text()
+
+    def _repr_html_(self) -> str:
+        from html import escape
+
+        return f'<pre style="line-height: 1.2">{escape(self.text())}</pre>'
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Study:
+    """What a recipe came to.
+
+    Args:
+        runs: By the name of the row; where there are several data sets by theirs and that of the row, with a slash.
+        boards: One for each data set.
+        failed: What went wrong, by row.
+        stopped: Why it ended before its last row, if the budget was spent.
+    """
+
+    runs: Mapping[str, Run]
+    boards: Sequence[Leaderboard]
+    failed: Mapping[str, BenchError]
+    stopped: BenchError | None
+
+    def __repr__(self) -> str:
+        return f"<Study of {len(self.runs)} runs>"

@@ -1,0 +1,248 @@
+"""Tables as spreadsheets, databases and programs export them: read as they were meant, or not without a word."""
+
+import gzip
+import io
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+from llmrs_bench.core.errors import DataError
+from llmrs_bench.data.files import SourceFiles
+from llmrs_bench.data.sources import Raw
+from llmrs_bench.data.tables import Tables
+
+EVENTS = "user_id,item_id,timestamp\nu1,a,1500000000\nu1,b,1500000001\nu2,c,1500000002\n"
+
+
+def read(folder: Path, events: str | bytes, items: str | bytes | None = None, **options: Any) -> Raw:
+    """Read one file of events, and one of items."""
+    for name, data in (("events", events), ("things", items or "")):
+        (folder / name).write_bytes(data.encode() if isinstance(data, str) else data)
+    found = SourceFiles.open(folder / "things") if items is not None else None
+    return Tables(items=found, **options).load(SourceFiles.open(folder / "events"))
+
+
+def refused(folder: Path, events: str | bytes, items: str | bytes | None = None, **options: Any) -> DataError:
+    with pytest.raises(DataError) as caught:
+        read(folder, events, items, **options)
+    return caught.value
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ("\"['Action', 'Drama']\"", "\"['Drama']\""),
+        ('"[""Action"", ""Drama""]"', '"[""Drama""]"'),
+        ("\"[{'id': 28, 'name': 'Action'}, {'id': 18, 'name': 'Drama'}]\"", "\"[{'id': 18, 'name': 'Drama'}]\""),
+    ],
+)
+def test_lists_in_fields_of_csv_are_lists(tmp_path: Path, first: str, second: str) -> None:
+    raw = read(tmp_path, EVENTS, f"item_id,title,genres\na,Ant,{first}\nb,Bee,{second}\nc,Cat,[]\n")
+    assert raw.items["categories"].to_list() == [["Action", "Drama"], ["Drama"], []]
+    assert raw.items["text"].to_list() == ["Genres: Action, Drama.", "Genres: Drama.", ""]
+    assert "things: genres is written as lists, and read as such" in raw.rules
+
+
+def test_titles_in_brackets_are_no_lists(tmp_path: Path) -> None:
+    raw = read(tmp_path, EVENTS, "item_id,title\na,[REC]\nb,[Untitled]\nc,[REC] 2 [cut]\n")
+    assert raw.items["title"].to_list() == ["[REC]", "[Untitled]", "[REC] 2 [cut]"]
+
+
+def test_named_objects_in_lists_of_json_go_by_their_names(tmp_path: Path) -> None:
+    things = [
+        {"item_id": "a", "title": "Ant", "genres": [{"id": 28, "name": "Action"}]},
+        {"item_id": "b", "title": "B"},
+    ]
+    raw = read(tmp_path, EVENTS, "".join(json.dumps(thing) + "\n" for thing in things))
+    assert raw.items["categories"].to_list()[:2] == [["Action"], []]
+
+
+@pytest.mark.parametrize(("name", "start"), [("", 0), ("Unnamed: 0", 0), ("index", 1), ("__index_level_0__", 0)])
+def test_numbers_of_rows_are_no_text_of_items(tmp_path: Path, name: str, start: int) -> None:
+    rows = "".join(f"{at},{item},Thing {item}\n" for at, item in enumerate("abc", start))
+    raw = read(tmp_path, EVENTS, f"{name},item_id,title\n{rows}")
+    assert raw.items["text"].to_list() == ["", "", ""]
+    assert f"columns of things that number its rows are not text: {name or '0'}" in raw.rules
+
+
+def test_other_numbers_are_text_of_items(tmp_path: Path) -> None:
+    raw = read(tmp_path, EVENTS, "index,item_id,title\n7,a,Ant\n8,b,Bee\n3,c,Cat\n")
+    assert raw.items["text"].to_list() == ["Index: 7.", "Index: 8.", "Index: 3."]
+
+
+def test_a_backslash_before_a_quote_is_no_text(tmp_path: Path) -> None:
+    things = 'item_id,title\na,"The \\"A\\", part 2"\nb,Bee\nc,"Cat"\n'
+    raw = read(tmp_path, EVENTS, things)
+    assert raw.items["title"].to_list() == ['The "A", part 2', "Bee", "Cat"]
+    assert "things: a backslash stands before quotes inside of quotes" in raw.rules
+
+
+@pytest.mark.parametrize("mark", ["\ufeff", "\u200b", "\u2060", "\xa0", "\t"])
+def test_marks_around_ids_that_nobody_sees_are_cut_off(tmp_path: Path, mark: str) -> None:
+    raw = read(tmp_path, EVENTS + f"{mark}u1,c{mark},1500000003\n")
+    assert raw.events["user_id"].n_unique() == 2
+    assert raw.events["item_id"].to_list() == ["a", "b", "c", "c"]
+    assert "2 ids of events have blanks around them: they are cut off" in raw.warnings
+
+
+def test_a_header_in_the_middle_is_no_event(tmp_path: Path) -> None:
+    joined = "user_id,item_id\nu1,a\nu1,b\nuser_id,item_id\nu2,a\nu2,c\n"
+    assert refused(tmp_path, joined, line_order=True).message == "events, line 4: the header again"
+    raw = read(tmp_path, joined, line_order=True, drop_bad=True)
+    assert raw.events["item_id"].to_list() == ["a", "b", "a", "c"]
+    assert "events: 1 of 5 lines are left out: the header again (line 4)" in raw.warnings
+
+
+def test_labels_that_are_none_are_left_out_on_request_if_they_are_few(tmp_path: Path) -> None:
+    text = "user_id,item_id,click,timestamp\nu1,a,1,1500000000\nu1,b,0,1500000001\nu1,c,2,1500000002\n"
+    error = refused(tmp_path, text)
+    assert error.message == "events, line 4: click is '2', not 0 or 1"
+    assert error.hint.endswith("--drop-bad leaves them out, and counts them.")
+    raw = read(tmp_path, text, drop_bad=True)
+    assert raw.events["item_id"].to_list() == ["a"]
+    assert raw.unchosen["item_id"].to_list() == ["b"]
+    assert raw.labels.to_list() == [True, False]
+    assert "events: 1 of 3 lines are left out: click is '2', not 0 or 1 (line 4)" in raw.warnings
+    most = text + "u1,d,3,1500000003\nu1,e,4,1500000004\n"
+    assert "the labels in click are 0, 1, 2, 3, 4, not 0 and 1" in refused(tmp_path, most, drop_bad=True).message
+
+
+def test_long_numbers_that_a_spreadsheet_has_shortened_are_said(tmp_path: Path) -> None:
+    raw = read(tmp_path, "user_id,item_id,timestamp\n1.23457E+12,a,1.5E+09\n1.23457E+12,b,1.5E+09\n77,c,1.6E+09\n")
+    said = " ".join(raw.warnings)
+    assert "1 ids of users are written as 1.23457E+12, as spreadsheets shorten long numbers" in said
+    assert "times of timestamp are written as 1.5E+09" in said
+    assert "shorten" not in " ".join(read(tmp_path, EVENTS).warnings)
+
+
+@pytest.mark.parametrize(
+    ("titles", "words"),
+    [
+        (("AmÃ©lie", "Heat", "Alien"), "1 titles look as if they were read in another encoding"),
+        (("Am\ufffdlie", "L\ufffdon", "Alien"), "2 titles look as if they were read in another encoding"),
+        (("1", "2", "3.5"), "3 of 3 titles are numbers or links, such as '1'"),
+        (("https://x.org/1", "https://x.org/2", "Heat"), "2 of 3 titles are numbers or links"),
+    ],
+)
+def test_titles_that_nobody_wrote_so_are_said(tmp_path: Path, titles: tuple[str, ...], words: str) -> None:
+    things = "item_id,title\n" + "".join(f"{item},{title}\n" for item, title in zip("abc", titles, strict=True))
+    assert any(warning.startswith(words) for warning in read(tmp_path, EVENTS, things).warnings)
+
+
+def test_the_named_encoding_is_doubted_where_titles_show_another(tmp_path: Path) -> None:
+    things = "item_id,title\na,It’s\nb,Café\nc,Cat\n"
+    for written, named in (("cp1252", "latin-1"), ("utf-8", "latin-1"), ("utf-8", "cp1252")):
+        raw = read(tmp_path, EVENTS.encode(), things.encode(written), encoding=named)
+        assert any("read in another encoding" in warning for warning in raw.warnings), (written, named)
+    raw = read(tmp_path, EVENTS.encode(), things.encode("cp1252"), encoding="cp1252")
+    assert raw.items["title"].to_list() == ["It’s", "Café", "Cat"]
+    assert not raw.warnings
+
+
+def test_quotes_that_are_not_those_of_csv_stay_and_are_said(tmp_path: Path) -> None:
+    raw = read(tmp_path, EVENTS, "item_id,title\na,'Ant'\nb,'Bee'\nc,'Cat'\n")
+    assert "things: the values of title are in quotes, which stay" in raw.warnings
+    raw = read(tmp_path, EVENTS, "item_id,title\na,'Ant'\nb,Bee\nc,'Cat'\n")
+    assert not raw.warnings
+
+
+def test_utc_may_be_named(tmp_path: Path) -> None:
+    raw = read(tmp_path, "user_id,item_id,date\nu1,a,2018-03-01 12:00:00 UTC\nu1,b,2018-03-01 12:00:01.5 UTC\n")
+    assert raw.events["timestamp"].to_list() == [1519905600.0, 1519905601.5]
+    assert not raw.warnings
+
+
+def test_commas_that_part_thousands_are_not_called_decimal(tmp_path: Path) -> None:
+    text = 'user_id,item_id,rating\nu1,a,"1,234"\nu1,b,"12,000,000"\n'
+    assert "thousands=','" in refused(tmp_path, text, line_order=True).hint
+    assert "decimal=','" in refused(tmp_path, text.replace("1,234", "0,234"), line_order=True).hint
+
+
+def workbook() -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("[Content_Types].xml", "<Types/>")
+        archive.writestr("xl/workbook.xml", "<workbook/>")
+        archive.writestr("xl/worksheets/sheet1.xml", "<worksheet/>")
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (workbook(), "is a workbook of a spreadsheet, not a table"),
+        (b"SQLite format 3\0" + bytes(90), "is a database of SQLite, not a table"),
+        (b"\xd0\xcf\x11\xe0" + bytes(90), "is a workbook of Excel, not a table"),
+        (b"\x80\x04\x95" + bytes(90), "is a pickle of Python, which is never run, not a table"),
+        (b"ARROW1\0\0" + bytes(90), "is a file of Arrow (Feather), not a table"),
+        (gzip.compress(gzip.compress(EVENTS.encode())), "is packed twice, not a table"),
+    ],
+)
+def test_files_of_other_programs_are_called_what_they_are(tmp_path: Path, data: bytes, words: str) -> None:
+    error = refused(tmp_path, data)
+    assert words in error.message
+    assert "export the table" in error.hint
+
+
+def as_parquet(frame: pl.DataFrame) -> bytes:
+    file = io.BytesIO()
+    frame.write_parquet(file)
+    return file.getvalue()
+
+
+WANTED = [("u1", "007"), ("u1", "b"), ("u2", "007")]
+ROWS = pl.DataFrame({"user_id": ["u1", "u1", "u2"], "item_id": ["007", "b", "007"], "timestamp": [1500000000] * 3})
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        ",user_id,item_id,timestamp\n0,u1,007,1500000000\n1,u1,b,1500000000\n2,u2,007,1500000000\n",
+        "user_id,item_id,timestamp,\nu1,007,1500000000,\nu1,b,1500000000,\nu2,007,1500000000,\n",
+        '\ufeff"user_id";"item_id";"timestamp"\r\n"u1";"007";"1500000000"\r\n"u1";"b";"1500000000"\r\n"u2";"007";"1500000000"\r\n',
+        "user_id, item_id, timestamp\nu1, 007, 1500000000\nu1, b, 1500000000\nu2, 007, 1500000000\n",
+        "\nuser_id\titem_id\ttimestamp\n\nu1\t007\t1500000000\nu1\tb\t1500000000\n\nu2\t007\t1500000000\n",
+        "user_id,item_id,timestamp\ru1,007,1500000000\ru1,b,1500000000\ru2,007,1500000000\r",
+        "session_id,item_id,timestamp\nu1,007,1500000000\nu1,b,1500000000\nu2,007,1500000000\n",
+        json.dumps([{"user_id": u, "item_id": i, "timestamp": 1500000000} for u, i in WANTED], indent=2),
+        as_parquet(ROWS.with_columns(pl.col("user_id").cast(pl.Categorical), __index_level_0__=pl.int_range(3))),
+    ],
+)
+def test_what_people_export_is_read_as_they_mean_it(tmp_path: Path, data: str | bytes) -> None:
+    raw = read(tmp_path, data)
+    assert raw.events.select("user_id", "item_id").rows() == WANTED
+    assert raw.events["timestamp"].to_list() == [1500000000.0] * 3
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        ("user;item;rating;date\nu1;a;4,5;01.03.2018\nu1;b;3,5;13.03.2018\n", "date is '01.03.2018', not a time"),
+        ("user,item,date\nu1,a,3/1/18\nu1,b,3/13/18\n", "date is '3/1/18', not a time"),
+        ("user_id,item_id,date\nu1,a,2018-03-01\nu1,b,NaT\nu2,c,2018-03-02\n", "line 3: date is 'NaT', not a time"),
+        ("user_id,item_id,rating,rating\nu1,a,4,4\n", "column 'rating' is there twice"),
+        ("user_id,item_id,rating\nu1,a,4,\nu1,b,5,\n", "4 fields, expected 3"),
+        ("user_id,item_id,rating\nu1,a,NULL\nu1,b,5\n", "rating is 'NULL', not a number"),
+        ("user_id,item_id,rating\nu1,a,4/5\nu1,b,5/5\n", "rating is '4/5', not a number"),
+        ("user_id,item_id,rating\n-------,-------,------\nu1,a,4\nu1,b,5\n", "rating is '------', not a number"),
+        ("user_id,item_id,timestamp\nu1,a,1500000000\nu1,b,1500000001\nu1,c,1500000002\nTotal,3,\n", "is empty"),
+        ("Export of May,,\nuser_id,item_id,rating\nu1,a,4\nu1,b,5\n", "has no column user_id; it has Export of May"),
+        ("user item rating\nu1 a 4\nu1 b 5\n", "there is no delimiter in its first line"),
+        ("user,film1,film2,film3\nu1,4,,5\nu2,,3,\n", "has no column item_id"),
+        ('{"user": {"id": "u1"}, "item": {"id": "a"}}\n', "the user ids in user are lists or objects"),
+        ('{"user_id": {"0": "u1"}, "item_id": {"0": "a"}}', "the user ids in user_id are lists or objects"),
+        ('{"data": [{"user_id": "u1", "item_id": "a"}]}', "has no column user_id; it has data"),
+        ("user_id,items\nu1,\"['a', 'b']\"\nu2,\"['c']\"\n", "has no column item_id"),
+        ("user_id,item_id\nu1,\"['a', 'b']\"\nu2,\"['c']\"\n", "the item ids in item_id are lists or objects"),
+        ("1:\n1488844,3,2005-09-06\n", "there is no delimiter in its first line '1:'"),
+        (EVENTS.encode("utf-16"), "is UTF-16 text, not UTF-8"),
+    ],
+)
+def test_what_is_not_read_is_refused_with_what_it_is(tmp_path: Path, data: str | bytes, words: str) -> None:
+    error = refused(tmp_path, data)
+    assert words in error.message
+    assert error.hint

@@ -1,0 +1,123 @@
+"""The headline names the right rows, and each of its numbers is one of the board."""
+
+import re
+from typing import Any
+
+import numpy as np
+import pytest
+
+from board_cases import board, entry
+from llmrs_bench.leaderboard import Board, EvaluatedRun
+from llmrs_bench.leaderboard.headline import Gap
+from llmrs_bench.report.formats import FORMATS
+from llmrs_bench.report.headline import headline
+from llmrs_bench.report.html import Extra, to_html
+
+USERS = 150
+LM = "language model"
+
+
+def run(name: str, level: float, kind: str = LM, *, seed: int = 0, users: int = USERS, **more: Any) -> EvaluatedRun:
+    """Return a run whose values lie around a level; those of one seed differ by their level alone, but for noise."""
+    common = np.random.default_rng(seed).normal(0, 0.2, users)
+    own = np.random.default_rng([seed, *name.encode()]).normal(0, 0.02, users)
+    about = {"requests": users, "seconds": 3.0, **more.pop("about", {})}
+    return entry(name, level + common + own, kind=kind, about=about, **more)
+
+
+def text_of(*runs: EvaluatedRun, **plan: Any) -> tuple[str, Board]:
+    """Return the headline of a board in one text, and the board."""
+    made, _ = board(runs, **plan)
+    return "\n".join(headline(made)), made
+
+
+def gap_of(made: Board) -> Gap:
+    """Return what lies between the best language model and the best other row of a board."""
+    assert made.headline is not None
+    assert made.headline.gap is not None
+    return made.headline.gap
+
+
+def chance(users: int = USERS) -> EvaluatedRun:
+    """Return the row of chance."""
+    return entry("chance", np.full(users, 0.3), kind="baseline", exact=True, about={})
+
+
+def test_the_best_of_both_sides_are_named_with_their_numbers() -> None:
+    others = [run("sasrec", 0.7, "recommender"), run("popularity", 0.5, "baseline"), chance()]
+    text, made = text_of(run("small", 0.4), run("large", 0.6, setting="listwise"), *others)
+    rows = {row.model: row for row in made.rows}
+    large, sasrec = (rows[name].cells["ndcg@10"] for name in ("large", "sasrec"))
+    found = gap_of(made)
+    assert found.difference == pytest.approx(large.mean - sasrec.mean)
+    assert (found.low or 0.0) < found.difference < (found.high or 0.0) < 0
+    assert text.splitlines() == [
+        f"Best language model: large (listwise), ndcg@10 {large.mean:.4f} [{large.low:.4f}, {large.high:.4f}].",
+        f"Best recommender: sasrec, {sasrec.mean:.4f} [{sasrec.low:.4f}, {sasrec.high:.4f}].",
+        f"The language model is worse than sasrec: {found.difference:+.4f} [{found.low:+.4f}, {found.high:+.4f}], "
+        "p .002, Holm over 4 pairs.",
+        "Cost per 1,000 users, training included: 20 s for the language model, 20 s for sasrec.",
+    ]
+
+
+def test_what_is_better_and_what_cannot_be_told_apart_is_said_so() -> None:
+    text, _ = text_of(run("lm", 0.7), run("sasrec", 0.5, "recommender"))
+    assert "The language model is better than sasrec: +0.2" in text
+    text, made = text_of(run("lm", 0.5), run("sasrec", 0.5, "recommender", seed=1))
+    found = gap_of(made)
+    assert found.p > 0.05
+    assert re.search(rf"cannot be told apart on {USERS} users: .*; about {found.needed:,} users would show such", text)
+
+
+def test_rows_for_ablations_do_not_weaken_it_unless_they_are_language_models_or_others() -> None:
+    pair = [run("lm", 0.5, seed=1), run("sasrec", 0.51, "recommender", seed=1)]
+    more = [entry(f"mix-{n}", 0.6 + np.zeros(USERS) + n, kind="fusion", about={}) for n in range(8)]
+    alone, crowded = (text_of(*runs) for runs in (pair, [*pair, *more]))
+    assert gap_of(alone[1]) == gap_of(crowded[1])
+    assert gap_of(alone[1]).pairs == 1
+    assert "Best fusion: mix-7, 7.6000" in crowded[0]
+    _, wider = text_of(*pair, run("lm-2", 0.2, seed=1), run("bpr", 0.3, "recommender", seed=1))
+    assert gap_of(wider).pairs == 4
+
+
+def test_without_a_language_model_or_a_trained_recommender_it_says_that() -> None:
+    text, _ = text_of(run("sasrec", 0.7, "recommender"), chance())
+    assert text.startswith("No language model is on this board yet.\nBest recommender: sasrec, ndcg@10 0.")
+    text, _ = text_of(run("lm", 0.7), run("popularity", 0.5, "baseline"), chance())
+    assert "Best of the other rows, a baseline (no trained recommender is on this board yet): popularity" in text
+    text, _ = text_of(run("lm", 0.7), run("popularity", 0.5, "baseline"), run("itemknn", 0.4, "recommender"))
+    assert "Best of the other rows, a baseline: popularity" in text
+
+
+def test_what_makes_the_language_model_doubtful_stands_there() -> None:
+    odd = {"kinds": {"complete": 30, "off-list": 10}, "label_mass": 0.2}
+    text, _ = text_of(run("lm", 0.3, users=40, about=odd), run("sasrec", 0.7, "recommender", users=40), chance(40))
+    last = text.splitlines()[-1]
+    assert last == (
+        "Be careful with the language model: its interval holds chance (.3000); answers: complete 75 %, off-list 25 %; "
+        "its labels hold 20.0 % of what it would write next; 40 users are few."
+    )
+    text, _ = text_of(run("lm", 0.6), run("sasrec", 0.7, "recommender"), chance())
+    assert "careful" not in text
+
+
+def test_of_a_metric_where_less_is_better_the_lower_one_is_better() -> None:
+    runs = [run("lm", 0.2), run("item-mean", 0.5, "baseline")]
+    text, _ = text_of(*runs, directions={"ndcg@10": "lower"})
+    assert "The language model is better than item-mean: -0.3" in text
+    text, made = text_of(*runs, directions={"ndcg@10": "neither"})
+    assert (text, made.headline) == ("", None)
+
+
+def test_prices_stand_beside_seconds() -> None:
+    priced = run("lm", 0.5, about={"price_usd": 0.3})
+    text, _ = text_of(priced, run("sasrec", 0.7, "recommender"))
+    assert "20 s and 2 USD for the language model, 20 s for sasrec" in text
+
+
+def test_every_format_for_people_begins_with_it() -> None:
+    made, _ = board([run("lm", 0.5), run("sasrec", 0.7, "recommender")])
+    first = headline(made)[0]
+    assert FORMATS["markdown"](made).index("- Best language model") < FORMATS["markdown"](made).index("| model |")
+    assert f'"{first}"' in FORMATS["json"](made)
+    assert first in to_html(made, Extra())

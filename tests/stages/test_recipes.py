@@ -1,0 +1,275 @@
+"""Recipes: what they come to, what runs, and what is said where they are wrong."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from llmrs_bench.core.errors import BenchError, BudgetError, OptionError
+from llmrs_bench.core.types import no_progress
+from llmrs_bench.llm.backends import mock
+from llmrs_bench.llm.cost import Budget
+from llmrs_bench.stages.recipe import Study, chosen_rows, open_recipe, study_of
+from llmrs_bench.stages.recipe_files import to_toml
+from llmrs_bench.stages.run import Made, boards, run_study, same_runs
+
+ROWS: list[dict[str, Any]] = [{"model": "mock", "template": ["listwise", "likelihood"], "history": [1, 3]}]
+
+
+def study(*rows: dict[str, Any], **tables: Any) -> Study:
+    content = {"data": {"dataset": "small", "n_candidates": 5}, "rows": list(rows or ROWS), **tables}
+    return study_of(content, "study.toml")
+
+
+def run(home: Path, source: Path, found: Study, only: tuple[str, ...] = (), **more: Any) -> tuple[Made, list[str]]:
+    said: list[str] = []
+    content = {"data": {"source": str(source)}}
+    assert found.text
+    (home.parent / "study.toml").write_text(found.text)
+    opened = open_recipe(str(home.parent / "study.toml"), content)
+    made = run_study(home, opened, chosen_rows(opened, only), no_progress, said.append, **more)
+    return made, said
+
+
+def names(found: Study) -> list[str]:
+    return [row.name for row in found.rows]
+
+
+def refused(content: dict[str, Any]) -> OptionError:
+    with pytest.raises(OptionError) as caught:
+        study_of(content, "study.toml")
+    return caught.value
+
+
+def test_lists_are_a_grid_and_rows_of_one_model_are_neighbours() -> None:
+    found = study(
+        {"model": "mock", "history": [1, 3]},
+        {"model": "itemknn", "options": {"neighbours": [5, 10]}},
+        {"model": "mock", "template": "likelihood", "seeds": 2},
+        {"name": "mine", "model": "mock", "template_options": {"answer": ["ids", "titles"], "candidates": "ids"}},
+    )
+    assert names(found) == [
+        *("mock history=1", "mock history=3", "mock likelihood seed=0", "mine answer=ids", "mine answer=titles"),
+        *("itemknn neighbours=5", "itemknn neighbours=10", "mock likelihood seed=1"),
+    ]
+    knn = next(row for row in found.rows if row.name == "itemknn neighbours=10")
+    assert knn.config.options == {"neighbours": "10"}
+
+
+def test_what_rows_need_comes_before_them() -> None:
+    shown = {"interest_run": "row:profile", "interest": "recent-written"}
+    found = study(
+        {"name": "told", "model": "mock", "template": "paper", "template_options": shown},
+        {"name": "profile", "model": "mock", "template": "interest"},
+        {"name": "other", "model": "mock"},
+    )
+    assert names(found).index("profile") < names(found).index("told")
+    assert [row.name for row in chosen_rows(found, ["told"])] == ["profile", "told"]
+    assert [row.name for row in chosen_rows(found, ["o*r"])] == ["other"]
+
+
+def test_rows_that_are_tuned_hand_their_prompts_to_tune() -> None:
+    rank = {"samples": [0, 8], "options": {"rank": [4, 8]}}
+    found = study({"name": "t", "model": "./base", "template": "label", "history": 3, "seeds": 2, "tune": rank})
+    assert len(found.rows) == 8
+    tuned = found.rows[-1].tune
+    assert tuned is not None
+    assert (tuned.template, tuned.history, tuned.samples, tuned.options, tuned.seed) == (
+        "label",
+        3,
+        8,
+        {"rank": "8"},
+        1,
+    )
+    assert found.rows[-1].config.seed == 0
+
+
+def test_what_is_set_of_tuning_is_set_where_there_is_some(tmp_path: Path) -> None:
+    rows: list[dict[str, Any]] = [
+        {"model": "./base", "template": "label", **more} for more in ({}, {"tune": {"options": {"rank": 4}}})
+    ]
+    rows[1]["name"] = "tuned"
+    (tmp_path / "a.toml").write_text(to_toml({"data": {"dataset": "small"}, "rows": rows}))
+    plain, tuned = open_recipe(str(tmp_path / "a.toml"), {}, ["rows.tune.options.epochs=5", "rows.tune.samples=8"]).rows
+    assert plain.tune is None
+    assert tuned.tune is not None
+    assert (tuned.tune.samples, tuned.tune.options) == (8, {"rank": "4", "epochs": "5"})
+
+
+def test_defaults_are_of_rows_without_a_model() -> None:
+    found = study(
+        {"template": "likelihood"},
+        {"model": "itemknn"},
+        defaults={"model": "mock", "limit": 4, "options": {"context": 100}},
+    )
+    asked, knn = found.rows
+    assert asked.values == {"model": "mock", "limit": 4, "options": {"context": "100"}, "template": "likelihood"}
+    assert knn.values == {"model": "itemknn"}
+
+
+@pytest.mark.parametrize(
+    ("table", "value", "said"),
+    [
+        ("dta", {}, "Did you mean 'data'"),
+        ("data", {"dataset": "small", "usrs": 5}, "Did you mean 'users'"),
+        ("data", {"dataset": "small", "users": 0}, "users"),
+        ("data", {"dataset": "small", "protocol": "papr"}, "Did you mean 'paper'"),
+        ("data", {"users": 5}, "--dataset NAME"),
+        ("rows", [{"model": "mock", "histroy": 5}], "Did you mean 'history'"),
+        ("rows", [{"model": "itemknn", "template": "listwise"}], "applies only to language models"),
+        ("rows", [{"model": "mock", "history": "many"}], "many"),
+        ("rows", [{"model": "mock", "history": []}], "history lists nothing"),
+        ("rows", [{"template": "listwise"}], "no model is named"),
+        ("rows", [{"model": "mock", "data": "large"}], "unknown data set of the recipe 'large'"),
+        ("rows", [{"model": "mock", "template": "like", "tune": {"sampels": 8}}], "did you mean 'samples'"),
+        ("rows", [{"name": "a", "model": "mock"}, {"name": "a", "model": "random"}], "called 'a'"),
+        ("rows", [{"model": 5}], "model=5 is no model"),
+        ("rows", [{"model": "fusion"}], "use `import` and `fuse`"),
+        ("rows", [{"model": "mock", "data": []}], "data names no data set"),
+        ("rows", [{"model": "mock", "options": 5}], "options is no table"),
+        ("defaults", {"limit": 5}, "limit of [defaults] would have no effect"),
+        ("rows", [], "there are no [[rows]]"),
+        ("board", {"metric": ["mrr"]}, "Did you mean 'metrics'"),
+        ("board", {"samples": 5}, "samples=5 is below 100"),
+    ],
+)
+def test_what_is_wrong_is_said_with_its_place(table: str, value: Any, said: str) -> None:
+    error = refused({"data": {"dataset": "small"}, "rows": ROWS, table: value})
+    assert said in f"{error.message} {error.hint}"
+    assert "study.toml" in error.message
+
+
+def test_all_that_is_wrong_is_said_at_once() -> None:
+    error = refused({"data": {"dataset": "small", "usrs": 5}, "rows": [{"modl": "mock"}, {"model": "mock", "x": 1}]})
+    assert all(word in error.message for word in ("'usrs'", "'modl'", "'x'", "[[rows]] 2"))
+
+
+def test_rows_that_need_each_other_or_nobody_are_refused() -> None:
+    told = {"model": "mock", "template": "paper", "template_options": {"interest_run": "row:profil"}}
+    error = refused({"data": {"dataset": "small"}, "rows": [told, {"name": "profile", "model": "mock"}]})
+    assert "Did you mean 'profile'" in error.hint
+
+
+def test_a_recipe_is_written_back_as_it_was_read(tmp_path: Path) -> None:
+    content = {
+        "about": 'a "study"',
+        "data": {"dataset": "small", "columns": {"user": "who ever"}, "split": "time", "cut": "2020-01-01"},
+        "rows": [{"model": "mock", "history": [1, 5], "template_options": {"slots": "0,5"}}, {"model": "itemknn"}],
+        "board": {"fail_if": ["ndcg@10 < 0.3"], "metrics": ["mrr"]},
+    }
+    (tmp_path / "a.toml").write_text(to_toml(content))
+    found = open_recipe(str(tmp_path / "a.toml"))
+    assert found.text == to_toml(content)
+    changed = open_recipe(str(tmp_path / "a.toml"), {}, ["data.users=9", "board.samples=200"])
+    assert changed.data[0].config is not None
+    assert changed.data[0].config.users == 9
+    assert changed.digest != found.digest
+
+
+def test_one_model_is_loaded_once_for_all_rows(tmp_path: Path, atomic: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loaded: list[int] = []
+    start = mock.MockEngine.__init__
+
+    def counted(self: Any, *given: Any, **more: Any) -> None:
+        loaded.append(1)
+        start(self, *given, **more)
+
+    monkeypatch.setattr(mock.MockEngine, "__init__", counted)
+    made, said = run(tmp_path / "home", atomic, study(*ROWS, {"model": "mock", "template": "yes-no"}))
+    assert len(made.runs) == 5
+    assert loaded == [1]
+    again, said = run(tmp_path / "home", atomic, study(*ROWS, {"model": "mock", "template": "yes-no"}))
+    assert loaded == [1]
+    assert all("already there" in line for line in said)
+    assert {run.path for run in again.runs.values()} == {run.path for run in made.runs.values()}
+
+
+def test_a_missing_model_is_said_before_anything_is_asked(tmp_path: Path, atomic: Path) -> None:
+    found = study({"model": "mock"}, {"model": "mokc"}, {"model": "mock", "template": "listwize"})
+    with pytest.raises(BenchError, match="nothing was run: ") as caught:
+        run(tmp_path / "home", atomic, found)
+    assert "'mokc'" in caught.value.message
+    assert "listwize" in caught.value.message
+    assert not (tmp_path / "home").exists()
+
+
+def test_a_tuned_model_is_looked_for_in_its_data_set(tmp_path: Path, atomic: Path) -> None:
+    with pytest.raises(BenchError, match="row tuned-nobody: 0 tuned models of small"):
+        run(tmp_path / "home", atomic, study({"model": "tuned-nobody"}))
+
+
+def test_a_row_that_fails_ends_the_study_or_not(tmp_path: Path, atomic: Path) -> None:
+    found = study({"name": "tiny", "model": "mock", "options": {"context": 1}}, {"model": "itemknn"}, {"model": "mock"})
+    with pytest.raises(BenchError, match="row tiny: ") as caught:
+        run(tmp_path / "home", atomic, found)
+    assert "--continue-on-error" in caught.value.hint
+    made, said = run(tmp_path / "home", atomic, found, continue_on_error=True)
+    assert [name for _, name in made.failed] == ["tiny"]
+    assert len(made.runs) == 2
+    assert any("tiny: failed" in line for line in said)
+
+
+def test_a_factor_that_changes_nothing_is_found(tmp_path: Path, atomic: Path) -> None:
+    assert study({"model": "mock", "history": [3, 3]}).repeated == (("mock history=3", "mock history=3"),)
+    found = study({"model": "mock", "history": [90, 91]})
+    made, _ = run(tmp_path / "home", atomic, found)
+    assert list(same_runs(found.rows, made)) == [("mock history=91", "mock history=90")]
+
+
+def test_a_spent_budget_ends_the_study_with_what_was_answered(tmp_path: Path, atomic: Path) -> None:
+    seconds = iter(range(1000))
+    made, _ = run(tmp_path / "home", atomic, study(), budget=Budget(40, clock=lambda: float(next(seconds))))
+    assert made.stopped is not None
+    assert len(made.runs) == 1
+    whole, said = run(tmp_path / "home", atomic, study())
+    assert len(whole.runs) == 4
+    assert "already there" in said[1]
+
+
+def test_prices_are_counted_and_have_to_be_known() -> None:
+    row = {"prompt_tokens": 1000, "completion_tokens": 10, "seconds": 1.0, "finish_reason": "stop"}
+    spent = Budget(usd=2.5)
+    spent.check_prices({"price_in": "1000"})
+    spent.spend([row, row], {"price_in": "1000", "price_out": "0"})
+    with pytest.raises(BudgetError, match=r"stopped at 3\.0000 USD, of which --max-price allows 2\.5"):
+        spent.spend([row], {"price_in": "1000", "price_out": "0"})
+    with pytest.raises(OptionError, match="not known"):
+        spent.check_prices({"temperature": "0"})
+    with pytest.raises(BudgetError, match="does not count its tokens"):
+        Budget(usd=1).spend([{**row, "prompt_tokens": 0}], {"price_in": "1"})
+
+
+def test_the_board_holds_the_rows_of_the_recipe_alone(tmp_path: Path, atomic: Path) -> None:
+    run(tmp_path / "home", atomic, study({"model": "random"}))
+    found = study({"name": "knn", "model": "itemknn"}, *ROWS, board={"baseline": "knn", "fail_if": ["ndcg@10 < 0.9"]})
+    made, _ = run(tmp_path / "home", atomic, found)
+    [board] = boards(found, made)
+    assert {row.model for row in board.comparison.board.rows} == {"chance", "popularity", "itemknn", "mock"}
+    assert board.gate is not None
+    assert len(board.gate.failures) == 4
+    assert found.digest in board.comparison.board.notes[-1]
+    alone, _ = run(tmp_path / "home", atomic, found, ("knn",))
+    assert [each.gate for each in boards(found, alone)] == [None]
+
+
+def test_several_data_sets_have_a_board_each(tmp_path: Path, atomic: Path) -> None:
+    data = [{"name": "few", "n_candidates": 5}, {"name": "many", "n_candidates": 9}]
+    rows = [{"name": "all", "model": "mock"}, {"name": "knn", "model": "itemknn", "data": "many"}]
+    found = study(*rows, data=[{"dataset": "small", **each} for each in data])
+    made, _ = run(tmp_path / "home", atomic, found)
+    assert sorted(made.runs) == [("few", "all"), ("many", "all"), ("many", "knn")]
+    assert [board.data.place.reference for board in boards(found, made)] == ["small@few", "small@many"]
+
+
+def test_ctrl_c_between_rows_says_what_is_kept(tmp_path: Path, atomic: Path) -> None:
+    said: list[str] = []
+
+    def stop(text: str) -> None:
+        said.append(text)
+        if text.startswith("[2/4]"):
+            raise KeyboardInterrupt
+
+    found = study(data={"dataset": "small", "n_candidates": 5, "source": str(atomic)})
+    with pytest.raises(KeyboardInterrupt):
+        run_study(tmp_path / "home", found, found.rows, no_progress, stop)
+    assert said[-1] == "2 of 4 rows are done and kept"

@@ -1,0 +1,136 @@
+"""The command `run`, and what users meet beside it: names, budgets, forecasts."""
+
+import json
+import threading
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner, Result
+
+from command_line import Bench
+from llmrs_bench.cli.main import app
+from llmrs_bench.core.types import no_progress
+from llmrs_bench.stages.recipe import open_recipe
+from llmrs_bench.stages.run import run_study
+
+ASK = ("infer", "--dataset", "small", "--model", "mock")
+
+
+def write(bench: Bench, text: str) -> str:
+    path = bench.home.parent / "study.toml"
+    path.write_text(f'[data]\ndataset = "small"\nsource = "{bench.source}"\nn_candidates = 5\n{text}')
+    return str(path)
+
+
+def recipe_of(saved: Path) -> Result:
+    return CliRunner().invoke(app, ["recipe", str(saved)])
+
+
+@pytest.fixture
+def recipe(bench: Bench) -> str:
+    rows = '[[rows]]\nmodel = "mock"\nhistory = [1, 3]\n[[rows]]\nmodel = "itemknn"\n'
+    return write(bench, rows + '[board]\nmetrics = ["ndcg@10"]\n')
+
+
+def test_a_recipe_is_looked_at_run_and_written_back(bench: Bench, recipe: str) -> None:
+    look = bench.run("run", recipe, "--dry-run")
+    assert "mock history=3  the data set is not prepared yet" in look.stdout
+    assert not bench.home.exists()
+    saved = bench.home.parent / "board.parquet"
+    done = bench.run("run", recipe, "--save", str(saved), "--format", "json", "--set", "data.history=2")
+    assert [line for line in done.stderr.splitlines() if line.startswith("[")][-1].startswith("[3/3] itemknn: made: ")
+    assert {row["model"] for row in json.loads(done.stdout)["rows"]} == {"chance", "popularity", "mock", "itemknn"}
+    text = recipe_of(saved).stdout
+    assert "history = 2\n" in text
+    (bench.home.parent / "again.toml").write_text(text)
+    again = bench.run("run", str(bench.home.parent / "again.toml"), "--dry-run", "--set", "data.history=2")
+    assert [line.split()[2:] for line in again.stdout.splitlines()[1:3]] == [
+        ["30", "30", line.split()[4], "30", "0", "-"] for line in again.stdout.splitlines()[1:3]
+    ]
+    bench.run("compare", "-d", "small", "--save", str(saved))
+    assert "was made by no recipe" in recipe_of(saved).stderr
+
+
+def test_a_look_asks_for_no_model(bench: Bench, recipe: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    bench.run("run", recipe, "--only", "knn")
+    look = bench.run("run", recipe, "--dry-run", "--set", "rows.model=llama-2-7b", "--only", "history=1")
+    assert look.stdout.splitlines()[1].split()[2:4] == ["30", "30"]
+    assert "unknown model 'lama'" in bench.run("run", recipe, "--dry-run", "--set", "rows.model=lama", code=2).stderr
+
+
+def test_exit_codes_say_how_a_study_ended(bench: Bench) -> None:
+    rows = '[[rows]]\nname = "tiny"\nmodel = "mock"\noptions = { context = 1 }\n[[rows]]\nmodel = "random"\n'
+    failing = write(bench, rows)
+    assert "--continue-on-error" in bench.run("run", failing, code=1).stderr
+    tried = bench.run("run", failing, "--continue-on-error", code=1)
+    assert "1 of 2 rows failed: tiny: " in tried.stderr
+    assert "random" in tried.stdout
+    gated = write(bench, '[[rows]]\nmodel = "random"\n[board]\nfail_if = ["ndcg@10 < 0.99"]\n')
+    assert "the gate failed" in bench.run("run", gated, code=3).stderr
+    stopped = write(bench, '[[rows]]\nmodel = "mock"\nhistory = [1, 2]\n')
+    assert "2 of 2 rows are left" in bench.run("run", stopped, "--max-seconds", "0", code=5).stderr
+    assert "what answers cost is not known" in bench.run("run", stopped, "--max-price", "1", code=2).stderr
+    assert "Did you mean 'mock history=1'" in bench.run("run", stopped, "--only", "mock histry=1", code=2).stderr
+    assert "Did you mean 'paper/table-9'" in bench.run("run", "paper/tabel-9", code=2).stderr
+    assert "is not TABLE.KEY=VALUE" in bench.run("run", stopped, "--set", "users=5", code=2).stderr
+
+
+def test_two_that_run_one_recipe_share_the_work(bench: Bench, recipe: str) -> None:
+    study, said = open_recipe(recipe), list[str]()
+    runs = [
+        threading.Thread(target=run_study, args=(bench.home, study, study.rows, no_progress, said.append))
+        for _ in range(2)
+    ]
+    for each in runs:
+        each.start()
+    for each in runs:
+        each.join()
+    rows = [line.partition("] ")[2] for line in said if line.startswith("[")]
+    assert len(rows) == 6
+    assert len([row for row in rows if ": made: " in row]) == 3
+
+
+def test_a_run_is_found_by_the_name_it_was_given(bench: Bench) -> None:
+    bench.prepare("--n-candidates", "5")
+    run = bench.name(*ASK, "--name", "first")
+    other = bench.name("infer", "-d", "small", "--model", "itemknn")
+    assert f"first = {run}" in bench.run("list", "runs").stdout
+    assert "template=listwise history=10" in bench.run("list", "runs").stdout
+    assert [row["name"] for row in json.loads(bench.run("list", "runs", "--run", "first", "--json").stdout)] == [
+        "first"
+    ]
+    assert bench.run("show", "first").stdout.startswith(f"{run}: ")
+    board = json.loads(bench.run("compare", "-d", "small", "--run", "first", "--format", "json").stdout)
+    assert "mock" in {row["model"] for row in board["rows"]}
+    held = ("compare", "-d", "small", "--baseline", "first", "--fail-if", "ndcg@10 drops > 1")
+    assert bench.run(*held).exit_code == 0
+    taken = bench.run("infer", "-d", "small", "--model", "itemknn", "--name", "first", code=2)
+    assert f"--name first is the name of {run}" in taken.stderr
+    assert bench.name(*ASK) == run  # and keeps its name
+    assert "first = " in bench.run("list", "runs").stdout
+    assert bench.run("infer", "-d", "small", "--model", "itemknn", "--name", "a/b", code=2).exit_code == 2
+    assert other in bench.run("list", "runs").stdout
+    bench.run(*ASK, "--name", "two", "--seeds", "2", code=2)
+
+
+def test_a_budget_ends_infer_with_its_answers(bench: Bench) -> None:
+    bench.prepare("--n-candidates", "5")
+    ended = bench.run(*ASK, "--max-seconds", "0", code=5)
+    assert "The same command goes on" in ended.stderr
+    assert (
+        "applies only to language models"
+        in bench.run("infer", "-d", "small", "--model", "itemknn", "--max-seconds", "9", code=2).stderr
+    )
+    bench.run(*ASK, "--max-seconds", "600")
+
+
+def test_a_look_says_what_earlier_answers_took_and_what_it_wrote(bench: Bench) -> None:
+    bench.prepare("--n-candidates", "5")
+    first = bench.run(*ASK, "--dry-run").stdout
+    assert "time            not known" in first
+    written = Path(first.partition("which infer takes: ")[2].strip())
+    assert (written / "manifest.json").is_file()
+    bench.run(*ASK)
+    later = bench.run(*ASK, "--dry-run", "-t", "likelihood").stdout
+    assert "ms a prompt token of 30 kept answers" in later
