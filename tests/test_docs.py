@@ -101,10 +101,12 @@ def targets() -> set[str]:
     return set(re.findall(r"^([a-z-]+):.*##", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
 
 
-# Those of a page that tunes models take long.
+LONG = {"docs/tuning.md", "docs/reproduction.md"}  # whose commands tune models, or run the tables of a paper
+
+
 @pytest.mark.parametrize(
     ("name", "section"),
-    [pytest.param(*pair, marks=[pytest.mark.slow] if "tuning" in pair[0] else []) for pair in sections()],
+    [pytest.param(*pair, marks=[pytest.mark.slow] if pair[0] in LONG else []) for pair in sections()],
 )
 def test_the_commands_of_a_section_run(name: str, section: str, place: Path, atomic: Path, tmp_path: Path) -> None:
     page = ROOT / name

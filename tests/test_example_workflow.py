@@ -109,6 +109,7 @@ def wheel() -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_the_example_installs_from_an_address_or_a_wheel(job: Job) -> None:
     assert job.workflow["env"]["LLMRS_BENCH"].startswith("git+https://")
     assert job.run("Install") == []
@@ -116,6 +117,7 @@ def test_the_example_installs_from_an_address_or_a_wheel(job: Job) -> None:
     assert Path("installed/llmrs_bench/cli/main.py").is_file()
 
 
+@pytest.mark.slow
 def test_the_example_gates_on_a_board_and_comments(job: Job, script: Script) -> None:
     (save,) = re.findall(r"^# +(llmrs-bench compare .*--save.*)$", WORKFLOW.read_text("utf-8"), re.MULTILINE)
     job.run("Run the benchmark")

@@ -70,7 +70,12 @@ def test_printed_rows_are_those_of_the_paper(name: str, dataset: str) -> None:
     assert study.board.remarks
 
 
-@pytest.mark.parametrize("name", RANKED)
+QUICK = ("paper/table-4", "paper/table-11")  # the others are run by `make test-slow`
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=[] if name in QUICK else [pytest.mark.slow]) for name in RANKED]
+)
 def test_a_recipe_runs_to_its_board(name: str, films: Bench) -> None:
     board = ended(films, name, "--model", "mock", "--limit", "4")
     study = open_recipe(name, MOCK)

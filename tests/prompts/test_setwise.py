@@ -57,6 +57,7 @@ def same(prompt: Prompt) -> Response:
     return chosen(prompt, ((-1.5,),) * len(prompt.shown))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("answer", [first_shown, same])
 def test_a_model_that_sees_only_positions_is_at_chance(answer: Any) -> None:
     count, wins, template = 1500, [0, 0, 0], make("setwise", top=1)
