@@ -26,8 +26,7 @@ def test_the_first_board_of_a_user_shows_a_language_model_above_chance(tmp_path:
     )
     assert done.returncode == 0, done.stderr
     assert not any(word in done.stderr for word in ("shards", "Traceback", "Warning"))
-    (run, *_) = done.stdout.splitlines()
-    board = json.loads(Bench(home, tmp_path).run("compare", "--dataset", run, "--format", "json").stdout)
+    board = json.loads(Bench(home, tmp_path).run("compare", "--dataset", "demo", "--format", "json").stdout)
     found = {(row["model"], row["setting"]): row["metrics"]["ndcg@10"] for row in board["rows"]}
     for setting in ("listwise, answer=titles", "likelihood"):
         assert found["demo-lm (demo)", setting]["low"] > found["chance", ""]["mean"]

@@ -118,8 +118,9 @@ def test_the_commands_of_a_section_run(name: str, section: str, place: Path, ato
 
 @pytest.mark.slow
 def test_the_first_commands_of_tuning_end_in_a_board_with_a_tuned_and_an_untuned_row(
-    place: Path, atomic: Path, tmp_path: Path
+    place: Path, atomic: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("COLUMNS", "200")
     first = blocks(ROOT / "docs" / "tuning.md")[0]
     outputs = play(first, tmp_path / "shell", atomic)
     assert len(outputs) <= 6

@@ -112,7 +112,9 @@ def test_lists_of_retrievers_have_a_board_each(films: Bench) -> None:
 )
 def test_a_recipe_that_tunes_runs_to_its_board(name: str, row: str, films: Bench, tmp_path: Path) -> None:
     base = tiny_llama(tmp_path / "base", context=512, seed=0)
-    changed = ("rows.tune.samples=8", "rows.tune.options.epochs=1", "rows.tune.options.valid=8", "defaults.device=cpu")
+    changed = ["rows.tune.options.epochs=1", "rows.tune.options.valid=8", "defaults.device=cpu"]
+    if name != "paper/figure-7":  # whose rows differ in their samples
+        changed.append("rows.tune.samples=8")
     small = [word for setting in changed for word in ("--set", setting)]
     board = ended(films, name, "--model", str(base), *small, "--only", row)
     assert {each["model"] for each in board["rows"]} >= {"majority", "base+lora-8"}
