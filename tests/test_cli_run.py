@@ -76,6 +76,20 @@ def test_exit_codes_say_how_a_study_ended(bench: Bench) -> None:
     assert "is not TABLE.KEY=VALUE" in bench.run("run", stopped, "--set", "users=5", code=2).stderr
 
 
+def test_a_part_of_a_study_leaves_the_files_of_the_whole_as_they_are(bench: Bench) -> None:
+    whole, part = bench.home.parent / "whole.parquet", bench.home.parent / "part.parquet"
+    rows = f'[[rows]]\nmodel = "random"\n[[rows]]\nmodel = "itemknn"\n[board]\nsave = "{whole}"\n'
+    study = write(bench, rows)
+    bench.run("run", study)
+    before = whole.read_bytes()
+    said = bench.run("run", study, "--only", "random").stderr
+    assert "whole.parquet of the whole study: not written" in " ".join(said.split())
+    assert whole.read_bytes() == before
+    bench.run("run", study, "--only", "random", "--save", str(part))
+    assert part.is_file()
+    assert whole.read_bytes() == before
+
+
 def test_two_that_run_one_recipe_share_the_work(bench: Bench, recipe: str) -> None:
     study, said = open_recipe(recipe), list[str]()
     runs = [

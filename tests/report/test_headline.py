@@ -44,7 +44,11 @@ def chance(users: int = USERS) -> EvaluatedRun:
 
 
 def test_the_best_of_both_sides_are_named_with_their_numbers() -> None:
-    others = [run("sasrec", 0.7, "recommender"), run("popularity", 0.5, "baseline"), chance()]
+    others = [
+        run("sasrec", 0.7, "recommender", about={"scoring_seconds": 1.5}),
+        run("popularity", 0.5, "baseline"),
+        chance(),
+    ]
     text, made = text_of(run("small", 0.4), run("large", 0.6, setting="listwise"), *others)
     rows = {row.model: row for row in made.rows}
     large, sasrec = (rows[name].cells["ndcg@10"] for name in ("large", "sasrec"))
@@ -56,7 +60,7 @@ def test_the_best_of_both_sides_are_named_with_their_numbers() -> None:
         f"Best recommender: sasrec, {sasrec.mean:.4f} [{sasrec.low:.4f}, {sasrec.high:.4f}].",
         f"The language model is worse than sasrec: {found.difference:+.4f} [{found.low:+.4f}, {found.high:+.4f}], "
         "p .002, Holm over 4 pairs.",
-        "Cost per 1,000 users, training included: 20 s for the language model, 20 s for sasrec.",
+        "Cost of 1,000 users: 20 s for the language model, 10 s for sasrec (after 1.5 s of training).",
     ]
 
 
@@ -87,6 +91,7 @@ def test_without_a_language_model_or_a_trained_recommender_it_says_that() -> Non
     assert "Best of the other rows, a baseline (no trained recommender is on this board yet): popularity" in text
     text, _ = text_of(run("lm", 0.7), run("popularity", 0.5, "baseline"), run("itemknn", 0.4, "recommender"))
     assert "Best of the other rows, a baseline: popularity" in text
+    assert "Best trained recommender, below it: itemknn, 0.4" in text
 
 
 def test_what_makes_the_language_model_doubtful_stands_there() -> None:
@@ -99,6 +104,14 @@ def test_what_makes_the_language_model_doubtful_stands_there() -> None:
     )
     text, _ = text_of(run("lm", 0.6), run("sasrec", 0.7, "recommender"), chance())
     assert "careful" not in text
+
+
+def test_clicks_have_a_chance_level_of_their_own_and_unlike_users_are_said() -> None:
+    made, _ = board([entry("lm", {"auc": np.linspace(0.2, 0.8, 150)}, kind=LM)], ("auc",))
+    assert headline(made)[-1] == "Be careful with the language model: its interval holds chance (.5000)."
+    few = run("lm", 0.5, users=120)
+    text, _ = text_of(few, run("sasrec", 0.7, "recommender"))
+    assert "The difference is that of the 120 users whom both have." in text
 
 
 def test_of_a_metric_where_less_is_better_the_lower_one_is_better() -> None:

@@ -477,7 +477,7 @@ def test_what_cannot_be_exported_is_said(data: Data, llama: Path, tmp_path: Path
 def test_a_prompt_that_does_not_fit_says_what_helps_when_tuning(data: Data, llama: Path) -> None:
     with pytest.raises(BenchError, match="does not fit") as caught:
         tune(data, config(llama, "listwise", 8, options={"context": "12"}), no_progress)
-    assert caught.value.hint.startswith("Raise -O context=N, 512 at most;")
+    assert caught.value.hint.startswith("Raise -O context=N, 512 at most, or end titles with -T title_tokens=N;")
     with pytest.raises(BenchError, match="does not fit") as caught:
         tune(data, config(tiny_llama(llama.parent / "short", context=16), "listwise", 8), no_progress)
     assert caught.value.hint.startswith("The model takes no more: choose a template whose answers are short")

@@ -1,6 +1,7 @@
 """The commands `run` and `recipe`."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -102,6 +103,8 @@ def run(
         if dry_run:
             _forecast(home, study, rows)
             return
+        if only:
+            study = _without_files(study, save=save, html=html)
         outputs = {"--save": study.board.save, "--html": study.board.html}
         written = {name: path for name, path in outputs.items() if path is not None}
         check_outputs(written, study.board.baseline, narrowed=bool(only))
@@ -131,6 +134,15 @@ def recipe_command(
         from llmrs_bench.stages.recipe_files import recipe_text
 
         show(recipe_text(recipe).rstrip("\n").split("\n"))
+
+
+def _without_files(study: "Study", *, save: Path | None, html: Path | None) -> "Study":
+    """Return a study that leaves the files of its whole board as they are; those that were typed are written."""
+    kept = [path for path, typed in ((study.board.save, save), (study.board.html, html)) if path and typed is None]
+    if kept:
+        files = " and ".join(map(str, kept))
+        warn(f"{files} of the whole study: not written, for --only leaves rows out; name others with --save and --html")
+    return replace(study, board=study.board.model_copy(update={"save": save, "html": html}))
 
 
 def _text(path: Path | None) -> str | None:

@@ -62,7 +62,7 @@ def allowed(schema: Mapping[str, Any]) -> str:
 
 def default(name: str, field: "FieldInfo") -> str:
     """Return an option with its default, as it is typed; that of None is described, where it depends on others."""
-    value = field.get_default(call_default_factory=True, validated_data={})
+    value = field.get_default(call_default_factory=True)
     if field.is_required():
         return name
     if value is None or value in ((), {}):

@@ -10,6 +10,9 @@ from llmrs_bench.report.table import answer_words, p_value, without_zeros
 
 _FEW_USERS = 100
 _DOUBTFUL = 0.5  # of the probability of an answer, on its labels
+_EVEN = 0.5  # the AUC of scores that say nothing
+_BRIEF = 0.05  # seconds of training that are not worth a word
+_TRAINED = ("recommender", "click model", "import")
 
 
 def headline(board: Board) -> list[str]:
@@ -28,17 +31,21 @@ def _sentences(board: Board, found: Headline) -> Iterator[str]:
     else:
         yield f"Best language model: {ours.label}, {board.key} {_mean(ours, board)}."
     if other is not None:
-        trained = any(row.kind in ("recommender", "click model", "import") for row in board.rows)
+        trained = [row for row in board.rows if row.kind in _TRAINED and board.key in row.cells]
         kind = "Best recommender" if other.kind != "baseline" else "Best of the other rows, a baseline"
         kind += "" if trained else " (no trained recommender is on this board yet)"
         yield f"{kind}: {other.label}, {board.key + ' ' if ours is None else ''}{_mean(other, board)}."
+        if trained and other.kind == "baseline":
+            yield f"Best trained recommender, below it: {trained[0].label}, {_mean(trained[0], board)}."
     if fusion is not None:
         yield f"Best fusion: {fusion.label}, {_mean(fusion, board)}."
     if other is not None and found.gap is not None:
-        yield _difference(other, found.gap, board)
-    rows_shown = (("the language model", ours), ("" if other is None else other.label, other))
-    if costs := [f"{words} for {name}" for name, row in rows_shown if row is not None and (words := _spent(row))]:
-        yield f"Cost per 1,000 {board.unit}, training included: {', '.join(costs)}."
+        both = {row.users for row in (ours, other) if row is not None} == {found.gap.users}
+        shared = f" The difference is that of the {found.gap.users:,} users whom both have."
+        yield _difference(other, found.gap, board) + ("" if both else shared)
+    shown = (("the language model", ours), ("" if other is None else other.label, other))
+    if costs := [_spent(row, name) for name, row in shown if row is not None and row.cost.seconds is not None]:
+        yield f"Cost of 1,000 {board.unit}: {', '.join(costs)}."
     if ours is not None and (warnings := list(_warnings(ours, board))):
         yield f"Be careful with the language model: {'; '.join(warnings)}."
 
@@ -61,22 +68,25 @@ def _difference(other: Row, gap: Gap, board: Board) -> str:
     return f"The language model and {other.label} cannot be told apart on {gap.users:,} users: {numbers}{more}."
 
 
-def _spent(row: Row) -> str:
-    """Return seconds and price per 1,000 users, as far as they are known."""
-    cost = row.cost
+def _spent(row: Row, name: str) -> str:
+    """Return seconds and price of ranking 1,000 users, and the seconds of training, as far as they are known."""
+    cost, ranking = row.cost, row.about.get("scoring_seconds")
+    each, training = cost.seconds_per_1000, 0.0
+    if each is not None and ranking is not None and cost.seconds:
+        each, training = each * ranking / cost.seconds, cost.seconds - ranking
     price = "" if cost.price_per_1000 is None else f"{cost.price_per_1000:.3g} USD"
-    seconds = "" if cost.seconds_per_1000 is None else f"{number(cost.seconds_per_1000)} s"
-    return " and ".join(filter(None, [seconds, price]))
+    seconds = "" if each is None else f"{number(each)} s"
+    after = f" (after {number(training)} s of training)" if training >= _BRIEF else ""
+    return f"{' and '.join(filter(None, [seconds, price]))} for {name}{after}"
 
 
 def _warnings(row: Row, board: Board) -> Iterator[str]:
     """Say what makes its place doubtful: chance within its interval, odd answers, few users."""
     chance = next((each for each in board.rows if each.model == "chance" and board.key in each.cells), None)
     cell = row.cells[board.key]
-    if chance is not None and cell.low is not None and cell.high is not None:
-        level = chance.cells[board.key].mean
-        if cell.low <= level <= cell.high:
-            yield f"its interval holds chance ({without_zeros(f'{level:.4f}')})"
+    level = _EVEN if board.key == "auc" else None if chance is None else chance.cells[board.key].mean
+    if level is not None and cell.low is not None and cell.high is not None and cell.low <= level <= cell.high:
+        yield f"its interval holds chance ({without_zeros(f'{level:.4f}')})"
     if words := answer_words(row):
         yield f"answers: {words}"
     mass = row.about.get("label_mass")

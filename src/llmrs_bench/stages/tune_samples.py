@@ -216,10 +216,14 @@ class SampleMaker:
         """What helps where a prompt and its answer do not fit."""
         if self.limit is not None and self.context >= self.limit:
             return (
-                "The model takes no more: choose a template whose answers are short, such as label, or another model."
+                "The model takes no more: choose a template whose answers are short, such as label, end titles with "
+                "-T title_tokens=N, or take another model."
             )
         least = "" if self.limit is None else f", {self.limit:,} at most"
-        return f"Raise -O context=N{least}; a template whose answers are short, such as label, takes less."
+        return (
+            f"Raise -O context=N{least}, or end titles with -T title_tokens=N; a template whose answers are short, "
+            "such as label, takes less."
+        )
 
     @property
     def _lead(self) -> str:
