@@ -68,9 +68,17 @@ def test_exit_codes_say_how_a_study_ended(bench: Bench) -> None:
     assert "random" in tried.stdout
     gated = write(bench, '[[rows]]\nmodel = "random"\n[board]\nfail_if = ["ndcg@10 < 0.99"]\n')
     assert "the gate failed" in bench.run("run", gated, code=3).stderr
-    stopped = write(bench, '[[rows]]\nmodel = "mock"\nhistory = [1, 2]\n')
+    text = '[[rows]]\nmodel = "mock"\nhistory = [1, 2]\n'
+    stopped = write(bench, text)
     assert "2 of 2 rows are left" in bench.run("run", stopped, "--max-seconds", "0", code=5).stderr
-    assert "what answers cost is not known" in bench.run("run", stopped, "--max-price", "1", code=2).stderr
+    free = bench.run("run", write(bench, '[[rows]]\nmodel = "random"\n' + text), "--max-price", "1", code=2).stderr
+    assert "what answers cost is not known" in free
+    assert "[1/" not in free
+    wrong = write(bench, '[[rows]]\nmodel = "random"\n[board]\nmetrics = ["ndgc@5"]\n')
+    said = bench.run("run", wrong, code=2).stderr
+    assert "unknown metric 'ndgc@5'" in said
+    assert "[1/" not in said
+    stopped = write(bench, text)
     assert "Did you mean 'mock history=1'" in bench.run("run", stopped, "--only", "mock histry=1", code=2).stderr
     assert "Did you mean 'paper/table-9'" in bench.run("run", "paper/tabel-9", code=2).stderr
     assert "is not TABLE.KEY=VALUE" in bench.run("run", stopped, "--set", "users=5", code=2).stderr

@@ -13,6 +13,8 @@ from llmrs_bench.core.errors import ArtifactError, BenchError, BudgetError, Opti
 from llmrs_bench.core.types import Progress
 from llmrs_bench.leaderboard.gate import Gate
 from llmrs_bench.llm.cost import Budget
+from llmrs_bench.metrics import parse_metrics
+from llmrs_bench.metrics.clicks import parse_click_metrics
 from llmrs_bench.stages.compare import Comparison
 from llmrs_bench.stages.forecast import Forecast, forecast
 from llmrs_bench.stages.gate import build, gated, to_save
@@ -114,6 +116,10 @@ def run_study(
         BenchError: If a model cannot be had, or, unless `continue_on_error` is set, a row fails.
     """
     check_rows(rows)
+    _check_board(study)
+    for config in (row.config for row in rows):
+        if budget is not None and isinstance(config, LanguageModelConfig):
+            budget.check_prices(config.options)
     made = Made()
     wanted = [plan for plan in study.data if any(row.data == plan.name for row in rows)]
     for plan in wanted:
@@ -148,6 +154,16 @@ def run_study(
             say(f"{len(made.runs)} of {len(rows)} rows are done and kept")
             raise
     return made
+
+
+def _check_board(study: Study) -> None:
+    """Refuse a metric that nobody knows before anything is asked."""
+    wanted = study.board.config.metrics or ()
+    for config in (plan.config for plan in study.data if plan.config is not None and wanted):
+        if config.task == CLICK:
+            parse_click_metrics(wanted)
+        else:
+            parse_metrics(wanted)
 
 
 def _prepared(home: Path, plan: DataPlan, progress: Progress, say: Callable[[str], None]) -> Data:
