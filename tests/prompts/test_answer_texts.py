@@ -214,6 +214,13 @@ def test_titles_that_fold_alike_are_told_apart_as_they_stand_or_not_at_all() -> 
     assert parse_ranking("\n", numbers(("???",))).kind == "empty"
 
 
+def test_a_share_before_a_title_is_a_score_unless_it_is_part_of_the_title() -> None:
+    assert parse_ranking("50% Heat\n90% Alien", numbers(("Heat", "Alien"))).order == (1, 0)
+    wolves = numbers(("Heat", "100% Wolf", "Wolf"))
+    assert parse_ranking("100% Wolf\nHeat", wolves).order == (1, 0)
+    assert parse_ranking("- 100% Wolf\n- Heat", wolves).order == (1, 0)
+
+
 @pytest.mark.parametrize(
     ("text", "order", "kind"),
     [

@@ -308,7 +308,8 @@ def _read_line(raw: str, lists: _Lists) -> None:
     names = lists.names
     bare = raw.replace("\t", " | ") if "\t" in raw.strip() else raw
     line = " ".join((_TAG.sub(_attributes, bare) if _MARK.search(bare) else bare).split())
-    if line[:8].strip("*+-•[( ")[:1].isdecimal() and (scored := _SCORE_FIRST.fullmatch(line)):  # "0.9 Heat"
+    scored = _SCORE_FIRST.fullmatch(line) if line[:8].strip("*+-•[( ")[:1].isdecimal() else None  # "0.9 Heat"
+    if scored and names.title(line.strip(EDGES)) is None:  # but for the film "100% Wolf"
         line = f"{scored[2]}: {scored[1]}"
     indent = len(raw) - len(raw.lstrip())
     if not any(map(str.isalnum, line)):
