@@ -400,13 +400,21 @@ def _begins_another(line: AnswerLine, lists: _Lists) -> bool:
             if now is not None and last is not None
         ]
         first = any(now == 1 and last >= 1 for now, last in kinds)
-        if not any(now <= last for now, last in kinds):
+        if not any(now <= last for now, last in kinds) or (first and _goes_on_with_scores(line, lists)):
             return False
         if first or lists.blank:
             again = not lists.back and counting([at.rank for at in lists.lines if at.ranked and at.rank])
             lists.back |= not again and len(lists.lines) > 2
             return again
     return lists.blank and lists.together > 1
+
+
+def _goes_on_with_scores(line: AnswerLine, lists: _Lists) -> bool:
+    """Tell whether a line and those before are labels with scores, "8: 96", "1: 95", and no label comes twice."""
+    pairs = [labels_of(at.text, lists.names) for at in (*lists.lines[-20:], line)]
+    if not all(len(pair) == 2 and lists.names.label(pair[1]) is None for pair in pairs):
+        return False
+    return len({pair[0] for pair in pairs}) == len(pairs)
 
 
 def _without_notes(lines: list[AnswerLine]) -> list[AnswerLine]:
