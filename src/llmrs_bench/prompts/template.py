@@ -3,7 +3,7 @@
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
-from functools import cached_property, wraps
+from functools import cache, cached_property, lru_cache, wraps
 from hashlib import sha256
 from importlib.resources import files
 from importlib.resources.abc import Traversable
@@ -376,11 +376,14 @@ class TemplateSource:
 
     def _part(self, name: PartName, value: str | TemplatePart) -> CompiledPart:
         if isinstance(value, TemplatePart):
-            return CompiledPart(value.text, value.labels, f"part {name!r} of template {self.name}")
+            return _compiled(value.text, value.labels, f"part {name!r} of template {self.name}")
         known = template_parts(name)
         if value not in known:
             raise unknown_name(f"part {name}", value, ["none", *known])
-        return CompiledPart(known[value].text, known[value].labels, f"part {name}={value}")
+        return _compiled(known[value].text, known[value].labels, f"part {name}={value}")
+
+
+_compiled = lru_cache(maxsize=256)(CompiledPart)  # to compile a part takes longer than to write a prompt with it
 
 
 def template_names() -> list[str]:
@@ -422,7 +425,8 @@ def read_source(name: str) -> TemplateSource:
     return _read(known[name][0], name)
 
 
-def template_parts(part: PartName) -> dict[str, TemplatePart]:
+@cache
+def template_parts(part: PartName) -> Mapping[str, TemplatePart]:
     """Return the parts of one kind that ship with the tool, by name."""
     path = _HERE / "parts" / f"{part}{SUFFIX}"
     if not path.is_file():
