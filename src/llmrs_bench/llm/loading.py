@@ -384,14 +384,14 @@ def _loading(model: ModelSpec, files: ModelFiles) -> Iterator[None]:
             f"model {model.source!r} does not fit the memory of the device",
             hint="Use a smaller model, `-O dtype=bfloat16`, or several GPUs with --engine vllm.",
         ) from error
-    except UnpicklingError as error:
-        named = re.search(r"GLOBAL ([\w.]+)", str(error))
-        raise ModelError(
-            f"a file with weights of model {model.source!r} holds more than tensors"
-            + (f": it names {named[1]}" if named else ", or is damaged"),
-            hint="Nothing of it was run. Take a model whose weights are safetensors.",
-        ) from error
-    except _FAILURES as error:
+    except (UnpicklingError, *_FAILURES) as error:
+        if refused := _refused(error):
+            named = re.search(r"GLOBAL ([\w.]+)", str(refused))
+            raise ModelError(
+                f"a file with weights of model {model.source!r} holds more than tensors"
+                + (f": it names {named[1]}" if named else ", or is damaged"),
+                hint="Nothing of it was run. Take a model whose weights are safetensors.",
+            ) from error
         if "trust_remote_code" in str(error):
             raise needs_code(model) from error
         if isinstance(error.__cause__, GatedRepoError) or isinstance(error, GatedRepoError):
@@ -406,3 +406,10 @@ def _loading(model: ModelSpec, files: ModelFiles) -> Iterator[None]:
             f"cannot load model {model.source!r}: {error}",
             hint="Check that it is a language model in the transformers format, and that its files are complete.",
         ) from error
+
+
+def _refused(error: BaseException | None) -> UnpicklingError | None:
+    """Return the refusal to read weights that hold code; some versions of transformers raise another error after it."""
+    while error is not None and not isinstance(error, UnpicklingError):
+        error = error.__cause__ or error.__context__
+    return error
