@@ -20,8 +20,8 @@ SHAPE = {
     "initializer_range": 0.15,
     "max_position_embeddings": 512,
 }
-LONGROPE = {"rope_type": "longrope", "factor": 16.25, "short_factor": [1.0] * 8}
-LONGROPE |= {"long_factor": [3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 10.0]}
+# As the configurations of published Phi-3 models say it.
+LONGROPE = {"type": "longrope", "short_factor": [1.0] * 8, "long_factor": [3.0, 4.0, 5.0, 6.0, 7.0, 8.0, 9.0, 10.0]}
 EXPERTS = {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 64}
 LATENT = {"kv_lora_rank": 16, "q_lora_rank": 16, "qk_rope_head_dim": 16, "qk_nope_head_dim": 16, "v_head_dim": 16}
 LINEAR = {
@@ -149,8 +149,7 @@ def test_kinds_that_do_not_pack_are_scored_plainly_and_say_so_once(
 
 @pytest.mark.parametrize("switch", [48, 90, 118, 500])
 def test_prompts_on_both_sides_of_a_switch_of_rotary_factors_are_exact(switch: int, tmp_path: Path) -> None:
-    rotation = {**LONGROPE, "original_max_position_embeddings": switch, "rope_theta": 10000.0}
-    said = {"rope_parameters": rotation, "rope_scaling": rotation, "original_max_position_embeddings": switch}
+    said = {"rope_scaling": LONGROPE, "original_max_position_embeddings": switch, "rope_theta": 10000.0}
     found = engine(made(tmp_path, "phi3", **said))
     assert found.scorer.architecture.switch == switch
     assert_exact(found, *range(0, 28, 4))
