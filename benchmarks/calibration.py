@@ -8,7 +8,7 @@ import argparse
 import numpy as np
 from numpy.typing import NDArray
 
-from llmrs_bench.stats import CORRECTIONS, all_pairs, mean_interval, sign_flip, users_needed
+from llmrs_bench.stats import CORRECTIONS, all_pairs, difference_intervals, mean_interval, sign_flip, users_needed
 
 Rows = NDArray[np.float64]
 
@@ -85,12 +85,62 @@ def headlines(ours: int, others: int, users: int, boards: int) -> tuple[float, f
     return corrected / boards, plain / boards
 
 
+def families(users: int, boards: int, *, requests: int = 1) -> dict[str, tuple[float, float, float, float]]:
+    """Return how primary comparisons do on boards of twelve rows, of which one language model and one other matter.
+
+    The pair is declared, or one of the family of the headline, or corrected over all pairs of the board.
+
+    Args:
+        users: Of a board.
+        boards: How many.
+        requests: Of each user; they have the user's own level in common, so they are not independent.
+
+    Returns:
+        By the family: the share of boards that see a difference where there is none; that see one of d = 0.25; that
+        call any other pair different where none is; and how often the interval of the difference holds the true one.
+    """
+    ours, others = 6, 6
+    pairs = all_pairs(ours + others)
+    wanted = next(at for at, (i, j) in enumerate(pairs) if (i, j) == (0, ours))
+    crossed = (pairs[:, 0] < ours) & (pairs[:, 1] >= ours)
+    masks = {"one declared pair": pairs[:, 0] < 0, "language models x others": crossed, "all pairs": pairs[:, 0] >= 0}
+    masks["one declared pair"][wanted] = True
+    clusters = None if requests == 1 else np.repeat(np.arange(users), requests)
+    found = {name: np.zeros(4) for name in masks}
+    for board in range(boards):
+        generator = np.random.default_rng([7, board])
+        level = generator.normal(0, 1, (1, users)) + generator.normal(0, 1, (ours + others, users))
+        own = generator.normal(0, 1, (ours + others, users, requests)) * (requests > 1)
+        values = (level[:, :, None] + own).reshape(ours + others, -1)
+        deviation = np.sqrt(2 * (1 + (requests > 1) / requests))  # of the mean difference of a user
+        for effect in (0.0, 0.25):
+            shifted = values.copy()
+            shifted[0] += effect * deviation
+            p = sign_flip(shifted[None], pairs, samples=10_000, seed=board, clusters=clusters)[0]
+            for name, mask in masks.items():
+                corrected = np.empty_like(p)
+                corrected[mask], corrected[~mask] = CORRECTIONS["holm"](p[mask]), CORRECTIONS["holm"](p[~mask])
+                found[name][1 if effect else 0] += corrected[wanted] < 0.05
+                if not effect:
+                    found[name][2] += bool((np.delete(corrected, wanted) < 0.05).any())
+        ends = difference_intervals(
+            values[None], pairs[wanted : wanted + 1], samples=2000, seed=board, clusters=clusters
+        )[0, 0]
+        for counts in found.values():
+            counts[3] += ends[0] <= 0 <= ends[1]
+    return {name: tuple(counts / boards) for name, counts in found.items()}
+
+
 def main() -> None:
     """Print all figures as Markdown."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rows", type=int, default=4000, help="Simulated rows, and pairs of them.")
     parser.add_argument("--boards", type=int, default=1000, help="Simulated boards.")
+    parser.add_argument("--families", action="store_true", help="Only the tables of primary comparisons.")
     asked = parser.parse_args()
+    if asked.families:
+        print_families(asked.boards)
+        return
     print("| metric | users | 95 % interval covers | p < .05 where nothing differs |\n| --- | ---: | ---: | ---: |")
     for metric in TRUE:
         for users in (50, 100, 200, 1000):
@@ -108,6 +158,16 @@ def main() -> None:
     for ours, others in ((1, 11), (6, 6), (11, 1)):
         corrected, plain = headlines(ours, others, 200, asked.boards)
         print(f"| {ours} | {others} | {corrected:.3f} | {plain:.3f} |", flush=True)
+    print_families(asked.boards)
+
+
+def print_families(boards: int) -> None:
+    """Print how primary comparisons do, with one request a user and with several."""
+    print("\n| users | requests each | primary family | wrong | seen at d = 0.25 | any other pair wrong | covers |")
+    print("| ---: | ---: | --- | ---: | ---: | ---: | ---: |")
+    for users, requests in ((200, 1), (200, 5)):
+        for name, shares in families(users, boards, requests=requests).items():
+            print(f"| {users} | {requests} | {name} | {' | '.join(f'{share:.3f}' for share in shares)} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 # llmrs-bench on CPUs, with the versions that its tests run with.
 # Build:  docker build -f docker/cpu.Dockerfile -t llmrs-bench .
-# Run:    docker run --rm -v "$PWD":/study llmrs-bench run study.toml
+# Run:    docker run --rm --user "$(id -u)" -v "$PWD":/study llmrs-bench run study.toml
 FROM python:3.11-slim-bookworm
 
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1 PYTHONDONTWRITEBYTECODE=1
@@ -15,10 +15,10 @@ COPY pyproject.toml README.md LICENSE ./
 COPY src src
 RUN python -m pip install --no-deps --no-build-isolation .
 
-# Artifacts are below /study/bench, on the volume.
-RUN useradd --create-home bench && mkdir /study && chown bench /study
-USER bench
-ENV LLMRS_BENCH_HOME=/study/bench
+# Artifacts are below /study/bench, on the volume; models of the hub below /study/models.
+RUN useradd --create-home --uid 1000 bench && mkdir /study && chown bench /study
+USER 1000
+ENV LLMRS_BENCH_HOME=/study/bench HF_HOME=/study/models
 WORKDIR /study
 ENTRYPOINT ["llmrs-bench"]
 CMD ["--help"]

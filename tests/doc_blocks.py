@@ -35,7 +35,7 @@ PROGRAMS = ("llmrs-bench", "make", "python", "sh", "ir_measures", "accelerate")
 # Why a block is not run, and how many blocks may say so.
 REASONS = {
     "installs packages": 4,
-    "needs a GPU": 2,
+    "needs a GPU": 1,
     "needs a server": 2,
     "needs a cluster": 1,
     "needs files of yours": 4,
@@ -154,15 +154,15 @@ def substituted(words: Sequence[str], source: Path, outputs: Sequence[str]) -> l
     found = [name for word in found for name in (sorted(map(str, Path().glob(word))) if "*" in word else [word])]
     for place, word in enumerate(found):
         name, at, variant = word.partition("@")
-        if found[place - 1] in ("--dataset", "-d") and name in DATA:
+        if found[place - 1] in ("--dataset", "-d", "--learn-on", "--transfer") and name in DATA:
             found[place] = DATA[name] + at + variant
     if "--help" in found:
         return found
     if found[0] == "prepare":
         return _preparing(found, source)
-    if found[0] == "run":
+    if found[0] in ("probe", "run"):
         found = [MODEL if found[place - 1] in ("--model", "-m") else word for place, word in enumerate(found)]
-        return found if found[1].endswith(".toml") else [*found, "--source", str(source)]
+        return found if found[0] == "probe" or found[1].endswith(".toml") else [*found, "--source", str(source)]
     if found[0] == "tune":
         return _tuning(found, source)
     if any(word.startswith("title_tokens=") for word in found):
@@ -255,6 +255,6 @@ def exists(words: Sequence[str], extras: set[str], targets: set[str]) -> bool:
     if program in ("python", "sh"):
         return (ROOT / rest[0]).is_file()
     if program == "accelerate":
-        check(rest[rest.index("llmrs-bench") + 1 :])
+        check(rest[rest.index("llmrs_bench") + 1 :])
         return True
     return program == "ir_measures"

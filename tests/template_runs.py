@@ -20,6 +20,8 @@ NEEDS = {
     "interest=recent-noted": {"notes_run": "x"},
     "interest=relevant-noted": {"relevant": "1", "notes_run": "x"},
     "examples=next": {"shots": "1"},
+    "candidates=scored": {"scores_run": "x"},
+    "candidates=letters-scored": {"scores_run": "x"},
 }
 
 # A request with everything that a part may tell of it.
@@ -27,7 +29,7 @@ ITEMS = [f"i{number}" for number in range(30)]
 REQUEST = Request(
     "r", "u", tuple(ITEMS[10:20]), tuple(ITEMS[:6]), (4.0, 2.0) * 5, tuple(ITEMS[20:23]),
     (Example((ITEMS[24],), ITEMS[25]),),
-    "Long stories.", {ITEMS[19]: "Its end."},
+    "Long stories.", {ITEMS[19]: "Its end.", ITEMS[1]: "rank 2"},
 )  # fmt: skip
 
 

@@ -16,6 +16,7 @@ ARROWS: dict[str, set[str]] = {
     "llm": {"prompts"},
     "exchange": set(),
     "fusion": set(),
+    "memory": {"data", "stats"},
     "clicks": {"metrics", "recommenders"},
     "recommenders": set(),
     "ranking": set(),
@@ -26,9 +27,9 @@ ARROWS: dict[str, set[str]] = {
     "report": {"leaderboard"},
     "stages": {
         *("data", "prompts", "llm", "recommenders", "ranking", "metrics", "stats", "leaderboard", "report"),
-        *("position_bias", "exchange", "fusion", "clicks"),
+        *("position_bias", "exchange", "fusion", "clicks", "memory"),
     },
-    "cli": {"stages", "report", "leaderboard", "llm"},
+    "cli": {"stages", "report", "leaderboard", "llm", "exchange"},
     "results": {"stages", "report", "leaderboard", "metrics"},
     "api": {"results", "stages", "leaderboard", "llm", "cli"},
     "__main__": {"cli"},
@@ -45,32 +46,44 @@ STAGE_ARROWS: dict[str, set[str]] = {
     "infer_language_model": {"conversation", "demo_lm", "prompt", "serving"},
     "tune_samples": {"conversation", "demo_lm", "prompt", "prompt_variants", "serving"},
     "tune": {"prompt", "serving", "tune_samples"},
-    "infer_recommender": set(),
-    "infer_clicks": {"infer_recommender"},
+    "tune_preview": {"serving", "tune"},
+    "trained_models": set(),
+    "infer_recommender": {"trained_models"},
+    "infer_clicks": {"infer_recommender", "trained_models"},
     "import_run": set(),
     "fuse": set(),
     "infer": {
-        *("demo_lm", "fuse", "import_run", "infer_clicks", "infer_language_model", "infer_recommender", "serving"),
+        *("demo_lm", "fuse", "import_run", "infer_clicks", "infer_language_model", "infer_recommender", "prompt"),
+        *("serving", "trained_models"),
     },
-    "prepare": {"infer_recommender", "source"},
+    "prepare": {"source", "trained_models"},
     "source": set(),
     "mapping": set(),
     "determinism": {"conversation", "infer_language_model", "prompt", "serving"},
     "evaluate": {"conversation", "evaluate_clicks", "infer_language_model", "infer_recommender", "prompt"},
     "evaluate_clicks": set(),
-    "compare": {"evaluate", "factors", "groups"},
+    "compare": {"evaluate", "factors", "groups", "probed"},
+    "transfer": {"compare"},
     "compare_clicks": {"compare", "evaluate_clicks", "groups"},
     "factors": set(),
-    "groups": set(),
+    "groups": {"probed"},
     "gate": {"compare", "compare_clicks", "evaluate", "evaluate_clicks"},
     "pages": {"conversation", "evaluate", "prompt"},
     "export": {"serving"},
     "recipe_files": {"mapping"},
-    "recipe": {"infer", "mapping", "recipe_files", "source", "tune"},
-    "run": {"compare", "forecast", "gate", "infer", "prepare", "prompt", "recipe", "serving", "tune", "verdicts"},
-    "verdicts": {"compare", "recipe"},
+    "recipe": {"infer", "mapping", "recipe_files", "source", "study", "tune"},
+    "study": {"infer", "source", "tune"},
+    "tracking": {"evaluate_clicks"},
+    "recipe_checks": {"evaluate", "evaluate_clicks", "infer", "prompt", "serving", "study"},
+    "recipe_forecast": {"forecast", "recipe_checks", "study"},
+    "lanes": {"serving", "study"},
+    "run": {"compare", "gate", "infer", "lanes", "prepare", "recipe_checks", "serving", "study", "tune", "verdicts"},
+    "verdicts": {"compare", "study"},
     "forecast": {"conversation", "infer", "prompt", "serving"},
+    "probe": {"serving"},
+    "probed": set(),
     "listing": set(),
+    "methods": {"compare"},
     "storage": {"compare", "evaluate", "usage"},
     "usage": set(),
 }
@@ -129,6 +142,12 @@ def test_truth_is_read_by_evaluate_and_to_keep_it_out_of_prompts() -> None:
         f"stages/{name}.py" for name in ("prompt", "prompt_variants", "fuse", "export", "pages", "tune", "tune_samples")
     }
     assert named == {"core/schemas.py", "stages/prepare.py", *evaluating, *others}
+
+
+def test_later_events_are_read_where_a_model_is_fitted_before_a_window() -> None:
+    named = {str(path.relative_to(PACKAGE)) for path in MODULES if "later_events" in {*string_constants(path)}}
+    stages = {f"stages/{name}.py" for name in ("prepare", "trained_models", "infer_recommender")}
+    assert named == {"core/schemas.py", *stages}
 
 
 def string_constants(path: Path) -> list[str]:

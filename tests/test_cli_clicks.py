@@ -7,8 +7,8 @@ import polars as pl
 import pytest
 
 from command_line import Bench, table
-from llmrs_bench.core.config import ViewOptions
 from llmrs_bench.core.schemas import REQUESTS
+from llmrs_bench.core.view_options import ViewOptions
 from llmrs_bench.stages.prompt_variants import ViewBuilder
 from llmrs_bench.stages.workspace import open_data
 

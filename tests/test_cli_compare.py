@@ -351,7 +351,7 @@ def test_a_run_of_other_users_stands_on_the_board_where_it_is_allowed(compared: 
         (("--baseline", "nothing.parquet"), 1, "nothing.parquet does not exist"),
         (("--baseline", "itemkn-nope"), 2, "unknown run in --baseline 'itemkn-nope'"),
         (("--baseline", "mock"), 2, "--baseline mock means 2 rows"),
-        (("--junit", "x.xml"), 2, "have no effect without --fail-if"),
+        (("--junit", "x.xml"), 2, "no effect without --fail-if"),
         (("--correction", "tukey"), 2, "correction"),
         (
             ("--fail-if", "ndcg@10 < 0.1", "--junit", "nowhere/a.xml"),

@@ -82,7 +82,7 @@ def test_prompts_of_another_version_are_missing_on_the_page_and_block_nothing(
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        (["-d", "small", "--html-requests", "3"], 2, "Add --html FILE"),
+        (["-d", "small", "--html-requests", "3"], 2, "ask for --html FILE"),
         (["--history", "--html", "x.html", "y.parquet"], 2, "--html has no effect"),
         (["-d", "small", "--html", "missing/x.html"], 2, "there is no folder missing"),
     ],

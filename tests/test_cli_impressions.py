@@ -29,7 +29,7 @@ def test_real_impressions_go_from_the_files_to_the_board(paper: Bench, tmp_path:
     paper.run(*mock, "--template", "listwise", "--target-positions", "0,5")
     parts = [word for run in runs for word in ("--run", run)]
     paper.run("fuse", *parts, "--dataset", "news", "--method", "oracle")
-    paper.run("fuse", *parts, "--dataset", "news", "--method", "learned")
+    paper.run("fuse", *parts, "--dataset", "news", "--method", "rrf")
     paper.run("evaluate", "--dataset", "news", "--metrics", "recall@2,map,auc,log-loss")
     page = tmp_path / "board.html"
     said = paper.run(

@@ -179,3 +179,22 @@ def test_an_option_of_one_value_is_not_given_twice(bench: Bench, arguments: list
     assert f"Invalid value for '{option}'" in said
     assert "was given twice, and takes one value" in said
     assert not bench.home.exists()
+
+
+def test_toml_that_is_too_deep_or_has_too_long_a_number_is_one_line(bench: Bench, tmp_path: Path) -> None:
+    for content, said in (("x = " + "[" * 50_000, "nested too deep"), ("x = " + "7" * 5_000, "4,300 digits")):
+        file = tmp_path / "file.toml"
+        file.write_text(content)
+        for command in (("run", str(file)), ("prepare", "-d", "demo", "--mapping", str(file))):
+            result = bench.run(*command, code=1)
+            assert said in result.stderr
+            assert "Traceback" not in result.stderr
+    result = bench.run("run", "paper/figure-3", "--set", f"data.users={'[' * 50_000}", code=2)
+    assert "nested too deep" in result.stderr
+
+
+def test_a_value_of_many_letters_does_not_bury_the_message(bench: Bench) -> None:
+    bench.prepare()
+    result = bench.run("compare", "-d", "small", "--fail-if", "x" * 100_000, code=2)
+    assert len(result.stderr) < 5000
+    assert "is no rule" in result.stderr

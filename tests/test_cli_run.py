@@ -34,7 +34,7 @@ def recipe(bench: Bench) -> str:
 
 def test_a_recipe_is_looked_at_run_and_written_back(bench: Bench, recipe: str) -> None:
     look = bench.run("run", recipe, "--dry-run")
-    assert "mock history=3  the data set is not prepared yet" in look.stdout
+    assert "mock history=3  not counted: the data set is not prepared" in look.stdout
     assert not bench.home.exists()
     saved = bench.home.parent / "board.parquet"
     done = bench.run("run", recipe, "--save", str(saved), "--format", "json", "--set", "data.history=2")
@@ -73,6 +73,7 @@ def test_exit_codes_say_how_a_study_ended(bench: Bench) -> None:
     assert "2 of 2 rows are left" in bench.run("run", stopped, "--max-seconds", "0", code=5).stderr
     free = bench.run("run", write(bench, '[[rows]]\nmodel = "random"\n' + text), "--max-price", "1", code=2).stderr
     assert "what answers cost is not known" in free
+    assert "This engine has no price" in free
     assert "[1/" not in free
     wrong = write(bench, '[[rows]]\nmodel = "random"\n[board]\nmetrics = ["ndgc@5"]\n')
     said = bench.run("run", wrong, code=2).stderr
@@ -127,9 +128,16 @@ def test_a_run_is_found_by_the_name_it_was_given(bench: Bench) -> None:
     assert "mock" in {row["model"] for row in board["rows"]}
     held = ("compare", "-d", "small", "--baseline", "first", "--fail-if", "ndcg@10 drops > 1")
     assert bench.run(*held).exit_code == 0
-    taken = bench.run("infer", "-d", "small", "--model", "itemknn", "--name", "first", code=2)
+    taken = bench.run("infer", "-d", "small", "--model", "random", "--name", "first", code=2)
     assert f"--name first is the name of {run}" in taken.stderr
+    assert "made: " not in taken.stderr  # it is said before
+    begins = bench.run("infer", "-d", "small", "--model", "random", "--name", "mock", code=2)
+    assert f"--name mock is how {run} begins" in begins.stderr
+    late = bench.run(*ASK, "--limit", "3", "--name", "first", code=2)
+    assert "The run is made, and stays as mock-" in late.stderr
     assert bench.name(*ASK) == run  # and keeps its name
+    assert "was called first; its name is now other" in bench.run(*ASK, "--name", "other").stderr
+    assert "was called other" in bench.run(*ASK, "--name", "first").stderr
     assert "first = " in bench.run("list", "runs").stdout
     assert bench.run("infer", "-d", "small", "--model", "itemknn", "--name", "a/b", code=2).exit_code == 2
     assert other in bench.run("list", "runs").stdout
@@ -156,3 +164,55 @@ def test_a_look_says_what_earlier_answers_took_and_what_it_wrote(bench: Bench) -
     bench.run(*ASK)
     later = bench.run(*ASK, "--dry-run", "-t", "likelihood").stdout
     assert "ms a prompt token of 30 kept answers" in later
+
+
+def test_a_look_is_json_for_programs(bench: Bench, recipe: str) -> None:
+    look = json.loads(bench.run("run", recipe, "--dry-run", "--format", "json").stdout)
+    assert [row["asked"] for row in look["rows"]] == [None] * 3
+    [command] = look["prepare_first"]
+    assert command.startswith("llmrs-bench prepare --dataset small ")
+    bench.run("run", recipe, "--only", "knn")
+    look = json.loads(bench.run("run", recipe, "--dry-run", "--format", "json").stdout)
+    assert [row["asked"] and row["asked"]["prompts"] for row in look["rows"]] == [30, 30, None]
+    assert json.loads(bench.run(*ASK, "--dry-run", "--format", "json").stdout)["requests"] == 30
+    assert "has no --format latex" in bench.run("run", recipe, "--dry-run", "--format", "latex", code=2).stderr
+    assert "Add --dry-run" in bench.run(*ASK, "--format", "json", code=2).stderr
+
+
+def test_rows_of_a_part_of_the_requests_say_how_to_see_them_again(bench: Bench, recipe: str) -> None:
+    said = bench.run("run", recipe, "--only", "history=1", "--set", "rows.limit=4", "--set", 'rows.model="mock"').stderr
+    command = said.partition("asked with --limit: llmrs-bench ")[2].partition(" shows")[0]
+    assert "first 4 requests" in bench.run(*command.split()).stdout
+
+
+def test_a_recipe_that_is_not_there_is_said_with_those_that_are(
+    bench: Bench, recipe: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(Path(recipe).parent)
+    assert "Did you mean study.toml?" in bench.run("run", "studi.toml", code=1).stderr
+    assert "Did you mean the file study.toml?" in bench.run("run", "study", code=2).stderr
+    Path("folder.toml").mkdir()
+    assert "is a folder" in bench.run("run", "folder.toml", code=1).stderr
+    bench.prepare("--n-candidates", "5")
+    said = bench.run("infer", "-d", "small", "-m", "lama-2-7b", code=2).stderr
+    assert "Did you mean 'llama-2-7b'" in said
+    assert "`llmrs-bench list models` lists all" in said
+    assert "qwen" not in said
+
+
+def test_tokens_of_titles_need_a_model_that_has_tokens(bench: Bench) -> None:
+    bench.prepare("--n-candidates", "5")
+    said = bench.run(*ASK, "-t", "likelihood", "-T", "title_tokens=5", code=2).stderr
+    assert "Add -T title_tokenizer=MODEL" in said
+
+
+def test_a_recipe_declares_its_primary_comparisons_by_the_names_of_rows(bench: Bench) -> None:
+    rows = '[[rows]]\nmodel = "mock"\nhistory = [1, 3]\n[[rows]]\nmodel = "itemknn"\n'
+    board = '[board]\nprimary = ["mrr"]\nmain = ["mock history=3"]\nagainst = ["itemknn", "popularity"]\n'
+    recipe = write(bench, rows + board)
+    found = json.loads(bench.run("run", recipe, "--format", "json").stdout)
+    assert (found["primary"]["pairs"], found["primary"]["declared"], found["key"]) == (2, True, "mrr")
+    assert "history 3" in next(row for row in found["rows"] if row["run"] in found["primary"]["main"])["setting"]
+    part = bench.run("run", recipe, "--format", "json", "--only", "history=3")
+    assert "not run, so in no primary comparison: itemknn" in " ".join(part.stderr.split())
+    assert json.loads(part.stdout)["primary"]["pairs"] == 1

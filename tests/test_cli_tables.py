@@ -340,7 +340,7 @@ def test_two_commands_lead_from_a_file_to_a_board(bench: Bench, tmp_path: Path) 
     lines = Path(orders).read_text("utf-8").splitlines()
     Path(orders).write_text("\n".join(lines[:-1]) + "\n", "utf-8")
     assert "shop was prepared otherwise before" in bench.run(*infer).stderr
-    untitled = bench.run("infer", "-d", "own", "-m", "popularity", "--source", orders, code=1).stderr
+    untitled = bench.run("infer", "-d", "own", "-m", "bm25", "--source", orders, code=1).stderr
     assert "other options are those of `llmrs-bench prepare --dataset own`" in " ".join(untitled.split())
 
 

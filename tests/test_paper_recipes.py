@@ -17,7 +17,8 @@ from tiny_models import tiny_llama
 
 CLICKS = ("paper/figure-7", "paper/table-14", "paper/table-5", "paper/table-6", "paper/table-7")
 TRAINED = ("paper/table-12", "paper/table-4")
-RANKED = tuple(name for name in recipe_names() if name not in (*CLICKS, *TRAINED))
+PAPERS = [name for name in recipe_names() if name.startswith("paper/")]
+RANKED = tuple(name for name in PAPERS if name not in (*CLICKS, *TRAINED))
 MOCK = {"defaults": {"model": "mock"}}
 
 
@@ -47,11 +48,11 @@ def ended(bench: Bench, recipe: str, *more: str) -> dict[str, Any]:
 
 def test_every_table_and_figure_that_was_measured_has_its_recipe() -> None:
     numbers = [f"table-{number}" for number in (4, 5, 6, 7, 9, 10, 11, 12, 13, 14)]
-    assert recipe_names() == sorted(f"paper/{name}" for name in (*numbers, "figure-3", "figure-7"))
+    assert sorted(PAPERS) == sorted(f"paper/{name}" for name in (*numbers, "figure-3", "figure-7"))
 
 
 @pytest.mark.parametrize("dataset", ["ml1m", "amazon-books"])
-@pytest.mark.parametrize("name", recipe_names())
+@pytest.mark.parametrize("name", PAPERS)
 def test_printed_rows_are_those_of_the_paper(name: str, dataset: str) -> None:
     study = open_recipe(name, MOCK if name not in CLICKS else {"defaults": {"model": "tuned-x"}})
     clicks = study.data[0].config is not None and study.data[0].config.task == CLICK

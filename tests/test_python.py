@@ -14,6 +14,7 @@ import pytest
 import llmrs_bench as lb
 from command_line import Bench, write_small
 from doc_blocks import ROOT, write_own_files
+from tiny_models import tiny_llama
 
 BLOCKS = re.findall(
     r"^```python\n(.*?)^```$", (ROOT / "docs" / "python.md").read_text("utf-8"), re.MULTILINE | re.DOTALL
@@ -66,6 +67,16 @@ def test_functions_do_what_commands_do(small: lb.Prepared, place: Path) -> None:
     assert board.text("csv") == bench.run("compare", "-d", "small", "--format", "csv", "--invalid", "worst").stdout[:-1]
     assert board.rows()["model"].to_list() == [row.model for row in board.board.rows]
     assert set(lb.runs()["run"]) == {run.name, next((place / "home").glob("small/*/runs/popularity-*")).name}
+
+
+def test_a_probe_says_what_a_model_knows(small: lb.Prepared) -> None:
+    found = lb.probe("mock", small, items=12, users=5, seed=3)
+    assert not found.significant
+    assert found.sentence.startswith("No sign that mock knows small by heart: item titles")
+    assert set(found.verdicts()["probe"]) == set(found.trials()["probe"])
+    assert found.trials().filter(probe="item", reading="pmi", control=False).height == 12
+    with pytest.raises(lb.BenchError, match="itemkn"):
+        lb.probe("itemkn", small)
 
 
 def test_what_is_returned_is_called_by_its_name(small: lb.Prepared) -> None:
@@ -164,3 +175,20 @@ def test_a_study_in_python_is_that_of_the_file(place: Path) -> None:
     tried = lb.run(wrong, continue_on_error=True)
     assert "does not fit" in str(tried.failed["mock"])
     assert list(tried.runs) == ["random"]
+
+
+def test_a_model_is_tuned_and_answers_by_its_name(small: lb.Prepared, tmp_path: Path) -> None:
+    base = tiny_llama(tmp_path / "tiny-model", chat=True, context=512)
+    quick = {"epochs": 2, "batch": 8, "lr": 0.01, "rank": 2, "valid": 4, "dtype": "float32"}
+    tuned = lb.tune(str(base), small, template="label", samples=8, options=quick, device="cpu")
+    again = lb.tune(str(base), "small", template="label", samples=8, options=quick, device="cpu")
+    assert tuned.name == again.name
+    assert tuned.name.startswith("tuned-")
+    assert tuned.facts["valid_before"] > 0
+    run = lb.infer(tuned.name, small, template="label", device="cpu")
+    assert run.facts["training"]["seconds"] > 0
+    assert run.facts["seconds"] > run.facts["scoring_seconds"]
+    [row] = [row for row in lb.board(small, runs=[run.name]).board.rows if row.model == "tiny-model+lora-8"]
+    assert row.cost.seconds_per_1000 == pytest.approx(1000 * run.facts["scoring_seconds"] / run.facts["requests"])
+    with pytest.raises(lb.BenchError, match="mock"):
+        lb.tune("mock", small, template="label")

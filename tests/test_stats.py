@@ -10,6 +10,7 @@ from llmrs_bench.stats import (
     benjamini_hochberg,
     bootstrap_interval,
     describe,
+    difference_intervals,
     holm,
     mean_interval,
     sign_flip,
@@ -220,3 +221,20 @@ def test_a_difference_is_that_of_all_requests_and_wins_are_of_users() -> None:
     assert found.users == 2
     assert found.difference == pytest.approx((1 + 1 - 1) / 3)
     assert (found.wins, found.ties, found.losses) == (1, 0, 1)
+
+
+def test_intervals_of_differences_are_those_of_the_differences() -> None:
+    generator = np.random.default_rng(3)
+    values = generator.normal(0, 1, (2, 3, 40))
+    gaps = values.copy()
+    gaps[0, 0, :10] = gaps[0, 1, 5:15] = gaps[1, 2, 1:] = np.nan
+    users = np.repeat(np.arange(20), 2)
+    pairs = all_pairs(3)
+    for given, clusters in ((values, None), (gaps, None), (values, users), (gaps, users)):
+        found = difference_intervals(given, pairs, samples=200, seed=1, clusters=clusters)
+        for block, own in zip(given, found, strict=True):
+            for (i, j), ends in zip(pairs, own, strict=True):
+                drawn = block[i] - block[j]
+                alone = bootstrap_interval(drawn[None], samples=200, seed=1, clusters=clusters)[0]
+                single = (~np.isnan(drawn)).sum() == 1
+                assert ends == pytest.approx([np.nan] * 2 if single else alone, nan_ok=True)

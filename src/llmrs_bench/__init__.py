@@ -1,7 +1,7 @@
 """How good is a language model as a recommender, next to a properly trained SASRec, and what does it cost?
 
-`prepare`, `infer`, `tune`, `fuse`, `evaluate`, `board`, `export`, `run` and `runs` do what the commands do; they are
-imported when they are used.
+`prepare`, `infer`, `tune`, `fuse`, `evaluate`, `board`, `probe`, `export`, `run` and `runs` do what the commands do;
+they are imported when they are used.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -11,6 +11,7 @@ if TYPE_CHECKING:
         BenchError,
         Leaderboard,
         Prepared,
+        Probe,
         Run,
         Study,
         Tuned,
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
         fuse,
         infer,
         prepare,
+        probe,
         run,
         runs,
         tune,
@@ -30,6 +32,7 @@ __all__ = [
     "BenchError",
     "Leaderboard",
     "Prepared",
+    "Probe",
     "Run",
     "Study",
     "Tuned",
@@ -39,6 +42,7 @@ __all__ = [
     "fuse",
     "infer",
     "prepare",
+    "probe",
     "run",
     "runs",
     "tune",

@@ -24,8 +24,8 @@ from llmrs_bench.core.config import (
 from llmrs_bench.core.errors import BenchError
 from llmrs_bench.core.registry import unknown_name
 from llmrs_bench.core.types import Progress, no_progress
-from llmrs_bench.results import Leaderboard, Prepared, Run, Study, Tuned
-from llmrs_bench.stages.workspace import Data, Reference, call, is_unprepared, open_data
+from llmrs_bench.results import Leaderboard, Prepared, Probe, Run, Study, Tuned
+from llmrs_bench.stages.workspace import Data, Reference, call, check_name, is_unprepared, open_data
 
 if TYPE_CHECKING:
     from llmrs_bench.core.artifacts import StageResult
@@ -114,7 +114,7 @@ def infer(
         progress: Show bars on stderr.
         more: Fields of `LanguageModelConfig` or `RecommenderConfig`, as `template="likelihood"`, `seed=1`, `limit=20`.
     """
-    from llmrs_bench.stages.infer import check_model, infer_config
+    from llmrs_bench.stages.infer import check_model, infer_config, run_stem
     from llmrs_bench.stages.infer import infer as stage
     from llmrs_bench.stages.prepare import open_or_prepare
 
@@ -128,6 +128,7 @@ def infer(
         data = open_or_prepare(_home(home), dataset, bars, log.info)
     else:
         data = _open(dataset, home)
+    check_name(data.place.runs, name, run_stem(config))
     copy = None if export is None else Path(export)
     done = call(stage(data, config, bars, copy, from_cache=from_cache, prior=prior, max_age=max_age), name)
     _warn(done)
@@ -255,31 +256,57 @@ def tune(
     return Tuned(done.artifact)
 
 
+def probe(
+    model: str,
+    dataset: str | Prepared,
+    *,
+    options: Mapping[str, object] | None = None,
+    home: Place = None,
+    progress: bool = False,
+    **more: Any,
+) -> Probe:
+    """Test whether a language model knows a data set by heart, unless that was done before.
+
+    Args:
+        model: See `llmrs-bench list models`; ORG/NAME; a local folder or GGUF file.
+        dataset: The data set.
+        options: Of the engine, as -O.
+        home: Folder of all artifacts.
+        progress: Show bars on stderr.
+        more: Fields of `ProbeConfig`, as `items=100`, `users=50`, `lines="generic"`, `seed=1`.
+    """
+    from llmrs_bench.stages.infer import check_model
+    from llmrs_bench.stages.probe import ProbeConfig
+    from llmrs_bench.stages.probe import probe as stage
+
+    config = ProbeConfig.parse_flags({"model": model, "options": _typed(options), **more}, command="probe")
+    check_model(config.served)
+    done = stage(_open(dataset, home), config, _bars(progress))
+    _warn(done)
+    return Probe(done.artifact)
+
+
 def fuse(
     dataset: str | Prepared,
     runs: Sequence[str | Run],
     *,
     method: str = "rrf",
     options: Mapping[str, object] | None = None,
-    seed: int = 0,
     home: Place = None,
-    progress: bool = False,
 ) -> Run:
     """Join several runs into one.
 
     Args:
         dataset: The data set.
         runs: Two or more of them, or how their names begin.
-        method: rrf, zscore, learned, or oracle.
-        options: Of the method, as -O.
-        seed: Of the folds of `learned`.
+        method: rrf, zscore, learned, cascade, or oracle.
+        options: Of the method, as -O: `learn_on`, `budget` and `top`, too.
         home: Folder of all artifacts.
-        progress: Show bars on stderr.
     """
     from llmrs_bench.stages.fuse import fuse as stage
 
     data, names = _open(dataset, home), [run if isinstance(run, str) else run.name for run in runs]
-    done = stage(data, {**_typed(options), "runs": ",".join(names), "method": method}, _bars(progress), seed=seed)
+    done = stage(data, {**_typed(options), "runs": ",".join(names), "method": method})
     _warn(done)
     return Run(data, done.artifact)
 
@@ -324,21 +351,23 @@ def run(
         changes: Tables over those of the recipe, as `{"defaults": {"model": "mock"}, "data": {"users": 50}}`.
         only: Rows, by name or pattern.
         continue_on_error: Try the rows after one that fails.
-        max_seconds: Ask no more after so many seconds.
+        max_seconds: Ask no more after so many seconds of answering, without loading models.
         max_price: Ask no more once new answers have cost so many USD.
         home: Folder of all artifacts.
         progress: Show bars on stderr.
     """
     from llmrs_bench.llm.cost import Budget
-    from llmrs_bench.stages.recipe import chosen_rows, open_recipe
+    from llmrs_bench.stages.recipe import open_recipe
     from llmrs_bench.stages.run import boards, run_study
+    from llmrs_bench.stages.study import chosen_rows
 
     study = open_recipe(str(recipe) if isinstance(recipe, Path) else recipe, changes)
+    rows = chosen_rows(study, only)
     made = run_study(
         _home(home),
         study,
-        chosen_rows(study, only),
-        _bars(progress),
+        rows,
+        _bars(progress, several=len({server for row in rows for server in row.servers}) > 1),
         log.info,
         continue_on_error=continue_on_error,
         budget=Budget(max_seconds, max_price),
@@ -373,12 +402,12 @@ def _open(dataset: str | Prepared, home: Place) -> Data:
     return open_data(_home(home), dataset) if isinstance(dataset, str) else dataset.data
 
 
-def _bars(wanted: bool) -> Progress:
+def _bars(wanted: bool, *, several: bool = False) -> Progress:
     if not wanted:
         return no_progress
-    from llmrs_bench.cli.console import track
+    from llmrs_bench.cli.console import track, track_lines
 
-    return track
+    return track_lines if several else track
 
 
 def _warn(done: "StageResult") -> None:
@@ -390,6 +419,7 @@ __all__ = [
     "BenchError",
     "Leaderboard",
     "Prepared",
+    "Probe",
     "Run",
     "Study",
     "Tuned",
@@ -399,6 +429,7 @@ __all__ = [
     "fuse",
     "infer",
     "prepare",
+    "probe",
     "run",
     "runs",
     "tune",

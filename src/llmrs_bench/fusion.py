@@ -1,17 +1,14 @@
-"""Several rankings of one request joined into one, and the weights of that."""
+"""Several rankings of one request joined into one: by scores, by weights, or one after the other."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from itertools import permutations
-from typing import Any
+from typing import Literal
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
 from llmrs_bench.core.errors import OptionError
-from llmrs_bench.core.hashing import uniform_hash
-from llmrs_bench.core.types import Progress
 
 _PAIR = ["request_id", "item_id"]
 
@@ -65,16 +62,15 @@ def mean_score(standard: pl.DataFrame) -> pl.DataFrame:
     return standard.select(*_PAIR, score=pl.mean_horizontal(pl.exclude(_PAIR)))
 
 
-def weighted_score(standard: pl.DataFrame, weights: pl.DataFrame) -> pl.DataFrame:
-    """Return the sum of the runs' standardised scores times the weights of the request.
+def weighted_score(standard: pl.DataFrame, weights: Sequence[float]) -> pl.DataFrame:
+    """Return the sum of the runs' standardised scores times their weights.
 
     Args:
         standard: What `standard_scores` returned.
-        weights: Rows (request_id, w0, w1, ...), a weight for each run.
+        weights: One for each run.
     """
-    names = standard.columns[len(_PAIR) :]
-    terms = [pl.col(name) * pl.col(f"w{name}") for name in names]
-    return standard.join(weights, on="request_id", maintain_order="left").select(*_PAIR, score=pl.sum_horizontal(terms))
+    terms = [pl.col(name) * weight for name, weight in zip(standard.columns[len(_PAIR) :], weights, strict=True)]
+    return standard.select(*_PAIR, score=pl.sum_horizontal(terms))
 
 
 def best_of(runs: Sequence[pl.DataFrame], values: Sequence[pl.DataFrame]) -> tuple[pl.DataFrame, list[int]]:
@@ -116,104 +112,56 @@ _GAIN = 1e-12  # what counts as better: more than sums of floats differ by
 Units = tuple[int, ...]
 
 
-@dataclass(frozen=True)
-class FittedWeights:
-    """Weights of the runs in each fold, and the fold of each request: rows (request_id, fold)."""
+def fit_weights(standard: pl.DataFrame, truth: pl.DataFrame) -> list[float]:
+    """Return the weight of each run that does best on some requests, for other ones.
 
-    weights: list[list[float]]
-    folds: pl.DataFrame
-
-    @property
-    def by_request(self) -> pl.DataFrame:
-        """Rows (request_id, w0, w1, ...)."""
-        table = pl.DataFrame(
-            {
-                "fold": list(range(len(self.weights))),
-                **{f"w{place}": list(column) for place, column in enumerate(zip(*self.weights, strict=True))},
-            },
-            schema_overrides={"fold": pl.Int64},
-        )
-        return self.folds.join(table, on="fold", maintain_order="left").drop("fold")
-
-
-def cross_fit(
-    standard: pl.DataFrame, requests: pl.DataFrame, truth: pl.DataFrame, *, folds: int, seed: int, progress: Progress
-) -> FittedWeights:
-    """Learn weights for every fold of users from the users of all other folds.
-
-    This is cross-fitting (Chernozhukov et al., 2018) of a linear stack (Breiman, Stacked Regressions, 1996). Weights
-    are at least 0, sum to 1 and are whole hundredths. They maximise the mean NDCG@10 of the weighted scores,
-    itself and no smooth stand-in, by ascent along one pair of runs at a time (after the coordinate ascent
-    of Metzler and Croft, Information Retrieval 10, 2007), from equal weights or from the best single run,
-    whichever is better. With two runs every pair of weights is tried; with more it may end in a local maximum. Among
-    equally good weights those nearest to equal ones are taken. Tied items share their mean rank.
+    This is a linear stack (Breiman, Stacked Regressions, 1996). Weights are at least 0, sum to 1 and are whole
+    hundredths. They maximise the mean NDCG@10 of the weighted scores, itself and no smooth stand-in, by ascent along
+    one pair of runs at a time (after the coordinate ascent of Metzler and Croft, Information Retrieval 10, 2007), from
+    equal weights or from the best single run, whichever is better. With two runs every pair of weights is tried; with
+    more it may end in a local maximum. Among equally good weights those nearest to equal ones are taken. Tied items
+    share their mean rank.
 
     Args:
-        standard: What `scores.standard_scores` returned.
-        requests: Frame of the schema `requests`.
-        truth: Frame of the schema `truth`.
-        folds: How many; users are dealt to them in a seeded order.
-        seed: Of that order.
-        progress: Shows the folds.
+        standard: What `standard_scores` returned, of requests of validation.
+        truth: Frame of the schema `truth`, of the same requests.
 
     Raises:
-        OptionError: If there are fewer users than folds.
+        OptionError: If no request has a target.
     """
-    dealt = _deal(requests, folds, seed)
-    measured = _Objective(standard, dealt, truth, folds)
-    count = standard.width - 2
-    weights = []
-    with progress("weights", folds) as step:
-        for fold in range(folds):
-            best = _ascend(lambda units, fold=fold: measured.without(fold, units), count)  # type: ignore[misc]
-            weights.append([unit / UNITS for unit in best])
-            step(fold + 1)
-    return FittedWeights(weights, dealt)
-
-
-def _deal(requests: pl.DataFrame, folds: int, seed: int) -> pl.DataFrame:
-    """Return rows (request_id, fold); all requests of a user are in one fold."""
-    users = requests.select("user_id").unique().sort("user_id")
-    if users.height < folds:
-        raise OptionError(
-            f"{folds} folds need {folds} users, the data set has {users.height}", hint="Set -O folds=2, or take rrf."
-        )
-    order = users.with_columns(place=pl.Series(uniform_hash(seed, users["user_id"]))).sort("place")
-    order = order.select("user_id", fold=pl.int_range(pl.len()) % folds)
-    return requests.select("request_id", "user_id").join(order, on="user_id", maintain_order="left").drop("user_id")
+    measured = _Objective(standard, truth)
+    return [unit / UNITS for unit in _ascend(measured, standard.width - len(_PAIR))]
 
 
 class _Objective:
-    """The mean NDCG@10 of the requests outside a fold, for any weights."""
+    """The mean NDCG@10 of requests, for any weights."""
 
-    def __init__(self, standard: pl.DataFrame, dealt: pl.DataFrame, truth: pl.DataFrame, folds: int) -> None:
+    def __init__(self, standard: pl.DataFrame, truth: pl.DataFrame) -> None:
         relevant = truth.filter(pl.col("label") > 0).select("request_id", "item_id")
-        counts = relevant.group_by("request_id").len("relevant").join(dealt, on="request_id").sort("request_id")
-        targets = relevant.join(standard, on=["request_id", "item_id"]).sort("request_id", "item_id")
+        counts = relevant.group_by("request_id").len("relevant").sort("request_id")
+        if counts.is_empty():
+            raise OptionError("no validation request has a target to learn weights from", hint="Prepare more users.")
+        targets = relevant.join(standard, on=_PAIR).sort(_PAIR)
         targets = targets.with_row_index("row").join(
             counts.with_row_index("request").select("request_id", "request"), on="request_id", maintain_order="left"
         )
-        names = standard.columns[2:]
+        names = standard.columns[len(_PAIR) :]
         rivals = targets.select("row", "request_id", *(pl.col(name).alias(f"t{name}") for name in names)).join(
             standard, on="request_id", maintain_order="left"
         )
         self._ahead = rivals.select(pl.col(name) - pl.col(f"t{name}") for name in names).to_numpy()
         self._row = rivals["row"].to_numpy().astype(np.int64)
         self._request = targets["request"].to_numpy().astype(np.int64)
-        self._rows = targets.height
-        self._fold = counts["fold"].to_numpy().astype(np.int64)
+        self._rows, self._requests = targets.height, counts.height
         best = np.cumsum(1 / np.log2(np.arange(2, CUTOFF + 2)))
         self._ideal = best[np.minimum(counts["relevant"].to_numpy(), CUTOFF) - 1]
-        self._sizes = np.bincount(self._fold, minlength=folds)
-        self._known: dict[Units, NDArray[Any]] = {}
+        self._known: dict[Units, float] = {}
 
-    def without(self, fold: int, units: Units) -> float:
-        """Return the mean over all requests that are not of `fold`."""
+    def __call__(self, units: Units) -> float:
+        """Return the mean with these weights."""
         if units not in self._known:
-            values = self._values(np.asarray(units, dtype=np.float64) / UNITS)
-            self._known[units] = np.bincount(self._fold, values, minlength=len(self._sizes))
-        sums = self._known[units]
-        return float(sums.sum() - sums[fold]) / max(int(self._sizes.sum() - self._sizes[fold]), 1)
+            self._known[units] = float(self._values(np.asarray(units, dtype=np.float64) / UNITS).mean())
+        return self._known[units]
 
     def _values(self, weights: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return NDCG@10 of each request."""
@@ -222,7 +170,7 @@ class _Objective:
         tied = np.bincount(self._row, ahead == 0, minlength=self._rows) - 1  # the target ties with itself
         rank = 1 + above + tied / 2
         gain = np.where(rank <= CUTOFF, 1 / np.log2(1 + rank), 0.0)
-        return np.asarray(np.bincount(self._request, gain, minlength=len(self._fold)) / self._ideal)
+        return np.asarray(np.bincount(self._request, gain, minlength=self._requests) / self._ideal)
 
 
 def _ascend(objective: Callable[[Units], float], count: int) -> Units:
@@ -254,3 +202,69 @@ def _exchanges(units: Units) -> list[Units]:
             moved[taker] += amount
             found.append(tuple(moved))
     return found
+
+
+Doubt = Literal["margin", "entropy"]
+
+
+def doubts(run: pl.DataFrame, by: Doubt) -> pl.DataFrame:
+    """Return how unsure a run is of each request, from its scores alone: the higher, the less sure.
+
+    Scores are standardised in each request, as recommenders differ in their units. `margin` is the distance of the best
+    score to the next, negated; `entropy` that of the softmax of the scores (Shannon), by that of equal scores. What
+    ranks nothing of a request is the least sure; what has one item to rank is the surest.
+
+    Args:
+        run: Frame of the schema `rankings`.
+        by: How it is measured.
+
+    Returns:
+        Rows (request_id, doubt).
+    """
+    standard = standard_scores([run]).rename({"0": "score"})
+    if by == "margin":
+        best = pl.col("score").top_k(2)
+        doubt = pl.when(pl.len() > 1).then(best.min() - best.max()).otherwise(-np.inf)
+    else:
+        share = pl.col("score").exp() / pl.col("score").exp().sum()
+        doubt = pl.when(pl.len() > 1).then(-(share * share.log()).sum() / pl.len().log()).otherwise(0.0)
+    found = standard.group_by("request_id").agg(doubt=doubt)
+    asked = run.select("request_id").unique(maintain_order=True)
+    return asked.join(found, on="request_id", how="left", maintain_order="left").with_columns(
+        pl.col("doubt").fill_null(np.inf)
+    )
+
+
+def threshold(found: pl.Series, budget: float) -> float:
+    """Return the doubt above which lies this share of requests at most: the empirical quantile; -inf: all of them."""
+    asked = round(budget * len(found))
+    ordered = found.sort(descending=True)
+    return float(ordered[asked]) if asked < len(ordered) else -np.inf
+
+
+def cascade(first: pl.DataFrame, second: pl.DataFrame, asked: pl.Series, top: int | None) -> pl.DataFrame:
+    """Return the first run's ranking, with its best items in the order of the second run for the requests `asked`.
+
+    What both runs leave unranked stays so. Items that the second run ties, or does not rank, are in the first one's
+    order.
+
+    Args:
+        first: Frame of the schema `rankings`.
+        second: The same.
+        asked: Ids of the requests for which the second run is asked.
+        top: How many of the first run's best items it orders; None: all.
+
+    Returns:
+        Rows (request_id, item_id, score).
+    """
+    other = second.filter(pl.col("request_id").is_in(asked.implode())).select(*_PAIR, theirs="score", place="rank")
+    rows = first.join(other, on=_PAIR, how="full" if top is None else "left", coalesce=True)
+    inside = pl.col("request_id").is_in(asked.implode()) & (pl.lit(True) if top is None else pl.col("rank") <= top)
+    known = pl.when(inside).then(pl.col("theirs").is_not_null() | pl.col("score").is_not_null())
+    rows = rows.with_columns(inside=inside, ranked=known.otherwise(pl.col("score").is_not_null()))
+    theirs = pl.when("inside").then(-pl.col("theirs"))
+    rows = rows.sort("request_id", ~pl.col("inside"), theirs, "rank", "place", nulls_last=True)
+    place = -pl.int_range(pl.len()).over("request_id").cast(pl.Float64)
+    mixed = pl.col("request_id").is_in(asked.implode())
+    score = pl.when(mixed).then(place).otherwise("score")
+    return rows.filter("ranked").select(*_PAIR, score=score)

@@ -57,6 +57,45 @@ class Prepared:
 
 
 @dataclass(frozen=True, slots=True, repr=False)
+class Probe:
+    """What a language model knows of a data set by heart.
+
+    Args:
+        artifact: The probe.
+    """
+
+    artifact: "Artifact"
+
+    def __repr__(self) -> str:
+        return f"<Probe {self.artifact.path.name}: {self.sentence}>"
+
+    @property
+    def facts(self) -> Mapping[str, Any]:
+        """What was asked, of whose files, and what that cost."""
+        return self.artifact.facts
+
+    @property
+    def significant(self) -> bool:
+        """Whether the model knows something of it, by any of the tests."""
+        return any(verdict["significant"] for verdict in self.facts["verdicts"])
+
+    @property
+    def sentence(self) -> str:
+        """The result in one sentence."""
+        from llmrs_bench.report.memory import verdict_sentence
+
+        return verdict_sentence(self.facts)
+
+    def verdicts(self) -> pl.DataFrame:
+        """Return a row for each test: probe, reading, trials, share, interval, chance, p-values, control."""
+        return pl.DataFrame(self.facts["verdicts"])
+
+    def trials(self) -> pl.DataFrame:
+        """Return rows (probe, reading, subject, control, candidates, better, tied), one for each question."""
+        return self.artifact.table("probes")
+
+
+@dataclass(frozen=True, slots=True, repr=False)
 class Run:
     """What a model answered to the requests of a data set.
 
@@ -179,7 +218,9 @@ class Leaderboard:
             return FORMATS[format](self.board) if self.curves is None else CURVE_FORMATS[format](self.curves)
         console = Console(file=io.StringIO(), width=width, highlight=False, emoji=False)
         with console.capture() as captured:
-            shown = to_table(self.board, width) if self.curves is None else curves_table(self.curves, width)
+            shown = (
+                to_table(self.board, width, protocol=True) if self.curves is None else curves_table(self.curves, width)
+            )
             console.print(shown)
         return captured.get()
 
@@ -192,6 +233,12 @@ class Leaderboard:
             save_page(Path(path), self.data, self.board, self.config, requests=50, curves=self.curves)
         else:
             to_save(self.data, self.comparison, self.config).write(Path(path))
+
+    def track(self, tracker: Literal["mlflow", "wandb", "trackio"]) -> str:
+        """Log it with an experiment tracker, and return in words where it is; without a server it keeps files."""
+        from llmrs_bench.stages.tracking import track_board
+
+        return track_board(tracker, self.data, self.board, curves=self.curves)
 
     def __repr__(self) -> str:
         return f"<Leaderboard of {self.data.place.reference}>"

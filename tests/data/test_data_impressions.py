@@ -117,6 +117,17 @@ def test_without_a_word_of_the_source_the_last_tenth_is_tested() -> None:
     assert split.words == "events before 1970-01-01 00:00:36 UTC are learned from"
 
 
+def test_for_validation_the_tests_are_put_away_and_the_last_tenth_before_them_is_asked_for() -> None:
+    earlier = [(f"u{day}", float(day), "a b c", "abc"[day % 3]) for day in range(1, 21)]
+    again = [(f"u{day}", 20.0 + day, "a b c", "c") for day in range(19, 21)]
+    rows: list[Shown] = [("u19", 0.5, "d e", "d"), ("u20", 0.6, "d e", "d"), *earlier, *again]
+    split, made = make(rows, tested_from=39.0, held_out="validation")
+    assert dict(made.requests.select("user_id", "cutoff").iter_rows()) == {"u19": 19, "u20": 20}
+    assert split.interactions["timestamp"].to_numpy().max() == 18
+    tested = make(rows, tested_from=39.0)[1]
+    assert dict(tested.requests.select("user_id", "cutoff").iter_rows()) == {"u19": 39, "u20": 40}
+
+
 def test_a_sample_of_more_users_holds_that_of_fewer_with_the_same_lists() -> None:
     rows: list[Shown] = [(f"u{at % 20}", float(at), "a b c d e f", "c") for at in range(40)]
     few, many = (make(rows, users=users, tested_from=20.0)[1].requests for users in (5, 15))

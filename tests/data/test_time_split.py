@@ -1,6 +1,6 @@
 """The split of all events at one time: nobody learns from the future, and nothing of the future is a candidate."""
 
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 
 import polars as pl
@@ -168,6 +168,11 @@ def test_targets_that_repeat_leave_the_history_too() -> None:
 )
 def test_a_cut_is_a_share_or_a_date(text: str, want: float | datetime) -> None:
     assert read_cut(text) == want
+
+
+@pytest.mark.parametrize(("cut", "typed"), [(0.5, "0.5"), (date(2000, 12, 29), "2000-12-29"), ("0.5", "0.5")])
+def test_a_recipe_may_have_a_number_or_a_date(cut: object, typed: str) -> None:
+    assert config(cut=cut).cut == typed
 
 
 @pytest.mark.parametrize("text", ["1.5", "0", "yesterday", ""])

@@ -67,11 +67,10 @@ def test_items_that_all_runs_are_silent_about_stay_silent() -> None:
     assert standard_scores(runs)["item_id"].to_list() == ["a"]
 
 
-def test_weights_are_those_of_the_request() -> None:
+def test_scores_are_weighed() -> None:
     runs = [run(q={"a": 1, "b": 0}, r={"a": 1, "b": 0}), run(q={"b": 1, "a": 0}, r={"b": 1, "a": 0})]
-    weights = pl.DataFrame({"request_id": ["q", "r"], "w0": [1.0, 0.25], "w1": [0.0, 0.75]})
-    assert by_item(weighted_score(standard_scores(runs), weights)) == pytest.approx(
-        {("q", "a"): 1, ("q", "b"): -1, ("r", "a"): -0.5, ("r", "b"): 0.5}
+    assert by_item(weighted_score(standard_scores(runs), [0.25, 0.75])) == pytest.approx(
+        {("q", "a"): -0.5, ("q", "b"): 0.5, ("r", "a"): -0.5, ("r", "b"): 0.5}
     )
 
 

@@ -9,6 +9,7 @@ import pytest
 from board_cases import board, entry
 from llmrs_bench.core.errors import ArtifactError, IncomparableError, OptionError
 from llmrs_bench.leaderboard import BOUND, EvaluatedRun
+from llmrs_bench.leaderboard.board import cost_of
 
 NOISE = np.random.default_rng(0).normal(0, 0.2, (4, 300))
 
@@ -25,7 +26,6 @@ def test_a_planted_effect_is_told_apart_and_a_copy_is_not() -> None:
     assert (copy.wins, copy.ties, copy.losses, copy.users) == (0, 300, 0, 300)
     bad = versus["bad"]
     assert bad is not None
-    assert bad.distinguishable
     assert not rows["bad"].as_good
     assert bad.difference == pytest.approx(-0.1, abs=0.01)
     assert bad.p == pytest.approx(1 / 2001)
@@ -125,7 +125,7 @@ def test_exact_rows_are_compared_as_constants() -> None:
     cell = made.rows[1].cells["ndcg@10"]
     assert (cell.low, cell.mean, cell.high) == (cell.mean,) * 3
     assert cell.versus is not None
-    assert cell.versus.distinguishable
+    assert not cell.as_good
 
 
 def test_the_direction_of_a_metric_decides_what_is_best() -> None:
@@ -217,3 +217,17 @@ def test_several_requests_of_a_user_count_as_one_user() -> None:
     assert versus is not None
     assert versus.users == 10
     assert any("those of a user are drawn, and tested, together" in line for line in clustered.protocol)
+
+
+def test_a_row_that_was_not_trained_costs_what_it_ranks_for() -> None:
+    untrained = {
+        "requests": 200,
+        "seconds": 100.0,
+        "price_usd": 1.0,
+        "scoring_seconds": None,
+        "scoring_price_usd": None,
+    }
+    cost = cost_of(untrained)
+    assert (cost.seconds_per_1000, cost.price_per_1000) == (500.0, 5.0)
+    trained = cost_of({**untrained, "scoring_seconds": 20.0, "scoring_price_usd": 0.5})
+    assert (trained.seconds_per_1000, trained.price_per_1000, trained.users_per_second) == (100.0, 2.5, 10.0)

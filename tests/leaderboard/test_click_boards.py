@@ -76,6 +76,6 @@ def test_groups_of_rows_have_cells_of_their_own() -> None:
 
 def test_costs_are_counted_by_rows() -> None:
     made, _ = click_board([click_entry("one", 1.0, about={"scoring_seconds": 2.0}), click_entry("two", 2.0, 2)])
-    assert "seconds per 1,000 rows" in " ".join(made.protocol)
+    assert "seconds of ranking per 1,000 rows" in " ".join(made.protocol)
     assert "rows/s" in FORMATS["markdown"](made)
     assert "users/s" not in FORMATS["markdown"](made)

@@ -2,6 +2,7 @@
 
 from collections import Counter
 from math import exp
+from typing import Any
 
 import pytest
 
@@ -16,7 +17,7 @@ MODEL = ModelSpec("mock", "mock")
 ITEMS = tuple("abcde")
 
 
-def engine(seed: int = 0, **options: int) -> MockEngine:
+def engine(seed: int = 0, **options: Any) -> MockEngine:
     return MockEngine(MODEL, MockOptions(**options), device="cpu", seed=seed)
 
 

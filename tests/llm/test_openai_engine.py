@@ -121,12 +121,37 @@ def test_usage_of_another_shape_loses_no_answer(url: str, script: Script, usage:
     assert (found.text, found.prompt_tokens) == ("2", 0)
 
 
-@pytest.mark.parametrize("value", [float("nan"), 2.0])
-def test_what_is_no_log_probability_is_named(url: str, script: Script, value: float) -> None:
+@pytest.mark.parametrize("value", [float("nan"), 2.0, "low", None, [1]])
+def test_what_is_no_log_probability_is_named(url: str, script: Script, value: object) -> None:
     tops = [{"token": "A", "logprob": value}]
     script.faults = [{"choices": [{"message": {}, "logprobs": {"content": [{"top_logprobs": tops}]}}]}]
     with pytest.raises(EngineError, match="top_logprobs holds"):
         answers(engine(url), LABELS)
+
+
+@pytest.mark.parametrize(
+    ("reply", "said"),
+    [
+        ({"choices": {"0": {}}}, "choices holds no object"),
+        ({"choices": "2, 1"}, "choices holds no object"),
+        ({"choices": [[]]}, "choices holds no object"),
+        ({"choices": [{"message": ["2"]}]}, "message is no object"),
+        ({"choices": [{"message": {"content": {"text": "2"}}}]}, "message.content is no text"),
+        ({"choices": [{"message": {"content": "2"}, "logprobs": {"content": "2"}}]}, "has another type"),
+        ({"choices": [{"message": {"content": "2"}, "logprobs": {"content": [{"top_logprobs": [{}]}]}}]}, "no field"),
+    ],
+)
+def test_a_reply_of_another_shape_is_told_in_words(url: str, script: Script, reply: dict[str, Any], said: str) -> None:
+    script.faults = [reply]
+    with pytest.raises(EngineError) as caught:
+        answers(engine(url), text_prompt() if "message" in said else LABELS)
+    assert said in caught.value.message
+    assert "Error(" not in caught.value.message
+
+
+def test_counts_in_text_are_counts(url: str, script: Script) -> None:
+    script.faults = [{"choices": [{"message": {"content": "2"}}], "usage": {"prompt_tokens": "100"}}]
+    assert answers(engine(url), text_prompt())["p"].prompt_tokens == 100
 
 
 def failing_at(texts: set[str], fault: dict[str, Any]) -> Callable[[dict[str, Any]], dict[str, Any]]:

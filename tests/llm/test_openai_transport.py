@@ -60,6 +60,8 @@ def test_certificates_that_are_not_there_are_named(url: str, monkeypatch: pytest
         ),
         *((f"fields={value}", "no JSON") for value in ('{"x": NaN}', '{"x": 1e999}', "{", f'{{"x": {"9" * 5000}}}')),
         (r'fields={"x": "\ud9ff"}', "surrogate"),
+        ("fields=[]", "no object of JSON"),
+        ("key_env=A=B", "key_env"),
         *((f"fields={'[' * deep}{']' * deep}", "nested") for deep in (40, 99_999)),
         ('fields={"a": [{"api-key": "x"}]}', "secret"),
     ],

@@ -5,8 +5,8 @@ import json
 import pytest
 
 from command_line import Bench, table
-from llmrs_bench.core.config import ViewOptions
 from llmrs_bench.core.errors import OptionError
+from llmrs_bench.core.view_options import ViewOptions
 from llmrs_bench.llm.tokenization import CUT, TitleCounter
 from llmrs_bench.stages.prompt import views_of
 from tiny_models import TITLES, tiny_llama, train_tokenizer

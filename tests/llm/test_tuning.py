@@ -21,12 +21,12 @@ from llmrs_bench.llm.base import ModelOptions
 from llmrs_bench.llm.loading import Checkpoint
 from llmrs_bench.llm.model_aliases import ModelSpec
 from llmrs_bench.llm.tokenization import PromptReader
+from llmrs_bench.llm.training_memory import check_memory
 from llmrs_bench.llm.tune_options import Method, TuneOptions
 from llmrs_bench.llm.tuning import (
     Sample,
     Validation,
     answer_loss,
-    check_memory,
     end_of_turn,
     load_trainable,
     mean_loss,

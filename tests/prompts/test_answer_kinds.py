@@ -255,3 +255,137 @@ def test_the_direction_that_an_answer_declares_is_followed(text: str, order: lis
 )
 def test_what_stands_behind_a_title_is_understood_or_nothing_is_read(text: str, order: list[int]) -> None:
     assert read(text, SHELF)[0] == order
+
+
+DATED = (
+    "Sorry, Wrong Sister (1948)",
+    "Long Walk, The (1979)",
+    "50/50",
+    "100% Owl",
+    "(300) Nights of June",
+    "Ice Runner: The Final Cut",
+    "Die Harder",
+    "Zoë",
+)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '["Die Harder", "Zoë", "Sorry, Wrong Sister (1948)", "Long Walk, The (1979)"]',
+        "- Die Harder (1951)\n- Zoë (2001)\n- Sorry, Wrong Sister (1948)\n- Long Walk, The (1979)",
+        "ranking:\n  - Die Harder\n  - Zoë\n  - Sorry, Wrong Sister (1948)\n  - The Long Walk (1979)",
+        "7 (Die Harder), 8 (Zoë), 1 (Sorry, Wrong Sister (1948)), 2 (Long Walk, The (1979))",
+        "Die Harder (7), Zoë (8), Sorry, Wrong Sister (1948) (1), Long Walk, The (1979) (2)",
+    ],
+)
+def test_a_year_is_no_score_and_a_comma_may_be_one_of_the_title(text: str) -> None:
+    assert read(text, numbers(DATED))[0] == [7, 8, 1, 2]
+
+
+def test_years_alone_do_not_sort_a_list() -> None:
+    shown = numbers(("Heat (1995)", "Jaws (1975)", "Up (2009)", "Alien (1979)"))
+    assert read('["Jaws (1975)", "Up (2009)", "Alien (1979)", "Heat (1995)"]', shown) == ([2, 3, 4, 1], "complete")
+    assert read("- Jaws (1975)\n- Heat (1995)\n- Up (2009)", shown) == ([2, 1, 3], "partial")
+
+
+@pytest.mark.parametrize(
+    ("text", "order"),
+    [
+        ("1. Zoë\n   - Genre: drama\n   - Compare: Emma\n2. 50/50\n   - Genre: drama\n3. Die Harder", [8, 3, 7]),
+        ("1/3: Zoë\n2/3: 50/50\n3/3: Die Harder", [8, 3, 7]),
+        ("- 100% Owl: a warm tale of birds\n- Zoë: a quiet tale of a girl", [4, 8]),
+        ("[0.7] (300) Nights of June\n[0.9] Zoë\n[0.8] 50/50", [8, 3, 5]),
+        ("The candidates are 50/50, Ice Runner: The Final Cut, Zoë.\n\nRanking: Zoë > 50/50", [8, 3]),
+    ],
+)
+def test_titles_with_signs_and_numbers_are_titles(text: str, order: list[int]) -> None:
+    assert read(text, numbers(DATED, READ))[0] == order
+
+
+def test_a_repeated_prompt_is_no_final_list_because_a_title_has_that_word() -> None:
+    told = f"The candidates are {', '.join(DATED[:-1])} and {DATED[-1]}."
+    assert read(f"{told}\n\nRanking: 8, 1, 7, 3, 5, 2, 4, 6", numbers(DATED))[0] == [8, 1, 7, 3, 5, 2, 4, 6]
+
+
+@pytest.mark.parametrize(
+    ("text", "order"),
+    [
+        ("1: 98\n2: 97\n3: 90\n4: 88", [1, 2, 3, 4]),
+        ("1: 60\n2: 97\n3: 90\n4: 88", [2, 3, 4, 1]),
+        ("1: 8\n2: 7\n3: 4\n4: 3", [8, 7, 4, 3]),  # labels behind ranks
+    ],
+)
+def test_numbers_of_no_candidate_behind_labels_are_scores(text: str, order: list[int]) -> None:
+    assert read(text, SHELF)[0] == order
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["(1,D), (2,A), (3,C)", "1-D, 2-A, 3-C", "1. <D>\n2. <A>\n3. <C>", "1 -> D, 2 -> A, 3 -> C", "1=D; 2=A; 3=C"],
+)
+def test_ranks_before_letters_are_ranks(text: str) -> None:
+    assert [("ABCDEFGH")[place] for place in parse_ranking(text, letters(BOOKS)).order] == ["D", "A", "C"]
+
+
+def test_words_before_letters_are_no_labels() -> None:
+    assert parse_ranking("Sure, D, A, C, B", letters(BOOKS[:4])).order == (3, 0, 2, 1)
+    assert parse_ranking("Sure thing! D, A, C, B", letters(BOOKS[:4])).order == (3, 0, 2, 1)
+
+
+def test_notes_below_titles_end_no_list_whatever_labels_are() -> None:
+    text = "\n".join(f"{n}. {title}\n   - Genre: novel\n   - Compare: Emma" for n, title in enumerate(BOOKS[::-1], 1))
+    assert parse_ranking(text, Listed(tuple("ABCDEFGH"), BOOKS, READ)).order == (7, 6, 5, 4, 3, 2, 1, 0)
+
+
+@pytest.mark.parametrize(
+    ("text", "order"),
+    [
+        ("7 (98%), 3 (91%), 8 (70%)", [7, 3, 8]),
+        ("Middlemarch ... 98\nFrankenstein ... 91\nUlysses ... 90", [7, 3, 8]),
+        ('Draft answer: {"ranking": [1, 2, 3]}\nCorrected answer: {"ranking": [7, 3, 8]}', [7, 3, 8]),
+        ("Preliminary result: 1, 2, 3\nResult: 7, 3, 8", [7, 3, 8]),
+        ("[ANSWER]7, 3, 8[/ANSWER]", [7, 3, 8]),
+        ("[Final ranking]\n7, 3, 8", [7, 3, 8]),
+        ("Good:\n- Middlemarch\n- Frankenstein\n\nNot a match:\n- 1984", [7, 3, 4]),
+        ("Best: 7\nSecond: 3\nThird: 8", [7, 3, 8]),
+        ("Top pick: Middlemarch\nRunner-up: Frankenstein\nThird: Ulysses", [7, 3, 8]),
+    ],
+)
+def test_lists_in_other_words_are_read(text: str, order: list[int]) -> None:
+    assert read(text, SHELF)[0] == order
+
+
+@pytest.mark.parametrize(
+    "text", ["I'm afraid I can't rank books.", "It's not possible to rank these.", "I am afraid this isn't possible."]
+)
+def test_fear_declines_too(text: str) -> None:
+    assert read(text, SHELF) == ([], "refused")
+
+
+@pytest.mark.parametrize(
+    ("text", "order"),
+    [
+        ("Rank,Book,Why\n1,Middlemarch,slow\n2,1984,grim\n3,Ulysses,long", [7, 4, 8]),
+        ("1. 7 - slow and long\n2. 4 - grimmer\n3. 8 - longer", [7, 4, 8]),
+        ('{"ranking": [{"7": "Middlemarch"}, {"4": "1984"}]}', [7, 4]),
+        ("{7: 'Middlemarch', 4: '1984', 8: 'Ulysses'}", [7, 4, 8]),
+        ("Rank 1 (best): 7\nRank 2: 4\nRank 3: 8", [7, 4, 8]),
+        ("7, then 4, then 8, and finally 1", [7, 4, 8, 1]),
+        ("1. Middlemarch by the Victorians\n2. Catch22\n3. Ulysses", [7, 5, 8]),
+    ],
+)
+def test_more_ways_to_write_a_rank_a_label_and_a_title(text: str, order: list[int]) -> None:
+    assert read(text, SHELF)[0] == order
+
+
+def test_a_title_without_its_signs_is_one_but_numbers_are_not_joined() -> None:
+    shown = numbers(("Spider-Owl", "G*N*O*M*E", "12", "1 2 3 4"))
+    assert read("1. Spiderowl\n2. GNOME", shown)[0] == [1, 2]
+    assert read("1. Spider\n2. Spiderowls", shown)[0] == []
+    assert read("1 2", shown)[0] == [1, 2]
+
+
+def test_records_of_which_one_lacks_a_field_are_read_though_their_ranks_do_not_count() -> None:
+    text = "1. Title: Ulysses\n   Score: 9\n2. Title: Dracula\n7. Title: 1984\n   Score: 7\n3. Title: Emma\n   Score: 6"
+    assert read(text, SHELF) == ([8, 2, 4], "history")

@@ -3,7 +3,7 @@
 from random import Random
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from answer_lists import BOOKS, FILMS, PAST, READ, numbers
@@ -26,9 +26,18 @@ def test_the_target_is_first_in_every_style_from_every_place(style: str) -> None
 @settings(max_examples=150)
 @given(st.sampled_from(sorted(STYLES)), st.permutations(range(len(BOOKS))))
 def test_every_order_is_read_in_every_style(style: str, order: list[int]) -> None:
-    # "1: 98", "2: 97", ... are labels with scores as well as ranks with scores of nothing: it is not read.
-    assume(style != "label: score" or order != sorted(order))
     assert list(parse_ranking(STYLES[style](SHELF, order), SHELF).order) == order
+
+
+@settings(max_examples=100)
+@given(
+    st.sampled_from(sorted(STYLES.keys() - {"title (year)"})),
+    st.lists(st.sampled_from(FILMS), min_size=8, max_size=8, unique=True),
+)
+def test_titles_with_years_articles_and_commas_are_read_in_every_style(style: str, titles: list[str]) -> None:
+    shown = numbers(tuple(sorted(titles)), PAST)
+    order = [shown.titles.index(title) for title in titles]
+    assert list(parse_ranking(STYLES[style](shown, order), shown).order) == order
 
 
 @settings(max_examples=40)

@@ -94,3 +94,19 @@ def test_a_model_that_repeats_itself_is_read_to_the_end(piece: str, end: str) ->
     ranking = parse_ranking(piece * 20_000 + end, numbers(FILMS))
     assert ranking.kind != "complete"
     assert len(ranking.order) < 2
+
+
+@pytest.mark.parametrize("between", ["\n", " "])
+def test_of_a_very_long_answer_the_beginning_and_the_end_are_read(between: str) -> None:
+    prose = between.join(["the reader likes a quiet film"] * 2_000)
+    shown = numbers(SHORT)
+    assert parse_ranking(f"3, 1, 2, 5, 4\n{prose}", shown).order == (2, 0, 1, 4, 3)
+    assert parse_ranking(f"{prose}\n3, 1, 2, 5, 4", shown).order == (2, 0, 1, 4, 3)
+    assert parse_ranking(f"{prose}\n3, 1, 2, 5, 4\n{prose}", shown).order == ()
+    assert parse_ranking(f"<think>{prose}</think>3, 1\n{prose[:20_000]}", shown).order == (2, 0)
+
+
+def test_labels_without_end_are_one_list() -> None:
+    shown = numbers(FILMS)
+    assert parse_ranking(", ".join(["20", "3", "11"] * 20_000), shown).order == (19, 2, 10)
+    assert parse_ranking("\n".join(["20", "3", "11"] * 20_000), shown).order == (19, 2, 10)

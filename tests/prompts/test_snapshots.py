@@ -26,7 +26,7 @@ REQUEST = Request(
     ("a",),
     (Example(("a",), "b"),),
     "Stories.",
-    {"a": "Its start.", "c": "Its end."},
+    {"a": "Its start.", "c": "Its end.", "d": "rank 2", "e": "rank 1", "f": "not ranked"},
 )
 
 

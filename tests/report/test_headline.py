@@ -1,6 +1,7 @@
 """The headline names the right rows, and each of its numbers is one of the board."""
 
 import re
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 
 from board_cases import board, entry
 from llmrs_bench.leaderboard import Board, EvaluatedRun
-from llmrs_bench.leaderboard.headline import Gap
+from llmrs_bench.leaderboard.family import Contrast
 from llmrs_bench.report.formats import FORMATS
 from llmrs_bench.report.headline import headline
 from llmrs_bench.report.html import Extra, to_html
@@ -31,11 +32,10 @@ def text_of(*runs: EvaluatedRun, **plan: Any) -> tuple[str, Board]:
     return "\n".join(headline(made)), made
 
 
-def gap_of(made: Board) -> Gap:
+def gap_of(made: Board) -> Contrast:
     """Return what lies between the best language model and the best other row of a board."""
     assert made.headline is not None
-    assert made.headline.gap is not None
-    return made.headline.gap
+    return made.headline.pairs[-1].contrast
 
 
 def chance(users: int = USERS) -> EvaluatedRun:
@@ -59,7 +59,7 @@ def test_the_best_of_both_sides_are_named_with_their_numbers() -> None:
         f"Best language model: large (listwise), ndcg@10 {large.mean:.4f} [{large.low:.4f}, {large.high:.4f}].",
         f"Best recommender: sasrec, {sasrec.mean:.4f} [{sasrec.low:.4f}, {sasrec.high:.4f}].",
         f"The language model is worse than sasrec: {found.difference:+.4f} [{found.low:+.4f}, {found.high:+.4f}], "
-        "p .002, Holm over 4 pairs.",
+        "p .002 (Holm over 4 primary pairs).",
         "Cost of 1,000 users: 20 s for the language model, 10 s for sasrec (after 1.5 s of training).",
     ]
 
@@ -69,7 +69,7 @@ def test_what_is_better_and_what_cannot_be_told_apart_is_said_so() -> None:
     assert "The language model is better than sasrec: +0.2" in text
     text, made = text_of(run("lm", 0.5), run("sasrec", 0.5, "recommender", seed=1))
     found = gap_of(made)
-    assert found.p > 0.05
+    assert found.corrected > 0.05
     assert re.search(rf"cannot be told apart on {USERS} users: .*; about {found.needed:,} users would show such", text)
 
 
@@ -77,11 +77,34 @@ def test_rows_for_ablations_do_not_weaken_it_unless_they_are_language_models_or_
     pair = [run("lm", 0.5, seed=1), run("sasrec", 0.51, "recommender", seed=1)]
     more = [entry(f"mix-{n}", 0.6 + np.zeros(USERS) + n, kind="fusion", about={}) for n in range(8)]
     alone, crowded = (text_of(*runs) for runs in (pair, [*pair, *more]))
-    assert gap_of(alone[1]) == gap_of(crowded[1])
-    assert gap_of(alone[1]).pairs == 1
+    assert asdict(gap_of(alone[1])) == pytest.approx(asdict(gap_of(crowded[1])))
+    assert [made.family.pairs for _, made in (alone, crowded) if made.family] == [1, 1]
+    assert "(of the one primary pair)" in alone[0]
     assert "Best fusion: mix-7, 7.6000" in crowded[0]
     _, wider = text_of(*pair, run("lm-2", 0.2, seed=1), run("bpr", 0.3, "recommender", seed=1))
-    assert gap_of(wider).pairs == 4
+    assert wider.family is not None
+    assert wider.family.pairs == 4
+
+
+def test_its_p_is_that_of_the_mark_in_the_table() -> None:
+    """A raw p of about .01 is a difference in the primary family of two pairs, and none among all 15."""
+    rng = np.random.default_rng(5)
+    common, noise = rng.normal(0, 0.2, USERS), rng.normal(0, 0.1, (2, USERS))
+    noise -= noise.mean(1, keepdims=True)
+    pair = [
+        entry("lm", 0.48 + common + noise[0], kind=LM, about={}),
+        entry("sasrec", 0.51 + common + noise[1], about={}),
+    ]
+    more = [entry(f"mix-{n}", 0.1 * n + 0.2 + common * n, kind="fusion", about={}) for n in range(2)]
+    text, made = text_of(*pair, *more, run("popularity", 0.1, "baseline"), chance())
+    cell = next(row for row in made.rows if row.model == "lm").cells["ndcg@10"]
+    found = gap_of(made)
+    assert cell.versus == found
+    assert 0.004 < found.p < 0.025
+    assert found.corrected == found.p  # Holm: the larger of two
+    assert not cell.as_good
+    assert "The language model is worse than sasrec" in text
+    assert found.p * (made.tests - 2) > 0.05
 
 
 def test_without_a_language_model_or_a_trained_recommender_it_says_that() -> None:

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from llmrs_bench.report.html import Extra, to_html
+from llmrs_bench.report.html import page as page_module
 from llmrs_bench.report.html.page import LICENCES, as_json, packed
 from page_cases import HOSTILE, LANGUAGE, made_board, made_extra, made_page
 
@@ -82,6 +83,18 @@ def test_samples_are_packed_and_come_back(page: Page) -> None:
     assert ranking["calls"][0]["text"] == f"1. {HOSTILE}"
     assert [sample["items"][number][0] for number in ranking["items"]] == ["i5", "i4", "i3", "i2", "i1", "i0"]
     assert ranking["targets"] == [[sample["items"].index(["i1", f"Film {HOSTILE}", ""]), 5]]
+
+
+def test_a_large_sample_keeps_the_prompts_of_its_first_requests(monkeypatch: pytest.MonkeyPatch) -> None:
+    def calls(limit: int) -> tuple[int, list[int]]:
+        monkeypatch.setattr(page_module, "_TRANSCRIPTS", limit)
+        sample = page_module.sample_payload(made_board(), made_extra())
+        place = str(sample["runs"].index(LANGUAGE))
+        return sample["transcribed"], [len(each["rankings"][place]["calls"]) for each in sample["requests"]]
+
+    whole = calls(6_000_000)
+    assert whole == (3, [1, 1, 1])
+    assert calls(200) == (1, [1, 0, 0])
 
 
 def test_the_policy_admits_the_scripts_of_the_page_and_nothing_else(page: Page) -> None:

@@ -1,6 +1,7 @@
 """The page in a real browser: what it does, and that it asks nobody."""
 
 import json
+import os
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
@@ -43,6 +44,7 @@ def started() -> Iterator[Browser]:
     options.binary_location = str(CHROMIUM)
     for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"):
         options.add_argument(argument)
+    options.add_argument("--force-prefers-reduced-motion")  # a click does not wait for the page to glide
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     browser = webdriver.Chrome(options=options, service=Service(str(DRIVER)))
     yield browser
@@ -137,7 +139,7 @@ def test_heads_sort_by_click(browser: Browser) -> None:
 
 
 def test_heads_sort_by_keyboard(browser: Browser) -> None:
-    browser.find_element(By.ID, "filter").click()
+    browser.execute_script("document.getElementById('theme').focus()")
     for _ in range(40):
         press(browser, Keys.TAB)
         if focused(browser).text == "hit@1":
@@ -185,7 +187,8 @@ def test_rows_are_filtered_by_words_and_kind(browser: Browser) -> None:
 
 def test_no_request_leaves_the_page(browser: Browser, address: str) -> None:
     for select in map(Select, browser.find_elements(By.CSS_SELECTOR, "section:not([hidden]) select")):
-        select.select_by_index(len(select.options) - 1)
+        if select.options:  # a filter may leave no request
+            select.select_by_index(len(select.options) - 1)
     asked = requested(browser)
     assert asked
     assert {url for url in asked if not url.startswith("data:")} == {address}
@@ -242,9 +245,9 @@ def test_requests_are_walked_by_keyboard(browser: Browser) -> None:
     view_text = browser.find_element(By.ID, "requests-view").text
     assert "the first 1 of 9" in view_text
     assert "2 items of history clipped" in view_text
-    assert "10 earlier items" in view_text
+    assert "10 earlier items" in browser.find_element(By.ID, "requests-history").text
     rows = browser.find_elements(By.CSS_SELECTOR, "#requests-view tr.target")
-    assert [row.text.split()[0] for row in rows] == ["5"]
+    assert [row.text.split()[0] for row in rows] == ["5", "2"]  # of the row and of the one beside it
     assert len(browser.find_elements(By.CSS_SELECTOR, "#requests-view tr.silent")) == 4
     Select(browser.find_element(By.ID, "requests-run")).select_by_visible_text("alpha")
     assert "alpha, request r0001 of user u1: target at rank 2" in status.text
@@ -292,6 +295,105 @@ def test_dark_and_light(browser: Browser, address: str) -> None:
     assert browser.find_element(By.ID, "theme").get_attribute("aria-pressed") == "true"
     browser.find_element(By.ID, "theme").click()
     assert ground() == light
+
+
+def differences(browser: Browser) -> dict[str, str]:
+    """Return what the table of differences says of each row."""
+    rows = browser.find_elements(By.CSS_SELECTOR, "#differences-table tbody tr")
+    return {row.find_element(By.TAG_NAME, "th").text.split()[0]: row.text for row in rows}
+
+
+def test_differences_are_those_of_the_board_from_the_chosen_row(browser: Browser) -> None:
+    shown = made_board()
+    pairs = {(each.first, each.second): each for each in shown.differences if each.metric == "ndcg@10"}
+    found = differences(browser)
+    assert found.keys() == {row.model.split()[0] for row in shown.rows} - {shown.rows[0].model}
+    for (first, second), each in pairs.items():
+        if first == shown.rows[0].run:
+            assert f"\u2212{each.difference:.4f}" in found[second]
+            assert ("primary" if each.primary else "exploratory") in found[second]
+    points = "#differences-chart [aria-label=dot] :is(path, circle)"
+    assert len(browser.find_elements(By.CSS_SELECTOR, points)) == 4
+    Select(browser.find_element(By.ID, "differences-against")).select_by_value("chance")
+    changed = differences(browser)
+    assert "chance" not in changed
+    assert f"+{pairs['alpha', 'chance'].difference:.4f}" in changed["alpha"]
+    assert browser.execute_script("return location.hash") == "#differences?metric=ndcg%4010&against=chance"
+
+
+def test_a_link_shows_what_it_names(started: Browser, address: str) -> None:
+    view(started, 1200)
+    console(started)
+    started.get("about:blank")
+    opened(started, f"{address}#differences?metric=hit@1&against=beta")
+    assert Select(started.find_element(By.ID, "differences-metric")).first_selected_option.text == "hit@1"
+    assert "beta" not in differences(started)
+    started.get("about:blank")
+    opened(started, f"{address}#requests?request=r0002&run=alpha&beside={LANGUAGE}")
+    said = started.find_element(By.ID, "requests-status").text
+    assert said.startswith("alpha, request r0002 of user u2: target at rank 2; gamma")
+    started.get("about:blank")
+    opened(started, f"{address}#board?row=alpha")
+    assert started.find_element(By.CSS_SELECTOR, "#board-table .detail").is_displayed()
+    assert console(started) == []
+
+
+def test_requests_are_shown_side_by_side_and_filtered(browser: Browser) -> None:
+    sides = browser.find_elements(By.CSS_SELECTOR, "#requests-view .side h3:first-child")
+    assert [side.text.split(":")[-1].strip() for side in sides] == ["target at rank 5", "target at rank 2"]
+    request = browser.find_element(By.ID, "requests-request")
+    won, answers = (Select(browser.find_element(By.ID, f"requests-{name}")) for name in ("won", "answers"))
+    won.select_by_visible_text("the row beside it")
+    assert len(Select(request).options) == 3
+    answers.select_by_visible_text("leave items out")
+    assert len(Select(request).options) == 3
+    won.select_by_visible_text("the run")
+    assert Select(request).options == []
+    assert "No request of the sample is so" in browser.find_element(By.ID, "requests-status").text
+    assert not browser.find_element(By.ID, "requests-next").is_enabled()
+    won.select_by_visible_text("any")
+    Select(browser.find_element(By.ID, "requests-other")).select_by_visible_text("no other row")
+    assert len(browser.find_elements(By.CSS_SELECTOR, "#requests-view .side")) == 1
+    assert not browser.find_element(By.ID, "requests-won").is_enabled()
+
+
+@pytest.mark.parametrize(("width", "height"), [(390, 844), (1400, 900)])
+def test_headline_and_board_are_on_the_first_screen(started: Browser, address: str, width: int, height: int) -> None:
+    view(started, width)
+    opened(started, address)
+    first = started.find_elements(By.CSS_SELECTOR, "#board-table tbody tr")[0]
+    assert started.find_element(By.ID, "headline").rect["y"] < height / 3
+    assert first.rect["y"] + first.rect["height"] < height
+    assert started.find_element(By.CSS_SELECTOR, "#board-table tbody td").is_displayed()
+    assert console(started) == []
+
+
+def test_every_point_of_cost_has_a_label_and_none_covers_another(browser: Browser) -> None:
+    texts = browser.find_elements(By.CSS_SELECTOR, "#cost-chart g[aria-label=text] text")
+    labels = [text for text in texts if text.text]
+    numbers = browser.find_elements(By.CSS_SELECTOR, "#cost-numbers li")
+    assert len([label for label in labels if not label.text.isdigit()]) + len(numbers) == 4
+    boxes = [label.rect for label in labels]
+    for at, one in enumerate(boxes):
+        for two in boxes[:at]:
+            apart = one["x"] >= two["x"] + two["width"] - 1 or two["x"] >= one["x"] + one["width"] - 1
+            assert apart or abs(one["y"] - two["y"]) > 8
+
+
+AXE = os.environ.get("AXE_CORE", "")
+
+
+@pytest.mark.skipif(not AXE, reason="AXE_CORE names no axe.min.js (npm pack axe-core has one)")
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1400])
+def test_axe_finds_nothing(started: Browser, address: str, width: int, scheme: str) -> None:
+    view(started, width, scheme)
+    opened(started, address)
+    for details in started.find_elements(By.TAG_NAME, "details"):
+        started.execute_script("arguments[0].open = true", details)
+    started.execute_script(Path(AXE).read_text("utf-8"))
+    found = started.execute_async_script("axe.run().then((found) => arguments[0](found.violations))")
+    assert {each["id"]: [node["html"][:200] for node in each["nodes"][:3]] for each in found} == {}
 
 
 @pytest.mark.parametrize("width", [360, 768])

@@ -16,7 +16,7 @@ from llmrs_bench.data.training_part import TrainingPart
 from llmrs_bench.recommenders.base import Corpus, TrainContext
 from llmrs_bench.recommenders.itemknn import ItemKNN, ItemKNNOptions
 from llmrs_bench.recommenders.popularity import Popularity
-from llmrs_bench.stages.infer_recommender import RecommenderSpec, TrainingData, fitted, training_data
+from llmrs_bench.stages.trained_models import RecommenderSpec, TrainingData, fitted, training_data
 from llmrs_bench.stages.workspace import Data
 from recommender_cases import corpus_of, interactions_of
 from stage_runs import SMALL, kept_models, prepared, retriever_options, run

@@ -1,17 +1,22 @@
 """Recipes: what they come to, what runs, and what is said where they are wrong."""
 
+import shlex
 from pathlib import Path
 from typing import Any
 
 import pytest
+from typer.testing import CliRunner
 
+from llmrs_bench.cli.main import app
 from llmrs_bench.core.errors import BenchError, BudgetError, OptionError
 from llmrs_bench.core.types import no_progress
 from llmrs_bench.llm.backends import mock
 from llmrs_bench.llm.cost import Budget
-from llmrs_bench.stages.recipe import Study, chosen_rows, open_recipe, study_of
+from llmrs_bench.stages.recipe import open_recipe, study_of
 from llmrs_bench.stages.recipe_files import to_toml
+from llmrs_bench.stages.recipe_forecast import forecast_study
 from llmrs_bench.stages.run import Made, boards, run_study, same_runs
+from llmrs_bench.stages.study import Study, chosen_rows
 
 ROWS: list[dict[str, Any]] = [{"model": "mock", "template": ["listwise", "likelihood"], "history": [1, 3]}]
 
@@ -29,6 +34,10 @@ def run(home: Path, source: Path, found: Study, only: tuple[str, ...] = (), **mo
     opened = open_recipe(str(home.parent / "study.toml"), content)
     made = run_study(home, opened, chosen_rows(opened, only), no_progress, said.append, **more)
     return made, said
+
+
+def sourced(source: Path, *rows: dict[str, Any], **tables: Any) -> Study:
+    return study(*rows, data={"dataset": "small", "n_candidates": 5, "source": str(source)}, **tables)
 
 
 def names(found: Study) -> list[str]:
@@ -147,7 +156,7 @@ def test_all_that_is_wrong_is_said_at_once() -> None:
 def test_rows_that_need_each_other_or_nobody_are_refused() -> None:
     told = {"model": "mock", "template": "paper", "template_options": {"interest_run": "row:profil"}}
     error = refused({"data": {"dataset": "small"}, "rows": [told, {"name": "profile", "model": "mock"}]})
-    assert "Did you mean 'profile'" in error.hint
+    assert "Did you mean 'profile'" in f"{error.message} {error.hint}"
 
 
 def test_a_recipe_is_written_back_as_it_was_read(tmp_path: Path) -> None:
@@ -217,9 +226,15 @@ def test_a_factor_that_changes_nothing_is_found(tmp_path: Path, atomic: Path) ->
 
 
 def test_a_spent_budget_ends_the_study_with_what_was_answered(tmp_path: Path, atomic: Path) -> None:
-    seconds = iter(range(1000))
-    made, _ = run(tmp_path / "home", atomic, study(), budget=Budget(40, clock=lambda: float(next(seconds))))
+    budget = Budget(1.0)
+
+    def first_row(text: str) -> None:
+        if text.startswith("[1/4]"):
+            budget.spend([{"seconds": 2.0}], {})
+
+    made = run_study(tmp_path / "home", sourced(atomic), sourced(atomic).rows, no_progress, first_row, budget=budget)
     assert made.stopped is not None
+    assert "of answering" in made.stopped.message
     assert len(made.runs) == 1
     whole, said = run(tmp_path / "home", atomic, study())
     assert len(whole.runs) == 4
@@ -228,6 +243,12 @@ def test_a_spent_budget_ends_the_study_with_what_was_answered(tmp_path: Path, at
 
 def test_prices_are_counted_and_have_to_be_known() -> None:
     row = {"prompt_tokens": 1000, "completion_tokens": 10, "seconds": 1.0, "finish_reason": "stop"}
+    with pytest.raises(OptionError, match="not known") as caught:
+        Budget(usd=1).check_prices({}, {"price_per_hour", "dtype"})
+    assert caught.value.hint == "Add -O price_per_hour=USD of the machine."
+    with pytest.raises(OptionError, match="not known") as caught:
+        Budget(usd=1).check_prices({}, {"pause"})
+    assert "has no price" in caught.value.hint
     spent = Budget(usd=2.5)
     spent.check_prices({"price_in": "1000"})
     spent.spend([row, row], {"price_in": "1000", "price_out": "0"})
@@ -273,3 +294,66 @@ def test_ctrl_c_between_rows_says_what_is_kept(tmp_path: Path, atomic: Path) -> 
     with pytest.raises(KeyboardInterrupt):
         run_study(tmp_path / "home", found, found.rows, no_progress, stop)
     assert said[-1] == "2 of 4 rows are done and kept"
+
+
+def test_faults_of_the_data_bring_no_faults_of_rows() -> None:
+    rows = [{"model": "mock", "data": "small"}]
+    error = refused({"data": {"dataset": "small", "users": "fifty"}, "rows": rows})
+    assert error.message == "study.toml: [data]: users=fifty is not a whole number of at least 1 or 'all'"
+    assert error.hint == "users takes a whole number of at least 1 or 'all'; its default is 1000."
+    assert refused({"rows": rows}).message == "study.toml: there is no [data]"
+
+
+def test_each_fault_has_its_own_line_and_hint() -> None:
+    error = refused({"data": {"dataset": "small", "usrs": 5}, "rows": [{"modl": "mock"}]})
+    first, *faults = error.message.split("\n")
+    assert first == "study.toml: 2 faults"
+    assert [line.partition(". ")[0] for line in faults] == [
+        "  - [data]: unknown key 'usrs'",
+        "  - [[rows]]: unknown key 'modl'",
+    ]
+    assert "Did you mean 'users'" in faults[0]
+    assert "Did you mean 'model'" in faults[1]
+
+
+@pytest.mark.parametrize("prepared", [False, True])
+def test_a_baseline_that_is_no_row_is_said_before_anything_is_asked(
+    tmp_path: Path, atomic: Path, prepared: bool
+) -> None:
+    if prepared:
+        run(tmp_path / "home", atomic, study({"model": "random"}))
+    said: list[str] = []
+    for board in ({"baseline": "sasrek"}, {"baseline": "gone.parquet"}, {"fail_if": ["ndgc@10 < 0.3"]}):
+        found = sourced(atomic, *ROWS, {"model": "itemknn"}, board=board)
+        with pytest.raises(BenchError, match=r"sasrek|gone|ndgc"):
+            run_study(tmp_path / "home", found, found.rows, no_progress, said.append)
+        with pytest.raises(BenchError, match=r"sasrek|gone|ndgc"):
+            list(forecast_study(tmp_path / "home", found, found.rows))
+    assert said == []
+    good = sourced(atomic, *ROWS, {"name": "knn", "model": "itemknn"}, board={"baseline": "knn"})
+    assert [row.name for row in chosen_rows(good, ["mock listwise history=1"])] == ["mock listwise history=1", "knn"]
+
+
+def test_data_that_are_not_prepared_are_counted_after_the_command_that_is_named(tmp_path: Path, atomic: Path) -> None:
+    data = {"n_candidates": 5, "include_seen": True, "columns": {"user": "user_id"}, "item_word": "a film"}
+    found = study(*ROWS, data={"dataset": "small", "source": str(atomic), **data})
+    looks = list(forecast_study(tmp_path, found, found.rows))
+    assert {look.why for look in looks} == {"not counted: the data set is not prepared"}
+    [command] = {look.command for look in looks}
+    words = shlex.split(command)
+    assert words[:4] == ["llmrs-bench", "prepare", "--dataset", "small"]
+    assert CliRunner().invoke(app, [*words[1:], "--home", str(tmp_path)]).exit_code == 0
+    assert [look.asked.requests for look in forecast_study(tmp_path, found, found.rows) if look.asked] == [30] * 4
+
+
+def test_recommenders_that_read_no_titles_need_none(tmp_path: Path) -> None:
+    lines = [f"u{user},i{(user * 7 + step) % 30},{1000 + step}" for user in range(20) for step in range(9)]
+    (tmp_path / "r.csv").write_text("\n".join(["user,item,time", *lines]))
+    data = {"dataset": "mine", "source": str(tmp_path / "r.csv")}
+    found = study({"model": "itemknn"}, data=data)
+    made = run_study(tmp_path / "home", found, found.rows, no_progress, print)
+    assert len(made.runs) == 1
+    for model in ("mock", "bm25"):
+        found = study({"model": model}, data=data)
+        with pytest.raises(BenchError, match="have no title"):
+            run_study(tmp_path / "home", found, found.rows, no_progress, print)

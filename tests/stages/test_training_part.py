@@ -18,8 +18,9 @@ from llmrs_bench.core.registry import CLICK_MODELS, RECOMMENDERS
 from llmrs_bench.core.types import no_progress
 from llmrs_bench.data.training_part import TrainingPart, labelled_samples, sampled_events
 from llmrs_bench.recommenders.base import Corpus
-from llmrs_bench.stages.infer_recommender import RecommenderSpec, TrainingData, fitted, lesson, settings, train_part
+from llmrs_bench.stages.infer_recommender import train_part
 from llmrs_bench.stages.prompt import open_plan
+from llmrs_bench.stages.trained_models import RecommenderSpec, TrainingData, fitted, lesson, settings
 from llmrs_bench.stages.tune_samples import SampleMaker
 from llmrs_bench.stages.workspace import Data
 from recommender_cases import RING, SMALL, corpus_of, interactions_of, ring_requests, scores_of

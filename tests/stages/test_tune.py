@@ -2,6 +2,7 @@ import errno
 import re
 import resource
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
@@ -24,14 +25,16 @@ from llmrs_bench.llm.loading import Checkpoint
 from llmrs_bench.llm.model_aliases import ModelSpec
 from llmrs_bench.llm.tokenization import PromptReader
 from llmrs_bench.llm.tuning import end_of_turn
+from llmrs_bench.report.words import tuning_forecast_lines
 from llmrs_bench.stages.export import ModelForm, export_model
 from llmrs_bench.stages.infer_language_model import infer_language
 from llmrs_bench.stages.prepare import prepare
 from llmrs_bench.stages.prompt import open_plan
 from llmrs_bench.stages.serving import check_probe, serve
 from llmrs_bench.stages.source import Origin
-from llmrs_bench.stages.tune import TuneConfig, show_samples
+from llmrs_bench.stages.tune import TuneConfig
 from llmrs_bench.stages.tune import tune as stage
+from llmrs_bench.stages.tune_preview import forecast_tuning, show_samples
 from llmrs_bench.stages.tune_samples import SampleMaker, check_tunable
 from llmrs_bench.stages.workspace import Data, open_data
 from tiny_models import tiny_llama, tiny_t5
@@ -68,7 +71,7 @@ def clicks(tmp_path_factory: pytest.TempPathFactory) -> Data:
 
 
 def config(model: Path, template: str = "label", samples: int | str = 16, **more: Any) -> TuneConfig:
-    options = {**QUICK, **more.pop("options", {})}
+    options = {name: value for name, value in (QUICK | more.pop("options", {})).items() if value is not None}
     return TuneConfig(model=str(model), template=template, samples=samples, options=options, device="cpu", **more)  # type: ignore[arg-type]
 
 
@@ -395,6 +398,36 @@ def test_samples_are_shown_with_what_is_learned_marked(data: Data, chatting: Pat
         show_samples(data, config(chatting, samples=0), 2)
 
 
+def test_a_look_before_tuning_loads_no_weights_and_knows_what_is_kept(
+    data: Data, llama: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = config(llama, samples=16, options={"epochs": "3", "evaluate_every": "2"})
+    with monkeypatch.context() as patched:
+        patched.setattr(Checkpoint, "base", None)
+        before = forecast_tuning(data, asked)
+    assert (before.made, before.kept, before.seconds, before.sessions) == (False, 0, None, 0)
+    assert (before.counts["samples"], before.steps, before.validations) == (16, 6, 4)  # 3 epochs of 2 steps
+    assert before.gb is not None
+    assert before.gb < before.free_gb
+    done = tune(data, asked, no_progress)
+    facts = done.artifact.facts
+    assert facts["tokens"] == before.counts["tokens"]
+    assert facts["steps_planned"] == before.steps
+    assert before.place == done.artifact.path
+    after = forecast_tuning(data, asked)
+    assert (after.made, after.seconds) == (True, 0.0)
+    longer = forecast_tuning(data, config(llama, samples=16, options={"epochs": "6", "evaluate_every": "2"}))
+    assert longer.sessions == 1
+    assert longer.seconds is not None
+    lines = list(tuning_forecast_lines(asdict(longer)))
+    assert any(line.startswith("steps           12 at most") for line in lines)
+    assert any("as 1 earlier tuning took" in line for line in lines)
+    nothing = forecast_tuning(data, config(llama, samples=0))
+    assert (nothing.steps, nothing.gb) == (0, None)
+    other = forecast_tuning(data, config(llama, samples=16, method="full", options={"rank": None}))
+    assert other.sessions == 0
+
+
 def test_unknown_tuned_models_are_named(data: Data, llama: Path) -> None:
     with pytest.raises(OptionError, match="0 tuned models"):
         infer(data, "tuned-nothing")
@@ -569,6 +602,7 @@ def test_a_disk_that_fills_loses_nothing_that_was_kept(
             tune(data, asked, no_progress)
     assert "run the same command again" in next_step(caught.value)
     assert [path.suffix for path in data.place.models.iterdir() if not path.name.startswith(".")] == [".training"]
+    assert forecast_tuning(data, asked).kept == 2
     with monkeypatch.context() as patched:
         patched.setattr(tuning, "save_tuned", limited)
         with pytest.raises(OSError, match="cannot be written to") as caught:

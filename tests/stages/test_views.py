@@ -6,9 +6,10 @@ from typing import Any
 import polars as pl
 import pytest
 
-from llmrs_bench.core.config import PromptConfig, ViewOptions
+from llmrs_bench.core.config import PromptConfig
 from llmrs_bench.core.errors import LeakError, OptionError
 from llmrs_bench.core.schemas import VIEWS, from_rows
+from llmrs_bench.core.view_options import ViewOptions
 from llmrs_bench.prompts.leakage import check_views
 from llmrs_bench.stages.prompt import prompt
 from llmrs_bench.stages.prompt_variants import ViewBuilder

@@ -1,41 +1,32 @@
 """The command `compare`."""
 
-import os
-from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
-from llmrs_bench.cli.console import exit_codes, say, stdout, warn
+from llmrs_bench.cli.boards import (
+    Chart,
+    check_needs,
+    check_outputs,
+    check_over,
+    draw_figure,
+    save_made,
+    show_gate,
+    show_history,
+    show_made,
+    show_transfer,
+)
+from llmrs_bench.cli.console import exit_codes, say
 from llmrs_bench.cli.options import GATE, HERE, METRICS, OUTPUT, Format, Home, Invalid, Log, LogOption, Names
 from llmrs_bench.core.costs import COST_NAMES
 from llmrs_bench.core.errors import GateError, OptionError
-
-if TYPE_CHECKING:
-    from llmrs_bench.core.config import CompareConfig
-    from llmrs_bench.leaderboard.board import Board
-    from llmrs_bench.leaderboard.curves import Curves
-    from llmrs_bench.leaderboard.gate import Gate
-    from llmrs_bench.stages.compare import Comparison
 
 _RULES = (
     "Fail with exit code 3 if: 'ndcg@10 drops > 0.01 at p < 0.05', 'ndcg@10 drops > 2%', 'seconds rises > 20%', "
     "'ndcg@10 < 0.3', 'invalid > 5%', 'price_usd > 1'. Metrics of the board, coverage, answered, invalid, kinds of "
     f"responses, {', '.join(COST_NAMES)}; repeatable."
 )
-# What writes a file of another ending than that of a saved board.
-_OTHERS = {
-    ".json": "--format json > {}",
-    ".csv": "--format csv > {}",
-    ".md": "--format markdown > {}",
-    ".markdown": "--format markdown > {}",
-    ".tex": "--format latex > {}",
-    ".txt": "> {}",
-    ".html": "--html {}",
-    ".htm": "--html {}",
-    ".xml": "--junit {}",
-}
 
 
 def compare(
@@ -57,11 +48,55 @@ def compare(
     output: Annotated[
         Format, typer.Option("--format", help="Format of the leaderboard.", rich_help_panel=OUTPUT)
     ] = Format.table,
+    protocol: Annotated[
+        bool,
+        typer.Option(
+            "--protocol", help="Print the whole protocol below a leaderboard in the terminal.", rich_help_panel=OUTPUT
+        ),
+    ] = False,
+    columns: Annotated[
+        str | None,
+        typer.Option(
+            help="Columns of --format latex, separated by commas, such as ndcg@10,seconds.",
+            show_default="all metrics",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = None,
+    rows: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="ROW",
+            help="Row of --format latex and --figure; repeatable.",
+            show_default="all",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = None,
+    text: Annotated[
+        bool,
+        typer.Option(
+            "--text",
+            help="Instead of the leaderboard, print a draft of the methods paragraph, with the source of each number.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = False,
+    figure: Annotated[
+        Path | None,
+        typer.Option(help="Write a chart of the width of a column, as .pdf, .svg or .png.", rich_help_panel=OUTPUT),
+    ] = None,
+    chart: Annotated[
+        Chart | None,
+        typer.Option(
+            help="What --figure draws: differences with intervals, means, or quality against cost.",
+            show_default="differences",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = None,
     by: Annotated[
         str | None,
         typer.Option(
             help="Also print a leaderboard for each group of requests, by history, activity, popularity, "
-            "cold-user, cold-item, category, window, known, slot, year, warm:N or released:YYYY.",
+            "cold-user, cold-item, category, window, known, slot, year, recalled, recalled:MODEL, warm:N or "
+            "released:YYYY.",
             rich_help_panel=METRICS,
         ),
     ] = None,
@@ -70,7 +105,26 @@ def compare(
         typer.Option(
             metavar="NUMBER",
             help="Instead of the leaderboard, print metrics as curves over a number that differs between runs, "
-            "such as samples, rank, dropout, history or train-fraction.",
+            "such as samples, rank, dropout, history, train-fraction or budget; over cold-users, for how many events "
+            "of new users are known.",
+            rich_help_panel=METRICS,
+        ),
+    ] = None,
+    over_time: Annotated[
+        bool,
+        typer.Option(
+            "--over-time",
+            help="Instead of the leaderboard, print the metrics of each row in each window of time, the slope of each "
+            "row with a test, and where rows cross.",
+            rich_help_panel=METRICS,
+        ),
+    ] = False,
+    transfer: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="DATASET",
+            help="Instead of the leaderboard, print what models tuned on --dataset or on these data sets do on each of "
+            "them; repeatable.",
             rich_help_panel=METRICS,
         ),
     ] = None,
@@ -146,9 +200,37 @@ def compare(
     correction: Annotated[
         str,
         typer.Option(
-            help="Correction of the p-values of all pairs of rows: holm, bh or none.", rich_help_panel=METRICS
+            help="Correction of p-values, over the primary pairs and over all others: holm, bh or none.",
+            rich_help_panel=METRICS,
         ),
     ] = "holm",
+    primary: Annotated[
+        list[str] | None,
+        typer.Option(
+            help="Metric of the primary comparisons; repeatable. The first one orders the rows.",
+            show_default="ndcg@10",
+            rich_help_panel=METRICS,
+        ),
+    ] = None,
+    main: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="ROW",
+            help="Row that the primary comparisons are about; repeatable.",
+            show_default="each language model",
+            rich_help_panel=METRICS,
+        ),
+    ] = None,
+    against: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="ROW",
+            help="Row that these are compared with, such as sasrec; repeatable. P-values of primary comparisons are "
+            "corrected apart from all others.",
+            show_default="each other model",
+            rich_help_panel=METRICS,
+        ),
+    ] = None,
     permutations: Annotated[
         int | None,
         typer.Option(
@@ -194,8 +276,12 @@ def compare(
             "null": null,
             "seed": seed,
             "allow_different": tuple(allow_different or ()),
+            "primary": tuple(primary or ()),
+            "main": tuple(main or ()),
+            "against": tuple(against or ()),
         }
         config = CompareConfig.parse_flags(values, command="compare")
+        over = _axis(over, over_time=over_time)
         if history:
             given: dict[str, object] = {
                 "--dataset": dataset,
@@ -207,27 +293,57 @@ def compare(
             }
             given |= {
                 "--by": by,
-                "--over": over,
+                "--over-time" if over_time else "--over": over,
+                "--transfer": transfer,
                 "--published": published,
                 "--null": null,
                 "--junit": junit,
                 "--gate-json": gate_json,
                 "--summary": summary,
                 "--html": html,
+                "--primary": primary,
+                "--main": main,
+                "--against": against,
+                "--columns": columns,
+                "--rows": rows,
+                "--text": text,
+                "--figure": figure,
+                "--chart": chart,
+                "--protocol": protocol,
             }
-            _show_history(files or [], output, config, [name for name, value in given.items() if value])
+            show_history(files or [], output, config, [name for name, value in given.items() if value])
             return
         if dataset is None or files:
             said = f"{files[0]}: files are read with --history" if files else "compare needs a data set"
             raise OptionError(said, hint="Add --dataset NAME, or write: llmrs-bench compare --history FILE FILE...")
-        if (junit or gate_json) and not fail_if:
-            raise OptionError("--junit and --gate-json have no effect without --fail-if", hint="Add --fail-if RULE.")
-        if allow_missing and not fail_if:
-            raise OptionError("--allow-missing has no effect without --fail-if", hint="Add --fail-if RULE.")
-        if html_requests is not None and html is None:
-            raise OptionError("--html-requests has no effect without --html", hint="Add --html FILE.")
-        _check_over(over, html, {"--by": by, "--published": published, "--null": null})
+        if transfer:
+            beside: dict[str, object] = {
+                "--run": run,
+                "--by": by,
+                "--over": over,
+                "--baseline": baseline,
+                "--fail-if": fail_if,
+            }
+            beside |= {"--save": save, "--html": html, "--published": published, "--null": null, "--summary": summary}
+            beside |= {"--primary": primary, "--main": main, "--against": against, "--columns": columns, "--rows": rows}
+            beside |= {"--text": text, "--figure": figure, "--chart": chart, "--protocol": protocol}
+            show_transfer(home, [dataset, *transfer], config, output, [name for name, value in beside.items() if value])
+            return
+        check_needs(
+            (
+                (bool(junit or gate_json), "--junit and --gate-json have", "--fail-if RULE", bool(fail_if)),
+                (allow_missing, "--allow-missing has", "--fail-if RULE", bool(fail_if)),
+                (html_requests is not None, "--html-requests has", "--html FILE", html is not None),
+                (chart is not None, "--chart has", "--figure FILE", figure is not None),
+                (columns is not None, "--columns has", "--format latex", output is Format.latex and not text),
+                (bool(rows), "--rows has", "--format latex or --figure", output is Format.latex or figure is not None),
+                (protocol, "--protocol has", "a board in the terminal", output is Format.table and not (over or text)),
+                (text, "--text has", "the board itself", output is Format.table and over is None),
+            )
+        )
+        check_over(over, html, {"--by": by, "--published": published, "--null": null})
         outputs = {"--junit": junit, "--gate-json": gate_json, "--summary": summary, "--save": save, "--html": html}
+        outputs |= {"--figure": figure}
         check_outputs(
             {option: path for option, path in outputs.items() if path is not None}, baseline, narrowed=bool(run)
         )
@@ -240,9 +356,15 @@ def compare(
         else:
             rules = fail_if or []
             made, gate = gated(data, run or [], config, baseline=baseline, rules=rules, allow_missing=allow_missing)
-        curves = show_made(made, over, config, output)
+        if text:
+            from llmrs_bench.stages.methods import methods_text
+
+            typer.echo(methods_text(data, made, config))
+        curves = None if text else show_made(made, over, config, output, protocol=protocol, columns=columns, rows=rows)
+        if figure is not None:
+            draw_figure(made.board, figure, chart or Chart.differences, rows)
         if gate is not None:
-            show_gate(made.board, gate, junit=junit, as_json=gate_json, summary=summary)
+            show_gate(made.board, gate, junit=junit, as_json=gate_json, summary=summary, html=html)
         if html is not None:
             from llmrs_bench.stages.pages import save_page
 
@@ -250,13 +372,8 @@ def compare(
             size = save_page(html, data, made.board, config, requests=count, curves=curves)
             say(f"wrote: {html} ({size / 1e6:.2f} MB)")
         failures = gate.failures if gate is not None else ()
-        if save is not None and failures and baseline is not None and save.resolve() == Path(baseline).resolve():
-            warn(f"{save} is the baseline and stays as it is, for the gate failed")
-        elif save is not None:
-            from llmrs_bench.stages.gate import to_save
-
-            to_save(data, made, config).write(save)
-            say(f"saved: {save}")
+        if save is not None:
+            save_made(data, made, config, save, baseline if failures else None)
         if gate is not None and failures:
             raise GateError(
                 f"the gate failed: {len(failures)} of {len(gate.verdicts)} verdicts",
@@ -264,120 +381,11 @@ def compare(
             )
 
 
-def _check_over(over: str | None, html: Path | None, given: Mapping[str, object]) -> None:
-    """Refuse what curves do not show; a page shows the board as well."""
-    if over is not None and given["--by"]:
+def _axis(over: str | None, *, over_time: bool) -> str | None:
+    """Return what curves are drawn over: a number that runs differ in, `time`, or nothing."""
+    if over is not None and over_time:
         raise OptionError(
-            "--over draws curves over a number that runs differ in, --by makes a board for each group of requests",
+            "--over draws curves over a number that runs differ in, --over-time over the windows of requests",
             hint="Leave one of them out.",
         )
-    for name, value in given.items():
-        if over is not None and value and html is None:
-            raise OptionError(
-                f"--over shows curves instead of the board, so {name} has no effect",
-                hint="Leave it out, or add --html FILE: a page holds both.",
-            )
-
-
-def show_made(made: "Comparison", over: str | None, config: "CompareConfig", output: Format) -> "Curves | None":
-    """Print the board, or instead of it curves over a number, and return these."""
-    if over is None:
-        _show_board(made.board, output)
-        return None
-    from llmrs_bench.report.curves import CURVE_FORMATS, curves_table
-    from llmrs_bench.stages.compare import draw_curves
-
-    curves = draw_curves(made, over, config)
-    if output is Format.table:
-        stdout.print(curves_table(curves, stdout.width))
-        return curves
-    typer.echo(CURVE_FORMATS[output.value](curves))
-    for note in curves.notes:
-        warn(note)
-    return curves
-
-
-def check_outputs(outputs: Mapping[str, Path], baseline: str | None, *, narrowed: bool) -> None:
-    """Refuse files that cannot be written or would replace each other or the baseline, before anything is computed."""
-    taken = {} if baseline is None or not Path(baseline).is_file() else {Path(baseline).resolve(): "--baseline"}
-    for option, path in outputs.items():
-        if option == "--save" and (instead := _OTHERS.get(path.suffix.lower())):
-            raise OptionError(
-                f"--save {path}: a saved board is a Parquet file, for --baseline and --history",
-                hint=f"Name it {path.with_suffix('.parquet')}; for a file that ends in {path.suffix} write "
-                f"`{instead.format(path)}`.",
-            )
-        if os.path.islink(os.path.realpath(path)):
-            raise OptionError(f"{option} {path} is a link that leads in circles", hint="Name another file.")
-        if path.is_dir():
-            raise OptionError(f"{option} {path} is a folder", hint="Name a file in it.")
-        if not path.absolute().parent.is_dir():
-            raise OptionError(
-                f"{option} {path}: there is no folder {path.parent}", hint="Make it, or name another file."
-            )
-        place = path.resolve()
-        if narrowed and option == "--save" and taken.get(place) == "--baseline":
-            raise OptionError(
-                f"--save {path} is the baseline, and --run would leave its other rows out",
-                hint="Save to another file, or leave out --run.",
-            )
-        plain = path.is_file() or not path.exists()  # what is no file takes several outputs
-        if plain and place in taken and (option, taken[place]) != ("--save", "--baseline"):
-            raise OptionError(f"{option} {path} is the file of {taken[place]}, too", hint="Name another file.")
-        taken.setdefault(place, option)
-
-
-def show_gate(board: "Board", gate: "Gate", *, junit: Path | None, as_json: Path | None, summary: Path | None) -> None:
-    """Say what the gate says, and write it into files."""
-    from llmrs_bench.report.gate import gate_json, gate_lines, to_junit, to_summary
-
-    for line in gate_lines(gate):
-        say(line)
-    for note in gate.notes:
-        warn(note)
-    _write(junit, to_junit(board, gate))
-    _write(as_json, gate_json(gate))
-    _write(summary, to_summary(board, gate), append=True)
-
-
-def _write(path: Path | None, text: str, *, append: bool = False) -> None:
-    from llmrs_bench.core.tables import atomic_write
-
-    if path is not None:
-        before = path.read_bytes() if append and path.is_file() else b""
-        atomic_write(path, before + text.encode())
-
-
-def _show_board(board: "Board", output: Format) -> None:
-    from llmrs_bench.report.formats import FORMATS
-    from llmrs_bench.report.terminal import to_table
-
-    if output is Format.table:
-        stdout.print(to_table(board, stdout.width))
-        return
-    typer.echo(FORMATS[output](board))
-    for note in board.notes:
-        warn(note)
-
-
-def _show_history(files: list[Path], output: Format, config: "CompareConfig", given: list[str]) -> None:
-    from llmrs_bench.leaderboard.saved import read_board
-    from llmrs_bench.leaderboard.trends import build_history
-    from llmrs_bench.report.gate import HISTORY_FORMATS, history_table
-
-    if given:
-        raise OptionError(f"--history reads saved boards, so {given[0]} has no effect", hint="Leave it out.")
-    if not files:
-        raise OptionError("--history needs saved boards", hint="Write: llmrs-bench compare --history FILE FILE...")
-    if output is not Format.table and output.value not in HISTORY_FORMATS:
-        raise OptionError(
-            f"--history has no format {output.value}", hint=f"It has {', '.join(HISTORY_FORMATS)}, table."
-        )
-    boards = [(str(path), read_board(path)) for path in files]
-    found = build_history(boards, config.metrics, allowed=config.allow_different, seed=config.seed)
-    if output is Format.table:
-        stdout.print(history_table(found))
-        return
-    typer.echo(HISTORY_FORMATS[output.value](found))
-    for note in found.notes:
-        warn(note)
+    return "time" if over_time else over

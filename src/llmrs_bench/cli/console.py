@@ -1,5 +1,6 @@
 """Everything a person sees while a stage runs: messages, progress and exit codes."""
 
+import json
 import os
 import re
 import shlex
@@ -55,6 +56,11 @@ def show(lines: Sequence[str]) -> None:
         typer.echo(line.encode(encoding, "replace").decode(encoding))
 
 
+def show_json(value: object) -> None:
+    """Write a result to stdout as JSON."""
+    typer.echo(json.dumps(value, indent=2))
+
+
 def warn(text: str) -> None:
     """Print a warning."""
     emit("warning", text)
@@ -67,35 +73,77 @@ def warn_before(notes: Sequence[str]) -> None:
             warn(note)
 
 
+_LONG = 2000  # letters of a message
+
+
 def fail(text: str, hint: str) -> None:
-    """Print an error and what to do next."""
-    emit("error", text, hint=hint)
+    """Print an error and what to do next; a value of a thousand letters would bury what is wrong with it."""
+    emit("error", text if len(text) <= _LONG else f"{text[: _LONG // 2]} ... {text[-_LONG // 2 :]}", hint=hint)
 
 
 def track(label: str, total: int) -> AbstractContextManager[Step]:
     """Show how many of `total` units are done: a bar on a terminal, else a line every 10 s and one at the end."""
-    return lines(label, total) if _json or not terminal().is_terminal else bar(label, total)
+    return _ending(lines(label, total) if _json or not terminal().is_terminal else bar(label, total))
+
+
+def track_lines(label: str, total: int) -> AbstractContextManager[Step]:
+    """Show how many of `total` units are done in lines: bars of several jobs at once overwrite each other."""
+    return _ending(lines(label, total))
+
+
+@contextmanager
+def _ending(shown: AbstractContextManager[Step]) -> Iterator[Step]:
+    """End a job at its next step after a signal whose exception got lost, as in a callback of a library."""
+    with shown as step:
+
+        def checked(done: int, note: str = "", total: int | None = None) -> None:
+            step(done, note, total)
+            if _signals.sent is not None:
+                raise _signals.sent
+
+        yield checked
 
 
 class Terminated(KeyboardInterrupt):
     """SIGTERM came: what is under way ends as after Ctrl-C."""
 
 
-@contextmanager
-def _ended_by_sigterm() -> Iterator[None]:
-    """Let SIGTERM, as schedulers and containers send it, end the command as Ctrl-C does, and keep what it has."""
+_ENDING = (signal.SIGTERM, signal.SIGINT)
 
-    def end(signum: int, frame: object) -> None:
-        raise Terminated
 
-    if threading.current_thread() is not threading.main_thread():
-        yield  # signals are none of another thread's business
-        return
-    before = signal.signal(signal.SIGTERM, end)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+class _Signals:
+    """Has Ctrl-C, and SIGTERM as schedulers and containers send it, end a command, which keeps what it has.
+
+    `sent` is what came; while the command says that it ends, `over`, more of them change nothing.
+    """
+
+    def __init__(self) -> None:
+        self.sent: type[KeyboardInterrupt] | None = None
+        self.over = False
+
+    def came(self, signum: int, frame: object) -> None:
+        """Raise what a signal means, wherever the main thread is."""
+        if not self.over:
+            self.sent = Terminated if signum == signal.SIGTERM else KeyboardInterrupt
+            raise self.sent
+
+    @contextmanager
+    def caught(self) -> Iterator[None]:
+        """Listen to both."""
+        if threading.current_thread() is not threading.main_thread():
+            yield  # signals are none of another thread's business
+            return
+        heard = [number for number in _ENDING if signal.getsignal(number) is not signal.SIG_IGN]  # as below nohup
+        before = {number: signal.signal(number, self.came) for number in heard}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+            self.sent, self.over = None, False
+
+
+_signals = _Signals()
 
 
 @contextmanager
@@ -103,7 +151,7 @@ def exit_codes() -> Iterator[None]:
     """Turn every failure into one message and its exit code; the only place that does."""
     global _json  # noqa: PLW0603
     try:
-        with logged(_json), _failures():
+        with _signals.caught(), logged(_json), _failures():
             yield
     finally:
         _json = False
@@ -112,12 +160,12 @@ def exit_codes() -> Iterator[None]:
 @contextmanager
 def _failures() -> Iterator[None]:
     try:
-        with _ended_by_sigterm():
-            yield
+        yield
     except BenchError as error:
         fail(error.message, error.hint)
         raise typer.Exit(error.exit_code) from error
     except KeyboardInterrupt as error:
+        _signals.over = True
         fail(
             f"{'terminated' if isinstance(error, Terminated) else 'interrupted'}; nothing half-made was left",
             "The same command goes on: a training after its last epoch, a language model after its last kept answers.",
@@ -188,6 +236,8 @@ class Commands(TyperGroup):
         """Run a command; what is wrong with a value is said in the words of options, not in those of a library."""
         try:
             return super().invoke(ctx)
+        except KeyboardInterrupt as error:  # before the command began, or after its end
+            raise typer.Exit(INTERRUPTED) from error
         except typer.BadParameter as error:
             if faults := getattr(error.__cause__, "errors", None):
                 from llmrs_bench.core.option_faults import fault_words

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from llmrs_bench.cli.console import exit_codes, finish, say, show, track, warn
+from llmrs_bench.cli.console import exit_codes, finish, say, show, show_json, track, warn
 from llmrs_bench.cli.options import (
     DATA,
     ENGINE,
@@ -27,6 +27,7 @@ from llmrs_bench.cli.options import (
     ItemNotes,
     Log,
     LogOption,
+    Look,
     MaxAge,
     MaxPrice,
     MaxSeconds,
@@ -143,6 +144,16 @@ def infer(
             min=1, help="Learn only from the N samples that `tune --samples N` uses.", rich_help_panel=RECOMMENDER
         ),
     ] = None,
+    retrain: Annotated[
+        str | None,
+        typer.Option(
+            help="Fit the recommender again before each window of `prepare --windows`, on everything up to its start; "
+            "or never, after the cut.",
+            metavar="each|never",
+            show_default="never",
+            rich_help_panel=RECOMMENDER,
+        ),
+    ] = None,
     export: Annotated[
         Path | None,
         typer.Option(
@@ -161,6 +172,10 @@ def infer(
             rich_help_panel=OUTPUT,
         ),
     ] = False,
+    output: Annotated[
+        Look | None,
+        typer.Option("--format", help="How to print --dry-run.", show_default="table", rich_help_panel=OUTPUT),
+    ] = None,
     home: Home = HERE,
     log: LogOption = Log.text,
 ) -> None:
@@ -191,6 +206,7 @@ def infer(
             "train_by": train_by,
             "max_users": max_users,
             "train_samples": train_samples,
+            "retrain": retrain,
         }
         given = {name: value for name, value in values.items() if value is not None}
         beside = {
@@ -225,13 +241,15 @@ def infer(
         if is_outside(model):
             if source is not None or mapping is not None:
                 raise OptionError("--source and --mapping have no effect here", hint="Run `llmrs-bench prepare` first.")
-            _run_elsewhere(model, home, dataset, options, seed, seeds)
+            _run_elsewhere(model, home, dataset, options)
             return
         if dry_run and (source is not None or mapping is not None):
             raise OptionError("--dry-run prepares nothing, and --source would", hint="Run `llmrs-bench prepare` first.")
         if dry_run:
-            _forecast(given, home, dataset)
+            _forecast(given, home, dataset, output or Look.table)
             return
+        if output is not None:
+            raise OptionError("--format says how --dry-run is printed", hint="Add --dry-run, or leave it out.")
         oldest = 0.0 if fresh else None if max_age is None else age(max_age)
         if source is not None or mapping is not None:
             dataset = _prepare(given, home, dataset, source, items, mapping)
@@ -246,7 +264,7 @@ def _prepare(
     from llmrs_bench.core.config import PrepareConfig
     from llmrs_bench.core.errors import BenchError
     from llmrs_bench.report.words import data_lines
-    from llmrs_bench.stages.infer import check_model, infer_config
+    from llmrs_bench.stages.infer import check_model, infer_config, reads_titles
     from llmrs_bench.stages.mapping import read_mapping
     from llmrs_bench.stages.prepare import prepare
     from llmrs_bench.stages.source import Origin
@@ -256,6 +274,8 @@ def _prepare(
     known = read_mapping(mapping) if mapping else None
     typed = {key: path for key, path in {"path": source, "items": items}.items() if path is not None}
     values = {"dataset": Reference.parse(dataset).dataset, **(known.policies if known else {})}
+    if not reads_titles(given["model"]):
+        values["allow_untitled"] = True
     origin = Origin(**{**(known.places() if known else {}), **typed})
     config = PrepareConfig.parse_flags(values, command="prepare")
     try:
@@ -275,7 +295,7 @@ def _prepare(
     return done.name
 
 
-def _forecast(given: Mapping[str, Any], home: Path, dataset: str) -> None:
+def _forecast(given: Mapping[str, Any], home: Path, dataset: str, output: Look) -> None:
     """Print what would be asked."""
     from llmrs_bench.core.config import LanguageModelConfig
     from llmrs_bench.report.words import forecast_lines
@@ -284,7 +304,11 @@ def _forecast(given: Mapping[str, Any], home: Path, dataset: str) -> None:
     from llmrs_bench.stages.workspace import open_data
 
     config = LanguageModelConfig.model_validate(infer_config(given))
-    show(forecast_lines(asdict(forecast(open_data(home, dataset), config))))
+    found = forecast(open_data(home, dataset), config)
+    if output is Look.json:
+        show_json(found.json())
+    else:
+        show(forecast_lines(asdict(found)))
 
 
 def _infer(
@@ -303,18 +327,19 @@ def _infer(
 ) -> None:
     from llmrs_bench.core.config import LanguageModelConfig
     from llmrs_bench.report.words import audit_lines, prior_line, run_lines
-    from llmrs_bench.stages.infer import check_model, infer_config
+    from llmrs_bench.stages.infer import check_model, infer_config, run_stem
     from llmrs_bench.stages.infer import infer as stage
     from llmrs_bench.stages.infer_language_model import find_priors
     from llmrs_bench.stages.prepare import open_or_prepare
     from llmrs_bench.stages.serving import OpenEngine, destination
-    from llmrs_bench.stages.workspace import call, is_unprepared, open_data
+    from llmrs_bench.stages.workspace import call, check_name, is_unprepared, open_data
 
     if is_unprepared(home, dataset) and not from_cache:
         check_model(infer_config(given))  # before anything is downloaded
         data = open_or_prepare(home, dataset, track, say)
     else:
         data = open_data(home, dataset)
+    check_name(data.place.runs, name, run_stem(infer_config(given)))
     for number in range(seed, seed + seeds):
         config = infer_config({**given, "seed": number})
         if isinstance(config, LanguageModelConfig) and not from_cache and config.engine == "openai":
@@ -339,7 +364,7 @@ def _infer(
                 say(line)
 
 
-def _run_elsewhere(model: str, home: Path, dataset: str, options: Mapping[str, str], seed: int, seeds: int) -> None:
+def _run_elsewhere(model: str, home: Path, dataset: str, options: Mapping[str, str]) -> None:
     """Do what `fuse` and `import` do, for one version under the old name."""
     from llmrs_bench.cli.fuse import run_fusion
     from llmrs_bench.cli.import_run import run_import
@@ -350,6 +375,6 @@ def _run_elsewhere(model: str, home: Path, dataset: str, options: Mapping[str, s
     command = "fuse --run A --run B" if model == FUSION else f"import {path}"
     warn(f"--model {model} is now a command of its own: llmrs-bench {command} --dataset {dataset}")
     if model == FUSION:
-        run_fusion(home, dataset, options, seed, seeds)
+        run_fusion(home, dataset, options)
     else:
         run_import(home, dataset, Path(path), options)

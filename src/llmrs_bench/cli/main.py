@@ -1,6 +1,7 @@
 """The command line: options to config, one stage, one result; imports of weight happen inside the commands."""
 
 import os
+import signal
 import sys
 from typing import Annotated
 
@@ -17,6 +18,7 @@ from llmrs_bench.cli.infer import infer
 from llmrs_bench.cli.listing import list_
 from llmrs_bench.cli.logs import logged
 from llmrs_bench.cli.prepare import prepare
+from llmrs_bench.cli.probe import probe
 from llmrs_bench.cli.prompt import prompt
 from llmrs_bench.cli.renamed import Command
 from llmrs_bench.cli.run import recipe_command, run
@@ -55,6 +57,7 @@ app.command("import", epilog="Example: llmrs-bench import ranking.trec --dataset
 
 app.command(epilog="Example: llmrs-bench evaluate --dataset ml1m --metrics recall@5,map")(evaluate)
 app.command(epilog="Example: llmrs-bench compare --dataset ml1m --format markdown")(compare)
+app.command(epilog="Example: llmrs-bench probe --model smollm2-135m-instruct --dataset ml1m")(probe)
 app.command(epilog="Example: llmrs-bench export --dataset ml1m --format trec --to runs/")(export)
 
 
@@ -73,7 +76,8 @@ def main() -> None:
     try:
         app(prog_name="llmrs-bench", args=sys.argv[1:])
     except SystemExit:
-        # Everything is said; what libraries write while they are taken down is for nobody.
+        # Everything is said; what libraries write while they are taken down is for nobody, and Ctrl-C comes too late.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
         os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
         raise
     except Exception as error:  # noqa: BLE001 - the last resort

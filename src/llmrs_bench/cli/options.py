@@ -101,6 +101,16 @@ ColdItems = Annotated[
     int | None,
     typer.Option(help="Only test targets that have fewer than N training events.", rich_help_panel=PROTOCOL),
 ]
+HeldOut = Annotated[
+    str | None,
+    typer.Option(
+        help="Ask for the tested events (test), or put these away and ask for what is for validation; "
+        "`fuse --learn-on` takes those requests.",
+        metavar="test|validation",
+        show_default="test",
+        rich_help_panel=PROTOCOL,
+    ),
+]
 Names = Annotated[list[str] | None, typer.Option("--run", help="Name of a run, or its beginning; repeatable.")]
 TemplateName = Annotated[
     str | None,
@@ -189,7 +199,10 @@ MaxAge = Annotated[
 MaxSeconds = Annotated[
     float | None,
     typer.Option(
-        "--max-seconds", min=0, help="Ask no more after so many seconds; answers are kept.", rich_help_panel=ENGINE
+        "--max-seconds",
+        min=0,
+        help="Ask no more after so many seconds of answering, without loading the model; answers are kept.",
+        rich_help_panel=ENGINE,
     ),
 ]
 MaxPrice = Annotated[
@@ -285,6 +298,13 @@ class Format(StrEnum):
     csv = "csv"
     json = "json"
     latex = "latex"
+
+
+class Look(StrEnum):
+    """How `infer --dry-run` prints what would be asked."""
+
+    table = "table"
+    json = "json"
 
 
 def pairs(options: list[str], *, option: str = "-O") -> dict[str, str]:

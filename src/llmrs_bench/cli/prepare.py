@@ -17,6 +17,7 @@ from llmrs_bench.cli.options import (
     ColdUsers,
     Cut,
     Dataset,
+    HeldOut,
     HistoryUntil,
     Home,
     Log,
@@ -243,6 +244,7 @@ def prepare(
     window_by: WindowBy = None,
     cold_users: ColdUsers = None,
     cold_items: ColdItems = None,
+    held_out: HeldOut = None,
     min_rating: Annotated[
         float | None, typer.Option(help="Drop events with a lower rating.", rich_help_panel=DATA)
     ] = None,
@@ -338,6 +340,7 @@ def prepare(
             "window_by": window_by,
             "cold_users": cold_users,
             "cold_items": cold_items,
+            "held_out": held_out,
             "task": task,
             "like_from": like_from,
             "valid_requests": valid_requests,

@@ -1,5 +1,6 @@
 """The commands `run` and `recipe`."""
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -7,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from llmrs_bench.cli.compare import check_outputs, show_gate, show_made
-from llmrs_bench.cli.console import exit_codes, say, show, track, warn
+from llmrs_bench.cli.boards import check_outputs, show_gate, show_made
+from llmrs_bench.cli.console import exit_codes, say, show, show_json, track, track_lines, warn
 from llmrs_bench.cli.options import (
     DATA,
     HERE,
@@ -25,8 +26,8 @@ from llmrs_bench.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from llmrs_bench.stages.recipe import RowPlan, Study
     from llmrs_bench.stages.run import Made
+    from llmrs_bench.stages.study import RowPlan, Study
 
 Recipe = Annotated[str, typer.Argument(metavar="RECIPE", help="A file NAME.toml, or one of `list recipes`.")]
 
@@ -72,18 +73,30 @@ def run(
         typer.Option("--dry-run", help="Ask nothing: print the rows, and what each would ask.", rich_help_panel=OUTPUT),
     ] = False,
     output: Annotated[
-        Format, typer.Option("--format", help="How to print boards.", rich_help_panel=OUTPUT)
+        Format,
+        typer.Option("--format", help="How to print boards; a dry run as table or json.", rich_help_panel=OUTPUT),
     ] = Format.table,
     save: Annotated[
         Path | None, typer.Option(help="Keep the board in this file, with the recipe.", rich_help_panel=OUTPUT)
     ] = None,
     html: Annotated[Path | None, typer.Option(help="Write the board as a web page.", rich_help_panel=OUTPUT)] = None,
+    track_with: Annotated[
+        str | None,
+        typer.Option(
+            "--track",
+            metavar="mlflow|wandb|trackio",
+            help="Log configurations, metrics, curves and the page there, too; without a server into files.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = None,
     home: Home = HERE,
     log: LogOption = Log.text,
 ) -> None:
     """Run a whole study from a recipe: data, rows, and the board; what is there already is not done again."""
     with exit_codes():
-        from llmrs_bench.stages.recipe import chosen_rows, open_recipe
+        from llmrs_bench.exchange.trackers import check_tracker
+        from llmrs_bench.stages.recipe import open_recipe
+        from llmrs_bench.stages.study import chosen_rows
 
         changes = _changes(
             {
@@ -101,27 +114,31 @@ def run(
         rows = chosen_rows(study, only or [])
         _show_study(study, rows)
         if dry_run:
-            _forecast(home, study, rows)
+            _forecast(home, study, rows, output)
             return
         if only:
             study = _without_files(study, save=save, html=html)
         outputs = {"--save": study.board.save, "--html": study.board.html}
         written = {name: path for name, path in outputs.items() if path is not None}
         check_outputs(written, study.board.baseline, narrowed=bool(only))
+        if track_with is not None:
+            check_tracker(track_with)
         from llmrs_bench.stages.run import run_study, same_runs
 
         made = run_study(
             home,
             study,
             rows,
-            track,
+            track_lines if len({server for row in rows for server in row.servers}) > 1 else track,
             say,
             continue_on_error=continue_on_error,
             budget=budget(max_seconds, max_price),
         )
         for name, other in same_runs(rows, made):
             warn(f"{name} asks what {other} asks, word for word: what sets them apart changes nothing")
-        failures = _show_boards(study, made, output)
+        failures = _show_boards(study, made, output, track_with)
+        for data in _limited(made):
+            say(f"rows were asked with --limit: llmrs-bench compare -d {data} --allow-different users shows them, too")
         _end(made, rows, failures)
 
 
@@ -179,18 +196,45 @@ def _short(value: Any) -> str:
     return str(value)
 
 
-def _forecast(home: Path, study: "Study", rows: Sequence["RowPlan"]) -> None:
-    """Print what each row would ask, and the sums."""
+def _forecast(home: Path, study: "Study", rows: Sequence["RowPlan"], output: Format) -> None:
+    """Print what each row would ask, and the sums; as a table or as JSON.
+
+    Raises:
+        OptionError: If another format is asked for.
+    """
+    from llmrs_bench.core.errors import OptionError
     from llmrs_bench.report.words import study_lines
-    from llmrs_bench.stages.run import forecast_study
+    from llmrs_bench.stages.recipe_forecast import forecast_study
 
-    show(study_lines([(each.row.name, each.asked, each.why) for each in forecast_study(home, study, rows)]))
+    if output not in (Format.table, Format.json):
+        raise OptionError(f"--dry-run has no --format {output.value}", hint="Take table or json.")
+    found = list(forecast_study(home, study, rows))
+    commands = list(dict.fromkeys(each.command for each in found if each.command))
+    if output is Format.json:
+        rows_asked = [
+            {
+                "row": each.row.name,
+                "data": each.row.data,
+                "asked": None if each.asked is None else each.asked.json(),
+                "why": each.why or None,
+            }
+            for each in found
+        ]
+        show_json({"recipe": study.name, "digest": study.digest, "rows": rows_asked, "prepare_first": commands})
+        return
+    show(study_lines([(each.row.name, each.asked, each.why) for each in found]))
+    if commands:
+        left = sum(bool(each.command) for each in found)
+        say(f"{left} of {len(found)} rows are not counted, since their data set is not prepared; this does it:")
+        for command in commands:
+            say(f"  {command}" + ("" if home == HERE else f" --home {shlex.quote(str(home))}"))
 
 
-def _show_boards(study: "Study", made: "Made", output: Format) -> list[str]:
-    """Print the boards, write what is to be written, and return the verdicts that failed."""
+def _show_boards(study: "Study", made: "Made", output: Format, tracker: str | None) -> list[str]:
+    """Print the boards, write and track what is to be, and return the verdicts that failed."""
     from llmrs_bench.stages.pages import save_page
     from llmrs_bench.stages.run import boards, save_study_board
+    from llmrs_bench.stages.tracking import track_board
 
     failures: list[str] = []
     for board in boards(study, made):
@@ -201,15 +245,27 @@ def _show_boards(study: "Study", made: "Made", output: Format) -> list[str]:
             failures += [f"{verdict.row}: {verdict.rule}" for verdict in board.gate.failures]
         variant = None if len(made.data) == 1 else board.data.place.root.name
         if (html := _named(study.board.html, variant)) is not None:
-            size = save_page(html, board.data, found, config, requests=50, curves=curves)
+            size = save_page(html, board.data, found, config, requests=50, curves=curves, recipe=study.name)
             say(f"wrote: {html} ({size / 1e6:.2f} MB)")
-        if (save := _named(study.board.save, variant)) is not None:
-            if failures and study.board.baseline == str(save):
-                warn(f"{save} is the baseline and stays as it is, for the gate failed")
-                continue
+        save = _named(study.board.save, variant)
+        if save is not None and failures and study.board.baseline == str(save):
+            warn(f"{save} is the baseline and stays as it is, for the gate failed")
+        elif save is not None:
             save_study_board(study, board, save)
             say(f"saved: {save}")
+        if tracker is not None:
+            files = [path for path in (html, save) if path is not None and path.is_file()]
+            place = track_board(tracker, board.data, found, curves=curves, study=study.text, files=files)
+            say(f"tracked: {tracker}, {place}")
     return failures
+
+
+def _limited(made: "Made") -> list[str]:
+    """Return the data sets of which rows were asked a part alone."""
+    from llmrs_bench.stages.workspace import limit_of
+
+    limited = {at for (at, _), run in made.runs.items() if limit_of(run) is not None}
+    return [data.place.reference for name, data in made.data.items() if name in limited and data.task != "click"]
 
 
 def _named(path: Path | None, variant: str | None) -> Path | None:
@@ -223,12 +279,12 @@ def _end(made: "Made", rows: Sequence["RowPlan"], failures: Sequence[str]) -> No
     Raises:
         BenchError: If that is so.
     """
-    from llmrs_bench.core.errors import BenchError, GateError
+    from llmrs_bench.core.errors import BenchError, GateError, listed
 
     if made.failed:
-        said = "; ".join(f"{name}: {error.message}" for (_, name), error in made.failed.items())
-        hints = dict.fromkeys(error.hint for error in made.failed.values())
-        raise BenchError(f"{len(made.failed)} of {len(rows)} rows failed: {said}", hint=" ".join(hints))
+        faults = [BenchError(f"{name}: {error.message}", hint=error.hint) for (_, name), error in made.failed.items()]
+        said, hint = listed(faults)
+        raise BenchError(f"{len(made.failed)} of {len(rows)} rows failed: {said}", hint=hint)
     if made.stopped is not None:
         left = len(rows) - len(made.runs)
         raise type(made.stopped)(f"{made.stopped.message}; {left} of {len(rows)} rows are left", hint=made.stopped.hint)

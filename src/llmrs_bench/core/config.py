@@ -2,16 +2,14 @@
 
 import re
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self, TypeAlias
+from datetime import date
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from llmrs_bench.core.errors import OptionError
 from llmrs_bench.core.masking import holds_key
-from llmrs_bench.core.option_faults import MOST, allowed, default, default_words, fault_words, flag, flag_words, shown
-
-if TYPE_CHECKING:
-    from pydantic_core import ErrorDetails
+from llmrs_bench.core.option_faults import MOST, default, flag, flag_words, key_words, shown, takes
 
 BOARD_METRICS = ("hit@1", "ndcg@10", "hit@10", "mrr")
 # Where a whole catalogue is ranked, this many ranks are kept; metrics that look deeper are not measured.
@@ -73,19 +71,35 @@ class Options(BaseModel):
         Raises:
             OptionError: Naming `owner`, every wrong option, and the options there are.
         """
+        place = f"{owner}: " if owner else ""
         for name, value in dict(values).items():
             if isinstance(value, str) and name not in _NAMES and holds_key(value):
                 raise OptionError(
-                    f"{owner}: {name} holds what looks like a secret key, and what is typed is kept beside results",
+                    f"{place}{name} holds what looks like a secret key, and what is typed is kept beside results",
                     hint="Keys go into environment variables, such as OPENAI_API_KEY.",
                 )
         try:
             return cls.model_validate(dict(values))
         except ValidationError as error:
-            fields = {name: field for name, field in cls.model_fields.items() if not field.is_required()}
-            known = ", ".join(default(name, field) for name, field in fields.items())
-            wrong = "; ".join(fault_words(fault, list(cls.model_fields)) for fault in error.errors())
-            raise OptionError(f"{owner}: {wrong}", hint=f"Its options and defaults: {known or 'none'}.") from error
+            fields = [default(name, field) for name, field in cls.model_fields.items() if not field.is_required()]
+            wrong = key_words(error.errors(), cls.model_json_schema()["properties"])
+            raise OptionError(
+                f"{place}{wrong}", hint=f"Its options and defaults: {', '.join(fields) or 'none'}."
+            ) from error
+
+    @classmethod
+    def parse_table(cls, values: Mapping[str, Any]) -> Self:
+        """Return the options made from a table of a file, whose place the caller names.
+
+        Raises:
+            OptionError: Naming every wrong option, what it takes and its default.
+        """
+        try:
+            return cls.parse(values, owner="")
+        except OptionError as error:
+            if isinstance(error.__cause__, ValidationError):
+                error.hint = takes(error.__cause__.errors(), cls.model_json_schema()["properties"], written=str)
+            raise
 
     @classmethod
     def parse_flags(cls, values: Mapping[str, Any], *, command: str) -> Self:
@@ -99,20 +113,9 @@ class Options(BaseModel):
         except OptionError as error:
             if not isinstance(error.__cause__, ValidationError):
                 raise
-            properties = cls.model_json_schema()["properties"]
-            faults: dict[str, list[ErrorDetails]] = {}
-            for fault in error.__cause__.errors():
-                named = re.match(r"Value error, (\w+)=", fault["msg"])
-                name = str(next(iter(fault["loc"]), named[1] if named and named[1] in properties else ""))
-                faults.setdefault(name, []).append(fault)
-            wrong = "; ".join(flag_words(name, found, properties.get(name, {})) for name, found in faults.items())
-            takes = [
-                f"{flag(name)} takes {allowed(properties[name])}{default_words(properties[name])}."
-                for name in faults
-                if name in properties
-            ]
-            hint = " ".join(takes) or f"`llmrs-bench {command} --help` lists what goes together."
-            raise OptionError(f"{command}: {wrong}", hint=hint) from error
+            faults, known = error.__cause__.errors(), cls.model_json_schema()["properties"]
+            hint = takes(faults, known, written=flag) or f"`llmrs-bench {command} --help` lists what goes together."
+            raise OptionError(f"{command}: {flag_words(faults, known)}", hint=hint) from error
 
 
 # Options that a task, or a protocol of the task `click`, does not read.
@@ -121,7 +124,7 @@ _IDLE: dict[str | None, frozenset[str]] = {
     CLICK: frozenset(
         {
             *("candidates", "n_candidates", "include_seen", "force_target", "min_rating", "relevant_rating"),
-            *("cold_users", "cold_items"),
+            *("cold_users", "cold_items", "held_out"),
         }
     ),
     None: frozenset({"order"}),
@@ -129,8 +132,6 @@ _IDLE: dict[str | None, frozenset[str]] = {
     "tallrec": frozenset({"split", "k_core"}),
     "paper-ctr": frozenset({"k_core", "order"}),
 }
-
-
 _OF_TIME = frozenset({"cut", "target", "validation", "history_until", "windows", "window_by"})
 _COLD = frozenset({"cold_users", "cold_items"})
 
@@ -161,6 +162,9 @@ class PrepareConfig(Options):
     which later events of a user are held out, in each of `windows`, equal by `window_by`, where there are any;
     `validation` which earlier ones are for validation; `history_until` where histories end.
 
+    With `held_out` `validation` the tested events are put away, and the others are split in the same way: the requests
+    ask for what is for validation.
+
     `cold_users` lists of how many newest events the same requests are shown; no model learns from anything that the
     test users did. `cold_items` tests only targets with fewer training events.
 
@@ -177,7 +181,7 @@ class PrepareConfig(Options):
         {
             *("columns", "item_columns", "unrated", "encoding", "time_unit"),
             *("repeats", "implicit", "titles", "untitled"),
-            *("relevant_rating", "split", *_OF_TIME, *_COLD),
+            *("relevant_rating", "split", "held_out", *_OF_TIME, *_COLD),
             *("task", "protocol", "like_from", "valid_requests", "order"),
         }
     )
@@ -202,6 +206,7 @@ class PrepareConfig(Options):
     window_by: Literal["time", "events"] = "time"
     cold_users: tuple[Annotated[int, Field(ge=0, le=MOST)], ...] = ()
     cold_items: Annotated[int, Field(ge=1, le=MOST)] | None = None
+    held_out: Literal["test", "validation"] = "test"
     task: Literal["ranking", "click"] = "ranking"
     protocol: Literal["collm", "tallrec", "paper-ctr"] | None = None
     like_from: float | None = None
@@ -250,6 +255,12 @@ class PrepareConfig(Options):
             raise ValueError(f"item_word={text!r} is neither a word nor two, as in story/stories")
         return text
 
+    @field_validator("cut", mode="before")
+    @classmethod
+    def as_typed(cls, cut: Any) -> Any:
+        """Take a number or a date of a recipe, or of Python, as it would be typed."""
+        return str(cut) if isinstance(cut, float | date) else cut
+
     @field_validator("validation")
     @classmethod
     def one_of_three(cls, text: str) -> str:
@@ -288,6 +299,8 @@ class PrepareConfig(Options):
             )
         if self.candidates == WHOLE and "n_candidates" in self.model_fields_set:
             raise ValueError("--candidates all ranks the whole catalogue, so --n-candidates has no effect")
+        if self.held_out == "validation" and self.relevant_rating is not None:
+            raise ValueError("--held-out validation takes lists that users were shown, not those of --relevant-rating")
         if self.candidates != IMPRESSIONS and self.relevant_rating is not None:
             raise ValueError(
                 "--relevant-rating applies only to --candidates impressions, where lists are what was rated"
@@ -317,74 +330,6 @@ PROTOCOLS: dict[str, dict[str, Any]] = {
 }
 
 
-class ViewOptions(Options):
-    """What a prompt shows of a request, and in which orders it shows the candidates.
-
-    Args:
-        past: Whose history is shown: the user's own; none; the same items `shuffled`; or that of another user, to show
-            what it is worth.
-        relevant: How many items of the earlier history are retrieved.
-        query: What they have to be relevant to: the candidates, the recent items that are shown, or these and the text
-            of `interest_run`.
-        retriever: How they are found, by words (BM25) or by sentence embeddings.
-        retriever_model: The embedding model; None: the default of the recommender `embedding`.
-        shots: How many choices are shown as examples.
-        shots_from: Whose: the user's own latest ones, or those of the most similar users.
-        orders: In how many orders the candidates are shown, each a prompt of its own.
-        samples: How often each prompt is answered, at a temperature above 0 (self-consistency, Wang et al., 2023).
-        slots: Places for the target, each a prompt of its own, counted from 0: for studies of position bias alone. Of
-            several targets the first is put there, and the others keep their order among the rest.
-        aggregate: How the answers to several orders or samples become one ranking.
-        interest_run: A run of a template of the form `note`, whose texts are shown as the user's interest.
-        notes_run: A run of the template `notes`, whose lines are shown beside the items that they are about.
-        title_tokens: The most tokens of a title, counted by the tokenizer of the model `title_tokenizer`; None: all.
-    """
-
-    past: Literal["own", "none", "shuffled", "other"] = "own"
-    relevant: int = Field(default=0, ge=0, le=1000)
-    query: Literal["candidates", "recent", "interest"] = "candidates"
-    retriever: Literal["bm25", "embedding"] = "bm25"
-    retriever_model: str | None = None
-    shots: int = Field(default=0, ge=0, le=1000)
-    shots_from: Literal["self", "similar"] = "self"
-    orders: int = Field(default=1, ge=1, le=1000)
-    samples: int = Field(default=1, ge=1, le=1000)
-    slots: tuple[Annotated[int, Field(ge=0)], ...] = ()
-    aggregate: Literal["mean-rank", "borda", "reciprocal-rank"] = "mean-rank"
-    interest_run: str | None = None
-    notes_run: str | None = None
-    title_tokens: int | None = Field(default=None, ge=4, le=MOST)
-    title_tokenizer: str | None = None
-
-    @field_validator("slots", mode="before")
-    @classmethod
-    def listed(cls, slots: Any) -> Any:
-        """Read `0,5,10` as typed."""
-        return tuple(slots.split(",")) if isinstance(slots, str) else slots
-
-    @property
-    def several(self) -> bool:
-        """Whether a request is shown, or answered, more than once."""
-        return self.orders > 1 or self.samples > 1 or bool(self.slots)
-
-    @model_validator(mode="after")
-    def no_idle_options(self) -> Self:
-        """Refuse options that nothing reads."""
-        if self.orders > 1 and self.slots:
-            raise ValueError("orders and slots exclude each other: slots say where the target stands in each order")
-        if not self.several and "aggregate" in self.model_fields_set:
-            raise ValueError("aggregate has no effect on one order; add orders=N or samples=N")
-        if not self.relevant and self.model_fields_set & {"query", "retriever", "retriever_model"}:
-            raise ValueError("query, retriever and retriever_model have no effect without relevant=N")
-        if self.query == "interest" and self.interest_run is None:
-            raise ValueError("query=interest searches for a text about the user; add interest_run=RUN")
-        if self.title_tokens is None and self.title_tokenizer is not None:
-            raise ValueError("title_tokenizer has no effect without title_tokens=N")
-        if not self.shots and "shots_from" in self.model_fields_set:
-            raise ValueError("shots_from has no effect without shots=K")
-        return self
-
-
 class PromptConfig(Options):
     """Which template is rendered, and how; `history` is the number of items shown, None takes what was prepared.
 
@@ -399,7 +344,7 @@ class PromptConfig(Options):
 
 def with_own_tokens(options: Mapping[str, str], model: str) -> dict[str, str]:
     """Return template options in which the tokens of titles are those of a model, unless they name another one."""
-    return {**({"title_tokenizer": model} if "title_tokens" in options else {}), **options}
+    return {**({"title_tokenizer": model} if "title_tokens" in options and model != "mock" else {}), **options}
 
 
 class RecommenderConfig(Options):
@@ -407,7 +352,8 @@ class RecommenderConfig(Options):
 
     It learns from a share `train_fraction` of the training events, taken as `train_by` says: whole `users`, the first
     in `time`, `events` at random, or a share of `each-user`; of `max_users` users at most; or from the `train_samples`
-    samples that `tune` takes. The seed decides which, and less is part of more.
+    samples that `tune` takes. The seed decides which, and less is part of more. `retrain` fits it anew before `each` of
+    the windows of `prepare --windows`, on all events up to its beginning; or `never`, after the cut.
     """
 
     model: str
@@ -418,6 +364,7 @@ class RecommenderConfig(Options):
     train_by: TrainBy = "users"
     max_users: int | None = Field(default=None, ge=1, le=MOST)
     train_samples: int | None = Field(default=None, ge=1, le=MOST)
+    retrain: Literal["never", "each"] = "never"
 
     @model_validator(mode="after")
     def no_idle_options(self) -> Self:
@@ -428,6 +375,10 @@ class RecommenderConfig(Options):
             raise ValueError(f"--train-samples takes exactly so many, so {idle} would have no effect")
         if given & {"train_fraction", "train_by"} == {"train_by"}:
             raise ValueError("--train-by would have no effect without --train-fraction")
+        if self.retrain == "each" and self.train_samples is not None:
+            raise ValueError(
+                "--train-samples takes the samples of `tune`, all before the cut, so --retrain each has no effect"
+            )
         return self
 
 
@@ -458,8 +409,7 @@ class EvaluateConfig(Options):
     """What is measured, and how.
 
     Args:
-        normalize: How log-likelihoods of titles are weighed, as `Normalization` says; None: runs stay as
-            they are.
+        normalize: How log-likelihoods of titles are weighed, as `Normalization` says; None: runs stay as they are.
         invalid: How unranked items count; they are placed below all that the model ranked. `expected`: the
             mean over all orders of theirs. `worst`: the relevant ones are never found. `drop`: as `expected`, but
             requests in which a model ranked nothing are left out of its means.
@@ -481,11 +431,15 @@ class CompareConfig(Options):
     """What the board shows, and how its intervals and tests are made; without metrics those that fit the data set.
 
     `permutations` None takes as many as the tests need. `invalid` is that of `EvaluateConfig`: which evaluations are
-    shown. `by` names a grouping of requests as `--by` lists them, `allow_different` the fields in which runs may
-    differ, `published` shows printed tables, and `null` is how often labels of clicks are permuted within users.
+    shown. `by` names a grouping as `--by` lists them, `allow_different` the fields in which runs may differ;
+    `published` shows printed tables, `null` is how often labels of clicks are permuted within users. `primary` (of
+    metrics), `main` and `against` (of rows) declare the primary comparisons.
     """
 
     metrics: tuple[str, ...] | None = None
+    primary: tuple[str, ...] = ()
+    main: tuple[str, ...] = ()
+    against: tuple[str, ...] = ()
     samples: int = Field(default=2000, ge=100, le=100_000)
     seed: int = Field(default=0, ge=0)
     permutations: int | None = Field(default=None, ge=100, le=10_000_000)

@@ -9,7 +9,7 @@ COUNTS = ("prompts", *TOKENS, "prefill_tokens", "clipped_prompts", "filtered", "
 AMOUNTS = ("seconds", "device_seconds", "joules", "price_usd")
 # What a board keeps of a run.
 RUN_COSTS = (
-    *("requests", *COUNTS, *AMOUNTS, "scoring_seconds", "requests_per_second", "peak_device_gb"),
+    *("requests", *COUNTS, *AMOUNTS, "scoring_seconds", "scoring_price_usd", "requests_per_second", "peak_device_gb"),
     *("kinds", "first_choices"),
 )
 
@@ -39,7 +39,7 @@ COST_FIELDS = (
     CostField("tokens", "tokens read and written", head="tokens", form="{:,}"),
     CostField("joules", "joules of the device", head="J", form="{:,.0f}"),
     CostField("price_usd", "USD"),
-    CostField("seconds_per_1000", "seconds per 1,000 users, training included"),
-    CostField("price_per_1000", "USD per 1,000 users", head="USD/1,000", form="{:.4f}"),
+    CostField("seconds_per_1000", "seconds of ranking per 1,000 users, without training"),
+    CostField("price_per_1000", "USD of ranking per 1,000 users, without training", head="USD/1,000", form="{:.4f}"),
 )
 COST_NAMES = tuple(field.name for field in COST_FIELDS)

@@ -1,6 +1,7 @@
 """The exception tree: every failure a user can cause or fix, with a hint on what to do next."""
 
 import re
+from collections.abc import Sequence
 from errno import EACCES, EDQUOT, EFBIG, EIO, EMFILE, ENFILE, ENOMEM, ENOSPC, EPERM, EROFS, ESTALE, ETIMEDOUT
 
 
@@ -74,6 +75,17 @@ class IncomparableError(BenchError):
     """Runs were asked onto one board that may not be compared."""
 
     exit_code = 4
+
+
+def listed(errors: Sequence[BenchError]) -> tuple[str, str]:
+    """Return the message and the hint of several errors: each on a line of its own, with its own hint behind it.
+
+    One error alone keeps its message and its hint.
+    """
+    if len(errors) == 1:
+        return errors[0].message, errors[0].hint
+    lines = [f"  - {error.message}" + (f". {error.hint}" if error.hint else "") for error in errors]
+    return "\n".join([f"{len(errors)} faults", *lines]), "Mend these, and run the same command again."
 
 
 def raised_here(error: BaseException) -> bool:

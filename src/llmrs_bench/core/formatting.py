@@ -17,3 +17,10 @@ def rounded(number: int) -> str:
 def size_words(size: int) -> str:
     """Write bytes in three digits, as `20.0 MB`."""
     return f"{rounded(size)}B"
+
+
+def seconds_words(seconds: float) -> str:
+    """Write a time: milliseconds below a tenth of a second, a decimal below 100 s, then whole seconds."""
+    if 0 < seconds < 0.1:
+        return f"{1000 * seconds:.2g} ms"
+    return f"{seconds:.1f} s" if 0 < seconds < 100 else f"{seconds:,.0f} s"

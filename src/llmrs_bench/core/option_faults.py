@@ -1,7 +1,7 @@
 """What is wrong with options, and what they take, in words."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
@@ -17,14 +17,47 @@ def flag(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
-def flag_words(name: str, faults: "Sequence[ErrorDetails]", schema: Mapping[str, Any]) -> str:
-    """Say what is wrong with an option that is typed as `--key VALUE`; no form of several fits where faults are."""
-    if len(faults) > 1:
-        return f"{flag(name)} {shown(faults[0]['input'])} is not {allowed(schema)}"
+def flag_words(faults: "Sequence[ErrorDetails]", schemas: Mapping[str, Any]) -> str:
+    """Say what is wrong with options that are typed as `--key VALUE`; `schemas` are the JSON schemas of all."""
+    return "; ".join(_flag_words(name, found, schemas) for name, found in _by_option(faults, schemas).items())
+
+
+def _flag_words(name: str, faults: "Sequence[ErrorDetails]", schemas: Mapping[str, Any]) -> str:
+    if len(faults) > 1:  # no form of several fits
+        return f"{flag(name)} {shown(faults[0]['input'])} is not {allowed(schemas.get(name, {}))}"
     words = fault_words(faults[0], ())
     if not name:
         return words
     return re.sub(rf"^{name}(?:\.\w+)*([=:])", lambda sign: flag(name) + (" " if sign[1] == "=" else ":"), words)
+
+
+def key_words(faults: "Sequence[ErrorDetails]", schemas: Mapping[str, Any]) -> str:
+    """Say what is wrong with options that are written as `key=value`; `schemas` are the JSON schemas of all."""
+    return "; ".join(
+        f"{name}={shown(found[0]['input'])} is not {allowed(schemas[name])}"
+        if len(found) > 1 and "anyOf" in schemas.get(name, {})  # no form of several fits
+        else "; ".join(fault_words(fault, list(schemas)) for fault in found)
+        for name, found in _by_option(faults, schemas).items()
+    )
+
+
+def _by_option(faults: "Sequence[ErrorDetails]", known: Collection[str]) -> "dict[str, list[ErrorDetails]]":
+    """Return faults by the option that each of them is about; those of several options together have no name."""
+    found: dict[str, list[ErrorDetails]] = {}
+    for fault in faults:
+        named = re.match(r"Value error, (\w+)=", fault["msg"])
+        name = str(next(iter(fault["loc"]), named[1] if named and named[1] in known else ""))
+        found.setdefault(name, []).append(fault)
+    return found
+
+
+def takes(faults: "Sequence[ErrorDetails]", schemas: Mapping[str, Any], written: Callable[[str], str]) -> str:
+    """Say what the options that are wrong take, and their defaults; `written` says how each of them is written."""
+    return " ".join(
+        f"{written(name)} takes {allowed(schemas[name])}{default_words(schemas[name])}."
+        for name in _by_option(faults, schemas)
+        if name in schemas
+    )
 
 
 def default_words(schema: Mapping[str, Any]) -> str:

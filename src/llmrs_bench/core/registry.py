@@ -3,7 +3,7 @@
 import logging
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from functools import cache, lru_cache
@@ -18,12 +18,30 @@ from llmrs_bench.core.errors import OptionError, PluginError
 log = logging.getLogger(__name__)
 
 
-def unknown_name(kind: str, name: str, known: list[str], *, hint: str = "") -> OptionError:
-    """Return the error for a name nobody knows: the nearest name and all known ones."""
-    near = get_close_matches(name, known, n=1, cutoff=0.5)
-    guess = f"Did you mean {near[0]!r}? " if near else ""
-    tail = f" {hint}" if hint else ""
-    return OptionError(f"unknown {kind} {name!r}", hint=f"{guess}Known: {', '.join(sorted(known))}.{tail}")
+_MANY = 30  # names that nobody reads in a message
+
+
+def unknown_name(kind: str, name: str, known: Sequence[str], *, hint: str = "", listing: str = "") -> OptionError:
+    """Return the error for a name nobody knows.
+
+    Args:
+        kind: What it should be the name of.
+        name: As typed.
+        known: All names there are. The hint has the nearest one, and all, unless they are too many.
+        hint: What else can be done.
+        listing: Where all of them are listed, as a command; the hint has it in the place of many names.
+    """
+    nearest = get_close_matches(name, known, n=1, cutoff=0.5)
+    if len(known) > _MANY:
+        nearest = get_close_matches(name, known, n=3) or nearest
+    guess = f"Did you mean {' or '.join(map(repr, nearest))}?" if nearest else ""
+    if not known:
+        every = "There are none."
+    elif len(known) <= _MANY or not (listing or nearest):
+        every = f"Known: {', '.join(sorted(known))}."
+    else:
+        every = f"{listing} lists all {len(known)}." if listing else ""
+    return OptionError(f"unknown {kind} {name!r}", hint=" ".join(filter(None, (guess, every, hint))))
 
 
 @dataclass(frozen=True)

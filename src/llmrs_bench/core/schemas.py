@@ -67,6 +67,17 @@ TRUTH = pl.Schema({"request_id": pl.String(), "item_id": pl.String(), "label": p
 # One row per request, where a user has several by the protocol: the window of time it is in, from 1, and to how many of
 # the newest events its history was cut; null where that is not asked.
 CONDITIONS = pl.Schema({"request_id": pl.String(), "window": pl.Int32(), "known": pl.Int32()})
+# One row per event after the cut of `prepare --windows`, but for those of the last window, by user and then in time: a
+# recommender that is fitted before a window may learn from those of earlier windows.
+LATER_EVENTS = pl.Schema(
+    {
+        "user_id": pl.String(),
+        "item_id": pl.String(),
+        "timestamp": pl.Int64(),
+        "rating": pl.Float32(),
+        "window": pl.Int32(),
+    }
+)
 # One row per model call.
 PROMPTS = pl.Schema(
     {
@@ -142,6 +153,19 @@ CLICKS = pl.Schema(
         "calibrated": pl.Float64(),
     }
 )
+# One row per question of a probe and way to read its answer: the true continuation among others. `control`: behind a
+# beginning with another id; `better` have a higher score than the true one, `tied` the same.
+PROBES = pl.Schema(
+    {
+        "probe": pl.String(),
+        "reading": pl.String(),
+        "subject": pl.String(),
+        "control": pl.Boolean(),
+        "candidates": pl.Int32(),
+        "better": pl.Int32(),
+        "tied": pl.Int32(),
+    }
+)
 
 TABLES: dict[str, pl.Schema] = {
     "items": ITEMS,
@@ -152,6 +176,7 @@ TABLES: dict[str, pl.Schema] = {
     "ratings": RATINGS,
     "truth": TRUTH,
     "conditions": CONDITIONS,
+    "later_events": LATER_EVENTS,
     "prompts": PROMPTS,
     "views": VIEWS,
     "view_rankings": VIEW_RANKINGS,
@@ -160,6 +185,7 @@ TABLES: dict[str, pl.Schema] = {
     "rankings": RANKINGS,
     "metrics": METRICS,
     "clicks": CLICKS,
+    "probes": PROBES,
 }
 
 

@@ -1,7 +1,7 @@
 """The state of a training, kept after each validation so that a killed one goes on as if never stopped."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
@@ -25,6 +25,10 @@ class Progressed(Protocol):
     best: dict[str, Tensor]
 
 
+def _as_it_is(value: Tensor, like: Tensor | None = None) -> Tensor:
+    return value
+
+
 @dataclass(frozen=True)
 class Resume:
     """Keeps weights, optimizer, random generators and history of a training, so that it can go on as if never stopped.
@@ -33,11 +37,17 @@ class Resume:
         path: The file, or None to keep nothing.
         identity: Names data, options and seed: a file of another identity is refused.
         generator: The generator of the data's order, beside torch's global ones.
+        whole: Returns a tensor of which several processes hold a part each, whole; all of them save then.
+        part: Returns this process's part of a whole tensor, as it has one of the tensor that comes second.
+        writes: Whether this process is the one that writes.
     """
 
     path: Path | None
     identity: str
     generator: torch.Generator
+    whole: Callable[[Tensor], Tensor] = _as_it_is
+    part: Callable[[Tensor, Tensor], Tensor] = _as_it_is
+    writes: bool = True
 
     def save(self, net: nn.Module, optimizer: torch.optim.Optimizer, state: Progressed) -> None:
         """Replace the file, at once and whole.
@@ -55,8 +65,14 @@ class Resume:
         if torch.cuda.is_available():
             tensors["random.cuda"] = torch.cuda.get_rng_state()
         told = {name: getattr(state, name) for name in state.kept}
+        whole = {}
+        for name, value in tensors.items():
+            gathered = self.whole(value.detach())
+            if self.writes:
+                whole[name] = gathered.cpu().clone().contiguous()
+        if not self.writes:
+            return
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        whole = {name: value.detach().cpu().clone().contiguous() for name, value in tensors.items()}
         about = {"identity": self.identity, "told": json.dumps(told)}
         atomic_write(self.path, save(whole, {**about, "sha256": _digest(whole, about)}))
 
@@ -92,19 +108,31 @@ class Resume:
         tensors: dict[str, Tensor],
         told: dict[str, object],
     ) -> None:
-        net.load_state_dict(_under("net.", tensors))
+        own = net.state_dict()
+        net.load_state_dict({name: self.part(value, own[name]) for name, value in _under("net.", tensors).items()})
+        weights = [weight for group in optimizer.param_groups for weight in group["params"]]
         slots: dict[int, dict[str, Tensor]] = {}
         for name, value in _under("optimizer.", tensors).items():
             number, _, slot = name.partition(".")
-            slots.setdefault(int(number), {})[slot] = value
+            slots.setdefault(int(number), {})[slot] = self.part(value, weights[int(number)])
         optimizer.load_state_dict({**optimizer.state_dict(), "state": slots})
         for name, fact in told.items():
             setattr(state, name, fact)
-        state.best = _under("best.", tensors)
+        state.best = {name: self.part(value, own[name]) for name, value in _under("best.", tensors).items()}
         self.generator.set_state(tensors["random.data"])
         torch.set_rng_state(tensors["random.torch"])
         if torch.cuda.is_available() and "random.cuda" in tensors:
             torch.cuda.set_rng_state(tensors["random.cuda"])
+
+
+def kept_steps(path: Path, identity: str) -> int:
+    """Return after how many steps a training of that identity was kept; 0 where there is none that can be read."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            facts = file.metadata() or {}
+        return int(json.loads(facts["told"])["steps"]) if facts.get("identity") == identity else 0
+    except (OSError, SafetensorError, KeyError, ValueError):
+        return 0
 
 
 def _digest(tensors: dict[str, Tensor], about: dict[str, str]) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Literal, Protocol, TypeAlias
 
 Json: TypeAlias = "str | int | float | bool | list[Json] | dict[str, Json] | None"
-Role: TypeAlias = Literal["system", "user", "assistant"]
+Role: TypeAlias = Literal["system", "user", "assistant", "text"]
 Mode: TypeAlias = Literal["generate", "likelihood", "label"]
 Grammar: TypeAlias = Literal["permutation"]
 UNANSWERED = "unanswered"  # the reason why a response ends that a server never gave
@@ -67,7 +67,10 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """One turn of a conversation. A last turn of the assistant is a prefix that the model continues."""
+    """One turn of a conversation. A last turn of the assistant is a prefix that the model continues.
+
+    A message of the role `text` stands alone: the model reads it as it is, without its chat template.
+    """
 
     role: Role
     content: str

@@ -11,6 +11,7 @@ from llmrs_bench.core.registry import unknown_name
 from llmrs_bench.data.columns import Table, check_roles, without_quotes
 from llmrs_bench.data.fields import read_delimited
 from llmrs_bench.data.files import SourceFiles, normal_lines
+from llmrs_bench.data.raw_lines import RawLines
 from llmrs_bench.data.rows import make_raw
 from llmrs_bench.data.sources import Raw
 
@@ -27,6 +28,12 @@ class Atomic:
     """
 
     reads_columns = True
+    raw_lines = RawLines(
+        "RecBole atomic files",
+        "item_id:token\ttitle:token_seq",
+        "user_id:token\titem_id:token\trating:float\ttimestamp:float",
+        *("\t", "\t"),
+    )
 
     def __init__(self, columns: Mapping[str, str] = MappingProxyType({}), unrated: Sequence[str] = ()) -> None:
         check_roles(columns)

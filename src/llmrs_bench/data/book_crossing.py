@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from llmrs_bench.core.errors import DataError
 from llmrs_bench.core.schemas import ITEMS
 from llmrs_bench.data.files import MEND, SourceFiles
+from llmrs_bench.data.raw_lines import RawLines
 from llmrs_bench.data.records import ItemRow, framed, given, named, only, sentences, year_of
 from llmrs_bench.data.sources import EVENTS, Raw, complete_items
 
@@ -18,6 +19,12 @@ RUN_ON = '\\";'  # what is between a title and its author where even these are
 
 class BookCrossing:
     """Reads `BX-Book-Ratings.csv` and `BX-Books.csv`; no time of a rating is known, and users are not read."""
+
+    raw_lines = RawLines(
+        "Book-Crossing, BX-Books.csv and BX-Book-Ratings.csv",
+        *('"ISBN";"Book-Title";"Book-Author"', '"User-ID";"ISBN";"Book-Rating"', ";", ";"),
+        quoted=True,
+    )
 
     def accepts(self, files: SourceFiles | None) -> bool:
         """Say whether both files are there."""

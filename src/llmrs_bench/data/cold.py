@@ -52,6 +52,9 @@ def hold_out_users(split: Split, config: PrepareConfig) -> Split:
             f"all {len(chosen):,} users are tested, and nobody learns from what test users did: nothing is left",
             hint=f"Test fewer: --users {max(len(chosen) // 5, 1)}, for instance.",
         )
+    later = split.later
+    if later is not None:
+        later = later.filter(~pl.col("user_id").is_in(chosen.implode()))
     dropped = split.interactions.height - interactions.height
     rules = [
         f"models learn from nothing that the {len(chosen):,} test users did: {dropped:,} of "
@@ -67,6 +70,7 @@ def hold_out_users(split: Split, config: PrepareConfig) -> Split:
         rules=(*split.rules, *rules),
         words=f"{split.words}; test users are new, with {_numbers(config)} known events",
         told=told.filter(pl.col("user_id").is_in(chosen.implode())),
+        later=later,
     )
 
 

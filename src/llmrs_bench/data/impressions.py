@@ -79,6 +79,8 @@ def impression_requests(
     and one that was not. A user's request is the last such impression from then on, of those at one time the last
     in the source. Its candidates are the items shown, each once, in random order; its history is what the user chose
     before it, and cannot be empty. No model learns from an event from the beginning of the tests on, whoever it is of.
+    With `config.held_out` `validation` all that is from then on is put away, and the last tenth of the rest is asked
+    for.
 
     Args:
         impressions: Frame of the schema `IMPRESSIONS`.
@@ -91,6 +93,10 @@ def impression_requests(
     """
     lists, facts = _usable(impressions)
     start = _last_tenth(lists["timestamp"]) if tested_from is None else tested_from
+    if config.held_out == "validation":
+        left, tested_from = events.filter(pl.col("timestamp") < start), None
+        lists, facts = _usable(impressions.filter(pl.col("timestamp") < start))
+        start, events = _last_tenth(lists["timestamp"]), left
     split = split_at(events, start)
     tested = lists.filter(pl.col("timestamp") >= start).sort("timestamp", maintain_order=True)
     last = tested.unique("user_id", keep="last", maintain_order=True)
@@ -125,7 +131,9 @@ def impression_requests(
         ).item(),
     }
     begin = "the source says" if tested_from is not None else "the last tenth of those that leave a choice begins"
+    away = ("the tested impressions are put away",) if config.held_out == "validation" else ()
     rules = (
+        *away,
         "requests are real impressions: of each user the last one with an item that was clicked and one that was not, "
         f"from where {begin}; candidates are the items shown, targets those clicked"
         if config.relevant_rating is None

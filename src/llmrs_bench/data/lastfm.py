@@ -12,6 +12,7 @@ from llmrs_bench.core.errors import DataError
 from llmrs_bench.core.schemas import ITEMS
 from llmrs_bench.data.fields import number, read_delimited, require_filled
 from llmrs_bench.data.files import MEND, SourceFiles
+from llmrs_bench.data.raw_lines import RawLines
 from llmrs_bench.data.records import ItemRow, framed, given, named, only, sentences, tables
 from llmrs_bench.data.sources import Raw, complete_items
 
@@ -23,6 +24,11 @@ FIELDS = ["user_id", "time", "artist_id", "artist", "track_id", "track"]
 
 class LastFMHetRec:
     """Reads play counts of `user_artists.dat`, names of `artists.dat`, and tags of artists if they are there."""
+
+    raw_lines = RawLines(
+        f"HetRec 2011 Last.fm, {ARTISTS} and {PLAYS}",
+        *("id\tname\turl\tpictureURL", "userID\tartistID\tweight", "\t", "\t"),
+    )
 
     def accepts(self, files: SourceFiles | None) -> bool:
         """Say whether play counts and names are there."""

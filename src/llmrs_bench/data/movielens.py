@@ -8,6 +8,7 @@ import polars as pl
 from llmrs_bench.core.errors import DataError
 from llmrs_bench.core.schemas import ITEMS
 from llmrs_bench.data.files import MEND, SourceFiles, normal_lines
+from llmrs_bench.data.raw_lines import RawLines
 from llmrs_bench.data.records import ItemRow, csv_rows, framed, given, named, only, read_events
 from llmrs_bench.data.sources import Raw, complete_items
 from llmrs_bench.data.titles import split_year
@@ -42,6 +43,12 @@ NO_GENRE = ("unknown", "(no genres listed)")
 class MovieLens1M:
     """Reads `ratings.dat` and `movies.dat`; the ages and jobs of `users.dat` are not read."""
 
+    raw_lines = RawLines(
+        "MovieLens-1M, movies.dat and ratings.dat",
+        *("ml-1m/movies.dat", "ml-1m/ratings.dat", "::", "::"),
+        articles_last=True,
+    )
+
     def accepts(self, files: SourceFiles | None) -> bool:
         """Say whether both files are there."""
         return _holds(files, self.uses(files))
@@ -68,12 +75,26 @@ class MovieLens1M:
 class MovieLens10M(MovieLens1M):
     """Reads `ratings.dat`, with half stars, and `movies.dat`, which is UTF-8 here; `tags.dat` is not read."""
 
+    raw_lines = RawLines(
+        "MovieLens-10M, movies.dat and ratings.dat",
+        *("ml-10M100K/movies.dat", "ml-10M100K/ratings.dat", "::", "::"),
+        articles_last=True,
+    )
+
     def _titles(self, data: bytes) -> tuple[list[str], tuple[str, ...]]:
         return normal_lines(data, name="movies.dat").decode().split("\n"), ()
 
 
 class MovieLensCSV:
     """Reads `ratings.csv` and `movies.csv` of MovieLens-20M, 25M, 32M and latest; tags and links are not read."""
+
+    raw_lines = RawLines(
+        "MovieLens CSV, movies.csv and ratings.csv",
+        *("movieId,title,genres", "userId,movieId,rating,timestamp", ",", ","),
+        csv=True,
+        articles_last=True,
+        rating=".1f",
+    )
 
     def accepts(self, files: SourceFiles | None) -> bool:
         """Say whether both files are there."""
@@ -105,6 +126,12 @@ class MovieLensCSV:
 
 class MovieLens100K:
     """Reads `u.data` and `u.item`."""
+
+    raw_lines = RawLines(
+        "MovieLens-100K, u.item and u.data",
+        *("ml-100k/u.item", "ml-100k/u.data", "|", "\t"),
+        articles_last=True,
+    )
 
     def accepts(self, files: SourceFiles | None) -> bool:
         """Say whether both files are there."""

@@ -150,6 +150,7 @@ class Split:
         words: The same in one phrase.
         told: What histories are made of where that is not `interactions`: the events (user_id, item_id) of each user
             before the one that is held out, in order; with `before` in `held` all events of the user.
+        later: Of a split with windows, `schemas.LATER_EVENTS`: the events of all windows but the last.
     """
 
     interactions: pl.DataFrame
@@ -158,6 +159,7 @@ class Split:
     rules: tuple[str, ...]
     words: str = "leave-one-out"
     told: pl.DataFrame | None = None
+    later: pl.DataFrame | None = None
 
 
 def leave_one_out(events: pl.DataFrame, users: Codes | None = None) -> Split:

@@ -9,6 +9,7 @@ import polars as pl
 from llmrs_bench.core.config import PrepareConfig
 from llmrs_bench.core.errors import DataError, OptionError
 from llmrs_bench.core.hashing import uniform_hash
+from llmrs_bench.core.schemas import INTERACTIONS, LATER_EVENTS
 from llmrs_bench.data.split import ENOUGH, PAIR, TIE_RULE, USER_RULE, WHOLE_SECONDS, Split, by_user_and_time
 
 _USERS = "users:"
@@ -76,7 +77,7 @@ def time_split(events: pl.DataFrame, config: PrepareConfig) -> Split:
     else:
         told = placed.join(held.select("user_id", "before"), on="user_id", maintain_order="left")
         told = told.filter(pl.col("place") < pl.col("before"))
-    valid, valid_words = _validation(early, config)
+    valid, valid_words = _validation(early, config.validation, config.cut, config.seed)
     part = pl.when(valid).then(pl.lit("valid")).otherwise(pl.lit("train"))
     users, seen = held.select("user_id").unique(), early.select("item_id").unique()
     facts = {
@@ -112,7 +113,41 @@ def time_split(events: pl.DataFrame, config: PrepareConfig) -> Split:
         + (f", in each of {config.windows} windows" if config.windows else "")
         + (", histories up to the cut" if config.history_until == "cut" else ""),
         told=told.select(PAIR),
+        later=late.filter(pl.col("window") < config.windows).with_columns(WHOLE_SECONDS).select(list(LATER_EVENTS))
+        if config.windows
+        else None,
     )
+
+
+def events_before(
+    interactions: pl.DataFrame, later: pl.DataFrame, window: int, *, validation: str, cut: str
+) -> pl.DataFrame:
+    """Return what a model may learn from that is fitted right before a window, as the table `interactions`.
+
+    These are all events up to its beginning, those of earlier windows among them, whoever was asked for them. They are
+    parted as `time_split` parts those before the cut; users who are held out for validation stay so. Users without an
+    event before the cut come after the others.
+
+    Args:
+        interactions: What is learned from before the cut.
+        later: Frame of the schema `later_events`.
+        window: From 1; before the first it is `interactions`.
+        validation: As `PrepareConfig.validation`.
+        cut: As `PrepareConfig.cut`; with `validation` `time` the same share makes the second cut.
+    """
+    if window == 1:
+        return interactions
+    new = later.filter(pl.col("window") < window).drop("window")
+    whole = pl.concat([interactions.drop("part"), new]).with_row_index("line")
+    whole = whole.sort(pl.col("line").min().over("user_id"), "line").drop("line")
+    if validation.startswith(_USERS):
+        held_out = interactions.filter(pl.col("part") == "valid")["user_id"].unique()
+        valid = pl.col("user_id").is_in(held_out.implode())
+    else:
+        whole = whole.with_columns(place=pl.int_range(pl.len()).over("user_id"))
+        valid, _ = _validation(whole, validation, cut, 0)
+    part = pl.when(valid).then(pl.lit("valid")).otherwise(pl.lit("train"))
+    return whole.with_columns(part=part).select(list(INTERACTIONS))
 
 
 _SHORT = {
@@ -253,25 +288,25 @@ def _held(late: pl.DataFrame, early: pl.DataFrame, windows: _Windows, config: Pr
     return held
 
 
-def _validation(early: pl.DataFrame, config: PrepareConfig) -> tuple[pl.Expr, str]:
+def _validation(early: pl.DataFrame, validation: str, cut: str, seed: int) -> tuple[pl.Expr, str]:
     """Return which earlier events are for validation, and say it.
 
     Raises:
         OptionError: As `time_split` says.
     """
-    if config.validation == "last-item":
+    if validation == "last-item":
         last = pl.col("place") == pl.col("place").max().over("user_id")
         return last & (
             pl.len().over("user_id") >= ENOUGH - 1
         ), "for validation is the last event of each user who has two"
-    if config.validation.startswith(_USERS):
-        return _held_out_users(early, int(config.validation.removeprefix(_USERS)), config.seed)
-    if not isinstance(read_cut(config.cut), float):
+    if validation.startswith(_USERS):
+        return _held_out_users(early, int(validation.removeprefix(_USERS)), seed)
+    if not isinstance(read_cut(cut), float):
         raise OptionError(
-            f"--validation time makes a second cut by the same share, and --cut {config.cut} is a date",
+            f"--validation time makes a second cut by the same share, and --cut {cut} is a date",
             hint="Use --validation last-item or users:N, or a share such as --cut 0.9.",
         )
-    second = _moment(early["timestamp"], config.cut)
+    second = _moment(early["timestamp"], cut)
     return pl.col("timestamp") > second, f"for validation are those after {_when(second)}"
 
 

@@ -39,6 +39,25 @@ def _turn(piece: re.Match[str]) -> str:
     return f"{opening}{found['alias']}{found['article']}{gap}{found['name']}{found['tail']}"
 
 
+_LEADING = re.compile(
+    r"(?P<article>(?:The|A|An|La|Le|Les|El|Il|Der|Das|Det|Den)(?= )|L'(?=\S)) ?(?P<name>.*\S)(?P<tail>\s*)", re.DOTALL
+)
+
+
+def article_last(title: str) -> str:
+    """Return the title with its article behind a comma, also inside brackets: what `natural_title` reads.
+
+    "The Matrix" is "Matrix, The"; "Hate (La Haine)" is "Hate (Haine, La)"; "L'Enfer" is "Enfer, L'". "Los" and "Las"
+    stay: names of places begin with them.
+    """
+    return PIECE.sub(_turn_back, title)
+
+
+def _turn_back(piece: re.Match[str]) -> str:
+    found = _LEADING.fullmatch(piece["text"])
+    return piece[0] if found is None else f"{piece['open'] or ''}{found['name']}, {found['article']}{found['tail']}"
+
+
 def split_year(title: str) -> tuple[str, int | None]:
     """Return the title without a trailing "(1995)", and that year; None where there is none."""
     found = YEAR.fullmatch(title)

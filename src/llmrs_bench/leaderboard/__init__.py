@@ -5,7 +5,6 @@ from llmrs_bench.leaderboard.board import (
     BOUND,
     Board,
     Cell,
-    Contrast,
     Cost,
     EvaluatedRun,
     PublishedRow,
@@ -14,6 +13,7 @@ from llmrs_bench.leaderboard.board import (
     Section,
 )
 from llmrs_bench.leaderboard.build import BoardPlan, build_board
+from llmrs_bench.leaderboard.family import Contrast
 from llmrs_bench.leaderboard.matrix import RunScores, ScoreMatrix
 
 __all__ = [

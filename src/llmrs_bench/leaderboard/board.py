@@ -8,6 +8,7 @@ from typing import Any, Literal, TypeAlias
 import polars as pl
 
 from llmrs_bench.core.costs import COST_FIELDS
+from llmrs_bench.leaderboard.family import Contrast, Difference, Family, PairTest
 from llmrs_bench.leaderboard.headline import Headline
 
 SHARES = ("coverage", "answered")
@@ -73,40 +74,6 @@ class EvaluatedRun:
 
 
 @dataclass(frozen=True, slots=True)
-class Contrast:
-    """How a row differs from the best one in a metric, on the requests both have.
-
-    Args:
-        against: The run of the best row.
-        difference: Mean of row - best.
-        p: Of the paired sign-flip test, two-sided, by itself.
-        corrected: The same, corrected for all pairs of rows, metrics and groups on the board.
-        effect: Cohen's d of paired differences; None where they do not vary.
-        wins: Requests on which the row's value is the greater one.
-        ties: Requests on which both are equal.
-        losses: The others.
-        users: Requests both have.
-        needed: Users of whom as many show this difference with a power of 80 % at .05; None: no number would.
-    """
-
-    against: str
-    difference: float
-    p: float
-    corrected: float
-    effect: float | None
-    wins: int
-    ties: int
-    losses: int
-    users: int
-    needed: int | None
-
-    @property
-    def distinguishable(self) -> bool:
-        """Whether the row differs significantly from the best one."""
-        return self.corrected < ALPHA
-
-
-@dataclass(frozen=True, slots=True)
 class Cell:
     """A mean and its 95 % interval over users; both ends are the mean where the value is exact.
 
@@ -126,7 +93,7 @@ class Cell:
     @property
     def as_good(self) -> bool:
         """Whether it is not the best value, but not distinguishable from it."""
-        return self.versus is not None and not self.versus.distinguishable
+        return self.versus is not None and self.versus.corrected >= ALPHA
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,9 +106,9 @@ class Cost:
         tokens_read: Tokens of prompts that had to be computed.
         tokens_written: Tokens written, thoughts among them.
         joules: Of the device.
-        price_usd: Of all requests.
-        seconds_per_1000: Seconds, training included, per 1,000 users.
-        price_per_1000: USD per 1,000 users.
+        price_usd: Of all requests, training included.
+        seconds_per_1000: Seconds of ranking per 1,000 users, without training, which is done once.
+        price_per_1000: USD of ranking per 1,000 users, without training.
     """
 
     seconds: float | None = None
@@ -251,7 +218,9 @@ class Board:
 
     `key` is the metric that orders the rows, `pareto_by` the cost that the front weighs against it. `directions` says
     which values of a metric are better; more is, where it is silent. Costs are those of `unit`: users, each of whom is
-    one request, or rows of click data.
+    one request, or rows of click data. `family` names the primary comparisons and `primary` has those that are shown;
+    without a family all pairs are corrected together. `differences` has every pair of rows over all requests, the one
+    that is higher on the board first.
     """
 
     title: str
@@ -269,6 +238,9 @@ class Board:
     directions: Mapping[str, Direction] = field(default_factory=dict)
     unit: str = "users"
     headline: Headline | None = None
+    family: Family | None = None
+    primary: tuple[PairTest, ...] = ()
+    differences: tuple[Difference, ...] = ()
 
     def sign(self, metric: str) -> float:
         """Return 1 where more of a metric is better, -1 where less is, 0 where neither is."""
@@ -300,9 +272,11 @@ def cost_words(name: str, unit: str) -> str:
 def cost_of(about: Mapping[str, Any]) -> Cost:
     """Return the cost of a row from what is known of it."""
     requests, seconds, price = (about.get(name) for name in ("requests", "seconds", "price_usd"))
-    rate, scoring = about.get("requests_per_second"), about.get("scoring_seconds")
+    rate, scoring, answering = (about.get(n) for n in ("requests_per_second", "scoring_seconds", "scoring_price_usd"))
     if rate is None and requests and scoring:
         rate = round(requests / scoring, 3)
+    # What training cost once does not grow with the users; where nothing was trained, all of it is ranking.
+    scoring, answering = seconds if scoring is None else scoring, price if answering is None else answering
     return Cost(
         seconds=seconds,
         users_per_second=rate,
@@ -310,8 +284,8 @@ def cost_of(about: Mapping[str, Any]) -> Cost:
         tokens_written=about.get("completion_tokens"),
         joules=about.get("joules"),
         price_usd=price,
-        seconds_per_1000=None if seconds is None or not requests else 1000 * seconds / requests,
-        price_per_1000=None if price is None or not requests else 1000 * price / requests,
+        seconds_per_1000=None if scoring is None or not requests else 1000 * scoring / requests,
+        price_per_1000=None if answering is None or not requests else 1000 * answering / requests,
     )
 
 

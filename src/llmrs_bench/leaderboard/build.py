@@ -9,14 +9,13 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from llmrs_bench.core.errors import IncomparableError, OptionError
+from llmrs_bench.core.errors import OptionError
 from llmrs_bench.leaderboard.board import (
     ALPHA,
     SHARES,
     SIGN,
     Board,
     Cell,
-    Contrast,
     Direction,
     EvaluatedRun,
     Row,
@@ -25,9 +24,18 @@ from llmrs_bench.leaderboard.board import (
     cost_words,
     with_front,
 )
+from llmrs_bench.leaderboard.family import Family, find_family
 from llmrs_bench.leaderboard.headline import find_headline
 from llmrs_bench.leaderboard.matrix import RunScores, ScoreMatrix, score_matrix
-from llmrs_bench.stats import CORRECTIONS, all_pairs, describe, mean_interval, sign_flip, summed
+from llmrs_bench.leaderboard.pairs import PairTests, shown_primary
+from llmrs_bench.stats import (
+    CORRECTIONS,
+    all_pairs,
+    difference_intervals,
+    mean_interval,
+    sign_flip,
+    summed,
+)
 
 # The smallest p is 1/(permutations + 1): so many permutations for each test leave room below .05 after a correction.
 _PER_TEST = 25
@@ -50,6 +58,9 @@ class BoardPlan:
         directions: Which values of a metric are better; more is, where it is silent.
         unit: What costs are counted by, as `Board` has it.
         users: The user of each request, where some have several; resamples and tests then take users whole.
+        primary: Metrics of the primary comparisons; none: the one that orders rows, which else is the first of these.
+        main: Names of the rows that they are about; none: the language models.
+        against: Names of the rows that these are held against; none: all others but fusions and chance.
     """
 
     metrics: tuple[str, ...]
@@ -62,10 +73,17 @@ class BoardPlan:
     directions: Mapping[str, Direction] = field(default_factory=dict)
     unit: str = "users"
     users: Mapping[str, str] | None = None
+    primary: tuple[str, ...] = ()
+    main: tuple[str, ...] = ()
+    against: tuple[str, ...] = ()
 
     def sign(self, metric: str) -> float:
         """Return 1 where more of a metric is better, -1 where less is, 0 where neither is."""
         return SIGN[self.directions.get(metric, "higher")]
+
+    def key(self, usual: str) -> str:
+        """Return the metric that orders rows: the first primary one, or the usual one where it is shown."""
+        return self.primary[0] if self.primary else usual if usual in self.metrics else self.metrics[0]
 
     def resamples(self, tests: int) -> int:
         """Return how many permutations so many tests get."""
@@ -77,14 +95,34 @@ def shares_words(plan: BoardPlan) -> str:
     return ", and Wilson's interval of shares" if plan.users is None and plan.unit == "users" else ""
 
 
-def explained(plan: BoardPlan, tests: int, permutations: int, pareto_by: str) -> list[str]:
-    """Say how intervals and tests were made, and what the marks mean."""
+def explained(plan: BoardPlan, tests: int, permutations: int, pareto_by: str, family: Family | None) -> list[str]:
+    """Say how intervals and tests were made, which pairs are primary, and what the marks mean."""
+    each = f"paired sign-flip test, {permutations:,} permutations"
+    over = f", {corrected_over(plan.correction, tests, 'all')}" if family is None else ""
     return [
         f"95 % percentile bootstrap over users, {plan.samples:,} samples{shares_words(plan)}"
         + ("" if plan.users is None else "; means are over requests, those of a user are drawn, and tested, together"),
-        f"=: not distinguishable from the best of its column (paired sign-flip test, {permutations:,} permutations, "
-        f"{CORRECTION_WORDS[plan.correction]} over all {tests:,} pairs, p >= {ALPHA:g})",
+        f"=: not distinguishable from the best of its column ({each}{over}, p >= {ALPHA:g})",
+        *([] if family is None else family_words(family, plan.correction, tests)),
         f"*: on the Pareto front of quality and {cost_words(pareto_by, plan.unit)}",
+    ]
+
+
+def corrected_over(correction: str, tests: int, kind: str = "") -> str:
+    """Return how p-values of so many pairs were corrected; `kind` says which pairs they are, or that they are `all`."""
+    words = CORRECTION_WORDS[correction]
+    pairs = f"{tests:,} {f'{kind} ' if kind not in ('', 'all') else ''}{'pair' if tests == 1 else 'pairs'}"
+    return words if correction == "none" else f"{words} over {'all ' if kind == 'all' else ''}{pairs}"
+
+
+def family_words(family: Family, correction: str, tests: int) -> list[str]:
+    """Say which pairs of a board are primary and how they and all others are corrected."""
+    who = "declared" if family.declared else "each language model against each row that is neither one nor a fusion"
+    rest = tests - family.pairs
+    others = f"all others (pairs of rows, metrics, groups), {corrected_over(correction, rest)}" if rest else "no others"
+    return [
+        f"primary comparisons: {who}, in {', '.join(family.metrics)}; {corrected_over(correction, family.pairs)}",
+        f"exploratory comparisons: {others}",
     ]
 
 
@@ -160,13 +198,12 @@ def mean_block(by: str, group: str, matrix: ScoreMatrix, plan: "BoardPlan") -> T
     return TableBlock(by, group, matrix, dict(zip(metrics, ends, strict=True)), matrix.n_users)
 
 
-PairP: TypeAlias = Mapping[str, Mapping[tuple[int, int], float]]
+def fill_tables(
+    blocks: Sequence[TableBlock], plan: BoardPlan, family: Family | None
+) -> tuple[list[Table], PairTests, int, int]:
+    """Return the cells of each line for each block, the tests of the first block, and how many tests and permutations.
 
-
-def fill_tables(blocks: Sequence[TableBlock], plan: BoardPlan) -> tuple[list[Table], int, int, PairP]:
-    """Return for each block the cells of each line, the number of tests, that of permutations, and the p of each test.
-
-    The last is, for the first block, by metric the p of each pair of lines (i, j), i < j, not corrected.
+    The p-values of the primary comparisons, which are of the first block, are corrected by themselves.
     """
     lines = blocks[0].matrix.lines
     models = np.array([at for at, line in enumerate(lines) if not line.is_bound], dtype=np.intp)
@@ -182,32 +219,39 @@ def fill_tables(blocks: Sequence[TableBlock], plan: BoardPlan) -> tuple[list[Tab
             for stack, users in zip(stacks, owners, strict=True)
         ]
     )
-    corrected = CORRECTIONS[plan.correction](p)
     places = {(int(i), int(j)): number for number, (i, j) in enumerate(pairs)}
-    tables = []
-    for block, stack, own, adjusted in zip(blocks, stacks, p, corrected, strict=True):
-        table: Table = [{} for _ in lines]
+    primary = np.zeros(p.shape, dtype=np.bool_)
+    if family is not None:
         for number, metric in enumerate(metrics):
-            tested = {pair: (float(own[number, at]), float(adjusted[number, at])) for pair, at in places.items()}
-            _fill(table, block.matrix, metric, stack[number], block.ends[metric], tested, plan.sign(metric))
+            primary[0, number] = [family.holds(metric, lines[i].run, lines[j].run) for i, j in places]
+    corrected, correct = np.empty_like(p), CORRECTIONS[plan.correction]
+    for part in (primary, ~primary):
+        corrected[part] = correct(p[part])
+    ends = difference_intervals(stacks[0], pairs, samples=plan.samples, seed=plan.seed, clusters=owners[0])
+    numbers, tables, tested = {metric: number for number, metric in enumerate(metrics)}, [], []
+    for place, block in enumerate(blocks):
+        found = PairTests(
+            block.matrix, places, numbers, p[place], corrected[place], None if place else ends, primary[place]
+        )
+        table: Table = [{} for _ in lines]
+        for metric in metrics:
+            _fill(table, metric, block.ends[metric], found, plan.sign(metric))
         tables.append(table)
-    found = {
-        metric: {pair: float(p[0, number, at]) for pair, at in places.items()} for number, metric in enumerate(metrics)
-    }
-    return tables, tests, permutations, found
+        tested.append(found)
+    return tables, tested[0], tests, permutations
 
 
 def _fill(
     table: Table,
-    matrix: ScoreMatrix,
     metric: str,
-    values: NDArray[np.float64],
     ends: NDArray[np.float64],
-    tested: Mapping[tuple[int, int], tuple[float, float]],
+    tested: PairTests,
     sign: float,
 ) -> None:
     """Add the cells of one metric; lines without a value get none."""
-    lines, counts = matrix.lines, _users_measured(values, matrix)
+    matrix = tested.matrix
+    lines, values = matrix.lines, matrix.values[metric]
+    counts = _users_measured(values, matrix)
     means = {at: float(np.nanmean(values[at])) for at in range(len(values)) if counts[at]}
     models = [at for at in means if not lines[at].is_bound]
     best = max(models, key=lambda at: sign * means[at], default=None) if sign else None
@@ -215,17 +259,13 @@ def _fill(
         line = lines[at]
         low, high = (mean, mean) if line.exact else (float(ends[at, 0]), float(ends[at, 1]))
         known = line.exact or (counts[at] > 1 and not isnan(low))
-        versus = (
-            None
-            if best in (None, at) or line.is_bound
-            else _contrast(values, matrix, at, best, tested[min(at, best), max(at, best)])
-        )
+        tells = best is not None and best != at and not line.is_bound
         table[at][metric] = Cell(
             mean=mean,
             low=low if known else None,
             high=high if known else None,
             rank=1 + sum(sign * means[other] > sign * mean for other in models) if sign and not line.is_bound else 0,
-            versus=versus,
+            versus=tested.contrast(metric, at, best) if tells and best is not None else None,
         )
 
 
@@ -233,28 +273,6 @@ def _users_measured(values: NDArray[np.float64], matrix: ScoreMatrix) -> NDArray
     """Return of how many users each line has a value."""
     there = summed((~np.isnan(values)).astype(np.float64), matrix.users)
     return np.asarray((there > 0).sum(1))
-
-
-def _contrast(
-    values: NDArray[np.float64], matrix: ScoreMatrix, at: int, best: int, tested: tuple[float, float]
-) -> Contrast:
-    lines, found = matrix.lines, describe(values[at], values[best], matrix.users)
-    if not found.users:
-        raise IncomparableError(
-            f"{lines[at].run} and {lines[best].run} have no request in common",
-            hint="Leave one of them out with --run.",
-        )
-    return Contrast(
-        lines[best].run,
-        found.difference,
-        *tested,
-        found.effect,
-        found.wins,
-        found.ties,
-        found.losses,
-        found.users,
-        found.needed,
-    )
 
 
 def figures(matrix: ScoreMatrix, plan: BoardPlan) -> Table:
@@ -293,7 +311,7 @@ def build_board(
         IncomparableError: If two rows have no request in common.
     """
     matrix = score_matrix(entries, plan.metrics, plan.users)
-    key = "ndcg@10" if "ndcg@10" in plan.metrics else plan.metrics[0]
+    key = plan.key("ndcg@10")
     if key not in matrix.values:
         raise OptionError(f"no row can be ordered by {key}, a figure of whole runs", hint="Name another metric first.")
     matrix = matrix.ordered(row_order(matrix, key, plan.sign(key)))
@@ -318,7 +336,8 @@ def assemble(
 ) -> Board:
     """Return the board of blocks, whose first is of all requests: cells, tests over all blocks, costs, notes."""
     matrix = blocks[0].matrix
-    tables, tests, permutations, p = fill_tables(blocks, plan)
+    family = find_family(matrix, key, plan)
+    tables, tested, tests, permutations = fill_tables(blocks, plan, family)
     whole_runs = figures(matrix, plan)
     whole = [
         _row(line, with_spread(line, cells | whole_runs[place]), blocks[0], place)
@@ -340,12 +359,12 @@ def assemble(
     ]
     return Board(
         title=title,
-        protocol=(*protocol, *explained(plan, tests, permutations, pareto_by)),
+        protocol=(*protocol, *explained(plan, tests, permutations, pareto_by, family)),
         metrics=plan.metrics,
         rows=tuple(rows),
         notes=(
             *(*notes, *server_notes(matrix), *coverage_notes(matrix, plan, key)),
-            *power_notes(plan, tests, permutations),
+            *power_notes(plan, tests if family is None else max(family.pairs, tests - family.pairs), permutations),
         ),
         key=key,
         pareto_by=pareto_by,
@@ -355,7 +374,10 @@ def assemble(
         sections=tuple(sections),
         directions=plan.directions,
         unit=plan.unit,
-        headline=find_headline(matrix, key, p[key], plan),
+        headline=find_headline(matrix, key, family, tested.of_runs(key)) if plan.sign(key) else None,
+        family=family,
+        primary=tuple(shown_primary(tested, family)),
+        differences=tuple(tested.differences()),
     )
 
 

@@ -1,9 +1,7 @@
 """Curves built from evaluated runs: points with intervals and tests against the first one, lines, and crossings."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
-from itertools import pairwise
-from math import exp, log
+from dataclasses import replace
 from typing import TypeAlias
 
 import numpy as np
@@ -12,22 +10,17 @@ from numpy.typing import NDArray
 
 from llmrs_bench.core.errors import OptionError
 from llmrs_bench.core.registry import unknown_name
-from llmrs_bench.leaderboard.board import BOUND, Cell, EvaluatedRun, Factors
+from llmrs_bench.leaderboard.board import PRICE, SECONDS, EvaluatedRun, Factors, cost_of, cost_words
 from llmrs_bench.leaderboard.build import CORRECTION_WORDS, BoardPlan, shares_words
 from llmrs_bench.leaderboard.clicks import ClickEntry
 from llmrs_bench.leaderboard.curves import Crossing, Curve, CurvePoint, Curves, Level
-from llmrs_bench.leaderboard.matrix import request_values, user_codes
-from llmrs_bench.metrics.clicks import per_user, resampler
-from llmrs_bench.stats import CORRECTIONS, describe, share_interval, sign_flip, summed
-
-Floats: TypeAlias = NDArray[np.float64]
-Entry: TypeAlias = EvaluatedRun | ClickEntry
+from llmrs_bench.leaderboard.matrix import user_codes
+from llmrs_bench.leaderboard.sampled import Drawn, Entry, Place, SampledRun, crossing, meet, sampled
+from llmrs_bench.stats import CORRECTIONS, describe, sign_flip
 
 LANGUAGE, TRAINED = "language model", ("recommender", "click model")
 # From the largest value to the least positive one: from here on an axis is logarithmic.
 DECADE = 10.0
-_TOGETHER = 200  # resamples, as `stats.bootstrap_interval` draws them
-_NOISE = 1e-12  # equal means, added in another order, differ by less
 # The words that say what the numbers of an axis are; on its curves they differ, and name none. Where there are several,
 # each is a way of its own to have less, with a curve of its own.
 _PARTS = ("train_fraction", "train_samples", "max_users")
@@ -35,6 +28,8 @@ _WORDS = {
     "samples": {"train_samples"},
     "train_events": set(_PARTS),
 }
+# Numbers of hybrids: along them cost is what quality is paid with, and stands beside it.
+_HYBRID = ("budget", "top")
 # Axes on which a model that learned from everything is the end of its curves, however the rest was chosen.
 _ENDS_WHOLE = {"train_fraction", "train_events"}
 # What may differ between such a model and the others of a curve: how the rest was chosen.
@@ -86,13 +81,14 @@ def build_curves(
         raise _nothing_varies(over, [each.replace("_", "-") if each.startswith("train") else each for each in varying])
     found: list[str] = []
     groups, lines = _split(made, name, found)
+    costs, cost_name = _costs(made) if name in _HYBRID else ({}, "")
     curves: list[Curve] = []
     levels: list[Level] = []
     crossings: list[Crossing] = []
     index = pl.DataFrame({"request_id": list(users)}, schema={"request_id": pl.String}).with_row_index()
     owners = None if plan.users is None else user_codes([plan.users[request] for request in users])
     for metric in plan.metrics:
-        runs = _sampled(entries, metric, index, owners, plan)
+        runs = sampled(entries, metric, index, owners, plan)
         if runs is None:
             found.append(f"{metric} is a figure of whole runs, without values of users: no curve is drawn of it")
             continue
@@ -100,7 +96,7 @@ def build_curves(
         drawn = [each for each in drawn if each.points]
         straight = [_line(label, own, runs) for label, own in lines]
         held = [each for each in straight if each is not None]
-        curves += _tested(drawn, metric, owners, plan)
+        curves += [_costed(curve, costs) for curve in _tested(drawn, metric, owners, plan)]
         levels += sorted((each.level(metric) for each in held), key=lambda each: -each.cell.mean * plan.sign(metric))
         if sign := plan.sign(metric):
             crossings += _crossings(drawn, held, metric, sign, plan.seed)
@@ -122,7 +118,24 @@ def build_curves(
         levels=tuple(levels),
         crossings=tuple(crossings),
         notes=(*notes, *found),
+        cost=cost_words(cost_name, plan.unit),
     )
+
+
+def _costs(made: Sequence[EvaluatedRun]) -> tuple[dict[str, float], str]:
+    """Return what each run costs, and by what: the price where all fusions know theirs, else the seconds."""
+    known = {run.run: cost_of(run.about) for run in made}
+    fused = [known[run.run] for run in made if run.factors and set(_HYBRID) & run.factors.numbers.keys()]
+    by = PRICE if fused and all(cost.price_per_1000 is not None for cost in fused) else SECONDS
+    return {name: value for name, cost in known.items() if (value := getattr(cost, by)) is not None}, by
+
+
+def _costed(curve: Curve, costs: Mapping[str, float]) -> Curve:
+    points = []
+    for point in curve.points:
+        known = [costs[run] for run in point.runs if run in costs]
+        points.append(replace(point, cost=sum(known) / len(known) if known else None))
+    return replace(curve, points=tuple(points))
 
 
 def _explained(curves: Sequence[Curve], plan: BoardPlan) -> list[str]:
@@ -242,134 +255,18 @@ def _by_seed(runs: Sequence[EvaluatedRun], label: str, notes: list[str]) -> list
     return sorted(found.values(), key=lambda run: (run.factors.seed if run.factors else "", run.run))
 
 
-@dataclass(frozen=True, slots=True)
-class _Sampled:
-    """A run by one metric: the values of users (users,), and the metric of each resample of users (resamples,).
-
-    Of a `plain` one the metric is the mean of its values, each of which is another user's.
-    """
-
-    values: Floats
-    draws: Floats
-    exact: bool
-    bound: bool
-    plain: bool
-
-
-@dataclass(frozen=True, slots=True)
-class _Place:
-    """Runs that differ by their seed alone, by one metric."""
-
-    x: float
-    names: tuple[str, ...]
-    runs: tuple[_Sampled, ...]
-
-    @property
-    def values(self) -> Floats:
-        """The mean over seeds of each user; NaN where a seed lacks the user."""
-        found: Floats = np.mean([run.values for run in self.runs], axis=0)
-        return found
-
-    @property
-    def users(self) -> int:
-        return int((~np.isnan(self.values)).sum())
-
-    @property
-    def cell(self) -> Cell:
-        values = self.values
-        there = ~np.isnan(values)
-        mean = float(values[there].mean())
-        if all(run.exact for run in self.runs):
-            return Cell(mean, mean, mean)
-        draws = np.mean([run.draws for run in self.runs], axis=0)
-        known = draws[~np.isnan(draws)]
-        low, high = np.percentile(known, [2.5, 97.5]) if known.size and there.sum() > 1 else (None, None)
-        if low is not None and all(run.plain for run in self.runs):
-            low, high = share_interval(values) or (low, high)
-        means = [float(run.values[there].mean()) for run in self.runs]
-        spread = float(np.std(means, ddof=1)) if len(means) > 1 else None
-        return Cell(mean, None if low is None else float(low), None if high is None else float(high), spread)
-
-    def resampled(self, generator: np.random.Generator) -> Floats:
-        """Return (1 + resamples,): the mean, and that of each resample of users and of seeds."""
-        draws, seeds = np.stack([run.draws for run in self.runs]), len(self.runs)
-        if seeds > 1:
-            chosen = generator.integers(seeds, size=(seeds, draws.shape[1]))
-            draws = np.take_along_axis(draws, chosen, axis=0)
-        found: Floats = np.concatenate([[self.cell.mean], draws.mean(axis=0)])
-        return found
-
-
-@dataclass(frozen=True, slots=True)
-class _Drawn:
-    """A curve, or with one place a line."""
-
-    label: str
-    kind: str
-    points: tuple[_Place, ...]
-
-    @property
-    def is_bound(self) -> bool:
-        return any(run.bound or run.exact for place in self.points for run in place.runs)
-
-    def level(self, metric: str) -> Level:
-        place = self.points[0]
-        exact = all(run.exact for run in place.runs)
-        return Level(metric, self.label, self.kind, place.names, place.cell, place.users, exact)
-
-
-def _sampled(
-    entries: Sequence[Entry], metric: str, index: pl.DataFrame, owners: NDArray[np.intp] | None, plan: BoardPlan
-) -> dict[str, _Sampled] | None:
-    """Return the runs by a metric; those that lack it are left out. None: it is a figure of whole runs."""
-    values: dict[str, Floats] = {}
-    draw = {}
-    for entry in entries:
-        if isinstance(entry, ClickEntry):
-            if entry.rows.has(metric) and not np.isnan(own := per_user(entry.rows, metric)).all():
-                values[entry.entry.run], draw[entry.entry.run] = own, resampler(entry.rows, metric)
-        elif metric in entry.figures:
-            return None
-        else:
-            values[entry.run] = request_values(entry, [metric], index)[metric]
-    draws = {name: np.empty(plan.samples) for name in values}
-    ranked = [name for name in values if name not in draw]
-    stack = np.stack([values[name] for name in ranked]) if ranked else np.empty((0, index.height))
-    there = summed((~np.isnan(stack)).astype(np.float64), owners)
-    filled = summed(np.nan_to_num(stack), owners)
-    users = filled.shape[1]
-    generator, even = np.random.default_rng(plan.seed), np.full(users, 1.0 / users)
-    for start in range(0, plan.samples, _TOGETHER):
-        size = min(_TOGETHER, plan.samples - start)
-        weights = generator.multinomial(users, even, size=size).T.astype(np.float64)
-        counts = there @ weights
-        means = np.divide(filled @ weights, counts, out=np.full(counts.shape, np.nan), where=counts > 0)
-        for name, row in zip(ranked, means, strict=True):
-            draws[name][start : start + size] = row
-        for name, function in draw.items():
-            draws[name][start : start + size] = function(weights)
-    made = [entry.entry if isinstance(entry, ClickEntry) else entry for entry in entries]
-    return {
-        run.run: _Sampled(
-            values[run.run], draws[run.run], run.exact, run.kind == BOUND, owners is None and run.run in ranked
-        )
-        for run in made
-        if run.run in values
-    }
-
-
-def _points(label: str, kind: str, places: Mapping[float, Sequence[str]], runs: Mapping[str, _Sampled]) -> _Drawn:
+def _points(label: str, kind: str, places: Mapping[float, Sequence[str]], runs: Mapping[str, SampledRun]) -> Drawn:
     held = {x: [name for name in names if name in runs] for x, names in places.items()}
-    points = [_Place(x, tuple(names), tuple(runs[name] for name in names)) for x, names in held.items() if names]
-    return _Drawn(label, kind, tuple(point for point in points if point.users))
+    points = [Place(x, tuple(names), tuple(runs[name] for name in names)) for x, names in held.items() if names]
+    return Drawn(label, kind, tuple(point for point in points if point.users))
 
 
-def _line(label: str, own: Sequence[EvaluatedRun], runs: Mapping[str, _Sampled]) -> _Drawn | None:
+def _line(label: str, own: Sequence[EvaluatedRun], runs: Mapping[str, SampledRun]) -> Drawn | None:
     drawn = _points(label, own[0].kind, {0.0: [run.run for run in own]}, runs)
     return drawn if drawn.points else None
 
 
-def _tested(drawn: Sequence[_Drawn], metric: str, owners: NDArray[np.intp] | None, plan: BoardPlan) -> list[Curve]:
+def _tested(drawn: Sequence[Drawn], metric: str, owners: NDArray[np.intp] | None, plan: BoardPlan) -> list[Curve]:
     """Return curves whose points are held against the first of theirs."""
     values = [place.values for curve in drawn for place in curve.points]
     pairs: list[tuple[int, int]] = []
@@ -400,7 +297,7 @@ def _tested(drawn: Sequence[_Drawn], metric: str, owners: NDArray[np.intp] | Non
     return made
 
 
-def _crossings(drawn: Sequence[_Drawn], lines: Sequence[_Drawn], metric: str, sign: float, seed: int) -> list[Crossing]:
+def _crossings(drawn: Sequence[Drawn], lines: Sequence[Drawn], metric: str, sign: float, seed: int) -> list[Crossing]:
     """Return where curves of what was trained reach language models, and curves of these reach trained rows."""
     found: list[Crossing] = []
     drawn = [curve for curve in drawn if len(curve.points) > 1]
@@ -409,76 +306,5 @@ def _crossings(drawn: Sequence[_Drawn], lines: Sequence[_Drawn], metric: str, si
             others = [each for each in lines if each.kind in TRAINED]
         else:
             others = [each for each in (*drawn, *lines) if each.kind == LANGUAGE]
-        found += [_crossing(curve, other, metric, sign, seed) for other in others if _meet(curve, other)]
+        found += [crossing(curve, other, metric, sign, seed) for other in others if meet(curve, other)]
     return found
-
-
-def _meet(curve: _Drawn, other: _Drawn) -> bool:
-    if curve.is_bound or other.is_bound:
-        return False
-    return len(other.points) == 1 or _common(curve, other)[0] < _common(curve, other)[1]
-
-
-def _common(curve: _Drawn, other: _Drawn) -> tuple[float, float]:
-    """Return the least and the largest number that both have."""
-    own = curve.points
-    if len(other.points) == 1:
-        return own[0].x, own[-1].x
-    return max(own[0].x, other.points[0].x), min(own[-1].x, other.points[-1].x)
-
-
-def _crossing(curve: _Drawn, other: _Drawn, metric: str, sign: float, seed: int) -> Crossing:
-    first, last = _common(curve, other)
-    both = {point.x for each in (curve, other) if len(each.points) > 1 for point in each.points}
-    xs = sorted(x for x in both if first <= x <= last)
-    generator = np.random.default_rng(seed)
-    gaps = sign * (_at(curve, xs, generator) - _at(other, xs, generator))  # (numbers, 1 + resamples)
-    gaps[np.abs(gaps) < _NOISE] = 0.0
-    places = _first_crossings(xs, gaps)
-    at, known = float(places[0]), places[1:][~np.isnan(places[1:])]
-    low, high = np.nan, np.nan
-    shares = (np.nan, np.nan, np.nan)
-    if known.size:
-        low = float(np.percentile(known, 2.5, method="inverted_cdf"))
-        high = float(np.percentile(known, 97.5, method="inverted_cdf"))
-        before, never = float(np.mean(known == -np.inf)), float(np.mean(known == np.inf))
-        shares = (before, 1.0 - before - never, never)
-    return Crossing(metric, curve.label, other.label, first, last, at, low, high, shares)
-
-
-def _at(drawn: _Drawn, xs: Sequence[float], generator: np.random.Generator) -> Floats:
-    """Return (numbers, 1 + resamples) the metric at each number, interpolated between points."""
-    known = np.stack([place.resampled(generator) for place in drawn.points])
-    if len(known) == 1:
-        return np.repeat(known, len(xs), axis=0)
-    rows = []
-    for x in xs:
-        after = next(at for at, place in enumerate(drawn.points) if place.x >= x)
-        if drawn.points[after].x == x:
-            rows.append(known[after])
-            continue
-        share = _share(drawn.points[after - 1].x, drawn.points[after].x, x)
-        rows.append((1.0 - share) * known[after - 1] + share * known[after])
-    return np.stack(rows)
-
-
-def _share(start: float, end: float, x: float) -> float:
-    """Return how far a number is from one to another, in logarithms where both are positive."""
-    if start > 0:
-        return (log(x) - log(start)) / (log(end) - log(start))
-    return (x - start) / (end - start)
-
-
-def _first_crossings(xs: Sequence[float], gaps: Floats) -> Floats:
-    """Return (resamples,) where gaps (numbers, resamples) first come from below 0 to 0 or more."""
-    places = np.full(gaps.shape[1], np.inf)
-    places[gaps[0] >= 0] = -np.inf
-    places[np.isnan(gaps).any(axis=0)] = np.nan
-    for at, (start, end) in enumerate(pairwise(xs)):
-        here = (places == np.inf) & (gaps[at] < 0) & (gaps[at + 1] >= 0)
-        share = gaps[at, here] / (gaps[at, here] - gaps[at + 1, here])
-        if start > 0:
-            places[here] = [exp(log(start) + part * (log(end) - log(start))) for part in share]
-        else:
-            places[here] = start + share * (end - start)
-    return places

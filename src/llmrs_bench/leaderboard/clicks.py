@@ -64,7 +64,7 @@ def build_click_board(
             hint="What is calibrated or tuned needs validation rows; log-loss, ece and accuracy need probabilities.",
         )
     plan = replace(plan, metrics=tuple(name for name in plan.metrics if name not in lacking))
-    key = "auc" if "auc" in plan.metrics else plan.metrics[0]
+    key = plan.key("auc")
     order = row_order(_matrix(lines, users, plan.metrics), key, plan.sign(key))
     lines = [lines[place] for place in order]
     first = _block("", "", lines, users, plan)

@@ -7,6 +7,8 @@ import numpy as np
 
 from llmrs_bench.leaderboard.board import Cell
 
+# Numbers of requests, not of runs: the window of time, and how many events of a new user are shown.
+WINDOW, KNOWN = "window", "known_events"
 Outcome: TypeAlias = Literal["below", "crosses", "none"]
 
 
@@ -22,6 +24,7 @@ class CurvePoint:
         difference: Mean difference to the first point of the curve, on the users both have; None for that itself.
         p: Of the paired sign-flip test of this difference.
         corrected: The same, corrected for all points of all curves of the metric.
+        cost: What the board weighs quality against, mean over the runs; None: not known.
     """
 
     x: float
@@ -31,6 +34,7 @@ class CurvePoint:
     difference: float | None = None
     p: float | None = None
     corrected: float | None = None
+    cost: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +87,33 @@ class Crossing:
     shares: tuple[float, float, float]
 
 
+@dataclass(frozen=True, slots=True)
+class Slope:
+    """By how much a row changes from one window to the next, or by how much more than another row.
+
+    Args:
+        metric: What changes.
+        curve: The label of the row.
+        other: That of the row it is held against; empty: against none.
+        slope: Of the least-squares line of the values of requests, or of their differences, on their windows.
+        low: The lower end of its 95 % interval, from resamples of users; None for one user.
+        high: The upper end.
+        p: Of the test that it is 0: signs of users are flipped.
+        corrected: The same, corrected for all rows, or for all pairs of them.
+        users: Who were measured.
+    """
+
+    metric: str
+    curve: str
+    other: str
+    slope: float
+    low: float | None
+    high: float | None
+    p: float
+    corrected: float
+    users: int
+
+
 def outcome(at: float) -> Outcome:
     """Return what a place of a crossing says."""
     return "below" if at == -np.inf else "none" if at == np.inf else "crosses"
@@ -103,6 +134,9 @@ class Curves:
         levels: By metric, the best first.
         crossings: By metric.
         notes: What stands below.
+        slopes: Over time, of each row that is no bound and no expectation.
+        contrasts: Over time, of each pair of these.
+        cost: What the costs of points are, in words; empty: they are not shown.
     """
 
     title: str
@@ -115,3 +149,11 @@ class Curves:
     levels: tuple[Level, ...]
     crossings: tuple[Crossing, ...]
     notes: tuple[str, ...] = ()
+    slopes: tuple[Slope, ...] = ()
+    contrasts: tuple[Slope, ...] = ()
+    cost: str = ""
+
+    @property
+    def of_requests(self) -> bool:
+        """Whether the points of a curve are other requests of one row, not other runs."""
+        return self.over in (WINDOW, KNOWN)

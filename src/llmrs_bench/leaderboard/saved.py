@@ -27,7 +27,7 @@ class Saved:
     """A board with the values behind it.
 
     Args:
-        board: Its rows, cells and intervals; printed tables are left out.
+        board: Its rows, cells and intervals; printed tables and the differences of all pairs are left out.
         matrix: Values of its metrics for every row and request, rows in the order of the board.
         protocol: What a board must share to be compared with it.
         made: When it was saved, ISO 8601.
@@ -111,7 +111,7 @@ def to_parts(saved: Saved) -> tuple[pl.DataFrame, str]:
     users = saved.matrix.users
     owners = {} if users is None else {_USER: np.where(order < 0, -1, users[order])}
     frame = pl.DataFrame({**keys, **owners, **spread})
-    board = replace(saved.board, published=())
+    board = replace(saved.board, published=(), differences=())
     description = _Description(FORMAT, board, saved.protocol.fields, saved.made, saved.versions, saved.recipe)
     return frame, TypeAdapter(_Description).dump_json(description).decode()
 

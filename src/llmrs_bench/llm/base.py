@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
+from datetime import date
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
@@ -131,9 +132,10 @@ class ModelOptions(Options):
         thinking_tokens: The longest thought of a reasoning model before its answer, in tokens; 0 asks it not to think.
         deterministic: Take slower ways whose results do not depend on what else is computed beside them.
         price_per_hour: What the machine costs in USD, for the board.
+        released: The day on which the model came out, for curves over time.
     """
 
-    cost_only: ClassVar[frozenset[str]] = frozenset({"self_check", "price_per_hour"})
+    cost_only: ClassVar[frozenset[str]] = frozenset({"self_check", "price_per_hour", "released"})
 
     dtype: Literal["auto", "float32", "bfloat16", "float16"] = "auto"
     answer_tokens: int = Field(default=512, ge=1)
@@ -147,6 +149,7 @@ class ModelOptions(Options):
     thinking_tokens: int = Field(default=0, ge=0)
     deterministic: bool = False
     price_per_hour: float | None = Field(default=None, ge=0)
+    released: date | None = None
 
 
 def sample_seed(seed: int, sample: int, asked: str | Ids) -> int:

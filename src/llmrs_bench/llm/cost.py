@@ -1,16 +1,16 @@
 """What a run cost: tokens, seconds, energy and price, and what was odd about its answers, summed over its responses."""
 
-import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from math import fsum
 from typing import Any, get_args
 
 import polars as pl
 
 from llmrs_bench.core.costs import TOKENS as _TOKENS
-from llmrs_bench.core.errors import BudgetError, OptionError
+from llmrs_bench.core.errors import BenchError, BudgetError, OptionError
+from llmrs_bench.core.formatting import seconds_words
 from llmrs_bench.core.types import UNANSWERED, Kind, Scores
 
 
@@ -120,48 +120,104 @@ def price_usd(facts: Mapping[str, Any], options: Mapping[str, str]) -> float | N
     return round(fsum(parts), 6) if parts else None
 
 
+def with_training(
+    spent: Mapping[str, Any], learned: Mapping[str, float | None] | None, options: Mapping[str, str]
+) -> dict[str, Any]:
+    """Return the cost of a run with that of training its model here, `seconds` and `joules`.
+
+    Answers alone are `scoring_seconds` and `scoring_price_usd` then.
+    """
+    if learned is None:
+        return dict(spent)
+    seconds, joules = float(learned["seconds"] or 0), learned["joules"]
+    total = {
+        **spent,
+        "training": dict(learned),
+        "scoring_seconds": spent["seconds"],
+        "scoring_price_usd": spent["price_usd"],
+        "seconds": round(spent["seconds"] + seconds, 3),
+        "device_seconds": round(spent["device_seconds"] + seconds, 3),
+        "joules": None if spent["joules"] is None or joules is None else round(spent["joules"] + joules, 1),
+    }
+    return {**total, "price_usd": price_usd(total, options)}
+
+
+# Options that say what answers cost, and of what each is the price.
+PRICES = {
+    "price_in": "of a million tokens read",
+    "price_out": "of a million tokens written",
+    "price_per_hour": "of the machine",
+}
+
+
+class StoppedError(BenchError):
+    """What runs beside others was told to end."""
+
+
+@dataclass(slots=True)
+class _Shared:
+    """What runs that go on side by side have spent together, and whether they have to end."""
+
+    usd: float = 0.0
+    stopped: bool = False
+
+
 @dataclass(slots=True)
 class Budget:
-    """What a command may spend from now on, on new answers.
+    """What a command may spend from now on, on new answers; loading a model, data and training cost nothing of it.
 
     Args:
-        seconds: Since it was made; None: as many as it takes.
+        seconds: While answers are computed or waited for; None: as many as it takes.
         usd: By the prices among the options; None: whatever it costs.
-        clock: Seconds that never go back.
     """
 
     seconds: float | None = None
     usd: float | None = None
-    clock: Callable[[], float] = time.perf_counter
-    spent_usd: float = 0.0
-    started: float = field(init=False)
+    spent_seconds: float = 0.0
+    _shared: _Shared = field(default_factory=_Shared)
 
-    def __post_init__(self) -> None:
-        self.started = self.clock()
+    def divided(self, parts: int) -> list["Budget"]:
+        """Return budgets of runs that go on side by side: each has all the seconds, and they share the money."""
+        return [replace(self, _shared=self._shared) for _ in range(parts)]
 
-    def check_prices(self, options: Mapping[str, str]) -> None:
+    def stop(self) -> None:
+        """Have the next `check` of all that share it raise `StoppedError`."""
+        self._shared.stopped = True
+
+    def check_prices(self, options: Mapping[str, str], priced: Collection[str] = tuple(PRICES)) -> None:
         """Refuse to hold a price against options that give none.
+
+        Args:
+            options: As typed.
+            priced: The options of the engine; those of `PRICES` among them can give one.
 
         Raises:
             OptionError: If that is so.
         """
-        if self.usd is not None and not {"price_in", "price_out", "price_per_hour"} & options.keys():
-            raise OptionError(
-                "--max-price: what answers cost is not known",
-                hint="Add -O price_in=USD -O price_out=USD (of a million tokens), or -O price_per_hour=USD.",
-            )
+        if self.usd is None or PRICES.keys() & options.keys():
+            return
+        known = [f"-O {name}=USD {words}" for name, words in PRICES.items() if name in priced]
+        raise OptionError(
+            "--max-price: what answers cost is not known",
+            hint=f"Add {' or '.join(known)}." if known else "This engine has no price: leave --max-price out.",
+        )
 
     def check(self) -> None:
         """Stop where it is spent.
 
         Raises:
             BudgetError: If it is.
+            StoppedError: If `stop` was called.
         """
-        spent = self.clock() - self.started
+        if self._shared.stopped:
+            raise StoppedError("stopped, since another row ended the study", hint="The same command goes on.")
+        spent = self.spent_seconds
         if self.seconds is not None and spent >= self.seconds:
-            raise _stopped(f"after {spent:,.0f} s, of which --max-seconds allows {self.seconds:,.10g}")
-        if self.usd is not None and self.spent_usd >= self.usd:
-            raise _stopped(f"at {self.spent_usd:.4f} USD, of which --max-price allows {self.usd:,.10g}")
+            raise _stopped(
+                f"after {seconds_words(spent)} of answering, of which --max-seconds allows {self.seconds:,.10g}"
+            )
+        if self.usd is not None and self._shared.usd >= self.usd:
+            raise _stopped(f"at {self._shared.usd:.4f} USD, of which --max-price allows {self.usd:,.10g}")
 
     def spend(self, rows: Iterable[Mapping[str, Any]], options: Mapping[str, str]) -> None:
         """Count new answers, rows of the schema `answers`, and stop where the budget is spent.
@@ -169,12 +225,15 @@ class Budget:
         Raises:
             BudgetError: If it is, or a server does not count the tokens that have a price.
         """
-        for row in rows if self.usd is not None else ():
+        for row in rows:
+            self.spent_seconds += row["seconds"]
+            if self.usd is None:
+                continue
             uncounted = not row["prompt_tokens"] and row["finish_reason"] not in ("filtered", UNANSWERED)
             price = price_usd({**row, "uncounted": uncounted}, options)
             if price is None:
                 raise _stopped("since the server does not count its tokens, so --max-price cannot be kept")
-            self.spent_usd += price
+            self._shared.usd += price
         self.check()
 
 

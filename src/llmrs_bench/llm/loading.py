@@ -39,11 +39,14 @@ class Memory:
     Args:
         tokens: The bound at the start; it is halved whenever a batch does not fit.
         deterministic: Take only algorithms that repeat themselves.
+        alone: Whether no other process computes the same batches in step. If one does, no batch is halved, and errors
+            are left to the caller; gathered weights have to be tensors that training may use, too.
     """
 
-    def __init__(self, tokens: int, *, deterministic: bool) -> None:
+    def __init__(self, tokens: int, *, deterministic: bool, alone: bool = True) -> None:
         self.tokens = tokens
         self.deterministic = deterministic
+        self.alone = alone
         self.batches = 0
         self.halved = 0
 
@@ -73,9 +76,11 @@ class Memory:
         before = torch.are_deterministic_algorithms_enabled()
         torch.use_deterministic_algorithms(self.deterministic or before)
         try:
-            with torch.inference_mode():
+            with torch.inference_mode() if self.alone else torch.no_grad():
                 return work(batch)
         except RuntimeError as error:
+            if not self.alone:
+                raise
             if not exhausted(error):
                 raise EngineError(f"the model failed while answering: {error}", hint=_LESS_MEMORY) from error
             if len(batch) == 1:

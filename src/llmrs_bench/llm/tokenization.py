@@ -57,7 +57,7 @@ def encode(tokenizer: "PreTrainedTokenizerBase", texts: Sequence[str]) -> list[I
     return [tuple([_NUMBERS.setdefault(token, token) for token in ids]) for ids in encoded["input_ids"]]
 
 
-_STRUCTURE = re.compile(r"[<>\[\]{}|｜]")
+_STRUCTURE = re.compile(r"[<>\[\]{}|｜]|[^\W\d_].*[:#=~^\\@$§*_]|[:#=~^\\@$§*_].*[^\W\d_]", re.DOTALL)
 _PLACEHOLDER = "a"
 
 
@@ -65,7 +65,8 @@ def special_tokens(tokenizer: "PreTrainedTokenizerBase") -> dict[int, str]:
     """Return the tokens that stand for structure and not for text, by id.
 
     They are those that the tokenizer calls special, and of those that were added to its vocabulary the ones with
-    brackets or bars, as `[|user|]`, which some models do not call special; other added ones are words or blanks.
+    brackets or bars, as `[|user|]`, or with letters and a sign, as `USER:`, which some models do not call special.
+    Other added ones are words or blanks.
     """
     added = getattr(tokenizer, "added_tokens_decoder", {})
     found = {
@@ -152,7 +153,7 @@ def render(
     text is tokenised without adding any. Other models read the contents joined by line breaks.
 
     Args:
-        messages: A last one of the assistant is a prefix that the model continues.
+        messages: A last one of the assistant is a prefix that the model continues; of the role `text` all are plain.
         tokenizer: Holds the chat template.
         chat: Whether to use the template; None: if there is one.
         thinking: Whether a reasoning model is to think first; templates of other models take no notice.
@@ -160,7 +161,8 @@ def render(
     Raises:
         ModelError: If a template is wanted and there is none, or it refuses the messages.
     """
-    if chat is False or (chat is None and tokenizer.chat_template is None):
+    plain = all(message.role == "text" for message in messages)
+    if chat is False or plain or (chat is None and tokenizer.chat_template is None):
         return "\n".join(message.content for message in messages), False
     if tokenizer.chat_template is None:
         raise ModelError("the tokenizer of this chat model has no chat template", hint=f"{_TEMPLATE_HINT}.")

@@ -78,6 +78,10 @@ class TuneOptions(Options):
         wide = self.dtype == "float32" or (self.dtype == "auto" and device.type == "cpu")
         return torch.float32 if wide else torch.bfloat16
 
+    def every(self, each: int) -> int:
+        """Return the steps between validations, of epochs of `each` steps."""
+        return self.evaluate_every or max(each, min(10, self.epochs * each))
+
     def rate(self, method: Method) -> float:
         """Return the highest learning rate."""
         return _LR[method] if self.lr is None else self.lr

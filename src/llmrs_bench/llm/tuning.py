@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Any, ClassVar
 import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
-from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
 from llmrs_bench.core.environment import no_progress_bars
 from llmrs_bench.core.errors import ModelError, OptionError
@@ -24,14 +23,15 @@ from llmrs_bench.core.types import Json, Step
 from llmrs_bench.llm.backends.packing import pad_right, row_logits
 from llmrs_bench.llm.generate import Meter
 from llmrs_bench.llm.loading import Checkpoint, exhausted
-from llmrs_bench.llm.processes import Group
+from llmrs_bench.llm.processes import Group, is_lost, let_go, lost
 from llmrs_bench.llm.tokenization import Ids, PromptReader, cut, encode, special_tokens
 from llmrs_bench.llm.tune_options import Method, TuneOptions
 
 if TYPE_CHECKING:
-    from transformers import PretrainedConfig, PreTrainedModel
+    from transformers import PreTrainedModel
 
 _CLIP = 1.0  # of the norm of a gradient
+_ALONE = Group()
 # What names the projections of queries and of values, in the architectures that have them apart or in one.
 _QUERY_VALUE = ("q_proj", "v_proj", "q", "v", "query", "value", "query_key_value", "qkv_proj", "c_attn", "Wqkv")
 
@@ -131,13 +131,19 @@ def passes(samples: Sequence[Sample], tokens: int) -> Iterator[list[Sample]]:
 
 def mean_loss(model: "PreTrainedModel", samples: Sequence[Sample], *, tokens: int) -> float:
     """Return the loss of the answers in nats a token, without gradients."""
-    with torch.inference_mode():
+    with torch.no_grad():
         found = [answer_loss(model, some) for some in passes(samples, tokens)]
         return sum(loss.item() for loss, _ in found) / sum(count for _, count in found)
 
 
-def load_trainable(checkpoint: Checkpoint, method: Method, options: TuneOptions, device: torch.device) -> Any:
-    """Load a model for tuning: a `PeftModel`, or with `full` the model itself.
+def load_trainable(
+    checkpoint: Checkpoint,
+    method: Method,
+    options: TuneOptions,
+    device: torch.device,
+    group: Group = _ALONE,
+) -> Any:
+    """Load a model for tuning: a `PeftModel`, or with `full` the model itself; of a group, this process's part of it.
 
     An adapter that `checkpoint` holds is tuned on as it is; a new one changes nothing yet.
 
@@ -149,6 +155,18 @@ def load_trainable(checkpoint: Checkpoint, method: Method, options: TuneOptions,
             f"{checkpoint.files.gguf} is a GGUF file, and its weights are rounded",
             hint="Give the folder that it was made from.",
         )
+    with group.in_turn():
+        model = _load(checkpoint, method, options, device, place=torch.device("cpu") if group.sharded else device)
+        group.shard(plain_model(model))
+    if group.sharded:  # a pass of the whole model settles which part of it gathers what
+        mean_loss(plain_model(model), [Sample("", (0,), (0,))], tokens=1)
+        let_go(model)
+    return model
+
+
+def _load(
+    checkpoint: Checkpoint, method: Method, options: TuneOptions, device: torch.device, *, place: torch.device
+) -> Any:
     config = checkpoint.config()
     adapter = checkpoint.files.adapter
     if method == "full":
@@ -156,7 +174,7 @@ def load_trainable(checkpoint: Checkpoint, method: Method, options: TuneOptions,
             raise OptionError(
                 f"--method full tunes no adapter, and {adapter.folder} is one", hint="Use --method lora, or the base."
             )
-        return checkpoint.base(config, dtype=torch.float32).to(device).requires_grad_(True)
+        return checkpoint.base(config, dtype=torch.float32).to(place).requires_grad_(True)
     try:
         from peft import LoraConfig, PeftModel, TaskType, get_peft_model
     except ImportError as error:
@@ -165,7 +183,7 @@ def load_trainable(checkpoint: Checkpoint, method: Method, options: TuneOptions,
             hint="Run `pip install 'llmrs-bench[tune]'`.",
         ) from error
     if options.quantization == "none":
-        base = checkpoint.base(config, dtype=options.low(device)).to(device)
+        base = checkpoint.base(config, dtype=options.low(device)).to(place)
     else:
         base = checkpoint.base(config, dtype=options.low(device), **_quantized(options, device))
     with warnings.catch_warnings():  # PEFT may use what transformers has since renamed
@@ -226,51 +244,6 @@ def plain_model(model: Any) -> "PreTrainedModel":
     return model.get_base_model() if hasattr(model, "get_base_model") else model
 
 
-def check_memory(
-    config: "PretrainedConfig", method: Method, options: TuneOptions, *, longest: int, device: torch.device
-) -> float:
-    """Return about how many GB training takes, before any weight is loaded.
-
-    Weights, gradients and the two moments of AdamW are counted; what a pass keeps for the backward pass is estimated
-    at 34 numbers a token, layer and unit of width (arXiv 2205.05198), and a tenth of that with `checkpointing`.
-
-    Raises:
-        ModelError: If that is more than is free.
-    """
-    import psutil
-
-    kind = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
-    with torch.device("meta"):
-        model = kind.from_config(config)
-    weights = sum(weight.numel() for weight in model.parameters())
-    linear = [module for module in model.modules() if isinstance(module, nn.Linear)]
-    adapters = options.rank * sum(module.in_features + module.out_features for module in linear)
-    bytes_each = options.low(device).itemsize
-    packed = 0.0
-    if options.quantization != "none":  # 4 bits and the scales, but for the output layer
-        head = model.get_output_embeddings()
-        packed = sum(module.weight.numel() for module in linear if module is not head) * (bytes_each - 0.516)
-    fixed = 16 * weights if method == "full" else bytes_each * weights - packed + 16 * adapters
-    text = config.get_text_config()
-    tokens = max(longest, min(options.batch_tokens, options.batch * longest))
-    layers, width = int(getattr(text, "num_hidden_layers", 1)), int(getattr(text, "hidden_size", 1))
-    kept = 34 * tokens * layers * width * bytes_each / 2 * (0.1 if options.checkpointing else 1)
-    need = float(fixed + kept) / 1e9
-    free = (torch.cuda.mem_get_info()[0] if device.type == "cuda" else psutil.virtual_memory().available) / 1e9
-    if need > free:
-        ways = ["--method lora"] if method == "full" else ["a smaller model"]
-        ways += [f"-O batch_tokens={longest}"] if tokens > longest else []
-        ways += [] if options.checkpointing else ["-O checkpointing=true"]
-        ways += ["-O dtype=bfloat16"] if method == "lora" and options.low(device) == torch.float32 else []
-        ways += ["-O quantization=nf4"] if method == "lora" and options.quantization == "none" else []
-        raise ModelError(
-            f"tuning this model takes about {need:.1f} GB ({fixed / 1e9:.1f} GB of them weights, gradients and "
-            f"moments), and {free:.1f} GB are free on {device.type}",
-            hint=f"Try {', '.join(ways)}.",
-        )
-    return need
-
-
 @dataclass
 class Tuning:
     """Where a tuning stands; `losses` has a value for each stretch between validations, `curve` one more."""
@@ -287,9 +260,6 @@ class Tuning:
     joules: float | None = 0.0
 
 
-_ALONE = Group()
-
-
 def tune(
     model: Any,
     samples: Callable[[int], Sequence[Sample]],
@@ -304,7 +274,8 @@ def tune(
     """Tune `model` in place, and leave it with the weights that validated best after training began.
 
     The order of the samples in each epoch depends on the seed and the epoch alone. Several processes share the samples
-    of each batch, and add up their gradients; the first of them validates, and keeps the training.
+    of each batch, and add up their gradients; the first of them validates, and keeps the training. Where each holds a
+    part of the weights, all of them validate in step.
 
     Args:
         model: What `load_trainable` returned; the highest learning rate is that of an adapter, or of all weights.
@@ -328,17 +299,16 @@ def tune(
     low = torch.autocast(plain.device.type, narrow, enabled=method == "full" and narrow != torch.float32)
     said, count = f"valid {validation.name}", len(samples(0))
     each = math.ceil(count / options.batch)
-    total, every = options.epochs * each, options.evaluate_every or max(each, min(10, options.epochs * each))
+    total, every = options.epochs * each, options.every(each)
     state, meter = Tuning(), Meter()
-    resumed = resume.load(net, optimizer, state)
-    group.start_alike(net, state.steps)
+    resumed = _begin(net, optimizer, state, resume, group)
 
     def measured() -> str:
         """Validate, remember weights that are the best so far, and say what was found."""
         start, before = time.perf_counter(), meter.joules()
         model.eval()
         with low:
-            value = group.first(validation.measure)
+            value = group.measure(plain, validation.measure)
         state.curve.append(value)
         known = state.curve[1:]
         if state.steps and (not state.best or _better(value, known[state.best_at - 1], validation)):
@@ -348,7 +318,7 @@ def tune(
         state.joules = _added(state.joules, before, meter.joules())
         return f"{said} {value:.4f}"
 
-    with progress(total) as step, _memory_words():
+    with progress(total) as step, _words():
         note = measured() if not state.curve else f"{said} {state.curve[-1]:.4f}"
         step(state.steps, note)
         while state.steps < total and len(state.losses) - state.best_at < options.patience:
@@ -366,7 +336,7 @@ def tune(
             state.seconds += time.perf_counter() - start
             state.joules = _added(state.joules, before, meter.joules())
             note = measured()
-            if group.rank == 0:
+            if group.rank == 0 or group.sharded:
                 resume.save(net, optimizer, state)
             step(state.steps, f"loss {state.losses[-1]:.3f} {note}")
     net.load_state_dict(state.best)
@@ -392,8 +362,16 @@ def tune(
         "device": torch.cuda.get_device_name(plain.device) if plain.device.type == "cuda" else plain.device.type,
         "dtype": str(narrow).removeprefix("torch."),
         "threads": torch.get_num_threads(),
-        **({"processes": group.size} if group.size > 1 else {}),
+        **group.facts,
     }
+
+
+def _begin(net: nn.ParameterList, optimizer: torch.optim.Optimizer, state: Tuning, resume: Resume, group: Group) -> int:
+    """Go on where an interrupted training stands, in all processes; return the validations that it had."""
+    with group.in_turn():
+        resumed = resume.load(net, optimizer, state)
+    group.start_alike(net, state.steps)
+    return resumed
 
 
 def _make_ready(model: "PreTrainedModel", options: TuneOptions) -> None:
@@ -443,12 +421,17 @@ def _step(
     whole = options.loss == "all" and not model.config.is_encoder_decoder
     count = sum(sample.size - 1 if whole else len(sample.answer) for sample in batch)
     optimizer.zero_grad()
+    shares = [list(passes(batch[rank :: group.size], options.batch_tokens)) for rank in range(group.size)]
+    own = [(some, 1.0) for some in shares[group.rank]]
+    if group.sharded:  # every pass gathers weights from all processes, so all have as many; those to fill up count 0
+        shortest = min(batch, key=lambda sample: sample.size)
+        own += [([shortest], 0.0)] * (max(map(len, shares)) - len(own))
     total = 0.0
-    for some in passes(batch[group.rank :: group.size], options.batch_tokens):
+    for some, weight in own:
         with low:
             loss, _ = answer_loss(model, some, whole=whole)
-        (loss / count).backward()  # type: ignore[no-untyped-call]
-        total += loss.item()
+        (loss * weight / count).backward()  # type: ignore[no-untyped-call]
+        total += weight * loss.item()
     total = group.add_gradients(net, total)
     nn.utils.clip_grad_norm_(net, _CLIP)
     if not math.isfinite(total):
@@ -457,8 +440,8 @@ def _step(
     return total / count
 
 
-class _memory_words(AbstractContextManager[None]):  # noqa: N801 - reads as a function
-    """Say what to do where memory runs out."""
+class _words(AbstractContextManager[None]):  # noqa: N801 - reads as a function
+    """Say what to do where memory runs out, or another process has gone."""
 
     def __exit__(self, kind: Any, error: BaseException | None, trace: Any) -> None:
         if isinstance(error, RuntimeError) and exhausted(error):
@@ -466,6 +449,8 @@ class _memory_words(AbstractContextManager[None]):  # noqa: N801 - reads as a fu
                 "the device ran out of memory while tuning",
                 hint="Lower -O batch_tokens, or add -O checkpointing=true; the same command goes on.",
             ) from error
+        if isinstance(error, RuntimeError) and is_lost(error):
+            raise lost(error) from error
 
 
 def _peak_gb(device: torch.device) -> float:
@@ -475,8 +460,14 @@ def _peak_gb(device: torch.device) -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
 
 
-def save_tuned(model: Any, reader: PromptReader, folder: Path) -> None:
+def save_tuned(model: Any, reader: PromptReader, folder: Path, weights: dict[str, Tensor] | None = None) -> None:
     """Write an adapter, or all weights, with the tokenizer and its chat template into an existing folder.
+
+    Args:
+        model: The model.
+        reader: Of its prompts.
+        folder: The folder.
+        weights: Those to write where the model holds a part of each alone.
 
     Raises:
         OSError: If there is no room for them.
@@ -485,7 +476,7 @@ def save_tuned(model: Any, reader: PromptReader, folder: Path) -> None:
         warnings.simplefilter("ignore", FutureWarning)
         adapter = {"save_embedding_layers": False} if hasattr(model, "peft_config") else {}
         try:
-            model.save_pretrained(str(folder), **adapter)
+            model.save_pretrained(str(folder), state_dict=weights, **adapter)
         except SafetensorError as error:  # it has the system's number in its words
             raise OSError(f"the tuned model cannot be written to {folder}: {error}") from error
         (folder / "README.md").unlink(missing_ok=True)  # a form to fill in

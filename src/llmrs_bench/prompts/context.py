@@ -86,7 +86,8 @@ class PromptContext:
 
     def _view(self, label: str, item_id: str) -> ItemView:
         item = self.catalog.items[item_id]
-        return item_view(self.titles[item_id], item, self.catalog, label=label)
+        opinion = self.request.notes.get(item_id, "")
+        return item_view(self.titles[item_id], item, self.catalog, label=label, opinion=opinion)
 
     def _views(
         self,
@@ -127,10 +128,11 @@ def item_view(
     label: str = "",
     note: str = "",
     liked: bool | None = None,
+    opinion: str = "",
 ) -> ItemView:
     """Return the view of an item, with its attributes if the catalog shows them."""
     about, text = (item.about, item.text) if catalog.attributes else ("", "")
-    return ItemView(title, about, text, rating, label, note, liked)
+    return ItemView(title, about, text, rating, label, note, liked, opinion)
 
 
 def label_names(prompt_template: PromptTemplate, shown: Sequence[str]) -> list[str]:

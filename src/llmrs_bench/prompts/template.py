@@ -1,6 +1,5 @@
 """Prompt templates: TOML files of parts, and how the parts are rendered."""
 
-import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields
 from functools import cache, cached_property, lru_cache, wraps
@@ -20,6 +19,7 @@ from pydantic import BeforeValidator, Field
 from llmrs_bench.core.config import Options
 from llmrs_bench.core.errors import OptionError
 from llmrs_bench.core.registry import STRATEGIES, unknown_name
+from llmrs_bench.core.toml_text import read_toml
 from llmrs_bench.core.types import Message
 
 
@@ -29,7 +29,7 @@ class ItemView:
 
     `title` differs from the others of its list; `about` are its year and categories in brackets where there are any;
     `rating` is None where it is unknown, and `liked` where no label says; `label` stands before a candidate; `note` is
-    what a model wrote about it.
+    what a model wrote about it, and `opinion` a recommender's rank or score of a candidate.
     """
 
     title: str
@@ -39,6 +39,7 @@ class ItemView:
     label: str = ""
     note: str = ""
     liked: bool | None = None
+    opinion: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -433,7 +434,7 @@ def template_parts(part: PartName) -> Mapping[str, TemplatePart]:
         return {}
     return {
         name: TemplatePart.parse(table, owner=f"{part}={name}")
-        for name, table in tomllib.loads(path.read_text("utf-8")).items()
+        for name, table in read_toml(path.read_text("utf-8")).items()
     }
 
 
@@ -449,10 +450,9 @@ def _read(path: Traversable | Path, name: str) -> TemplateSource:
             raw = file.read(_LARGEST + 1)
         if len(raw) > _LARGEST:
             raise ValueError(f"it has more than {_LARGEST:,} bytes")
-        table = tomllib.loads(raw.decode("utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        fault = "it is nested too deep" if isinstance(error, RecursionError) else error
-        raise OptionError(f"template {name} cannot be read: {fault}", hint="It is a TOML file in UTF-8.") from error
+        table = read_toml(raw.decode("utf-8"))
+    except (OSError, ValueError) as error:
+        raise OptionError(f"template {name} cannot be read: {error}", hint="It is a TOML file in UTF-8.") from error
     template_file = TemplateFile.parse(table, owner=f"template {name}")
     doubled = [part for part in PART_NAMES if sum(group.count(part) for group in template_file.order) > 1]
     if doubled or {"system", "start"} & {part for group in template_file.order for part in group}:

@@ -12,7 +12,7 @@ import polars as pl
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from llmrs_bench.leaderboard.curves import Crossing, Curve, CurvePoint, Curves, Level, outcome
+from llmrs_bench.leaderboard.curves import Crossing, Curve, CurvePoint, Curves, Level, Slope, outcome
 from llmrs_bench.report.latex import escape as latex_escape
 from llmrs_bench.report.markdown import escape, markdown_table
 from llmrs_bench.report.table import Mean, p_value, without_zeros
@@ -68,6 +68,8 @@ class _Part:
     curves: tuple[Curve, ...]
     levels: tuple[Level, ...]
     crossings: tuple[Crossing, ...]
+    slopes: tuple[Slope, ...]
+    contrasts: tuple[Slope, ...]
 
     @property
     def rows(self) -> tuple[Curve | Level, ...]:
@@ -85,10 +87,48 @@ def _parts(curves: Curves, metrics: Sequence[str]) -> Iterator[_Part]:
         own = tuple(each for each in curves.curves if each.metric == metric)
         if own:
             levels = tuple(each for each in curves.levels if each.metric == metric)
-            yield _Part(metric, own, levels, tuple(each for each in curves.crossings if each.metric == metric))
+            found = [
+                tuple(each for each in every if each.metric == metric) for every in (curves.slopes, curves.contrasts)
+            ]
+            crossings = tuple(each for each in curves.crossings if each.metric == metric)
+            yield _Part(metric, own, levels, crossings, found[0], found[1])
 
 
 _TESTS = ("difference", "p", "corrected\np")
+_MOST_PAIRS = 15  # of slopes that a text shows
+
+
+def _heads(curves: Curves) -> tuple[str, ...]:
+    """Return the columns of a point behind its mean; between points of one row, of other requests, there is no test."""
+    if curves.of_requests:
+        return ("users",)
+    return (*((curves.cost.replace(", ", ",\n").replace(" per ", "\nper "),) if curves.cost else ()), "seeds", *_TESTS)
+
+
+def _cells(curves: Curves, each: CurvePoint | Level) -> list[str]:
+    if curves.of_requests:
+        return [f"{each.users:,}"]
+    costs = [_cost(each)] if curves.cost else []
+    return [*costs, _seeds(each), *(_tests(each) if isinstance(each, CurvePoint) else ["", "", ""])]
+
+
+def _cost(each: CurvePoint | Level) -> str:
+    return f"{each.cost:,.3g}" if isinstance(each, CurvePoint) and each.cost is not None else ""
+
+
+_SLOPE_HEADS = ("slope", "95 % interval", "p", "corrected p")
+
+
+def _slope_texts(each: Slope) -> list[str]:
+    ends = "" if each.low is None else f"{each.low:+.4f} to {each.high:+.4f}"
+    return [f"{each.slope:+.4f}", ends, p_value(each.p), p_value(each.corrected)]
+
+
+def _closest(part: _Part) -> tuple[list[Slope], str]:
+    """Return the pairs of rows whose slopes differ most clearly, and how many are left out, in words."""
+    ordered = sorted(part.contrasts, key=lambda each: (each.p, -abs(each.slope)))
+    left = len(ordered) - _MOST_PAIRS
+    return ordered[:_MOST_PAIRS], f"{left:,} more pairs: --format json" if left > 0 else ""
 
 
 def _tests(point: CurvePoint) -> list[str]:
@@ -109,22 +149,46 @@ def curves_table(curves: Curves, width: int = 80) -> Group:
     for part in _parts(curves, curves.shown):
         parts.append(Text(f"\n{part.metric} over {over}{' (logarithmic)' if curves.logarithmic else ''}\n", "bold"))
         parts += map(Text, _picture(part, positions(curves), width))
-        table = grid(["curve"], [over.replace(" ", "\n"), part.metric, "seeds", *_TESTS])
+        table = grid(["curve"], [over.replace(" ", "\n"), part.metric, *_heads(curves)])
         for sign, each in part.signs():
             if isinstance(each, Level):
-                table.add_row(_name(sign, each.label), "", _mean(Mean(each.cell, each.exact)), _seeds(each), "", "", "")
+                table.add_row(_name(sign, each.label), "", _mean(Mean(each.cell, each.exact)), *_cells(curves, each))
                 continue
             for place, point in enumerate(each.points):
                 name = Text("") if place else _name(sign, each.label)
                 mean = _mean(Mean(point.cell, exact=False))
-                table.add_row(name, amount(point.x), mean, _seeds(point), *_tests(point))
-        parts += [Text(""), table]
+                table.add_row(name, amount(point.x), mean, *_cells(curves, point))
+        parts += [Text(""), table, *_slope_tables(part)]
         if part.crossings:
             reached = grid(["curve", "reaches", f"at {over}", "95 % interval"], [])
             for found in part.crossings:
                 reached.add_row(found.curve, found.other, end_words(found, found.at), interval_words(found))
             parts += [Text(""), reached]
     return Group(*parts, *(Text(f"\n{note}", "yellow") for note in curves.notes))
+
+
+def _slope_tables(part: _Part) -> Iterator[RenderableType]:
+    """Yield how each row changes, and where two change differently; intervals stand below, as those of means do."""
+
+    def cells(each: Slope) -> list[RenderableType]:
+        slope, ends, *tests = _slope_texts(each)
+        return [Text.assemble(slope, (f"\n{ends}", "dim")), *tests]
+
+    if part.slopes:
+        table = grid(["curve"], ["slope", "p", "corrected\np"])
+        for each in part.slopes:
+            table.add_row(each.curve, *cells(each))
+        yield Text("")
+        yield table
+    if part.contrasts:
+        table = grid(["slope of", "less that of"], ["difference", "p", "corrected\np"])
+        pairs, left = _closest(part)
+        for each in pairs:
+            table.add_row(each.curve, each.other, *cells(each))
+        yield Text("")
+        yield table
+        if left:
+            yield Text(left, "dim")
 
 
 def _name(sign: str, label: str) -> Text:
@@ -217,8 +281,10 @@ def _flat(curves: Curves, metrics: Sequence[str]) -> Iterator[dict[str, Any]]:
             if isinstance(each, Level):
                 yield head | _record(each) | {"exact": each.exact}
                 continue
+            slope = next((found for found in part.slopes if found.curve == each.label), None)
+            own = {name: getattr(slope, name, None) for name in ("slope",)} if curves.of_requests else {}
             for point in each.points:
-                yield head | {"x": point.x} | _record(point) | {"exact": False}
+                yield head | {"x": point.x} | _record(point) | {"exact": False} | own
 
 
 def _record(each: CurvePoint | Level) -> dict[str, Any]:
@@ -226,6 +292,7 @@ def _record(each: CurvePoint | Level) -> dict[str, Any]:
     found = {"mean": cell.mean, "low": cell.low, "high": cell.high, "spread": cell.spread, "seeds": len(each.runs)}
     if isinstance(each, CurvePoint):
         found |= {name: getattr(each, name) for name in tests}
+        found |= {} if each.cost is None else {"cost": each.cost}
     return found | {"users": each.users, "runs": list(each.runs)}
 
 
@@ -260,6 +327,9 @@ def curves_value(curves: Curves) -> dict[str, Any]:
             for each in curves.levels
         ],
         "crossings": [_crossing(each) for each in curves.crossings],
+        **({"cost": curves.cost} if curves.cost else {}),
+        "slopes": [asdict(each) for each in curves.slopes],
+        "contrasts": [asdict(each) for each in curves.contrasts],
         "notes": list(curves.notes),
     }
 
@@ -286,9 +356,22 @@ def curves_markdown(curves: Curves) -> str:
     lines = [f"**{escape(curves.title)}**: {escape('; '.join(curves.protocol))}", ""]
     for part in _parts(curves, curves.shown):
         lines += [f"**{escape(part.metric)} over {over}**", ""]
-        heads = [over, part.metric, "seeds", "users", *(head.replace("\n", " ") for head in _TESTS)]
-        rows = [[escape(name), *fields] for name, *fields in _texts(part, "[{:.4f}, {:.4f}]")]
+        tests = () if curves.of_requests else _TESTS
+        heads = [over, part.metric, "seeds", "users", *(head.replace("\n", " ") for head in tests)]
+        rows = [[escape(name), *fields[: len(heads)]] for name, *fields in _texts(part, "[{:.4f}, {:.4f}]")]
+        if curves.cost:
+            heads.append(curves.cost)
+            places = [place for each in part.rows for place in (each.points if isinstance(each, Curve) else (each,))]
+            rows = [[*row, _cost(place)] for row, place in zip(rows, places, strict=True)]
         lines += markdown_table(["curve"], heads, rows)
+        if part.slopes:
+            rows = [[escape(each.curve), *_slope_texts(each)] for each in part.slopes]
+            lines += markdown_table(["curve"], list(_SLOPE_HEADS), rows)
+        if part.contrasts:
+            pairs, left = _closest(part)
+            rows = [[escape(each.curve), escape(each.other), *_slope_texts(each)] for each in pairs]
+            lines += markdown_table(["slope of", "less that of"], ["difference", *_SLOPE_HEADS[1:]], rows)
+            lines += [f"{left}\n"] if left else []
         if part.crossings:
             rows = [
                 [escape(each.curve), escape(each.other), end_words(each, each.at), interval_words(each)]
@@ -320,14 +403,27 @@ def curves_latex(curves: Curves) -> str:
     caption = f"{latex_escape(curves.title)}. {latex_escape('; '.join(curves.protocol))}."
     for part in _parts(curves, curves.shown):
         heads = ["curve", over, latex_escape(part.metric), "seeds", "users", "difference", "p", "corrected p"]
-        rows = [" & ".join(map(latex_escape, row)) for row in _texts(part, "[{:.3f}, {:.3f}]")]
-        made += [r"\begin{table}", r"\centering", rf"\caption{{{caption}}}", r"\begin{tabular}{lrrrrrrr}", r"\toprule"]
+        heads = heads[:5] if curves.of_requests else heads
+        rows = [" & ".join(map(latex_escape, row[: len(heads)])) for row in _texts(part, "[{:.3f}, {:.3f}]")]
+        columns = f"l{'r' * (len(heads) - 1)}"
+        made += [
+            r"\begin{table}",
+            r"\centering",
+            rf"\caption{{{caption}}}",
+            rf"\begin{{tabular}}{{{columns}}}",
+            r"\toprule",
+        ]
         made += [f"{' & '.join(heads)} \\\\", r"\midrule", *(f"{row} \\\\" for row in rows), r"\bottomrule"]
         made += [r"\end{tabular}", r"\end{table}"]
         made += [
             f"% {each.curve} reaches {each.other} at {named_over(curves)}: {end_words(each, each.at)} "
             f"(95 % interval {interval_words(each)})"
             for each in part.crossings
+        ]
+        made += [
+            f"% slope of {each.curve}{f' less that of {each.other}' if each.other else ''}: "
+            f"{' '.join(_slope_texts(each)[:2])}, p {p_value(each.p)}, corrected {p_value(each.corrected)}"
+            for each in (*part.slopes, *part.contrasts)
         ]
     return "\n".join([*made, *(f"% {note}".replace("\n", " ") for note in curves.notes)])
 

@@ -9,7 +9,7 @@ import polars as pl
 from rich.console import Group
 from rich.text import Text
 
-from llmrs_bench.leaderboard.board import Board
+from llmrs_bench.leaderboard.board import ALPHA, Board
 from llmrs_bench.leaderboard.gate import Change, Gate, Verdict
 from llmrs_bench.leaderboard.trends import History, Point
 from llmrs_bench.report.markdown import escape, markdown_table, to_markdown
@@ -78,23 +78,34 @@ def to_junit(board: Board, gate: Gate) -> str:
     return ElementTree.tostring(root, encoding="unicode", xml_declaration=True) + "\n"
 
 
-def to_summary(board: Board, gate: Gate) -> str:
-    """Return Markdown for the summary of a CI step: verdicts, changes, and the board folded away."""
+def to_summary(board: Board, gate: Gate, page: str = "") -> str:
+    """Return Markdown for the summary of a CI step: failures, then what changed beyond noise, and the rest folded away.
+
+    Args:
+        board: What was judged.
+        gate: Its verdicts and changes.
+        page: Where the page of the board is: an address, which becomes a link, or the name of a file; empty: nowhere.
+    """
     lines = [f"## llmrs-bench: {_outcome(gate)}", ""]
     if gate.verdicts:
         heads = ["", "row", "fails if", "found"]
         rows = [
             ["**fail**" if v.failed else "pass", escape(v.row), f"`{v.rule}`", escape(verdict_words(v))]
-            for v in gate.verdicts
+            for v in sorted(gate.verdicts, key=lambda verdict: not verdict.failed)
         ]
         lines += markdown_table(heads, [], rows)
     if gate.changes:
+        beyond = [change for change in gate.changes if change.p < ALPHA]
         rows = [
             [escape(c.row), c.metric, f"{c.before:.4f}", f"{c.now:.4f}", f"{c.difference:+.4f}", p_value(c.p)]
-            for c in gate.changes
+            for c in beyond
         ]
-        lines += [f"Against {escape(gate.baseline)}, on common requests:", ""]
-        lines += markdown_table(["row", "metric"], ["before", "now", "difference", "p"], rows)
+        within = f"{len(gate.changes) - len(beyond):,} of {len(gate.changes):,} differences are within noise"
+        lines += [f"Against {escape(gate.baseline)}, on common requests, beyond noise (p < {ALPHA:g}); {within}:", ""]
+        lines += markdown_table(["row", "metric"], ["before", "now", "difference", "p"], rows) if rows else []
+    if page:
+        web = page.startswith(("https://", "http://"))
+        lines += [f"[The page of this board]({page})" if web else f"The page of this board: `{page}`", ""]
     lines += [f"{escape(note)}\n" for note in gate.notes]
     return "\n".join([*lines, "<details><summary>board</summary>", "", to_markdown(board), "", "</details>", ""])
 

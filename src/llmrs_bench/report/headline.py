@@ -4,9 +4,9 @@ from collections.abc import Iterator
 
 from llmrs_bench.core.formatting import number
 from llmrs_bench.leaderboard.board import ALPHA, Board, Row
-from llmrs_bench.leaderboard.build import CORRECTION_WORDS
-from llmrs_bench.leaderboard.headline import Gap, Headline
-from llmrs_bench.report.table import answer_words, p_value, without_zeros
+from llmrs_bench.leaderboard.family import PairTest
+from llmrs_bench.leaderboard.headline import Headline
+from llmrs_bench.report.table import answer_words, family_over, p_value, without_zeros
 
 _FEW_USERS = 100
 _DOUBTFUL = 0.5  # of the probability of an answer, on its labels
@@ -39,10 +39,9 @@ def _sentences(board: Board, found: Headline) -> Iterator[str]:
             yield f"Best trained recommender, below it: {trained[0].label}, {_mean(trained[0], board)}."
     if fusion is not None:
         yield f"Best fusion: {fusion.label}, {_mean(fusion, board)}."
-    if other is not None and found.gap is not None:
-        both = {row.users for row in (ours, other) if row is not None} == {found.gap.users}
-        shared = f" The difference is that of the {found.gap.users:,} users whom both have."
-        yield _difference(other, found.gap, board) + ("" if both else shared)
+    for pair in found.pairs:
+        if pair.run in rows and pair.contrast.against in rows:
+            yield _difference(pair, rows[pair.run], rows[pair.contrast.against], board)
     shown = (("the language model", ours), ("" if other is None else other.label, other))
     if costs := [_spent(row, name) for name, row in shown if row is not None and row.cost.seconds is not None]:
         yield f"Cost of 1,000 {board.unit}: {', '.join(costs)}."
@@ -56,24 +55,29 @@ def _mean(row: Row, board: Board) -> str:
     return f"{cell.mean:.4f}{ends}"
 
 
-def _difference(other: Row, gap: Gap, board: Board) -> str:
-    """Say how far the language model is from the other row, and whether that is more than noise."""
-    ends = "" if gap.low is None or gap.high is None else f" [{gap.low:+.4f}, {gap.high:+.4f}]"
-    over = f", {CORRECTION_WORDS[board.correction]} over {gap.pairs:,} pairs" if gap.pairs > 1 else ""
-    numbers = f"{gap.difference:+.4f}{ends}, p {p_value(gap.p)}{over}"
-    if gap.p < ALPHA:
-        better = gap.difference * board.sign(board.key) > 0
-        return f"The language model is {'better' if better else 'worse'} than {other.label}: {numbers}."
-    more = f"; about {gap.needed:,} users would show such a difference" if gap.needed else ""
-    return f"The language model and {other.label} cannot be told apart on {gap.users:,} users: {numbers}{more}."
+def _difference(pair: PairTest, row: Row, other: Row, board: Board) -> str:
+    """Say how far a row is from another one, and whether that is more than noise."""
+    found = pair.contrast
+    name = (
+        "The language model" if board.headline is not None and row.run == board.headline.language_model else row.label
+    )
+    ends = "" if found.low is None or found.high is None else f" [{found.low:+.4f}, {found.high:+.4f}]"
+    numbers = (
+        f"{found.difference:+.4f}{ends}, p {p_value(found.corrected)} ({family_over(board, primary=found.primary)})"
+    )
+    both = {row.users, other.users} == {found.users}
+    shared = "" if both else f" The difference is that of the {found.users:,} users whom both have."
+    if found.corrected < ALPHA:
+        better = found.difference * board.sign(board.key) > 0
+        return f"{name} is {'better' if better else 'worse'} than {other.label}: {numbers}.{shared}"
+    more = f"; about {found.needed:,} users would show such a difference" if found.needed else ""
+    return f"{name} and {other.label} cannot be told apart on {found.users:,} users: {numbers}{more}.{shared}"
 
 
 def _spent(row: Row, name: str) -> str:
     """Return seconds and price of ranking 1,000 users, and the seconds of training, as far as they are known."""
-    cost, ranking = row.cost, row.about.get("scoring_seconds")
-    each, training = cost.seconds_per_1000, 0.0
-    if each is not None and ranking is not None and cost.seconds:
-        each, training = each * ranking / cost.seconds, cost.seconds - ranking
+    cost, ranking, each = row.cost, row.about.get("scoring_seconds"), row.cost.seconds_per_1000
+    training = 0.0 if ranking is None or not cost.seconds else cost.seconds - ranking
     price = "" if cost.price_per_1000 is None else f"{cost.price_per_1000:.3g} USD"
     seconds = "" if each is None else f"{number(each)} s"
     after = f" (after {number(training)} s of training)" if training >= _BRIEF else ""
@@ -92,5 +96,7 @@ def _warnings(row: Row, board: Board) -> Iterator[str]:
     mass = row.about.get("label_mass")
     if mass is not None and mass < _DOUBTFUL:
         yield f"its labels hold {100 * mass:.1f} % of what it would write next"
+    if memory := row.about.get("memory"):
+        yield memory
     if row.users < _FEW_USERS:
         yield f"{row.users:,} users are few"

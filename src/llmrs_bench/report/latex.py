@@ -1,9 +1,16 @@
 """A board as a LaTeX table with booktabs rules."""
 
+import re
 from collections.abc import Sequence
+from dataclasses import replace
 
-from llmrs_bench.leaderboard.board import Board, Row
-from llmrs_bench.report.table import Field, Mean, Table, tables
+from llmrs_bench.core.errors import OptionError
+from llmrs_bench.leaderboard.board import ALPHA, Board, Row, told_apart
+from llmrs_bench.report.headline import headline
+from llmrs_bench.report.table import Column, Field, Mean, Table, family_over, tables
+
+_CORRECTED = "corrected p"
+_TESTED = ("difference", "95 % interval", "Cohen's d", _CORRECTED)  # columns of tests that a paper has room for
 
 _SPECIAL = {
     "\\": r"\textbackslash{}",
@@ -25,25 +32,91 @@ _SPECIAL = {
 }
 
 
-def to_latex(board: Board) -> str:
-    """Return one `table` for the board, one for each group and printed table; they need the package booktabs.
+def to_latex(board: Board, *, columns: Sequence[str] = (), rows: Sequence[str] = ()) -> str:
+    """Return one `table` for the board, one of differences and p, one for each group and printed table, with booktabs.
 
     The best value of a column is bold and the second underlined; `=` marks values that are not distinguishable from
-    the best. Intervals stand below the values.
+    the best, and a dagger a corrected p below .05. Intervals stand below the values. The protocol is a comment:
+    `compare --text` has it as a paragraph.
+
+    Args:
+        board: What to write.
+        columns: Heads of columns, such as `ndcg@10` or `seconds`, in this order; none: all metrics.
+        rows: Names of rows, as of `--against`, in the order of the board; none: all.
+
+    Raises:
+        OptionError: If a column or row is not on the board.
     """
-    front = r" Rows with $\ast$ are on the Pareto front." if any(row.pareto for row in board.rows) else ""
-    caption = (
-        f"{escape(board.title)}. {escape('; '.join(board.protocol))}. Best bold, second underlined, "
-        f"$^{{=}}$ not distinguishable from the best.{front}"
-    )
-    captions = {"board": caption, "group": f"{escape(board.title)}, "}
-    made = [
-        _tabular(captions.get(table.kind, "") + escape(table.title), table)
-        for table in tables(board)
-        if table.kind != "tests"
-    ]
-    notes = [f"% {note}".replace("\n", " ") for note in board.notes]
-    return "\n".join([r"% needs \usepackage{booktabs}", *made, *notes])
+    kept = chosen_runs(board, rows)
+    made = []
+    for table in tables(board):
+        chosen = [at for at, row in enumerate(table.rows) if not isinstance(row, Row) or row.run in kept]
+        if not chosen:
+            continue
+        part = replace(
+            table,
+            rows=tuple(table.rows[at] for at in chosen),
+            columns=tuple(
+                replace(column, fields=tuple(column.fields[at] for at in chosen)) for column in _columns(table, columns)
+            ),
+        )
+        if part.columns:
+            made.append(_tabular(_caption(board, part), part))
+    comments = [f"% {line}".replace("\n", " ") for line in (*headline(board), *board.protocol, *board.notes)]
+    return "\n".join([r"% needs \usepackage{booktabs}", *comments, *made])
+
+
+def chosen_runs(board: Board, names: Sequence[str]) -> set[str]:
+    """Return the runs of the rows that names are of; of no names those of all rows.
+
+    Raises:
+        OptionError: If a name is of no row.
+    """
+    found: set[str] = set()
+    for name in names:
+        exact = {row.run for row in board.rows if name in (row.model, row.label, row.run)}
+        here = exact or {row.run for row in board.rows if row.run.startswith(name)}
+        if not here:
+            known = ", ".join(dict.fromkeys(row.model for row in board.rows))
+            raise OptionError(f"--rows {name}: no row of the board is called so", hint=f"Its rows: {known}.")
+        found |= here
+    return found or {row.run for row in board.rows}
+
+
+def _columns(table: Table, names: Sequence[str]) -> list[Column]:
+    """Return the columns of a table that are asked for: of tests those of a paper, of others metrics unless named."""
+    if table.kind == "tests":
+        return [column for column in table.columns if not table.against or column.line in _TESTED]
+    metrics = [column for column in table.columns if column.kind == "metric"]
+    if not names or table.kind == "published":
+        return metrics
+    known = {column.line: column for column in table.columns}
+    if table.kind == "board" and (unknown := [name for name in names if name not in known]):
+        raise OptionError(f"--columns {unknown[0]}: the board has no such column", hint=f"It has {', '.join(known)}.")
+    return [known[name] for name in names if name in known]
+
+
+def _caption(board: Board, table: Table) -> str:
+    """Return a caption of about two lines."""
+    title = escape(board.title)
+    if table.kind == "tests" and table.against:
+        against = next(escape(row.label) for row in told_apart(board).rows if row.run == table.against)
+        family = table.title.partition(":")[0] if board.family else "all"
+        primary = family == "primary"
+        over = escape(family_over(board, primary=primary))
+        kind = f"{family} differences" if board.family else "differences"
+        return (
+            f"{title}: {kind} in {escape(table.metric)} from {against}, paired by user, with 95\\,\\% intervals. "
+            f"$p$: sign-flip test, {over}; $^{{\\dagger}}$: $p < .05$."
+        )
+    if table.kind == "board":
+        users = max((row.users for row in board.rows), default=0)
+        cells = [cell for row in board.rows for cell in row.cells.values()]
+        marks = "Bold: best; underlined: second"
+        marks += "; $^{=}$: not distinguishable from the best" if any(cell.as_good for cell in cells) else ""
+        marks += "; $^{\\ast}$: Pareto front of quality and cost" if any(row.pareto for row in board.rows) else ""
+        return f"{title}: means over {users:,} users with 95\\,\\% intervals. {marks}."
+    return f"{title}: {escape(table.title)}." if table.kind == "group" else escape(table.title)
 
 
 def escape(text: str) -> str:
@@ -52,21 +125,25 @@ def escape(text: str) -> str:
 
 
 def _tabular(caption: str, table: Table) -> str:
-    metrics = [column for column in table.columns if column.kind == "metric"]
+    """Return a table; what sets a row apart and its intervals stand below it."""
     lines = []
-    for row, *fields in zip(table.rows, *(column.fields for column in metrics), strict=True):
+    below = any(isinstance(field, Mean) for column in table.columns for field in column.fields)
+    for row, *fields in zip(table.rows, *(column.fields for column in table.columns), strict=True):
         star = r"$^{\ast}$" if table.is_front(row) else ""
-        lines.append(_line([escape(row.model) + star, escape(row.setting), *map(_value, fields)]))
-        if isinstance(row, Row):
-            lines.append(_line(["", "", *map(_interval, fields)]))
+        values = [_value(column, field) for column, field in zip(table.columns, fields, strict=True)]
+        lines.append(_line([escape(row.model) + star, *values]))
+        setting = rf"\quad{{\scriptsize {escape(row.setting)}}}" if row.setting else ""
+        if below or setting:
+            lines.append(_line([setting, *map(_interval, fields)]))
     return "\n".join(
         [
             r"\begin{table}",
-            r"\centering",
+            r"\centering\small",
+            r"\setlength{\tabcolsep}{4pt}",
             rf"\caption{{{caption}}}",
-            rf"\begin{{tabular}}{{ll{'r' * len(metrics)}}}",
+            rf"\begin{{tabular}}{{@{{}}l{'r' * len(table.columns)}@{{}}}}",
             r"\toprule",
-            _line(["model", "setting", *(escape(column.line) for column in metrics)]),
+            _line(["model", *(escape(column.line) for column in table.columns)]),
             r"\midrule",
             *lines,
             r"\bottomrule",
@@ -80,9 +157,14 @@ def _line(fields: Sequence[str]) -> str:
     return f"{' & '.join(fields)} \\\\"
 
 
-def _value(field: Field) -> str:
-    if not isinstance(field, Mean):
-        return str(field)
+def _value(column: Column, field: Field) -> str:
+    if isinstance(field, float):
+        return f"{field:.3f}"
+    if isinstance(field, str):
+        text = escape(field)
+        if column.line == _CORRECTED:
+            return text + (r"$^{\dagger}$" if field and float(field.lstrip("<")) < ALPHA else "")
+        return re.sub(r"(?<![\w.])-(?=[\d.])", "$-$", text) if column.kind == "test" else text
     wrapped = {1: rf"\textbf{{{field.text}}}", 2: rf"\underline{{{field.text}}}"}.get(field.cell.rank, field.text)
     return wrapped + (r"$^{=}$" if field.cell.as_good else "")
 

@@ -24,6 +24,10 @@ def to_json(board: Board) -> str:
         "tests": board.tests,
         "permutations": board.permutations,
         "pareto_by": board.pareto_by,
+        "primary": None
+        if board.family is None
+        else {**asdict(board.family), "shown": list(map(asdict, board.primary))},
+        "differences": list(map(asdict, board.differences)),
         "rows": [nested(row) for row in board.rows],
         "groups": [
             {
@@ -102,6 +106,7 @@ def _flat(row: Row, metrics: tuple[str, ...]) -> dict[str, Any]:
     for metric in metrics:
         cell = cells.get(metric, {})
         versus = cell.get("versus") or {}
+        versus |= {f"difference_{end}": versus.get(end) for end in ("low", "high")}
         flat[metric] = cell.get("mean")
         flat |= {f"{metric}_{name}": cell.get(name) for name in ("low", "high", "spread", "rank")}
         flat |= {f"{metric}_{name}": versus.get(name) for name in _VERSUS}
@@ -114,4 +119,7 @@ def _plain(value: Any) -> Any:
     return json.dumps(value) if isinstance(value, list | dict) else value
 
 
-_VERSUS = ("against", "difference", "p", "corrected", "effect", "wins", "ties", "losses", "users", "needed")
+_VERSUS = (
+    *("against", "difference", "p", "corrected", "primary", "effect", "wins", "ties", "losses", "users", "needed"),
+    *("difference_low", "difference_high"),
+)

@@ -7,7 +7,9 @@ from typing import Literal, TypeAlias
 
 from llmrs_bench.core.costs import COST_FIELDS
 from llmrs_bench.core.formatting import number
-from llmrs_bench.leaderboard.board import Board, Cell, Contrast, PublishedRow, Row, told_apart
+from llmrs_bench.leaderboard.board import Board, Cell, PublishedRow, Row, told_apart
+from llmrs_bench.leaderboard.build import corrected_over
+from llmrs_bench.leaderboard.family import Contrast
 from llmrs_bench.report.words import choice_words
 
 SHARE_HEADS = {"coverage": "target\nranked", "answered": "answered"}
@@ -56,12 +58,17 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """Rows, which have a model and a setting, and further columns."""
+    """Rows, which have a model and a setting, and further columns.
+
+    Tests are of a metric, against the row of a run.
+    """
 
     kind: Literal["board", "tests", "group", "published"]
     title: str
     rows: tuple[Row | PublishedRow, ...]
     columns: tuple[Column, ...]
+    metric: str = ""
+    against: str = ""
 
     def is_front(self, row: Row | PublishedRow) -> bool:
         """Return whether a row is marked as one on the Pareto front."""
@@ -79,13 +86,7 @@ def tables(board: Board) -> Iterator[Table]:
     read = [Column("history", "history", history)] if any(history) or board.unit == "users" else []
     columns = (*_means(rows, board.metrics), *shares, *read, *_costs(board))
     yield Table("board", "", rows, (*columns, *answers))
-    tested = [(row, _versus(versus)) for row in rows if (versus := row.cells[board.key].versus) is not None]
-    if tested:
-        fields = zip(*(texts for _, texts in tested), strict=True)
-        tests = tuple(Column("test", head, each) for head, each in zip(_VERSUS_HEADS, fields, strict=True))
-        yield Table(
-            "tests", f"against the best in {board.key}, on the same users", tuple(row for row, _ in tested), tests
-        )
+    yield from _tests(board)
     yield from _nulls(rows)
     for part in board.sections:
         title = f"{part.group} ({part.users:,} users), by {part.by}"
@@ -140,12 +141,65 @@ def _costs(board: Board) -> Iterator[Column]:
             yield Column("cost", cost.head.replace("users", board.unit), tuple(texts))
 
 
-_VERSUS_HEADS = ("difference", "p", "corrected\np", "Cohen's\nd", "won/\ntied/lost", "users for\n80 % power")
+_VERSUS_HEADS = (
+    "difference",
+    "95 %\ninterval",
+    "p",
+    "corrected\np",
+    "Cohen's\nd",
+    "won/\ntied/lost",
+    "users for\n80 % power",
+)
+
+
+def _tests(board: Board) -> Iterator[Table]:
+    """Return a table of the primary comparisons with each row, and one of the other rows against the best."""
+    rows = {row.run: row for row in board.rows}
+    family, labels = board.family, {row.run: row.label for row in board.rows}
+    shown: dict[tuple[str, str], list[tuple[Row, Contrast]]] = {}
+    for pair in board.primary:
+        if pair.run in rows:
+            shown.setdefault((pair.metric, pair.contrast.against), []).append((rows[pair.run], pair.contrast))
+    over = "" if family is None else family_over(board, primary=True)
+    for (metric, against), tested in shown.items():
+        yield _test_table(f"primary: against {labels[against]} in {metric}, on the same users ({over})", tested, metric)
+    rest = [
+        (row, versus)
+        for row in board.rows
+        if (versus := row.cells[board.key].versus) is not None and not versus.primary
+    ]
+    if rest:
+        best = f"against the best in {board.key}, {labels[rest[0][1].against]}, on the same users"
+        over = family_over(board, primary=False)
+        yield _test_table(f"{'exploratory: ' if family else ''}{best} ({over})", rest, board.key)
+
+
+def reference(board: Board) -> str:
+    """Return the run that a board shows all others against: the first that was declared, or else the best one."""
+    if board.family is not None and board.family.declared and board.key in board.family.metrics:
+        return board.family.against[0]
+    return next((row.run for row in board.rows if board.key in row.cells and row.cells[board.key].rank == 1), "")
+
+
+def family_over(board: Board, *, primary: bool) -> str:
+    """Say over which pairs p-values were corrected: the primary ones, all others, or all where there is no family."""
+    pairs = 0 if board.family is None else board.family.pairs
+    if not primary:
+        return corrected_over(board.correction, board.tests - pairs, "exploratory" if pairs else "all")
+    return "of the one primary pair" if pairs == 1 else corrected_over(board.correction, pairs, "primary")
+
+
+def _test_table(title: str, tested: Sequence[tuple[Row, Contrast]], metric: str) -> Table:
+    fields = zip(*(_versus(versus) for _, versus in tested), strict=True)
+    columns = tuple(Column("test", head, each) for head, each in zip(_VERSUS_HEADS, fields, strict=True))
+    return Table("tests", title, tuple(row for row, _ in tested), columns, metric, tested[0][1].against)
 
 
 def _versus(versus: Contrast) -> tuple[str, ...]:
+    ends = "" if versus.low is None or versus.high is None else f"{versus.low:+.4f} to {versus.high:+.4f}"
     return (
         f"{versus.difference:+.4f}",
+        without_zeros(ends),
         p_value(versus.p),
         p_value(versus.corrected),
         "" if versus.effect is None else f"{versus.effect:+.2f}",

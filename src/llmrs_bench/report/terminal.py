@@ -1,128 +1,270 @@
-"""A board as Rich tables that fit 80 columns, and grow with a wider terminal."""
+"""A board in a terminal: a row is one line, and the width decides which columns there are."""
 
-from collections.abc import Iterator, Sequence
-from textwrap import wrap
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Group, RenderableType
 from rich.table import Table as Grid
 from rich.text import Text
 
-from llmrs_bench.core.formatting import number
-from llmrs_bench.leaderboard.board import Board, PublishedRow, Row
+from llmrs_bench.leaderboard.board import ALPHA, Board, PublishedRow, Row, cost_words, told_apart
+from llmrs_bench.leaderboard.family import Difference, difference_from
 from llmrs_bench.report.headline import headline
-from llmrs_bench.report.table import Column, Field, Mean, Table, answer_words, tables, without_zeros
+from llmrs_bench.report.table import (
+    Column,
+    Field,
+    Mean,
+    Table,
+    answer_words,
+    family_over,
+    p_value,
+    reference,
+    tables,
+    without_zeros,
+)
 
 _STYLES = {"baseline": "dim", "language model": "bold"}
-_NAME, _GAP = 16, 2  # the least width of names, and what is between a column and the next
+_NAME, _GAP = 20, 2  # the least width of names, and what is between a column and the next
+_ROOMY = 36  # so wide are names before what is less needed gets a column
+_SHORT = 3  # lines of the protocol below a board
 
 
-def to_table(board: Board, width: int = 80) -> Group:
-    """Return the board with its headline above, and groups, printed tables, protocol and notes below.
+@dataclass(frozen=True, slots=True)
+class _Column:
+    """A column of a terminal table.
 
-    Metrics that do not fit beside each other go into a table below. Where there is room, costs have columns.
+    Args:
+        head: Above it, in one line.
+        cells: One for each row.
+        said: What it is called where it is left out.
+        extra: Whether names come first.
+        ends_of: The metric that it has the intervals of; empty: none.
+        need: Columns of a lower number get their room first.
+    """
+
+    head: str
+    cells: tuple[Text, ...]
+    said: str
+    extra: bool = False
+    ends_of: str = ""
+    need: int = 9
+
+    @property
+    def width(self) -> int:
+        """The characters it takes, with the space before the next one."""
+        return max(len(text) for text in (self.head, *(cell.plain for cell in self.cells))) + _GAP
+
+
+def to_table(board: Board, width: int = 80, *, protocol: bool = False) -> Group:
+    """Return the board with its headline above, and tests, groups, printed tables, protocol and notes below.
 
     Args:
         board: What to show.
         width: Columns of the terminal.
+        protocol: Whether the whole protocol stands below it; else its first lines do.
     """
-    parts: list[RenderableType] = [Text(board.title, "bold"), *map(Text, headline(board))]
+    board = told_apart(board)
+    parts: list[RenderableType] = [Text(board.title, "bold"), *map(Text, headline(board)), Text("")]
+    beside = reference(board)
+    columns = _board_columns(board, beside)
+    parts += _fitted([*_names(board.rows, stars=True)], columns, width)
+    parts += [Text(line, "dim") for line in _legend(board, beside)]
+    if answers := [f"{row.label}: {words}" for row in board.rows if (words := answer_words(row))]:
+        parts += [Text("\nanswers", "bold"), *(Text(line, "dim") for line in answers)]
     for table in tables(board):
-        parts += [Text(f"\n{table.title}", "bold")] if table.title else []
-        for columns in _fitting(table, width):
-            made = grid(["model"], [column.head for column in columns])
-            fields = zip(*(map(_text, column.fields) for column in columns), strict=True)
-            with_costs = any(column.kind == "cost" for column in columns)
-            room = max(_NAME, width - sum(map(_width, columns)))
-            for row, texts in zip(table.rows, fields, strict=True):
-                made.add_row(_name(row, table, room, with_costs=with_costs), *texts)
-            parts += [Text(""), made]
-    protocol = [Text("\nprotocol", "bold"), *(Text(line, "dim") for line in board.protocol)]
-    return Group(*parts, *protocol, *(Text(f"\n{note}", "yellow") for note in board.notes))
+        if table.kind == "board" or (table.kind == "tests" and table.against == beside and table.metric == board.key):
+            continue
+        parts += [Text(f"\n{table.title}", "bold")]
+        parts += _fitted([*_names(table.rows)], _plain_columns(table), width)
+    shown = board.protocol if protocol else board.protocol[:_SHORT]
+    parts += [Text("\nprotocol", "bold"), *(Text(line, "dim") for line in shown)]
+    if left := len(board.protocol) - len(shown):
+        parts += [Text(f"... and {left} more {'line' if left == 1 else 'lines'}: add --protocol", "dim")]
+    return Group(*parts, *(Text(f"\n{note}", "yellow") for note in board.notes))
 
 
 def grid(names: Sequence[str], numbers: Sequence[str]) -> Grid:
     """Return an empty table of columns that may break, and of numbers."""
     table = Grid(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
     for place, head in enumerate(names):
-        table.add_column(head, overflow="fold", min_width=0 if place else _NAME)
+        table.add_column(head, overflow="fold", min_width=0 if place else 16)
     for head in numbers:
         table.add_column(head, justify="right", no_wrap=True)
     return table
 
 
-def _fitting(table: Table, width: int) -> Iterator[list[Column]]:
-    """Return the columns in lists that fit beside the names; history and shares stand in each list of the board."""
-    kinds = {kind: [column for column in table.columns if column.kind == kind] for kind in ("metric", "cost", "share")}
-    repeated = [column for column in table.columns if column.kind in ("history", "test")]
-    if shares := kinds["share"]:
-        texts = (
-            "\n".join(f"{100 * share:.0f}%" for share in each if isinstance(share, float))
-            for each in zip(*(column.fields for column in shares), strict=True)
-        )
-        repeated.append(Column("share", ",\n".join(column.head for column in shares), tuple(texts)))
-    room = width - _NAME - sum(map(_width, repeated))
-    for metrics in _blocks(kinds["metric"], room):
-        spare, costs = room - sum(map(_width, metrics)), []
-        for column in kinds["cost"]:
-            if any(column.fields) and _width(column) <= spare:
-                spare -= _width(column)
-                costs.append(column)
-        yield [*metrics, *repeated, *costs]
+def _names(rows: Iterable[Row | PublishedRow], *, stars: bool = False) -> Iterable[tuple[str, str, str]]:
+    """Yield the name of each row, its mark and its style."""
+    for row in rows:
+        label = f"{row.model} ({row.setting})" if row.setting else row.model
+        front = stars and isinstance(row, Row) and bool(row.pareto)
+        yield " ".join(label.split()), " *" if front else "", _STYLES.get(row.kind, "") if isinstance(row, Row) else ""
 
 
-def _width(column: Column) -> int:
-    texts = [column.head, *(_text(field).plain for field in column.fields)]
-    return max(len(line) for text in texts for line in text.split("\n")) + _GAP
+def _fitted(names: Sequence[tuple[str, str, str]], columns: Sequence[_Column], width: int) -> list[RenderableType]:
+    """Return a table of the columns that fit, a key of names that were shortened, and what was left out.
+
+    Args:
+        names: Of the rows, with marks and styles.
+        columns: As they stand beside each other; the first is always shown.
+        width: Of the terminal.
+    """
+    longest = max((len(name) + len(mark) for name, mark, _ in names), default=0) + _GAP
+    left = width - min(longest, _NAME)
+    taken: list[_Column] = []
+    for column in sorted(columns, key=lambda each: (each.extra, each.need)):
+        least = min(longest, _ROOMY) - min(longest, _NAME) if column.extra else 0
+        if not taken or column.width <= left - least:
+            taken.append(column)
+            left -= column.width
+    shown = [column for column in columns if column in taken]
+    room = max(width - sum(column.width for column in shown) - _GAP, 8)
+    short = _shortened([name for name, _, _ in names], [room - len(mark) for _, mark, _ in names])
+    made = Grid(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
+    made.add_column("model", no_wrap=True)
+    for column in shown:
+        made.add_column(column.head, justify="right", no_wrap=True)
+    for (_, mark, style), text, *cells in zip(names, short, *(column.cells for column in shown), strict=True):
+        made.add_row(Text.assemble((text, style), mark), *cells)
+    parts: list[RenderableType] = [made]
+    parts += [Text(f"{text} = {name}", "dim") for (name, _, _), text in zip(names, short, strict=True) if text != name]
+    lost = [column for column in columns if column not in taken]
+    words = [column.said for column in lost if not column.ends_of]
+    if ends := [column.ends_of for column in lost if column.ends_of]:
+        words.append(f"95 % intervals of {', '.join(ends)}")
+    if words:
+        parts.append(Text(f"left out: {', '.join(words)}; a wider terminal and --format markdown have them", "dim"))
+    return parts
 
 
-def _blocks(columns: Sequence[Column], room: int) -> list[list[Column]]:
-    """Return the columns in lists that fit into the room, each of one at least."""
-    blocks: list[list[Column]] = [[]]
-    left = room
-    for column in columns:
-        if blocks[-1] and _width(column) > left:
-            blocks.append([])
-            left = room
-        blocks[-1].append(column)
-        left -= _width(column)
-    return blocks
+def _shortened(names: Sequence[str], rooms: Sequence[int]) -> list[str]:
+    """Return names that fit their rooms, shortened in the middle, and still different from each other."""
+    found: list[str] = []
+    for name, room in zip(names, rooms, strict=True):
+        text = _middle(name, room)
+        number = 2
+        while text in found and text != name and number < len(names) + 2:
+            text, number = f"{_middle(name, room - 3)}~{number}", number + 1
+        found.append(text)
+    return found
 
 
-def _name(row: Row | PublishedRow, table: Table, room: int, *, with_costs: bool) -> Text:
-    below, style = [row.setting], ""
-    if isinstance(row, Row):
-        style = _STYLES.get(row.kind, "")
-        below += ["" if with_costs else _spent(row), answer_words(row)] if table.kind == "board" else []
-    lines = [line for text in below for line in _broken(text, room - _GAP)]
-    return Text.assemble(
-        (row.model, style), " *" if table.is_front(row) else "", *((f"\n  {line}", "dim") for line in lines)
-    )
+def _middle(name: str, room: int) -> str:
+    """Return a name that fits a room; of `model (setting)` the model is shortened where ten letters of it can stay."""
+    if len(name) <= room:
+        return name
+    model, bracket, setting = name.partition(" (")
+    if bracket and room - len(setting) - 2 >= 10:
+        return _middle(model, room - len(setting) - 2) + bracket + setting
+    kept = max(room - 2, 2)
+    return f"{name[: kept - kept // 2]}..{name[len(name) - kept // 2 :]}"
 
 
-def _broken(text: str, room: int) -> list[str]:
-    """Return a text in lines that fit; an option that is too long is broken before its value, never within it."""
-    words = [
-        part for word in text.split() for part in (word.replace("=", "= ").split() if len(word) > room else [word])
+def _board_columns(board: Board, beside: str) -> list[_Column]:
+    """Return the columns of the board: the main metric with its differences, other metrics, shares, costs, tests."""
+    first, *others = [metric for metric in (board.key, *board.metrics) if metric]
+    pairs = [each for each in board.differences if each.metric == board.key and beside in (each.first, each.second)]
+    tested = {each.first: each for each in (difference_from(each, beside) for each in pairs)}
+    columns = [_means(board, first), _intervals(board, first, extra=False), *_differences(board, beside, tested)]
+    columns += [_means(board, metric) for metric in others if metric != first]
+    rest = next(table for table in tables(board) if table.kind == "board").columns
+    kinds = {kind: [column for column in rest if column.kind == kind] for kind in ("share", "cost", "history")}
+    costs = sorted(kinds["cost"], key=lambda column: not column.head.startswith("USD"))
+    for number, column in enumerate(column for column in costs if any(column.fields)):
+        columns.append(_made(column, extra=number > 0))
+    whole = all(share == 1.0 for row in board.rows for share in row.shares.values())
+    columns += [_made(column, extra=whole) for column in kinds["share"]]
+    versus = {row.run: row.cells[board.key].versus for row in board.rows if board.key in row.cells}
+    if any(found is not None and found.against == beside for found in versus.values()):
+        needed = [
+            "" if (found := versus.get(row.run)) is None or found.needed is None else f"{found.needed:,}"
+            for row in board.rows
+        ]
+        said = "users for a power of 80 %"
+        columns.append(_Column("users for 80 %", tuple(map(Text, needed)), said, extra=True))
+    columns += [_intervals(board, metric, extra=True) for metric in others if metric != first]
+    columns += [_made(column, extra=True) for column in kinds["history"] if any(column.fields)]
+    return columns
+
+
+def _differences(board: Board, beside: str, tested: dict[str, Difference]) -> list[_Column]:
+    """Return the columns of the difference from one row and of its corrected p, in brackets where it is exploratory."""
+    if not tested:
+        return []
+    numbers, values, ends = [], [], []
+    for row in board.rows:
+        found = tested.get(row.run)
+        if found is None:
+            numbers.append(Text("-" if row.run == beside else "", "dim"))
+            values.append(Text(""))
+            ends.append(Text(""))
+            continue
+        better = found.difference * board.sign(board.key) > 0
+        style = ("green" if better else "red") if found.corrected < ALPHA else "dim"
+        numbers.append(Text(f"{found.difference:+.4f}", style))
+        said = p_value(found.corrected)
+        values.append(Text(said if found.primary or board.family is None else f"({said})", "dim" if not style else ""))
+        known = found.low is not None and found.high is not None
+        ends.append(Text(without_zeros(f"{found.low:+.3f} to {found.high:+.3f}") if known else "", "dim"))
+    name = _shortened([next(row.model for row in board.rows if row.run == beside)], [12])[0]
+    return [
+        _Column(f"vs {name}", tuple(numbers), "the difference", need=1),
+        _Column("p", tuple(values), "p", need=2),
+        _Column("vs in 95 %", tuple(ends), "", extra=True, ends_of="the difference"),
     ]
-    return wrap(" ".join(words), max(room, 1))
 
 
-def _spent(row: Row) -> str:
-    """Return what answers cost, where there is no room for columns of it."""
-    rate, price = row.cost.users_per_second, row.cost.price_per_1000
-    if row.kind != "language model" or rate is None:
-        return ""
-    return f"{number(rate)}/s" + ("" if price is None else f", {price:.3g} USD per 1,000")
+def _means(board: Board, metric: str) -> _Column:
+    cells = []
+    for row in board.rows:
+        cell = row.cells.get(metric)
+        text = "" if cell is None else f"{'=' if cell.as_good else ''}{cell.mean:.4f}"
+        cells.append(Text(text, "bold" if cell is not None and cell.rank == 1 else ""))
+    return _Column(metric, tuple(cells), metric, need=0 if metric == board.key else 4)
 
 
-def _text(field: Field) -> Text:
-    """Return a field; what stands below its first line is dim."""
-    if not isinstance(field, Mean):
-        first, *below = str(field).split("\n")
-        return Text.assemble(first, *((f"\n{line}", "dim") for line in below))
-    cell = field.cell
-    ends = "-" if field.ends("") == "no interval" else without_zeros(field.ends("{:.3f}-{:.3f}"))
-    mean = (field.text, "bold" if cell.rank == 1 else "")
-    spread = without_zeros(field.spread("\n±{:.4f}"))
-    return Text.assemble("=" if cell.as_good else "", mean, (f"\n{ends}{spread}", "dim"))
+def _intervals(board: Board, metric: str, *, extra: bool) -> _Column:
+    cells = [Mean(row.cells[metric], row.exact) if metric in row.cells else None for row in board.rows]
+    texts = tuple(Text("") if mean is None else Text(_ends(mean), "dim") for mean in cells)
+    head = "95 % interval" if metric == board.key else f"{metric} in 95 %"
+    return _Column(head, texts, "", extra, ends_of=metric, need=3)
+
+
+def _ends(mean: Mean) -> str:
+    ends = mean.ends("{:.3f}-{:.3f}")
+    return without_zeros(("-" if ends == "no interval" else ends) + mean.spread(" ±{:.4f}"))
+
+
+def _made(column: Column, *, extra: bool) -> _Column:
+    return _Column(column.line, tuple(Text(_words(field)) for field in column.fields), column.line, extra)
+
+
+def _plain_columns(table: Table) -> list[_Column]:
+    """Return the columns of a table below the board; means get their intervals where there is room."""
+    columns = [_made(column, extra=False) for column in table.columns]
+    for column in table.columns:
+        if any(isinstance(field, Mean) for field in column.fields):
+            ends = tuple(Text(_ends(field) if isinstance(field, Mean) else "", "dim") for field in column.fields)
+            columns.append(_Column(f"{column.line} in 95 %", ends, "", extra=True, ends_of=column.line))
+    return columns
+
+
+def _words(field: Field) -> str:
+    if isinstance(field, Mean):
+        return f"{'=' if field.cell.as_good else ''}{field.text}"
+    return f"{100 * field:.0f}%" if isinstance(field, float) else " ".join(field.split())
+
+
+def _legend(board: Board, beside: str) -> list[str]:
+    """Say what the marks of the board mean, those that it has."""
+    cells = [cell for row in board.rows for cell in row.cells.values()]
+    lines = ["= not distinguishable from the best of its column"] if any(cell.as_good for cell in cells) else []
+    if any(row.pareto for row in board.rows):
+        lines.append(f"* on the Pareto front of quality and {cost_words(board.pareto_by, board.unit)}")
+    name = next((row.label for row in board.rows if row.run == beside), "")
+    if name and board.differences:
+        corrected = family_over(board, primary=board.family is not None)
+        outside = f", in brackets exploratory ({family_over(board, primary=False)})" if board.family else ""
+        lines.append(f"vs: difference from {name} in {board.key}, paired; p: corrected ({corrected}){outside}")
+    return lines

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from math import exp, fsum, lgamma, log
 from typing import TYPE_CHECKING, Any
 
-from llmrs_bench.core.formatting import number
+from llmrs_bench.core.formatting import number, seconds_words
 
 _DOUBT, _EXCESS = 0.001, 0.1
 
@@ -125,24 +125,33 @@ def prior_line(facts: Mapping[str, Any]) -> str:
     """Say what it cost to ask for titles without a history."""
     return (
         f"titles without a history, no part of the run's cost: {facts['prior_prompts']:,} prompts, "
-        f"{_counted(facts['prior_tokens'])} tokens, {facts['prior_seconds']:.1f} s"
+        f"{_counted(facts['prior_tokens'])} tokens, {seconds_words(facts['prior_seconds'])}"
     )
 
 
 def run_lines(facts: Mapping[str, Any]) -> list[str]:
     """Say what a run cost, and what was odd about it."""
     if facts["kind"] != "language model":
-        training = {key: value for key, value in facts["training"].items() if not isinstance(value, list | dict)}
+        again = facts.get("retrained", [])
+        training = {} if again else facts["training"]
+        training = {key: value for key, value in training.items() if not isinstance(value, list | dict)}
         if facts["fit_on"]:
             training = {"fitted_on": facts["fit_on"], **training}
         noted = ", ".join(f"{key.replace('_', ' ')} {_short(value)}" for key, value in training.items())
         future = facts.get("timeline")
         return [
-            f"{facts['requests']:,} requests in {facts['seconds']:.1f} s" + (f"; {noted}" if noted else ""),
+            f"{facts['requests']:,} requests in {seconds_words(facts['seconds'])}" + (f"; {noted}" if noted else ""),
             *_part_lines(facts.get("typed", {}), facts.get("train_part")),
+            *(
+                f"window {each['window']}: {each['requests']:,} requests, fitted on {each['events']:,} events of "
+                f"{each['users']:,} users"
+                for each in again
+            ),
             *([future["words"]] if future else []),
         ]
-    lines = [f"{facts['prompts']:,} prompts, {_tokens(facts)}, {facts['seconds']:.1f} s, engine {facts['engine']}"]
+    lines = [
+        f"{facts['prompts']:,} prompts, {_tokens(facts)}, {seconds_words(facts['seconds'])}, engine {facts['engine']}"
+    ]
     if facts.get("titles"):
         lines.append(facts["titles"])
     if facts["requests_per_second"] is not None:
@@ -217,8 +226,8 @@ def forecast_lines(found: Mapping[str, Any]) -> list[str]:
     else:
         seconds, per_token, answers = found["tokens_to_ask"] * found["per_token"], found["per_token"], found["answers"]
         lines.append(
-            f"time            about {seconds:,.0f} s, at the {1000 * per_token:.3g} ms a prompt token of {answers:,} "
-            "kept answers, and a load"
+            f"time            about {seconds_words(seconds)}, at the {1000 * per_token:.3g} ms a prompt token of "
+            f"{answers:,} kept answers, and a load"
         )
     if found["device_gb"] is not None:
         lines.append(f"memory          {found['device_gb']:.1f} GB of the device, as these took")
@@ -327,8 +336,14 @@ def outside_lines(facts: Mapping[str, Any]) -> list[str]:
         better = facts["better"]
         lines.extend(f"{run} is better than all others in {count:,} requests" for run, count in better.items())
         lines.append(f"the best are equal in {facts['requests'] - sum(better.values()):,} requests")
-    for run, weight in facts.get("weights", {}).items():
-        lines.append(f"weight of {run}: {weight['mean']:.3f} (folds {', '.join(f'{w:g}' for w in weight['folds'])})")
+    lines.extend(f"weight of {run}: {weight:.2f}" for run, weight in facts.get("weights", {}).items())
+    if "asked" in facts:
+        asked = f"the second run is asked for {facts['asked']:,} of {facts['requests']:,} requests"
+        lines.append(asked + ("" if facts["threshold"] is None else f", where doubt is above {facts['threshold']:.4g}"))
+    if learned := facts.get("learned_on"):
+        lines.append(f"learned on {learned[1]:,} validation requests of {learned[0]}")
+    elif facts.get("threshold") is not None:
+        lines.append("the threshold is the quantile of the tested requests, without their targets")
     for name, runs in facts["cost_unknown"].items():
         lines.append(f"{name.replace('_', ' ')} without {', '.join(runs)}: not known there")
     return lines
@@ -346,6 +361,36 @@ def sample_lines(shown: Sequence[RenderedPrompt], counts: Mapping[str, Any]) -> 
     )
 
 
+def tuning_forecast_lines(found: Mapping[str, Any]) -> Iterator[str]:
+    """Say what a tuning would take."""
+    yield f"model           {found['label']}"
+    counts = found["counts"]
+    if not counts["samples"]:
+        yield "samples         0: the model as it is, under the name of a tuned one"
+        return
+    yield (
+        f"samples         {counts['samples']:,} of {counts['tokens']:,} tokens, the longest of {counts['longest']:,}; "
+        f"{100 * counts['supervised']:.1f} % of them are learned"
+    )
+    yield f"validation      {found['valid']:,} requests, {found['validations']:,} times at most"
+    yield f"steps           {found['steps']:,} at most; -O patience may end them earlier"
+    if found["made"]:
+        yield f"kept already    the model: {found['place']}"
+    elif found["kept"]:
+        yield f"kept already    {found['kept']:,} of {found['steps']:,} steps of an interrupted training"
+    else:
+        yield "kept already    nothing"
+    if found["made"]:
+        yield "time            none: it is there"
+    elif found["seconds"] is None:
+        yield "time            not known: this model was not tuned in the same way on this machine yet"
+    else:
+        took = f"{found['sessions']:,} earlier tuning{'s' if found['sessions'] > 1 else ''} took"
+        yield f"time            about {found['seconds']:,.0f} s at most, as {took}"
+    fits = "" if found["gb"] <= found["free_gb"] else ": it does not fit"
+    yield f"memory          about {found['gb']:.1f} GB of {found['free_gb']:.1f} GB free on {found['device']}{fits}"
+
+
 def tuning_lines(facts: Mapping[str, Any]) -> Iterator[str]:
     """Yield what came of tuning a model."""
     if "metric" not in facts:
@@ -358,7 +403,7 @@ def tuning_lines(facts: Mapping[str, Any]) -> Iterator[str]:
     )
     joules = facts["joules"]
     yield (
-        f"{facts['seconds']:.1f} s ({facts['seconds_evaluating']:.1f} s of them validation), "
+        f"{seconds_words(facts['seconds'])} ({seconds_words(facts['seconds_evaluating'])} of them validation), "
         f"{facts['samples_per_second']:.2f} samples/s, {facts['peak_memory_gb']:.1f} GB at most, "
         f"{facts['dtype']} on {facts['device']}" + (f", {joules:,.0f} J" if joules is not None else "")
     )

@@ -3,7 +3,7 @@
 import logging
 import tomllib
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from importlib.resources import files
 from typing import Any
 
@@ -36,7 +36,8 @@ from llmrs_bench.leaderboard import (
     ScoreMatrix,
     build_board,
 )
-from llmrs_bench.leaderboard.build_curves import Entry, build_curves
+from llmrs_bench.leaderboard.build_curves import build_curves
+from llmrs_bench.leaderboard.build_over_time import AXES, OVER_KNOWN, OVER_TIME, Axis, build_over_time
 from llmrs_bench.leaderboard.comparability import (
     FIELDS,
     EvaluationProtocol,
@@ -45,11 +46,13 @@ from llmrs_bench.leaderboard.comparability import (
     request_protocol,
 )
 from llmrs_bench.leaderboard.curves import Curves
+from llmrs_bench.leaderboard.sampled import Entry
 from llmrs_bench.metrics import DEFINITIONS, Metric, parse_metrics
 from llmrs_bench.ranking import TIE_RULE
 from llmrs_bench.stages.evaluate import CHANCE, POPULARITY, has_likelihoods, is_evaluated, measured, ranked_runs
 from llmrs_bench.stages.factors import LEARNERS, factors_of, setting_words
-from llmrs_bench.stages.groups import group_requests
+from llmrs_bench.stages.groups import UNKNOWN, group_requests
+from llmrs_bench.stages.probed import memory_notes, memory_of
 from llmrs_bench.stages.workspace import Data, latest, leaving_out, limit_of, pick_runs, ranks, unopened
 
 log = logging.getLogger(__name__)
@@ -222,6 +225,7 @@ class Comparison:
         entries: The runs that are on it.
         plan: How it was made.
         protocol: What stands above boards and curves alike.
+        numbers: Of the axes over which a row is a curve, rows (request_id, number, cutoff).
     """
 
     board: Board
@@ -230,6 +234,7 @@ class Comparison:
     entries: tuple[Entry, ...]
     plan: BoardPlan
     protocol: tuple[str, ...]
+    numbers: Mapping[str, pl.DataFrame] = field(default_factory=dict)
 
     def noted(self, notes: Sequence[str]) -> "Comparison":
         """Return it with more notes below the board."""
@@ -250,7 +255,8 @@ def compare(data: Data, names: Sequence[str], config: CompareConfig) -> Comparis
         OptionError: If a metric, a run or a grouping is unknown.
     """
     usual = CATALOGUE_METRICS if data.whole_catalogue else BOARD_METRICS
-    metrics = parse_metrics(config.metrics or usual)
+    primary = parse_metrics(config.primary) if config.primary else []
+    metrics = parse_metrics([*(config.metrics or usual), *map(str, primary)])
     groups = None if config.by is None else group_requests(data, config.by)
     data.artifact.check("requests", "truth")
     opened = ranked_runs(data, no_progress)
@@ -281,6 +287,9 @@ def compare(data: Data, names: Sequence[str], config: CompareConfig) -> Comparis
         by=config.by or "",
         groups=groups,
         directions={str(metric): metric.direction for metric in metrics},
+        primary=tuple(map(str, primary)),
+        main=config.main,
+        against=config.against,
         **owners(data),
     )
     weighed = [SUM_WORDS] if any(has_likelihoods(run) for run in wanted if run.path.name in held) else []
@@ -298,16 +307,43 @@ def compare(data: Data, names: Sequence[str], config: CompareConfig) -> Comparis
             *(f"asked again later, so shown with --run alone: {name}" for name in earlier),
         ],
     )
-    return Comparison(with_published(board, data, config), matrix, tuple(missing), tuple(entries), plan, protocol)
+    shown = with_published(board, data, config)
+    return Comparison(shown, matrix, tuple(missing), tuple(entries), plan, protocol, _numbers(data))
+
+
+def _numbers(data: Data) -> dict[str, pl.DataFrame]:
+    """Return what curves of one row are drawn over: windows, or quarters in time, from 1; and known events, if any."""
+    times = data.artifact.table("requests").select("request_id", "cutoff")
+    found: dict[str, pl.DataFrame] = {}
+    if times["cutoff"].n_unique() > 1:
+        groups = group_requests(data, "window").filter(pl.col("group") != UNKNOWN)
+        found[OVER_TIME] = groups.select("request_id", number=pl.col("order") + 1)
+    if "conditions" in data.artifact.manifest.tables:
+        known = data.artifact.table("conditions").select("request_id", number="known").drop_nulls()
+        found |= {OVER_KNOWN: known} if known.height else {}
+    return {name: rows.join(times, on="request_id", maintain_order="left") for name, rows in found.items()}
 
 
 def draw_curves(comparison: Comparison, over: str, config: CompareConfig) -> Curves:
     """Put the runs of a board onto curves over a number; texts show the metrics that were asked for, or the main one.
 
+    Over `time` and `cold-users` a curve is one row, and its points are other requests.
+
     Raises:
-        OptionError: If no two runs differ in that number alone.
+        OptionError: If no two runs differ in that number alone, or requests are of one time.
     """
     board = comparison.board
+    if over in AXES:
+        return build_over_time(
+            comparison.entries,
+            comparison.matrix,
+            Axis(over, comparison.numbers.get(over)),
+            replace(comparison.plan, metrics=board.metrics),
+            title=board.title,
+            protocol=comparison.protocol,
+            shown=board.metrics if config.metrics else (board.key,),
+            notes=board.notes,
+        )
     return build_curves(
         comparison.entries,
         comparison.matrix.requests,
@@ -355,6 +391,7 @@ def run_entry(data: Data, run: Artifact, counts: Mapping[str, Any]) -> Evaluated
             "fit_on": facts.get("fit_on"),
             "seed": facts["seed"],
             "engine": facts.get("engine"),
+            **({"released": day} if (day := facts.get("released")) else {}),
             **{name: facts.get(name) for name in RUN_COSTS},
             **{name: round(value, 4) for name, value in facts.get("notes", {}).items()},
             **{name: count for name, count in counts.items() if name != "requests"},
@@ -363,6 +400,7 @@ def run_entry(data: Data, run: Artifact, counts: Mapping[str, Any]) -> Evaluated
             "made": run.manifest.started.isoformat(),
             "versions": run.manifest.versions,
             "revision": facts["model"].get("revision") if facts["kind"] == "language model" else None,
+            **memory_of(data, run),
         },
     )
 
@@ -395,10 +433,14 @@ def _protocol(data: Data, config: CompareConfig) -> list[str]:
 
 
 def remarks(data: Data, runs: Sequence[Artifact]) -> list[str]:
-    """Return what `infer` warned of models that learn, and what they saw of the future if they learned from a part."""
+    """Return what `infer` warned of models that learn, and what language models know of the data by heart.
+
+    Of models that learned from a part it also says what they saw of the future.
+    """
     found: dict[str, None] = {}
     whole = data.artifact.facts.get("timeline") or {}
     for run in runs:
+        found |= dict.fromkeys(memory_notes(data, run))
         if run.facts["kind"] not in LEARNERS:
             continue
         words = ", ".join(setting_words(data, run).values())

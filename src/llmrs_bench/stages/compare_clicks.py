@@ -92,7 +92,8 @@ def compare_clicks(data: Data, names: Sequence[str], config: CompareConfig) -> C
         IncomparableError: If a run was made on other data or requests, and may not differ in them.
         OptionError: If a metric, a run or a grouping is unknown.
     """
-    metrics = parse_click_metrics(config.metrics or BOARD_CLICK_METRICS)
+    primary = parse_click_metrics(config.primary) if config.primary else ()
+    metrics = parse_click_metrics([*(config.metrics or BOARD_CLICK_METRICS), *primary])
     groups = None if config.by is None else group_requests(data, config.by)
     opened = open_runs(data) if has_runs(data) or names else []
     runs = [run for run in opened if is_measured(run)]
@@ -124,6 +125,9 @@ def compare_clicks(data: Data, names: Sequence[str], config: CompareConfig) -> C
         groups=groups,
         directions={name: "lower" for name in metrics if name in LOWER_CLICK_METRICS},
         unit="rows",
+        primary=primary,
+        main=config.main,
+        against=config.against,
     )
     protocol = tuple(_protocol_lines(data, measured[0][1], config))
     board, matrix = build_click_board(

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from llmrs_bench.core.artifacts import Draft, Recipe, StageResult, get_or_create
+from llmrs_bench.core.artifacts import Draft, Recipe, StageResult, find_made, get_or_create
 from llmrs_bench.core.config import PromptConfig
 from llmrs_bench.core.errors import DataError
 from llmrs_bench.core.hashing import hash64
@@ -39,21 +39,32 @@ def demo_lm(data: Data, *, seed: int, progress: Progress) -> StageResult:
     """
     from llmrs_bench.llm.backends.demo_lm import DemoOptions, train_demo_lm
 
-    options = DemoOptions(documents=DOCUMENTS)
-    templates = learned_templates()
-    recipe = Recipe(
-        "infer",
-        NAME,
-        {**options.model_dump(), "seed": seed, "item_word": data.item_word},
-        {table: data.artifact.digest(table) for table in ("items", "interactions")},
-        {"format": FORMAT, **{name: source_digest(template) for name, template in templates.items()}},
-    )
+    options, templates, recipe = DemoOptions(documents=DOCUMENTS), learned_templates(), _recipe(data, seed)
 
     def fill(draft: Draft) -> None:
         documents = list(training_documents(data, templates, count=options.documents, seed=seed))
         draft.facts.update(train_demo_lm(documents, draft.folder("model"), options, seed=seed, progress=progress))
 
     return get_or_create(recipe.place(data.place.models), recipe, fill)
+
+
+def _recipe(data: Data, seed: int) -> Recipe:
+    from llmrs_bench.llm.backends.demo_lm import DemoOptions
+
+    return Recipe(
+        "infer",
+        NAME,
+        {**DemoOptions(documents=DOCUMENTS).model_dump(), "seed": seed, "item_word": data.item_word},
+        {table: data.artifact.digest(table) for table in ("items", "interactions")},
+        {"format": FORMAT, **{name: source_digest(template) for name, template in learned_templates().items()}},
+    )
+
+
+def demo_lm_cost(data: Data, seed: int) -> dict[str, float | None] | None:
+    """Return what its training cost, `seconds` and `joules`; None where the model is not there any more."""
+    recipe = _recipe(data, seed)
+    made = find_made(recipe.place(data.place.models), recipe)
+    return None if made is None else {"seconds": float(made.facts["seconds"]), "joules": None}
 
 
 def learned_templates() -> dict[str, PromptStrategy]:

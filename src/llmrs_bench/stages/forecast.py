@@ -1,7 +1,7 @@
 """What a run of a language model will ask: prompts, tokens, price, and what is kept already."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +57,15 @@ class Forecast:
     answers: int
     per_token: float | None
     device_gb: float | None
+
+    @property
+    def seconds(self) -> float | None:
+        """What the prompts without an answer will take, without loading; None: nothing says so."""
+        return None if self.per_token is None else self.tokens_to_ask * self.per_token
+
+    def json(self) -> dict[str, Any]:
+        """Return it as values of JSON."""
+        return {**asdict(self), "written": str(self.written), "seconds": self.seconds}
 
 
 def forecast(data: Data, config: LanguageModelConfig) -> Forecast:

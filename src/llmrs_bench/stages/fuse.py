@@ -1,8 +1,9 @@
 """A run made of other runs: rankings fused, and the cost of all of them."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from math import fsum
+from math import fsum, inf, isfinite
 from typing import Any, Literal, Self
 
 import polars as pl
@@ -13,32 +14,40 @@ from llmrs_bench.core.config import CLICK, DEPTH, Options
 from llmrs_bench.core.costs import AMOUNTS, COUNTS
 from llmrs_bench.core.errors import IncomparableError, OptionError
 from llmrs_bench.core.schemas import RANKINGS
-from llmrs_bench.core.types import Progress
 from llmrs_bench.fusion import (
-    FittedWeights,
+    Doubt,
     best_of,
-    cross_fit,
+    cascade,
+    doubts,
+    fit_weights,
     mean_score,
     reciprocal_rank,
     standard_scores,
+    threshold,
     weighted_score,
 )
 from llmrs_bench.metrics import measure, parse_metrics
 from llmrs_bench.ranking import TIE_RULE, rank_best, rank_candidates
-from llmrs_bench.stages.workspace import Data, limit_of, open_runs, pick_runs, ranks
+from llmrs_bench.stages.workspace import Data, limit_of, open_data, open_runs, pick_runs, ranks
 
 FUSION = "fusion"
 # Bumped when the same runs give another ranking: older runs are then recomputed.
 FORMAT = "1"
 
 
-def joint_cost(runs: Sequence[Artifact]) -> dict[str, Any]:
+def joint_cost(runs: Sequence[Artifact], shares: Sequence[float] = ()) -> dict[str, Any]:
     """Return the facts of a run that needs all of `runs`: sums, and the largest peak of memory.
 
     A count that one of them does not know is not known. An amount is summed over the runs that know it, and
     `cost_unknown` names, for each, those that do not; where no run knows it, it is None.
+
+    Args:
+        runs: The runs.
+        shares: Of how many of the requests each was asked, where that is not all of them: what it took to train a model
+            counts whole, and all else by this share. A run that is asked for none costs nothing.
     """
-    facts = [run.facts for run in runs]
+    taken = list(shares) or [1.0] * len(runs)
+    facts = [_share_of(run.facts, share) for run, share in zip(runs, taken, strict=True)]
     found: dict[str, Any] = {
         name: None if None in (counts := [fact.get(name, 0) for fact in facts]) else sum(counts)
         for name in COUNTS
@@ -50,32 +59,65 @@ def joint_cost(runs: Sequence[Artifact]) -> dict[str, Any]:
         found[name] = round(fsum(known), 6) if known else None
         if known and len(known) < len(facts):
             unknown[name] = [run.path.name for run in runs if run.facts.get(name) is None]
-    rates = [rate for fact in facts if (rate := fact.get("requests_per_second"))]
+    rates = [
+        rate / share if share else None
+        for fact, share in zip(facts, taken, strict=True)
+        if (rate := fact.get("requests_per_second"))
+    ]
     known_of_all = len(rates) == len(facts)
-    found["requests_per_second"] = round(1 / fsum(1 / rate for rate in rates), 3) if known_of_all else None
+    seconds = fsum(1 / rate for rate in rates if rate is not None)
+    found["requests_per_second"] = round(1 / seconds, 3) if known_of_all and seconds else None
     peaks = [fact["peak_device_gb"] for fact in facts if fact.get("peak_device_gb") is not None]
     return {**found, "peak_device_gb": max(peaks, default=None), "cost_unknown": unknown}
 
 
-ORACLE = "oracle"
+def _share_of(facts: Mapping[str, Any], share: float) -> Mapping[str, Any]:
+    """Return the counts and amounts of a run that is asked for this share of the requests."""
+    if share == 1:
+        return facts
+    found = {name: round(share * facts[name]) for name in COUNTS if facts.get(name) is not None}
+    amounts = {name: share * facts[name] for name in AMOUNTS if facts.get(name) is not None}
+    seconds, scoring = facts.get("seconds"), facts.get("scoring_seconds")
+    if share and seconds is not None and scoring is not None:
+        amounts["seconds"] = seconds - scoring + share * scoring
+    return {**facts, **found, **amounts}
+
+
+ORACLE, CASCADE = "oracle", "cascade"
+VALIDATION = "validation"
 BY = ("ndcg@10", "mrr")
+
+
+# The options that each method reads.
+_READ: Mapping[str, tuple[str, ...]] = {
+    "rrf": ("k",),
+    "learned": ("learn_on",),
+    "cascade": ("budget", "top", "doubt", "learn_on"),
+}
 
 
 class FusionOptions(Options):
     """Options of `fuse`.
 
     Args:
-        runs: Names of at least two runs of the data set, or how they begin.
-        method: `rrf`, `zscore`, `learned`, or `oracle`, which is no model: of each request it takes the run
+        runs: Names of at least two runs of the data set, or how they begin; of `cascade` the order counts.
+        method: `rrf`, `zscore`, `learned`, `cascade`, or `oracle`, which is no model: of each request it takes the run
             that ranks the target best.
         k: The constant of `rrf`.
-        folds: Of `learned`.
+        learn_on: The data set with the validation requests (`prepare --held-out validation`) on which `learned` fits
+            its weights and `cascade` its threshold.
+        budget: Of `cascade`, the share of requests for which the second run is asked, `20%` or `0.2`.
+        top: Of `cascade`, how many of the first run's best items the second one orders; None: all.
+        doubt: Of `cascade`, by what the first run is unsure: the margin of its best score, or the entropy of all.
     """
 
     runs: tuple[str, ...] = ()
-    method: Literal["rrf", "zscore", "learned", "oracle"] = "rrf"
+    method: Literal["rrf", "zscore", "learned", "cascade", "oracle"] = "rrf"
     k: int = Field(default=60, ge=0)
-    folds: int = Field(default=5, ge=2)
+    learn_on: str | None = None
+    budget: float = Field(default=1.0, ge=0, le=1)
+    top: int | None = Field(default=None, ge=1)
+    doubt: Doubt = "margin"
 
     @field_validator("runs", mode="before")
     @classmethod
@@ -83,38 +125,50 @@ class FusionOptions(Options):
         """Read `A,B` as typed."""
         return tuple(name.strip() for name in runs.split(",") if name.strip()) if isinstance(runs, str) else runs
 
+    @field_validator("budget", mode="before")
+    @classmethod
+    def share(cls, budget: Any) -> Any:
+        """Read `20%` as typed."""
+        percent = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*%\s*", budget) if isinstance(budget, str) else None
+        return budget if percent is None else float(percent[1]) / 100
+
     @model_validator(mode="after")
     def no_idle_options(self) -> Self:
-        """Refuse options that the method does not read."""
-        for name, method in {"k": "rrf", "folds": "learned"}.items():
-            if name in self.model_fields_set and self.method != method:
-                raise ValueError(f"{name} applies only to the method {method}, not to {self.method}")
+        """Refuse options that the method does not read, and a method without what it needs."""
+        for name in sorted(self.model_fields_set - {"runs", "method", *_READ.get(self.method, ())}):
+            methods = " and ".join(method for method, read in _READ.items() if name in read)
+            raise ValueError(f"{name} applies only to the method {methods}, not to {self.method}")
+        if self.method == "learned" and self.learn_on is None:
+            raise ValueError("the method learned needs validation requests: learn_on=NAME@VARIANT")
+        if self.method == "cascade" and not self.model_fields_set & {"budget", "top"}:
+            raise ValueError("the method cascade needs a budget, as budget=20%, or the number of best items, as top=5")
         return self
 
     @property
-    def read(self) -> dict[str, int]:
-        """The options that the method reads."""
-        return {"rrf": {"k": self.k}, "learned": {"folds": self.folds}}.get(self.method, {})
+    def read(self) -> dict[str, Any]:
+        """The options that the method reads and that may change the result, but for the data set it learns on."""
+        return {name: getattr(self, name) for name in _READ.get(self.method, ()) if name != "learn_on"}
 
 
 @dataclass(frozen=True, slots=True)
 class Joined:
-    """Rankings, and facts about how they came about."""
+    """Rankings, facts about how they came about, and of how many requests each run was asked, if not of all."""
 
     rankings: pl.DataFrame
     facts: dict[str, Any]
+    shares: tuple[float, ...] = ()
 
 
-def fuse(data: Data, typed: Mapping[str, str], progress: Progress, *, seed: int = 0) -> StageResult:
+def fuse(data: Data, typed: Mapping[str, str]) -> StageResult:
     """Make the run that joins other runs of the same data set, with the options of `FusionOptions`.
 
-    `learned` and `oracle` read `truth`: the first that of other users, to weigh the runs for a user; the second that of
-    the request itself, which is why it is a bound and no model.
+    What is learned is learned on validation requests. `oracle` alone reads the targets of tests, which is why it is a
+    bound and no model.
 
     Raises:
-        OptionError: If an option is wrong, a run is unknown, ranks nothing, or may not be joined, or the data set is
-            one of clicks.
-        IncomparableError: If a run is of other requests or of another tie rule.
+        OptionError: If an option is wrong, a run is unknown, ranks nothing, may not be joined, or was not made for the
+            validation requests, or the data set is one of clicks.
+        IncomparableError: If a run is of other requests or another tie rule, or validation requests are of other data.
     """
     options = FusionOptions.parse(typed, owner="fuse")
     if data.task == CLICK:
@@ -122,56 +176,123 @@ def fuse(data: Data, typed: Mapping[str, str], progress: Progress, *, seed: int 
             f"a fusion joins orders, and {data.place.reference} has one item a request",
             hint="Compare the runs: llmrs-bench compare.",
         )
-    if seed and options.method != "learned":
-        raise OptionError(f"--seed applies only to the method learned, not to {options.method}", hint="Remove it.")
-    runs = _runs(data, options)
-    oracle = options.method == ORACLE
-    reads_truth = options.method in ("learned", ORACLE)
+    runs, oracle = _runs(data, options), options.method == ORACLE
+    learned = None if options.learn_on is None else _validation(data, options, runs)
     recipe = Recipe(
         "infer",
         ORACLE if oracle else f"{FUSION}-{options.method}",
-        {"model": FUSION, "method": options.method, "seed": seed, **options.read},
+        {
+            **{"model": FUSION, "method": options.method, "seed": 0, **options.read},
+            **({"order": [run.path.name for run in runs]} if options.method == CASCADE else {}),
+        },
         {
             "requests": data.artifact.digest("requests"),
-            **({"truth": data.artifact.digest("truth")} if reads_truth else {}),
+            **({"truth": data.artifact.digest("truth")} if oracle else {}),
             **{run.path.name: run.manifest.fingerprint for run in runs},
+            **({} if learned is None else learned.inputs),
         },
         {"format": FORMAT, "tie_rule": TIE_RULE, "tie_seed": str(data.tie_seed)},
     )
 
     def fill(draft: Draft) -> None:
-        joined = _join(data, options, runs, seed=seed, progress=progress)
+        joined = _join(data, options, runs, learned)
         draft.write("rankings", joined.rankings)
         draft.facts.update(
             kind=ORACLE if oracle else FUSION,
             requests=data.artifact.manifest.tables["requests"].rows,
             runs={run.path.name: run.manifest.fingerprint for run in runs},
-            seed=seed,
-            reads_truth=reads_truth,
+            seed=0,
+            reads_truth=oracle,
             typed=_typed(data, options, runs),
-            **joint_cost(runs),
+            **joint_cost(runs, joined.shares),
             **joined.facts,
         )
 
     return get_or_create(recipe.place(data.place.runs), recipe, fill)
 
 
+@dataclass(frozen=True, slots=True)
+class Validation:
+    """Validation requests, and the runs that answer them: partners of those that are fused, in the same order."""
+
+    data: Data
+    runs: tuple[Artifact, ...]
+
+    @property
+    def inputs(self) -> dict[str, str]:
+        """What of it decides the result, for a fingerprint."""
+        tables = {f"validation {name}": self.data.artifact.digest(name) for name in ("requests", "truth")}
+        return tables | {f"validation {run.path.name}": run.manifest.fingerprint for run in self.runs}
+
+
+def _validation(data: Data, options: FusionOptions, runs: Sequence[Artifact]) -> Validation:
+    """Open the validation requests and the runs on them.
+
+    Raises:
+        OptionError: If the data set has tested requests, or lacks a run.
+        IncomparableError: If it is of other events, or split otherwise.
+    """
+    other = open_data(data.place.root.parent.parent, options.learn_on or "")
+    have, want = other.artifact.manifest, data.artifact.manifest
+    if have.config.get("held_out") != VALIDATION:
+        raise OptionError(
+            f"{other.place.reference} has no validation requests: its requests are those that are tested",
+            hint=f"Prepare them with the options of {data.place.reference}, and with --held-out {VALIDATION}.",
+        )
+    theirs = {**have.config, "source": have.inputs["source"]}
+    own = {**want.config, "source": want.inputs["source"], "held_out": VALIDATION}
+    for name in sorted({*theirs, *own} - {"users"}):
+        if theirs.get(name) != own.get(name):
+            raise IncomparableError(
+                f"{other.place.reference} was prepared with {name} {theirs.get(name)}, {data.place.reference} with "
+                f"{own.get(name)}",
+                hint=f"Prepare both alike, but for --held-out {VALIDATION} and --users.",
+            )
+    needed = runs[:1] if options.method == CASCADE else runs
+    known = open_runs(other)
+    return Validation(other, tuple(_partner(other, known, run) for run in needed))
+
+
+def _partner(other: Data, known: Sequence[Artifact], run: Artifact) -> Artifact:
+    """Return the run of validation requests that was made as `run` was; of a language model fewer requests will do."""
+
+    def made_with(each: Artifact) -> tuple[str, dict[str, Any], str | None]:
+        config = {name: value for name, value in each.manifest.config.items() if name != "limit"}
+        return each.manifest.name, config, each.manifest.inputs.get("answers")
+
+    found = [each for each in known if made_with(each) == made_with(run)]
+    if not found:
+        command = f"as it was: {run.manifest.command}" if run.manifest.command else "with the same options"
+        raise OptionError(
+            f"{other.place.reference} has no run made as {run.path.name} was, so nothing is known of it on validation",
+            hint=f"Make it with --dataset {other.place.reference}, otherwise {command}",
+        )
+    return max(found, key=lambda each: (limit_of(each) is None, limit_of(each) or 0))
+
+
 def _typed(data: Data, options: FusionOptions, runs: Sequence[Artifact]) -> dict[str, Any]:
     """Return what the board shows beside the name; runs are called as their models where that is plain."""
     models = [run.manifest.name for run in open_runs(data)]
     names = [run.path.name if models.count(run.manifest.name) > 1 else run.manifest.name for run in runs]
+    if options.method == CASCADE:
+        read = {name: value for name, value in options.read.items() if name in options.model_fields_set}
+        return {"runs": " then ".join(names), **read}
     if options.method == ORACLE:
         return {"best-of": "+".join(names)}
-    return {
-        "runs": "+".join(names),
-        **{key: options.read[key] for key in options.read if key in options.model_fields_set},
-    }
+    read = {key: options.read[key] for key in options.read if key in options.model_fields_set}
+    return {"runs": "+".join(names), **read}
 
 
 def _runs(data: Data, options: FusionOptions) -> list[Artifact]:
-    """Return the runs by name, whatever the order in which they were typed: it does not matter to the result."""
+    """Return the runs by name where their order does not matter to the result, as it does to a cascade of two."""
     known = open_runs(data)
-    runs = sorted((_run(known, name) for name in options.runs), key=lambda run: run.path.name)
+    runs = [_run(known, name) for name in options.runs]
+    if options.method == CASCADE and len(runs) > 2:
+        raise OptionError(
+            f"a cascade takes two runs, not {len(runs)}",
+            hint="Write --run FIRST --run SECOND: the first ranks all requests.",
+        )
+    runs = runs if options.method == CASCADE else sorted(runs, key=lambda run: run.path.name)
     if len({run.path for run in runs}) < max(len(runs), 2):
         named = ", ".join(options.runs) or "no run"
         raise OptionError(f"{named}: a fusion joins two or more different runs", hint="Write --run A --run B.")
@@ -212,41 +333,55 @@ def _check(data: Data, run: Artifact, options: FusionOptions) -> None:
         raise OptionError(
             f"run {run.path.name} reads the targets: it is an upper bound, not a model", hint="Join runs of models."
         )
-    if options.method == "learned" and run.facts.get("reads_truth"):
+    if options.learn_on is not None and run.facts["kind"] == FUSION:
         raise OptionError(
-            f"run {run.path.name} has learned weights itself: weights on it would depend on a user's own target",
+            f"run {run.path.name} is a fusion, and nothing says which one is the same on validation requests",
             hint="Name the runs it was made of, or take another method.",
         )
 
 
-def _join(data: Data, options: FusionOptions, runs: Sequence[Artifact], *, seed: int, progress: Progress) -> Joined:
+def _join(data: Data, options: FusionOptions, runs: Sequence[Artifact], learned: Validation | None) -> Joined:
     rankings = [run.table("rankings") for run in runs]
     if options.method == ORACLE:
         return _best(data, runs, rankings)
     if options.method == "rrf":
         return Joined(_ranked(data, reciprocal_rank(rankings, options.k)), {})
+    if options.method == CASCADE:
+        return _cascade(data, options, rankings, learned)
     standard = standard_scores(rankings)
-    if options.method == "zscore":
+    if learned is None:
         return Joined(_ranked(data, mean_score(standard)), {})
-    requests, truth = data.artifact.table("requests"), data.artifact.table("truth")
-    fitted = cross_fit(standard, requests, truth, folds=options.folds, seed=seed, progress=progress)
-    scores = weighted_score(standard, fitted.by_request)
-    return Joined(_ranked(data, scores), {"weights": _weights(runs, fitted)})
+    answered = [run.table("rankings") for run in learned.runs]
+    truth = learned.data.artifact.table("truth")
+    for ranking in answered:  # of a run with a limit
+        truth = truth.join(ranking, on="request_id", how="semi", maintain_order="left")
+    weights = fit_weights(standard_scores(answered), truth)
+    named = {run.path.name: weight for run, weight in zip(runs, weights, strict=True)}
+    about = {"weights": named, "learned_on": [learned.data.place.reference, truth["request_id"].n_unique()]}
+    return Joined(_ranked(data, weighted_score(standard, weights)), about)
+
+
+def _cascade(
+    data: Data, options: FusionOptions, rankings: Sequence[pl.DataFrame], learned: Validation | None
+) -> Joined:
+    """Ask the second run where the first one is unsure: beyond a threshold from validation, or from these requests."""
+    found = doubts(rankings[0], options.doubt)
+    seen = found if learned is None else doubts(learned.runs[0].table("rankings"), options.doubt)
+    limit = threshold(seen["doubt"], options.budget)
+    asked = found["request_id"] if limit == -inf else found.filter(pl.col("doubt") > limit)["request_id"]
+    share = len(asked) / max(found.height, 1)
+    about = {
+        "asked": len(asked),
+        "threshold": limit if isfinite(limit) else None,
+        **({} if learned is None else {"learned_on": [learned.data.place.reference, seen.height]}),
+    }
+    return Joined(_ranked(data, cascade(rankings[0], rankings[1], asked, options.top)), about, (1.0, share))
 
 
 def _ranked(data: Data, scores: pl.DataFrame) -> pl.DataFrame:
     if data.whole_catalogue:
         return rank_best(scores, depth=DEPTH, seed=data.tie_seed)
     return rank_candidates(data.artifact.table("requests"), scores, seed=data.tie_seed)
-
-
-def _weights(runs: Sequence[Artifact], fitted: FittedWeights) -> dict[str, dict[str, Any]]:
-    """Return of each run its weight in every fold, and their mean."""
-    columns = zip(*fitted.weights, strict=True)
-    return {
-        run.path.name: {"mean": round(sum(column) / len(column), 4), "folds": list(column)}
-        for run, column in zip(runs, columns, strict=True)
-    }
 
 
 def _best(data: Data, runs: Sequence[Artifact], rankings: Sequence[pl.DataFrame]) -> Joined:

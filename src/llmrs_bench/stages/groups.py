@@ -7,10 +7,11 @@ import polars as pl
 from llmrs_bench.core.config import CLICK
 from llmrs_bench.core.errors import OptionError
 from llmrs_bench.core.registry import unknown_name
+from llmrs_bench.stages.probed import recalled_items
 from llmrs_bench.stages.workspace import Data
 
 UNKNOWN = "unknown"
-_RELEASED, _WARM = "released", "warm"
+_RELEASED, _WARM, _RECALLED = "released", "warm", "recalled"
 _COLD = (1, 5, 10)
 _LENGTHS = (1, 5, 10, 20, 50, 100, 200)
 
@@ -35,6 +36,8 @@ def group_requests(data: Data, by: str) -> pl.DataFrame:
     - `known`: how many events of a new user the request shows, as `prepare --cold-users` has it.
     - `slot`: place of the target in the candidate list, from 0 as `--target-positions` counts;
       `unknown` where the list lacks it. Several orders of one request (`--candidate-orders`) count as one.
+    - `recalled`, `recalled:MODEL`: whether the probed model held the title of the target to be the likeliest behind its
+      id; `unknown` where the probe did not ask for it.
     - `year`: decade in which the target was released.
     - `released:YYYY`: whether the target was released before that year, or in it and later: against the end of a
       model's training data.
@@ -48,6 +51,7 @@ def group_requests(data: Data, by: str) -> pl.DataFrame:
         of requests; every request is there once, but for `category`. Groups without requests are not there.
 
     Raises:
+        ArtifactError: If no model was probed, for `recalled`.
         OptionError: If there is no such grouping, or the data have no lists for `slot`, or no requests for `known`.
     """
     name, colon, year = by.partition(":")
@@ -55,6 +59,8 @@ def group_requests(data: Data, by: str) -> pl.DataFrame:
         return _numbered(_released(data, int(year)))
     if colon and name == _WARM and year.isdecimal() and len(year) < 10:
         return _numbered(_warm(data, int(year)))
+    if name == _RECALLED:
+        return _numbered(_recalled(data, year))
     if name not in _GROUPINGS or colon:
         hint = "YYYY is a year, as in released:2023, and N a number of events, as in warm:3."
         raise unknown_name("group", by, list(GROUPS), hint=hint)
@@ -211,6 +217,13 @@ def _released(data: Data, year: int) -> pl.DataFrame:
     return _named(_items(data), group, late)
 
 
+def _recalled(data: Data, model: str) -> pl.DataFrame:
+    asked = recalled_items(data, model).rename({"item_id": "target"})
+    rows = _targets(data).join(asked, on="target", how="left", maintain_order="left")
+    words = pl.when("recalled").then(pl.lit("title recalled")).when(~pl.col("recalled")).then(pl.lit("not recalled"))
+    return _named(rows, words, ~pl.col("recalled"))
+
+
 def _warm(data: Data, least: int) -> pl.DataFrame:
     trained = data.artifact.table("interactions").filter(pl.col("part") == "train")
     rows, warm = _targets(data), pl.lit(True)
@@ -236,4 +249,4 @@ _GROUPINGS: dict[str, Callable[[Data], pl.DataFrame]] = {
     "slot": _slot,
     "year": _year,
 }
-GROUPS: tuple[str, ...] = (*_GROUPINGS, f"{_WARM}:N", f"{_RELEASED}:YYYY")
+GROUPS: tuple[str, ...] = (*_GROUPINGS, _RECALLED, f"{_RECALLED}:MODEL", f"{_WARM}:N", f"{_RELEASED}:YYYY")

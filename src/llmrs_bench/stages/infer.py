@@ -16,8 +16,18 @@ from llmrs_bench.stages.fuse import FUSION
 from llmrs_bench.stages.import_run import FILE
 from llmrs_bench.stages.infer_clicks import infer_clicks, predicts_clicks
 from llmrs_bench.stages.infer_language_model import infer_language
-from llmrs_bench.stages.infer_recommender import infer_recommender, is_recommender
-from llmrs_bench.stages.serving import TUNED, OpenEngine, check_served, is_language_model, names_own_models
+from llmrs_bench.stages.infer_recommender import infer_recommender
+from llmrs_bench.stages.prompt import open_plan
+from llmrs_bench.stages.serving import (
+    TUNED,
+    OpenEngine,
+    check_served,
+    file_name,
+    is_language_model,
+    label_of,
+    names_own_models,
+)
+from llmrs_bench.stages.trained_models import is_recommender
 from llmrs_bench.stages.workspace import Data
 
 # What else `infer` takes, beside the fields of the configuration.
@@ -29,9 +39,9 @@ _ASKING = {
 # Kinds of models, and the options that each of them reads.
 _READ = {
     "recommenders": {*RecommenderConfig.model_fields, *_TRAINING},
-    "models of clicks": {*RecommenderConfig.model_fields, *_TRAINING},
+    "models of clicks": {*RecommenderConfig.model_fields, *_TRAINING} - {"retrain"},
     "language models": {*LanguageModelConfig.model_fields, *_ASKING},
-    "fusions": {"model", "options", "seed", "seeds"},
+    "fusions": {"model", "options"},
     "rankings made elsewhere": {"model", "options"},
 }
 
@@ -101,6 +111,19 @@ def infer_config(given: Mapping[str, Any]) -> RecommenderConfig | LanguageModelC
     return kind.parse_flags(given, command="infer")
 
 
+def reads_titles(model: str) -> bool:
+    """Return whether a model reads titles of items: language models do, and recommenders by texts; others may."""
+    own = {*RECOMMENDERS.builtin, *CLICK_MODELS.builtin, *BASELINES} - {"bm25", "embedding"}
+    return model not in own
+
+
+def run_stem(config: RecommenderConfig | LanguageModelConfig) -> str:
+    """Return what the name of a run begins with, up to its fingerprint."""
+    if isinstance(config, RecommenderConfig):
+        return config.model
+    return f"{file_name(label_of(config))}-{open_plan(config.prompt).name}"
+
+
 def refuse_unread(model: str, given: Iterable[str]) -> None:
     """Refuse options that the model does not read.
 
@@ -158,6 +181,7 @@ def check_known(config: LanguageModelConfig) -> None:
             config.model,
             [*RECOMMENDERS.names(), *CLICK_MODELS.names(), *BASELINES, *MODEL_ALIASES, DEMO_LM, "mock", FUSION],
             hint="Any Hugging Face id (ORG/NAME), folder (./PATH) or GGUF file will do, too.",
+            listing="`llmrs-bench list models`",
         )
 
 

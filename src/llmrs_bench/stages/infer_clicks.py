@@ -15,20 +15,16 @@ from llmrs_bench.core.schemas import RANKINGS
 from llmrs_bench.core.types import Progress
 from llmrs_bench.data.training_part import WHOLE, TrainingPart
 from llmrs_bench.ranking import TIE_RULE
-from llmrs_bench.stages.infer_recommender import (
+from llmrs_bench.stages.infer_recommender import future, run_name, spec_of, train_part, typed_options
+from llmrs_bench.stages.trained_models import (
     RecommenderSpec,
     TrainingData,
     export,
     fitted,
-    future,
     is_click_model,
     is_exported,
     lesson,
-    run_name,
     settings,
-    spec_of,
-    train_part,
-    typed_options,
 )
 from llmrs_bench.stages.workspace import Data
 
@@ -97,7 +93,7 @@ def infer_clicks(
             seed=config.seed,
             fit_on="train",
             train_part=part,
-            timeline=future(data, spec, taught),
+            timeline=future(data, spec, taught, data.artifact.table("requests")),
         )
 
     made = get_or_create(recipe.place(data.place.runs), recipe, fill)

@@ -18,9 +18,8 @@ from llmrs_bench.core.errors import ArtifactError, EngineError, OptionError
 from llmrs_bench.core.registry import ENGINES
 from llmrs_bench.core.schemas import RANKINGS, RESPONSES, VIEW_RANKINGS
 from llmrs_bench.core.types import UNANSWERED, Mode, Progress, Prompt, Scores
-from llmrs_bench.llm.adapters import TunedModel
 from llmrs_bench.llm.base import Engine
-from llmrs_bench.llm.cost import CostCounter, price_usd
+from llmrs_bench.llm.cost import CostCounter, price_usd, with_training
 from llmrs_bench.llm.generate import CachedGenerator, Question
 from llmrs_bench.prompts.aggregate import Aggregate, fuse
 from llmrs_bench.prompts.frames import read_answer, responses_frame
@@ -30,8 +29,16 @@ from llmrs_bench.prompts.strategies.listwise import ranking_of
 from llmrs_bench.ranking import TIE_RULE, rank_candidates, scores_frame
 from llmrs_bench.stages.conversation import RequestBlock, request_blocks, run_rounds
 from llmrs_bench.stages.demo_lm import NAME as DEMO_LM
-from llmrs_bench.stages.demo_lm import is_learned
-from llmrs_bench.stages.prompt import PromptPlan, open_catalog, open_plan, prompt, source_digest, views_of
+from llmrs_bench.stages.demo_lm import demo_lm_cost, is_learned
+from llmrs_bench.stages.prompt import (
+    PromptPlan,
+    open_catalog,
+    open_plan,
+    prompt,
+    source_digest,
+    untitled_words,
+    views_of,
+)
 from llmrs_bench.stages.serving import (
     OpenEngine,
     describe,
@@ -277,7 +284,8 @@ def infer_language(
         with progress(label, first) as step, _rare_searches():
             cached_generator.show(step, first)
             cost = _run(draft, data, prompts, plan, cached_generator, choices, limit)
-        spent = with_training(cost.facts(store.sessions(cost.sessions), config.options), tuned, config.options)
+        learned = demo_lm_cost(data, config.seed) if config.model == DEMO_LM else None if tuned is None else tuned.cost
+        spent = with_training(cost.facts(store.sessions(cost.sessions), config.options), learned, config.options)
         draft.facts.update(
             kind="language model",
             model=describe(config.model, label),
@@ -297,50 +305,49 @@ def infer_language(
             tuned=None if tuned is None else tuned.numbers,
             template_options={**plan.form, **views_of(plan.views)},
             **({"titles": words} if (words := prompts.facts.get("title_words")) else {}),
+            released=_released(known, config.options),
             series=series_of(store.served),
             round=round_of(store.served),
-            warnings=[*_untrained(config), *_warnings(spent, mode=template.mode, served=store.served)],
+            warnings=[
+                *untitled_words(data),
+                *_untrained(config),
+                *_warnings(spent, mode=template.mode, served=store.served),
+            ],
             **spent,
         )
 
     with prints_on_stderr(), closing(OpenEngine()) if engines is None else nullcontext(engines) as opened:
-        opened.budget.check_prices(config.options)
+        opened.budget.check_prices(config.options, known.model_fields)
         spend = partial(opened.budget.spend, options=config.options)
         start = partial(opened.start, served) if served else partial(_refuse, config)
         cached_generator = CachedGenerator(store, start, again=served is not None, spend=spend)
         unfinished = (lambda made: bool(made.facts.get("unanswered"))) if served else (lambda made: False)
         done = get_or_create(recipe.place(data.place.runs), recipe, fill, unfinished=unfinished)
         if not done.fresh:
-            done = _priced(done, config.options)
+            done = _restated(done, known, config.options)
         if prior:
             ask_priors(data, done.artifact, prompts, plan, cached_generator, progress)
     return done
 
 
-def with_training(spent: Mapping[str, Any], tuned: TunedModel | None, options: Mapping[str, str]) -> dict[str, Any]:
-    """Return the cost of a run with that of tuning its model; answers alone are `scoring_seconds` then."""
-    if tuned is None:
-        return dict(spent)
-    seconds, joules = float(tuned.cost["seconds"] or 0), tuned.cost["joules"]
-    total = {
-        **spent,
-        "training": dict(tuned.cost),
-        "scoring_seconds": spent["seconds"],
-        "seconds": round(spent["seconds"] + seconds, 3),
-        "device_seconds": round(spent["device_seconds"] + seconds, 3),
-        "joules": None if spent["joules"] is None or joules is None else round(spent["joules"] + joules, 1),
-    }
-    return {**total, "price_usd": price_usd(total, options)}
+def _released(known: type[Options], options: Mapping[str, str]) -> str | None:
+    """Return the day on which a model came out, where it was typed (`-O released=2024-10-31`)."""
+    day = getattr(known.parse(options, owner="infer"), "released", None) if "released" in options else None
+    return None if day is None else str(day)
 
 
-def _priced(done: StageResult, options: Mapping[str, str]) -> StageResult:
-    """Return a run that was there before with the price by the options typed now, where they give one."""
-    if not {"price_in", "price_out", "price_per_hour"} & set(options):
-        return done
-    price = price_usd(done.artifact.facts, options)
-    if price == done.artifact.facts.get("price_usd"):
-        return done
-    return replace(done, artifact=restate(done.artifact, price_usd=price))
+def _restated(done: StageResult, known: type[Options], options: Mapping[str, str]) -> StageResult:
+    """Return a run that was there before with the price and the day of release that are typed now, where they are."""
+    said: dict[str, Any] = {}
+    if {"price_in", "price_out", "price_per_hour"} & set(options):
+        facts = done.artifact.facts
+        said["price_usd"] = price_usd(facts, options)
+        if "scoring_seconds" in facts:
+            said["scoring_price_usd"] = price_usd({**facts, "seconds": facts["scoring_seconds"]}, options)
+    if "released" in options:
+        said["released"] = _released(known, options)
+    new = {name: value for name, value in said.items() if value != done.artifact.facts.get(name)}
+    return replace(done, artifact=restate(done.artifact, **new)) if new else done
 
 
 def check_temperature(plan: PromptPlan, options: Options) -> None:

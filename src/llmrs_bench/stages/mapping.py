@@ -2,7 +2,6 @@
 
 import json
 import os
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
@@ -12,6 +11,7 @@ from pydantic import Field
 from llmrs_bench.core.config import Options, PrepareConfig
 from llmrs_bench.core.errors import DataError, OptionError
 from llmrs_bench.core.tables import atomic_write
+from llmrs_bench.core.toml_text import read_toml
 from llmrs_bench.data.files import file_md5, require_file
 
 # The options that say how a source is read, in the order of the file.
@@ -85,7 +85,7 @@ def read_mapping(path: Path) -> DataMapping:
     """
     require_file(path)
     try:
-        values = tomllib.loads(path.read_text("utf-8"))
+        values = read_toml(path.read_text("utf-8"))
     except (OSError, ValueError) as error:
         raise DataError(f"{path} is not a mapping: {error}", hint="--save-mapping FILE writes one.") from error
     return DataMapping.parse({**values, "folder": path.parent}, owner=str(path))

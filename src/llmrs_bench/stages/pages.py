@@ -2,12 +2,14 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from math import fsum
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import polars as pl
 
+from llmrs_bench import __version__
 from llmrs_bench.clicks.baselines import BASELINES
 from llmrs_bench.core.artifacts import Artifact, is_complete, open_artifact
 from llmrs_bench.core.config import CLICK, CompareConfig, Invalid, PromptConfig
@@ -304,7 +306,14 @@ def _shown_items(sampled: Sequence[Sampled]) -> list[str]:
 
 
 def save_page(
-    path: Path, data: Data, board: Board, config: CompareConfig, *, requests: int, curves: Curves | None = None
+    path: Path,
+    data: Data,
+    board: Board,
+    config: CompareConfig,
+    *,
+    requests: int,
+    curves: Curves | None = None,
+    recipe: str = "",
 ) -> int:
     """Write the board and a sample of requests as a web page, in the place of what is there, and return its bytes.
 
@@ -315,12 +324,15 @@ def save_page(
         config: How the board was made; its seed draws the sample.
         requests: The size of the sample.
         curves: Of the board, where they were asked for.
+        recipe: The name of the recipe that made it; empty: a command did.
 
     Raises:
         ArtifactError: If a table is damaged.
         OSError: If the file cannot be written.
     """
     extra = gather(data, board, count=requests, seed=config.seed, invalid=config.invalid)
-    page = to_html(board, replace(extra, curves=curves)).encode()
+    day = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
+    made = f"{day}, llmrs-bench {__version__}" + (f", recipe {recipe}" if recipe else "")
+    page = to_html(board, replace(extra, curves=curves, made=made)).encode()
     atomic_write(path, page)
     return len(page)

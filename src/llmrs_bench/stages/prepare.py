@@ -21,7 +21,7 @@ from llmrs_bench.data.datasets import Dataset
 from llmrs_bench.data.files import file_md5
 from llmrs_bench.data.impressions import impression_requests, rated_lists, shown_alone
 from llmrs_bench.data.profile import Profile
-from llmrs_bench.data.sources import Raw
+from llmrs_bench.data.sources import EVENTS, Raw
 from llmrs_bench.data.split import (
     TIE_RULE,
     TIE_RULES,
@@ -32,18 +32,9 @@ from llmrs_bench.data.split import (
     timeline,
     without_targets,
 )
-from llmrs_bench.data.time_split import time_split
+from llmrs_bench.data.time_split import read_cut, time_split
 from llmrs_bench.ranking import rank_best
 from llmrs_bench.recommenders.base import Corpus, best_items
-from llmrs_bench.stages.infer_recommender import FORMAT as TRAINING_FORMAT
-from llmrs_bench.stages.infer_recommender import (
-    RecommenderSpec,
-    TrainingData,
-    fitted,
-    is_exported,
-    is_recommender,
-    settings,
-)
 from llmrs_bench.stages.source import (
     Found,
     Loaded,
@@ -58,8 +49,18 @@ from llmrs_bench.stages.source import (
     no_last,
     policies,
     published_rule,
+    refuse_untitled,
     require_titles,
     source_warnings,
+)
+from llmrs_bench.stages.trained_models import FORMAT as TRAINING_FORMAT
+from llmrs_bench.stages.trained_models import (
+    RecommenderSpec,
+    TrainingData,
+    fitted,
+    is_exported,
+    is_recommender,
+    settings,
 )
 from llmrs_bench.stages.workspace import Data, Place, Reference, is_unprepared, open_data
 
@@ -179,6 +180,9 @@ def prepare(
     done = get_or_create(
         place.data, recipe, lambda draft: _fill(draft, dataset, config, found, place, progress), name=place.reference
     )
+    if not done.fresh and not config.allow_untitled:  # it may have been prepared for models that read no titles
+        items = done.artifact.table("items")
+        refuse_untitled(int((items["title"] == items["item_id"]).sum()), items.height, found.reader)
     reading, changed = READINGS.get(found.reader, (None, ""))
     if done.artifact.facts.get("reading") != reading:
         log.warning(
@@ -231,6 +235,8 @@ def _recipe(dataset: Dataset, config: PrepareConfig, found: Found) -> Recipe:
         parts["seen"] = "2"  # items rated low are seen, too
     for package, version in SOURCES.package(found.reader).items():
         parts["package"] = f"{package} {version}"
+    if config.windows:
+        parts["later_events"] = "1"  # are kept
     if config.candidates.startswith(MODELS):
         inputs["retrievers"] = fingerprint({"retrievers": retriever_settings(config)})
         parts["models"] = TRAINING_FORMAT
@@ -370,6 +376,26 @@ def _split(loaded: Loaded, events: pl.DataFrame, dataset: Dataset, config: Prepa
     return leave_one_out(events, loaded.users if whole else None)
 
 
+def _held_out_before(split: Split, loaded: Loaded, dataset: Dataset, config: PrepareConfig) -> Split:
+    """Put away what a split holds out, and split the events that are left in the same way.
+
+    Raises:
+        OptionError: If the cut of the split is a date, which is after all of these events.
+    """
+    if config.split == "time" and not isinstance(read_cut(config.cut), float):
+        raise OptionError(
+            f"--held-out validation cuts earlier events by the same share once more, and --cut {config.cut} is a date",
+            hint="Use a share for both, such as --cut 0.9.",
+        )
+    left = split.interactions
+    left = without_targets(split).interactions if config.repeats == "all" else left
+    made = _split(loaded, left.select(list(EVENTS)).cast(EVENTS), dataset, config)
+    gone = f"{split.held.height:,} tested events are put away, and the {left.height:,} before them are split alike"
+    return replace(
+        made, rules=(gone, *made.rules), words=f"validation requests, without the tested events: {made.words}"
+    )
+
+
 def _requests(
     draft: Draft,
     loaded: Loaded,
@@ -394,6 +420,8 @@ def _requests(
         ids = pl.concat([ids, made.requests.select(item_id="candidates").explode("item_id")])
     else:
         split = _split(loaded, events, dataset, config)
+        if config.held_out == "validation":
+            split = _held_out_before(split, loaded, dataset, config)
         split = without_targets(split) if config.repeats == "all" else split
         split = split if config.cold_items is None else cold_targets(split, config)
         split = hold_out_users(split, config) if config.cold_users else split
@@ -401,6 +429,8 @@ def _requests(
     tables = {"items": items, "interactions": split.interactions}
     for name, frame in tables.items():
         draft.write(name, frame)
+    if split.later is not None:
+        draft.write("later_events", split.later)
     if config.candidates == IMPRESSIONS:
         return split, made
     unchosen = shown_alone(raw.impressions) if raw.unchosen.is_empty() else raw.unchosen
@@ -419,7 +449,7 @@ def _requests(
         seen=pl.concat([kept.disliked, unchosen]),
     )
     # What was held out is in the requests now; of many users it takes much memory.
-    split = replace(split, held=split.held.clear(), told=None)
+    split = replace(split, held=split.held.clear(), told=None, later=None)
     return split, with_known_events(made, config) if config.cold_users else made
 
 

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any, cast
 import polars as pl
 
 from llmrs_bench.core.artifacts import Draft, Recipe, StageResult, get_or_create
-from llmrs_bench.core.config import CLICK, FREE_TEXT, PromptConfig, ViewOptions
+from llmrs_bench.core.config import CLICK, FREE_TEXT, PromptConfig
 from llmrs_bench.core.errors import ModelError, OptionError
 from llmrs_bench.core.registry import STRATEGIES
 from llmrs_bench.core.schemas import PROMPTS, VIEWS
 from llmrs_bench.core.types import Example, Item, Request
+from llmrs_bench.core.view_options import ViewOptions
 from llmrs_bench.llm.model_aliases import MODEL_ALIASES, ModelSpec
 from llmrs_bench.llm.tokenization import CUT, PromptReader, TitleCounter
 from llmrs_bench.prompts.frames import read_catalog, read_prompts, read_views, write_prompts
@@ -26,7 +27,14 @@ from llmrs_bench.prompts.leakage import check_views
 from llmrs_bench.prompts.strategies.base import ItemCatalog, PromptStrategy, written
 from llmrs_bench.prompts.template import PART_NAMES, PartName, TemplateSource, read_source, shipped_digest
 from llmrs_bench.report.words import RenderedPrompt
-from llmrs_bench.stages.prompt_variants import ViewBuilder, find_note, read_interest, read_notes
+from llmrs_bench.stages.prompt_variants import (
+    ViewBuilder,
+    find_note,
+    find_scores,
+    read_interest,
+    read_notes,
+    read_scores,
+)
 from llmrs_bench.stages.workspace import Data
 
 
@@ -72,6 +80,7 @@ class PromptPlan:
 def views_of(views: ViewOptions) -> dict[str, Any]:
     """Return what is told of a request, as plain values; whose tokens limit titles is a matter of a digest."""
     later = {"title_tokenizer", *(("title_tokens",) if views.title_tokens is None else ())}
+    later |= {"scores_run", "scores"} if views.scores_run is None else set()
     return views.model_dump(mode="json", exclude=later)
 
 
@@ -134,6 +143,16 @@ def _check_read(template: PromptStrategy, views: ViewOptions, name: str) -> None
             f"a part of template {name} shows notes about items, and there are none",
             hint="Add --item-notes RUN, a run of the template notes.",
         )
+    shown = template.prompt_template.uses("opinion")
+    if (views.scores_run is not None) is not shown:
+        raise OptionError(
+            f"a part of template {name} shows a recommender's opinion, and there is none"
+            if shown
+            else f"scores_run=RUN has no effect on template {name} as it is: no part of it shows an opinion",
+            hint="Add -T scores_run=RUN, the run of a recommender."
+            if shown
+            else "Add -T candidates=scored, or -T candidates=letters-scored where answers are letters.",
+        )
     needs = {
         "relevant": (bool(views.relevant), "relevant=N", "-T interest=recent-relevant"),
         "interest": (views.interest_run is not None, "interest_run=RUN", "-T interest=recent-written"),
@@ -194,6 +213,7 @@ def prompt(data: Data, config: PromptConfig) -> StageResult:
         for name, run in (("interest", plan.views.interest_run), ("notes", plan.views.notes_run))
         if run is not None
     }
+    scored = None if plan.views.scores_run is None else find_scores(data, plan.views.scores_run)
     recipe = Recipe(
         "prompt",
         plan.name,
@@ -202,6 +222,7 @@ def prompt(data: Data, config: PromptConfig) -> StageResult:
             **{table: data.artifact.digest(table) for table in _READ[data.task]},
             "template": plan.source.digest,
             **{name: run.digest("responses") for name, run in runs.items()},
+            **({} if scored is None else {"scores": scored.digest("rankings")}),
         },
         {"prompts": source_digest(plan.template)},
     )
@@ -216,6 +237,7 @@ def prompt(data: Data, config: PromptConfig) -> StageResult:
             facts["titles_cut"] = sum(whole[name].title != item.title for name, item in catalog.items.items())
         interest = read_interest(runs["interest"]) if "interest" in runs else {}
         notes = read_notes(data, runs["notes"]) if "notes" in runs else {}
+        notes = notes if scored is None else read_scores(scored, plan.views.scores)
         draft.write("views", pl.DataFrame(schema=VIEWS))
         draft.write("prompts", pl.DataFrame(schema=PROMPTS))
         viewer = ViewBuilder(
@@ -301,6 +323,15 @@ def open_catalog(data: Data, views: ViewOptions | None = None) -> ItemCatalog:
         titles = title_counter(views).shortened(items["title"].to_list(), views.title_tokens)
         items = items.with_columns(pl.Series("title", titles, dtype=pl.String))
     return read_catalog(items, data.item_word)
+
+
+def untitled_words(data: Data) -> list[str]:
+    """Warn where prompts call most items by their ids."""
+    items = data.artifact.table("items")
+    untitled = int((items["title"] == items["item_id"]).sum())
+    if 2 * untitled <= items.height:
+        return []
+    return [f"{untitled:,} of {items.height:,} items have no title: prompts call them by their ids"]
 
 
 def title_counter(views: ViewOptions) -> TitleCounter:

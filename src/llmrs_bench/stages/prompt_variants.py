@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import polars as pl
 
 from llmrs_bench.core.artifacts import Artifact
-from llmrs_bench.core.config import CLICK, FREE_TEXT, ViewOptions
+from llmrs_bench.core.config import CLICK, FREE_TEXT
 from llmrs_bench.core.errors import OptionError
 from llmrs_bench.core.hashing import generator, hash64
 from llmrs_bench.core.schemas import VIEWS
 from llmrs_bench.core.types import Example
+from llmrs_bench.core.view_options import ViewOptions
 from llmrs_bench.prompts.parsing.thoughts import spoken
 from llmrs_bench.prompts.sanitize import sanitize_text
 from llmrs_bench.stages.workspace import Data, open_runs, pick_runs
@@ -66,6 +67,50 @@ def read_notes(data: Data, run: Artifact) -> dict[str, dict[str, str]]:
     }
 
 
+def find_scores(data: Data, name: str) -> Artifact:
+    """Return the run of a recommender whose name begins with `name`, whose opinion prompts may show.
+
+    Raises:
+        OptionError: If there is none, several, or it is no recommender's that learned from this data set alone.
+        ArtifactError: If the data set has no runs.
+    """
+    found = pick_runs(open_runs(data), [name])
+    if len(found) != 1:
+        raise OptionError(f"scores_run={name} means {len(found)} runs", hint="Write more of the name.")
+    run, inputs = found[0], found[0].manifest.inputs
+    if run.facts["kind"] != "recommender":
+        raise OptionError(
+            f"scores_run={name} is the run of a {run.facts['kind']}, and may know targets",
+            hint="Name the run of a recommender: `llmrs-bench infer --model itemknn` makes one.",
+        )
+    for table in ("interactions", "items", "requests"):
+        if inputs.get(table) != data.artifact.digest(table):
+            raise OptionError(
+                f"scores_run={name} was fitted on, or asked for, other {table} than those of {data.place.reference}",
+                hint="Make it again on this data set.",
+            )
+    return run
+
+
+def read_scores(run: Artifact, how: str) -> dict[str, dict[str, str]]:
+    """Return request id to item id to what a recommender says of the candidate, as prompts show it.
+
+    A `rank` is that of the run; a `score` is moved and stretched to 0 for the lowest and 100 for the highest of the
+    request, whose scores are all 100 where they are equal. What was not ranked is `not ranked`.
+    """
+    score = pl.col("score")
+    low, high = score.min().over("request_id"), score.max().over("request_id")
+    share = pl.when(high > low).then(100 * (score - low) / (high - low)).otherwise(100.0).round(0).cast(pl.Int64)
+    said = pl.format("rank {}", "rank") if how == "rank" else pl.format("score {}", share)
+    rows = run.table("rankings").with_columns(
+        said=pl.when(score.is_not_null()).then(said).otherwise(pl.lit("not ranked"))
+    )
+    found: dict[str, dict[str, str]] = {}
+    for request_id, item_id, text in rows.select("request_id", "item_id", "said").iter_rows():
+        found.setdefault(request_id, {})[item_id] = text
+    return found
+
+
 def numbered_lines(text: str | None, history: Sequence[str], shown: int) -> dict[str, str]:
     """Return item id to text, from lines such as `3. Its hero fails`, about the `shown` latest items in their order.
 
@@ -101,7 +146,7 @@ class ViewBuilder:
         history: How many of the latest items.
         rated: Whether ratings are shown.
         interest: What a model wrote, by request id.
-        notes: What a model wrote about items, by request id and item id.
+        notes: What a model wrote about items, or a recommender says of candidates, by request id and item id.
     """
 
     def __init__(

@@ -1,153 +1,43 @@
 """Recipes: TOML files that say a whole study, and the rows that they come to."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from fnmatch import fnmatchcase
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-
-from pydantic import field_validator
 
 from llmrs_bench.core.config import (
     PROTOCOLS,
     CompareConfig,
     LanguageModelConfig,
-    Options,
     PrepareConfig,
     RecommenderConfig,
 )
-from llmrs_bench.core.errors import BenchError, OptionError
-from llmrs_bench.core.hashing import fingerprint
+from llmrs_bench.core.errors import BenchError, OptionError, listed
 from llmrs_bench.core.registry import unknown_name
-from llmrs_bench.stages.infer import infer_config, is_outside
+from llmrs_bench.stages.infer import is_outside, reads_titles
 from llmrs_bench.stages.mapping import read_mapping
 from llmrs_bench.stages.recipe_files import Values, read_recipe, to_toml
 from llmrs_bench.stages.source import Origin
+from llmrs_bench.stages.study import (
+    BoardRequest,
+    DataPlan,
+    RowPlan,
+    Study,
+    StudyRequest,
+    ordered,
+    without_repeats,
+)
 from llmrs_bench.stages.workspace import Reference
 
 if TYPE_CHECKING:
     from llmrs_bench.stages.tune import TuneConfig
 
-ROW = "row:"  # before the name of another row, whose run is meant
 # What tables hold beside the options of `prepare`, `infer`, `tune` and `compare`.
-_TOP = {"about", "data", "defaults", "rows", "board"}
+_TOP = {"about", "data", "defaults", "rows", "run", "board"}
 _DATA = {"name", "source", "items", "mapping", "format", "protocol"}
 _ROW = {"name", "data", "seeds", "tune", "printed"}
 _ASKED = {*LanguageModelConfig.model_fields, *RecommenderConfig.model_fields}
-
-
-@dataclass(frozen=True, slots=True)
-class DataPlan:
-    """A data set of a recipe.
-
-    Args:
-        name: What rows call it.
-        reference: `NAME`, or `NAME@VARIANT` where the recipe or its user names one.
-        config: How it is prepared; None: as it was, or by default.
-        origin: Where it comes from.
-    """
-
-    name: str
-    reference: str
-    config: PrepareConfig | None
-    origin: Origin
-
-
-@dataclass(frozen=True, slots=True)
-class RowPlan:
-    """A row of a recipe: one run.
-
-    Args:
-        name: Its name, that of no other row; with what was chosen from the lists of the recipe.
-        data: The name of its data set.
-        values: Options of `infer`; the name of another row is `row:NAME`.
-        tune: How its model is tuned first; None: it is not.
-        printed: What a paper calls it.
-    """
-
-    name: str
-    data: str
-    values: Values
-    tune: "TuneConfig | None" = None
-    printed: str = ""
-
-    @property
-    def needs(self) -> list[str]:
-        """The names of the rows whose runs it shows."""
-        return [text.removeprefix(ROW) for text in self._texts() if text.startswith(ROW)]
-
-    @property
-    def config(self) -> RecommenderConfig | LanguageModelConfig:
-        """Its options, checked."""
-        return infer_config(self.values)
-
-    def with_runs(self, runs: Mapping[str, str]) -> Values:
-        """Return its options with the names of runs in the place of those of rows."""
-        options = dict(self.values.get("template_options", {}))
-        options = {key: runs[text.removeprefix(ROW)] if text.startswith(ROW) else text for key, text in options.items()}
-        return {**self.values, "template_options": options} if options else self.values
-
-    @property
-    def model(self) -> str:
-        """What has to be loaded for it: rows that share it are run one after the other."""
-        parts = self.config.model_dump(mode="json", include={"model", "engine", "options", "device", "seed"})
-        tuned = None if self.tune is None else {"data": self.data, **self.tune.model_dump(mode="json")}
-        return fingerprint({**parts, "tune": tuned})
-
-    def _texts(self) -> Iterator[str]:
-        yield from self.values.get("template_options", {}).values()
-
-
-class BoardRequest(Options):
-    """The board that ends a recipe: its options, and where it is written.
-
-    `table` is the printed one that rows are held against, and `remarks` are what a reader should know of it.
-    """
-
-    config: CompareConfig = CompareConfig()
-    baseline: str | None = None
-    fail_if: tuple[str, ...] = ()
-    allow_missing: bool = False
-    save: Path | None = None
-    html: Path | None = None
-    over: str | None = None
-    table: str | None = None
-    remarks: tuple[str, ...] = ()
-
-    @field_validator("fail_if", mode="before")
-    @classmethod
-    def listed(cls, rules: Any) -> Any:
-        """Read one rule as a list of it."""
-        return (rules,) if isinstance(rules, str) else rules
-
-
-@dataclass(frozen=True, slots=True)
-class Study:
-    """A recipe as it is run.
-
-    Args:
-        name: Where it was read.
-        about: What it is for.
-        data: Its data sets.
-        rows: Its rows, in the order in which they share most.
-        board: How it ends.
-        repeated: Names of rows left out since they are the same as another one, which is named, too.
-        text: The recipe with all that was set from outside, as TOML.
-    """
-
-    name: str
-    about: str
-    data: tuple[DataPlan, ...]
-    rows: tuple[RowPlan, ...]
-    board: BoardRequest
-    repeated: tuple[tuple[str, str], ...]
-    text: str
-
-    @property
-    def digest(self) -> str:
-        """The head of the fingerprint of the recipe."""
-        return fingerprint({"recipe": self.text})[:8]
 
 
 def open_recipe(name: str | Values, changes: Values | None = None, settings: Sequence[str] = ()) -> Study:
@@ -183,13 +73,18 @@ def study_of(content: Values, name: str) -> Study:
 
     if unknown := sorted(content.keys() - _TOP):
         faults.append(unknown_name("table", unknown[0], sorted(_TOP)))
-    plans = _collected(faults, "[data]", tables("data"), lambda table: [_data_plan(table)])
+    sources = tables("data")
+    plans = _collected(faults, "[data]", sources, lambda table: [_data_plan(table)])
     defaults = next(iter(tables("defaults")), {})
     several = [plan.name for plan in plans]
-    rows = _collected(faults, "[[rows]]", tables("rows"), lambda table: list(_rows(table, defaults, several)))
+    if len(plans) < len(sources):  # one that is wrong has its name all the same, and rows may say it
+        several += [str(table.get("name") or table.get("dataset", "")) for table in sources]
+    asked = _collected(faults, "[run]", tables("run")[:1], lambda table: [StudyRequest.parse_table(table)])
+    servers = asked[0].servers if asked else ()
+    rows = _collected(faults, "[[rows]]", tables("rows"), lambda table: list(_rows(table, defaults, several, servers)))
     board = _collected(faults, "[board]", tables("board")[:1], lambda table: [_board(table)])
     if not faults:
-        faults += _cross_faults(plans, rows, tables("board"))
+        faults += _cross_faults(plans, rows, tables("board"), servers)
         if defaults and all("model" in table for table in tables("rows")):
             faults.append(
                 OptionError(
@@ -198,9 +93,10 @@ def study_of(content: Values, name: str) -> Study:
                 )
             )
     if faults:
-        hints = dict.fromkeys(fault.hint for fault in faults)
-        raise OptionError(f"{name}: {'; '.join(fault.message for fault in faults)}", hint=" ".join(hints))
-    kept, repeated = _without_repeats(rows)
+        said, hint = listed(faults)
+        raise OptionError(f"{name}: {said}", hint=hint)
+    plans = [_without_titles(plan, rows) for plan in plans]
+    kept, repeated = without_repeats(rows)
     names = [(row.data, row.name) for row in kept]
     if twice := sorted({shown for at, shown in names if names.count((at, shown)) > 1}):
         raise OptionError(
@@ -208,7 +104,7 @@ def study_of(content: Values, name: str) -> Study:
         )
     text = to_toml(content)
     about = str(content.get("about", ""))
-    return Study(name, about, tuple(plans), tuple(_ordered(kept)), (board or [BoardRequest()])[0], repeated, text)
+    return Study(name, about, tuple(plans), tuple(ordered(kept)), (board or [BoardRequest()])[0], repeated, text)
 
 
 def _collected(faults: list[BenchError], where: str, tables: Sequence[Values], made: Any) -> list[Any]:
@@ -223,14 +119,14 @@ def _collected(faults: list[BenchError], where: str, tables: Sequence[Values], m
     return found
 
 
-def _known(table: Values, known: set[str]) -> None:
+def _known(table: Values, known: set[str], command: str) -> None:
     for key in table:
         if key not in known:
-            raise unknown_name("key", key, sorted(known))
+            raise unknown_name("key", key, sorted(known), listing=f"`llmrs-bench {command} --help`")
 
 
 def _data_plan(table: Values) -> DataPlan:
-    _known(table, _DATA | PrepareConfig.model_fields.keys())
+    _known(table, _DATA | PrepareConfig.model_fields.keys(), "prepare")
     if not table.get("dataset"):
         raise OptionError("no data set is named", hint="Add dataset = NAME, or type --dataset NAME.")
     protocol = str(table.get("protocol", "default"))
@@ -258,16 +154,24 @@ def _data_plan(table: Values) -> DataPlan:
         **options,
         "dataset": asked.dataset,
     }
-    config = PrepareConfig.parse(given, owner="prepare")
+    config = PrepareConfig.parse_table(given)
     said = table.keys() - {"dataset", "name"}
     reference = f"{asked.dataset}@{table['name']}" if "name" in table else asked.text
     return DataPlan(str(table.get("name", asked.text)), reference, config if said or "name" in table else None, origin)
 
 
+def _without_titles(plan: DataPlan, rows: Sequence[RowPlan]) -> DataPlan:
+    """Return how a data set is prepared: items may lack titles where no row reads any."""
+    read = any(reads_titles(row.config.model) for row in rows if row.data == plan.name)
+    if plan.config is None or read or "allow_untitled" in plan.config.model_fields_set:
+        return plan
+    return replace(plan, config=plan.config.model_copy(update={"allow_untitled": True}))
+
+
 def _whole(table: Values, defaults: Values) -> dict[str, Any]:
     """Return a table of rows with what it takes from the defaults, its model among it."""
-    _known(table, _ROW | _ASKED)
-    _known(defaults, _ASKED)
+    _known(table, _ROW | _ASKED, "infer")
+    _known(defaults, _ASKED, "infer")
     for said, key in product((table, defaults), ("options", "template_options", "tune")):
         if not isinstance(said.get(key, {}), Mapping):
             raise OptionError(f"{key} is no table", hint=f"Write {key} = {{ key = value }}, or {{}}.")
@@ -285,14 +189,14 @@ def _whole(table: Values, defaults: Values) -> dict[str, Any]:
     return whole
 
 
-def _rows(table: Values, defaults: Values, data: Sequence[str]) -> Iterator[RowPlan]:
+def _rows(table: Values, defaults: Values, data: Sequence[str], servers: tuple[str, ...]) -> Iterator[RowPlan]:
     """Yield the rows of a table: one for each combination of what it lists, of each seed, on each of its data sets."""
     whole = _whole(table, defaults)
     places = [str(name) for name in _listed(whole.get("data", list(data)))]
-    if not places:
+    if not places and "data" in whole:
         raise OptionError("data names no data set", hint="Leave it out for all of them.")
     for name in places:
-        if name not in data:
+        if data and name not in data:
             raise unknown_name("data set of the recipe", name, list(data))
     tuned = "tune" in whole
     if (seeds := whole.get("seeds")) is not None:
@@ -301,7 +205,7 @@ def _rows(table: Values, defaults: Values, data: Sequence[str]) -> Iterator[RowP
             raise OptionError(f"seeds={seeds} is no number from 1 to 1000", hint="Write seeds = 3.")
         whole["seed"] = list(range(first, first + seeds))
     shape = {key: value for key, value in whole.items() if key in _ASKED or key == "tune"}
-    for place, (chosen, factors) in product(places, list(_grid(shape))):
+    for place, (chosen, factors) in product(places or [""], list(_grid(shape))):
         label = str(whole.get("name") or " ".join([str(chosen["model"]), *_template(chosen)]))
         varied = [f"{key}={value}" for key, value in factors.items() if key not in ("model", "template")]
         named = [factors[key] for key in ("model", "template") if key in factors] if "name" in whole else []
@@ -309,12 +213,19 @@ def _rows(table: Values, defaults: Values, data: Sequence[str]) -> Iterator[RowP
         if tuned and "seed" in chosen:
             tune["seed"] = chosen.pop("seed")
         values = {key: _words(value) if isinstance(value, Mapping) else value for key, value in chosen.items()}
+        answering: tuple[str, ...] = ()
+        if values.get("engine") == "openai":
+            options = values.get("options", {})
+            answering = (options["base_url"],) if "base_url" in options else servers or ("",)
+            if servers and "base_url" not in options:  # answers are kept as those of the first, whichever gives them
+                values["options"] = {**options, "base_url": servers[0]}
         row = RowPlan(
             " ".join(map(str, [label, *named, *varied])),
             place,
             values,
             _tune_config(values, tune) if tuned else None,
             str(whole.get("printed", "")),
+            () if tuned else answering,
         )
         _ = row.config  # checked before anything is asked
         yield row
@@ -363,17 +274,26 @@ def _words(values: Values) -> dict[str, str]:
 
 def _board(table: Values) -> BoardRequest:
     own = BoardRequest.model_fields.keys() - {"config"}
-    _known(table, own | CompareConfig.model_fields.keys())
+    _known(table, own | CompareConfig.model_fields.keys(), "compare")
     asked = {key: value for key, value in table.items() if key not in own}
     if isinstance(names := asked.get("metrics"), str):
         asked["metrics"] = names.split(",")
-    config = CompareConfig.parse(asked, owner="compare")
-    return BoardRequest.parse({**{key: table[key] for key in own & table.keys()}, "config": config}, owner="board")
+    config = CompareConfig.parse_table(asked)
+    return BoardRequest.parse_table({**{key: table[key] for key in own & table.keys()}, "config": config})
 
 
-def _cross_faults(plans: Sequence[DataPlan], rows: Sequence[RowPlan], boards: Sequence[Values]) -> list[BenchError]:
+def _cross_faults(
+    plans: Sequence[DataPlan], rows: Sequence[RowPlan], boards: Sequence[Values], servers: tuple[str, ...]
+) -> list[BenchError]:
     """Return what is wrong with a recipe whose parts are right each by itself."""
     found: list[BenchError] = []
+    if servers and not any(row.servers == servers for row in rows):
+        found.append(
+            OptionError(
+                "servers of [run] would have no effect: no row asks a server, or all name theirs",
+                hint='Rows that they answer have engine = "openai", and no base_url among their options.',
+            )
+        )
     names = [plan.name for plan in plans]
     if not plans:
         found.append(OptionError("there is no [data]", hint="Add [data] with dataset = NAME."))
@@ -390,64 +310,3 @@ def _cross_faults(plans: Sequence[DataPlan], rows: Sequence[RowPlan], boards: Se
                 fault = unknown_name("row", needed, [other.name for other in rows if other is not row])
                 found.append(OptionError(f"[[rows]] {row.name}: {fault.message}", hint=fault.hint))
     return found
-
-
-def _without_repeats(rows: Sequence[RowPlan]) -> tuple[list[RowPlan], tuple[tuple[str, str], ...]]:
-    """Return the rows without those that are the same as an earlier one, and the names of such pairs."""
-    found: dict[str, RowPlan] = {}
-    repeated: list[tuple[str, str]] = []
-    for row in rows:
-        tuned = None if row.tune is None else row.tune.model_dump(mode="json")
-        what = fingerprint({"data": row.data, "config": row.config.model_dump(mode="json"), "tune": tuned})
-        if what in found:
-            repeated.append((row.name, found[what].name))
-        found.setdefault(what, row)
-    return list(found.values()), tuple(repeated)
-
-
-def _ordered(rows: Sequence[RowPlan]) -> Iterator[RowPlan]:
-    """Yield rows after those that they need, and those of one model one after the other."""
-    waiting, done, model = list(rows), set[tuple[str, str]](), ""
-    names = {(row.data, row.name) for row in rows}
-    while waiting:
-        ready = [
-            row
-            for row in waiting
-            if all(key in done or key not in names for name in row.needs for key in [(row.data, name)])
-        ]
-        if not ready:
-            raise OptionError(
-                f"rows need each other: {', '.join(row.name for row in waiting)}", hint="Take one of the row: away."
-            )
-        row = next((row for row in ready if row.model == model), ready[0])
-        waiting.remove(row)
-        done.add((row.data, row.name))
-        model = row.model
-        yield row
-
-
-def chosen_rows(study: Study, patterns: Sequence[str]) -> tuple[RowPlan, ...]:
-    """Return the rows whose names fit one of the patterns, and those that they need; all, without patterns.
-
-    A pattern is a whole name, a part of it, or has `*` and `?`.
-
-    Raises:
-        OptionError: If one fits no row.
-    """
-    if not patterns:
-        return study.rows
-    names = [row.name for row in study.rows]
-    wanted: set[tuple[str, str]] = set()
-    for pattern in patterns:
-        fits = [name for name in names if name == pattern] or [
-            name for name in names if fnmatchcase(name, pattern) or pattern in name
-        ]
-        if not fits:
-            raise unknown_name("row", pattern, names)
-        wanted |= {(row.data, row.name) for row in study.rows if row.name in fits}
-    kept: list[RowPlan] = []
-    for row in reversed(study.rows):
-        if (row.data, row.name) in wanted:
-            wanted |= {(row.data, name) for name in row.needs}
-            kept.append(row)
-    return tuple(reversed(kept))

@@ -4,6 +4,7 @@ import json
 import tomllib
 from collections.abc import Mapping, Sequence
 from datetime import date, time
+from difflib import get_close_matches
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 
 from llmrs_bench.core.errors import ArtifactError, DataError, OptionError
 from llmrs_bench.core.registry import unknown_name
+from llmrs_bench.core.toml_text import read_toml
 from llmrs_bench.leaderboard.saved import read_board
 from llmrs_bench.stages.mapping import toml_value
 
@@ -45,11 +47,23 @@ def recipe_text(name: str) -> str:
     if name in (shipped := _shipped()):
         return shipped[name].read_text("utf-8")
     if not name.endswith(".toml"):
+        if Path(f"{name}.toml").is_file():
+            raise OptionError(f"unknown recipe {name!r}", hint=f"Did you mean the file {name}.toml?")
         raise unknown_name("recipe", name, sorted(shipped), hint="A recipe of your own is a file NAME.toml.")
+    path = Path(name).expanduser()
     try:
-        return Path(name).read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{name} cannot be read as a recipe: {error}", hint="docs/recipes.md shows one.") from error
+        return path.read_text("utf-8")
+    except FileNotFoundError as error:
+        beside = {other.stem: str(other) for other in path.parent.glob("*.toml")}
+        near = get_close_matches(path.stem, beside, n=3)
+        guess = f"Did you mean {' or '.join(beside[stem] for stem in near)}? " if near else ""
+        raise DataError(
+            f"there is no recipe file {name}",
+            hint=f"{guess}`llmrs-bench list recipes` lists those of the package; docs/recipes.md shows one.",
+        ) from error
+    except (IsADirectoryError, UnicodeDecodeError) as error:
+        what = "a folder" if path.is_dir() else "no text in UTF-8"
+        raise DataError(f"{name} is {what}, and no recipe", hint="docs/recipes.md shows one.") from error
 
 
 def _shipped() -> dict[str, Traversable]:
@@ -65,9 +79,9 @@ def _shipped() -> dict[str, Traversable]:
 
 def _read(text: str, name: str) -> dict[str, Any]:
     try:
-        content: dict[str, Any] = _plain(tomllib.loads(text))
+        content: dict[str, Any] = _plain(read_toml(text))
         return content
-    except tomllib.TOMLDecodeError as error:
+    except ValueError as error:
         raise DataError(f"{name} is not TOML: {error}", hint="docs/recipes.md shows a recipe.") from error
 
 
@@ -117,9 +131,11 @@ def _typed(settings: Sequence[str]) -> dict[str, Any]:
         if not equals or not all(path.split(".")) or "." not in path:
             raise OptionError(f"--set {text} is not TABLE.KEY=VALUE", hint="Write, for instance, --set data.users=50.")
         try:
-            value = tomllib.loads(f"value = {typed}")["value"]
+            value = read_toml(f"value = {typed}")["value"]
         except tomllib.TOMLDecodeError:
             value = typed
+        except ValueError as error:
+            raise OptionError(f"--set {path}: {error}", hint="Write a value of TOML, or a text.") from error
         for key in reversed(path.split(".")):
             value = {key: value}
         found = _merged(found, value)

@@ -11,11 +11,11 @@ import numpy as np
 import polars as pl
 from scipy.sparse import csr_matrix
 
-from llmrs_bench.core.config import ViewOptions
 from llmrs_bench.core.errors import ArtifactError, OptionError
 from llmrs_bench.core.hashing import uniform_hash
 from llmrs_bench.core.registry import RECOMMENDERS
 from llmrs_bench.core.types import no_progress
+from llmrs_bench.core.view_options import ViewOptions
 from llmrs_bench.recommenders.base import TEXT, Corpus, TrainContext
 from llmrs_bench.recommenders.sequences import Vocabulary
 

@@ -2,29 +2,25 @@
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import closing
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 from llmrs_bench.core.artifacts import Artifact, StageResult
-from llmrs_bench.core.config import CLICK, LanguageModelConfig, PrepareConfig
+from llmrs_bench.core.config import CLICK, LanguageModelConfig
 from llmrs_bench.core.errors import ArtifactError, BenchError, BudgetError, OptionError
 from llmrs_bench.core.types import Progress
 from llmrs_bench.leaderboard.gate import Gate
-from llmrs_bench.llm.cost import Budget
-from llmrs_bench.metrics import parse_metrics
-from llmrs_bench.metrics.clicks import parse_click_metrics
+from llmrs_bench.llm.cost import Budget, StoppedError
 from llmrs_bench.stages.compare import Comparison
-from llmrs_bench.stages.forecast import Forecast, forecast
 from llmrs_bench.stages.gate import build, gated, to_save
-from llmrs_bench.stages.infer import check_known, check_model, infer
+from llmrs_bench.stages.infer import infer
+from llmrs_bench.stages.lanes import run_rows
 from llmrs_bench.stages.prepare import open_or_prepare, prepare
-from llmrs_bench.stages.prompt import open_plan
-from llmrs_bench.stages.recipe import BoardRequest, DataPlan, RowPlan, Study
+from llmrs_bench.stages.recipe_checks import check_baseline, check_board, check_prices, check_rows
 from llmrs_bench.stages.serving import OpenEngine
+from llmrs_bench.stages.study import BoardRequest, DataPlan, RowPlan, Study
 from llmrs_bench.stages.verdicts import verdicts
-from llmrs_bench.stages.workspace import Data, Reference, limit_of, open_data, ranks, variants
+from llmrs_bench.stages.workspace import Data, limit_of, open_data, ranks
 
 log = logging.getLogger(__name__)
 Key = tuple[str, str]  # names of a data set and of a row
@@ -62,35 +58,6 @@ class StudyBoard:
     gate: Gate | None = None
 
 
-def check_rows(rows: Sequence[RowPlan], *, looked_up: bool = True) -> None:
-    """Look whether all models and templates of a study can be had, before the first of them is asked anything.
-
-    Args:
-        rows: The rows.
-        looked_up: Whether models are looked up on the Hugging Face hub, too; else their names alone have to be known.
-
-    Raises:
-        BenchError: Naming all rows for which that is not so.
-    """
-    faults: dict[str, tuple[BenchError, list[str]]] = {}
-    for row in rows:
-        try:
-            config = row.config
-            if looked_up:
-                check_model(config)
-            if isinstance(config, LanguageModelConfig):
-                check_known(config)
-                open_plan(config.prompt)
-        except BenchError as error:
-            faults.setdefault(f"{error.message}{error.hint}", (error, []))[1].append(row.name)
-    if not faults:
-        return
-    first = next(iter(faults.values()))[0]
-    said = "; ".join(f"{error.message} (rows: {', '.join(names)})" for error, names in faults.values())
-    failure = type(first) if len({type(error) for error, _ in faults.values()}) == 1 else OptionError
-    raise failure(f"nothing was run: {said}", hint=" ".join(dict.fromkeys(error.hint for error, _ in faults.values())))
-
-
 def run_study(
     home: Path,
     study: Study,
@@ -116,54 +83,47 @@ def run_study(
         BenchError: If a model cannot be had, or, unless `continue_on_error` is set, a row fails.
     """
     check_rows(rows)
-    _check_board(study)
-    for config in (row.config for row in rows):
-        if budget is not None and isinstance(config, LanguageModelConfig):
-            budget.check_prices(config.options)
+    check_board(home, study, rows)
+    check_prices(rows, budget)
     made = Made()
     wanted = [plan for plan in study.data if any(row.data == plan.name for row in rows)]
     for plan in wanted:
         made.data[plan.name] = _prepared(home, plan, progress, say)
-    with closing(OpenEngine(budget)) as engines:
+        check_baseline(study, plan.name, made.data[plan.name])
+
+    def attempt(row: RowPlan, engines: OpenEngine) -> None:
+        label = row.name if len(wanted) == 1 else f"{row.name}, {row.data}"
         try:
-            for number, row in enumerate(rows, 1):
-                label = row.name if len(wanted) == 1 else f"{row.name}, {row.data}"
-                said = f"[{number}/{len(rows)}] {label}"
-                try:
-                    engines.budget.check()
-                    done = _run(made, row, progress, engines)
-                except BudgetError as error:
-                    made.stopped = error
-                    break
-                except BenchError as error:
-                    engines.close()  # whatever state it is in
-                    if not continue_on_error:
-                        error.message = f"row {row.name}: {error.message}"
-                        error.args = (error.message,)
-                        error.hint += (
-                            " What is done stays; the same command goes on. --continue-on-error tries the rest."
-                        )
-                        raise
-                    made.failed[row.data, row.name] = error
-                    say(f"{said}: failed: {error.message}")
-                    continue
-                made.runs[row.data, row.name] = done.artifact
-                say(f"{said}: {'made' if done.fresh else 'already there'}: {done.name}")
-                _warn(done)
-        except KeyboardInterrupt:
-            say(f"{len(made.runs)} of {len(rows)} rows are done and kept")
+            engines.budget.check()
+            done = _run(made, row, progress, engines)
+        except (BudgetError, StoppedError):
             raise
+        except BenchError as error:
+            engines.close()  # whatever state it is in
+            if not continue_on_error:
+                error.message = f"row {row.name}: {error.message}"
+                error.args = (error.message,)
+                error.hint += " What is done stays; the same command goes on. --continue-on-error tries the rest."
+                raise
+            made.failed[row.data, row.name] = error
+            say(f"{_count(made, rows)} {label}: failed: {error.message}")
+            return
+        made.runs[row.data, row.name] = done.artifact
+        say(f"{_count(made, rows)} {label}: {'made' if done.fresh else 'already there'}: {done.name}")
+        _warn(done)
+
+    try:
+        run_rows(rows, budget or Budget(), attempt)
+    except BudgetError as error:
+        made.stopped = error
+    except KeyboardInterrupt:
+        say(f"{len(made.runs)} of {len(rows)} rows are done and kept")
+        raise
     return made
 
 
-def _check_board(study: Study) -> None:
-    """Refuse a metric that nobody knows before anything is asked."""
-    wanted = study.board.config.metrics or ()
-    for config in (plan.config for plan in study.data if plan.config is not None and wanted):
-        if config.task == CLICK:
-            parse_click_metrics(wanted)
-        else:
-            parse_metrics(wanted)
+def _count(made: Made, rows: Sequence[RowPlan]) -> str:
+    return f"[{len(made.runs) + len(made.failed)}/{len(rows)}]"
 
 
 def _prepared(home: Path, plan: DataPlan, progress: Progress, say: Callable[[str], None]) -> Data:
@@ -233,6 +193,8 @@ def boards(study: Study, made: Made) -> Iterator[StudyBoard]:
         if not names:
             continue
         rows = [row for row in study.rows if row.data == name]
+        sides = {side: _declared(getattr(config, side), rows, found) for side in ("main", "against")}
+        config = config.model_copy(update=sides)
         if asked.baseline is None and not asked.fail_if:
             comparison = build(data, names, config)
             yield StudyBoard(data, comparison.noted([*_verdicts(asked, rows, found, data, comparison), note]))
@@ -246,6 +208,14 @@ def boards(study: Study, made: Made) -> Iterator[StudyBoard]:
             data, names, config, baseline=base, rules=asked.fail_if, allow_missing=asked.allow_missing
         )
         yield StudyBoard(data, comparison.noted([*_verdicts(asked, rows, found, data, comparison), note]), gate)
+
+
+def _declared(names: Sequence[str], rows: Sequence[RowPlan], runs: Mapping[str, Artifact]) -> tuple[str, ...]:
+    """Return names of rows of primary comparisons as names of runs, without rows of the recipe that did not run."""
+    lost = [name for name in names if name not in runs and any(row.name == name for row in rows)]
+    if lost:
+        log.warning("not run, so in no primary comparison: %s", ", ".join(lost))
+    return tuple(runs[name].path.name if name in runs else name for name in names if name not in lost)
 
 
 def _verdicts(
@@ -264,63 +234,3 @@ def save_study_board(study: Study, board: StudyBoard, path: Path) -> None:
         OSError: If it cannot be written.
     """
     to_save(board.data, board.comparison, study.board.config, study.text).write(path)
-
-
-@dataclass(frozen=True, slots=True)
-class RowForecast:
-    """What a row will ask.
-
-    Args:
-        row: The row.
-        asked: What it asks; None where that is not known yet.
-        why: Why it is not.
-    """
-
-    row: RowPlan
-    asked: Forecast | None
-    why: str = ""
-
-
-def forecast_study(home: Path, study: Study, rows: Sequence[RowPlan]) -> Iterator[RowForecast]:
-    """Yield what each row will ask; nothing is downloaded, loaded or asked.
-
-    Raises:
-        BenchError: As `run_study`.
-    """
-    check_rows(rows, looked_up=False)
-    data = {plan.name: _known_data(home, plan) for plan in study.data}
-    for row in rows:
-        config, there = row.config, data[row.data]
-        if not isinstance(config, LanguageModelConfig):
-            yield RowForecast(row, None, "trained here; no prompts")
-        elif row.tune is not None:
-            yield RowForecast(row, None, f"tuned first, on {row.tune.samples} samples")
-        elif row.needs:
-            yield RowForecast(row, None, f"shows what {' and '.join(row.needs)} wrote")
-        elif there is None:
-            yield RowForecast(row, None, "the data set is not prepared yet")
-        else:
-            yield RowForecast(row, forecast(there, config))
-
-
-def _known_data(home: Path, plan: DataPlan) -> Data | None:
-    """Return the data set as it was prepared before; None: it was not."""
-    asked = Reference.parse(plan.reference)
-    found = [
-        open_data(home, f"{asked.dataset}@{name}")
-        for name in variants(home, asked.dataset)
-        if asked.variant is None or name.startswith(asked.variant)
-    ]
-    if plan.config is None:
-        return found[0] if len(found) == 1 else None
-    fits = [data for data in found if _chosen(data.artifact.manifest.config) == _chosen(_options(plan.config))]
-    return fits[0] if len(fits) == 1 else None
-
-
-def _options(config: PrepareConfig) -> Mapping[str, Any]:
-    return config.result_options
-
-
-def _chosen(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return options without what `prepare` adds to them."""
-    return {key: value for key, value in options.items() if key not in ("item_word", "candidates")}

@@ -121,10 +121,11 @@ class OpenEngine:
 
     Args:
         budget: What all these runs may spend on new answers; None: whatever it takes.
+        server: The address that answers in place of the `base_url` of runs; their answers are kept as of that one.
     """
 
-    def __init__(self, budget: Budget | None = None) -> None:
-        self.budget = budget or Budget()
+    def __init__(self, budget: Budget | None = None, *, server: str | None = None) -> None:
+        self.budget, self._server = budget or Budget(), server
         self._engine: Engine | None = None
         self._served: Served | None = None
 
@@ -138,7 +139,8 @@ class OpenEngine:
             self._engine.reset_cache()
             return self._engine
         self.close()
-        self._engine, self._served = served.start(), served
+        options = served.options.model_copy(update={} if self._server is None else {"base_url": self._server})
+        self._engine, self._served = replace(served, options=options).start(), served
         return self._engine
 
     def close(self) -> None:

@@ -338,10 +338,18 @@ def require_titles(raw: Raw, reader: str, config: PrepareConfig) -> None:
     if config.allow_untitled or (found := _untitled(raw)).is_empty():
         return
     items = raw.items.join(raw.events.select("item_id").unique(), on="item_id", how="semi")
-    untitled = int(items["item_id"].is_in(found.implode()).sum())
-    if 2 * untitled > items.height:
+    refuse_untitled(int(items["item_id"].is_in(found.implode()).sum()), items.height, reader)
+
+
+def refuse_untitled(untitled: int, items: int, reader: str) -> None:
+    """Refuse items most of which have no title.
+
+    Raises:
+        DataError: Saying where titles may come from.
+    """
+    if 2 * untitled > items:
         raise DataError(
-            f"{untitled:,} of {items.height:,} items with events have no title, or their id as title",
+            f"{untitled:,} of {items:,} items with events have no title, or their id as title",
             hint="Language models need titles: "
             + (
                 "add a table that has them (--items FILE), or name the column (--columns title=NAME)"

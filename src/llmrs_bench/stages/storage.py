@@ -37,7 +37,7 @@ from llmrs_bench.stages.workspace import (
 log = logging.getLogger(__name__)
 
 STATES = ("evaluated", "not evaluated", "texts", "damaged", "in the making")
-PARTS = ("data", "prompts", "runs", "priors", "audits", "evals")  # of a variant
+PARTS = ("data", "prompts", "runs", "priors", "audits", "probes", "evals")  # of a variant
 _DRAFT = re.compile(r"\.(?P<name>.+)\.(?P<machine>[0-9a-f]{8})-[0-9a-f]{8}(?:\.old)?\.partial")
 _LOCK = re.compile(r"\.(?P<name>.+)\.lock")
 # What one row of a table of a run is, or what another file holds.
@@ -329,15 +329,13 @@ def runs_to_remove(home: Path, entries: Sequence[RunEntry]) -> list[Removal]:
 
 
 def _uses(place: Place, other: Artifact, run: Artifact) -> bool:
-    """Return whether another run was made of this one: a fusion, another normalisation, prompts with its texts."""
+    """Return whether another run was made of this one: a fusion, another normalisation, prompts that show it."""
     if other.path == run.path:
         return False
     if run.manifest.fingerprint in other.manifest.inputs.values():
         return True
-    if "responses" not in run.manifest.tables or ranks(run):
-        return False
-    texts = run.digest("responses")
-    told = [made for made in _artifacts(place.prompts) if texts in made.manifest.inputs.values()]
+    shown = run.digest("rankings" if ranks(run) else "responses")  # opinions of candidates, or texts
+    told = [made for made in _artifacts(place.prompts) if shown in made.manifest.inputs.values()]
     return any(_answers(other, made) for made in told)
 
 
@@ -392,7 +390,8 @@ def _is_busy(place: Place) -> bool:
 
 
 def _trained(run: Manifest, model: Manifest) -> bool:
-    return run.config == model.config and model.inputs.items() <= run.inputs.items()
+    fitted = {name: value for name, value in run.config.items() if name != "retrain"}  # each of several models
+    return fitted == model.config and model.inputs.items() <= run.inputs.items()
 
 
 def _config(place: Place) -> Mapping[str, Any]:

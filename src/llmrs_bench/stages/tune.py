@@ -30,7 +30,6 @@ from llmrs_bench.llm.model_aliases import ModelSpec
 from llmrs_bench.metrics.clicks import ClickRows
 from llmrs_bench.metrics.clicks import value as value_of
 from llmrs_bench.prompts.strategies.base import Normalization
-from llmrs_bench.report.words import RenderedPrompt
 from llmrs_bench.stages.prompt import PromptPlan, open_plan, shown_history, source_digest
 from llmrs_bench.stages.serving import (
     TUNED,
@@ -93,9 +92,8 @@ def tune(data: Data, config: TuneConfig, progress: Progress) -> StageResult | No
     from llmrs_bench.llm.processes import join_processes
 
     group = join_processes(config.device)
-    job = _Job(data, config, group)
-    place = job.recipe.place(data.place.models)
-    kept = place.with_name(f"{place.name}.training")
+    job = TuneJob(data, config, group)
+    place, kept = job.place, job.kept
     if group.rank:  # the first process says whether there is anything to do, and writes it
         if group.first(lambda: True) and config.samples:
             job.train(no_progress, kept)
@@ -116,56 +114,25 @@ def tune(data: Data, config: TuneConfig, progress: Progress) -> StageResult | No
     return done
 
 
-def show_samples(data: Data, config: TuneConfig, count: int) -> tuple[list[RenderedPrompt], dict[str, Any]]:
-    """Return the first samples as the model reads them, with what is supervised, and counts over all of them.
-
-    Raises:
-        OptionError: As `tune` says, or if there are none.
-    """
-    if config.samples == 0:
-        raise OptionError("--samples 0 learns from nothing: there is no sample to show", hint="Raise --samples.")
-    job = _Job(data, config)
-    reader = job.reader()
-    maker = job.maker(reader)
-    made = job.samples(maker)
-    samples = [maker.sample(example) for example in made.examples]
-
-    def decode(ids: Sequence[int]) -> str:
-        return str(reader.tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False))
-
-    shown = [
-        RenderedPrompt(
-            decode(sample.prompt), len(sample.prompt), (decode(sample.answer),), answer_side=reader.encoder_decoder
-        )
-        for sample in samples[:count]
-    ]
-    tokens = sum(sample.size for sample in samples)
-    return shown, {
-        **_counts(made),
-        "tokens": tokens,
-        "supervised": sum(len(sample.answer) for sample in samples) / max(tokens, 1),
-        "longest": max((sample.size for sample in samples), default=0),
-    }
-
-
 @dataclass
 class _Trained:
-    """What a tuning came to; `model` is let go of once it is written."""
+    """What a tuning came to; `model` and `weights` are let go of once they are written."""
 
     model: Any
     reader: "PromptReader"
     made: Examples
     valid: Examples
     facts: dict[str, Any]
+    weights: dict[str, Any] | None  # whole, where the model holds a part of each
 
 
-class _Job:
+class TuneJob:
     """One tuning: its data, its model and its options."""
 
     def __init__(self, data: Data, config: TuneConfig, group: "Group | None" = None) -> None:
         from llmrs_bench.llm.base import ModelOptions
         from llmrs_bench.llm.loading import Checkpoint
-        from llmrs_bench.llm.processes import Group
+        from llmrs_bench.llm.processes import Group, check_launch
         from llmrs_bench.llm.tune_options import TuneOptions
 
         self.data, self.config, self.group = data, config, group or Group()
@@ -192,6 +159,7 @@ class _Job:
                 hint="Leave out -O rank, alpha and modules.",
             )
         self.device = pick_device(config.device)
+        check_launch(self.group, self.options, self.device)
         self.history = shown_history(data, config.prompt)
         packed = "" if self.options.quantization == "none" else f"-{self.options.quantization}"
         self.label = f"{self.base_label}+{config.method}{packed}-{config.samples}"
@@ -219,7 +187,7 @@ class _Job:
                 "history": self.history,
                 "item_word": data.item_word,
                 "chat": self.spec.chat,
-                **({"processes": self.group.size} if self.group.size > 1 else {}),
+                **self.group.facts,
             },
             {
                 **{table: data.artifact.digest(table) for table in tables},
@@ -228,6 +196,16 @@ class _Job:
             },
             {"format": FORMAT, "prompts": source_digest(self.plan.template)},
         )
+
+    @property
+    def place(self) -> Path:
+        """The folder of the model."""
+        return self.recipe.place(self.data.place.models)
+
+    @property
+    def kept(self) -> Path:
+        """Where the training is kept as long as it is not finished."""
+        return self.place.with_name(f"{self.place.name}.training")
 
     def reader(self) -> "PromptReader":
         """Return the reader of the model's prompts."""
@@ -279,12 +257,13 @@ class _Job:
     def train(self, progress: Progress, kept: Path) -> "_Trained":
         """Tune the model, with what else there is of its group."""
         from llmrs_bench.core.training_checkpoint import Resume, seeded
-        from llmrs_bench.llm.tuning import check_memory, load_trainable, plain_model, tune
+        from llmrs_bench.llm.training_memory import check_memory
+        from llmrs_bench.llm.tuning import load_trainable, plain_model, tune
 
-        config, options = self.config, self.options
+        config, options, group = self.config, self.options, self.group
         reader = self.reader()
         maker = self.maker(reader)
-        made, valid = self.samples(maker), self._valid(maker)
+        made, valid = self.samples(maker), self.valid(maker)
         samples = [maker.sample(example) for example in made.examples]
         longest = max(sample.size for sample in samples)
 
@@ -294,9 +273,11 @@ class _Job:
                 return samples
             return [maker.sample(example) for example in maker.make("train", len(samples), epoch=epoch).examples]
 
-        estimate = check_memory(self.checkpoint.config(), config.method, options, longest=longest, device=self.device)
+        estimate = check_memory(
+            self.checkpoint.config(), config.method, options, longest=longest, device=self.device, group=group
+        )
         with seeded(config.seed, self.device) as order:
-            model = load_trainable(self.checkpoint, config.method, options, self.device)
+            model = load_trainable(self.checkpoint, config.method, options, self.device, group)
             trained = tune(
                 model,
                 seen,
@@ -304,19 +285,18 @@ class _Job:
                 options,
                 seed=config.seed,
                 progress=partial(progress, f"tuning {self.label}"),
-                resume=Resume(kept, self.recipe.fingerprint, order),
-                group=self.group,
+                resume=Resume(kept, self.recipe.fingerprint, order, group.whole, group.part, writes=group.rank == 0),
+                group=group,
             )
         facts = {
             "estimated_gb": estimate,
             **trained,
-            **_counts(made),
+            **counts_of(made, samples),
             "valid": _counts(valid),
             "sample_ids": [sample.sample_id for sample in samples],
-            "longest": longest,
             "warnings": _warnings(trained, made, valid),
         }
-        return _Trained(model, reader, made, valid, facts)
+        return _Trained(model, reader, made, valid, facts, group.weights(model))
 
     def fill(self, draft: Draft, *, progress: Progress, kept: Path) -> None:
         """Tune the model, write it, and see that it can be loaded and answers otherwise than its base."""
@@ -342,10 +322,11 @@ class _Job:
             self._write(draft, card, chat_template=None, probe=(), cost=draft.facts["cost"])
             return
         done = self.train(progress, kept)
-        save_tuned(done.model, done.reader, draft.path)
-        done.model = None
+        save_tuned(done.model, done.reader, draft.path, done.weights)
+        done.model = done.weights = None
         gc.collect()
-        probe = self._probe(draft.path, [*done.valid.examples, *done.made.examples][:_PROBES])
+        examples = [*done.valid.examples, *done.made.examples][:_PROBES]
+        probe = self._probe(draft.path, examples, self._probe_device(done.facts["all_weights"]))
         draft.facts.update(facts, **done.facts)
         cost = {name: done.facts[name] for name in ("seconds", "joules", "samples_per_second", "peak_memory_gb")}
         card["samples"] = len(done.made.examples)
@@ -361,7 +342,7 @@ class _Job:
         idle = options.of_lora if method == "full" else own
         return {name: value for name, value in found.items() if name not in idle}
 
-    def _valid(self, maker: SampleMaker) -> Examples:
+    def valid(self, maker: SampleMaker) -> Examples:
         """Return the validation examples; none where the data have none."""
         try:
             return maker.make("valid", self.options.valid)
@@ -383,7 +364,8 @@ class _Job:
             examples = valid.examples or self.samples(maker).examples
             told = [maker.sample(example) for example in examples]
             return Validation("loss", lambda: mean_loss(model, told, tokens=tokens), lower=True)
-        scorer = Scorer(model, Memory(tokens, deterministic=False), packed=True, self_check=0)
+        memory = Memory(tokens, deterministic=False, alone=not self.group.sharded)
+        scorer = Scorer(model, memory, packed=True, self_check=0)
         jobs = [maker.reader.read(example.prompt) for example in valid.examples]
         quality = auc if maker.asks_one else mean_ndcg
 
@@ -397,7 +379,14 @@ class _Job:
 
         return Validation("auc" if maker.asks_one else f"ndcg@{_DEPTH}", measure)
 
-    def _probe(self, folder: Path, examples: Sequence[Example]) -> tuple[ProbePrompt, ...]:
+    def _probe_device(self, weights: int) -> str:
+        """Return where a model is asked whose weights were divided: on the CPU if one GPU does not take it whole."""
+        from llmrs_bench.llm.training_memory import free_memory
+
+        large = self.group.sharded and 5e-9 * weights > free_memory(self.device)  # float32, and something to work with
+        return "cpu" if large else self.device.type
+
+    def _probe(self, folder: Path, examples: Sequence[Example], device: str) -> tuple[ProbePrompt, ...]:
         """Load the tuned model and its base as `infer` does, in float32, and return what both say to some prompts.
 
         Raises:
@@ -413,8 +402,8 @@ class _Job:
             )
             for example in examples
         ]
-        tuned = self._scores(replace(self.spec, source=str(folder), revision=None), asked)
-        base = self._scores(self.spec, asked)
+        tuned = self._scores(replace(self.spec, source=str(folder), revision=None), asked, device)
+        base = self._scores(self.spec, asked, device)
         changes = [abs(a - b) for one, other in zip(tuned, base, strict=True) for a, b in zip(one, other, strict=True)]
         if not all(np.isfinite(changes)) or max(changes) <= LEAST_CHANGE:
             raise ModelError(
@@ -426,11 +415,11 @@ class _Job:
             for one, said, before in zip(asked, tuned, base, strict=True)
         )
 
-    def _scores(self, spec: ModelSpec, asked: Sequence[ProbePrompt]) -> list[tuple[float, ...]]:
+    def _scores(self, spec: ModelSpec, asked: Sequence[ProbePrompt], device: str) -> list[tuple[float, ...]]:
         from llmrs_bench.llm.backends.transformers import TransformersEngine, TransformersOptions
 
         chosen = TransformersOptions(dtype="float32", self_check=0, trust_remote_code=self.options.trust_remote_code)
-        engine = TransformersEngine(spec, chosen, device=self.device.type, seed=0)
+        engine = TransformersEngine(spec, chosen, device=device, seed=0)
         with closing(engine):
             return probe_scores(engine, probe_prompts(asked))
 
@@ -458,6 +447,17 @@ def mean_ndcg(examples: Sequence[Example], scores: Sequence[Any]) -> float:
         rank = 1 + sum(value >= own for item_id, value in found.items() if item_id != example.target)
         total += 1 / np.log2(1 + rank) if rank <= _DEPTH else 0.0
     return float(total / len(examples))
+
+
+def counts_of(made: Examples, samples: Sequence["Sample"]) -> dict[str, Any]:
+    """Return counts over all samples: their tokens, the share of these that is learned, and the longest."""
+    tokens = sum(sample.size for sample in samples)
+    return {
+        **_counts(made),
+        "tokens": tokens,
+        "supervised": sum(len(sample.answer) for sample in samples) / max(tokens, 1),
+        "longest": max((sample.size for sample in samples), default=0),
+    }
 
 
 def _counts(made: Examples) -> dict[str, Any]:

@@ -68,7 +68,12 @@ def check_tunable(data: Data, plan: PromptPlan) -> None:
             hint=_HINT,
         )
     views = plan.views
-    idle = {"interest_run": views.interest_run, "notes_run": views.notes_run, "past": views.past != "own"}
+    idle = {
+        "interest_run": views.interest_run,
+        "notes_run": views.notes_run,
+        "scores_run": views.scores_run,
+        "past": views.past != "own",
+    }
     if chosen := [name for name, given in idle.items() if given]:
         raise OptionError(f"{chosen[0]} is of test requests, and training events have none of it", hint="Leave it out.")
     if views.several:
@@ -93,7 +98,13 @@ def check_tunable_model(name: str) -> None:
         )
     if not is_language_model(name):
         known = [*MODEL_ALIASES, DEMO_LM]
-        raise unknown_name("model", name, known, hint="Any Hugging Face id (ORG/NAME) or folder (./PATH) will do, too.")
+        raise unknown_name(
+            "model",
+            name,
+            known,
+            hint="Any Hugging Face id (ORG/NAME) or folder (./PATH) will do, too.",
+            listing="`llmrs-bench list models`",
+        )
 
 
 class SampleMaker:

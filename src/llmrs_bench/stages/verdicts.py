@@ -10,7 +10,7 @@ import numpy as np
 from llmrs_bench.core.config import CLICK, MODELS, PROTOCOLS
 from llmrs_bench.leaderboard.board import PublishedRow, PublishedTable
 from llmrs_bench.stages.compare import Comparison, published_tables
-from llmrs_bench.stages.recipe import RowPlan
+from llmrs_bench.stages.study import RowPlan
 from llmrs_bench.stages.workspace import Data, limit_of
 
 PAPER = "arXiv 2401.04997"

@@ -100,6 +100,11 @@ class Place:
         return self.root / "priors"
 
     @property
+    def probes(self) -> Path:
+        """One artifact for each probe of what a language model knows by heart."""
+        return self.root / "probes"
+
+    @property
     def models(self) -> Path:
         """Trained models, shared by the variants of a data set."""
         return self.root.parent / "models"
@@ -296,7 +301,8 @@ def leaving_out(failures: type[ArtifactError] = DamagedError, *, named: bool = F
         if named:
             raise
         met.append(error)
-        log.warning("left out: %s. %s", error, next_step(error) if isinstance(error, OSError) else error.hint)
+        hint = next_step(error) if isinstance(error, OSError) else error.hint
+        log.warning("left out: %s. %s", str(error).rstrip("."), hint)
 
 
 class LeftOutError(DamagedError):
@@ -316,7 +322,7 @@ class LeftOutError(DamagedError):
 
 
 def pick_runs(runs: Sequence[Artifact], names: Sequence[str]) -> list[Artifact]:
-    """Return the runs whose names begin with one of `names`, or that were given one of them (`infer --name`).
+    """Return the runs that were given one of `names` (`infer --name`), or else those whose names begin with it.
 
     Raises:
         OptionError: If a name fits none.
@@ -324,7 +330,8 @@ def pick_runs(runs: Sequence[Artifact], names: Sequence[str]) -> list[Artifact]:
     for name in names:
         if not any(_fits(run, name) for run in runs):
             raise unknown_name("run", name, [known for run in runs for known in (run.path.name, called(run)) if known])
-    return [run for run in runs if any(_fits(run, name) for name in names)]
+    given = {name for name in names if any(called(run) == name for run in runs)}
+    return [run for run in runs if any(called(run) == n if n in given else _fits(run, n) for n in names)]
 
 
 def _fits(run: Artifact, name: str) -> bool:
@@ -337,22 +344,63 @@ def called(made: Artifact) -> str | None:
     return given
 
 
+def check_name(folder: Path, name: str | None, stem: str) -> None:
+    """Refuse a name that the next artifact of a folder cannot have, before it is made.
+
+    Args:
+        folder: Where it will be.
+        name: The name, if one was given.
+        stem: What its own name begins with, up to the fingerprint: others of the same may be the one that is asked for.
+
+    Raises:
+        OptionError: If the name is no plain one, that of another artifact, or how others are called.
+    """
+    if name is None:
+        return
+    if not re.fullmatch(r"\w[\w.-]{0,63}", name):
+        raise OptionError(f"--name {name!r} is no plain name", hint="Use letters, digits, '-', '_' and '.'.")
+    for other, given in _names_in(folder):
+        if other.manifest.name != stem:
+            _check_free(name, other, given)
+
+
+def _names_in(folder: Path) -> Iterator[tuple[Artifact, str | None]]:
+    """Yield the artifacts of a folder and the names that they were given; damaged ones are left out."""
+    for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+        if is_complete(path) and not path.name.startswith("."):
+            with leaving_out():
+                made = open_artifact(path, hint="delete it.")
+                yield made, called(made)
+
+
+def _check_free(name: str, other: Artifact, given: str | None) -> None:
+    if name in (other.path.name, given):
+        raise OptionError(f"--name {name} is the name of {other.path.name}", hint="Choose another one.")
+    if other.path.name.startswith(name):
+        raise OptionError(
+            f"--name {name} is how {other.path.name} begins, which would then be meant, too", hint="Choose another one."
+        )
+
+
 def call(done: StageResult, name: str | None) -> StageResult:
     """Give an artifact a name; None leaves it as it is called.
 
     Raises:
-        OptionError: If the name is no plain one, or is that of another artifact beside it.
+        OptionError: If the name is no plain one, that of another artifact beside it, or how others are called.
     """
-    if name is None or called(done.artifact) == name:
+    before, own = called(done.artifact), done.artifact.path
+    if name is None or before == name:
         return done
-    if not re.fullmatch(r"\w[\w.-]{0,63}", name):
-        raise OptionError(f"--name {name!r} is no plain name", hint="Use letters, digits, '-', '_' and '.'.")
-    own = done.artifact.path
-    for path in sorted(own.parent.iterdir()):
-        if path != own and is_complete(path) and not path.name.startswith("."):
-            with leaving_out():
-                if name in (path.name, called(open_artifact(path, hint="delete it."))):
-                    raise OptionError(f"--name {name} is the name of {path.name}", hint="Choose another one.")
+    check_name(own.parent, name, done.artifact.manifest.name)
+    for other, given in _names_in(own.parent):
+        if other.path != own:
+            try:
+                _check_free(name, other, given)
+            except OptionError as error:
+                error.hint += f" The run is made, and stays as {own.name}."
+                raise
+    if before is not None:
+        log.warning("%s was called %s; its name is now %s", own.name, before, name)
     return replace(done, artifact=restate(done.artifact, called=name))
 
 

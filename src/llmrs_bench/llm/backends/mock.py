@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator, Sequence
+from datetime import date
 from functools import lru_cache
 from math import log
 from typing import ClassVar
@@ -23,12 +24,14 @@ class MockOptions(config.Options):
     Args:
         context: How much it can take, in words.
         pause: Seconds before each answer, as a slow model would need.
+        released: The day on which it came out, for curves over time.
     """
 
-    cost_only: ClassVar[frozenset[str]] = frozenset({"pause"})
+    cost_only: ClassVar[frozenset[str]] = frozenset({"pause", "released"})
 
     context: int = Field(default=1_000_000, ge=1)
     pause: float = Field(default=0.0, ge=0)
+    released: date | None = None
 
 
 class MockEngine(Engine):

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from math import isnan
+from math import isnan, nan
 from typing import Any
 
 import numpy as np
@@ -56,9 +56,16 @@ def reading(prompt: Prompt) -> Iterator[None]:
         yield
     except (KeyError, IndexError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         raise NoAnswerError(
-            f"the server's answer to prompt {prompt.prompt_id!r} is not as the API says: {error!r}",
+            f"the server's answer to prompt {prompt.prompt_id!r} is not as the API says: {_shape(error)}",
             hint="Check that `-O base_url` is an OpenAI-compatible API, and `-O api`.",
         ) from error
+
+
+def _shape(error: Exception) -> str:
+    """Return what is wrong with a reply, in words."""
+    if isinstance(error, KeyError):
+        return f"it has no field {error}"
+    return str(error) if isinstance(error, ValueError) else "one of its fields has another type"
 
 
 def failure_in(status: int, found: Any, text: str) -> Failure | None:
@@ -116,6 +123,7 @@ def first_choice(reply: dict[str, Any], prompt: Prompt) -> dict[str, Any]:
 
     Raises:
         NoAnswerError: If there is none.
+        ValueError: If it is something else.
     """
     choices = reply.get("choices")
     if not choices:
@@ -123,7 +131,9 @@ def first_choice(reply: dict[str, Any], prompt: Prompt) -> dict[str, Any]:
             f"the server answered prompt {prompt.prompt_id!r} without a choice: {str(reply)[:200]}",
             hint="It may not be OpenAI-compatible: check `-O base_url` and `-O api`.",
         )
-    found: dict[str, Any] = choices[0]
+    found = choices[0] if isinstance(choices, list) else None
+    if not isinstance(found, dict):
+        raise ValueError(f"choices holds no object: {str(choices)[:100]}")
     return found
 
 
@@ -136,7 +146,7 @@ def text_of(choice: dict[str, Any]) -> str:
         return _text(choice.get("text"), "text")
     message = choice["message"]
     if not isinstance(message, dict):
-        raise TypeError(f"message is no object: {str(message)[:100]}")
+        raise ValueError(f"message is no object: {str(message)[:100]}")
     thought = _text(message.get("reasoning_content") or message.get("reasoning"), "message.reasoning_content")
     said = _text(message.get("content"), "message.content") or _text(message.get("refusal"), "message.refusal")
     if not thought:
@@ -184,7 +194,7 @@ def logprob(value: Any, field: str) -> float:
     Raises:
         ValueError: If it cannot be one.
     """
-    number = float(value)
+    number = float(value) if isinstance(value, int | float) else nan
     if isnan(number) or number > 0.01:
         raise ValueError(f"{field} holds {value!r}, which is no log-probability")
     return min(0.0, number)
@@ -228,6 +238,8 @@ def _count(value: Any, *fields: str) -> int:
     """Return the count in a field of a field; 0 where a server writes something else there: its answer stays one."""
     for field in fields:
         value = value.get(field) if isinstance(value, dict) else None
+    if isinstance(value, str) and value.isdecimal() and len(value) < len(str(_MOST_TOKENS)):
+        return int(value)
     return int(value) if isinstance(value, int | float) and 0 <= value <= _MOST_TOKENS else 0
 
 

@@ -6,6 +6,7 @@ import re
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from datetime import date
 from ipaddress import ip_address
 from math import ceil
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeAlias
@@ -69,6 +70,8 @@ def _parsed(value: Any) -> Any:
         raise ValueError(f"no JSON: {error}") from error
     if _depth(found) > _DEEPEST_FIELDS:
         raise ValueError(f"it is nested deeper than {_DEEPEST_FIELDS}")
+    if not isinstance(found, dict):
+        raise ValueError("it is no object of JSON")
     return found
 
 
@@ -125,16 +128,17 @@ class OpenAIOptions(Options):
         context: How many tokens the model takes; without it the server's word counts, and nothing is clipped.
         price_in: USD for a million tokens read.
         price_out: USD for a million tokens written.
+        released: The day on which the model came out, for curves over time.
     """
 
     cost_only: ClassVar[frozenset[str]] = frozenset(
-        {"key_env", "concurrency", "timeout", "retries", "unanswered", "price_in", "price_out"}
+        {"key_env", "concurrency", "timeout", "retries", "unanswered", "price_in", "price_out", "released"}
     )
     identifying: ClassVar[frozenset[str]] = frozenset({"base_url", "known_as", "model"})
 
     base_url: str | None = None
     known_as: str | None = Field(default=None, min_length=1)
-    key_env: str = "OPENAI_API_KEY"
+    key_env: str = Field(default="OPENAI_API_KEY", pattern=r"^[A-Za-z_][A-Za-z0-9_]*$")
     model: str | None = None
     api: Literal["chat", "completions"] = "chat"
     concurrency: int = Field(default=16, ge=1, le=1000)
@@ -153,6 +157,7 @@ class OpenAIOptions(Options):
     context: int | None = Field(default=None, ge=2)
     price_in: float | None = Field(default=None, ge=0)
     price_out: float | None = Field(default=None, ge=0)
+    released: date | None = None
 
     @field_validator("fields")
     @classmethod

@@ -23,7 +23,9 @@ _REFUSAL = re.compile(
     r"|do not feel|don't feel|apologi[sz]e|do not have|don't have|am not able|decline)\b"
     r"|(?:I'm|I am|we are|We are) (?:unable|not able|not comfortable|not going to|not permitted|not allowed)\b"
     r"|(?:Unable|Not able|Cannot|Can't) (?:to )?(?=[a-z])"
-    r"|(?:It|This|That) (?:would not|wouldn't|is not|isn't|would be) "
+    r"|(?i:(?:i'm|i am|we are) afraid (?:that )?(?:i|we|this|that|it)\b"
+    r".{0,80}?(?:can't|cannot|can not|unable|not able|not possible|isn't))"
+    r"|(?:It|This|That)(?: would not|'s not| wouldn't| is not| isn't| would be) "
     r"(?:be )?(?:appropriate|inappropriate|possible|ethical|right|fair)\b"
     r"|(?i:as an? (?:ai|artificial|(?:large )?language model)\b)|(?:I'm|I am) (?:just|only) an? (?:AI|language model)\b"
     r"|(?:I|We|we) (?:must |have to )?refuse\b|(?:This|Your|That) (?:request|task|prompt) violates\b"
@@ -39,6 +41,9 @@ _REFUSAL = re.compile(
     r"|(?:申し訳|すみません|ごめん).{0,100}?(?:できません|出来ません|ません)|죄송.{0,100}?(?:없|못)"
     r"|(?:عذر|آسف|متأسف).{0,100}?(?:لا|نمی))"
 )
+
+_END = 15_000  # a hundred candidates with 150 characters each
+_CUT = 2_000  # how far from there a line may end
 
 
 def is_refusal(said: str) -> bool:
@@ -73,12 +78,26 @@ def parse_ranking(text: str, listed: Listed, *, cut: bool = False) -> Ranking:
         listed: What it was shown.
         cut: Whether it ran into its token budget.
     """
-    said = plain_answer(marked_answer(_first_turn(spoken(text))))
+    said = plain_answer(ends_of(marked_answer(_first_turn(spoken(text)))))
     names = Names(listed)
     entries = choose_ranking(_lists(_without_cut_end(said, names) if cut else said, names))
     order = tuple(dict.fromkeys(entry for entry in entries if entry >= 0))
     thinking = cut and never_stopped_thinking(text)
     return Ranking(order, _kind(said, entries, len(listed.titles), cut=cut, thinking=thinking))
+
+
+def ends_of(said: str) -> str:
+    """Return an answer of more than 30,000 characters without its middle, so that the time to read one has a bound.
+
+    It is cut between lines, or else between words of one line, and goes on there as what it was.
+    """
+    if len(said) <= 2 * _END:
+        return said
+    head, tail = said[:_END], said[-_END:]
+    for sign in "\n ":
+        if sign in head[-_CUT:] and sign in tail[:_CUT]:
+            return head[: head.rindex(sign)] + tail[tail.index(sign) :]
+    return head + tail
 
 
 def _first_turn(text: str) -> str:
@@ -95,6 +114,7 @@ def _lists(said: str, names: Names) -> list[FoundList]:
     said = rewrite_records(said.replace("\0", " "))
     template_parts: list[str] = []
     values: list[list[FoundList]] = []
+    known: dict[str, list[FoundList]] = {}  # answers repeat their values
     alone: list[object] = []  # objects one behind the other, as one a line
     together: list[tuple[int, list[object]]] = []  # where such objects stand among the values
     at = 0
@@ -107,7 +127,10 @@ def _lists(said: str, names: Names) -> list[FoundList]:
             template_parts.append("\n")
         else:
             template_parts.append(f"{between}\0{len(values)}\0\n")
-            values.append(read_value(value, names, ""))
+            written = said[start:end]
+            if written not in known:
+                known[written] = read_value(value, names, "")
+            values.append(known[written])
             alone = [value] if isinstance(value, dict) and not values[-1] else []
             if alone:
                 together.append((len(values) - 1, alone))

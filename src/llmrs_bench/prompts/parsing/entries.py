@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import pairwise
 
@@ -26,6 +26,8 @@ _CARDINALS = ["one", "two", "three", "four", "five", "six", "seven", "eight", "n
 _CARDINALS += [*(f"{n}teen" for n in ("thir", "four", "fif", "six", "seven", "eigh", "nine")), "twenty"]
 _IDEOGRAPHS = ["", *"一二三四五六七八九", *(f"十{n}" for n in ("", *"一二三四五六七八九")), "二十"][1:]
 _COUNTED = {word: rank for words in (_ORDINALS, _CARDINALS, _IDEOGRAPHS) for rank, word in enumerate(words, 1)}
+_PLACES = {"best": 1, "top pick": 1, "top choice": 1, "winner": 1, "runner-up": 2}
+_COUNTED |= _PLACES
 _WORDED = re.compile(
     rf"[\s>*_`\"']*({'|'.join(sorted(_COUNTED, key=len, reverse=True))})"
     r"(?:\s+(?:place|pick|choice))?[*_`]*(?:\s*(?P<sign>[:.,、)\-–—=]+)|(?<=[一-十])(?:位|名|番目)[\s:.,、)\-–—]*)[*_`]*\s*(?P<rest>.*)",
@@ -33,6 +35,10 @@ _WORDED = re.compile(
 )
 _ROMAN = re.compile(r"(?=[ivxl])(xl|l?x{0,3})(ix|iv|v?i{0,3})", re.IGNORECASE)
 _DECIMAL = re.compile(r"\W*0\.[0-9]")
+_EXTREME = re.compile(
+    rf"^(\W*{_WORDS}\W{{0,2}}[0-9]{{1,3}})\s\((?:best|worst|most|least|highest|lowest|top|last)[^()]{{0,30}}\)",
+    re.IGNORECASE,
+)
 _VALUES = {"i": 1, "v": 5, "x": 10, "l": 50}
 
 
@@ -45,17 +51,17 @@ class Rank:
         rest: What follows it.
         parted: Whether more than a space stands between the two.
         worded: Whether a word says that it is a rank.
+        full: Whether an item may follow it.
     """
 
     values: tuple[int | None, int | None, int | None]
     rest: str
     parted: bool = True
     worded: bool = False
+    full: bool = field(init=False)
 
-    @property
-    def full(self) -> bool:
-        """Whether an item may follow it."""
-        return any(map(str.isalnum, self.rest))
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "full", any(map(str.isalnum, self.rest)))
 
 
 @lru_cache(1 << 15)
@@ -63,12 +69,14 @@ def read_rank(line: str) -> Rank | None:
     """Return the rank with which a line begins, if there is one."""
     if _DECIMAL.match(line):
         return None
+    if "(" in line[:24]:
+        line = _EXTREME.sub(r"\1", line)  # "Rank 1 (best): 7"
     if found := _NUMBER.match(line):
         parted = bool(found["word"] or found["sign"].strip(" *_`\"'"))
         return Rank((int(found["number"]), None, None), found["rest"], parted, bool(found["word"]))
     if (found := _WORDED.match(line)) and (found[1].lower() not in _CARDINALS or found["sign"] != ","):
         word = found[1].lower()
-        return Rank((_COUNTED[word], None, None), found["rest"], worded=word in _ORDINALS)
+        return Rank((_COUNTED[word], None, None), found["rest"], worded=word in _ORDINALS or word in _PLACES)
     if found := _LETTERS.match(line):
         mark = found["number"].lower()
         roman = _roman(mark) if _ROMAN.fullmatch(mark) else None
@@ -106,12 +114,13 @@ def counting(ranks: Sequence[Rank]) -> bool:
 
 
 _VALUED = re.compile(
-    r"(?P<item>\S(?:.{0,300}?\S)?)\s*(?P<sign>[:=|,~]|->|=>|→|\s[-–—]+(?=\s)|—|\(|(?=[★⭐☆]))\s*"
+    r"(?P<item>\S(?:.{0,300}?\S)?)\s*(?P<sign>[:=|,~]|\.{2,}|->|=>|→|\s[-–—]+(?=\s)|—|\(|(?=[★⭐☆]))\s*"
     r"(?:(?P<rank>rank(?:ed)?\W{0,2}|\#|no\.?\s?)?(?P<value>[-+]?[0-9]{1,6}(?:\.[0-9]{1,9})?(?:e[-+]?[0-9]{1,3})?)"
     r"(?P<ordinal>st|nd|rd|th)?\s*(?:%|/\s*[0-9]+)?|(?P<stars>[★⭐]{1,10})[☆\s]*|(?P<verdict>yes|no|true|false))\s*[)\]]?\s*",
     re.IGNORECASE,
 )
 _LEAST = 3
+_YEAR = re.compile("(?:18[89]|19[0-9]|20[0-4])[0-9]")
 
 
 def read_mentions(texts: Sequence[str], names: Names, *, strict: bool) -> list[Mention]:
@@ -127,7 +136,7 @@ def read_mentions(texts: Sequence[str], names: Names, *, strict: bool) -> list[M
     ranks = [read_rank(text) for text in texts]
     full = [rank for rank in ranks if rank and rank.full]
     ranked = counting(full) and (len(full) > 1 or full[0].parted)
-    if not ranked and (valued := read_valued(texts, names)):
+    if (not ranked or _are_scores(full, names)) and (valued := read_valued(texts, names)):
         return valued
     if not ranked and (counted := _countdown(full, names)):
         return counted
@@ -150,6 +159,13 @@ def read_mentions(texts: Sequence[str], names: Names, *, strict: bool) -> list[M
         dropped = set(map(id, weak))
         found = [mention for mention in found if id(mention) not in dropped]
     return settle(found)
+
+
+def _are_scores(ranks: Sequence[Rank], names: Names) -> bool:
+    """Tell whether what follows ranks are numbers of no candidate, so that the ranks may be labels with scores."""
+    values = [rank.rest.strip(" .") for rank in ranks]
+    known = any(names.label(value) is not None or names.title(value) is not None for value in values)
+    return len(values) >= _LEAST and all(map(str.isdecimal, values)) and not known
 
 
 def _countdown(ranks: Sequence[Rank], names: Names) -> list[Mention]:
@@ -195,7 +211,10 @@ def read_valued(texts: Sequence[str], names: Names) -> list[Mention]:
     items: list[Mention] = []
     places: set[int] = set()
     for text in texts:
-        pair = _VALUED.fullmatch(without_bullet(text).strip())
+        bare = without_bullet(text).strip()
+        pair = _VALUED.fullmatch(bare)
+        if pair and pair["value"] and _YEAR.fullmatch(pair["value"]) and names.title(bare) is not None:
+            pair = None  # "Heat (1995)" is a whole title
         item = read_item(pair["item"], names) if pair else None
         if pair is None or item is None or item.place < 0 or item.place in places:
             return []
@@ -204,7 +223,8 @@ def read_valued(texts: Sequence[str], names: Names) -> list[Mention]:
         places.add(item.place)
     mentions = settle(items)
     unsure = [Mention(UNSURE, "title")] * len(mentions)
-    if any(pair["verdict"] for pair in pairs):
+    years = all(pair["value"] and _YEAR.fullmatch(pair["value"]) for pair in pairs)
+    if years or any(pair["verdict"] for pair in pairs):
         return unsure if len({pair["verdict"] for pair in pairs}) > 1 else []
     plain = not any(
         pair["rank"] or pair["ordinal"] or pair["stars"] or pair["value"].strip("0123456789") for pair in pairs

@@ -10,7 +10,7 @@ _YEAR = re.compile(r"\s*[(\[](?:1[89]|20)[0-9]{2}[)\]]")
 _OPENED = re.compile(r"(\*\*|__|[\"'*_`])(.{1,400}?)\1(?![^\W_])")
 _SEPARATOR = re.compile(
     r"\s*(?P<bracket>[(\[])|\s*(?P<bar>\||\t)|\s*(?P<arrow>->|=>|→|⇒|~)|\s*(?P<long>—|–|―)|\s+(?P<dash>-{1,3})\s+"
-    r"|\s?(?P<colon>:)(?!\d)|(?P<stop>[.;!?。;])\s+|(?P<comma>[,、])\s*|\s+(?P<by>by)\s+(?=[A-Z])"
+    r"|\s?(?P<colon>:)(?!\d)|(?P<stop>[.;!?。;])\s+|(?P<comma>[,、])\s*|\s+(?P<by>by)\s+(?=(?:the\s)?[A-Z])"
     r"|\s+(?P<word>because|since|due to|as it|starring|featuring|is an?|is the|is one of|is also|is about|has an?"
     r"|directed by|written by|for its|for the|which|with its)\s"
 )
@@ -166,7 +166,7 @@ _ASIDE = re.compile(r"\s[-–—]\s|:|—")
 def read_item(text: str, names: Names) -> Mention | None:
     """Return what a line, a cell or a string means, as "Heat", "3. Heat", "[3]", "No. 3"; or None."""
     if text not in names.read:
-        names.read[text] = _read_item(text, names)
+        names.read[text] = _read_item(text, names) if names.may_name(text[: 4 * names.longest]) else None
     return names.read[text]
 
 
@@ -189,9 +189,12 @@ def _read_item(text: str, names: Names) -> Mention | None:
     place = names.label(found_label["label"]) if found_label else None
     if found_label is None or place is None:
         return None
-    item = _labelled(place, found_label["rest"].strip(), names)
-    score = found_label["rest"][:1] in {"(", "["} and is_score(found_label["rest"])
-    parted = score or found_label["open"] or (found_label["sign"] or "").strip("*_`\"' ")
+    sign, rest = (found_label["sign"] or "").strip("*_`\"' "), found_label["rest"]
+    item = _labelled(place, rest.strip(), names)
+    if item is None and sign[:1] in {"-", "–", "—"} and names.cased and rest[:1].islower():
+        item = Mention(place, "label")  # "9 - slower"
+    score = rest[:1] in {"(", "["} and is_score(rest)
+    parted = score or found_label["open"] or sign
     agreed = item is not None and item.by == "title" and item.place == place
     return item if parted or agreed else None
 
@@ -218,9 +221,10 @@ def _labelled(place: int, rest: str, names: Names) -> Mention | None:
     """Read what follows a label: nothing, a score, its title, a remark, or the title of another candidate."""
     dashed = rest[:1] in {"-", "–", "—"}
     rest = rest.lstrip(" .:)|,、=->→–—~*")
-    if not any(map(str.isalnum, rest)) or is_score(rest):
+    if not any(map(str.isalnum, rest)) or (is_score(rest) and names.title(rest) is None):  # but for "50/50"
         return Mention(place, "label")
-    if found := named(rest, names):
+    key = _KEY.match(rest)  # "12. Title: Heat", where ranks do not count
+    if found := named(rest, names) or (named(rest[key.end() :], names) if key else None):
         return Mention(found.place, "title", doubt=found.doubt, tail=found.tail)
     bracket = re.fullmatch(r"[(\[](.{1,200})[)\]]", rest)
     if bracket and (inner := named(bracket[1], names)):

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from typing import Literal
 
 from llmrs_bench.prompts.parsing.titles import Mention
@@ -26,9 +26,13 @@ _RANKING = (
 )
 _ECHO = (
     "input|inputs|history|given|gave|provided|chose|chosen|watched|played|liked|loved|enjoyed|read|bought|seen|listened|heard"
-    "|candidates?|options|question|prompt|task|shown|list of|excluded?|not|remaining|format|examples?"
+    "|candidates?|options|question|prompt|task|shown|list of|excluded?|not(?! an? )|remaining|format|examples?"
 )
 _WORDS: tuple[tuple[Role, str], ...] = (("final", _FINAL), ("draft", _DRAFT), ("ranking", _RANKING), ("echo", _ECHO))
+_LAST = re.compile(r"(?<![^\W_])(?:final|finally|revised|updated|corrected|improved)(?![^\W_])")
+_DRAFT_ANSWER = re.compile(
+    r"\b(?:draft|initial|preliminary|rough|tentative|original|first|1st|previous|earlier|old)\s(?:answer|output|result|solution)"
+)
 _ROLES = tuple((role, re.compile(rf"(?<![^\W_])(?:{words})(?![^\W_])")) for role, words in _WORDS)
 
 
@@ -36,6 +40,8 @@ _ROLES = tuple((role, re.compile(rf"(?<![^\W_])(?:{words})(?![^\W_])")) for role
 def role_of(caption: str) -> Role:
     """Return what a caption says of the list behind it; the strongest word counts, as in "final order of the input"."""
     words = caption.casefold()[-200:]
+    if _DRAFT_ANSWER.search(words) and not _LAST.search(words):
+        return "draft"
     return next((role for role, pattern in _ROLES if pattern.search(words)), "")
 
 
@@ -50,7 +56,7 @@ _RISES = re.compile(
 _LOW = re.compile(
     r"\b(?:avoid|unlikely|least|less|bottom|worst|low(?:est|er)?|reject(?:ed|s)?|dislik\w+|skip(?:ped)?|weak\w*|poor\w*"
     r"|irrelevant|unsuitable|none of)\b"
-    r"|(?:\bnot|\bnever|n't)\s+(?:\w+\s+){0,2}(?:recommend|like|enjoy|relevant|suit|fit|interest|choos|prefer)"
+    r"|(?:\bnot|\bnever|n't)\s+(?:\w+\s+){0,2}(?:recommend|like|enjoy|relevant|suit|fit|match|interest|choos|prefer)"
 )
 _HIGH = re.compile(r"\b(?:most|best|top|high(?:ly|est)?|strong\w*|recommend\w*|definitely|likely|perfect|excellent)\b")
 
@@ -70,7 +76,7 @@ def rises(caption: str) -> bool:
     return bool(_RISES.search(words)) and not _FALLS.search(words)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class FoundList:
     """A list in an answer.
 
@@ -84,22 +90,22 @@ class FoundList:
     caption: str = ""
     sentence: bool = False
 
-    @property
+    @cached_property
     def places(self) -> list[int]:
         """The candidates that it names, in order."""
         return [mention.place for mention in self.mentions if mention.place >= 0]
 
-    @property
+    @cached_property
     def distinct(self) -> int:
         """How many candidates it names."""
         return len(set(self.places))
 
-    @property
+    @cached_property
     def by_label(self) -> bool:
         """Whether it names candidates by their labels rather than titles."""
         return 2 * sum(mention.by == "label" for mention in self.mentions) > len(self.mentions)
 
-    @property
+    @cached_property
     def as_shown(self) -> bool:
         """Whether it names three or more candidates, each in the place in which it was shown."""
         return len(self.mentions) > 2 and all(

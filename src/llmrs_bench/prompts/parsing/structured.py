@@ -226,6 +226,8 @@ def _by_rank(value: Mapping[str, object], names: Names, *, rising: bool = False)
         items = [ranks[rank] for rank in sorted(ranks)]
         if all(isinstance(item, str | int | dict) for item in items):
             return read_objects(items, names)
+    if named := _labelled(value, names):
+        return named
     mentions = [item for key in value if (item := read_item(key, names)) and item.place >= 0]
     if len(value) < 2 or len(mentions) < len(value):
         return []
@@ -236,6 +238,17 @@ def _by_rank(value: Mapping[str, object], names: Names, *, rising: bool = False)
         return []
     counts = sorted(numbers) == [float(number) for number in range(1, len(value) + 1)]
     return [mentions[at] for at in by_value(numbers, "rank" if counts or rising else "score")]
+
+
+def _labelled(value: Mapping[str, object], names: Names) -> list[Mention]:
+    """Read an object of labels and their own titles, {"7": "Heat", "3": "Alien"}."""
+    found = []
+    for label, title in value.items():
+        item = read_item(title, names) if isinstance(title, str) else None
+        if item is None or item.place < 0 or item.by != "title" or names.label(label) != item.place:
+            return []
+        found.append(item)
+    return settle(found) if len(found) > 1 else []
 
 
 def read_objects(values: Sequence[object], names: Names) -> list[Mention]:

@@ -22,6 +22,8 @@ _ANSWER = re.compile(
     r"(?P<said>.*?)(?:<\|?(?:/|end_of_)(?P=name)\|?>|\Z)",
     re.IGNORECASE | re.DOTALL,
 )
+_NAMES = r"(?:final[ _])?(?:answer|ranking|result|response|output)"
+_HEADED = re.compile(rf"(?:^|(?<=\n))\s*\[({_NAMES})\]|\[/{_NAMES}\]", re.IGNORECASE)  # [ANSWER] 3, 1, 2 [/ANSWER]
 
 
 def spoken(text: str) -> str:
@@ -52,6 +54,7 @@ def never_stopped_thinking(text: str) -> bool:
 
 def marked_answer(said: str) -> str:
     """Return what stands between the last marks of an answer, <answer>...</answer>, or all where there are none."""
+    said = _HEADED.sub(lambda found: f"\n{found[1]}: " if found[1] else "\n", said) if "[" in said else said
     marked = [found["said"] for found in _ANSWER.finditer(said) if any(map(str.isalnum, found["said"]))]
     return marked[-1] if marked else said
 

@@ -24,6 +24,8 @@ _ESCAPED = re.compile(r"\\([.)(\-*_#>\[\]])")  # of Markdown
 _STRUCK = re.compile(
     r"(?m)^[^\w\n~]*[0-9]{0,3}[.)]?[ \t]*~~[^~\n]{1,2000}~~[ \t]*$|~~[^~\n]{1,2000}~~"
 )  # taken back by who wrote it
+_FOREIGN_DIGIT = re.compile(r"[^\D0-9]")
+_VARIATION = re.compile("[\ufe00-\ufe0f]")
 _LINES = re.compile("\r\n|[\r\v\f\x1c-\x1e\x85\u2028\u2029]")
 
 
@@ -50,16 +52,10 @@ def _plain_piece(text: str) -> str:
         return text
     # Quotes first: the compatible form of ´ is a space and an accent.
     text = unicodedata.normalize("NFKC", text.translate(_QUOTES))
-    return "".join(_plain_character(char) for char in text)
-
-
-def _plain_character(char: str) -> str:
-    if char.isascii():
-        return char
-    category = unicodedata.category(char)
-    if category == "Nd":
-        return str(unicodedata.decimal(char))
-    return "" if category in {"Cf", "Cs"} or "\ufe00" <= char <= "\ufe0f" else char
+    text = _FOREIGN_DIGIT.sub(lambda found: str(unicodedata.decimal(found[0])), text)
+    if not text.isprintable():  # as marks of direction and joiners are not
+        text = "".join([c for c in text if c.isprintable() or unicodedata.category(c) not in {"Cf", "Cs"}])
+    return _VARIATION.sub("", text)
 
 
 def _rank(found: re.Match[str]) -> str:
@@ -82,10 +78,16 @@ _ARTICLES = "the|an?|les?|la|l'|une?|il|lo|el|los|las|der|die|das|den|det|ein|ei
 _ARTICLE_LAST = re.compile(rf"(^|\()([^()]*),\s*({_ARTICLES})(?=\s*(?:[()]|$))")
 _ARTICLE_FIRST = re.compile(r"(^|\()\s*(?:(?:the|an?|les?|la|une?|il|el|los|las)\s+|l')(?=\w)")
 _ARTICLE = re.compile(r"[\W_]*(?:(?:the|an?|les?|la|une?|il|el|los|las)\s|l')", re.IGNORECASE)
-# Before or around what a key leaves out or moves.
-_MOVED = re.compile(rf"[()\[]|,\s*(?:{_ARTICLES})\s*$", re.IGNORECASE)
+# An article that a key moves or leaves out, other than at the beginning.
+_MOVED = re.compile(rf"\(\s*(?:{_ARTICLES})(?![^\W_])|,\s*(?:{_ARTICLES})(?=\s*(?:[()\[]|$))", re.IGNORECASE)
 _BEHIND = re.compile(rf",\s*(?:{_ARTICLES})(?![^\W_])", re.IGNORECASE)
+_SIGN = re.compile(r"[\W_]")
+_OTHER_SIGN = re.compile(r"[^\w\x00-\x7f]")
 _SPACES = re.compile(r"[\W_]+")
+_PLAIN_WORD = re.compile("[a-z0-9]+")
+_OTHER_WORD = re.compile(r"[^\W_a-z0-9]+")
+_ACCENTS = re.compile("[\u0300-\u036f]")
+_LONG_LINE = 1000
 _DIGITS = re.compile("[0-9]+")
 # Nothing but the letters and digits of ASCII in lower case, as they stand in a key.
 _SQUEEZED = {code: chr(code).lower() if chr(code).isalnum() else None for code in range(128)} | {ord("&"): "and"}
@@ -145,20 +147,64 @@ class Names:
 
     @cached_property
     def keys(self) -> list[dict[str, list[tuple[int, str]]]]:
-        """From the strictest key to the loosest: places of titles, and their years; last either part of "A (B)"."""
-        found: list[dict[str, list[tuple[int, str]]]] = [defaultdict(list) for _ in range(4)]
+        """From the strictest key to the loosest: places of titles, and their years.
+
+        Behind the whole title as it stands, folded, and loosely folded come either part of "A (B)", and last the
+        letters alone: "Spiderman" of "Spider-Man".
+        """
+        found: list[dict[str, list[tuple[int, str]]]] = [defaultdict(list) for _ in range(5)]
         past = map(_plain_title, self.listed.history)
         for place, title in [*enumerate(self.titles), *((PAST, title) for title in past)]:
             for keys, (key, year) in zip(found, _keys(title), strict=False):
                 keys[key].append((place, year))
+            loose, year = _keys(title)[2]
+            found[4][_joined(loose)].append((place, year))
             for part, year in _parts(title):
                 found[3][_keys(part)[2][0]].append((place, year))
         return found
 
     @cached_property
     def squeezed(self) -> frozenset[str]:
-        """Letters and digits of all keys: a plain text that has others is no title."""
-        return frozenset(key.translate(_SQUEEZED) for keys in self.keys for key in keys)
+        """Letters and digits of all keys: a text that has others is no title."""
+        return frozenset(_squeezed(key) for keys in self.keys for key in keys)
+
+    @cached_property
+    def anchors(self) -> tuple[frozenset[str], tuple[str, ...]]:
+        """A word of each key without which no text has that key: plain words, and those of other scripts."""
+        plain: set[str] = set()
+        others: set[str] = set()
+        for key in {key for keys in self.keys for key in keys}:
+            bare = _without_accents(key).replace("'", "")
+            if found := _PLAIN_WORD.findall(bare):
+                plain.add(max(found, key=len))
+            elif key:  # "" of a title of signs alone is in any text
+                others.add(max(_OTHER_WORD.findall(bare), key=len, default=""))
+        return frozenset(plain), tuple(sorted(others))
+
+    @cached_property
+    def label_end(self) -> re.Pattern[str]:
+        """Where a text may hold a digit, or the end of a label of the kind that is shown."""
+        kinds = ["[^\\W\\d_a-z]" if kind == "A" else re.escape(kind) for kind in sorted(self.shapes) if "0" not in kind]
+        return re.compile("|".join(["[0-9]", *(rf"{kind}(?![^\W_])" for kind in kinds)]))
+
+    def may_name(self, text: str) -> bool:
+        """Tell whether a text may hold a label, a number or a title; most lines of long answers hold none."""
+        return self.label_end.search(text) is not None or self.may_hold_title(text)
+
+    def may_hold_title(self, text: str) -> bool:
+        """Tell whether a text has such a word; where it has none, neither it nor a part of it is a title."""
+        if len(text) > _LONG_LINE:
+            return True
+        plain, others = self.anchors
+        bare = _without_accents(text)
+        whole = bare.replace("'", "")
+        if not plain.isdisjoint(_PLAIN_WORD.findall(whole)):
+            return True
+        if "'" in bare:  # "l'avventura" may be two words, and "l' avventura" one
+            joined = bare.replace("l' ", "l").replace("'", "")
+            if not plain.isdisjoint(_PLAIN_WORD.findall(f"{bare} {joined}")):
+                return True
+        return any(word in whole for word in others)
 
     @cached_property
     def beginnings(self) -> frozenset[str]:
@@ -190,17 +236,29 @@ class Names:
         return self.known[text]
 
     def _title(self, text: str) -> int | None:
-        key = text.translate(_SQUEEZED) if text.isascii() else ""
-        if key and key not in self.squeezed and not (_MOVED.search(text) or _has_article(text, key)):
+        if not self._may_be(text):
             return None
         keys = _keys(text)
-        for table, (key, year) in zip(self.keys, (*keys, keys[2]), strict=True):
+        joined = (_joined(keys[2][0]), keys[2][1])
+        for table, (key, year) in zip(self.keys, (*keys, keys[2], joined), strict=True):
             found = {place for place, own in table.get(key, ()) if key and (not year or not own or year == own)}
             if candidates := found - {PAST}:
                 return candidates.pop() if len(candidates) == 1 else UNSURE
             if found:
                 return PAST
         return None
+
+    def _may_be(self, text: str) -> bool:
+        """Tell whether a text may have a key of a title: as it is, or without its year and its article."""
+        if _squeezed(text) in self.squeezed or "" in self.squeezed:
+            return True
+        base = dated(text)[0]
+        if base != text and _squeezed(base) in self.squeezed:
+            return True
+        article = _ARTICLE.match(base)
+        if article and _squeezed(base[article.end() :]) in self.squeezed:
+            return True
+        return _MOVED.search(text) is not None and self.may_hold_title(text)
 
     def number(self, digits: str) -> int:
         """Return the candidate that a number in a list of numbers means."""
@@ -215,9 +273,27 @@ def _keys(title: str) -> tuple[tuple[str, str], tuple[str, str], tuple[str, str]
     base, year = dated(title)
     loose = base.casefold()
     if not loose.isascii():
-        loose = re.sub("[\u0300-\u036f]", "", unicodedata.normalize("NFKD", loose))
+        loose = _ACCENTS.sub("", unicodedata.normalize("NFKD", loose))
     loose = _ARTICLE_FIRST.sub(r"\1", _ARTICLE_LAST.sub(r"\1\3 \2", loose).replace("l' ", "l'"))
     return (" ".join(title.split()), ""), (fold(title), ""), (fold(loose), year)
+
+
+def _joined(key: str) -> str:
+    """Return the letters of a key without its spaces, nothing of one with less than four: "1 2" is not "12"."""
+    joined = key.replace(" ", "")
+    return joined if sum(map(str.isalpha, joined)) > 3 else ""
+
+
+def _without_accents(text: str) -> str:
+    bare = text.casefold().replace("&", " and ")
+    return bare if bare.isascii() else _ACCENTS.sub("", unicodedata.normalize("NFKD", bare))
+
+
+def _squeezed(text: str) -> str:
+    """Return nothing but the letters and digits of a text, as loosely as its keys compare them."""
+    if text.isascii():
+        return text.translate(_SQUEEZED)
+    return _SPACES.sub("", _without_accents(text))
 
 
 def _has_article(text: str, key: str) -> bool:
@@ -241,9 +317,13 @@ def dated(title: str) -> tuple[str, str]:
 def fold(text: str) -> str:
     """Return the letters, marks and digits of a text, in lower case, words parted by one space."""
     text = text.casefold().replace("'", "").replace("&", " and ")
-    if text.isascii():
+    if text.isascii() or not _OTHER_SIGN.search(text):
         return _SPACES.sub(" ", text).strip()
-    return " ".join("".join(c if c.isalnum() or unicodedata.category(c)[0] == "M" else " " for c in text).split())
+    return " ".join(_SIGN.sub(_space, text).split())
+
+
+def _space(found: re.Match[str]) -> str:
+    return found[0] if unicodedata.category(found[0])[0] == "M" else " "
 
 
 _plain_title = lru_cache(1 << 16)(plain_forms)

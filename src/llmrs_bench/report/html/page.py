@@ -13,16 +13,18 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 
 from llmrs_bench.core.costs import COST_FIELDS
-from llmrs_bench.leaderboard.board import Board, Row, cost_words, told_apart
+from llmrs_bench.leaderboard.board import ALPHA, Board, Row, cost_words, told_apart
 from llmrs_bench.leaderboard.curves import Curves
 from llmrs_bench.report.curves import amount, curves_value, end_words, interval_words, named_over, positions
 from llmrs_bench.report.headline import headline
 from llmrs_bench.report.html.values import Call, Extra, Ranked
 from llmrs_bench.report.machine import costs, measured
 from llmrs_bench.report.profile import bin_labels, profile_rows
-from llmrs_bench.report.table import NULL, answer_words, share_heads
+from llmrs_bench.report.table import NULL, answer_words, family_over, reference, share_heads
 
 _DIGITS = 6
+_SCORE_DIGITS = 4  # of scores of items, which are shown in three
+_TRANSCRIPTS = 4_000_000  # characters of prompts and answers of a page: 5 MB with 500 requests of 50 rows
 # What leaves a script element, or ends a line in JavaScript.
 _ESCAPES = {ord(sign): f"\\u{ord(sign):04x}" for sign in "<>&\u2028\u2029"}
 _FACTS = {
@@ -58,7 +60,17 @@ def board_payload(board: Board, extra: Extra) -> dict[str, Any]:
     lines = headline(board)
     board = told_apart(board)
     labels = {row.run: row.label for row in board.rows}
+    places = {row.run: place for place, row in enumerate(board.rows)}
+    differences: dict[str, list[Any]] = {}
+    for each in board.differences:
+        values = (each.difference, each.low, each.high, each.p, each.corrected, int(each.primary))
+        differences.setdefault(each.metric, []).append([places[each.first], places[each.second], *_rounded(values)])
     return {
+        "made": extra.made,
+        "alpha": ALPHA,
+        "family": _family(board, labels),
+        "reference": reference(board),
+        "differences": differences,
         "title": board.title,
         "clicks": board.unit == "rows",
         "headline": lines,
@@ -88,6 +100,15 @@ def board_payload(board: Board, extra: Extra) -> dict[str, Any]:
         "curves": None if extra.curves is None else _curves(extra.curves),
         "data": None if extra.profile is None else _profile(extra.profile, extra.warnings),
     }
+
+
+def _family(board: Board, labels: Mapping[str, str]) -> str:
+    """Return which comparisons are primary, in words."""
+    if (family := board.family) is None:
+        return ""
+    sides = (", ".join(labels[run] for run in side) for side in (family.main, family.against))
+    over = family_over(board, primary=True)
+    return f"{' against '.join(sides)}, in {', '.join(family.metrics)} ({over})"
 
 
 def _curves(curves: Curves) -> dict[str, Any]:
@@ -166,15 +187,27 @@ def _cells(row: Row, labels: Mapping[str, str]) -> dict[str, Any]:
     return cells
 
 
-def _rounded(value: Any) -> Any:
+def _rounded(value: Any, digits: int = _DIGITS) -> Any:
     """Return plain values with numbers of six digits, as many as anybody reads."""
     if isinstance(value, float):
-        return float(f"{value:.{_DIGITS}g}")
+        return float(f"{value:.{digits}g}")
     if isinstance(value, Mapping):
-        return {key: _rounded(inner) for key, inner in value.items()}
+        return {key: _rounded(inner, digits) for key, inner in value.items()}
     if isinstance(value, Sequence) and not isinstance(value, str):
-        return [_rounded(inner) for inner in value]
+        return [_rounded(inner, digits) for inner in value]
     return value
+
+
+def _transcribed(extra: Extra) -> int:
+    """Return of how many requests, from the first, a page holds prompts and answers without growing too large."""
+    held = 0
+    for number, request in enumerate(extra.requests):
+        for call in (call for ranking in request.rankings.values() for call in ranking.calls):
+            held += sum(len(content) for _, content in call.messages or ()) + len(call.text or "")
+            held += sum(len(name) for name, _ in call.choices)
+        if held > _TRANSCRIPTS:
+            return max(number, 1)
+    return len(extra.requests)
 
 
 def sample_payload(board: Board, extra: Extra) -> dict[str, Any]:
@@ -185,12 +218,14 @@ def sample_payload(board: Board, extra: Extra) -> dict[str, Any]:
     def items(item_ids: Sequence[str]) -> list[int]:
         return [places[item_id] for item_id in item_ids]
 
-    def ranked(ranking: Ranked) -> dict[str, Any]:
+    transcribed = _transcribed(extra)
+
+    def ranked(ranking: Ranked, *, calls: bool) -> dict[str, Any]:
         return {
             "items": items(ranking.items),
-            "scores": _rounded(ranking.scores),
+            "scores": _rounded(ranking.scores, _SCORE_DIGITS),
             "targets": [[places[item_id], rank] for item_id, rank in ranking.targets.items()],
-            "calls": [_call(call) for call in ranking.calls],
+            "calls": [_call(call) for call in ranking.calls] if calls else [],
             "asked": ranking.asked,
         }
 
@@ -199,6 +234,7 @@ def sample_payload(board: Board, extra: Extra) -> dict[str, Any]:
         "seed": extra.seed,
         "items": [[item_id, title.title, title.about] for item_id, title in extra.titles.items()],
         "runs": runs,
+        "transcribed": transcribed,
         "notes": dict(extra.notes),
         "requests": [
             {
@@ -207,9 +243,12 @@ def sample_payload(board: Board, extra: Extra) -> dict[str, Any]:
                 "history": items(request.history),
                 "candidates": items(request.candidates),
                 "targets": items(request.targets),
-                "rankings": {str(runs.index(run)): ranked(ranking) for run, ranking in request.rankings.items()},
+                "rankings": {
+                    str(runs.index(run)): ranked(ranking, calls=number < transcribed)
+                    for run, ranking in request.rankings.items()
+                },
             }
-            for request in extra.requests
+            for number, request in enumerate(extra.requests)
         ],
     }
 
@@ -221,9 +260,11 @@ def _call(call: Call) -> dict[str, Any]:
 _HERE = files("llmrs_bench.report.html")
 _SCRIPTS = (
     "dom",
+    "links",
     "table",
     "board",
     "draw",
+    "differences",
     "charts",
     "groups",
     "curves",

@@ -81,6 +81,7 @@ class Extra:
         profile: Of the data as read, as a mapping; None: it was prepared before there were profiles.
         warnings: What `prepare` said of the data.
         curves: The metrics of the board against a number that rows differ in; None: they were not asked for.
+        made: When the page was made, by which version of the tool and for which recipe, in words.
     """
 
     biases: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -92,3 +93,4 @@ class Extra:
     profile: Mapping[str, Any] | None = None
     warnings: tuple[str, ...] = ()
     curves: Curves | None = None
+    made: str = ""

@@ -32,16 +32,27 @@ function shareColumn([key, name]) {
 function nameNodes(row) {
   const front = row.pareto ? el("span", { class: "badge", title: "On the Pareto front of quality and cost" }, "* Pareto") : "";
   const button = el("button", { type: "button", class: "more", "aria-expanded": "false" }, row.model);
-  return el("span", { class: "name" }, button, front, row.setting ? el("small", {}, row.setting) : "", row.answers ? el("small", {}, row.answers) : "");
+  const kind = el("span", { class: "kind" }, symbolMark(row.kind), el("span", { class: "word" }, ` ${row.kind}`));
+  return el("span", { class: "name" }, button, front, kind, row.setting ? el("small", {}, row.setting) : "", row.answers ? el("small", {}, row.answers) : "");
 }
 
 function boardColumns() {
   const costs = board.costs.filter(({ name }) => board.rows.some((row) => isNumber(row.cost[name])));
   const told = board.rows.some((row) => isNumber(row.history));
+  const found = differencesFrom(board.key, board.reference), against = labelOf(board.reference);
+  const key = board.metrics.filter(({ name }) => name === board.key), others = board.metrics.filter(({ name }) => name !== board.key);
+  const compared = found.size ? [
+    { name: `vs ${rowsByRun.get(board.reference).model.slice(0, 14)}`, title: `Difference in ${board.key} from ${against}, paired`, numeric: true, value: (row) => found.get(row.run)?.difference,
+      cell: (row) => (found.has(row.run) ? [signed(found.get(row.run).difference), el("small", {}, shortEnds(found.get(row.run)))] : ""),
+      look: (row) => (found.has(row.run) ? differenceLook(found.get(row.run), board.key) : "") },
+    { name: "p", title: "Corrected over its family; in brackets: exploratory", numeric: true, first: "ascending", value: (row) => found.get(row.run)?.corrected,
+      cell: (row) => (found.has(row.run) ? pWords(found.get(row.run)) : "") },
+  ] : [];
   return [
     { name: "model", value: (row) => row.label, cell: nameNodes },
-    { name: "kind", value: (row) => row.kind, cell: (row) => el("span", { class: "kind" }, symbolMark(row.kind), el("span", { class: "word" }, ` ${row.kind}`)) },
-    ...board.metrics.map(metricColumn),
+    ...key.map(metricColumn),
+    ...compared,
+    ...others.map(metricColumn),
     ...board.shares.map(shareColumn),
     ...(told ? [{ name: "history", title: "Items of history that are read", numeric: true, value: (row) => row.history, cell: (row) => row.history ?? "" }] : []),
     ...costs.map(({ name, head, words, better }) => ({
@@ -100,6 +111,16 @@ function showBoard() {
     tell();
   }
 
+  onLink("board", (asked) => {
+    const place = board.rows.findIndex((row) => row.run === asked.get("row"));
+    const more = made.table.querySelectorAll(".more")[place];
+    if (more?.getAttribute("aria-expanded") === "false") more.click();
+  });
+  made.table.addEventListener("click", (event) => {
+    const more = event.target.closest(".more");
+    const row = more && board.rows.find((each) => made.lineOf(each) === more.closest("tr"));
+    if (row && more.getAttribute("aria-expanded") === "true") setLink("board", { row: row.run });
+  });
   byId("filter").addEventListener("input", filter);
   boxes.forEach((box) => box.addEventListener("change", filter));
   byId("board-controls").addEventListener("submit", (event) => event.preventDefault());

@@ -46,7 +46,7 @@ function costChart(width) {
         Plot.ruleX(own, { x: cost, y1: (row) => row.cells[key].low, y2: (row) => row.cells[key].high, stroke: kindLook(kind).color, strokeOpacity: 0.55 })),
       Plot.dot(front, { x: cost, y: mean, r: 8.5, fill: "none", stroke: "var(--ink)", strokeWidth: 1.2 }),
       ...dots(rows, { x: cost, y: mean }),
-      ...labels.map(({ row, end, dy }) => Plot.text([row], { x: cost, y: mean, text: "label", textAnchor: end ? "end" : "start", dx: end ? -12 : 12, dy, fill: "var(--ink)", stroke: "var(--ground)", strokeWidth: 4, lineWidth: 0.045 * width, textOverflow: "ellipsis", fontSize: 12 })),
+      ...labels.filter(({ words }) => words).map(({ row, end, dy, words, reach }) => Plot.text([row], { x: cost, y: mean, text: () => words, textAnchor: end ? "end" : "start", dx: end ? -reach : reach, dy, fill: "var(--ink)", stroke: "var(--ground)", strokeWidth: 4, lineWidth: 0.045 * width, textOverflow: "ellipsis-middle", fontSize: 12 })),
       Plot.tip(rows, Plot.pointer({ x: cost, y: mean, title: (row) => `${tipWords(row, key)}\n${amount(cost(row))} ${board.cost.words}`, ...tipStyle })),
     ],
   });
@@ -54,7 +54,9 @@ function costChart(width) {
   const x = probe.scale("x"), y = probe.scale("y");
   const order = [...front.slice().reverse(), ...rows.filter((row) => !row.pareto)];
   const points = order.map((row) => ({ row, front: row.pareto, text: row.label, x: x.apply(cost(row)), y: y.apply(mean(row)) }));
-  return Plot.plot(options(placeLabels(points, 52, width)));
+  const labels = placeLabels(points, 52, width);
+  byId("cost-numbers").replaceChildren(...labels.filter(({ number }) => number).map(({ number, text }) => el("li", { value: number }, text)));
+  return Plot.plot(options(labels));
 }
 
 const ANSWER_KINDS = ["complete", "partial", "duplicates", "off-list", "history", "format", "empty", "truncated", "refused"];

@@ -98,10 +98,24 @@ function curvesTable(metric) {
     ...curves.flatMap((curve) => curve.points.map((point) => [curve.curve, curveAmount(point.x), point])),
     ...levels.map((level) => [level.row, "\u2013", level]),
   ];
-  return plainTable(["curve", board.curves.name, metric, "interval", "seeds", "users", "difference", "p", "corrected p"], rows.map(([name, x, each]) => [
+  const tests = ["window", "known_events"].includes(board.curves.over) ? [] : ["difference", "p", "corrected p"];
+  return plainTable(["curve", board.curves.name, metric, "interval", "seeds", "users", ...tests], rows.map(([name, x, each]) => [
     name, x, each.mean.toFixed(4), curveEnds(each), each.seeds > 1 ? `${each.seeds} (\u00b1${each.spread.toFixed(4)})` : "1", each.users.toLocaleString("en"),
-    ...(isNumber(each.difference) ? [each.difference.toFixed(4), pValue(each.p), pValue(each.corrected)] : ["", "", ""]),
+    ...(isNumber(each.difference) ? [each.difference.toFixed(4), pValue(each.p), pValue(each.corrected)] : tests.map(() => "")),
   ]));
+}
+
+// Over time: how each row changes, and which rows change differently, the clearest first.
+function slopeTables(metric) {
+  const signed = (value) => `${value < 0 ? "\u2212" : "+"}${Math.abs(value).toFixed(4)}`;
+  const cells = (each) => [signed(each.slope), isNumber(each.low) ? `${signed(each.low)} to ${signed(each.high)}` : "", pValue(each.p), pValue(each.corrected)];
+  const own = (all) => all.filter((each) => each.metric === metric);
+  const shown = (label, heads, rows) => el("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": label }, plainTable(heads, rows));
+  const slopes = own(board.curves.slopes), contrasts = own(board.curves.contrasts).sort((a, b) => a.p - b.p);
+  return [
+    slopes.length ? shown("Slopes", ["curve", "slope", "95 % interval", "p", "corrected p"], slopes.map((each) => [each.curve, ...cells(each)])) : "",
+    contrasts.length ? shown("Differences of slopes", ["slopes", "difference", "95 % interval", "p", "corrected p"], contrasts.map((each) => [`${each.curve} less ${each.other}`, ...cells(each)])) : "",
+  ];
 }
 
 function showCurves() {
@@ -121,7 +135,7 @@ function showCurves() {
     ]);
     const reached = board.curves.crossings.filter((each) => each.metric === select.value);
     byId("curves-crossings").replaceChildren(reached.length ? el("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Where curves reach each other" },
-      plainTable(["curve", `at ${name}`, "95 % interval"], reached.map((each) => [`${each.curve} reaches ${each.other}`, each.at_words, each.interval_words]))) : "");
+      plainTable(["curve", `at ${name}`, "95 % interval"], reached.map((each) => [`${each.curve} reaches ${each.other}`, each.at_words, each.interval_words]))) : "", ...slopeTables(select.value));
     draw(byId("curves-chart"), (width) => curvesChart(select.value, width));
     byId("curves-table").replaceChildren(curvesTable(select.value));
   };

@@ -10,7 +10,13 @@ const widths = new ResizeObserver((entries) => {
 function draw(place, render) {
   const width = place.clientWidth;
   drawn.set(place, { render, width });
-  if (width) place.replaceChildren(render(width));
+  if (width) {
+    const made = render(width);
+    const svg = made.matches("svg") ? made : made.querySelector("svg");
+    svg?.setAttribute("role", "img");  // its label says what it shows, and a table or the board has the numbers
+    svg?.querySelectorAll("g").forEach((group) => group.setAttribute("aria-hidden", "true"));
+    place.replaceChildren(made);
+  }
   widths.observe(place);
 }
 
@@ -40,7 +46,7 @@ const BASE = { style: { background: "none", color: "inherit", fontFamily: "inher
 
 // Names of rows: beside the chart, or where it is narrow above each row, whose marks then go down by `shift`.
 function rowNames(rows, width) {
-  const options = { fontSize: 12, textOverflow: "ellipsis" };
+  const options = { fontSize: 12, textOverflow: "ellipsis-middle" };
   if (width < 560) {
     const names = Plot.text(rows, { ...options, y: "run", text: "label", frameAnchor: "left", textAnchor: "start", dy: -11, lineWidth: (width - 24) / 12, fill: "var(--ink)", stroke: "var(--ground)", strokeWidth: 4 });
     return { room: 8, step: 40, shift: 7, names: [Plot.axisY({ ticks: [], label: null }), names] };
@@ -51,20 +57,27 @@ function rowNames(rows, width) {
   return { room, step: 22, shift: 0, names: [axis] };
 }
 
-// Each label goes to a side of its point where it covers no point and no label; where there is none, it is left out.
-// Points are [{x, y, text, front}] in pixels, the most important first; those off the front have one side.
+// Each label goes to a side of its point where it covers no point and no label; where there is none, a number stands there.
+// Points are [{x, y, text, front}] in pixels, the most important first. Returned are those with a place: their label is
+// `words`, and `number` is what a key below the chart explains; numbers without a place are in that key alone.
 function placeLabels(points, left, width) {
   const placed = points.map(({ x, y }) => ({ left: x - 4, right: x + 4, top: y - 4, bottom: y + 4 }));
-  return points.filter((point) => {
-    const size = Math.min(point.text.length * 6.4, 0.5 * width);
+  const place = (point, words, reach) => {
+    const size = Math.min(words.length * 6.4, 0.5 * width);
     const sides = [[false, -9], [true, -9], [false, 11], [true, 11]].map(([end, dy]) => {
-      const start = end ? point.x - 12 - size : point.x + 12;
+      const start = end ? point.x - reach - size : point.x + reach;
       return { end, dy, left: start, right: start + size, top: point.y + dy - 7, bottom: point.y + dy + 7 };
     });
-    const free = sides.slice(0, point.front ? 4 : 1).find((side) => side.left >= left && side.right <= width
+    const free = sides.find((side) => side.left >= left && side.right <= width
       && !placed.some((other) => side.left < other.right && other.left < side.right && side.top < other.bottom && other.top < side.bottom));
     if (free) placed.push(free);
-    Object.assign(point, free && { end: free.end, dy: free.dy });
-    return free;
+    Object.assign(point, free && { end: free.end, dy: free.dy, words, reach });
+    return Boolean(free);
+  };
+  const rest = points.filter((point) => !place(point, point.text, 12));
+  rest.forEach((point, at) => {
+    point.number = at + 1;
+    place(point, String(at + 1), 7);
   });
+  return points;
 }

@@ -1,6 +1,8 @@
 // The page as a whole: head, theme, sections.
 function showHead() {
-  byId("headline").append(...board.headline.map((line) => el("li", {}, line)));
+  const careful = (line) => (line.startsWith("Be careful") ? "careful" : null);
+  byId("headline").append(...board.headline.map((line) => el("li", { class: careful(line) }, line)));
+  byId("made").textContent = board.made;
   byId("protocol-lines").append(...board.protocol.map((line) => el("li", {}, line)));
   byId("notes").append(...board.notes.map((line) => el("li", {}, line)));
 }
@@ -36,6 +38,7 @@ function showSections() {
 showTheme();
 showHead();
 showBoard();
+showDifferences();
 showCharts();
 showGroups();
 showCurves();
@@ -45,9 +48,12 @@ showData();
 showPublished();
 const sampled = showRequests();
 showSections();
+byId("filters").open = innerWidth > 760;
+followLink();
 document.documentElement.dataset.ready = "board";
 performance.mark("interactive");
 sampled.then(() => {
+  if (location.hash.startsWith("#requests?")) followLink();
   performance.mark("sampled");
   document.documentElement.dataset.ready = "all";
 });

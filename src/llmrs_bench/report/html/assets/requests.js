@@ -29,7 +29,7 @@ function historyView(sample, request) {
   ];
 }
 
-function rankingView(sample, request, ranking) {
+function rankingView(sample, request, ranking, label) {
   const targets = new Set(request.targets), slots = new Map(request.candidates.map((place, slot) => [place, slot]));
   const rows = ranking.items.map((place, at) => ({ place, rank: at + 1, score: ranking.scores[at], slot: slots.get(place), target: targets.has(place) }));
   const whole = ranking.scores.every((score) => score === null || Number.isInteger(score));
@@ -45,7 +45,7 @@ function rankingView(sample, request, ranking) {
   table.table.classList.remove("sticky");
   return [
     el("h3", {}, board.clicks ? "Item and score" : slots.size ? `Candidates and ranking (${rows.length})` : `Ranking, first ${rows.length}`),
-    el("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Candidates and ranking" }, table.table),
+    el("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": `Candidates and ranking of ${label}` }, table.table),
     missingTargets(sample, request, slots),
   ];
 }
@@ -57,60 +57,119 @@ function missingTargets(sample, request, slots) {
 
 const text = (label, content) => el("pre", { tabindex: 0, role: "region", "aria-label": label }, content);
 
-function callView(call) {
+function callView(call, label) {
   const clipped = call.clipped ? `, ${call.clipped} items of history clipped` : "";
   const asked = call.messages === null
     ? [el("p", { class: "status" }, "This prompt is not known any more.")]
-    : call.messages.flatMap(([role, content]) => [el("div", { class: "role" }, role), text(`Prompt, ${role}`, content)]);
+    : call.messages.flatMap(([role, content]) => [el("div", { class: "role" }, role), text(`Prompt ${call.name} of ${label}, ${role}`, content)]);
   const chosen = [...call.choices].sort((a, b) => (b[1] ?? -Infinity) - (a[1] ?? -Infinity));
   return el("div", { class: "call" },
     el("div", { class: "role" }, `${call.name}${clipped}`), asked,
-    call.text === null ? "" : [el("div", { class: "role" }, `raw answer, ended by ${call.finish}`), text("Raw answer", call.text)],
+    call.text === null ? "" : [el("div", { class: "role" }, `raw answer, ended by ${call.finish}`), text(`Raw answer to ${call.name} of ${label}`, call.text)],
     chosen.length ? el("details", { open: chosen.length <= 5 }, el("summary", {}, `Log-probabilities of ${chosen.length} choices`),
       plainTable(["choice", "log-probability"], chosen.map(([name, sum]) => [name, isNumber(sum) ? sum.toFixed(3) : "not told"]))) : "");
 }
 
 function callsView(sample, run, ranking) {
   if (!ranking.asked) return [el("h3", {}, "Prompt and answer"), el("p", { class: "status" }, "This row asks no language model.")];
+  if (!ranking.calls.length && sample.transcribed < sample.requests.length) {
+    return [el("h3", {}, "Prompts and raw answers"), el("p", { class: "status" }, `So that the page stays small, it has prompts and answers of the first ${sample.transcribed.toLocaleString("en")} requests of the sample alone.`)];
+  }
   const more = ranking.asked > ranking.calls.length ? `, the first ${ranking.calls.length} of ${ranking.asked.toLocaleString("en")}` : "";
   return [
     el("h3", {}, `Prompts and raw answers${more}`),
     sample.notes[run] ? el("p", { class: "notes" }, sample.notes[run]) : "",
-    ranking.calls.map(callView),
+    ranking.calls.map((call) => callView(call, labelOf(run))),
   ];
 }
 
+// The best rank of a target; one that is not ranked is behind all others.
+function bestRank(ranking) {
+  const ranks = (ranking?.targets ?? []).map(([, rank]) => rank ?? Infinity);
+  return ranks.length ? Math.min(...ranks) : Infinity;
+}
+
+const ANSWERED_WAYS = {
+  all: ["rank every item", (ranking) => ranking && ranking.scores.every((score) => score !== null)],
+  some: ["leave items out", (ranking) => ranking && ranking.scores.some((score) => score === null) && ranking.scores.some((score) => score !== null)],
+  none: ["rank nothing", (ranking) => !ranking || ranking.scores.every((score) => score === null)],
+  cut: ["were cut off", (ranking) => ranking?.calls.some((call) => call.finish === "length")],
+};
+const WON_WAYS = {
+  run: ["the run", (one, other) => bestRank(one) < bestRank(other)],
+  other: ["the row beside it", (one, other) => bestRank(other) < bestRank(one)],
+  neither: ["neither", (one, other) => bestRank(one) === bestRank(other)],
+};
+
+function sideView(sample, request, run) {
+  const ranking = request.rankings[run], name = sample.runs[Number(run)];
+  const found = ranking ? [rankingView(sample, request, ranking, labelOf(name)), callsView(sample, name, ranking)] : [el("p", {}, "This row has no ranking of this request.")];
+  return el("div", { class: "side" }, el("h3", {}, `${labelOf(name)}: ${rankWords(ranking)}`), found.flat(3));
+}
+
 function showSample(sample) {
-  const run = byId("requests-run"), request = byId("requests-request"), back = byId("requests-back"), next = byId("requests-next");
+  const [run, other, request, won, answers] = ["run", "other", "request", "won", "answers"].map((name) => byId(`requests-${name}`));
+  const back = byId("requests-back"), next = byId("requests-next");
   const language = sample.runs.find((name) => sample.requests.some((each) => each.rankings[sample.runs.indexOf(name)]?.asked));
-  fillSelect(run, sample.runs.map((name, place) => [String(place), labelOf(name)]), String(Math.max(0, sample.runs.indexOf(language))));
+  const first = String(Math.max(0, sample.runs.indexOf(language)));
+  const labels = sample.runs.map((name, place) => [String(place), labelOf(name)]);
+  fillSelect(run, labels, first);
+  fillSelect(other, [["", "no other row"], ...labels], labels.map(([place]) => place).find((place) => place !== first) ?? "");
+  fillSelect(won, [["", "any"], ...Object.entries(WON_WAYS).map(([name, [words]]) => [name, words])], "");
+  fillSelect(answers, [["", "any"], ...Object.entries(ANSWERED_WAYS).map(([name, [words]]) => [name, words])], "");
+  byId("requests-won-label").hidden = board.clicks;
   byId("requests-words").textContent = `${sample.requests.length.toLocaleString("en")} of ${sample.population.toLocaleString("en")} requests, drawn with seed ${sample.seed}.`;
 
+  function fits(each) {
+    const one = each.rankings[run.value], two = each.rankings[other.value];
+    return (!won.value || WON_WAYS[won.value][1](one, two)) && (!answers.value || ANSWERED_WAYS[answers.value][1](one));
+  }
+
   function list() {
-    const chosen = request.value || "0";
-    fillSelect(request, sample.requests.map((each, place) => [String(place), `${place + 1}. user ${each.user}: ${rankWords(each.rankings[run.value])}`]), chosen);
+    const chosen = request.value || "0", found = sample.requests.map((each, place) => [each, place]).filter(([each]) => fits(each));
+    fillSelect(request, found.map(([each, place]) => [String(place), `${place + 1}. user ${each.user}: ${rankWords(each.rankings[run.value])}`]));
+    if (found.some(([, place]) => String(place) === chosen)) request.value = chosen;
+    won.disabled = !other.value;
   }
 
   function show() {
-    const place = Number(request.value), each = sample.requests[place], ranking = each.rankings[run.value];
-    back.disabled = place === 0;
-    next.disabled = place === sample.requests.length - 1;
-    byId("requests-status").textContent = `${labelOf(sample.runs[Number(run.value)])}, request ${each.id} of user ${each.user}: ${rankWords(ranking)}.`;
-    const left = ranking ? rankingView(sample, each, ranking) : [el("p", {}, "This run has no ranking of this request.")];
-    byId("requests-view").replaceChildren(
-      el("div", {}, left, historyView(sample, each)),
-      el("div", {}, ranking ? callsView(sample, sample.runs[Number(run.value)], ranking).flat(2) : ""));
+    const each = sample.requests[Number(request.value)], none = request.options.length === 0;
+    back.disabled = none || request.selectedIndex === 0;
+    next.disabled = none || request.selectedIndex === request.options.length - 1;
+    if (none) {
+      byId("requests-status").textContent = "No request of the sample is so: choose another filter.";
+      [byId("requests-view"), byId("requests-history")].forEach((place) => place.replaceChildren());
+      return;
+    }
+    const beside = other.value ? `; ${labelOf(sample.runs[Number(other.value)])}: ${rankWords(each.rankings[other.value])}` : "";
+    const counted = request.options.length === sample.requests.length ? "" : ` ${request.options.length} requests pass the filter.`;
+    byId("requests-status").textContent = `${labelOf(sample.runs[Number(run.value)])}, request ${each.id} of user ${each.user}: ${rankWords(each.rankings[run.value])}${beside}.${counted}`;
+    byId("requests-history").replaceChildren(...historyView(sample, each).filter(Boolean));
+    byId("requests-view").replaceChildren(...[run.value, other.value].filter(Boolean).map((place) => sideView(sample, each, place)));
+  }
+
+  function change() {
+    list();
+    show();
+    const named = (place) => sample.runs[Number(place)] ?? "";
+    setLink("requests", { request: sample.requests[Number(request.value)]?.id ?? "", run: named(run.value), beside: other.value ? named(other.value) : "" });
   }
 
   const step = (by) => () => {
-    request.value = String(Number(request.value) + by);
-    show();
+    request.selectedIndex += by;
+    change();
   };
   back.addEventListener("click", step(-1));
   next.addEventListener("click", step(1));
-  request.addEventListener("change", show);
-  run.addEventListener("change", () => {
+  [run, other, request, won, answers].forEach((select) => select.addEventListener("change", change));
+  onLink("requests", (asked) => {
+    const place = (name) => sample.runs.indexOf(asked.get(name));
+    if (place("run") >= 0) run.value = String(place("run"));
+    if (asked.has("beside")) other.value = place("beside") >= 0 ? String(place("beside")) : "";
+    won.value = answers.value = "";
     list();
+    const at = sample.requests.findIndex((each) => each.id === asked.get("request"));
+    if (at >= 0) request.value = String(at);
     show();
   });
   list();

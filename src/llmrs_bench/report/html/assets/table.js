@@ -62,7 +62,7 @@ function sortableTable({ columns, rows, caption, sorted, detail, rowClass, onSor
   }
 
   show();
-  return { table, show };
+  return { table, show, lineOf: (row) => lines.get(row)[0] };
 }
 
 function plainTable(heads, rows, look = "sticky") {

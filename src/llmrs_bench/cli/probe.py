@@ -1,0 +1,138 @@
+"""The command `probe`."""
+
+import json
+from collections.abc import Mapping
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from llmrs_bench.cli.console import exit_codes, say, show, track, warn
+from llmrs_bench.cli.options import (
+    ENGINE,
+    HERE,
+    MODEL,
+    OUTPUT,
+    PROTOCOL,
+    Dataset,
+    Home,
+    Log,
+    LogOption,
+    MaxPrice,
+    MaxSeconds,
+    budget,
+    pairs,
+)
+
+if TYPE_CHECKING:
+    from llmrs_bench.llm.cost import Budget
+    from llmrs_bench.stages.probe import ProbeConfig
+
+
+class ProbeFormat(StrEnum):
+    """How `probe` prints its result."""
+
+    table = "table"
+    markdown = "markdown"
+    json = "json"
+
+
+def probe(
+    model: Annotated[
+        str,
+        typer.Option(
+            "--model", "-m", help="Name from `list models`, ORG/NAME of Hugging Face, a local folder or a GGUF file."
+        ),
+    ],
+    dataset: Dataset,
+    option: Annotated[
+        list[str] | None,
+        typer.Option("--option", "-O", help="KEY=VALUE, an option of the engine; repeatable.", rich_help_panel=MODEL),
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.", rich_help_panel=MODEL)] = "auto",
+    engine: Annotated[
+        str,
+        typer.Option(
+            help="auto, transformers, vllm, openai, ray, mock, or the engine of a plug-in.", rich_help_panel=ENGINE
+        ),
+    ] = "auto",
+    limit: Annotated[
+        int | None,
+        typer.Option(
+            "--limit",
+            "-n",
+            min=1,
+            help="Ask about N items and N users of a seeded order; a larger N reuses the answers.",
+            show_default="300 items, 100 users",
+            rich_help_panel=PROTOCOL,
+        ),
+    ] = None,
+    items: Annotated[
+        int | None,
+        typer.Option(min=0, help="Ask about N items; 0 asks about none.", rich_help_panel=PROTOCOL),
+    ] = None,
+    users: Annotated[
+        int | None,
+        typer.Option(min=0, help="Ask about N users; 0 asks about none.", rich_help_panel=PROTOCOL),
+    ] = None,
+    lines: Annotated[
+        str,
+        typer.Option(
+            help="Whose files the model may know: a format of `list data`, or generic. auto: that of the data set, "
+            "else the one it was read as.",
+            rich_help_panel=PROTOCOL,
+        ),
+    ] = "auto",
+    seed: Annotated[
+        int, typer.Option(min=0, max=2**63 - 1, help="Seed of what is asked.", rich_help_panel=PROTOCOL)
+    ] = 0,
+    max_seconds: MaxSeconds = None,
+    max_price: MaxPrice = None,
+    format_: Annotated[
+        ProbeFormat, typer.Option("--format", help="How the result is printed.", rich_help_panel=OUTPUT)
+    ] = ProbeFormat.table,
+    home: Home = HERE,
+    log: LogOption = Log.text,
+) -> None:
+    """Test whether a language model knows the data set by heart."""
+    with exit_codes():
+        from llmrs_bench.stages.probe import ProbeConfig
+
+        config = ProbeConfig.parse_flags(
+            {
+                **{"model": model, "device": device, "engine": engine, "options": pairs(option or [])},
+                **{"limit": limit, "items": items, "users": users, "lines": lines, "seed": seed},
+            },
+            command="probe",
+        )
+        show(_shown(_probe(config, home, dataset, budget(max_seconds, max_price)), format_))
+
+
+def _probe(config: "ProbeConfig", home: Path, dataset: str, spending: "Budget | None") -> Mapping[str, Any]:
+    """Probe a model, and return what came of it."""
+    from contextlib import closing
+
+    from llmrs_bench.stages.infer import check_model
+    from llmrs_bench.stages.prepare import open_or_prepare
+    from llmrs_bench.stages.probe import probe as stage
+    from llmrs_bench.stages.serving import OpenEngine, destination
+
+    check_model(config.served)  # before anything is downloaded
+    data = open_or_prepare(home, dataset, track, say)
+    if config.engine == "openai":
+        say(f"prompts that were not answered before are sent to {destination(config.served)}")
+    with closing(OpenEngine(spending)) as engines:
+        done = stage(data, config, track, engines=engines)
+    for warning in done.warnings:
+        warn(warning)
+    say(f"{'made' if done.fresh else 'already there'}: {done.artifact.path}")
+    return done.artifact.facts
+
+
+def _shown(facts: Mapping[str, Any], form: ProbeFormat) -> list[str]:
+    from llmrs_bench.report.memory import probe_lines, probe_markdown
+
+    if form is ProbeFormat.json:
+        return [json.dumps(dict(facts), indent=2, ensure_ascii=False)]
+    return (probe_markdown if form is ProbeFormat.markdown else probe_lines)(facts)

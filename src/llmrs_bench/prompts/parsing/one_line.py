@@ -1,0 +1,279 @@
+"""Lists that stand on one line, and in sentences."""
+
+import re
+from collections.abc import Sequence
+
+from llmrs_bench.prompts.parsing.entries import counting, read_rank
+from llmrs_bench.prompts.parsing.items import WORDS, read_item, without_bullet
+from llmrs_bench.prompts.parsing.ranking import FoundList
+from llmrs_bench.prompts.parsing.titles import EDGES, OFF, PAST, Mention, Names, shape
+
+_DOT = re.compile(r"\W*(?:[0-9]{1,9}\s*[.:)\]]|[IVXLivxl]{1,7}[.)]\s)")
+_FIRST = re.compile(r"[\s,;>|→⇒=、，~]*([^\s,;>|→⇒=、，~]+)")
+_OF_ALL = re.compile(r"\W*[0-9]{1,4}\s?/\s?[0-9]{1,4}\s*[:.)]")  # "2/8: 50/50"
+_SPLIT = re.compile(r"[\s,;>|→⇒=、，~]+")
+_INNER = re.compile(r"[^\w.]+|(?<=\D)\.|\.(?=\D)")
+_BESIDE = re.compile(rf"{WORDS}|and|then|next|finally|lastly|&|und|et|y|-+|>+", re.IGNORECASE)
+_COMMA = re.compile(r"[,、] ?")
+_SIGN = re.compile(r" >+ | ?(?:[;|→⇒]|->|=>) ?|\s-{1,2}>\s|\s/\s")
+_AND = re.compile(r"\s(?:and|&|und|et|y)\s(?:finally\s)?")
+# "1. Heat 2. Alien", "1st: Heat, 2nd: Alien", "Rank 1: 3, Rank 2: 1", "#1 Heat, #2 Alien", "1 - Heat, 2 - Alien".
+_RANKED = re.compile(
+    r"(?:(?<=[\s,;(])|^)(?:(?:(?:rank|place|position|pick|choice|no\.?)\s?#?|#)?[\[(]?([0-9]{1,3})(?:st|nd|rd|th)?"
+    r"(?:\splace)?(?:[.)\]]+(?:\s|(?=[^\W\d]))| ?:\s)"
+    r"|(?:(?<=[,;]\s)|^)(?:#([0-9]{1,3})\s|([0-9]{1,3})(?:\s[-–—]\s|\s?=\s?)(?=[^\W\d]|[\"'*])))",
+    re.IGNORECASE,
+)
+_PAIR = re.compile(r"(?<![0-9])([0-9]{1,9})\s?(?:[.:)=]|->|→|[-–—])\s?[\[(#*]*([0-9]{1,9})(?![0-9])")
+_LABEL_PAIR = re.compile(r"(?<!\w)([0-9]{1,9})\s?(?:[.:)=,]|->|→|[-–—])\s?[\[(#*]*(\w[\w\-]{0,39})(?!\w)")
+_BRACKETED = re.compile(r"[(\[]\s*([0-9]{1,9})\s*,\s*([0-9]{1,9})\s*[)\]]")
+_LEAD = re.compile(r".*?\b(?:is|are|be|as follows|follows|to|son|sont|ist|sind|es)\b:?\s+", re.IGNORECASE)
+_WORDY = re.compile(r"[^0-9\n]{1,80}?[\s=:(\[](?=[0-9]+[\s,;>)\]])")  # "Sure, 3, 1, 2"
+_SURE = re.compile(r"\W*(?:[^\W\d_]+[ ']){0,8}[^\W\d_]+[,;:!.]\s+")  # "Sure, C, A, B"
+_RISING = re.compile(r"\s+<+\s+|(?<=[0-9])<(?=[0-9])")
+_LETTER = re.compile(r"[^\W0-9]")
+_DIGITS = re.compile("[0-9]+")
+_CAPTION = re.compile(r"[\s*_`\"'#{\[(>\-]*+([^\W\d_][^:\n]{0,120}?)[*_`\"')]*+\s*:[*_`]*\s*(?=\S)")
+_PLACES = re.compile(
+    r"[\s*_#>\-]*([0-9]{1,3})\s?(?:[-–—]|to)\s?([0-9]{1,3})[*_]*\s*[:.)][*_]*\s(?=.*[,\s])"
+)  # "4-6: 9, 2, 1"
+_SIGNED = re.compile(r"[0-9][^\w,;>]*[.:)\]=][^\w,;>]*[0-9]|->|→")
+_SCORES = re.compile(
+    r"\s*[(\[]\s*(?:score\W*)?(?:[01]?\.[0-9]+|[0-9]+(?:\.[0-9]+)?\s?(?:%|/\s?[0-9]+))\s*[)\]]", re.IGNORECASE
+)
+
+
+def read_labels(text: str, names: Names) -> list[Mention]:
+    """Read a line of two labels or more and nothing else; one that looks like a label and is none is another item."""
+    tokens = labels_of(text, names)
+    text = _SCORES.sub(" ", text) if "(" in text or "[" in text else text
+    if len(tokens) < 2 or text.count("/") == 1 or "%" in text or _OF_ALL.match(text):
+        return []
+    if any(token not in names.labels for token in tokens):
+        rank = read_rank(text)  # "7. 187 (1997)" is a rank and a title, "1. i17" a rank and a label
+        items = [read_item(text, names), read_item(rank.rest, names) if rank and _DOT.match(text) else None]
+        if any(items):
+            return []
+    found = [Mention(names.number(token), "label") for token in tokens]
+    return found if names.numbered or any(mention.place >= 0 for mention in found) else []
+
+
+def labels_of(text: str, names: Names) -> list[str]:
+    """Return the words of a line of which each looks like a label; none where another word is among them."""
+    if text not in names.tokens:  # answers repeat their lines
+        names.tokens[text] = _labels_of(text, names)
+    return names.tokens[text]
+
+
+def _labels_of(text: str, names: Names) -> list[str]:
+    if len(text) > 3 and "(" in text:
+        text = _SCORES.sub(" ", text)
+    first = _FIRST.match(text)
+    word = first[1].strip(EDGES) if first else ""
+    if word.isalpha() and shape(word) not in names.shapes and not _BESIDE.fullmatch(word):  # as most lines of prose
+        return []
+    tokens = [bare for token in _SPLIT.split(text) if (bare := token.strip(EDGES))]
+    if tokens and all(token in names.labels for token in tokens):  # as most answers are
+        return tokens
+    if tokens and tokens[0].isalpha() and shape(tokens[0]) not in names.shapes and not _BESIDE.fullmatch(tokens[0]):
+        return []
+    tokens = [token for token in tokens if token.isdecimal() or token in names.labels or not _BESIDE.fullmatch(token)]
+    if names.numbered and not all(token.isdecimal() or token in names.labels for token in tokens):
+        tokens = [part for token in tokens for part in _INNER.split(token) if part]
+    return tokens if tokens and all(shape(token) in names.shapes for token in tokens) else []
+
+
+def read_pairs(text: str, names: Names) -> list[Mention]:
+    """Read ranks and labels on one line, "1. [7], 2. [3]"."""
+    if not names.numbered and (lettered := _LABEL_PAIR.findall(text)):
+        counts = [int(rank) for rank, _ in lettered] == list(range(1, len(lettered) + 1))
+        rest = _LABEL_PAIR.sub("", text)
+        labels = [names.labels.get(label) for _, label in lettered]
+        if counts and len(labels) > 1 and None not in labels and not any(map(str.isalnum, rest)):
+            return [Mention(place, "label") for place in labels if place is not None]
+    if _LETTER.search(text):
+        return []
+    pairs = _BRACKETED.findall(text) or _PAIR.findall(text)
+    numbers = _DIGITS.findall(text)
+    if len(pairs) < 2 or len(numbers) != 2 * len(pairs):
+        return []
+    if [int(rank) for rank, _ in pairs] != list(range(1, len(pairs) + 1)):
+        return []
+    return [Mention(names.number(label), "label") for _, label in pairs]
+
+
+def read_titles(text: str, names: Names) -> list[Mention]:
+    """Read titles on one line, where most of the parts are titles and the first is one."""
+    titled = names.may_hold_title(text)
+    if titled and (found := _read_agreed(text, names)):
+        return found
+    parts = _ranked_parts(text)
+    if parts and (found := _read_parts(parts, names, strict=False)):
+        return found
+    rank = read_rank(text) if titled else None
+    if not titled or (rank and rank.parted):  # one entry of a list, which may itself hold commas
+        return []
+    for separator in (_SIGN, _COMMA):
+        parts = _split(separator, text)
+        found = _read_parts(parts, names, strict=True) if len(parts) > 1 else []
+        if len(found) == 2 and {mention.by for mention in found} == {"title", "label"}:
+            return []  # a title with its rank or score, "Heat -> 4"
+        if len({mention.place for mention in found}) > 1 or (found and found[0].place == PAST):
+            return found
+    return []
+
+
+_PARTS = re.compile(r"[,;>|]\s+")
+_BEHIND = re.compile(r"(?P<title>.{1,400}?)\s*[(\[]\s*(?P<label>\w{1,40})\s*[)\]]?")
+_BEFORE = re.compile(
+    r"[(\[]?(?P<label>\w{1,40})(?:\s*[)\]:.=]|\s*[-–—]\s|\s(?=[(\[]))\s*[(\[\"']?(?P<title>.{1,400}?)[)\]\"']?"
+)
+
+
+def _read_agreed(text: str, names: Names) -> list[Mention]:
+    """Read labels with their own titles, in any order, on one line: "4 (Fargo), 1 (Jaws)"."""
+    found: list[Mention] = []
+    parts = _split(_PARTS, text.rstrip(" ."))
+    at = 0
+    while at < len(parts) and len(parts) > 1:
+        sizes = range(min(1 + names.commas, len(parts) - at), 0, -1)
+        agreed = [(size, place) for size in sizes if (place := _agreed(", ".join(parts[at : at + size]), names)) >= 0]
+        if not agreed:
+            return []
+        found.append(Mention(agreed[0][1], "title"))
+        at += agreed[0][0]
+    return found if len(found) > 1 else []
+
+
+def _agreed(part: str, names: Names) -> int:
+    """Return the candidate that a label and its own title name together."""
+    for form in (_BEFORE, _BEHIND):
+        pair = form.fullmatch(part.strip())
+        place = names.label(pair["label"]) if pair else None
+        if pair and place is not None and names.title(pair["title"].strip(EDGES)) == place:
+            return place
+    return OFF
+
+
+def read_sentence(text: str, names: Names) -> FoundList | None:
+    """Read a sentence that holds a whole list of all candidates, "My ranking is 3, 1, 2."."""
+    lead = _LEAD.match(text[:200]) or (_WORDY if names.numbered else _SURE).match(text[:200])
+    if lead is None:
+        return None
+    said = text[lead.end() :].strip(" .!")
+    found = read_labels(said, names) or read_titles(said, names)
+    places = [mention.place for mention in found]
+    whole = len(places) > 1 and sorted(places) == list(range(len(names.listed.titles)))
+    return FoundList(tuple(found), lead[0]) if whole else None
+
+
+def _split(separator: re.Pattern[str], text: str) -> list[str]:
+    if len(text) >= 100_000 or not separator.search(text):
+        return []
+    return [part for part in separator.split(text) if part.strip()]
+
+
+def _ranked_parts(text: str) -> list[str]:
+    """Return what stands behind numbers that count 1, 2, 3 on one line."""
+    marks: list[re.Match[str]] = []
+    for found in _RANKED.finditer(text):
+        if not marks or int(found[found.lastindex or 1]) == int(marks[-1][marks[-1].lastindex or 1]) + 1:
+            marks.append(found)
+    ends = [*(mark.start() for mark in marks[1:]), len(text)]
+    return (
+        [text[mark.end() : end].strip(" ,;") for mark, end in zip(marks, ends, strict=True)] if len(marks) > 1 else []
+    )
+
+
+def _read_parts(parts: Sequence[str], names: Names, *, strict: bool) -> list[Mention]:
+    """Read parts of a line; where strict each is a whole title, which may itself hold commas or a word "and"."""
+    if len(parts) > 1000:
+        return []
+    may = [not strict or names.may_name(part) for part in parts]
+    if not any(may[: 2 + names.commas]):
+        return []
+    found: list[Mention] = []
+    at = 0
+    while at < len(parts):
+        taken, items = 1, [Mention(OFF, "title")]
+        for size in range(min(2 + names.commas if strict else 1, len(parts) - at), 0, -1):
+            if not any(may[at : at + size]):
+                break
+            joined = ", ".join(parts[at : at + size]).strip("[]{}(); ").removeprefix("and ").strip()
+            if read := _whole(joined, names, alone=size == 1) if strict else _part(joined, names):
+                taken, items = size, read
+                break
+        if strict and items[0].place == OFF and not found:
+            return []
+        found += items
+        at += taken
+    off = sum(item.place == OFF for item in found)
+    titles = sum(item.by == "title" and item.place != OFF for item in found)
+    return found if len(found) > 1 and 2 * off < len(found) and (titles or not strict) else []
+
+
+def _part(text: str, names: Names) -> list[Mention]:
+    item = read_item(text, names)
+    return [item] if item else []
+
+
+def _whole(text: str, names: Names, *, alone: bool) -> list[Mention]:
+    """Read a whole title, maybe with its rank or label before it; or two that "and" parts."""
+    text = without_bullet(text)
+    for bare in (text, text.strip("*_`\"' ."), text.strip(EDGES)):
+        if (place := names.title(bare)) is not None:
+            return [Mention(place, "title")]
+    if (place := names.label(text.strip(EDGES))) is not None and names.numbered:
+        return [Mention(place, "label")]
+    rank = read_rank(text) if alone else None
+    if rank and (rank.parted or counting([rank])) and (place := names.title(rank.rest.strip(EDGES))) is not None:
+        return [Mention(place, "title")]
+    if (halves := _AND.split(text, maxsplit=1)) and len(halves) == 2:
+        places = [names.title(half.strip(EDGES)) for half in halves]
+        if all(place is not None for place in places):
+            return [Mention(place, "title") for place in places if place is not None]
+    return []
+
+
+def list_on_line(line: str, names: Names) -> FoundList | None:
+    """Return the list that stands on one line; "3 < 1 < 2" has the best one last."""
+    if "<" in line and len(rising := _RISING.split(line)) > 1:
+        line = " > ".join(reversed(rising))
+    if _is_word(line) or line.strip(EDGES) in names.labels:
+        return None
+    if not names.may_name(line):
+        return None
+    parts = [(caption, said) for caption, said in captioned(line, names) if not _is_word(said)]
+    for caption, said in parts:
+        pair = is_pair(said, names) and (not caption or _SIGNED.search(said) is not None)
+        if found := read_pairs(said, names) or ([] if pair else read_labels(said, names)):
+            return FoundList(tuple(found), caption)
+    for caption, said in parts:
+        if found := read_titles(said, names):
+            return FoundList(tuple(found), caption)
+    return None
+
+
+def _is_word(text: str) -> bool:
+    return text.strip(EDGES).isalnum()
+
+
+def is_pair(text: str, names: Names) -> bool:
+    """Tell whether a line is two numbers: a rank and a label, or a label and a score, or two labels."""
+    tokens = labels_of(text, names)
+    if len(tokens) == 1:
+        tokens = _DIGITS.findall(tokens[0])
+    return len(tokens) == 2 and all(token.isdecimal() for token in tokens[1:])
+
+
+def captioned(line: str, names: Names) -> list[tuple[str, str]]:
+    """Return the line as it is, and what stands behind the words before its colon."""
+    if (places := _PLACES.match(line)) and int(places[1]) < int(places[2]):
+        return [(places[0], line[places.end() :])]
+    found = _CAPTION.match(line) if ":" in line else None
+    if not found or read_item(found[1], names) is not None:
+        return [("", line)]
+    said = line[found.end() :]
+    while (again := _CAPTION.match(said)) and again[1] == found[1]:  # "Ranking: Ranking: 3, 1"
+        said = said[again.end() :]
+    return [("", line), (found[1], said)]

@@ -1,0 +1,53 @@
+"""What the rows of a study will ask, and what has to be done first for that to be known."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from llmrs_bench.core.config import LanguageModelConfig
+from llmrs_bench.stages.forecast import Forecast, forecast
+from llmrs_bench.stages.recipe_checks import check_board, check_rows, known_data
+from llmrs_bench.stages.study import RowPlan, Study
+
+UNPREPARED = "not counted: the data set is not prepared"
+
+
+@dataclass(frozen=True, slots=True)
+class RowForecast:
+    """What a row will ask.
+
+    Args:
+        row: The row.
+        asked: What it asks; None where that is not known yet.
+        why: Why it is not.
+        command: What to run first, and it will be.
+    """
+
+    row: RowPlan
+    asked: Forecast | None
+    why: str = ""
+    command: str = ""
+
+
+def forecast_study(home: Path, study: Study, rows: Sequence[RowPlan]) -> Iterator[RowForecast]:
+    """Yield what each row will ask; nothing is downloaded, loaded or asked.
+
+    Raises:
+        BenchError: As `run_study`.
+    """
+    check_rows(rows, looked_up=False)
+    check_board(home, study, rows)
+    data = {plan.name: known_data(home, plan) for plan in study.data}
+    commands = {plan.name: plan.command for plan in study.data}
+    for row in rows:
+        config, there = row.config, data[row.data]
+        if not isinstance(config, LanguageModelConfig):
+            yield RowForecast(row, None, "trained here; no prompts")
+        elif row.tune is not None:
+            yield RowForecast(row, None, f"tuned first, on {row.tune.samples} samples")
+        elif row.needs:
+            yield RowForecast(row, None, f"shows what {' and '.join(row.needs)} wrote")
+        elif there is None:
+            yield RowForecast(row, None, UNPREPARED, commands[row.data])
+        else:
+            yield RowForecast(row, forecast(there, config))

@@ -1,0 +1,241 @@
+"""A study: the data sets, rows and board that a recipe comes to."""
+
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pydantic import field_validator
+
+from llmrs_bench.core.config import CompareConfig, LanguageModelConfig, Options, PrepareConfig, RecommenderConfig
+from llmrs_bench.core.errors import OptionError
+from llmrs_bench.core.hashing import fingerprint
+from llmrs_bench.core.option_faults import flag
+from llmrs_bench.core.registry import unknown_name
+from llmrs_bench.stages.infer import infer_config
+from llmrs_bench.stages.source import Origin
+
+if TYPE_CHECKING:
+    from llmrs_bench.stages.tune import TuneConfig
+
+Values = Mapping[str, Any]
+ROW = "row:"  # before the name of another row, whose run is meant
+
+
+@dataclass(frozen=True, slots=True)
+class DataPlan:
+    """A data set of a recipe.
+
+    Args:
+        name: What rows call it.
+        reference: `NAME`, or `NAME@VARIANT` where the recipe or its user names one.
+        config: How it is prepared; None: as it was, or by default.
+        origin: Where it comes from.
+    """
+
+    name: str
+    reference: str
+    config: PrepareConfig | None
+    origin: Origin
+
+    @property
+    def command(self) -> str:
+        """The command that prepares it."""
+        options = (
+            {} if self.config is None else {name: getattr(self.config, name) for name in self.config.model_fields_set}
+        )
+        places = {"source": self.origin.path, "items": self.origin.items, "format": self.origin.format_name}
+        typed = [f"--dataset={self.reference}"]
+        for name, value in {**places, **options}.items():
+            typed += _typed(name, value) if name != "dataset" and value is not None else []
+        return f"llmrs-bench prepare {shlex.join(typed)}".replace("--dataset=", "--dataset ", 1)
+
+
+def _typed(name: str, value: Any) -> list[str]:
+    """Return an option of `prepare` as it is typed."""
+    if isinstance(value, bool):
+        off = ["--exclude-seen"] if name == "include_seen" else []
+        return [flag(name)] if value else off
+    if isinstance(value, Mapping):
+        option = "-O" if name == "retriever_options" else flag(name)
+        return [word for key, each in value.items() for word in (option, f"{key}={each}")]
+    return [flag(name), ",".join(map(str, value)) if isinstance(value, tuple) else str(value)]
+
+
+@dataclass(frozen=True, slots=True)
+class RowPlan:
+    """A row of a recipe: one run.
+
+    Args:
+        name: Its name, that of no other row; with what was chosen from the lists of the recipe.
+        data: The name of its data set.
+        values: Options of `infer`; the name of another row is `row:NAME`.
+        tune: How its model is tuned first; None: it is not.
+        printed: What a paper calls it.
+        servers: The addresses of the servers that may answer it, as it names them; none: it needs no server.
+    """
+
+    name: str
+    data: str
+    values: Values
+    tune: "TuneConfig | None" = None
+    printed: str = ""
+    servers: tuple[str, ...] = ()
+
+    @property
+    def needs(self) -> list[str]:
+        """The names of the rows whose runs it shows."""
+        return [text.removeprefix(ROW) for text in self._texts() if text.startswith(ROW)]
+
+    @property
+    def config(self) -> RecommenderConfig | LanguageModelConfig:
+        """Its options, checked."""
+        return infer_config(self.values)
+
+    def with_runs(self, runs: Mapping[str, str]) -> Values:
+        """Return its options with the names of runs in the place of those of rows."""
+        options = dict(self.values.get("template_options", {}))
+        options = {key: runs[text.removeprefix(ROW)] if text.startswith(ROW) else text for key, text in options.items()}
+        return {**self.values, "template_options": options} if options else self.values
+
+    @property
+    def model(self) -> str:
+        """What has to be loaded for it: rows that share it are run one after the other."""
+        parts = self.config.model_dump(mode="json", include={"model", "engine", "options", "device", "seed"})
+        tuned = None if self.tune is None else {"data": self.data, **self.tune.model_dump(mode="json")}
+        return fingerprint({**parts, "tune": tuned})
+
+    def _texts(self) -> Iterator[str]:
+        yield from self.values.get("template_options", {}).values()
+
+
+class StudyRequest(Options):
+    """How a recipe is run: `servers` that all serve the models of its rows, and answer them side by side."""
+
+    servers: tuple[str, ...] = ()
+
+    @field_validator("servers")
+    @classmethod
+    def addresses(cls, servers: tuple[str, ...]) -> tuple[str, ...]:
+        """Refuse what is no address of a server, or is there twice."""
+        for server in servers:
+            if not server.startswith(("http://", "https://")):
+                raise ValueError(f"servers={server!r} is no address: write http://HOST:PORT/v1")
+        if len(set(servers)) < len(servers):
+            raise ValueError("servers names one twice")
+        return servers
+
+
+class BoardRequest(Options):
+    """The board that ends a recipe: its options, and where it is written.
+
+    `table` is the printed one that rows are held against, and `remarks` are what a reader should know of it.
+    """
+
+    config: CompareConfig = CompareConfig()
+    baseline: str | None = None
+    fail_if: tuple[str, ...] = ()
+    allow_missing: bool = False
+    save: Path | None = None
+    html: Path | None = None
+    over: str | None = None
+    table: str | None = None
+    remarks: tuple[str, ...] = ()
+
+    @field_validator("fail_if", mode="before")
+    @classmethod
+    def listed(cls, rules: Any) -> Any:
+        """Read one rule as a list of it."""
+        return (rules,) if isinstance(rules, str) else rules
+
+
+@dataclass(frozen=True, slots=True)
+class Study:
+    """A recipe as it is run.
+
+    Args:
+        name: Where it was read.
+        about: What it is for.
+        data: Its data sets.
+        rows: Its rows, in the order in which they share most.
+        board: How it ends.
+        repeated: Names of rows left out since they are the same as another one, which is named, too.
+        text: The recipe with all that was set from outside, as TOML.
+    """
+
+    name: str
+    about: str
+    data: tuple[DataPlan, ...]
+    rows: tuple[RowPlan, ...]
+    board: BoardRequest
+    repeated: tuple[tuple[str, str], ...]
+    text: str
+
+    @property
+    def digest(self) -> str:
+        """The head of the fingerprint of the recipe."""
+        return fingerprint({"recipe": self.text})[:8]
+
+
+def without_repeats(rows: Sequence[RowPlan]) -> tuple[list[RowPlan], tuple[tuple[str, str], ...]]:
+    """Return the rows without those that are the same as an earlier one, and the names of such pairs."""
+    found: dict[str, RowPlan] = {}
+    repeated: list[tuple[str, str]] = []
+    for row in rows:
+        tuned = None if row.tune is None else row.tune.model_dump(mode="json")
+        what = fingerprint({"data": row.data, "config": row.config.model_dump(mode="json"), "tune": tuned})
+        if what in found:
+            repeated.append((row.name, found[what].name))
+        found.setdefault(what, row)
+    return list(found.values()), tuple(repeated)
+
+
+def ordered(rows: Sequence[RowPlan]) -> Iterator[RowPlan]:
+    """Yield rows after those that they need, and those of one model one after the other."""
+    waiting, done, model = list(rows), set[tuple[str, str]](), ""
+    names = {(row.data, row.name) for row in rows}
+    while waiting:
+        ready = [
+            row
+            for row in waiting
+            if all(key in done or key not in names for name in row.needs for key in [(row.data, name)])
+        ]
+        if not ready:
+            raise OptionError(
+                f"rows need each other: {', '.join(row.name for row in waiting)}", hint="Take one of the row: away."
+            )
+        row = next((row for row in ready if row.model == model), ready[0])
+        waiting.remove(row)
+        done.add((row.data, row.name))
+        model = row.model
+        yield row
+
+
+def chosen_rows(study: Study, patterns: Sequence[str]) -> tuple[RowPlan, ...]:
+    """Return the rows whose names fit one of the patterns, with the baseline and what they need; all, without patterns.
+
+    A pattern is a whole name, a part of it, or has `*` and `?`.
+
+    Raises:
+        OptionError: If one fits no row.
+    """
+    if not patterns:
+        return study.rows
+    names = [row.name for row in study.rows]
+    wanted: set[tuple[str, str]] = set()
+    for pattern in patterns:
+        fits = [name for name in names if name == pattern] or [
+            name for name in names if fnmatchcase(name, pattern) or pattern in name
+        ]
+        if not fits:
+            raise unknown_name("row", pattern, names)
+        wanted |= {(row.data, row.name) for row in study.rows if row.name in fits}
+    wanted |= {(row.data, row.name) for row in study.rows if row.name == study.board.baseline}
+    kept: list[RowPlan] = []
+    for row in reversed(study.rows):
+        if (row.data, row.name) in wanted:
+            wanted |= {(row.data, name) for name in row.needs}
+            kept.append(row)
+    return tuple(reversed(kept))

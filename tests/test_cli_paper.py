@@ -1,0 +1,71 @@
+"""What `compare` writes for a paper: LaTeX, and a methods paragraph whose numbers are those of manifests."""
+
+import json
+import re
+from functools import reduce
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from command_line import Bench
+
+
+@pytest.fixture(scope="module")
+def studied(tmp_path_factory: pytest.TempPathFactory, atomic: Path) -> Bench:
+    made = Bench(tmp_path_factory.mktemp("paper"), atomic)
+    made.prepare()
+    for arguments in (("itemknn",), ("mock",), ("random", "--seed", "3")):
+        made.run("infer", "-d", "small", "-m", *arguments)
+    return made
+
+
+def value_of(manifest: Any, key: str) -> Any:
+    return reduce(lambda found, name: found[name], key.split("."), manifest)
+
+
+def test_each_number_of_the_methods_is_found_where_it_is_said_to_be(studied: Bench) -> None:
+    text = studied.run("compare", "-d", "small", "--text").stdout
+    board = json.loads(studied.run("compare", "-d", "small", "--format", "json").stdout)
+    prose, _, listed = text.partition("Where the numbers are from")
+    sources = dict(re.findall(r"^\[(\d+)\] (.*)$", listed, re.MULTILINE))
+    cited = re.findall(r"(\S+) \[(\d+)\]", prose)
+    assert {number for _, number in cited} == sources.keys()
+    checked = 0
+    for value, number in cited:
+        place, key = sources[number].split(": ")
+        if place == "board":
+            found = {"--samples": 2000, "--seed": 0}.get(key) if key.startswith("--") else value_of(board, key)
+        else:
+            paths = [path for path in studied.home.rglob("manifest.json") if place.split("/")[-1] == path.parent.name]
+            found = value_of(json.loads(paths[0].read_text()), key)
+        plain = value.replace(",", "")
+        if isinstance(found, float):
+            assert float(plain) == pytest.approx(found, abs=0.05)
+        else:
+            assert str(found).startswith(plain.strip("("))
+        checked += 1
+    assert checked > 15
+    assert "llmrs-bench" in prose
+    assert "Holm over" in prose
+
+
+def test_a_paper_has_the_columns_and_rows_it_wants(studied: Bench) -> None:
+    chosen = ("--columns", "ndcg@10, seconds", "--rows", "itemknn", "--rows", "chance")
+    text = studied.run("compare", "-d", "small", "--format", "latex", *chosen).stdout
+    assert r"model & ndcg@10 & seconds \\" in text
+    assert "mock" not in "".join(line for line in text.splitlines() if line.endswith(r"\\"))
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        (("--columns", "mrr"), "--columns has no effect without --format latex"),
+        (("--rows", "itemknn"), "--rows has no effect without --format latex or --figure"),
+        (("--chart", "means"), "--chart has no effect without --figure FILE"),
+        (("--text", "--format", "csv"), "--text has no effect without the board itself"),
+        (("--figure", "x.gif"), "a figure ends in .pdf, .svg, .png"),
+    ],
+)
+def test_options_that_do_nothing_are_refused(studied: Bench, typed: tuple[str, ...], said: str) -> None:
+    assert said in " ".join(studied.run("compare", "-d", "small", *typed, code=2).stderr.split())
