@@ -1,6 +1,7 @@
 """The import arrows of ARCHITECTURE.md, read from the code."""
 
 import ast
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -95,14 +96,20 @@ def part_of(dotted: str) -> str:
     return dotted.split(".")[1] if "." in dotted else ""
 
 
-def imports(path: Path) -> set[str]:
+@cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text("utf-8"))
+
+
+@cache
+def imports(path: Path) -> frozenset[str]:
     found: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+    for node in ast.walk(parsed(path)):
         if isinstance(node, ast.ImportFrom) and node.module and node.module.startswith("llmrs_bench"):
             found |= {f"{node.module}.{alias.name}" for alias in node.names}
         elif isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names if alias.name.startswith("llmrs_bench")}
-    return found
+    return frozenset(found)
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda path: str(path.relative_to(PACKAGE)))
@@ -151,7 +158,7 @@ def test_later_events_are_read_where_a_model_is_fitted_before_a_window() -> None
 
 
 def string_constants(path: Path) -> list[str]:
-    tree = ast.parse(path.read_text("utf-8"))
+    tree = parsed(path)
     return [node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)]
 
 
@@ -166,7 +173,7 @@ def test_only_stages_open_artifacts() -> None:
 
 def test_nothing_prints_but_the_command_line() -> None:
     for path in MODULES:
-        calls = [node for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, ast.Call)]
+        calls = [node for node in ast.walk(parsed(path)) if isinstance(node, ast.Call)]
         printing = [call for call in calls if isinstance(call.func, ast.Name) and call.func.id == "print"]
         assert not printing, path
 

@@ -67,6 +67,7 @@ def test_what_no_row_tells_of_is_counted(bench: Bench) -> None:
     assert training["rows"] == 72
 
 
+@pytest.mark.slow
 def test_a_trivial_row_of_few_samples_stands_beside_that_of_all(bench: Bench) -> None:
     for typed in (("--train-samples", "8", "--seed", "2"), ()):
         bench.run("infer", "-m", "item-mean", "-d", "small", *typed)

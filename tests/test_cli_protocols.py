@@ -239,6 +239,7 @@ def quick(name: str, folder: Path) -> str:
     return str(path)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "over", "points"),
     [

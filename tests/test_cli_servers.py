@@ -46,6 +46,7 @@ def facts(bench: Bench, run: str) -> dict[str, Any]:
     return open_artifact(path, hint="").facts
 
 
+@pytest.mark.slow
 def test_answers_that_grew_old_are_asked_for_again_and_kept_beside_the_others(
     bench: Bench, ask: Ask, script: Script
 ) -> None:
@@ -75,6 +76,7 @@ def test_ages_have_units_and_exclude_fresh(bench: Bench, wrong: list[str]) -> No
     assert "only" in bench.run("infer", "-d", "small", "-m", "popularity", "--fresh", code=2).stderr
 
 
+@pytest.mark.slow
 def test_options_that_change_no_answer_name_no_row_and_a_server_may_move(
     bench: Bench, ask: Ask, script: Script, url: str
 ) -> None:

@@ -46,6 +46,7 @@ def imported(heavy: tuple[str, ...], bench: Bench, *commands: tuple[str, ...]) -
     return done.stdout.rpartition("IMPORTED")[2].split()
 
 
+@pytest.mark.slow
 def test_evaluate_compare_export_and_list_start_without_torch(bench: Bench, tmp_path: Path) -> None:
     small = ("--dataset", "small")
     commands = [

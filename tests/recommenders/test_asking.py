@@ -106,6 +106,7 @@ def test_every_item_that_ties_with_the_last_is_handed_on() -> None:
     assert set(part["score"]) == {0.0}
 
 
+@pytest.mark.slow
 def test_a_constant_scorer_is_not_ordered_by_id_or_catalogue() -> None:
     asked = pl.concat([request_of([], [], name=f"r{number}") for number in range(400)])
     found = best(Table(1), asked, 20, 0, True)

@@ -146,6 +146,7 @@ def test_in_another_epoch_the_same_events_have_other_candidates(data: Data, llam
         assert all(set(one.prompt.shown) != set(other.prompt.shown) for one, other in zip(first, second, strict=True))
 
 
+@pytest.mark.slow
 def test_tuning_draws_candidates_anew_where_they_are_shown(
     data: Data, clicks: Data, llama: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -288,6 +289,7 @@ def test_all_weights_and_encoder_decoders_are_tuned(
     assert infer(data, other.name, "likelihood").facts["typed"]["rank"] == "2"
 
 
+@pytest.mark.slow
 def test_a_rule_of_clicks_is_learned(clicks: Data, llama: Path) -> None:
     done = tune(clicks, config(llama, "like", 32), no_progress)
     assert done.artifact.facts["metric"] == "auc"
