@@ -95,8 +95,8 @@ def test_two_processes_train_as_one_does_on_the_same_batches(tmp_path: Path) -> 
     for launch in ("data parallel", "FSDP"):
         for found, trained in run(tmp_path, launch):
             for case, facts in told.items():
-                # AdamW makes a whole step of a gradient that is 0 but for rounding, as T5 has some.
-                near, others = (1e-4, 0.01) if case == "t5-full" else (1e-6, 0.0)
+                # AdamW makes a whole step, here .01, of a gradient that is 0 but for rounding, as T5 has some.
+                near, most = (1e-3, 2e-3) if case == "t5-full" else (1e-6, 1e-5)
                 assert found[case]["losses"] == pytest.approx(facts["losses"], rel=near, abs=1e-5), (launch, case)
                 assert found[case]["curve"] == pytest.approx(facts["curve"], rel=near, abs=1e-5), (launch, case)
                 held = found[case]["held"] / facts["all"]
@@ -105,7 +105,7 @@ def test_two_processes_train_as_one_does_on_the_same_batches(tmp_path: Path) -> 
                 changes = torch.cat(
                     [(trained[case][name] - weight).abs().ravel() for name, weight in weights[case].items()]
                 )
-                assert (changes > 1e-5).double().mean() <= others, (launch, case)
+                assert changes.max() <= most, (launch, case)
 
 
 def test_one_process_is_a_group_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
