@@ -12,7 +12,7 @@ from rich.console import Console
 from board_cases import board, entry
 from llmrs_bench.leaderboard import Board, EvaluatedRun
 from llmrs_bench.report.headline import headline
-from llmrs_bench.report.terminal import to_table
+from llmrs_bench.report.terminal import grid, to_table
 
 USERS = 80
 METRICS = ("hit@1", "ndcg@10", "hit@10", "mrr")
@@ -128,3 +128,15 @@ def test_a_declared_row_is_what_all_others_are_held_against() -> None:
     assert any(re.match(r"itemknn .* -  ", line) for line in lines)
     both = shown(board(runs, METRICS, against=("itemknn", "sasrec"))[0], 120)
     assert "primary: against sasrec in ndcg@10, on the same users (Holm over 2 primary pairs)" in both
+
+
+@pytest.mark.parametrize(("width", "there"), [(60, True), (40, False)])
+def test_numbers_without_room_are_left_out_and_named(width: int, there: bool) -> None:
+    table = grid(["slope of"], ["difference", "p", "corrected\np"])
+    table.add_row("itemknn, retrain=each, train_fraction=0.25", "+0.0123\n.001-.002", ".0031", "<.0012")
+    console = Console(width=width, file=io.StringIO(), highlight=False)
+    console.print(table)
+    text = " ".join(console.file.getvalue().split())  # type: ignore[attr-defined]
+    assert (".0031" in text) == there
+    assert "<.0012" in text
+    assert ("left out: p; a wider terminal" in text) != there

@@ -1,10 +1,11 @@
 """A board in a terminal: a row is one line, and the width decides which columns there are."""
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from rich.box import SIMPLE_HEAD
-from rich.console import Group, RenderableType
+from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
+from rich.measure import measure_renderables
 from rich.table import Table as Grid
 from rich.text import Text
 
@@ -84,9 +85,41 @@ def to_table(board: Board, width: int = 80, *, protocol: bool = False) -> Group:
     return Group(*parts, *(Text(f"\n{note}", "yellow") for note in board.notes))
 
 
+class _Numbers(Grid):
+    """A table whose numbers are shown whole or not at all: columns without room are named below it."""
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        """Yield the table without the columns that have no room: `p` first, then the last ones."""
+        every, left = self.columns, []
+        numbers = [column for column in every if column.no_wrap]
+        while len(numbers) > 1 and self._least(console, options) > options.max_width:
+            lost = next((column for column in numbers if column.header == "p"), numbers[-1])
+            numbers.remove(lost)
+            left.append(lost)
+            self.columns = [column for column in self.columns if column is not lost]
+        yield from super().__rich_console__(console, options)
+        if left:
+            said = ", ".join(str(column.header).replace("\n", " ") for column in every if column in left)
+            yield Text(f"left out: {said}; a wider terminal and --format markdown have them", "dim")
+        self.columns = every
+
+    def _least(self, console: Console, options: ConsoleOptions) -> int:
+        """Return the width that the numbers and the least of the names take."""
+        wide = options.update(width=10_000)
+        return sum(
+            1
+            + (
+                measure_renderables(console, wide, [column.header, *column.cells]).maximum
+                if column.no_wrap
+                else _NAME - 4
+            )
+            for column in self.columns
+        )
+
+
 def grid(names: Sequence[str], numbers: Sequence[str]) -> Grid:
     """Return an empty table of columns that may break, and of numbers."""
-    table = Grid(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
+    table = _Numbers(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
     for place, head in enumerate(names):
         table.add_column(head, overflow="fold", min_width=0 if place else 16)
     for head in numbers:
@@ -243,6 +276,8 @@ def _made(column: Column, *, extra: bool) -> _Column:
 def _plain_columns(table: Table) -> list[_Column]:
     """Return the columns of a table below the board; means get their intervals where there is room."""
     columns = [_made(column, extra=False) for column in table.columns]
+    # A p that is not corrected is shown beside the corrected one or not at all.
+    columns = [replace(column, need=10) if column.head == "p" else column for column in columns]
     for column in table.columns:
         if any(isinstance(field, Mean) for field in column.fields):
             ends = tuple(Text(_ends(field) if isinstance(field, Mean) else "", "dim") for field in column.fields)
