@@ -95,3 +95,14 @@ def test_tokens_that_one_run_does_not_know_are_not_known_of_all() -> None:
     assert joint_cost(cast("list[Artifact]", runs[:2]))["prefill_tokens"] == 5  # a recommender reads none
     cost = joint_cost(cast("list[Artifact]", runs))
     assert (cost["prefill_tokens"], cost["seconds"]) == (None, 4.0)
+
+
+def test_a_cascade_ranks_without_the_training_of_its_runs() -> None:
+    trained = {"requests": 100, "seconds": 8.0, "scoring_seconds": 2.0, "requests_per_second": 50.0}
+    asked = {"requests": 100, "seconds": 40.0, "requests_per_second": 2.5}
+    runs = cast("list[Artifact]", [SimpleNamespace(facts=facts, path=Path("run")) for facts in (trained, asked)])
+    cost = joint_cost(runs, [1.0, 0.25])
+    assert (cost["seconds"], cost["scoring_seconds"]) == (18.0, 12.0)
+    alone = joint_cost(runs, [1.0, 0.0])
+    assert (alone["seconds"], alone["scoring_seconds"]) == (8.0, 2.0)
+    assert joint_cost(runs[1:])["scoring_seconds"] == 40.0

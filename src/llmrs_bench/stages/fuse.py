@@ -35,6 +35,10 @@ FUSION = "fusion"
 FORMAT = "1"
 
 
+# What ranking alone takes, without training.
+_RANKING = ("scoring_seconds", "scoring_price_usd")
+
+
 def joint_cost(runs: Sequence[Artifact], shares: Sequence[float] = ()) -> dict[str, Any]:
     """Return the facts of a run that needs all of `runs`: sums, and the largest peak of memory.
 
@@ -59,6 +63,10 @@ def joint_cost(runs: Sequence[Artifact], shares: Sequence[float] = ()) -> dict[s
         found[name] = round(fsum(known), 6) if known else None
         if known and len(known) < len(facts):
             unknown[name] = [run.path.name for run in runs if run.facts.get(name) is None]
+    for name, ranking in zip(("seconds", "price_usd"), _RANKING, strict=True):
+        ours = [fact.get(name) if fact.get(ranking) is None else fact[ranking] for fact in facts]
+        known = [amount for amount in ours if amount is not None]
+        found[ranking] = round(fsum(known), 6) if known else None
     rates = [
         rate / share if share else None
         for fact, share in zip(facts, taken, strict=True)
@@ -76,7 +84,7 @@ def _share_of(facts: Mapping[str, Any], share: float) -> Mapping[str, Any]:
     if share == 1:
         return facts
     found = {name: round(share * facts[name]) for name in COUNTS if facts.get(name) is not None}
-    amounts = {name: share * facts[name] for name in AMOUNTS if facts.get(name) is not None}
+    amounts = {name: share * facts[name] for name in (*AMOUNTS, *_RANKING) if facts.get(name) is not None}
     seconds, scoring = facts.get("seconds"), facts.get("scoring_seconds")
     if share and seconds is not None and scoring is not None:
         amounts["seconds"] = seconds - scoring + share * scoring
