@@ -256,6 +256,10 @@ def test_options_change_the_run_where_they_are_read(home: Bench) -> None:
         ),
         (("--runs", "random,mock", "--method", "borda"), "method"),
         (("--runs", "random,mock", "-O", "k=-1"), "k=-1 is below 0"),
+        (
+            ("--runs", "random,mock", "--method", "cascade", "--budget", "20"),
+            "20 is no share of the requests: write 20%",
+        ),
         (("--runs", "random,mock", "-O", "budget=20%"), "budget applies only to the method cascade, not to rrf"),
         (
             ("--runs", "random,mock", "--method", "learned", "-O", "k=3"),

@@ -63,7 +63,7 @@ def test_a_paper_has_the_columns_and_rows_it_wants(studied: Bench) -> None:
         (("--columns", "mrr"), "--columns has no effect without --format latex"),
         (("--rows", "itemknn"), "--rows has no effect without --format latex or --figure"),
         (("--chart", "means"), "--chart has no effect without --figure FILE"),
-        (("--text", "--format", "csv"), "--text has no effect without the board itself"),
+        (("--text", "--format", "csv"), "--text has no effect without a board in the terminal"),
         (("--figure", "x.gif"), "a figure ends in .pdf, .svg, .png"),
     ],
 )

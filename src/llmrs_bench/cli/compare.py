@@ -338,7 +338,7 @@ def compare(
                 (columns is not None, "--columns has", "--format latex", output is Format.latex and not text),
                 (bool(rows), "--rows has", "--format latex or --figure", output is Format.latex or figure is not None),
                 (protocol, "--protocol has", "a board in the terminal", output is Format.table and not (over or text)),
-                (text, "--text has", "the board itself", output is Format.table and over is None),
+                (text, "--text has", "a board in the terminal", output is Format.table and over is None),
             )
         )
         check_over(over, html, {"--by": by, "--published": published, "--null": null})
@@ -360,9 +360,9 @@ def compare(
             from llmrs_bench.stages.methods import methods_text
 
             typer.echo(methods_text(data, made, config))
-        curves = None if text else show_made(made, over, config, output, protocol=protocol, columns=columns, rows=rows)
         if figure is not None:
             draw_figure(made.board, figure, chart or Chart.differences, rows)
+        curves = None if text else show_made(made, over, config, output, protocol=protocol, columns=columns, rows=rows)
         if gate is not None:
             show_gate(made.board, gate, junit=junit, as_json=gate_json, summary=summary, html=html)
         if html is not None:

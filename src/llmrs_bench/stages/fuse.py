@@ -138,7 +138,13 @@ class FusionOptions(Options):
     def share(cls, budget: Any) -> Any:
         """Read `20%` as typed."""
         percent = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*%\s*", budget) if isinstance(budget, str) else None
-        return budget if percent is None else float(percent[1]) / 100
+        if percent is not None:
+            return float(percent[1]) / 100
+        if isinstance(budget, str) and re.fullmatch(r"\s*\d+(?:\.\d+)?\s*", budget) and float(budget) > 1:
+            raise ValueError(
+                f"{budget.strip()} is no share of the requests: write {budget.strip()}%, or a number up to 1"
+            )
+        return budget
 
     @model_validator(mode="after")
     def no_idle_options(self) -> Self:

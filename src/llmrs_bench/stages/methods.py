@@ -50,7 +50,7 @@ def methods_text(data: Data, comparison: Comparison, config: CompareConfig) -> s
         "",
         f"Models. {' '.join(_row_words(draft, row, runs[row.run]) for row in board.rows if row.run in runs)}",
         "",
-        f"Measures. {_test_words(draft, comparison, config)} {'; '.join(board.protocol[2:])}.",
+        f"Measures. {_test_words(draft, comparison, config)} {'; '.join(board.protocol[1:])}.",
         "",
         f"Results. {' '.join(headline(board))}",
         "",
@@ -73,7 +73,8 @@ def _data_words(draft: _Draft, data: Data) -> str:
     seed = draft.cited(manifest.config["seed"], place, "config.seed")
     source = draft.cited(manifest.inputs["source"][:12], place, "inputs.source")
     return (
-        f"We use {manifest.config['dataset']}, {', '.join(kept)} (digest of the source {source}); {requests} test "
+        f"We use {manifest.config['dataset']}, {', '.join(kept)} (digest of the source {source}"
+        f"{'' if facts['verified'] else ', whose files were not verified'}); {requests} test "
         f"requests, drawn with seed {seed}."
     )
 
