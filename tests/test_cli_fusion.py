@@ -257,7 +257,7 @@ def test_options_change_the_run_where_they_are_read(home: Bench) -> None:
         (("--runs", "random,mock", "--method", "borda"), "method"),
         (("--runs", "random,mock", "-O", "k=-1"), "k=-1 is below 0"),
         (
-            ("--runs", "random,mock", "--method", "cascade", "--budget", "20"),
+            ("--runs", "random,mock", "--method", "cascade", "-O", "budget=20"),
             "20 is no share of",
         ),
         (("--runs", "random,mock", "-O", "budget=20%"), "budget applies only to the method cascade, not to rrf"),
