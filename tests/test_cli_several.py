@@ -105,7 +105,7 @@ def test_all_weights_divided_among_processes_are_saved_whole(
     divided, _ = tuned(prepared, model, fsdp, "--method", "full", *full)
     facts = [json.loads((folder / "manifest.json").read_text())["facts"] for folder in (alone, parallel, divided)]
     for folder, found in zip((parallel, divided), facts[1:], strict=True):
-        # After 18 steps of .01: AdamW makes a whole step of a gradient that is 0 but for rounding.
+        # After 18 steps of .01; probably because AdamW makes a whole step of a gradient that is 0 but for rounding.
         assert change(folder, alone) <= 1e-3
         assert found["loss_curve"] == pytest.approx(facts[0]["loss_curve"], rel=1e-2)
         assert found["valid_curve"] == pytest.approx(facts[0]["valid_curve"], abs=1e-6)
