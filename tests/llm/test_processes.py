@@ -95,7 +95,7 @@ def test_two_processes_train_as_one_does_on_the_same_batches(tmp_path: Path) -> 
     for launch in ("data parallel", "FSDP"):
         for found, trained in run(tmp_path, launch):
             for case, facts in told.items():
-                # Probably because AdamW makes a whole step, here .01, of a gradient that is 0 but for rounding, as T5 has some.
+                # Probably AdamW makes a whole step, here .01, of a gradient that is 0 but for rounding; T5 has some.
                 near, most = (1e-3, 2e-3) if case == "t5-full" else (1e-6, 1e-5)
                 assert found[case]["losses"] == pytest.approx(facts["losses"], rel=near, abs=1e-5), (launch, case)
                 assert found[case]["curve"] == pytest.approx(facts["curve"], rel=near, abs=1e-5), (launch, case)
