@@ -170,3 +170,8 @@ def test_boards_are_divided_by_whether_the_title_of_the_target_is_recalled(tmp_p
     assert set(groups.values()) >= {"not recalled", "unknown"}
     with pytest.raises(ArtifactError, match="no probe has asked llama"):
         group_requests(made, "recalled:llama")
+
+
+def test_a_recommender_has_no_likelihoods_to_probe(small: Bench) -> None:
+    said = small.run("probe", "-d", "small", "-m", "popularity", code=2).stderr
+    assert "'popularity' is no language model" in said

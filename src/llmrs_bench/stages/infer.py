@@ -176,6 +176,11 @@ def check_known(config: LanguageModelConfig) -> None:
         OptionError: If it is one.
     """
     if not names_own_models(config) and not is_language_model(config.model):
+        if config.model in (*RECOMMENDERS.names(), *CLICK_MODELS.names(), *BASELINES):
+            raise OptionError(
+                f"{config.model!r} is no language model",
+                hint="A Hugging Face id, a folder or a GGUF file is one; `llmrs-bench list models` lists others.",
+            )
         raise unknown_name(
             "model",
             config.model,
