@@ -1,6 +1,6 @@
 """What a model knows by heart: lines planted in a real model are recalled, and no others.
 
-    python benchmarks/memory.py MODEL [--items 40] [--users 20] [--epochs 20] [--others]
+    python benchmarks/memory.py MODEL [--items 40] [--users 20] [--epochs 20] [--others] [--device cuda]
 
 MODEL is a folder or a GGUF file. The model is probed on the demo data, which it cannot know. A copy is then tuned, all
 weights, on the lines of these questions (and on nothing else), and probed again: on the same items and users and, with
@@ -36,11 +36,11 @@ def load(model: Path) -> tuple[AutoTokenizer, AutoModelForCausalLM]:
     )
 
 
-def plant(model: Path, lines: list[tuple[str, str]], to: Path, *, epochs: int, seed: int) -> None:
+def plant(model: Path, lines: list[tuple[str, str]], to: Path, *, epochs: int, device: str) -> None:
     """Tune a model on lines, each given as its beginning and what follows, and write it into a folder."""
-    torch.manual_seed(seed)
+    torch.manual_seed(0)
     tokenizer, tuned = load(model)
-    tuned.train()
+    tuned.to(device).train()
     ids = [torch.tensor(tokenizer(prefix + rest)["input_ids"]) for prefix, rest in lines]
     optimizer = torch.optim.AdamW(tuned.parameters(), lr=1e-4, weight_decay=0.0)
     for epoch in range(epochs):
@@ -49,7 +49,7 @@ def plant(model: Path, lines: list[tuple[str, str]], to: Path, *, epochs: int, s
             batch = [ids[place] for place in order[start : start + _BATCH]]
             inputs = torch.nn.utils.rnn.pad_sequence(batch, batch_first=True)
             labels = torch.nn.utils.rnn.pad_sequence(batch, batch_first=True, padding_value=-100)
-            loss = tuned(input_ids=inputs, labels=labels).loss
+            loss = tuned(input_ids=inputs.to(device), labels=labels.to(device)).loss
             loss.backward()
             torch.nn.utils.clip_grad_norm_(tuned.parameters(), 1.0)
             optimizer.step()
@@ -70,18 +70,25 @@ def main() -> None:
     parser.add_argument("--users", type=int, default=20)
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--others", action="store_true")
+    parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--home", type=Path)
     given = parser.parse_args()
     with TemporaryDirectory() as folder:
         home = given.home or Path(folder)
         prepare(home, "demo", PrepareConfig(dataset="demo"), Origin(), no_progress)
         data = open_data(home, "demo")
-        config = ProbeConfig(model=str(given.model), items=given.items, users=given.users)
+        config = ProbeConfig(model=str(given.model), items=given.items, users=given.users, device=given.device)
         trials, _ = trials_of(data, config, lines_of(data, "auto"))
         tuned = home / "planted"
         if not tuned.is_dir():
             started = time.perf_counter()
-            plant(given.model, [(t.prefix, t.choices[t.true]) for t in trials], tuned, epochs=given.epochs, seed=0)
+            plant(
+                given.model,
+                [(t.prefix, t.choices[t.true]) for t in trials],
+                tuned,
+                epochs=given.epochs,
+                device=given.device,
+            )
             print(f"planted {len(trials)} lines in {time.perf_counter() - started:.0f} s\n", flush=True)
         kinds: dict[str, dict[str, Any]] = {"tuned, planted lines": {"model": str(tuned)}, "untuned": {}}
         if given.others:

@@ -52,6 +52,18 @@ def test_in_bfloat16_rows_are_the_product_of_states_and_weights_in_float32(kind:
     assert (found - expected).abs().max() < 1e-4 < (own - expected).abs().max()
 
 
+def test_a_head_in_float32_stays_so_where_the_rest_computes_in_bfloat16() -> None:
+    model = tiny("llama", torch.float32)
+    with torch.no_grad(), torch.autocast("cpu", torch.bfloat16):
+        found = row_logits(model, ROWS, input_ids=IDS)
+        own = model(IDS).logits.flatten(0, 1)[ROWS]
+        states = model(IDS, output_hidden_states=True).hidden_states[-1].flatten(0, 1)[ROWS].float()
+    expected = (states @ model.get_output_embeddings().weight.T).detach()
+    assert own.dtype == torch.bfloat16
+    assert found.dtype == torch.float32
+    assert (found - expected).abs().max() < 1e-5 < (own.float() - expected).abs().max()
+
+
 class Doubling(nn.Linear):
     """A head that is more than its weights say."""
 

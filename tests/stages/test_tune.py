@@ -1,4 +1,5 @@
 import errno
+import math
 import re
 import resource
 from collections.abc import Callable
@@ -17,7 +18,7 @@ from llmrs_bench.core.artifacts import StageResult
 from llmrs_bench.core.config import LanguageModelConfig, PrepareConfig, PromptConfig
 from llmrs_bench.core.errors import BenchError, DataError, LeakError, ModelError, OptionError, next_step
 from llmrs_bench.core.tables import atomic_write
-from llmrs_bench.core.types import no_progress
+from llmrs_bench.core.types import Message, Prompt, no_progress
 from llmrs_bench.llm import tuning
 from llmrs_bench.llm.adapters import CARD, TunedModel, read_tuned
 from llmrs_bench.llm.base import ModelOptions
@@ -32,10 +33,10 @@ from llmrs_bench.stages.prepare import prepare
 from llmrs_bench.stages.prompt import open_plan
 from llmrs_bench.stages.serving import check_probe, serve
 from llmrs_bench.stages.source import Origin
-from llmrs_bench.stages.tune import TuneConfig
+from llmrs_bench.stages.tune import TuneConfig, mean_ndcg
 from llmrs_bench.stages.tune import tune as stage
 from llmrs_bench.stages.tune_preview import forecast_tuning, show_samples
-from llmrs_bench.stages.tune_samples import SampleMaker, check_tunable
+from llmrs_bench.stages.tune_samples import Example, SampleMaker, check_tunable
 from llmrs_bench.stages.workspace import Data, open_data
 from tiny_models import tiny_llama, tiny_t5
 
@@ -117,6 +118,24 @@ def test_what_is_learned_is_the_answer_and_the_end_of_its_turn(
         assert len(written) <= len(example.answer.strip()) + 8
         assert decode(list(sample.prompt + sample.answer[:-1])).count(example.answer.strip()) >= 1
         assert bare
+
+
+def test_validation_counts_a_tie_as_the_mean_over_its_orders() -> None:
+    prompt = Prompt("p", "r", (Message("user", "Which?"),), ("a", "b", "c"), choices=("A", "B", "C"))
+    example = Example(prompt, "A", "a", label=True)
+
+    def value(*scores: float) -> float:
+        return mean_ndcg([example], [dict(zip("abc", scores, strict=False))])
+
+    second, third = 1 / math.log2(3), 1 / math.log2(4)
+    assert value(1, 1, 1) == pytest.approx((1 + second + third) / 3)
+    assert value(1, 1, 2) == pytest.approx((second + third) / 2)
+    assert value(2, 1, 1) == 1
+    assert value(math.nan, 1, 1) == 0
+    assert mean_ndcg([example], [{"b": 1.0}]) == 0
+    assert mean_ndcg([example], [{"a": 1.0} | {f"i{n}": 1.0 for n in range(19)}]) == pytest.approx(
+        sum(1 / math.log2(2 + rank) for rank in range(10)) / 20
+    )
 
 
 def test_fewer_samples_are_part_of_more_and_validation_stays(data: Data, llama: Path) -> None:

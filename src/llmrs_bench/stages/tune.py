@@ -440,12 +440,19 @@ def auc(examples: Sequence[Example], scores: Sequence[Any]) -> float:
 
 
 def mean_ndcg(examples: Sequence[Example], scores: Sequence[Any]) -> float:
-    """Return the mean NDCG@10 of one relevant item each; a tie counts against it."""
+    """Return the mean NDCG@10 of one relevant item each: of tied items, the mean over their orders.
+
+    An item without a score, or with one that is no number, has no rank and gains nothing.
+    """
+    gains = 1 / np.log2(2 + np.arange(_DEPTH))
     total = 0.0
     for example, found in zip(examples, scores, strict=True):
-        own = found.get(example.target, -np.inf)
-        rank = 1 + sum(value >= own for item_id, value in found.items() if item_id != example.target)
-        total += 1 / np.log2(1 + rank) if rank <= _DEPTH else 0.0
+        own = found.get(example.target, np.nan)
+        if np.isnan(own):
+            continue
+        higher = sum(value > own for value in found.values())
+        tied = sum(value == own for value in found.values())
+        total += gains[higher : higher + tied].sum() / tied
     return float(total / len(examples))
 
 

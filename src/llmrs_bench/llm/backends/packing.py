@@ -66,13 +66,14 @@ def _chosen_rows(head: nn.Module, rows: Tensor) -> Iterator[list[Tensor]]:
 
 
 def _linear(states: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    """Return states @ weight.T + bias in float32."""
-    wide = states.float()
-    if weight.dtype == torch.float32:
-        return nn.functional.linear(wide, weight, bias)
-    parts = [nn.functional.linear(wide, part.float()) for part in torch.split(weight, _CAST_TOGETHER)]
-    logits = torch.cat(parts, dim=-1)
-    return logits if bias is None else logits.add_(bias.float())
+    """Return states @ weight.T + bias in float32, also where the rest of the model computes in less (autocast)."""
+    with torch.autocast(states.device.type, enabled=False):
+        wide = states.float()
+        if weight.dtype == torch.float32:
+            return nn.functional.linear(wide, weight, bias)
+        parts = [nn.functional.linear(wide, part.float()) for part in torch.split(weight, _CAST_TOGETHER)]
+        logits = torch.cat(parts, dim=-1)
+        return logits if bias is None else logits.add_(bias.float())
 
 
 def _picked(logits: Tensor, rows: Tensor) -> Tensor:
