@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from errno import EINVAL, ELOOP
 from hashlib import sha256
+from io import BytesIO
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 from uuid import uuid4
@@ -221,4 +222,6 @@ def _new_digest(schema: pl.Schema) -> "_Hash":
 
 def _update(digest: "_Hash", frame: pl.DataFrame) -> None:
     for part in frame.iter_slices(_SLICE):
-        digest.update(part.write_ndjson().encode())
+        lines = BytesIO()
+        part.write_ndjson(lines)
+        digest.update(lines.getbuffer())
