@@ -223,6 +223,8 @@ def _labelled(place: int, rest: str, names: Names) -> Mention | None:
     rest = rest.lstrip(" .:)|,、=->→–—~*")
     if not any(map(str.isalnum, rest)) or (is_score(rest) and names.title(rest) is None):  # but for "50/50"
         return Mention(place, "label")
+    if rest.isdecimal() and names.title(rest) is None:
+        return None
     key = _KEY.match(rest)  # "12. Title: Heat", where ranks do not count
     if found := named(rest, names) or (named(rest[key.end() :], names) if key else None):
         return Mention(found.place, "title", doubt=found.doubt, tail=found.tail)

@@ -235,6 +235,9 @@ def _whole(text: str, names: Names, *, alone: bool) -> list[Mention]:
     return []
 
 
+_PAIR_ALONE = re.compile("[0-9]+ ?[:=] ?[0-9]+")
+
+
 def list_on_line(line: str, names: Names) -> FoundList | None:
     """Return the list that stands on one line; "3 < 1 < 2" has the best one last."""
     if "<" in line and len(rising := _RISING.split(line)) > 1:
@@ -242,6 +245,8 @@ def list_on_line(line: str, names: Names) -> FoundList | None:
     if _is_word(line) or line.strip(EDGES) in names.labels:
         return None
     if not names.may_name(line):
+        return None
+    if _PAIR_ALONE.fullmatch(line) and not names.may_hold_title(line):  # an entry of a list of such lines
         return None
     parts = [(caption, said) for caption, said in captioned(line, names) if not _is_word(said)]
     for caption, said in parts:
