@@ -25,6 +25,18 @@ vars(typer.testing)["_get_command"] = cache(get_command)
 settings.register_profile("untimed", deadline=None)
 settings.load_profile("untimed")
 
+# The files that take longest: begun first, none of them keeps one process busy when the other is done.
+LONGEST = (
+    "test_docs.py", "test_tune.py", "test_click_networks.py", "test_cli_compare.py", "test_real_model.py",
+    "test_cli_mistakes.py", "test_logs.py", "test_html_browser.py", "test_openai_http.py", "test_openai_engine.py",
+)  # fmt: skip
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the longest files first; `--no-loadscope-reorder` lets the processes take files in this order."""
+    places = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: places.get(item.path.name, len(places)))
+
 
 @pytest.fixture(autouse=True, scope="session")
 def one_thread() -> Iterator[None]:
