@@ -68,7 +68,10 @@ def test_all_learn_from_what_is_up_to_the_cut_alone() -> None:
         "events_after": 8,
         "targets_new": 2,
     }
-    assert "2 targets are items without an event up to the cut: what learns ids knows none of them" in made.rules
+    assert (
+        "2 of the 4 targets of all 4 users with later events are items without an event up to the cut: "
+        "what learns ids knows none of them"
+    ) in made.rules
     assert made.words == "split in time at 1970-01-01 00:00:10 UTC, target the last event after it"
 
 
