@@ -88,6 +88,7 @@ TIMES = (
     "Write every time in seconds since 1970, or as 2018-03-01T12:00:00 (ISO 8601). Nothing says whether 01.03.2018 and "
     "3/1/18 name the day or the month first; pandas rewrites them: to_datetime(column, dayfirst=True)."
 )
+ONE_UNIT = "Write every time in seconds since 1970, or name the unit that all of them have: --time-unit s|ms|us|ns."
 
 
 def times(
@@ -149,7 +150,7 @@ def times(
     if (other := ~places[words] & ~unset).any():
         rows = [places[words].arg_max() or 0, other.arg_max() or 0]
         lines = [f"{text[row]!r} in {unit} {row + 1 + header_lines}" for row in sorted(rows)]
-        raise DataError(f"{name}: {column} is {' and '.join(lines)}: these are not of one unit", hint=TIMES)
+        raise DataError(f"{name}: {column} is {' and '.join(lines)}: these are not of one unit", hint=ONE_UNIT)
     return seconds.zip_with(unset, seconds / factor), (f"times are {words}",) if factor > 1 else ()
 
 

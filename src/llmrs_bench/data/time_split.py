@@ -89,8 +89,8 @@ def time_split(events: pl.DataFrame, config: PrepareConfig) -> Split:
         "targets_new": held.join(seen, on="item_id", how="anti").height,
     }
     new = (
-        f"{facts['targets_new']:,} of the {held.height:,} targets of all {users.height:,} users with later events are items "
-        "without an event up to the cut: what learns ids knows none of them"
+        f"{facts['targets_new']:,} of the {held.height:,} targets of all {users.height:,} users with later events are "
+        "items without an event up to the cut: what learns ids knows none of them"
     )
     columns = ["user_id", "item_id", "timestamp", *(["request", "before", "window"] if multiple else [])]
     return Split(
