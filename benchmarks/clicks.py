@@ -25,8 +25,9 @@ import polars as pl
 from llmrs_bench.clicks.baselines import BASELINES, baseline
 from llmrs_bench.core.config import PrepareConfig
 from llmrs_bench.core.types import no_progress
-from llmrs_bench.data.clicks import click_tables, labelled_events
-from llmrs_bench.metrics.clicks import ClickRows, value
+from llmrs_bench.data.labelled import labelled_events, labelled_tables
+from llmrs_bench.metrics.clicks import ClickRows
+from llmrs_bench.metrics.labelled import value
 from llmrs_bench.stages.source import Origin, find, kept_events, load
 
 NETWORKS = ("fm", "deepfm", "dcnv2", "din", "din -O dislikes=true")
@@ -92,7 +93,7 @@ def print_splits(source: Path, splits: int) -> None:
     events = kept_events(replace(raw, events=labelled_events(raw, config)[0]), config).events
     found: dict[str, list[ClickRows]] = {name: [] for name in BASELINES}
     for seed in range(splits):
-        made = click_tables(events, config.model_copy(update={"seed": seed}))
+        made = labelled_tables(events, config.model_copy(update={"seed": seed}))
         test = made.requests.filter(pl.col("part") == "test").join(made.outcomes, on="request_id")
         asked = test.with_columns(item_id=pl.col("candidates").list.first())
         labels = asked.join(made.truth, on="request_id", maintain_order="left")["label"].to_numpy() > 0

@@ -28,7 +28,8 @@ from statistics import median
 import torch
 
 from llmrs_bench.core.types import Prompt
-from llmrs_bench.llm.backends.transformers import TransformersEngine, TransformersOptions
+from llmrs_bench.llm.backends.transformers import TransformersEngine
+from llmrs_bench.llm.engine_options import TransformersOptions
 from llmrs_bench.llm.model_aliases import ModelSpec
 from llmrs_bench.llm.tokenization import PromptReader
 from random_models import Shape, Words, machine, mode_prompts, write_model

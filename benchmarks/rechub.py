@@ -33,7 +33,8 @@ from llmrs_bench.cli.progress import lines
 from llmrs_bench.clicks.base import ClickCorpus
 from llmrs_bench.core.config import PrepareConfig
 from llmrs_bench.core.registry import CLICK_MODELS
-from llmrs_bench.metrics.clicks import ClickRows, value
+from llmrs_bench.metrics.clicks import ClickRows
+from llmrs_bench.metrics.labelled import value
 from llmrs_bench.recommenders.base import TrainContext
 from llmrs_bench.recommenders.sequences import Vocabulary
 from llmrs_bench.stages.prepare import prepare
@@ -120,7 +121,7 @@ class Bench:
         self.corpus = ClickCorpus(data.artifact.table("samples"), data.artifact.table("items"))
         self.parts = {part: self.corpus.samples.filter(pl.col("part") == part) for part in ("train", "valid")}
         truth = data.artifact.table("truth").select("request_id", "label")
-        test = data.click_rows().filter(pl.col("part") == "test")
+        test = data.labelled_rows().filter(pl.col("part") == "test")
         self.parts["test"] = test.join(truth, on="request_id", maintain_order="left")
         self.features = Features(self.parts["train"], self.corpus.items)
 

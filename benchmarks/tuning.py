@@ -22,7 +22,7 @@ from llmrs_bench.cli.progress import lines
 from llmrs_bench.core.artifacts import Artifact
 from llmrs_bench.core.config import LanguageModelConfig, PrepareConfig
 from llmrs_bench.metrics.clicks import ClickRows
-from llmrs_bench.metrics.clicks import value as value_of
+from llmrs_bench.metrics.labelled import value as value_of
 from llmrs_bench.stages.infer import infer
 from llmrs_bench.stages.prepare import prepare
 from llmrs_bench.stages.source import Origin

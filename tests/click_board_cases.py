@@ -7,13 +7,13 @@ import polars as pl
 
 from llmrs_bench.core.schemas import METRICS
 from llmrs_bench.leaderboard import Board, BoardPlan, EvaluatedRun, ScoreMatrix
-from llmrs_bench.leaderboard.clicks import ClickEntry, build_click_board
+from llmrs_bench.leaderboard.labelled import LabelledEntry, build_labelled_board
 from llmrs_bench.metrics.clicks import ClickRows, sigmoid
 
 USERS = 30
 
 
-def click_entry(run: str, noise: float, seed: int = 0, *, odds: bool = True, **more: Any) -> ClickEntry:
+def click_entry(run: str, noise: float, seed: int = 0, *, odds: bool = True, **more: Any) -> LabelledEntry:
     """Return the entry of a run whose scores are the labels and noise."""
     generator = np.random.default_rng(7)
     user = np.repeat(np.arange(USERS), 8).astype(np.intp)
@@ -24,14 +24,14 @@ def click_entry(run: str, noise: float, seed: int = 0, *, odds: bool = True, **m
     about = {"requests": len(user), "seconds": 1.0, "answered": 0.9, "seed": seed, **more.pop("about", {})}
     options = {"model": run, "kind": "recommender", "setting": "", **more}
     found = EvaluatedRun(run=run, metrics=pl.DataFrame(schema=METRICS), about=about, **options)
-    return ClickEntry(found, pl.Series([f"r{at}" for at in range(len(user))]), rows)
+    return LabelledEntry(found, pl.Series([f"r{at}" for at in range(len(user))]), rows)
 
 
 def click_board(
-    entries: list[ClickEntry], metrics: tuple[str, ...] = ("auc", "uauc", "log-loss"), **plan: Any
+    entries: list[LabelledEntry], metrics: tuple[str, ...] = ("auc", "uauc", "log-loss"), **plan: Any
 ) -> tuple[Board, ScoreMatrix]:
     """Return a board with few resamples."""
     options: dict[str, Any] = {"samples": 200, "permutations": 1000, "unit": "rows", **plan}
     users = [f"u{number}" for number in range(USERS)]
     made = BoardPlan(metrics, directions={"log-loss": "lower"}, **options)
-    return build_click_board(entries, users, made, title="made up", protocol=["p"], notes=[])
+    return build_labelled_board(entries, users, made, main_metric="auc", title="made up", protocol=["p"], notes=[])

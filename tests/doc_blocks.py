@@ -14,7 +14,7 @@ from typer.core import TyperGroup
 
 from llmrs_bench.cli.main import app
 from llmrs_bench.cli.options import pairs
-from llmrs_bench.clicks.baselines import BASELINES
+from llmrs_bench.clicks.baselines import TRIVIAL
 from llmrs_bench.core.registry import CLICK_MODELS, ENGINES, RECOMMENDERS
 from llmrs_bench.stages.serving import TUNED, is_language_model
 from tiny_models import tiny_llama
@@ -135,9 +135,7 @@ def asks_language_model(model: str) -> bool:
 
 
 def is_recommender(model: str) -> bool:
-    return (
-        model in {*RECOMMENDERS.names(), *CLICK_MODELS.names(), *BASELINES} or (Path(model) / "manifest.json").exists()
-    )
+    return model in {*RECOMMENDERS.names(), *CLICK_MODELS.names(), *TRIVIAL} or (Path(model) / "manifest.json").exists()
 
 
 def substituted(words: Sequence[str], source: Path, outputs: Sequence[str]) -> list[str]:

@@ -66,7 +66,8 @@ def made_extra() -> Extra:
     call = Call(
         "r0000", (("system", "Be brief."), ("user", f"Rank {HOSTILE}")), f"1. {HOSTILE}", finish="stop", clipped=2
     )
-    likely = Call("r0001", None, None, (("Film 0", -1.5), (HOSTILE, None)), "choices")
+    tokens = ((-1.0, -0.5), ())
+    likely = Call("r0001", None, None, (("Film 0", -1.5), (HOSTILE, None)), tokens, finish="choices")
     requests = tuple(
         Sampled(
             request_id=f"r{number:04d}",
@@ -74,6 +75,7 @@ def made_extra() -> Extra:
             history=tuple(f"i{place}" for place in range(6, 12)) * 5,
             candidates=candidates,
             targets=("i1",),
+            groups={"popularity": "head" if number else "tail", "cold-item": f"{number} events"},
             rankings={
                 "alpha": Ranked(candidates, (6.0, 5.0, 4.0, 3.0, 2.0, 1.0), {"i1": 2}),
                 LANGUAGE: Ranked(
@@ -110,6 +112,7 @@ def made_bias() -> dict[str, Any]:
         for slot in range(6)
     ]
     slots[3] |= {"targets": 0, "ndcg": None, "ndcg_low": None, "ndcg_high": None}
+    slots[4] |= {"targets": 1, "ndcg_low": None, "ndcg_high": None}
     return {"requests": 40, "views": 120, "slots": slots, "kendall_tau": 0.25, "single": 0.6, "joined": 0.7}
 
 

@@ -21,6 +21,7 @@ NEEDS = {
     "interest=relevant-noted": {"relevant": "1", "notes_run": "x"},
     "examples=next": {"shots": "1"},
     "candidates=scored": {"scores_run": "x"},
+    "role=stated": {"stated": "a woman"},
     "candidates=letters-scored": {"scores_run": "x"},
 }
 
@@ -39,7 +40,7 @@ def make(name: str, **options: Any) -> PromptStrategy:
 
 def template_for(part: str, labels: str) -> str:
     """Return a template that takes a part."""
-    if part in ("answer", "task", "strategy", "role", "interest", "examples"):
+    if part in ("answer", "task", "goal", "strategy", "role", "interest", "examples"):
         return "listwise"
     if part == "start":
         return "likelihood"
@@ -90,7 +91,7 @@ def chosen(prompt: Prompt, logprobs: Any) -> Response:
 
 
 def oracle(order: Sequence[str]) -> Answer:
-    """Answer as a model would that knows `order`: one choice for each item shown, Yes for one item, or labels."""
+    """Answer as a model would that knows `order`: a choice for each item, Yes or a rating of one item, or labels."""
 
     def answer(prompt: Prompt) -> Response:
         places = [order.index(item_id) for item_id in prompt.shown]
@@ -99,7 +100,10 @@ def oracle(order: Sequence[str]) -> Answer:
             names = (listed.labels if all(listed.labels) else listed.titles) if listed else NUMBERS
             return text(prompt, "\n".join(names[places.index(place)] for place in sorted(places)))
         logprobs = [(-1.0 - place,) for place in places]
-        if len(prompt.choices) > len(prompt.shown):  # spellings of Yes, and as many of No
+        if prompt.choices[0].strip().isdigit():  # spellings of ratings: the highest, the likelier the earlier
+            logprobs = [(-99.0,) for _ in prompt.choices]
+            logprobs[0], logprobs[-1] = (-9.0,), (-9.0 - places[0],)
+        elif len(prompt.choices) > len(prompt.shown):  # spellings of Yes, and as many of No
             logprobs = [logprobs[0], (-1.0,)]
             logprobs = [found for found in logprobs for _ in range(len(prompt.choices) // 2)]
         return chosen(prompt, tuple(logprobs))

@@ -9,7 +9,9 @@ import pytest
 
 from command_line import Bench, table
 from llmrs_bench.clicks.baselines import BASELINES
-from llmrs_bench.stages.compare import published_tables
+from llmrs_bench.stages.compare import asked_words
+from llmrs_bench.stages.printed import published_tables
+from llmrs_bench.stages.workspace import open_data
 
 USERS, ITEMS, EVENTS = 24, 30, 720
 FAST = ("--samples", "100", "--permutations", "400")
@@ -60,6 +62,13 @@ def test_the_trivial_rows_are_on_every_board(measured: Bench) -> None:
     assert rows["mock"]["reliability"].keys() == {"raw", "calibrated"}  # type: ignore[attr-defined]
     alone = as_json(measured, "--run", "mock")
     assert alone.keys() == {*BASELINES, "mock"}
+
+
+def test_rows_of_the_test_are_counted_without_those_for_validation(measured: Bench) -> None:
+    data = open_data(measured.home, "small@clicks")
+    tested = data.artifact.table("requests").filter(pl.col("part") == "test")
+    assert tested.height < data.artifact.facts["requests"]
+    assert asked_words(data) == f"{tested.height} rows of {tested['user_id'].n_unique()} users"
 
 
 def test_curves_of_clicks_have_the_values_of_their_board(measured: Bench, tmp_path: Path) -> None:

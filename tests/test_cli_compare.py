@@ -13,7 +13,7 @@ import polars as pl
 import pytest
 
 from command_line import USERS, Bench
-from llmrs_bench.stages.compare import published_tables
+from llmrs_bench.stages.printed import published_tables
 
 RULE = "ndcg@10 drops > 0.01 at p < 0.05"
 
@@ -501,6 +501,18 @@ def test_printed_tables_stand_apart_and_are_part_of_no_test(compared: Bench, tmp
     text = bench.run("compare", "-d", "ml1m", "--published").stdout
     assert max(map(len, text.splitlines())) <= 80
     assert "printed elsewhere, not tested against: zero-shot ranking, MovieLens-1M" in text
+    chosen = json.loads(
+        bench.run("compare", "-d", "ml1m", "--published-table", "2401.04997/table-4", "--format", "json").stdout
+    )
+    assert chosen["published"] == [table]
+    both = json.loads(bench.run("compare", "-d", "ml1m", "--published-table", "Table 4", "--format", "json").stdout)
+    assert {each["source"].partition(" (")[0] for each in both["published"]} == {
+        "arXiv 2401.04997v2",
+        "arXiv 2305.08845",
+    }
+    said = " ".join(bench.run("compare", "-d", "ml1m", "--published-table", "table-44", code=2).stderr.split())
+    assert "--published-table table-44: no printed table of these data is called so" in said
+    assert "arXiv 2305.08845 (LLMRank, ECIR 2024), Table 4" in said
     assert "no printed table is known for small" in compared.run("compare", "-d", "small@lists", "--published").stdout
 
 

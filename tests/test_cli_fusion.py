@@ -228,7 +228,7 @@ def test_prices_add_up_where_they_are_known(home: Bench) -> None:
     facts = manifest(home, done.stdout.strip())["facts"]
     assert facts["price_usd"] == 0.5
     assert facts["requests_per_second"] is None
-    assert f"price usd without {only(home, 'runs/itemknn*').name}: not known there" in done.stderr
+    assert f"price usd: unknown for {only(home, 'runs/itemknn*').name}, so the sum leaves it out" in done.stderr
     assert [run.split("-")[0] for run in facts["cost_unknown"]["seconds"]] == ["itemknn"]
 
 

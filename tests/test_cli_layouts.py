@@ -17,6 +17,9 @@ def test_data_without_times_are_split_at_random_or_not_at_all(bench: Bench, tmp_
     refused = bench.run(*asked, code=2).stderr
     assert "no event of a user is the last: leave-one-out does not fit" in refused
     assert "--split random" in refused
+    timed = bench.run(*asked, "--split", "time", code=2).stderr
+    assert "does not say when its events were, so there is no time to split at" in timed
+    assert "--split random" in timed
     said = bench.run(*asked, "--split", "random", "--item-word", "artist").stderr
     assert "rule: there are no times of plays" in said
     assert "rule: a random event of each user is held out" in said

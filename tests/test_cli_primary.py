@@ -15,6 +15,17 @@ def three(bench: Bench) -> Bench:
     return bench
 
 
+def test_a_row_goes_by_the_name_it_was_given(three: Bench) -> None:
+    three.run("infer", "-d", "small", "-m", "mock", "--seed", "3", "--name", "likely")
+    found = json.loads(three.run("compare", "-d", "small", "--main", "likely", "--format", "json").stdout)
+    (main,) = found["primary"]["main"]
+    assert next(row for row in found["rows"] if row["run"] == main)["called"] == "likely"
+    latex = three.run("compare", "-d", "small", "--rows", "likely", "--format", "latex").stdout
+    assert "seed 3" in latex
+    said = " ".join(three.run("compare", "-d", "small", "--main", "lik", code=2).stderr.split())
+    assert "mock (listwise, seed 3), called likely" in said
+
+
 def test_primary_comparisons_are_named_and_said(three: Bench) -> None:
     typed = ("--primary", "mrr", "--against", "itemknn", "--against", "popularity")
     found = json.loads(three.run("compare", "-d", "small", *typed, "--format", "json").stdout)

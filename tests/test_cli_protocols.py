@@ -77,6 +77,7 @@ def test_every_format_and_the_page_have_curves_over_time(timed: Bench, tmp_path:
     [
         (("--over-time", "--over", "budget"), "Leave one of them out."),
         (("--over-time", "--by", "window"), "Leave one of them out."),
+        (("--over-time", "--text"), "--over-time draws curves, --text describes the board"),
         (("--over", "cold-users"), "Prepare them: --cold-users 0,1,2,5,10."),
     ],
 )

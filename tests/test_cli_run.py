@@ -9,6 +9,7 @@ from typer.testing import CliRunner, Result
 
 from command_line import Bench
 from llmrs_bench.cli.main import app
+from llmrs_bench.core.errors import OptionError
 from llmrs_bench.core.types import no_progress
 from llmrs_bench.stages.recipe import open_recipe
 from llmrs_bench.stages.run import run_study
@@ -134,7 +135,12 @@ def test_a_run_is_found_by_the_name_it_was_given(bench: Bench) -> None:
     begins = bench.run("infer", "-d", "small", "--model", "random", "--name", "mock", code=2)
     assert f"--name mock is how {run} begins" in begins.stderr
     late = bench.run(*ASK, "--limit", "3", "--name", "first", code=2)
-    assert "The run is made, and stays as mock-" in late.stderr
+    assert f"--name first is the name of {run}" in late.stderr
+    assert "made: " not in late.stderr
+    before = bench.files()
+    again = bench.run("infer", "-d", "small", "--model", "itemknn", "--seed", "7", "--name", other, code=2)
+    assert f"--name {other} is the name of {other}" in again.stderr
+    assert bench.files() == before  # nothing was trained
     assert bench.name(*ASK) == run  # and keeps its name
     assert "was called first; its name is now other" in bench.run(*ASK, "--name", "other").stderr
     assert "was called other" in bench.run(*ASK, "--name", "first").stderr
@@ -171,12 +177,57 @@ def test_a_look_is_json_for_programs(bench: Bench, recipe: str) -> None:
     assert [row["asked"] for row in look["rows"]] == [None] * 3
     [command] = look["prepare_first"]
     assert command.startswith("llmrs-bench prepare --dataset small ")
+    assert command.endswith(f" --home {bench.home}")
+    assert f"  {command}" in bench.run("run", recipe, "--dry-run").stderr.splitlines()
     bench.run("run", recipe, "--only", "knn")
     look = json.loads(bench.run("run", recipe, "--dry-run", "--format", "json").stdout)
     assert [row["asked"] and row["asked"]["prompts"] for row in look["rows"]] == [30, 30, None]
     assert json.loads(bench.run(*ASK, "--dry-run", "--format", "json").stdout)["requests"] == 30
     assert "has no --format latex" in bench.run("run", recipe, "--dry-run", "--format", "latex", code=2).stderr
     assert "Add --dry-run" in bench.run(*ASK, "--format", "json", code=2).stderr
+
+
+def test_the_command_that_prepares_has_its_options_in_the_same_order_each_time(tmp_path: Path) -> None:
+    options = {"seed": 3, "split": "random", "users": 9, "k_core": 2, "n_candidates": 4}
+    recipe = {"data": {"dataset": "demo", **options}, "rows": {"model": "random"}}
+    turned = {"data": {"dataset": "demo", **dict(reversed(options.items()))}, "rows": {"model": "random"}}
+    commands = {plan.command for each in (recipe, turned) for plan in open_recipe(each).data}
+    assert commands == {
+        "llmrs-bench prepare --dataset demo --users 9 --n-candidates 4 --k-core 2 --split random --seed 3 "
+        "--allow-untitled"
+    }
+
+
+def test_what_prepare_says_of_columns_is_said_as_recipes_write_it(bench: Bench) -> None:
+    loans = bench.home.parent / "loans.csv"
+    loans.write_text("reader,book,day\n" + "".join(f"r{at % 7},b{at % 5},{at}\n" for at in range(60)))
+    recipe = bench.home.parent / "loans.toml"
+    recipe.write_text(f'[data]\ndataset = "loans"\nsource = "{loans}"\n[[rows]]\nmodel = "popularity"\n')
+    said = " ".join(bench.run("run", str(recipe), code=1).stderr.split())
+    assert "has no column user_id" in said
+    assert 'In a recipe, options of prepare stand below [data]: columns = { user = "NAME" }.' in said
+
+
+def test_one_verdict_is_one(bench: Bench, recipe: str) -> None:
+    rule = ("--set", "board.fail_if=ndcg@10 < 2", "--only", "itemknn")
+    assert "the gate failed: 1 verdict\n" in bench.run("run", recipe, *rule, code=3).stderr
+
+
+def test_one_server_needs_no_list() -> None:
+    rows = {"model": "m", "engine": "openai"}
+    one = "http://127.0.0.1:1/v1"
+    [row] = open_recipe({"data": {"dataset": "demo"}, "rows": rows, "run": {"servers": one}}).rows
+    assert row.servers == (one,)
+    with pytest.raises(OptionError, match=r"\[run\]: servers=7 is no list"):
+        open_recipe({"data": {"dataset": "demo"}, "rows": rows, "run": {"servers": 7}})
+
+
+def test_of_a_launch_one_process_says_what_was_mistyped(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    mistyped = ("tune", "-d", "small", "-m", "mock", "-t", "label", "--smaples", "3")
+    assert "No such option: --smaples" in bench.run(*mistyped, code=2).stderr
+    monkeypatch.setenv("RANK", "1")
+    assert bench.run(*mistyped, code=2).output == ""
+    assert bench.run(*mistyped, "--log", "json", code=2).output == ""
 
 
 def test_rows_of_a_part_of_the_requests_say_how_to_see_them_again(bench: Bench, recipe: str) -> None:

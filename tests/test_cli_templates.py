@@ -11,7 +11,7 @@ from command_line import Bench, table
 from llmrs_bench.core.config import PromptConfig
 from llmrs_bench.core.errors import OptionError
 from llmrs_bench.llm.backends.openai_transport import OpenAIOptions
-from llmrs_bench.llm.backends.transformers import TransformersOptions
+from llmrs_bench.llm.engine_options import TransformersOptions
 from llmrs_bench.stages.infer_language_model import check_temperature
 from llmrs_bench.stages.prompt import open_plan
 from test_cli_language import kept

@@ -159,6 +159,7 @@ RECOMMENDER_OPTIONS: dict[str, dict[str, str]] = {
     "popularity": {},
     "recent-popularity": {},
     "itemknn": {"neighbours": "5"},
+    "rp3beta": {},
     "ease": {},
     "bm25": {},
     "bprmf": {"epochs": "2", "dim": "8"},

@@ -40,7 +40,7 @@ from llmrs_bench.metrics.names import METRIC_FORMS
 from llmrs_bench.prompts.template import ORDER, template_names
 
 PROSE = [*PAGES, PLUG_INS, ROOT / "ARCHITECTURE.md", ROOT / "CONTRIBUTING.md"]
-OTHER_KEYS = {"k", "doubt"}  # of fusions
+OTHER_KEYS = {"k", "doubt", "weight"}  # of fusions
 
 
 def run(*arguments: str) -> Result:

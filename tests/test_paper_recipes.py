@@ -9,7 +9,7 @@ import pytest
 
 from command_line import Bench
 from llmrs_bench.core.config import CLICK
-from llmrs_bench.stages.compare import published_tables
+from llmrs_bench.stages.printed import published_tables
 from llmrs_bench.stages.recipe import open_recipe
 from llmrs_bench.stages.recipe_files import recipe_names
 from llmrs_bench.stages.verdicts import OWN_MODEL, PAPER

@@ -20,7 +20,8 @@ import pytest
 from command_line import Bench, table
 from film_data import FILMS, write_films
 from llmrs_bench.core.types import Message, Prompt
-from llmrs_bench.llm.backends.transformers import TransformersEngine, TransformersOptions
+from llmrs_bench.llm.backends.transformers import TransformersEngine
+from llmrs_bench.llm.engine_options import TransformersOptions
 from llmrs_bench.llm.model_aliases import ModelSpec
 from real_model import find_minilm
 
@@ -175,7 +176,8 @@ def test_a_healthy_model_runs_in_bfloat16(engine: TransformersEngine, smollm2_fo
 @pytest.mark.filterwarnings("ignore")  # vLLM warns about its own dependencies
 def test_vllm_agrees(engine: TransformersEngine, smollm2_folder: Path) -> None:
     pytest.importorskip("vllm")
-    from llmrs_bench.llm.backends.vllm import VllmEngine, VllmOptions
+    from llmrs_bench.llm.backends.vllm import VllmEngine
+    from llmrs_bench.llm.engine_options import VllmOptions
 
     options = VllmOptions(dtype="float32", enforce_eager=True, kv_cache_gb=1, max_model_len=1024)
     other = VllmEngine(ModelSpec("smollm2", str(smollm2_folder)), options, device="auto", seed=0)

@@ -237,3 +237,9 @@ def test_all_code_of_prompts_and_of_the_strategy_decides_prompts(tmp_path: Path)
             digests.append(source_digest(template))
             assert {"plugin.py", "context.py", "template.py", "sanitize.py", "ranking.py", "listwise.py"} <= names
     assert digests[0] != digests[1]
+
+
+@pytest.mark.parametrize("registry", REGISTRIES.values())
+def test_options_are_those_of_the_plugin_wherever_they_lie(registry: Registry) -> None:
+    for name in registry.builtin if "Options" in registry.required else ():
+        assert registry.options_of(name) is registry.load(name).Options

@@ -69,3 +69,17 @@ def test_evaluate_compare_export_and_list_start_without_torch(bench: Bench, tmp_
 @pytest.mark.parametrize("command", [(), ("prepare",), ("prompt",), ("infer",), ("compare",), ("run",)])
 def test_help_imports_no_library_of_numbers(bench: Bench, command: tuple[str, ...]) -> None:
     assert imported(NUMBERS, bench, (*command, "--help")) == []
+
+
+def test_a_look_at_a_language_model_imports_no_library_of_models(bench: Bench, tmp_path: Path) -> None:
+    made = "import sys; from tiny_models import train_tokenizer; train_tokenizer().save_pretrained(sys.argv[1])"
+    tests = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    subprocess.run([sys.executable, "-c", made, str(tmp_path)], check=True, env=tests)
+    recipe = tmp_path / "study.toml"
+    recipe.write_text(
+        f"[data]\ndataset = 'small'\n[[rows]]\nmodel = 'mock'\n"
+        f"[[rows]]\nmodel = {str(tmp_path)!r}\ntemplate = ['listwise', 'likelihood']\n"
+    )
+    look = ("infer", "--dataset", "small", "--model", str(tmp_path), "--dry-run", "--engine")
+    commands = [(*look, "transformers"), (*look, "vllm"), ("run", str(recipe), "--dry-run")]
+    assert imported((*MODELS[:2], "vllm", "ray", "scipy"), bench, *commands) == []

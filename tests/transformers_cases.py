@@ -8,7 +8,8 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
 
 from llmrs_bench.core.types import Message, Prompt, Response
-from llmrs_bench.llm.backends.transformers import TransformersEngine, TransformersOptions
+from llmrs_bench.llm.backends.transformers import TransformersEngine
+from llmrs_bench.llm.engine_options import TransformersOptions
 from llmrs_bench.llm.model_aliases import ModelSpec
 from tiny_models import TITLES
 

@@ -130,7 +130,8 @@ def infer(
         data = _open(dataset, home)
     check_name(data.place.runs, name, run_stem(config))
     copy = None if export is None else Path(export)
-    done = call(stage(data, config, bars, copy, from_cache=from_cache, prior=prior, max_age=max_age), name)
+    done = stage(data, config, bars, copy, from_cache=from_cache, prior=prior, max_age=max_age, name=name)
+    done = call(done, name)
     _warn(done)
     return Run(data, done.artifact)
 
@@ -198,7 +199,7 @@ def board(
         options: Fields of `CompareConfig`, as `by="history"`, `samples=1000`.
     """
     from llmrs_bench.stages.compare import draw_curves
-    from llmrs_bench.stages.evaluate_clicks import has_runs
+    from llmrs_bench.stages.evaluate_labelled import has_runs
     from llmrs_bench.stages.gate import build, gated
     from llmrs_bench.stages.workspace import limit_of, open_runs
 
@@ -294,12 +295,12 @@ def fuse(
     options: Mapping[str, object] | None = None,
     home: Place = None,
 ) -> Run:
-    """Join several runs into one.
+    """Join several runs into one, or order one again.
 
     Args:
         dataset: The data set.
-        runs: Two or more of them, or how their names begin.
-        method: rrf, zscore, learned, cascade, or oracle.
+        runs: Two or more of them, or how their names begin; `mmr` and `novelty` take one.
+        method: rrf, zscore, learned, cascade, mmr, novelty, or oracle.
         options: Of the method, as -O: `learn_on`, `budget` and `top`, too.
         home: Folder of all artifacts.
     """

@@ -138,17 +138,17 @@ class Run:
         """Return the usual metrics and those of `names`, request by request; what is missing is measured.
 
         Returns:
-            Rows (request_id, metric, value); of click data the evaluated rows, in the schema `clicks`.
+            Rows (request_id, metric, value); of labelled requests the evaluated rows, `clicks` or `predictions`.
 
         Raises:
             OptionError: If a metric is unknown or cannot be measured.
         """
         from llmrs_bench.metrics import parse_metrics
         from llmrs_bench.stages.evaluate import measured
-        from llmrs_bench.stages.evaluate_clicks import measured_clicks
+        from llmrs_bench.stages.evaluate_labelled import measured_labelled
 
-        if self.data.task == "click":
-            return measured_clicks(self.data, self.artifact, invalid).table
+        if self.data.labelled:
+            return measured_labelled(self.data, self.artifact, invalid).table
         return measured(self.data, self.artifact, parse_metrics(names) if names else [], invalid).metrics
 
 

@@ -12,12 +12,14 @@ from click_cases import click_model, corpus, items_of, samples_of, trained_click
 from llmrs_bench.clicks.base import ClickCorpus
 from llmrs_bench.core.errors import ModelError, OptionError
 from llmrs_bench.core.registry import CLICK_MODELS
-from llmrs_bench.metrics.clicks import ClickRows, value
+from llmrs_bench.metrics.clicks import ClickRows
+from llmrs_bench.metrics.labelled import value
 from llmrs_bench.recommenders.base import TrainContext
 from llmrs_bench.recommenders.model_store import read_facts
 from recommender_cases import Interrupt
 
 NAMES = CLICK_MODELS.names()
+ONE_QUICK = [name if name == "din" else pytest.param(name, marks=pytest.mark.slow) for name in NAMES]
 LONG: dict[str, Any] = {"epochs": "12", "lr": "0.03", "dim": "8", "patience": "12"}
 
 
@@ -53,14 +55,14 @@ def test_a_history_tells_the_taste_of_users_who_were_not_in_training(
     assert (auc(model, strangers) > 0.85) == known
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ONE_QUICK)
 def test_the_seed_makes_the_weights_of_clicks(name: str, tmp_path: Path) -> None:
     torch.rand(3)  # The state of the global generator is not to matter.
     digests = [digest(trained_clicks(name, seed=seed), tmp_path / str(at)) for at, seed in enumerate((0, 0, 1))]
     assert digests[0] == digests[1] != digests[2]
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", ONE_QUICK)
 @pytest.mark.parametrize("at", [1, 3])
 def test_a_training_on_clicks_goes_on_bit_for_bit(name: str, at: int, tmp_path: Path) -> None:
     checkpoint = tmp_path / "models" / "x.training"

@@ -9,7 +9,7 @@ import pytest
 from llmrs_bench.core.config import PrepareConfig
 from llmrs_bench.core.errors import DataError, OptionError
 from llmrs_bench.core.schemas import ITEMS, TABLES
-from llmrs_bench.data.clicks import Clicks, click_tables, labelled_events
+from llmrs_bench.data.labelled import LabelledTables, labelled_events, labelled_tables
 from llmrs_bench.data.sources import EVENTS, IMPRESSIONS, Raw
 
 
@@ -21,13 +21,13 @@ def raw(rows: list[tuple[str, str, float, float | None]], **others: Any) -> Raw:
     return Raw(ITEMS.to_frame(), pl.DataFrame(rows, schema=EVENTS, orient="row"), **others)
 
 
-def clicks(rows: list[tuple[str, str, float, float | None]], **options: Any) -> Clicks:
+def clicks(rows: list[tuple[str, str, float, float | None]], **options: Any) -> LabelledTables:
     config = PrepareConfig(dataset="films", task="click", **options)
     events, _, _ = labelled_events(raw(rows), config)
-    return click_tables(events, config)
+    return labelled_tables(events, config)
 
 
-def samples(made: Clicks) -> pl.DataFrame:
+def samples(made: LabelledTables) -> pl.DataFrame:
     return pl.concat([block for rows in made.learned for block in rows.blocks()])
 
 
@@ -163,14 +163,14 @@ def test_labels_of_the_source_keep_the_order_of_lines(first: bool) -> None:
     chosen, others = (rated.filter(pl.col("liked") == value).drop("liked") for value in (True, False))
     source = Raw(ITEMS.to_frame(), chosen, unchosen=others, labels=rated["liked"])
     events, _, _ = labelled_events(source, PrepareConfig(dataset="films", task="click", protocol="paper-ctr"))
-    assert events.select("user_id", "item_id", "timestamp", "liked").rows() == lines
+    assert events.select("user_id", "item_id", "timestamp", pl.col("label") > 0).rows() == lines
 
 
 def test_labels_of_impressions() -> None:
     shown = pl.DataFrame([("i", "a", 5.0, ["x", "y"], ["y"])], schema=IMPRESSIONS, orient="row")
     source = raw([("a", "y", 5.0, None), ("a", "before", 1.0, None)], impressions=shown)
     events, _, facts = labelled_events(source, PrepareConfig(dataset="films", task="click"))
-    assert events.select("item_id", "liked", "row").rows() == [
+    assert events.select("item_id", pl.col("label") > 0, "row").rows() == [
         ("before", True, False),
         ("x", False, True),
         ("y", True, True),
@@ -183,7 +183,7 @@ def test_clicks_of_no_impression_are_told_alone() -> None:
     shown = pl.DataFrame(seen, schema=IMPRESSIONS, orient="row")
     config = PrepareConfig(dataset="films", task="click")
     events, _, _ = labelled_events(raw([("a", "before", -1.0, None)], impressions=shown), config)
-    made = click_tables(events, config)
+    made = labelled_tables(events, config)
     assert sum(found["rows"] for found in made.parts.values()) == 20
     assert "before" not in set(made.interactions["item_id"])
     assert {told[0] for told in made.requests["history"].to_list()} == {"before"}

@@ -77,6 +77,22 @@ def test_a_board_is_tracked_with_its_rows_curves_and_files(bench: Bench, recorde
     assert [row.key for row in recorded] == before  # so that a tracker can put them in their place
 
 
+def test_compare_tracks_the_board_that_it_prints(bench: Bench, recorded: list[TrackedRow]) -> None:
+    bench.run("run", str(write(bench)))
+    page = bench.home.parent / "other.html"
+    asked = ("compare", "-d", "small", "--over", "history", "--html", str(page), "--track", "mlflow")
+    assert "tracked: mlflow, small@" in bench.run(*asked).stderr
+    whole, *rows = recorded
+    assert [file.name for file in whole.files] == ["other.html"]
+    assert [[step for step, _ in points] for points in whole.series.values()].count([1, 3]) > 0
+    assert {row.name.partition(" ")[0] for row in rows} == {"chance", "popularity", "mock", "gru4rec"}
+    refused = bench.run("compare", "-d", "small", "--track", "mlfow", code=2).stderr
+    assert "unknown tracker 'mlfow'" in refused
+    assert "Did you mean 'mlflow'" in refused
+    kept = ("compare", "--history", str(bench.home.parent / "board.parquet"), "--track", "mlflow")
+    assert "--track" in bench.run(*kept, code=2).stderr
+
+
 def test_a_board_is_tracked_from_python(bench: Bench, recorded: list[TrackedRow]) -> None:
     data = api.prepare("small", source=bench.source, n_candidates=5, home=bench.home)
     api.infer("mock", data)

@@ -7,7 +7,7 @@ import pytest
 from click_board_cases import USERS, click_board, click_entry
 from llmrs_bench.core.errors import OptionError
 from llmrs_bench.leaderboard.gate import Baseline, Counterpart, judge
-from llmrs_bench.metrics.clicks import value
+from llmrs_bench.metrics.labelled import value
 from llmrs_bench.report.formats import FORMATS
 
 

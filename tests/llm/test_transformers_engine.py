@@ -11,7 +11,8 @@ from transformers import AutoTokenizer
 
 from llmrs_bench.core.errors import EngineError, ModelError, OptionError
 from llmrs_bench.core.types import Message, Prompt
-from llmrs_bench.llm.backends.transformers import TransformersEngine, TransformersOptions
+from llmrs_bench.llm.backends.transformers import TransformersEngine
+from llmrs_bench.llm.engine_options import TransformersOptions
 from llmrs_bench.llm.model_aliases import ModelSpec
 from llmrs_bench.llm.tokenization import Job
 from tiny_models import TITLES, choice_prompt, text_prompt, tiny_llama, tiny_mistral

@@ -10,8 +10,9 @@ import pytest
 
 from llmrs_bench.core.errors import EngineError, OptionError
 from llmrs_bench.core.types import Message, Prompt, Response
-from llmrs_bench.llm.backends.transformers import TransformersEngine, TransformersOptions
-from llmrs_bench.llm.backends.vllm import VllmEngine, VllmOptions
+from llmrs_bench.llm.backends.transformers import TransformersEngine
+from llmrs_bench.llm.backends.vllm import VllmEngine
+from llmrs_bench.llm.engine_options import TransformersOptions, VllmOptions
 from llmrs_bench.llm.model_aliases import ModelSpec
 from llmrs_bench.llm.self_check import SelfCheck
 from tiny_models import TITLES, choice_prompt, text_prompt, tiny_llama, yes_no_prompts

@@ -14,15 +14,11 @@ from llmrs_bench.metrics.clicks import (
     ValidRows,
     best_threshold,
     calibrate,
-    parse_click_metrics,
-    per_user,
     reliability,
-    resampler,
     sigmoid,
     user_aucs,
-    user_intervals,
-    value,
 )
+from llmrs_bench.metrics.labelled import user_intervals, value
 from llmrs_bench.stats import sign_flip
 
 Numbers = NDArray[np.float64]
@@ -74,7 +70,7 @@ def test_uauc_leaves_out_users_of_one_row_or_one_label_and_weighs_nobody() -> No
     found = rows([0, 0, 1, 1, 1, 1, 2, 2, 3], [1, 0, 1, 0, 0, 0, 1, 1, 1], [2, 1, 5, 5, 4, 9, 1, 2, 3])
     assert value(found, "uauc") == pytest.approx((1 + 1.5 / 3) / 2)
     assert value(found, "uauc-weighted") == pytest.approx((2 * 1 + 4 * 0.5) / 6)
-    assert np.isnan(per_user(found, "uauc")[2:]).all()
+    assert np.isnan(found.per_user("uauc")[2:]).all()
 
 
 def test_a_score_that_is_the_same_for_all_rows_of_a_user_has_a_uauc_of_a_half() -> None:
@@ -125,15 +121,15 @@ def test_rows_of_one_label_have_no_auc() -> None:
     assert made["auc"].dropped == 1.0
 
 
-@pytest.mark.parametrize("metric", CLICK_METRICS)
+@pytest.mark.parametrize("metric", CLICK_METRICS.names)
 def test_the_mean_over_users_the_value_and_the_resample_of_all_agree(metric: str) -> None:
     found = simulated(3)
-    values = per_user(found, metric)
-    whole = resampler(found, metric)(np.ones((found.n_users, 1)))
+    values = found.per_user(metric)
+    whole = found.resampler(metric)(np.ones((found.n_users, 1)))
     assert float(np.nanmean(values)) == pytest.approx(float(whole[0]), abs=1e-12)
 
 
-@pytest.mark.parametrize("metric", CLICK_METRICS)
+@pytest.mark.parametrize("metric", CLICK_METRICS.names)
 def test_a_resample_is_the_metric_of_its_users_rows(metric: str) -> None:
     found = simulated(4)
     drawn = np.random.default_rng(5).multinomial(found.n_users, np.full(found.n_users, 1 / found.n_users))
@@ -153,7 +149,7 @@ def test_a_resample_is_the_metric_of_its_users_rows(metric: str) -> None:
         calibrated[places],
         found.threshold,
     )
-    resampled = resampler(found, metric)(drawn[:, None].astype(np.float64))
+    resampled = found.resampler(metric)(drawn[:, None].astype(np.float64))
     assert float(resampled[0]) == pytest.approx(value(again, metric), abs=1e-12)
 
 
@@ -226,11 +222,11 @@ def test_the_threshold_is_the_best_one_on_valid_rows(scores: list[float], labels
 
 
 def test_names_of_metrics() -> None:
-    assert parse_click_metrics(["UAUC", "auc", "uauc"]) == ("uauc", "auc")
+    assert CLICK_METRICS.parse(["UAUC", "auc", "uauc"]) == ("uauc", "auc")
     with pytest.raises(OptionError, match="'ndcg@10'"):
-        parse_click_metrics(["ndcg@10"])
+        CLICK_METRICS.parse(["ndcg@10"])
     with pytest.raises(OptionError, match="no metrics"):
-        parse_click_metrics([])
+        CLICK_METRICS.parse([])
 
 
 def two_rankers(generator: np.random.Generator, users: int) -> list[ClickRows]:
@@ -255,7 +251,7 @@ def test_a_paired_test_is_wrong_as_often_as_it_says(users: int) -> None:
     found = np.empty((trials, len(metrics)))
     for trial in range(trials):
         pair = two_rankers(generator, users)
-        values = np.stack([[per_user(each, metric) for each in pair] for metric in metrics])
+        values = np.stack([[each.per_user(metric) for each in pair] for metric in metrics])
         found[trial] = sign_flip(values, np.array([[0, 1]]), samples=299, seed=trial)[:, 0]
     shares = (found < 0.05).mean(0)
     assert (shares < 0.05 + 4 * (0.05 * 0.95 / trials) ** 0.5).all(), dict(zip(metrics, shares, strict=True))

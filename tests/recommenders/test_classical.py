@@ -1,16 +1,18 @@
-"""Recent popularity, item-kNN and EASE against sums done by hand."""
+"""Recent popularity, item-kNN, RP3beta and EASE against sums done by hand."""
 
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
+from numpy.typing import NDArray
 
 from llmrs_bench.core.errors import ModelError
 from llmrs_bench.recommenders.base import BLOCK, Corpus, Recommender, TrainContext
 from llmrs_bench.recommenders.ease import Ease, EaseOptions
 from llmrs_bench.recommenders.itemknn import ItemKNN, ItemKNNOptions
 from llmrs_bench.recommenders.recent_popularity import RecentPopularity, RecentPopularityOptions
+from llmrs_bench.recommenders.rp3beta import RP3beta, RP3betaOptions
 from recommender_cases import corpus_of, interactions_of, request_of, scores_of
 
 DAY = 86_400
@@ -119,6 +121,64 @@ def test_itemknn_comes_back_from_disk(tmp_path: Path, similarity: str) -> None:
     assert one == other
     (tmp_path / "weights.safetensors").write_bytes(b"")
     with pytest.raises(ModelError, match="damaged"):
+        ItemKNN.load(tmp_path, device="cpu")
+
+
+def walks(events: list[tuple[str, str]], alpha: float, beta: float) -> NDArray[np.float64]:
+    """Return the weights between all items, sorted, as products of transition matrices: row i to column j."""
+    users, items = (sorted({event[side] for event in events}) for side in (0, 1))
+    matrix = np.array([[(user, item) in events for item in items] for user in users], dtype=float)
+    to_items = (matrix / matrix.sum(1, keepdims=True)) ** alpha
+    to_users = (matrix.T / matrix.T.sum(1, keepdims=True)) ** alpha
+    weights: NDArray[np.float64] = (to_users @ to_items) / matrix.sum(0) ** beta
+    np.fill_diagonal(weights, 0)
+    return weights
+
+
+def walker(events: list[tuple[str, str]], **options: object) -> RP3beta:
+    model = RP3beta(RP3betaOptions.model_validate(options), seed=0, device="cpu")
+    model.fit(corpus([(user, item, 0) for user, item in events]), TrainContext())
+    return model
+
+
+PAIRS = [(user, item) for user, item, _ in EVENTS]
+
+
+@pytest.mark.parametrize(("alpha", "beta"), [(1.0, 0.0), (1.0, 0.6), (0.5, 0.9), (0.2, 0.3)])
+def test_rp3beta_sums_walks_from_the_history(alpha: float, beta: float) -> None:
+    weights = walks(PAIRS, alpha, beta)
+    model = walker([*PAIRS, ("u", "a")], alpha=alpha, beta=beta)  # what is chosen twice counts once
+    scores = asked(model, [*"abcd", "unknown"], history=["a", "b", "unknown"])
+    want = {item: weights[0, place] + weights[1, place] for place, item in enumerate("abcd")}
+    assert scores == pytest.approx({**want, "unknown": 0.0})
+
+
+@pytest.mark.parametrize("kept", [1, 3, 7, 30])
+@pytest.mark.parametrize("beta", [0.3, 1.5])
+def test_rp3beta_keeps_the_largest_weights_of_each_item(kept: int, beta: float) -> None:
+    rng = np.random.default_rng(1)
+    drawn = zip(rng.integers(60, size=400), (rng.beta(1, 3, size=400) * 25).astype(int), strict=True)
+    events = sorted({(f"u{user:02}", f"i{item:02}") for user, item in drawn})
+    weights = walks(events, 1.0, beta)
+    items = sorted({item for _, item in events})
+    model = walker(events, beta=beta, neighbours=kept)
+    for place, item in enumerate(items):
+        found = asked(model, items, history=[item])
+        floor = np.sort(weights[place])[-min(kept, len(items))]
+        assert sorted(found.values())[-kept:] == pytest.approx(np.sort(weights[place])[-kept:])
+        assert sum(score > 0 for score in found.values()) <= kept
+        above = {one: weights[place, at] for at, one in enumerate(items) if weights[place, at] > floor * (1 + 1e-9)}
+        assert {one: found[one] for one in above} == pytest.approx(above)
+
+
+def test_rp3beta_comes_back_from_disk(tmp_path: Path) -> None:
+    model = walker(PAIRS)
+    model.save(tmp_path)
+    again = RP3beta.load(tmp_path, device="cpu")
+    assert asked(again, list("abcd"), history=["a"]) == asked(model, list("abcd"), history=["a"])
+    with pytest.raises(ModelError, match="rp3beta is not fitted"):
+        asked(RP3beta(RP3betaOptions(), seed=0, device="cpu"), ["a"])
+    with pytest.raises(ModelError, match="itemknn"):
         ItemKNN.load(tmp_path, device="cpu")
 
 

@@ -119,7 +119,7 @@ def test_negatives_of_a_position_are_uniform_and_never_its_target(loss: str, neg
     positions = 4000
     states = torch.ones(positions, 1, dtype=torch.float64)
     weights = torch.zeros(5, 1, dtype=torch.float64, requires_grad=True)
-    made = make_loss(LossOptions.model_validate({"loss": loss, "negatives": negatives}))
+    made = make_loss(LossOptions.model_validate({"loss": loss, "negatives": negatives}), 5)
     made(states, weights, torch.full((positions,), 2)).backward()  # type: ignore[no-untyped-call]
     assert weights.grad is not None
     # At logits of zero each term has a gradient of one half: bpr has a term for each negative and divides by their
@@ -162,14 +162,18 @@ def test_options_name_a_loss_and_its_negatives(
         return states.sum()
 
     monkeypatch.setattr(losses, function, spy)
-    make_loss(LossOptions.model_validate(options))(*parts())
+    make_loss(LossOptions.model_validate(options), len(parts()[1]))(*parts())
     ((found, raised),) = seen
     assert found == shape
     assert (raised or 1.0) == pytest.approx(power or 1.0)
 
 
-def test_the_default_loss_looks_at_all_items() -> None:
-    assert make_loss(LossOptions())(*parts()).item() == cross_entropy(*parts()).item()
+def test_the_default_loss_looks_at_all_items_of_a_catalogue_that_is_not_large() -> None:
+    assert make_loss(LossOptions(), 30_000)(*parts()).item() == cross_entropy(*parts()).item()
+    assert [LossOptions().chosen(items) for items in (30_000, 30_001)] == ["ce", "sampled-softmax"]
+    assert LossOptions(loss="ce").chosen(30_001) == "ce"
+    made = make_loss(LossOptions(), 30_001)
+    assert made(*parts()).item() != pytest.approx(cross_entropy(*parts()).item())
 
 
 @pytest.mark.parametrize(
@@ -191,7 +195,7 @@ def test_the_power_of_gbce_is_that_of_the_paper(negatives: int, items: int, cali
     ("options", "message"),
     [
         ({"loss": "ce", "negatives": "5"}, "negatives has no effect"),
-        ({"negatives": "5"}, "negatives has no effect"),
+        ({"negatives": "5"}, "negatives belongs to a loss that samples"),
         ({"loss": "bce", "calibration": "0.75"}, "does not read calibration"),
         ({"calibration": "0.5"}, "does not read calibration"),
         ({"loss": "gbce", "calibration": "1.5"}, "is above 1"),

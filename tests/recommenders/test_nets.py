@@ -108,7 +108,7 @@ class Spied:
         self.inputs: list[Tensor] = []
         self.states: list[Tensor] = []
         self.targets: list[int] = []
-        monkeypatch.setattr(f"llmrs_bench.recommenders.{name}.make_loss", lambda _: self.loss())
+        monkeypatch.setattr(f"llmrs_bench.recommenders.{name}.make_loss", lambda *_: self.loss())
         model = untrained(name, 0, dropout="0", **options)
         torch.manual_seed(0)
         self.net = model.build(0, 9)

@@ -40,7 +40,7 @@ def nowhere() -> Resume:
     return Resume(None, "", torch.Generator())
 
 
-def run(curve: list[float], **options: int) -> tuple[nn.Linear, dict[str, object], list[float]]:
+def run(curve: list[float], every: int = 1, **options: int) -> tuple[nn.Linear, dict[str, object], list[float]]:
     """Train a layer of one weight whose validation follows `curve`, and say which weights it had."""
     net = nn.Linear(1, 1, bias=False)
     weights: list[float] = []
@@ -52,7 +52,8 @@ def run(curve: list[float], **options: int) -> tuple[nn.Linear, dict[str, object
         weights.append(net.weight.item())
         return curve[len(weights) - 1]
 
-    facts = train(net, one_loss, validate, TrainingOptions.model_validate(options), no_progress("x", 1), nowhere())
+    made = TrainingOptions.model_validate(options)
+    facts = train(net, one_loss, validate, made, no_progress("x", 1), nowhere(), every=every)
     return net, dict(facts), weights
 
 
@@ -61,6 +62,20 @@ def test_training_stops_when_patience_is_out_and_keeps_the_best_weights() -> Non
     assert (facts["epochs"], facts["best_epoch"], facts["valid_ndcg@10"]) == (4, 2, 0.3)
     assert weights[1] != weights[3]
     assert net.weight.item() == weights[1]
+
+
+@pytest.mark.parametrize(("patience", "epochs"), [(4, 12), (10, 14)])
+def test_rare_validation_waits_for_its_patience_and_four_validations(patience: int, epochs: int) -> None:
+    # After every second epoch; epoch 4 is best.
+    net, facts, weights = run([0.1, 0.3, 0.2, 0.3, 0.1, 0.2, 0.1, 0.9], every=2, patience=patience)
+    assert (facts["epochs"], facts["best_epoch"], facts["valid_ndcg@10"]) == (epochs, 4, 0.3)
+    assert net.weight.item() == weights[1]
+
+
+def test_rare_validation_looks_at_the_last_epoch() -> None:
+    net, facts, weights = run([0.1, 0.3, 0.4], every=2, epochs=5)
+    assert (facts["epochs"], facts["best_epoch"], len(weights)) == (5, 5, 3)
+    assert net.weight.item() == weights[2]
 
 
 def test_training_ends_after_its_epochs() -> None:

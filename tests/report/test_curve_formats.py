@@ -12,9 +12,10 @@ from rich.console import Console
 
 from board_cases import board, entry
 from curve_cases import USERS, curves, trained, tuned
-from llmrs_bench.leaderboard.curves import Curves
-from llmrs_bench.report.curves import CURVE_FORMATS, amount, curves_table, positions
+from llmrs_bench.leaderboard.curves import Crossing, Curves
+from llmrs_bench.report.curves import CURVE_FORMATS, amount, curves_table, positions, reach_words
 from llmrs_bench.report.html import Extra, to_html
+from llmrs_bench.report.table import p_value
 
 ENTRIES = [
     *(tuned(n, mean) for n, mean in ((0, 0.3), (16, 0.32), (256, 0.4))),
@@ -51,6 +52,35 @@ def test_the_picture_fits_and_puts_letters_where_values_are(made: Curves) -> Non
     assert abs(lowest.index("B") - ticks.index("16")) <= 1  # a letter stands above the value of its point
     assert any(line.startswith("A smol+lora (label)") for line in lines)
     assert any(line.startswith("a chance") and "0.1000" in line for line in lines)
+
+
+@pytest.mark.parametrize("width", [44, 60, 100])
+def test_a_test_of_a_point_is_shown_whole_or_named(made: Curves, width: int) -> None:
+    lines = printed(made, width)
+    assert max(map(len, lines)) <= width
+    text = " ".join(" ".join(lines).split())
+    left = text.partition("left out: ")[2].partition(";")[0].split(", ")
+    points = [point for curve in made.curves for point in curve.points if point.difference is not None]
+    for head, digits in (("difference", "{:+.4f}"), ("corrected p", "")):
+        shown = [digits.format(point.difference) if digits else p_value(point.corrected or 0.0) for point in points]
+        assert all(each in text for each in shown) or head in left
+    assert ("corrected p" in left) <= ("p" in left)  # the raw one goes first
+
+
+@pytest.mark.parametrize(
+    ("at", "whole", "said"),
+    [
+        (0.05, True, "reaches lm at known events 1 (95 % interval: 0 to 3)"),
+        (2.0, True, "reaches lm at known events 2 (95 % interval: 0 to 3)"),
+        (1234.5, True, "reaches lm at known events 1,240 (95 % interval: 0 to 3)"),
+        (0.05, False, "reaches lm at known events 0.05 (95 % interval: 0 to 2.5)"),
+        (float("inf"), True, "does not reach lm up to known events 10 (95 % interval: 0 to 3)"),
+        (float("-inf"), True, "is not below lm even at known events 0 (95 % interval: 0 to 3)"),
+    ],
+)
+def test_a_count_is_reached_at_a_whole_number(at: float, whole: bool, said: str) -> None:
+    found = Crossing("ndcg@10", "sasrec", "lm", 0.0, 10.0, at, 0.0, 2.5, (0.0, 1.0, 0.0), whole)
+    assert reach_words(found, "known events") == f"sasrec {said}"
 
 
 def test_points_in_one_place_are_a_star() -> None:
@@ -116,7 +146,7 @@ def test_markdown_and_latex_hold_the_numbers(made: Curves) -> None:
         text = CURVE_FORMATS[form](made)
         assert "256" in text
         assert "0.4000" in text
-        assert "none up to 256" in text
+    assert "% sasrec does not reach smol+lora (label) up to samples 256" in CURVE_FORMATS["latex"](made)
     assert "| sasrec | smol+lora (label) | none up to 256 | none up to 256 |" in CURVE_FORMATS["markdown"](made)
     assert r"corrected p \\" in CURVE_FORMATS["latex"](made)
 

@@ -157,3 +157,10 @@ def test_every_format_for_people_begins_with_it() -> None:
     assert FORMATS["markdown"](made).index("- Best language model") < FORMATS["markdown"](made).index("| model |")
     assert f'"{first}"' in FORMATS["json"](made)
     assert first in to_html(made, Extra())
+
+
+def test_what_rounds_to_nothing_has_no_minus() -> None:
+    same = np.full(40, 0.5)
+    text, _ = text_of(entry("lm", same - 1e-9, kind=LM), entry("sasrec", same), chance())
+    assert "0.0000" in text
+    assert "-0.0000" not in text

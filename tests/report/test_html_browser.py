@@ -1,8 +1,6 @@
 """The page in a real browser: what it does, and that it asks nobody."""
 
-import json
 import os
-import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -10,23 +8,20 @@ from typing import Any
 
 import numpy as np
 import pytest
-from selenium import webdriver
-from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.action_chains import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import Select, WebDriverWait
 
 from board_cases import board, entry
+from browsers import CHROMIUM, DRIVER, Browser, a_browser, console, requested, view
 from click_board_cases import click_board, click_entry
 from curve_cases import curves
 from llmrs_bench.leaderboard.board import Factors
-from llmrs_bench.metrics.clicks import reliability
+from llmrs_bench.metrics.clicks import ClickRows, reliability
 from llmrs_bench.report.html import Extra, to_html
 from page_cases import HOSTILE, LANGUAGE, USERS, made_board, made_page
 
-CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-DRIVER = shutil.which("chromedriver")
 pytestmark = [
     pytest.mark.browser,
     pytest.mark.skipif(
@@ -35,20 +30,11 @@ pytestmark = [
     ),
 ]
 READY = "return document.documentElement.dataset.ready"
-Browser = webdriver.Chrome
 
 
 @pytest.fixture(scope="module")
 def started() -> Iterator[Browser]:
-    options = webdriver.ChromeOptions()
-    options.binary_location = str(CHROMIUM)
-    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"):
-        options.add_argument(argument)
-    options.add_argument("--force-prefers-reduced-motion")  # a click does not wait for the page to glide
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    browser = webdriver.Chrome(options=options, service=Service(str(DRIVER)))
-    yield browser
-    browser.quit()
+    yield from a_browser()
 
 
 @pytest.fixture(scope="module")
@@ -72,29 +58,6 @@ def browser(started: Browser, address: str) -> Iterator[Browser]:
 def opened(browser: Browser, address: str) -> None:
     browser.get(address)
     WebDriverWait(browser, 20).until(lambda page: page.execute_script(READY) == "all")
-
-
-def console(browser: Browser) -> list[str]:
-    """Return what the console said since it was last asked."""
-    return [entry["message"] for entry in log(browser, "browser")]
-
-
-def requested(browser: Browser) -> list[str]:
-    """Return the addresses that were asked for since this was last asked."""
-    messages = [json.loads(entry["message"])["message"] for entry in log(browser, "performance")]
-    return [found["params"]["request"]["url"] for found in messages if found["method"] == "Network.requestWillBeSent"]
-
-
-def log(browser: Browser, name: str) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = browser.get_log(name)  # type: ignore[no-untyped-call]
-    return found
-
-
-def view(browser: Browser, width: int, scheme: str = "light") -> None:
-    size = {"width": width, "height": 800, "deviceScaleFactor": 1, "mobile": False}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
-    scheme_feature = {"name": "prefers-color-scheme", "value": scheme}
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"features": [scheme_feature]})
 
 
 def names(browser: Browser) -> list[str]:
@@ -435,6 +398,7 @@ def test_a_click_board_shows_how_reliable_probabilities_are(started: Browser, tm
     entries = []
     for seed, run in enumerate(("first", "second")):
         rows = click_entry(run, 1.0, seed).rows
+        assert isinstance(rows, ClickRows)
         assert rows.raw is not None
         assert rows.calibrated is not None
         bins = {
@@ -488,3 +452,24 @@ def test_curves_are_drawn_with_bands_and_lines_and_change_with_the_metric(starte
         changed = started.find_element(By.CSS_SELECTOR, "#curves-table tbody td:nth-child(3)")
         assert changed.get_attribute("textContent") == "0.2375"
         assert console(started) == []
+
+
+def test_requests_are_filtered_by_their_targets(browser: Browser) -> None:
+    target = Select(browser.find_element(By.ID, "requests-target"))
+    assert [each.text for each in target.options] == ["any", "head", "tail", "0 events", "1 events", "2 events"]
+    target.select_by_visible_text("tail")
+    assert len(Select(browser.find_element(By.ID, "requests-request")).options) == 1
+    target.select_by_visible_text("head")
+    assert "2 requests pass the filter" in browser.find_element(By.ID, "requests-status").text
+
+
+def test_tokens_of_a_title_are_told(browser: Browser) -> None:
+    found = browser.find_element(By.CSS_SELECTOR, "#requests-view .tokens")
+    assert found.get_attribute("title") == found.get_attribute("aria-label") == "2 tokens: -1.00, -0.50"
+    heights = [bar.get_attribute("style") for bar in found.find_elements(By.TAG_NAME, "i")]
+    assert heights == ["height: 16%;", "height: 12%;"]
+
+
+def test_a_slot_of_one_target_has_no_interval(browser: Browser) -> None:
+    table = browser.find_element(By.ID, "bias-table").get_attribute("textContent") or ""
+    assert "0.5000 (no interval)" in table

@@ -140,3 +140,17 @@ def test_numbers_without_room_are_left_out_and_named(width: int, there: bool) ->
     assert (".0031" in text) == there
     assert "<.0012" in text
     assert ("left out: p; a wider terminal" in text) != there
+
+
+def test_an_uncorrected_p_is_never_shown_alone() -> None:
+    runs = [row("lm", 0.8, LM), row("sasrec", 0.95, "recommender"), row("itemknn", 0.5, "recommender")]
+    made = board(runs, METRICS, against=("itemknn", "sasrec"))[0]
+    seen = set()
+    for width in range(36, 120, 3):
+        heads = [line for line in shown(made, width) if line.startswith("model ") and "vs " not in line]
+        assert heads
+        for head in heads:
+            named = re.split(r"  +", head.strip())
+            assert ("p" in named) <= ("corrected p" in named) <= ("difference" in named)
+            seen |= {("p" in named, "corrected p" in named)}
+    assert seen == {(False, True), (True, True)}

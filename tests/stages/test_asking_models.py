@@ -8,9 +8,11 @@ from typing import Any
 import polars as pl
 import pytest
 
+from llmrs_bench.core.errors import BudgetError
 from llmrs_bench.core.types import Message, Prompt, Response
 from llmrs_bench.llm.base import Engine
 from llmrs_bench.llm.cache import ResponseCache
+from llmrs_bench.llm.cost import Budget
 from llmrs_bench.llm.generate import CachedGenerator, Question
 
 BATCH = 4
@@ -206,3 +208,21 @@ def test_the_claims_of_a_killed_run_bind_nobody(tmp_path: Path) -> None:
         with ResponseCache(tmp_path, {"model": "slow"}).claimed(["k3", "k4"]) as others:
             assert others == {"k4"}
     assert list((tmp_path / "claims").iterdir()) == []
+
+
+def test_seconds_that_a_batch_may_pass_are_said_before_it(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO")
+    engine, budget = Slow(Clock(), 9.0), Budget(seconds=5.0)
+    store = ResponseCache(tmp_path, {"model": "slow"})
+    asking = CachedGenerator(
+        store,
+        lambda: engine,  # type: ignore[arg-type,return-value]
+        clock=engine.clock,
+        spend=lambda rows: budget.spend(rows, {}),
+        begin=budget.begin,
+    )
+    with pytest.raises(BudgetError, match=r"after 9\.0 s of answering, of which --max-seconds allows 5"):
+        asking.ask(questions(3 * BATCH))
+    said = f"--max-seconds 5: a batch that has begun is answered to its end, here up to {BATCH} prompts"
+    assert [record.message for record in caplog.records].count(said) == 1
+    assert sum(map(len, shards(tmp_path))) == BATCH

@@ -7,9 +7,10 @@ import polars as pl
 import pytest
 
 from llmrs_bench.core.config import Invalid
-from llmrs_bench.metrics.clicks import sigmoid, value
-from llmrs_bench.stages.compare_clicks import PermutedHistories
-from llmrs_bench.stages.evaluate_clicks import click_table, to_click_rows
+from llmrs_bench.metrics.clicks import sigmoid
+from llmrs_bench.metrics.labelled import value
+from llmrs_bench.stages.compare_labelled import PermutedHistories
+from llmrs_bench.stages.evaluate_labelled import click_table, to_click_rows
 
 USERS = ["a", "b"]
 LABELS = {"v": [1, 0, 1, 0, 1, 0], "t": [1, 0, 1, 1, 0]}

@@ -45,15 +45,14 @@ _OTHERS = {
 
 def check_over(over: str | None, html: Path | None, given: Mapping[str, object]) -> None:
     """Refuse what curves do not show; a page shows the board as well."""
-    if over is not None and given["--by"]:
-        raise OptionError(
-            "--over draws curves over a number that runs differ in, --by makes a board for each group of requests",
-            hint="Leave one of them out.",
-        )
+    curves = "--over-time" if over == "time" else "--over"
+    for name, does in (("--by", "makes a board for each group of requests"), ("--text", "describes the board")):
+        if over is not None and given[name]:
+            raise OptionError(f"{curves} draws curves, {name} {does}", hint="Leave one of them out.")
     for name, value in given.items():
         if over is not None and value and html is None:
             raise OptionError(
-                f"--over shows curves instead of the board, so {name} has no effect",
+                f"{curves} shows curves instead of the board, so {name} has no effect",
                 hint="Leave it out, or add --html FILE: a page holds both.",
             )
 
@@ -218,6 +217,18 @@ def show_history(files: list[Path], output: Format, config: "CompareConfig", giv
     typer.echo(HISTORY_FORMATS[output.value](found))
     for note in found.notes:
         warn(note)
+
+
+def write_site(home: Path, folder: Path, config: "CompareConfig", requests: int, given: list[str]) -> None:
+    """Write the boards of all data sets as a site; `given` are options that have no effect on it."""
+    from llmrs_bench.stages.site import save_site
+
+    if given:
+        raise OptionError(f"--site shows all boards as they are, so {given[0]} has no effect", hint="Leave it out.")
+    if folder.exists() and not folder.is_dir():
+        raise OptionError(f"--site {folder} is a file", hint="Name a folder.")
+    done = save_site(home, folder, config, requests=requests)
+    say(f"wrote: {done.index} ({done.boards} {'board' if done.boards == 1 else 'boards'})")
 
 
 def show_transfer(home: Path, datasets: list[str], config: "CompareConfig", output: Format, given: list[str]) -> None:

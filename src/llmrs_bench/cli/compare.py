@@ -1,7 +1,8 @@
 """The command `compare`."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -16,11 +17,18 @@ from llmrs_bench.cli.boards import (
     show_history,
     show_made,
     show_transfer,
+    write_site,
 )
 from llmrs_bench.cli.console import exit_codes, say
-from llmrs_bench.cli.options import GATE, HERE, METRICS, OUTPUT, Format, Home, Invalid, Log, LogOption, Names
+from llmrs_bench.cli.options import GATE, HERE, METRICS, OUTPUT, Format, Home, Invalid, Log, LogOption, Names, Track
 from llmrs_bench.core.costs import COST_NAMES
 from llmrs_bench.core.errors import GateError, OptionError
+
+if TYPE_CHECKING:
+    from llmrs_bench.core.config import CompareConfig
+    from llmrs_bench.leaderboard.curves import Curves
+    from llmrs_bench.stages.compare import Comparison
+    from llmrs_bench.stages.workspace import Data
 
 _RULES = (
     "Fail with exit code 3 if: 'ndcg@10 drops > 0.01 at p < 0.05', 'ndcg@10 drops > 2%', 'seconds rises > 20%', "
@@ -137,6 +145,14 @@ def compare(
             rich_help_panel=METRICS,
         ),
     ] = False,
+    published_table: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TABLE",
+            help="Also show one published table, such as table-4, or 2401.04997/table-4 where several papers have one.",
+            rich_help_panel=METRICS,
+        ),
+    ] = None,
     baseline: Annotated[
         str | None,
         typer.Option(
@@ -181,6 +197,14 @@ def compare(
             max=100_000,
             help="Number of requests to sample for --html.",
             show_default="50",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = None,
+    site: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="DIR",
+            help="Write the boards of all prepared data sets to a folder, as a site with an index, trends and filters.",
             rich_help_panel=OUTPUT,
         ),
     ] = None,
@@ -255,6 +279,7 @@ def compare(
         int,
         typer.Option(min=0, max=2**63 - 1, help="Seed of the bootstrap and the permutations.", rich_help_panel=METRICS),
     ] = 0,
+    track_with: Track = None,
     home: Home = HERE,
     log: LogOption = Log.text,
 ) -> None:
@@ -273,6 +298,7 @@ def compare(
             "by": by,
             "invalid": invalid,
             "published": published,
+            "published_table": published_table,
             "null": null,
             "seed": seed,
             "allow_different": tuple(allow_different or ()),
@@ -282,52 +308,32 @@ def compare(
         }
         config = CompareConfig.parse_flags(values, command="compare")
         over = _axis(over, over_time=over_time)
+        given: dict[str, object] = {
+            **{"--dataset": dataset, "--run": run, "--baseline": baseline, "--save": save, "--fail-if": fail_if},
+            **{"--allow-missing": allow_missing, "--by": by, "--over-time" if over_time else "--over": over},
+            **{"--transfer": transfer, "--published": published, "--null": null, "--junit": junit},
+            "--published-table": published_table,
+            **{"--gate-json": gate_json, "--summary": summary, "--html": html, "--primary": primary, "--main": main},
+            **{"--against": against, "--columns": columns, "--rows": rows, "--text": text, "--figure": figure},
+            **{"--chart": chart, "--protocol": protocol, "--track": track_with},
+        }
         if history:
-            given: dict[str, object] = {
-                "--dataset": dataset,
-                "--run": run,
-                "--baseline": baseline,
-                "--save": save,
-                "--fail-if": fail_if,
-                "--allow-missing": allow_missing,
-            }
-            given |= {
-                "--by": by,
-                "--over-time" if over_time else "--over": over,
-                "--transfer": transfer,
-                "--published": published,
-                "--null": null,
-                "--junit": junit,
-                "--gate-json": gate_json,
-                "--summary": summary,
-                "--html": html,
-                "--primary": primary,
-                "--main": main,
-                "--against": against,
-                "--columns": columns,
-                "--rows": rows,
-                "--text": text,
-                "--figure": figure,
-                "--chart": chart,
-                "--protocol": protocol,
-            }
-            show_history(files or [], output, config, [name for name, value in given.items() if value])
+            show_history(
+                files or [], output, config, [name for name, value in {**given, "--site": site}.items() if value]
+            )
+            return
+        if site is not None:
+            more = {"--metrics": metrics, "FILE": files, "--allow-different": allow_different}
+            idle = [name for name, value in {**given, **more, "--format": output is not Format.table}.items() if value]
+            write_site(home, site, config, 50 if html_requests is None else html_requests, idle)
             return
         if dataset is None or files:
             said = f"{files[0]}: files are read with --history" if files else "compare needs a data set"
             raise OptionError(said, hint="Add --dataset NAME, or write: llmrs-bench compare --history FILE FILE...")
         if transfer:
-            beside: dict[str, object] = {
-                "--run": run,
-                "--by": by,
-                "--over": over,
-                "--baseline": baseline,
-                "--fail-if": fail_if,
-            }
-            beside |= {"--save": save, "--html": html, "--published": published, "--null": null, "--summary": summary}
-            beside |= {"--primary": primary, "--main": main, "--against": against, "--columns": columns, "--rows": rows}
-            beside |= {"--text": text, "--figure": figure, "--chart": chart, "--protocol": protocol}
-            show_transfer(home, [dataset, *transfer], config, output, [name for name, value in beside.items() if value])
+            read = ("--dataset", "--transfer", "--junit", "--gate-json", "--allow-missing")
+            idle = [name for name, value in given.items() if value and name not in read]
+            show_transfer(home, [dataset, *transfer], config, output, idle)
             return
         check_needs(
             (
@@ -338,14 +344,17 @@ def compare(
                 (columns is not None, "--columns has", "--format latex", output is Format.latex and not text),
                 (bool(rows), "--rows has", "--format latex or --figure", output is Format.latex or figure is not None),
                 (protocol, "--protocol has", "a board in the terminal", output is Format.table and not (over or text)),
-                (text, "--text has", "a board in the terminal", output is Format.table and over is None),
+                (text, "--text has", "a board in the terminal", output is Format.table),
             )
         )
-        check_over(over, html, {"--by": by, "--published": published, "--null": null})
-        outputs = {"--junit": junit, "--gate-json": gate_json, "--summary": summary, "--save": save, "--html": html}
-        outputs |= {"--figure": figure}
+        _check_tracker(track_with)
+        printed = published or published_table
+        check_over(over, html, {"--by": by, "--text": text, "--published": printed, "--null": null})
+        written = {"--junit": junit, "--gate-json": gate_json, "--summary": summary, "--save": save, "--html": html}
         check_outputs(
-            {option: path for option, path in outputs.items() if path is not None}, baseline, narrowed=bool(run)
+            {option: path for option, path in {**written, "--figure": figure}.items() if path is not None},
+            baseline,
+            narrowed=bool(run),
         )
         from llmrs_bench.stages.gate import build, gated
         from llmrs_bench.stages.workspace import open_data
@@ -366,19 +375,43 @@ def compare(
         if gate is not None:
             show_gate(made.board, gate, junit=junit, as_json=gate_json, summary=summary, html=html)
         if html is not None:
-            from llmrs_bench.stages.pages import save_page
-
-            count = 50 if html_requests is None else html_requests
-            size = save_page(html, data, made.board, config, requests=count, curves=curves)
-            say(f"wrote: {html} ({size / 1e6:.2f} MB)")
+            _write_page(html, data, made, config, 50 if html_requests is None else html_requests, curves)
         failures = gate.failures if gate is not None else ()
         if save is not None:
             save_made(data, made, config, save, baseline if failures else None)
+        _track(track_with, data, made, curves, [html, None if failures and str(save) == baseline else save])
         if gate is not None and failures:
             raise GateError(
                 f"the gate failed: {len(failures)} of {len(gate.verdicts)} verdicts",
                 hint="; ".join(f"{verdict.row}: {verdict.rule}" for verdict in failures),
             )
+
+
+def _write_page(
+    path: Path, data: "Data", made: "Comparison", config: "CompareConfig", requests: int, curves: "Curves | None"
+) -> None:
+    from llmrs_bench.stages.pages import save_page
+
+    size = save_page(path, data, made.board, config, requests=requests, curves=curves)
+    say(f"wrote: {path} ({size / 1e6:.2f} MB)")
+
+
+def _check_tracker(name: str | None) -> None:
+    if name is not None:
+        from llmrs_bench.exchange.trackers import check_tracker
+
+        check_tracker(name)
+
+
+def _track(
+    tracker: str | None, data: "Data", made: "Comparison", curves: "Curves | None", files: Sequence[Path | None]
+) -> None:
+    """Log a board with a tracker, if one is named, with those of its files that were written."""
+    if tracker is not None:
+        from llmrs_bench.stages.tracking import track_board
+
+        written = [path for path in files if path is not None]
+        say(f"tracked: {tracker}, {track_board(tracker, data, made.board, curves=curves, files=written)}")
 
 
 def _axis(over: str | None, *, over_time: bool) -> str | None:

@@ -253,15 +253,17 @@ class Commands(TyperGroup):
             with logged(as_json):
                 fail(*fault)
             sys.exit(2)
-        if not as_json:
+        again = os.environ.get("RANK", "0") != "0"  # the first process of a launch says what is wrong for all
+        if not as_json and not again:
             return super().main(typed, *others, **more)
         try:
             code = super().main(typed, *others, **{**more, "standalone_mode": False})
         except Exception as error:
             if not hasattr(error, "format_message"):  # no mistake in what was typed
                 raise
-            with logged(as_json=True):
-                fail(error.format_message(), "Run the command with --help.")
+            if not again:
+                with logged(as_json=True):
+                    fail(error.format_message(), "Run the command with --help.")
             code = getattr(error, "exit_code", 2)
         sys.exit(code)
 

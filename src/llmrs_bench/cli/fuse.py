@@ -20,6 +20,7 @@ def fuse(
         typer.Option(
             help="rrf (reciprocal rank fusion, -O k=60), zscore (mean of standardised scores), learned (weights "
             "learned on validation requests), cascade (the first run, and the second one where the first is unsure), "
+            "mmr or novelty (one run, ordered again for diversity or novelty, -O weight=0.5), "
             "or oracle (an upper bound: the best run of each request)."
         ),
     ] = "rrf",
@@ -45,7 +46,7 @@ def fuse(
     home: Home = HERE,
     log: LogOption = Log.text,
 ) -> None:
-    """Fuse several runs into one, request by request."""
+    """Fuse several runs into one, or order one again, request by request."""
     with exit_codes():
         given = {"learn_on": learn_on, "budget": budget, "top": None if top is None else str(top)}
         typed = {name: value for name, value in given.items() if value is not None}

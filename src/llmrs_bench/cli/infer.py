@@ -346,7 +346,15 @@ def _infer(
             say(f"prompts that were not answered before are sent to {destination(config)}")
         with closing(OpenEngine(spending)) as engines:
             done = stage(
-                data, config, track, export, from_cache=from_cache, prior=prior, max_age=max_age, engines=engines
+                data,
+                config,
+                track,
+                export,
+                from_cache=from_cache,
+                prior=prior,
+                max_age=max_age,
+                engines=engines,
+                name=name,
             )
         done = call(done, name)
         for line in run_lines(done.artifact.facts):

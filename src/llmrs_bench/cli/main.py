@@ -12,6 +12,7 @@ from llmrs_bench.cli.compare import compare
 from llmrs_bench.cli.console import Commands, fail_unforeseen
 from llmrs_bench.cli.evaluate import evaluate
 from llmrs_bench.cli.export import export
+from llmrs_bench.cli.fairness import fairness
 from llmrs_bench.cli.fuse import fuse
 from llmrs_bench.cli.import_run import import_run
 from llmrs_bench.cli.infer import infer
@@ -58,6 +59,7 @@ app.command("import", epilog="Example: llmrs-bench import ranking.trec --dataset
 app.command(epilog="Example: llmrs-bench evaluate --dataset ml1m --metrics recall@5,map")(evaluate)
 app.command(epilog="Example: llmrs-bench compare --dataset ml1m --format markdown")(compare)
 app.command(epilog="Example: llmrs-bench probe --model smollm2-135m-instruct --dataset ml1m")(probe)
+app.command(epilog="Example: llmrs-bench fairness --dataset ml1m --neutral plain --run woman --run man")(fairness)
 app.command(epilog="Example: llmrs-bench export --dataset ml1m --format trec --to runs/")(export)
 
 

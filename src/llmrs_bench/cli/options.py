@@ -36,7 +36,7 @@ SplitOption = Annotated[
     typer.Option(
         "--split",
         help="What the targets are. leave-one-out: each user's last event; random: a random one; time: events "
-        "after a point in time, and models learn from those before it. For clicks: time or random.",
+        "after a point in time, and models learn from those before it. For clicks and ratings: time or random.",
         show_default="leave-one-out, or time",
         rich_help_panel=PROTOCOL,
     ),
@@ -100,6 +100,13 @@ ColdUsers = Annotated[
 ColdItems = Annotated[
     int | None,
     typer.Option(help="Only test targets that have fewer than N training events.", rich_help_panel=PROTOCOL),
+]
+Draws = Annotated[
+    int | None,
+    typer.Option(
+        help="Ask each request N times, with candidates drawn anew, so that boards know what the draw changes.",
+        rich_help_panel=CANDIDATES,
+    ),
 ]
 HeldOut = Annotated[
     str | None,
@@ -196,12 +203,22 @@ MaxAge = Annotated[
         rich_help_panel=ENGINE,
     ),
 ]
+Track = Annotated[
+    str | None,
+    typer.Option(
+        "--track",
+        metavar="mlflow|wandb|trackio",
+        help="Log configurations, metrics, curves and the page there, too; without a server into files.",
+        rich_help_panel=OUTPUT,
+    ),
+]
 MaxSeconds = Annotated[
     float | None,
     typer.Option(
         "--max-seconds",
         min=0,
-        help="Ask no more after so many seconds of answering, without loading the model; answers are kept.",
+        help="Ask no more after so many seconds of answering, without loading the model; a batch that has begun is "
+        "answered to its end. Answers are kept.",
         rich_help_panel=ENGINE,
     ),
 ]
@@ -246,8 +263,8 @@ Invalid = Annotated[
     typer.Option(
         "--invalid",
         help="How unranked items count. expected: the mean over all their orders; worst: as never found; drop: "
-        "like expected, without the requests that have no ranked item. For clicks, rows without a score: the "
-        "median score (expected), certainly wrong (worst), or left out (drop).",
+        "like expected, without the requests that have no ranked item. Of clicks and ratings, rows without a score: "
+        "the median score (expected), as wrong as can be (worst), or left out (drop).",
         rich_help_panel=METRICS,
     ),
 ]

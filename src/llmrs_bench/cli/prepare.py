@@ -17,6 +17,7 @@ from llmrs_bench.cli.options import (
     ColdUsers,
     Cut,
     Dataset,
+    Draws,
     HeldOut,
     HistoryUntil,
     Home,
@@ -73,7 +74,7 @@ def prepare(
     task: Annotated[
         str | None,
         typer.Option(
-            help="ranking: order candidates; click: will a user like one item?",
+            help="ranking: order candidates; click: will a user like one item? rating: how will a user rate one item?",
             show_default="ranking",
             rich_help_panel=DATA,
         ),
@@ -244,6 +245,7 @@ def prepare(
     window_by: WindowBy = None,
     cold_users: ColdUsers = None,
     cold_items: ColdItems = None,
+    draws: Draws = None,
     held_out: HeldOut = None,
     min_rating: Annotated[
         float | None, typer.Option(help="Drop events with a lower rating.", rich_help_panel=DATA)
@@ -290,7 +292,7 @@ def prepare(
 ) -> None:
     """Download or read a data set, verify and split it, and sample users and candidate lists."""
     with exit_codes():
-        from llmrs_bench.core.config import CLICK, PROTOCOLS, PrepareConfig
+        from llmrs_bench.core.config import CLICK, LABELLED, PROTOCOLS, PrepareConfig
         from llmrs_bench.core.errors import OptionError
         from llmrs_bench.core.registry import unknown_name
         from llmrs_bench.report.words import data_lines
@@ -302,8 +304,9 @@ def prepare(
 
         if protocol not in PROTOCOLS:
             raise unknown_name("protocol", protocol, list(PROTOCOLS))
-        if task == CLICK and protocol == "paper":
-            raise OptionError("--protocol paper ranks candidates", hint="With --task click it is --protocol paper-ctr.")
+        if task in LABELLED and protocol == "paper":
+            hint = "With --task click it is --protocol paper-ctr." if task == CLICK else "Leave it out."
+            raise OptionError("--protocol paper ranks candidates", hint=hint)
         known = read_mapping(mapping) if mapping else None
         if save_mapping and not save_mapping.absolute().parent.is_dir():
             raise OptionError(f"--save-mapping: there is no folder {save_mapping.parent}", hint="Make it first.")
@@ -340,6 +343,7 @@ def prepare(
             "window_by": window_by,
             "cold_users": cold_users,
             "cold_items": cold_items,
+            "draws": draws,
             "held_out": held_out,
             "task": task,
             "like_from": like_from,

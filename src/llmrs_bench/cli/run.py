@@ -21,6 +21,7 @@ from llmrs_bench.cli.options import (
     LogOption,
     MaxPrice,
     MaxSeconds,
+    Track,
     budget,
     pairs,
 )
@@ -80,15 +81,7 @@ def run(
         Path | None, typer.Option(help="Keep the board in this file, with the recipe.", rich_help_panel=OUTPUT)
     ] = None,
     html: Annotated[Path | None, typer.Option(help="Write the board as a web page.", rich_help_panel=OUTPUT)] = None,
-    track_with: Annotated[
-        str | None,
-        typer.Option(
-            "--track",
-            metavar="mlflow|wandb|trackio",
-            help="Log configurations, metrics, curves and the page there, too; without a server into files.",
-            rich_help_panel=OUTPUT,
-        ),
-    ] = None,
+    track_with: Track = None,
     home: Home = HERE,
     log: LogOption = Log.text,
 ) -> None:
@@ -209,7 +202,8 @@ def _forecast(home: Path, study: "Study", rows: Sequence["RowPlan"], output: For
     if output not in (Format.table, Format.json):
         raise OptionError(f"--dry-run has no --format {output.value}", hint="Take table or json.")
     found = list(forecast_study(home, study, rows))
-    commands = list(dict.fromkeys(each.command for each in found if each.command))
+    where = "" if home == HERE else f" --home {shlex.quote(str(home))}"
+    commands = list(dict.fromkeys(f"{each.command}{where}" for each in found if each.command))
     if output is Format.json:
         rows_asked = [
             {
@@ -227,7 +221,7 @@ def _forecast(home: Path, study: "Study", rows: Sequence["RowPlan"], output: For
         left = sum(bool(each.command) for each in found)
         say(f"{left} of {len(found)} rows are not counted, since their data set is not prepared; this does it:")
         for command in commands:
-            say(f"  {command}" + ("" if home == HERE else f" --home {shlex.quote(str(home))}"))
+            say(f"  {command}")
 
 
 def _show_boards(study: "Study", made: "Made", output: Format, tracker: str | None) -> list[str]:
@@ -250,6 +244,7 @@ def _show_boards(study: "Study", made: "Made", output: Format, tracker: str | No
         save = _named(study.board.save, variant)
         if save is not None and failures and study.board.baseline == str(save):
             warn(f"{save} is the baseline and stays as it is, for the gate failed")
+            save = None  # what lies there is another board
         elif save is not None:
             save_study_board(study, board, save)
             say(f"saved: {save}")
@@ -265,7 +260,7 @@ def _limited(made: "Made") -> list[str]:
     from llmrs_bench.stages.workspace import limit_of
 
     limited = {at for (at, _), run in made.runs.items() if limit_of(run) is not None}
-    return [data.place.reference for name, data in made.data.items() if name in limited and data.task != "click"]
+    return [data.place.reference for name, data in made.data.items() if name in limited and not data.labelled]
 
 
 def _named(path: Path | None, variant: str | None) -> Path | None:
@@ -289,4 +284,5 @@ def _end(made: "Made", rows: Sequence["RowPlan"], failures: Sequence[str]) -> No
         left = len(rows) - len(made.runs)
         raise type(made.stopped)(f"{made.stopped.message}; {left} of {len(rows)} rows are left", hint=made.stopped.hint)
     if failures:
-        raise GateError(f"the gate failed: {len(failures)} verdicts", hint="; ".join(failures))
+        verdicts = f"{len(failures)} verdict{'s' if len(failures) > 1 else ''}"
+        raise GateError(f"the gate failed: {verdicts}", hint="; ".join(failures))

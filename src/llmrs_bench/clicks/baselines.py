@@ -1,20 +1,29 @@
-"""The trivial rows of the task `click`: smoothed means, the share of likes in a history, and a regression on these."""
+"""The trivial rows of labelled requests: means of labels, the share of likes in a history, and a regression."""
+
+from collections.abc import Mapping
 
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from llmrs_bench.core.config import CLICK, RATING
 from llmrs_bench.core.errors import ModelError
 from llmrs_bench.core.registry import unknown_name
 
 BASELINES: tuple[str, ...] = ("majority", "item-mean", "user-mean", "item-user-mean", "liked-share", "logistic")
+RATING_BASELINES: tuple[str, ...] = ("global-mean", "user-mean", "item-mean", "biased-mean")
+BASELINES_OF: Mapping[str, tuple[str, ...]] = {CLICK: BASELINES, RATING: RATING_BASELINES}
+TRIVIAL: tuple[str, ...] = tuple(dict.fromkeys((*BASELINES, *RATING_BASELINES)))
 
-# How many rows with the overall share of likes every mean is smoothed by.
+# How many rows with the overall share of likes, or the overall mean rating, every mean is smoothed by.
 SMOOTHING = 5.0
 # The newest events of a history whose labels `liked-share` counts.
 RECENT = 10
 # Probabilities lie in [FLOOR, 1 - FLOOR], so that no log-loss and no log-odds is infinite.
 FLOOR = 0.001
+
+# Ridge penalties of the biases of items and of users in `biased-mean`, and the change at which its steps end.
+ITEM_RIDGE, USER_RIDGE, SETTLED = 10.0, 15.0, 1e-9
 
 _Floats = NDArray[np.float64]
 
@@ -43,13 +52,7 @@ def baseline(name: str, samples: pl.DataFrame, asked: pl.DataFrame) -> pl.DataFr
     """
     if name not in BASELINES:
         raise unknown_name("click baseline", name, list(BASELINES))
-    train = samples.filter(pl.col("part") == "train")
-    if train.is_empty():
-        raise ModelError(
-            "no labelled training rows to take means of",
-            hint="Prepare a data set with events before the first of the validation and test part.",
-        )
-    labels = train["label"].to_numpy().astype(np.float64)
+    train, labels = _taught(samples)
     overall = float(labels.mean())
     if name == "logistic":
         from scipy.special import expit, logit
@@ -67,6 +70,76 @@ def baseline(name: str, samples: pl.DataFrame, asked: pl.DataFrame) -> pl.DataFr
         "liked-share": (share, 0.0),
     }[name]
     return _rows(asked, score, score - excess)
+
+
+def rating_baseline(name: str, samples: pl.DataFrame, asked: pl.DataFrame) -> pl.DataFrame:
+    """Return request_id and score, the predicted rating (Float64), of each row of `asked`.
+
+    Everything is learned from the rows of the part `train`. Let m be their mean rating and k = 5:
+
+    - `global-mean`: m;
+    - `user-mean`, `item-mean`: (sum of ratings + k m) / (rows + k) over the rows of the user, of the item; m for an
+      unknown one;
+    - `biased-mean`: m + b_u + b_i (Koren, Bell and Volinsky, Computer 2009), kept within the least and the greatest
+      rating. The biases are those that make the sum of (r - m - b_u - b_i)^2, 10 b_i^2 over items and 15 b_u^2 over
+      users least; 0 of unknown users and items.
+
+    Args:
+        name: One of `RATING_BASELINES`.
+        samples: The table `samples`.
+        asked: request_id, user_id and item_id.
+
+    Raises:
+        OptionError: If there is no such row.
+        ModelError: If there are no training rows.
+    """
+    if name not in RATING_BASELINES:
+        raise unknown_name("rating baseline", name, list(RATING_BASELINES))
+    train, ratings = _taught(samples)
+    overall = float(ratings.mean())
+    if name == "global-mean":
+        score: _Floats = np.full(asked.height, overall)
+    elif name == "biased-mean":
+        score = np.full(asked.height, overall)
+        for key, biases in _biases(train, ratings - overall).items():
+            found = asked.join(biases, on=key, how="left", maintain_order="left")["bias"]
+            score = score + found.fill_null(0.0).to_numpy()
+        score = np.clip(score, ratings.min(), ratings.max())
+    else:
+        score = _mean(train, asked, name.replace("-mean", "_id"), overall, None)
+    return asked.select("request_id", score=pl.Series(score))
+
+
+def _biases(train: pl.DataFrame, residuals: _Floats) -> dict[str, pl.DataFrame]:
+    """Return for `item_id` and `user_id` the bias of each (id, bias), by steps that solve for one of both in turn.
+
+    The sum that they make smaller is strictly convex, so they end at its only minimum.
+    """
+    ridges = {"item_id": ITEM_RIDGE, "user_id": USER_RIDGE}
+    ids = {key: train[key].unique().sort() for key in ridges}
+    places = {key: train[key].rank("dense").to_numpy().astype(np.intp) - 1 for key in ridges}
+    sizes = {key: np.bincount(places[key]) for key in ridges}
+    biases = {key: np.zeros(len(sizes[key])) for key in ridges}
+    change = np.inf
+    while change > SETTLED:
+        change = 0.0
+        for key, other in (("item_id", "user_id"), ("user_id", "item_id")):
+            rest = residuals - biases[other][places[other]]
+            found = np.bincount(places[key], weights=rest) / (sizes[key] + ridges[key])
+            change = max(change, float(np.abs(found - biases[key]).max()))
+            biases[key] = found
+    return {key: pl.DataFrame({key: ids[key], "bias": biases[key]}) for key in ridges}
+
+
+def _taught(samples: pl.DataFrame) -> tuple[pl.DataFrame, _Floats]:
+    """Return the rows of the part `train`, and their labels."""
+    train = samples.filter(pl.col("part") == "train")
+    if train.is_empty():
+        raise ModelError(
+            "no labelled training rows to take means of",
+            hint="Prepare a data set with events before the first of the validation and test part.",
+        )
+    return train, train["label"].to_numpy().astype(np.float64)
 
 
 def _rows(asked: pl.DataFrame, score: _Floats, probability: _Floats) -> pl.DataFrame:

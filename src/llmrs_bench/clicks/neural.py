@@ -23,7 +23,8 @@ from llmrs_bench.core.errors import ModelError, OptionError
 from llmrs_bench.core.hashing import fingerprint
 from llmrs_bench.core.training_checkpoint import Resume, seeded
 from llmrs_bench.core.types import Json
-from llmrs_bench.metrics.clicks import ClickRows, value
+from llmrs_bench.metrics.clicks import ClickRows
+from llmrs_bench.metrics.labelled import value
 from llmrs_bench.recommenders.attention import Dropout
 from llmrs_bench.recommenders.base import TrainContext, score_blocks
 from llmrs_bench.recommenders.model_store import damaged, read_checkpoint, write_checkpoint

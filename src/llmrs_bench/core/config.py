@@ -23,7 +23,8 @@ Invalid: TypeAlias = Literal["expected", "worst", "drop"]
 LARGEST_SEED = 2**63 - 1
 FREE_TEXT = "note"  # the form of templates that rank nothing
 WHOLE, IMPRESSIONS, MODELS, LISTS = "all", "impressions", "model:", "file:"
-CLICK = "click"  # the task that is not ranking
+CLICK, RATING = "click", "rating"  # the tasks whose requests are labelled rows of one item each
+LABELLED = (CLICK, RATING)
 # What `evaluate` always measures; `metrics.names.METRIC_FORMS` says what else there is.
 METRIC_NAMES = (
     *(f"ndcg@{k}" for k in (1, 5, 10, 20)),
@@ -118,15 +119,18 @@ class Options(BaseModel):
             raise OptionError(f"{command}: {flag_words(faults, known)}", hint=hint) from error
 
 
+_OF_RANKINGS = frozenset(
+    {
+        *("candidates", "n_candidates", "include_seen", "force_target", "min_rating", "relevant_rating"),
+        *("cold_users", "cold_items", "held_out", "draws"),
+    }
+)
+_OF_CLICKS = frozenset({"protocol", "like_from", "order"})
 # Options that a task, or a protocol of the task `click`, does not read.
 _IDLE: dict[str | None, frozenset[str]] = {
-    "ranking": frozenset({"protocol", "like_from", "valid_requests", "order"}),
-    CLICK: frozenset(
-        {
-            *("candidates", "n_candidates", "include_seen", "force_target", "min_rating", "relevant_rating"),
-            *("cold_users", "cold_items", "held_out"),
-        }
-    ),
+    "ranking": _OF_CLICKS | {"valid_requests"},
+    CLICK: _OF_RANKINGS,
+    RATING: _OF_RANKINGS | _OF_CLICKS | {"implicit"},
     None: frozenset({"order"}),
     "collm": frozenset({"split", "k_core", "order"}),
     "tallrec": frozenset({"split", "k_core"}),
@@ -168,11 +172,16 @@ class PrepareConfig(Options):
     `cold_users` lists of how many newest events the same requests are shown; no model learns from anything that the
     test users did. `cold_items` tests only targets with fewer training events.
 
+    With `draws` each request is asked so many times, with candidates drawn anew; the first lists are those of one draw.
+
     With `task` click a request is one user and one item, and the question is whether the user will like it: the event
     is labelled, or rated `like_from` or higher (of a protocol 4). `protocol` builds the requests as a paper did, else
     `split` cuts all labelled events 8:1:1, in `time` or at `random`. `order` is that of the rows from which `tallrec`
     takes the last. At most `valid_requests` rows of validation are asked, too, for calibration. `users` is then `all`
     by default.
+
+    With `task` rating a request is likewise one user and one item, and the question is how the user will rate it. All
+    rated events are cut as labelled ones are without a protocol.
     """
 
     cost_only: ClassVar[frozenset[str]] = frozenset({"max_unpacked", "allow_untitled", "line_order", "drop_bad"})
@@ -181,7 +190,7 @@ class PrepareConfig(Options):
         {
             *("columns", "item_columns", "unrated", "encoding", "time_unit"),
             *("repeats", "implicit", "titles", "untitled"),
-            *("relevant_rating", "split", "held_out", *_OF_TIME, *_COLD),
+            *("relevant_rating", "split", "held_out", "draws", *_OF_TIME, *_COLD),
             *("task", "protocol", "like_from", "valid_requests", "order"),
         }
     )
@@ -206,8 +215,9 @@ class PrepareConfig(Options):
     window_by: Literal["time", "events"] = "time"
     cold_users: tuple[Annotated[int, Field(ge=0, le=MOST)], ...] = ()
     cold_items: Annotated[int, Field(ge=1, le=MOST)] | None = None
+    draws: int = Field(default=1, ge=1, le=1000)
     held_out: Literal["test", "validation"] = "test"
-    task: Literal["ranking", "click"] = "ranking"
+    task: Literal["ranking", "click", "rating"] = "ranking"
     protocol: Literal["collm", "tallrec", "paper-ctr"] | None = None
     like_from: float | None = None
     valid_requests: int = Field(default=1000, ge=0, le=MOST)
@@ -238,13 +248,20 @@ class PrepareConfig(Options):
     @model_validator(mode="before")
     @classmethod
     def defaults_of_task(cls, given: Any) -> Any:
-        """Refuse options of the other task, and fill in what is another default for clicks."""
-        click, protocol = given.get("task") == CLICK, given.get("protocol")
-        unread = _IDLE[CLICK] | _IDLE.get(protocol, frozenset()) if click else _IDLE["ranking"]
-        if idle := " and ".join(f"--{name.replace('_', '-')}" for name in sorted(given.keys() & unread)):
-            where = f"with --task {CLICK}" + (f" --protocol {protocol}" if protocol else " and no protocol")
-            raise ValueError(f"{idle} would have no effect {where if click else f'without --task {CLICK}'}")
-        return {"users": "all", "split": "time", **given} if click else given
+        """Refuse options of another task, and fill in what is another default for labelled rows."""
+        task, protocol = given.get("task"), given.get("protocol")
+        labelled = task in LABELLED
+        unread = _IDLE[task if labelled else "ranking"]
+        if task == CLICK:
+            unread |= _IDLE.get(protocol, frozenset())
+        if names := sorted(given.keys() & unread):
+            where = f"without --task {CLICK}" + ("" if _OF_CLICKS & {*names} else f" or {RATING}")
+            if task == CLICK:
+                where = f"with --task {CLICK}" + (f" --protocol {protocol}" if protocol else " and no protocol")
+            elif task == RATING:
+                where = f"with --task {RATING}"
+            raise ValueError(f"{' and '.join(map(flag, names))} would have no effect {where}")
+        return {"users": "all", "split": "time", **given} if labelled else given
 
     @field_validator("item_word")
     @classmethod
@@ -281,12 +298,26 @@ class PrepareConfig(Options):
         )
 
     @model_validator(mode="after")
+    def fits_the_task(self) -> Self:
+        """Refuse a split and repeats that labelled rows cannot have."""
+        if self.task in LABELLED and self.split == "leave-one-out":
+            raise ValueError(f"--split leave-one-out does not fit --task {self.task}, which takes time or random")
+        if self.task == RATING and self.repeats == "all":
+            raise ValueError("--repeats all does not fit --task rating: a history shows one rating of an item")
+        return self
+
+    @model_validator(mode="after")
+    def lists_can_be_drawn_again(self) -> Self:
+        """Refuse several draws of lists that are not drawn, or are asked several times already."""
+        if self.draws > 1 and (self.candidates not in ("random", "popularity") or self.cold_users):
+            raise ValueError("--draws applies only to --candidates random and popularity, without --cold-users")
+        return self
+
+    @model_validator(mode="after")
     def no_idle_options(self) -> Self:
         """Refuse options that the chosen candidates do not read."""
-        if self.task == CLICK and self.split == "leave-one-out":
-            raise ValueError("--split leave-one-out does not fit --task click, which takes time or random")
         unread = sorted(self.model_fields_set & _OF_TIME)
-        if unread and (self.split != "time" or self.task == CLICK):
+        if unread and (self.split != "time" or self.task in LABELLED):
             flags = " and ".join(flag(name) for name in unread)
             raise ValueError(f"{flags} would have no effect without --split time of rankings")
         if "window_by" in self.model_fields_set and not self.windows:
@@ -432,8 +463,8 @@ class CompareConfig(Options):
 
     `permutations` None takes as many as the tests need. `invalid` is that of `EvaluateConfig`: which evaluations are
     shown. `by` names a grouping as `--by` lists them, `allow_different` the fields in which runs may differ;
-    `published` shows printed tables, `null` is how often labels of clicks are permuted within users. `primary` (of
-    metrics), `main` and `against` (of rows) declare the primary comparisons.
+    `published` shows printed tables, `published_table` one of them, `null` is how often labels of clicks are permuted
+    within users. `primary` (of metrics), `main` and `against` (of rows) declare the primary comparisons.
     """
 
     metrics: tuple[str, ...] | None = None
@@ -448,4 +479,5 @@ class CompareConfig(Options):
     by: str | None = None
     allow_different: tuple[ProtocolField, ...] = ()
     published: bool = False
+    published_table: str | None = None
     null: int = Field(default=0, ge=0, le=10_000)

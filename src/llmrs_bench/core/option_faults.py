@@ -126,6 +126,9 @@ _FAULTS = {
     "int_parsing_size": "is too large",
     "finite_number": "is no finite number",
     "string_too_short": "is empty",
+    "string_type": "is no text",
+    "tuple_type": "is no list",
+    "dict_type": "is no table",
 }
 
 

@@ -4,7 +4,7 @@ import logging
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import cache, lru_cache
 from importlib import import_module
@@ -54,6 +54,8 @@ class Registry:
         builtin: Name to import string, `module:attribute`. No other package can take one of these names.
         required: Attributes that a plug-in must have.
         former_group: A name that the group had before; it is still read, with a warning.
+        options: Where the options of built-in plug-ins are that lie beside them, so that reading options imports no
+            library of models.
     """
 
     kind: str
@@ -61,6 +63,7 @@ class Registry:
     builtin: Mapping[str, str]
     required: tuple[str, ...] = ()
     former_group: str | None = None
+    options: Mapping[str, str] = field(default_factory=dict)
 
     def plugins(self) -> dict[str, EntryPoint]:
         """Return the plug-ins of other packages by name, without importing anything."""
@@ -94,8 +97,7 @@ class Registry:
                 _warn_once(
                     f"the {self.kind} {name!r} of {_package_of(entry)} is not used: it has the name of a built-in one"
                 )
-            module, _, attribute = self.builtin[name].partition(":")
-            return getattr(import_module(module), attribute)
+            return _imported(self.builtin[name])
         entry = self.plugins()[name]
         self._check_entry(entry)
         try:
@@ -112,6 +114,15 @@ class Registry:
                 hint=f"See docs/plug-ins.md: a {self.kind} has {', '.join(self.required)}.",
             )
         return plugin
+
+    def options_of(self, name: str) -> Any:
+        """Return the class of the options of the plug-in called `name`, which is its `Options`.
+
+        Raises:
+            OptionError: If no plug-in has this name.
+            PluginError: As `load`.
+        """
+        return _imported(self.options[name]) if name in self.options else self.load(name).Options
 
     def package(self, name: str) -> dict[str, str]:
         """Return the package that brings the plug-in `name`, and its version; nothing for a built-in one.
@@ -146,6 +157,12 @@ class Registry:
                 f"{_package_of(entry)} adds the {self.kind} {entry.name!r} as {self.former_group}, which the next "
                 f"version does not read any more: the group is called {self.group} now"
             )
+
+
+def _imported(place: str) -> Any:
+    """Return what an import string, `module:attribute`, names."""
+    module, _, attribute = place.partition(":")
+    return getattr(import_module(module), attribute)
 
 
 def _installed(group: str) -> EntryPoints:
@@ -209,6 +226,7 @@ STRATEGIES = Registry(
         "label": "llmrs_bench.prompts.strategies.label:Label",
         "yes-no": "llmrs_bench.prompts.strategies.yes_no:YesNo",
         "like": "llmrs_bench.prompts.strategies.yes_no:Like",
+        "stars": "llmrs_bench.prompts.strategies.stars:Stars",
         "pairwise": "llmrs_bench.prompts.strategies.pairwise:Pairwise",
         "setwise": "llmrs_bench.prompts.strategies.setwise:Setwise",
         "sliding-window": "llmrs_bench.prompts.strategies.sliding_window:SlidingWindow",
@@ -231,6 +249,10 @@ ENGINES = Registry(
         *("Options", "packages", "identity", "count_tokens", "check", "batches", "answer", "answer_batches"),
         *("reset_cache", "close", "facts"),
     ),
+    options={
+        "transformers": "llmrs_bench.llm.engine_options:TransformersOptions",
+        "vllm": "llmrs_bench.llm.engine_options:VllmOptions",
+    },
 )
 RECOMMENDERS = Registry(
     "recommender",
@@ -240,6 +262,7 @@ RECOMMENDERS = Registry(
         "popularity": "llmrs_bench.recommenders.popularity:Popularity",
         "recent-popularity": "llmrs_bench.recommenders.recent_popularity:RecentPopularity",
         "itemknn": "llmrs_bench.recommenders.itemknn:ItemKNN",
+        "rp3beta": "llmrs_bench.recommenders.rp3beta:RP3beta",
         "ease": "llmrs_bench.recommenders.ease:Ease",
         "bm25": "llmrs_bench.recommenders.bm25:BM25",
         "embedding": "llmrs_bench.recommenders.embedding:Embedding",

@@ -43,7 +43,7 @@ REQUESTS = pl.Schema(
         "candidates": pl.List(pl.String()),
     }
 )
-# Of the task `click`, one row per labelled event that models may learn from: what the user had events with before it,
+# Of labelled requests, one row per event that models may learn from: what the user had events with before it,
 # oldest first, whether each was liked, and the label of the event, 0 or 1. `cutoff` is its time.
 SAMPLES = pl.Schema(
     {
@@ -57,16 +57,19 @@ SAMPLES = pl.Schema(
         "label": pl.Float32(),
     }
 )
-# Of the task `click`, one row per user and item in any history: the user's first rating of it.
+# Of labelled requests, one row per user and item in any history: the user's first rating of it.
 RATINGS = pl.Schema({"user_id": pl.String(), "item_id": pl.String(), "rating": pl.Float32()})
-# Of the task `click`, one row per request: whether each item of its history was liked.
+# Of labelled requests, one row each: whether each item of its history was liked.
 OUTCOMES = pl.Schema({"request_id": pl.String(), "liked": pl.List(pl.Boolean())})
-# One row per relevant item of a request; of the task `click`, one per request, its label 0 or 1. Written by prepare,
-# read by evaluate, by nobody else.
+# One row per relevant item of a request; of the tasks `click` and `rating`, one per request: 0 or 1, or the
+# rating. Written by prepare, read by evaluate, by nobody else.
 TRUTH = pl.Schema({"request_id": pl.String(), "item_id": pl.String(), "label": pl.Float32()})
 # One row per request, where a user has several by the protocol: the window of time it is in, from 1, and to how many of
 # the newest events its history was cut; null where that is not asked.
 CONDITIONS = pl.Schema({"request_id": pl.String(), "window": pl.Int32(), "known": pl.Int32()})
+# One row per request, where each is asked with candidates of several draws: which one, from 1, and the request's name
+# without it.
+DRAWS = pl.Schema({"request_id": pl.String(), "draw": pl.Int32(), "asked": pl.String()})
 # One row per event after the cut of `prepare --windows`, but for those of the last window, by user and then in time: a
 # recommender that is fitted before a window may learn from those of earlier windows.
 LATER_EVENTS = pl.Schema(
@@ -153,6 +156,19 @@ CLICKS = pl.Schema(
         "calibrated": pl.Float64(),
     }
 )
+# Of the task `rating`, one row per request, evaluated: the user's rating, the predicted one that counts (null: left
+# out) and whether the run gave none, and the calibrated one (null: there is none).
+PREDICTIONS = pl.Schema(
+    {
+        "request_id": pl.String(),
+        "user_id": pl.String(),
+        "part": pl.String(),
+        "label": pl.Float32(),
+        "score": pl.Float64(),
+        "silent": pl.Boolean(),
+        "calibrated": pl.Float64(),
+    }
+)
 # One row per question of a probe and way to read its answer: the true continuation among others. `control`: behind a
 # beginning with another id; `better` have a higher score than the true one, `tied` the same.
 PROBES = pl.Schema(
@@ -176,6 +192,7 @@ TABLES: dict[str, pl.Schema] = {
     "ratings": RATINGS,
     "truth": TRUTH,
     "conditions": CONDITIONS,
+    "draws": DRAWS,
     "later_events": LATER_EVENTS,
     "prompts": PROMPTS,
     "views": VIEWS,
@@ -185,6 +202,7 @@ TABLES: dict[str, pl.Schema] = {
     "rankings": RANKINGS,
     "metrics": METRICS,
     "clicks": CLICKS,
+    "predictions": PREDICTIONS,
     "probes": PROBES,
 }
 

@@ -161,7 +161,7 @@ Retrieve = Callable[[pl.DataFrame, int], Mapping[str, list[str]]]
 
 @dataclass(frozen=True)
 class Requests:
-    """The tables `requests` and `truth`, counts of what happened, the rules in words, warnings, and `conditions`."""
+    """The tables `requests`, `truth`, `conditions` and `draws`, counts of what happened, rules in words, warnings."""
 
     requests: pl.DataFrame
     truth: pl.DataFrame
@@ -169,6 +169,7 @@ class Requests:
     rules: tuple[str, ...]
     warnings: tuple[str, ...] = ()
     conditions: pl.DataFrame | None = None
+    draws: pl.DataFrame | None = None
 
 
 def make_requests(
@@ -178,6 +179,7 @@ def make_requests(
     catalogue: Iterable[str],
     retrieve: Retrieve | None = None,
     seen: pl.DataFrame | None = None,
+    draw: int = 0,
 ) -> Requests:
     """Make the requests of sampled users: order what is held out among other items, given all earlier events.
 
@@ -199,6 +201,7 @@ def make_requests(
             history where these are left out.
         seen: Events beside the split (`user_id`, `item_id`, `timestamp`) of items that the user knew and that count as
             no interaction: rated low, or shown and not chosen.
+        draw: Which of several draws of candidates; users and targets are the same.
 
     Raises:
         OptionError: If there is no such sampler.
@@ -206,8 +209,7 @@ def make_requests(
     """
     pool = _distinct(catalogue)
     candidates, users, size = config.candidates, config.users, config.n_candidates
-    facts: dict[str, int] = {}
-    warnings: tuple[str, ...] = ()
+    facts, warnings = dict[str, int](), tuple[str, ...]()
     able, held_out = split.held, split.held["user_id"].n_unique()
     path = sampler_file(candidates)
     if path is not None:
@@ -242,7 +244,8 @@ def make_requests(
         negatives: Negatives = Replay(best, pool)
     else:
         negatives = _pool(candidates, pool, split) if path is None else replay
-    lists = _lists(rows, negatives, config, with_target=not retrieved or config.force_target, by_request=retrieved)
+    with_target = not retrieved or config.force_target
+    lists = _lists(rows, negatives, config, with_target=with_target, by_request=retrieved, draw=draw)
     if retrieved:
         facts |= {
             "targets_retrieved": _holding(rows, [best[name][:size] for name in rows["request_id"]]),
@@ -406,7 +409,13 @@ def _with_history(rows: pl.DataFrame, told: pl.DataFrame) -> pl.DataFrame:
 
 
 def _lists(
-    rows: pl.DataFrame, negatives: Negatives, config: PrepareConfig, *, with_target: bool, by_request: bool
+    rows: pl.DataFrame,
+    negatives: Negatives,
+    config: PrepareConfig,
+    *,
+    with_target: bool,
+    by_request: bool,
+    draw: int,
 ) -> list[list[str]]:
     """Return for each row its shuffled items, the targets among them if they are to be; one generator a request.
 
@@ -416,7 +425,7 @@ def _lists(
     lists = []
     for row in rows.iter_rows(named=True):
         key = (row["user_id"], row["request"]) if several else (row["user_id"],)
-        rng = generator(config.seed, "candidates", *key)
+        rng = generator(config.seed, "candidates", *key, *(("draw", draw) if draw else ()))
         kept = row["targets"] if with_target else []
         banned = {*kept, *(() if config.include_seen else row["history"]), *row["seen"]}
         count = config.n_candidates - min(len(kept), 1)  # further targets come on top

@@ -10,6 +10,7 @@ import polars as pl
 from llmrs_bench.core.costs import COST_FIELDS
 from llmrs_bench.leaderboard.family import Contrast, Difference, Family, PairTest
 from llmrs_bench.leaderboard.headline import Headline
+from llmrs_bench.leaderboard.variance import Spread
 
 SHARES = ("coverage", "answered")
 # The kind of rows that are no models: upper bounds.
@@ -220,7 +221,8 @@ class Board:
     which values of a metric are better; more is, where it is silent. Costs are those of `unit`: users, each of whom is
     one request, or rows of click data. `family` names the primary comparisons and `primary` has those that are shown;
     without a family all pairs are corrected together. `differences` has every pair of rows over all requests, the one
-    that is higher on the board first.
+    that is higher on the board first. `spreads` has where the variance of `key` is from, where rows have several seeds
+    or requests several draws of candidates: of means, and of differences from `reference`.
     """
 
     title: str
@@ -241,6 +243,14 @@ class Board:
     family: Family | None = None
     primary: tuple[PairTest, ...] = ()
     differences: tuple[Difference, ...] = ()
+    spreads: tuple[Spread, ...] = ()
+
+    @property
+    def reference(self) -> str:
+        """The run that all others are shown against: the first that was declared, or else the best one."""
+        if self.family is not None and self.family.declared and self.key in self.family.metrics:
+            return self.family.against[0]
+        return next((row.run for row in self.rows if self.key in row.cells and row.cells[self.key].rank == 1), "")
 
     def sign(self, metric: str) -> float:
         """Return 1 where more of a metric is better, -1 where less is, 0 where neither is."""

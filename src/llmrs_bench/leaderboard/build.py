@@ -28,6 +28,7 @@ from llmrs_bench.leaderboard.family import Family, find_family
 from llmrs_bench.leaderboard.headline import find_headline
 from llmrs_bench.leaderboard.matrix import RunScores, ScoreMatrix, score_matrix
 from llmrs_bench.leaderboard.pairs import PairTests, shown_primary
+from llmrs_bench.leaderboard.seeds import find_spreads
 from llmrs_bench.stats import (
     CORRECTIONS,
     all_pairs,
@@ -61,6 +62,7 @@ class BoardPlan:
         primary: Metrics of the primary comparisons; none: the one that orders rows, which else is the first of these.
         main: Names of the rows that they are about; none: the language models.
         against: Names of the rows that these are held against; none: all others but fusions and chance.
+        draws: Of each request which one it asks again with other candidates, and which draw these are of.
     """
 
     metrics: tuple[str, ...]
@@ -76,6 +78,7 @@ class BoardPlan:
     primary: tuple[str, ...] = ()
     main: tuple[str, ...] = ()
     against: tuple[str, ...] = ()
+    draws: Mapping[str, tuple[str, int]] | None = None
 
     def sign(self, metric: str) -> float:
         """Return 1 where more of a metric is better, -1 where less is, 0 where neither is."""
@@ -322,7 +325,9 @@ def build_board(
             for group, places in group_places(matrix.requests, plan).items()
         ),
     ]
-    return assemble(blocks, plan, key=key, title=title, protocol=protocol, notes=notes), matrix
+    board = assemble(blocks, plan, key=key, title=title, protocol=protocol, notes=notes)
+    spreads, said = find_spreads(entries, matrix, key, board.reference, plan.draws)
+    return replace(board, spreads=tuple(spreads), notes=(*board.notes, *said)), matrix
 
 
 def assemble(

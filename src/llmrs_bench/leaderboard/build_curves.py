@@ -12,8 +12,8 @@ from llmrs_bench.core.errors import OptionError
 from llmrs_bench.core.registry import unknown_name
 from llmrs_bench.leaderboard.board import PRICE, SECONDS, EvaluatedRun, Factors, cost_of, cost_words
 from llmrs_bench.leaderboard.build import CORRECTION_WORDS, BoardPlan, shares_words
-from llmrs_bench.leaderboard.clicks import ClickEntry
-from llmrs_bench.leaderboard.curves import Crossing, Curve, CurvePoint, Curves, Level
+from llmrs_bench.leaderboard.curves import COUNTS, Crossing, Curve, CurvePoint, Curves, Level
+from llmrs_bench.leaderboard.labelled import LabelledEntry
 from llmrs_bench.leaderboard.matrix import user_codes
 from llmrs_bench.leaderboard.sampled import Drawn, Entry, Place, SampledRun, crossing, meet, sampled
 from llmrs_bench.stats import CORRECTIONS, describe, sign_flip
@@ -62,7 +62,7 @@ def build_curves(
 
     Args:
         entries: The runs of the board.
-        users: The users that they were measured on (rankings: requests), in the order of `ClickRows.users`.
+        users: The users that they were measured on (rankings: requests), in the order of `LabelledRows.users`.
         over: The name of the number, with `-` or `_`.
         plan: Resamples, permutations, correction, directions, and the metrics of the board.
         title: Of the board.
@@ -73,7 +73,7 @@ def build_curves(
     Raises:
         OptionError: If runs differ in no such number.
     """
-    made = [entry.entry if isinstance(entry, ClickEntry) else entry for entry in entries]
+    made = [entry.entry if isinstance(entry, LabelledEntry) else entry for entry in entries]
     varying = sorted({name for run in made if run.factors for name in run.factors.numbers})
     name = over.replace("-", "_")
     if not any(len(places) > 1 for places in _families(made, name).values()):
@@ -116,7 +116,7 @@ def build_curves(
         protocol=(*protocol, *_explained(curves, plan)),
         curves=tuple(curves),
         levels=tuple(levels),
-        crossings=tuple(crossings),
+        crossings=tuple(replace(each, whole=name in COUNTS) for each in crossings),
         notes=(*notes, *found),
         cost=cost_words(cost_name, plan.unit),
     )

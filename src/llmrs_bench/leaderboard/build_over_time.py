@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import combinations
 
@@ -106,7 +106,7 @@ def build_over_time(
         ),
         curves=tuple(curves),
         levels=(),
-        crossings=tuple(crossings),
+        crossings=tuple(replace(each, whole=True) for each in crossings),
         notes=(*notes, *(_releases(matrix, labels, placed) if said else []), *found),
         slopes=tuple(changes),
         contrasts=tuple(contrasts),

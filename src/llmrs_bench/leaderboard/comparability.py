@@ -21,7 +21,7 @@ class EvaluationProtocol:
 
     Args:
         fields: `data`, `split`, `users`, `candidates`, `tie-rule` and `metric-definition` in words, and `task`.
-        requests: Names of the requests; of click data those of the users.
+        requests: Names of the requests; of labelled rows those of the users.
         lists: (requests,) a digest of each request's candidates, in any order.
         histories: (requests,) a digest of each request's history and cutoff.
     """
@@ -48,7 +48,7 @@ def _digest(parts: Sequence[str]) -> int:
     return hash64("\x1f".join(parts))
 
 
-# No field that may differ: rankings and clicks have no metric in common.
+# No field that may differ: rankings, clicks and ratings have no metric in common.
 TASK: Literal["task"] = "task"
 Field: TypeAlias = ProtocolField | Literal["task"]
 
@@ -102,7 +102,7 @@ def refuse_differences(
         if TASK in refused:
             raise IncomparableError(
                 f"{other} may not be compared with {one}. They differ in {words}",
-                hint="Rankings and clicks are never on one board: name runs, or a saved board, of the same task.",
+                hint="Rankings, clicks and ratings are never on one board: name runs, or a board, of the same task.",
             )
         raise IncomparableError(
             f"{other} may not be compared with {one}. They differ in {words}",

@@ -9,6 +9,8 @@ from llmrs_bench.leaderboard.board import Cell
 
 # Numbers of requests, not of runs: the window of time, and how many events of a new user are shown.
 WINDOW, KNOWN = "window", "known_events"
+# Numbers that count something: between two of them nothing can be.
+COUNTS = frozenset({WINDOW, KNOWN, "samples", "train_samples", "train_events", "max_users", "history", "rank", "top"})
 Outcome: TypeAlias = Literal["below", "crosses", "none"]
 
 
@@ -74,6 +76,7 @@ class Crossing:
         low: The lower end of the 95 % interval of `at`, likewise; NaN where nothing could be resampled.
         high: Its upper end.
         shares: Of resamples that were not below at `first`, that crossed, and that never did.
+        whole: Whether the number is a count: `at` and its ends are read as the next whole number then.
     """
 
     metric: str
@@ -85,6 +88,7 @@ class Crossing:
     low: float
     high: float
     shares: tuple[float, float, float]
+    whole: bool = False
 
 
 @dataclass(frozen=True, slots=True)

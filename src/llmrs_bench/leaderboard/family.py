@@ -1,8 +1,8 @@
 """The primary comparisons of a board: pairs of rows that are corrected as a family of their own."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import numpy as np
 
@@ -164,17 +164,57 @@ def find_family(matrix: "ScoreMatrix", key: str, plan: "BoardPlan") -> Family | 
 
 
 def _named(lines: Sequence["RunScores"], names: Sequence[str], option: str) -> list["RunScores"]:
-    """Return the rows that names are of: of a model, of a model and its setting, or the beginning of a run's name.
+    return pick_rows(lines, names, option, lambda line: line.runs)
+
+
+class _Named(Protocol):
+    """What has the names of a row."""
+
+    @property
+    def run(self) -> str: ...
+
+    @property
+    def model(self) -> str: ...
+
+    @property
+    def label(self) -> str: ...
+
+    @property
+    def about(self) -> Mapping[str, Any]: ...
+
+
+_Row = TypeVar("_Row", bound=_Named)
+
+
+def pick_rows(
+    rows: Sequence[_Row], names: Sequence[str], option: str, runs: Callable[[_Row], Sequence[str]]
+) -> list[_Row]:
+    """Return the rows that names are of: of a model, of a model and its setting, of a run, or how that begins.
+
+    The name that somebody gave to a run (`infer --name`) comes before all others.
+
+    Args:
+        rows: Of a board.
+        names: What was typed.
+        option: Where it was typed.
+        runs: The names of the runs of a row.
 
     Raises:
         OptionError: If a name is of no row.
     """
-    found: dict[str, RunScores] = {}
+    found: dict[str, _Row] = {}
     for name in names:
-        exact = [line for line in lines if name in (line.model, line.label, *line.runs)]
-        chosen = exact or [line for line in lines if any(run.startswith(name) for run in line.runs)]
+        chosen = (
+            [row for row in rows if row.about.get("called") == name]
+            or [row for row in rows if name in (row.model, row.label, *runs(row))]
+            or [row for row in rows if any(run.startswith(name) for run in runs(row))]
+        )
         if not chosen:
-            known = ", ".join(dict.fromkeys(line.model for line in lines))
+            known = "; ".join(dict.fromkeys(f"{row.label}{_call_name(row)}" for row in rows))
             raise OptionError(f"{option} {name}: no row of the board is called so", hint=f"Its rows: {known}.")
-        found |= {line.run: line for line in chosen}
+        found |= {row.run: row for row in chosen}
     return list(found.values())
+
+
+def _call_name(row: _Named) -> str:
+    return f", called {name}" if (name := row.about.get("called")) else ""

@@ -12,14 +12,13 @@ from numpy.typing import NDArray
 
 from llmrs_bench.leaderboard.board import BOUND, Cell, EvaluatedRun
 from llmrs_bench.leaderboard.build import BoardPlan
-from llmrs_bench.leaderboard.clicks import ClickEntry
 from llmrs_bench.leaderboard.curves import Crossing, Level
+from llmrs_bench.leaderboard.labelled import LabelledEntry
 from llmrs_bench.leaderboard.matrix import request_values
-from llmrs_bench.metrics.clicks import per_user, resampler
 from llmrs_bench.stats import share_interval, summed
 
 Floats: TypeAlias = NDArray[np.float64]
-Entry: TypeAlias = EvaluatedRun | ClickEntry
+Entry: TypeAlias = EvaluatedRun | LabelledEntry
 
 _TOGETHER = 200  # resamples, as `stats.bootstrap_interval` draws them
 _NOISE = 1e-12  # equal means, added in another order, differ by less
@@ -108,15 +107,15 @@ def sampled(
     values: dict[str, Floats] = {}
     functions = {}
     for entry in entries:
-        if isinstance(entry, ClickEntry):
-            if entry.rows.has(metric) and not np.isnan(own := per_user(entry.rows, metric)).all():
-                values[entry.entry.run], functions[entry.entry.run] = own, resampler(entry.rows, metric)
+        if isinstance(entry, LabelledEntry):
+            if entry.rows.has(metric) and not np.isnan(own := entry.rows.per_user(metric)).all():
+                values[entry.entry.run], functions[entry.entry.run] = own, entry.rows.resampler(metric)
         elif metric in entry.figures:
             return None
         else:
             values[entry.run] = request_values(entry, [metric], index)[metric]
     draws = resampled(values, owners, plan, functions)
-    made = [entry.entry if isinstance(entry, ClickEntry) else entry for entry in entries]
+    made = [entry.entry if isinstance(entry, LabelledEntry) else entry for entry in entries]
     return {
         run.run: SampledRun(
             values[run.run], draws[run.run], run.exact, run.kind == BOUND, owners is None and run.run not in functions

@@ -1,5 +1,6 @@
 """What a run cost: tokens, seconds, energy and price, and what was odd about its answers, summed over its responses."""
 
+import logging
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -12,6 +13,8 @@ from llmrs_bench.core.costs import TOKENS as _TOKENS
 from llmrs_bench.core.errors import BenchError, BudgetError, OptionError
 from llmrs_bench.core.formatting import seconds_words
 from llmrs_bench.core.types import UNANSWERED, Kind, Scores
+
+log = logging.getLogger(__name__)
 
 
 class CostCounter:
@@ -160,6 +163,7 @@ class _Shared:
 
     usd: float = 0.0
     stopped: bool = False
+    largest: int = 1  # prompts of a batch, as far as was said
 
 
 @dataclass(slots=True)
@@ -179,6 +183,20 @@ class Budget:
     def divided(self, parts: int) -> list["Budget"]:
         """Return budgets of runs that go on side by side: each has all the seconds, and they share the money."""
         return [replace(self, _shared=self._shared) for _ in range(parts)]
+
+    def begin(self, largest: int) -> None:
+        """Say how far seconds may be passed: a batch that has begun is answered to its end.
+
+        Args:
+            largest: Prompts of the largest batch that follows; a larger one than before is said.
+        """
+        if self.seconds is not None and largest > self._shared.largest:
+            self._shared.largest = largest
+            log.info(
+                "--max-seconds %s: a batch that has begun is answered to its end, here up to %s prompts",
+                f"{self.seconds:,.10g}",
+                f"{largest:,}",
+            )
 
     def stop(self) -> None:
         """Have the next `check` of all that share it raise `StoppedError`."""

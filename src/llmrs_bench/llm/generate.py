@@ -197,6 +197,7 @@ class CachedGenerator:
         start: Loads the engine; called at the first prompt without an answer.
         again: Whether to ask for prompts again that a server did not answer before.
         spend: Told of new answers; it may raise, and they are kept before that passes.
+        begin: Told of how many prompts the largest batch has, before batches are answered.
         clock: Seconds that never go back.
     """
 
@@ -207,10 +208,11 @@ class CachedGenerator:
         *,
         again: bool = True,
         spend: Callable[[Sequence[Row]], None] = lambda rows: None,
+        begin: Callable[[int], None] = lambda largest: None,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         self.store = store
-        self._spend = spend
+        self._spend, self._begin = spend, begin
         self._again = again
         self._found = 0
         self._start = start
@@ -320,6 +322,7 @@ class CachedGenerator:
         held = 0.0  # seconds that they took
         self._say(0)
         self._spend([])
+        self._begin(max(map(len, batches), default=0))
         self._spent.start()
         try:
             for responses in engine.answer_batches(batches):

@@ -130,7 +130,7 @@ def _diversities(rows: pl.DataFrame, sets: list[list[str]]) -> Iterator[pl.DataF
     for first, last in pairwise(dict.fromkeys(bounds)):
         part = rows[first:last]
         codes, columns = np.unique(part["code"].to_numpy(), return_inverse=True)
-        apart = _distances([sets[code] for code in codes])
+        apart = category_distances([sets[code] for code in codes])
         lines = part["request_id"].rle_id().to_numpy()
         own, height = part["own"].to_numpy(), int(lines.max()) + 1
         told, untold = (_counts(lines[mask], columns[mask], height, len(codes)) for mask in (own, ~own))
@@ -155,8 +155,8 @@ def _dot(left: NDArray[np.float64], right: NDArray[np.float64]) -> NDArray[np.fl
     return np.asarray((left * right).sum(1), dtype=np.float64)
 
 
-def _distances(sets: list[list[str]]) -> NDArray[np.float64]:
-    """Return 1 - the Jaccard index of all pairs of sets, as a square matrix."""
+def category_distances(sets: list[list[str]]) -> NDArray[np.float64]:
+    """Return 1 - the Jaccard index of all pairs of sets, none of them empty, as a square matrix."""
     names = {name: at for at, name in enumerate(sorted({name for one in sets for name in one}))}
     held = np.zeros((len(sets), len(names)))
     for line, one in enumerate(sets):

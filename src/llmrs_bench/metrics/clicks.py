@@ -1,25 +1,25 @@
-"""Metrics of click data: one score for each pair of a user and an item, compared with whether the user liked it.
+"""Metrics of click data: one score for each pair of a user and an item, compared with whether the user liked it."""
 
-The AUC of all rows is no mean over rows, so every metric comes in three forms that agree: a value, one value for each
-user whose mean is the value (for paired tests, which flip signs of users), and values of resamples of whole users.
-"""
-
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from llmrs_bench.core.errors import OptionError
-from llmrs_bench.core.registry import unknown_name
+from llmrs_bench.metrics.labelled import (
+    Floats,
+    MetricSet,
+    Places,
+    counted,
+    divided,
+    jackknifed,
+    shares,
+    summed,
+)
 
-Floats: TypeAlias = NDArray[np.float64]
-Places: TypeAlias = NDArray[np.intp]
 Probability: TypeAlias = Literal["raw", "calibrated"]
 
-# Bumped whenever a definition changes; part of the fingerprint of every evaluation of click data.
-CLICK_DEFINITIONS = "1"
 RANKED = ("auc", "uauc", "uauc-weighted")
 # Which probability, or which choice, a metric is of.
 PROBABILITY_OF: Mapping[str, Probability] = {
@@ -29,25 +29,16 @@ PROBABILITY_OF: Mapping[str, Probability] = {
     "ece-calibrated": "calibrated",
     "accuracy": "raw",
 }
-CLICK_METRICS = (*RANKED, "accuracy", "accuracy-tuned", "log-loss", "log-loss-calibrated", "ece", "ece-calibrated")
-LOWER_CLICK_METRICS = tuple(name for name in CLICK_METRICS if name.startswith(("log-loss", "ece")))
+_NAMES = (*RANKED, "accuracy", "accuracy-tuned", "log-loss", "log-loss-calibrated", "ece", "ece-calibrated")
+CLICK_METRICS = MetricSet(
+    of="click data",
+    definitions="1",
+    names=_NAMES,
+    board=tuple(name for name in _NAMES if name != "uauc-weighted"),
+    lower=tuple(name for name in _NAMES if name.startswith(("log-loss", "ece"))),
+)
 BINS = 10
 LEAST = 1e-15  # of a probability in a logarithm, as `MOST_LOSS` of rankings has it
-
-
-def parse_click_metrics(names: Sequence[str]) -> tuple[str, ...]:
-    """Return names of click metrics, each once.
-
-    Raises:
-        OptionError: If one is none, or there are none.
-    """
-    found = tuple(dict.fromkeys(name.strip().lower() for name in names))
-    if not found:
-        raise OptionError("no metrics were named", hint=f"Known of click data: {', '.join(CLICK_METRICS)}.")
-    for name in found:
-        if name not in CLICK_METRICS:
-            raise unknown_name("metric of click data", name, list(CLICK_METRICS))
-    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,58 +177,39 @@ class ClickRows:
         """Return the same scores with other labels."""
         return replace(self, labels=labels)
 
+    def per_user(self, metric: str) -> Floats:
+        """Return one value for each user, so that their mean is the metric; NaN for a user that it leaves out.
 
-def value(rows: ClickRows, metric: str) -> float:
-    """Return a metric of all rows; NaN where it has none, as the AUC of rows of one label."""
-    found = per_user(rows, metric)
-    known = found[~np.isnan(found)]
-    return float(known.mean()) if known.size else float("nan")
+        - `uauc` (CoLLM, arXiv 2310.19488): the AUC of each user's rows; users whose rows are all of one label are left
+          out, those with one row among them. `uauc-weighted`: the same, weighted by rows (GAUC, Zhu et al., KDD 2017).
+        - `log-loss`: sum of -ln p(label) over a user's rows, in nats, over the mean number of rows of a user;
+          `accuracy` likewise. `accuracy` says yes where p >= .5, `accuracy-tuned` from the threshold on.
+        - `ece` (Guo et al., ICML 2017, of p(liked)): the rows fall into ten equal bins of p, [0, .1) to [.9, 1]; the
+          sum over bins of |sum of labels - sum of p| over rows. A user has the part of its rows in these sums, with the
+          signs of the sums.
+        - `auc` (Mann-Whitney, ties half): the jackknife values of users. Tests of the signs of plain shares of the AUC
+          would not be valid, for pairs of rows belong to two users.
 
+        Returns:
+            (users,)
+        """
+        if metric == "auc":
+            return _auc_values(self)
+        return shares(*_ratio(self, metric))
 
-def per_user(rows: ClickRows, metric: str) -> Floats:
-    """Return one value for each user, so that their mean is the metric; NaN for a user that it leaves out.
+    def resampler(self, metric: str) -> Callable[[Floats], Floats]:
+        """Return the function that gives a metric of several resamples of users.
 
-    - `uauc` (CoLLM, arXiv 2310.19488): the AUC of each user's rows; users whose rows are all of one label are left out,
-      those with one row among them. `uauc-weighted`: the same, weighted by rows (GAUC, Zhu et al., KDD 2017).
-    - `log-loss`: sum of -ln p(label) over a user's rows, in nats, over the mean number of rows of a user; `accuracy`
-      likewise. `accuracy` says yes where p >= .5, `accuracy-tuned` from the threshold on.
-    - `ece` (Guo et al., ICML 2017, of p(liked)): the rows fall into ten equal bins of p, [0, .1) to [.9, 1]; the sum
-      over bins of |sum of labels - sum of p| over rows. A user has the part of its rows in these sums, with the signs
-      of the sums.
-    - `auc` (Mann-Whitney, ties half): the jackknife values of users, n A - (n - 1) A without the user, moved so that
-      their mean is A. They make a paired sign-flip test of two AUCs valid where rows of a user hang together; signs of
-      plain shares of A would not be, for pairs of rows belong to two users.
-
-    Returns:
-        (users,)
-    """
-    if metric == "auc":
-        return _auc_values(rows)
-    parts, weights = _ratio(rows, metric)
-    there = weights > 0
-    total = float(weights.sum())
-    values: Floats = np.where(there, parts * (int(there.sum()) / total if total else np.nan), np.nan)
-    return values
-
-
-def resampler(rows: ClickRows, metric: str) -> Callable[[Floats], Floats]:
-    """Return the function that gives a metric of several resamples of users.
-
-    It takes (users, resamples), how often each user was drawn, all rows of a user with it, and returns (resamples,),
-    NaN where a resample has no value, as where all its rows are of one label.
-    """
-    if metric == "auc":
-        return _auc_resampler(rows)
-    if metric.startswith("ece"):
-        gaps, counts = _gaps(rows, metric).T, _counts(rows)
-        return lambda weights: _divided(np.abs(gaps @ weights).sum(0), counts @ weights)
-    parts, sizes = _ratio(rows, metric)
-    return lambda weights: _divided(parts @ weights, sizes @ weights)
-
-
-def _divided(parts: Floats, wholes: Floats) -> Floats:
-    found: Floats = np.divide(parts, wholes, out=np.full(parts.shape, np.nan), where=wholes > 0)
-    return found
+        It takes (users, resamples), how often each user was drawn, all rows of a user with it, and returns
+        (resamples,), NaN where a resample has no value, as where all its rows are of one label.
+        """
+        if metric == "auc":
+            return _auc_resampler(self)
+        if metric.startswith("ece"):
+            gaps, counts = _gaps(self, metric).T, counted(self)
+            return lambda weights: divided(np.abs(gaps @ weights).sum(0), counts @ weights)
+        parts, sizes = _ratio(self, metric)
+        return lambda weights: divided(parts @ weights, sizes @ weights)
 
 
 def _ratio(rows: ClickRows, metric: str) -> tuple[Floats, Floats]:
@@ -245,12 +217,12 @@ def _ratio(rows: ClickRows, metric: str) -> tuple[Floats, Floats]:
     if metric in RANKED:
         aucs = user_aucs(rows)
         there = ~np.isnan(aucs)
-        weights = np.where(there, _counts(rows) if metric == "uauc-weighted" else 1.0, 0.0)
+        weights = np.where(there, counted(rows) if metric == "uauc-weighted" else 1.0, 0.0)
         return np.where(there, aucs, 0.0) * weights, weights
     if metric.startswith("ece"):
         gaps = _gaps(rows, metric)
-        return gaps @ np.sign(gaps.sum(0)), _counts(rows)
-    return _sums(rows, _ROW_VALUES[metric](rows, metric)), _counts(rows)
+        return gaps @ np.sign(gaps.sum(0)), counted(rows)
+    return summed(rows, _ROW_VALUES[metric](rows, metric)), counted(rows)
 
 
 def _known(rows: ClickRows, metric: str) -> Floats:
@@ -283,14 +255,6 @@ _ROW_VALUES: Mapping[str, Callable[[ClickRows, str], Floats]] = {
     "accuracy": _hits,
     "accuracy-tuned": _tuned_hits,
 }
-
-
-def _sums(rows: ClickRows, values: Floats) -> Floats:
-    return np.asarray(np.bincount(rows.users, weights=values, minlength=rows.n_users), dtype=np.float64)
-
-
-def _counts(rows: ClickRows) -> Floats:
-    return _sums(rows, np.ones(len(rows.users)))
 
 
 def bin_of(probability: Floats) -> Places:
@@ -355,29 +319,28 @@ def _wins(rows: ClickRows, groups: Places) -> Floats:
 
 def user_aucs(rows: ClickRows) -> Floats:
     """Return (users,) the AUC of each user's rows; NaN for users whose rows are not of both labels."""
-    liked = _sums(rows, rows.labels.astype(np.float64))
-    pairs = liked * (_counts(rows) - liked)
-    won = _sums(rows, np.where(rows.labels, _wins(rows, rows.users), 0.0))
-    return _divided(won, pairs)
+    liked = summed(rows, rows.labels.astype(np.float64))
+    pairs = liked * (counted(rows) - liked)
+    won = summed(rows, np.where(rows.labels, _wins(rows, rows.users), 0.0))
+    return divided(won, pairs)
 
 
 def _auc_values(rows: ClickRows) -> Floats:
-    liked = _sums(rows, rows.labels.astype(np.float64))
-    sizes = _counts(rows)
+    liked = summed(rows, rows.labels.astype(np.float64))
+    sizes = counted(rows)
     disliked = sizes - liked
-    there, users = sizes > 0, int((sizes > 0).sum())
+    there = sizes > 0
     pairs = liked.sum() * disliked.sum()
     if not pairs:
         return np.full(rows.n_users, np.nan)
     wins = _wins(rows, np.zeros(len(rows.users), dtype=np.intp))
-    won = _sums(rows, np.where(rows.labels, wins, 0.0))  # by the user's liked rows, against those of all users
-    with_user = won + _sums(rows, np.where(rows.labels, 0.0, wins))
+    won = summed(rows, np.where(rows.labels, wins, 0.0))  # by the user's liked rows, against those of all users
+    with_user = won + summed(rows, np.where(rows.labels, 0.0, wins))
     own = np.nan_to_num(user_aucs(rows)) * liked * disliked
     auc = won.sum() / pairs
     left = (liked.sum() - liked) * (disliked.sum() - disliked)
     without = np.divide(won.sum() - with_user + own, left, out=np.full(rows.n_users, 0.5), where=left > 0)
-    values = users * auc - (users - 1) * without
-    return np.where(there, values - values[there].mean() + auc, np.nan)
+    return jackknifed(auc, without, there)
 
 
 def _auc_resampler(rows: ClickRows) -> Callable[[Floats], Floats]:
@@ -392,58 +355,6 @@ def _auc_resampler(rows: ClickRows) -> Callable[[Floats], Floats]:
         drawn = np.zeros((len(disliked) + 1, weights.shape[1]))
         np.cumsum(weights[rows.users[disliked]], axis=0, out=drawn[1:])
         won: Floats = np.einsum("rb,rb->b", weights[rows.users[liked]], drawn[below] + drawn[upto]) / 2.0
-        return _divided(won, (positives @ weights) * drawn[-1])
+        return divided(won, (positives @ weights) * drawn[-1])
 
     return aucs
-
-
-_RESAMPLED_TOGETHER = 100
-
-
-@dataclass(frozen=True, slots=True)
-class UserInterval:
-    """A percentile interval over resamples of users; `dropped` is the share of resamples that had no value."""
-
-    low: float
-    high: float
-    dropped: float
-
-
-def user_intervals(
-    lines: Sequence[Sequence[ClickRows]], metrics: Sequence[str], *, samples: int, seed: int
-) -> list[dict[str, UserInterval]]:
-    """Return 95 % percentile bootstrap intervals over users (Efron and Tibshirani 1993, section 13.3).
-
-    Users are drawn with replacement, each with all its rows: rows of one user hang together, and an interval over rows
-    would be too narrow. All lines and metrics are resampled with the same users. A resample without a value is dropped
-    for the metric that lacks it.
-
-    Args:
-        lines: For each line of a board the rows of its runs; of several runs it is the interval of the mean over them.
-        metrics: What to resample; a line whose runs do not all have one gets no interval of it.
-        samples: Number of resamples.
-        seed: Seed of the resampling.
-
-    Returns:
-        For each line intervals by metric; their ends are NaN where no resample has a value.
-    """
-    wanted = [
-        (at, metric, [resampler(rows, metric) for rows in runs])
-        for at, runs in enumerate(lines)
-        for metric in metrics
-        if all(rows.has(metric) for rows in runs)
-    ]
-    users = lines[0][0].n_users
-    generator, even = np.random.default_rng(seed), np.full(users, 1.0 / users)
-    values = np.empty((len(wanted), samples))
-    for start in range(0, samples, _RESAMPLED_TOGETHER):
-        size = min(_RESAMPLED_TOGETHER, samples - start)
-        weights = generator.multinomial(users, even, size=size).T.astype(np.float64)
-        for place, (_, _, runs) in enumerate(wanted):
-            values[place, start : start + size] = np.mean([run(weights) for run in runs], axis=0)
-    found: list[dict[str, UserInterval]] = [{} for _ in lines]
-    for (at, metric, _), drawn in zip(wanted, values, strict=True):
-        known = drawn[~np.isnan(drawn)]
-        low, high = np.percentile(known, [2.5, 97.5]) if known.size else (np.nan, np.nan)
-        found[at][metric] = UserInterval(float(low), float(high), 1.0 - known.size / samples)
-    return found

@@ -8,7 +8,7 @@ from typing import Any
 
 from llmrs_bench.core.errors import OptionError
 from llmrs_bench.core.types import Item, Listed, Message, Request
-from llmrs_bench.prompts.strategies.base import ItemCatalog, distinct_titles
+from llmrs_bench.prompts.strategies.base import ItemCatalog, distinct_titles, rating_format
 from llmrs_bench.prompts.template import ExampleView, ItemView, PartName, PromptTemplate
 
 
@@ -53,6 +53,7 @@ class PromptContext:
         self.history = self._views(request.history[first:], request.ratings[first:], liked=request.liked[first:])
         self._rendered: dict[PartName, str] = {}
         item, items = word_forms(catalog.item_word)
+        written = rating_format(catalog.scale)
         self._variables: dict[str, Any] = {
             "item": item,
             "items": items,
@@ -66,14 +67,20 @@ class PromptContext:
                 for example in request.examples
             ],
             "interest": request.interest,
+            "stated": prompt_template.stated,
+            "lowest": written % min(catalog.scale, default=0.0),
+            "highest": written % max(catalog.scale, default=0.0),
+            "rating_format": written,
         }
 
     def messages(self, shown: Sequence[str]) -> tuple[Message, ...]:
         """Return the turns of a prompt that shows these candidates in this order."""
-        named = zip(label_names(self.prompt_template, shown), shown, strict=True)
-        listed = [self._view(label, item_id) for label, item_id in named]
+        listed = []
+        if self.prompt_template.lists_candidates:
+            named = zip(label_names(self.prompt_template, shown), shown, strict=True)
+            listed = [self._view(label, item_id) for label, item_id in named]
         return self.prompt_template.messages(
-            {**self._variables, "candidates": listed, "count": len(listed)}, self._rendered
+            {**self._variables, "candidates": listed, "count": len(shown)}, self._rendered
         )
 
     def listed(self, shown: Sequence[str]) -> Listed:

@@ -1,6 +1,7 @@
 """Frames of requests, prompts and responses to row-level values, and back."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import polars as pl
@@ -11,9 +12,9 @@ from llmrs_bench.prompts.sanitize import sanitize_text
 from llmrs_bench.prompts.strategies.base import ItemCatalog
 
 
-def read_catalog(items: pl.DataFrame, item_word: str) -> ItemCatalog:
-    """Return the items of a frame of the schema `items`, by id."""
-    return ItemCatalog(
+def read_catalog(items: pl.DataFrame, item_word: str, scale: Sequence[float] | None = None) -> ItemCatalog:
+    """Return the items of a frame of the schema `items`, by id; with a `scale` of ratings if one is given."""
+    catalog = ItemCatalog(
         {
             row["item_id"]: Item(
                 row["item_id"],
@@ -26,6 +27,7 @@ def read_catalog(items: pl.DataFrame, item_word: str) -> ItemCatalog:
         },
         item_word,
     )
+    return catalog if scale is None else replace(catalog, scale=tuple(scale))
 
 
 def read_views(views: pl.DataFrame) -> Iterator[Request]:

@@ -55,13 +55,13 @@ PLAIN = {kind: frozenset(field.name for field in fields(kind)) for kind in (Item
 
 
 PartName: TypeAlias = Literal[
-    "system", "role", "interest", "examples", "candidates", "task", "strategy", "answer", "start"
+    "system", "role", "interest", "examples", "candidates", "task", "goal", "strategy", "answer", "start"
 ]
 LabelKind: TypeAlias = Literal["numbers", "letters", "ids", "none"]
 Order: TypeAlias = tuple[tuple[PartName, ...], ...]
 PART_NAMES: tuple[PartName, ...] = get_args(PartName)
 # Paragraphs of what the user says, and the parts that stand in each.
-ORDER: Order = (("role",), ("interest",), ("examples",), ("candidates",), ("task", "strategy", "answer"))
+ORDER: Order = (("role",), ("interest",), ("examples",), ("candidates",), ("task", "goal", "strategy", "answer"))
 # What a part may name.
 TEMPLATE_VARIABLES = frozenset(
     {
@@ -76,6 +76,10 @@ TEMPLATE_VARIABLES = frozenset(
         "interest",
         "candidates",
         "count",
+        "lowest",
+        "highest",
+        "rating_format",
+        "stated",
     }
 )
 _OF_CANDIDATES = {"candidates", "count"}
@@ -233,7 +237,9 @@ class CompiledPart:
 
     @cached_property
     def _compiled(self) -> Any:
-        return _ENVIRONMENT.bounded(self.text)
+        made = _ENVIRONMENT.bounded(self.text)
+        made.globals = dict(made.globals)  # copied for each prompt, and a chain of dictionaries is slow to copy
+        return made
 
     def render(self, variables: Mapping[str, Any]) -> str:
         """Return the piece.
@@ -241,11 +247,14 @@ class CompiledPart:
         Raises:
             OptionError: If it asks for something that is not there, does what a template may not do, or never ends.
         """
-        _ENVIRONMENT.spent = 0
+        sandbox = _ENVIRONMENT
+        sandbox.spent = 0
         written = []
         try:
             for text in self._compiled.generate(variables):
-                _ENVIRONMENT.spend(len(text) - _STEP)
+                sandbox.spent += len(text)  # in line, for there are a million of them in the prompts of MovieLens-1M
+                if sandbox.spent > _MOST:
+                    sandbox.spend(0)
                 written.append(text)
         except _FAILURES as error:
             raise OptionError(
@@ -263,15 +272,21 @@ def _fault(error: Exception) -> str:
 
 @dataclass(frozen=True)
 class PromptTemplate:
-    """The parts of a template, and the paragraphs in which they stand."""
+    """The parts of a template, the paragraphs in which they stand, and what they state of every user."""
 
     parts: Mapping[PartName, CompiledPart]
     order: Order = ORDER
+    stated: str = ""
 
     @property
     def labels(self) -> LabelKind:
         """What stands before each candidate."""
         return self.parts["candidates"].labels if "candidates" in self.parts else "numbers"
+
+    @cached_property
+    def lists_candidates(self) -> bool:
+        """Whether any part names the candidates; prompts of others do without their views."""
+        return self.uses("candidates")
 
     def uses(self, *names: str) -> bool:
         """Return whether any part uses one of these names of a scene, or attributes of items."""
@@ -353,11 +368,12 @@ class TemplateSource:
     template_file: TemplateFile
     digest: str
 
-    def prompt_template(self, chosen: Mapping[PartName, str]) -> PromptTemplate:
+    def prompt_template(self, chosen: Mapping[PartName, str], stated: str = "") -> PromptTemplate:
         """Return the words, with parts of the library put in place of the template's own.
 
         Args:
             chosen: Part to the name of the one that is wanted.
+            stated: What is said of every user, by parts that name it.
 
         Raises:
             OptionError: If there is no such part, or the template has no place for it.
@@ -373,6 +389,7 @@ class TemplateSource:
         return PromptTemplate(
             {name: self._part(name, value) for name, value in named.items() if value != "none"},
             self.template_file.order,
+            stated,
         )
 
     def _part(self, name: PartName, value: str | TemplatePart) -> CompiledPart:

@@ -100,7 +100,7 @@ class BERT4Rec(NeuralRecommender):
 
     def losses(self, net: BERT4RecNet, examples: Histories, generator: torch.Generator) -> Iterator[Tensor]:
         """Yield the loss of each step of one epoch: the masked items of `batch` users in random order."""
-        loss = make_loss(self.options)
+        loss = make_loss(self.options, len(net.item_weights()))
         for groups in epoch_batches(examples.items, self.options.batch, generator):
             states, targets = [], []
             for group in groups:

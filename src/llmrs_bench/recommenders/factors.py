@@ -32,6 +32,8 @@ class FactorRecommender(NeuralRecommender):
 
     Options: ClassVar[type[config.Options]] = FactorOptions
     learns_users: ClassVar[bool] = True
+    event_cost: ClassVar[int] = 500
+    state_cost: ClassVar[int] = 0
 
     @abstractmethod
     def embed(self, net: Any, users: Tensor, previous: Tensor) -> Tensor:

@@ -58,7 +58,7 @@ class GRU4Rec(NeuralRecommender):
 
     def losses(self, net: GRU4RecNet, examples: Histories, generator: torch.Generator) -> Iterator[Tensor]:
         """Yield the loss of each step of one epoch, over `batch` users in random order."""
-        loss = make_loss(self.options)
+        loss = make_loss(self.options, len(net.item_weights()))
         yield from next_item_losses(net, examples.items, self.options.batch, loss, generator)
 
     def states(self, net: GRU4RecNet, histories: Histories) -> Tensor:

@@ -18,12 +18,15 @@ Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
 # a GPU wants large matrices.
 _CPU_LOGITS, _GPU_LOGITS = 2**20, 2**26
 _CALIBRATION = 0.75
+# A softmax over all items already takes more than half of an epoch at 17,000 of them.
+_MOST_ITEMS = 30_000
 _NEGATIVES = {"bpr": 1, "bce": 1, "gbce": 256, "sampled-softmax": 512}
 
 
 class LossOptions(Options):
     """What is minimised, over the positions of a step.
 
+    - `auto`: `ce`, and `sampled-softmax` above 30,000 items.
     - `ce`: softmax cross-entropy over all items.
     - `sampled-softmax`: the same over the target and `negatives` uniform items (512), shared by the step.
     - `bce`: binary cross-entropy of the target and `negatives` uniform items (1) of each position
@@ -34,23 +37,35 @@ class LossOptions(Options):
       position (Rendle et al. 2009).
     """
 
-    loss: Literal["ce", "bce", "gbce", "sampled-softmax", "bpr"] = "ce"
+    loss: Literal["auto", "ce", "bce", "gbce", "sampled-softmax", "bpr"] = "auto"
     negatives: int | None = Field(default=None, ge=1)
     calibration: float | None = Field(default=None, ge=0, le=1)
 
     @model_validator(mode="after")
     def no_idle_options(self) -> Self:
         """Refuse options that the chosen loss does not read."""
+        if self.loss == "auto" and self.negatives is not None:
+            raise ValueError("negatives belongs to a loss that samples: name one, such as loss=sampled-softmax")
         if self.loss == "ce" and self.negatives is not None:
             raise ValueError("loss=ce looks at all items, so negatives has no effect")
         if self.loss != "gbce" and self.calibration is not None:
             raise ValueError(f"loss={self.loss} does not read calibration, only gbce does")
         return self
 
+    def chosen(self, items: int) -> str:
+        """Return the name of the loss over so many items."""
+        if self.loss != "auto":
+            return self.loss
+        return "ce" if items <= _MOST_ITEMS else "sampled-softmax"
 
-def make_loss(options: LossOptions) -> Loss:
-    """Return the loss that `options` name. Negatives are never the target; they come from torch's global generator."""
-    count = options.negatives or _NEGATIVES.get(options.loss, 0)
+
+def make_loss(options: LossOptions, items: int) -> Loss:
+    """Return the loss over so many items that `options` name.
+
+    Negatives are never the target; they come from torch's global generator.
+    """
+    name = options.chosen(items)
+    count = options.negatives or _NEGATIVES.get(name, 0)
     made: dict[str, Loss] = {
         "ce": cross_entropy,
         "bce": lambda states, weights, targets: binary(states, weights, targets, _own(weights, targets, count)),
@@ -68,7 +83,7 @@ def make_loss(options: LossOptions) -> Loss:
             states, weights, targets, _shared(weights, count)
         ),
     }
-    return made[options.loss]
+    return made[name]
 
 
 def binary(states: Tensor, weights: Tensor, targets: Tensor, negatives: Tensor, power: float = 1.0) -> Tensor:

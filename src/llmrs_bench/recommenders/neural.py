@@ -21,11 +21,11 @@ from llmrs_bench.core.errors import ModelError, OptionError
 from llmrs_bench.core.hashing import fingerprint
 from llmrs_bench.core.training_checkpoint import Resume, seeded
 from llmrs_bench.core.types import Json
-from llmrs_bench.recommenders.base import BLOCK, Corpus, FitOptions, ScoreBlock, TrainContext, fitted_events
-from llmrs_bench.recommenders.losses import Loss
+from llmrs_bench.recommenders.base import Corpus, FitOptions, ScoreBlock, TrainContext, fitted_events, score_blocks
+from llmrs_bench.recommenders.losses import Loss, LossOptions
 from llmrs_bench.recommenders.model_store import damaged, read_checkpoint, write_checkpoint
 from llmrs_bench.recommenders.sequences import PADDING, Histories, Sequences, Vocabulary, user_histories
-from llmrs_bench.recommenders.training import Holdout, TrainingOptions, train
+from llmrs_bench.recommenders.training import Holdout, TrainingOptions, ValidationPlan, train
 
 # The score of an item that was not in training: below every trained item, finite, the same everywhere.
 UNKNOWN_SCORE = -1e9
@@ -84,6 +84,10 @@ class NeuralRecommender(ABC):
     # Whether users have weights of their own: their ids are then part of the model.
     learns_users: ClassVar[bool] = False
     fallback: ClassVar[str] = "by popularity"
+    # What training on an event costs, but for a softmax over all items, and what a state costs for each event of its
+    # history: both in scores of one item (measured at the default options on a CPU).
+    event_cost: ClassVar[int] = 5000
+    state_cost: ClassVar[int] = 750
 
     def __init__(self, options: Any, *, seed: int, device: str) -> None:
         self.options = options
@@ -132,7 +136,10 @@ class NeuralRecommender(ABC):
             options = self.options.model_copy(update={"epochs": facts["best_epoch"]})
             again, self._fit = self._train(fitted_events(interactions, options), None, options, work, "fitting")
             before = facts.get("seconds_before", 0.0) + again.get("seconds_before", 0.0)
-            facts = {**again, **{key: facts[key] for key in ("best_epoch", "valid_ndcg@10", "valid_curve")}}
+            facts = {
+                **again,
+                **{key: facts[key] for key in ("best_epoch", "valid_ndcg@10", "valid_curve", "validation")},
+            }
             facts |= {"seconds_before": before} if before else {}
         return facts
 
@@ -144,7 +151,13 @@ class NeuralRecommender(ABC):
         histories = self._histories(events, users, items)
         examples = self.examples(histories, len(items))
         holdout = None if validation is None else Holdout.of(validation, users, items)
-        identity = _identity(self.name, options.model_dump(mode="json"), self.seed, items, users, histories, holdout)
+        plan = None if holdout is None else self._plan(holdout, histories, options)
+        if holdout is not None and plan is not None and plan.users < len(holdout):
+            holdout = holdout.sample(plan.users, self.seed)
+        told = options.model_dump(mode="json")
+        if plan is not None and plan.every > 1:
+            told["validated_every"] = plan.every
+        identity = _identity(self.name, told, self.seed, items, users, histories, holdout)
         path = work.checkpoint and work.checkpoint.with_name(f"{work.checkpoint.name}.{phase}")
         with seeded(self.seed, self.device) as generator:
             net = self.build(len(users), len(items)).to(self.device)
@@ -155,10 +168,21 @@ class NeuralRecommender(ABC):
                 options,
                 work.progress(f"{self.name}, {_SAID[phase]}", options.epochs),
                 Resume(path, identity, generator),
+                every=1 if plan is None else plan.every,
             )
         counts = np.bincount(items.encode(events["item_id"]) - 1, minlength=len(items))
         made = _Fit(users, items, torch.from_numpy(np.log(counts / counts.sum())), net)
+        facts |= {} if plan is None else {"validation": plan.facts()}
+        loss = _loss(options, len(items))
+        facts |= {} if loss is None else {"loss": loss}
         return {**facts, "items": len(items), "sequences": len(histories)}, made
+
+    def _plan(self, holdout: Holdout, histories: Histories, options: Any) -> ValidationPlan:
+        softmax = holdout.items if _loss(options, holdout.items) == "ce" else 0
+        epoch_cost = float(histories.items.lengths.sum()) * (self.event_cost + softmax)
+        length = float(holdout.histories.last(self.history_size).items.lengths.mean())
+        user_cost = holdout.items + length * self.state_cost
+        return ValidationPlan.of(len(holdout), user_cost, epoch_cost, options.patience)
 
     def _histories(self, events: pl.DataFrame, users: Vocabulary, items: Vocabulary) -> Histories:
         if len(items) < 2:
@@ -195,8 +219,8 @@ class NeuralRecommender(ABC):
             weights, shares = net.item_weights()[known.to(self.device)], fit.shares[known].float()
         histories = self._asked(requests)
         order = np.argsort(histories.items.lengths, kind="stable")
-        for start in range(0, len(order), BLOCK):
-            rows = order[start : start + BLOCK]
+        for block in score_blocks(len(order), len(items)):
+            rows = order[block]
             asked = histories.take(rows)
             with torch.inference_mode():
                 groups = [
@@ -260,6 +284,11 @@ class NeuralRecommender(ABC):
         if self._fit is None:
             raise ModelError(f"{self.name} is not trained yet", hint="Call fit, or load a trained model.")
         return self._fit
+
+
+def _loss(options: Any, items: int) -> str | None:
+    """Return the name of the loss that `options` choose over so many items, None where there is no choice."""
+    return options.chosen(items) if isinstance(options, LossOptions) else None
 
 
 def _identity(

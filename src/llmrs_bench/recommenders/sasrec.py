@@ -95,7 +95,7 @@ class SASRec(NeuralRecommender):
 
     def losses(self, net: SASRecNet, examples: Histories, generator: torch.Generator) -> Iterator[Tensor]:
         """Yield the loss of each step of one epoch, over `batch` users in random order."""
-        loss = make_loss(self.options)
+        loss = make_loss(self.options, len(net.item_weights()))
         yield from next_item_losses(net, examples.items, self.options.batch, loss, generator)
 
     def states(self, net: SASRecNet, histories: Histories) -> Tensor:

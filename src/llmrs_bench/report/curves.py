@@ -4,7 +4,7 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
-from math import isnan, log
+from math import ceil, floor, isnan, log, log10
 from string import ascii_lowercase, ascii_uppercase
 from typing import Any
 
@@ -51,7 +51,26 @@ def end_words(crossing: Crossing, at: float) -> str:
         case "none":
             return f"none up to {amount(crossing.last)}"
         case "crosses":
-            return amount(float(f"{at:.3g}"))
+            return amount(_next_whole(at) if crossing.whole else float(f"{at:.3g}"))
+
+
+def _next_whole(at: float) -> float:
+    """Return the least whole number from `at` on, in three digits: interpolation is not surer than that."""
+    step = 10 ** max(0, floor(log10(max(at, 1.0))) - 2)
+    return float(ceil(round(at / step, 6)) * step)
+
+
+def reach_words(crossing: Crossing, over: str) -> str:
+    """Say where a curve reaches another one, with the interval of that place."""
+    match outcome(crossing.at):
+        case "below":
+            said = f"is not below {crossing.other} even at {over} {amount(crossing.first)}"
+        case "none":
+            said = f"does not reach {crossing.other} up to {over} {amount(crossing.last)}"
+        case "crosses":
+            said = f"reaches {crossing.other} at {over} {end_words(crossing, crossing.at)}"
+    ends = interval_words(crossing)
+    return f"{crossing.curve} {said}{f' (95 % interval: {ends})' if ends else ''}"
 
 
 def interval_words(crossing: Crossing) -> str:
@@ -94,7 +113,7 @@ def _parts(curves: Curves, metrics: Sequence[str]) -> Iterator[_Part]:
             yield _Part(metric, own, levels, crossings, found[0], found[1])
 
 
-_TESTS = ("difference", "p", "corrected\np")
+_TESTS = ("difference", "p", "corrected p")
 _MOST_PAIRS = 15  # of slopes that a text shows
 
 
@@ -102,7 +121,7 @@ def _heads(curves: Curves) -> tuple[str, ...]:
     """Return the columns of a point behind its mean; between points of one row, of other requests, there is no test."""
     if curves.of_requests:
         return ("users",)
-    return (*((curves.cost.replace(", ", ",\n").replace(" per ", "\nper "),) if curves.cost else ()), "seeds", *_TESTS)
+    return (*((curves.cost,) if curves.cost else ()), "seeds", *_TESTS)
 
 
 def _cells(curves: Curves, each: CurvePoint | Level) -> list[str]:
@@ -120,8 +139,8 @@ _SLOPE_HEADS = ("slope", "95 % interval", "p", "corrected p")
 
 
 def _slope_texts(each: Slope) -> list[str]:
-    ends = "" if each.low is None else f"{each.low:+.4f} to {each.high:+.4f}"
-    return [f"{each.slope:+.4f}", ends, p_value(each.p), p_value(each.corrected)]
+    ends = "" if each.low is None else f"{each.low:+z.4f} to {each.high:+z.4f}"
+    return [f"{each.slope:+z.4f}", ends, p_value(each.p), p_value(each.corrected)]
 
 
 def _closest(part: _Part) -> tuple[list[Slope], str]:
@@ -134,7 +153,7 @@ def _closest(part: _Part) -> tuple[list[Slope], str]:
 def _tests(point: CurvePoint) -> list[str]:
     if point.difference is None or point.p is None or point.corrected is None:
         return ["", "", ""]
-    return [f"{point.difference:+.4f}", p_value(point.p), p_value(point.corrected)]
+    return [f"{point.difference:+z.4f}", p_value(point.p), p_value(point.corrected)]
 
 
 def curves_table(curves: Curves, width: int = 80) -> Group:
@@ -149,7 +168,7 @@ def curves_table(curves: Curves, width: int = 80) -> Group:
     for part in _parts(curves, curves.shown):
         parts.append(Text(f"\n{part.metric} over {over}{' (logarithmic)' if curves.logarithmic else ''}\n", "bold"))
         parts += map(Text, _picture(part, positions(curves), width))
-        table = grid(["curve"], [over.replace(" ", "\n"), part.metric, *_heads(curves)])
+        table = grid(["curve"], [over, part.metric, *_heads(curves)])
         for sign, each in part.signs():
             if isinstance(each, Level):
                 table.add_row(_name(sign, each.label), "", _mean(Mean(each.cell, each.exact)), *_cells(curves, each))
@@ -160,10 +179,7 @@ def curves_table(curves: Curves, width: int = 80) -> Group:
                 table.add_row(name, amount(point.x), mean, *_cells(curves, point))
         parts += [Text(""), table, *_slope_tables(part)]
         if part.crossings:
-            reached = grid(["curve", "reaches", f"at {over}", "95 % interval"], [])
-            for found in part.crossings:
-                reached.add_row(found.curve, found.other, end_words(found, found.at), interval_words(found))
-            parts += [Text(""), reached]
+            parts += [Text(""), *(Text(reach_words(each, over)) for each in part.crossings)]
     return Group(*parts, *(Text(f"\n{note}", "yellow") for note in curves.notes))
 
 
@@ -175,13 +191,13 @@ def _slope_tables(part: _Part) -> Iterator[RenderableType]:
         return [Text.assemble(slope, (f"\n{ends}", "dim")), *tests]
 
     if part.slopes:
-        table = grid(["curve"], ["slope", "p", "corrected\np"])
+        table = grid(["curve"], ["slope", "p", "corrected p"])
         for each in part.slopes:
             table.add_row(each.curve, *cells(each))
         yield Text("")
         yield table
     if part.contrasts:
-        table = grid(["slope of", "less that of"], ["difference", "p", "corrected\np"])
+        table = grid(["slope of", "less that of"], ["difference", "p", "corrected p"])
         pairs, left = _closest(part)
         for each in pairs:
             table.add_row(each.curve, each.other, *cells(each))
@@ -357,7 +373,7 @@ def curves_markdown(curves: Curves) -> str:
     for part in _parts(curves, curves.shown):
         lines += [f"**{escape(part.metric)} over {over}**", ""]
         tests = () if curves.of_requests else _TESTS
-        heads = [over, part.metric, "seeds", "users", *(head.replace("\n", " ") for head in tests)]
+        heads = [over, part.metric, "seeds", "users", *tests]
         rows = [[escape(name), *fields[: len(heads)]] for name, *fields in _texts(part, "[{:.4f}, {:.4f}]")]
         if curves.cost:
             heads.append(curves.cost)
@@ -415,11 +431,7 @@ def curves_latex(curves: Curves) -> str:
         ]
         made += [f"{' & '.join(heads)} \\\\", r"\midrule", *(f"{row} \\\\" for row in rows), r"\bottomrule"]
         made += [r"\end{tabular}", r"\end{table}"]
-        made += [
-            f"% {each.curve} reaches {each.other} at {named_over(curves)}: {end_words(each, each.at)} "
-            f"(95 % interval {interval_words(each)})"
-            for each in part.crossings
-        ]
+        made += [f"% {reach_words(each, named_over(curves))}" for each in part.crossings]
         made += [
             f"% slope of {each.curve}{f' less that of {each.other}' if each.other else ''}: "
             f"{' '.join(_slope_texts(each)[:2])}, p {p_value(each.p)}, corrected {p_value(each.corrected)}"

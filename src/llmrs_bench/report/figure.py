@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from llmrs_bench.core.errors import OptionError
 from llmrs_bench.leaderboard.board import ALPHA, Board, Row, cost_words, told_apart
 from llmrs_bench.leaderboard.family import Difference, difference_from
-from llmrs_bench.report.table import reference
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -74,7 +73,7 @@ def _look(row: Row) -> tuple[str, str]:
 
 def _differences(axes: "Axes", board: Board, rows: Sequence[Row]) -> None:
     """Draw the difference of each row from one, with its interval; hollow where it is not distinguishable from 0."""
-    against = reference(board)
+    against = board.reference
     found: dict[str, Difference] = {}
     for each in board.differences:
         if each.metric == board.key and against in (each.first, each.second):

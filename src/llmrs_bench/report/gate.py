@@ -25,9 +25,9 @@ def gate_lines(gate: Gate) -> list[str]:
 
 def change_words(change: Change) -> str:
     """Say how a row differs from its baseline in a metric."""
-    effect = "" if change.effect is None else f", d {change.effect:+.2f}"
+    effect = "" if change.effect is None else f", d {change.effect:+z.2f}"
     return (
-        f"{change.now:.4f}, {change.baseline} had {change.before:.4f}: {change.difference:+.4f} "
+        f"{change.now:.4f}, {change.baseline} had {change.before:.4f}: {change.difference:+z.4f} "
         f"(p {p_value(change.p)}{effect}, {change.users:,} users)"
     )
 
@@ -97,7 +97,7 @@ def to_summary(board: Board, gate: Gate, page: str = "") -> str:
     if gate.changes:
         beyond = [change for change in gate.changes if change.p < ALPHA]
         rows = [
-            [escape(c.row), c.metric, f"{c.before:.4f}", f"{c.now:.4f}", f"{c.difference:+.4f}", p_value(c.p)]
+            [escape(c.row), c.metric, f"{c.before:.4f}", f"{c.now:.4f}", f"{c.difference:+z.4f}", p_value(c.p)]
             for c in beyond
         ]
         within = f"{len(gate.changes) - len(beyond):,} of {len(gate.changes):,} differences are within noise"
@@ -141,7 +141,7 @@ def _ends(point: Point, form: str) -> str:
 
 
 def _change(point: Point) -> str:
-    return "" if point.difference is None else f"{point.difference:+.4f}"
+    return "" if point.difference is None else f"{point.difference:+z.4f}"
 
 
 def history_markdown(history: History) -> str:

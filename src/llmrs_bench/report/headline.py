@@ -1,12 +1,14 @@
 """The headline of a board in sentences, each of which holds to the numbers of its rows."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 from llmrs_bench.core.formatting import number
 from llmrs_bench.leaderboard.board import ALPHA, Board, Row
 from llmrs_bench.leaderboard.family import PairTest
 from llmrs_bench.leaderboard.headline import Headline
-from llmrs_bench.report.table import answer_words, family_over, p_value, without_zeros
+from llmrs_bench.metrics.ratings import RATING_METRICS
+from llmrs_bench.report.table import answer_words, family_over, p_value, spread_words, without_zeros
 
 _FEW_USERS = 100
 _DOUBTFUL = 0.5  # of the probability of an answer, on its labels
@@ -33,7 +35,8 @@ def _sentences(board: Board, found: Headline) -> Iterator[str]:
     if other is not None:
         trained = [row for row in board.rows if row.kind in _TRAINED and board.key in row.cells]
         kind = "Best recommender" if other.kind != "baseline" else "Best of the other rows, a baseline"
-        kind += "" if trained else " (no trained recommender is on this board yet)"
+        possible = board.key not in RATING_METRICS.names  # recommenders order items: they predict no ratings
+        kind += " (no trained recommender is on this board yet)" if possible and not trained else ""
         yield f"{kind}: {other.label}, {board.key + ' ' if ours is None else ''}{_mean(other, board)}."
         if trained and other.kind == "baseline":
             yield f"Best trained recommender, below it: {trained[0].label}, {_mean(trained[0], board)}."
@@ -42,6 +45,7 @@ def _sentences(board: Board, found: Headline) -> Iterator[str]:
     for pair in found.pairs:
         if pair.run in rows and pair.contrast.against in rows:
             yield _difference(pair, rows[pair.run], rows[pair.contrast.against], board)
+            yield from _all_sources(pair, board)
     shown = (("the language model", ours), ("" if other is None else other.label, other))
     if costs := [_spent(row, name) for name, row in shown if row is not None and row.cost.seconds is not None]:
         yield f"Cost of 1,000 {board.unit}: {', '.join(costs)}."
@@ -61,9 +65,9 @@ def _difference(pair: PairTest, row: Row, other: Row, board: Board) -> str:
     name = (
         "The language model" if board.headline is not None and row.run == board.headline.language_model else row.label
     )
-    ends = "" if found.low is None or found.high is None else f" [{found.low:+.4f}, {found.high:+.4f}]"
+    ends = "" if found.low is None or found.high is None else f" [{found.low:+z.4f}, {found.high:+z.4f}]"
     numbers = (
-        f"{found.difference:+.4f}{ends}, p {p_value(found.corrected)} ({family_over(board, primary=found.primary)})"
+        f"{found.difference:+z.4f}{ends}, p {p_value(found.corrected)} ({family_over(board, primary=found.primary)})"
     )
     both = {row.users, other.users} == {found.users}
     shared = "" if both else f" The difference is that of the {found.users:,} users whom both have."
@@ -72,6 +76,15 @@ def _difference(pair: PairTest, row: Row, other: Row, board: Board) -> str:
         return f"{name} is {'better' if better else 'worse'} than {other.label}: {numbers}.{shared}"
     more = f"; about {found.needed:,} users would show such a difference" if found.needed else ""
     return f"{name} and {other.label} cannot be told apart on {found.users:,} users: {numbers}{more}.{shared}"
+
+
+def _all_sources(pair: PairTest, board: Board) -> Iterator[str]:
+    """Say of a difference how sure it is over seeds and draws, too, where they are several."""
+    for found in board.spreads:
+        if (found.run, found.against) == (pair.run, pair.contrast.against):
+            yield spread_words(found)
+        elif (found.against, found.run) == (pair.run, pair.contrast.against):
+            yield spread_words(replace(found, mean=-found.mean, low=-found.high, high=-found.low))
 
 
 def _spent(row: Row, name: str) -> str:

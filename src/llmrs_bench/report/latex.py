@@ -6,6 +6,7 @@ from dataclasses import replace
 
 from llmrs_bench.core.errors import OptionError
 from llmrs_bench.leaderboard.board import ALPHA, Board, Row, told_apart
+from llmrs_bench.leaderboard.family import pick_rows
 from llmrs_bench.report.headline import headline
 from llmrs_bench.report.table import Column, Field, Mean, Table, family_over, tables
 
@@ -72,15 +73,8 @@ def chosen_runs(board: Board, names: Sequence[str]) -> set[str]:
     Raises:
         OptionError: If a name is of no row.
     """
-    found: set[str] = set()
-    for name in names:
-        exact = {row.run for row in board.rows if name in (row.model, row.label, row.run)}
-        here = exact or {row.run for row in board.rows if row.run.startswith(name)}
-        if not here:
-            known = ", ".join(dict.fromkeys(row.model for row in board.rows))
-            raise OptionError(f"--rows {name}: no row of the board is called so", hint=f"Its rows: {known}.")
-        found |= here
-    return found or {row.run for row in board.rows}
+    chosen = pick_rows(board.rows, names, "--rows", lambda row: (row.run,)) if names else board.rows
+    return {row.run for row in chosen}
 
 
 def _columns(table: Table, names: Sequence[str]) -> list[Column]:

@@ -28,6 +28,7 @@ def to_json(board: Board) -> str:
         if board.family is None
         else {**asdict(board.family), "shown": list(map(asdict, board.primary))},
         "differences": list(map(asdict, board.differences)),
+        "variance": [asdict(each) | {"largest": each.largest, "lever": each.lever} for each in board.spreads],
         "rows": [nested(row) for row in board.rows],
         "groups": [
             {

@@ -10,6 +10,7 @@ from llmrs_bench.core.formatting import number
 from llmrs_bench.leaderboard.board import Board, Cell, PublishedRow, Row, told_apart
 from llmrs_bench.leaderboard.build import corrected_over
 from llmrs_bench.leaderboard.family import Contrast
+from llmrs_bench.leaderboard.variance import Spread
 from llmrs_bench.report.words import choice_words
 
 SHARE_HEADS = {"coverage": "target\nranked", "answered": "answered"}
@@ -87,6 +88,7 @@ def tables(board: Board) -> Iterator[Table]:
     columns = (*_means(rows, board.metrics), *shares, *read, *_costs(board))
     yield Table("board", "", rows, (*columns, *answers))
     yield from _tests(board)
+    yield from variance_tables(board)
     yield from _nulls(rows)
     for part in board.sections:
         title = f"{part.group} ({part.users:,} users), by {part.by}"
@@ -106,6 +108,48 @@ def _means(rows: Sequence[Row], metrics: Sequence[str]) -> tuple[Column, ...]:
     # So that the columns of a board of click data fit beside each other.
     heads = {metric: re.sub("-(?=calibrated|tuned|weighted)", "-\n", metric) for metric in metrics}
     return tuple(Column("metric", heads[metric], tuple(field(row, metric) for row in rows)) for metric in metrics)
+
+
+def variance_tables(board: Board) -> Iterator[Table]:
+    """Return where the variance of means is from, and of differences from one row, with intervals over all sources."""
+    rows = {row.run: row for row in board.rows}
+    for against in dict.fromkeys(each.against for each in board.spreads):
+        found = [each for each in board.spreads if each.against == against and each.run in rows]
+        if not found:
+            continue
+        of = f"difference from {rows[against].label} in {board.key}" if against in rows else board.key
+        sources = [name for name in found[0].shares if any(each.shares[name] for each in found)]
+        columns = [
+            Column("test", "difference" if against else board.key, tuple(_signed(each) for each in found)),
+            Column("test", "95 % interval,\nall sources", tuple(_ends(each) for each in found)),
+            *(Column("share", name, tuple(each.shares[name] for each in found)) for name in sources),
+            Column(
+                "test", "narrowed most by", tuple(f"{each.lever} x 2: {each.widths[each.lever]:.2f}" for each in found)
+            ),
+        ]
+        title = f"{of}: shares of the variance by source, and an interval over all of them"
+        yield Table("tests", title, tuple(rows[each.run] for each in found), tuple(columns), board.key)
+
+
+def _signed(found: Spread) -> str:
+    return f"{found.mean:+z.4f}" if found.against else f"{found.mean:.4f}"
+
+
+def _ends(found: Spread) -> str:
+    sign = "+" if found.against else ""
+    return without_zeros(f"{found.low:{sign}.4f} to {found.high:{sign}.4f}")
+
+
+def spread_words(found: Spread) -> str:
+    """Say how wide an interval over all sources is, which source is the largest, and what would narrow it most."""
+    counted = ((found.users, "users"), (found.seeds, "seeds"), (found.draws, "draws of candidates"))
+    over = ", ".join(f"{count:,} {name}" for count, name in counted if count > 1)
+    share, width = found.shares[found.largest], found.widths[found.lever]
+    return (
+        f"Over all sources of variance ({over}) it is {_signed(found)} [{_ends(found).replace(' to ', ', ')}]: "
+        f"{100 * share:.0f} % of the variance is from {found.largest}; twice the {found.lever} would make the interval "
+        f"{width:.2f} times as wide."
+    )
 
 
 NULL = "uauc_null"  # of click data: the UAUC of a row by chance
@@ -174,13 +218,6 @@ def _tests(board: Board) -> Iterator[Table]:
         yield _test_table(f"{'exploratory: ' if family else ''}{best} ({over})", rest, board.key)
 
 
-def reference(board: Board) -> str:
-    """Return the run that a board shows all others against: the first that was declared, or else the best one."""
-    if board.family is not None and board.family.declared and board.key in board.family.metrics:
-        return board.family.against[0]
-    return next((row.run for row in board.rows if board.key in row.cells and row.cells[board.key].rank == 1), "")
-
-
 def family_over(board: Board, *, primary: bool) -> str:
     """Say over which pairs p-values were corrected: the primary ones, all others, or all where there is no family."""
     pairs = 0 if board.family is None else board.family.pairs
@@ -196,13 +233,13 @@ def _test_table(title: str, tested: Sequence[tuple[Row, Contrast]], metric: str)
 
 
 def _versus(versus: Contrast) -> tuple[str, ...]:
-    ends = "" if versus.low is None or versus.high is None else f"{versus.low:+.4f} to {versus.high:+.4f}"
+    ends = "" if versus.low is None or versus.high is None else f"{versus.low:+z.4f} to {versus.high:+z.4f}"
     return (
-        f"{versus.difference:+.4f}",
+        f"{versus.difference:+z.4f}",
         without_zeros(ends),
         p_value(versus.p),
         p_value(versus.corrected),
-        "" if versus.effect is None else f"{versus.effect:+.2f}",
+        "" if versus.effect is None else f"{versus.effect:+z.2f}",
         f"{versus.wins}/{versus.ties}/{versus.losses}",
         "" if versus.needed is None else f"{versus.needed:,}",
     )

@@ -1,11 +1,13 @@
 """A board in a terminal: a row is one line, and the width decides which columns there are."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from textwrap import wrap
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.measure import measure_renderables
+from rich.table import Column as GridColumn
 from rich.table import Table as Grid
 from rich.text import Text
 
@@ -20,14 +22,16 @@ from llmrs_bench.report.table import (
     answer_words,
     family_over,
     p_value,
-    reference,
     tables,
     without_zeros,
 )
 
 _STYLES = {"baseline": "dim", "language model": "bold"}
+_HEAD = "model"  # of names
 _NAME, _GAP = 20, 2  # the least width of names, and what is between a column and the next
 _ROOMY = 36  # so wide are names before what is less needed gets a column
+_LEAST_NAME = 12  # so wide are columns of names that may break, at least
+_HEAD_LINES = (3, 6)  # in how many lines heads break, and where there is no room for that
 _SHORT = 3  # lines of the protocol below a board
 
 
@@ -42,6 +46,7 @@ class _Column:
         extra: Whether names come first.
         ends_of: The metric that it has the intervals of; empty: none.
         need: Columns of a lower number get their room first.
+        beside: What another column is called without which this one is not shown; empty: none.
     """
 
     head: str
@@ -50,6 +55,7 @@ class _Column:
     extra: bool = False
     ends_of: str = ""
     need: int = 9
+    beside: str = ""
 
     @property
     def width(self) -> int:
@@ -67,7 +73,7 @@ def to_table(board: Board, width: int = 80, *, protocol: bool = False) -> Group:
     """
     board = told_apart(board)
     parts: list[RenderableType] = [Text(board.title, "bold"), *map(Text, headline(board)), Text("")]
-    beside = reference(board)
+    beside = board.reference
     columns = _board_columns(board, beside)
     parts += _fitted([*_names(board.rows, stars=True)], columns, width)
     parts += [Text(line, "dim") for line in _legend(board, beside)]
@@ -89,39 +95,63 @@ class _Numbers(Grid):
     """A table whose numbers are shown whole or not at all: columns without room are named below it."""
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """Yield the table without the columns that have no room: `p` first, then the last ones."""
-        every, left = self.columns, []
+        """Yield the table without the columns that have no room, the least needed first; heads break before that."""
+        every, heads = self.columns, {id(column): " ".join(str(column.header).split()) for column in self.columns}
+        left: list[str] = []
+        for lines in _HEAD_LINES:
+            for column in every:
+                column.header = _broken(heads[id(column)], self._width(column, console, options), lines)
+            if self._least(console, options) <= options.max_width:
+                break
         numbers = [column for column in every if column.no_wrap]
         while len(numbers) > 1 and self._least(console, options) > options.max_width:
-            lost = next((column for column in numbers if column.header == "p"), numbers[-1])
+            lost = _least_needed(numbers, heads)
             numbers.remove(lost)
-            left.append(lost)
+            left.append(heads[id(lost)])
             self.columns = [column for column in self.columns if column is not lost]
         yield from super().__rich_console__(console, options)
-        if left:
-            said = ", ".join(str(column.header).replace("\n", " ") for column in every if column in left)
-            yield Text(f"left out: {said}; a wider terminal and --format markdown have them", "dim")
         self.columns = every
+        if left:
+            said = ", ".join(head for head in heads.values() if head in left)
+            yield Text(f"left out: {said}; a wider terminal and --format markdown have them", "dim")
+        for column in every:
+            column.header = heads[id(column)]
+
+    def _width(self, column: GridColumn, console: Console, options: ConsoleOptions) -> int:
+        """Return the width of the cells of a column: all of it for numbers, what names take at least."""
+        if not column.no_wrap:
+            return _LEAST_NAME
+        return measure_renderables(console, options.update(width=10_000), list(column.cells)).maximum
 
     def _least(self, console: Console, options: ConsoleOptions) -> int:
         """Return the width that the numbers and the least of the names take."""
-        wide = options.update(width=10_000)
-        return sum(
-            1
-            + (
-                measure_renderables(console, wide, [column.header, *column.cells]).maximum
-                if column.no_wrap
-                else _NAME - 4
-            )
+        widths = (
+            max(self._width(column, console, options), *map(len, str(column.header).split("\n")))
             for column in self.columns
         )
+        return sum(width + _GAP for width in widths) - 1
+
+
+def _broken(head: str, width: int, lines: int) -> str:
+    """Return a head in at most so many lines, none wider than the cells if that can be."""
+    width = max([width, *map(len, head.split())])
+    while len(found := wrap(head, width, break_on_hyphens=False)) > lines:
+        width += 1
+    return "\n".join(found)
+
+
+def _least_needed(numbers: Sequence[GridColumn], heads: Mapping[int, str]) -> GridColumn:
+    """Return the column to leave out: p beside a corrected one, seeds and users, then the last one."""
+    named = {heads[id(column)]: column for column in numbers[1:]}
+    first = ["p"] if "corrected p" in named else []
+    return next((named[head] for head in (*first, "seeds", "users") if head in named), numbers[-1])
 
 
 def grid(names: Sequence[str], numbers: Sequence[str]) -> Grid:
     """Return an empty table of columns that may break, and of numbers."""
     table = _Numbers(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
-    for place, head in enumerate(names):
-        table.add_column(head, overflow="fold", min_width=0 if place else 16)
+    for head in names:
+        table.add_column(head, overflow="fold", min_width=_LEAST_NAME)
     for head in numbers:
         table.add_column(head, justify="right", no_wrap=True)
     return table
@@ -143,19 +173,20 @@ def _fitted(names: Sequence[tuple[str, str, str]], columns: Sequence[_Column], w
         columns: As they stand beside each other; the first is always shown.
         width: Of the terminal.
     """
-    longest = max((len(name) + len(mark) for name, mark, _ in names), default=0) + _GAP
+    longest = max([len(_HEAD), *(len(name) + len(mark) for name, mark, _ in names)]) + _GAP
     left = width - min(longest, _NAME)
     taken: list[_Column] = []
     for column in sorted(columns, key=lambda each: (each.extra, each.need)):
         least = min(longest, _ROOMY) - min(longest, _NAME) if column.extra else 0
-        if not taken or column.width <= left - least:
+        alone = bool(column.beside) and all(column.beside != each.said for each in taken)
+        if not taken or (column.width <= left - least and not alone):
             taken.append(column)
             left -= column.width
     shown = [column for column in columns if column in taken]
     room = max(width - sum(column.width for column in shown) - _GAP, 8)
     short = _shortened([name for name, _, _ in names], [room - len(mark) for _, mark, _ in names])
     made = Grid(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
-    made.add_column("model", no_wrap=True)
+    made.add_column(_HEAD, no_wrap=True)
     for column in shown:
         made.add_column(column.head, justify="right", no_wrap=True)
     for (_, mark, style), text, *cells in zip(names, short, *(column.cells for column in shown), strict=True):
@@ -235,16 +266,16 @@ def _differences(board: Board, beside: str, tested: dict[str, Difference]) -> li
             continue
         better = found.difference * board.sign(board.key) > 0
         style = ("green" if better else "red") if found.corrected < ALPHA else "dim"
-        numbers.append(Text(f"{found.difference:+.4f}", style))
+        numbers.append(Text(f"{found.difference:+z.4f}", style))
         said = p_value(found.corrected)
         values.append(Text(said if found.primary or board.family is None else f"({said})", "dim" if not style else ""))
         known = found.low is not None and found.high is not None
-        ends.append(Text(without_zeros(f"{found.low:+.3f} to {found.high:+.3f}") if known else "", "dim"))
+        ends.append(Text(without_zeros(f"{found.low:+z.3f} to {found.high:+z.3f}") if known else "", "dim"))
     name = _shortened([next(row.model for row in board.rows if row.run == beside)], [12])[0]
     return [
         _Column(f"vs {name}", tuple(numbers), "the difference", need=1),
-        _Column("p", tuple(values), "p", need=2),
-        _Column("vs in 95 %", tuple(ends), "", extra=True, ends_of="the difference"),
+        _Column("p", tuple(values), "p", need=2, beside="the difference"),
+        _Column("vs in 95 %", tuple(ends), "", extra=True, ends_of="the difference", beside="the difference"),
     ]
 
 
@@ -275,9 +306,19 @@ def _made(column: Column, *, extra: bool) -> _Column:
 
 def _plain_columns(table: Table) -> list[_Column]:
     """Return the columns of a table below the board; means get their intervals where there is room."""
-    columns = [_made(column, extra=False) for column in table.columns]
+    needs = {
+        "difference": 1,
+        "corrected p": 2,
+        "95 % interval": 3,
+        "95 % interval, all sources": 1,
+        "narrowed most by": 2,
+    }
+    columns = [
+        replace(made, need=needs.get(made.head, 9)) for made in (_made(each, extra=False) for each in table.columns)
+    ]
     # A p that is not corrected is shown beside the corrected one or not at all.
-    columns = [replace(column, need=10) if column.head == "p" else column for column in columns]
+    corrected = "corrected p" if any(column.head == "corrected p" for column in columns) else ""
+    columns = [replace(each, need=10, beside=corrected) if each.head == "p" else each for each in columns]
     for column in table.columns:
         if any(isinstance(field, Mean) for field in column.fields):
             ends = tuple(Text(_ends(field) if isinstance(field, Mean) else "", "dim") for field in column.fields)

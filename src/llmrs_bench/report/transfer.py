@@ -40,7 +40,7 @@ def _text(made: TransferCell | None) -> Text:
 def _difference(made: TransferCell) -> str:
     if made.difference is None or made.corrected is None:
         return ""
-    return f"{made.difference:+.4f}, p {p_value(made.corrected)}"
+    return f"{made.difference:+z.4f}, p {p_value(made.corrected)}"
 
 
 def transfer_markdown(found: Transfer) -> str:

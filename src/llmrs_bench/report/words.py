@@ -330,7 +330,8 @@ def outside_lines(facts: Mapping[str, Any]) -> list[str]:
     """Say what a ranking was made of."""
     if facts["kind"] == "import":
         return [f"{facts['rows']:,} ranked items of {facts['requests']:,} requests from {facts['file']}"]
-    lines = [f"{facts['requests']:,} requests, {len(facts['runs'])} runs"]
+    runs = len(facts["runs"])
+    lines = [f"{facts['requests']:,} requests, {runs} run{'s' if runs > 1 else ''}"]
     if facts["kind"] == "oracle":
         lines.append("no model: the better run of each request, chosen by its target; an upper bound")
         better = facts["better"]
@@ -339,14 +340,22 @@ def outside_lines(facts: Mapping[str, Any]) -> list[str]:
     lines.extend(f"weight of {run}: {weight:.2f}" for run, weight in facts.get("weights", {}).items())
     if "asked" in facts:
         asked = f"the second run is asked for {facts['asked']:,} of {facts['requests']:,} requests"
-        lines.append(asked + ("" if facts["threshold"] is None else f", where doubt is above {facts['threshold']:.4g}"))
+        lines.append(asked + ("" if facts["threshold"] is None else f", where {_unsure(facts)}"))
     if learned := facts.get("learned_on"):
         lines.append(f"learned on {learned[1]:,} validation requests of {learned[0]}")
     elif facts.get("threshold") is not None:
         lines.append("the threshold is the quantile of the tested requests, without their targets")
     for name, runs in facts["cost_unknown"].items():
-        lines.append(f"{name.replace('_', ' ')} without {', '.join(runs)}: not known there")
+        lines.append(f"{name.replace('_', ' ')}: unknown for {', '.join(runs)}, so the sum leaves it out")
     return lines
+
+
+def _unsure(facts: Mapping[str, Any]) -> str:
+    """Say for which requests a cascade asks its second run; doubt by margin is a distance, negated."""
+    limit = facts["threshold"]
+    if facts.get("doubt", "margin") == "margin":
+        return f"the first run's two best scores, standardised, are less than {-limit:.4g} apart"
+    return f"the entropy of the first run's scores is above {limit:.4g} (1: all alike)"
 
 
 def sample_lines(shown: Sequence[RenderedPrompt], counts: Mapping[str, Any]) -> Iterator[str]:

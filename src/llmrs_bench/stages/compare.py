@@ -1,10 +1,8 @@
 """Stage `compare`: evaluated runs and saved boards, compared where they may be, become a board."""
 
 import logging
-import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from importlib.resources import files
 from typing import Any
 
 import polars as pl
@@ -13,7 +11,6 @@ from llmrs_bench.core.artifacts import Artifact
 from llmrs_bench.core.config import (
     BOARD_METRICS,
     CATALOGUE_METRICS,
-    CLICK,
     DEPTH,
     IMPRESSIONS,
     MODELS,
@@ -31,8 +28,6 @@ from llmrs_bench.leaderboard import (
     Board,
     BoardPlan,
     EvaluatedRun,
-    PublishedRow,
-    PublishedTable,
     ScoreMatrix,
     build_board,
 )
@@ -47,13 +42,15 @@ from llmrs_bench.leaderboard.comparability import (
 )
 from llmrs_bench.leaderboard.curves import Curves
 from llmrs_bench.leaderboard.sampled import Entry
+from llmrs_bench.llm.cache import read_served
 from llmrs_bench.metrics import DEFINITIONS, Metric, parse_metrics
 from llmrs_bench.ranking import TIE_RULE
 from llmrs_bench.stages.evaluate import CHANCE, POPULARITY, has_likelihoods, is_evaluated, measured, ranked_runs
 from llmrs_bench.stages.factors import LEARNERS, factors_of, setting_words
 from llmrs_bench.stages.groups import UNKNOWN, group_requests
+from llmrs_bench.stages.printed import with_published
 from llmrs_bench.stages.probed import memory_notes, memory_of
-from llmrs_bench.stages.workspace import Data, latest, leaving_out, limit_of, pick_runs, ranks, unopened
+from llmrs_bench.stages.workspace import Data, called, latest, leaving_out, limit_of, pick_runs, ranks, unopened
 
 log = logging.getLogger(__name__)
 
@@ -96,9 +93,12 @@ def protocol_words(data: Data, invalid: Invalid) -> dict[str, str]:
 
 
 def asked_words(data: Data) -> str:
-    """Return how many users are tested, and with how many requests where that is not one each."""
-    requests, users = data.artifact.facts["requests"], data.artifact.table("requests")["user_id"].n_unique()
-    return f"{users:,} users" if users == requests else f"{requests:,} requests of {users:,} users"
+    """Return how many users are tested, and with how many requests, or rows, where that is not one each."""
+    asked, word = data.artifact.table("requests"), "requests"
+    if data.labelled:  # those of the part valid are asked, too
+        asked, word = asked.filter(pl.col("part") == "test"), "rows"
+    users = asked["user_id"].n_unique()
+    return f"{users:,} users" if users == asked.height else f"{asked.height:,} {word} of {users:,} users"
 
 
 def filters(data: Data) -> list[str]:
@@ -112,7 +112,7 @@ def filters(data: Data) -> list[str]:
 
 def candidate_words(data: Data) -> str:
     """Return what requests ask to rank, in words."""
-    if data.task == CLICK:
+    if data.labelled:
         return "one item a request"
     options = data.artifact.manifest.config
     seen = "seen items may be among them" if options["include_seen"] else "seen items excluded"
@@ -129,7 +129,8 @@ def candidate_words(data: Data) -> str:
     if options.get("target") == "all" and held:
         others = options["n_candidates"] - 1
         return f"all targets and {others} more candidates: {options['candidates']}, {seen}; seed {options['seed']}"
-    return f"{options['n_candidates']} candidates: {held}{options['candidates']}, {seen}; seed {options['seed']}"
+    drawn = "" if options.get("draws", 1) == 1 else f", drawn {options['draws']:,} times"
+    return f"{options['n_candidates']} candidates: {held}{options['candidates']}{drawn}, {seen}; seed {options['seed']}"
 
 
 def run_notes(data: Data, run: Artifact, allowed: Sequence[str]) -> list[str]:
@@ -173,42 +174,6 @@ def _request_differences(data: Data, run: Artifact) -> dict[Field, tuple[str, st
 def common_requests(metrics: pl.DataFrame, run: Artifact) -> pl.DataFrame:
     """Return the rows of the requests that a run of other users has ranked."""
     return metrics.join(run.table("rankings").select("request_id").unique(), on="request_id", how="semi")
-
-
-def published_tables(dataset: str, clicks: str | None = None) -> list[PublishedTable]:
-    """Return what was printed for a data set, in the order of files and tables.
-
-    Rankings and clicks have tables of their own: those of clicks name the protocol, `clicks`.
-
-    A row is [model, setting, values]; a value that is no number was not printed.
-    """
-    found = []
-    for file in sorted((files("llmrs_bench") / "published").iterdir(), key=lambda entry: entry.name):
-        if file.name.endswith(".toml"):
-            tables = tomllib.loads(file.read_text("utf-8"))["tables"]
-            found += [_table(each) for each in tables if dataset in each["data"] and each.get("clicks") == clicks]
-    return found
-
-
-def with_published(board: Board, data: Data, config: CompareConfig) -> Board:
-    """Return the board with what was printed for the data, where it is asked for."""
-    if not config.published:
-        return board
-    options = data.artifact.manifest.config
-    dataset = str(options["dataset"])
-    protocol = options.get("protocol") or "its own split" if data.task == CLICK else None
-    if tables := published_tables(dataset, protocol):
-        return replace(board, published=tuple(tables))
-    known = dataset if protocol is None else f"clicks of {dataset} by {protocol}"
-    return replace(board, notes=(*board.notes, f"no printed table is known for {known}"))
-
-
-def _table(table: dict[str, Any]) -> PublishedTable:
-    rows = [
-        PublishedRow(model, setting, tuple(None if isinstance(value, str) else float(value) for value in values))
-        for model, setting, values in table["rows"]
-    ]
-    return PublishedTable(table["title"], table["source"], table["protocol"], tuple(table["metrics"]), tuple(rows))
 
 
 BASELINES = (POPULARITY, "random")
@@ -357,11 +322,15 @@ def draw_curves(comparison: Comparison, over: str, config: CompareConfig) -> Cur
 
 
 def owners(data: Data) -> dict[str, Any]:
-    """Return what a plan says of whose requests are, where some users have several: `users`, and `unit`."""
+    """Return what a plan says of whose requests are, where some users have several: `users`, `unit`, and `draws`."""
     asked = data.artifact.table("requests").select("request_id", "user_id")
     if asked["user_id"].is_unique().all():
         return {}
-    return {"users": dict(asked.iter_rows()), "unit": "requests"}
+    found: dict[str, Any] = {"users": dict(asked.iter_rows()), "unit": "requests"}
+    if "draws" in data.artifact.manifest.tables:
+        drawn = data.artifact.table("draws")
+        found["draws"] = dict(zip(drawn["request_id"], zip(drawn["asked"], drawn["draw"], strict=True), strict=True))
+    return found
 
 
 def _entry(
@@ -384,9 +353,10 @@ def run_entry(data: Data, run: Artifact, counts: Mapping[str, Any]) -> Evaluated
         kind="baseline" if run.manifest.name in BASELINES else facts["kind"],
         setting=", ".join(setting_words(data, run).values()),
         metrics=pl.DataFrame(schema=METRICS),
-        group=_group(run),
+        group=_group(data, run),
         factors=factors_of(data, run, model),
         about={
+            **({"called": name} if (name := called(run)) else {}),
             "history": facts.get("history"),
             "fit_on": facts.get("fit_on"),
             "seed": facts["seed"],
@@ -405,11 +375,16 @@ def run_entry(data: Data, run: Artifact, counts: Mapping[str, Any]) -> Evaluated
     )
 
 
-def _group(run: Artifact) -> str:
-    """Return what a run shares with runs of another seed."""
+def _group(data: Data, run: Artifact) -> str:
+    """Return what a run shares with runs of another seed: of training, or of texts that are sampled."""
     manifest = run.manifest
     if manifest.facts["kind"] == "language model":
-        return manifest.fingerprint
+        store = data.place.answers / str(manifest.facts["answers"])
+        served = read_served(store) if store.is_dir() else {}
+        if not served.get("options", {}).get("temperature"):  # no answer depends on the seed
+            return manifest.fingerprint
+        inputs = {**manifest.inputs, "answers": fingerprint({k: v for k, v in served.items() if k != "seed"})}
+        return fingerprint({"config": manifest.config, "inputs": inputs, "parts": manifest.parts})
     config = {key: value for key, value in manifest.config.items() if key != "seed"}
     return fingerprint({"name": manifest.name, "config": config, "inputs": manifest.inputs, "parts": manifest.parts})
 

@@ -10,7 +10,7 @@ from typing import Any
 import polars as pl
 
 from llmrs_bench.core.artifacts import Artifact, Draft, Recipe, StageResult, get_or_create, is_complete
-from llmrs_bench.core.config import CLICK, DEPTH, EvaluateConfig, Invalid, Normalize, PromptConfig, RecommenderConfig
+from llmrs_bench.core.config import DEPTH, EvaluateConfig, Invalid, Normalize, PromptConfig, RecommenderConfig
 from llmrs_bench.core.errors import ArtifactError, OptionError
 from llmrs_bench.core.schemas import RANKINGS, VIEW_RANKINGS
 from llmrs_bench.core.types import Progress, Response
@@ -30,7 +30,7 @@ from llmrs_bench.metrics import (
     measure,
 )
 from llmrs_bench.position_bias import position_bias
-from llmrs_bench.stages.evaluate_clicks import evaluate_clicks
+from llmrs_bench.stages.evaluate_labelled import evaluate_labelled
 from llmrs_bench.stages.workspace import (
     Data,
     LeftOutError,
@@ -305,7 +305,7 @@ def evaluate(data: Data, names: Sequence[str], config: EvaluateConfig, progress:
     """Make the artifact `metrics` of runs, and those of chance and popularity, which every board needs.
 
     Without `names` damaged runs are left out with a warning each, and the stage fails once the others are done.
-    On click data it is `clicks`, and its trivial rows take the places of chance and popularity.
+    On labelled requests it is `clicks` or `predictions`, and trivial rows take the places of chance and popularity.
 
     Args:
         data: The prepared data set.
@@ -319,8 +319,8 @@ def evaluate(data: Data, names: Sequence[str], config: EvaluateConfig, progress:
         ArtifactError: If a run is of other data, or damaged; or if the data are.
         LeftOutError: If runs were left out; it holds what was made of the others.
     """
-    if data.task == CLICK:
-        return evaluate_clicks(data, names, config)
+    if data.labelled:
+        return evaluate_labelled(data, names, config)
     metrics = [Metric.parse(name) for name in config.metrics]
     check_measurable(data, metrics)
     data.artifact.check("requests", "truth")

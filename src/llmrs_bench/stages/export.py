@@ -10,7 +10,7 @@ from typing import Literal, TypeAlias
 import polars as pl
 
 from llmrs_bench.core.artifacts import MANIFEST, Artifact, is_complete
-from llmrs_bench.core.config import CLICK, LanguageModelConfig
+from llmrs_bench.core.config import LanguageModelConfig
 from llmrs_bench.core.errors import OptionError
 from llmrs_bench.core.hashing import file_digest
 from llmrs_bench.exchange.writing import (
@@ -46,12 +46,12 @@ def export(data: Data, names: Sequence[str], form: Form, folder: Path) -> list[P
 
     Raises:
         OptionError: If the folder holds something, a name fits no run, the format takes no runs, or it holds orders and
-            the data set is one of clicks.
+            the data set has one item a request.
         DataError: If an id cannot be written in the format.
         ArtifactError: If a table is damaged.
     """
     _check_new(folder)
-    if data.task == CLICK and form != "csv":
+    if data.labelled and form != "csv":
         raise OptionError(
             f"--format {form} holds orders, and {data.place.reference} has one item a request",
             hint="Add --format csv: it holds the scores of each run, and the labels.",

@@ -13,6 +13,8 @@ from llmrs_bench.core.registry import ENGINES
 from llmrs_bench.core.types import Prompt
 from llmrs_bench.llm.cache import ResponseCache, cache_key
 from llmrs_bench.llm.cost import price_usd
+from llmrs_bench.llm.model_aliases import MODEL_ALIASES, ModelSpec
+from llmrs_bench.llm.tokenizer_file import open_tokenizer_file
 from llmrs_bench.stages.conversation import request_blocks
 from llmrs_bench.stages.infer import check_known
 from llmrs_bench.stages.prompt import open_plan, prompt, rendered_prompts
@@ -84,7 +86,7 @@ def forecast(data: Data, config: LanguageModelConfig) -> Forecast:
     config = locate(data, config)
     plan = open_plan(config.prompt)
     engine = choose_engine(config)
-    options: Any = ENGINES.load(engine).Options.parse(config.options, owner=engine)
+    options: Any = ENGINES.options_of(engine).parse(config.options, owner=engine)
     written, store = prompt(data, config.prompt).artifact, _store(data, config)
     requests = prompts = kept = letters = waiting = 0
     seen: set[str] = set()
@@ -139,12 +141,19 @@ def _rate(
     guess = f"estimated, {_PER_TOKEN:g} characters a token"
     if engine in _FAR or not sample:
         return _PER_TOKEN, guess
-    names = {each.prompt_id for each in sample}
-    frame = prompts.filter(pl.col("prompt_id").is_in(names))
     try:
-        rendered = rendered_prompts(frame, config.model)
+        counts = _counts(prompts, sample, config.model)
     except (ModelError, OptionError):
         return _PER_TOKEN, f"{guess}: the tokenizer of {config.model} cannot be had"
     letters = sum(len(message.content) for each in sample for message in each.messages)
-    tokens = sum(each.tokens for each in rendered)
-    return letters / max(tokens, 1), f"estimated by the tokenizer on {len(rendered):,} prompts"
+    return letters / max(sum(counts), 1), f"estimated by the tokenizer on {len(counts):,} prompts"
+
+
+def _counts(prompts: pl.DataFrame, sample: Sequence[Prompt], model: str) -> list[int]:
+    """Return the tokens of each of some prompts; transformers is loaded where the files of the model need it."""
+    spec = MODEL_ALIASES.get(model) or ModelSpec(Path(model).name, model)
+    tokenizer = open_tokenizer_file(spec)
+    if tokenizer is not None:
+        return tokenizer.count(sample, chat=spec.chat)
+    frame = prompts.filter(pl.col("prompt_id").is_in({each.prompt_id for each in sample}))
+    return [each.tokens for each in rendered_prompts(frame, model)]

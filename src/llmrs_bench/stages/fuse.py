@@ -1,4 +1,4 @@
-"""A run made of other runs: rankings fused, and the cost of all of them."""
+"""A run made of other runs: rankings fused, or one ordered again, and the cost of all of them."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -10,7 +10,7 @@ import polars as pl
 from pydantic import Field, field_validator, model_validator
 
 from llmrs_bench.core.artifacts import Artifact, Draft, Recipe, StageResult, get_or_create
-from llmrs_bench.core.config import CLICK, DEPTH, Options
+from llmrs_bench.core.config import DEPTH, Options
 from llmrs_bench.core.costs import AMOUNTS, COUNTS
 from llmrs_bench.core.errors import IncomparableError, OptionError
 from llmrs_bench.core.schemas import RANKINGS
@@ -28,6 +28,7 @@ from llmrs_bench.fusion import (
 )
 from llmrs_bench.metrics import measure, parse_metrics
 from llmrs_bench.ranking import TIE_RULE, rank_best, rank_candidates
+from llmrs_bench.reranking import less_popular, marginal_relevance
 from llmrs_bench.stages.workspace import Data, limit_of, open_data, open_runs, pick_runs, ranks
 
 FUSION = "fusion"
@@ -94,6 +95,8 @@ def _share_of(facts: Mapping[str, Any], share: float) -> Mapping[str, Any]:
 ORACLE, CASCADE = "oracle", "cascade"
 VALIDATION = "validation"
 BY = ("ndcg@10", "mrr")
+# What orders a single run again, and the table that it reads.
+_AGAIN = {"mmr": "items", "novelty": "interactions"}
 
 
 # The options that each method reads.
@@ -101,6 +104,7 @@ _READ: Mapping[str, tuple[str, ...]] = {
     "rrf": ("k",),
     "learned": ("learn_on",),
     "cascade": ("budget", "top", "doubt", "learn_on"),
+    **dict.fromkeys(_AGAIN, ("weight",)),
 }
 
 
@@ -108,24 +112,27 @@ class FusionOptions(Options):
     """Options of `fuse`.
 
     Args:
-        runs: Names of at least two runs of the data set, or how they begin; of `cascade` the order counts.
-        method: `rrf`, `zscore`, `learned`, `cascade`, or `oracle`, which is no model: of each request it takes the run
-            that ranks the target best.
+        runs: Names of at least two runs of the data set, or how they begin; of `cascade` the order counts. `mmr` and
+            `novelty` take one.
+        method: `rrf`, `zscore`, `learned`, `cascade`; `mmr` or `novelty`, which order one run again; or `oracle`, which
+            is no model: of each request it takes the run that ranks the target best.
         k: The constant of `rrf`.
         learn_on: The data set with the validation requests (`prepare --held-out validation`) on which `learned` fits
             its weights and `cascade` its threshold.
         budget: Of `cascade`, the share of requests for which the second run is asked, `20%` or `0.2`.
         top: Of `cascade`, how many of the first run's best items the second one orders; None: all.
         doubt: Of `cascade`, by what the first run is unsure: the margin of its best score, or the entropy of all.
+        weight: Of `mmr` and `novelty`, how much their goal counts, from 0, the order of the run, to 1.
     """
 
     runs: tuple[str, ...] = ()
-    method: Literal["rrf", "zscore", "learned", "cascade", "oracle"] = "rrf"
+    method: Literal["rrf", "zscore", "learned", "cascade", "mmr", "novelty", "oracle"] = "rrf"
     k: int = Field(default=60, ge=0)
     learn_on: str | None = None
     budget: float = Field(default=1.0, ge=0, le=1)
     top: int | None = Field(default=None, ge=1)
     doubt: Doubt = "margin"
+    weight: float = Field(default=0.5, ge=0, le=1)
 
     @field_validator("runs", mode="before")
     @classmethod
@@ -140,10 +147,9 @@ class FusionOptions(Options):
         percent = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*%\s*", budget) if isinstance(budget, str) else None
         if percent is not None:
             return float(percent[1]) / 100
-        if isinstance(budget, str) and re.fullmatch(r"\s*\d+(?:\.\d+)?\s*", budget) and float(budget) > 1:
-            raise ValueError(
-                f"{budget.strip()} is no share of the requests: write {budget.strip()}%, or a number up to 1"
-            )
+        typed = str(budget).strip()
+        if re.fullmatch(r"\d+(?:\.\d+)?", typed) and float(typed) > 1:
+            raise ValueError(f"{typed} is no share of the requests: write {typed}%, or a number up to 1")
         return budget
 
     @model_validator(mode="after")
@@ -181,11 +187,11 @@ def fuse(data: Data, typed: Mapping[str, str]) -> StageResult:
 
     Raises:
         OptionError: If an option is wrong, a run is unknown, ranks nothing, may not be joined, or was not made for the
-            validation requests, or the data set is one of clicks.
+            validation requests, or the data set has one item a request.
         IncomparableError: If a run is of other requests or another tie rule, or validation requests are of other data.
     """
     options = FusionOptions.parse(typed, owner="fuse")
-    if data.task == CLICK:
+    if data.labelled:
         raise OptionError(
             f"a fusion joins orders, and {data.place.reference} has one item a request",
             hint="Compare the runs: llmrs-bench compare.",
@@ -202,6 +208,7 @@ def fuse(data: Data, typed: Mapping[str, str]) -> StageResult:
         {
             "requests": data.artifact.digest("requests"),
             **({"truth": data.artifact.digest("truth")} if oracle else {}),
+            **({table: data.artifact.digest(table)} if (table := _AGAIN.get(options.method)) else {}),
             **{run.path.name: run.manifest.fingerprint for run in runs},
             **({} if learned is None else learned.inputs),
         },
@@ -293,6 +300,8 @@ def _typed(data: Data, options: FusionOptions, runs: Sequence[Artifact]) -> dict
         return {"runs": " then ".join(names), **read}
     if options.method == ORACLE:
         return {"best-of": "+".join(names)}
+    if options.method in _AGAIN:
+        return {"runs": names[0], **options.read}
     read = {key: options.read[key] for key in options.read if key in options.model_fields_set}
     return {"runs": "+".join(names), **read}
 
@@ -307,7 +316,10 @@ def _runs(data: Data, options: FusionOptions) -> list[Artifact]:
             hint="Write --run FIRST --run SECOND: the first ranks all requests.",
         )
     runs = runs if options.method == CASCADE else sorted(runs, key=lambda run: run.path.name)
-    if len({run.path for run in runs}) < max(len(runs), 2):
+    if options.method in _AGAIN:
+        if len(runs) != 1:
+            raise OptionError(f"{options.method} takes one run, not {len(runs)}", hint="Write --run NAME once.")
+    elif len({run.path for run in runs}) < max(len(runs), 2):
         named = ", ".join(options.runs) or "no run"
         raise OptionError(f"{named}: a fusion joins two or more different runs", hint="Write --run A --run B.")
     for run in runs:
@@ -356,6 +368,10 @@ def _check(data: Data, run: Artifact, options: FusionOptions) -> None:
 
 def _join(data: Data, options: FusionOptions, runs: Sequence[Artifact], learned: Validation | None) -> Joined:
     rankings = [run.table("rankings") for run in runs]
+    if options.method in _AGAIN:
+        order = marginal_relevance if options.method == "mmr" else less_popular
+        scores = order(rankings[0], data.artifact.table(_AGAIN[options.method]), options.weight)
+        return Joined(_ranked(data, scores), {})
     if options.method == ORACLE:
         return _best(data, runs, rankings)
     if options.method == "rrf":
@@ -387,6 +403,7 @@ def _cascade(
     about = {
         "asked": len(asked),
         "threshold": limit if isfinite(limit) else None,
+        "doubt": options.doubt,
         **({} if learned is None else {"learned_on": [learned.data.place.reference, seen.height]}),
     }
     return Joined(_ranked(data, cascade(rankings[0], rankings[1], asked, options.top)), about, (1.0, share))

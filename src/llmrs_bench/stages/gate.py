@@ -21,9 +21,9 @@ from llmrs_bench.leaderboard.gate import (
 )
 from llmrs_bench.leaderboard.saved import Saved, read_board
 from llmrs_bench.stages.compare import Comparison, compare, data_protocol
-from llmrs_bench.stages.compare_clicks import click_protocol, compare_clicks
+from llmrs_bench.stages.compare_labelled import compare_labelled, labelled_protocol
 from llmrs_bench.stages.evaluate import CHANCE
-from llmrs_bench.stages.evaluate_clicks import has_runs
+from llmrs_bench.stages.evaluate_labelled import METRICS_OF, has_runs
 from llmrs_bench.stages.workspace import Data, called, open_runs
 
 
@@ -34,17 +34,17 @@ def to_save(data: Data, comparison: Comparison, config: CompareConfig, recipe: s
 
 
 def build(data: Data, names: Sequence[str], config: CompareConfig) -> Comparison:
-    """Build the board of a data set, of rankings or of clicks.
+    """Build the board of a data set, of rankings or of labelled requests.
 
     Raises:
         OptionError: If labels are to be permuted, and it is no click data.
     """
     if config.null and data.task != CLICK:
         raise OptionError(
-            f"--null {config.null} permutes labels of click data, and {data.place.reference} holds rankings",
+            f"--null {config.null} permutes labels of click data, and {data.place.reference} holds {data.task}s",
             hint="Leave it out.",
         )
-    made = compare_clicks(data, names, config) if data.task == CLICK else compare(data, names, config)
+    made = compare_labelled(data, names, config) if data.labelled else compare(data, names, config)
     if made.missing or any(row.kind != "baseline" for row in made.board.rows):
         return made
     return made.noted(
@@ -53,7 +53,7 @@ def build(data: Data, names: Sequence[str], config: CompareConfig) -> Comparison
 
 
 def _protocol(data: Data, invalid: Invalid) -> EvaluationProtocol:
-    return click_protocol(data, invalid) if data.task == CLICK else data_protocol(data, invalid)
+    return labelled_protocol(data, invalid) if data.labelled else data_protocol(data, invalid)
 
 
 def gated(
@@ -134,8 +134,9 @@ def _differing(data: Data, baseline: str, saved: Saved, config: CompareConfig) -
     """
     found = differences(saved.protocol, _protocol(data, config.invalid))
     notes = refuse_differences(found, config.allow_different, one=baseline, other=data.place.reference)
-    if data.task == CLICK and "users" in found:
-        notes.append("changes of auc are approximate: each board has its values of users from all its own users")
+    if data.labelled and "users" in found:
+        metric = METRICS_OF[data.task].board[0]
+        notes.append(f"changes of {metric} are approximate: each board has its values of users from all its own users")
     return notes
 
 

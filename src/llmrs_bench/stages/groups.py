@@ -4,7 +4,6 @@ from collections.abc import Callable
 
 import polars as pl
 
-from llmrs_bench.core.config import CLICK
 from llmrs_bench.core.errors import OptionError
 from llmrs_bench.core.registry import unknown_name
 from llmrs_bench.stages.probed import recalled_items
@@ -19,7 +18,7 @@ _LENGTHS = (1, 5, 10, 20, 50, 100, 200)
 def group_requests(data: Data, by: str) -> pl.DataFrame:
     """Put every request into a group; those of which nothing is known into `unknown`, which comes last.
 
-    The target is the first relevant item of a request in the table of truth; of click data its one item. Events are
+    The target is the first relevant item of a request in the table of truth; of a labelled one its one item. Events are
     those of the interactions that models may see: no held-out event is among them.
 
     - `history`: how many events the user's history has, in bands.
@@ -82,13 +81,13 @@ def _named(rows: pl.DataFrame, group: pl.Expr, key: pl.Expr) -> pl.DataFrame:
 
 
 def _requests(data: Data) -> pl.DataFrame:
-    """Return the requests that are measured: of click data those of validation are not."""
+    """Return the requests that are measured: of labelled ones those of validation are not."""
     return data.artifact.table("requests").filter(pl.col("part") != "valid")
 
 
 def _targets(data: Data) -> pl.DataFrame:
     """Return requests with the column `target`."""
-    truth = data.artifact.table("truth").filter((pl.col("label") > 0) | (data.task == CLICK))
+    truth = data.artifact.table("truth").filter((pl.col("label") > 0) | data.labelled)
     first = truth.unique("request_id", keep="first", maintain_order=True).select("request_id", target="item_id")
     return _requests(data).join(first, on="request_id", how="left", maintain_order="left")
 
@@ -195,7 +194,7 @@ def _category(data: Data) -> pl.DataFrame:
 
 
 def _slot(data: Data) -> pl.DataFrame:
-    if data.whole_catalogue or data.task == CLICK:
+    if data.whole_catalogue or data.labelled:
         raise OptionError(
             f"{data.place.reference} has no candidate lists, so its targets have no slots", hint="Choose another group."
         )

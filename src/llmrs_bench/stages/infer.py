@@ -4,9 +4,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from llmrs_bench.clicks.baselines import BASELINES
+from llmrs_bench.clicks.baselines import RATING_BASELINES, TRIVIAL
 from llmrs_bench.core.artifacts import StageResult
-from llmrs_bench.core.config import LanguageModelConfig, RecommenderConfig
+from llmrs_bench.core.config import RATING, LanguageModelConfig, RecommenderConfig
 from llmrs_bench.core.errors import OptionError
 from llmrs_bench.core.registry import CLICK_MODELS, RECOMMENDERS, unknown_name
 from llmrs_bench.core.types import Progress
@@ -14,7 +14,7 @@ from llmrs_bench.llm.model_aliases import MODEL_ALIASES
 from llmrs_bench.stages.demo_lm import NAME as DEMO_LM
 from llmrs_bench.stages.fuse import FUSION
 from llmrs_bench.stages.import_run import FILE
-from llmrs_bench.stages.infer_clicks import infer_clicks, predicts_clicks
+from llmrs_bench.stages.infer_labelled import infer_labelled, predicts_labels
 from llmrs_bench.stages.infer_language_model import infer_language
 from llmrs_bench.stages.infer_recommender import infer_recommender
 from llmrs_bench.stages.prompt import open_plan
@@ -56,6 +56,7 @@ def infer(
     prior: bool = False,
     max_age: float | None = None,
     engines: OpenEngine | None = None,
+    name: str | None = None,
 ) -> StageResult:
     """Make the artifact `run` of a model: rankings of the candidates of every request.
 
@@ -68,6 +69,7 @@ def infer(
         prior: Ask a language model for each title without a history, too; `find_priors` finds what it says.
         max_age: Seconds: ask a language model again, and keep the answers beside the old ones, where these are older.
         engines: Keeps the engine of a language model open for the next run, and says what may be spent.
+        name: What the run will be called; refused before anything is asked or trained if another one has that name.
 
     Raises:
         BudgetError: If what may be spent is.
@@ -82,10 +84,11 @@ def infer(
         "max_age": max_age is not None,
     }
     refuse_unread(config.model, [name for name, there in given.items() if there])
-    if predicts_clicks(config.model):
-        return infer_clicks(data, RecommenderConfig.model_validate(config), progress, export_to)
+    if predicts_labels(config.model):
+        return infer_labelled(data, RecommenderConfig.model_validate(config), progress, export_to, name)
     if isinstance(config, RecommenderConfig):
-        return infer_recommender(data, config, progress, export_to)
+        _refuse_ratings(data, config.model)
+        return infer_recommender(data, config, progress, export_to, name)
     if not from_cache:  # the model itself may be gone where answers are read again
         check_known(config)
     if data.whole_catalogue:
@@ -93,7 +96,22 @@ def infer(
             f"{data.place.reference} has no candidate lists, and a language model cannot rank a whole catalogue",
             hint="Prepare lists, for instance from a retriever: --candidates model:sasrec.",
         )
-    return infer_language(data, config, progress, from_cache=from_cache, prior=prior, max_age=max_age, engines=engines)
+    return infer_language(
+        data, config, progress, from_cache=from_cache, prior=prior, max_age=max_age, engines=engines, name=name
+    )
+
+
+def _refuse_ratings(data: Data, model: str) -> None:
+    """Refuse a recommender where ratings are asked for.
+
+    Raises:
+        OptionError: If they are.
+    """
+    if data.task == RATING:
+        raise OptionError(
+            f"{model} orders items, and {data.place.reference} asks for ratings: its scores are none",
+            hint=f"Choose {', '.join(RATING_BASELINES)}, or ask a language model: --template stars.",
+        )
 
 
 def infer_config(given: Mapping[str, Any]) -> RecommenderConfig | LanguageModelConfig:
@@ -106,14 +124,14 @@ def infer_config(given: Mapping[str, Any]) -> RecommenderConfig | LanguageModelC
         OptionError: If an option is wrong, or belongs to another kind of model.
     """
     refuse_unread(given["model"], given)
-    trained = is_recommender(given["model"]) or predicts_clicks(given["model"])
+    trained = is_recommender(given["model"]) or predicts_labels(given["model"])
     kind = RecommenderConfig if trained else LanguageModelConfig
     return kind.parse_flags(given, command="infer")
 
 
 def reads_titles(model: str) -> bool:
     """Return whether a model reads titles of items: language models do, and recommenders by texts; others may."""
-    own = {*RECOMMENDERS.builtin, *CLICK_MODELS.builtin, *BASELINES} - {"bm25", "embedding"}
+    own = {*RECOMMENDERS.builtin, *CLICK_MODELS.builtin, *TRIVIAL} - {"bm25", "embedding"}
     return model not in own
 
 
@@ -149,7 +167,7 @@ def refuse_unread(model: str, given: Iterable[str]) -> None:
 def _kind_of(model: str) -> str:
     if is_outside(model):
         return "fusions" if model == FUSION else "rankings made elsewhere"
-    if predicts_clicks(model):
+    if predicts_labels(model):
         return "models of clicks"
     return "recommenders" if is_recommender(model) else "language models"
 
@@ -176,7 +194,7 @@ def check_known(config: LanguageModelConfig) -> None:
         OptionError: If it is one.
     """
     if not names_own_models(config) and not is_language_model(config.model):
-        if config.model in (*RECOMMENDERS.names(), *CLICK_MODELS.names(), *BASELINES):
+        if config.model in (*RECOMMENDERS.names(), *CLICK_MODELS.names(), *TRIVIAL):
             raise OptionError(
                 f"{config.model!r} is no language model",
                 hint="A Hugging Face id, a folder or a GGUF file is one; `llmrs-bench list models` lists others.",
@@ -184,7 +202,7 @@ def check_known(config: LanguageModelConfig) -> None:
         raise unknown_name(
             "model",
             config.model,
-            [*RECOMMENDERS.names(), *CLICK_MODELS.names(), *BASELINES, *MODEL_ALIASES, DEMO_LM, "mock", FUSION],
+            [*RECOMMENDERS.names(), *CLICK_MODELS.names(), *TRIVIAL, *MODEL_ALIASES, DEMO_LM, "mock", FUSION],
             hint="Any Hugging Face id (ORG/NAME), folder (./PATH) or GGUF file will do, too.",
             listing="`llmrs-bench list models`",
         )

@@ -51,7 +51,7 @@ from llmrs_bench.stages.serving import (
     serve,
     tuned_of,
 )
-from llmrs_bench.stages.workspace import Data
+from llmrs_bench.stages.workspace import Data, check_name_of
 
 _LEAST = 3  # candidates named: fewer repeat the order shown too often by chance
 
@@ -229,6 +229,7 @@ def infer_language(
     prior: bool = False,
     max_age: float | None = None,
     engines: OpenEngine | None = None,
+    name: str | None = None,
 ) -> StageResult:
     """Make the run of a language model, from answers that are kept and never asked for twice.
 
@@ -243,10 +244,11 @@ def infer_language(
         max_age: Seconds: where the kept answers are older, everything is asked again, and kept beside them; 0 always.
         engines: Holds the engine, keeps it open for the next run, and says what may be spent; None: it is closed after
             this one.
+        name: What it will be called; refused before anything is asked if another run has that name.
 
     Raises:
         BudgetError: If what may be spent is; what was answered is kept.
-        OptionError: If the engine, the template or an option is unknown or does not fit.
+        OptionError: If the engine, the template or an option is unknown or does not fit, or the name is taken.
         ModelError: If the model cannot be had.
         EngineError: If the engine fails while it answers; what it answered is kept.
         ArtifactError: With `from_cache`, if an answer is missing.
@@ -266,7 +268,7 @@ def infer_language(
     tables, requests = {"prompts": prompts, "requests": data.artifact}, data.artifact.manifest.tables["requests"].rows
     limit = None if config.limit is None or config.limit >= requests else config.limit
     label = str(store.served["name"])
-    known = ENGINES.load(store.served["engine"]).Options if served is None else type(served.options)
+    known = ENGINES.options_of(store.served["engine"]) if served is None else type(served.options)
     recipe = Recipe(
         "infer",
         f"{file_name(label)}-{plan.name}",
@@ -277,6 +279,8 @@ def infer_language(
         {"answers": store.fingerprint, **{name: made.digest(name) for name, made in tables.items()}},
         {"format": FORMAT, "prompts": source_digest(template), "tie_rule": TIE_RULE, "tie_seed": str(data.tie_seed)},
     )
+
+    check_name_of(recipe.place(data.place.runs), name)
 
     def fill(draft: Draft) -> None:
         first, choices = prompts.manifest.tables["prompts"].rows, FirstChoices()
@@ -320,7 +324,9 @@ def infer_language(
         opened.budget.check_prices(config.options, known.model_fields)
         spend = partial(opened.budget.spend, options=config.options)
         start = partial(opened.start, served) if served else partial(_refuse, config)
-        cached_generator = CachedGenerator(store, start, again=served is not None, spend=spend)
+        cached_generator = CachedGenerator(
+            store, start, again=served is not None, spend=spend, begin=opened.budget.begin
+        )
         unfinished = (lambda made: bool(made.facts.get("unanswered"))) if served else (lambda made: False)
         done = get_or_create(recipe.place(data.place.runs), recipe, fill, unfinished=unfinished)
         if not done.fresh:
@@ -386,6 +392,9 @@ def _untrained(config: LanguageModelConfig) -> list[str]:
     ]
 
 
+_OTHER_TEMPLATES = "--template likelihood or listwise"
+
+
 def _warnings(spent: Mapping[str, Any], *, mode: Mode, served: Mapping[str, Any]) -> list[str]:
     """Return what makes scores doubtful: labels that are not known, or that the model would hardly have written."""
     found = []
@@ -402,7 +411,7 @@ def _warnings(spent: Mapping[str, Any], *, mode: Mode, served: Mapping[str, Any]
         found.append(
             f"the labels hold {100 * mass:.1f} % of the probability of what the model writes next, so they say little "
             "about it: it may think first, or not know the format; try "
-            + ("a model tuned for chats" if "says_yes" in spent["notes"] else "--template likelihood or listwise")
+            + ("a model tuned for chats" if {"says_yes", "certainty"} & spent["notes"].keys() else _OTHER_TEMPLATES)
         )
     if (yes := spent["notes"].get("says_yes")) in (0.0, 1.0):
         found.append(

@@ -34,11 +34,15 @@ from llmrs_bench.stages.trained_models import (
     settings,
     training_data,
 )
-from llmrs_bench.stages.workspace import Data
+from llmrs_bench.stages.workspace import Data, check_name_of
 
 
 def infer_recommender(
-    data: Data, config: RecommenderConfig, progress: Progress, export_to: Path | None = None
+    data: Data,
+    config: RecommenderConfig,
+    progress: Progress,
+    export_to: Path | None = None,
+    name: str | None = None,
 ) -> StageResult:
     """Make the run of a recommender.
 
@@ -47,9 +51,10 @@ def infer_recommender(
         config: The options.
         progress: Shows the training.
         export_to: A new folder for a copy of the trained model.
+        name: What it will be called; refused before anything is trained if another run has that name.
 
     Raises:
-        OptionError: If an option is unknown.
+        OptionError: If an option is unknown, or the name is taken.
         ModelError: If the recommender cannot be fitted.
     """
     spec, again = spec_of(config), config.retrain == "each"
@@ -91,6 +96,7 @@ def infer_recommender(
             **({"retrained": [each.account for each in made]} if again else {}),
         )
 
+    check_name_of(recipe.place(data.place.runs), name)
     made = get_or_create(recipe.place(data.place.runs), recipe, fill)
     if export_to is not None:
         export(fitted(spec, training_data(data), progress), export_to)
@@ -265,7 +271,7 @@ def asked_requests(data: Data) -> pl.DataFrame:
     requests = data.artifact.table("requests")
     if data.task != CLICK:
         return requests
-    told = data.click_rows().select("request_id", "history", "liked").explode("history", "liked")
+    told = data.labelled_rows().select("request_id", "history", "liked").explode("history", "liked")
     liked = told.filter(pl.col("liked")).group_by("request_id", maintain_order=True).agg(history="history")
     joined = requests.drop("history").join(liked, on="request_id", how="left", maintain_order="left")
     return joined.with_columns(pl.col("history").fill_null([])).select(requests.columns)

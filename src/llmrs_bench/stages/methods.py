@@ -1,6 +1,6 @@
 """The methods paragraph of a paper, drafted from manifests: each number says which file and key it is from."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -50,7 +50,7 @@ def methods_text(data: Data, comparison: Comparison, config: CompareConfig) -> s
         "",
         f"Models. {' '.join(_row_words(draft, row, runs[row.run]) for row in board.rows if row.run in runs)}",
         "",
-        f"Measures. {_test_words(draft, comparison, config)} {'; '.join(board.protocol[1:])}.",
+        f"Measures. {_test_words(draft, comparison, config)} {'; '.join(_rules(board.protocol))}.",
         "",
         f"Results. {' '.join(headline(board))}",
         "",
@@ -60,6 +60,11 @@ def methods_text(data: Data, comparison: Comparison, config: CompareConfig) -> s
         *draft.listed(),
     ]
     return "\n".join(lines)
+
+
+def _rules(protocol: Sequence[str]) -> Iterator[str]:
+    """Yield the lines of a protocol but the first, which the data are told by, and what the marks of a board mean."""
+    yield from (line for line in protocol[1:] if not line.startswith(("=:", "*:")))
 
 
 def _data_words(draft: _Draft, data: Data) -> str:

@@ -10,9 +10,9 @@ from typing import Any, TypeAlias
 import polars as pl
 
 from llmrs_bench import __version__
-from llmrs_bench.clicks.baselines import BASELINES
+from llmrs_bench.clicks.baselines import TRIVIAL
 from llmrs_bench.core.artifacts import Artifact, is_complete, open_artifact
-from llmrs_bench.core.config import CLICK, CompareConfig, Invalid, PromptConfig
+from llmrs_bench.core.config import RATING, CompareConfig, Invalid, PromptConfig
 from llmrs_bench.core.errors import ArtifactError, OptionError
 from llmrs_bench.core.hashing import uniform_hash
 from llmrs_bench.core.tables import atomic_write
@@ -26,6 +26,7 @@ from llmrs_bench.report.html import to_html
 from llmrs_bench.report.html.values import Call, Extra, Ranked, Sampled, Title
 from llmrs_bench.stages.conversation import RequestBlock, Row, run_rounds
 from llmrs_bench.stages.evaluate import evaluations
+from llmrs_bench.stages.groups import group_requests
 from llmrs_bench.stages.prompt import BLOCK, PromptPlan, open_catalog, open_plan, source_digest
 from llmrs_bench.stages.workspace import Data, leaving_out, open_runs
 
@@ -184,11 +185,14 @@ def _call(row: Mapping[str, Any], prompt: Prompt | None) -> Call:
         messages=None if prompt is None else tuple((message.role, message.content) for message in prompt.messages),
         text=row["text"],
         choices=tuple(zip(names, sums, strict=True)) if sums else (),
+        tokens=tuple(tuple(each or ()) for each in row["choice_logprobs"] or ()),
         finish=row["finish_reason"],
         clipped=row["clipped"],
     )
 
 
+# What requests are filtered by: how popular the target is, and how few events it has.
+_FILTERS = ("popularity", "cold-item")
 # Ranks of a whole catalogue that are shown; candidate lists are shown whole.
 _SHOWN = 20
 
@@ -207,14 +211,14 @@ def gather(data: Data, board: Board, *, count: int, seed: int, invalid: Invalid 
         ArtifactError: If a table is damaged.
     """
     wanted = {row.run for row in board.rows}
-    # The trivial rows of click data are no runs, and a board may have no other rows.
-    opened = open_runs(data) if data.task != CLICK or wanted - set(BASELINES) else []
+    # The trivial rows of labelled requests are no runs, and a board may have no other rows.
+    opened = open_runs(data) if not data.labelled or wanted - set(TRIVIAL) else []
     runs = [run for run in opened if run.path.name in wanted]
     biases = {run.path.name: facts for run in runs if (facts := _bias(data, run, invalid)) is not None}
     requests = data.artifact.table("requests").filter(pl.col("part") != "valid")
     sample = _draw(requests, count if runs else 0, seed)
     catalog = open_catalog(data)
-    relevant = _relevant(data, sample)
+    relevant, labels = _relevant(data, sample), _ratings(data, sample)
     told: dict[str, Calls] = {}
     notes: dict[str, str] = {}
     for run in runs if count else ():
@@ -222,8 +226,10 @@ def gather(data: Data, board: Board, *, count: int, seed: int, invalid: Invalid 
             told[run.path.name], note = load_transcripts(data, run, sample, catalog)
             notes |= {run.path.name: note} if note else {}
     rankings = {
-        run.path.name: _rankings(run, sample, relevant, told.get(run.path.name, {})) for run in (runs if count else ())
+        run.path.name: _rankings(run, sample, relevant, labels, told.get(run.path.name, {}))
+        for run in (runs if count else ())
     }
+    groups = {by: _groups(data, by) for by in (_FILTERS if not data.labelled and sample.height else ())}
     sampled = [
         Sampled(
             request_id=row["request_id"],
@@ -232,6 +238,7 @@ def gather(data: Data, board: Board, *, count: int, seed: int, invalid: Invalid 
             candidates=tuple(row["candidates"] or ()),
             targets=relevant.get(row["request_id"], ()),
             rankings={name: found[row["request_id"]] for name, found in rankings.items() if row["request_id"] in found},
+            groups={by: found[row["request_id"]] for by, found in groups.items() if row["request_id"] in found},
         )
         for row in sample.iter_rows(named=True)
     ]
@@ -244,8 +251,13 @@ def gather(data: Data, board: Board, *, count: int, seed: int, invalid: Invalid 
     return Extra(biases, tuple(sampled), titles, requests.height, seed, notes, facts.get("profile"), warnings)
 
 
+def _groups(data: Data, by: str) -> dict[str, str]:
+    """Return the group of each request that is in one."""
+    return dict(group_requests(data, by).drop_nulls("group").select("request_id", "group").iter_rows())
+
+
 def _bias(data: Data, run: Artifact, invalid: Invalid) -> Mapping[str, Any] | None:
-    if data.task == CLICK:
+    if data.labelled:
         return None
     usual = evaluations(data, run, [], invalid)[0]
     bias: Mapping[str, Any] | None = open_artifact(usual.path, hint="run `llmrs-bench evaluate` again.").facts["bias"]
@@ -260,7 +272,18 @@ def _draw(requests: pl.DataFrame, count: int, seed: int) -> pl.DataFrame:
     return drawn.sort("hash", "place").head(count).sort("place").drop("place", "hash")
 
 
+def _ratings(data: Data, sample: pl.DataFrame) -> dict[str, float]:
+    """Return of the task `rating` the label of each request of a sample."""
+    if data.task != RATING:
+        return {}
+    truth = data.artifact.table("truth").join(sample.select("request_id"), on="request_id", how="semi")
+    return dict(truth.select("request_id", "label").iter_rows())
+
+
 def _relevant(data: Data, sample: pl.DataFrame) -> dict[str, tuple[str, ...]]:
+    """Return the targets of each request of a sample: of clicks what was liked, of ratings nothing."""
+    if data.task == RATING:
+        return {}
     truth = data.artifact.table("truth").filter(pl.col("label") > 0)
     found = truth.join(sample.select("request_id"), on="request_id", how="semi")
     lists = found.group_by("request_id", maintain_order=True).agg("item_id")
@@ -268,7 +291,11 @@ def _relevant(data: Data, sample: pl.DataFrame) -> dict[str, tuple[str, ...]]:
 
 
 def _rankings(
-    run: Artifact, sample: pl.DataFrame, relevant: Mapping[str, Sequence[str]], told: Calls
+    run: Artifact,
+    sample: pl.DataFrame,
+    relevant: Mapping[str, Sequence[str]],
+    labels: Mapping[str, float],
+    told: Calls,
 ) -> dict[str, Ranked]:
     rows = run.table("rankings").join(sample.select("request_id"), on="request_id", how="semi")
     lists = rows.sort("request_id", "rank").group_by("request_id", maintain_order=True).agg("item_id", "score")
@@ -284,6 +311,7 @@ def _rankings(
             targets={target: ranks.get(target) for target in relevant.get(name, ())},
             calls=calls,
             asked=asked,
+            label=labels.get(name),
         )
     return found
 
@@ -314,6 +342,7 @@ def save_page(
     requests: int,
     curves: Curves | None = None,
     recipe: str = "",
+    index: str = "",
 ) -> int:
     """Write the board and a sample of requests as a web page, in the place of what is there, and return its bytes.
 
@@ -325,14 +354,19 @@ def save_page(
         requests: The size of the sample.
         curves: Of the board, where they were asked for.
         recipe: The name of the recipe that made it; empty: a command did.
+        index: The address of the index of boards that it is one of; empty: of none.
 
     Raises:
         ArtifactError: If a table is damaged.
         OSError: If the file cannot be written.
     """
     extra = gather(data, board, count=requests, seed=config.seed, invalid=config.invalid)
-    day = datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC")
-    made = f"{day}, llmrs-bench {__version__}" + (f", recipe {recipe}" if recipe else "")
-    page = to_html(board, replace(extra, curves=curves, made=made)).encode()
+    made = page_made() + (f", recipe {recipe}" if recipe else "")
+    page = to_html(board, replace(extra, curves=curves, made=made, index=index)).encode()
     atomic_write(path, page)
     return len(page)
+
+
+def page_made() -> str:
+    """Return when a page is made, and by which version of the tool."""
+    return f"{datetime.now(UTC).strftime('%Y-%m-%d %H:%M UTC')}, llmrs-bench {__version__}"

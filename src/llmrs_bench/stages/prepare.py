@@ -3,23 +3,25 @@
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from llmrs_bench.core.artifacts import Draft, Recipe, StageResult, get_or_create
-from llmrs_bench.core.config import CLICK, IMPRESSIONS, LISTS, MODELS, WHOLE, PrepareConfig
+from llmrs_bench.core.config import IMPRESSIONS, LABELLED, LISTS, MODELS, WHOLE, PrepareConfig
 from llmrs_bench.core.errors import OptionError
 from llmrs_bench.core.hashing import fingerprint
 from llmrs_bench.core.registry import RECOMMENDERS, SOURCES, unknown_name
 from llmrs_bench.core.types import Progress
 from llmrs_bench.data.candidates import Requests, make_requests, sampler_file
-from llmrs_bench.data.clicks import click_tables, labelled_events
 from llmrs_bench.data.cold import cold_catalogue, cold_targets, hold_out_users, with_known_events
 from llmrs_bench.data.datasets import Dataset
+from llmrs_bench.data.draws import joined_draws
 from llmrs_bench.data.files import file_md5
 from llmrs_bench.data.impressions import impression_requests, rated_lists, shown_alone
+from llmrs_bench.data.labelled import labelled_events, labelled_tables
 from llmrs_bench.data.profile import Profile
 from llmrs_bench.data.sources import EVENTS, Raw
 from llmrs_bench.data.split import (
@@ -261,14 +263,15 @@ def _fill(
     )
     rules = [*raw.rules, *published_rule(dataset, counts), *policies(config)]
     warnings = [*source_warnings(dataset, found, counts), *raw.warnings]
-    if config.task == CLICK:
-        _fill_clicks(draft, raw, config, rules, warnings)
+    if config.task in LABELLED:
+        _fill_labelled(draft, raw, config, rules, warnings)
         return
     if len(raw.labels):
         rules.append("what was shown and not chosen is not trained on, and no target")
     kept = kept_events(raw, config, distinct=not loaded.profile.repeats)
     split, made = _requests(draft, loaded, kept, config, dataset, place, progress)
-    for name, frame in {"requests": made.requests, "truth": made.truth, "conditions": made.conditions}.items():
+    tables = {"requests": made.requests, "truth": made.truth, "conditions": made.conditions, "draws": made.draws}
+    for name, frame in tables.items():
         if frame is not None:
             draft.write(name, frame)
     draft.facts.update(
@@ -324,11 +327,13 @@ def _kept_facts(
     }
 
 
-def _fill_clicks(draft: Draft, raw: Raw, config: PrepareConfig, rules: Sequence[str], warnings: Sequence[str]) -> None:
-    """Write the tables of click prediction."""
+def _fill_labelled(
+    draft: Draft, raw: Raw, config: PrepareConfig, rules: Sequence[str], warnings: Sequence[str]
+) -> None:
+    """Write the tables of labelled requests."""
     events, label_rules, label_facts = labelled_events(raw, config)
     kept = kept_events(replace(raw, events=events), config)
-    made = click_tables(kept.events, config, timeless=raw.timeless)
+    made = labelled_tables(kept.events, config, timeless=raw.timeless)
     items = raw.items.join(kept.events.select("item_id"), on="item_id", how="semi", maintain_order="left")
     tables = {
         "items": items,
@@ -351,7 +356,8 @@ def _fill_clicks(draft: Draft, raw: Raw, config: PrepareConfig, rules: Sequence[
         split_words=made.words,
         label_words=label_rules[0],
         history_words=made.history_words,
-        clicks={part: dict(counts) for part, counts in made.parts.items()},
+        **{f"{config.task}s": {part: dict(counts) for part, counts in made.parts.items()}},
+        **({"scale": dict(made.scale)} if made.scale else {}),
         **_kept_facts(
             kept, made.interactions, made.requests.filter(pl.col("part") == "test"), said, lists=False, ties=False
         ),
@@ -369,7 +375,7 @@ def _split(loaded: Loaded, events: pl.DataFrame, dataset: Dataset, config: Prepa
     if config.split == "random":
         return random_holdout(events, seed=config.seed)
     if loaded.raw.timeless:
-        raise no_last(dataset.name, loaded.reader)
+        raise no_last(dataset.name, loaded.reader, config.split)
     if config.split == "time":
         return time_split(events, config)
     whole = events.height == len(loaded.users)  # none was dropped, so the numbers of users are known
@@ -441,13 +447,15 @@ def _requests(
     catalogue = (
         split.interactions["item_id"].unique(maintain_order=True) if config.split == "time" else items["item_id"]
     )
-    made = make_requests(
+    make = partial(
+        make_requests,
         split,
         config,
         catalogue=cold_catalogue(catalogue, split.interactions, config),
         retrieve=lambda requests, depth: retrieve(config, training_data, requests, depth, progress),
         seen=pl.concat([kept.disliked, unchosen]),
     )
+    made = make() if config.draws == 1 else joined_draws([make(draw=draw) for draw in range(config.draws)])
     # What was held out is in the requests now; of many users it takes much memory.
     split = replace(split, held=split.held.clear(), told=None, later=None)
     return split, with_known_events(made, config) if config.cold_users else made

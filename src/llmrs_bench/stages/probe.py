@@ -134,7 +134,7 @@ def probe(data: Data, config: ProbeConfig, progress: Progress, *, engines: OpenE
     with prints_on_stderr(), closing(OpenEngine()) if engines is None else nullcontext(engines) as opened:
         opened.budget.check_prices(asked.options)
         spend = partial(opened.budget.spend, options=asked.options)
-        generator = CachedGenerator(store, partial(opened.start, served), spend=spend)
+        generator = CachedGenerator(store, partial(opened.start, served), spend=spend, begin=opened.budget.begin)
         return get_or_create(recipe.place(data.place.probes), recipe, fill)
 
 

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 import polars as pl
 
-from llmrs_bench.core.artifacts import Draft, Recipe, StageResult, get_or_create
-from llmrs_bench.core.config import CLICK, FREE_TEXT, PromptConfig
+from llmrs_bench.core.artifacts import Draft, Recipe, StageResult, get_or_create, open_artifact
+from llmrs_bench.core.config import CLICK, FREE_TEXT, LABELLED, RATING, PromptConfig
 from llmrs_bench.core.errors import ModelError, OptionError
 from llmrs_bench.core.registry import STRATEGIES
 from llmrs_bench.core.schemas import PROMPTS, VIEWS
@@ -72,8 +72,8 @@ class PromptPlan:
         return config
 
     def rated(self, task: str) -> bool:
-        """Return whether its prompts show ratings; of the task `click` labels say what was liked."""
-        liked = () if task == CLICK else ("likes", "dislikes")
+        """Return whether its prompts show ratings; of labelled requests the history says what was liked."""
+        liked = () if task in LABELLED else ("likes", "dislikes")
         return self.template.prompt_template.uses("rating", *liked)
 
 
@@ -81,6 +81,7 @@ def views_of(views: ViewOptions) -> dict[str, Any]:
     """Return what is told of a request, as plain values; whose tokens limit titles is a matter of a digest."""
     later = {"title_tokenizer", *(("title_tokens",) if views.title_tokens is None else ())}
     later |= {"scores_run", "scores"} if views.scores_run is None else set()
+    later |= {"stated"} if views.stated is None else set()
     return views.model_dump(mode="json", exclude=later)
 
 
@@ -95,6 +96,8 @@ def open_plan(config: PromptConfig) -> PromptPlan:
     parts = cast("dict[PartName, str]", _pick(config.options, PART_NAMES))
     if views.shots and "examples" not in {**source.template_file.parts, **parts}:
         parts["examples"] = "next"
+    if views.stated and "role" not in {**source.template_file.parts, **parts}:
+        parts["role"] = "stated"
     kind: Any = STRATEGIES.load(source.template_file.form)
     known = {*ViewOptions.model_fields, *PART_NAMES}
     rest = {key: value for key, value in config.options.items() if key not in known}
@@ -108,13 +111,18 @@ def open_plan(config: PromptConfig) -> PromptPlan:
             f"its parts: {', '.join(PART_NAMES)}. See `llmrs-bench list parts`.",
         )
     options = kind.Options.parse({**source.template_file.options, **rest}, owner=f"template {source.name}")
-    template: PromptStrategy = kind(options, source.prompt_template(parts))
+    template: PromptStrategy = kind(options, source.prompt_template(parts, views.stated or ""))
     if views.several and source.template_file.form == FREE_TEXT:
         raise OptionError(
             f"orders, samples and slots have no effect on template {source.name}: it ranks nothing",
             hint="Leave them out.",
         )
     _check_read(template, views, source.name)
+    if {**source.template_file.parts, **parts}.get("goal") == "diversity" and template.mode != "generate":
+        raise OptionError(
+            f"goal=diversity has no effect on template {source.name}: it reads probabilities, and writes no list",
+            hint="Choose a template that writes lists, such as listwise.",
+        )
     return PromptPlan(template, views, source, parts, options.model_dump(mode="json"))
 
 
@@ -157,6 +165,7 @@ def _check_read(template: PromptStrategy, views: ViewOptions, name: str) -> None
         "relevant": (bool(views.relevant), "relevant=N", "-T interest=recent-relevant"),
         "interest": (views.interest_run is not None, "interest_run=RUN", "-T interest=recent-written"),
         "examples": (bool(views.shots), "shots=K", "-T examples=next"),
+        "stated": (views.stated is not None, "stated=TEXT", "-T role=stated"),
     }
     for used, (given, option, part) in needs.items():
         told = used in _names(template)
@@ -193,7 +202,7 @@ def _names(template: PromptStrategy) -> set[str]:
 
 # Tables that decide what a prompt says, by the task.
 _RANKED = ("items", "interactions", "requests", "truth")
-_READ = {"ranking": _RANKED, CLICK: (*_RANKED, "outcomes", "ratings")}
+_READ = {"ranking": _RANKED, **dict.fromkeys(LABELLED, (*_RANKED, "outcomes", "ratings"))}
 # Requests that are rendered, asked and ranked together; memory grows with it, not with their number.
 BLOCK = 2000
 
@@ -217,7 +226,7 @@ def prompt(data: Data, config: PromptConfig) -> StageResult:
     recipe = Recipe(
         "prompt",
         plan.name,
-        {"template": plan.name, **plan.config, "history": history, "item_word": data.item_word},
+        {"template": plan.name, **plan.config, "history": history, "item_word": data.item_word, **scale_of(data)},
         {
             **{table: data.artifact.digest(table) for table in _READ[data.task]},
             "template": plan.source.digest,
@@ -284,18 +293,28 @@ def check_task(data: Data, plan: PromptPlan) -> None:
     """
     known = getattr(plan.template, "tasks", ("ranking",))
     if data.task not in known:
-        asks = {"ranking": "ranks candidates", CLICK: "asks whether a user will like one item"}
+        asks = {
+            "ranking": "ranks candidates",
+            CLICK: "asks whether a user will like one item",
+            RATING: "asks how a user will rate one item",
+        }
         raise OptionError(
             f"template {plan.name} {asks[known[0]]}, and {data.place.reference} was prepared with --task {data.task}",
-            hint="Add --template like."
-            if data.task == CLICK
-            else f"Choose another template, such as likelihood, or prepare the data with --task {CLICK}.",
+            hint={CLICK: "Add --template like.", RATING: "Add --template stars."}.get(
+                data.task, f"Choose another template, such as likelihood, or prepare the data with --task {known[0]}."
+            ),
         )
     given = {"shots": plan.views.shots, "slots": plan.views.slots, "orders": plan.views.orders > 1}
     idle = [name for name, chosen in given.items() if chosen]
-    if data.task == CLICK and idle:
+    if data.task != RATING and plan.template.prompt_template.uses("lowest", "highest", "rating_format"):
         raise OptionError(
-            f"{idle[0]} has no effect with --task {CLICK}: a prompt asks about one item, and no item comes next",
+            f"a part of template {plan.name} names the scale of ratings, and {data.place.reference} was prepared with "
+            f"--task {data.task}",
+            hint=f"Choose another part, such as -T interest=rated, or prepare the data with --task {RATING}.",
+        )
+    if data.labelled and idle:
+        raise OptionError(
+            f"{idle[0]} has no effect with --task {data.task}: a prompt asks about one item, and no item comes next",
             hint="Leave it out.",
         )
 
@@ -318,11 +337,27 @@ def open_catalog(data: Data, views: ViewOptions | None = None) -> ItemCatalog:
         OptionError: If nothing says whose tokens limit titles.
         ModelError: If that tokenizer cannot be had.
     """
-    items = data.artifact.table("items")
+    limited = None if views is None or views.title_tokens is None else views
+    scale = scale_of(data).get("scale")
+    words = data.item_word, None if scale is None else tuple(scale)
+    return _catalog(data.artifact.path, data.artifact.digest("items"), *words, limited)
+
+
+@lru_cache(maxsize=1)  # the prompts of a run and its answers take the same one, and rows of a study do
+def _catalog(
+    place: Path, digest: str, item_word: str, scale: tuple[float, ...] | None, views: ViewOptions | None
+) -> ItemCatalog:
+    """Return the items of the data at `place`, whose table has this digest, with titles as short as `views` want."""
+    items = open_artifact(place, hint="prepare it again.").table("items")
     if views is not None and views.title_tokens is not None:
         titles = title_counter(views).shortened(items["title"].to_list(), views.title_tokens)
         items = items.with_columns(pl.Series("title", titles, dtype=pl.String))
-    return read_catalog(items, data.item_word)
+    return read_catalog(items, item_word, scale)
+
+
+def scale_of(data: Data) -> dict[str, list[float]]:
+    """Return the ratings that users give, as `scale`; none where they are too many to name. Nothing but of ratings."""
+    return {"scale": list(data.artifact.facts["scale"].get("values", ()))} if data.task == RATING else {}
 
 
 def untitled_words(data: Data) -> list[str]:

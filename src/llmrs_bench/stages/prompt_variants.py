@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import polars as pl
 
 from llmrs_bench.core.artifacts import Artifact
-from llmrs_bench.core.config import CLICK, FREE_TEXT
+from llmrs_bench.core.config import FREE_TEXT
 from llmrs_bench.core.errors import OptionError
 from llmrs_bench.core.hashing import generator, hash64
 from llmrs_bench.core.schemas import VIEWS
@@ -175,7 +175,7 @@ class ViewBuilder:
     def views(self, requests: pl.DataFrame) -> pl.DataFrame:
         """Return the views of a frame of the schema `requests`, those of a request beside each other.
 
-        Of the task `click` the labels of a history are those of its column `liked`, if it has one, else of `outcomes`.
+        Of labelled requests the labels of a history are those of its column `liked`, if it has one, else of `outcomes`.
         """
         told = requests.select(
             view_id="request_id",
@@ -223,7 +223,7 @@ class ViewBuilder:
 
     def _liked(self, requests: pl.DataFrame) -> pl.Series:
         """Return which items of each history shown were liked; nothing where requests rank."""
-        if self.data.task != CLICK or self.options.past in ("none", "other"):
+        if not self.data.labelled or self.options.past in ("none", "other"):
             return _empty_lists("liked", requests.height)
         if "liked" not in requests.columns:
             requests = requests.join(self._outcomes, on="request_id", how="left", maintain_order="left")
@@ -322,11 +322,11 @@ class ViewBuilder:
     @cached_property
     def _ratings(self) -> pl.DataFrame:
         columns = ["user_id", "item_id", "rating"]
-        events = self.data.artifact.table("ratings") if self.data.task == CLICK else self._events
+        events = self.data.artifact.table("ratings") if self.data.labelled else self._events
         if not events["rating"].count():
             raise OptionError(
                 f"{self.data.place.reference} has no ratings to show",
-                hint=f"Use -T interest={'likes' if self.data.task == CLICK else 'recent'}, or other data.",
+                hint=f"Use -T interest={'likes' if self.data.labelled else 'recent'}, or other data.",
             )
         return events.select(columns).unique(columns[:2], keep="last", maintain_order=True)
 

@@ -4,16 +4,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from llmrs_bench.core.config import BOARD_METRICS, CATALOGUE_METRICS, CLICK, WHOLE, LanguageModelConfig
+from llmrs_bench.core.config import BOARD_METRICS, CATALOGUE_METRICS, WHOLE, LanguageModelConfig
 from llmrs_bench.core.errors import BenchError, OptionError, listed
 from llmrs_bench.core.registry import ENGINES, unknown_name
 from llmrs_bench.leaderboard.gate import check_rules, parse_rule
 from llmrs_bench.leaderboard.saved import read_board
 from llmrs_bench.llm.cost import Budget
 from llmrs_bench.metrics import parse_metrics
-from llmrs_bench.metrics.clicks import CLICK_METRICS, parse_click_metrics
 from llmrs_bench.stages.evaluate import CHANCE, POPULARITY
-from llmrs_bench.stages.evaluate_clicks import has_runs
+from llmrs_bench.stages.evaluate_labelled import METRICS_OF, has_runs
 from llmrs_bench.stages.infer import check_known, check_model
 from llmrs_bench.stages.prompt import open_plan
 from llmrs_bench.stages.serving import choose_engine
@@ -66,7 +65,7 @@ def check_prices(rows: Sequence[RowPlan], budget: Budget | None) -> None:
     for row in rows:
         if isinstance(row.config, LanguageModelConfig):
             engine = choose_engine(row.config)
-            options = ENGINES.load(engine).Options.parse(row.config.options, owner=engine)
+            options = ENGINES.options_of(engine).parse(row.config.options, owner=engine)
             budget.check_prices(row.config.options, type(options).model_fields)
 
 
@@ -84,12 +83,12 @@ def check_board(home: Path, study: Study, rows: Sequence[RowPlan]) -> None:
     rules = [parse_rule(rule) for rule in asked.fail_if]
     for plan in plans:
         config = plan.config
-        click = config is not None and config.task == CLICK
-        usual = (
-            CLICK_METRICS if click else CATALOGUE_METRICS if config and config.candidates == WHOLE else BOARD_METRICS
-        )
-        wanted = asked.config.metrics or tuple(usual)
-        names = list(map(str, parse_click_metrics(wanted) if click else parse_metrics(wanted)))
+        own = METRICS_OF.get(config.task) if config else None
+        if own is not None:
+            names = list(own.parse(asked.config.metrics or own.names))
+        else:
+            usual = CATALOGUE_METRICS if config and config.candidates == WHOLE else BOARD_METRICS
+            names = list(map(str, parse_metrics(asked.config.metrics or usual)))
         if config is not None:  # else it is not known yet what the data set asks
             check_rules(rules, names, tested=names, baseline=asked.baseline is not None)
     if asked.baseline is None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from llmrs_bench.core.artifacts import Artifact, StageResult
-from llmrs_bench.core.config import CLICK, LanguageModelConfig
+from llmrs_bench.core.config import LanguageModelConfig
 from llmrs_bench.core.errors import ArtifactError, BenchError, BudgetError, OptionError
 from llmrs_bench.core.types import Progress
 from llmrs_bench.leaderboard.gate import Gate
@@ -129,7 +129,12 @@ def _count(made: Made, rows: Sequence[RowPlan]) -> str:
 def _prepared(home: Path, plan: DataPlan, progress: Progress, say: Callable[[str], None]) -> Data:
     if plan.config is None:
         return open_or_prepare(home, plan.reference, progress, say)
-    done = prepare(home, plan.reference, plan.config, plan.origin, progress)
+    try:
+        done = prepare(home, plan.reference, plan.config, plan.origin, progress)
+    except BenchError as error:
+        if "--" in error.hint:
+            error.hint += ' In a recipe, options of prepare stand below [data]: columns = { user = "NAME" }.'
+        raise
     say(f"{'made' if done.fresh else 'already there'}: {done.name}")
     _warn(done)
     return open_data(home, done.name)
@@ -184,8 +189,8 @@ def boards(study: Study, made: Made) -> Iterator[StudyBoard]:
     for name, data in made.data.items():
         found = {row: run for (at, row), run in made.runs.items() if at == name and ranks(run)}
         config, limited = asked.config, [run.path.name for run in found.values() if limit_of(run) is not None]
-        if limited and data.task == CLICK:
-            log.warning("asked with --limit, so on no board of clicks: %s", ", ".join(limited))
+        if limited and data.labelled:
+            log.warning("asked with --limit, so on no board of %ss: %s", data.task, ", ".join(limited))
             found = {row: run for row, run in found.items() if limit_of(run) is None}
         elif limited:  # as was asked for; each of these rows says so
             config = config.model_copy(update={"allow_different": tuple({*config.allow_different, "users"})})

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from llmrs_bench.core.artifacts import is_complete, open_artifact
-from llmrs_bench.core.config import CLICK, LanguageModelConfig, Options
+from llmrs_bench.core.config import LanguageModelConfig, Options
 from llmrs_bench.core.device import has_gpu
 from llmrs_bench.core.errors import ArtifactError, ModelError, OptionError
 from llmrs_bench.core.hashing import file_digest, fingerprint
@@ -246,7 +246,7 @@ def serve(data: Data, config: LanguageModelConfig, progress: Progress) -> Served
         OptionError: If the engine or an option is unknown or does not fit.
     """
     config, name = locate(data, config), choose_engine(config)
-    options: Options = ENGINES.load(name).Options.parse(config.options, owner=name)
+    options: Options = ENGINES.options_of(name).parse(config.options, owner=name)
     return Served(specify(data, config, progress), label_of(config), name, options, config.device, config.seed)
 
 
@@ -348,17 +348,17 @@ def find_store(data: Data, config: LanguageModelConfig) -> ResponseCache:
 
 def _is_at_address(config: LanguageModelConfig, served: Mapping[str, Any]) -> bool:
     """Return whether kept answers are those of the server that the options name; None for other engines."""
-    kind = ENGINES.load(served["engine"])
-    if not kind.Options.identifying:
+    engine = served["engine"]
+    if not (kind := ENGINES.options_of(engine)).identifying:
         return True
-    options = kind.Options.parse(config.options, owner=served["engine"])
     model = MODEL_ALIASES.get(config.model, ModelSpec(config.model, config.model))
-    return bool(kind.identity(model, options) == served["model"])
+    identity = ENGINES.load(engine).identity(model, kind.parse(config.options, owner=engine))
+    return bool(identity == served["model"])
 
 
 def _typed_options(engine: str, config: LanguageModelConfig) -> dict[str, Any] | None:
     try:
-        options: Options = ENGINES.load(engine).Options.parse(config.options, owner=engine)
+        options: Options = ENGINES.options_of(engine).parse(config.options, owner=engine)
     except OptionError:
         return None  # options of another engine
     return options.result_options
@@ -370,7 +370,7 @@ def destination(config: LanguageModelConfig) -> str:
     Raises:
         OptionError: If there is none, or an option is unknown.
     """
-    options = ENGINES.load(config.engine).Options.parse(config.options, owner=config.engine)
+    options = ENGINES.options_of(config.engine).parse(config.options, owner=config.engine)
     return str(options.address)
 
 
@@ -417,7 +417,7 @@ def specify(data: Data, config: LanguageModelConfig, progress: Progress) -> Mode
 
 def learned_from(data: Data) -> dict[str, str]:
     """Return the digest of the table that decides what a data set holds out, by its name."""
-    table = "samples" if data.task == CLICK else "interactions"
+    table = "samples" if data.labelled else "interactions"
     return {table: data.artifact.digest(table)}
 
 

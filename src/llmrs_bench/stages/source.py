@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from llmrs_bench.core.config import PrepareConfig
+from llmrs_bench.core.config import RATING, PrepareConfig
 from llmrs_bench.core.errors import DataError, OptionError
 from llmrs_bench.core.registry import SOURCES
 from llmrs_bench.core.types import Progress, no_progress
@@ -298,7 +298,7 @@ def describe(home: Path, reference: str, config: PrepareConfig, origin: Origin, 
     rules = [*raw.rules, *published_rule(dataset, counts), *policies(config)]
     warnings = [*source_warnings(dataset, found, counts), *raw.warnings]
     if raw.timeless and config.split == "leave-one-out":
-        refusal = no_last(dataset.name, found.reader)
+        refusal = no_last(dataset.name, found.reader, config.split)
         warnings.append(f"{refusal.message}. {refusal.hint}")
     else:
         warnings += event_warnings(raw.events, config)
@@ -431,18 +431,18 @@ def published_rule(dataset: Dataset, counts: dict[str, int]) -> list[str]:
     return [f"{', '.join(names)}{' and ' if names else ''}{last} are as many as published"]
 
 
-def no_last(dataset: str, reader: str) -> OptionError:
-    """Return the refusal of leave-one-out where nothing says when events were."""
+def no_last(dataset: str, reader: str, split: str) -> OptionError:
+    """Return the refusal of leave-one-out, or of a split by time, where nothing says when events were."""
     choices = "--split random holds out a random event of each user."
     if reader == TABLE:
         choices = (
             "Name the column that says it (--columns time=NAME); or, if the lines are in the order of time, add "
             f"--line-order; else {choices}"
         )
-    return OptionError(
-        f"{dataset} does not say when its events were, so no event of a user is the last: leave-one-out does not fit",
-        hint=choices,
-    )
+    lost = "no event of a user is the last: leave-one-out does not fit"
+    if split == "time":
+        lost = "there is no time to split at"
+    return OptionError(f"{dataset} does not say when its events were, so {lost}", hint=choices)
 
 
 def event_warnings(events: pl.DataFrame, config: PrepareConfig) -> Iterator[str]:
@@ -465,9 +465,10 @@ def event_warnings(events: pl.DataFrame, config: PrepareConfig) -> Iterator[str]
     odd, others = rated.filter(rated <= 0), rated.filter(rated > 0)
     if odd.n_unique() == 1 and len(others):
         low, high, one = *others.sort().gather([0, -1]).to_list(), odd[0]
+        either = f"disliked or unrated, --min-rating {min(low, 1):g} drops these events, --unrated {one:g} keeps them"
         yield (
             f"{len(odd):,} of {len(rated):,} ratings are {one:g}, the others {low:g} to {high:g}: if that means "
-            f"disliked or unrated, --min-rating {min(low, 1):g} drops these events, --unrated {one:g} keeps them"
+            + (f"unrated, --unrated {one:g} drops these events" if config.task == RATING else either)
         )
 
 

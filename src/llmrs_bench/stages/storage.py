@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from llmrs_bench.clicks.baselines import BASELINES
+from llmrs_bench.clicks.baselines import TRIVIAL
 from llmrs_bench.core.artifacts import FOREIGN_AFTER, MANIFEST, Artifact, Manifest, open_artifact, open_placed
 from llmrs_bench.core.config import MODELS
 from llmrs_bench.core.costs import RUN_COSTS
@@ -47,6 +47,7 @@ _ROWS = {
     "view_rankings": "one row a request, order and item",
     "metrics": "one row a request and metric",
     "clicks": "one row a request",
+    "predictions": "one row a request",
     "prompts": "one row a prompt",
     "views": "one row a request and order",
     MANIFEST: "options, inputs, versions, command, facts",
@@ -357,7 +358,7 @@ def unused(home: Path, dataset: str | None = None, *, before: datetime | None = 
     for place in places:
         names = [path.name for path in children(place.runs) if path.is_dir()]
         runs = _artifacts(place.runs)
-        kept = tuple(f"{name}-" for name in (CHANCE, *BASELINES, *names))
+        kept = tuple(f"{name}-" for name in (CHANCE, *TRIVIAL, *names))
         found += [("evaluation without a run", path) for path in visible(place.evals) if not path.name.startswith(kept)]
         for prior in _artifacts(place.priors):
             if not any(_is_of(prior, run) for run in runs):

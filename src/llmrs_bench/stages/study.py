@@ -44,7 +44,13 @@ class DataPlan:
     def command(self) -> str:
         """The command that prepares it."""
         options = (
-            {} if self.config is None else {name: getattr(self.config, name) for name in self.config.model_fields_set}
+            {}
+            if self.config is None
+            else {
+                name: getattr(self.config, name)
+                for name in type(self.config).model_fields  # in the same order each time
+                if name in self.config.model_fields_set
+            }
         )
         places = {"source": self.origin.path, "items": self.origin.items, "format": self.origin.format_name}
         typed = [f"--dataset={self.reference}"]
@@ -115,6 +121,12 @@ class StudyRequest(Options):
     """How a recipe is run: `servers` that all serve the models of its rows, and answer them side by side."""
 
     servers: tuple[str, ...] = ()
+
+    @field_validator("servers", mode="before")
+    @classmethod
+    def listed(cls, servers: Any) -> Any:
+        """Read one address as a list of it."""
+        return (servers,) if isinstance(servers, str) else servers
 
     @field_validator("servers")
     @classmethod

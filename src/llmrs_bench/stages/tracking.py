@@ -11,7 +11,7 @@ from llmrs_bench.core.hashing import fingerprint
 from llmrs_bench.exchange.trackers import Points, TrackedRow, track
 from llmrs_bench.leaderboard.board import Board, Row
 from llmrs_bench.leaderboard.curves import Curves
-from llmrs_bench.stages.evaluate_clicks import has_runs
+from llmrs_bench.stages.evaluate_labelled import has_runs
 from llmrs_bench.stages.workspace import Data, open_runs
 
 _CONFIG = ("model", "kind", "setting")

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from itertools import permutations
 
-from llmrs_bench.core.config import CLICK, CompareConfig
+from llmrs_bench.core.config import CompareConfig
 from llmrs_bench.core.errors import OptionError
 from llmrs_bench.leaderboard import EvaluatedRun
 from llmrs_bench.leaderboard.transfer import Target, Transfer, build_transfer
@@ -19,7 +19,7 @@ def transfer(sets: Sequence[Data], config: CompareConfig) -> Transfer:
         config: Bootstrap, tests, and the metric: the first one that is named, or `ndcg@10`.
 
     Raises:
-        OptionError: If two data sets have one name, one is of clicks, or no model was asked on another than its own.
+        OptionError: If two data sets have one name, one is not of rankings, or no model was asked on another one.
     """
     names = [data.place.root.parent.name for data in sets]
     if len(set(names)) < len(names):
@@ -27,8 +27,11 @@ def transfer(sets: Sequence[Data], config: CompareConfig) -> Transfer:
             f"--transfer takes data sets of different names, not {', '.join(data.place.reference for data in sets)}",
             hint="A model may not be tuned on one split and tested on another of the same data.",
         )
-    if clicks := [data.place.reference for data in sets if data.task == CLICK]:
-        raise OptionError(f"--transfer compares rankings, and {clicks[0]} is click data", hint="Leave it out.")
+    if others := [data for data in sets if data.labelled]:
+        raise OptionError(
+            f"--transfer compares rankings, and {others[0].place.reference} is of --task {others[0].task}",
+            hint="Leave it out.",
+        )
     metric = (config.metrics or ("ndcg@10",))[0]
     targets = []
     for name, data in zip(names, sets, strict=True):

@@ -13,7 +13,6 @@ from pydantic import Field
 
 from llmrs_bench.core.artifacts import Draft, Recipe, StageResult, get_or_create
 from llmrs_bench.core.config import (
-    CLICK,
     LARGEST_SEED,
     LanguageModelConfig,
     Options,
@@ -28,7 +27,7 @@ from llmrs_bench.core.types import Progress, no_progress
 from llmrs_bench.llm.adapters import CARD, CONFIG, LEAST_CHANGE, WEIGHTS, ProbePrompt, TunedModel
 from llmrs_bench.llm.model_aliases import ModelSpec
 from llmrs_bench.metrics.clicks import ClickRows
-from llmrs_bench.metrics.clicks import value as value_of
+from llmrs_bench.metrics.labelled import value as value_of
 from llmrs_bench.prompts.strategies.base import Normalization
 from llmrs_bench.stages.prompt import PromptPlan, open_plan, shown_history, source_digest
 from llmrs_bench.stages.serving import (
@@ -142,7 +141,7 @@ class TuneJob:
         self.options: TuneOptions = TuneOptions.parse(config.options, owner="tune")
         if idle := sorted(TuneOptions.of_lora & set(config.options)):
             self._refuse_idle(idle)
-        if self.options.redraw and (data.task == CLICK or not self.plan.template.prompt_template.uses("candidates")):
+        if self.options.redraw and (data.labelled or not self.plan.template.prompt_template.uses("candidates")):
             raise OptionError(
                 f"-O redraw has no effect on template {self.plan.name}: its prompts show no drawn candidates",
                 hint="Leave it out.",
@@ -172,7 +171,7 @@ class TuneJob:
     def recipe(self) -> Recipe:
         """What decides the weights; `--samples all` and the number of all samples are the same."""
         data, config = self.data, self.config
-        tables = ["items", "interactions", "requests", "truth", *(["samples"] if data.task == "click" else [])]
+        tables = ["items", "interactions", "requests", "truth", *(["samples"] if data.labelled else [])]
         return Recipe(
             "tune",
             f"{TUNED}{file_name(self.base_label)}-{self.plan.name}-{config.method}-{config.samples}",
@@ -416,7 +415,8 @@ class TuneJob:
         )
 
     def _scores(self, spec: ModelSpec, asked: Sequence[ProbePrompt], device: str) -> list[tuple[float, ...]]:
-        from llmrs_bench.llm.backends.transformers import TransformersEngine, TransformersOptions
+        from llmrs_bench.llm.backends.transformers import TransformersEngine
+        from llmrs_bench.llm.engine_options import TransformersOptions
 
         chosen = TransformersOptions(dtype="float32", self_check=0, trust_remote_code=self.options.trust_remote_code)
         engine = TransformersEngine(spec, chosen, device=device, seed=0)

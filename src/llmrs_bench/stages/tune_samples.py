@@ -8,8 +8,8 @@ from typing import Any
 
 import polars as pl
 
-from llmrs_bench.clicks.baselines import BASELINES
-from llmrs_bench.core.config import CLICK
+from llmrs_bench.clicks.baselines import TRIVIAL
+from llmrs_bench.core.config import CLICK, RATING
 from llmrs_bench.core.errors import DataError, LeakError, OptionError
 from llmrs_bench.core.hashing import generator
 from llmrs_bench.core.registry import CLICK_MODELS, RECOMMENDERS, unknown_name
@@ -61,6 +61,11 @@ def check_tunable(data: Data, plan: PromptPlan) -> None:
     Raises:
         OptionError: Naming what does not fit.
     """
+    if data.task == RATING:
+        raise OptionError(
+            f"models are not tuned on ratings, and {data.place.reference} was prepared with --task {RATING}",
+            hint="Tune on rankings or on clicks (prepare --task click); or ask models as they are: infer -t stars.",
+        )
     check_task(data, plan)
     if not isinstance(plan.template, HasAnswers) or plan.template.rounds:
         raise OptionError(
@@ -86,7 +91,7 @@ def check_tunable_model(name: str) -> None:
     Raises:
         OptionError: If it is another kind of model, or nobody knows it.
     """
-    if name in (*RECOMMENDERS.names(), *CLICK_MODELS.names(), *BASELINES):
+    if name in (*RECOMMENDERS.names(), *CLICK_MODELS.names(), *TRIVIAL):
         raise OptionError(
             f"{name} is no language model, and nothing else is tuned here",
             hint=f"llmrs-bench infer --model {name} trains it.",

@@ -9,7 +9,8 @@ import numpy as np
 
 from llmrs_bench.core.config import CLICK, MODELS, PROTOCOLS
 from llmrs_bench.leaderboard.board import PublishedRow, PublishedTable
-from llmrs_bench.stages.compare import Comparison, published_tables
+from llmrs_bench.stages.compare import Comparison
+from llmrs_bench.stages.printed import published_tables
 from llmrs_bench.stages.study import RowPlan
 from llmrs_bench.stages.workspace import Data, limit_of
 
@@ -44,7 +45,7 @@ def verdicts(
         comparison: The board, and the values behind it.
     """
     config = data.artifact.manifest.config
-    protocol = str(config.get("protocol")) if data.task == CLICK else None
+    protocol = str(config.get("protocol")) if data.labelled else None
     found = [each for each in published_tables(str(config["dataset"]), protocol) if _is_of(each, table)]
     wanted = [row for row in rows if row.printed and row.name in runs]
     if not found:

@@ -2,7 +2,7 @@
 
 import logging
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,7 +10,7 @@ from pathlib import Path
 import polars as pl
 
 from llmrs_bench.core.artifacts import Artifact, StageResult, is_complete, open_artifact, open_placed, restate
-from llmrs_bench.core.config import DEPTH, FREE_TEXT, WHOLE
+from llmrs_bench.core.config import DEPTH, FREE_TEXT, LABELLED, WHOLE
 from llmrs_bench.core.errors import ArtifactError, DamagedError, OptionError, next_step
 from llmrs_bench.core.hashing import fingerprint, uniform_hash
 from llmrs_bench.core.registry import unknown_name
@@ -124,11 +124,22 @@ class Data:
 
     @property
     def task(self) -> str:
-        """What is asked: `ranking`, or `click`, whether a user will like one item."""
+        """What is asked: `ranking`; or of one item a request, whether a user will like it, `click`, or its `rating`."""
         return str(self.artifact.manifest.config.get("task", "ranking"))
 
-    def click_rows(self) -> pl.DataFrame:
-        """Return all requests of the task `click`: request_id, user_id, item_id, part, cutoff, history, liked."""
+    @property
+    def labelled(self) -> bool:
+        """Whether a request is a labelled row: one item, and a label to be predicted."""
+        return self.task in LABELLED
+
+    @property
+    def parts(self) -> Mapping[str, Mapping[str, float]]:
+        """Of labelled rows, by part what `prepare` counted in it."""
+        found: Mapping[str, Mapping[str, float]] = self.artifact.facts[f"{self.task}s"]
+        return found
+
+    def labelled_rows(self) -> pl.DataFrame:
+        """Return all labelled requests: request_id, user_id, item_id, part, cutoff, history, liked."""
         requests = self.artifact.table("requests").with_columns(item_id=pl.col("candidates").list.first())
         asked = requests.join(self.artifact.table("outcomes"), on="request_id", how="left", maintain_order="left")
         return asked.select(name for name in SAMPLES if name != "label")
@@ -364,6 +375,19 @@ def check_name(folder: Path, name: str | None, stem: str) -> None:
             _check_free(name, other, given)
 
 
+def check_name_of(place: Path, name: str | None) -> None:
+    """Refuse a name for the artifact that is at `place`, or will be, where another one beside it has that name.
+
+    Raises:
+        OptionError: If that is so.
+    """
+    if name is None:
+        return
+    for other, given in _names_in(place.parent):
+        if other.path != place:
+            _check_free(name, other, given)
+
+
 def _names_in(folder: Path) -> Iterator[tuple[Artifact, str | None]]:
     """Yield the artifacts of a folder and the names that they were given; damaged ones are left out."""
     for path in sorted(folder.iterdir()) if folder.is_dir() else ():
@@ -392,13 +416,11 @@ def call(done: StageResult, name: str | None) -> StageResult:
     if name is None or before == name:
         return done
     check_name(own.parent, name, done.artifact.manifest.name)
-    for other, given in _names_in(own.parent):
-        if other.path != own:
-            try:
-                _check_free(name, other, given)
-            except OptionError as error:
-                error.hint += f" The run is made, and stays as {own.name}."
-                raise
+    try:
+        check_name_of(own, name)
+    except OptionError as error:
+        error.hint += f" The run is made, and stays as {own.name}."
+        raise
     if before is not None:
         log.warning("%s was called %s; its name is now %s", own.name, before, name)
     return replace(done, artifact=restate(done.artifact, called=name))

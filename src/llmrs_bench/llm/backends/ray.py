@@ -183,7 +183,7 @@ def _joined(engine: str) -> Any:
     """Return the options of this engine together with those of the inner one."""
     if engine == NAME:
         raise OptionError("a Ray worker cannot hold the engine 'ray'", hint="Use -O engine=transformers or vllm.")
-    inner = ENGINES.load(engine).Options
+    inner = ENGINES.options_of(engine)
     if shared := RayOptions.model_fields.keys() & inner.model_fields.keys():
         raise OptionError(
             f"engine {engine!r} has options of the same name as the engine 'ray': {', '.join(sorted(shared))}",
@@ -197,7 +197,7 @@ def _joined(engine: str) -> Any:
 
 def _inner_options(options: RayOptions) -> dict[str, Any]:
     """Return the inner engine's options; paths are absolute, as a worker may start in another folder."""
-    fields = ENGINES.load(options.engine).Options.model_fields
+    fields = ENGINES.options_of(options.engine).model_fields
     # Only what was given: an engine may refuse options that mean nothing beside others.
     found = options.model_dump(include=set(fields), exclude_unset=True)
     return {name: value.absolute() if isinstance(value, Path) else value for name, value in found.items()}

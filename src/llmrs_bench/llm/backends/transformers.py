@@ -8,7 +8,6 @@ from itertools import chain
 from typing import TYPE_CHECKING, Any, ClassVar
 
 import torch
-from pydantic import Field
 from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 from transformers import __version__ as transformers_version
@@ -21,6 +20,7 @@ from llmrs_bench.core.types import Json, Prompt, Response
 from llmrs_bench.llm.backends.likelihood import Scorer
 from llmrs_bench.llm.base import ModelOptions, sample_seed
 from llmrs_bench.llm.constrained import Permutation, lead_in, permutation
+from llmrs_bench.llm.engine_options import TransformersOptions
 from llmrs_bench.llm.identity import identify
 from llmrs_bench.llm.loading import Checkpoint, Memory, context_length, pick_dtype, tokenizer_digest
 from llmrs_bench.llm.model_aliases import ModelSpec
@@ -251,19 +251,6 @@ class TextGenerator:
 
 # A pass that reads prompts fills a CPU with this many tokens; the states of more leave its cache.
 _CPU_TOKENS = 2048
-
-
-class TransformersOptions(ModelOptions):
-    """How transformers runs the model.
-
-    Args:
-        batch_tokens: The most tokens in one forward pass, padding and answers counted; for choices on a CPU fewer
-            are taken, which is faster. Where memory runs out, the engine halves it by itself.
-        packed: Score the choices of a prompt as one packed sequence behind its cached keys and values.
-    """
-
-    batch_tokens: int = Field(default=8192, ge=1)
-    packed: bool = True
 
 
 class TransformersEngine:

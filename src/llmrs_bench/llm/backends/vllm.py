@@ -8,14 +8,12 @@ from importlib.util import find_spec
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pydantic import Field
-
 from llmrs_bench.core import config
 from llmrs_bench.core.environment import environment
 from llmrs_bench.core.errors import EngineError, ModelError, OptionError
 from llmrs_bench.core.types import Json, Prompt, Response
 from llmrs_bench.llm.adapters import LEAST_CHANGE, Adapter, changes_nothing
-from llmrs_bench.llm.base import ModelOptions
+from llmrs_bench.llm.engine_options import VllmOptions
 from llmrs_bench.llm.identity import identify, local_gguf
 from llmrs_bench.llm.loading import Checkpoint, stated_limits, tokenizer_digest
 from llmrs_bench.llm.model_aliases import ModelSpec
@@ -38,38 +36,6 @@ _LESS_MEMORY = (
     "What vLLM wrote says why. If memory ran out: lower `-O max_model_len` or `-O gpu_memory_utilization`, "
     "or set `-O quantization` or `-O dtype=bfloat16`."
 )
-
-
-class VllmOptions(ModelOptions):
-    """How vLLM runs the model; what is None is left to vLLM.
-
-    With `deterministic`, a GPU runs vLLM's batch-invariant kernels; a CPU takes one request at a time and no cache.
-
-    Args:
-        max_model_len: The longest sequence in tokens; a shorter one leaves more memory for the cache.
-        gpu_memory_utilization: The share of a GPU's memory that vLLM may take.
-        tensor_parallel_size: The number of GPUs that hold the model together.
-        quantization: A method of vLLM, such as `fp8` or `awq`.
-        load_format: How weights are read; `dummy` draws them at random, for measuring speed.
-        enforce_eager: Start faster and run slower, without compilation.
-        block_size: Tokens in one block of the cache.
-        kv_cache_gb: Memory for the cache in GiB on a CPU.
-        max_num_seqs: The most requests computed together.
-        max_num_batched_tokens: The most tokens computed together; fewer need less memory.
-        waves: Score choices by requests that share the prompt's cache, instead of each without it.
-    """
-
-    max_model_len: int | None = Field(default=None, ge=2)
-    gpu_memory_utilization: float = Field(default=0.9, gt=0, le=1)
-    tensor_parallel_size: int = Field(default=1, ge=1)
-    quantization: str | None = None
-    load_format: str | None = None
-    enforce_eager: bool = False
-    block_size: int | None = Field(default=None, ge=1)
-    kv_cache_gb: int = Field(default=4, ge=1)
-    max_num_seqs: int | None = Field(default=None, ge=1)
-    max_num_batched_tokens: int | None = Field(default=None, ge=1)
-    waves: bool = True
 
 
 def import_vllm() -> tuple[Any, Any]:

@@ -14,12 +14,14 @@ from llmrs_bench.prompts.template import PromptTemplate
 class ItemCatalog:
     """What a template may know of a data set: its items by id, and the word for one of them.
 
-    Without `attributes` items are shown by their titles alone.
+    Without `attributes` items are shown by their titles alone. `scale` has the ratings that users give, in their order;
+    it is empty where they are too many to name.
     """
 
     items: Mapping[str, Item]
     item_word: str
     attributes: bool = True
+    scale: tuple[float, ...] = (1.0, 2.0, 3.0, 4.0, 5.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +37,24 @@ class Normalization:
 
     normalize: Normalize = "sum"
     prior: Mapping[str, float] = field(default_factory=dict)
+
+
+def rating_format(scale: Sequence[float]) -> str:
+    """Return how a prompt writes the ratings of a scale, so that none begins another one: `%.0f`, or with decimals.
+
+    Of 1 and 10, or of 1 and 1.5, the probability of the first would hold that of the second: they are 1.0, 10.0, 1.5.
+    """
+    for decimals in range(7):
+        words = [f"{rating:.{decimals}f}" for rating in scale]
+        alike = any(one != other and other.startswith(one) for one in words for other in words)
+        if not alike and [float(word) for word in words] == list(scale):
+            break
+    return f"%.{decimals}f"
+
+
+def rating_words(scale: Sequence[float]) -> list[str]:
+    """Return the ratings of a scale as a prompt writes them."""
+    return [rating_format(scale) % rating for rating in scale]
 
 
 Exchange: TypeAlias = tuple[Prompt, Response]

@@ -17,7 +17,7 @@ class FreeText:
     Options: ClassVar[type[config.Options]] = config.Options
     mode: ClassVar[Mode] = "generate"
     rounds: ClassVar[bool] = False
-    tasks: ClassVar[tuple[str, ...]] = ("ranking", config.CLICK)
+    tasks: ClassVar[tuple[str, ...]] = ("ranking", *config.LABELLED)
 
     def __init__(self, options: config.Options, prompt_template: PromptTemplate) -> None:
         self.prompt_template = prompt_template

@@ -1,6 +1,7 @@
 """Answer form `listwise`: the model writes the candidates in order of preference."""
 
 from collections.abc import Collection, Sequence
+from functools import lru_cache
 from typing import ClassVar
 
 from llmrs_bench.core import config
@@ -79,7 +80,12 @@ class Listwise:
 
 def ranking_of(prompt: Prompt, response: Response) -> Ranking:
     """Return the order that a text names, and what kind of answer it is."""
-    return parse_ranking(response.text or "", prompt.listed or Listed((), ()), cut=response.finish_reason == "length")
+    return _read(response.text or "", prompt.listed or Listed((), ()), response.finish_reason == "length")
+
+
+@lru_cache(maxsize=4096)  # the scores of a block of requests and its first choices are read from the same texts
+def _read(text: str, listed: Listed, cut: bool) -> Ranking:
+    return parse_ranking(text, listed, cut=cut)
 
 
 def permutations(prompt_template: PromptTemplate, *, wanted: bool) -> Grammar | None:

@@ -66,14 +66,14 @@ class YesNo:
         yes, no = self.spellings
         if len(found) != len(yes) + len(no):
             return None, None
-        return _together(found[: len(yes)]), _together(found[len(yes) :])
+        return together(found[: len(yes)]), together(found[len(yes) :])
 
     def _kind(self, response: Response) -> Kind:
         known = sum(value is not None for value in self._answers(response))
         return ("empty", "partial", "complete")[known]
 
 
-def _together(logprobs: Sequence[Sequence[float]]) -> float | None:
+def together(logprobs: Sequence[Sequence[float]]) -> float | None:
     """Return the log of the summed probabilities of those choices that are known."""
     values = [fsum(tokens) for tokens in logprobs if tokens]
     best = max(values, default=None)

@@ -20,7 +20,7 @@ from llmrs_bench.report.headline import headline
 from llmrs_bench.report.html.values import Call, Extra, Ranked
 from llmrs_bench.report.machine import costs, measured
 from llmrs_bench.report.profile import bin_labels, profile_rows
-from llmrs_bench.report.table import NULL, answer_words, family_over, reference, share_heads
+from llmrs_bench.report.table import NULL, Table, answer_words, family_over, share_heads, variance_tables
 
 _DIGITS = 6
 _SCORE_DIGITS = 4  # of scores of items, which are shown in three
@@ -64,12 +64,12 @@ def board_payload(board: Board, extra: Extra) -> dict[str, Any]:
     differences: dict[str, list[Any]] = {}
     for each in board.differences:
         values = (each.difference, each.low, each.high, each.p, each.corrected, int(each.primary))
-        differences.setdefault(each.metric, []).append([places[each.first], places[each.second], *_rounded(values)])
+        differences.setdefault(each.metric, []).append([places[each.first], places[each.second], *rounded(values)])
     return {
         "made": extra.made,
         "alpha": ALPHA,
         "family": _family(board, labels),
-        "reference": reference(board),
+        "reference": board.reference,
         "differences": differences,
         "title": board.title,
         "clicks": board.unit == "rows",
@@ -96,7 +96,8 @@ def board_payload(board: Board, extra: Extra) -> dict[str, Any]:
             for section in board.sections
         ],
         "published": [asdict(table) for table in board.published],
-        "biases": [{"run": run, **_rounded(facts)} for run, facts in extra.biases.items() if run in labels],
+        "variance": [_shares(table) for table in variance_tables(board)],
+        "biases": [{"run": run, **rounded(facts)} for run, facts in extra.biases.items() if run in labels],
         "curves": None if extra.curves is None else _curves(extra.curves),
         "data": None if extra.profile is None else _profile(extra.profile, extra.warnings),
     }
@@ -111,10 +112,24 @@ def _family(board: Board, labels: Mapping[str, str]) -> str:
     return f"{' against '.join(sides)}, in {', '.join(family.metrics)} ({over})"
 
 
+def _shares(table: Table) -> dict[str, Any]:
+    """Return a table of shares of variance as texts."""
+    texts = [
+        [f"{100 * field:.0f} %" if isinstance(field, float) else str(field) for field in c.fields]
+        for c in table.columns
+    ]
+    labels = [row.label for row in table.rows if isinstance(row, Row)]
+    return {
+        "title": table.title,
+        "heads": ["row", *(column.line for column in table.columns)],
+        "rows": [list(each) for each in zip(labels, *texts, strict=True)],
+    }
+
+
 def _curves(curves: Curves) -> dict[str, Any]:
     """Return the curves, the place of each of their values on the axis, and crossings in words."""
     ends = [{"at_words": end_words(each, each.at), "interval_words": interval_words(each)} for each in curves.crossings]
-    found: dict[str, Any] = _rounded(curves_value(curves))
+    found: dict[str, Any] = rounded(curves_value(curves))
     crossings = [value | words for value, words in zip(found["crossings"], ends, strict=True)]
     axis = [[x, place, amount(x)] for x, place in positions(curves).items()]
     return found | {"name": named_over(curves), "axis": axis, "crossings": crossings}
@@ -149,21 +164,24 @@ def _row(row: Row, labels: Mapping[str, str]) -> dict[str, Any]:
         "exact": row.exact,
         "users": row.users,
         "cells": _cells(row, labels),
-        "shares": _rounded(row.shares),
+        "shares": rounded(row.shares),
         "history": row.about.get("history"),
-        "kinds": _rounded(row.kinds),
-        "cost": _rounded(costs(row)),
+        "kinds": rounded(row.kinds),
+        "cost": rounded(costs(row)),
         "pareto": row.pareto,
-        "reliability": _rounded(row.about.get("reliability") or {}),
+        "reliability": rounded(row.about.get("reliability") or {}),
         "facts": facts + _calibration_facts(row),
     }
 
 
 def _calibration_facts(row: Row) -> list[tuple[str, str]]:
-    """Return how the scores of a row of click data were calibrated, and what its UAUC is by chance, in words."""
+    """Return how the scores of a row of labelled requests were calibrated, and its UAUC by chance, in words."""
     found, null = row.about.get("calibration"), row.about.get(NULL)
     facts = []
-    if found:
+    if found and "temperature" not in found:
+        words = f"{found['offset']:.4g} + {found['slope']:.4g} x the predicted rating"
+        facts.append(("calibrated", f"{words}, on {found['rows']:,} validation rows"))
+    elif found:
         temperature = "infinite" if found["temperature"] is None else f"{found['temperature']:.4g}"
         words = f"temperature {temperature}, offset {found['offset']:.4g}, threshold {found['threshold']:.4g}"
         facts.append(("calibrated", f"{words}, on {found['rows']:,} validation rows"))
@@ -180,21 +198,21 @@ def _plain(value: Any) -> str:
 
 
 def _cells(row: Row, labels: Mapping[str, str]) -> dict[str, Any]:
-    cells: dict[str, Any] = _rounded(measured(row)["metrics"])
+    cells: dict[str, Any] = rounded(measured(row)["metrics"])
     for cell in cells.values():
         if cell["versus"]:
             cell["versus"]["against"] = labels.get(cell["versus"]["against"], cell["versus"]["against"])
     return cells
 
 
-def _rounded(value: Any, digits: int = _DIGITS) -> Any:
+def rounded(value: Any, digits: int = _DIGITS) -> Any:
     """Return plain values with numbers of six digits, as many as anybody reads."""
     if isinstance(value, float):
         return float(f"{value:.{digits}g}")
     if isinstance(value, Mapping):
-        return {key: _rounded(inner, digits) for key, inner in value.items()}
+        return {key: rounded(inner, digits) for key, inner in value.items()}
     if isinstance(value, Sequence) and not isinstance(value, str):
-        return [_rounded(inner, digits) for inner in value]
+        return [rounded(inner, digits) for inner in value]
     return value
 
 
@@ -204,7 +222,7 @@ def _transcribed(extra: Extra) -> int:
     for number, request in enumerate(extra.requests):
         for call in (call for ranking in request.rankings.values() for call in ranking.calls):
             held += sum(len(content) for _, content in call.messages or ()) + len(call.text or "")
-            held += sum(len(name) for name, _ in call.choices)
+            held += sum(len(name) for name, _ in call.choices) + 7 * sum(map(len, call.tokens))
         if held > _TRANSCRIPTS:
             return max(number, 1)
     return len(extra.requests)
@@ -223,10 +241,11 @@ def sample_payload(board: Board, extra: Extra) -> dict[str, Any]:
     def ranked(ranking: Ranked, *, calls: bool) -> dict[str, Any]:
         return {
             "items": items(ranking.items),
-            "scores": _rounded(ranking.scores, _SCORE_DIGITS),
+            "scores": rounded(ranking.scores, _SCORE_DIGITS),
             "targets": [[places[item_id], rank] for item_id, rank in ranking.targets.items()],
             "calls": [_call(call) for call in ranking.calls] if calls else [],
             "asked": ranking.asked,
+            "label": ranking.label if ranking.label is None else rounded(ranking.label),
         }
 
     return {
@@ -243,6 +262,7 @@ def sample_payload(board: Board, extra: Extra) -> dict[str, Any]:
                 "history": items(request.history),
                 "candidates": items(request.candidates),
                 "targets": items(request.targets),
+                "groups": dict(request.groups),
                 "rankings": {
                     str(runs.index(run)): ranked(ranking, calls=number < transcribed)
                     for run, ranking in request.rankings.items()
@@ -254,12 +274,13 @@ def sample_payload(board: Board, extra: Extra) -> dict[str, Any]:
 
 
 def _call(call: Call) -> dict[str, Any]:
-    return {**asdict(call), "choices": _rounded(call.choices)}
+    return {**asdict(call), "choices": rounded(call.choices), "tokens": rounded(call.tokens, _SCORE_DIGITS)}
 
 
 _HERE = files("llmrs_bench.report.html")
 _SCRIPTS = (
     "dom",
+    "board-data",
     "links",
     "table",
     "board",
@@ -272,6 +293,7 @@ _SCRIPTS = (
     "reliability",
     "data",
     "requests",
+    "theme",
     "main",
 )
 _VENDORED = ("d3.min.js", "plot.umd.min.js")
@@ -288,11 +310,11 @@ def to_html(board: Board, extra: Extra) -> str:
         board: What to show.
         extra: Position bias, and a sample of requests; sections without anything to show are left out.
     """
-    scripts = [_read(f"vendor/{name}") for name in _VENDORED] + [_own_script()]
+    scripts = [_read(f"vendor/{name}") for name in _VENDORED] + [own_script(_SCRIPTS)]
     policy = "; ".join(
         [
             "default-src 'none'",
-            f"script-src {' '.join(_digest(script) for script in scripts)}",
+            f"script-src {' '.join(digest(script) for script in scripts)}",
             "style-src 'unsafe-inline'",  # Observable Plot styles its drawings
             "img-src data:",
             "base-uri 'none'",
@@ -304,6 +326,7 @@ def to_html(board: Board, extra: Extra) -> str:
     )
     return page.render(
         title=board.title,
+        index=extra.index,
         policy=policy,
         style=_read("assets/style.css"),
         scripts=scripts,
@@ -318,10 +341,17 @@ def _read(path: str) -> str:
     return (_HERE / path).read_text("utf-8").replace("\r\n", "\n")
 
 
-def _own_script() -> str:
-    parts = "\n".join(_read(f"assets/{name}.js") for name in _SCRIPTS)
+def read_asset(name: str) -> str:
+    """Return the text of a template or a style of pages."""
+    return _read(f"assets/{name}")
+
+
+def own_script(names: Sequence[str]) -> str:
+    """Return parts of the code of pages as one script."""
+    parts = "\n".join(_read(f"assets/{name}.js") for name in names)
     return f'"use strict";\n(() => {{\n{parts}}})();\n'
 
 
-def _digest(script: str) -> str:
+def digest(script: str) -> str:
+    """Return what a policy names a script by."""
     return f"'sha256-{b64encode(sha256(script.encode()).digest()).decode()}'"

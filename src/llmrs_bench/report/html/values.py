@@ -24,6 +24,7 @@ class Call:
         messages: Role and content of each turn, as asked; None: the prompt is not known any more.
         text: What the model wrote, unchanged; None where it was asked for likelihoods.
         choices: What was offered, and its summed log-probability; None: the server did not report it.
+        tokens: The log-probabilities of the tokens of each choice, in their order; empty: they are not kept.
         finish: Why the answer ended.
         clipped: Items of history left out for the model's context.
     """
@@ -32,6 +33,7 @@ class Call:
     messages: tuple[tuple[str, str], ...] | None
     text: str | None
     choices: tuple[tuple[str, float | None], ...] = ()
+    tokens: tuple[tuple[float, ...], ...] = ()
     finish: str = ""
     clipped: int = 0
 
@@ -46,6 +48,7 @@ class Ranked:
         targets: Rank of each target, from 1; None: it is not among the ranks that are kept.
         calls: The first calls of a language model.
         asked: How many calls there were.
+        label: Of ratings the one that the user gave.
     """
 
     items: tuple[str, ...]
@@ -53,11 +56,16 @@ class Ranked:
     targets: Mapping[str, int | None]
     calls: tuple[Call, ...] = ()
     asked: int = 0
+    label: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Sampled:
-    """A request of the sample; `candidates` in the order of the data set, `rankings` by run."""
+    """A request of the sample; `candidates` in the order of the data set, `rankings` by run.
+
+    `groups` says in which group the request is, of those that a page filters by: the target's popularity, and how few
+    events it has.
+    """
 
     request_id: str
     user_id: str
@@ -65,6 +73,7 @@ class Sampled:
     candidates: tuple[str, ...]
     targets: tuple[str, ...]
     rankings: Mapping[str, Ranked]
+    groups: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +91,7 @@ class Extra:
         warnings: What `prepare` said of the data.
         curves: The metrics of the board against a number that rows differ in; None: they were not asked for.
         made: When the page was made, by which version of the tool and for which recipe, in words.
+        index: The address of the index of boards that it is one of; empty: of none.
     """
 
     biases: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -94,3 +104,4 @@ class Extra:
     warnings: tuple[str, ...] = ()
     curves: Curves | None = None
     made: str = ""
+    index: str = ""

@@ -1,4 +1,9 @@
-// Slot bias: what the place of a candidate does to its rank.
+// Slot bias: what the place of a candidate does to its rank. A slot with the targets of one user has no interval.
+function slotWords(slot, name) {
+  const [low, high] = [slot[`${name}_low`], slot[`${name}_high`]];
+  return `${slot[name].toFixed(4)} (${isNumber(low) && isNumber(high) ? `${short(low)}\u2013${short(high)}` : "no interval"})`;
+}
+
 function biasChart(chosen, name, words, width) {
   const slots = chosen.slots.filter((slot) => isNumber(slot[name]));
   const others = board.biases.filter((bias) => bias !== chosen).flatMap((bias) => bias.slots.map((slot) => ({ ...slot, run: bias.run })));
@@ -13,16 +18,16 @@ function biasChart(chosen, name, words, width) {
     marks: [
       Plot.ruleY(even, { stroke: "var(--base)", strokeDasharray: "3 3" }),
       Plot.line(others.filter((slot) => isNumber(slot[name])), { x, y, z: "run", stroke: "var(--faint)" }),
-      Plot.areaY(slots, { x, y1: `${name}_low`, y2: `${name}_high`, fill: "var(--lm)", fillOpacity: 0.18 }),
+      Plot.areaY(slots.filter((slot) => isNumber(slot[`${name}_low`])), { x, y1: `${name}_low`, y2: `${name}_high`, fill: "var(--lm)", fillOpacity: 0.18 }),
       Plot.line(slots, { x, y, stroke: "var(--lm)", strokeWidth: 2 }),
       Plot.dot(slots, { x, y, r: 3, fill: "var(--lm)" }),
-      Plot.tip(slots, Plot.pointerX({ x, y, title: (slot) => `slot ${slot.slot}: ${slot[name].toFixed(4)} (${short(slot[`${name}_low`])}\u2013${short(slot[`${name}_high`])})`, ...tipStyle })),
+      Plot.tip(slots, Plot.pointerX({ x, y, title: (slot) => `slot ${slot.slot}: ${slotWords(slot, name)}`, ...tipStyle })),
     ],
   });
 }
 
 function biasTable(bias) {
-  const ends = (slot, name) => (isNumber(slot[name]) ? `${slot[name].toFixed(4)} (${short(slot[`${name}_low`])}\u2013${short(slot[`${name}_high`])})` : "\u2013");
+  const ends = (slot, name) => (isNumber(slot[name]) ? slotWords(slot, name) : "\u2013");
   return plainTable(["slot", "targets", "NDCG@10", "chosen first"], bias.slots.map((slot) => [String(slot.slot), String(slot.targets), ends(slot, "ndcg"), ends(slot, "chosen")]));
 }
 

@@ -48,8 +48,3 @@ const KINDS = {
   oracle: { color: "var(--oracle)", symbol: "times" },
 };
 const kindLook = (kind) => KINDS[kind] ?? { color: "var(--ink)", symbol: "plus" };
-
-const board = JSON.parse(byId("board-data").textContent);
-const rowsByRun = new Map(board.rows.map((row) => [row.run, row]));
-const labelOf = (run) => rowsByRun.get(run)?.label ?? run;
-const signOf = (metric) => board.metrics.find((each) => each.name === metric)?.sign ?? 1;

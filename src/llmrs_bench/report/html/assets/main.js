@@ -7,18 +7,6 @@ function showHead() {
   byId("notes").append(...board.notes.map((line) => el("li", {}, line)));
 }
 
-function showTheme() {
-  const button = byId("theme"), root = document.documentElement, system = matchMedia("(prefers-color-scheme: dark)");
-  const dark = () => (root.dataset.theme ? root.dataset.theme === "dark" : system.matches);
-  const tell = () => button.setAttribute("aria-pressed", String(dark()));
-  button.addEventListener("click", () => {
-    root.dataset.theme = dark() ? "light" : "dark";
-    tell();
-  });
-  system.addEventListener("change", tell);
-  tell();
-}
-
 function showPublished() {
   if (!board.published.length) return;
   byId("published").hidden = false;
@@ -27,6 +15,15 @@ function showPublished() {
     el("p", { class: "key" }, `${source}. ${protocol}`),
     el("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": title }, plainTable(["model", ...metrics],
       rows.map((row) => [row.setting ? `${row.model} (${row.setting})` : row.model, ...row.values.map((value) => (isNumber(value) ? value.toFixed(4) : ""))]))),
+  ]));
+}
+
+function showVariance() {
+  if (!board.variance.length) return;
+  byId("variance").hidden = false;
+  byId("variance-tables").append(...board.variance.flatMap(({ title, heads, rows }) => [
+    el("h3", {}, title),
+    el("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": title }, plainTable(heads, rows)),
   ]));
 }
 
@@ -39,6 +36,7 @@ showTheme();
 showHead();
 showBoard();
 showDifferences();
+showVariance();
 showCharts();
 showGroups();
 showCurves();

@@ -7,7 +7,7 @@ async function unpacked(text) {
 
 function rankWords(ranking) {
   if (!ranking) return "not ranked";
-  if (board.clicks) return `${ranking.targets.length ? "liked" : "not liked"}, ${isNumber(ranking.scores[0]) ? `score ${ranking.scores[0].toFixed(3)}` : "no score"}`;
+  if (board.clicks) return `${isNumber(ranking.label) ? `rated ${ranking.label}` : ranking.targets.length ? "liked" : "not liked"}, ${isNumber(ranking.scores[0]) ? `${isNumber(ranking.label) ? "predicted" : "score"} ${ranking.scores[0].toFixed(3)}` : "no score"}`;
   if (!ranking.targets.length) return "no target";
   return ranking.targets.map(([, rank]) => (rank === null ? "target not in the list" : `target at rank ${rank}`)).join(", ");
 }
@@ -57,17 +57,26 @@ function missingTargets(sample, request, slots) {
 
 const text = (label, content) => el("pre", { tabindex: 0, role: "region", "aria-label": label }, content);
 
+// A bar for each token, the taller the less likely; the numbers are told on hover and to screen readers.
+function tokensView(tokens) {
+  const words = `${tokens.length} tokens: ${tokens.map((value) => value.toFixed(2)).join(", ")}`;
+  return el("span", { class: "tokens", title: words, role: "img", "aria-label": words }, tokens.map((value) => el("i", { style: `height:${Math.min(100, 8 + 8 * -value)}%` })));
+}
+
 function callView(call, label) {
   const clipped = call.clipped ? `, ${call.clipped} items of history clipped` : "";
   const asked = call.messages === null
     ? [el("p", { class: "status" }, "This prompt is not known any more.")]
     : call.messages.flatMap(([role, content]) => [el("div", { class: "role" }, role), text(`Prompt ${call.name} of ${label}, ${role}`, content)]);
-  const chosen = [...call.choices].sort((a, b) => (b[1] ?? -Infinity) - (a[1] ?? -Infinity));
+  const chosen = call.choices.map(([name, sum], at) => [name, sum, call.tokens[at] ?? []]).sort((a, b) => (b[1] ?? -Infinity) - (a[1] ?? -Infinity));
+  const several = chosen.some(([, , tokens]) => tokens.length > 1);
   return el("div", { class: "call" },
     el("div", { class: "role" }, `${call.name}${clipped}`), asked,
     call.text === null ? "" : [el("div", { class: "role" }, `raw answer, ended by ${call.finish}`), text(`Raw answer to ${call.name} of ${label}`, call.text)],
     chosen.length ? el("details", { open: chosen.length <= 5 }, el("summary", {}, `Log-probabilities of ${chosen.length} choices`),
-      plainTable(["choice", "log-probability"], chosen.map(([name, sum]) => [name, isNumber(sum) ? sum.toFixed(3) : "not told"]))) : "");
+      el("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": `Log-probabilities of the choices of ${call.name} of ${label}` },
+        plainTable(["choice", "log-probability", ...(several ? ["of each token"] : [])],
+          chosen.map(([name, sum, tokens]) => [name, isNumber(sum) ? sum.toFixed(3) : "not told", ...(several ? [tokens.length ? tokensView(tokens) : ""] : [])]), ""))) : "");
 }
 
 function callsView(sample, run, ranking) {
@@ -108,7 +117,7 @@ function sideView(sample, request, run) {
 }
 
 function showSample(sample) {
-  const [run, other, request, won, answers] = ["run", "other", "request", "won", "answers"].map((name) => byId(`requests-${name}`));
+  const [run, other, request, won, answers, target] = ["run", "other", "request", "won", "answers", "target"].map((name) => byId(`requests-${name}`));
   const back = byId("requests-back"), next = byId("requests-next");
   const language = sample.runs.find((name) => sample.requests.some((each) => each.rankings[sample.runs.indexOf(name)]?.asked));
   const first = String(Math.max(0, sample.runs.indexOf(language)));
@@ -117,12 +126,15 @@ function showSample(sample) {
   fillSelect(other, [["", "no other row"], ...labels], labels.map(([place]) => place).find((place) => place !== first) ?? "");
   fillSelect(won, [["", "any"], ...Object.entries(WON_WAYS).map(([name, [words]]) => [name, words])], "");
   fillSelect(answers, [["", "any"], ...Object.entries(ANSWERED_WAYS).map(([name, [words]]) => [name, words])], "");
+  const kinds = ["popularity", "cold-item"].flatMap((by) => [...new Set(sample.requests.map((each) => each.groups[by]).filter(Boolean))].sort((a, b) => a.localeCompare(b, "en", { numeric: true })).map((group) => [by, group]));
+  fillSelect(target, [["", "any"], ...kinds.map(([by, group]) => [`${by}=${group}`, group])], "");
+  byId("requests-target-label").hidden = !kinds.length;
   byId("requests-won-label").hidden = board.clicks;
   byId("requests-words").textContent = `${sample.requests.length.toLocaleString("en")} of ${sample.population.toLocaleString("en")} requests, drawn with seed ${sample.seed}.`;
 
   function fits(each) {
     const one = each.rankings[run.value], two = each.rankings[other.value];
-    return (!won.value || WON_WAYS[won.value][1](one, two)) && (!answers.value || ANSWERED_WAYS[answers.value][1](one));
+    return (!won.value || WON_WAYS[won.value][1](one, two)) && (!answers.value || ANSWERED_WAYS[answers.value][1](one)) && (!target.value || Object.entries(each.groups).some((group) => group.join("=") === target.value));
   }
 
   function list() {
@@ -161,12 +173,12 @@ function showSample(sample) {
   };
   back.addEventListener("click", step(-1));
   next.addEventListener("click", step(1));
-  [run, other, request, won, answers].forEach((select) => select.addEventListener("change", change));
+  [run, other, request, won, answers, target].forEach((select) => select.addEventListener("change", change));
   onLink("requests", (asked) => {
     const place = (name) => sample.runs.indexOf(asked.get(name));
     if (place("run") >= 0) run.value = String(place("run"));
     if (asked.has("beside")) other.value = place("beside") >= 0 ? String(place("beside")) : "";
-    won.value = answers.value = "";
+    won.value = answers.value = target.value = "";
     list();
     const at = sample.requests.findIndex((each) => each.id === asked.get("request"));
     if (at >= 0) request.value = String(at);

@@ -1,14 +1,15 @@
-"""Click prediction: labelled events as samples to learn from and requests to be asked, one user and one item each."""
+"""Labelled events, clicked or rated: samples to learn from and requests to be asked, one user and one item each."""
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import polars as pl
 import pyarrow as pa
 
-from llmrs_bench.core.config import PrepareConfig
+from llmrs_bench.core.config import RATING, PrepareConfig
 from llmrs_bench.core.errors import DataError
 from llmrs_bench.core.hashing import uniform_hash
 from llmrs_bench.core.schemas import INTERACTIONS, OUTCOMES, RATINGS, REQUESTS, SAMPLES, TRUTH
@@ -23,6 +24,7 @@ LIKED = 4.0  # the lowest rating that means liked, of the protocols
 LONGEST = 50  # items of history in a row where no protocol says how many
 BLOCK = 50_000  # rows with their histories
 FEW_USERS = 100
+MOST_VALUES = 21  # of a scale whose values are counted one by one, such as 0, 0.5, ... 10
 RANDOM = "no history of a row has an event of a later part, so that no sample reveals the label of a test row"
 # Months since that of the first event, for each part, of the protocol `collm`.
 MONTHS = {"train": (14, 23), "valid": (24, 28), "test": (29, 33)}
@@ -62,8 +64,8 @@ class Rows:
 
 
 @dataclass(frozen=True)
-class Clicks:
-    """The tables of click prediction, numbers of each part, the rules in words, and warnings.
+class LabelledTables:
+    """The tables of labelled requests, numbers of each part, the rules in words, and warnings.
 
     Args:
         interactions: `schemas.INTERACTIONS`: the events of the samples.
@@ -72,7 +74,10 @@ class Clicks:
         outcomes: `schemas.OUTCOMES`, of the requests.
         ratings: `schemas.RATINGS`, of all events that a history may show.
         truth: `schemas.TRUTH`: the label of each request.
-        parts: Part to the numbers of `rows`, `users`, `items` and `liked` rows.
+        parts: Part to the numbers of `rows`, `users`, `items` and, of clicks, `liked` rows; of ratings their `mean` and
+            `sd`.
+        scale: Of ratings `count`, how many different ones the part train has, the `least` and the `greatest`; and all
+            `values`, where they are `MOST_VALUES` at most.
         facts: Other counts.
         rules: How it was done, in words.
         words: Which rows there are, and how they are cut.
@@ -86,7 +91,8 @@ class Clicks:
     outcomes: pl.DataFrame
     ratings: pl.DataFrame
     truth: pl.DataFrame
-    parts: Mapping[str, Mapping[str, int]]
+    parts: Mapping[str, Mapping[str, float]]
+    scale: Mapping[str, Any]
     facts: Mapping[str, int]
     rules: tuple[str, ...]
     words: str
@@ -95,38 +101,42 @@ class Clicks:
 
 
 def labelled_events(raw: Raw, config: PrepareConfig) -> tuple[pl.DataFrame, tuple[str, ...], dict[str, int]]:
-    """Return events with the columns `liked` and `row`, in the order of lines; rules in words, and counts.
+    """Return events with the columns `label` and `row`, in the order of lines; rules in words, and counts.
 
     `row` says whether an event may be asked about; others are shown in histories alone.
 
-    Labels are those of the source: of a column of labels, or of what users were shown and clicked. With
-    `config.like_from` they are ratings of that height, with a protocol and without labels those of 4 or higher; an
-    event without a rating has no label, and is dropped.
+    Of the task `rating` they are the ratings. Of the task `click` they are 1 or 0, those of the source: of a column of
+    labels, or of what users were shown and clicked. With `config.like_from` ratings of that height are 1, with a
+    protocol and without labels those of 4 or higher. An event without a rating, where ratings are labels or make them,
+    is dropped.
 
     Raises:
         DataError: If the source has neither labels nor, where they are asked for, ratings.
     """
+    if config.task == RATING:
+        rated = _rated(raw, "--task rating asks for ratings")
+        rows = rated.with_columns(label=pl.col("rating"), row=pl.lit(True))
+        rule = "the label of an event is the user's rating"
+        return rows, (rule,), {"unrated_dropped": raw.events.height - rated.height}
     like_from = config.like_from
     if like_from is None and config.protocol is not None and not len(raw.labels) and raw.impressions.is_empty():
         like_from = LIKED
     if like_from is not None:
-        rated = raw.events.filter(pl.col("rating").is_not_null())
-        if rated.is_empty():
-            raise DataError(
-                f"ratings of {like_from:g} and higher would mean liked, and the data has no ratings",
-                hint="Name their column: --columns rating=NAME. Or name a column of labels, 0 and 1, and leave out "
-                "--like-from: --columns label=NAME.",
-            )
+        rated = _rated(
+            raw,
+            f"ratings of {like_from:g} and higher would mean liked",
+            " Or name a column of labels, 0 and 1, and leave out --like-from: --columns label=NAME.",
+        )
         dropped = raw.events.height - rated.height
         rules = (f"an event rated {like_from:g} or higher is liked, one rated lower is not",)
-        rows = rated.with_columns(liked=pl.col("rating") >= like_from, row=pl.lit(True))
+        rows = rated.with_columns(label=(pl.col("rating") >= like_from).cast(pl.Float32), row=pl.lit(True))
         return rows, rules, {"unrated_dropped": dropped}
     if len(raw.labels):
         numbers = raw.labels.cast(pl.UInt32).cum_sum() - 1
         others = raw.events.height + (~raw.labels).cast(pl.UInt32).cum_sum() - 1
         at = pl.select(pl.when(raw.labels).then(numbers).otherwise(others)).to_series()
         both = pl.concat([raw.events, raw.unchosen])[at.to_numpy()]
-        rows = both.with_columns(raw.labels.alias("liked"), row=pl.lit(True))
+        rows = both.with_columns(raw.labels.cast(pl.Float32).alias("label"), row=pl.lit(True))
         return rows, ("an event is liked where its label is 1",), {}
     if raw.impressions.height:
         shown = raw.impressions.explode("shown", empty_as_null=True).drop_nulls("shown")
@@ -135,10 +145,12 @@ def labelled_events(raw: Raw, config: PrepareConfig) -> tuple[pl.DataFrame, tupl
             pl.col("shown").alias("item_id"),
             "timestamp",
             rating=pl.lit(None, dtype=pl.Float32),
-            liked=pl.col("clicked").list.contains(pl.col("shown")),
+            label=pl.col("clicked").list.contains(pl.col("shown")).cast(pl.Float32),
             row=pl.lit(True),
         )
-        alone = raw.events.filter(~_among(raw.events, events)).with_columns(liked=pl.lit(True), row=pl.lit(False))
+        alone = raw.events.filter(~_among(raw.events, events)).with_columns(
+            label=pl.lit(1, dtype=pl.Float32), row=pl.lit(False)
+        )
         rule = "an event is an item that was shown; it is liked where it was clicked"
         more = (f"{alone.height:,} clicks of no impression are shown in histories alone",) if alone.height else ()
         return pl.concat([alone, events]), (rule, *more), {"events_without_impression": alone.height}
@@ -149,6 +161,16 @@ def labelled_events(raw: Raw, config: PrepareConfig) -> tuple[pl.DataFrame, tupl
     )
 
 
+def _rated(raw: Raw, why: str, otherwise: str = "") -> pl.DataFrame:
+    """Return the events with a rating; `why` they are needed, and what else would do, are words of the error."""
+    rated = raw.events.filter(pl.col("rating").is_not_null())
+    if rated.is_empty():
+        raise DataError(
+            f"{why}, and the data has no ratings", hint=f"Name their column: --columns rating=NAME.{otherwise}"
+        )
+    return rated
+
+
 def _among(events: pl.DataFrame, others: pl.DataFrame) -> pl.Series:
     """Return which events are of a user, an item and a time that others are of."""
     keys = ["user_id", "item_id", "timestamp"]
@@ -156,7 +178,7 @@ def _among(events: pl.DataFrame, others: pl.DataFrame) -> pl.Series:
     return events.join(marked, on=keys, how="left", maintain_order="left")["there"].fill_null(False)
 
 
-def click_tables(events: pl.DataFrame, config: PrepareConfig, *, timeless: bool = False) -> Clicks:
+def labelled_tables(events: pl.DataFrame, config: PrepareConfig, *, timeless: bool = False) -> LabelledTables:
     """Make samples and requests of labelled events.
 
     Without a protocol all rows are cut 8:1:1, in time or at random (`config.split`), and a row has a history of at most
@@ -169,7 +191,8 @@ def click_tables(events: pl.DataFrame, config: PrepareConfig, *, timeless: bool 
     * `paper-ctr`: the latest 10,000 events, cut 8:1:1 in time or at random; a history of 10 (arXiv 2401.04997).
 
     A history holds what the user had events with before, ties in the order of lines, but no event of a later part:
-    at random, no sample reveals the label of a test row.
+    at random, no sample reveals the label of a test row. Of ratings it calls liked what is rated above the mean of the
+    part train.
 
     Args:
         events: What `labelled_events` returned, filtered; no null ids.
@@ -177,15 +200,20 @@ def click_tables(events: pl.DataFrame, config: PrepareConfig, *, timeless: bool 
         timeless: Whether the source says of no event when it was.
 
     Raises:
-        DataError: If a protocol or a split needs times and there are none, a part is empty, or has labels of one class.
+        DataError: If a protocol or a split needs times and there are none, a part is empty, or has labels of one class
+            (of ratings, the part train).
     """
     _require_times(events, config, timeless)
     ordered = by_user_and_time(events.with_row_index("at")).with_columns(
         number=pl.int_range(1, pl.len() + 1).over("user_id")
     )
     marked, rules, limit = _marked(ordered, config)
+    rating = config.task == RATING
+    taught = marked.filter(pl.col("part") == "train")["label"]
+    mean = 0.0 if taught.is_empty() else taught.to_numpy().mean(dtype=np.float64)  # an empty part is refused below
+    marked = marked.with_columns(liked=pl.col("label") > (float(mean) if rating else 0.5))
     train, valid, test = (_rows(marked, level, limit) for level in range(len(PARTS)))
-    counts = {part: _counts(rows.frame) for part, rows in zip(PARTS, (train, valid, test), strict=True)}
+    counts = {part: _counts(rows.frame, rating) for part, rows in zip(PARTS, (train, valid, test), strict=True)}
     _require_classes(counts, config)
     kept = _asked(valid, test, config)
     learned = marked.filter(pl.col("part").is_in(PARTS[:2])).with_columns(WHOLE_SECONDS)
@@ -198,7 +226,7 @@ def click_tables(events: pl.DataFrame, config: PrepareConfig, *, timeless: bool 
         "test_requests": kept.filter(pl.col("part") == "test").height,
         "candidates_in_history": kept.filter(pl.col("history").list.contains(pl.col("item_id"))).height,
     }
-    return Clicks(
+    return LabelledTables(
         interactions=learned.select(list(INTERACTIONS)),
         learned=(train, valid),
         requests=kept.with_columns(candidates=pl.concat_list("item_id")).select(list(REQUESTS)),
@@ -206,6 +234,7 @@ def click_tables(events: pl.DataFrame, config: PrepareConfig, *, timeless: bool 
         ratings=marked.select(list(RATINGS)).unique(["user_id", "item_id"], keep="first", maintain_order=True),
         truth=kept.select(list(TRUTH)),
         parts=counts,
+        scale=_scale(taught) if rating else {},
         facts=facts,
         rules=(*rules, *([RANDOM] if config.split == "random" else []), TIE_RULE, USER_RULE, *_part_words(counts)),
         words=rules[0],
@@ -237,7 +266,8 @@ def _marked(ordered: pl.DataFrame, config: PrepareConfig) -> tuple[pl.DataFrame,
     asked = ordered.filter("row")
     way = "in time" if config.split == "time" else f"at random (seed {config.seed})"
     if config.protocol is None:
-        rule = f"all {asked.height:,} labelled events, cut 8:1:1 {way}"
+        events = "rated" if config.task == RATING else "labelled"
+        rule = f"all {asked.height:,} {events} events, cut 8:1:1 {way}"
         longest = max(LONGEST, config.history)
         told = f"a history has the last {longest} events before"
         return _cut(ordered, asked, config), (rule, told), longest
@@ -302,7 +332,7 @@ def _rows(marked: pl.DataFrame, level: int, limit: int | None) -> Rows:
         "item_id",
         "part",
         WHOLE_SECONDS.alias("cutoff"),
-        pl.col("liked").cast(pl.Float32).alias("label"),
+        "label",
     )
     return Rows(frame, told["item_id"], told["liked"], start, end)
 
@@ -326,16 +356,26 @@ def _asked(valid: Rows, test: Rows, config: PrepareConfig) -> pl.DataFrame:
     return pl.concat([valid.take(chosen), test.take(np.flatnonzero(users.to_numpy()))])
 
 
-def _counts(rows: pl.DataFrame) -> dict[str, int]:
-    return {
+def _counts(rows: pl.DataFrame, rating: bool) -> dict[str, float]:
+    counts: dict[str, float] = {
         "rows": rows.height,
         "users": rows["user_id"].n_unique(),
         "items": rows["item_id"].n_unique(),
-        "liked": int(rows["label"].sum()),
     }
+    labels = rows["label"].to_numpy().astype(np.float64)
+    if not rating:
+        return {**counts, "liked": int(labels.sum())}
+    return {**counts, "mean": float(labels.mean()), "sd": float(labels.std())} if len(labels) else counts
 
 
-def _require_classes(counts: Mapping[str, Mapping[str, int]], config: PrepareConfig) -> None:
+def _scale(ratings: pl.Series) -> dict[str, Any]:
+    """Return what `LabelledTables.scale` holds."""
+    values = [float(f"{value:.6g}") for value in ratings.unique().sort()]
+    few = {"values": values} if len(values) <= MOST_VALUES else {}
+    return {"count": len(values), "least": values[0], "greatest": values[-1], **few}
+
+
+def _require_classes(counts: Mapping[str, Mapping[str, float]], config: PrepareConfig) -> None:
     for part, found in counts.items():
         if not found["rows"]:
             raise DataError(
@@ -347,7 +387,13 @@ def _require_classes(counts: Mapping[str, Mapping[str, int]], config: PrepareCon
                 ),
                 hint="Leave out --protocol, or give more data." if config.protocol else "Give more data.",
             )
-        if part != "valid" and found["liked"] in (0, found["rows"]):
+        if config.task == RATING:
+            if part == "train" and not found["sd"]:
+                raise DataError(
+                    f"all {found['rows']:,} rows of the part train are rated {found['mean']:g}: nothing to learn",
+                    hint="Check the column of ratings: --columns rating=NAME.",
+                )
+        elif part != "valid" and found["liked"] in (0, found["rows"]):
             say = "liked" if found["liked"] else "not liked"
             raise DataError(
                 f"all {found['rows']:,} rows of the part {part} are {say}: there is nothing to tell apart",
@@ -355,11 +401,15 @@ def _require_classes(counts: Mapping[str, Mapping[str, int]], config: PrepareCon
             )
 
 
-def _part_words(counts: Mapping[str, Mapping[str, int]]) -> Iterator[str]:
+def _part_words(counts: Mapping[str, Mapping[str, float]]) -> Iterator[str]:
     for part, found in counts.items():
         yield (
             f"{part}: {found['rows']:,} rows of {found['users']:,} users and {found['items']:,} items, "
-            f"{100 * found['liked'] / max(found['rows'], 1):.2f} % liked"
+            + (
+                f"{100 * found['liked'] / max(found['rows'], 1):.2f} % liked"
+                if "liked" in found
+                else f"ratings {found['mean']:.3f} on average, with a standard deviation of {found['sd']:.3f}"
+            )
         )
 
 

@@ -1,4 +1,4 @@
-"""Stage `compare` of click data: evaluated runs and the trivial rows become a board."""
+"""Stage `compare` of labelled requests: evaluated runs and the trivial rows become a board."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, replace
@@ -8,24 +8,17 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from llmrs_bench.clicks.baselines import BASELINES, baseline
+from llmrs_bench.clicks.baselines import BASELINES, BASELINES_OF, baseline
 from llmrs_bench.core.artifacts import Artifact
-from llmrs_bench.core.config import CompareConfig, Invalid
+from llmrs_bench.core.config import CLICK, RATING, CompareConfig, Invalid
 from llmrs_bench.core.errors import ArtifactError
 from llmrs_bench.core.schemas import METRICS, SAMPLES
 from llmrs_bench.leaderboard import BoardPlan, EvaluatedRun
 from llmrs_bench.leaderboard.board import Factors
-from llmrs_bench.leaderboard.clicks import ANSWERED, ClickEntry, build_click_board
 from llmrs_bench.leaderboard.comparability import EvaluationProtocol, Field, refuse_differences, request_protocol
-from llmrs_bench.metrics.clicks import (
-    CLICK_DEFINITIONS,
-    CLICK_METRICS,
-    LOWER_CLICK_METRICS,
-    ClickRows,
-    parse_click_metrics,
-    reliability,
-    value,
-)
+from llmrs_bench.leaderboard.labelled import ANSWERED, LabelledEntry, build_labelled_board
+from llmrs_bench.metrics.clicks import ClickRows, reliability
+from llmrs_bench.metrics.labelled import value
 from llmrs_bench.stages.compare import (
     Comparison,
     filters,
@@ -34,56 +27,62 @@ from llmrs_bench.stages.compare import (
     remarks,
     run_entry,
     say_unevaluated,
-    with_published,
 )
-from llmrs_bench.stages.evaluate_clicks import (
-    SILENT_WORDS,
-    MeasuredClicks,
+from llmrs_bench.stages.evaluate_labelled import (
+    METRICS_OF,
+    MeasuredRows,
     has_runs,
     is_evaluated,
     is_measured,
-    measured_clicks,
+    measured_labelled,
+    silent_words,
     user_numbers,
 )
 from llmrs_bench.stages.groups import group_requests
+from llmrs_bench.stages.printed import with_published
 from llmrs_bench.stages.workspace import Data, latest, leaving_out, limit_of, open_runs, pick_runs, unopened
 
-BOARD_CLICK_METRICS = tuple(name for name in CLICK_METRICS if name != "uauc-weighted")
 FEW_USERS = 100
-TIES = "equal scores count half; intervals and tests keep the rows of a user together"
+_TOGETHER = "intervals and tests keep the rows of a user together"
+TIES = {CLICK: f"equal scores count half; {_TOGETHER}", RATING: _TOGETHER}
 
 
-def click_protocol(data: Data, invalid: Invalid) -> EvaluationProtocol:
-    """Return what boards of prepared click data have in common, user by user."""
+def labelled_protocol(data: Data, invalid: Invalid) -> EvaluationProtocol:
+    """Return what boards of labelled requests have in common, user by user."""
     truth = data.artifact.table("truth").select("request_id", "label")
-    rows = data.click_rows().filter(pl.col("part") == "test").join(truth, on="request_id").sort("request_id")
+    rows = data.labelled_rows().filter(pl.col("part") == "test").join(truth, on="request_id").sort("request_id")
     told = (
         pl.col("history").list.join("\x1e")
         + "\x1e"
         + pl.col("liked").cast(pl.List(pl.Int8)).cast(pl.List(pl.String)).list.join("")
     )
     users = rows.group_by("user_id").agg(
-        candidates=pl.format("{}={}", "item_id", pl.col("label").cast(pl.Int8)),
+        candidates=pl.format("{}={}", "item_id", pl.col("label").cast(pl.Int8) if data.task == CLICK else "label"),
         cutoff=pl.col("cutoff").min(),
         history=pl.format("{}\x1e{}", "cutoff", told),
     )
-    test = data.artifact.facts["clicks"]["test"]
+    test = data.parts["test"]
     fields = {
         **protocol_words(data, invalid),
         "task": data.task,
         "users": f"{users.height:,} users, {rows.height:,} rows",
-        "candidates": f"{test['liked']:,} of {test['rows']:,} rows are liked",
-        "tie-rule": TIES,
-        "metric-definition": f"clicks, version {CLICK_DEFINITIONS}, {SILENT_WORDS[invalid]}",
+        "candidates": (
+            f"{test['liked']:,} of {test['rows']:,} rows are liked"
+            if data.task == CLICK
+            else f"{test['rows']:,} rows, rated {test['mean']:.4f} on average"
+        ),
+        "tie-rule": TIES[data.task],
+        "metric-definition": f"{data.task}s, version {METRICS_OF[data.task].definitions}, "
+        + silent_words(data.task, invalid),
     }
     return request_protocol(users.rename({"user_id": "request_id"}), fields)
 
 
-def compare_clicks(data: Data, names: Sequence[str], config: CompareConfig) -> Comparison:
-    """Build the board of runs on click data; the trivial rows are always on it. What lacks an evaluation gets it.
+def compare_labelled(data: Data, names: Sequence[str], config: CompareConfig) -> Comparison:
+    """Build the board of runs on labelled requests, with all trivial rows. What lacks an evaluation gets it.
 
     Args:
-        data: The prepared data set, of the task `click`.
+        data: The prepared data set, of the task `click` or `rating`.
         names: Names of runs, or their first characters; none means all.
         config: Metrics, bootstrap, tests, groups, and how often labels are permuted.
 
@@ -92,8 +91,9 @@ def compare_clicks(data: Data, names: Sequence[str], config: CompareConfig) -> C
         IncomparableError: If a run was made on other data or requests, and may not differ in them.
         OptionError: If a metric, a run or a grouping is unknown.
     """
-    primary = parse_click_metrics(config.primary) if config.primary else ()
-    metrics = parse_click_metrics([*(config.metrics or BOARD_CLICK_METRICS), *primary])
+    known = METRICS_OF[data.task]
+    primary = known.parse(config.primary) if config.primary else ()
+    metrics = known.parse([*(config.metrics or known.board), *primary])
     groups = None if config.by is None else group_requests(data, config.by)
     opened = open_runs(data) if has_runs(data) or names else []
     runs = [run for run in opened if is_measured(run)]
@@ -103,15 +103,16 @@ def compare_clicks(data: Data, names: Sequence[str], config: CompareConfig) -> C
     data.artifact.check("requests", "outcomes", "truth")
     say_unevaluated(run.path.name for run in wanted if not is_evaluated(data, run, config.invalid))
     users = user_numbers(data)
-    measured = [(_trivial(data, name), measured_clicks(data, name, config.invalid)) for name in BASELINES]
+    trivial = BASELINES_OF[data.task]
+    measured = [(_trivial(data, name), measured_labelled(data, name, config.invalid)) for name in trivial]
     for run in wanted:
         with leaving_out(ArtifactError, named=bool(names)):
-            made = measured_clicks(data, run, config.invalid)
+            made = measured_labelled(data, run, config.invalid)
             measured.append((run_entry(data, run, _counts(made)), made))
     held = {entry.run for entry, _ in measured}
     lost = [name for name in unopened(data, opened) if not names or name.startswith(tuple(names))]
     lost += [run.path.name for run in wanted if run.path.name not in held]
-    entries = [_click_entry(entry, made, users) for entry, made in measured]
+    entries = [_labelled_entry(entry, made, users) for entry, made in measured]
     if config.null:
         nulls = null_uaucs(data, entries, users, samples=config.null, seed=config.seed)
         entries = [_with_about(each, uauc_null=null) for each, null in zip(entries, nulls, strict=True)]
@@ -123,26 +124,31 @@ def compare_clicks(data: Data, names: Sequence[str], config: CompareConfig) -> C
         correction=config.correction,
         by=config.by or "",
         groups=groups,
-        directions={name: "lower" for name in metrics if name in LOWER_CLICK_METRICS},
+        directions={name: "lower" for name in metrics if name in known.lower},
         unit="rows",
         primary=primary,
         main=config.main,
         against=config.against,
     )
     protocol = tuple(_protocol_lines(data, measured[0][1], config))
-    board, matrix = build_click_board(
+    board, matrix = build_labelled_board(
         entries,
         users,
         plan,
+        main_metric=known.board[0],
         title=data.place.reference,
         protocol=protocol,
         notes=[
             *notes,
-            *_warnings(len(users), measured, config),
+            *_warnings(data, len(users), measured, config),
             *remarks(data, [run for run in wanted if run.path.name in held]),
             *left_out(lost),
             *(f"asked again later, so shown with --run alone: {name}" for name in earlier),
-            *(f"asked with --limit, so on no board of clicks: {run.path.name}" for run in opened if limit_of(run)),
+            *(
+                f"asked with --limit, so on no board of {data.task}s: {run.path.name}"
+                for run in opened
+                if limit_of(run)
+            ),
         ],
     )
     shown = with_published(board, data, config)
@@ -167,31 +173,33 @@ def _run_notes(data: Data, run: Artifact, allowed: Sequence[str]) -> list[str]:
 
 
 def _trivial(data: Data, name: str) -> EvaluatedRun:
-    rows = data.artifact.facts["clicks"]["train"]["rows"]
+    rows = data.parts["train"]["rows"]
     factors = Factors(name, numbers={"train_fraction": 1.0, "train_events": float(rows)}, whole=True)
     empty = pl.DataFrame(schema=METRICS)
     return EvaluatedRun(run=name, model=name, kind="baseline", setting="", metrics=empty, factors=factors)
 
 
-def _counts(made: MeasuredClicks) -> dict[str, Any]:
+def _counts(made: MeasuredRows) -> dict[str, Any]:
     names = ("requests_without_ranking", "requests_unanswered", "requests_dropped", "valid_rows_silent")
     return {name: made.facts[name] for name in names}
 
 
-def _click_entry(entry: EvaluatedRun, made: MeasuredClicks, users: Sequence[str]) -> ClickEntry:
+def _labelled_entry(entry: EvaluatedRun, made: MeasuredRows, users: Sequence[str]) -> LabelledEntry:
     requests, rows = made.rows(users)
     counts = _counts(made)
     silent = counts["requests_without_ranking"] + counts["requests_unanswered"]
-    fitted = made.facts["calibration"]
+    found = LabelledEntry(entry, requests, rows)
+    answered, fitted = {ANSWERED: 1.0 - silent / made.facts["requests"]}, made.facts["calibration"]
+    if not isinstance(rows, ClickRows):
+        return _with_about(found, **answered, calibration=fitted)
     bins = {
         name: [asdict(each) for each in reliability(rows.labels, probability)]
         for name, probability in (("raw", rows.raw), ("calibrated", rows.calibrated))
         if probability is not None
     }
-    found = ClickEntry(entry, requests, rows)
     return _with_about(
         found,
-        **{ANSWERED: 1.0 - silent / made.facts["requests"]},
+        **answered,
         calibration=None if fitted is None else {**fitted, "temperature": _inverse(fitted["slope"])},
         reliability=bins,
     )
@@ -201,42 +209,58 @@ def _inverse(slope: float) -> float | None:
     return 1.0 / slope if slope else None
 
 
-def _with_about(found: ClickEntry, **more: Any) -> ClickEntry:
+def _with_about(found: LabelledEntry, **more: Any) -> LabelledEntry:
     return replace(found, entry=replace(found.entry, about={**found.entry.about, **more}))
 
 
-def _protocol_lines(data: Data, made: MeasuredClicks, config: CompareConfig) -> Iterator[str]:
-    facts = data.artifact.facts
-    parts, found = facts["clicks"], made.facts
+def _protocol_lines(data: Data, made: MeasuredRows, config: CompareConfig) -> Iterator[str]:
+    facts, train, found = data.artifact.facts, data.parts["train"], made.facts
+    click = data.task == CLICK
+    taught = (
+        f"{_share(train['liked'], train['rows'])} liked"
+        if click
+        else f"rated {train['mean']:.3f} on average, sd {train['sd']:.3f}"
+    )
     yield (
-        f"click prediction; to learn from: {parts['train']['rows']:,} rows of {parts['train']['users']:,} users and "
-        f"{parts['train']['items']:,} items, {_share(parts['train']['liked'], parts['train']['rows'])} liked"
+        f"{data.task} prediction; to learn from: {train['rows']:,} rows of {train['users']:,} users and "
+        f"{train['items']:,} items, {taught}"
         + "".join(f", {part}" for part in filters(data))
         + ("" if facts["verified"] else " (source not verified)")
     )
-    yield (
-        f"test: {found['requests']:,} rows of {found['users']:,} users, "
-        f"{_share(found['positives'], found['requests'])} liked; "
-        f"uauc over {found['users_in_uauc']:,} users, those with rows of both labels"
-    )
+    tested = f"test: {found['requests']:,} rows of {found['users']:,} users, "
+    if click:
+        yield (
+            f"{tested}{_share(found['positives'], found['requests'])} liked; "
+            f"uauc over {found['users_in_uauc']:,} users, those with rows of both labels"
+        )
+    else:
+        least, greatest = found["scale"]
+        yield (
+            f"{tested}rated {found['label_mean']:.3f} on average, sd {found['label_sd']:.3f}; "
+            f"scale {least:g} to {greatest:g}"
+        )
     yield facts["split_words"]
     if future := facts.get("timeline"):
         yield future["words"]
-    yield (
-        f"-calibrated, -tuned: temperature, offset, threshold fitted on {found['valid_rows']:,} validation rows alone"
-        if found["valid_rows"]
-        else "no validation rows: nothing is calibrated"
-    )
-    yield TIES
-    yield SILENT_WORDS[config.invalid]
+    if not found["valid_rows"]:
+        yield "no validation rows: nothing is calibrated"
+    elif click:
+        yield (
+            f"-calibrated, -tuned: temperature, offset, threshold fitted on {found['valid_rows']:,} validation rows "
+            "alone"
+        )
+    else:
+        yield f"-calibrated: a line of the prediction, fitted on {found['valid_rows']:,} validation rows alone"
+    yield TIES[data.task]
+    yield silent_words(data.task, config.invalid)
 
 
-def _share(part: int, whole: int) -> str:
+def _share(part: float, whole: float) -> str:
     return f"{100 * part / max(whole, 1):.1f} %"
 
 
 def _warnings(
-    users: int, measured: Sequence[tuple[EvaluatedRun, MeasuredClicks]], config: CompareConfig
+    data: Data, users: int, measured: Sequence[tuple[EvaluatedRun, MeasuredRows]], config: CompareConfig
 ) -> Iterator[str]:
     """Say what readers of this board have to know before they compare its rows."""
     if users < FEW_USERS:
@@ -244,13 +268,21 @@ def _warnings(
     for entry, made in measured:
         facts = made.facts
         label = f"{entry.model} ({entry.setting})" if entry.setting else entry.model
-        if facts["constant"] and entry.model != "majority":
-            yield f"{label}: the same score for all rows, so its auc is .5 whatever they are"
+        if facts["constant"] and entry.model not in ("majority", "global-mean"):
+            yield f"{label}: the same score for all rows" + (
+                ", so its auc is .5 whatever they are" if data.task == CLICK else ""
+            )
+        if outside := facts.get("outside"):
+            least, greatest = facts["scale"]
+            yield (
+                f"{label}: {outside:,} of {facts['requests']:,} predictions are outside of the scale {least:g} to "
+                f"{greatest:g}; they count as they are, but for -calibrated"
+            )
         silent = facts["requests_without_ranking"] + facts["requests_unanswered"]
         if silent:
             left_out = "; tests against it compare other rows of a user" if config.invalid == "drop" else ""
             yield f"{label}: {silent:,} of {facts['requests']:,} rows have no score{left_out}"
-    if not config.null:
+    if not config.null and data.task == CLICK:
         yield (
             "uauc has no chance level of .5 for a row that reads what the user liked before: "
             "--null 20 permutes labels within users and shows each row's own"
@@ -258,7 +290,7 @@ def _warnings(
 
 
 def null_uaucs(
-    data: Data, entries: Sequence[ClickEntry], users: Sequence[str], *, samples: int, seed: int
+    data: Data, entries: Sequence[LabelledEntry], users: Sequence[str], *, samples: int, seed: int
 ) -> list[dict[str, Any]]:
     """Return the UAUC of each row where labels of test rows are permuted within users: the level that is chance.
 
@@ -276,7 +308,7 @@ def null_uaucs(
         For each entry `mean`, `low` and `high` (the least and the most), `permutations`, and `histories`: `anew` or
         `fixed`.
     """
-    asked = data.click_rows().filter(pl.col("part") == "test")
+    asked = data.labelled_rows().filter(pl.col("part") == "test")
     labels = asked.join(data.artifact.table("truth"), on="request_id", how="left", maintain_order="left")["label"]
     permuted = PermutedHistories(asked, labels.to_numpy() > 0)
     learnt = data.artifact.table("samples")
@@ -292,6 +324,7 @@ def null_uaucs(
                 scores = baseline(entry.entry.run, learnt, told)["score"].to_numpy()
                 rows = ClickRows(numbers, len(users), found, scores)
             else:
+                assert isinstance(entry.rows, ClickRows)
                 rows = entry.rows.relabelled(found[at_rows[place]])
             drawn[place, sample] = value(rows, "uauc")
     return [
@@ -310,7 +343,7 @@ class PermutedHistories:
     """Test rows whose labels change places within users, in their histories too.
 
     Args:
-        asked: The test rows, as `Data.click_rows` has them.
+        asked: The test rows, as `Data.labelled_rows` has them.
         labels: (rows,) whether each item was liked.
     """
 

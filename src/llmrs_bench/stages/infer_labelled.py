@@ -1,4 +1,4 @@
-"""The run of a model of clicks: log-odds, or another score, of a like for every request."""
+"""The run of a model of clicks, or of a trivial row: for every request log-odds of a like, or a predicted rating."""
 
 import time
 from pathlib import Path
@@ -7,9 +7,9 @@ from typing import Any
 import polars as pl
 
 from llmrs_bench.clicks.base import ClickCorpus
-from llmrs_bench.clicks.baselines import BASELINES, baseline
+from llmrs_bench.clicks.baselines import BASELINES_OF, TRIVIAL, baseline, rating_baseline
 from llmrs_bench.core.artifacts import Draft, Recipe, StageResult, get_or_create
-from llmrs_bench.core.config import CLICK, RecommenderConfig
+from llmrs_bench.core.config import CLICK, RATING, RecommenderConfig
 from llmrs_bench.core.errors import OptionError
 from llmrs_bench.core.schemas import RANKINGS
 from llmrs_bench.core.types import Progress
@@ -26,33 +26,34 @@ from llmrs_bench.stages.trained_models import (
     lesson,
     settings,
 )
-from llmrs_bench.stages.workspace import Data
+from llmrs_bench.stages.workspace import Data, check_name_of
 
 # Bumped when what a model of clicks learns from the same data changes: older artifacts are then recomputed.
 FORMAT = "1"
 
 
-def infer_clicks(
-    data: Data, config: RecommenderConfig, progress: Progress, export_to: Path | None = None
+def infer_labelled(
+    data: Data,
+    config: RecommenderConfig,
+    progress: Progress,
+    export_to: Path | None = None,
+    name: str | None = None,
 ) -> StageResult:
     """Make the run of a model of clicks, or of one of the trivial rows.
 
     Args:
-        data: The prepared data set, of the task `click`.
+        data: The prepared data set, of the task `click`; trivial rows of ratings also take `rating`.
         config: The options.
         progress: Shows the training.
         export_to: A new folder for a copy of the trained model.
+        name: What it will be called; refused before anything is trained if another run has that name.
 
     Raises:
-        OptionError: If an option is unknown, or the data set has candidates to be ranked.
+        OptionError: If an option is unknown, the name is taken, or the model does not do the task of the data set.
         ModelError: If the model cannot be fitted.
     """
-    if data.task != CLICK:
-        raise OptionError(
-            f"{config.model} says whether a user will like an item, and {data.place.reference} asks for rankings",
-            hint="Prepare labelled requests: llmrs-bench prepare --task click. Or rank: --model sasrec.",
-        )
-    if trivial := config.model in BASELINES:
+    _require_task(data, config.model)
+    if trivial := config.model in TRIVIAL:
         _refuse_options(config)
     spec = spec_of(config)
     recipe = Recipe(
@@ -64,12 +65,13 @@ def infer_clicks(
     )
 
     def fill(draft: Draft) -> None:
-        asked, taught = data.click_rows(), click_training_data(data)
+        asked, taught = data.labelled_rows(), labelled_training_data(data)
         if trivial:
             started = time.perf_counter()
             learned = lesson(spec, taught)
             assert isinstance(learned, ClickCorpus)
-            scores, training = baseline(config.model, learned.samples, asked)["score"], 0.0
+            made = rating_baseline if data.task == RATING else baseline
+            scores, training = made(config.model, learned.samples, asked)["score"], 0.0
             draft.facts.update(log_odds=config.model == "logistic", training={}, typed=spec.part.typed, warnings=[])
         else:
             found = fitted(spec, taught, progress)
@@ -96,19 +98,41 @@ def infer_clicks(
             timeline=future(data, spec, taught, data.artifact.table("requests")),
         )
 
+    check_name_of(recipe.place(data.place.runs), name)
     made = get_or_create(recipe.place(data.place.runs), recipe, fill)
     if export_to is not None:
-        export(fitted(spec, click_training_data(data), progress), export_to)
+        export(fitted(spec, labelled_training_data(data), progress), export_to)
     return made
 
 
-def predicts_clicks(name: str) -> bool:
+def _require_task(data: Data, model: str) -> None:
+    """Refuse a model that does not predict the labels of a data set.
+
+    Raises:
+        OptionError: Saying which models do.
+    """
+    if model in BASELINES_OF.get(data.task, ()) or (data.task == CLICK and is_click_model(model)):
+        return
+    does = "predicts ratings" if model in BASELINES_OF[RATING] and model not in BASELINES_OF[CLICK] else ""
+    hints = {
+        "ranking": "Prepare labelled requests: llmrs-bench prepare --task click. Or rank: --model sasrec.",
+        CLICK: "Prepare it with --task rating, or choose a model of clicks, such as --model logistic.",
+        RATING: f"Choose {', '.join(BASELINES_OF[RATING])}, or ask a language model: --template stars.",
+    }
+    asks = {"ranking": "asks for rankings", CLICK: "asks what users like", RATING: "asks for ratings"}[data.task]
+    raise OptionError(
+        f"{model} {does or 'says whether a user will like an item'}, and {data.place.reference} {asks}",
+        hint=hints[data.task],
+    )
+
+
+def predicts_labels(name: str) -> bool:
     """Return whether `name` is that of a trivial row or of a model of clicks, or a folder with an exported one."""
-    return name in BASELINES or is_click_model(name)
+    return name in TRIVIAL or is_click_model(name)
 
 
-def click_training_data(data: Data) -> TrainingData:
-    """Return what models of clicks may learn from a prepared data set, and where they are kept."""
+def labelled_training_data(data: Data) -> TrainingData:
+    """Return what models of labelled rows may learn from a prepared data set, and where they are kept."""
     corpus = ClickCorpus(data.artifact.table("samples"), data.artifact.table("items"))
     digests = {table: data.artifact.digest(table) for table in ("samples", "items")}
     return TrainingData(corpus, digests, data.place.models)

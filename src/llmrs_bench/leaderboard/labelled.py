@@ -1,4 +1,4 @@
-"""A board of click data: values of users whose means are the metrics, and intervals from resamples of whole users."""
+"""A board of labelled rows: values of users whose means are the metrics, and intervals from resamples of users."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -11,14 +11,14 @@ from llmrs_bench.core.errors import OptionError
 from llmrs_bench.leaderboard.board import Board, EvaluatedRun
 from llmrs_bench.leaderboard.build import BoardPlan, TableBlock, assemble, group_places, row_order
 from llmrs_bench.leaderboard.matrix import ScoreMatrix, by_seed, line_of
-from llmrs_bench.metrics.clicks import ClickRows, UserInterval, per_user, user_intervals, value
+from llmrs_bench.metrics.labelled import LabelledRows, UserInterval, user_intervals, value
 
 ANSWERED = "answered"
 
 
 @dataclass(frozen=True, slots=True)
-class ClickEntry:
-    """One run that wants onto a board of click data.
+class LabelledEntry:
+    """One run that wants onto a board of labelled rows.
 
     Args:
         entry: What is known of it; it has no values by request. `about["answered"]` is the share of rows that it gave
@@ -29,26 +29,28 @@ class ClickEntry:
 
     entry: EvaluatedRun
     requests: pl.Series
-    rows: ClickRows
+    rows: LabelledRows
 
 
-def build_click_board(
-    entries: Sequence[ClickEntry],
+def build_labelled_board(
+    entries: Sequence[LabelledEntry],
     users: Sequence[str],
     plan: BoardPlan,
     *,
+    main_metric: str,
     title: str,
     protocol: Sequence[str],
     notes: Sequence[str],
 ) -> tuple[Board, ScoreMatrix]:
-    """Put runs onto one board, sorted by `auc` or else the first metric; also return the values of users behind it.
+    """Put runs onto one board, sorted by `main_metric` or else the first; also return the values of users behind it.
 
-    Paired tests flip the signs of users: of their values as `metrics.clicks.per_user` has them.
+    Paired tests flip the signs of users: of their values as `LabelledRows.per_user` has them.
 
     Args:
         entries: The runs; those that differ by their seed alone share a row.
-        users: The user of each number in `ClickRows.users`.
+        users: The user of each number in `LabelledRows.users`.
         plan: Metrics, resamples, tests; groups are of requests. A metric that no run has is left out, and said.
+        main_metric: The metric that orders its rows.
         title: Of the board.
         protocol: What stands above it.
         notes: What stands below it.
@@ -64,7 +66,7 @@ def build_click_board(
             hint="What is calibrated or tuned needs validation rows; log-loss, ece and accuracy need probabilities.",
         )
     plan = replace(plan, metrics=tuple(name for name in plan.metrics if name not in lacking))
-    key = plan.key("auc")
+    key = plan.key(main_metric)
     order = row_order(_matrix(lines, users, plan.metrics), key, plan.sign(key))
     lines = [lines[place] for place in order]
     first = _block("", "", lines, users, plan)
@@ -86,22 +88,22 @@ def build_click_board(
     return assemble(blocks, plan, key=key, title=title, protocol=protocol, notes=found), blocks[0].matrix
 
 
-def _measures(rows: ClickRows, metric: str) -> bool:
+def _measures(rows: LabelledRows, metric: str) -> bool:
     return rows.has(metric) and not np.isnan(value(rows, metric))
 
 
-def _within(entry: ClickEntry, requests: pl.Series) -> ClickEntry:
+def _within(entry: LabelledEntry, requests: pl.Series) -> LabelledEntry:
     chosen = entry.requests.is_in(requests.implode())
     return replace(entry, requests=entry.requests.filter(chosen), rows=entry.rows.only(chosen.to_numpy()))
 
 
-def _lines(entries: Sequence[ClickEntry]) -> list[list[ClickEntry]]:
+def _lines(entries: Sequence[LabelledEntry]) -> list[list[LabelledEntry]]:
     known = {each.entry.run: each for each in entries}
     return [[known[run.run] for run in group] for group in by_seed([each.entry for each in entries])]
 
 
 def _block(
-    by: str, group: str, lines: Sequence[Sequence[ClickEntry]], users: Sequence[str], plan: BoardPlan
+    by: str, group: str, lines: Sequence[Sequence[LabelledEntry]], users: Sequence[str], plan: BoardPlan
 ) -> tuple[TableBlock, Mapping[str, float]]:
     """Return a block, and by metric the largest share of resamples that had no value, where any had none."""
     rows = [[each.rows for each in line] for line in lines]
@@ -118,7 +120,7 @@ def _block(
     return TableBlock(by, group, _matrix(lines, users, plan.metrics), ends, asked), dropped
 
 
-def _matrix(lines: Sequence[Sequence[ClickEntry]], users: Sequence[str], metrics: Sequence[str]) -> ScoreMatrix:
+def _matrix(lines: Sequence[Sequence[LabelledEntry]], users: Sequence[str], metrics: Sequence[str]) -> ScoreMatrix:
     """Return for each metric the values of users (lines, users), the mean over seeds where there are several."""
     values = {metric: np.full((len(lines), len(users)), np.nan) for metric in (*metrics, ANSWERED)}
     made = []
@@ -126,7 +128,7 @@ def _matrix(lines: Sequence[Sequence[ClickEntry]], users: Sequence[str], metrics
         means: dict[str, tuple[float, ...]] = {}
         for metric in metrics:
             if all(each.rows.has(metric) for each in line):
-                values[metric][place] = np.mean([per_user(each.rows, metric) for each in line], axis=0)
+                values[metric][place] = np.mean([each.rows.per_user(metric) for each in line], axis=0)
                 means[metric] = tuple(value(each.rows, metric) for each in line)
         values[ANSWERED][place] = np.mean([each.entry.about.get(ANSWERED, 1.0) for each in line])
         made.append(line_of([each.entry for each in line], means))

@@ -1,0 +1,87 @@
+"""What does validation cost a training, and does validating on fewer users, less often, choose as good an epoch?
+
+Trains a recommender on made-up interactions of a given shape, as the tool plans its validation. With --full it trains
+again with the same seed, validated on all users after every epoch. Validation changes nothing in a training, so the
+two run through the same weights, and the full curve says how good the chosen epoch is.
+"""
+
+import argparse
+import sys
+import time
+from typing import Any
+from unittest import mock
+
+import torch
+
+from llmrs_bench.core.registry import RECOMMENDERS
+from llmrs_bench.recommenders import neural, training
+from llmrs_bench.recommenders.base import Corpus, TrainContext
+from llmrs_bench.recommenders.training import ValidationPlan
+from made_events import corpus
+
+
+def fit(name: str, options: dict[str, str], known: Corpus) -> tuple[dict[str, Any], float, float]:
+    """Return facts of a training, its CPU seconds, and those of validation."""
+    spent = [0.0]
+    plain = training._validated
+
+    def timed(*args: Any) -> float:
+        started = time.process_time()
+        value = plain(*args)
+        spent[0] += time.process_time() - started
+        return value
+
+    kind: Any = RECOMMENDERS.load(name)
+    model = kind(kind.Options.parse(options, owner=name), seed=0, device="cpu")
+    started = time.process_time()
+    with mock.patch.object(training, "_validated", timed):
+        facts = model.fit(known, TrainContext())
+    return facts, time.process_time() - started, spent[0]
+
+
+def main() -> int:
+    """Measure and print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--users", type=int, default=50_546)
+    parser.add_argument("--items", type=int, default=16_859)
+    parser.add_argument("--events", type=int, default=440_264)
+    parser.add_argument("--model", default="bprmf")
+    parser.add_argument("-O", dest="options", action="append", default=[], metavar="KEY=VALUE")
+    parser.add_argument("--full", action="store_true", help="train again, validated on all users after every epoch")
+    args = parser.parse_args()
+    known = corpus(args.users, args.items, args.events)
+    options = dict(option.split("=", 1) for option in args.options)
+    print(f"{args.model} {options}, {len(known.interactions):,} events, {torch.get_num_threads()} threads\n")
+    print("| validated users | every | epochs | chosen | CPU s of training | of which validation | share |")
+    print("| ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
+    found = []
+    for full in (False, True)[: 1 + args.full]:
+        with mock.patch.object(neural, "ValidationPlan", Everything if full else ValidationPlan):
+            facts, seconds, validation = fit(args.model, options, known)
+        plan = facts["validation"]
+        print(
+            f"| {plan['users']:,} of {plan['of_users']:,} | {plan['every_epochs']} | {facts['epochs']} "
+            f"| {facts['best_epoch']} | {seconds:.1f} | {validation:.1f} | {validation / seconds:.1%} |",
+            flush=True,
+        )
+        found.append(facts)
+    if args.full:
+        planned, whole = found
+        curve, best = whole["valid_curve"], whole["valid_ndcg@10"]
+        at = planned["best_epoch"]
+        told = f"{curve[at - 1]:.5f}" if at <= len(curve) else "not reached by it"
+        print(f"\nNDCG@10 on all users: {best:.5f} at epoch {whole['best_epoch']}, at the chosen epoch {at} {told}.")
+    return 0
+
+
+class Everything(ValidationPlan):
+    """All users after every epoch."""
+
+    @classmethod
+    def of(cls, of_users: int, user_cost: float, epoch_cost: float, patience: int) -> "Everything":
+        """Return the plan without a bound."""
+        return cls(of_users, of_users, 1)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

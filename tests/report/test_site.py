@@ -1,0 +1,132 @@
+"""The index of many boards: its values, and in a real browser its filters and its looks at two widths."""
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from board_cases import board, entry
+from browsers import CHROMIUM, DRIVER, Browser, a_browser, console, requested, view
+from llmrs_bench.leaderboard.comparability import FIELDS, EvaluationProtocol
+from llmrs_bench.leaderboard.saved import Saved
+from llmrs_bench.leaderboard.trends import build_history
+from llmrs_bench.report.html import SiteBoard, site_html
+
+USERS = 60
+LM = "language model"
+ENDING = "</script><img src=x onerror=alert(1)>"
+
+
+def saved(level: float, made: str) -> Saved:
+    easy = np.random.default_rng(3).random(USERS) / 4
+    rows = [
+        entry("lm", level + easy, kind=LM, model="lm", about={"requests": USERS, "seconds": 6.0}),
+        entry("knn", 0.5 + easy),
+    ]
+    found, matrix = board([*rows, entry("chance", np.full(USERS, 0.2), kind="baseline", exact=True)])
+    digests = np.zeros(USERS, dtype=np.uint64)
+    protocol = EvaluationProtocol(dict.fromkeys(FIELDS, ""), matrix.requests, digests, digests)
+    return Saved(replace(found, title="films@paper"), matrix, protocol, made, {"llmrs-bench": "1"})
+
+
+def made_site() -> str:
+    times = [saved(0.3, "2026-01-02T00:00:00+00:00"), saved(0.6, "2026-02-03T00:00:00+00:00")]
+    history = build_history([(each.made, each) for each in times], None, allowed=(), seed=0)
+    films = SiteBoard(
+        times[-1].board, "boards/films@paper.html", "rankings", "60 users", times[-1].made, times, history
+    )
+    alone = replace(board([entry("knn", np.random.default_rng(1).random(USERS))])[0], title=f"books@{ENDING}")
+    books = SiteBoard(alone, "boards/books.html", "rankings", "60 users", "2026-01-01")
+    return site_html([films, books], made="today", notes=["music@x is not here: it is damaged"])
+
+
+def payload(page: str) -> Any:
+    found = re.search(r'id="site-data">(.*?)</script>', page, re.DOTALL)
+    assert found is not None
+    return json.loads(found[1])
+
+
+def test_a_board_is_told_by_its_best_rows_and_what_changed() -> None:
+    films, books = payload(made_site())["boards"]
+    assert (films["ours"]["label"], films["other"]["label"], films["key"]) == ("lm", "knn", "ndcg@10")
+    assert films["gap"]["difference"] == pytest.approx(0.1)
+    assert films["ours"]["seconds"] == pytest.approx(100.0)
+    assert [round(ours - other, 4) for _, ours, other in films["trend"]] == [-0.2, 0.1]
+    (jump,) = films["jumps"]
+    assert (jump["row"], jump["from"][:10], jump["difference"]) == ("lm", "2026-01-02", pytest.approx(0.3))
+    assert (books["ours"], books["gap"], books["trend"], books["other"]["label"]) == (None, None, [], "knn")
+    assert ENDING not in made_site()
+
+
+@pytest.fixture(scope="module")
+def started() -> Iterator[Browser]:
+    yield from a_browser()
+
+
+@pytest.fixture
+def site(started: Browser, tmp_path: Path) -> Iterator[Browser]:
+    (tmp_path / "index.html").write_text(made_site(), "utf-8")
+    view(started, 1400)
+    console(started)
+    requested(started)
+    started.get((tmp_path / "index.html").as_uri())
+    assert started.execute_script("return document.documentElement.dataset.ready") == "all"
+    yield started
+    assert console(started) == []
+    assert all(address.startswith(("file:", "data:")) for address in requested(started))
+
+
+def names(browser: Browser) -> list[str]:
+    found = "return [...document.querySelectorAll('#boards-table tbody a')].map((each) => each.textContent)"
+    return list(browser.execute_script(found))
+
+
+def typed(browser: Browser, field: str, value: str) -> None:
+    script = (
+        "const e = document.getElementById(arguments[0]); e.value = arguments[1]; e.dispatchEvent(new Event('input'))"
+    )
+    browser.execute_script(script, field, value)
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(CHROMIUM is None or DRIVER is None, reason="no Chromium with its driver here")
+def test_boards_are_filtered_and_sorted(site: Browser) -> None:
+    assert names(site) == [f"books@{ENDING}", "films@paper"]
+    typed(site, "outcome", "better")
+    assert names(site) == ["films@paper"]
+    assert site.current_url.endswith("#boards?outcome=better")
+    typed(site, "outcome", "")
+    typed(site, "filter", "CHANCE")
+    assert names(site) == ["films@paper"]
+    shown = site.execute_script("return document.getElementById('rows-status').textContent")
+    assert shown == "1 of 4 rows"
+    typed(site, "filter", "")
+    site.execute_script("document.querySelectorAll('#boards-table thead button')[0].click()")
+    assert names(site) == ["films@paper", f"books@{ENDING}"]
+    text = site.execute_script("return document.body.innerText")
+    assert "+0.1000" in text
+    assert "2026-01-02 to 2026-02-03" in text
+    assert "music@x is not here: it is damaged" in text
+    label = site.execute_script("return document.querySelector('#boards-table svg').getAttribute('aria-label')")
+    assert label.startswith("ndcg@10 over 2 times: language model")
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(CHROMIUM is None or DRIVER is None, reason="no Chromium with its driver here")
+@pytest.mark.parametrize("width", [390, 1400])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_nothing_is_wider_than_the_screen(site: Browser, width: int, scheme: str) -> None:
+    view(site, width, scheme)
+    root = "document.documentElement"
+    assert site.execute_script(f"return {root}.scrollWidth <= {root}.clientWidth")
+    first = site.execute_script(
+        "return document.querySelector('#boards-table tbody tr').getBoundingClientRect().bottom"
+    )
+    assert first <= 800  # a board is on the first screen
+    dark = site.execute_script("return getComputedStyle(document.body).backgroundColor")
+    assert (dark == "rgb(255, 255, 255)") == (scheme == "light")
