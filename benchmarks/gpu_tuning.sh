@@ -17,18 +17,22 @@ run() {
     timeout "$LIMIT" "$@" || { echo "failed: $*"; failed=1; }
 }
 
-# job DATA TEMPLATE METHOD SAMPLES [OPTION...]: tune, unless METHOD is none, and ask the model about the test users.
+# job DATA TEMPLATE[:PART=NAME] METHOD SAMPLES [OPTION...]: tune, unless METHOD is none, and ask the model about the test
+# users.
 job() {
-    data=$1 template=$2 method=$3 samples=$4 model=$smollm2
+    data=$1 template=${2%%:*} part=${2#"${2%%:*}"} method=$3 samples=$4 model=$smollm2
+    part=${part:+-T${part#:}}
     shift 4
     if [ "$method" != none ]; then
         [ "$samples" = all ] || samples=$(( (samples + SCALE - 1) / SCALE ))
-        model=$(timeout "$LIMIT" "$bench" tune --model "$smollm2" --dataset "$data" --template "$template" --device "$DEVICE" \
+        # shellcheck disable=SC2086
+        model=$(timeout "$LIMIT" "$bench" tune --model "$smollm2" --dataset "$data" --template "$template" $part --device "$DEVICE" \
             --method "$method" --samples "$samples" "$@") || { echo "failed: tune $data $template $method $samples $*"; return 1; }
     fi
     set --
-    [ "$template" != listwise ] || set -- -O answer_tokens=160
-    run "$bench" infer --model "$model" --dataset "$data" --template "$template" --device "$DEVICE" --engine transformers "$@"
+    [ "$template" != listwise ] || set -- -O answer_tokens=$([ -z "$part" ] && echo 160 || echo 320)
+    # shellcheck disable=SC2086
+    run "$bench" infer --model "$model" --dataset "$data" --template "$template" $part --device "$DEVICE" --engine transformers "$@"
     return "$failed"
 }
 
@@ -79,6 +83,8 @@ ml1m@tuning likelihood none 0
 ml1m@tuning likelihood full 32768 -O epochs=1 -O evaluate_every=64 -O batch=64 -O lr=1e-4 -O batch_tokens=32768
 ml100k@tuning listwise none 0
 ml100k@tuning listwise lora 2048 -O epochs=2 -O batch=32 -O lr=1e-3 -O batch_tokens=32768
+ml100k@tuning listwise:answer=titles none 0
+ml100k@tuning listwise:answer=titles lora 256 -O epochs=8 -O lr=5e-4 -O context=2048
 ml100k@tuning label lora 2048 -O epochs=4 -O batch=32 -O lr=1e-3 -O redraw=true -O batch_tokens=32768
 ml100k@tuning likelihood lora 2048 -O epochs=4 -O batch=32 -O lr=1e-3 -O batch_tokens=32768
 ml1m@collm like lora 2048 -O epochs=4 -O batch=32 -O lr=1e-3 -O batch_tokens=32768
