@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from llmrs_bench.leaderboard.family import FUSION, LANGUAGE_MODEL, OTHER, Family, PairTest, kind_of
+from llmrs_bench.metrics.ratings import RATING_METRICS
 
 if TYPE_CHECKING:
     from llmrs_bench.leaderboard.matrix import ScoreMatrix
@@ -22,12 +23,14 @@ class Headline:
         fusion: The run of the best fusion.
         pairs: The best primary row against each row that was declared, and the best language model against the best
             other; each pair once.
+        recommenders: Whether recommenders can be on the board: they order items, and predict no ratings.
     """
 
     language_model: str | None
     other: str | None
     fusion: str | None
     pairs: tuple[PairTest, ...] = ()
+    recommenders: bool = True
 
 
 def find_headline(
@@ -61,4 +64,5 @@ def find_headline(
     if ours is not None and other is not None:
         wanted.setdefault(frozenset((ours, other)), (ours, other))
     found = [tested(*pair) for pair in wanted.values()]
-    return Headline(ours, other, fusion, tuple(pair for pair in found if pair is not None))
+    pairs = tuple(pair for pair in found if pair is not None)
+    return Headline(ours, other, fusion, pairs, recommenders=key not in RATING_METRICS.names)

@@ -7,7 +7,6 @@ from llmrs_bench.core.formatting import number
 from llmrs_bench.leaderboard.board import ALPHA, Board, Row
 from llmrs_bench.leaderboard.family import PairTest
 from llmrs_bench.leaderboard.headline import Headline
-from llmrs_bench.metrics.ratings import RATING_METRICS
 from llmrs_bench.report.table import answer_words, family_over, p_value, spread_words, without_zeros
 
 _FEW_USERS = 100
@@ -35,8 +34,8 @@ def _sentences(board: Board, found: Headline) -> Iterator[str]:
     if other is not None:
         trained = [row for row in board.rows if row.kind in _TRAINED and board.key in row.cells]
         kind = "Best recommender" if other.kind != "baseline" else "Best of the other rows, a baseline"
-        possible = board.key not in RATING_METRICS.names  # recommenders order items: they predict no ratings
-        kind += " (no trained recommender is on this board yet)" if possible and not trained else ""
+        missed = found.recommenders and not trained
+        kind += " (no trained recommender is on this board yet)" if missed else ""
         yield f"{kind}: {other.label}, {board.key + ' ' if ours is None else ''}{_mean(other, board)}."
         if trained and other.kind == "baseline":
             yield f"Best trained recommender, below it: {trained[0].label}, {_mean(trained[0], board)}."
