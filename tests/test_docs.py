@@ -102,7 +102,8 @@ def targets() -> set[str]:
     return set(re.findall(r"^([a-z-]+):.*##", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
 
 
-LONG = {"docs/tuning.md", "docs/reproduction.md"}  # whose commands tune models, or run the tables of a paper
+# Pages whose commands tune models, train several, or run whole studies.
+LONG = {f"docs/{name}.md" for name in ("tuning", "reproduction", "protocols", "recipes", "fairness", "goals", "clicks")}
 
 
 @pytest.mark.parametrize(

@@ -222,6 +222,7 @@ def test_the_wheel_holds_the_template(tmp_path: Path) -> None:
     assert "llmrs_bench_example/templates/both-ways.toml" in zipfile.ZipFile(path).namelist()
 
 
+@pytest.mark.slow
 def test_the_commands_of_the_page_run_in_their_order(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_csv(tmp_path / "files")
     monkeypatch.chdir(tmp_path)

@@ -177,6 +177,7 @@ def test_a_study_in_python_is_that_of_the_file(place: Path) -> None:
     assert list(tried.runs) == ["random"]
 
 
+@pytest.mark.slow
 def test_a_model_is_tuned_and_answers_by_its_name(small: lb.Prepared, tmp_path: Path) -> None:
     base = tiny_llama(tmp_path / "tiny-model", chat=True, context=512)
     quick = {"epochs": 2, "batch": 8, "lr": 0.01, "rank": 2, "valid": 4, "dtype": "float32"}

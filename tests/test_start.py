@@ -71,6 +71,7 @@ def test_help_imports_no_library_of_numbers(bench: Bench, command: tuple[str, ..
     assert imported(NUMBERS, bench, (*command, "--help")) == []
 
 
+@pytest.mark.slow
 def test_a_look_at_a_language_model_imports_no_library_of_models(bench: Bench, tmp_path: Path) -> None:
     made = "import sys; from tiny_models import train_tokenizer; train_tokenizer().save_pretrained(sys.argv[1])"
     tests = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}

@@ -75,6 +75,7 @@ def test_targets_that_no_run_ranks_are_missed_and_break_nothing() -> None:
     assert sum(fit(gone, users)) == pytest.approx(1)
 
 
+@pytest.mark.slow
 def test_several_targets_of_a_user_are_all_weighed() -> None:
     users = 40
     runs = [run(users, lift=0.5, seed=1), run(users, lift=0.2, seed=2)]

@@ -104,6 +104,7 @@ def assert_same(found: Iterator[Response], expected: dict[str, Response], names:
 NAMES = {prompt.prompt_id for prompt in PROMPTS}
 
 
+@pytest.mark.slow
 def test_choices_and_grammars_are_those_of_transformers(engine: OpenAIEngine, expected: dict[str, Response]) -> None:
     assert_same(engine.answer([*PROMPTS, RANKED]), expected, {*NAMES, "ranked"})
 

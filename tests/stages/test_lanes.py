@@ -45,6 +45,7 @@ def run(home: Path, found: Study, **more: Any) -> tuple[Made, list[str]]:
     return run_study(home, found, found.rows, no_progress, said.append, **more), said
 
 
+@pytest.mark.slow
 def test_servers_answer_at_once_and_as_one_alone(
     tmp_path: Path, atomic: Path, servers: list[tuple[str, Script]]
 ) -> None:
