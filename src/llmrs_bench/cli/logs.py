@@ -23,7 +23,7 @@ log = logging.getLogger("llmrs_bench")
 
 _PACKAGE = Path(__file__).parents[1]
 _WARNINGS, _LIBRARIES = "py.warnings", "stderr"
-# Least levels of loggers while a command runs; httpx would log every request.
+# Least levels of loggers, from the first command of a process on; httpx would log every request.
 _LEVELS = {log.name: logging.INFO, _WARNINGS: logging.DEBUG, _LIBRARIES: logging.INFO, "httpx": logging.WARNING}
 # Set while a command runs, unless the user has set them: libraries and the processes they start draw no bars, write
 # their logs to stderr, for results are on stdout, ...
@@ -149,9 +149,8 @@ def logged(as_json: bool) -> Iterator[None]:
         logging.root.addHandler(handler)
         stack.callback(logging.root.removeHandler, handler)
         for name, level in _LEVELS.items():
-            logger = logging.getLogger(name)
-            stack.callback(logger.setLevel, logger.level)
-            logger.setLevel(level)
+            if (logger := logging.getLogger(name)).level != level:
+                logger.setLevel(level)
         stack.callback(setattr, warnings, "showwarning", warnings.showwarning)
         warnings.showwarning = _log_warning
         before, _terminal = _terminal, captured.console(_terminal)

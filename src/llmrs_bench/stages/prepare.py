@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -433,32 +434,43 @@ def _requests(
         split = hold_out_users(split, config) if config.cold_users else split
     items = raw.items.join(ids, on="item_id", how="semi", maintain_order="left")
     tables = {"items": items, "interactions": split.interactions}
-    for name, frame in tables.items():
-        draft.write(name, frame)
-    if split.later is not None:
-        draft.write("later_events", split.later)
-    if config.candidates == IMPRESSIONS:
-        return split, made
-    unchosen = shown_alone(raw.impressions) if raw.unchosen.is_empty() else raw.unchosen
-    training_data = TrainingData(
-        Corpus(split.interactions, items), {name: draft.digest(name) for name in tables}, place.models
-    )
-    # At a cut in time, candidates are what was there before it.
-    catalogue = (
-        split.interactions["item_id"].unique(maintain_order=True) if config.split == "time" else items["item_id"]
-    )
-    make = partial(
-        make_requests,
-        split,
-        config,
-        catalogue=cold_catalogue(catalogue, split.interactions, config),
-        retrieve=lambda requests, depth: retrieve(config, training_data, requests, depth, progress),
-        seen=pl.concat([kept.disliked, unchosen]),
-    )
-    made = make() if config.draws == 1 else joined_draws([make(draw=draw) for draw in range(config.draws)])
+    later = {} if split.later is None else {"later_events": split.later}
+    with ThreadPoolExecutor(1) as beside:
+        # Writing takes as long as drawing candidates, and neither takes all cores.
+        writing = beside.submit(_write, draft, {**tables, **later})
+        if config.candidates == IMPRESSIONS:
+            writing.result()
+            return split, made
+        unchosen = shown_alone(raw.impressions) if raw.unchosen.is_empty() else raw.unchosen
+        # At a cut in time, candidates are what was there before it.
+        catalogue = (
+            split.interactions["item_id"].unique(maintain_order=True) if config.split == "time" else items["item_id"]
+        )
+
+        def retrieved(requests: pl.DataFrame, depth: int) -> Mapping[str, list[str]]:
+            writing.result()
+            digests = {name: draft.digest(name) for name in tables}
+            training_data = TrainingData(Corpus(split.interactions, items), digests, place.models)
+            return retrieve(config, training_data, requests, depth, progress)
+
+        make = partial(
+            make_requests,
+            split,
+            config,
+            catalogue=cold_catalogue(catalogue, split.interactions, config),
+            retrieve=retrieved,
+            seen=pl.concat([kept.disliked, unchosen]),
+        )
+        made = make() if config.draws == 1 else joined_draws([make(draw=draw) for draw in range(config.draws)])
+        writing.result()
     # What was held out is in the requests now; of many users it takes much memory.
     split = replace(split, held=split.held.clear(), told=None, later=None)
     return split, with_known_events(made, config) if config.cold_users else made
+
+
+def _write(draft: Draft, tables: Mapping[str, pl.DataFrame]) -> None:
+    for name, frame in tables.items():
+        draft.write(name, frame)
 
 
 def _list_warnings(requests: pl.DataFrame, config: PrepareConfig) -> list[str]:

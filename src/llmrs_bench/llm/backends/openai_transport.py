@@ -3,10 +3,12 @@
 import json
 import os
 import re
+import ssl
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import date
+from functools import cache
 from ipaddress import ip_address
 from math import ceil
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeAlias
@@ -378,16 +380,22 @@ class Transport:
         return Reply(got.status_code, got.headers.get("retry-after"), bytes(body)), None
 
 
+_CERTIFICATES = ("SSL_CERT_FILE", "SSL_CERT_DIR")
+
+
 def _client(settings: dict[str, Any], host: str) -> httpx.Client:
     try:
+        verify = _certificates(*(os.environ.get(name) for name in _CERTIFICATES))
         try:
-            return httpx.Client(**settings)
+            return httpx.Client(**settings, verify=verify)
         except ImportError:
             if not proxy_bypass(host):
                 raise
-            return httpx.Client(**settings, trust_env=False)  # NO_PROXY: the proxy is not for this server
+            return httpx.Client(
+                **settings, verify=verify, trust_env=False
+            )  # NO_PROXY: the proxy is not for this server
     except OSError as error:
-        named = {name: os.environ[name] for name in ("SSL_CERT_FILE", "SSL_CERT_DIR") if name in os.environ}
+        named = {name: os.environ[name] for name in _CERTIFICATES if name in os.environ}
         shown = ", ".join(f"{name}={path}" for name, path in named.items()) or "those of this system"
         raise OptionError(
             f"the certificates of authorities cannot be read ({shown}): {error}",
@@ -398,6 +406,16 @@ def _client(settings: dict[str, Any], host: str) -> httpx.Client:
             f"the proxy that ALL_PROXY, HTTPS_PROXY or HTTP_PROXY names cannot be used: {str(error).rstrip('.')}",
             hint=f"For a SOCKS proxy install the package socksio; for none, set NO_PROXY={host} or unset the variable.",
         ) from error
+
+
+@cache
+def _certificates(file: str | None, folder: str | None) -> ssl.SSLContext:
+    """Return the authorities that SSL_CERT_FILE or SSL_CERT_DIR names, or the usual ones.
+
+    Raises:
+        OSError: If they cannot be read.
+    """
+    return httpx.create_ssl_context()
 
 
 def _target(url: str, reply: httpx.Response) -> str:
