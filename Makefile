@@ -14,7 +14,7 @@ NEWEST ?= .venv-newest
 LOWEST ?= .venv-lowest
 
 # What the tests need, in every environment; one PyTorch for all of them, that of both builds of vLLM.
-EXTRAS := dev embedding gguf lora
+EXTRAS := dev embedding figures gguf lora
 TORCH := torch==2.13.0
 KINDS := plain vllm-cpu vllm-gpu
 ASKED_plain :=

@@ -48,17 +48,17 @@ def grid(users: int, pause: float) -> None:
 
 
 def look(command: str) -> None:
-    """Time a dry run, the first one, which writes the prompts, and the next."""
+    """Time a dry run with one prompt a request, which counts all, and with 380, which looks at a sample."""
     with tempfile.TemporaryDirectory() as folder:
         home, source, recipe = Path(folder, "home"), Path(folder, "source"), Path(folder, "look.toml")
         write_source(source, 6040)
         data = f'[data]\ndataset = "made"\nsource = "{source}"\nusers = "all"\nn_candidates = 20\n'
-        recipe.write_text(f'{data}[[rows]]\nmodel = "llama-2-7b"\n')
         run([command, "prepare", "-d", "made", "--source", str(source), "--users", "all", "--home", str(home)])
         print("| dry run of 6,040 requests with 20 candidates | s | MB |\n| --- | ---: | ---: |")
-        for label in ("the first, which writes the prompts", "the next"):
+        for template in ("listwise", "pairwise"):
+            recipe.write_text(f'{data}[[rows]]\nmodel = "llama-2-7b"\ntemplate = "{template}"\n')
             seconds, memory = run([command, "run", str(recipe), "--dry-run", "--home", str(home)])
-            print(f"| {label} | {seconds:.1f} | {memory:.0f} |", flush=True)
+            print(f"| {template} | {seconds:.1f} | {memory:.0f} |", flush=True)
 
 
 def main() -> int:

@@ -16,6 +16,7 @@ EXAMPLE = [2, 6, 0, 4, 7, 1, 5, 3]  # the order of the examples in docs/answers.
 Style = Callable[[Listed, Sequence[int]], str]
 _ROMAN = ["I", "II", "III", "IV", "V", "VI", "VII", "VIII"]
 _CARDINALS = ["One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight"]
+_PREMIERS = ["Premier", "Deuxième", "Troisième", "Quatrième", "Cinquième", "Sixième", "Septième", "Huitième"]
 _ORDINALS = ["First", "Second", "Third", "Fourth", "Fifth", "Sixth", "Seventh", "Eighth"]
 
 
@@ -70,6 +71,11 @@ STYLES: dict[str, Style] = {
     "label, per cent": lines(lambda n, label, title: f"- {label}: {99 - 3 * n} %"),
     "score before the title": lines(lambda n, label, title: f"[{1 - n / 20:.2f}] {title}"),
     "document, relevance": lines(lambda n, label, title: f"Doc: {label}, Relevance: {20 - n}"),
+    "score out of 20 before the title": lines(lambda n, label, title: f"{20 - n}/20: {title}"),
+    "label and fraction": lines(lambda n, label, title: f"{label} {1 - n / 20:.2f}"),
+    "stars in words": lambda shown, order: "\n".join(
+        f"{title}: {(16 - 2 * list(order).index(at)) / 4} stars" for at, title in enumerate(shown.titles)
+    ),
     "title - Remark": lines(lambda n, label, title: f"{n}. {title} - A dark and moving tale"),
     "title—Remark": lines(lambda n, label, title: f"{n}. {title}—Because the reader likes it"),
     "title: Remark": lines(lambda n, label, title: f"- {title}: Matches an interest in classics"),
@@ -79,6 +85,10 @@ STYLES: dict[str, Style] = {
     "title [label]": lines(lambda n, label, title: f"{n}. {title} [{label}]"),
     "title (label)": lines(lambda n, label, title: f"{n}. {title} ({label})"),
     "title (year)": lines(lambda n, label, title: f"{n}. {title} ({1900 + n})"),
+    "title / remark": lines(lambda n, label, title: f"{n}. {title} / novel / {1900 + n}"),
+    "title • remark": lines(lambda n, label, title: f"{n}. {title} • Novel"),
+    "title {remark}": lines(lambda n, label, title: f"{n}. {title} {{a novel}}"),
+    "title! Remark.": lines(lambda n, label, title: f"{n}. {title}! Lovely."),
     "title by author": lines(lambda n, label, title: f"{n}. {title} by Jane Roe"),
     '"title": remark': lines(lambda n, label, title: f'{n}. "{title}": Admired by all'),
     "**title:** remark": lines(lambda n, label, title: f"{n}. **{title}:** Great fit"),
@@ -88,12 +98,23 @@ STYLES: dict[str, Style] = {
     "item label: title": lines(lambda n, label, title: f"{n}. Item {label}: {title}"),
     "Roman ranks": lines(lambda n, label, title: f"{_ROMAN[n - 1]}. {title}"),
     "letters as ranks": lines(lambda n, label, title: f"{chr(96 + n)}) {title}"),
+    "letters of another alphabet": lines(lambda n, label, title: f"{'абвгдежз'[n - 1]}) {title}"),
+    "letters from the right": lines(lambda n, label, title: f"{'אבגדהוזח'[n - 1]}. {title}"),
+    "signs that count": lines(lambda n, label, title: f"{'甲乙丙丁戊己庚辛'[n - 1]}、{title}"),
     "ordinals": lines(lambda n, label, title: f"{_ORDINALS[n - 1]}: {title}"),
     "keycaps": lines(lambda n, label, title: f"{n}\ufe0f\u20e3 {title}"),
     "circles": lines(lambda n, label, title: f"{chr(0x245F + n)} {label}"),
     "medals": lines(lambda n, label, title: f"{'🥇🥈🥉'[n - 1] if n < 4 else f'{n}.'} {title}"),
     "numbers in words": lines(lambda n, label, title: f"{_CARDINALS[n - 1]}: {title}"),
     "numbers in ideographs": lines(lambda n, label, title: f"{'一二三四五六七八'[n - 1]}、{title}"),
+    "numbers in brackets": lines(lambda n, label, title: f"({'一二三四五六七八'[n - 1]}) {title}"),
+    "brackets of another script": lines(lambda n, label, title: f"【{n}】{title}"),
+    "formal numbers": lines(lambda n, label, title: f"{'壹貳參肆伍陸柒捌'[n - 1]}、{title}"),
+    "ordinals of another language": lines(lambda n, label, title: f"{_PREMIERS[n - 1]} : {title}"),
+    "places with a dash": lines(lambda n, label, title: f"{n}-е место — {title}"),
+    "rank said twice": lines(lambda n, label, title: f"{n}. {_ORDINALS[n - 1]}: {title}"),
+    "counters": lines(lambda n, label, title: f"第{n}名：{label}号"),
+    "pictures": lines(lambda n, label, title: f"👉 {label}"),
     "ordinals in digits": lines(
         lambda n, label, title: f"{n}{['st', 'nd', 'rd'][n - 1] if n < 4 else 'th'} place: {title}"
     ),
@@ -152,6 +173,15 @@ STYLES: dict[str, Style] = {
     "JSON, titles with ranks below": lambda shown, order: json.dumps(
         {title: {"rank": list(order).index(at) + 1, "why": "it fits"} for at, title in enumerate(shown.titles)}
     ),
+    "Python pairs with scores": lambda shown, order: str(
+        [(title, (9 - list(order).index(at)) / 10) for at, title in enumerate(shown.titles)]
+    ),
+    "JSON, ordinals in digits": lambda shown, order: json.dumps(
+        [
+            {"position": f"{n}{['st', 'nd', 'rd'][n - 1] if n < 4 else 'th'}", "book": shown.titles[at]}
+            for at, n in sorted((at, n) for n, at in enumerate(order, 1))
+        ]
+    ),
     "JSON, pairs": lambda shown, order: json.dumps([[n, int(shown.labels[at])] for n, at in enumerate(order, 1)]),
     "Python pairs": lambda shown, order: str([(n, shown.titles[at]) for n, at in enumerate(order, 1)]),
     "pairs on a line": lambda shown, order: ", ".join(f"({n},{shown.labels[at]})" for n, at in enumerate(order, 1)),
@@ -163,6 +193,16 @@ STYLES: dict[str, Style] = {
         f"Rank {n}: {shown.labels[at]}" for n, at in enumerate(order, 1)
     ),
     "hashes on a line": lambda shown, order: ", ".join(f"#{n} {shown.titles[at]}" for n, at in enumerate(order, 1)),
+    "positions on a line": lambda shown, order: ", ".join(
+        f"Position {n} = {shown.labels[at]}" for n, at in enumerate(order, 1)
+    ),
+    "titles and ranks on a line": lambda shown, order: ", ".join(
+        f"{shown.titles[at]} ({n})" for n, at in enumerate(order, 1)
+    ),
+    "labels with a word on a line": lambda shown, order: ", ".join(f"book_{shown.labels[at]}" for at in order),
+    "signs between titles": lambda shown, order: ">".join(shown.titles[at] for at in order),
+    "caption with an equals sign": lambda shown, order: f"Ranking = {_labels(shown, order)}",
+    "caption with a dash": lambda shown, order: f"Ranking - {_labels(shown, order)}",
     "labels and titles on a line": lambda shown, order: ", ".join(
         f"{shown.labels[at]} ({shown.titles[at]})" for at in order
     ),
@@ -175,6 +215,16 @@ STYLES: dict[str, Style] = {
     "input, output": lambda shown, order: f"Input: [{', '.join(shown.labels)}]\nOutput: [{_labels(shown, order)}]",
     "draft, final": lambda shown, order: f"Draft:\n{', '.join(shown.labels)}\n\nFinal answer:\n{_labels(shown, order)}",
     "first try": lambda shown, order: f"First try: {', '.join(shown.labels)}\nSecond try: {_labels(shown, order)}",
+    "old, new": lambda shown, order: f"Old list: {', '.join(shown.labels)}\nNew list: {_labels(shown, order)}",
+    "draft, answer in another language": lambda shown, order: (
+        f"思考：{', '.join(shown.labels)}\n答案：{_labels(shown, order)}"
+    ),
+    "two captions": lambda shown, order: f"Step 2: The ranking: {_labels(shown, order)}",
+    "worst first": lambda shown, order: f"Ranking (worst first): {_labels(shown, order[::-1])}",
+    "criteria before": lambda shown, order: (
+        "I considered:\n1. Theme\n2. Length\n\nRanking:\n"
+        + lines(lambda n, label, title: f"{n}. {title}")(shown, order)
+    ),
     "prompt repeated": lambda shown, order: f"{_shown(shown)}\nRanking: {_labels(shown, order)}",
     "prompt in words": lambda shown, order: (
         f"The candidates are {', '.join(shown.titles[:-1])} and {shown.titles[-1]}.\n\nRanking: {_labels(shown, order)}"
@@ -193,6 +243,10 @@ STYLES: dict[str, Style] = {
             for rest in (False, True)
         )
     ),
+    "also good": lambda shown, order: "{}\n\nHonorable mentions:\n{}".format(
+        "\n".join(f"{n}. {shown.titles[at]}" for n, at in enumerate(order[:4], 1)),
+        "\n".join(f"- {shown.titles[at]}" for at in order[4:]),
+    ),
     "history first": lambda shown, order: (
         f"Read so far: {', '.join(shown.history)}\n\n" + lines(lambda n, label, title: f"{n}. {title}")(shown, order)
     ),
@@ -203,6 +257,14 @@ STYLES: dict[str, Style] = {
     "thoughts in brackets": _thinking("[THINK]", "[/THINK]"),
     "thoughts in another tag": _thinking("<inner_monologue>", "</inner_monologue>"),
     "thoughts in braces": _thinking("{thinking}", "{/thinking}"),
+    "thoughts in steps": _thinking("<reasoning_steps>", "</reasoning_steps>"),
+    "thoughts in escaped tags": _thinking("&lt;think&gt;", "&lt;/think&gt;"),
+    "thoughts that are folded": _thinking('<details type="reasoning"><summary>Thought</summary>\n', "\n</details>\n"),
+    "thoughts in a block of code": _thinking("```thinking\n", "\n```\n"),
+    "thoughts of a command line": _thinking("Thinking...\nThey like ", "\n...done thinking.\n\n"),
+    "thoughts in a quotation": _thinking("> The reader likes long novels.\n> ", "\n\n"),
+    "thoughts in other brackets": _thinking("【思考】", "\n【回答】"),
+    "thoughts in round brackets": _thinking("(thinking: ", ")\n"),
     "thoughts that the answer ends": _thinking("<think>", "<answer>"),
     "thoughts in a named tag": _thinking("<seed:think>", "</seed:think>"),
     "thoughts, begun and ended": _thinking("<|begin_of_thought|>", "<|end_of_thought|>\n"),

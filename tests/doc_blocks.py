@@ -158,9 +158,9 @@ def substituted(words: Sequence[str], source: Path, outputs: Sequence[str]) -> l
         return found
     if found[0] == "prepare":
         return _preparing(found, source)
-    if found[0] in ("probe", "run"):
+    if found[0] in ("probe", "judge", "run"):
         found = [MODEL if found[place - 1] in ("--model", "-m") else word for place, word in enumerate(found)]
-        return found if found[0] == "probe" or found[1].endswith(".toml") else [*found, "--source", str(source)]
+        return found if found[0] != "run" or found[1].endswith(".toml") else [*found, "--source", str(source)]
     if found[0] == "tune":
         return _tuning(found, source)
     if any(word.startswith("title_tokens=") for word in found):

@@ -263,6 +263,7 @@ def test_an_interrupt_ends_with_130_and_leaves_nothing(bench: Bench, monkeypatch
 def test_lists_name_what_there_is(finished: Bench) -> None:
     models = finished.run("list", "models").stdout.splitlines()
     assert "  llama-2-7b-chat                 7B meta-llama/Llama-2-7b-chat-hf" in models
+    assert "LLaMA 2: 4096 tokens, causal, chat; released 2023-07-18, data to 2023-07" in models
     assert max(len(line.expandtabs()) for line in models) <= 80
     assert "listwise\t" in finished.run("list", "templates").stdout
     assert "popularity-" in finished.run("list", "runs", "--dataset", "small").stdout

@@ -501,6 +501,13 @@ def test_printed_tables_stand_apart_and_are_part_of_no_test(compared: Bench, tmp
     text = bench.run("compare", "-d", "ml1m", "--published").stdout
     assert max(map(len, text.splitlines())) <= 80
     assert "printed elsewhere, not tested against: zero-shot ranking, MovieLens-1M" in text
+    (match,) = table["matches"]
+    assert (match["run"].partition("-")[0], match["printed"]["model"]) == ("popularity", "Pop")
+    assert [tuple(each) for each in match["differences"]] == [
+        ("users", "8", "200"),
+        ("list length", "5", "20"),
+    ]
+    assert "Differences: users 8, printed 200; list length 5, printed 20" in " ".join(text.split())
     chosen = json.loads(
         bench.run("compare", "-d", "ml1m", "--published-table", "2401.04997/table-4", "--format", "json").stdout
     )

@@ -29,7 +29,7 @@ def write_books(folder: Path) -> Path:
 def test_what_a_careful_person_would_look_at_is_a_warning(bench: Bench, tmp_path: Path) -> None:
     books = write_books(tmp_path / "books")
     asked = ("prepare", "--dataset", "books@all", "--source", str(books), "--n-candidates", "4")
-    assert "--columns user=NAME" in bench.run(*asked, code=1).stderr
+    assert "--columns user=reader,item=book" in bench.run(*asked, code=1).stderr
     said = bench.run(*asked, "--columns", "user=reader,item=book").stderr
     assert "rule: columns of books.inter: user reader, item book, time date, rating stars" in said
     assert "rule: columns of books.item: item book, title book_title" in said

@@ -52,6 +52,7 @@ def test_what_a_model_does_not_read_changes_nothing(mocked: Bench) -> None:
     assert (facts["users"], facts["k"], facts["neutral"]["stated"]) == (20, 10, "")
 
 
+@pytest.mark.slow
 def test_a_model_that_reads_is_measured_against_the_neutral_prompt(tmp_path: Path) -> None:
     (tmp_path / "small").mkdir()
     bench = Bench(tmp_path / "home", write_small(tmp_path / "small"))

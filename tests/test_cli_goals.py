@@ -89,9 +89,27 @@ def test_what_makes_no_sense_is_refused(asked: Bench, arguments: tuple[str, ...]
     assert "hint: " in said
 
 
+@pytest.mark.slow
 def test_the_recipe_compares_both_goals_with_the_plain_prompt(asked: Bench) -> None:
     typed = ("run", "protocols/goals", "-d", "demo", "--model", "mock", "--set", "data.users=10", "--format", "json")
     board = json.loads(asked.run(*typed).stdout)
-    assert board["primary"]["pairs"] == 6
-    goals = {row["setting"] for row in board["rows"] if row["run"] in board["primary"]["main"]}
+    assert board["primary"]["pairs"] == 12
+    tested = [row for row in board["rows"] if row["run"] in board["primary"]["main"]]
+    assert {row["model"] for row in tested} == {"mock", "fusion-mmr", "fusion-novelty"}
+    goals = {row["setting"] for row in tested if row["model"] == "mock"}
     assert goals == {"listwise, goal=diversity", "listwise, goal=novelty"}
+
+
+@pytest.mark.slow
+def test_the_recipe_of_hybrids_draws_the_curve_over_budgets(bench: Bench) -> None:
+    typed = ("run", "protocols/hybrids", "-d", "small", "--source", str(bench.source), "--model", "mock")
+    done = bench.run(*typed, "--set", "data.n_candidates=5")
+    assert "small@now" in done.stderr
+    assert [line for line in done.stderr.splitlines() if line.startswith("[")][-1].startswith("[11/11] ")
+    assert "ndcg@10 over budget" in done.stdout
+    assert "oracle (no" in done.stdout
+    limited = bench.run(*typed, "--set", "data.n_candidates=5", "--limit", "5")
+    said = " ".join(limited.stderr.split())
+    assert "with a limit on requests there are no fusions; left out: cascade budget=0%" in said
+    assert "not all rows were run, so this is their board" in said
+    assert "itemknn" in limited.stdout

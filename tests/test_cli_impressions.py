@@ -16,6 +16,7 @@ def paper(tmp_path: Path) -> Bench:
     return bench
 
 
+@pytest.mark.slow
 def test_real_impressions_go_from_the_files_to_the_board(paper: Bench, tmp_path: Path) -> None:
     truth, requests = table(paper, "news/*/data/truth.parquet"), table(paper, "news/*/data/requests.parquet")
     assert (truth.height, requests.height) == (24, 12)

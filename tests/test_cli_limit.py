@@ -7,6 +7,7 @@ import polars as pl
 import pytest
 
 from command_line import Bench, table, write_small
+from llmrs_bench.stages import forecast
 
 Rows = dict[str, dict[str, object]]
 ASK = ("infer", "--dataset", "small", "--model", "mock")
@@ -93,9 +94,6 @@ def test_what_would_be_asked_is_said_and_not_asked(small: Bench) -> None:
     assert "price           not known" in said
     assert kept(small) == answers
     assert "to ask          0 prompts of 0 tokens" in small.run(*ASK, "--dry-run", "--limit", "3").stdout
-    assert (
-        "more follow from the answers" in small.run(*ASK, "--dry-run", "-t", "pairwise", "-T", "method=heapsort").stdout
-    )
     server = ("-m", "served", "--engine", "openai", "-O", "base_url=http://127.0.0.1:9", "-O", "answer_tokens=10")
     priced = small.run(
         "infer", "-d", "small", *server, "--dry-run", "-O", "price_in=1000000", "-O", "price_out=10"
@@ -103,3 +101,44 @@ def test_what_would_be_asked_is_said_and_not_asked(small: Bench) -> None:
     tokens = int(priced.partition("30 prompts of ")[2].partition(" tokens")[0].replace(",", ""))
     assert f"price           {tokens:.4f} to {tokens + 30 * 10 * 10 / 1e6:.4f} USD" in priced
     assert "to be written   300 tokens at most" in priced
+
+
+def look(bench: Bench, *more: str) -> dict[str, object]:
+    found: dict[str, object] = json.loads(bench.run(*ASK, "--dry-run", "--format", "json", *more).stdout)
+    return found
+
+
+def test_a_look_counts_the_prompts_of_all_rounds(small: Bench) -> None:
+    for template, each in (("pairwise", 20), ("yes-no", 5), ("sliding-window", 1), ("setwise", 5)):
+        before = look(small, "-t", template)
+        run = small.name(*ASK, "-t", template)
+        asked = table(small, f"small/*/runs/{run}/responses.parquet").height
+        assert before["kept"] == 0
+        assert before["prompts"] == 30 * each
+        assert not before["rounds"]
+        assert template == "setwise" or asked == before["prompts"]
+        after = look(small, "-t", template)
+        assert (after["prompts"], after["kept"], after["tokens_to_ask"]) == (asked, asked, 0)
+
+
+def test_many_prompts_are_estimated_from_a_sample_of_requests(small: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    small.run(*ASK, "-t", "yes-no", "--limit", "12")
+    whole = look(small, "-t", "yes-no")
+    assert (whole["requests"], whole["sampled"], whole["prompts"], whole["kept"]) == (30, None, 150, 60)
+    for name, value in (("_WHOLE", 100), ("_SAMPLE", 50), ("_FEWEST", 1)):
+        monkeypatch.setattr(forecast, name, value)
+    part = look(small, "-t", "yes-no")
+    assert (part["requests"], part["sampled"], part["prompts"]) == (30, 10, 150)
+    assert int(str(part["kept"])) % 15 == 0  # of 10 requests whole ones are answered
+    assert 0 < int(str(part["kept"])) < 150  # the sample is not the part that --limit takes
+    tokens, to_ask, kept = (int(str(part[name])) for name in ("prompt_tokens", "tokens_to_ask", "kept"))
+    assert tokens == pytest.approx(int(str(whole["prompt_tokens"])), rel=0.1)
+    assert to_ask == pytest.approx(tokens * (150 - kept) / 150, rel=0.1)
+    said = small.run(*ASK, "--dry-run", "-t", "yes-no").stdout
+    assert "requests        30, of which 10 were looked at: what follows is estimated from these" in said
+    recipe = small.home.parent / "study.toml"
+    recipe.write_text('[data]\ndataset = "small"\n[[rows]]\nmodel = "mock"\ntemplate = ["yes-no", "listwise"]\n')
+    lines = small.run("run", str(recipe), "--dry-run").stdout.splitlines()
+    assert lines[1].split()[2:4] == ["30", "~150"]
+    assert lines[2].split()[2:4] == ["30", "30"]
+    assert "~: estimated from 10 of 30 requests" in lines

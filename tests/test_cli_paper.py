@@ -63,9 +63,30 @@ def test_a_paper_has_the_columns_and_rows_it_wants(studied: Bench) -> None:
         (("--columns", "mrr"), "--columns has no effect without --format latex"),
         (("--rows", "itemknn"), "--rows has no effect without --format latex or --figure"),
         (("--chart", "means"), "--chart has no effect without --figure FILE"),
+        (("--figure", "x.svg", "--chart", "groups"), "--chart groups has no effect without --by GROUPS"),
+        (("--figure", "x.svg", "--chart", "reliability"), "no row has click probabilities"),
         (("--text", "--format", "csv"), "--text has no effect without a board in the terminal"),
         (("--figure", "x.gif"), "a figure ends in .pdf, .svg, .png"),
     ],
 )
 def test_options_that_do_nothing_are_refused(studied: Bench, typed: tuple[str, ...], said: str) -> None:
     assert said in " ".join(studied.run("compare", "-d", "small", *typed, code=2).stderr.split())
+
+
+@pytest.mark.parametrize(
+    ("chart", "more", "drawn"),
+    [
+        ("slots", (), ("slot, from 0", "mock")),
+        ("answers", (), ("share of the responses", "mock")),
+        ("groups", ("--by", "history", "--rows", "itemknn"), ("history", "itemknn")),
+    ],
+)
+def test_charts_of_what_is_behind_the_means(
+    studied: Bench, tmp_path: Path, chart: str, more: tuple[str, ...], drawn: tuple[str, ...]
+) -> None:
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed: pip install 'llmrs-bench[figures]'")
+    path = tmp_path / "chart.svg"
+    done = studied.run("compare", "-d", "small", "--figure", str(path), "--chart", chart, *more)
+    assert f"wrote: {path}" in "".join(done.stderr.splitlines())
+    text = path.read_text("utf-8")
+    assert all(words in text for words in drawn)

@@ -53,6 +53,9 @@ def test_a_row_is_a_curve_over_windows_with_the_means_of_its_groups(timed: Bench
         "itemknn (retrain=each)",
     }
     assert "mock (listwise) was released on 1969-12-24: windows from 1 on begin after that" in made["notes"]
+    assert made["notes"][-1].startswith("\u2020: requests after the release of the model")
+    [asked] = [each for each in made["curves"] if (each["curve"], each["metric"]) == ("mock (listwise)", "ndcg@10")]
+    assert (asked["released"], {point["unseen"] for point in asked["points"]}) == ("1969-12-24", {True})
 
 
 def test_every_format_and_the_page_have_curves_over_time(timed: Bench, tmp_path: Path) -> None:
@@ -252,7 +255,11 @@ def quick(name: str, folder: Path) -> str:
 def test_the_recipe_of_a_protocol_runs_to_its_curves(
     bench: Bench, tmp_path: Path, name: str, over: str, points: set[float]
 ) -> None:
-    small = {"cold-users": ("--set", "data.users=8", "--set", "data.cold_users=0,1,2,5")}.get(name, ())
+    small = ["--set", "data.users=8", "--set", "data.cold_users=0,1,2,5"] if name == "cold-users" else []
+    if name != "time":
+        from tiny_embeddings import tiny_encoder  # takes seconds
+
+        small += ["--set", f"rows.MiniLM.options.model={tiny_encoder(tmp_path)}"]
     found = bench.run(
         *("run", quick(name, tmp_path), "-d", "small", "--source", str(bench.source), "--model", "mock"),
         *("--format", "json", *small),
@@ -262,6 +269,8 @@ def test_the_recipe_of_a_protocol_runs_to_its_curves(
     [curve] = [each for each in made["curves"] if each["curve"].startswith("itemknn")][:1]
     assert {point["x"] for point in curve["points"]} == points
     assert any("mock" in each["curve"] + each["other"] for each in made["crossings"])
+    rows = {each["curve"] for each in made["curves"]} | {each["row"] for each in made["levels"]}
+    assert any(row.startswith("embedding") for row in rows) is (name != "time")
 
 
 # ---------------------------------------------------------------- another domain

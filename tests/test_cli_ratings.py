@@ -1,6 +1,7 @@
 """Rating prediction from the command line: prepared, asked, on boards, and what never meets."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -129,6 +130,34 @@ def test_a_scale_to_ten_is_asked_with_decimals(tmp_path: Path) -> None:
     assert "choice: 10.0\n" in shown
 
 
+def test_lists_and_clicks_are_asked_about_with_the_scale_of_the_data(tmp_path: Path) -> None:
+    """Ratings are 1, 4, 7 and 10 here: 10 alone is as high on that scale as 4 of 5."""
+    path = write_books(tmp_path) / "events.csv"
+    head, *lines = path.read_text().split()
+    path.write_text("\n".join([head, *(f"{line[:-1]}{3 * int(line[-1]) - 2}" for line in lines)]) + "\n")
+    bench = Bench(tmp_path / "home", tmp_path)
+    bench.prepare("--include-seen", "--n-candidates", "5", dataset="small@lists")
+    bench.prepare("--task", "click", "--like-from", "7", dataset="small@clicks")
+    for dataset, template in (("small@lists", "listwise"), ("small@clicks", "like")):
+        shown = bench.run("prompt", "-d", dataset, "-t", template, "-T", "interest=rated", "--show", "1").stderr
+        assert "and rated them from 1 to 10:" in shown
+        assert re.search(r"\(rated (1|4|7|10)\)", shown)
+    liked = ("-T", "interest=likes-rated", "--show", "30")
+    shown = bench.run("prompt", "-d", "small@lists", "-t", "listwise", *liked).stderr
+    good, bad = set(), set()
+    for prompt in shown.split("--- ")[1:]:
+        above, _, below = prompt.partition("did not like these")
+        good |= {*re.findall(r"\(rated (\d+)\)", above if "user liked" in above else "")}
+        bad |= {*re.findall(r"\(rated (\d+)\)", below)}
+    assert (good, bad) == ({"10"}, {"1", "4", "7"})
+    assert "A user liked these items, the latest one last, and rated them from 1 to 10:" in shown
+    shown = bench.run("prompt", "-d", "small@lists", "-t", "listwise", "-T", "interest=ratings", "--show", "1").stderr
+    assert "from 1.0 (worst) to 10.0 (best), the latest one last:" in shown
+    bench.prepare("--implicit", "--include-seen", "--n-candidates", "5", dataset="small@plain")
+    refused = bench.run("prompt", "-d", "small@plain", "-t", "listwise", "-T", "interest=ratings", code=2).stderr
+    assert "names the scale of ratings, and small@plain has no ratings" in refused
+
+
 def test_what_a_model_wrote_about_a_user_stands_in_the_prompt(tmp_path: Path, source: Path) -> None:
     bench = Bench(tmp_path / "home", source)
     bench.prepare("--task", "rating", "--users", "3", "--valid-requests", "2")
@@ -214,8 +243,6 @@ def test_what_asks_for_ratings_is_refused_elsewhere(source: Path, tmp_path: Path
     for dataset in ("small@clicks", "small@lists"):
         said = bench.run("infer", "-m", "mock", "-t", "stars", "-d", dataset, code=2).stderr
         assert "template stars asks how a user will rate one item" in said
-    said = bench.run("prompt", "-t", "listwise", "-T", "interest=ratings", "-d", "small@lists", code=2).stderr
-    assert "names the scale of ratings" in said
     assert (
         "--protocol paper ranks candidates" in bench.prepare("--task", "rating", "--protocol", "paper", code=2).stderr
     )

@@ -161,15 +161,26 @@ def test_a_budget_ends_infer_with_its_answers(bench: Bench) -> None:
     bench.run(*ASK, "--max-seconds", "600")
 
 
-def test_a_look_says_what_earlier_answers_took_and_what_it_wrote(bench: Bench) -> None:
+def test_a_look_says_what_earlier_answers_took_and_writes_nothing(bench: Bench) -> None:
     bench.prepare("--n-candidates", "5")
+    before = bench.files()
     first = bench.run(*ASK, "--dry-run").stdout
     assert "time            not known" in first
-    written = Path(first.partition("which infer takes: ")[2].strip())
-    assert (written / "manifest.json").is_file()
+    assert bench.files() == before
     bench.run(*ASK)
     later = bench.run(*ASK, "--dry-run", "-t", "likelihood").stdout
     assert "ms a prompt token of 30 kept answers" in later
+
+
+def test_a_look_says_which_rows_are_in_no_sum(bench: Bench) -> None:
+    shown = 'template_options = { interest_run = "row:profile", interest = "recent-written" }'
+    rows = f'[[rows]]\nname = "profile"\nmodel = "mock"\ntemplate = "interest"\n[[rows]]\nmodel = "mock"\n{shown}\n'
+    study = write(bench, rows + '[[rows]]\nmodel = "random"\n')
+    assert "cannot be counted yet" in bench.run("run", study, "--dry-run").stderr
+    bench.run("run", study, "--only", "random")
+    look = bench.run("run", study, "--dry-run")
+    assert "1 of 3 rows ask prompts that cannot be counted yet" in look.stderr
+    assert "shows what profile wrote" in look.stdout
 
 
 def test_a_look_is_json_for_programs(bench: Bench, recipe: str) -> None:
@@ -204,8 +215,32 @@ def test_what_prepare_says_of_columns_is_said_as_recipes_write_it(bench: Bench) 
     recipe = bench.home.parent / "loans.toml"
     recipe.write_text(f'[data]\ndataset = "loans"\nsource = "{loans}"\n[[rows]]\nmodel = "popularity"\n')
     said = " ".join(bench.run("run", str(recipe), code=1).stderr.split())
-    assert "has no column user_id" in said
-    assert 'In a recipe, options of prepare stand below [data]: columns = { user = "NAME" }.' in said
+    assert "loans.csv has no columns user_id and item_id; it has reader, book, day" in said
+    assert "--columns user=reader,item=book; nor is one called after times" in said
+    written = 'columns = { user = "reader", item = "book" }'
+    assert f"In a recipe, options of prepare stand below [data]: {written}." in said
+    look = " ".join(bench.run("run", str(recipe), "--dry-run", code=1).stderr.split())
+    assert look.partition("error: ")[2] == said.partition("error: ")[2]
+    recipe.write_text(recipe.read_text().replace("[[rows]]", f"{written}\n[[rows]]"))
+    undated = " ".join(bench.run("run", str(recipe), "--dry-run", code=2).stderr.split())
+    assert "loans does not say when its events were" in undated
+    assert '{ user = "NAME" }' not in undated
+    recipe.write_text(recipe.read_text().replace("{ user", '{ time = "day", user'))
+    bench.run("run", str(recipe), "--dry-run")
+    recipe.write_text(recipe.read_text().replace('"reader", item = "book"', '"reder", item = "bok"'))
+    wrong = bench.run("run", str(recipe), "--dry-run", code=2).stderr
+    assert "unknown column 'reder'. Did you mean 'reader'?" in " ".join(wrong.split())
+    assert "unknown column 'bok'. Did you mean 'book'?" in " ".join(wrong.split())
+
+
+def test_a_look_at_data_that_are_not_prepared_reads_the_first_rows_alone(bench: Bench) -> None:
+    loans = bench.home.parent / "loans.csv"
+    rows = "".join(f"r{at % 7},b{at % 5},{at}\n" for at in range(200_000))
+    loans.write_text(f"user,item,day\n{rows}r1,b1\nr1,b1\n")
+    recipe = bench.home.parent / "loans.toml"
+    recipe.write_text(f'[data]\ndataset = "loans"\nsource = "{loans}"\nline_order = true\n[[rows]]\nmodel = "random"\n')
+    bench.run("run", str(recipe), "--dry-run")
+    assert "line 200002" in bench.run("run", str(recipe), code=1).stderr
 
 
 def test_one_verdict_is_one(bench: Bench, recipe: str) -> None:

@@ -59,6 +59,7 @@ def test_what_a_model_writes_is_told_by_another_prompt(bench: Bench) -> None:
     assert re.search("No such option:? '?--with", bench.run(*INFER, "--with", "dream=x", code=2).stderr)
 
 
+@pytest.mark.slow
 def test_notes_about_items_are_told_beside_them(bench: Bench) -> None:
     bench.prepare()
     run = bench.run(*INFER, "--template", "notes").stdout.strip()

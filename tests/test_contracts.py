@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from layout_files import LAYOUTS, write_files
-from llmrs_bench.core.config import FREE_TEXT, Normalize
+from llmrs_bench.core.config import TEXTS, Normalize
 from llmrs_bench.core.registry import SOURCES
 from llmrs_bench.core.schemas import INTERACTIONS, ITEMS
 from llmrs_bench.core.types import Request, Response
@@ -110,7 +110,7 @@ def test_sources_refuse_what_they_cannot_read(name: str, tmp_path: Path) -> None
 # ---------------------------------------------------------------- templates
 
 # Templates that rank: the others ask for texts about the user.
-TEMPLATES = [name for name in template_names() if read_source(name).template_file.form != FREE_TEXT]
+TEMPLATES = [name for name in template_names() if read_source(name).template_file.form not in TEXTS]
 ITEM_IDS = [f"i{number}" for number in range(40)]
 SHOP = catalog(*ITEM_IDS)
 SHOWN = tuple(ITEM_IDS[:20])

@@ -103,7 +103,22 @@ def targets() -> set[str]:
 
 
 # Pages whose commands tune models, train several, or run whole studies.
-LONG = {f"docs/{name}.md" for name in ("tuning", "reproduction", "protocols", "recipes", "fairness", "goals", "clicks")}
+LONG = {
+    f"docs/{name}.md"
+    for name in (
+        "tuning",
+        "reproduction",
+        "protocols",
+        "recipes",
+        "fairness",
+        "goals",
+        "clicks",
+        "explanations",
+        "ratings",
+        "exchange",
+        "recommenders",
+    )
+}
 
 
 @pytest.mark.parametrize(
@@ -112,8 +127,10 @@ LONG = {f"docs/{name}.md" for name in ("tuning", "reproduction", "protocols", "r
 )
 def test_the_commands_of_a_section_run(name: str, section: str, place: Path, atomic: Path, tmp_path: Path) -> None:
     page = ROOT / name
-    for template in re.findall(r"^```toml\n(.*?)^```$", page.read_text("utf-8"), re.MULTILINE | re.DOTALL):
-        (place / "mine.toml").write_text(template, "utf-8")
+    tables = re.findall(r"^```toml\n(.*?)^```$", page.read_text("utf-8"), re.MULTILINE | re.DOTALL)
+    if tables:  # one file, and more rows of it further down
+        rows = [table for table in tables[1:] if table.startswith("[[rows]]")]
+        (place / "mine.toml").write_text("\n".join([tables[0], *rows]), "utf-8")
     for number, found in enumerate(found for found in blocks(page) if found.section == section):
         play(found, tmp_path / str(number), atomic)
 

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from llmrs_bench.fairness import by_user, similarities, similarity, spread
+from llmrs_bench.counterfactuals import by_user, similarities, similarity, spread
 
 
 @pytest.mark.parametrize(

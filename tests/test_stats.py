@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from llmrs_bench import stats
+from llmrs_bench.core.cores import on_all_cores
 from llmrs_bench.stats import (
     CORRECTIONS,
     all_pairs,
@@ -125,6 +127,14 @@ def test_the_p_value_of_few_users_is_that_of_all_sign_vectors() -> None:
     p = sign_flip(values[None], np.array([[0, 1], [1, 0]]), samples=20_000, seed=1)[0]
     assert p == pytest.approx([exact] * 2, abs=four_errors(float(exact), 20_000))
     assert np.array_equal(p, sign_flip(values[None], np.array([[0, 1], [1, 0]]), samples=20_000, seed=1)[0])
+
+
+def test_tests_on_all_cores_have_the_same_p(monkeypatch: pytest.MonkeyPatch) -> None:
+    values = np.round(np.random.default_rng(4).random((2, 5, 90)), 2)
+    alone = sign_flip(values, all_pairs(5), samples=3333, seed=2)
+    monkeypatch.setattr(stats, "_LARGE", 0)
+    assert np.array_equal(sign_flip(values, all_pairs(5), samples=3333, seed=2), alone)
+    assert list(on_all_cores(pow, [(2, power) for power in range(50)])) == [2**power for power in range(50)]
 
 
 def test_identical_rows_and_single_users_have_a_p_of_one() -> None:

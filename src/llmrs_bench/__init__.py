@@ -1,7 +1,7 @@
 """How good is a language model as a recommender, next to a properly trained SASRec, and what does it cost?
 
-`prepare`, `infer`, `tune`, `fuse`, `evaluate`, `board`, `probe`, `export`, `run` and `runs` do what the commands do;
-they are imported when they are used.
+`prepare`, `infer`, `tune`, `fuse`, `evaluate`, `board`, `probe`, `fairness`, `judge`, `export`, `run` and `runs` do
+what the commands do; they are imported when they are used.
 """
 
 from typing import TYPE_CHECKING, Any
@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from llmrs_bench.api import (
         BenchError,
+        Fairness,
+        Judgement,
         Leaderboard,
         Prepared,
         Probe,
@@ -18,8 +20,10 @@ if TYPE_CHECKING:
         board,
         evaluate,
         export,
+        fairness,
         fuse,
         infer,
+        judge,
         prepare,
         probe,
         run,
@@ -30,6 +34,8 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = [
     "BenchError",
+    "Fairness",
+    "Judgement",
     "Leaderboard",
     "Prepared",
     "Probe",
@@ -39,8 +45,10 @@ __all__ = [
     "board",
     "evaluate",
     "export",
+    "fairness",
     "fuse",
     "infer",
+    "judge",
     "prepare",
     "probe",
     "run",

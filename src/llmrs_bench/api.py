@@ -24,7 +24,7 @@ from llmrs_bench.core.config import (
 from llmrs_bench.core.errors import BenchError
 from llmrs_bench.core.registry import unknown_name
 from llmrs_bench.core.types import Progress, no_progress
-from llmrs_bench.results import Leaderboard, Prepared, Probe, Run, Study, Tuned
+from llmrs_bench.results import Fairness, Judgement, Leaderboard, Prepared, Probe, Run, Study, Tuned
 from llmrs_bench.stages.workspace import Data, Reference, call, check_name, is_unprepared, open_data
 
 if TYPE_CHECKING:
@@ -287,6 +287,58 @@ def probe(
     return Probe(done.artifact)
 
 
+def fairness(
+    dataset: str | Prepared, neutral: str | Run, runs: Sequence[str | Run], *, home: Place = None, **more: Any
+) -> Fairness:
+    """Test whether lists, and their quality, change with what prompts state of the same users.
+
+    Args:
+        dataset: The data set.
+        neutral: The run whose lists the others are compared with, or how its name begins.
+        runs: Two or more that state the values of one attribute.
+        home: Folder of all artifacts.
+        more: Fields of `FairnessConfig`, as `control=RUN`, `k=5`, `samples=1000`, `seed=1`.
+    """
+    from llmrs_bench.stages.fairness import FairnessConfig
+    from llmrs_bench.stages.fairness import fairness as stage
+
+    given = {name: _named(value) for name, value in {"neutral": neutral, **more}.items()}
+    config = FairnessConfig.parse_flags({**given, "runs": tuple(map(_named, runs))}, command="fairness")
+    return Fairness(stage(_open(dataset, home), config))
+
+
+def judge(
+    model: str,
+    dataset: str | Prepared,
+    runs: Sequence[str | Run] = (),
+    *,
+    options: Mapping[str, object] | None = None,
+    home: Place = None,
+    progress: bool = False,
+    **more: Any,
+) -> Judgement:
+    """Let a language model judge explanations in pairs, each in both orders, unless that was done before.
+
+    Args:
+        model: The judge: see `llmrs-bench list models`; ORG/NAME; a local folder or GGUF file.
+        dataset: The data set.
+        runs: Runs of the template `explanation`, or how their names begin; all, if there are none.
+        options: Of the engine, as -O.
+        home: Folder of all artifacts.
+        progress: Show bars on stderr.
+        more: Fields of `JudgeConfig`, as `limit=100`, `reading="text"`, `question="..."`, `seed=1`.
+    """
+    import llmrs_bench.stages.judge as stage
+    from llmrs_bench.stages.infer import check_model
+
+    given = {"model": model, "options": _typed(options), "runs": tuple(map(_named, runs)), **more}
+    config, data = stage.JudgeConfig.parse_flags(given, command="judge"), _open(dataset, home)
+    check_model(config.served)
+    done = stage.judge(data, config, _bars(progress))
+    _warn(done)
+    return Judgement(done.artifact, stage.judgement(data, done.artifact, config))
+
+
 def fuse(
     dataset: str | Prepared,
     runs: Sequence[str | Run],
@@ -306,7 +358,7 @@ def fuse(
     """
     from llmrs_bench.stages.fuse import fuse as stage
 
-    data, names = _open(dataset, home), [run if isinstance(run, str) else run.name for run in runs]
+    data, names = _open(dataset, home), [_named(run) for run in runs]
     done = stage(data, {**_typed(options), "runs": ",".join(names), "method": method})
     _warn(done)
     return Run(data, done.artifact)
@@ -395,6 +447,10 @@ def _typed(pairs: Mapping[str, object] | None) -> dict[str, str]:
     return {key: str(value).lower() if isinstance(value, bool) else str(value) for key, value in (pairs or {}).items()}
 
 
+def _named(run: Any) -> Any:
+    return run.name if isinstance(run, Run) else run
+
+
 def _home(home: Place) -> Path:
     return Path(os.environ.get("LLMRS_BENCH_HOME", "bench") if home is None else home)
 
@@ -418,6 +474,8 @@ def _warn(done: "StageResult") -> None:
 
 __all__ = [
     "BenchError",
+    "Fairness",
+    "Judgement",
     "Leaderboard",
     "Prepared",
     "Probe",
@@ -427,8 +485,10 @@ __all__ = [
     "board",
     "evaluate",
     "export",
+    "fairness",
     "fuse",
     "infer",
+    "judge",
     "prepare",
     "probe",
     "run",

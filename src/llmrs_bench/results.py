@@ -96,6 +96,84 @@ class Probe:
 
 
 @dataclass(frozen=True, slots=True, repr=False)
+class Fairness:
+    """How lists, and their quality, change with what prompts state of users; in a notebook it is shown as printed.
+
+    Args:
+        facts: All of it as plain values, as `fairness --format json`.
+    """
+
+    facts: Mapping[str, Any]
+
+    def __repr__(self) -> str:
+        return f"<Fairness of {self.facts['dataset']}>"
+
+    def __str__(self) -> str:
+        return self.text()
+
+    @property
+    def sentences(self) -> list[str]:
+        """Whether it matters what is stated: for the lists, and for their quality."""
+        from llmrs_bench.report.fairness import verdicts
+
+        return verdicts(self.facts)
+
+    def rows(self) -> pl.DataFrame:
+        """Return a row for what each run states: run, stated, control, and a struct of figures for each measure."""
+        return pl.DataFrame(self.facts["rows"], infer_schema_length=None)
+
+    def spreads(self) -> pl.DataFrame:
+        """Return a row for each measure: measure, snsr, snsv, p_snsr, p_snsv, corrected."""
+        return pl.DataFrame([{"measure": name, **each} for name, each in self.facts["spreads"].items()])
+
+    def text(self, format: Literal["table", "markdown"] = "table") -> str:
+        """Return it as `fairness` prints it."""
+        from llmrs_bench.report.fairness import fairness_lines, fairness_markdown
+
+        return "\n".join((fairness_markdown if format == "markdown" else fairness_lines)(self.facts))
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Judgement:
+    """What a language model says of explanations, and how far it is to be believed.
+
+    Args:
+        artifact: Its verdicts.
+        facts: What they come to, as plain values, as `judge --format json`.
+    """
+
+    artifact: "Artifact"
+    facts: Mapping[str, Any]
+
+    def __repr__(self) -> str:
+        return f"<Judgement {self.artifact.path.name}>"
+
+    def __str__(self) -> str:
+        return self.text()
+
+    @property
+    def sentences(self) -> list[str]:
+        """How far the judge goes by position, whether it passes its control, and what it prefers."""
+        from llmrs_bench.report.explanations import verdicts
+
+        return verdicts(self.facts)
+
+    def contests(self) -> pl.DataFrame:
+        """Return a row for each writer and what it is held against: counts, win_rate, low, high, p, corrected."""
+        return pl.DataFrame(self.facts["contests"], infer_schema_length=None)
+
+    def verdicts(self) -> pl.DataFrame:
+        """Return a row for each answer of the judge: request, writer, against, both texts as shown, verdict, margin."""
+        return self.artifact.table("judgements")
+
+    def text(self, format: Literal["table", "markdown"] = "table") -> str:
+        """Return it as `judge` prints it."""
+        from llmrs_bench.report.explanations import judgement_lines, judgement_markdown
+
+        return "\n".join((judgement_markdown if format == "markdown" else judgement_lines)(self.facts))
+
+
+@dataclass(frozen=True, slots=True, repr=False)
 class Run:
     """What a model answered to the requests of a data set.
 

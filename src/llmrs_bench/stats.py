@@ -3,15 +3,19 @@
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import starmap
 from math import ceil, sqrt
 from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
 
+from llmrs_bench.core.cores import on_all_cores
+
 _RESAMPLED_TOGETHER = 200
 _KEPT = 20_000_000  # users times resamples: as many are kept for the next call
 _CHUNK = 500
+_LARGE = 1e9  # products of values and signs: from so many on a test is divided among cores
 _NOISE = 1e-6  # of the sum of absolute differences: sums that differ by less are the same sum, added in another order
 
 
@@ -391,26 +395,36 @@ def sign_flip(
         part = slice(start, start + _CHUNK)
         drawn = columns[first[part]] - columns[second[part]]
         reach[part] = np.abs(drawn.sum(1)) - _NOISE * np.abs(drawn).sum(1)
-    generator = np.random.default_rng(seed)
-    beyond = np.zeros(first.size, dtype=np.int64)
     columns, reach = columns.astype(np.float32), reach.astype(np.float32)  # twice as fast, and exact to `_NOISE`
-    for start in range(0, samples, _CHUNK):
-        size = min(_CHUNK, samples - start)
-        sums = columns @ _signs(generator, users, size)  # (columns, size)
-        for part_start in range(0, first.size, _CHUNK):
-            part = slice(part_start, part_start + _CHUNK)
+
+    def count(bits: NDArray[np.uint8], size: int) -> NDArray[np.int64]:
+        """Return for each pair under how many of `size` sign vectors its distance is large."""
+        sums = columns @ _SIGNS[bits].reshape(users, 8 * bits.shape[1])[:, :size]  # (columns, size)
+        found = np.empty(first.size, dtype=np.int64)
+        for start in range(0, first.size, _CHUNK):
+            part = slice(start, start + _CHUNK)
             distance = np.abs(sums[first[part]] - sums[second[part]])
-            beyond[part] += (distance >= reach[part, None]).sum(1)
+            found[part] = (distance >= reach[part, None]).sum(1)
+        return found
+
+    parts = _sign_bits(users, samples, seed)
+    found = on_all_cores(count, parts) if columns.size * samples > _LARGE else starmap(count, parts)
+    beyond = sum(found, np.zeros(first.size, dtype=np.int64))
     p: NDArray[np.float64] = ((beyond + 1) / (samples + 1)).reshape(blocks, len(pairs))
     return p
 
 
-def _signs(generator: np.random.Generator, users: int, size: int) -> NDArray[np.float32]:
-    """Return (users, size) random signs, from one random bit each."""
-    width = (size + 7) // 8
-    drawn = np.frombuffer(generator.bytes(users * width), dtype=np.uint8)
-    bits = np.unpackbits(drawn.reshape(users, width), axis=1, count=size)
-    return bits.astype(np.float32) * np.float32(2.0) - np.float32(1.0)
+# The signs that a byte stands for, one a bit: (256, 8).
+_SIGNS = np.unpackbits(np.arange(256, dtype=np.uint8)[:, None], axis=1) * np.float32(2.0) - np.float32(1.0)
+
+
+def _sign_bits(users: int, samples: int, seed: int) -> Iterator[tuple[NDArray[np.uint8], int]]:
+    """Yield the random bits (users, bytes) of some sign vectors, and how many they are, until there are so many."""
+    generator = np.random.default_rng(seed)
+    for start in range(0, samples, _CHUNK):
+        size = min(_CHUNK, samples - start)
+        width = (size + 7) // 8
+        yield np.frombuffer(generator.bytes(users * width), dtype=np.uint8).reshape(users, width), size
 
 
 def _columns(

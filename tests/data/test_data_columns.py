@@ -9,6 +9,7 @@ from llmrs_bench.core.errors import BenchError, DataError, OptionError
 from llmrs_bench.data.atomic import Atomic
 from llmrs_bench.data.files import SourceFiles
 from llmrs_bench.data.sources import Raw, without_markup
+from llmrs_bench.data.tables import Tables
 
 SONGS = "item_id:token\ttitle:token_seq\ns1\tBlue Monday\ns2\tAtmosphere\n"
 
@@ -74,7 +75,7 @@ def test_columns_and_roles_that_do_not_exist_are_refused(tmp_path: Path, columns
 def test_a_missing_column_of_ids_is_answered_with_the_option_that_names_it(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="has no column item_id; it has user_id, track") as caught:
         load(tmp_path, "user_id:token\ttrack:token\nu\ts1\n")
-    assert "--columns item=NAME" in caught.value.hint
+    assert "--columns item=track" in caught.value.hint
 
 
 def test_stars_and_dates_are_read_and_other_columns_are_named(tmp_path: Path) -> None:
@@ -181,3 +182,23 @@ def test_every_refusal_says_what_to_do(tmp_path: Path) -> None:
         with pytest.raises(BenchError) as caught:
             load(tmp_path, inter)
         assert caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("header", "typed"),
+    [
+        ("reader,book,date", "--columns user=reader,item=book."),
+        ("reader,book,day", "--columns user=reader,item=book; nor is one called after times"),
+        ("Viewer name,Video No,day", "--columns 'user=Viewer name,item=Video No';"),
+        ("who,films,day", "--columns user=NAME,item=films, or, if it has no header, --columns user=0,item=1 "),
+    ],
+)
+def test_missing_columns_are_named_at_once_and_guessed(tmp_path: Path, header: str, typed: str) -> None:
+    path = tmp_path / "loans.csv"
+    path.write_text(f"{header}\na,b,1\nc,d,2\n")
+    with pytest.raises(DataError, match="has no columns user_id and item_id") as caught:
+        Tables().load(SourceFiles.open(path))
+    assert typed in caught.value.hint
+    with pytest.raises(DataError) as looked:
+        Tables().check(SourceFiles.open(path))
+    assert looked.value.message == caught.value.message

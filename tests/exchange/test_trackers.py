@@ -58,6 +58,7 @@ def recorded(monkeypatch: pytest.MonkeyPatch) -> list[TrackedRow]:
     return found
 
 
+@pytest.mark.slow
 def test_a_board_is_tracked_with_its_rows_curves_and_files(bench: Bench, recorded: list[TrackedRow]) -> None:
     done = bench.run("run", str(write(bench)), "--track", "mlflow")
     assert "tracked: mlflow, small@" in done.stderr
@@ -77,6 +78,7 @@ def test_a_board_is_tracked_with_its_rows_curves_and_files(bench: Bench, recorde
     assert [row.key for row in recorded] == before  # so that a tracker can put them in their place
 
 
+@pytest.mark.slow
 def test_compare_tracks_the_board_that_it_prints(bench: Bench, recorded: list[TrackedRow]) -> None:
     bench.run("run", str(write(bench)))
     page = bench.home.parent / "other.html"

@@ -46,6 +46,7 @@ def ndcg(runs: list[pl.DataFrame], weights: list[float], users: int, told: pl.Da
     return float(measure(known, ranked, parse_metrics(["ndcg@10"]))["value"].mean())  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_weights_are_the_best_of_all_hundredths() -> None:
     users = 60
     runs = [run(users, lift=1.5, seed=1), run(users, lift=1.0, seed=2)]

@@ -87,7 +87,7 @@ def test_a_declared_family_is_what_was_named() -> None:
 def test_the_headline_and_the_tables_name_the_family_of_each_p() -> None:
     text = "\n".join(headline(made(main=("lm-a",), against=("itemknn",))))
     assert "The language model is better than itemknn" in text
-    assert "(of the one primary pair)" in text
+    assert "(one primary pair)" in text
     assert "sasrec" in text
     assert "(Holm over 29 exploratory pairs)" in text
     titles = [table.title for table in tables(made()) if table.kind == "tests"]

@@ -13,6 +13,7 @@ from llmrs_bench.leaderboard import BoardPlan, EvaluatedRun
 from llmrs_bench.leaderboard.build_over_time import Axis, build_over_time
 from llmrs_bench.leaderboard.curves import Curves, Slope
 from llmrs_bench.leaderboard.matrix import score_matrix
+from llmrs_bench.report.curves import curves_markdown, curves_value
 from llmrs_bench.stats import slope_tests, slopes
 
 USERS, WINDOWS = 60, 3
@@ -151,8 +152,8 @@ def test_seeds_are_one_curve_with_a_spread() -> None:
 
 
 def test_a_day_of_release_says_which_windows_are_later() -> None:
-    known = {"requests": 1, "seconds": 1.0, "released": "1970-02-15"}
-    late = {**known, "released": "2024-10-31"}
+    known = {"requests": 1, "seconds": 1.0, "released": "1970-02-15", "cutoff": "1970-01"}
+    late = {"requests": 1, "seconds": 1.0, "released": "2024-10-31"}
     made = drawn(
         [
             row("old", 0.5, 0.0, kind="language model", about=known),
@@ -160,9 +161,28 @@ def test_a_day_of_release_says_which_windows_are_later() -> None:
         ]
     )
     assert made.notes == (
-        "old was released on 1970-02-15: windows from 2 on begin after that",
+        "old was released on 1970-02-15, with data until 1970-01: windows from 2 on begin after that",
         "new was released on 2024-10-31: no window begins after that",
+        "†: requests after the release of the model, which it cannot have seen in training",
     )
+    old, new = made.curves
+    assert (old.released, old.cutoff, [point.unseen for point in old.points]) == (
+        "1970-02-15", "1970-01", [point.x >= 2 for point in old.points],
+    )  # fmt: skip
+    assert (new.released, new.cutoff, [point.unseen for point in new.points]) == (
+        "2024-10-31", "", [False for _ in new.points],
+    )  # fmt: skip
+    values = [each for each in curves_value(made)["curves"] if each["curve"] == "old"]
+    assert (values[0]["released"], values[0]["cutoff"]) == ("1970-02-15", "1970-01")
+    assert [point["unseen"] for point in values[0]["points"]] == [point["x"] >= 2 for point in values[0]["points"]]
+    assert "2 †" in curves_markdown(made)
+
+
+def test_a_board_without_later_requests_does_not_explain_a_mark() -> None:
+    late = {"requests": 1, "seconds": 1.0, "released": "2024-10-31"}
+    made = drawn([row("new", 0.5, 0.0, kind="language model", about=late)])
+    assert made.notes == ("new was released on 2024-10-31: no window begins after that",)
+    assert "unseen" not in curves_value(drawn([row("a", 0.5, 0.0)]))["curves"][0]["points"][0]
 
 
 def test_one_window_is_no_time() -> None:

@@ -1,6 +1,7 @@
 """Sources of variance: small tables whose components are known by hand, and the boards that show them."""
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -107,6 +108,28 @@ def test_a_board_says_where_the_variance_is_from() -> None:
     assert f"{gap.mean:+.4f}" in said
     assert json.loads(to_json(made))["variance"][0]["seeds"] == 3
     assert board([*seeded("sasrec", 0.6, 1), *seeded("lm", 0.4, 1)])[0].spreads == ()
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "called"),
+    [
+        ("training", "training", "training seeds"),
+        ("sampling", "", "sampling seeds"),
+        ("sampling", "training", "seeds"),
+    ],
+)
+def test_seeds_are_named_by_what_they_are_of(ours: str, theirs: str, called: str) -> None:
+    rows = {"lm": seeded("lm", 0.4, 3), "sasrec": seeded("sasrec", 0.6, 2 if theirs else 1)}
+    named = [
+        replace(run, about={**run.about, "seed_of": of})
+        for runs, of in ((rows["lm"], ours), (rows["sasrec"], theirs))
+        for run in runs
+    ]
+    made, _ = board(named)
+    (said,) = [line for line in headline(made) if line.startswith("Over all sources")]
+    assert said.startswith(f"Over all sources of variance (60 users, 3 {called})")
+    gap = next(each for each in made.spreads if each.against)
+    assert (gap.seeds, gap.other_seeds) == (3, 2 if theirs else 1)
 
 
 def test_draws_of_candidates_are_known_by_their_requests() -> None:

@@ -1,13 +1,15 @@
 """The catalogue of models: every name once, and the models that people use."""
 
+import re
+
 import pytest
 
-from llmrs_bench.llm.model_aliases import _TABLE, MODEL_ALIASES
+from llmrs_bench.llm.model_aliases import _TABLE, MODEL_ALIASES, release_of
 
 
 def test_every_name_and_every_source_stands_once() -> None:
     lines = [line.split() for line in _TABLE.splitlines() if line and line[0] not in "[#"]
-    names, sources, _ = zip(*lines, strict=True)
+    names, sources = zip(*(line[:2] for line in lines), strict=True)
     assert len(set(names)) == len(set(sources)) == len(lines) == len(MODEL_ALIASES)
 
 
@@ -37,3 +39,20 @@ def test_models_of_now_are_known_with_what_their_configurations_say(
 ) -> None:
     spec = MODEL_ALIASES[name]
     assert (spec.source, spec.context, spec.chat) == (source, context, chat)
+
+
+def test_days_of_release_are_days_and_data_end_before_them() -> None:
+    dated = [(spec.released, spec.cutoff) for spec in MODEL_ALIASES.values() if spec.released]
+    assert len(dated) > 60
+    for released, cutoff in dated:
+        assert re.fullmatch(r"20[0-9]{2}-[01][0-9]-[0-3][0-9]", released)
+        assert cutoff is None or (re.fullmatch(r"20[0-9]{2}-[01][0-9]", cutoff) and cutoff <= released)
+    assert not [spec.name for spec in MODEL_ALIASES.values() if spec.cutoff and not spec.released]
+
+
+def test_a_typed_day_counts_before_that_of_the_catalogue() -> None:
+    assert release_of("meta-llama/Llama-3.1-8B") == {"released": "2024-07-23", "cutoff": "2023-12"}
+    assert release_of("Qwen/Qwen3-8B") == {"released": "2025-04-29"}
+    assert release_of("Qwen/Qwen3-8B", "2025-05-01") == {"released": "2025-05-01"}
+    assert release_of("nobody/nothing") == {}
+    assert release_of("nobody/nothing", "2024-01-01") == {"released": "2024-01-01"}

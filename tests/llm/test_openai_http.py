@@ -348,6 +348,7 @@ def test_a_server_that_is_not_there_is_named() -> None:
     assert "base_url" in caught.value.hint
 
 
+@pytest.mark.slow
 def test_a_storm_is_survived_by_the_same_command(
     bench: Bench, url: str, script: Script, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -17,6 +17,7 @@ WHOLE = ["mrr", "map", "ndcg"]
 POLICIES: list[Invalid] = ["expected", "worst", "drop"]
 
 
+@pytest.mark.slow
 @settings(max_examples=60)
 @given(
     told=st.integers(0, 4),

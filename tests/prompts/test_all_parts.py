@@ -6,13 +6,13 @@ from functools import partial
 
 import pytest
 
-from llmrs_bench.core.config import FREE_TEXT
+from llmrs_bench.core.config import TEXTS
 from llmrs_bench.core.errors import OptionError
 from llmrs_bench.prompts.template import PART_NAMES, read_source, template_names, template_parts
 from template_runs import ITEMS, NEEDS, REQUEST, best, catalog, flat, make, oracle, play, read, text
 
 SHOP = catalog(*ITEMS)
-FORMS = [name for name in template_names() if read_source(name).template_file.form != FREE_TEXT]
+FORMS = [name for name in template_names() if read_source(name).template_file.form not in TEXTS]
 JUNK = (
     "",
     "\n",

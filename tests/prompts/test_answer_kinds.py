@@ -389,3 +389,77 @@ def test_a_title_without_its_signs_is_one_but_numbers_are_not_joined() -> None:
 def test_records_of_which_one_lacks_a_field_are_read_though_their_ranks_do_not_count() -> None:
     text = "1. Title: Ulysses\n   Score: 9\n2. Title: Dracula\n7. Title: 1984\n   Score: 7\n3. Title: Emma\n   Score: 6"
     assert read(text, SHELF) == ([8, 2, 4], "history")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Ik kan deze vraag niet beantwoorden.",
+        "Üzgünüm, buna yardımcı olamam.",
+        "Nie mogę tego ocenić.",
+        "Maaf, saya tidak bisa membantu.",
+        "Xin lỗi, tôi không thể giúp.",
+        "Λυπάμαι, δεν μπορώ.",
+        "क्षमा करें, मैं यह नहीं कर सकता।",
+        "ขออภัย ฉันไม่สามารถทำได้",
+        "لا أستطيع المساعدة.",
+        "Leider kann ich das nicht sagen.",
+        "Not enough information.",
+        "We regret that we can't do this.",
+    ],
+)
+def test_a_refusal_in_more_languages_is_one(text: str) -> None:
+    assert read(text, SHELF) == ([], "refused")
+
+
+def test_praise_that_sounds_like_declining_is_none() -> None:
+    assert read("I can't recommend Ulysses enough:\n\n1. Ulysses\n2. Dracula", SHELF) == ([8, 2], "partial")
+
+
+@pytest.mark.parametrize(
+    ("text", "order", "cut"),
+    [
+        ("Title: 1984, Rank: 2\nTitle: Dracula, Rank: 1\nTitle: Ulysses, Rank: 3\nTitle: Cat", [2, 4, 8], True),
+        ('[{"id": 7, "score": 0.4}, {"id": 4, "score": 0.', [7, 4], True),
+        ("Creation, 3, 1", [], False),
+    ],
+)
+def test_what_is_cut_off_spoils_no_other_record(text: str, order: list[int], cut: bool) -> None:
+    assert read(text, SHELF, cut=cut)[0] == order
+
+
+def test_a_number_that_is_a_title_may_begin_a_line_of_titles() -> None:
+    shown = numbers(("1984", "Heat (1995)", "1917 (2019)", "Up (2009)"))
+    assert read("1917, Up, 1984, Heat", shown) == ([3, 4, 1, 2], "complete")
+    assert read("1984>Up>1917", shown)[0] == [1, 4, 3]
+    assert read("- 1917 (2019): 9\n- Up (2009): 7\n- Heat (1995): 8", shown)[0] == [3, 2, 4]
+
+
+@pytest.mark.parametrize(
+    ("text", "order"),
+    [
+        ("2/8: Dracula\n3/8: 1984\n4/8: Ulysses", [2, 4, 8]),  # ranks of eight
+        ("8/8: Dracula\n3/8: 1984\n1/8: Ulysses", [2, 4, 8]),  # scores that fall
+        ("5/10: Dracula\n9/10: 1984\n7/10: Ulysses", [4, 8, 2]),
+        ("Dracula (2), 1984 (4), Ulysses (8), Ivanhoe (1)", [2, 4, 8]),
+        ("Persuasion (1), 1984 (2), Ulysses (3)", [1, 4, 8]),
+        ("Dracula: 3 points\n1984: 5 points\nUlysses: 1 point", [4, 2, 8]),
+        ("1. Ulysses\n2. 1984\n\nAlso good:\n- Dracula\n- Persuasion", [8, 4, 2, 1]),
+        ("1. Ulysses - quick\n2. 1984: Reborn", [8]),
+        ("1. 1984 by Orwell\n2. Dracula by Bram Stoker", [4, 2]),
+        ("final\n8, 4, 2", [8, 4, 2]),
+        ("Rank 1: Rank 1: Ulysses\nRank 2: Rank 2: Dracula", [8, 2]),
+    ],
+)
+def test_numbers_beside_titles_mean_what_their_list_makes_of_them(text: str, order: list[int]) -> None:
+    assert read(text, numbers(BOOKS))[0] == order
+
+
+def test_the_user_turn_and_marks_of_turns_are_no_answer() -> None:
+    for mark in ("<|assistant|>\n", "<|start_header_id|>assistant<|end_header_id|>\n\n", "<start_of_turn>model\n"):
+        assert read(f"{mark}8, 4, 2", SHELF) == ([8, 4, 2], "partial")
+
+
+@pytest.mark.parametrize("text", ["\x1b[31m8\x07, 4, 2\x1b[0m\0", "8, 4, 2 \ufffd\ufffd", "8\x00, 4\x01, 2\x7f"])
+def test_colours_controls_and_lost_characters_are_nothing(text: str) -> None:
+    assert read(text, SHELF) == ([8, 4, 2], "partial")

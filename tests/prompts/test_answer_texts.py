@@ -214,6 +214,19 @@ def test_titles_that_fold_alike_are_told_apart_as_they_stand_or_not_at_all() -> 
     assert parse_ranking("\n", numbers(("???",))).kind == "empty"
 
 
+def test_a_title_of_signs_alone_may_have_a_remark() -> None:
+    shown = numbers(("???", "Heat", "Up!"))
+    assert parse_ranking("1. Up! - a warm tale\n2. ???: a film that asks\n3. Heat - a chase", shown).order == (2, 0, 1)
+
+
+@pytest.mark.parametrize(
+    "head", ["Trommel, Die - a war story", "La ville est tranquille (1999): a drama", "L' Été: slow"]
+)
+def test_an_article_may_stand_elsewhere_before_a_remark(head: str) -> None:
+    shown = numbers(("Die Trommel (1979)", "Ville est tranquille, La (1999)", "L'Été", "Heat"))
+    assert len(parse_ranking(f"1. {head}\n2. Heat - a chase", shown).order) == 2
+
+
 def test_a_share_before_a_title_is_a_score_unless_it_is_part_of_the_title() -> None:
     assert parse_ranking("50% Heat\n90% Alien", numbers(("Heat", "Alien"))).order == (1, 0)
     wolves = numbers(("Heat", "100% Wolf", "Wolf"))

@@ -87,13 +87,13 @@ def test_a_hundred_candidates_are_read_back() -> None:
     assert parse_ranking("\n".join(shown.titles[place] for place in order), shown).order == order
 
 
-@pytest.mark.parametrize("piece", ["\n", "_", "}{"])
+@pytest.mark.parametrize("piece", ["\n", "_", "}{", "\u200b\n", "\u2060 \n", "1 2\n"])
 @pytest.mark.parametrize("end", ["", "x"])
 def test_a_model_that_repeats_itself_is_read_to_the_end(piece: str, end: str) -> None:
     """Where reading takes the square of the length, or more, these take minutes to years."""
     ranking = parse_ranking(piece * 20_000 + end, numbers(FILMS))
     assert ranking.kind != "complete"
-    assert len(ranking.order) < 2
+    assert len(ranking.order) < 3
 
 
 @pytest.mark.parametrize("between", ["\n", " "])

@@ -57,7 +57,7 @@ def test_thoughts_before_a_list_have_no_right_answer() -> None:
 
 
 def test_every_template_has_right_answers_or_is_known_to_have_none() -> None:
-    without = {"notes", "interest", "pairwise", "setwise", "sliding-window", "stars"}
+    without = {"notes", "interest", "explanation", "pairwise", "setwise", "sliding-window", "stars"}
     found = {name for name in template_names() if isinstance(make(name), HasAnswers)}
     assert found == set(TUNABLE) & set(template_names())
     assert set(template_names()) - found <= without

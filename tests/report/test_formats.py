@@ -200,7 +200,8 @@ def test_a_summary_has_failures_first_and_only_what_changed_beyond_noise(made: B
     assert "[The page of this board](https://example.org/runs/1#artifacts)" in summary
     assert "The page of this board: `board.html`" in to_summary(made, turned, "board.html")
     quiet = to_summary(made, replace(found, changes=(noise,)))
-    assert "1 of 1 differences are within noise" in quiet
+    assert "on common requests: 1 of 1 differences are within noise (p >= 0.05)." in quiet
+    assert "<details><summary>1 verdict that passes</summary>" in quiet
     assert "| row | metric |" not in quiet
     assert "The page" not in quiet
 

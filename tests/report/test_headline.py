@@ -13,6 +13,7 @@ from llmrs_bench.leaderboard.family import Contrast
 from llmrs_bench.report.formats import FORMATS
 from llmrs_bench.report.headline import headline
 from llmrs_bench.report.html import Extra, to_html
+from llmrs_bench.report.labels import brief_labels
 
 USERS = 150
 LM = "language model"
@@ -79,7 +80,7 @@ def test_rows_for_ablations_do_not_weaken_it_unless_they_are_language_models_or_
     alone, crowded = (text_of(*runs) for runs in (pair, [*pair, *more]))
     assert asdict(gap_of(alone[1])) == pytest.approx(asdict(gap_of(crowded[1])))
     assert [made.family.pairs for _, made in (alone, crowded) if made.family] == [1, 1]
-    assert "(of the one primary pair)" in alone[0]
+    assert "(one primary pair)" in alone[0]
     assert "Best fusion: mix-7, 7.6000" in crowded[0]
     _, wider = text_of(*pair, run("lm-2", 0.2, seed=1), run("bpr", 0.3, "recommender", seed=1))
     assert wider.family is not None
@@ -127,6 +128,33 @@ def test_what_makes_the_language_model_doubtful_stands_there() -> None:
     )
     text, _ = text_of(run("lm", 0.6), run("sasrec", 0.7, "recommender"), chance())
     assert "careful" not in text
+
+
+@pytest.mark.parametrize(
+    ("level", "said"),
+    [(0.9, ""), (0.501, "cannot be told apart from popularity"), (0.4, "is worse than popularity")],
+)
+def test_a_list_that_is_the_same_for_all_may_be_as_good(level: float, said: str) -> None:
+    text, made = text_of(run("lm", level), run("popularity", 0.5, "baseline"), run("sasrec", 0.7, "recommender"))
+    mean = next(row.cells["ndcg@10"].mean for row in made.rows if row.model == "popularity")
+    shown = f"it {said} (" + f"{mean:.4f}".removeprefix("0") + "), whose list is the same for all"
+    assert (shown in text) == bool(said)
+
+
+def test_a_long_name_is_left_with_what_sets_it_apart() -> None:
+    options = "epochs=1, evaluate_every=64, batch_tokens=32768"
+    tuned = [
+        run(f"lm+lora {lr}", level, model="lm+lora", setting=f"label, {options}, lr={lr}")
+        for lr, level in ((1, 0.5), (2, 0.4))
+    ]
+    full = run("lm+full", 0.3, model="lm+full-of-letters", setting=f"likelihood, {options}")
+    sasrec = run("sasrec", 0.7, "recommender", setting="epochs=1, 3 seeds")
+    text, made = text_of(*tuned, full, sasrec)
+    assert "Best language model: lm+lora (label, lr=1), ndcg@10" in text
+    assert "Best recommender: sasrec (epochs=1, 3 seeds)," in text  # it has room
+    brief, least = (set(brief_labels(made.rows, templates=each).values()) for each in (True, False))
+    assert brief >= {"lm+lora (label, lr=1)", "lm+lora (label, lr=2)", "lm+full-of-letters (likelihood)"}
+    assert least == {"lm+lora (lr=1)", "lm+lora (lr=2)", "lm+full-of-letters", "sasrec"}
 
 
 def test_clicks_have_a_chance_level_of_their_own_and_unlike_users_are_said() -> None:

@@ -1,6 +1,5 @@
 """The page in a real browser: what it does, and that it asks nobody."""
 
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -101,6 +100,7 @@ def test_heads_sort_by_click(browser: Browser) -> None:
     ]  # no cost: last
 
 
+@pytest.mark.slow
 def test_heads_sort_by_keyboard(browser: Browser) -> None:
     browser.execute_script("document.getElementById('theme').focus()")
     for _ in range(40):
@@ -131,6 +131,7 @@ def test_rows_open_by_keyboard_and_tell_tests_and_command(browser: Browser) -> N
     assert not browser.find_elements(By.CSS_SELECTOR, "#board-table .detail")
 
 
+@pytest.mark.slow
 def test_rows_are_filtered_by_words_and_kind(browser: Browser) -> None:
     field = browser.find_element(By.ID, "filter")
     field.send_keys("BETA dim")
@@ -198,6 +199,7 @@ def test_the_data_are_told_and_drawn(browser: Browser) -> None:
     assert labels[3].startswith("events over time, from 2001-09-09 01:46:40")
 
 
+@pytest.mark.slow
 def test_requests_are_walked_by_keyboard(browser: Browser) -> None:
     status = browser.find_element(By.ID, "requests-status")
     assert "request r0000 of user u0: target at rank 5" in status.text
@@ -219,6 +221,7 @@ def test_requests_are_walked_by_keyboard(browser: Browser) -> None:
     assert not browser.find_element(By.ID, "requests-next").is_enabled()
 
 
+@pytest.mark.slow
 def test_charts_are_drawn_and_follow_their_choices(browser: Browser) -> None:
     def drawing(name: str) -> Any:
         return browser.find_element(By.CSS_SELECTOR, f"#{name} svg")
@@ -238,6 +241,7 @@ def test_charts_are_drawn_and_follow_their_choices(browser: Browser) -> None:
     assert f"many events ({USERS // 2})" in table.text
 
 
+@pytest.mark.slow
 def test_dark_and_light(browser: Browser, address: str) -> None:
     def ground() -> str:
         return browser.find_element(By.TAG_NAME, "body").value_of_css_property("background-color")
@@ -266,6 +270,7 @@ def differences(browser: Browser) -> dict[str, str]:
     return {row.find_element(By.TAG_NAME, "th").text.split()[0]: row.text for row in rows}
 
 
+@pytest.mark.slow
 def test_differences_are_those_of_the_board_from_the_chosen_row(browser: Browser) -> None:
     shown = made_board()
     pairs = {(each.first, each.second): each for each in shown.differences if each.metric == "ndcg@10"}
@@ -284,6 +289,7 @@ def test_differences_are_those_of_the_board_from_the_chosen_row(browser: Browser
     assert browser.execute_script("return location.hash") == "#differences?metric=ndcg%4010&against=chance"
 
 
+@pytest.mark.slow
 def test_a_link_shows_what_it_names(started: Browser, address: str) -> None:
     view(started, 1200)
     console(started)
@@ -301,6 +307,7 @@ def test_a_link_shows_what_it_names(started: Browser, address: str) -> None:
     assert console(started) == []
 
 
+@pytest.mark.slow
 def test_requests_are_shown_side_by_side_and_filtered(browser: Browser) -> None:
     sides = browser.find_elements(By.CSS_SELECTOR, "#requests-view .side h3:first-child")
     assert [side.text.split(":")[-1].strip() for side in sides] == ["target at rank 5", "target at rank 2"]
@@ -343,22 +350,6 @@ def test_every_point_of_cost_has_a_label_and_none_covers_another(browser: Browse
             assert apart or abs(one["y"] - two["y"]) > 8
 
 
-AXE = os.environ.get("AXE_CORE", "")
-
-
-@pytest.mark.skipif(not AXE, reason="AXE_CORE names no axe.min.js (npm pack axe-core has one)")
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [390, 1400])
-def test_axe_finds_nothing(started: Browser, address: str, width: int, scheme: str) -> None:
-    view(started, width, scheme)
-    opened(started, address)
-    for details in started.find_elements(By.TAG_NAME, "details"):
-        started.execute_script("arguments[0].open = true", details)
-    started.execute_script(Path(AXE).read_text("utf-8"))
-    found = started.execute_async_script("axe.run().then((found) => arguments[0](found.violations))")
-    assert {each["id"]: [node["html"][:200] for node in each["nodes"][:3]] for each in found} == {}
-
-
 @pytest.mark.parametrize("width", [360, 768])
 def test_narrow_screens_do_not_scroll_sideways(started: Browser, address: str, width: int) -> None:
     view(started, width)
@@ -384,16 +375,20 @@ def test_everything_that_is_worked_has_a_name(browser: Browser) -> None:
     assert nameless == []
 
 
+@pytest.mark.slow
 def test_what_is_printed_is_the_light_page_without_controls(browser: Browser, tmp_path: Path) -> None:
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    dark = [{"name": "prefers-color-scheme", "value": "dark"}]  # of the screen
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print", "features": dark})
+    assert browser.find_element(By.ID, "headline").value_of_css_property("color") == "rgba(0, 0, 0, 1)"
     assert not browser.find_element(By.ID, "filter").is_displayed()
     assert (
         browser.find_element(By.TAG_NAME, "body").value_of_css_property("background-color") == "rgba(255, 255, 255, 1)"
     )
     assert len(names(browser)) == 5
-    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "", "features": []})
 
 
+@pytest.mark.slow
 def test_a_click_board_shows_how_reliable_probabilities_are(started: Browser, tmp_path: Path) -> None:
     entries = []
     for seed, run in enumerate(("first", "second")):
@@ -420,6 +415,7 @@ def test_a_click_board_shows_how_reliable_probabilities_are(started: Browser, tm
     assert console(started) == []
 
 
+@pytest.mark.slow
 def test_curves_are_drawn_with_bands_and_lines_and_change_with_the_metric(started: Browser, tmp_path: Path) -> None:
     rows = [
         entry(
@@ -454,6 +450,7 @@ def test_curves_are_drawn_with_bands_and_lines_and_change_with_the_metric(starte
         assert console(started) == []
 
 
+@pytest.mark.slow
 def test_requests_are_filtered_by_their_targets(browser: Browser) -> None:
     target = Select(browser.find_element(By.ID, "requests-target"))
     assert [each.text for each in target.options] == ["any", "head", "tail", "0 events", "1 events", "2 events"]
@@ -463,6 +460,7 @@ def test_requests_are_filtered_by_their_targets(browser: Browser) -> None:
     assert "2 requests pass the filter" in browser.find_element(By.ID, "requests-status").text
 
 
+@pytest.mark.slow
 def test_tokens_of_a_title_are_told(browser: Browser) -> None:
     found = browser.find_element(By.CSS_SELECTOR, "#requests-view .tokens")
     assert found.get_attribute("title") == found.get_attribute("aria-label") == "2 tokens: -1.00, -0.50"

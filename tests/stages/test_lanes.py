@@ -118,3 +118,32 @@ def test_servers_that_answer_nothing_are_refused(atomic: Path) -> None:
     for servers in (["here:8000"], ["http://here/v1", "http://here/v1"]):
         with pytest.raises(OptionError, match="servers"):
             study(atomic, servers)
+
+
+@pytest.mark.slow
+def test_workers_of_one_machine_share_the_prompts_of_each_row(
+    tmp_path: Path, atomic: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("ray")
+    from llmrs_bench.llm.backends.ray import RayEngine
+
+    started: list[object] = []
+    shut = RayEngine.close
+
+    def close(self: RayEngine) -> None:
+        started.append(self.facts()["workers"])
+        shut(self)
+
+    monkeypatch.setattr(RayEngine, "close", close)
+    content: dict[str, Any] = {
+        "data": {"dataset": "small", "source": str(atomic), "n_candidates": 5},
+        "defaults": {"model": "mock", "engine": "ray", "options": {"engine": "mock", "workers": 2}},
+        "rows": [{"name": "shared", "history": [1, 3]}, {"name": "alone", "model": "mock", "history": [1, 3]}],
+    }
+    made, _ = run(tmp_path, study_of(content, "study.toml"))
+    assert started == [2]  # once for both rows
+    for history in (1, 3):
+        shared, alone = (
+            made.runs["small", f"{name} history={history}"].table("rankings") for name in ("shared", "alone")
+        )
+        assert shared.equals(alone)

@@ -62,7 +62,7 @@ def test_lists_are_a_grid_and_rows_of_one_model_are_neighbours() -> None:
         *("itemknn neighbours=5", "itemknn neighbours=10", "mock likelihood seed=1"),
     ]
     knn = next(row for row in found.rows if row.name == "itemknn neighbours=10")
-    assert knn.config.options == {"neighbours": "10"}
+    assert knn.values["options"] == {"neighbours": "10"}
 
 
 def test_what_rows_need_comes_before_them() -> None:
@@ -90,7 +90,7 @@ def test_rows_that_are_tuned_hand_their_prompts_to_tune() -> None:
         {"rank": "8"},
         1,
     )
-    assert found.rows[-1].config.seed == 0
+    assert "seed" not in found.rows[-1].values
 
 
 def test_what_is_set_of_tuning_is_set_where_there_is_some(tmp_path: Path) -> None:
@@ -133,8 +133,20 @@ def test_defaults_are_of_rows_without_a_model() -> None:
         ("rows", [{"model": "mock", "template": "like", "tune": {"sampels": 8}}], "did you mean 'samples'"),
         ("rows", [{"name": "a", "model": "mock"}, {"name": "a", "model": "random"}], "called 'a'"),
         ("rows", [{"model": 5}], "model=5 is no model"),
-        ("rows", [{"model": "fusion"}], "use `import` and `fuse`"),
+        ("rows", [{"model": "fusion"}], "`import` reads rankings"),
         ("rows", [{"model": "mock", "data": []}], "data names no data set"),
+        ("rows", [*ROWS, {"fuse": ["mock", "mokc"]}], "unknown row 'mock'"),
+        ("rows", [*ROWS, {"fuse": ["a", "b"], "model": "mock"}], "model and fuse exclude each other"),
+        ("rows", [*ROWS, {"fuse": ["a", "b"], "history": 5}], "unknown key 'history'"),
+        ("rows", [*ROWS, {"fuse": ["a", 5]}], "fuse names no rows"),
+        ("rows", [*ROWS, {"fuse": "a"}], "a fusion joins two or more different runs"),
+        ("rows", [*ROWS, {"fuse": ["a", "b"], "method": "mmr"}], "mmr takes one run, not 2"),
+        ("rows", [*ROWS, {"fuse": ["a", "b"], "budget": "10%"}], "budget applies only to the method cascade"),
+        (
+            "rows",
+            [{"model": "random"}, {"name": "a", "fuse": ["b", "random"]}, {"name": "b", "fuse": ["a", "random"]}],
+            "rows need each other",
+        ),
         ("rows", [{"model": "mock", "options": 5}], "options is no table"),
         ("defaults", {"limit": 5}, "limit of [defaults] would have no effect"),
         ("rows", [], "there are no [[rows]]"),
@@ -157,6 +169,20 @@ def test_rows_that_need_each_other_or_nobody_are_refused() -> None:
     told = {"model": "mock", "template": "paper", "template_options": {"interest_run": "row:profil"}}
     error = refused({"data": {"dataset": "small"}, "rows": [told, {"name": "profile", "model": "mock"}]})
     assert "Did you mean 'profile'" in f"{error.message} {error.hint}"
+
+
+def test_a_row_is_set_by_its_name(tmp_path: Path) -> None:
+    (tmp_path / "a.toml").write_text(
+        '[data]\ndataset = "small"\n[[rows]]\nname = "near"\nmodel = "itemknn"\noptions = { neighbours = 5 }\n'
+        '[[rows]]\nname = "options"\nmodel = "itemknn"\n[[rows]]\nmodel = "popularity"\n'
+    )
+    settings = ["rows.near.options.neighbours=7", "rows.seed=3", "rows.near.seed=4"]
+    near, options, popularity = open_recipe(str(tmp_path / "a.toml"), {}, settings).rows
+    assert near.values["options"] == {"neighbours": "7"}
+    assert [row.values["seed"] for row in (near, options, popularity)] == [4, 3, 3]
+    assert "options" not in options.values
+    with pytest.raises(OptionError, match="far"):
+        open_recipe(str(tmp_path / "a.toml"), {}, ["rows.far.seed=3"])
 
 
 def test_a_recipe_is_written_back_as_it_was_read(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM
 
 from llmrs_bench.core import training_checkpoint
-from llmrs_bench.core.artifacts import StageResult
+from llmrs_bench.core.artifacts import StageResult, restate
 from llmrs_bench.core.config import LanguageModelConfig, PrepareConfig, PromptConfig
 from llmrs_bench.core.errors import BenchError, DataError, LeakError, ModelError, OptionError, next_step
 from llmrs_bench.core.tables import atomic_write
@@ -37,6 +37,7 @@ from llmrs_bench.stages.tune import TuneConfig, mean_ndcg
 from llmrs_bench.stages.tune import tune as stage
 from llmrs_bench.stages.tune_preview import forecast_tuning, show_samples
 from llmrs_bench.stages.tune_samples import Example, SampleMaker, check_tunable
+from llmrs_bench.stages.tuned_models import training_of
 from llmrs_bench.stages.workspace import Data, open_data
 from tiny_models import tiny_llama, tiny_t5
 
@@ -277,6 +278,15 @@ def test_no_samples_are_the_model_as_it_is_under_the_name_of_a_tuned_one(data: D
     done = tune(data, config(llama, samples=0), no_progress)
     run, base = infer(data, done.name), infer(data, str(llama))
     assert run.facts["model"]["name"] == "llama+lora-0"
+    asked = config(llama, samples=0)
+    changed = [asked.model_copy(update=more) for more in ({"seed": 1}, {"history": 3})]
+    models = [done, *(tune(data, each, no_progress) for each in changed)]
+    tuned = [training_of(LanguageModelConfig(model=str(model.artifact.path), template="label")) for model in models]
+    assert [each["seed"] for each in tuned] == [0, 1, 0]
+    assert run.facts["tuned"]["series"] == tuned[0]["series"]
+    restate(run, tuned={name: value for name, value in run.facts["tuned"].items() if name != "series"})  # as once made
+    assert infer(data, done.name).facts["tuned"] == run.facts["tuned"]
+    assert tuned[0]["series"] == tuned[1]["series"] != tuned[2]["series"]
     assert run.table("rankings")["score"].equals(base.table("rankings")["score"])
 
 
@@ -419,6 +429,7 @@ def test_samples_are_shown_with_what_is_learned_marked(data: Data, chatting: Pat
         show_samples(data, config(chatting, samples=0), 2)
 
 
+@pytest.mark.slow
 def test_a_look_before_tuning_loads_no_weights_and_knows_what_is_kept(
     data: Data, llama: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

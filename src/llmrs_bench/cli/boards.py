@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from llmrs_bench.leaderboard.board import Board
     from llmrs_bench.leaderboard.curves import Curves
     from llmrs_bench.leaderboard.gate import Gate
+    from llmrs_bench.leaderboard.transfer import Transfer
     from llmrs_bench.stages.compare import Comparison
     from llmrs_bench.stages.workspace import Data
 
@@ -27,6 +28,10 @@ class Chart(StrEnum):
     differences = "differences"
     means = "means"
     cost = "cost"
+    groups = "groups"
+    slots = "slots"
+    answers = "answers"
+    reliability = "reliability"
 
 
 # What writes a file of another ending than that of a saved board.
@@ -91,13 +96,31 @@ def show_made(
     return curves
 
 
-def draw_figure(board: "Board", path: Path, chart: Chart, rows: Sequence[str] | None) -> None:
-    """Write a chart of a board, or of some of its rows."""
-    from llmrs_bench.report.figure import save_figure
+def draw_figure(
+    data: "Data",
+    board: "Board",
+    path: Path,
+    chart: Chart | None,
+    rows: Sequence[str] | None,
+    curves: "Curves | None",
+    config: "CompareConfig",
+) -> None:
+    """Write a chart of a board, or of some of its rows; of curves these, unless a chart is asked for."""
+    from llmrs_bench.report.figure import save_curves, save_figure
     from llmrs_bench.report.latex import chosen_runs
+    from llmrs_bench.stages.pages import position_biases
 
-    save_figure(board, path, chart.value, tuple(chosen_runs(board, rows or ())))
-    say(f"wrote: {path}")
+    if curves is not None and chart is None:
+        if rows:
+            raise OptionError("--rows has no effect on curves", hint="Leave it out, or choose rows with --run.")
+        save_curves(curves, path)
+        say(f"wrote: {path}")
+        return
+    chart, runs = chart or Chart.differences, tuple(chosen_runs(board, rows)) if rows else ()
+    biases = position_biases(data, board, config.invalid) if chart is Chart.slots else {}
+    front = save_figure(board, path, chart.value, runs, biases)
+    more = "" if rows else "; --rows chooses others"
+    say(f"wrote: {path}" + (f" ({front}{more})" if front else ""))
 
 
 def save_made(data: "Data", made: "Comparison", config: "CompareConfig", path: Path, failed: str | None) -> None:
@@ -233,7 +256,7 @@ def write_site(home: Path, folder: Path, config: "CompareConfig", requests: int,
 
 def show_transfer(home: Path, datasets: list[str], config: "CompareConfig", output: Format, given: list[str]) -> None:
     """Print the matrix of what models were tuned on and tested on; refuse what it does not read."""
-    from llmrs_bench.report.transfer import TRANSFER_FORMATS, transfer_table
+    from llmrs_bench.report.transfer import TRANSFER_FORMATS
     from llmrs_bench.stages.transfer import transfer
     from llmrs_bench.stages.workspace import open_data
 
@@ -243,7 +266,13 @@ def show_transfer(home: Path, datasets: list[str], config: "CompareConfig", outp
         raise OptionError(
             f"--transfer has no format {output.value}", hint=f"It has {', '.join(TRANSFER_FORMATS)}, table."
         )
-    found = transfer([open_data(home, name) for name in datasets], config)
+    print_transfer(transfer([open_data(home, name) for name in datasets], config), output)
+
+
+def print_transfer(found: "Transfer", output: Format) -> None:
+    """Print a matrix of what models were tuned on and tested on, in a format that it has."""
+    from llmrs_bench.report.transfer import TRANSFER_FORMATS, transfer_table
+
     if output is Format.table:
         stdout.print(transfer_table(found))
         return

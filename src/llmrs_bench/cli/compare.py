@@ -94,8 +94,9 @@ def compare(
     chart: Annotated[
         Chart | None,
         typer.Option(
-            help="What --figure draws: differences with intervals, means, or quality against cost.",
-            show_default="differences",
+            help="What --figure draws: differences with intervals, means, quality against cost, means in the groups "
+            "of --by, position bias by slots, kinds of answers, or the reliability of click probabilities.",
+            show_default="differences; with --over and --over-time the curves",
             rich_help_panel=OUTPUT,
         ),
     ] = None,
@@ -341,6 +342,7 @@ def compare(
                 (allow_missing, "--allow-missing has", "--fail-if RULE", bool(fail_if)),
                 (html_requests is not None, "--html-requests has", "--html FILE", html is not None),
                 (chart is not None, "--chart has", "--figure FILE", figure is not None),
+                (chart is Chart.groups, "--chart groups has", "--by GROUPS", by is not None),
                 (columns is not None, "--columns has", "--format latex", output is Format.latex and not text),
                 (bool(rows), "--rows has", "--format latex or --figure", output is Format.latex or figure is not None),
                 (protocol, "--protocol has", "a board in the terminal", output is Format.table and not (over or text)),
@@ -369,9 +371,9 @@ def compare(
             from llmrs_bench.stages.methods import methods_text
 
             typer.echo(methods_text(data, made, config))
-        if figure is not None:
-            draw_figure(made.board, figure, chart or Chart.differences, rows)
         curves = None if text else show_made(made, over, config, output, protocol=protocol, columns=columns, rows=rows)
+        if figure is not None:
+            draw_figure(data, made.board, figure, chart, rows, curves, config)
         if gate is not None:
             show_gate(made.board, gate, junit=junit, as_json=gate_json, summary=summary, html=html)
         if html is not None:

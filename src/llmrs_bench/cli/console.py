@@ -19,7 +19,6 @@ from rich.console import Console
 from typer.core import TyperGroup
 
 from llmrs_bench.cli.logs import emit, log, logged, terminal
-from llmrs_bench.cli.progress import bar, lines
 from llmrs_bench.core.errors import BenchError, next_step
 from llmrs_bench.core.types import Step
 
@@ -83,11 +82,15 @@ def fail(text: str, hint: str) -> None:
 
 def track(label: str, total: int) -> AbstractContextManager[Step]:
     """Show how many of `total` units are done: a bar on a terminal, else a line every 10 s and one at the end."""
+    from llmrs_bench.cli.progress import bar, lines
+
     return _ending(lines(label, total) if _json or not terminal().is_terminal else bar(label, total))
 
 
 def track_lines(label: str, total: int) -> AbstractContextManager[Step]:
     """Show how many of `total` units are done in lines: bars of several jobs at once overwrite each other."""
+    from llmrs_bench.cli.progress import lines
+
     return _ending(lines(label, total))
 
 
@@ -228,7 +231,7 @@ class Commands(TyperGroup):
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Find the command that was typed, and look at its options."""
         name, command, rest = super().resolve_command(ctx, args)
-        if command is not None:
+        if command is not None and not {"-h", "--help"} & {*args}:
             _refuse_repeated(command, command.make_context(name, [], parent=ctx, resilient_parsing=True), rest)
         return name, command, rest
 

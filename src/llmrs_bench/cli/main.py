@@ -1,35 +1,90 @@
-"""The command line: options to config, one stage, one result; imports of weight happen inside the commands."""
+"""The command line: options to config, one stage, one result; a command is imported where it is asked for."""
 
 import os
 import signal
 import sys
-from typing import Annotated
+from collections.abc import Iterator, Mapping
+from functools import cache
+from importlib import import_module
+from typing import Annotated, Any
 
 import typer
+from typer.main import get_command
 
 from llmrs_bench import __version__
-from llmrs_bench.cli.compare import compare
 from llmrs_bench.cli.console import Commands, fail_unforeseen
-from llmrs_bench.cli.evaluate import evaluate
-from llmrs_bench.cli.export import export
-from llmrs_bench.cli.fairness import fairness
-from llmrs_bench.cli.fuse import fuse
-from llmrs_bench.cli.import_run import import_run
-from llmrs_bench.cli.infer import infer
-from llmrs_bench.cli.listing import list_
 from llmrs_bench.cli.logs import logged
-from llmrs_bench.cli.prepare import prepare
-from llmrs_bench.cli.probe import probe
-from llmrs_bench.cli.prompt import prompt
-from llmrs_bench.cli.renamed import Command
-from llmrs_bench.cli.run import recipe_command, run
-from llmrs_bench.cli.storage import du, rm, show_command
-from llmrs_bench.cli.tune import tune
+
+SETTINGS: Mapping[str, Any] = {"help_option_names": ["-h", "--help"]}
+# By name: the module of a command, with its function where that is called otherwise, and an example.
+COMMANDS: Mapping[str, tuple[str, str]] = {
+    "prepare": ("prepare", "prepare --dataset ml1m --users all"),
+    "prompt": ("prompt", "prompt --dataset ml1m --template likelihood --show 3"),
+    "infer": ("infer", "infer --model llama-2-7b --dataset ml1m --template likelihood"),
+    "tune": ("tune", "tune --model smollm2-135m-instruct --dataset ml1m --template label"),
+    "fuse": ("fuse", "fuse --run sasrec --run llama-2-7b-likelihood --dataset ml1m"),
+    "import": ("import_run", "import ranking.trec --dataset ml1m --name theirs"),
+    "evaluate": ("evaluate", "evaluate --dataset ml1m --metrics recall@5,map"),
+    "compare": ("compare", "compare --dataset ml1m --format markdown"),
+    "probe": ("probe", "probe --model smollm2-135m-instruct --dataset ml1m"),
+    "fairness": ("fairness", "fairness --dataset ml1m --neutral plain --run woman --run man"),
+    "judge": ("judge", "judge --model llama-3.1-8b-instruct --dataset ml1m --run explained"),
+    "export": ("export", "export --dataset ml1m --format trec --to runs/"),
+    "run": ("run", "run study.toml --dry-run"),
+    "recipe": ("run.recipe_command", "recipe board.parquet > study.toml"),
+    "list": ("listing.list_", "list runs --dataset ml1m"),
+    "show": ("storage.show_command", "show sasrec"),
+    "rm": ("storage.rm", "rm --older-than 30d --dataset ml1m"),
+    "du": ("storage.du", "du"),
+}
+RENAMING = ("prompt", "infer")  # commands that understand old names of their options
+
+
+@cache
+def built(name: str) -> Any:
+    """Return the command called `name`; its module is imported for it.
+
+    Raises:
+        KeyError: If there is none.
+    """
+    place, example = COMMANDS[name]
+    module, _, function = place.partition(".")
+    alone = typer.Typer(add_completion=False, context_settings=dict(SETTINGS), pretty_exceptions_enable=False)
+    kind = import_module("llmrs_bench.cli.renamed").Command if name in RENAMING else None
+    run = getattr(import_module(f"llmrs_bench.cli.{module}"), function or module)
+    alone.command(name, cls=kind, epilog=f"Example: llmrs-bench {example}")(run)
+    return get_command(alone)
+
+
+class _Built(Mapping[str, Any]):
+    """The commands by name."""
+
+    def __getitem__(self, name: str) -> Any:
+        return built(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(COMMANDS)
+
+    def __len__(self) -> int:
+        return len(COMMANDS)
+
+
+class CommandLine(Commands):
+    """All commands; whoever types one waits for none of the others."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.commands = _Built()  # type: ignore[assignment]
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        """Return the names of the commands."""
+        return list(COMMANDS)
+
 
 app = typer.Typer(
-    cls=Commands,
+    cls=CommandLine,
     no_args_is_help=True,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    context_settings=dict(SETTINGS),
     pretty_exceptions_enable=False,
     help="How good is a language model as a recommender, next to a properly trained SASRec, and what does it cost?",
     epilog="Start with llmrs-bench prepare --dataset demo, then infer and compare.",
@@ -44,33 +99,6 @@ def llmrs_bench(
     if version:
         typer.echo(__version__)
         raise typer.Exit
-
-
-app.command(epilog="Example: llmrs-bench prepare --dataset ml1m --users all")(prepare)
-app.command(cls=Command, epilog="Example: llmrs-bench prompt --dataset ml1m --template likelihood --show 3")(prompt)
-app.command(cls=Command, epilog="Example: llmrs-bench infer --model llama-2-7b --dataset ml1m --template likelihood")(
-    infer
-)
-app.command(epilog="Example: llmrs-bench tune --model smollm2-135m-instruct --dataset ml1m --template label")(tune)
-app.command(epilog="Example: llmrs-bench fuse --run sasrec --run llama-2-7b-likelihood --dataset ml1m")(fuse)
-app.command("import", epilog="Example: llmrs-bench import ranking.trec --dataset ml1m --name theirs")(import_run)
-
-
-app.command(epilog="Example: llmrs-bench evaluate --dataset ml1m --metrics recall@5,map")(evaluate)
-app.command(epilog="Example: llmrs-bench compare --dataset ml1m --format markdown")(compare)
-app.command(epilog="Example: llmrs-bench probe --model smollm2-135m-instruct --dataset ml1m")(probe)
-app.command(epilog="Example: llmrs-bench fairness --dataset ml1m --neutral plain --run woman --run man")(fairness)
-app.command(epilog="Example: llmrs-bench export --dataset ml1m --format trec --to runs/")(export)
-
-
-app.command(epilog="Example: llmrs-bench run study.toml --dry-run")(run)
-app.command("recipe", epilog="Example: llmrs-bench recipe board.parquet > study.toml")(recipe_command)
-
-
-app.command("list", epilog="Example: llmrs-bench list runs --dataset ml1m")(list_)
-app.command("show", epilog="Example: llmrs-bench show sasrec")(show_command)
-app.command(epilog="Example: llmrs-bench rm --older-than 30d --dataset ml1m")(rm)
-app.command(epilog="Example: llmrs-bench du")(du)
 
 
 def main() -> None:

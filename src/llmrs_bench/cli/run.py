@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from llmrs_bench.cli.boards import check_outputs, show_gate, show_made
+from llmrs_bench.cli.boards import check_outputs, print_transfer, show_gate, show_made
 from llmrs_bench.cli.console import exit_codes, say, show, show_json, track, track_lines, warn
 from llmrs_bench.cli.options import (
     DATA,
@@ -27,7 +27,8 @@ from llmrs_bench.cli.options import (
 )
 
 if TYPE_CHECKING:
-    from llmrs_bench.stages.run import Made
+    from llmrs_bench.leaderboard.curves import Curves
+    from llmrs_bench.stages.run import Made, StudyBoard
     from llmrs_bench.stages.study import RowPlan, Study
 
 Recipe = Annotated[str, typer.Argument(metavar="RECIPE", help="A file NAME.toml, or one of `list recipes`.")]
@@ -174,13 +175,17 @@ def _show_study(study: "Study", rows: Sequence["RowPlan"]) -> None:
         say(f"data {plan.reference}{': ' if words else ''}{words}")
     for row in rows:
         said = [f"{key}={_short(value)}" for key, value in row.values.items() if key != "model"]
-        tuned = [] if row.tune is None else [f"tuned on {row.tune.samples} samples by {row.tune.method}"]
+        where = "" if row.tuned_on is None else f" of {row.tuned_on}"
+        tuned = [] if row.tune is None else [f"tuned on {row.tune.samples} samples{where} by {row.tune.method}"]
         if row.tune is not None and (row.tune.options or row.tune.seed):
             tuned.append(_short({**row.tune.options, "seed": row.tune.seed}))
         on = [f"on {row.data}"] if len(study.data) > 1 else []
-        say(f"row {row.name}: {', '.join([str(row.values['model']), *tuned, *said, *on])}")
+        made = str(row.values.get("model")) if row.fused is None else f"fusion of {' and '.join(row.fused.runs)}"
+        say(f"row {row.name}: {', '.join([made, *tuned, *said, *on])}")
     for name, other in study.repeated:
         warn(f"row {name} has the options of {other}: it is left out")
+    if study.limited:
+        warn(f"with a limit on requests there are no fusions; left out: {', '.join(study.limited)}")
 
 
 def _short(value: Any) -> str:
@@ -217,6 +222,8 @@ def _forecast(home: Path, study: "Study", rows: Sequence["RowPlan"], output: For
         show_json({"recipe": study.name, "digest": study.digest, "rows": rows_asked, "prepare_first": commands})
         return
     show(study_lines([(each.row.name, each.asked, each.why) for each in found]))
+    if later := sum(each.later for each in found):
+        say(f"{later} of {len(found)} rows ask prompts that cannot be counted yet: they are in none of these sums")
     if commands:
         left = sum(bool(each.command) for each in found)
         say(f"{left} of {len(found)} rows are not counted, since their data set is not prepared; this does it:")
@@ -233,11 +240,12 @@ def _show_boards(study: "Study", made: "Made", output: Format, tracker: str | No
     failures: list[str] = []
     for board in boards(study, made):
         config, found = study.board.config, board.comparison.board
-        curves = show_made(board.comparison, study.board.over, config, output)
+        curves = _show_board(study, made, board, output)
         if board.gate is not None:
             show_gate(found, board.gate, junit=None, as_json=None, summary=None)
             failures += [f"{verdict.row}: {verdict.rule}" for verdict in board.gate.failures]
-        variant = None if len(made.data) == 1 else board.data.place.root.name
+        several = len([plan for plan in study.judged if plan.name in made.data]) > 1
+        variant = board.data.place.root.name if several else None
         if (html := _named(study.board.html, variant)) is not None:
             size = save_page(html, board.data, found, config, requests=50, curves=curves, recipe=study.name)
             say(f"wrote: {html} ({size / 1e6:.2f} MB)")
@@ -252,7 +260,40 @@ def _show_boards(study: "Study", made: "Made", output: Format, tracker: str | No
             files = [path for path in (html, save) if path is not None and path.is_file()]
             place = track_board(tracker, board.data, found, curves=curves, study=study.text, files=files)
             say(f"tracked: {tracker}, {place}")
+    if study.board.transfer:
+        _show_transfer(study, made, output)
     return failures
+
+
+def _show_transfer(study: "Study", made: "Made", output: Format) -> None:
+    """Print what models were tuned on and asked on, where the rows that were run and the format have it."""
+    from llmrs_bench.core.errors import OptionError
+    from llmrs_bench.report.transfer import TRANSFER_FORMATS
+    from llmrs_bench.stages.run import transferred
+
+    if output is not Format.table and output.value not in TRANSFER_FORMATS:
+        warn(f"the matrix of sources and targets has no format {output.value}, so it is left out")
+        return
+    try:
+        print_transfer(transferred(study, made), output)
+    except OptionError as error:
+        if len(made.runs) == len(study.rows):
+            raise
+        warn(f"{error.message}; not all rows were run, so there is no matrix")
+
+
+def _show_board(study: "Study", made: "Made", board: "StudyBoard", output: Format) -> "Curves | None":
+    """Print curves, where the recipe asks for some and the rows that were run make them, else the board."""
+    from llmrs_bench.core.errors import OptionError
+
+    try:
+        return show_made(board.comparison, study.board.over, study.board.config, output)
+    except OptionError as error:
+        whole = not study.limited and len(made.runs) == len(study.rows)
+        if study.board.over is None or whole:
+            raise
+        warn(f"{error.message}; not all rows were run, so this is their board")
+        return show_made(board.comparison, None, study.board.config, output)
 
 
 def _limited(made: "Made") -> list[str]:

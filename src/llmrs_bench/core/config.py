@@ -21,7 +21,8 @@ Normalize: TypeAlias = Literal["sum", "token", "byte", "pmi"]
 TrainBy: TypeAlias = Literal["users", "time", "events", "each-user"]
 Invalid: TypeAlias = Literal["expected", "worst", "drop"]
 LARGEST_SEED = 2**63 - 1
-FREE_TEXT = "note"  # the form of templates that rank nothing
+FREE_TEXT, EXPLANATION = "note", "explanation"
+TEXTS = (FREE_TEXT, EXPLANATION)  # the forms of templates that rank nothing
 WHOLE, IMPRESSIONS, MODELS, LISTS = "all", "impressions", "model:", "file:"
 CLICK, RATING = "click", "rating"  # the tasks whose requests are labelled rows of one item each
 LABELLED = (CLICK, RATING)
@@ -40,7 +41,7 @@ _NAMES = ("dataset", "model", "source")  # options for which people choose names
 class Options(BaseModel):
     """Options of a stage or a plug-in: frozen, strict about unknown names."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False, defer_build=True)
     cost_only: ClassVar[frozenset[str]] = frozenset()  # options that change no result, only its price or its time
     identifying: ClassVar[frozenset[str]] = frozenset()  # options that the identity of a model states in its own words
     largest: ClassVar[int] = MOST  # of whole numbers, but for seeds

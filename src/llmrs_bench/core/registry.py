@@ -231,6 +231,7 @@ STRATEGIES = Registry(
         "setwise": "llmrs_bench.prompts.strategies.setwise:Setwise",
         "sliding-window": "llmrs_bench.prompts.strategies.sliding_window:SlidingWindow",
         "note": "llmrs_bench.prompts.strategies.free_text:FreeText",
+        "explanation": "llmrs_bench.prompts.strategies.explanation:Explanation",
     },
     required=("Options", "mode", "rounds", "render", "parse"),
     former_group="llmrs_bench.forms",

@@ -182,6 +182,23 @@ PROBES = pl.Schema(
         "tied": pl.Int32(),
     }
 )
+# One row per verdict of a judge on two explanations of an item, `first` and `second` as they were shown; both orders of
+# a pair stand beside each other. `verdict` is `writer`, `against`, `tie`, `same` (both texts are one: nobody was asked)
+# or `malformed`, and `margin` the log-odds of the first letter against the second, null where one is not known.
+JUDGEMENTS = pl.Schema(
+    {
+        "request_id": pl.String(),
+        "user_id": pl.String(),
+        "item_id": pl.String(),
+        "writer": pl.String(),
+        "against": pl.String(),
+        "writer_first": pl.Boolean(),
+        "first": pl.String(),
+        "second": pl.String(),
+        "verdict": pl.String(),
+        "margin": pl.Float64(),
+    }
+)
 
 TABLES: dict[str, pl.Schema] = {
     "items": ITEMS,
@@ -204,6 +221,7 @@ TABLES: dict[str, pl.Schema] = {
     "clicks": CLICKS,
     "predictions": PREDICTIONS,
     "probes": PROBES,
+    "judgements": JUDGEMENTS,
 }
 
 

@@ -30,6 +30,7 @@ class ViewOptions(Options):
         notes_run: A run of the template `notes`, whose lines are shown beside the items that they are about.
         scores_run: The run of a recommender, whose opinion of each candidate is shown beside it.
         scores: As what: its `rank` in the list, or its `score`, from 0 for the lowest of the list to 100.
+        explained_run: The run whose first item of each list is explained.
         stated: What is said of every user, such as "a woman" or "a 70-year-old": for studies of what that changes.
         title_tokens: The most tokens of a title, counted by the tokenizer of the model `title_tokenizer`; None: all.
     """
@@ -49,6 +50,7 @@ class ViewOptions(Options):
     notes_run: str | None = None
     scores_run: str | None = None
     scores: Literal["rank", "score"] = "rank"
+    explained_run: str | None = None
     stated: str | None = Field(default=None, min_length=1, max_length=500)
     title_tokens: int | None = Field(default=None, ge=4, le=MOST)
     title_tokenizer: str | None = None

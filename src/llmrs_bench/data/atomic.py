@@ -3,16 +3,16 @@
 Format: https://recbole.io/docs/user_guide/data/atomic_files.html
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
 
-from llmrs_bench.core.errors import DataError
+from llmrs_bench.core.errors import DataError, OptionError, listed
 from llmrs_bench.core.registry import unknown_name
-from llmrs_bench.data.columns import Table, check_roles, without_quotes
+from llmrs_bench.data.columns import Table, check_roles, id_columns, without_quotes
 from llmrs_bench.data.fields import read_delimited
-from llmrs_bench.data.files import SourceFiles, normal_lines
+from llmrs_bench.data.files import CHUNK, SourceFiles, normal_lines
 from llmrs_bench.data.raw_lines import RawLines
-from llmrs_bench.data.rows import make_raw
+from llmrs_bench.data.rows import event_columns, make_raw
 from llmrs_bench.data.sources import Raw
 
 TYPES = ("token", "token_seq", "float", "float_seq")
@@ -57,12 +57,39 @@ class Atomic:
             OptionError: If a named column is in neither file.
         """
         assert files is not None
-        tables = [_table(files, name, self.columns) for name in self.uses(files)]
-        known = list(dict.fromkeys(column for table in tables for column in table.types))
-        for role, column in self.columns.items():
-            if column not in known:
-                raise unknown_name("column", column, known, hint=f"--columns {role}={column} names none.")
+        tables = self._tables(files, files.read)
         return make_raw(tables.pop(0), tables[-1] if tables else None, self.unrated)
+
+    def check(self, files: SourceFiles | None) -> bool:
+        """Look for the columns that are needed or named, in the first lines alone; errors are those of `load`.
+
+        Returns:
+            Whether anything says in which order the events were: lines without times are in their order.
+        """
+        assert files is not None
+
+        def first_lines(name: str) -> bytes:
+            data = files.head(name)
+            return data[: data.rfind(b"\n") + 1] if len(data) == CHUNK else data
+
+        events, *items = self._tables(files, first_lines)
+        event_columns(events)
+        for table in items:
+            id_columns(table, ["item"])
+        return True
+
+    def _tables(self, files: SourceFiles, read: Callable[[str], bytes]) -> list[Table]:
+        tables = [_table(read(name), name, self.columns) for name in self.uses(files)]
+        known = list(dict.fromkeys(column for table in tables for column in table.types))
+        faults = [
+            unknown_name("column", column, known, hint=f"--columns {role}={column} names none.")
+            for role, column in self.columns.items()
+            if column not in known
+        ]
+        if faults:
+            said, hint = listed(faults)
+            raise OptionError(said, hint=hint)
+        return tables
 
 
 def _pick(files: SourceFiles | None) -> tuple[str, str | None]:
@@ -82,8 +109,8 @@ def _pick(files: SourceFiles | None) -> tuple[str, str | None]:
     return inters[0], own if own in items else next(iter(items), None)
 
 
-def _table(files: SourceFiles, name: str, named: Mapping[str, str]) -> Table:
-    data = normal_lines(files.read(name), name=name)
+def _table(data: bytes, name: str, named: Mapping[str, str]) -> Table:
+    data = normal_lines(data, name=name)
     types: dict[str, str] = {}
     end = data.find(b"\n")
     for field in data[: end if end >= 0 else None].decode().split("\t"):

@@ -1,6 +1,7 @@
 """Tables of events and items: which column is what."""
 
 import re
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -200,25 +201,60 @@ def without_quotes(frame: pl.DataFrame, name: str) -> tuple[pl.DataFrame, tuple[
     )
 
 
-def id_column(table: Table, role: str) -> str:
-    """Return the column of the ids of a role.
+class MissingColumnsError(DataError):
+    """A table lacks columns of ids.
+
+    Args:
+        table: The table.
+        roles: Whose ids are not found.
+    """
+
+    def __init__(self, table: Table, roles: Sequence[str]) -> None:
+        self.guesses = {role: _guess(table, role) or "NAME" for role in roles}
+        names, several = " and ".join(f"{role}_id" for role in roles), len(roles) > 1
+        typed = shlex.quote(",".join(f"{role}={name}" for role, name in self.guesses.items()))
+        hint = f"Say which column{'s hold' if several else ' holds'} the ids: {table.option} {typed}"
+        if table.wide and "NAME" in self.guesses.values():
+            numbers = ",".join(f"{role}={number}" for number, role in enumerate(roles))
+            hint += f", or, if it has no header, {table.option} {numbers} (columns count from 0)"
+        if "user" in roles and _is_timeless(table):
+            hint += "; nor is one called after times: if one says when an event was, add time=NAME"
+        super().__init__(
+            f"{table.name} has no column{'s' * several} {names}; it has {some(list(table.types))}", hint=f"{hint}."
+        )
+
+
+def id_columns(table: Table, roles: Sequence[str]) -> dict[str, str]:
+    """Return the columns of the ids of some roles.
 
     Raises:
-        DataError: If there is none, or it holds lists or objects.
+        DataError: If one is missing, naming all that are, or holds lists or objects.
     """
-    column = table.find(role)
-    if column is None:
-        raise DataError(
-            f"{table.name} has no column {role}_id; it has {some(list(table.types))}",
-            hint=f"Say which column holds the ids: {table.option} {role}=NAME"
-            + (f", or, if it has no header, {table.option} {role}=0 (columns count from 0)." if table.wide else "."),
-        )
-    if table.wide and table.types[column] != "token":
-        raise DataError(
-            f"{table.name}: the {role} ids in {column} are lists or objects",
-            hint="Write one event a row, for pandas with to_json(..., orient='records', lines=True).",
-        )
-    return column
+    found = {role: column for role in roles if (column := table.find(role)) is not None}
+    if missing := [role for role in roles if role not in found]:
+        raise MissingColumnsError(table, missing)
+    for role, column in found.items():
+        if table.wide and table.types[column] != "token":
+            raise DataError(
+                f"{table.name}: the {role} ids in {column} are lists or objects",
+                hint="Write one event a row, for pandas with to_json(..., orient='records', lines=True).",
+            )
+    return found
+
+
+def _is_timeless(table: Table) -> bool:
+    try:
+        return table.find("time") is None
+    except DataError:  # there are two
+        return False
+
+
+def _guess(table: Table, role: str) -> str | None:
+    """Return the column whose name has a word of the known names of a role, as `reader` or `Book number`."""
+    known = {word for name in (*ROLES[role].sure, *ROLES[role].other) for word in name.split("_")} - {"id"}
+    plain = {column: CAMEL.sub("_", column).lower().split("_") for column in table.types}
+    fits = [column for column, words in plain.items() if {word.removesuffix("s") for word in words} & known]
+    return min(fits, key=lambda column: len(plain[column]), default=None)
 
 
 CLOCK = r"^\s*\d{1,2}:\d{2}(:\d{2}(\.\d+)?)?\s*$"

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import polars as pl
-import pyarrow as pa
 
 from llmrs_bench.core.config import RATING, PrepareConfig
 from llmrs_bench.core.errors import DataError
@@ -343,7 +342,9 @@ def _lists(values: pl.Series, start: npt.NDArray[np.int64], end: npt.NDArray[np.
     offsets = np.concatenate([np.zeros(1, dtype=np.int64), np.cumsum(sizes)])
     at = np.arange(offsets[-1]) + np.repeat(start - offsets[:-1], sizes)
     flat = values.gather(at).to_arrow(compat_level=pl.CompatLevel.oldest())
-    found = pl.Series(pa.LargeListArray.from_arrays(pa.array(offsets), flat))
+    from pyarrow import LargeListArray, array  # most commands do without
+
+    found = pl.Series(LargeListArray.from_arrays(array(offsets), flat))
     return found.cast(pl.List(values.dtype))
 
 

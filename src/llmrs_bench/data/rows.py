@@ -11,7 +11,7 @@ import polars as pl
 
 from llmrs_bench.core.errors import DataError
 from llmrs_bench.core.schemas import ITEMS
-from llmrs_bench.data.columns import ITEM_OPTION, LISTED, ROLES, Table, id_column, some
+from llmrs_bench.data.columns import ITEM_OPTION, LISTED, ROLES, Table, id_columns, some
 from llmrs_bench.data.fields import (
     DATES,
     ROUNDED,
@@ -58,7 +58,7 @@ def make_raw(
         DataError: If a column that is needed is missing or holds what it may not, with all that is wrong in the rows of
             one table; or no item with events is listed.
     """
-    taken = _event_columns(events)
+    taken = event_columns(events)
     events, raw = _whole(
         events,
         lambda table: _events(table, taken, unrated, scale, in_order=in_order),
@@ -100,8 +100,9 @@ def _items_of_events(events: Table) -> Table | None:
     columns = [events.find(role) for role in ("item", "title", "year", "categories") if role in events.named]
     if "title" not in events.named or columns[-1] is None:
         return None
-    kept = {column: events.types[column] for column in [id_column(events, "item"), *columns] if column is not None}
-    rows = events.rows.select(list(kept)).unique(id_column(events, "item"), keep="first", maintain_order=True)
+    item = id_columns(events, ["item"])["item"]
+    kept = {column: events.types[column] for column in [item, *columns] if column is not None}
+    rows = events.rows.select(list(kept)).unique(item, keep="first", maintain_order=True)
     return replace(events, types=kept, rows=rows, rules=(), warnings=())
 
 
@@ -221,13 +222,13 @@ def _faults(table: Table, taken: Mapping[str, str], unrated: Sequence[str], scal
             yield Fault(other, f"{label} is {plain.filter(other)[0]!r}, not {what}", hint)
 
 
-def _event_columns(table: Table) -> dict[str, str]:
+def event_columns(table: Table) -> dict[str, str]:
     """Return the columns of events by their roles.
 
     Raises:
         DataError: If one is missing, or taken for two roles.
     """
-    user, item = id_column(table, "user"), id_column(table, "item")
+    user, item = id_columns(table, ["user", "item"]).values()
     time, rating, label = table.find("time"), table.find("rating"), table.find("label")
     if label is None and "impression" in table.named:
         raise DataError(
@@ -406,7 +407,7 @@ def _require_join(events: pl.DataFrame, items: pl.DataFrame, inter: str, table: 
 
 def _items(table: Table) -> tuple[pl.DataFrame, tuple[str, ...], dict[str, int], dict[str, str]]:
     """Return the items, rules in words, counts, and the columns by their roles."""
-    ids, title, categories = id_column(table, "item"), table.find("title"), _category_column(table)
+    ids, title, categories = id_columns(table, ["item"])["item"], table.find("title"), _category_column(table)
     own = {"item": ids, "title": title, "year": table.find("year"), "categories": categories}
     found = {role: name for role, name in own.items() if name}
     left_out = [column for column, kind in table.types.items() if kind == "float_seq"]

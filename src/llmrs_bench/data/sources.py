@@ -68,6 +68,8 @@ class Source(Protocol):
 
     A source is made without arguments; one that has `reads_columns` also takes `columns`, names of columns by their
     roles, and `unrated`, texts that mean no rating; one that has `reads_tables` takes what `data.tables.Tables` does.
+    One with `check(files)` looks at the beginning of files for what `load` would refuse, such as a missing column, and
+    returns whether anything says in which order events were.
     Its `item_word`, if it has one, is what prompts call an item. `complete_items` cleans titles, and adds items that
     have events alone.
     """

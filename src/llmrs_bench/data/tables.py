@@ -2,7 +2,7 @@
 
 import io
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from types import MappingProxyType
@@ -10,13 +10,13 @@ from typing import Any
 
 import polars as pl
 
-from llmrs_bench.core.errors import DataError, OptionError
+from llmrs_bench.core.errors import DataError, OptionError, listed
 from llmrs_bench.core.registry import unknown_name
-from llmrs_bench.data.columns import ITEM_OPTION, LISTED, Table, check_roles, joined_times
+from llmrs_bench.data.columns import ITEM_OPTION, LISTED, Table, check_roles, id_columns, joined_times
 from llmrs_bench.data.delimited import LISTS, MOST_COLUMNS, READ, SEPARATORS, as_text, decoded, delimited
 from llmrs_bench.data.fields import python_literal
 from llmrs_bench.data.files import CHUNK, GZIP, SourceFiles
-from llmrs_bench.data.rows import make_raw
+from llmrs_bench.data.rows import event_columns, make_raw
 from llmrs_bench.data.sources import Raw
 
 PARQUET = b"PAR1"
@@ -37,6 +37,7 @@ FOREIGN = {  # by how their files begin
 }
 LINES = "Write one object a line, or all in one array. The file may be cut short or damaged."
 JSON_ROWS = 50_000  # that become strings at once
+Reader = Callable[[SourceFiles, str, Mapping[str, str], str], Table]
 
 
 class Tables:
@@ -96,30 +97,11 @@ class Tables:
             OptionError: If a named column is in no table.
         """
         assert files is not None
-        event_name, item_name = self._pick(files)
-        events = self._read(files, event_name, self.columns, "--columns")
-        items = None
-        if self.items is not None:
-            items = self._read(self.items, self._pick_items(self.items), self.item_columns, ITEM_OPTION)
-        elif item_name is not None:
-            items = self._read(files, item_name, self.item_columns, ITEM_OPTION)
-        elif self.own_item_columns:
-            raise OptionError(
-                "--item-columns names columns of a table of items, and there is none", hint="Add --items FILE."
-            )
-        tables = [table for table in (events, items) if table is not None]
-        for option, named, those in (
-            ("--columns", self.columns, tables),
-            (ITEM_OPTION, self.own_item_columns, tables[1:]),
-        ):
-            for role, column in named.items():
-                if not any(table.named.get(role) in table.types for table in those):
-                    known = list(dict.fromkeys(name for table in those for name in table.types))
-                    raise unknown_name("column", column, known, hint=f"{option} {role}={column} names none.")
-        unread = [name for name in files.names if name not in (event_name, item_name)]
+        events, items = self._tables(files, self._read)
+        unread = [name for name in files.names if name not in self.uses(files)]
         if self.line_order and (time := events.find("time")):
             raise OptionError(
-                f"--line-order has no effect: the column {time} of {event_name} says when events were",
+                f"--line-order has no effect: the column {time} of {events.name} says when events were",
                 hint="Leave it out; equal times keep the order of the lines.",
             )
         raw = make_raw(
@@ -128,6 +110,55 @@ class Tables:
         if unread:
             raw = replace(raw, rules=(f"files that are not read: {', '.join(unread[:20])}", *raw.rules))
         return raw
+
+    def check(self, files: SourceFiles | None) -> bool:
+        """Look for the columns that are needed or named, in the first rows alone; errors are those of `load`.
+
+        Returns:
+            Whether anything says in which order the events were.
+        """
+        assert files is not None
+        events, items = self._tables(files, self._first_rows)
+        found = event_columns(events)
+        if items is not None:
+            id_columns(items, ["item"])
+        return "time" in found or self.line_order
+
+    def _tables(self, files: SourceFiles, read: Reader) -> tuple[Table, Table | None]:
+        """Return the table of events, and that of items if there is one."""
+        event_name, item_name = self._pick(files)
+        events = read(files, event_name, self.columns, "--columns")
+        items = None
+        if self.items is not None:
+            items = read(self.items, self._pick_items(self.items), self.item_columns, ITEM_OPTION)
+        elif item_name is not None:
+            items = read(files, item_name, self.item_columns, ITEM_OPTION)
+        elif self.own_item_columns:
+            raise OptionError(
+                "--item-columns names columns of a table of items, and there is none", hint="Add --items FILE."
+            )
+        tables = [table for table in (events, items) if table is not None]
+        faults = []
+        for option, named, those in (
+            ("--columns", self.columns, tables),
+            (ITEM_OPTION, self.own_item_columns, tables[1:]),
+        ):
+            known = list(dict.fromkeys(name for table in those for name in table.types))
+            faults += [
+                unknown_name("column", column, known, hint=f"{option} {role}={column} names none.")
+                for role, column in named.items()
+                if not any(table.named.get(role) in table.types for table in those)
+            ]
+        if faults:
+            said, hint = listed(faults)
+            raise OptionError(said, hint=hint)
+        return events, items
+
+    def _first_rows(self, files: SourceFiles, name: str, named: Mapping[str, str], option: str) -> Table:
+        data = files.head(name)
+        if data.lstrip()[:1] in (b"{", b"["):  # a field may be in later rows alone
+            data = files.read(name)
+        return _as_events(self._start(files, name, data, named), option)
 
     def _pick(self, files: SourceFiles) -> tuple[str, str | None]:
         """Return the names of the tables of events and of items."""
@@ -172,7 +203,7 @@ class Tables:
         for name in files.names:
             data = files.head(name)
             try:
-                table = self._start(files, name, data)
+                table = self._start(files, name, data, self.item_columns)
                 tables.append(name)
                 user, item = table.find("user"), replace(table, option=ITEM_OPTION).find("item")
                 is_rated = any(table.find(role) for role in ("rating", "label"))
@@ -188,21 +219,25 @@ class Tables:
             return tables, []
         return rated if len(rated) == 1 else events, items
 
-    def _start(self, files: SourceFiles, name: str, data: bytes) -> Table:
+    def _start(self, files: SourceFiles, name: str, data: bytes, named: Mapping[str, str]) -> Table:
         """Return the first rows of a table, from its first bytes, or all if it cannot be read in part."""
         if len(data) == CHUNK:
             with suppress(DataError):
-                return read_table(data[: data.rfind(b"\n") + 1], name, self.item_columns, encoding=self.encoding)
+                return read_table(data[: data.rfind(b"\n") + 1], name, named, encoding=self.encoding)
             data = files.read(name)
-        return read_table(data, name, self.item_columns, encoding=self.encoding)
+        return read_table(data, name, named, encoding=self.encoding)
 
     def _read(self, files: SourceFiles, name: str, named: Mapping[str, str], option: str) -> Table:
         data = files.read(name)
-        table = read_table(data, name, named, encoding=self.encoding)
-        table = replace(joined_times(table) if option != ITEM_OPTION else table, option=option)
+        table = _as_events(read_table(data, name, named, encoding=self.encoding), option)
         time = table.find("time")
         others = [c for c, kind in table.rows.schema.items() if kind.is_temporal() and c != time]
         return replace(table, rows=table.rows.with_columns(pl.col(*others).cast(pl.String)) if others else table.rows)
+
+
+def _as_events(table: Table, option: str) -> Table:
+    """Return a table whose columns an option names; of events, the times of two columns are one."""
+    return replace(joined_times(table) if option != ITEM_OPTION else table, option=option)
 
 
 def _is_file(files: SourceFiles) -> bool:

@@ -195,6 +195,21 @@ class PublishedRow:
 
 
 @dataclass(frozen=True, slots=True)
+class PublishedMatch:
+    """A row of the board that has the model of a printed row.
+
+    Args:
+        run: The row's run.
+        printed: The printed row.
+        differences: In what the two were made differently: its name, ours and theirs, in words.
+    """
+
+    run: str
+    printed: PublishedRow
+    differences: tuple[tuple[str, str, str], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class PublishedTable:
     """Numbers that others printed: shown separately, and never tested against.
 
@@ -204,6 +219,8 @@ class PublishedTable:
         protocol: How its numbers were made, as far as the source says.
         metrics: The names of its columns; those of ours where the definitions agree.
         rows: In the order of the source.
+        stated: What of the protocol can be compared with ours, by the names of `prepare`, and `history`.
+        matches: Rows of ours of the same models, in the order of the board.
     """
 
     title: str
@@ -211,6 +228,8 @@ class PublishedTable:
     protocol: str
     metrics: tuple[str, ...]
     rows: tuple[PublishedRow, ...]
+    stated: Mapping[str, Any] = field(default_factory=dict)
+    matches: tuple[PublishedMatch, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from itertools import combinations
+from typing import Self
 
 import numpy as np
 import polars as pl
@@ -19,6 +20,7 @@ from llmrs_bench.leaderboard.matrix import RunScores, ScoreMatrix, request_value
 from llmrs_bench.leaderboard.sampled import Drawn, Entry, Floats, Place, SampledRun, crossing, meet, resampled
 from llmrs_bench.stats import CORRECTIONS, slope_tests, slopes
 
+UNSEEN_WORDS = "\u2020: requests after the release of the model, which it cannot have seen in training"
 # Axes, as `--over` takes them, and the number that each is of.
 OVER_TIME, OVER_KNOWN = "time", "cold-users"
 AXES = {OVER_TIME: WINDOW, OVER_KNOWN: KNOWN}
@@ -70,6 +72,7 @@ def build_over_time(
     times = placed["number"].cast(pl.Float64).fill_null(float("nan")).to_numpy()
     runs = {entry.run: entry for entry in entries if isinstance(entry, EvaluatedRun)}
     labels = _labels(matrix.lines)
+    releases = _Releases.of(matrix, labels, placed if over == OVER_TIME else placed.clear())
     curves: list[Curve] = []
     crossings: list[Crossing] = []
     changes: list[Slope] = []
@@ -80,7 +83,7 @@ def build_over_time(
             found.append(f"{metric} is a figure of whole runs, without values of users: no curve is drawn of it")
             continue
         drawn = _drawn(matrix, labels, runs, metric, times, places, plan)
-        curves += [_curve(each, metric, matrix.users) for each in drawn]
+        curves += [releases.mark(_curve(each, metric, matrix.users)) for each in drawn]
         if over == OVER_TIME:
             changes += _slopes(matrix, labels, metric, times, plan)
             contrasts += _contrasts(matrix, labels, metric, times, plan)
@@ -107,7 +110,7 @@ def build_over_time(
         curves=tuple(curves),
         levels=(),
         crossings=tuple(replace(each, whole=True) for each in crossings),
-        notes=(*notes, *(_releases(matrix, labels, placed) if said else []), *found),
+        notes=(*notes, *releases.notes(), *found),
         slopes=tuple(changes),
         contrasts=tuple(contrasts),
     )
@@ -267,15 +270,40 @@ def _tests(plan: BoardPlan, rows: int, pairs: int) -> list[str]:
     ]
 
 
-def _releases(matrix: ScoreMatrix, labels: Sequence[str], placed: pl.DataFrame) -> list[str]:
-    """Say of language models whose day of release is known which windows are later than that day."""
-    ends = placed.drop_nulls("number").group_by("number").agg(pl.col("cutoff").min()).sort("number")
-    notes = []
-    for line, label in zip(matrix.lines, labels, strict=True):
-        day = line.about.get("released")
-        if day is None:
-            continue
-        later = [window for window, first in ends.iter_rows() if _day(first) > day]
-        said = f"windows from {later[0]} on begin after that" if later else "no window begins after that"
-        notes.append(f"{label} was released on {day}: {said}")
-    return notes
+@dataclass(frozen=True, slots=True)
+class _Releases:
+    """When language models came out, by label, and by window the day of its first request; none but over time."""
+
+    known: Mapping[str, Mapping[str, str]]
+    begins: Mapping[float, str]
+
+    @classmethod
+    def of(cls, matrix: ScoreMatrix, labels: Sequence[str], placed: pl.DataFrame) -> Self:
+        firsts = placed.drop_nulls("number").group_by("number").agg(pl.col("cutoff").min()).sort("number")
+        about = {
+            label: {name: str(line.about[name]) for name in ("released", "cutoff") if line.about.get(name)}
+            for line, label in zip(matrix.lines, labels, strict=True)
+        }
+        return cls(about if firsts.height else {}, {number: _day(first) for number, first in firsts.iter_rows()})
+
+    def later(self, label: str) -> list[float]:
+        """Return the windows all of whose requests are later than the release of a model."""
+        day = self.known.get(label, {}).get("released")
+        return [] if day is None else [number for number, first in self.begins.items() if first > day]
+
+    def mark(self, curve: Curve) -> Curve:
+        """Return a curve with what is known of its model's release."""
+        later, known = self.later(curve.label), self.known.get(curve.label, {})
+        points = tuple(replace(point, unseen=point.x in later) for point in curve.points)
+        return replace(curve, points=points, **known)
+
+    def notes(self) -> list[str]:
+        """Say of models whose day of release is known which windows are later, and what that means."""
+        notes = []
+        for label, known in self.known.items():
+            if "released" in known:
+                later = self.later(label)
+                said = f"windows from {later[0]:g} on begin after that" if later else "no window begins after that"
+                until = f", with data until {known['cutoff']}" if "cutoff" in known else ""
+                notes.append(f"{label} was released on {known['released']}{until}: {said}")
+        return [*notes, UNSEEN_WORDS] if any(map(self.later, self.known)) else notes

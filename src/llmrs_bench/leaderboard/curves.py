@@ -27,6 +27,7 @@ class CurvePoint:
         p: Of the paired sign-flip test of this difference.
         corrected: The same, corrected for all points of all curves of the metric.
         cost: What the board weighs quality against, mean over the runs; None: not known.
+        unseen: Whether all its requests are later than the release of the language model, which cannot know them.
     """
 
     x: float
@@ -37,16 +38,23 @@ class CurvePoint:
     p: float | None = None
     corrected: float | None = None
     cost: float | None = None
+    unseen: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class Curve:
-    """Runs that differ in one number alone, by a metric, in the order of the number."""
+    """Runs that differ in one number alone, by a metric, in the order of the number.
+
+    Over time, `released` is the day on which a language model came out, and `cutoff` the month in which its data end,
+    where they are known.
+    """
 
     metric: str
     label: str
     kind: str
     points: tuple[CurvePoint, ...]
+    released: str = ""
+    cutoff: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """The values of each seed and of each draw of candidates behind the rows of a board."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -43,7 +44,14 @@ def find_spreads(
         return [], ["sources of variance are not shown: they need one request of each user, or all of its draws"]
     rows = {line.run: groups[line.run] for line in matrix.lines if line.kind != BOUND and not line.exact}
     values = {run: _values(group, matrix, metric)[:, places].transpose(1, 0, 2) for run, group in rows.items()}
-    return list(_spreads(values, metric, against)), []
+    kinds = {run: str(group[0].about.get("seed_of", "")) for run, group in rows.items() if len(group) > 1}
+    return [_of(found, kinds) for found in _spreads(values, metric, against)], []
+
+
+def _of(found: Spread, kinds: Mapping[str, str]) -> Spread:
+    """Return it with what its seeds are of, where those of both rows are of the same."""
+    known = {kinds[run] for run in (found.run, found.against) if run in kinds}
+    return replace(found, seed_of=known.pop()) if len(known) == 1 else found
 
 
 def _spreads(values: Mapping[str, Values], metric: str, against: str) -> Iterator[Spread]:

@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 USERS, SEEDS, BOTH, DRAWS = "users", "seeds", "users by seeds", "draws"
+TRAINING, SAMPLING = "training", "sampling"  # what seeds are of
 _LEVEL = 0.975  # of the upper end
 # Which parts of the variance become half as large with twice as many of what is named.
 _HALVED = {USERS: (USERS, BOTH, DRAWS), SEEDS: (SEEDS, BOTH), DRAWS: (DRAWS,)}
@@ -29,6 +30,8 @@ class Spread:
         shares: Of the variance that is from `users`, `seeds`, `users by seeds` (what a seed changes for one user and
             not for all) and `draws`; they add up to 1, but for a variance of 0.
         widths: By what the interval would shrink with twice the `users`, `seeds`, `draws`, as a factor.
+        seed_of: What seeds are of, `training` or `sampling`; empty: of one seed, or of both kinds.
+        other_seeds: How many the other row has.
     """
 
     run: str
@@ -42,6 +45,8 @@ class Spread:
     draws: int
     shares: Mapping[str, float]
     widths: Mapping[str, float]
+    seed_of: str = ""
+    other_seeds: int = 1
 
     @property
     def largest(self) -> str:
@@ -114,7 +119,10 @@ def spread(
         for name, halved in _HALVED.items()
         if known[name]
     }
-    return Spread(run, metric, against, mean, mean - reach, mean + reach, users, values.shape[1], draws, shares, widths)
+    counts = (users, values.shape[1], draws)
+    ends = (mean - reach, mean + reach)
+    others = 1 if other is None else other.shape[1]
+    return Spread(run, metric, against, mean, *ends, *counts, shares, widths, other_seeds=others)
 
 
 def _squares(values: NDArray[np.float64]) -> _Squares:

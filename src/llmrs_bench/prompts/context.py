@@ -28,7 +28,7 @@ def labels(count: int) -> list[str]:
     return names[:count]
 
 
-_LIKED = 4.0  # stars, of five
+_LIKED = 0.75  # of the way from the lowest to the highest rating: 4 stars of 1 to 5
 
 
 class PromptContext:
@@ -59,8 +59,8 @@ class PromptContext:
             "items": items,
             "a_item": f"{article(item)} {item}",
             "history": self.history,
-            "likes": [view for view in self.history if _liked(view) is True],
-            "dislikes": [view for view in self.history if _liked(view) is False],
+            "likes": [view for view in self.history if _liked(view, catalog.scale) is True],
+            "dislikes": [view for view in self.history if _liked(view, catalog.scale) is False],
             "relevant": self._views(request.relevant),
             "examples": [
                 ExampleView(self._views(example.history, notes={}), self._views([example.next], notes={})[0])
@@ -119,11 +119,11 @@ class PromptContext:
         ]
 
 
-def _liked(view: ItemView) -> bool | None:
-    """Return whether an item was liked, by its label, else by its rating; None where neither is known."""
-    if view.liked is not None:
+def _liked(view: ItemView, scale: Sequence[float]) -> bool | None:
+    """Return whether an item was liked, by its label, else by its rating on a scale; None where neither is known."""
+    if view.liked is not None or view.rating is None or not scale:
         return view.liked
-    return None if view.rating is None else view.rating >= _LIKED
+    return view.rating >= min(scale) + _LIKED * (max(scale) - min(scale))
 
 
 def item_view(

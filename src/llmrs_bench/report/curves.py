@@ -27,6 +27,11 @@ def amount(x: float) -> str:
     return f"{x:,.0f}" if x == int(x) else f"{x:.3g}"
 
 
+def place_words(point: CurvePoint) -> str:
+    """Return the value of a point, marked where a language model cannot have seen its requests."""
+    return f"{amount(point.x)} \u2020" if point.unseen else amount(point.x)
+
+
 def positions(curves: Curves) -> dict[float, float]:
     """Return where each value of the axis stands, from 0 to 1; of a logarithmic axis 0 is apart, on the left."""
     values = sorted({point.x for curve in curves.curves for point in curve.points})
@@ -176,7 +181,7 @@ def curves_table(curves: Curves, width: int = 80) -> Group:
             for place, point in enumerate(each.points):
                 name = Text("") if place else _name(sign, each.label)
                 mean = _mean(Mean(point.cell, exact=False))
-                table.add_row(name, amount(point.x), mean, *_cells(curves, point))
+                table.add_row(name, place_words(point), mean, *_cells(curves, point))
         parts += [Text(""), table, *_slope_tables(part)]
         if part.crossings:
             parts += [Text(""), *(Text(reach_words(each, over)) for each in part.crossings)]
@@ -334,7 +339,8 @@ def curves_value(curves: Curves) -> dict[str, Any]:
         "curves": [
             {
                 **{"metric": curve.metric, "curve": curve.label, "kind": curve.kind},
-                "points": [{"x": point.x, **_record(point)} for point in curve.points],
+                **{name: day for name in ("released", "cutoff") if (day := getattr(curve, name))},
+                "points": [{"x": point.x, **_record(point), **_unseen(curve, point)} for point in curve.points],
             }
             for curve in curves.curves
         ],
@@ -348,6 +354,10 @@ def curves_value(curves: Curves) -> dict[str, Any]:
         "contrasts": [asdict(each) for each in curves.contrasts],
         "notes": list(curves.notes),
     }
+
+
+def _unseen(curve: Curve, point: CurvePoint) -> dict[str, bool]:
+    return {"unseen": point.unseen} if curve.released else {}
 
 
 def _crossing(crossing: Crossing) -> dict[str, Any]:
@@ -405,7 +415,7 @@ def _texts(part: _Part, ends: str) -> Iterator[list[str]]:
             mean = Mean(place.cell, isinstance(place, Level) and place.exact)
             yield [
                 each.label,
-                amount(place.x) if isinstance(place, CurvePoint) else "",
+                place_words(place) if isinstance(place, CurvePoint) else "",
                 f"{mean.text} {mean.ends(ends)}{mean.spread(' ±{:.4f}')}",
                 str(len(place.runs)),
                 f"{place.users:,}",

@@ -1,7 +1,7 @@
 """The verdict of a gate and the trend of saved boards, in words."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from xml.etree import ElementTree
 
@@ -87,13 +87,8 @@ def to_summary(board: Board, gate: Gate, page: str = "") -> str:
         page: Where the page of the board is: an address, which becomes a link, or the name of a file; empty: nowhere.
     """
     lines = [f"## llmrs-bench: {_outcome(gate)}", ""]
-    if gate.verdicts:
-        heads = ["", "row", "fails if", "found"]
-        rows = [
-            ["**fail**" if v.failed else "pass", escape(v.row), f"`{v.rule}`", escape(verdict_words(v))]
-            for v in sorted(gate.verdicts, key=lambda verdict: not verdict.failed)
-        ]
-        lines += markdown_table(heads, [], rows)
+    failed, passed = ([v for v in gate.verdicts if v.failed is each] for each in (True, False))
+    lines += _verdict_table(failed) if failed else []
     if gate.changes:
         beyond = [change for change in gate.changes if change.p < ALPHA]
         rows = [
@@ -101,13 +96,24 @@ def to_summary(board: Board, gate: Gate, page: str = "") -> str:
             for c in beyond
         ]
         within = f"{len(gate.changes) - len(beyond):,} of {len(gate.changes):,} differences are within noise"
-        lines += [f"Against {escape(gate.baseline)}, on common requests, beyond noise (p < {ALPHA:g}); {within}:", ""]
+        said = f"beyond noise (p < {ALPHA:g}); {within}:" if beyond else f"{within} (p >= {ALPHA:g})."
+        lines += [f"Against {escape(gate.baseline)}, on common requests{',' if beyond else ':'} {said}", ""]
         lines += markdown_table(["row", "metric"], ["before", "now", "difference", "p"], rows) if rows else []
     if page:
         web = page.startswith(("https://", "http://"))
         lines += [f"[The page of this board]({page})" if web else f"The page of this board: `{page}`", ""]
     lines += [f"{escape(note)}\n" for note in gate.notes]
+    if passed:
+        count = f"{len(passed):,} {'verdict that passes' if len(passed) == 1 else 'verdicts that pass'}"
+        lines += [f"<details><summary>{count}</summary>", "", *_verdict_table(passed), "</details>", ""]
     return "\n".join([*lines, "<details><summary>board</summary>", "", to_markdown(board), "", "</details>", ""])
+
+
+def _verdict_table(verdicts: Sequence[Verdict]) -> list[str]:
+    rows = [
+        ["**fail**" if v.failed else "pass", escape(v.row), f"`{v.rule}`", escape(verdict_words(v))] for v in verdicts
+    ]
+    return markdown_table(["", "row", "fails if", "found"], [], rows)
 
 
 def _outcome(gate: Gate) -> str:

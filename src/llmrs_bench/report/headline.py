@@ -1,12 +1,14 @@
 """The headline of a board in sentences, each of which holds to the numbers of its rows."""
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
 from llmrs_bench.core.formatting import number
 from llmrs_bench.leaderboard.board import ALPHA, Board, Row
-from llmrs_bench.leaderboard.family import PairTest
+from llmrs_bench.leaderboard.family import PairTest, difference_from
 from llmrs_bench.leaderboard.headline import Headline
+from llmrs_bench.report.labels import brief_labels
 from llmrs_bench.report.table import answer_words, family_over, p_value, spread_words, without_zeros
 
 _FEW_USERS = 100
@@ -24,28 +26,34 @@ def headline(board: Board) -> list[str]:
     return [] if board.headline is None else list(_sentences(board, board.headline))
 
 
+def is_verdict(line: str) -> bool:
+    """Return whether a sentence of a headline is the one that says whether two rows differ."""
+    return re.search(" is (better|worse) than | cannot be told apart on ", line) is not None
+
+
 def _sentences(board: Board, found: Headline) -> Iterator[str]:
+    brief = brief_labels(board.rows)
     rows = {row.run: row for row in board.rows}
     ours, other, fusion = (rows.get(run or "") for run in (found.language_model, found.other, found.fusion))
     if ours is None:
         yield "No language model is on this board yet."
     else:
-        yield f"Best language model: {ours.label}, {board.key} {_mean(ours, board)}."
+        yield f"Best language model: {brief[ours.run]}, {board.key} {_mean(ours, board)}."
     if other is not None:
         trained = [row for row in board.rows if row.kind in _TRAINED and board.key in row.cells]
         kind = "Best recommender" if other.kind != "baseline" else "Best of the other rows, a baseline"
         missed = found.recommenders and not trained
         kind += " (no trained recommender is on this board yet)" if missed else ""
-        yield f"{kind}: {other.label}, {board.key + ' ' if ours is None else ''}{_mean(other, board)}."
+        yield f"{kind}: {brief[other.run]}, {board.key + ' ' if ours is None else ''}{_mean(other, board)}."
         if trained and other.kind == "baseline":
-            yield f"Best trained recommender, below it: {trained[0].label}, {_mean(trained[0], board)}."
+            yield f"Best trained recommender, below it: {brief[trained[0].run]}, {_mean(trained[0], board)}."
     if fusion is not None:
-        yield f"Best fusion: {fusion.label}, {_mean(fusion, board)}."
+        yield f"Best fusion: {brief[fusion.run]}, {_mean(fusion, board)}."
     for pair in found.pairs:
         if pair.run in rows and pair.contrast.against in rows:
-            yield _difference(pair, rows[pair.run], rows[pair.contrast.against], board)
+            yield _difference(pair, rows[pair.run], rows[pair.contrast.against], board, brief)
             yield from _all_sources(pair, board)
-    shown = (("the language model", ours), ("" if other is None else other.label, other))
+    shown = (("the language model", ours), ("" if other is None else brief[other.run], other))
     if costs := [_spent(row, name) for name, row in shown if row is not None and row.cost.seconds is not None]:
         yield f"Cost of 1,000 {board.unit}: {', '.join(costs)}."
     if ours is not None and (warnings := list(_warnings(ours, board))):
@@ -58,11 +66,13 @@ def _mean(row: Row, board: Board) -> str:
     return f"{cell.mean:.4f}{ends}"
 
 
-def _difference(pair: PairTest, row: Row, other: Row, board: Board) -> str:
+def _difference(pair: PairTest, row: Row, other: Row, board: Board, brief: Mapping[str, str]) -> str:
     """Say how far a row is from another one, and whether that is more than noise."""
     found = pair.contrast
     name = (
-        "The language model" if board.headline is not None and row.run == board.headline.language_model else row.label
+        "The language model"
+        if board.headline is not None and row.run == board.headline.language_model
+        else brief[row.run]
     )
     ends = "" if found.low is None or found.high is None else f" [{found.low:+z.4f}, {found.high:+z.4f}]"
     numbers = (
@@ -72,9 +82,9 @@ def _difference(pair: PairTest, row: Row, other: Row, board: Board) -> str:
     shared = "" if both else f" The difference is that of the {found.users:,} users whom both have."
     if found.corrected < ALPHA:
         better = found.difference * board.sign(board.key) > 0
-        return f"{name} is {'better' if better else 'worse'} than {other.label}: {numbers}.{shared}"
+        return f"{name} is {'better' if better else 'worse'} than {brief[other.run]}: {numbers}.{shared}"
     more = f"; about {found.needed:,} users would show such a difference" if found.needed else ""
-    return f"{name} and {other.label} cannot be told apart on {found.users:,} users: {numbers}{more}.{shared}"
+    return f"{name} and {brief[other.run]} cannot be told apart on {found.users:,} users: {numbers}{more}.{shared}"
 
 
 def _all_sources(pair: PairTest, board: Board) -> Iterator[str]:
@@ -96,6 +106,23 @@ def _spent(row: Row, name: str) -> str:
     return f"{' and '.join(filter(None, [seconds, price]))} for {name}{after}"
 
 
+def _popular(row: Row, board: Board) -> Iterator[str]:
+    """Say where a list that is the same for every user is as good."""
+    popular = next((each for each in board.rows if each.model == "popularity" and board.key in each.cells), None)
+    if popular is None:
+        return
+    pairs = (each for each in board.differences if each.metric == board.key and row.run in (each.first, each.second))
+    found = next((each for each in pairs if popular.run in (each.first, each.second)), None)
+    if found is None:
+        return
+    ahead = difference_from(found, popular.run).difference * board.sign(board.key)
+    mean = without_zeros(f"{popular.cells[board.key].mean:.4f}")
+    if found.corrected >= ALPHA:
+        yield f"it cannot be told apart from popularity ({mean}), whose list is the same for all"
+    elif ahead < 0:
+        yield f"it is worse than popularity ({mean}), whose list is the same for all"
+
+
 def _warnings(row: Row, board: Board) -> Iterator[str]:
     """Say what makes its place doubtful: chance within its interval, odd answers, few users."""
     chance = next((each for each in board.rows if each.model == "chance" and board.key in each.cells), None)
@@ -103,6 +130,7 @@ def _warnings(row: Row, board: Board) -> Iterator[str]:
     level = _EVEN if board.key == "auc" else None if chance is None else chance.cells[board.key].mean
     if level is not None and cell.low is not None and cell.high is not None and cell.low <= level <= cell.high:
         yield f"its interval holds chance ({without_zeros(f'{level:.4f}')})"
+    yield from _popular(row, board)
     if words := answer_words(row):
         yield f"answers: {words}"
     mass = row.about.get("label_mass")

@@ -82,6 +82,8 @@ def _columns(table: Table, names: Sequence[str]) -> list[Column]:
     if table.kind == "tests":
         return [column for column in table.columns if not table.against or column.line in _TESTED]
     metrics = [column for column in table.columns if column.kind == "metric"]
+    if table.kind == "matched":  # one metric has room beside what differs
+        return [column for column in table.columns if column.kind == "answers" or column is table.columns[0]]
     if not names or table.kind == "published":
         return metrics
     known = {column.line: column for column in table.columns}
@@ -110,7 +112,9 @@ def _caption(board: Board, table: Table) -> str:
         marks += "; $^{=}$: not distinguishable from the best" if any(cell.as_good for cell in cells) else ""
         marks += "; $^{\\ast}$: Pareto front of quality and cost" if any(row.pareto for row in board.rows) else ""
         return f"{title}: means over {users:,} users with 95\\,\\% intervals. {marks}."
-    return f"{title}: {escape(table.title)}." if table.kind == "group" else escape(table.title)
+    if table.kind == "group":
+        return f"{title}: {escape(table.title)}."
+    return escape(f"{table.title}. {table.note}" if table.note else table.title)
 
 
 def escape(text: str) -> str:
@@ -125,8 +129,8 @@ def _tabular(caption: str, table: Table) -> str:
     for row, *fields in zip(table.rows, *(column.fields for column in table.columns), strict=True):
         star = r"$^{\ast}$" if table.is_front(row) else ""
         values = [_value(column, field) for column, field in zip(table.columns, fields, strict=True)]
-        lines.append(_line([escape(row.model) + star, *values]))
-        setting = rf"\quad{{\scriptsize {escape(row.setting)}}}" if row.setting else ""
+        lines.append(_line([_boxed(row.model) + star, *values]))
+        setting = rf"\quad{{\scriptsize {_boxed(row.setting, 13)}}}" if row.setting else ""
         if below or setting:
             lines.append(_line([setting, *map(_interval, fields)]))
     return "\n".join(
@@ -147,6 +151,14 @@ def _tabular(caption: str, table: Table) -> str:
     )
 
 
+_WIDE = 24  # letters of a line of a name
+
+
+def _boxed(text: str, width: int = 10) -> str:
+    """Return a text that breaks into lines of a width in em where it is long."""
+    return rf"\parbox[t]{{{width}em}}{{\raggedright {escape(text)}\strut}}" if len(text) > _WIDE else escape(text)
+
+
 def _line(fields: Sequence[str]) -> str:
     return f"{' & '.join(fields)} \\\\"
 
@@ -155,7 +167,7 @@ def _value(column: Column, field: Field) -> str:
     if isinstance(field, float):
         return f"{field:.3f}"
     if isinstance(field, str):
-        text = escape(field)
+        text = _boxed(field, 8) if column.kind == "answers" else escape(field)
         if column.line == _CORRECTED:
             return text + (r"$^{\dagger}$" if field and float(field.lstrip("<")) < ALPHA else "")
         return re.sub(r"(?<![\w.])-(?=[\d.])", "$-$", text) if column.kind == "test" else text

@@ -13,6 +13,7 @@ def to_markdown(board: Board) -> str:
     lines = [f"**{escape(board.title)}**", "", *(f"- {escape(line)}" for line in headline(board)), ""]
     for table in tables(board):
         lines += [f"**{escape(table.title)}**", ""] if table.title else []
+        lines += [escape(table.note), ""] if table.note else []
         rows = [
             [escape(row.model) + (" \\*" if table.is_front(row) else ""), escape(row.setting), *fields]
             for row, *fields in zip(table.rows, *map(_fields, table.columns), strict=True)

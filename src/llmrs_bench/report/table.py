@@ -7,10 +7,10 @@ from typing import Literal, TypeAlias
 
 from llmrs_bench.core.costs import COST_FIELDS
 from llmrs_bench.core.formatting import number
-from llmrs_bench.leaderboard.board import Board, Cell, PublishedRow, Row, told_apart
+from llmrs_bench.leaderboard.board import Board, Cell, PublishedRow, PublishedTable, Row, told_apart
 from llmrs_bench.leaderboard.build import corrected_over
 from llmrs_bench.leaderboard.family import Contrast
-from llmrs_bench.leaderboard.variance import Spread
+from llmrs_bench.leaderboard.variance import SEEDS, Spread
 from llmrs_bench.report.words import choice_words
 
 SHARE_HEADS = {"coverage": "target\nranked", "answered": "answered"}
@@ -61,15 +61,16 @@ class Column:
 class Table:
     """Rows, which have a model and a setting, and further columns.
 
-    Tests are of a metric, against the row of a run.
+    Tests are of a metric, against the row of a run. `note` is a sentence below the title.
     """
 
-    kind: Literal["board", "tests", "group", "published"]
+    kind: Literal["board", "tests", "group", "matched", "published"]
     title: str
     rows: tuple[Row | PublishedRow, ...]
     columns: tuple[Column, ...]
     metric: str = ""
     against: str = ""
+    note: str = ""
 
     def is_front(self, row: Row | PublishedRow) -> bool:
         """Return whether a row is marked as one on the Pareto front."""
@@ -94,11 +95,53 @@ def tables(board: Board) -> Iterator[Table]:
         title = f"{part.group} ({part.users:,} users), by {part.by}"
         yield Table("group", title, part.rows, _means(part.rows, board.metrics))
     for found in board.published:
+        yield from matched_table(found, board)
         title = f"printed elsewhere, not tested against: {found.title}. {found.source}. {found.protocol}"
         values = list(zip(*(row.values for row in found.rows), strict=True))
         texts = [tuple("" if value is None else f"{value:.4f}" for value in each) for each in values]
         printed = tuple(Column("metric", name, each) for name, each in zip(found.metrics, texts, strict=True))
         yield Table("published", title, found.rows, printed)
+
+
+def matched_table(found: PublishedTable, board: Board) -> Iterator[Table]:
+    """Return the rows of a board beside the printed ones of the same models, and in what they differ; if there are any.
+
+    A field is ours, with the printed one in brackets.
+    """
+    rows = {row.run: row for row in told_apart(board).rows}
+    pairs = [(rows[each.run], each) for each in found.matches if each.run in rows]
+    if not pairs:
+        return
+    said = dict.fromkeys(
+        f"{name} {ours}, printed {theirs}" for _, each in pairs for name, ours, theirs in each.differences
+    )
+    title = f"printed rows of the same models, not tested against: {found.title}. {found.source}"
+    note = f"Differences: {'; '.join(said)}." if said else "No difference in protocol is known."
+    columns = []
+    for place in sorted(range(len(found.metrics)), key=lambda at: found.metrics[at] != board.key):
+        metric = found.metrics[place]
+        both = [(_own_value(row, metric), each.printed.values[place]) for row, each in pairs]
+        if any(None not in each for each in both):
+            texts = tuple("" if None in each else f"{each[0]:.4f} ({each[1]:.4f})" for each in both)
+            columns.append(Column("metric", f"{metric}\n(printed)", texts))
+    names = tuple(", ".join(name for name, _, _ in each.differences) or "nothing known" for _, each in pairs)
+    printed = tuple(" ".join(filter(None, [each.printed.model, _bracketed(each.printed.setting)])) for _, each in pairs)
+    columns += [Column("answers", "differs in", names), Column("answers", "printed as", printed)]
+    yield Table("matched", title, tuple(row for row, _ in pairs), tuple(columns), note=note)
+
+
+def _bracketed(text: str) -> str:
+    return f"({text})" if text else ""
+
+
+def _own_value(row: Row, metric: str) -> float | None:
+    """Return what a row has of a printed column: NDCG of the first rank is the share of hits there."""
+    cell = row.cells.get(metric) or (row.cells.get("hit@1") if metric == "ndcg@1" else None)
+    if cell is not None:
+        return cell.mean
+    if metric == "seconds/user":
+        return None if row.cost.seconds_per_1000 is None else row.cost.seconds_per_1000 / 1000
+    return row.shares.get(metric)
 
 
 def _means(rows: Sequence[Row], metrics: Sequence[str]) -> tuple[Column, ...]:
@@ -124,7 +167,9 @@ def variance_tables(board: Board) -> Iterator[Table]:
             Column("test", "95 % interval,\nall sources", tuple(_ends(each) for each in found)),
             *(Column("share", name, tuple(each.shares[name] for each in found)) for name in sources),
             Column(
-                "test", "narrowed most by", tuple(f"{each.lever} x 2: {each.widths[each.lever]:.2f}" for each in found)
+                "test",
+                "narrowed most by",
+                tuple(f"{_source(each, each.lever)} x 2: {each.widths[each.lever]:.2f}" for each in found),
             ),
         ]
         title = f"{of}: shares of the variance by source, and an interval over all of them"
@@ -140,15 +185,21 @@ def _ends(found: Spread) -> str:
     return without_zeros(f"{found.low:{sign}.4f} to {found.high:{sign}.4f}")
 
 
+def _source(found: Spread, name: str) -> str:
+    """Return what a source of variance is called: of seeds also what they are of."""
+    return f"{found.seed_of} {name}" if name == SEEDS and found.seed_of else name
+
+
 def spread_words(found: Spread) -> str:
     """Say how wide an interval over all sources is, which source is the largest, and what would narrow it most."""
-    counted = ((found.users, "users"), (found.seeds, "seeds"), (found.draws, "draws of candidates"))
+    seeds, words = max(found.seeds, found.other_seeds), _source(found, SEEDS)
+    counted = ((found.users, "users"), (seeds, words), (found.draws, "draws of candidates"))
     over = ", ".join(f"{count:,} {name}" for count, name in counted if count > 1)
     share, width = found.shares[found.largest], found.widths[found.lever]
     return (
         f"Over all sources of variance ({over}) it is {_signed(found)} [{_ends(found).replace(' to ', ', ')}]: "
-        f"{100 * share:.0f} % of the variance is from {found.largest}; twice the {found.lever} would make the interval "
-        f"{width:.2f} times as wide."
+        f"{100 * share:.0f} % of the variance is from {_source(found, found.largest)}; twice the "
+        f"{_source(found, found.lever)} would make the interval {width:.2f} times as wide."
     )
 
 
@@ -223,7 +274,7 @@ def family_over(board: Board, *, primary: bool) -> str:
     pairs = 0 if board.family is None else board.family.pairs
     if not primary:
         return corrected_over(board.correction, board.tests - pairs, "exploratory" if pairs else "all")
-    return "of the one primary pair" if pairs == 1 else corrected_over(board.correction, pairs, "primary")
+    return "one primary pair" if pairs == 1 else corrected_over(board.correction, pairs, "primary")
 
 
 def _test_table(title: str, tested: Sequence[tuple[Row, Contrast]], metric: str) -> Table:

@@ -13,7 +13,8 @@ from rich.text import Text
 
 from llmrs_bench.leaderboard.board import ALPHA, Board, PublishedRow, Row, cost_words, told_apart
 from llmrs_bench.leaderboard.family import Difference, difference_from
-from llmrs_bench.report.headline import headline
+from llmrs_bench.report.headline import headline, is_verdict
+from llmrs_bench.report.labels import brief_labels, fitting, shortened
 from llmrs_bench.report.table import (
     Column,
     Field,
@@ -72,18 +73,22 @@ def to_table(board: Board, width: int = 80, *, protocol: bool = False) -> Group:
         protocol: Whether the whole protocol stands below it; else its first lines do.
     """
     board = told_apart(board)
-    parts: list[RenderableType] = [Text(board.title, "bold"), *map(Text, headline(board)), Text("")]
+    parts: list[RenderableType] = [
+        Text(board.title, "bold"),
+        *(Text(line, "bold" if is_verdict(line) else "") for line in headline(board)),
+        Text(""),
+    ]
     beside = board.reference
     columns = _board_columns(board, beside)
-    parts += _fitted([*_names(board.rows, stars=True)], columns, width)
+    parts += _fitted(_names(board.rows, stars=True), columns, width)
     parts += [Text(line, "dim") for line in _legend(board, beside)]
     if answers := [f"{row.label}: {words}" for row in board.rows if (words := answer_words(row))]:
         parts += [Text("\nanswers", "bold"), *(Text(line, "dim") for line in answers)]
     for table in tables(board):
         if table.kind == "board" or (table.kind == "tests" and table.against == beside and table.metric == board.key):
             continue
-        parts += [Text(f"\n{table.title}", "bold")]
-        parts += _fitted([*_names(table.rows)], _plain_columns(table), width)
+        parts += [Text(f"\n{table.title}", "bold"), *([Text(table.note, "dim")] if table.note else [])]
+        parts += _fitted(_names(table.rows), _plain_columns(table), width)
     shown = board.protocol if protocol else board.protocol[:_SHORT]
     parts += [Text("\nprotocol", "bold"), *(Text(line, "dim") for line in shown)]
     if left := len(board.protocol) - len(shown):
@@ -157,15 +162,37 @@ def grid(names: Sequence[str], numbers: Sequence[str]) -> Grid:
     return table
 
 
-def _names(rows: Iterable[Row | PublishedRow], *, stars: bool = False) -> Iterable[tuple[str, str, str]]:
-    """Yield the name of each row, its mark and its style."""
+@dataclass(frozen=True, slots=True)
+class _Name:
+    """What a row is called: in full, and in ever less words; with a mark behind it, and a style."""
+
+    full: str
+    brief: tuple[str, ...] = ()
+    mark: str = ""
+    style: str = ""
+
+    def fitting(self, room: int) -> str:
+        """Return the name in so many letters, with its mark: the longest that fits, or the least one, shortened."""
+        return fitting((self.full, *self.brief), room - len(self.mark))
+
+
+def _names(rows: Iterable[Row | PublishedRow], *, stars: bool = False) -> list[_Name]:
+    """Return the names of rows."""
+    rows = [*rows]
+    own = [row for row in rows if isinstance(row, Row)]
+    briefs = [brief_labels(own), brief_labels(own, templates=False)]
+    found = []
     for row in rows:
-        label = f"{row.model} ({row.setting})" if row.setting else row.model
-        front = stars and isinstance(row, Row) and bool(row.pareto)
-        yield " ".join(label.split()), " *" if front else "", _STYLES.get(row.kind, "") if isinstance(row, Row) else ""
+        label = " ".join((f"{row.model} ({row.setting})" if row.setting else row.model).split())
+        if isinstance(row, Row):
+            short = tuple(" ".join(brief[row.run].split()) for brief in briefs)
+            found.append(_Name(label, short, " *" if stars and row.pareto else "", _STYLES.get(row.kind, "")))
+        else:
+            found.append(_Name(label))
+    return found
 
 
-def _fitted(names: Sequence[tuple[str, str, str]], columns: Sequence[_Column], width: int) -> list[RenderableType]:
+def _fitted(names: Sequence[_Name], columns: Sequence[_Column], width: int) -> list[RenderableType]:
     """Return a table of the columns that fit, a key of names that were shortened, and what was left out.
 
     Args:
@@ -173,7 +200,7 @@ def _fitted(names: Sequence[tuple[str, str, str]], columns: Sequence[_Column], w
         columns: As they stand beside each other; the first is always shown.
         width: Of the terminal.
     """
-    longest = max([len(_HEAD), *(len(name) + len(mark) for name, mark, _ in names)]) + _GAP
+    longest = max([len(_HEAD), *(len(name.full) + len(name.mark) for name in names)]) + _GAP
     left = width - min(longest, _NAME)
     taken: list[_Column] = []
     for column in sorted(columns, key=lambda each: (each.extra, each.need)):
@@ -184,15 +211,17 @@ def _fitted(names: Sequence[tuple[str, str, str]], columns: Sequence[_Column], w
             left -= column.width
     shown = [column for column in columns if column in taken]
     room = max(width - sum(column.width for column in shown) - _GAP, 8)
-    short = _shortened([name for name, _, _ in names], [room - len(mark) for _, mark, _ in names])
+    short = _shortened(names, room)
     made = Grid(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
     made.add_column(_HEAD, no_wrap=True)
     for column in shown:
         made.add_column(column.head, justify="right", no_wrap=True)
-    for (_, mark, style), text, *cells in zip(names, short, *(column.cells for column in shown), strict=True):
-        made.add_row(Text.assemble((text, style), mark), *cells)
+    for name, text, *cells in zip(names, short, *(column.cells for column in shown), strict=True):
+        made.add_row(Text.assemble((text, name.style), name.mark), *cells)
     parts: list[RenderableType] = [made]
-    parts += [Text(f"{text} = {name}", "dim") for (name, _, _), text in zip(names, short, strict=True) if text != name]
+    parts += [
+        Text(f"{text} = {name.full}", "dim") for name, text in zip(names, short, strict=True) if text != name.full
+    ]
     lost = [column for column in columns if column not in taken]
     words = [column.said for column in lost if not column.ends_of]
     if ends := [column.ends_of for column in lost if column.ends_of]:
@@ -202,27 +231,15 @@ def _fitted(names: Sequence[tuple[str, str, str]], columns: Sequence[_Column], w
     return parts
 
 
-def _shortened(names: Sequence[str], rooms: Sequence[int]) -> list[str]:
-    """Return names that fit their rooms, shortened in the middle, and still different from each other."""
+def _shortened(names: Sequence[_Name], room: int) -> list[str]:
+    """Return names that fit a room with their marks, and are still different from each other."""
     found: list[str] = []
-    for name, room in zip(names, rooms, strict=True):
-        text = _middle(name, room)
-        number = 2
-        while text in found and text != name and number < len(names) + 2:
-            text, number = f"{_middle(name, room - 3)}~{number}", number + 1
+    for name in names:
+        text, number = name.fitting(room), 2
+        while text in found and text != name.full and number < len(names) + 2:
+            text, number = f"{name.fitting(room - 3)}~{number}", number + 1
         found.append(text)
     return found
-
-
-def _middle(name: str, room: int) -> str:
-    """Return a name that fits a room; of `model (setting)` the model is shortened where ten letters of it can stay."""
-    if len(name) <= room:
-        return name
-    model, bracket, setting = name.partition(" (")
-    if bracket and room - len(setting) - 2 >= 10:
-        return _middle(model, room - len(setting) - 2) + bracket + setting
-    kept = max(room - 2, 2)
-    return f"{name[: kept - kept // 2]}..{name[len(name) - kept // 2 :]}"
 
 
 def _board_columns(board: Board, beside: str) -> list[_Column]:
@@ -236,7 +253,7 @@ def _board_columns(board: Board, beside: str) -> list[_Column]:
     kinds = {kind: [column for column in rest if column.kind == kind] for kind in ("share", "cost", "history")}
     costs = sorted(kinds["cost"], key=lambda column: not column.head.startswith("USD"))
     for number, column in enumerate(column for column in costs if any(column.fields)):
-        columns.append(_made(column, extra=number > 0))
+        columns.append(replace(_made(column, extra=number > 0), need=9 if number else 3))
     whole = all(share == 1.0 for row in board.rows for share in row.shares.values())
     columns += [_made(column, extra=whole) for column in kinds["share"]]
     versus = {row.run: row.cells[board.key].versus for row in board.rows if board.key in row.cells}
@@ -271,7 +288,7 @@ def _differences(board: Board, beside: str, tested: dict[str, Difference]) -> li
         values.append(Text(said if found.primary or board.family is None else f"({said})", "dim" if not style else ""))
         known = found.low is not None and found.high is not None
         ends.append(Text(without_zeros(f"{found.low:+z.3f} to {found.high:+z.3f}") if known else "", "dim"))
-    name = _shortened([next(row.model for row in board.rows if row.run == beside)], [12])[0]
+    name = shortened(next(row.model for row in board.rows if row.run == beside), 12)
     return [
         _Column(f"vs {name}", tuple(numbers), "the difference", need=1),
         _Column("p", tuple(values), "p", need=2, beside="the difference"),
@@ -312,7 +329,10 @@ def _plain_columns(table: Table) -> list[_Column]:
         "95 % interval": 3,
         "95 % interval, all sources": 1,
         "narrowed most by": 2,
+        "differs in": 1,
     }
+    if table.kind == "matched":  # of several printed rows of one model a reader has to know which is which
+        needs |= {table.columns[0].line: 0, "printed as": 1 if len({*_names(table.rows)}) < len(table.rows) else 9}
     columns = [
         replace(made, need=needs.get(made.head, 9)) for made in (_made(each, extra=False) for each in table.columns)
     ]

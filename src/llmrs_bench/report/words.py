@@ -208,8 +208,11 @@ def _part_lines(typed: Mapping[str, Any], part: Mapping[str, Any] | None) -> lis
 def forecast_lines(found: Mapping[str, Any]) -> list[str]:
     """Say what a run would ask."""
     later = " (more follow from the answers, and are not counted)" if found["rounds"] else ""
+    seen = ""
+    if found["sampled"] is not None:
+        seen = f", of which {found['sampled']:,} were looked at: what follows is estimated from these"
     lines = [
-        f"requests        {found['requests']:,}",
+        f"requests        {found['requests']:,}{seen}",
         f"prompts         {found['prompts']:,}{later}",
         f"prompt tokens   {found['prompt_tokens']:,} ({found['counted']})",
         f"kept already    {found['kept']:,} of {found['prompts']:,} answers",
@@ -231,7 +234,6 @@ def forecast_lines(found: Mapping[str, Any]) -> list[str]:
         )
     if found["device_gb"] is not None:
         lines.append(f"memory          {found['device_gb']:.1f} GB of the device, as these took")
-    lines.append(f"written         the prompts, which infer takes: {found['written']}")
     return lines
 
 
@@ -245,8 +247,10 @@ def study_lines(rows: Sequence[tuple[str, Any, str]]) -> list[str]:
             continue
         price = "-" if asked.price_usd is None else f"{asked.price_usd[1]:.4f}"
         counts = (asked.requests, asked.prompts, asked.prompt_tokens, asked.kept, asked.prompts - asked.kept)
-        more = "+" if asked.rounds else ""
-        table.append((name, *(f"{count:,}{more if at == 1 else ''}" for at, count in enumerate(counts)), price))
+        about = "" if asked.sampled is None else "~"
+        cells = [f"{about if at else ''}{count:,}" for at, count in enumerate(counts)]
+        cells[1] += "+" if asked.rounds else ""
+        table.append((name, *cells, price))
     known = [asked for _, asked, _ in rows if asked is not None]
     if len(known) > 1:
         sums = [
@@ -264,6 +268,11 @@ def study_lines(rows: Sequence[tuple[str, Any, str]]) -> list[str]:
     lines += [f"tokens are {counted}" for counted in dict.fromkeys(asked.counted for asked in known)]
     if any(asked.rounds for asked in known):
         lines.append("+: more prompts follow from the answers, and are not counted")
+    lines += dict.fromkeys(
+        f"~: estimated from {asked.sampled:,} of {asked.requests:,} requests"
+        for asked in known
+        if asked.sampled is not None
+    )
     return lines
 
 

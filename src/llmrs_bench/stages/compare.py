@@ -42,7 +42,9 @@ from llmrs_bench.leaderboard.comparability import (
 )
 from llmrs_bench.leaderboard.curves import Curves
 from llmrs_bench.leaderboard.sampled import Entry
+from llmrs_bench.leaderboard.variance import SAMPLING, TRAINING
 from llmrs_bench.llm.cache import read_served
+from llmrs_bench.llm.model_aliases import release_of
 from llmrs_bench.metrics import DEFINITIONS, Metric, parse_metrics
 from llmrs_bench.ranking import TIE_RULE
 from llmrs_bench.stages.evaluate import CHANCE, POPULARITY, has_likelihoods, is_evaluated, measured, ranked_runs
@@ -341,27 +343,38 @@ def _entry(
     return replace(run_entry(data, run, made.counts), metrics=values, figures=made.figures)
 
 
+def _release(facts: Mapping[str, Any]) -> dict[str, str]:
+    """Return when the model of a run came out and until when its data reach, as far as known."""
+    return release_of(str(facts["model"]["source"]), facts.get("released"))
+
+
 def run_entry(data: Data, run: Artifact, counts: Mapping[str, Any]) -> EvaluatedRun:
     """Return what a board says of a run, still without its values; `counts` are those of its evaluation."""
     facts = run.facts
     model = facts["model"]["name"] if facts["kind"] == "language model" else run.manifest.name
     if facts["kind"] == BOUND:
         model += " (no model)"
+    words, (group, of) = setting_words(data, run), _group(data, run)
+    seed = facts["seed"]
+    if facts["kind"] == "language model" and of == TRAINING:
+        seed = facts["tuned"]["seed"]
+        words.pop("tune_seed", None)
     return EvaluatedRun(
         run=run.path.name,
         model=model,
         kind="baseline" if run.manifest.name in BASELINES else facts["kind"],
-        setting=", ".join(setting_words(data, run).values()),
+        setting=", ".join(words.values()),
         metrics=pl.DataFrame(schema=METRICS),
-        group=_group(data, run),
+        group=group,
         factors=factors_of(data, run, model),
         about={
             **({"called": name} if (name := called(run)) else {}),
             "history": facts.get("history"),
             "fit_on": facts.get("fit_on"),
-            "seed": facts["seed"],
+            "seed": seed,
+            **({"seed_of": of} if of else {}),
             "engine": facts.get("engine"),
-            **({"released": day} if (day := facts.get("released")) else {}),
+            **(_release(facts) if facts["kind"] == "language model" else {}),
             **{name: facts.get(name) for name in RUN_COSTS},
             **{name: round(value, 4) for name, value in facts.get("notes", {}).items()},
             **{name: count for name, count in counts.items() if name != "requests"},
@@ -375,18 +388,29 @@ def run_entry(data: Data, run: Artifact, counts: Mapping[str, Any]) -> Evaluated
     )
 
 
-def _group(data: Data, run: Artifact) -> str:
-    """Return what a run shares with runs of another seed: of training, or of texts that are sampled."""
+def _group(data: Data, run: Artifact) -> tuple[str, str]:
+    """Return what a run shares with runs of another seed, and what that seed is of: `training` or `sampling`.
+
+    Texts that a tuned model samples are a row for each training.
+    """
     manifest = run.manifest
-    if manifest.facts["kind"] == "language model":
-        store = data.place.answers / str(manifest.facts["answers"])
-        served = read_served(store) if store.is_dir() else {}
-        if not served.get("options", {}).get("temperature"):  # no answer depends on the seed
-            return manifest.fingerprint
-        inputs = {**manifest.inputs, "answers": fingerprint({k: v for k, v in served.items() if k != "seed"})}
-        return fingerprint({"config": manifest.config, "inputs": inputs, "parts": manifest.parts})
-    config = {key: value for key, value in manifest.config.items() if key != "seed"}
-    return fingerprint({"name": manifest.name, "config": config, "inputs": manifest.inputs, "parts": manifest.parts})
+    if manifest.facts["kind"] != "language model":
+        config = {key: value for key, value in manifest.config.items() if key != "seed"}
+        parts = {"name": manifest.name, "config": config, "inputs": manifest.inputs, "parts": manifest.parts}
+        return fingerprint(parts), TRAINING
+    store = data.place.answers / str(manifest.facts["answers"])
+    served = read_served(store) if store.is_dir() else {}
+    options, tuned = served.get("options", {}), manifest.facts.get("tuned") or {}
+    if options.get("temperature"):  # else no answer depends on the seed of the engine
+        shared, kind = {key: value for key, value in served.items() if key != "seed"}, SAMPLING
+    elif "series" in tuned and served:
+        shared = {key: value for key, value in served.items() if key not in ("model", "files")}
+        shared |= {"options": {**options, "lora": None}, "training": tuned["series"]}
+        kind = TRAINING
+    else:
+        return manifest.fingerprint, ""
+    inputs = {**manifest.inputs, "answers": fingerprint(shared)}
+    return fingerprint({"config": manifest.config, "inputs": inputs, "parts": manifest.parts}), kind
 
 
 def _protocol(data: Data, config: CompareConfig) -> list[str]:

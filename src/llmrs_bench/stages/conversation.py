@@ -8,10 +8,10 @@ from typing import Any
 import polars as pl
 
 from llmrs_bench.core.artifacts import Artifact
-from llmrs_bench.core.errors import ArtifactError
+from llmrs_bench.core.errors import ArtifactError, EngineError
 from llmrs_bench.core.schemas import VIEWS
-from llmrs_bench.core.types import Prompt, Request
-from llmrs_bench.llm.generate import Question
+from llmrs_bench.core.types import UNANSWERED, Prompt, Request
+from llmrs_bench.llm.generate import CachedGenerator, Question
 from llmrs_bench.prompts.frames import read_answer, read_prompts, read_views
 from llmrs_bench.prompts.strategies.base import Exchange, ItemCatalog, PromptStrategy, written
 from llmrs_bench.stages.prompt import BLOCK
@@ -19,6 +19,7 @@ from llmrs_bench.stages.workspace import Data
 
 Row = dict[str, Any]
 Ask = Callable[[Sequence[Question]], Mapping[str, Row]]
+_TOGETHER = 256  # questions that are asked together
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,3 +132,26 @@ def question(
     return Question(
         prompts, min(history, len(request.history)), render, attributes=template.prompt_template.uses("about", "text")
     )
+
+
+def ask_each(generator: CachedGenerator, questions: Sequence[Question], what: str) -> Iterator[tuple[str, Row]]:
+    """Yield the answer to each prompt of questions that do not depend on each other, by its id.
+
+    Args:
+        generator: Answers them.
+        questions: All of them.
+        what: What needs them, for the message.
+
+    Raises:
+        EngineError: If a server leaves one without an answer.
+    """
+    for start in range(0, len(questions), _TOGETHER):
+        part = questions[start : start + _TOGETHER]
+        generator.turn_to(sum(len(question.prompts) for question in part))
+        rows = generator.ask(part)
+        if any(row["finish_reason"] == UNANSWERED for row in rows.values()):
+            raise EngineError(
+                f"the server did not answer a prompt, and {what} needs all of its answers",
+                hint="Run the same command again: what was answered is kept.",
+            )
+        yield from rows.items()

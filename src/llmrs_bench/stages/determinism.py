@@ -77,7 +77,7 @@ def _sample(data: Data, prompts: Artifact, plan: PromptPlan, count: int, seed: i
         key=lambda name: hash64(f"{seed}\0{name}"),
     )
     wanted = set(chosen[:count])
-    catalog, history = open_catalog(data, plan.views), int(prompts.manifest.config["history"])
+    catalog, history = open_catalog(data, plan), int(prompts.manifest.config["history"])
     return [
         question(view, block.prompts[view.request_id], (), plan.template, catalog, history)
         for block in request_blocks(data, prompts)

@@ -13,7 +13,7 @@ from llmrs_bench.core.artifacts import Artifact
 from llmrs_bench.core.config import Options
 from llmrs_bench.core.errors import IncomparableError, OptionError
 from llmrs_bench.core.option_faults import MOST
-from llmrs_bench.fairness import MEASURES, by_user, similarities, spread
+from llmrs_bench.counterfactuals import MEASURES, by_user, similarities, spread
 from llmrs_bench.stages.evaluate import measured
 from llmrs_bench.stages.workspace import Data, limit_of, open_runs, pick_runs
 from llmrs_bench.stats import bootstrap_interval, holm, sign_flip

@@ -1,7 +1,7 @@
 """What a run of a language model will ask: prompts, tokens, price, and what is kept already."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -9,19 +9,31 @@ import polars as pl
 
 from llmrs_bench.core.config import LanguageModelConfig
 from llmrs_bench.core.errors import ArtifactError, ModelError, OptionError
+from llmrs_bench.core.hashing import uniform_hash
 from llmrs_bench.core.registry import ENGINES
 from llmrs_bench.core.types import Prompt
 from llmrs_bench.llm.cache import ResponseCache, cache_key
 from llmrs_bench.llm.cost import price_usd
 from llmrs_bench.llm.model_aliases import MODEL_ALIASES, ModelSpec
 from llmrs_bench.llm.tokenizer_file import open_tokenizer_file
-from llmrs_bench.stages.conversation import request_blocks
+from llmrs_bench.prompts.frames import read_answer, read_views, write_prompts
+from llmrs_bench.prompts.strategies.base import CountsCalls, Exchange, ItemCatalog, PromptStrategy, written
 from llmrs_bench.stages.infer import check_known
-from llmrs_bench.stages.prompt import open_plan, prompt, rendered_prompts
+from llmrs_bench.stages.prompt import (
+    PromptPlan,
+    open_catalog,
+    open_plan,
+    rendered_prompts,
+    shown_history,
+    views_of_requests,
+)
 from llmrs_bench.stages.serving import choose_engine, find_store, locate
 from llmrs_bench.stages.workspace import Data
 
-_SAMPLED = 100  # prompts whose tokens are counted
+_WHOLE = 10_000  # prompts up to which all requests are looked at where answers are kept, so that these are counted
+_SAMPLE = 3_000  # prompts of a sample, about
+_FEWEST = 10  # requests of a sample
+_TOKENIZED = 100  # prompts whose tokens are counted
 _PER_TOKEN = 4.0  # characters, where there is no tokenizer to ask: an estimate for English
 _FAR = ("openai", "mock")  # engines whose models have no tokenizer here
 
@@ -32,21 +44,22 @@ class Forecast:
 
     Args:
         requests: Requests.
-        prompts: Their first prompts.
+        sampled: How many of them were looked at; the other numbers are estimated from these. None: all of them.
+        prompts: Their prompts, over all rounds if the template can count those.
         rounds: Whether more prompts follow from the answers; those are not counted.
-        kept: How many of the first prompts are answered already.
-        prompt_tokens: Tokens of all first prompts, an estimate.
+        kept: How many of the prompts are answered already.
+        prompt_tokens: Tokens of all prompts, an estimate.
         counted: How they were estimated.
         tokens_to_ask: Those of prompts without an answer.
         answer_tokens: The most that may be written to these; None where nothing is written.
-        price_usd: The least and the most the rest costs, where tokens have a price; later rounds come on top.
-        written: The folder of the prompts.
+        price_usd: The least and the most the rest costs, where tokens have a price.
         answers: How many answers of earlier sessions say what follows.
         per_token: Seconds that they took a prompt token; None where there are none.
         device_gb: The most memory of the device in these sessions, where it was read.
     """
 
     requests: int
+    sampled: int | None
     prompts: int
     rounds: bool
     kept: int
@@ -55,7 +68,6 @@ class Forecast:
     tokens_to_ask: int
     answer_tokens: int | None
     price_usd: tuple[float, float] | None
-    written: Path
     answers: int
     per_token: float | None
     device_gb: float | None
@@ -67,15 +79,15 @@ class Forecast:
 
     def json(self) -> dict[str, Any]:
         """Return it as values of JSON."""
-        return {**asdict(self), "written": str(self.written), "seconds": self.seconds}
+        return {**asdict(self), "seconds": self.seconds}
 
 
 def forecast(data: Data, config: LanguageModelConfig) -> Forecast:
-    """Return what `infer` would ask; prompts are written, no model is looked for, loaded or asked.
+    """Return what `infer` would ask; nothing is written, and no model is looked for, loaded or asked.
 
     Raises:
         OptionError: If the model, the template or an option is unknown, or the data have no lists.
-        LeakError: If a prompt would reveal its target.
+        LeakError: If a prompt of those that are looked at would reveal its target.
     """
     check_known(config)
     if data.whole_catalogue:
@@ -87,24 +99,12 @@ def forecast(data: Data, config: LanguageModelConfig) -> Forecast:
     plan = open_plan(config.prompt)
     engine = choose_engine(config)
     options: Any = ENGINES.options_of(engine).parse(config.options, owner=engine)
-    written, store = prompt(data, config.prompt).artifact, _store(data, config)
-    requests = prompts = kept = letters = waiting = 0
-    seen: set[str] = set()
-    sample: list[Prompt] = []
-    for block in request_blocks(data, written, config.limit):
-        asked = [each for group in block.prompts.values() for each in group]
-        keys = [cache_key(each) for each in asked]
-        found = store.find(set(keys)).keys() if store is not None else set()
-        requests, prompts = requests + block.requests.height, prompts + len(asked)
-        kept += sum(key in found for key in keys)
-        letters += sum(map(_letters, asked))
-        waiting += sum(_letters(each) for each, key in zip(asked, keys, strict=True) if key not in {*found, *seen})
-        seen |= set(keys)
-        sample += asked[: _SAMPLED - len(sample)]
-    letters_each, counted = _rate(written.table("prompts"), sample, config, engine)
-    tokens, to_ask = round(letters / letters_each), round(waiting / letters_each)
+    store = _store(data, config)
+    look = _look(data, config, plan, store)
+    letters_each, counted = _rate(look.prompts, config, engine)
+    tokens, to_ask = round(look.letters / letters_each), round(look.letters_to_ask / letters_each)
     longest = getattr(options, "answer_tokens", None) if plan.template.mode == "generate" else None
-    most = None if longest is None else (prompts - kept) * int(longest)
+    most = None if longest is None else (look.calls - look.kept) * int(longest)
     prices = None
     if "price_in" in config.options or "price_out" in config.options:
         known = {name: value for name, value in config.options.items() if name in ("price_in", "price_out")}
@@ -114,8 +114,9 @@ def forecast(data: Data, config: LanguageModelConfig) -> Forecast:
         )
         prices = (least, dearest)
     answers, per_token, device_gb = (0, None, None) if store is None else store.speed()
+    more = plan.template.rounds and not isinstance(plan.template, CountsCalls)
     return Forecast(
-        *(requests, prompts, plan.template.rounds, kept, tokens, counted, to_ask, most, prices, written.path),
+        *(look.requests, look.sampled, look.calls, more, look.kept, tokens, counted, to_ask, most, prices),
         answers=answers,
         per_token=per_token,
         device_gb=device_gb,
@@ -130,30 +131,142 @@ def _store(data: Data, config: LanguageModelConfig) -> ResponseCache | None:
         return None
 
 
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """What was seen of the requests, and what follows for all of them.
+
+    Args:
+        requests: All requests.
+        sampled: How many were looked at; None: all.
+        calls: The prompts of all requests.
+        kept: How many of these are answered.
+        letters: Characters of all prompts.
+        letters_to_ask: Characters of those without an answer; a prompt that is asked in two places counts once.
+        prompts: Those that were written for the look.
+    """
+
+    requests: int
+    sampled: int | None
+    calls: int
+    kept: int
+    letters: float
+    letters_to_ask: float
+    prompts: Sequence[Prompt]
+
+
+def _look(data: Data, config: LanguageModelConfig, plan: PromptPlan, store: ResponseCache | None) -> _Look:
+    """Look at all requests, or at a seeded sample where their prompts are many."""
+    requests = data.artifact.table("requests")
+    if config.limit is not None:
+        requests = requests.filter(pl.col("request_id").is_in(data.first_requests(config.limit).implode()))
+    sizes, options = requests["candidates"].list.len(), plan.views
+    calls_of = {size: _calls(plan.template, size) for size in sizes.unique()}
+    expected = sum(calls_of[size] for size in sizes) * max(options.orders, len(options.slots)) * options.samples
+    seen = requests
+    if expected > (_WHOLE if store is not None and len(store) else _SAMPLE):
+        names = requests["request_id"]
+        drawn = pl.Series(uniform_hash(data.tie_seed, names, pl.repeat("look", len(names), eager=True)))
+        wanted = max(_FEWEST, _SAMPLE * len(names) // expected)
+        seen = requests.filter(names.is_in(names.gather(drawn.arg_sort()[:wanted]).implode()))
+    history = shown_history(data, config.prompt)
+    views = views_of_requests(data, plan, history, seen)
+    asked = _replay(plan.template, views, open_catalog(data, plan), history, store)
+    prompts = [prompt for view in asked for prompt in view.prompts]
+    mean = sum(map(_letters, prompts)) / max(len(prompts), 1)
+    counts = [view.calls(calls_of[size]) for view, size in zip(asked, views["candidates"].list.len(), strict=True)]
+    to_ask = sum(view.letters_to_ask for view in asked) + mean * (sum(counts) - len(prompts))
+    scale = sum(calls_of[size] for size in sizes) / max(
+        sum(calls_of[size] for size in seen["candidates"].list.len()), 1
+    )
+    calls = round(scale * sum(counts))
+    return _Look(
+        requests=requests.height,
+        sampled=None if seen.height == requests.height else seen.height,
+        calls=calls,
+        kept=round(scale * sum(len(view.answered) for view in asked)),
+        letters=mean * calls,
+        letters_to_ask=scale * to_ask,
+        prompts=prompts,
+    )
+
+
+def _calls(template: PromptStrategy, candidates: int) -> int:
+    """Return the prompts of a request with so many candidates; the first ones where the template counts no others."""
+    return template.calls(candidates) if isinstance(template, CountsCalls) else 1
+
+
+@dataclass(slots=True)
+class _Asked:
+    """What is asked of one view of a request, as far as its kept answers go.
+
+    Args:
+        prompts: Those that were written: up to the first round with one that has no answer.
+        answered: Those with an answer.
+        letters_to_ask: Characters of the others, without those that another view asks, too.
+        ended: Whether nothing follows.
+    """
+
+    prompts: list[Prompt] = field(default_factory=list)
+    answered: list[Exchange] = field(default_factory=list)
+    letters_to_ask: int = 0
+    ended: bool = False
+
+    def calls(self, expected: int) -> int:
+        """Return the number of its prompts, where `expected` are those of such a view."""
+        return len(self.prompts) if self.ended else max(expected, len(self.prompts))
+
+
+def _replay(
+    template: PromptStrategy, views: pl.DataFrame, catalog: ItemCatalog, history: int, store: ResponseCache | None
+) -> list[_Asked]:
+    """Write the prompts of views, round by round, as far as answers to them are kept."""
+    asked = [(view, _Asked()) for view in read_views(views)]
+    waiting, waits_for = asked, set[str]()
+    while waiting:
+        rounds = [
+            (view, found, written(template, view, catalog, history=history, asked=found.answered))
+            for view, found in waiting
+        ]
+        keys = [list(map(cache_key, prompts)) for _, _, prompts in rounds]
+        rows = {} if store is None else store.find({key for some in keys for key in some})
+        waiting = []
+        for (view, found, prompts), names in zip(rounds, keys, strict=True):
+            found.prompts += prompts
+            for prompt, key in zip(prompts, names, strict=True):
+                if key in rows:
+                    found.answered.append((prompt, read_answer(prompt.prompt_id, rows[key])))
+                elif key not in waits_for:
+                    waits_for.add(key)
+                    found.letters_to_ask += _letters(prompt)
+            whole = len(found.answered) == len(found.prompts)
+            found.ended = not template.rounds or (whole and not prompts)
+            if whole and not found.ended:
+                waiting.append((view, found))
+    return [found for _, found in asked]
+
+
 def _letters(asked: Prompt) -> int:
     return sum(len(message.content) for message in asked.messages) + sum(map(len, asked.choices or ()))
 
 
-def _rate(
-    prompts: pl.DataFrame, sample: Sequence[Prompt], config: LanguageModelConfig, engine: str
-) -> tuple[float, str]:
+def _rate(prompts: Sequence[Prompt], config: LanguageModelConfig, engine: str) -> tuple[float, str]:
     """Return how many characters a token has, and where that is from."""
     guess = f"estimated, {_PER_TOKEN:g} characters a token"
+    sample = prompts[:: max(1, len(prompts) // _TOKENIZED)][:_TOKENIZED]
     if engine in _FAR or not sample:
         return _PER_TOKEN, guess
     try:
-        counts = _counts(prompts, sample, config.model)
+        counts = _counts(sample, config.model)
     except (ModelError, OptionError):
         return _PER_TOKEN, f"{guess}: the tokenizer of {config.model} cannot be had"
     letters = sum(len(message.content) for each in sample for message in each.messages)
     return letters / max(sum(counts), 1), f"estimated by the tokenizer on {len(counts):,} prompts"
 
 
-def _counts(prompts: pl.DataFrame, sample: Sequence[Prompt], model: str) -> list[int]:
+def _counts(sample: Sequence[Prompt], model: str) -> list[int]:
     """Return the tokens of each of some prompts; transformers is loaded where the files of the model need it."""
     spec = MODEL_ALIASES.get(model) or ModelSpec(Path(model).name, model)
     tokenizer = open_tokenizer_file(spec)
     if tokenizer is not None:
         return tokenizer.count(sample, chat=spec.chat)
-    frame = prompts.filter(pl.col("prompt_id").is_in({each.prompt_id for each in sample}))
-    return [each.tokens for each in rendered_prompts(frame, model)]
+    return [each.tokens for each in rendered_prompts(write_prompts(sample), model)]

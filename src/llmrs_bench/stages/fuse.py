@@ -1,7 +1,7 @@
 """A run made of other runs: rankings fused, or one ordered again, and the cost of all of them."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from math import fsum, inf, isfinite
 from typing import Any, Literal, Self
@@ -165,6 +165,18 @@ class FusionOptions(Options):
         return self
 
     @property
+    def stem(self) -> str:
+        """What the name of the run begins with, up to its fingerprint."""
+        return ORACLE if self.method == ORACLE else f"{FUSION}-{self.method}"
+
+    @property
+    def learning_runs(self) -> tuple[str, ...]:
+        """The runs that have to be there on the validation requests, too."""
+        if self.learn_on is None:
+            return ()
+        return self.runs[:1] if self.method == CASCADE else self.runs
+
+    @property
     def read(self) -> dict[str, Any]:
         """The options that the method reads and that may change the result, but for the data set it learns on."""
         return {name: getattr(self, name) for name in _READ.get(self.method, ()) if name != "learn_on"}
@@ -200,7 +212,7 @@ def fuse(data: Data, typed: Mapping[str, str]) -> StageResult:
     learned = None if options.learn_on is None else _validation(data, options, runs)
     recipe = Recipe(
         "infer",
-        ORACLE if oracle else f"{FUSION}-{options.method}",
+        options.stem,
         {
             **{"model": FUSION, "method": options.method, "seed": 0, **options.read},
             **({"order": [run.path.name for run in runs]} if options.method == CASCADE else {}),
@@ -310,21 +322,39 @@ def _runs(data: Data, options: FusionOptions) -> list[Artifact]:
     """Return the runs by name where their order does not matter to the result, as it does to a cascade of two."""
     known = open_runs(data)
     runs = [_run(known, name) for name in options.runs]
-    if options.method == CASCADE and len(runs) > 2:
-        raise OptionError(
-            f"a cascade takes two runs, not {len(runs)}",
-            hint="Write --run FIRST --run SECOND: the first ranks all requests.",
-        )
+    check_number(options, {run.path.name for run in runs})
     runs = runs if options.method == CASCADE else sorted(runs, key=lambda run: run.path.name)
-    if options.method in _AGAIN:
-        if len(runs) != 1:
-            raise OptionError(f"{options.method} takes one run, not {len(runs)}", hint="Write --run NAME once.")
-    elif len({run.path for run in runs}) < max(len(runs), 2):
-        named = ", ".join(options.runs) or "no run"
-        raise OptionError(f"{named}: a fusion joins two or more different runs", hint="Write --run A --run B.")
     for run in runs:
         _check(data, run, options)
     return runs
+
+
+def check_number(options: FusionOptions, different: Collection[str]) -> None:
+    """Refuse a number of runs that the method does not take, or a run that is named twice.
+
+    Args:
+        options: The method, and the runs as named.
+        different: The runs that these names mean.
+
+    Raises:
+        OptionError: Saying how many it takes.
+    """
+    count = len(options.runs)
+    if options.method == CASCADE and count > 2:
+        raise OptionError(
+            f"a cascade takes two runs, not {count}",
+            hint='Write --run A --run B, in a recipe fuse = ["A", "B"]: the first ranks all requests.',
+        )
+    if options.method in _AGAIN:
+        if count != 1:
+            raise OptionError(
+                f"{options.method} takes one run, not {count}", hint='Write --run NAME once, in a recipe fuse = "NAME".'
+            )
+    elif len(different) < max(count, 2):
+        raise OptionError(
+            f"{', '.join(options.runs) or 'no run'}: a fusion joins two or more different runs",
+            hint='Write --run A --run B, in a recipe fuse = ["A", "B"].',
+        )
 
 
 def _run(known: Sequence[Artifact], name: str) -> Artifact:

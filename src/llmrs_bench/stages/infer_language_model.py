@@ -49,8 +49,8 @@ from llmrs_bench.stages.serving import (
     round_of,
     series_of,
     serve,
-    tuned_of,
 )
+from llmrs_bench.stages.tuned_models import training_of, tuned_of, with_series
 from llmrs_bench.stages.workspace import Data, check_name_of
 
 _LEAST = 3  # candidates named: fewer repeat the order shown too often by chance
@@ -306,7 +306,7 @@ def infer_language(
                 **config.template_options,
                 **known.naming(config.options),
             },
-            tuned=None if tuned is None else tuned.numbers,
+            tuned=None if tuned is None else {**tuned.numbers, **training_of(config)},
             template_options={**plan.form, **views_of(plan.views)},
             **({"titles": words} if (words := prompts.facts.get("title_words")) else {}),
             released=_released(known, config.options),
@@ -330,7 +330,7 @@ def infer_language(
         unfinished = (lambda made: bool(made.facts.get("unanswered"))) if served else (lambda made: False)
         done = get_or_create(recipe.place(data.place.runs), recipe, fill, unfinished=unfinished)
         if not done.fresh:
-            done = _restated(done, known, config.options)
+            done = with_series(_restated(done, known, config.options), config)
         if prior:
             ask_priors(data, done.artifact, prompts, plan, cached_generator, progress)
     return done
@@ -444,7 +444,7 @@ def _run(
 ) -> CostCounter:
     """Write responses and rankings, block by block, and return what the answers cost."""
     template = plan.template
-    catalog, history, cost = open_catalog(data, plan.views), int(prompts.manifest.config["history"]), CostCounter()
+    catalog, history, cost = open_catalog(data, plan), int(prompts.manifest.config["history"]), CostCounter()
     draft.write("rankings", pl.DataFrame(schema=RANKINGS))
     draft.write("responses", pl.DataFrame(schema=RESPONSES))
     for block in request_blocks(data, prompts, limit):

@@ -49,7 +49,7 @@ def run_rows(rows: Sequence[RowPlan], budget: Budget, attempt: Attempt) -> None:
 def _ready(rows: Iterable[RowPlan], unfinished: Sequence[RowPlan]) -> list[RowPlan]:
     """Return the rows that show nothing of one that is not finished."""
     open_names = {(row.data, row.name) for row in unfinished}
-    return [row for row in rows if not any((row.data, name) in open_names for name in row.needs)]
+    return [row for row in rows if open_names.isdisjoint(row.needs)]
 
 
 def _side_by_side(waiting: list[RowPlan], servers: Sequence[str], budget: Budget, attempt: Attempt) -> None:

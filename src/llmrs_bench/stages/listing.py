@@ -186,10 +186,11 @@ def list_models() -> list[str]:
     width = max(map(len, MODEL_ALIASES))
     kind = None
     for spec in MODEL_ALIASES.values():
-        if kind != (
-            kind := f"{spec.family}: {spec.context} tokens, {spec.architecture}, {_TUNED[spec.tuning or 'none']}"
-        ):
-            lines.append(kind)
+        about = f"{spec.family}: {spec.context} tokens, {spec.architecture}, {_TUNED[spec.tuning or 'none']}"
+        about += f"; released {spec.released}" if spec.released else ""
+        about += f", data to {spec.cutoff}" if spec.cutoff else ""
+        if about != kind:
+            lines.append(kind := about)
         lines.append(f"  {spec.name:{width}} {spec.size_b or 0:>5g}B {spec.source}")
     return lines
 

@@ -75,8 +75,7 @@ def load_transcripts(data: Data, run: Artifact, sample: pl.DataFrame, catalog: I
             known = {name: prompt for name, prompt in known.items() if name not in later}
             note = "The template has changed since: prompts that followed from answers, or were clipped, are not known."
         else:
-            told_of = catalog if plan.views.title_tokens is None else open_catalog(data, plan.views)
-            known = _replayed(plan, told, sample, answers, told_of)
+            known = _replayed(plan, told, sample, answers, open_catalog(data, plan))
     return _calls(answers, wanted, known), note
 
 
@@ -210,11 +209,7 @@ def gather(data: Data, board: Board, *, count: int, seed: int, invalid: Invalid 
     Raises:
         ArtifactError: If a table is damaged.
     """
-    wanted = {row.run for row in board.rows}
-    # The trivial rows of labelled requests are no runs, and a board may have no other rows.
-    opened = open_runs(data) if not data.labelled or wanted - set(TRIVIAL) else []
-    runs = [run for run in opened if run.path.name in wanted]
-    biases = {run.path.name: facts for run in runs if (facts := _bias(data, run, invalid)) is not None}
+    runs = _runs_of(data, board)
     requests = data.artifact.table("requests").filter(pl.col("part") != "valid")
     sample = _draw(requests, count if runs else 0, seed)
     catalog = open_catalog(data)
@@ -248,6 +243,7 @@ def gather(data: Data, board: Board, *, count: int, seed: int, invalid: Invalid 
     }
     facts = data.artifact.facts
     warnings = tuple(map(str, facts.get("warnings", ())))
+    biases = position_biases(data, board, invalid)
     return Extra(biases, tuple(sampled), titles, requests.height, seed, notes, facts.get("profile"), warnings)
 
 
@@ -256,12 +252,31 @@ def _groups(data: Data, by: str) -> dict[str, str]:
     return dict(group_requests(data, by).drop_nulls("group").select("request_id", "group").iter_rows())
 
 
-def _bias(data: Data, run: Artifact, invalid: Invalid) -> Mapping[str, Any] | None:
-    if data.labelled:
-        return None
-    usual = evaluations(data, run, [], invalid)[0]
-    bias: Mapping[str, Any] | None = open_artifact(usual.path, hint="run `llmrs-bench evaluate` again.").facts["bias"]
-    return bias
+def _runs_of(data: Data, board: Board) -> list[Artifact]:
+    """Return the runs of a board, the first of each row."""
+    wanted = {row.run for row in board.rows}
+    # The trivial rows of labelled requests are no runs, and a board may have no other rows.
+    opened = open_runs(data) if not data.labelled or wanted - set(TRIVIAL) else []
+    return [run for run in opened if run.path.name in wanted]
+
+
+def position_biases(data: Data, board: Board, invalid: Invalid) -> dict[str, Mapping[str, Any]]:
+    """Return by run what `position_bias` found of the rows of a board; of others than language models nothing.
+
+    Args:
+        data: The prepared data set.
+        board: The board; of a row that stands for several seeds the first run counts.
+        invalid: The policy of the evaluations on the board.
+
+    Raises:
+        ArtifactError: If an evaluation is damaged.
+    """
+    found: dict[str, Mapping[str, Any]] = {}
+    for run in [] if data.labelled else _runs_of(data, board):
+        usual = evaluations(data, run, [], invalid)[0]
+        bias = open_artifact(usual.path, hint="run `llmrs-bench evaluate` again.").facts["bias"]
+        found |= {} if bias is None else {run.path.name: bias}
+    return found
 
 
 def _draw(requests: pl.DataFrame, count: int, seed: int) -> pl.DataFrame:

@@ -20,6 +20,7 @@ from llmrs_bench.data.candidates import Requests, make_requests, sampler_file
 from llmrs_bench.data.cold import cold_catalogue, cold_targets, hold_out_users, with_known_events
 from llmrs_bench.data.datasets import Dataset
 from llmrs_bench.data.draws import joined_draws
+from llmrs_bench.data.event_warnings import event_warnings
 from llmrs_bench.data.files import file_md5
 from llmrs_bench.data.impressions import impression_requests, rated_lists, shown_alone
 from llmrs_bench.data.labelled import labelled_events, labelled_tables
@@ -43,7 +44,6 @@ from llmrs_bench.stages.source import (
     Loaded,
     Origin,
     counts_of,
-    event_warnings,
     find,
     is_published,
     kept_events,

@@ -1,6 +1,6 @@
 """Stage `probe`: does a language model know a data set by heart?"""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing, nullcontext
 from dataclasses import asdict
 from functools import partial
@@ -14,11 +14,11 @@ from pydantic import Field
 from llmrs_bench.core.artifacts import Draft, Recipe, StageResult, get_or_create
 from llmrs_bench.core.config import LARGEST_SEED, LanguageModelConfig, Options
 from llmrs_bench.core.environment import prints_on_stderr
-from llmrs_bench.core.errors import DataError, EngineError
+from llmrs_bench.core.errors import DataError
 from llmrs_bench.core.option_faults import MOST
 from llmrs_bench.core.registry import SOURCES, unknown_name
 from llmrs_bench.core.schemas import PROBES, from_rows
-from llmrs_bench.core.types import UNANSWERED, Message, Progress, Prompt
+from llmrs_bench.core.types import Message, Progress, Prompt
 from llmrs_bench.data.datasets import known_dataset
 from llmrs_bench.data.raw_lines import GENERIC, RawLines
 from llmrs_bench.llm.cost import CostCounter
@@ -26,13 +26,13 @@ from llmrs_bench.llm.generate import CachedGenerator, Question
 from llmrs_bench.memory.ranks import RankedTrial, judge
 from llmrs_bench.memory.trials import Events, Trial, item_trials, priors
 from llmrs_bench.prompts.frames import responses_frame
+from llmrs_bench.stages.conversation import ask_each
 from llmrs_bench.stages.serving import OpenEngine, describe, file_name, locate, open_store, serve
 from llmrs_bench.stages.workspace import Data
 
 # Bumped when other questions are asked, or ranks are judged otherwise.
 FORMAT = "1"
 _AUTO = "auto"
-_BLOCK = 256  # prompts that are asked together
 _HEADING = "heading"  # the request that titles without an id belong to
 
 
@@ -109,7 +109,7 @@ def probe(data: Data, config: ProbeConfig, progress: Progress, *, engines: OpenE
         prompts = _prompts(trials)
         with progress(f"{served.label}, lines of {data.place.reference}", len(prompts)) as step:
             generator.show(step, len(prompts))
-            rows = dict(_ask(generator, prompts))
+            rows = dict(ask_each(generator, list(map(_question, prompts)), "a probe"))
         cost = CostCounter()
         cost.add(responses_frame((each, rows[each.prompt_id]) for each in prompts), [], requests=len(prompts))
         spent = cost.facts(store.sessions(cost.sessions), asked.options)
@@ -216,27 +216,12 @@ def _prompt(name: str, request: str, text: str, choices: tuple[str, ...]) -> Pro
     return Prompt(name, request, (Message("text", text),), choices, choices)
 
 
+def _question(prompt: Prompt) -> Question:
+    return Question([prompt], 0, lambda fewer, *, bare=False: [prompt])
+
+
 def _name(trial: Trial, arm: str) -> str:
     return f"{trial.probe}-{arm}-{trial.subject}"
-
-
-def _ask(generator: CachedGenerator, prompts: Sequence[Prompt]) -> Iterator[tuple[str, Mapping[str, Any]]]:
-    """Yield the answer to each prompt, by its id.
-
-    Raises:
-        EngineError: If a server leaves one without an answer.
-    """
-    for start in range(0, len(prompts), _BLOCK):
-        part = prompts[start : start + _BLOCK]
-        generator.turn_to(len(part))
-        questions = [Question([prompt], 0, lambda fewer, *, bare=False, same=prompt: [same]) for prompt in part]
-        rows = generator.ask(questions)
-        if any(row["finish_reason"] == UNANSWERED for row in rows.values()):
-            raise EngineError(
-                "the server did not answer a prompt, and a probe needs all of its answers",
-                hint="Run the same command again: what was answered is kept.",
-            )
-        yield from rows.items()
 
 
 _Ranked = dict[tuple[str, str], tuple[list[RankedTrial], list[RankedTrial]]]

@@ -1,7 +1,7 @@
 """Stage `prompt`: a template with its options, rendered for every request of a data set."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 import polars as pl
 
 from llmrs_bench.core.artifacts import Draft, Recipe, StageResult, get_or_create, open_artifact
-from llmrs_bench.core.config import CLICK, FREE_TEXT, LABELLED, RATING, PromptConfig
+from llmrs_bench.core.config import CLICK, EXPLANATION, LABELLED, RATING, TEXTS, PromptConfig
 from llmrs_bench.core.errors import ModelError, OptionError
 from llmrs_bench.core.registry import STRATEGIES
 from llmrs_bench.core.schemas import PROMPTS, VIEWS
@@ -27,15 +27,10 @@ from llmrs_bench.prompts.leakage import check_views
 from llmrs_bench.prompts.strategies.base import ItemCatalog, PromptStrategy, written
 from llmrs_bench.prompts.template import PART_NAMES, PartName, TemplateSource, read_source, shipped_digest
 from llmrs_bench.report.words import RenderedPrompt
-from llmrs_bench.stages.prompt_variants import (
-    ViewBuilder,
-    find_note,
-    find_scores,
-    read_interest,
-    read_notes,
-    read_scores,
-)
+from llmrs_bench.stages.prompt_variants import ShownRuns, find_shown, open_views
 from llmrs_bench.stages.workspace import Data
+
+_SCALE = ("lowest", "highest", "rating_format")  # what parts may name of the scale of ratings
 
 
 @dataclass(frozen=True)
@@ -76,12 +71,17 @@ class PromptPlan:
         liked = () if task in LABELLED else ("likes", "dislikes")
         return self.template.prompt_template.uses("rating", *liked)
 
+    @property
+    def scaled(self) -> bool:
+        """Whether its prompts depend on the scale of ratings."""
+        return self.template.prompt_template.uses(*_SCALE, "likes", "dislikes")
+
 
 def views_of(views: ViewOptions) -> dict[str, Any]:
     """Return what is told of a request, as plain values; whose tokens limit titles is a matter of a digest."""
     later = {"title_tokenizer", *(("title_tokens",) if views.title_tokens is None else ())}
     later |= {"scores_run", "scores"} if views.scores_run is None else set()
-    later |= {"stated"} if views.stated is None else set()
+    later |= {name for name in ("stated", "explained_run") if getattr(views, name) is None}
     return views.model_dump(mode="json", exclude=later)
 
 
@@ -92,8 +92,9 @@ def open_plan(config: PromptConfig) -> PromptPlan:
         OptionError: If there is no such template, part or option, or one of them is read by nothing.
     """
     source = read_source(config.template)
-    views = ViewOptions.parse(_pick(config.options, ViewOptions.model_fields), owner=f"template {source.name}")
-    parts = cast("dict[PartName, str]", _pick(config.options, PART_NAMES))
+    given, owner = config.options, f"template {source.name}"
+    views = ViewOptions.parse({name: given[name] for name in ViewOptions.model_fields if name in given}, owner=owner)
+    parts = cast("dict[PartName, str]", {name: given[name] for name in PART_NAMES if name in given})
     if views.shots and "examples" not in {**source.template_file.parts, **parts}:
         parts["examples"] = "next"
     if views.stated and "role" not in {**source.template_file.parts, **parts}:
@@ -110,14 +111,18 @@ def open_plan(config: PromptConfig) -> PromptPlan:
             hint=f"Its options: {', '.join([*kind.Options.model_fields, *ViewOptions.model_fields])}; "
             f"its parts: {', '.join(PART_NAMES)}. See `llmrs-bench list parts`.",
         )
-    options = kind.Options.parse({**source.template_file.options, **rest}, owner=f"template {source.name}")
+    options = kind.Options.parse({**source.template_file.options, **rest}, owner=owner)
     template: PromptStrategy = kind(options, source.prompt_template(parts, views.stated or ""))
-    if views.several and source.template_file.form == FREE_TEXT:
+    if views.several and source.template_file.form in TEXTS:
         raise OptionError(
             f"orders, samples and slots have no effect on template {source.name}: it ranks nothing",
             hint="Leave them out.",
         )
     _check_read(template, views, source.name)
+    if views.explained_run is not None and source.template_file.form != EXPLANATION:
+        raise OptionError(
+            f"explained_run=RUN has no effect on template {source.name}", hint="Choose the template explanation."
+        )
     if {**source.template_file.parts, **parts}.get("goal") == "diversity" and template.mode != "generate":
         raise OptionError(
             f"goal=diversity has no effect on template {source.name}: it reads probabilities, and writes no list",
@@ -133,10 +138,6 @@ def open_template(config: PromptConfig) -> PromptStrategy:
         OptionError: As `open_plan` does.
     """
     return open_plan(config).template
-
-
-def _pick(options: Mapping[str, str], names: Any) -> dict[str, str]:
-    return {name: options[name] for name in names if name in options}
 
 
 def _check_read(template: PromptStrategy, views: ViewOptions, name: str) -> None:
@@ -217,64 +218,76 @@ def prompt(data: Data, config: PromptConfig) -> StageResult:
     """
     plan, history = open_plan(config), shown_history(data, config)
     check_task(data, plan)
-    runs = {
-        name: find_note(data, name, run)
-        for name, run in (("interest", plan.views.interest_run), ("notes", plan.views.notes_run))
-        if run is not None
-    }
-    scored = None if plan.views.scores_run is None else find_scores(data, plan.views.scores_run)
+    shown = find_shown(data, plan.views)
+    scale = {"scale": list(data.rating_scale())} if data.task == RATING else {}
     recipe = Recipe(
         "prompt",
         plan.name,
-        {"template": plan.name, **plan.config, "history": history, "item_word": data.item_word, **scale_of(data)},
+        {"template": plan.name, **plan.config, "history": history, "item_word": data.item_word, **scale},
         {
             **{table: data.artifact.digest(table) for table in _READ[data.task]},
             "template": plan.source.digest,
-            **{name: run.digest("responses") for name, run in runs.items()},
-            **({} if scored is None else {"scores": scored.digest("rankings")}),
+            **shown.inputs,
         },
         {"prompts": source_digest(plan.template)},
     )
 
     def fill(draft: Draft) -> None:
-        catalog, truth, facts = open_catalog(data, plan.views), data.artifact.table("truth"), Counter[str]()
-        # A text that holds a whole title holds what is left of it.
-        titles = {item_id: item.title.removesuffix(CUT) for item_id, item in catalog.items.items()}
-        if plan.views.title_tokens is not None:
-            whole = open_catalog(data).items
+        facts = Counter[str]()
+        whole = {} if plan.views.title_tokens is None else open_catalog(data).items
+        catalog = open_catalog(data, plan)
+        if whole:
             facts["titles"] = len(whole)
             facts["titles_cut"] = sum(whole[name].title != item.title for name, item in catalog.items.items())
-        interest = read_interest(runs["interest"]) if "interest" in runs else {}
-        notes = read_notes(data, runs["notes"]) if "notes" in runs else {}
-        notes = notes if scored is None else read_scores(scored, plan.views.scores)
         draft.write("views", pl.DataFrame(schema=VIEWS))
         draft.write("prompts", pl.DataFrame(schema=PROMPTS))
-        viewer = ViewBuilder(
-            data, plan.views, history=history, rated=plan.rated(data.task), interest=interest, notes=notes
-        )
-        with closing(viewer):
-            for part in data.artifact.parts("requests", BLOCK):
-                views = viewer.views(part)
-                facts["views_with_target_in_history"] += check_views(views, truth, titles)
+        parts = data.artifact.parts("requests", BLOCK)
+        with closing(_checked_views(data, plan, shown, history, parts)) as checked:
+            for views, repeated in checked:
+                facts["views_with_target_in_history"] += repeated
                 frame = render(plan.template, catalog, views, history)
                 draft.write("views", views)
                 draft.write("prompts", frame)
                 facts.update(views=views.height, prompts=frame.height, characters=_characters(frame))
-                if "interest" in runs:
+                if "interest" in shown.texts:
                     facts["views_without_interest"] += views.filter(pl.col("interest") == "").height
-                if "notes" in runs:
+                if "notes" in shown.texts:
                     facts["views_without_notes"] += views.filter(pl.col("notes").list.len() == 0).height
         if plan.views.title_tokens is not None:
             draft.facts["title_words"] = title_words(facts, plan.views.title_tokens)
         draft.facts["warnings"] = [
             f"{facts[f'views_without_{name}']:,} of {facts['views']:,} prompts show no {name}, because the model wrote "
             "none: raise -O answer_tokens of that run, or see its responses"
-            for name in runs
+            for name in shown.texts
             if facts[f"views_without_{name}"]
         ]
         draft.facts.update(facts, mode=plan.template.mode, rounds=plan.template.rounds)
 
     return get_or_create(recipe.place(data.place.prompts), recipe, fill)
+
+
+def _checked_views(
+    data: Data, plan: PromptPlan, shown: ShownRuns, history: int, parts: Iterable[pl.DataFrame]
+) -> Generator[tuple[pl.DataFrame, int], None, None]:
+    """Yield the views of parts of the requests, and how many of them show the target in their history.
+
+    Raises:
+        LeakError: If a view reveals its target otherwise.
+    """
+    truth = data.artifact.table("truth")
+    # A text that holds a whole title holds what is left of it.
+    titles = {name: item.title.removesuffix(CUT) for name, item in open_catalog(data, plan).items.items()}
+    with closing(open_views(data, plan.views, shown, history=history, rated=plan.rated(data.task))) as viewer:
+        for part in parts:
+            views = viewer.views(part)
+            yield views, check_views(views, truth, titles)
+
+
+def views_of_requests(data: Data, plan: PromptPlan, history: int, requests: pl.DataFrame) -> pl.DataFrame:
+    """Return the views of some requests; nothing is written. Errors are those of `prompt`."""
+    check_task(data, plan)
+    with closing(_checked_views(data, plan, find_shown(data, plan.views), history, [requests])) as found:
+        return pl.concat([views for views, _ in found])
 
 
 def title_words(facts: Mapping[str, int], limit: int) -> str:
@@ -304,13 +317,17 @@ def check_task(data: Data, plan: PromptPlan) -> None:
                 data.task, f"Choose another template, such as likelihood, or prepare the data with --task {known[0]}."
             ),
         )
+    if plan.source.template_file.form == EXPLANATION and plan.views.explained_run is None:
+        raise OptionError(
+            f"template {plan.name} explains an item of each user, and nothing says which",
+            hint="Add -T explained_run=RUN: the first item of each list of that run is explained.",
+        )
     given = {"shots": plan.views.shots, "slots": plan.views.slots, "orders": plan.views.orders > 1}
     idle = [name for name, chosen in given.items() if chosen]
-    if data.task != RATING and plan.template.prompt_template.uses("lowest", "highest", "rating_format"):
+    if data.task != RATING and plan.template.prompt_template.uses(*_SCALE) and not data.rating_scale():
         raise OptionError(
-            f"a part of template {plan.name} names the scale of ratings, and {data.place.reference} was prepared with "
-            f"--task {data.task}",
-            hint=f"Choose another part, such as -T interest=rated, or prepare the data with --task {RATING}.",
+            f"a part of template {plan.name} names the scale of ratings, and {data.place.reference} has no ratings",
+            hint="Choose another part, such as -T interest=recent.",
         )
     if data.labelled and idle:
         raise OptionError(
@@ -330,20 +347,19 @@ def render(template: PromptStrategy, catalog: ItemCatalog, views: pl.DataFrame, 
     return write_prompts(asked for request in rows for asked in written(template, request, catalog, history=history))
 
 
-def open_catalog(data: Data, views: ViewOptions | None = None) -> ItemCatalog:
-    """Return what templates may know of a prepared data set, with titles as short as `views` want them.
+def open_catalog(data: Data, plan: PromptPlan | None = None) -> ItemCatalog:
+    """Return what templates may know of a prepared data set, with titles as short as a plan wants them.
 
     Raises:
         OptionError: If nothing says whose tokens limit titles.
         ModelError: If that tokenizer cannot be had.
     """
-    limited = None if views is None or views.title_tokens is None else views
-    scale = scale_of(data).get("scale")
-    words = data.item_word, None if scale is None else tuple(scale)
-    return _catalog(data.artifact.path, data.artifact.digest("items"), *words, limited)
+    limited = None if plan is None or plan.views.title_tokens is None else plan.views
+    scale = data.rating_scale() if data.task == RATING or (plan is not None and plan.scaled) else None
+    return _catalog(data.artifact.path, data.artifact.digest("items"), data.item_word, scale, limited)
 
 
-@lru_cache(maxsize=1)  # the prompts of a run and its answers take the same one, and rows of a study do
+@lru_cache(maxsize=2)  # the prompts of a run and its answers take the same one, and rows of a study do
 def _catalog(
     place: Path, digest: str, item_word: str, scale: tuple[float, ...] | None, views: ViewOptions | None
 ) -> ItemCatalog:
@@ -353,11 +369,6 @@ def _catalog(
         titles = title_counter(views).shortened(items["title"].to_list(), views.title_tokens)
         items = items.with_columns(pl.Series("title", titles, dtype=pl.String))
     return read_catalog(items, item_word, scale)
-
-
-def scale_of(data: Data) -> dict[str, list[float]]:
-    """Return the ratings that users give, as `scale`; none where they are too many to name. Nothing but of ratings."""
-    return {"scale": list(data.artifact.facts["scale"].get("values", ()))} if data.task == RATING else {}
 
 
 def untitled_words(data: Data) -> list[str]:

@@ -4,6 +4,7 @@ import re
 from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain, permutations, product
 from math import factorial
@@ -20,7 +21,7 @@ from llmrs_bench.core.types import Example
 from llmrs_bench.core.view_options import ViewOptions
 from llmrs_bench.prompts.parsing.thoughts import spoken
 from llmrs_bench.prompts.sanitize import sanitize_text
-from llmrs_bench.stages.workspace import Data, open_runs, pick_runs
+from llmrs_bench.stages.workspace import Data, open_runs, pick_runs, ranks
 
 T = TypeVar("T")
 _BLOCK = 2000
@@ -65,6 +66,30 @@ def read_notes(data: Data, run: Artifact) -> dict[str, dict[str, str]]:
         row["request_id"]: numbered_lines(row["text"], histories[row["request_id"]], shown - row["clipped"])
         for row in _responses(run)
     }
+
+
+def find_explained(data: Data, name: str) -> Artifact:
+    """Return the run whose name begins with `name`, the first item of each of whose lists prompts explain.
+
+    Raises:
+        OptionError: If there is none, several, or it holds texts.
+        ArtifactError: If the data set has no runs.
+    """
+    found = pick_runs(open_runs(data), [name])
+    if len(found) != 1:
+        raise OptionError(f"explained_run={name} means {len(found)} runs", hint="Write more of the name.")
+    if not ranks(found[0]):
+        raise OptionError(
+            f"explained_run={name} is a run that holds texts, and recommends nothing",
+            hint="Name a run that ranks: `llmrs-bench infer --model itemknn` makes one.",
+        )
+    return found[0]
+
+
+def read_first_items(run: Artifact) -> dict[str, str]:
+    """Return request id to the item that a run ranks first, of those requests in which it ranks anything."""
+    first = run.table("rankings").filter((pl.col("rank") == 1) & pl.col("score").is_not_null())
+    return dict(first.select("request_id", "item_id").iter_rows())
 
 
 def find_scores(data: Data, name: str) -> Artifact:
@@ -124,6 +149,56 @@ def numbered_lines(text: str | None, history: Sequence[str], shown: int) -> dict
     return notes
 
 
+@dataclass(frozen=True, slots=True)
+class ShownRuns:
+    """The runs whose texts (`interest`, `notes`) or whose opinion prompts show, or whose first items they explain."""
+
+    texts: Mapping[str, Artifact]
+    scores: Artifact | None
+    explained: Artifact | None
+
+    @property
+    def inputs(self) -> dict[str, str]:
+        """The digests of what is shown of them."""
+        ranked = {"scores": self.scores, "explained": self.explained}
+        return {
+            **{name: run.digest("responses") for name, run in self.texts.items()},
+            **{name: run.digest("rankings") for name, run in ranked.items() if run is not None},
+        }
+
+
+def find_shown(data: Data, options: ViewOptions) -> ShownRuns:
+    """Return the runs that options name.
+
+    Raises:
+        OptionError: As `find_note`, `find_scores` and `find_explained` do.
+    """
+    named = (("interest", options.interest_run), ("notes", options.notes_run))
+    return ShownRuns(
+        {name: find_note(data, name, run) for name, run in named if run is not None},
+        None if options.scores_run is None else find_scores(data, options.scores_run),
+        None if options.explained_run is None else find_explained(data, options.explained_run),
+    )
+
+
+def open_views(data: Data, options: ViewOptions, shown: ShownRuns, *, history: int, rated: bool) -> "ViewBuilder":
+    """Return what makes the views of requests; it has to be closed.
+
+    Args:
+        data: The prepared data set.
+        options: What is shown.
+        shown: The runs that these name.
+        history: How many of the latest items.
+        rated: Whether ratings are shown.
+    """
+    interest = read_interest(shown.texts["interest"]) if "interest" in shown.texts else {}
+    notes = read_notes(data, shown.texts["notes"]) if "notes" in shown.texts else {}
+    notes = notes if shown.scores is None else read_scores(shown.scores, options.scores)
+    return ViewBuilder(
+        data, options, history=history, rated=rated, interest=interest, notes=notes, explained=shown.explained
+    )
+
+
 def _responses(run: Artifact) -> Iterator[Mapping[str, Any]]:
     return chain.from_iterable(part.iter_rows(named=True) for part in run.parts("responses", _BLOCK))
 
@@ -147,6 +222,7 @@ class ViewBuilder:
         rated: Whether ratings are shown.
         interest: What a model wrote, by request id.
         notes: What a model wrote about items, or a recommender says of candidates, by request id and item id.
+        explained: The run whose first item is explained, in the place of the candidates; None: these are shown.
     """
 
     def __init__(
@@ -158,6 +234,7 @@ class ViewBuilder:
         rated: bool,
         interest: Mapping[str, str],
         notes: Mapping[str, Mapping[str, str]],
+        explained: Artifact | None = None,
     ) -> None:
         self.data = data
         self.options = options
@@ -165,6 +242,7 @@ class ViewBuilder:
         self.rated = rated
         self.interest = interest
         self.notes = notes
+        self.explained = None if explained is None else read_first_items(explained)
         self.seed = int(data.artifact.manifest.config["seed"])
         self._stack = ExitStack()
 
@@ -183,7 +261,7 @@ class ViewBuilder:
             user_id="user_id",
             history=self._history(requests),
             liked=self._liked(requests),
-            candidates=pl.col("candidates"),
+            candidates=self._candidates(requests),
             relevant=self._relevant(requests),
             examples=self._examples(requests),
             interest=self._interest(requests),
@@ -194,6 +272,12 @@ class ViewBuilder:
         if not self.options.several:
             return rows
         return pl.DataFrame(list(self._shown(rows)), schema=VIEWS)
+
+    def _candidates(self, requests: pl.DataFrame) -> pl.Series:
+        if self.explained is None:
+            return requests["candidates"]
+        found = (self.explained.get(name) for name in requests["request_id"])
+        return pl.Series([[] if item_id is None else [item_id] for item_id in found], dtype=pl.List(pl.String))
 
     def _interest(self, requests: pl.DataFrame) -> pl.Series:
         if not self.interest:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from llmrs_bench.core.config import (
+    LABELLED,
     PROTOCOLS,
     CompareConfig,
     LanguageModelConfig,
@@ -15,6 +16,7 @@ from llmrs_bench.core.config import (
 )
 from llmrs_bench.core.errors import BenchError, OptionError, listed
 from llmrs_bench.core.registry import unknown_name
+from llmrs_bench.stages.fuse import FusionOptions, check_number
 from llmrs_bench.stages.infer import is_outside, reads_titles
 from llmrs_bench.stages.mapping import read_mapping
 from llmrs_bench.stages.recipe_files import Values, read_recipe, to_toml
@@ -26,6 +28,7 @@ from llmrs_bench.stages.study import (
     Study,
     StudyRequest,
     ordered,
+    without_limited,
     without_repeats,
 )
 from llmrs_bench.stages.workspace import Reference
@@ -38,6 +41,7 @@ _TOP = {"about", "data", "defaults", "rows", "run", "board"}
 _DATA = {"name", "source", "items", "mapping", "format", "protocol"}
 _ROW = {"name", "data", "seeds", "tune", "printed"}
 _ASKED = {*LanguageModelConfig.model_fields, *RecommenderConfig.model_fields}
+_FUSED = {"fuse", *FusionOptions.model_fields} - {"runs"}
 
 
 def open_recipe(name: str | Values, changes: Values | None = None, settings: Sequence[str] = ()) -> Study:
@@ -85,7 +89,7 @@ def study_of(content: Values, name: str) -> Study:
     board = _collected(faults, "[board]", tables("board")[:1], lambda table: [_board(table)])
     if not faults:
         faults += _cross_faults(plans, rows, tables("board"), servers)
-        if defaults and all("model" in table for table in tables("rows")):
+        if defaults and all("model" in table or "fuse" in table for table in tables("rows")):
             faults.append(
                 OptionError(
                     f"every row names its model, so {' and '.join(defaults)} of [defaults] would have no effect",
@@ -97,6 +101,7 @@ def study_of(content: Values, name: str) -> Study:
         raise OptionError(f"{name}: {said}", hint=hint)
     plans = [_without_titles(plan, rows) for plan in plans]
     kept, repeated = without_repeats(rows)
+    kept, limited = without_limited(kept)
     names = [(row.data, row.name) for row in kept]
     if twice := sorted({shown for at, shown in names if names.count((at, shown)) > 1}):
         raise OptionError(
@@ -104,7 +109,11 @@ def study_of(content: Values, name: str) -> Study:
         )
     text = to_toml(content)
     about = str(content.get("about", ""))
-    return Study(name, about, tuple(plans), tuple(ordered(kept)), (board or [BoardRequest()])[0], repeated, text)
+    try:
+        in_order = tuple(ordered(kept))
+    except OptionError as error:
+        raise OptionError(f"{name}: {error.message}", hint=error.hint) from error
+    return Study(name, about, tuple(plans), in_order, (board or [BoardRequest()])[0], repeated, limited, text)
 
 
 def _collected(faults: list[BenchError], where: str, tables: Sequence[Values], made: Any) -> list[Any]:
@@ -162,7 +171,8 @@ def _data_plan(table: Values) -> DataPlan:
 
 def _without_titles(plan: DataPlan, rows: Sequence[RowPlan]) -> DataPlan:
     """Return how a data set is prepared: items may lack titles where no row reads any."""
-    read = any(reads_titles(row.config.model) for row in rows if row.data == plan.name)
+    asked = (row for row in rows if plan.name in (row.data, row.tuned_on) and row.fused is None)
+    read = any(reads_titles(row.stem) for row in asked)
     if plan.config is None or read or "allow_untitled" in plan.config.model_fields_set:
         return plan
     return replace(plan, config=plan.config.model_copy(update={"allow_untitled": True}))
@@ -184,34 +194,36 @@ def _whole(table: Values, defaults: Values) -> dict[str, Any]:
         if not isinstance(model, str) or is_outside(model):
             raise OptionError(
                 f"model={model} is no model that a recipe can run",
-                hint="Name one as `infer` takes it; for rankings from elsewhere and fusions use `import` and `fuse`.",
+                hint="Name one as `infer` takes it. A fusion is a row with fuse = [ROW, ROW] in place of a model; "
+                "`import` reads rankings from elsewhere.",
             )
     return whole
 
 
 def _rows(table: Values, defaults: Values, data: Sequence[str], servers: tuple[str, ...]) -> Iterator[RowPlan]:
     """Yield the rows of a table: one for each combination of what it lists, of each seed, on each of its data sets."""
+    if "fuse" in table:
+        yield from _fusions(table, data)
+        return
     whole = _whole(table, defaults)
-    places = [str(name) for name in _listed(whole.get("data", list(data)))]
-    if not places and "data" in whole:
-        raise OptionError("data names no data set", hint="Leave it out for all of them.")
-    for name in places:
-        if data and name not in data:
-            raise unknown_name("data set of the recipe", name, list(data))
-    tuned = "tune" in whole
+    places, tuned = _places(whole, data), "tune" in whole
     if (seeds := whole.get("seeds")) is not None:
         first = whole.get("seed", 0)
         if not isinstance(seeds, int) or not isinstance(first, int) or not 1 <= seeds <= 1000:
             raise OptionError(f"seeds={seeds} is no number from 1 to 1000", hint="Write seeds = 3.")
         whole["seed"] = list(range(first, first + seeds))
     shape = {key: value for key, value in whole.items() if key in _ASKED or key == "tune"}
-    for place, (chosen, factors) in product(places or [""], list(_grid(shape))):
+    for place, (shared, factors) in product(places or [""], list(_grid(shape))):
+        chosen = dict(shared)  # of this data set alone
         label = str(whole.get("name") or " ".join([str(chosen["model"]), *_template(chosen)]))
         varied = [f"{key}={value}" for key, value in factors.items() if key not in ("model", "template")]
         named = [factors[key] for key in ("model", "template") if key in factors] if "name" in whole else []
         tune = dict(chosen.pop("tune", {}))
         if tuned and "seed" in chosen:
             tune["seed"] = chosen.pop("seed")
+        tuned_on = tune.pop("on", None)
+        if tuned_on is not None and tuned_on not in data:
+            raise unknown_name("data set of the recipe", str(tuned_on), list(data))
         values = {key: _words(value) if isinstance(value, Mapping) else value for key, value in chosen.items()}
         answering: tuple[str, ...] = ()
         if values.get("engine") == "openai":
@@ -226,9 +238,46 @@ def _rows(table: Values, defaults: Values, data: Sequence[str], servers: tuple[s
             _tune_config(values, tune) if tuned else None,
             str(whole.get("printed", "")),
             () if tuned else answering,
+            tuned_on=tuned_on,
         )
         _ = row.config  # checked before anything is asked
         yield row
+
+
+def _places(table: Values, data: Sequence[str]) -> list[str]:
+    """Return the names of the data sets of some rows: all, unless they say which."""
+    places = [str(name) for name in _listed(table.get("data", list(data)))]
+    if not places and "data" in table:
+        raise OptionError("data names no data set", hint="Leave it out for all of them.")
+    for name in places:
+        if data and name not in data:
+            raise unknown_name("data set of the recipe", name, list(data))
+    return places
+
+
+def _fusions(table: Values, data: Sequence[str]) -> Iterator[RowPlan]:
+    """Yield the fusions of a table: one for each combination of what it lists, on each of its data sets."""
+    if "model" in table:
+        raise OptionError("model and fuse exclude each other", hint="A fusion is made of other rows: leave model out.")
+    _known(table, _FUSED | {"name", "data"}, "fuse")
+    fused = table["fuse"]
+    several = isinstance(fused, list) and any(isinstance(each, list) for each in fused)
+    shape = {**{key: value for key, value in table.items() if key in _FUSED}, "fuse": fused if several else [fused]}
+    for chosen, factors in _grid(shape):
+        members = _listed(chosen.pop("fuse"))
+        if not members or not all(isinstance(member, str) for member in members):
+            raise OptionError("fuse names no rows", hint='Write fuse = ["ROW", "ROW"], with names of rows.')
+        options = FusionOptions.parse_table({**chosen, "runs": tuple(members)})
+        check_number(options, set(members))
+        learned_on = options.learn_on if options.learn_on in data else None
+        named = {key: value for key, value in factors.items() if key != "fuse"}
+        label = [str(table.get("name", options.stem)), *(f"{key}={value}" for key, value in named.items())]
+        if "fuse" in factors:
+            label.append("of " + "+".join(members))
+        for place in _places(table, [name for name in data if name != learned_on or "data" in table]) or [""]:
+            if place == learned_on:
+                raise OptionError(f"learn_on={place} holds the requests that are ranked", hint="Name another data set.")
+            yield RowPlan(" ".join(label), place, chosen, fused=options, learned_on=learned_on)
 
 
 def _template(chosen: Values) -> list[str]:
@@ -303,10 +352,19 @@ def _cross_faults(
         found.append(OptionError("there are no [[rows]]", hint="Add [[rows]] with model = NAME."))
     if len(boards) > 1:
         found.append(OptionError("there are two [board]", hint="Each data set has one; they share its options."))
-    known = {(row.data, row.name): row for row in rows}
+    known = {(row.data, row.name) for row in rows}
+    tasks = {plan.name: plan.config.task for plan in plans if plan.config is not None}
     for row in rows:
         for needed in row.needs:
-            if (row.data, needed) not in known:
-                fault = unknown_name("row", needed, [other.name for other in rows if other is not row])
+            if needed not in known:
+                there = [other.name for other in rows if other.data == needed[0] and other is not row]
+                fault = unknown_name(f"row on {needed[0]}" if len(plans) > 1 else "row", needed[1], there)
                 found.append(OptionError(f"[[rows]] {row.name}: {fault.message}", hint=fault.hint))
+        if row.fused is not None and tasks.get(row.data) in LABELLED:
+            found.append(
+                OptionError(
+                    f"[[rows]] {row.name}: a fusion joins orders, and {row.data} has one item a request",
+                    hint="Leave it out.",
+                )
+            )
     return found

@@ -1,6 +1,7 @@
 """What can be known to be wrong with a study before anything is asked: models, templates, the board, prices."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +14,11 @@ from llmrs_bench.llm.cost import Budget
 from llmrs_bench.metrics import parse_metrics
 from llmrs_bench.stages.evaluate import CHANCE, POPULARITY
 from llmrs_bench.stages.evaluate_labelled import METRICS_OF, has_runs
+from llmrs_bench.stages.fuse import FusionOptions
 from llmrs_bench.stages.infer import check_known, check_model
 from llmrs_bench.stages.prompt import open_plan
 from llmrs_bench.stages.serving import choose_engine
+from llmrs_bench.stages.source import check_source
 from llmrs_bench.stages.study import DataPlan, RowPlan, Study
 from llmrs_bench.stages.workspace import Data, Reference, called, open_data, open_runs, variants
 
@@ -34,6 +37,8 @@ def check_rows(rows: Sequence[RowPlan], *, looked_up: bool = True) -> None:
     for row in rows:
         try:
             config = row.config
+            if isinstance(config, FusionOptions):
+                continue
             if looked_up:
                 check_model(config)
             if isinstance(config, LanguageModelConfig):
@@ -79,7 +84,7 @@ def check_board(home: Path, study: Study, rows: Sequence[RowPlan]) -> None:
         ArtifactError: If the baseline is a file, and no saved board.
     """
     asked = study.board
-    plans = [plan for plan in study.data if any(row.data == plan.name for row in rows)]
+    plans = [plan for plan in study.judged if any(row.data == plan.name for row in rows)]
     rules = [parse_rule(rule) for rule in asked.fail_if]
     for plan in plans:
         config = plan.config
@@ -118,7 +123,7 @@ def check_baseline(study: Study, name: str, data: Data | None) -> None:
         return
     rows = [row for row in study.rows if row.data == name]
     runs = open_runs(data) if data is not None and has_runs(data) else []
-    made = [*(run.path.name for run in runs), *(str(row.config.model) for row in rows), CHANCE, POPULARITY]
+    made = [*(run.path.name for run in runs), *(row.stem for row in rows), CHANCE, POPULARITY]
     named = [*(row.name for row in rows), *(given for run in runs if (given := called(run)))]
     if base in named or any(known.startswith(base) for known in made):
         return
@@ -133,6 +138,30 @@ def check_baseline(study: Study, name: str, data: Data | None) -> None:
 
 def _is_file(baseline: str) -> bool:
     return baseline.endswith(".parquet") or Path(baseline).is_file()
+
+
+def check_unread(plan: DataPlan) -> None:
+    """Look at the beginning of the source of data that are not prepared, for what `prepare` would refuse.
+
+    Raises:
+        BenchError: Saying how a recipe names columns, if that is wrong.
+    """
+    if plan.config is not None:
+        with naming_keys():
+            check_source(plan.origin.dataset(plan.config.dataset), plan.origin, plan.config)
+
+
+@contextmanager
+def naming_keys() -> Iterator[None]:
+    """Add to what is wrong with a source how a recipe writes the options that its hint names."""
+    try:
+        yield
+    except BenchError as error:
+        if "--" in error.hint:
+            guesses = getattr(error, "guesses", None) or {"time" if "time=" in error.hint else "user": "NAME"}
+            columns = ", ".join(f'{role} = "{name}"' for role, name in guesses.items())
+            error.hint += f" In a recipe, options of prepare stand below [data]: columns = {{ {columns} }}."
+        raise
 
 
 def known_data(home: Path, plan: DataPlan) -> Data | None:

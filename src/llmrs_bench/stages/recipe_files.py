@@ -19,6 +19,9 @@ from llmrs_bench.stages.mapping import toml_value
 Values = Mapping[str, Any]
 
 
+_TABLES_OF_ROWS = {"options", "template_options", "tune"}
+
+
 def recipe_names() -> list[str]:
     """Return the names of the recipes in the package, as `paper/table-9`."""
     return sorted(_shipped())
@@ -113,10 +116,19 @@ def read_recipe(name: str | Values, changes: Values, settings: Sequence[str]) ->
 
 
 def _merged(old: Any, new: Any) -> Any:
-    """Put tables over each other; what is said of a list of tables is said of each, but of `tune` of those tuned."""
+    """Put tables over each other; what is said of a list of tables is said of each.
+
+    What is said of `tune` is said of those tuned, and what stands below the name of one of them of that one alone.
+    """
     if isinstance(old, list) and isinstance(new, Mapping):
+        names = {each["name"] for each in old if "name" in each} - _TABLES_OF_ROWS
+        shared = {key: value for key, value in new.items() if key not in names or not isinstance(value, Mapping)}
         return [
-            _merged(each, {key: value for key, value in new.items() if key != "tune" or "tune" in each}) for each in old
+            _merged(
+                _merged(each, {key: value for key, value in shared.items() if key != "tune" or "tune" in each}),
+                new.get(each.get("name"), {}) if each.get("name") in names - shared.keys() else {},
+            )
+            for each in old
         ]
     if isinstance(old, Mapping) and isinstance(new, Mapping):
         return {**old, **{key: _merged(old.get(key, {}), value) for key, value in new.items()}}

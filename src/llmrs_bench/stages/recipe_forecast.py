@@ -6,7 +6,7 @@ from pathlib import Path
 
 from llmrs_bench.core.config import LanguageModelConfig
 from llmrs_bench.stages.forecast import Forecast, forecast
-from llmrs_bench.stages.recipe_checks import check_board, check_rows, known_data
+from llmrs_bench.stages.recipe_checks import check_board, check_rows, check_unread, known_data
 from llmrs_bench.stages.study import RowPlan, Study
 
 UNPREPARED = "not counted: the data set is not prepared"
@@ -28,25 +28,35 @@ class RowForecast:
     why: str = ""
     command: str = ""
 
+    @property
+    def later(self) -> bool:
+        """Whether it asks prompts that can be counted only when other rows, or its tuning, are done."""
+        return self.asked is None and not self.command and isinstance(self.row.config, LanguageModelConfig)
+
 
 def forecast_study(home: Path, study: Study, rows: Sequence[RowPlan]) -> Iterator[RowForecast]:
     """Yield what each row will ask; nothing is downloaded, loaded or asked.
 
     Raises:
-        BenchError: As `run_study`.
+        BenchError: As `run_study`; of data that are not prepared the first rows of the source are looked at.
     """
     check_rows(rows, looked_up=False)
     check_board(home, study, rows)
     data = {plan.name: known_data(home, plan) for plan in study.data}
+    for plan in study.data:
+        if data[plan.name] is None:
+            check_unread(plan)
     commands = {plan.name: plan.command for plan in study.data}
     for row in rows:
         config, there = row.config, data[row.data]
-        if not isinstance(config, LanguageModelConfig):
+        if row.fused is not None:
+            yield RowForecast(row, None, f"made of {' and '.join(row.fused.runs)}; no prompts")
+        elif not isinstance(config, LanguageModelConfig):
             yield RowForecast(row, None, "trained here; no prompts")
         elif row.tune is not None:
             yield RowForecast(row, None, f"tuned first, on {row.tune.samples} samples")
         elif row.needs:
-            yield RowForecast(row, None, f"shows what {' and '.join(row.needs)} wrote")
+            yield RowForecast(row, None, f"shows what {' and '.join(name for _, name in row.needs)} wrote")
         elif there is None:
             yield RowForecast(row, None, UNPREPARED, commands[row.data])
         else:

@@ -10,20 +10,22 @@ from llmrs_bench.core.config import LanguageModelConfig
 from llmrs_bench.core.errors import ArtifactError, BenchError, BudgetError, OptionError
 from llmrs_bench.core.types import Progress
 from llmrs_bench.leaderboard.gate import Gate
+from llmrs_bench.leaderboard.transfer import Transfer
 from llmrs_bench.llm.cost import Budget, StoppedError
 from llmrs_bench.stages.compare import Comparison
+from llmrs_bench.stages.fuse import FusionOptions, fuse
 from llmrs_bench.stages.gate import build, gated, to_save
 from llmrs_bench.stages.infer import infer
 from llmrs_bench.stages.lanes import run_rows
 from llmrs_bench.stages.prepare import open_or_prepare, prepare
-from llmrs_bench.stages.recipe_checks import check_baseline, check_board, check_prices, check_rows
+from llmrs_bench.stages.recipe_checks import check_baseline, check_board, check_prices, check_rows, naming_keys
 from llmrs_bench.stages.serving import OpenEngine
-from llmrs_bench.stages.study import BoardRequest, DataPlan, RowPlan, Study
+from llmrs_bench.stages.study import BoardRequest, DataPlan, Key, RowPlan, Study
+from llmrs_bench.stages.transfer import transfer
 from llmrs_bench.stages.verdicts import verdicts
 from llmrs_bench.stages.workspace import Data, limit_of, open_data, ranks
 
 log = logging.getLogger(__name__)
-Key = tuple[str, str]  # names of a data set and of a row
 
 
 @dataclass(slots=True)
@@ -86,10 +88,11 @@ def run_study(
     check_board(home, study, rows)
     check_prices(rows, budget)
     made = Made()
-    wanted = [plan for plan in study.data if any(row.data == plan.name for row in rows)]
+    wanted = [plan for plan in study.data if any(plan.name in (row.data, row.tuned_on) for row in rows)]
     for plan in wanted:
         made.data[plan.name] = _prepared(home, plan, progress, say)
-        check_baseline(study, plan.name, made.data[plan.name])
+        if plan in study.judged:
+            check_baseline(study, plan.name, made.data[plan.name])
 
     def attempt(row: RowPlan, engines: OpenEngine) -> None:
         label = row.name if len(wanted) == 1 else f"{row.name}, {row.data}"
@@ -129,12 +132,8 @@ def _count(made: Made, rows: Sequence[RowPlan]) -> str:
 def _prepared(home: Path, plan: DataPlan, progress: Progress, say: Callable[[str], None]) -> Data:
     if plan.config is None:
         return open_or_prepare(home, plan.reference, progress, say)
-    try:
+    with naming_keys():
         done = prepare(home, plan.reference, plan.config, plan.origin, progress)
-    except BenchError as error:
-        if "--" in error.hint:
-            error.hint += ' In a recipe, options of prepare stand below [data]: columns = { user = "NAME" }.'
-        raise
     say(f"{'made' if done.fresh else 'already there'}: {done.name}")
     _warn(done)
     return open_data(home, done.name)
@@ -147,9 +146,11 @@ def _warn(done: StageResult) -> None:
 
 def _run(made: Made, row: RowPlan, progress: Progress, engines: OpenEngine) -> StageResult:
     data = made.data[row.data]
-    if lost := [name for name in row.needs if (row.data, name) not in made.runs]:
-        raise ArtifactError(f"it shows what row {lost[0]} wrote, and that failed", hint="Run that one first.")
-    values = row.with_runs({name: made.runs[row.data, name].path.name for name in row.needs})
+    if lost := [name for at, name in row.needs if (at, name) not in made.runs]:
+        raise ArtifactError(f"it takes the run of row {lost[0]}, and that failed", hint="Run that one first.")
+    if row.fused is not None:
+        return fuse(data, _fusion(made, row, row.fused))
+    values = row.with_runs({name: made.runs[at, name].path.name for at, name in row.needs})
     asking = replace(row, values=values)
     if row.tune is not None or not isinstance(row.config, LanguageModelConfig):
         engines.close()  # what learns may need its memory
@@ -157,11 +158,22 @@ def _run(made: Made, row: RowPlan, progress: Progress, engines: OpenEngine) -> S
         from llmrs_bench.stages.tune import tune  # brings PyTorch
 
         tuned = row.tune.model_copy(update={"template_options": values.get("template_options", {})})
-        done = tune(data, tuned, progress)
+        done = tune(made.data[row.tuned_on or row.data], tuned, progress)
         if done is None:
             raise OptionError("run makes one process", hint="Tune with a launcher first; run then finds the model.")
-        asking = replace(row, values={**values, "model": done.name})
-    return infer(data, asking.config, progress, engines=engines)
+        # By its folder it is known in other data sets, too.
+        asking = replace(row, values={**values, "model": str(done.artifact.path) if row.tuned_on else done.name})
+    config = asking.config
+    assert not isinstance(config, FusionOptions)  # those are made above
+    return infer(data, config, progress, engines=engines)
+
+
+def _fusion(made: Made, row: RowPlan, options: FusionOptions) -> dict[str, str]:
+    """Return the options of a fusion as they are typed, with the names of runs in place of those of rows."""
+    typed = {name: str(value) for name, value in options.model_dump(exclude_unset=True).items() if value is not None}
+    if row.learned_on is not None:
+        typed["learn_on"] = made.data[row.learned_on].place.reference
+    return {**typed, "runs": ",".join(made.runs[row.data, name].path.name for name in options.runs)}
 
 
 def same_runs(rows: Sequence[RowPlan], made: Made) -> Iterator[tuple[str, str]]:
@@ -181,12 +193,14 @@ def same_runs(rows: Sequence[RowPlan], made: Made) -> Iterator[tuple[str, str]]:
 def boards(study: Study, made: Made) -> Iterator[StudyBoard]:
     """Yield the board of each data set of a study, over the runs that it made; others of the data set are not on it.
 
+    Data sets that fusions learn on, or that models are tuned on alone, have none.
+
     Raises:
         OptionError: If a rule, a metric or the baseline is wrong.
     """
     asked = study.board
     note = f"recipe {study.name}, {study.digest}: llmrs-bench recipe writes it back from a saved board"
-    for name, data in made.data.items():
+    for name, data in ((plan.name, made.data[plan.name]) for plan in study.judged if plan.name in made.data):
         found = {row: run for (at, row), run in made.runs.items() if at == name and ranks(run)}
         config, limited = asked.config, [run.path.name for run in found.values() if limit_of(run) is not None]
         if limited and data.labelled:
@@ -213,6 +227,20 @@ def boards(study: Study, made: Made) -> Iterator[StudyBoard]:
             data, names, config, baseline=base, rules=asked.fail_if, allow_missing=asked.allow_missing
         )
         yield StudyBoard(data, comparison.noted([*_verdicts(asked, rows, found, data, comparison), note]), gate)
+
+
+def transferred(study: Study, made: Made) -> Transfer:
+    """Return the matrix of what the models of a study were tuned on and asked on.
+
+    Raises:
+        OptionError: If no model was tuned on one of its data sets and asked on another.
+    """
+    sets = {name: made.data[name] for name in (plan.name for plan in study.judged) if name in made.data}
+    runs = {
+        data.place.root.parent.name: [run.path.name for (at, _), run in made.runs.items() if at == name and ranks(run)]
+        for name, data in sets.items()
+    }
+    return transfer(list(sets.values()), study.board.config, runs)
 
 
 def _declared(names: Sequence[str], rows: Sequence[RowPlan], runs: Mapping[str, Artifact]) -> tuple[str, ...]:

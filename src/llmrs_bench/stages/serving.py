@@ -198,11 +198,6 @@ def probe_scores(engine: Engine, prompts: Sequence[Prompt]) -> list[tuple[float,
     return [tuple(fsum(logprobs) for logprobs in found[prompt.prompt_id]) for prompt in prompts]
 
 
-def tuned_of(config: LanguageModelConfig) -> TunedModel | None:
-    """Return what is known of the model of a configuration, if it was tuned here."""
-    return read_tuned(Path(config.options.get("lora", config.model)))
-
-
 def locate(data: Data, config: LanguageModelConfig) -> LanguageModelConfig:
     """Return a configuration whose model is the folder of the tuned model that it names, if it names one.
 

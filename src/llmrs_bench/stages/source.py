@@ -1,23 +1,22 @@
 """The source of a data set: where it is, how it is read, and what is warned about."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import polars as pl
 
-from llmrs_bench.core.config import RATING, PrepareConfig
+from llmrs_bench.core.config import IMPRESSIONS, LABELLED, PrepareConfig
 from llmrs_bench.core.errors import DataError, OptionError
 from llmrs_bench.core.registry import SOURCES
 from llmrs_bench.core.types import Progress, no_progress
 from llmrs_bench.data.codes import Codes, first_lines
 from llmrs_bench.data.datasets import AMAZON, ATOMIC, TABLE, Dataset, RemoteFile, find_dataset
 from llmrs_bench.data.download import Download, download
-from llmrs_bench.data.fields import DAYS, UNSET
+from llmrs_bench.data.event_warnings import event_warnings
 from llmrs_bench.data.files import GB, SourceFiles, file_md5
 from llmrs_bench.data.profile import PAIR, Profile
 from llmrs_bench.data.profile import profile as profile_of
@@ -84,11 +83,8 @@ def find(home: Path, dataset: Dataset, origin: Origin, config: PrepareConfig, pr
         DataError: If there are no files, or nothing reads them.
         OptionError: If an option is read by nothing.
     """
-    limit = None if config.max_unpacked is None else int(config.max_unpacked * GB)
-    others = None if origin.items is None else SourceFiles.open(origin.items, limit)
-    readers = {name: _reader(name, config, others) for name in dataset.sources}
-    if all(idle for _, idle in readers.values()):
-        raise _idle(*next((name, idle) for name, (_, idle) in readers.items()))
+    limit, others = _limit(config), _other_items(origin, config)
+    readers = _readers(dataset, config, others)
     files, downloads = None, tuple[Download, ...]()
     if origin.path is not None:
         files = SourceFiles.open(origin.path, limit)
@@ -96,15 +92,70 @@ def find(home: Path, dataset: Dataset, origin: Origin, config: PrepareConfig, pr
         folder = home / dataset.name / "source"
         downloads = download(dataset, folder, progress=progress, accept_new=origin.accept_new)
         files = SourceFiles.open(folder / dataset.archive.name if dataset.archive else folder, limit)
+    reader, source = _choose(readers, files, dataset, origin)
+    with _naming_layouts(reader, files):
+        digest = files.digest(source.uses(files)) if files else reader
+    return Found(files, source, reader, digest, downloads, others.digest() if others else None)
+
+
+def check_source(dataset: Dataset, origin: Origin, config: PrepareConfig) -> None:
+    """Look at the beginning of a source on this machine for what `prepare` would refuse, such as a missing column.
+
+    Raises:
+        DataError: As `find` and `load` do.
+        OptionError: If an option is read by nothing, or names no column.
+    """
+    readers = _readers(dataset, config, _other_items(origin, config))
+    if origin.path is None:
+        return
+    files = SourceFiles.open(origin.path, _limit(config))
+    reader, source = _choose(readers, files, dataset, origin)
+    check = getattr(source, "check", None)
+    if check is not None:
+        with _naming_layouts(reader, files):
+            dated = check(files)
+        lists = config.task not in LABELLED and config.candidates != IMPRESSIONS  # others say it in words of their own
+        if lists and not dated and config.split != "random":
+            raise no_last(dataset.name, reader, config.split)
+
+
+def _limit(config: PrepareConfig) -> int | None:
+    """Return the most bytes that a file may unpack to, if that was said."""
+    return None if config.max_unpacked is None else int(config.max_unpacked * GB)
+
+
+def _other_items(origin: Origin, config: PrepareConfig) -> SourceFiles | None:
+    return None if origin.items is None else SourceFiles.open(origin.items, _limit(config))
+
+
+def _readers(dataset: Dataset, config: PrepareConfig, items: SourceFiles | None) -> dict[str, tuple[Source, list[str]]]:
+    """Return the data sources that may read a data set, by name, each with the options that it does not read.
+
+    Raises:
+        OptionError: If none reads all that are given.
+    """
+    readers = {name: _reader(name, config, items) for name in dataset.sources}
+    if all(idle for _, idle in readers.values()):
+        raise _idle(*next((name, idle) for name, (_, idle) in readers.items()))
+    return readers
+
+
+def _choose(
+    readers: Mapping[str, tuple[Source, list[str]]], files: SourceFiles | None, dataset: Dataset, origin: Origin
+) -> tuple[str, Source]:
+    """Return the first data source that accepts the files, and its name.
+
+    Raises:
+        DataError: If none does.
+        OptionError: If it does not read an option.
+    """
     for reader, (candidate, idle) in readers.items():
         if candidate.accepts(files):
             if origin.saves and reader not in (ATOMIC, TABLE):
                 idle.append("--save-mapping")
             if idle:
                 raise _idle(reader, idle)
-            with _naming_layouts(reader, files):
-                digest = files.digest(candidate.uses(files)) if files else reader
-            return Found(files, candidate, reader, digest, downloads, others.digest() if others else None)
+            return reader, candidate
     formats = " or ".join(dataset.sources)
     if files is None:
         raise DataError(f"the format {formats} reads files, and none are given", hint="Add --source PATH.")
@@ -443,58 +494,3 @@ def no_last(dataset: str, reader: str, split: str) -> OptionError:
     if split == "time":
         lost = "there is no time to split at"
     return OptionError(f"{dataset} does not say when its events were, so {lost}", hint=choices)
-
-
-def event_warnings(events: pl.DataFrame, config: PrepareConfig) -> Iterator[str]:
-    """Say which times and ratings may mean something else than what they are taken for."""
-    times, count = events["timestamp"], events.height
-    if times.min() == times.max() and count > 1:
-        if config.split == "leave-one-out":
-            yield (
-                f"all {count:,} events are of one time, or have none: the order of the source's lines says which come "
-                "last; --split random holds out a random one"
-            )
-    else:
-        real = times.filter(~times.is_in(list(UNSET)))
-        for value in UNSET:  # 0 may begin a count of steps; -1 begins nothing
-            unset = int((times == value).sum())
-            if unset and 2 * (real > (DAYS[1] if value == 0 else 0)).sum() >= len(real):
-                yield f"{unset:,} of {count:,} events are of time {value:g}, which often means none, and so come first"
-    yield from _odd_times(times)
-    rated = events["rating"].drop_nulls()
-    odd, others = rated.filter(rated <= 0), rated.filter(rated > 0)
-    if odd.n_unique() == 1 and len(others):
-        low, high, one = *others.sort().gather([0, -1]).to_list(), odd[0]
-        either = f"disliked or unrated, --min-rating {min(low, 1):g} drops these events, --unrated {one:g} keeps them"
-        yield (
-            f"{len(odd):,} of {len(rated):,} ratings are {one:g}, the others {low:g} to {high:g}: if that means "
-            + (f"unrated, --unrated {one:g} drops these events" if config.task == RATING else either)
-        )
-
-
-EARLY = 315_532_800  # 1980, in seconds since 1970: no data set of ours begins before
-STEPS = 10_000  # numbers below may count steps, and mean no moment
-
-
-def _odd_times(times: pl.Series) -> Iterator[str]:
-    """Say that times read as seconds are hardly such: days of a spreadsheet, minutes, years, or another column."""
-    now = datetime.now(UTC)
-    if later := int((times > (now + timedelta(days=1)).timestamp()).sum()):
-        yield (
-            f"{later:,} of {len(times):,} events are later than today, {now:%Y-%m-%d}: is the unit of times right "
-            "(--time-unit), and the column?"
-        )
-    middle = times.quantile(0.5) or 0.0
-    early = times.filter((times < EARLY) & ~times.is_in(list(UNSET)))
-    if len(early) and middle >= EARLY:
-        yield (
-            f"{len(early):,} of {len(times):,} events are before 1980, the others later, such as time {early[0]:g}: "
-            "are these times of another unit, or none?"
-        )
-    years = bool(times.is_between(1900, 2100).all()) and times.n_unique() > 1
-    if STEPS < middle < EARLY or years:
-        moment = datetime.fromtimestamp(middle, UTC)
-        yield (
-            f"times are about {moment:%Y-%m-%d %H:%M:%S} UTC: that may be another unit, a date written as a number, or "
-            "another column; --columns time=NAME and --time-unit say which, ISO 8601 is safe"
-        )

@@ -37,7 +37,7 @@ from llmrs_bench.stages.workspace import (
 log = logging.getLogger(__name__)
 
 STATES = ("evaluated", "not evaluated", "texts", "damaged", "in the making")
-PARTS = ("data", "prompts", "runs", "priors", "audits", "probes", "evals")  # of a variant
+PARTS = ("data", "prompts", "runs", "priors", "audits", "probes", "judgements", "evals")  # of a variant
 _DRAFT = re.compile(r"\.(?P<name>.+)\.(?P<machine>[0-9a-f]{8})-[0-9a-f]{8}(?:\.old)?\.partial")
 _LOCK = re.compile(r"\.(?P<name>.+)\.lock")
 # What one row of a table of a run is, or what another file holds.

@@ -14,6 +14,7 @@ from llmrs_bench.core.errors import OptionError
 from llmrs_bench.core.hashing import fingerprint
 from llmrs_bench.core.option_faults import flag
 from llmrs_bench.core.registry import unknown_name
+from llmrs_bench.stages.fuse import FUSION, FusionOptions
 from llmrs_bench.stages.infer import infer_config
 from llmrs_bench.stages.source import Origin
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from llmrs_bench.stages.tune import TuneConfig
 
 Values = Mapping[str, Any]
+Key = tuple[str, str]  # names of a data set and of a row
 ROW = "row:"  # before the name of another row, whose run is meant
 
 
@@ -77,10 +79,13 @@ class RowPlan:
     Args:
         name: Its name, that of no other row; with what was chosen from the lists of the recipe.
         data: The name of its data set.
-        values: Options of `infer`; the name of another row is `row:NAME`.
+        values: Options of `infer`, where the name of another row is `row:NAME`; or, of a fusion, those of `fuse`.
         tune: How its model is tuned first; None: it is not.
         printed: What a paper calls it.
         servers: The addresses of the servers that may answer it, as it names them; none: it needs no server.
+        fused: What is fused, and how, with the names of rows as runs; None: it is the run of a model.
+        learned_on: The data set of the recipe that a fusion learns on, if it is one of these.
+        tuned_on: The data set of the recipe that its model is tuned on; None: its own.
     """
 
     name: str
@@ -89,16 +94,35 @@ class RowPlan:
     tune: "TuneConfig | None" = None
     printed: str = ""
     servers: tuple[str, ...] = ()
+    fused: FusionOptions | None = None
+    learned_on: str | None = None
+    tuned_on: str | None = None
 
     @property
-    def needs(self) -> list[str]:
-        """The names of the rows whose runs it shows."""
-        return [text.removeprefix(ROW) for text in self._texts() if text.startswith(ROW)]
+    def tuning(self) -> Values | None:
+        """What decides how its model is tuned; None: it is not."""
+        return None if self.tune is None else {"data": self.tuned_on or self.data, **self.tune.model_dump(mode="json")}
 
     @property
-    def config(self) -> RecommenderConfig | LanguageModelConfig:
+    def needs(self) -> list[Key]:
+        """The rows whose runs it shows or fuses."""
+        if self.fused is None:
+            return [(self.data, text.removeprefix(ROW)) for text in self._texts() if text.startswith(ROW)]
+        learning = () if self.learned_on is None else self.fused.learning_runs
+        return [
+            *((self.data, name) for name in self.fused.runs),
+            *((str(self.learned_on), name) for name in learning),
+        ]
+
+    @property
+    def config(self) -> RecommenderConfig | LanguageModelConfig | FusionOptions:
         """Its options, checked."""
-        return infer_config(self.values)
+        return self.fused or infer_config(self.values)
+
+    @property
+    def stem(self) -> str:
+        """Its model as typed, or how the run of a fusion is called."""
+        return str(self.values["model"]) if self.fused is None else self.fused.stem
 
     def with_runs(self, runs: Mapping[str, str]) -> Values:
         """Return its options with the names of runs in the place of those of rows."""
@@ -109,9 +133,10 @@ class RowPlan:
     @property
     def model(self) -> str:
         """What has to be loaded for it: rows that share it are run one after the other."""
+        if self.fused is not None:
+            return FUSION
         parts = self.config.model_dump(mode="json", include={"model", "engine", "options", "device", "seed"})
-        tuned = None if self.tune is None else {"data": self.data, **self.tune.model_dump(mode="json")}
-        return fingerprint({**parts, "tune": tuned})
+        return fingerprint({**parts, "tune": self.tuning})
 
     def _texts(self) -> Iterator[str]:
         yield from self.values.get("template_options", {}).values()
@@ -143,7 +168,8 @@ class StudyRequest(Options):
 class BoardRequest(Options):
     """The board that ends a recipe: its options, and where it is written.
 
-    `table` is the printed one that rows are held against, and `remarks` are what a reader should know of it.
+    `table` is the printed one that rows are held against, and `remarks` are what a reader should know of it. With
+    `transfer` the matrix of what models were tuned on and asked on comes last.
     """
 
     config: CompareConfig = CompareConfig()
@@ -153,6 +179,7 @@ class BoardRequest(Options):
     save: Path | None = None
     html: Path | None = None
     over: str | None = None
+    transfer: bool = False
     table: str | None = None
     remarks: tuple[str, ...] = ()
 
@@ -174,6 +201,7 @@ class Study:
         rows: Its rows, in the order in which they share most.
         board: How it ends.
         repeated: Names of rows left out since they are the same as another one, which is named, too.
+        limited: Names of fusions left out since a run that they join has a part of the requests alone.
         text: The recipe with all that was set from outside, as TOML.
     """
 
@@ -183,7 +211,15 @@ class Study:
     rows: tuple[RowPlan, ...]
     board: BoardRequest
     repeated: tuple[tuple[str, str], ...]
+    limited: tuple[str, ...]
     text: str
+
+    @property
+    def judged(self) -> tuple[DataPlan, ...]:
+        """The data sets with a board: all but those that fusions learn on, or that models are tuned on alone."""
+        learned_on, asked = {row.learned_on for row in self.rows}, {row.data for row in self.rows}
+        tuned_on = {row.tuned_on for row in self.rows} - asked
+        return tuple(plan for plan in self.data if plan.name not in learned_on | tuned_on)
 
     @property
     def digest(self) -> str:
@@ -196,27 +232,33 @@ def without_repeats(rows: Sequence[RowPlan]) -> tuple[list[RowPlan], tuple[tuple
     found: dict[str, RowPlan] = {}
     repeated: list[tuple[str, str]] = []
     for row in rows:
-        tuned = None if row.tune is None else row.tune.model_dump(mode="json")
-        what = fingerprint({"data": row.data, "config": row.config.model_dump(mode="json"), "tune": tuned})
+        what = fingerprint({"data": row.data, "config": row.config.model_dump(mode="json"), "tune": row.tuning})
         if what in found:
             repeated.append((row.name, found[what].name))
         found.setdefault(what, row)
     return list(found.values()), tuple(repeated)
 
 
+def without_limited(rows: Sequence[RowPlan]) -> tuple[list[RowPlan], tuple[str, ...]]:
+    """Return the rows without fusions of runs that have a part of the requests alone, and the names of those."""
+    limited = {(row.data, row.name) for row in rows if row.values.get("limit") is not None}
+    fusions = [row for row in rows if row.fused is not None]
+    while more := {(row.data, row.name) for row in fusions if not limited.isdisjoint(row.needs)} - limited:
+        limited |= more
+    left_out = [row for row in fusions if (row.data, row.name) in limited]
+    return [row for row in rows if row not in left_out], tuple(dict.fromkeys(row.name for row in left_out))
+
+
 def ordered(rows: Sequence[RowPlan]) -> Iterator[RowPlan]:
     """Yield rows after those that they need, and those of one model one after the other."""
-    waiting, done, model = list(rows), set[tuple[str, str]](), ""
+    waiting, done, model = list(rows), set[Key](), ""
     names = {(row.data, row.name) for row in rows}
     while waiting:
-        ready = [
-            row
-            for row in waiting
-            if all(key in done or key not in names for name in row.needs for key in [(row.data, name)])
-        ]
+        ready = [row for row in waiting if all(key in done or key not in names for key in row.needs)]
         if not ready:
             raise OptionError(
-                f"rows need each other: {', '.join(row.name for row in waiting)}", hint="Take one of the row: away."
+                f"rows need each other: {', '.join(row.name for row in waiting)}",
+                hint="Take one of the row: away, or out of fuse.",
             )
         row = next((row for row in ready if row.model == model), ready[0])
         waiting.remove(row)
@@ -236,7 +278,7 @@ def chosen_rows(study: Study, patterns: Sequence[str]) -> tuple[RowPlan, ...]:
     if not patterns:
         return study.rows
     names = [row.name for row in study.rows]
-    wanted: set[tuple[str, str]] = set()
+    wanted: set[Key] = set()
     for pattern in patterns:
         fits = [name for name in names if name == pattern] or [
             name for name in names if fnmatchcase(name, pattern) or pattern in name
@@ -248,6 +290,6 @@ def chosen_rows(study: Study, patterns: Sequence[str]) -> tuple[RowPlan, ...]:
     kept: list[RowPlan] = []
     for row in reversed(study.rows):
         if (row.data, row.name) in wanted:
-            wanted |= {(row.data, name) for name in row.needs}
+            wanted |= set(row.needs)
             kept.append(row)
     return tuple(reversed(kept))

@@ -1,6 +1,6 @@
 """Stage of `compare --transfer`: the runs of several data sets, by what their models were tuned on."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import permutations
 
 from llmrs_bench.core.config import CompareConfig
@@ -11,12 +11,13 @@ from llmrs_bench.stages.compare import compare
 from llmrs_bench.stages.workspace import Data
 
 
-def transfer(sets: Sequence[Data], config: CompareConfig) -> Transfer:
+def transfer(sets: Sequence[Data], config: CompareConfig, runs: Mapping[str, Sequence[str]] | None = None) -> Transfer:
     """Build the matrix of source and target; what was not evaluated yet is evaluated.
 
     Args:
         sets: The prepared data sets, of rankings.
         config: Bootstrap, tests, and the metric: the first one that is named, or `ndcg@10`.
+        runs: Names of runs by the name of their data set; None: all.
 
     Raises:
         OptionError: If two data sets have one name, one is not of rankings, or no model was asked on another one.
@@ -35,9 +36,9 @@ def transfer(sets: Sequence[Data], config: CompareConfig) -> Transfer:
     metric = (config.metrics or ("ndcg@10",))[0]
     targets = []
     for name, data in zip(names, sets, strict=True):
-        made = compare(data, [], config.model_copy(update={"metrics": (metric,)}))
-        runs = tuple(entry for entry in made.entries if isinstance(entry, EvaluatedRun))
-        targets.append(Target(name, runs, made.plan))
+        made = compare(data, [] if runs is None else runs[name], config.model_copy(update={"metrics": (metric,)}))
+        entries = tuple(entry for entry in made.entries if isinstance(entry, EvaluatedRun))
+        targets.append(Target(name, entries, made.plan))
     return build_transfer(targets, metric, overlaps(sets))
 
 

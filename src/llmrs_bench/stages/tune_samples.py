@@ -146,7 +146,7 @@ class SampleMaker:
         self.context = context
         self.seed = seed
         self.limit = limit
-        self._catalog = open_catalog(data, plan.views)
+        self._catalog = open_catalog(data, plan)
 
     @property
     def asks_one(self) -> bool:

@@ -1,6 +1,5 @@
 """Rows of a study against those that a paper printed: inside their noise, outside, or not comparable and why."""
 
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from math import sqrt
 from typing import Any
@@ -10,7 +9,7 @@ import numpy as np
 from llmrs_bench.core.config import CLICK, MODELS, PROTOCOLS
 from llmrs_bench.leaderboard.board import PublishedRow, PublishedTable
 from llmrs_bench.stages.compare import Comparison
-from llmrs_bench.stages.printed import published_tables
+from llmrs_bench.stages.printed import known_as, published_tables
 from llmrs_bench.stages.study import RowPlan
 from llmrs_bench.stages.workspace import Data, limit_of
 
@@ -19,13 +18,6 @@ OWN_MODEL = "its own model"  # printed = this: the row of the same model, whiche
 SHARES = ("ndcg@1", "hit@1", "accuracy")  # of requests: their noise follows from the value
 _REQUESTS = {"ranking": 200, CLICK: 1000}  # behind each printed value
 _WIDE = 1.96  # standard errors of a 95 % interval
-# What the paper calls models whose weights, or ours, are known; {} is the size in billions.
-_MODELS = {
-    **{"Random": "random", "Pop": "popularity", "BPR": "bprmf", "SASRec": "sasrec"},
-    **{"LLaMA": "llama-{}b", "LLaMA2": "llama-2-{}b", "LLaMA2-chat": "llama-2-{}b-chat", "LLaMA3": "llama-3-{}b"},
-    **{"Vicuna": "vicuna-{}b", "ChatGLM": "chatglm-{}b", "ChatGLM2": "chatglm2-{}b-32k"},
-    **{"DeepSeek-V3": "deepseek-v3", "DeepSeek-R1": "deepseek-r1"},
-}
 
 
 def verdicts(
@@ -70,22 +62,14 @@ def _printed_row(table: PublishedTable, row: RowPlan) -> tuple[PublishedRow | No
     """Return the printed row that a row stands beside, and why it is of another model, if it is."""
     names = [each for each in table.rows if row.printed in (OWN_MODEL, each.model, each.setting)]
     model = str(row.values["model"])
-    own = [each for each in names if _known_as(each) == model]
+    own = [each for each in names if known_as(each) == model]
     if own:
         return own[0], ""
     if not names:
         return None, f"{table.source} has no such row"
     models = " or ".join(dict.fromkeys(each.model for each in names)) if row.printed != OWN_MODEL else "other models"
-    closed = "" if any(map(_known_as, names)) else ", whose weights are not published and whose server has changed"
+    closed = "" if any(map(known_as, names)) else ", whose weights are not published and whose server has changed"
     return (names[0] if len(names) == 1 else None), f"printed of {models}{closed}; this is {model}"
-
-
-def _known_as(printed: PublishedRow) -> str | None:
-    size = re.search(r"(\d+)B parameters", printed.setting) or re.search(r"-(\d+)B$", printed.model)
-    name = _MODELS.get(re.sub(r"-\d+B$", "", printed.model))
-    if name is None or "{}" not in name:
-        return name
-    return name.format(size[1]) if size else None
 
 
 def _differences(data: Data, table: str) -> list[str]:

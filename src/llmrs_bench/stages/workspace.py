@@ -5,17 +5,19 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from pathlib import Path
 
 import polars as pl
 
 from llmrs_bench.core.artifacts import Artifact, StageResult, is_complete, open_artifact, open_placed, restate
-from llmrs_bench.core.config import DEPTH, FREE_TEXT, LABELLED, WHOLE
+from llmrs_bench.core.config import DEPTH, LABELLED, RATING, TEXTS, WHOLE
 from llmrs_bench.core.errors import ArtifactError, DamagedError, OptionError, next_step
 from llmrs_bench.core.hashing import fingerprint, uniform_hash
 from llmrs_bench.core.registry import unknown_name
 from llmrs_bench.core.schemas import SAMPLES
 from llmrs_bench.data.datasets import DATASETS, known_dataset, plain_name
+from llmrs_bench.data.labelled import MOST_VALUES
 
 log = logging.getLogger(__name__)
 _FINGERPRINT = re.compile("[0-9a-f]{8}")
@@ -105,6 +107,11 @@ class Place:
         return self.root / "probes"
 
     @property
+    def judgements(self) -> Path:
+        """One artifact for each judge of explanations, and what it was asked about."""
+        return self.root / "judgements"
+
+    @property
     def models(self) -> Path:
         """Trained models, shared by the variants of a data set."""
         return self.root.parent / "models"
@@ -144,6 +151,17 @@ class Data:
         asked = requests.join(self.artifact.table("outcomes"), on="request_id", how="left", maintain_order="left")
         return asked.select(name for name in SAMPLES if name != "label")
 
+    def rating_scale(self) -> tuple[float, ...]:
+        """Return the ratings that users give, in order: of the task `rating` in the part train, else of known events.
+
+        Of more than 21 different ones these are none for that task, which asks for each of them, else the ends alone.
+        Without ratings there are none.
+        """
+        if self.task == RATING:
+            return tuple(self.artifact.facts["scale"].get("values", ()))
+        table = "ratings" if self.labelled else "interactions"
+        return _rating_scale(self.artifact.path, table, self.artifact.digest(table))
+
     def first_requests(self, limit: int) -> pl.Series:
         """Return the ids of the first `limit` requests of a seeded order; fewer are part of more."""
         requests = self.artifact.table("requests")["request_id"]
@@ -174,6 +192,14 @@ class Data:
     def default_history(self) -> int:
         """How many history items prompts show unless another number is given."""
         return int(self.artifact.manifest.config["history"])
+
+
+@lru_cache(maxsize=4)  # read for each run of a study
+def _rating_scale(place: Path, table: str, digest: str) -> tuple[float, ...]:
+    """Return the ratings of a table with this digest of the data at `place`."""
+    known = open_artifact(place, hint="prepare it again.").table(table)["rating"].drop_nulls().unique().sort()
+    values = tuple(float(f"{value:.6g}") for value in known)
+    return values if len(values) <= MOST_VALUES else (values[0], values[-1])
 
 
 def prepare_command(reference: str) -> str:
@@ -448,5 +474,5 @@ def limit_of(run: Artifact) -> int | None:
 
 
 def ranks(run: Artifact) -> bool:
-    """Return whether a run ranks candidates, as all do but those of the form `note`."""
-    return run.facts.get("form") != FREE_TEXT
+    """Return whether a run ranks candidates, as all do but those whose form writes texts."""
+    return run.facts.get("form") not in TEXTS

@@ -83,7 +83,8 @@ class MockEngine(Engine):
                 yield _choices(prompt, [self._uniform(prompt.prompt_id, choice) for choice in prompt.choices])
             else:
                 values = [self._uniform(prompt.prompt_id, item_id) for item_id in prompt.shown]
-                yield _text(prompt, values) if values else _note(prompt)
+                ranks = len(values) > 1 or (values and prompt.listed is not None)
+                yield _text(prompt, values) if ranks else _note(prompt)
 
     def facts(self) -> dict[str, Json]:
         """Return the version of the mock answers."""

@@ -39,7 +39,22 @@ _REFUSAL = re.compile(
     r"|(?i:(?:извините|простите|к сожалению).{0,200}?\bне\b|я не могу )"
     r"|(?:抱歉|对不起|對不起|很遗憾).{0,100}?(?:无法|無法|不能)|我(?:无法|無法|不能)"
     r"|(?:申し訳|すみません|ごめん).{0,100}?(?:できません|出来ません|ません)|죄송.{0,100}?(?:없|못)"
-    r"|(?:عذر|آسف|متأسف).{0,100}?(?:لا|نمی))"
+    r"|(?:عذر|آسف|متأسف).{0,100}?(?:لا|نمی)"
+    r"|(?:We|I) regret (?:that|to)\b"
+    r"|(?i:leider kann ich\b.{0,80}?\bnicht|je ne suis pas en mesure|no me es posible|no estoy en condiciones)"
+    r"|(?:لا|لن) (?:أستطيع|يمكنني|أقدر)"
+    r"|(?:很|非常)抱歉.{0,100}?不|(?:ขออภัย|ขอโทษ).{0,100}?ไม่|(?:क्षमा|माफ़|माफ).{0,100}?नहीं"
+    r"|(?i:(?:je regrette|navrée?).{0,200}?\bne? (?:peux|puis|suis|saurais)\b"
+    r"|(?:ik|wij|we) (?:kan|kunnen) .{0,80}?\bniet\b|nie (?:mogę|możemy|jestem w stanie)\b"
+    r"|(?:üzgünüm|maalesef).{0,200}?(?:amam|emem|amıyorum|emiyorum|amayız|emeyiz|değil)\b"
+    r"|(?:tyvärr|jag kan tyvärr|jeg kan (?:desværre|dessverre)|beklager|desværre).{0,200}?\b(?:inte|ikke)\b"
+    r"|(?:maaf|mohon maaf).{0,200}?\b(?:tidak|belum)\b|(?:rất tiếc|xin lỗi).{0,200}?\bkhông\b"
+    r"|(?:λυπάμαι|δυστυχώς|συγγνώμη).{0,200}?\bδεν\b|(?:omlouvám|bohužel|prepáčte).{0,200}?\bne\w+"
+    r"|(?:valitettavasti|anteeksi).{0,200}?\b(?:en|emme)\b|(?:sajnos|sajnálom|elnézést).{0,200}?\bnem\b"
+    r"|(?:îmi pare rău|din păcate).{0,200}?\bnu\b|(?:на жаль|вибачте).{0,200}?\bне\b)"
+    r"|(?:I'm|I am) not in a position to\b|(?:Request|Access|Task) (?:denied|refused|rejected|declined)\b"
+    r"|(?:There is not|There isn't|There's not|I lack|I have too little|Not|Insufficient) (?:enough |sufficient )?"
+    r"(?:information|data|context)\b|(?i:sorry,? (?:but )?that(?:'s| is) not something (?:i|we) can\b))"
 )
 
 _END = 15_000  # a hundred candidates with 150 characters each

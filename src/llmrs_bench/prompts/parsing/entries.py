@@ -13,26 +13,66 @@ _WORDS = r"(?:rank(?:ing)?|place|position|pick|choice|top|number|no|nr|platz|ran
 _NUMBER = re.compile(
     rf"[\s>*_`\"'\[(#]*(?P<word>{_WORDS}[\s.:#]*)?(?P<number>[0-9]{{1,9}})(?:(?:st|nd|rd|th)(?:\s(?:place|pick|choice))?|er|ère|re|ème|eme|[dtr]o|[mvn]o|[dtrmvn]a|o|a|e|-?(?:е|я|й)|位|名|番目|番|等|순위|위|번째|번"
     r"|\s?(?:/|of)\s?[0-9]{1,3}(?=\s*[:.)\-–—]))?(?![0-9\w])"
-    r"(?:[.º]?\s(?:place|platz|rang|lugar|puesto|posto|miejsce|plaats|sija|место|місце)(?=\s?:))?"
+    r"(?:[.º]?\s(?:place|platz|rang|lugar|puesto|posto|miejsce|plaats|sija|место|місце)(?=\s?:|\s[-–—]\s))?"
     r"(?P<sign>[\])*_`\"']*\s*(?:->|=>|→|[.:;)|,、=>~·・]+|[-–—]+(?=[\s\w\[(*\"'])|(?=\s|$)|(?<=[\])]))[*_`]*)\s*(?P<rest>.*)",
     re.IGNORECASE | re.DOTALL,
 )
 _LETTERS = re.compile(
-    r"[\s>*_`\"'\[(]*(?P<number>[A-Za-z]{1,7})(?P<sign>[*_`]*[.):\]][*_`.:]*)\s+(?P<rest>.*)", re.DOTALL
+    r"[\s>*_`\"'\[(]*(?P<number>[A-Za-z]{1,7}|[^\W\d_])(?P<sign>[*_`]*(?:[.):\]][*_`.:]*\s|、))\s*(?P<rest>.*)",
+    re.DOTALL,
 )
 _ORDINALS = ["first", "second", "third", "fourth", "fifth", "sixth", "seventh", "eighth", "ninth", "tenth", "eleventh"]
 _ORDINALS += ["twelfth", *(f"{n}teenth" for n in ("thir", "four", "fif", "six", "seven", "eigh", "nine")), "twentieth"]
 _CARDINALS = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve"]
 _CARDINALS += [*(f"{n}teen" for n in ("thir", "four", "fif", "six", "seven", "eigh", "nine")), "twenty"]
 _IDEOGRAPHS = ["", *"一二三四五六七八九", *(f"十{n}" for n in ("", *"一二三四五六七八九")), "二十"][1:]
-_COUNTED = {word: rank for words in (_ORDINALS, _CARDINALS, _IDEOGRAPHS) for rank, word in enumerate(words, 1)}
+_OTHER_ORDINALS = tuple(
+    words.split()
+    for words in (
+        "premier deuxième troisième quatrième cinquième sixième septième huitième neuvième dixième",
+        "primero segundo tercero cuarto quinto sexto séptimo octavo noveno décimo",
+        "primeiro segundo terceiro quarto quinto sexto sétimo oitavo nono décimo",
+        "primo secondo terzo quarto quinto sesto settimo ottavo nono decimo",
+        "erstens zweitens drittens viertens fünftens sechstens siebtens achtens neuntens zehntens",
+        "первое второе третье четвертое пятое шестое седьмое восьмое девятое десятое",
+        "первый второй третий четвертый пятый шестой седьмой восьмой девятый десятый",
+    )
+)
+_LISTS = (
+    _ORDINALS,
+    _CARDINALS,
+    _IDEOGRAPHS,
+    *_OTHER_ORDINALS,
+    "壹貳參肆伍陸柒捌玖拾",
+    "壱弐参",
+    "壹贰叁肆伍陆柒捌玖拾",
+)
+_COUNTED = {word: rank for words in _LISTS for rank, word in enumerate(words, 1)}
+_SAID = frozenset(word for words in (_ORDINALS, *_OTHER_ORDINALS) for word in words)  # these can be nothing but ranks
+# Letters that count lines where those of Latin do not.
+_ALPHABETS = (
+    *("абвгдежзиклмнопрст", "αβγδεζηθικλμνξοπρστ", "אבגדהוזחטי", "ابتثجحخدذر", "أبجدهوزحطي"),
+    *(
+        "가나다라마바사아자차카타파하",
+        "甲乙丙丁戊己庚辛壬癸",
+        "アイウエオカキクケコ",
+        "あいうえおかきくけこ",
+        "กขคงจฉชซ",
+        "कखगघङचछज",
+    ),
+)
+_COUNTING = {letter: alphabet.index(letter) + 1 for alphabet in reversed(_ALPHABETS) for letter in alphabet}
 _PLACES = {"best": 1, "top pick": 1, "top choice": 1, "winner": 1, "runner-up": 2}
 _COUNTED |= _PLACES
 _WORDED = re.compile(
-    rf"[\s>*_`\"']*({'|'.join(sorted(_COUNTED, key=len, reverse=True))})"
-    r"(?:\s+(?:place|pick|choice))?[*_`]*(?:\s*(?P<sign>[:.,、)\-–—=]+)|(?<=[一-十])(?:位|名|番目)[\s:.,、)\-–—]*)[*_`]*\s*(?P<rest>.*)",
+    rf"[\s>*_`\"'(\[]*({'|'.join(sorted(_COUNTED, key=len, reverse=True))})"
+    r"(?:\s+(?:place|pick|choice|место|lugar|posto))?[*_`]*(?:\s*(?P<sign>[:.,、)\]\-–—=]+)|(?<=[一-十])(?:位|名|番目)[\s:.,、)\-–—]*)[*_`]*\s*(?P<rest>.*)",
     re.IGNORECASE | re.DOTALL,
 )
+_FIRST_WORD = re.compile(r"[\s>*_`\"'(\[]*([^\W\d_]+)")
+_FIRST_WORDS = frozenset(word for counted in _COUNTED for word in _FIRST_WORD.findall(counted)[:1])
+_IDEOGRAPHS_FIRST = frozenset(word[0] for word in _COUNTED if not word.isascii() and len(word) < 3)
+_RANK_WORDS = _SAID | {"rank", "place", "position", "pick", "choice"}
 _ROMAN = re.compile(r"(?=[ivxl])(xl|l?x{0,3})(ix|iv|v?i{0,3})", re.IGNORECASE)
 _DECIMAL = re.compile(r"\W*0\.[0-9]")
 _EXTREME = re.compile(
@@ -73,17 +113,32 @@ def read_rank(line: str) -> Rank | None:
         line = _EXTREME.sub(r"\1", line)  # "Rank 1 (best): 7"
     if found := _NUMBER.match(line):
         parted = bool(found["word"] or found["sign"].strip(" *_`\"'"))
-        return Rank((int(found["number"]), None, None), found["rest"], parted, bool(found["word"]))
-    if (found := _WORDED.match(line)) and (found[1].lower() not in _CARDINALS or found["sign"] != ","):
-        word = found[1].lower()
-        return Rank((_COUNTED[word], None, None), found["rest"], worded=word in _ORDINALS or word in _PLACES)
+        rank = Rank((int(found["number"]), None, None), found["rest"], parted, bool(found["word"]))
+        again = _again(rank.rest)  # "1. First: Heat"
+        return again if again and again.full and again.values[0] == rank.values[0] else rank
+    word = _FIRST_WORD.match(line)
+    counted = word is not None and (word[1].lower() in _FIRST_WORDS or word[1][0] in _IDEOGRAPHS_FIRST)
+    said = _WORDED.match(line) if counted else None
+    if said and (value := _COUNTED.get(said[1].lower())) and (said[1].lower() not in _CARDINALS or said["sign"] != ","):
+        return Rank((value, None, None), said["rest"], worded=said[1].lower() in _SAID | _PLACES.keys())
     if found := _LETTERS.match(line):
         mark = found["number"].lower()
         roman = _roman(mark) if _ROMAN.fullmatch(mark) else None
-        letter = ord(mark) - ord("a") + 1 if len(mark) == 1 else None
+        letter = _COUNTING.get(mark) or ("a" <= mark <= "z" and ord(mark) - ord("a") + 1) if len(mark) == 1 else None
         if roman or letter:
             return Rank((None, roman, letter), found["rest"])
     return None
+
+
+def _again(rest: str) -> Rank | None:
+    """Return a rank in words with which the text behind a rank begins."""
+    word = _FIRST_WORD.match(rest)
+    if word is None or word[1].lower() not in _RANK_WORDS:
+        return None
+    if (found := _WORDED.match(rest)) and (value := _COUNTED.get(found[1].lower())):
+        return Rank((value, None, None), found["rest"], worded=True)
+    found = _NUMBER.match(rest)
+    return Rank((int(found["number"]), None, None), found["rest"], worded=True) if found and found["word"] else None
 
 
 def read_rank_word(word: str) -> int | None:
@@ -114,11 +169,12 @@ def counting(ranks: Sequence[Rank]) -> bool:
 
 
 _VALUED = re.compile(
-    r"(?P<item>\S(?:.{0,300}?\S)?)\s*(?P<sign>[:=|,~]|\.{2,}|->|=>|→|\s[-–—]+(?=\s)|—|\(|(?=[★⭐☆]))\s*"
+    r"(?P<item>\S(?:.{0,300}?\S)?)\s*(?P<sign>[:=|,~]|\.{2,}|->|=>|→|\s[-–—]+(?=\s)|—|\(|(?=[★⭐☆])|\s(?=[0-9]{1,3}(?:\.[0-9]+\s?%?|\s?%)\W*$))\s*"
     r"(?:(?P<rank>rank(?:ed)?\W{0,2}|\#|no\.?\s?)?(?P<value>[-+]?[0-9]{1,6}(?:\.[0-9]{1,9})?(?:e[-+]?[0-9]{1,3})?)"
-    r"(?P<ordinal>st|nd|rd|th)?\s*(?:%|/\s*[0-9]+)?|(?P<stars>[★⭐]{1,10})[☆\s]*|(?P<verdict>yes|no|true|false))\s*[)\]]?\s*",
+    r"(?P<ordinal>st|nd|rd|th)?\s*(?:%|/\s*[0-9]+|stars?|points?|pts|点|점|分)?|(?P<stars>[★⭐]{1,10})[☆\s]*|(?P<verdict>yes|no|true|false))\s*[)\]]?\s*",
     re.IGNORECASE,
 )
+_SHARE = re.compile(r"[\s*_\-•\[(]*([0-9]{1,3})\s?/\s?([0-9]{1,3})[\s*_\])]*[:\-–—|\s]\s*(\S.*)")
 _LEAST = 3
 _YEAR = re.compile("(?:18[89]|19[0-9]|20[0-4])[0-9]")
 
@@ -133,6 +189,7 @@ def read_mentions(texts: Sequence[str], names: Names, *, strict: bool) -> list[M
         names: What was shown.
         strict: Whether each entry is an item: one that is not read is then another item.
     """
+    texts = _with_scores_behind(texts, len(names.listed.titles))
     ranks = [read_rank(text) for text in texts]
     full = [rank for rank in ranks if rank and rank.full]
     ranked = counting(full) and (len(full) > 1 or full[0].parted)
@@ -161,11 +218,30 @@ def read_mentions(texts: Sequence[str], names: Names, *, strict: bool) -> list[M
     return settle(found)
 
 
+def _with_scores_behind(texts: Sequence[str], count: int) -> Sequence[str]:
+    """Return "9/10: Heat" as "Heat: 9/10" where such numbers do not count the entries."""
+    if len(texts) < 2 or not _SHARE.match(texts[0]):
+        return texts
+    found = [_SHARE.match(text) for text in texts]
+    shares = [share for share in found if share]
+    values = [int(share[1]) for share in shares]
+    falls = all(before >= after for before, after in pairwise(values)) and values[0] > values[-1]
+    rises = all(before < after for before, after in pairwise(values))
+    scale = {int(share[2]) for share in shares}  # "2/8" of eight is a rank
+    scores = falls or (scale <= {5, 10, 20, 100} and not rises and scale.isdisjoint({len(texts), count}))
+    if len(shares) < len(texts) or len(scale) > 1 or not scores:
+        return texts
+    return [f"{share[3]}: {share[1]}/{share[2]}" for share in shares]
+
+
+_SCORE = re.compile(r"\d+(?:[.,]\d+)?")
+
+
 def _are_scores(ranks: Sequence[Rank], names: Names) -> bool:
     """Tell whether what follows ranks are numbers of no candidate, so that the ranks may be labels with scores."""
     values = [rank.rest.strip(" .") for rank in ranks]
     known = any(names.label(value) is not None or names.title(value) is not None for value in values)
-    return len(values) >= _LEAST and all(map(str.isdecimal, values)) and not known
+    return len(values) >= _LEAST and all(map(_SCORE.fullmatch, values)) and not known
 
 
 def _countdown(ranks: Sequence[Rank], names: Names) -> list[Mention]:
@@ -232,11 +308,8 @@ def read_valued(texts: Sequence[str], names: Names) -> list[Mention]:
     by_title = all(item.by == "title" for item in mentions)
     if len(texts) < _LEAST and plain and by_title and not any("%" in text for text in texts):
         return []  # "Rocky - 2" may as well be another title
-    if (
-        plain
-        and by_title
-        and all(names.label(pair["value"]) == item.place for pair, item in zip(pairs, mentions, strict=True))
-    ):
+    own = sum(names.label(pair["value"] or "") == item.place for pair, item in zip(pairs, mentions, strict=True))
+    if plain and by_title and own > len(pairs) / 2:
         return mentions  # "Heat (4)": each with its own label
     values = [float(len(pair["stars"]) if pair["stars"] else pair["value"]) for pair in pairs]
     told = any(pair["rank"] or pair["ordinal"] or pair["sign"] in {"->", "=>", "→"} for pair in pairs)

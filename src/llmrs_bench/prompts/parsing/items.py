@@ -9,7 +9,7 @@ from llmrs_bench.prompts.parsing.titles import EDGES, NOUNS, OFF, PAST, Mention,
 _YEAR = re.compile(r"\s*[(\[](?:1[89]|20)[0-9]{2}[)\]]")
 _OPENED = re.compile(r"(\*\*|__|[\"'*_`])(.{1,400}?)\1(?![^\W_])")
 _SEPARATOR = re.compile(
-    r"\s*(?P<bracket>[(\[])|\s*(?P<bar>\||\t)|\s*(?P<arrow>->|=>|→|⇒|~)|\s*(?P<long>—|–|―)|\s+(?P<dash>-{1,3})\s+"
+    r"\s*(?P<bracket>[(\[{])|\s*(?P<bar>\||\t|\s[•·●]\s)|\s(?P<slash>/)\s+|\s*(?P<arrow>->|=>|→|⇒|~)|\s*(?P<long>—|–|―)|\s+(?P<dash>-{1,3})\s+"
     r"|\s?(?P<colon>:)(?!\d)|(?P<stop>[.;!?。;])\s+|(?P<comma>[,、])\s*|\s+(?P<by>by)\s+(?=(?:the\s)?[A-Z])"
     r"|\s+(?P<word>because|since|due to|as it|starring|featuring|is an?|is the|is one of|is also|is about|has an?"
     r"|directed by|written by|for its|for the|which|with its)\s"
@@ -36,11 +36,13 @@ class Named:
         place: The candidate, or what else a title may be.
         doubt: Where what follows may as well belong to a longer title: the sign between them.
         tail: What follows.
+        sign: The sign between them, whether or not there is a doubt.
     """
 
     place: int
     doubt: str = ""
     tail: str = ""
+    sign: str = ""
 
 
 def named(text: str, names: Names) -> Named | None:
@@ -68,7 +70,7 @@ def named(text: str, names: Names) -> Named | None:
             own = dated(names.titles[place])[1] if place >= 0 else ""
             other = _YEAR.match(f"({tail}") if own and sign == "bracket" else None
             doubtful = None if other and own not in other[0] else _is_doubtful(sign, tail, names)
-            return None if doubtful is None else Named(place, sign if doubtful else "", tail)
+            return None if doubtful is None else Named(place, sign if doubtful else "", tail, sign)
     return None
 
 
@@ -96,7 +98,8 @@ def _is_doubtful(sign: str, tail: str, names: Names) -> bool | None:
         return False
     if sign != "arrow" and _MORE.fullmatch(bare):
         return None
-    if _FIELD.fullmatch(tail):
+    sentence = sign == "stop" and bare != tail.strip() and tail.rstrip().endswith((".", "!"))  # "Heat! Lovely."
+    if sentence or _FIELD.fullmatch(tail):
         return False
     if sign == "by":
         return len(bare.split()) < 2
@@ -143,7 +146,9 @@ def is_score(text: str) -> bool:
     return len(text) < 60 and _is_score(text)
 
 
-BULLET = re.compile(r"\s*(?:(?:[>*+\-–—•·▪◦●○‣➢➤✓✔☑★☆◆◇■□#]+|\[[ xX]\])\s+)+")
+BULLET = re.compile(
+    r"\s*(?:(?:[>*+\-–—•·#\u2190-\u21ff\u25a0-\u27bf\u2b00-\u2bff\U0001f300-\U0001faff\u2022\u2023]+|\[[ xX]\])\s+)+"
+)
 WORDS = (
     rf"(?:{NOUNS}|candidates?|items?|options?|documents?|docs?|passages?|places?|entry|choice|pick"
     r"|titles?|index|label|id|numbers?|num|no|nr|kandidat|candidato|candidat|номер|кандидат|фильм|候補|候选|后选|编号|番号|번호|후보|번)"
@@ -160,18 +165,24 @@ _LABELLED = re.compile(
 )
 _FIELD = re.compile(rf"\W*(?:{WORDS}|rank|position|score)\s*[:=]\s*\W{{0,2}}\w{{1,6}}\W*", re.IGNORECASE)
 _KEY = re.compile(rf"\s*(?:{WORDS}|name)\s*[:=]\s*(?=\S)", re.IGNORECASE)
+_COUNTER = re.compile(r"\W*([0-9]{1,9})\s?(?:号|號|番|번|호)\W*")
 _ASIDE = re.compile(r"\s[-–—]\s|:|—")
+PAIR_ALONE = re.compile("([0-9]+) ?[:=] ?([0-9]+)")  # "7: 96", an entry of a list of such lines
 
 
 def read_item(text: str, names: Names) -> Mention | None:
     """Return what a line, a cell or a string means, as "Heat", "3. Heat", "[3]", "No. 3"; or None."""
     if text not in names.read:
-        names.read[text] = _read_item(text, names) if names.may_name(text[: 4 * names.longest]) else None
+        start = text[: 4 * names.longest]
+        pair = PAIR_ALONE.fullmatch(start) and names.label(start) is None and not names.may_hold_title(start)
+        names.read[text] = None if pair or not names.may_name(start) else _read_item(text, names)
     return names.read[text]
 
 
 def _read_item(text: str, names: Names) -> Mention | None:
     text = without_bullet(text[: 4 * names.longest])
+    if counted := _COUNTER.fullmatch(text):
+        text = counted[1]
     if found := _bare(text.strip(EDGES), names):
         return found
     key = _KEY.match(text)
@@ -180,7 +191,7 @@ def _read_item(text: str, names: Names) -> Mention | None:
         behind = named(text[key.end() :], names)
         whole = behind if behind is not None and behind.place >= 0 else None
     if whole is not None:
-        return Mention(whole.place, "title", doubt=whole.doubt, tail=whole.tail)
+        return Mention(whole.place, "title", doubt=whole.doubt, tail=whole.tail, sign=whole.sign)
     if (worded := _WORDED.match(text)) and (place := names.label(worded[1])) is not None:
         return _labelled(place, worded[2].strip(), names)
     if key and (item := read_item(text[key.end() :], names)):
@@ -248,6 +259,7 @@ def settle(mentions: list[Mention]) -> list[Mention]:
     for entry in doubts:
         tails.setdefault(entry.tail, set()).add(entry.place)
     signs = {entry.doubt for entry in mentions}
+    by = any(entry.sign == "by" and not entry.doubt for entry in mentions)
     common = len(mentions) > 1 and len(signs) == 1 and signs <= {"dash", "long", "by"}
 
     def settled(entry: Mention) -> Mention:
@@ -255,7 +267,8 @@ def settle(mentions: list[Mention]) -> list[Mention]:
             return replace(entry, place=entry.other, by="title", other=None)
         if not entry.doubt:
             return entry
-        return replace(entry, doubt="", place=entry.place if common or len(tails[entry.tail]) > 1 else OFF)
+        known = common or (by and entry.doubt == "by")
+        return replace(entry, doubt="", place=entry.place if known or len(tails[entry.tail]) > 1 else OFF)
 
     return list(map(settled, mentions))
 

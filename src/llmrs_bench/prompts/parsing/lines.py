@@ -3,7 +3,7 @@
 import csv
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from llmrs_bench.prompts.parsing.entries import Rank, counting, is_valued, read_mentions, read_rank
 from llmrs_bench.prompts.parsing.items import BULLET, named, read_item
@@ -16,7 +16,7 @@ from llmrs_bench.prompts.parsing.one_line import (
     read_sentence,
     read_titles,
 )
-from llmrs_bench.prompts.parsing.ranking import FoundList
+from llmrs_bench.prompts.parsing.ranking import FoundList, role_of
 from llmrs_bench.prompts.parsing.tables import RANK_NAME, cells_of, read_table
 from llmrs_bench.prompts.parsing.titles import NOUNS, Names
 
@@ -34,6 +34,7 @@ _SCORE_FIRST = re.compile(
 _ATTRIBUTE = re.compile(r"\b(rank|position|id|label|number)\s*=\s*[\"']?(\w{1,20})", re.IGNORECASE)
 _TOP = re.compile(r"\W*top\s[0-9]{1,3}\W*:\W*", re.IGNORECASE)
 _FIELD = re.compile(rf"(?:- )?[\"']?(?:title|name|item|{NOUNS})[\"']?\s?: ", re.IGNORECASE)
+_SHORT = 4  # lines
 _HEADING = re.compile(r"\s*#{1,6}\s|\s*(\*\*|__)[^*_]+\1\s*$")
 
 
@@ -70,6 +71,7 @@ class _Lists:
     caption: str = ""
     blank: bool = False
     read: dict[str, FoundList | None] = field(default_factory=dict)  # answers repeat their lines
+    short: dict[tuple[object, ...], FoundList] = field(default_factory=dict)
     together: int = 0  # neighbouring lines of the list at most
     back: bool = False  # whether a rank of the list went back, so that its ranks do not count
 
@@ -82,9 +84,17 @@ class _Lists:
         elif self.rows:
             self._keep(FoundList(tuple(read_table(self.rows, self.names)), self.caption))
         if self.lines:
-            lines = _without_notes(self.lines)
-            self._keep(_read(lines, self.caption or lines[0].caption, self.names))
+            self._keep(self._list())
         self.lines, self.rows, self.blank, self.together, self.back = [], [], False, 0, False
+
+    def _list(self) -> FoundList:
+        """Return the list of the lines at hand; models repeat short ones thousands of times."""
+        if len(self.lines) > _SHORT:
+            return _read(_without_notes(self.lines), self.caption, self.names)
+        key = (self.caption, *((line.text, line.indent, line.caption) for line in self.lines))
+        if key not in self.short:
+            self.short[key] = _read(_without_notes(self.lines), self.caption, self.names)
+        return self.short[key]
 
     def _keep(self, found: FoundList) -> None:
         if found.mentions:
@@ -94,7 +104,9 @@ class _Lists:
     def add(self, found: FoundList) -> None:
         """End the list at hand and keep one that is read already."""
         self.end()
-        self._keep(replace(found, caption=found.caption or self.caption))
+        if self.caption and not found.caption:
+            found = FoundList(found.mentions, self.caption, found.sentence)
+        self._keep(found)
         self.caption = ""
 
 
@@ -112,7 +124,8 @@ def read_lines(text: str, names: Names, values: Sequence[list[FoundList]] = ()) 
         if mark:
             caption = before.strip(" *_:`=")
             for found in values[int(number.partition("\0")[0])]:
-                lists.add(replace(found, caption=f"{caption or lists.caption} {found.caption}".strip()))
+                above = f"{caption or lists.caption} {found.caption}".strip()
+                lists.add(found if above == found.caption else FoundList(found.mentions, above, found.sentence))
             lists.end()
             continue
         _read_line(raw, lists)
@@ -165,7 +178,7 @@ def _add_item(line: str, indent: int, lists: _Lists) -> None:
     if not known and read_item(said, names) is None and not is_valued(said, names):
         if found := read_sentence(line, names):
             lists.add(found)
-        elif line.rstrip("*_ ").endswith((":", "-")) or _HEADING.match(line):
+        elif line.rstrip("*_ ").endswith((":", "-")) or _HEADING.match(line) or _is_role(line):
             lists.end()
             lists.caption = line
         elif not lists.lines:
@@ -182,6 +195,11 @@ def _add_item(line: str, indent: int, lists: _Lists) -> None:
     lists.lines.append(new)
 
 
+def _is_role(line: str) -> bool:
+    """Tell whether a line is the name of a list alone, as "Final ranking"."""
+    return len(line) < 24 and line[-1:].isalpha() and line.count(" ") < 2 and role_of(line) in {"final", "draft"}
+
+
 def _begins_another(line: AnswerLine, lists: _Lists) -> bool:
     """Tell whether a line begins another list than that of the lines before it."""
     before = lists.lines[-1]
@@ -193,13 +211,12 @@ def _begins_another(line: AnswerLine, lists: _Lists) -> bool:
         if line.caption and line.caption != before.caption and not note:
             return True
     elif line.rank and ranked and ranked.rank:
-        kinds = [
-            (now, last)
-            for now, last in zip(line.rank.values, ranked.rank.values, strict=True)
-            if now is not None and last is not None
-        ]
-        first = any(now == 1 and last >= 1 for now, last in kinds)
-        if not any(now <= last for now, last in kinds) or (first and _goes_on_with_scores(line, lists)):
+        falls, first = False, False
+        for now, last in zip(line.rank.values, ranked.rank.values, strict=True):
+            if now is not None and last is not None:
+                falls |= now <= last
+                first |= now == 1 and last >= 1
+        if not falls or (first and _goes_on_with_scores(line, lists)):
             return False
         if first or lists.blank:
             again = not lists.back and counting([at.rank for at in lists.lines if at.ranked and at.rank])
@@ -230,7 +247,7 @@ def _without_notes(lines: list[AnswerLine]) -> list[AnswerLine]:
 
 
 def _read(lines: Sequence[AnswerLine], caption: str, names: Names) -> FoundList:
-    texts = [line.text for line in lines]
+    texts, caption = [line.text for line in lines], caption or lines[0].caption
     if len(texts) == 1 and _RANGE.fullmatch(texts[0]):  # "1-10" says how many there are
         return FoundList((), caption)
     if all(is_pair(text, names) for text in texts):

@@ -3,9 +3,9 @@
 import re
 from collections.abc import Sequence
 
-from llmrs_bench.prompts.parsing.entries import counting, read_rank
-from llmrs_bench.prompts.parsing.items import WORDS, read_item, without_bullet
-from llmrs_bench.prompts.parsing.ranking import FoundList
+from llmrs_bench.prompts.parsing.entries import counting, is_valued, read_rank, read_valued
+from llmrs_bench.prompts.parsing.items import PAIR_ALONE, WORDS, read_item, without_bullet
+from llmrs_bench.prompts.parsing.ranking import FoundList, role_of
 from llmrs_bench.prompts.parsing.titles import EDGES, OFF, PAST, Mention, Names, shape
 
 _DOT = re.compile(r"\W*(?:[0-9]{1,9}\s*[.:)\]]|[IVXLivxl]{1,7}[.)]\s)")
@@ -14,15 +14,19 @@ _OF_ALL = re.compile(r"\W*[0-9]{1,4}\s?/\s?[0-9]{1,4}\s*[:.)]")  # "2/8: 50/50"
 _SPLIT = re.compile(r"[\s,;>|→⇒=、，~]+")
 _INNER = re.compile(r"[^\w.]+|(?<=\D)\.|\.(?=\D)")
 _BESIDE = re.compile(rf"{WORDS}|and|then|next|finally|lastly|&|und|et|y|-+|>+", re.IGNORECASE)
+_PREFIXED = re.compile(rf"{WORDS}[_\-:#]?([0-9]{{1,9}})", re.IGNORECASE)
 _COMMA = re.compile(r"[,、] ?")
-_SIGN = re.compile(r" >+ | ?(?:[;|→⇒]|->|=>) ?|\s-{1,2}>\s|\s/\s")
+_SIGN = re.compile(r" ?(?:[;|→⇒]|->|=>|>+) ?|\s-{1,2}>\s|\s/\s")
 _AND = re.compile(r"\s(?:and|&|und|et|y)\s(?:finally\s)?")
 # "1. Heat 2. Alien", "1st: Heat, 2nd: Alien", "Rank 1: 3, Rank 2: 1", "#1 Heat, #2 Alien", "1 - Heat, 2 - Alien".
 _RANKED = re.compile(
     r"(?:(?<=[\s,;(])|^)(?:(?:(?:rank|place|position|pick|choice|no\.?)\s?#?|#)?[\[(]?([0-9]{1,3})(?:st|nd|rd|th)?"
-    r"(?:\splace)?(?:[.)\]]+(?:\s|(?=[^\W\d]))| ?:\s)"
+    r"(?:\splace)?(?:[.)\]]+(?:\s|(?=[^\W\d]))| ?[:=]\s)"
     r"|(?:(?<=[,;]\s)|^)(?:#([0-9]{1,3})\s|([0-9]{1,3})(?:\s[-–—]\s|\s?=\s?)(?=[^\W\d]|[\"'*])))",
     re.IGNORECASE,
+)
+_MAY_BE_RANKED = re.compile(
+    r"[0-9](?:st|nd|rd|th)?(?:\splace)?(?:[.)\]]+(?:\s|[^\W\d])|\s?[:=\-–—])|#[0-9]", re.IGNORECASE
 )
 _PAIR = re.compile(r"(?<![0-9])([0-9]{1,9})\s?(?:[.:)=]|->|→|[-–—])\s?[\[(#*]*([0-9]{1,9})(?![0-9])")
 _LABEL_PAIR = re.compile(r"(?<!\w)([0-9]{1,9})\s?(?:[.:)=,]|->|→|[-–—])\s?[\[(#*]*(\w[\w\-]{0,39})(?!\w)")
@@ -34,6 +38,7 @@ _RISING = re.compile(r"\s+<+\s+|(?<=[0-9])<(?=[0-9])")
 _LETTER = re.compile(r"[^\W0-9]")
 _DIGITS = re.compile("[0-9]+")
 _CAPTION = re.compile(r"[\s*_`\"'#{\[(>\-]*+([^\W\d_][^:\n]{0,120}?)[*_`\"')]*+\s*:[*_`]*\s*(?=\S)")
+_UNCOLONED = re.compile(r"[\s*_`\"'#>\-]*([^\W\d_][^:\n=0-9]{0,80}?)[*_`\"')]*\s*(?:=+|->|→|\s[-–—])\s*(?=\S)")
 _PLACES = re.compile(
     r"[\s*_#>\-]*([0-9]{1,3})\s?(?:[-–—]|to)\s?([0-9]{1,3})[*_]*\s*[:.)][*_]*\s(?=.*[,\s])"
 )  # "4-6: 9, 2, 1"
@@ -52,7 +57,9 @@ def read_labels(text: str, names: Names) -> list[Mention]:
     if any(token not in names.labels for token in tokens):
         rank = read_rank(text)  # "7. 187 (1997)" is a rank and a title, "1. i17" a rank and a label
         items = [read_item(text, names), read_item(rank.rest, names) if rank and _DOT.match(text) else None]
-        if any(items):
+        if any(items) or (
+            "(" in text and is_valued(without_bullet(text), names)
+        ):  # "1917 (2019): 9" is a title and a score
             return []
     found = [Mention(names.number(token), "label") for token in tokens]
     return found if names.numbered or any(mention.place >= 0 for mention in found) else []
@@ -66,6 +73,8 @@ def labels_of(text: str, names: Names) -> list[str]:
 
 
 def _labels_of(text: str, names: Names) -> list[str]:
+    if names.numbered and (pair := PAIR_ALONE.fullmatch(text)) and names.label(text) is None:
+        return [pair[1], pair[2]]
     if len(text) > 3 and "(" in text:
         text = _SCORES.sub(" ", text)
     first = _FIRST.match(text)
@@ -73,11 +82,17 @@ def _labels_of(text: str, names: Names) -> list[str]:
     if word.isalpha() and shape(word) not in names.shapes and not _BESIDE.fullmatch(word):  # as most lines of prose
         return []
     tokens = [bare for token in _SPLIT.split(text) if (bare := token.strip(EDGES))]
+    if not text.isascii():  # signs of other scripts, and of characters that were lost
+        tokens = [token for token in tokens if token.isascii() or any(map(str.isalnum, token))]
     if tokens and all(token in names.labels for token in tokens):  # as most answers are
         return tokens
     if tokens and tokens[0].isalpha() and shape(tokens[0]) not in names.shapes and not _BESIDE.fullmatch(tokens[0]):
         return []
     tokens = [token for token in tokens if token.isdecimal() or token in names.labels or not _BESIDE.fullmatch(token)]
+    if names.numbered:
+        tokens = [prefixed[1] if (prefixed := _PREFIXED.fullmatch(token)) else token for token in tokens]  # item_9
+    elif len(tokens) == 1 and (parts := tokens[0].split("-"))[2:] and all(part in names.labels for part in parts):
+        return parts  # "C-A-B"
     if names.numbered and not all(token.isdecimal() or token in names.labels for token in tokens):
         tokens = [part for token in tokens for part in _INNER.split(token) if part]
     return tokens if tokens and all(shape(token) in names.shapes for token in tokens) else []
@@ -105,13 +120,15 @@ def read_pairs(text: str, names: Names) -> list[Mention]:
 def read_titles(text: str, names: Names) -> list[Mention]:
     """Read titles on one line, where most of the parts are titles and the first is one."""
     titled = names.may_hold_title(text)
-    if titled and (found := _read_agreed(text, names)):
+    if titled and (found := _read_agreed(text, names) or _read_with_values(text, names)):
         return found
     parts = _ranked_parts(text)
     if parts and (found := _read_parts(parts, names, strict=False)):
         return found
     rank = read_rank(text) if titled else None
-    if not titled or (rank and rank.parted):  # one entry of a list, which may itself hold commas
+    number = re.split("[,、>]", text, maxsplit=1)[0].strip(EDGES)  # "1917, Heat" are two titles
+    digits = number.isdecimal() and names.title(number) is not None
+    if not titled or (rank and rank.parted and not digits):  # one entry of a list, which may itself hold commas
         return []
     for separator in (_SIGN, _COMMA):
         parts = _split(separator, text)
@@ -123,7 +140,24 @@ def read_titles(text: str, names: Names) -> list[Mention]:
     return []
 
 
+def _read_with_values(text: str, names: Names) -> list[Mention]:
+    """Read three titles or more, each with a number behind it, on one line: "Heat (1), Alien (2), Jaws (3)"."""
+    parts = _split(_VALUES, text.rstrip(" ."))
+    found = read_valued(parts, names) if len(parts) > 2 else []
+    if any(mention.place >= 0 for mention in found):
+        return found
+    pairs = [pair for part in parts if (pair := _NUMBERED.fullmatch(part))]
+    places = [names.title(pair[1].strip(EDGES)) for pair in pairs]
+    own = sum(place is not None and names.label(pair[2]) == place for pair, place in zip(pairs, places, strict=True))
+    ranked = [int(pair[2]) for pair in pairs] == list(range(1, len(pairs) + 1))
+    if len(pairs) < max(3, len(parts)) or not (ranked or 2 * own > len(pairs)):
+        return []
+    return [Mention(OFF if place is None else place, "title") for place in places]
+
+
 _PARTS = re.compile(r"[,;>|]\s+")
+_NUMBERED = re.compile(r"(.{1,400}?)\s*[(\[]\s*([0-9]{1,3})\s*[)\]]")
+_VALUES = re.compile(r"(?<=[0-9)%★])\s*[,;>|]\s+")
 _BEHIND = re.compile(r"(?P<title>.{1,400}?)\s*[(\[]\s*(?P<label>\w{1,40})\s*[)\]]?")
 _BEFORE = re.compile(
     r"[(\[]?(?P<label>\w{1,40})(?:\s*[)\]:.=]|\s*[-–—]\s|\s(?=[(\[]))\s*[(\[\"']?(?P<title>.{1,400}?)[)\]\"']?"
@@ -175,6 +209,8 @@ def _split(separator: re.Pattern[str], text: str) -> list[str]:
 
 def _ranked_parts(text: str) -> list[str]:
     """Return what stands behind numbers that count 1, 2, 3 on one line."""
+    if len(_MAY_BE_RANKED.findall(text)) < 2:
+        return []
     marks: list[re.Match[str]] = []
     for found in _RANKED.finditer(text):
         if not marks or int(found[found.lastindex or 1]) == int(marks[-1][marks[-1].lastindex or 1]) + 1:
@@ -189,17 +225,14 @@ def _read_parts(parts: Sequence[str], names: Names, *, strict: bool) -> list[Men
     """Read parts of a line; where strict each is a whole title, which may itself hold commas or a word "and"."""
     if len(parts) > 1000:
         return []
-    may = [not strict or names.may_name(part) for part in parts]
-    if not any(may[: 2 + names.commas]):
+    if strict and not any(map(names.may_name, parts[: 2 + names.commas])):
         return []
     found: list[Mention] = []
     at = 0
     while at < len(parts):
         taken, items = 1, [Mention(OFF, "title")]
-        for size in range(min(2 + names.commas if strict else 1, len(parts) - at), 0, -1):
-            if not any(may[at : at + size]):
-                break
-            joined = ", ".join(parts[at : at + size]).strip("[]{}(); ").removeprefix("and ").strip()
+        for size in _sizes(parts, at, names) if strict else (1,):
+            joined = _joined(parts[at : at + size])
             if read := _whole(joined, names, alone=size == 1) if strict else _part(joined, names):
                 taken, items = size, read
                 break
@@ -210,6 +243,22 @@ def _read_parts(parts: Sequence[str], names: Names, *, strict: bool) -> list[Men
     off = sum(item.place == OFF for item in found)
     titles = sum(item.by == "title" and item.place != OFF for item in found)
     return found if len(found) > 1 and 2 * off < len(found) and (titles or not strict) else []
+
+
+def _joined(parts: Sequence[str]) -> str:
+    return ", ".join(parts).strip("[]{}(); ").removeprefix("and ").strip()
+
+
+def _sizes(parts: Sequence[str], at: int, names: Names) -> Sequence[int]:
+    """Return how many parts from one on may be a title together, the most first; none where they name nothing."""
+    next_ones = parts[at : at + 2 + names.commas]
+    named = [names.may_name(part) for part in next_ones]
+    if not any(named):
+        return ()
+    words = all(any(map(str.isalnum, part)) for part in next_ones)
+    if len(named) > 1 and words and not names.may_begin(without_bullet(_joined(next_ones))):
+        return (1,) if named[0] else ()
+    return range(len(named), named.index(True), -1)
 
 
 def _part(text: str, names: Names) -> list[Mention]:
@@ -235,18 +284,13 @@ def _whole(text: str, names: Names, *, alone: bool) -> list[Mention]:
     return []
 
 
-_PAIR_ALONE = re.compile("[0-9]+ ?[:=] ?[0-9]+")
-
-
 def list_on_line(line: str, names: Names) -> FoundList | None:
     """Return the list that stands on one line; "3 < 1 < 2" has the best one last."""
     if "<" in line and len(rising := _RISING.split(line)) > 1:
         line = " > ".join(reversed(rising))
-    if _is_word(line) or line.strip(EDGES) in names.labels:
+    if _is_word(line) or line.strip(EDGES) in names.labels or not names.may_name(line):
         return None
-    if not names.may_name(line):
-        return None
-    if _PAIR_ALONE.fullmatch(line) and not names.may_hold_title(line):  # an entry of a list of such lines
+    if PAIR_ALONE.fullmatch(line) and not names.may_hold_title(line):  # an entry of a list of such lines
         return None
     parts = [(caption, said) for caption, said in captioned(line, names) if not _is_word(said)]
     for caption, said in parts:
@@ -256,7 +300,23 @@ def list_on_line(line: str, names: Names) -> FoundList | None:
     for caption, said in parts:
         if found := read_titles(said, names):
             return FoundList(tuple(found), caption)
+    caption, said = _captioned_again(line, parts)
+    if said and (found := read_pairs(said, names) or read_labels(said, names) or read_titles(said, names)):
+        return FoundList(tuple(found), caption)
     return None
+
+
+def _captioned_again(line: str, parts: Sequence[tuple[str, str]]) -> tuple[str, str]:
+    """Return what stands behind a second caption, "Step 3: The ranking: 3, 1", or behind one without a colon."""
+    if parts and parts[-1][0]:
+        caption, said = parts[-1]
+        again = _CAPTION.match(said)
+        if again and role_of(again[1]) in {"final", "ranking"} and not re.search("[0-9,;]", again[1]):
+            return f"{caption}: {again[1]}", said[again.end() :]
+        return "", ""
+    bare = _UNCOLONED.match(line)
+    known = bare is not None and "=" not in line[bare.end() :] and role_of(bare[1]) in {"final", "ranking"}
+    return (bare[1], line[bare.end() :]) if bare and known else ("", "")
 
 
 def _is_word(text: str) -> bool:

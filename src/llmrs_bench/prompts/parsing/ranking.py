@@ -12,13 +12,14 @@ Role = Literal["final", "draft", "echo", "ranking", ""]
 
 _FINAL = (
     "final|finally|revised|updated|corrected|improved|output|answer|answers|solution"
-    "|result|results|conclusion|endgültig"
+    "|result|results|conclusion|endgültig|second thoughts?|reconsider(?:ed|ing)?|on reflection|refined"
+    "|new (?:list|order|ranking|version)"
 )
 _DRAFT = (
     "draft|drafts|initial|initially|preliminary|rough|tentative|original|originally|thoughts?|thinking|reasoning"
     "|analysis|before|earlier|brainstorm|previous|scratch"
     "|(?:first|1st) (?:try|attempt|pass|version|guess|idea|thought|ranking|list)"
-    "|step (?:1|one)|attempt 1|version 1"
+    "|step (?:1|one)|attempt 1|version 1|old (?:list|order|ranking|version)"
 )
 _RANKING = (
     "rank|ranks|ranking|rankings|ranked|order|ordered|best|top|recommend|recommended|recommendation|recommendations|likely"
@@ -29,11 +30,29 @@ _ECHO = (
     "|candidates?|options|question|prompt|task|shown|list of|excluded?|not(?! an? )|remaining|format|examples?"
 )
 _WORDS: tuple[tuple[Role, str], ...] = (("final", _FINAL), ("draft", _DRAFT), ("ranking", _RANKING), ("echo", _ECHO))
+_ELSEWHERE: tuple[tuple[Role, str], ...] = (  # in scripts without spaces, or with many endings
+    (
+        "final",
+        "最终|最終|答案|回答|结果|結果|最后|最後|최종|정답|답변|결과|финал|итог|ответ|النهائي|الإجابة|پاسخ|अंतिम|उत्तर",
+    ),
+    ("draft", "思考|草稿|初步|初稿|推理|분석|생각|초안|черновик|рассужден|размышлен|мысли|предварит|تفكير|مسودة|सोच"),
+    ("ranking", "排名|排序|推荐|推薦|ランキング|順位|おすすめ|순위|추천|рейтинг|рекоменд|ранжир|ترتيب|الترتيب|क्रम"),
+    ("echo", "历史|歷史|候选|候選|履歴|候補|기록|후보|истори|кандидат|المرشح|التاريخ|इतिहास"),
+)
+_WESTERN: tuple[tuple[Role, str], ...] = (
+    ("final", "réponse|résultat|respuesta|resultado|resposta|risposta|risultato|antwort|ergebnis|antwoord"),
+    ("draft", "brouillon|réflexion|borrador|rascunho|bozza|entwurf|überlegung|überlegungen|raisonnement|razonamiento"),
+    ("ranking", "classement|clasificación|classificação|classifica|rangliste|reihenfolge|rangschikking|orden|ordem"),
+    ("echo", "historique|candidats|historial|candidatos|histórico|verlauf|kandidaten"),
+)
 _LAST = re.compile(r"(?<![^\W_])(?:final|finally|revised|updated|corrected|improved)(?![^\W_])")
 _DRAFT_ANSWER = re.compile(
     r"\b(?:draft|initial|preliminary|rough|tentative|original|first|1st|previous|earlier|old)\s(?:answer|output|result|solution)"
 )
-_ROLES = tuple((role, re.compile(rf"(?<![^\W_])(?:{words})(?![^\W_])")) for role, words in _WORDS)
+_ROLES = tuple(
+    (role, re.compile(rf"(?<![^\W_])(?:{words}|{western})(?![^\W_])|{elsewhere}"))
+    for (role, words), (_, western), (_, elsewhere) in zip(_WORDS, _WESTERN, _ELSEWHERE, strict=True)
+)
 
 
 @lru_cache(1024)  # answers repeat their captions
@@ -45,18 +64,24 @@ def role_of(caption: str) -> Role:
     return next((role for role, pattern in _ROLES if pattern.search(words)), "")
 
 
+_AFTER = re.compile(
+    r"\b(?:honou?rable mentions?|also|others?|rest|remaining|runners?[ -]up|next tier|maybe|alternatives?|bonus"
+    r"|additional)\b"
+)
 _WORST = r"(?:least|worst|lowest|less|weakest|peor|pires?|schlecht\w*|peggior\w*|pior)"
 _BEST = r"(?:most|best\w*|highest|more|strongest|likeliest|mejor|meilleure?s?|miglior\w*|melhor)"
 _TO = r"(?:\s+\w+){0,2}\s*(?:\bto\b|->|→|\bbis\b|\bzum?\b|\ba\b|\bau\b|\bà\b|\bal\b)\s*(?:\w+\s+){0,2}"
 _FALLS = re.compile(rf"\b{_BEST}\b{_TO}\b{_WORST}\b")
 _RISES = re.compile(
-    rf"\b{_WORST}\b{_TO}\b{_BEST}\b|\blast (?:one )?is (?:the )?best\b|\bbest (?:one )?(?:is )?last\b"
+    rf"\b{_WORST}\b{_TO}\b{_BEST}\b|\b{_WORST}\b[^,;.]{{0,20}}\bfirst\b|\bbottom(?: |-)to(?: |-)top\b"
+    r"|\blast (?:one )?is (?:the )?best\b|\bbest (?:one )?(?:is )?last\b"
+    r"|\bот (?:наименее|худш|менее).*\bк (?:наиболее|лучш|более)|[从從由](?:最差|最低|低|最不).*[到至]|低い順|낮은 순"
     r"|\b(?:ascending|increasing|rising|aufsteigend\w*)\b.*\b(?:prefer|likel|relevan|score|interest|probab|rating)"
 )
 _LOW = re.compile(
     r"\b(?:avoid|unlikely|least|less|bottom|worst|low(?:est|er)?|reject(?:ed|s)?|dislik\w+|skip(?:ped)?|weak\w*|poor\w*"
     r"|irrelevant|unsuitable|none of)\b"
-    r"|(?:\bnot|\bnever|n't)\s+(?:\w+\s+){0,2}(?:recommend|like|enjoy|relevant|suit|fit|match|interest|choos|prefer)"
+    r"|(?!.*\benough\b)(?:\bnot|\bnever|n't)\s+(?:\w+\s+){0,2}(?:recommend|like|enjoy|relevant|suit|fit|match|interest|choos|prefer)"
 )
 _HIGH = re.compile(r"\b(?:most|best|top|high(?:ly|est)?|strong\w*|recommend\w*|definitely|likely|perfect|excellent)\b")
 
@@ -168,18 +193,26 @@ class _Group:
     @property
     def whole(self) -> FoundList:
         """All parts as one list, best first."""
+        if len(self.parts) == 1 and not rises(self.first.caption):
+            return self.first
         parts = sorted(self.parts, key=lambda part: -part[0])
         mentions = tuple(mention for _, part in parts for mention in part.mentions)
         return replace(self.first, mentions=mentions[::-1] if rises(self.first.caption) else mentions)
 
     def takes(self, after: FoundList, role: Role) -> bool:
         """Tell whether a list goes on with other candidates."""
+        other = set(after.places)
+        overlap = self.named & other
+        going_on = self.named and other and self.role in {"", "ranking", "final"}
+        if going_on and after.caption and _AFTER.search(after.caption.casefold()):
+            return not overlap
+        if (overlap and self.role == "draft") or (after.caption and not self.named and other and self.parts):
+            return False
         same = self.role == role or not after.caption or {self.role, role} == {"ranking", ""}
         by_label = 2 * self.labels > self.size
         alike = by_label == after.by_label and not self.first.sentence and not after.sentence
         if not (same and alike and bool(self.first.caption) >= bool(after.caption)):
             return False
-        other = set(after.places)
         if self.role == "echo" and not self.named and other:
             return False
         return not (self.named and other and 2 * len(self.named & other) > min(len(self.named), len(other)))

@@ -31,6 +31,7 @@ def rewrite_records(text: str) -> str:
     if ":" not in text and "=" not in text:
         return text
     written: list[str] = []
+    parted = False  # whether other records stand before those at hand
     stretch: list[tuple[str, list[tuple[str, str]]]] = []  # lines, with the fields on each
     for line in [*text.split("\n"), "\0"]:
         if fields := _fields(line):
@@ -38,9 +39,11 @@ def rewrite_records(text: str) -> str:
         elif stretch and not line.strip():
             stretch.append((line, []))
         else:
-            written += _as_json(stretch)
+            if stretch:
+                written += _as_json(stretch, last=line == "\0" and not parted)
+                parted |= len(stretch) > 1
+                stretch = []
             written.append(line)
-            stretch = []
     return "\n".join(written[:-1])
 
 
@@ -58,7 +61,8 @@ def _fields(line: str) -> list[tuple[str, str]]:
     ]
 
 
-def _as_json(stretch: Sequence[tuple[str, list[tuple[str, str]]]]) -> list[str]:
+def _as_json(stretch: Sequence[tuple[str, list[tuple[str, str]]]], *, last: bool) -> list[str]:
+    """Return records as JSON, or as the lines that they are; of the last ones, one may be cut off."""
     lines = [line for line, _ in stretch]
     records: list[dict[str, str]] = []
     first = next((fields[0][0] for _, fields in stretch if fields), "")
@@ -69,5 +73,8 @@ def _as_json(stretch: Sequence[tuple[str, list[tuple[str, str]]]]) -> list[str]:
             if key in records[-1]:
                 return lines
             records[-1][key] = value
+    if last and len(records) > 2 and len(records[-1]) < len(records[-2]):  # what a budget cut off
+        cut = next(at for at in range(len(stretch) - 1, -1, -1) if stretch[at][1] and stretch[at][1][0][0] == first)
+        return [*_as_json(stretch[:cut], last=False), *lines[cut:]]
     whole = all(len(record) > 1 and any(map(_ITEM.fullmatch, record)) for record in records)
     return [json.dumps(records), ""] if len(records) > 1 and whole else lines

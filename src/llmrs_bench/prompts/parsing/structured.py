@@ -14,6 +14,7 @@ from llmrs_bench.prompts.parsing.titles import NOUNS, OFF, UNSURE, Mention, Name
 _OPENING = re.compile(r"[\[{]|(?:(?<![^\n])|(?<==)|(?<== ))\((?=\s*[\"'])")  # "ranking = ('Heat', 'Alien')"
 _SPACE = re.compile(r"(?:\s|//[^\n]*|,(?=\s*[\]})]))*")
 _NUMBER = re.compile(r"-?[0-9]{1,400}(?:\.[0-9]{1,400})?(?:[eE][+-]?[0-9]{1,3})?(?![\w.])")
+_CUT_SHORT = re.compile(r"(?:-?[0-9]{0,400}\.?[0-9]{0,400}(?:[eE][+-]?)?|[A-Za-z]{1,8})\Z")
 _WORD = re.compile(r"(?:true|false|null|None|True|False|NaN|-?Infinity)\b")
 _STRING = {
     '"': re.compile(r'"((?:[^"\\]|\\.)*)"', re.DOTALL),
@@ -81,11 +82,12 @@ class _Reader:
         if found := _WORD.match(self.text, self.at):
             self.at = found.end()
             return None
-        raise _NoLiteralError
+        raise _CutError if _CUT_SHORT.match(self.text, self.at) else _NoLiteralError
 
     def _skip(self) -> None:
-        found = _SPACE.match(self.text, self.at)
-        self.at = found.end() if found else self.at
+        char = self.text[self.at : self.at + 1]
+        if (char in "/," or char.isspace()) and (found := _SPACE.match(self.text, self.at)):
+            self.at = found.end()
 
     def _string(self, quote: str) -> str:
         found = _STRING[quote].match(self.text, self.at)
@@ -284,9 +286,11 @@ def _numbered(value: Mapping[str, object], name: re.Pattern[str], *, whole: bool
             if isinstance(part, int | float):
                 return float(part)
             if isinstance(part, str) and (
-                found := re.fullmatch(r"[^\w+-]*([-+]?[0-9]{1,9}(?:\.[0-9]{1,9})?)\W*", part)
+                found := re.fullmatch(r"[^\w+-]*([-+]?[0-9]{1,9}(?:\.[0-9]{1,9})?)(?:st|nd|rd|th)?\W*", part)
             ):
                 return float(found[1])
+            if whole and isinstance(part, str) and (rank := read_rank_word(part)) is not None:
+                return float(rank)
     return None
 
 

@@ -57,6 +57,8 @@ def read_table(rows: Sequence[Sequence[str]], names: Names) -> list[Mention]:
         return [Mention(UNSURE, "title")] * len(mentions)
     if not by and _is_sheet([mention.place for mention in mentions]):
         by = [(at, "") for at in range(len(columns)) if at != best]
+    if not by and len(columns) == 2:
+        by = [(at, "") for at in range(2) if at != best and any("." in cell for cell in columns[at])]
     for at, meaning in by:
         values = [value for place, _ in found if (value := _number(columns[at][place])) is not None]
         if len(values) == len(mentions) and len(set(values)) > 1:

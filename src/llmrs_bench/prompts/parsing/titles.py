@@ -18,8 +18,11 @@ NOUNS = (
 _ENTITY = re.compile(r"&#?\w{1,31};")
 _MEDALS = {medal: f" {rank}. " for rank, medal in enumerate("🥇🥈🥉", 1)}
 _KEYCAP = re.compile("(?:[0-9]\ufe0f?\u20e3)+|🔟|[🥇🥈🥉]|[①-⑳❶-❿➀-➓⓵-⓾]")
-_QUOTES = str.maketrans("’‘‛´“”„«»「」『』《》،؛।−‐│┃║", '\'\'\'\'""""""""""",;.--|||')
-_ORDINAL = re.compile(r"(?m)^(\W*[0-9]{1,3})\.?[ºª°](?=\s)")  # their plain forms are letters
+_QUOTES = str.maketrans("’‘‛´“”„«»「」『』《》【】〔〕،؛।−‐│┃║", '\'\'\'\'"""""""""""[][],;.--|||')
+_ORDINAL = re.compile(r"(?m)^([^\w\n]*[0-9]{1,3})\.?[ºª°](?=\s)")  # their plain forms are letters
+_CONTROLS = re.compile(
+    r"\x1b\[[0-9;]{0,20}[A-Za-z]|[\x00-\x08\x0e-\x1b\x7f]"
+)  # colours of a terminal, and what nobody sees
 _ESCAPED = re.compile(r"\\([.)(\-*_#>\[\]])")  # of Markdown
 _STRUCK = re.compile(
     r"(?m)^[^\w\n~]*[0-9]{0,3}[.)]?[ \t]*~~[^~\n]{1,2000}~~[ \t]*$|~~[^~\n]{1,2000}~~"
@@ -31,6 +34,7 @@ _LINES = re.compile("\r\n|[\r\v\f\x1c-\x1e\x85\u2028\u2029]")
 
 def plain_answer(text: str) -> str:
     """Return an answer in plain forms, where a rank that is a picture (1️⃣, 🥇, ①) is a number and a dot."""
+    text = _CONTROLS.sub("", text)
     text = _ESCAPED.sub(r"\1", text) if "\\" in text else text
     text = _STRUCK.sub(" ", text) if "~~" in text else text
     text = _LINES.sub("\n", _ENTITY.sub(lambda found: html.unescape(found[0]), text))
@@ -80,15 +84,33 @@ _ARTICLE_FIRST = re.compile(r"(^|\()\s*(?:(?:the|an?|les?|la|une?|il|el|los|las)
 _ARTICLE = re.compile(r"[\W_]*(?:(?:the|an?|les?|la|une?|il|el|los|las)\s|l')", re.IGNORECASE)
 # An article that a key moves or leaves out, other than at the beginning.
 _MOVED = re.compile(rf"\(\s*(?:{_ARTICLES})(?![^\W_])|,\s*(?:{_ARTICLES})(?=\s*(?:[()\[]|$))", re.IGNORECASE)
-_BEHIND = re.compile(rf",\s*(?:{_ARTICLES})(?![^\W_])", re.IGNORECASE)
-_SIGN = re.compile(r"[\W_]")
-_OTHER_SIGN = re.compile(r"[^\w\x00-\x7f]")
-_SPACES = re.compile(r"[\W_]+")
+_INSIDE = re.compile(rf"([(,])\s*({_ARTICLES})(?![^\W_])", re.IGNORECASE)  # where such an article may stand
+_KNOWN = 1 << 14  # characters in a table
 _PLAIN_WORD = re.compile("[a-z0-9]+")
 _OTHER_WORD = re.compile(r"[^\W_a-z0-9]+")
 _ACCENTS = re.compile("[\u0300-\u036f]")
 _LONG_LINE = 1000
 _DIGITS = re.compile("[0-9]+")
+
+
+class _Signs(dict[int, int | str | None]):
+    """A table for `str.translate` that replaces all but letters, digits, and marks where they are kept."""
+
+    def __init__(self, sign: str | None, *, marks: bool) -> None:
+        super().__init__()
+        self.sign = sign
+        self.marks = marks
+
+    def __missing__(self, code: int) -> int | str | None:
+        char = chr(code)
+        kept = char.isalnum() or (self.marks and unicodedata.category(char)[0] == "M")
+        if len(self) < _KNOWN:
+            self[code] = code if kept else self.sign
+        return code if kept else self.sign
+
+
+_WORDS = _Signs(" ", marks=True)
+_LETTERS = _Signs(None, marks=False)
 # Nothing but the letters and digits of ASCII in lower case, as they stand in a key.
 _SQUEEZED = {code: chr(code).lower() if chr(code).isalnum() else None for code in range(128)} | {ord("&"): "and"}
 
@@ -103,6 +125,7 @@ class Mention:
         other: The candidate whose title is the same text as the label of `place`.
         doubt: The sign behind a title that may begin a longer one.
         tail: What stands behind that sign.
+        sign: The sign behind a title, whether or not there is a doubt.
     """
 
     place: int
@@ -110,6 +133,7 @@ class Mention:
     other: int | None = None
     doubt: str = ""
     tail: str = ""
+    sign: str = ""
 
 
 class Names:
@@ -123,6 +147,7 @@ class Names:
         self.known: dict[str, int | None] = {}  # texts that were looked up before
         self.read: dict[str, Mention | None] = {}
         self.tokens: dict[str, list[str]] = {}
+        self.titled: dict[str, bool] = {}
 
     # Most answers are labels alone: what titles need is made for the others.
     @cached_property
@@ -195,6 +220,11 @@ class Names:
         """Tell whether a text has such a word; where it has none, neither it nor a part of it is a title."""
         if len(text) > _LONG_LINE:
             return True
+        if text not in self.titled:
+            self.titled[text] = self._may_hold_title(text)
+        return self.titled[text]
+
+    def _may_hold_title(self, text: str) -> bool:
         plain, others = self.anchors
         bare = _without_accents(text)
         whole = bare.replace("'", "")
@@ -211,14 +241,44 @@ class Names:
         """The first two letters or digits of them."""
         return frozenset(key[:2] for key in self.squeezed)
 
+    @cached_property
+    def lengths(self) -> list[int]:
+        """How many letters and digits they have."""
+        return sorted({len(key) for key in self.squeezed})
+
     def may_begin(self, text: str) -> bool:
         """Tell whether a text may begin with a title; most lines of long answers cannot, and this is soon known."""
-        start = text[:12]
-        if not start.isascii() or "(" in start or ("," in text and _BEHIND.search(text)):
-            return True
-        key = start.translate(_SQUEEZED)
-        known = len(key) < 2 or key[:2] in self.beginnings or key[:1] in self.beginnings
-        return known or _has_article(text, key)
+        article = _ARTICLE.match(text)
+        return (
+            self._begins(text)
+            or (article is not None and self._begins(text[article.end() :]))
+            or (("(" in text or "," in text) and self._may_be_moved(text))
+        )
+
+    def _begins(self, text: str) -> bool:
+        if not self._starts(text):
+            return False
+        key = _squeezed(text)
+        return any(key[:length] in self.squeezed for length in self.lengths)
+
+    def _starts(self, text: str) -> bool:
+        start = _squeezed(text[:12])
+        return len(start) < 2 or not self.beginnings.isdisjoint(("", start[:1], start[:2]))
+
+    def _may_be_moved(self, text: str) -> bool:
+        """Tell whether a text has an article that a title may have elsewhere: "Trommel, Die" of "Die Trommel"."""
+        found = _INSIDE.findall(text)
+        if not found:
+            return False
+        article = _ARTICLE.match(text)
+        return (
+            self._starts(text)
+            or (article is not None and self._starts(text[article.end() :]))
+            or any(
+                sign == "," and one.lower()[:2] in self.beginnings and not _ARTICLE.match(f"{one} ")
+                for sign, one in found
+            )
+        )
 
     def label(self, text: str) -> int | None:
         """Return the position of the candidate with a label."""
@@ -236,17 +296,22 @@ class Names:
         return self.known[text]
 
     def _title(self, text: str) -> int | None:
-        if not self._may_be(text):
-            return None
-        keys = _keys(text)
-        joined = (_joined(keys[2][0]), keys[2][1])
-        for table, (key, year) in zip(self.keys, (*keys, keys[2], joined), strict=True):
-            found = {place for place, own in table.get(key, ()) if key and (not year or not own or year == own)}
-            if candidates := found - {PAST}:
-                return candidates.pop() if len(candidates) == 1 else UNSURE
-            if found:
-                return PAST
-        return None
+        found = self._agreeing(0, (" ".join(text.split()), ""))  # as most titles are written
+        if found is None and self._may_be(text):
+            _, folded, loose = _keys(text)
+            looser = (folded, loose, loose, (_joined(loose[0]), loose[1]))
+            found = next((at for n, key in enumerate(looser, 1) if (at := self._agreeing(n, key)) is not None), None)
+        return found
+
+    def _agreeing(self, table: int, key: tuple[str, str]) -> int | None:
+        """Return what the titles of one key are: a candidate, one of the history, several candidates, or nothing."""
+        text, year = key
+        found = {
+            place for place, own in self.keys[table].get(text, ()) if text and (not year or not own or year == own)
+        }
+        if candidates := found - {PAST}:
+            return candidates.pop() if len(candidates) == 1 else UNSURE
+        return PAST if found else None
 
     def _may_be(self, text: str) -> bool:
         """Tell whether a text may have a key of a title: as it is, or without its year and its article."""
@@ -258,7 +323,7 @@ class Names:
         article = _ARTICLE.match(base)
         if article and _squeezed(base[article.end() :]) in self.squeezed:
             return True
-        return _MOVED.search(text) is not None and self.may_hold_title(text)
+        return _MOVED.search(text) is not None and self._may_be_moved(text) and self.may_hold_title(text)
 
     def number(self, digits: str) -> int:
         """Return the candidate that a number in a list of numbers means."""
@@ -293,11 +358,7 @@ def _squeezed(text: str) -> str:
     """Return nothing but the letters and digits of a text, as loosely as its keys compare them."""
     if text.isascii():
         return text.translate(_SQUEEZED)
-    return _SPACES.sub("", _without_accents(text))
-
-
-def _has_article(text: str, key: str) -> bool:
-    return key[:1] in {*"taelui"} and _ARTICLE.match(text) is not None
+    return unicodedata.normalize("NFKD", text.casefold().replace("&", " and ")).translate(_LETTERS)
 
 
 def _parts(title: str) -> list[tuple[str, str]]:
@@ -316,14 +377,7 @@ def dated(title: str) -> tuple[str, str]:
 
 def fold(text: str) -> str:
     """Return the letters, marks and digits of a text, in lower case, words parted by one space."""
-    text = text.casefold().replace("'", "").replace("&", " and ")
-    if text.isascii() or not _OTHER_SIGN.search(text):
-        return _SPACES.sub(" ", text).strip()
-    return " ".join(_SIGN.sub(_space, text).split())
-
-
-def _space(found: re.Match[str]) -> str:
-    return found[0] if unicodedata.category(found[0])[0] == "M" else " "
+    return " ".join(text.casefold().replace("'", "").replace("&", " and ").translate(_WORDS).split())
 
 
 _plain_title = lru_cache(1 << 16)(plain_forms)

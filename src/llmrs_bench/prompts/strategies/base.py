@@ -93,6 +93,18 @@ class PromptStrategy(Protocol):
 
 
 @runtime_checkable
+class CountsCalls(Protocol):
+    """A prompt strategy that asks several prompts a request, and knows how many before any is answered."""
+
+    def calls(self, candidates: int) -> int:
+        """Return the prompts of a request with so many candidates, over all rounds.
+
+        Where the answers decide how many follow, this is their number for drawn answers.
+        """
+        ...
+
+
+@runtime_checkable
 class ScoresTitles(Protocol):
     """A prompt strategy whose choices are titles, which may be scored without a history, too."""
 

@@ -118,6 +118,18 @@ def finish(sort: Sort, judge: Judge) -> list[str]:
         return list(end.value)
 
 
+def played(sort: Sort) -> set[frozenset[str]]:
+    """Return the comparisons that `sort` makes where a draw decides each; one that is repeated is asked once."""
+    asked: set[frozenset[str]] = set()
+    try:
+        groups = next(sort)
+        while True:
+            asked |= set(map(frozenset, groups))
+            groups = sort.send([min(group, key=drawn) for group in groups])
+    except StopIteration:
+        return asked
+
+
 def top_scores(best: Sequence[str], item_ids: Iterable[str]) -> dict[str, float]:
     """Return n, n-1, ... for the n best items and 0 for all others, which stay tied."""
     return dict.fromkeys(item_ids, 0.0) | {item_id: float(len(best) - place) for place, item_id in enumerate(best)}

@@ -22,6 +22,7 @@ from llmrs_bench.prompts.strategies.comparison import (
     finish,
     label_logprobs,
     lots,
+    played,
     top_scores,
     tournament,
     unanswered,
@@ -89,6 +90,12 @@ class Pairwise:
             all_of_them = self.method == "all"
             values = judge.wins(items) if all_of_them else top_scores(finish(self._sort(items), judge), items)
         return Scores(request_id, values, comparison_notes(responses), comparison_kinds(prompts, responses))
+
+    def calls(self, candidates: int) -> int:
+        """Return the prompts of a request: two for each pair."""
+        if self.method == "all":
+            return candidates * (candidates - 1) or candidates
+        return sum(len(pair) for pair in played(self._sort(list(map(str, range(candidates))))))
 
     def _sort(self, items: Sequence[str]) -> Sort:
         return all_pairs(items) if self.method == "all" else tournament(items, size=2, top=self.top)

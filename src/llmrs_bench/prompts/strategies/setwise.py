@@ -20,6 +20,7 @@ from llmrs_bench.prompts.strategies.comparison import (
     finish,
     label_logprobs,
     lots,
+    played,
     top_scores,
     tournament,
     unanswered,
@@ -76,6 +77,10 @@ class Setwise:
         usable = any(judge.likeliest(members) for members in judge.answers)
         values = top_scores(finish(self._sort(items), judge), items) if usable else {}
         return Scores(request_id, values, comparison_notes(responses), comparison_kinds(prompts, responses))
+
+    def calls(self, candidates: int) -> int:
+        """Return the prompts of a request: one for each comparison."""
+        return len(played(self._sort(list(map(str, range(candidates))))))
 
     def _sort(self, items: Sequence[str]) -> Sort:
         return tournament(items, size=self.size, top=self.top)

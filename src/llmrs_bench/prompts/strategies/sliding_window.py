@@ -1,6 +1,7 @@
 """Template `sliding-window`: rank a window of candidates by text, slide it from the end of the list to its start."""
 
 from collections.abc import Iterable, Sequence
+from math import ceil
 from typing import ClassVar, Self
 
 from pydantic import Field, model_validator
@@ -82,6 +83,10 @@ class SlidingWindow:
         values = {item_id: float(len(order) - place) for place, item_id in enumerate(order) if item_id in named}
         kinds = tuple(ranking_of(*exchange).kind for exchange in exchanges)
         return Scores(prompts[0].request_id, values, {"calls": float(len(prompts))}, kinds)
+
+    def calls(self, candidates: int) -> int:
+        """Return the prompts of a request: one for each window."""
+        return 1 + ceil(max(0, candidates - self.window) / self.stride)
 
     def _next_window(self, candidates: Sequence[str], asked: Sequence[Exchange]) -> tuple[str, ...]:
         ranked = _ranked(asked)

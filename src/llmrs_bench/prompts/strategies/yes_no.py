@@ -46,6 +46,10 @@ class YesNo:
             for number, item_id in enumerate(request.candidates)
         ]
 
+    def calls(self, candidates: int) -> int:
+        """Return the prompts of a request: one for each candidate."""
+        return candidates
+
     def answer_of(self, prompt: Prompt, relevant: Collection[str]) -> str | None:
         """Return Yes for a relevant item, No for any other, in the first of their spellings."""
         return self.spellings[0 if prompt.shown[0] in relevant else 1][0]

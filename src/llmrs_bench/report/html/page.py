@@ -16,13 +16,23 @@ from llmrs_bench.core.costs import COST_FIELDS
 from llmrs_bench.leaderboard.board import ALPHA, Board, Row, cost_words, told_apart
 from llmrs_bench.leaderboard.curves import Curves
 from llmrs_bench.report.curves import amount, curves_value, end_words, interval_words, named_over, positions
-from llmrs_bench.report.headline import headline
+from llmrs_bench.report.headline import headline, is_verdict
 from llmrs_bench.report.html.values import Call, Extra, Ranked
+from llmrs_bench.report.labels import brief_labels, fitting
 from llmrs_bench.report.machine import costs, measured
 from llmrs_bench.report.profile import bin_labels, profile_rows
-from llmrs_bench.report.table import NULL, Table, answer_words, family_over, share_heads, variance_tables
+from llmrs_bench.report.table import (
+    NULL,
+    Table,
+    answer_words,
+    family_over,
+    matched_table,
+    share_heads,
+    variance_tables,
+)
 
 _DIGITS = 6
+_SLIM = 22  # letters of a name on a phone: two lines
 _SCORE_DIGITS = 4  # of scores of items, which are shown in three
 _TRANSCRIPTS = 4_000_000  # characters of prompts and answers of a page: 5 MB with 500 requests of 50 rows
 # What leaves a script element, or ends a line in JavaScript.
@@ -59,7 +69,8 @@ def board_payload(board: Board, extra: Extra) -> dict[str, Any]:
     """Return the board, its groups and printed tables, and position bias."""
     lines = headline(board)
     board = told_apart(board)
-    labels = {row.run: row.label for row in board.rows}
+    labels, brief = {row.run: row.label for row in board.rows}, brief_labels(board.rows)
+    least = brief_labels(board.rows, templates=False)
     places = {row.run: place for place, row in enumerate(board.rows)}
     differences: dict[str, list[Any]] = {}
     for each in board.differences:
@@ -68,12 +79,12 @@ def board_payload(board: Board, extra: Extra) -> dict[str, Any]:
     return {
         "made": extra.made,
         "alpha": ALPHA,
-        "family": _family(board, labels),
+        "family": _family(board, brief),
         "reference": board.reference,
         "differences": differences,
         "title": board.title,
         "clicks": board.unit == "rows",
-        "headline": lines,
+        "headline": [[line, is_verdict(line)] for line in lines],
         "protocol": board.protocol,
         "notes": board.notes,
         "metrics": [{"name": metric, "sign": board.sign(metric)} for metric in board.metrics],
@@ -85,7 +96,14 @@ def board_payload(board: Board, extra: Extra) -> dict[str, Any]:
             if cost.head
         ],
         "cost": {"name": board.pareto_by, "words": cost_words(board.pareto_by, board.unit)},
-        "rows": [_row(row, labels) for row in board.rows],
+        "rows": [
+            {
+                **_row(row, labels),
+                "short": brief[row.run],
+                "slim": fitting((row.label, brief[row.run], least[row.run]), _SLIM),
+            }
+            for row in board.rows
+        ],
         "groups": [
             {
                 "by": section.by,
@@ -95,8 +113,11 @@ def board_payload(board: Board, extra: Extra) -> dict[str, Any]:
             }
             for section in board.sections
         ],
-        "published": [asdict(table) for table in board.published],
-        "variance": [_shares(table) for table in variance_tables(board)],
+        "published": [
+            {**asdict(table), "matched": [_texts(each) for each in matched_table(table, board)]}
+            for table in board.published
+        ],
+        "variance": [_texts(table) for table in variance_tables(board)],
         "biases": [{"run": run, **rounded(facts)} for run, facts in extra.biases.items() if run in labels],
         "curves": None if extra.curves is None else _curves(extra.curves),
         "data": None if extra.profile is None else _profile(extra.profile, extra.warnings),
@@ -112,15 +133,16 @@ def _family(board: Board, labels: Mapping[str, str]) -> str:
     return f"{' against '.join(sides)}, in {', '.join(family.metrics)} ({over})"
 
 
-def _shares(table: Table) -> dict[str, Any]:
-    """Return a table of shares of variance as texts."""
+def _texts(table: Table) -> dict[str, Any]:
+    """Return a table as texts."""
     texts = [
-        [f"{100 * field:.0f} %" if isinstance(field, float) else str(field) for field in c.fields]
-        for c in table.columns
+        [f"{100 * field:.0f} %" if isinstance(field, float) else str(field) for field in column.fields]
+        for column in table.columns
     ]
     labels = [row.label for row in table.rows if isinstance(row, Row)]
     return {
         "title": table.title,
+        "note": table.note,
         "heads": ["row", *(column.line for column in table.columns)],
         "rows": [list(each) for each in zip(labels, *texts, strict=True)],
     }

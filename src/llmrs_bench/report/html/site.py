@@ -10,6 +10,7 @@ from llmrs_bench.leaderboard.board import ALPHA, Board, Row, told_apart
 from llmrs_bench.leaderboard.saved import Saved
 from llmrs_bench.leaderboard.trends import History
 from llmrs_bench.report.html.page import as_json, digest, own_script, read_asset, rounded
+from llmrs_bench.report.labels import brief_labels
 
 _SCRIPTS = ("dom", "table", "theme", "site")
 
@@ -62,7 +63,7 @@ def site_html(boards: Sequence[SiteBoard], *, made: str, notes: Sequence[str] = 
 def _board(each: SiteBoard) -> dict[str, Any]:
     board = told_apart(each.board)
     rows = {row.run: row for row in board.rows if board.key in row.cells}
-    found = board.headline
+    found, brief = board.headline, brief_labels(board.rows)
     ours, other = (None, None) if found is None else (rows.get(found.language_model or ""), rows.get(found.other or ""))
     gap = None
     if found is not None and ours is not None and other is not None:
@@ -83,8 +84,8 @@ def _board(each: SiteBoard) -> dict[str, Any]:
             "made": each.made,
             "key": board.key,
             "sign": board.sign(board.key) or 1.0,
-            "ours": ours and _row(ours, board),
-            "other": other and _row(other, board),
+            "ours": ours and {**_row(ours, board), "label": brief[ours.run]},
+            "other": other and {**_row(other, board), "label": brief[other.run]},
             "gap": gap,
             "rows": [_row(row, board) for row in rows.values()],
             "trend": [_time(saved) for saved in each.times],

@@ -31,13 +31,19 @@ function shareColumn([key, name]) {
 
 function nameNodes(row) {
   const front = row.pareto ? el("span", { class: "badge", title: "On the Pareto front of quality and cost" }, "* Pareto") : "";
-  const button = el("button", { type: "button", class: "more", "aria-expanded": "false" }, row.model);
+  // On a phone a long name is one that fits, with what sets the row apart; its details have the setting.
+  const long = row.slim !== row.label;
+  const names = long ? [el("span", { class: "wide" }, row.model), el("span", { class: "slim" }, row.slim.split(/(?<=\.\.)|(?=\+)/).flatMap((part) => [el("wbr"), part]))] : [row.model];
+  const button = el("button", { type: "button", class: "more", "aria-expanded": "false" }, names);
   const kind = el("span", { class: "kind" }, symbolMark(row.kind), el("span", { class: "word" }, ` ${row.kind}`));
-  return el("span", { class: "name" }, button, front, kind, row.setting ? el("small", {}, row.setting) : "", row.answers ? el("small", {}, row.answers) : "");
+  return el("span", { class: "name" }, button, front, kind, row.setting ? el("small", { class: long ? "setting wide" : "setting", title: row.setting }, row.setting) : "", row.answers ? el("small", {}, row.answers) : "");
 }
 
 function boardColumns() {
   const costs = board.costs.filter(({ name }) => board.rows.some((row) => isNumber(row.cost[name])));
+  // What all rows did is no column: a sentence below says it.
+  const [shares, whole] = [false, true].map((all) => board.shares.filter(([key]) => board.rows.every((row) => row.shares[key] === 1) === all));
+  byId("board-whole").textContent = whole.length ? `${whole.map(([, name]) => name).join(", ")}: 100 % in all rows.` : "";
   const told = board.rows.some((row) => isNumber(row.history));
   const found = differencesFrom(board.key, board.reference), against = labelOf(board.reference);
   const key = board.metrics.filter(({ name }) => name === board.key), others = board.metrics.filter(({ name }) => name !== board.key);
@@ -53,7 +59,7 @@ function boardColumns() {
     ...key.map(metricColumn),
     ...compared,
     ...others.map(metricColumn),
-    ...board.shares.map(shareColumn),
+    ...shares.map(shareColumn),
     ...(told ? [{ name: "history", title: "Items of history that are read", numeric: true, value: (row) => row.history, cell: (row) => row.history ?? "" }] : []),
     ...costs.map(({ name, head, words, better }) => ({
       name: head, title: words, first: better === "lower" ? "ascending" : "descending", numeric: true,
@@ -75,7 +81,8 @@ function testsOf(row) {
 }
 
 function rowDetail(row) {
-  const facts = [["users", row.users.toLocaleString("en")], ...row.facts];
+  const shares = board.shares.map(([key, name]) => [name, percent(row.shares[key])]);
+  const facts = [...(row.setting ? [["setting", row.setting]] : []), ["users", row.users.toLocaleString("en")], ...shares, ...row.facts];
   return [testsOf(row), el("dl", {}, facts.flatMap(([name, text]) => [el("dt", {}, name), el("dd", {}, text)]))];
 }
 

@@ -53,7 +53,7 @@ function costChart(width) {
   const probe = Plot.plot(options([]));
   const x = probe.scale("x"), y = probe.scale("y");
   const order = [...front.slice().reverse(), ...rows.filter((row) => !row.pareto)];
-  const points = order.map((row) => ({ row, front: row.pareto, text: row.label, x: x.apply(cost(row)), y: y.apply(mean(row)) }));
+  const points = order.map((row) => ({ row, front: row.pareto, text: row.short, x: x.apply(cost(row)), y: y.apply(mean(row)) }));
   const labels = placeLabels(points, 52, width);
   byId("cost-numbers").replaceChildren(...labels.filter(({ number }) => number).map(({ number, text }) => el("li", { value: number }, text)));
   return Plot.plot(options(labels));
@@ -111,7 +111,7 @@ function showCharts() {
     const kinds = ANSWER_KINDS.filter((kind) => answered.some((row) => row.kinds[kind]));
     byId("answers").hidden = false;
     legend(byId("answers-legend"), kinds.map((kind) => [swatch(answerColor(kind)), kind]));
-    byId("answers-table").append(plainTable(["model", ...kinds], answered.map((row) => [row.label, ...kinds.map((kind) => (row.kinds[kind] ? percent(row.kinds[kind]) : "\u2013"))])));
+    byId("answers-table").append(plainTable(["model", ...kinds], answered.map((row) => [row.short, ...kinds.map((kind) => (row.kinds[kind] ? percent(row.kinds[kind]) : "\u2013"))])));
     draw(byId("answers-chart"), (width) => answersChart(answered, kinds, width));
   }
 }

@@ -22,12 +22,13 @@ function curveMark(color, dash) {
 }
 
 const curveAmount = (x) => board.curves.axis.find(([each]) => each === x)?.[2] ?? amount(x);
+const placeWords = (point) => `${curveAmount(point.x)}${point.unseen ? " \u2020" : ""}`;
 const curveEnds = (each) => (each.exact ? "exact" : isNumber(each.low) ? `${short(each.low)}\u2013${short(each.high)}` : "no interval");
 const curveSeeds = (each) => (each.seeds > 1 ? `\n${each.seeds} seeds, spread ${each.spread.toFixed(4)}` : "");
 
 function pointWords(point) {
   const versus = isNumber(point.difference) ? `\n${point.difference < 0 ? "\u2212" : "+"}${Math.abs(point.difference).toFixed(4)} to the first point, corrected p ${pValue(point.corrected)}` : "";
-  return `${point.curve}\n${curveAmount(point.x)} ${board.curves.name}: ${point.mean.toFixed(4)} (${curveEnds(point)})${curveSeeds(point)}${versus}`;
+  return `${point.curve}\n${placeWords(point)} ${board.curves.name}: ${point.mean.toFixed(4)} (${curveEnds(point)})${curveSeeds(point)}${versus}`;
 }
 
 // The values below the axis that have room, the last of them first: it says how far the curves go.
@@ -95,7 +96,7 @@ function spreadLabels(labels, top, bottom) {
 function curvesTable(metric) {
   const { curves, levels } = curvesOf(metric);
   const rows = [
-    ...curves.flatMap((curve) => curve.points.map((point) => [curve.curve, curveAmount(point.x), point])),
+    ...curves.flatMap((curve) => curve.points.map((point) => [curve.curve, placeWords(point), point])),
     ...levels.map((level) => [level.row, "\u2013", level]),
   ];
   const tests = ["window", "known_events"].includes(board.curves.over) ? [] : ["difference", "p", "corrected p"];
@@ -136,6 +137,7 @@ function showCurves() {
     const reached = board.curves.crossings.filter((each) => each.metric === select.value);
     byId("curves-crossings").replaceChildren(reached.length ? el("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Where curves reach each other" },
       plainTable(["curve", `at ${name}`, "95 % interval"], reached.map((each) => [`${each.curve} reaches ${each.other}`, each.at_words, each.interval_words]))) : "", ...slopeTables(select.value));
+    byId("curves-crossings").append(...board.curves.notes.filter((note) => !board.notes.includes(note)).map((note) => el("p", { class: "key" }, note)));
     draw(byId("curves-chart"), (width) => curvesChart(select.value, width));
     byId("curves-table").replaceChildren(curvesTable(select.value));
   };

@@ -48,11 +48,11 @@ const BASE = { style: { background: "none", color: "inherit", fontFamily: "inher
 function rowNames(rows, width) {
   const options = { fontSize: 12, textOverflow: "ellipsis-middle" };
   if (width < 560) {
-    const names = Plot.text(rows, { ...options, y: "run", text: "label", frameAnchor: "left", textAnchor: "start", dy: -11, lineWidth: (width - 24) / 12, fill: "var(--ink)", stroke: "var(--ground)", strokeWidth: 4 });
+    const names = Plot.text(rows, { ...options, y: "run", text: "short", frameAnchor: "left", textAnchor: "start", dy: -11, lineWidth: (width - 24) / 12, fill: "var(--ink)", stroke: "var(--ground)", strokeWidth: 4 });
     return { room: 8, step: 40, shift: 7, names: [Plot.axisY({ ticks: [], label: null }), names] };
   }
   const room = Math.min(300, Math.max(104, width * 0.36));
-  const labels = new Map(rows.map((row) => [row.run, row.label]));
+  const labels = new Map(rows.map((row) => [row.run, row.short]));
   const axis = Plot.axisY({ ...options, lineWidth: (room - 14) / 12, tickSize: 0, tickPadding: 8, label: null, tickFormat: (run) => labels.get(run) });
   return { room, step: 22, shift: 0, names: [axis] };
 }

@@ -43,10 +43,10 @@ function showGroups() {
   const metric = byId("groups-metric"), run = byId("groups-run");
   byId("groups").hidden = false;
   byId("groups-head").textContent = `Groups by ${board.groups[0].by}`;
-  fillSelect(run, board.rows.map((row) => [row.run, row.label]), board.rows[0].run);
+  fillSelect(run, board.rows.map((row) => [row.run, row.short]), board.rows[0].run);
   const chart = () => {
     const row = rowsByRun.get(run.value);
-    legend(byId("groups-legend"), [[symbolMark(row.kind), row.label], [swatch("var(--faint)"), "other rows"]]);
+    legend(byId("groups-legend"), [[symbolMark(row.kind), row.short], [swatch("var(--faint)"), "other rows"]]);
     draw(byId("groups-chart"), (width) => groupsChart(metric.value, run.value, width));
   };
   const all = () => {

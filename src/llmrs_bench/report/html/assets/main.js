@@ -1,7 +1,7 @@
 // The page as a whole: head, theme, sections.
 function showHead() {
-  const careful = (line) => (line.startsWith("Be careful") ? "careful" : null);
-  byId("headline").append(...board.headline.map((line) => el("li", { class: careful(line) }, line)));
+  const look = (line, verdict) => (line.startsWith("Be careful") ? "careful" : verdict ? "verdict" : null);
+  byId("headline").append(...board.headline.map(([line, verdict]) => el("li", { class: look(line, verdict) }, line)));
   byId("made").textContent = board.made;
   byId("protocol-lines").append(...board.protocol.map((line) => el("li", {}, line)));
   byId("notes").append(...board.notes.map((line) => el("li", {}, line)));
@@ -10,10 +10,16 @@ function showHead() {
 function showPublished() {
   if (!board.published.length) return;
   byId("published").hidden = false;
-  byId("published-tables").append(...board.published.flatMap(({ title, source, protocol, metrics, rows }) => [
+  byId("published-tables").append(...board.published.flatMap(({ title, source, protocol, metrics, rows, matched }) => [
     el("h3", {}, title),
     el("p", { class: "key" }, `${source}. ${protocol}`),
-    el("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": title }, plainTable(["model", ...metrics],
+    ...matched.flatMap((found) => [
+      el("h4", {}, "Beside rows of the same models"),
+      el("p", { class: "key" }, found.note),
+      el("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": `${title}, ${source}: rows of the same models` }, plainTable(found.heads, found.rows)),
+      el("h4", {}, "All printed rows"),
+    ]),
+    el("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": `${title}, ${source}` }, plainTable(["model", ...metrics],
       rows.map((row) => [row.setting ? `${row.model} (${row.setting})` : row.model, ...row.values.map((value) => (isNumber(value) ? value.toFixed(4) : ""))]))),
   ]));
 }

@@ -32,7 +32,7 @@ function showReliability() {
   if (!rows.length) return;
   const select = byId("reliability-run");
   byId("reliability").hidden = false;
-  fillSelect(select, rows.map((row) => [row.run, row.label]), rows[0].run);
+  fillSelect(select, rows.map((row) => [row.run, row.short]), rows[0].run);
   const show = () => {
     const row = rowsByRun.get(select.value);
     const errors = [["raw", "ece"], ["calibrated", "ece-calibrated"]].filter(([name, metric]) => row.reliability[name] && row.cells[metric]);

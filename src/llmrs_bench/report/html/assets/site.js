@@ -73,14 +73,16 @@ const COLUMNS = [
   { name: "language model", value: (board) => board.ours?.mean ?? null, first: "descending", cell: (board) => named(board.ours) },
   { name: "other model", value: (board) => board.other?.mean ?? null, first: "descending", cell: (board) => named(board.other) },
   { name: "difference", numeric: true, value: (board) => board.gap?.difference ?? null, cell: gapOf },
-  { name: "cost per 1,000", numeric: true, value: (board) => board.ours?.seconds ?? null, first: "ascending", cell: (board) => costOf(board.ours) },
+  { name: "cost per 1,000", numeric: true, value: (board) => board.ours?.seconds ?? null, first: "ascending", cell: costOf },
   { name: "trend", value: (board) => board.trend.length, first: "descending", cell: trendOf },
   { name: "results of", value: (board) => board.made, first: "descending", cell: (board) => day(board.made) },
 ];
 
-function costOf(row) {
-  if (!row || !isNumber(row.seconds)) return "";
-  return el("span", {}, `${amount(row.seconds)} s`, isNumber(row.price) ? el("small", {}, `${amount(row.price)} USD`) : "");
+// What both models cost, that of the language model first.
+function costOf({ ours, other }) {
+  const words = (row) => [`${amount(row.seconds)} s`, ...(isNumber(row.price) ? [`${amount(row.price)} USD`] : [])].join(", ");
+  const known = [ours, other].map((row) => (row && isNumber(row.seconds) ? words(row) : ""));
+  return el("span", {}, known[0], known[1] ? el("small", {}, `${known[0] ? "other " : ""}${known[1]}`) : "");
 }
 
 // On a phone a board is a card, whose fields say what they are.

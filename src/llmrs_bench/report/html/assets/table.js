@@ -24,7 +24,7 @@ function sortableTable({ columns, rows, caption, sorted, detail, rowClass, onSor
         more.setAttribute("aria-expanded", String(!open));
         if (open) made.pop().remove();
         else {
-          made.push(el("tr", { class: "detail" }, el("td", { colspan: columns.length }, el("div", { class: "inside" }, detail(row)))));
+          made.push(el("tr", { class: "detail" }, el("td", { colspan: columns.length }, el("div", { class: "inside", tabindex: 0, role: "region", "aria-label": `More of ${row.label}` }, detail(row)))));
           made[0].after(made[1]);
         }
       });

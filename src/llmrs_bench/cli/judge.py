@@ -1,0 +1,179 @@
+"""The command `judge`."""
+
+import json
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from llmrs_bench.cli.console import exit_codes, say, show, track, warn
+from llmrs_bench.cli.options import (
+    ENGINE,
+    HERE,
+    METRICS,
+    MODEL,
+    OUTPUT,
+    PROTOCOL,
+    Dataset,
+    Home,
+    Log,
+    LogOption,
+    MaxPrice,
+    MaxSeconds,
+    budget,
+    pairs,
+)
+
+if TYPE_CHECKING:
+    from llmrs_bench.llm.cost import Budget
+    from llmrs_bench.stages.judge import JudgeConfig
+
+
+class JudgeFormat(StrEnum):
+    """How `judge` prints its result."""
+
+    table = "table"
+    markdown = "markdown"
+    json = "json"
+
+
+class JudgeReading(StrEnum):
+    """How a verdict is read."""
+
+    labels = "labels"
+    text = "text"
+
+
+def judge(
+    model: Annotated[
+        str,
+        typer.Option(
+            "--model", "-m", help="The judge: a name from `list models`, ORG/NAME, a local folder or a GGUF file."
+        ),
+    ],
+    dataset: Dataset,
+    run: Annotated[
+        list[str] | None,
+        typer.Option(help="A run of the template explanation, or how it begins; all of them, if none is named."),
+    ] = None,
+    option: Annotated[
+        list[str] | None,
+        typer.Option("--option", "-O", help="KEY=VALUE, an option of the engine; repeatable.", rich_help_panel=MODEL),
+    ] = None,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.", rich_help_panel=MODEL)] = "auto",
+    engine: Annotated[
+        str,
+        typer.Option(
+            help="auto, transformers, vllm, openai, ray, mock, or the engine of a plug-in.", rich_help_panel=ENGINE
+        ),
+    ] = "auto",
+    reading: Annotated[
+        JudgeReading,
+        typer.Option(
+            help="labels: the likelier letter of A and B is the verdict; text: what the judge writes, for one that "
+            "thinks first, or a server without log-probabilities.",
+            rich_help_panel=PROTOCOL,
+        ),
+    ] = JudgeReading.labels,
+    question: Annotated[
+        str | None,
+        typer.Option(
+            help="What the judge is asked; {item} is the word for an item.",
+            show_default="which explanation says better why the item fits the user",
+            rich_help_panel=PROTOCOL,
+        ),
+    ] = None,
+    history: Annotated[
+        int | None,
+        typer.Option(
+            min=0,
+            help="How many of the latest items the judge sees.",
+            show_default="as prepared",
+            rich_help_panel=PROTOCOL,
+        ),
+    ] = None,
+    limit: Annotated[
+        int | None,
+        typer.Option(
+            "--limit",
+            "-n",
+            min=1,
+            help="Judge the first N requests of a seeded order; a larger N reuses the answers.",
+            rich_help_panel=PROTOCOL,
+        ),
+    ] = None,
+    seed: Annotated[
+        int,
+        typer.Option(min=0, max=2**63 - 1, help="Seed of controls, resamples and tests.", rich_help_panel=PROTOCOL),
+    ] = 0,
+    samples: Annotated[
+        int | None,
+        typer.Option(help="Bootstrap samples of users.", show_default="2000", rich_help_panel=METRICS),
+    ] = None,
+    permutations: Annotated[
+        int | None,
+        typer.Option(help="Permutations of each test.", show_default="10000", rich_help_panel=METRICS),
+    ] = None,
+    max_seconds: MaxSeconds = None,
+    max_price: MaxPrice = None,
+    show_: Annotated[
+        int,
+        typer.Option("--show", min=0, help="Show so many pairs with their texts and verdicts.", rich_help_panel=OUTPUT),
+    ] = 0,
+    format_: Annotated[
+        JudgeFormat, typer.Option("--format", help="How the result is printed.", rich_help_panel=OUTPUT)
+    ] = JudgeFormat.table,
+    home: Home = HERE,
+    log: LogOption = Log.text,
+) -> None:
+    """Let a language model judge explanations in pairs, each in both orders."""
+    with exit_codes():
+        from llmrs_bench.stages.judge import JudgeConfig
+
+        typed = {
+            **{"question": question, "history": history, "limit": limit},
+            **{"samples": samples, "permutations": permutations},
+        }
+        config = JudgeConfig.parse_flags(
+            {
+                **{"model": model, "device": device, "engine": engine, "options": pairs(option or [])},
+                **{"runs": tuple(run or ()), "reading": reading.value, "seed": seed},
+                **{name: value for name, value in typed.items() if value is not None},
+            },
+            command="judge",
+        )
+        show(_shown(_judge(config, home, dataset, budget(max_seconds, max_price), show_), format_))
+
+
+def _judge(config: "JudgeConfig", home: Path, dataset: str, spending: "Budget | None", shown: int) -> dict[str, Any]:
+    """Have a model judge, and return what its verdicts come to."""
+    from contextlib import closing
+
+    from llmrs_bench.report.explanations import pair_lines
+    from llmrs_bench.stages.infer import check_model
+    from llmrs_bench.stages.judge import judge as stage
+    from llmrs_bench.stages.judge import judgement
+    from llmrs_bench.stages.serving import OpenEngine, destination
+    from llmrs_bench.stages.workspace import open_data
+
+    data = open_data(home, dataset)
+    check_model(config.served)
+    if config.engine == "openai":
+        say(f"prompts that were not answered before are sent to {destination(config.served)}")
+    with closing(OpenEngine(spending)) as engines:
+        done = stage(data, config, track, engines=engines)
+    for warning in done.warnings:
+        warn(warning)
+    say(f"{'made' if done.fresh else 'already there'}: {done.artifact.path}")
+    for line in pair_lines(done.artifact.table("judgements").head(2 * shown).to_dicts()):
+        say(line)
+    return judgement(data, done.artifact, config)
+
+
+def _shown(facts: dict[str, Any], form: JudgeFormat) -> list[str]:
+    from llmrs_bench.report.explanations import judgement_lines, judgement_markdown
+
+    if form is JudgeFormat.json:
+        return [json.dumps(facts, indent=2, ensure_ascii=False)]
+    return (judgement_markdown if form is JudgeFormat.markdown else judgement_lines)(facts)

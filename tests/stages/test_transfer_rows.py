@@ -1,0 +1,71 @@
+"""Rows of a recipe whose model is tuned on one data set and asked on others."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from command_line import Bench
+from llmrs_bench.core.errors import OptionError
+from llmrs_bench.stages.recipe import open_recipe, study_of
+from llmrs_bench.stages.study import Study
+from tiny_models import tiny_llama
+
+DATA = [{"name": "films", "dataset": "small"}, {"name": "books", "dataset": "shop"}]
+
+
+def study(*rows: dict[str, Any]) -> Study:
+    shared = {"model": "./base", "template": "label"}
+    return study_of({"data": DATA, "rows": [{**shared, **row} for row in rows]}, "study.toml")
+
+
+def test_a_source_is_a_factor_and_every_data_set_a_target() -> None:
+    found = study({"name": "tuned", "tune": {"on": ["films", "books"], "samples": 4}})
+    assert {(row.name, row.data, row.tuned_on) for row in found.rows} == {
+        (f"tuned on={source}", target, source) for source in ("films", "books") for target in ("films", "books")
+    }
+    # One that is named and is the row's own is the same tuning as none that is named.
+    own = study({"name": "a", "data": "films", "tune": {}}, {"name": "b", "data": "films", "tune": {"on": "films"}})
+    assert own.repeated == (("b", "a"),)
+
+
+def test_data_that_models_are_tuned_on_alone_have_no_board() -> None:
+    found = study({"name": "tuned", "data": "books", "tune": {"on": "films"}})
+    assert [plan.name for plan in found.judged] == ["books"]
+    assert [row.tuned_on for row in found.rows] == ["films"]
+
+
+def test_a_source_that_is_no_data_set_of_the_recipe_is_refused() -> None:
+    with pytest.raises(OptionError, match="unknown data set of the recipe 'filsm'") as caught:
+        study({"name": "tuned", "tune": {"on": "filsm"}})
+    assert "films" in caught.value.hint
+
+
+def test_the_recipe_of_the_package_has_both_directions() -> None:
+    found = open_recipe("protocols/transfer", {"defaults": {"model": "./base"}})
+    assert found.board.transfer
+    tuned = {(row.tuned_on, row.data) for row in found.rows if row.tune is not None}
+    assert tuned == {(source, target) for source in ("films", "books") for target in ("films", "books")}
+
+
+@pytest.mark.slow
+def test_the_recipe_ends_with_the_matrix(tmp_path: Path, atomic: Path) -> None:
+    bench, other = Bench(tmp_path / "home", atomic), tmp_path / "other"
+    other.mkdir()
+    lines = (atomic / "small.inter").read_text("utf-8").splitlines()
+    (other / "shop.inter").write_text("\n".join(line for at, line in enumerate(lines) if at % 7 or not at), "utf-8")
+    (other / "shop.item").write_text((atomic / "small.item").read_text("utf-8"), "utf-8")
+    typed = ["--set=data.users=5", "--set=data.n_candidates=5", "--set=rows.tune.samples=4"]
+    typed += ["--set=data.films.dataset=small", f"--set=data.films.source={atomic}"]
+    typed += ["--set=data.books.dataset=shop", f"--set=data.books.source={other}"]
+    typed += ["--set=rows.tune.options.epochs=1", "--set=board.samples=200", "--set=board.permutations=500"]
+    done = bench.run("run", "protocols/transfer", "--model", str(tiny_llama(tmp_path / "base")), *typed)
+    words = " ".join(done.stdout.split())
+    assert "on small" in words
+    assert "on shop" in words
+    assert "not tuned" in words
+    assert "5 of 5 test users of shop have the id of a user of small" in words
+    runs = {path.parent.name for path in bench.home.glob("*/*/runs/base-lora-*/manifest.json")}
+    assert len(runs) == 4  # each of two models on each of two data sets
+    again = bench.run("run", "protocols/transfer", "--model", str(tmp_path / "base"), *typed)
+    assert " made: " not in again.stderr
