@@ -45,7 +45,7 @@ STAGE_ARROWS: dict[str, set[str]] = {
     "tuned_models": set(),
     "prompt_variants": {"retrieval"},
     "prompt": {"prompt_variants"},
-    "conversation": {"prompt"},
+    "conversation": {"prompt", "serving"},
     "demo_lm": {"prompt"},
     "serving": {"demo_lm"},
     "infer_language_model": {"conversation", "demo_lm", "prompt", "serving", "tuned_models"},

@@ -69,3 +69,5 @@ def test_the_recipe_ends_with_the_matrix(tmp_path: Path, atomic: Path) -> None:
     assert len(runs) == 4  # each of two models on each of two data sets
     again = bench.run("run", "protocols/transfer", "--model", str(tmp_path / "base"), *typed)
     assert " made: " not in again.stderr
+    part = bench.run("run", "protocols/transfer", "--model", str(tmp_path / "base"), *typed, "--only", "bm25")
+    assert "not all rows were run, so there is no matrix" in " ".join(part.stderr.split())

@@ -1,21 +1,23 @@
 """The command `fairness`."""
 
 import json
-from enum import StrEnum
 from typing import Annotated
 
 import typer
 
 from llmrs_bench.cli.console import exit_codes, show
-from llmrs_bench.cli.options import HERE, METRICS, OUTPUT, Dataset, Home, Log, LogOption
-
-
-class FairnessFormat(StrEnum):
-    """How `fairness` prints its result."""
-
-    table = "table"
-    markdown = "markdown"
-    json = "json"
+from llmrs_bench.cli.options import (
+    HERE,
+    METRICS,
+    Dataset,
+    Home,
+    Log,
+    LogOption,
+    Permutations,
+    ResultFormat,
+    ResultFormatOption,
+    Samples,
+)
 
 
 def fairness(
@@ -34,21 +36,13 @@ def fairness(
     k: Annotated[
         int | None, typer.Option("--k", help="Length of the lists.", show_default="10", rich_help_panel=METRICS)
     ] = None,
-    samples: Annotated[
-        int | None,
-        typer.Option(help="Bootstrap samples of users.", show_default="2000", rich_help_panel=METRICS),
-    ] = None,
-    permutations: Annotated[
-        int | None,
-        typer.Option(help="Permutations of each test.", show_default="10000", rich_help_panel=METRICS),
-    ] = None,
+    samples: Samples = None,
+    permutations: Permutations = None,
     seed: Annotated[
         int | None,
         typer.Option(help="Seed of resamples and permutations.", show_default="0", rich_help_panel=METRICS),
     ] = None,
-    format_: Annotated[
-        FairnessFormat, typer.Option("--format", help="How the result is printed.", rich_help_panel=OUTPUT)
-    ] = FairnessFormat.table,
+    format_: ResultFormatOption = ResultFormat.table,
     home: Home = HERE,
     log: LogOption = Log.text,
 ) -> None:
@@ -63,7 +57,7 @@ def fairness(
         given = {key: value for key, value in typed.items() if value is not None}
         config = FairnessConfig.parse_flags({"neutral": neutral, "runs": tuple(run), **given}, command="fairness")
         found = stage(open_data(home, dataset), config)
-        if format_ is FairnessFormat.json:
+        if format_ is ResultFormat.json:
             show([json.dumps(found, indent=2, ensure_ascii=False)])
         else:
-            show((fairness_markdown if format_ is FairnessFormat.markdown else fairness_lines)(found))
+            show((fairness_markdown if format_ is ResultFormat.markdown else fairness_lines)(found))

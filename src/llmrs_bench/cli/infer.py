@@ -20,6 +20,7 @@ from llmrs_bench.cli.options import (
     CandidateOrders,
     CheckDeterminism,
     Dataset,
+    Device,
     Fresh,
     FromCache,
     History,
@@ -78,7 +79,7 @@ def infer(
             rich_help_panel=MODEL,
         ),
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.", rich_help_panel=MODEL)] = "auto",
+    device: Device = "auto",
     seed: Annotated[
         int, typer.Option(min=0, max=2**63 - 1, help="Seed of training and of sampling.", rich_help_panel=MODEL)
     ] = 0,

@@ -9,18 +9,22 @@ import typer
 
 from llmrs_bench.cli.console import exit_codes, say, show, track, warn
 from llmrs_bench.cli.options import (
-    ENGINE,
     HERE,
-    METRICS,
-    MODEL,
     OUTPUT,
     PROTOCOL,
     Dataset,
+    Device,
+    EngineName,
+    EngineOption,
     Home,
     Log,
     LogOption,
     MaxPrice,
     MaxSeconds,
+    Permutations,
+    ResultFormat,
+    ResultFormatOption,
+    Samples,
     budget,
     pairs,
 )
@@ -28,14 +32,6 @@ from llmrs_bench.cli.options import (
 if TYPE_CHECKING:
     from llmrs_bench.llm.cost import Budget
     from llmrs_bench.stages.judge import JudgeConfig
-
-
-class JudgeFormat(StrEnum):
-    """How `judge` prints its result."""
-
-    table = "table"
-    markdown = "markdown"
-    json = "json"
 
 
 class JudgeReading(StrEnum):
@@ -57,17 +53,9 @@ def judge(
         list[str] | None,
         typer.Option(help="A run of the template explanation, or how it begins; all of them, if none is named."),
     ] = None,
-    option: Annotated[
-        list[str] | None,
-        typer.Option("--option", "-O", help="KEY=VALUE, an option of the engine; repeatable.", rich_help_panel=MODEL),
-    ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.", rich_help_panel=MODEL)] = "auto",
-    engine: Annotated[
-        str,
-        typer.Option(
-            help="auto, transformers, vllm, openai, ray, mock, or the engine of a plug-in.", rich_help_panel=ENGINE
-        ),
-    ] = "auto",
+    option: EngineOption = None,
+    device: Device = "auto",
+    engine: EngineName = "auto",
     reading: Annotated[
         JudgeReading,
         typer.Option(
@@ -107,23 +95,15 @@ def judge(
         int,
         typer.Option(min=0, max=2**63 - 1, help="Seed of controls, resamples and tests.", rich_help_panel=PROTOCOL),
     ] = 0,
-    samples: Annotated[
-        int | None,
-        typer.Option(help="Bootstrap samples of users.", show_default="2000", rich_help_panel=METRICS),
-    ] = None,
-    permutations: Annotated[
-        int | None,
-        typer.Option(help="Permutations of each test.", show_default="10000", rich_help_panel=METRICS),
-    ] = None,
+    samples: Samples = None,
+    permutations: Permutations = None,
     max_seconds: MaxSeconds = None,
     max_price: MaxPrice = None,
     show_: Annotated[
         int,
         typer.Option("--show", min=0, help="Show so many pairs with their texts and verdicts.", rich_help_panel=OUTPUT),
     ] = 0,
-    format_: Annotated[
-        JudgeFormat, typer.Option("--format", help="How the result is printed.", rich_help_panel=OUTPUT)
-    ] = JudgeFormat.table,
+    format_: ResultFormatOption = ResultFormat.table,
     home: Home = HERE,
     log: LogOption = Log.text,
 ) -> None:
@@ -171,9 +151,9 @@ def _judge(config: "JudgeConfig", home: Path, dataset: str, spending: "Budget | 
     return judgement(data, done.artifact, config)
 
 
-def _shown(facts: dict[str, Any], form: JudgeFormat) -> list[str]:
+def _shown(facts: dict[str, Any], form: ResultFormat) -> list[str]:
     from llmrs_bench.report.explanations import judgement_lines, judgement_markdown
 
-    if form is JudgeFormat.json:
+    if form is ResultFormat.json:
         return [json.dumps(facts, indent=2, ensure_ascii=False)]
-    return (judgement_markdown if form is JudgeFormat.markdown else judgement_lines)(facts)
+    return (judgement_markdown if form is ResultFormat.markdown else judgement_lines)(facts)

@@ -30,6 +30,40 @@ Home = Annotated[
 Dataset = Annotated[
     str, typer.Option("--dataset", "-d", help="NAME, or NAME@VARIANT if it was prepared in several ways.")
 ]
+# What commands that ask a model share.
+Device = Annotated[str, typer.Option("--device", help="auto, cpu or cuda.", rich_help_panel=MODEL)]
+EngineName = Annotated[
+    str,
+    typer.Option(
+        "--engine",
+        help="auto, transformers, vllm, openai, ray, mock, or the engine of a plug-in.",
+        rich_help_panel=ENGINE,
+    ),
+]
+EngineOption = Annotated[
+    list[str] | None,
+    typer.Option("--option", "-O", help="KEY=VALUE, an option of the engine; repeatable.", rich_help_panel=MODEL),
+]
+# What commands that test something share.
+Samples = Annotated[
+    int | None, typer.Option(help="Bootstrap samples of users.", show_default="2000", rich_help_panel=METRICS)
+]
+Permutations = Annotated[
+    int | None, typer.Option(help="Permutations of each test.", show_default="10000", rich_help_panel=METRICS)
+]
+
+
+class ResultFormat(StrEnum):
+    """How a result that is no board is printed."""
+
+    table = "table"
+    markdown = "markdown"
+    json = "json"
+
+
+ResultFormatOption = Annotated[
+    ResultFormat, typer.Option("--format", help="How the result is printed.", rich_help_panel=OUTPUT)
+]
 # What `prepare` asks for.
 SplitOption = Annotated[
     str | None,

@@ -2,7 +2,6 @@
 
 import json
 from collections.abc import Mapping
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,17 +9,19 @@ import typer
 
 from llmrs_bench.cli.console import exit_codes, say, show, track, warn
 from llmrs_bench.cli.options import (
-    ENGINE,
     HERE,
-    MODEL,
-    OUTPUT,
     PROTOCOL,
     Dataset,
+    Device,
+    EngineName,
+    EngineOption,
     Home,
     Log,
     LogOption,
     MaxPrice,
     MaxSeconds,
+    ResultFormat,
+    ResultFormatOption,
     budget,
     pairs,
 )
@@ -28,14 +29,6 @@ from llmrs_bench.cli.options import (
 if TYPE_CHECKING:
     from llmrs_bench.llm.cost import Budget
     from llmrs_bench.stages.probe import ProbeConfig
-
-
-class ProbeFormat(StrEnum):
-    """How `probe` prints its result."""
-
-    table = "table"
-    markdown = "markdown"
-    json = "json"
 
 
 def probe(
@@ -46,17 +39,9 @@ def probe(
         ),
     ],
     dataset: Dataset,
-    option: Annotated[
-        list[str] | None,
-        typer.Option("--option", "-O", help="KEY=VALUE, an option of the engine; repeatable.", rich_help_panel=MODEL),
-    ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.", rich_help_panel=MODEL)] = "auto",
-    engine: Annotated[
-        str,
-        typer.Option(
-            help="auto, transformers, vllm, openai, ray, mock, or the engine of a plug-in.", rich_help_panel=ENGINE
-        ),
-    ] = "auto",
+    option: EngineOption = None,
+    device: Device = "auto",
+    engine: EngineName = "auto",
     limit: Annotated[
         int | None,
         typer.Option(
@@ -89,9 +74,7 @@ def probe(
     ] = 0,
     max_seconds: MaxSeconds = None,
     max_price: MaxPrice = None,
-    format_: Annotated[
-        ProbeFormat, typer.Option("--format", help="How the result is printed.", rich_help_panel=OUTPUT)
-    ] = ProbeFormat.table,
+    format_: ResultFormatOption = ResultFormat.table,
     home: Home = HERE,
     log: LogOption = Log.text,
 ) -> None:
@@ -130,9 +113,9 @@ def _probe(config: "ProbeConfig", home: Path, dataset: str, spending: "Budget | 
     return done.artifact.facts
 
 
-def _shown(facts: Mapping[str, Any], form: ProbeFormat) -> list[str]:
+def _shown(facts: Mapping[str, Any], form: ResultFormat) -> list[str]:
     from llmrs_bench.report.memory import probe_lines, probe_markdown
 
-    if form is ProbeFormat.json:
+    if form is ResultFormat.json:
         return [json.dumps(dict(facts), indent=2, ensure_ascii=False)]
-    return (probe_markdown if form is ProbeFormat.markdown else probe_lines)(facts)
+    return (probe_markdown if form is ResultFormat.markdown else probe_lines)(facts)

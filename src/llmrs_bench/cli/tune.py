@@ -16,6 +16,7 @@ from llmrs_bench.cli.options import (
     OUTPUT,
     PROMPT,
     Dataset,
+    Device,
     History,
     Home,
     Log,
@@ -61,7 +62,7 @@ def tune(
             rich_help_panel=MODEL,
         ),
     ] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.", rich_help_panel=MODEL)] = "auto",
+    device: Device = "auto",
     seed: Annotated[
         int,
         typer.Option(min=0, max=2**63 - 1, help="Seed of the samples and of training.", rich_help_panel=MODEL),

@@ -1,20 +1,26 @@
 """The prompts of a data set, block by block, and the rounds of question and answer that a template makes of them."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import chain, groupby
 from typing import Any
 
 import polars as pl
 
 from llmrs_bench.core.artifacts import Artifact
+from llmrs_bench.core.config import LanguageModelConfig
+from llmrs_bench.core.environment import prints_on_stderr
 from llmrs_bench.core.errors import ArtifactError, EngineError
 from llmrs_bench.core.schemas import VIEWS
 from llmrs_bench.core.types import UNANSWERED, Prompt, Request
+from llmrs_bench.llm.cache import ResponseCache
 from llmrs_bench.llm.generate import CachedGenerator, Question
 from llmrs_bench.prompts.frames import read_answer, read_prompts, read_views
 from llmrs_bench.prompts.strategies.base import Exchange, ItemCatalog, PromptStrategy, written
 from llmrs_bench.stages.prompt import BLOCK
+from llmrs_bench.stages.serving import OpenEngine, Served
 from llmrs_bench.stages.workspace import Data
 
 Row = dict[str, Any]
@@ -47,6 +53,27 @@ class Conversation:
         """Add a prompt and its answer."""
         self.exchanges.append((prompt, read_answer(prompt.prompt_id, row)))
         self.rows.append(row)
+
+
+@contextmanager
+def answering(
+    store: ResponseCache, served: Served, config: LanguageModelConfig, engines: OpenEngine | None
+) -> Iterator[CachedGenerator]:
+    """Open what answers questions from a store, and asks an engine for what is not there.
+
+    Args:
+        store: The answers that are kept.
+        served: What answers.
+        config: Its options, by which prices are counted.
+        engines: Holds the engine, and says what may be spent; None: it is closed at the end.
+
+    Raises:
+        OptionError: If money may be spent and no price is known.
+    """
+    with prints_on_stderr(), closing(OpenEngine()) if engines is None else nullcontext(engines) as opened:
+        opened.budget.check_prices(config.options)
+        spend = partial(opened.budget.spend, options=config.options)
+        yield CachedGenerator(store, partial(opened.start, served), spend=spend, begin=opened.budget.begin)
 
 
 def request_blocks(data: Data, prompts: Artifact, limit: int | None = None) -> Iterator[RequestBlock]:

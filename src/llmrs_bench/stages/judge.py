@@ -2,7 +2,6 @@
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, nullcontext
 from dataclasses import asdict, dataclass
 from functools import partial
 from itertools import combinations
@@ -15,7 +14,6 @@ from pydantic import Field, field_validator
 
 from llmrs_bench.core.artifacts import Artifact, Draft, Recipe, StageResult, get_or_create, open_artifact
 from llmrs_bench.core.config import EXPLANATION, LARGEST_SEED, LanguageModelConfig, Options
-from llmrs_bench.core.environment import prints_on_stderr
 from llmrs_bench.core.errors import ArtifactError, DataError, EngineError, IncomparableError, OptionError
 from llmrs_bench.core.hashing import fingerprint
 from llmrs_bench.core.option_faults import MOST
@@ -41,14 +39,14 @@ from llmrs_bench.explanations import (
 )
 from llmrs_bench.llm.cache import read_served
 from llmrs_bench.llm.cost import CostCounter
-from llmrs_bench.llm.generate import CachedGenerator, Question
+from llmrs_bench.llm.generate import Question
 from llmrs_bench.llm.model_aliases import MODEL_ALIASES
 from llmrs_bench.prompts.context import word_forms
 from llmrs_bench.prompts.frames import read_answer, responses_frame
 from llmrs_bench.prompts.parsing.thoughts import spoken
 from llmrs_bench.prompts.sanitize import sanitize_text
 from llmrs_bench.prompts.strategies.base import ItemCatalog
-from llmrs_bench.stages.conversation import ask_each
+from llmrs_bench.stages.conversation import answering, ask_each
 from llmrs_bench.stages.prompt import open_catalog
 from llmrs_bench.stages.prompt_variants import read_first_items
 from llmrs_bench.stages.serving import OpenEngine, describe, file_name, locate, open_store, serve
@@ -206,10 +204,7 @@ def judge(data: Data, config: JudgeConfig, progress: Progress, *, engines: OpenE
             },
         )
 
-    with prints_on_stderr(), closing(OpenEngine()) if engines is None else nullcontext(engines) as opened:
-        opened.budget.check_prices(asked.options)
-        spend = partial(opened.budget.spend, options=asked.options)
-        generator = CachedGenerator(store, partial(opened.start, served), spend=spend, begin=opened.budget.begin)
+    with answering(store, served, asked, engines) as generator:
         return get_or_create(recipe.place(data.place.judgements), recipe, fill)
 
 

@@ -1,9 +1,7 @@
 """Stage `probe`: does a language model know a data set by heart?"""
 
 from collections.abc import Mapping, Sequence
-from contextlib import closing, nullcontext
 from dataclasses import asdict
-from functools import partial
 from math import fsum
 from typing import Any, Literal
 
@@ -13,7 +11,6 @@ from pydantic import Field
 
 from llmrs_bench.core.artifacts import Draft, Recipe, StageResult, get_or_create
 from llmrs_bench.core.config import LARGEST_SEED, LanguageModelConfig, Options
-from llmrs_bench.core.environment import prints_on_stderr
 from llmrs_bench.core.errors import DataError
 from llmrs_bench.core.option_faults import MOST
 from llmrs_bench.core.registry import SOURCES, unknown_name
@@ -22,11 +19,11 @@ from llmrs_bench.core.types import Message, Progress, Prompt
 from llmrs_bench.data.datasets import known_dataset
 from llmrs_bench.data.raw_lines import GENERIC, RawLines
 from llmrs_bench.llm.cost import CostCounter
-from llmrs_bench.llm.generate import CachedGenerator, Question
+from llmrs_bench.llm.generate import Question
 from llmrs_bench.memory.ranks import RankedTrial, judge
 from llmrs_bench.memory.trials import Events, Trial, item_trials, priors
 from llmrs_bench.prompts.frames import responses_frame
-from llmrs_bench.stages.conversation import ask_each
+from llmrs_bench.stages.conversation import answering, ask_each
 from llmrs_bench.stages.serving import OpenEngine, describe, file_name, locate, open_store, serve
 from llmrs_bench.stages.workspace import Data
 
@@ -131,10 +128,7 @@ def probe(data: Data, config: ProbeConfig, progress: Progress, *, engines: OpenE
             tokens=spent["prefill_tokens"] and spent["prefill_tokens"] + spent["completion_tokens"],
         )
 
-    with prints_on_stderr(), closing(OpenEngine()) if engines is None else nullcontext(engines) as opened:
-        opened.budget.check_prices(asked.options)
-        spend = partial(opened.budget.spend, options=asked.options)
-        generator = CachedGenerator(store, partial(opened.start, served), spend=spend, begin=opened.budget.begin)
+    with answering(store, served, asked, engines) as generator:
         return get_or_create(recipe.place(data.place.probes), recipe, fill)
 
 

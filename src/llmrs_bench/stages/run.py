@@ -235,12 +235,13 @@ def transferred(study: Study, made: Made) -> Transfer:
     Raises:
         OptionError: If no model was tuned on one of its data sets and asked on another.
     """
-    sets = {name: made.data[name] for name in (plan.name for plan in study.judged) if name in made.data}
-    runs = {
-        data.place.root.parent.name: [run.path.name for (at, _), run in made.runs.items() if at == name and ranks(run)]
-        for name, data in sets.items()
-    }
-    return transfer(list(sets.values()), study.board.config, runs)
+    runs: dict[str, list[str]] = {plan.name: [] for plan in study.judged}
+    for (at, _), run in made.runs.items():
+        if at in runs and ranks(run):
+            runs[at].append(run.path.name)
+    sets = {name: made.data[name] for name, names in runs.items() if names}
+    named = {data.place.root.parent.name: runs[name] for name, data in sets.items()}
+    return transfer(list(sets.values()), study.board.config, named)
 
 
 def _declared(names: Sequence[str], rows: Sequence[RowPlan], runs: Mapping[str, Artifact]) -> tuple[str, ...]:
