@@ -242,7 +242,7 @@ def test_what_people_export_is_read_as_they_mean_it(tmp_path: Path, data: str | 
         ("user_id,items\nu1,\"['a', 'b']\"\nu2,\"['c']\"\n", "has no column item_id"),
         ("user_id,item_id\nu1,\"['a', 'b']\"\nu2,\"['c']\"\n", "the item ids in item_id are lists or objects"),
         ("1:\n1488844,3,2005-09-06\n", "there is no delimiter in its first line '1:'"),
-        (EVENTS.encode("utf-16"), "is UTF-16 text, not UTF-8"),
+        (EVENTS.encode("utf-16-le"), "it holds bytes of 0"),
     ],
 )
 def test_what_is_not_read_is_refused_with_what_it_is(tmp_path: Path, data: str | bytes, words: str) -> None:

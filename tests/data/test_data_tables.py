@@ -210,10 +210,15 @@ def test_text_is_utf_8_or_what_is_said(tmp_path: Path) -> None:
     raw = read(tmp_path, events.encode("latin-1"), encoding="latin-1")
     assert raw.events["item_id"][0] == "Caf\u00e9"
     assert "text in latin-1" in raw.rules[0]
-    with pytest.raises(DataError, match="UTF-16") as caught:
-        read(tmp_path, events.encode("utf-16"))
-    assert "--encoding utf-16" in caught.value.hint
-    assert read(tmp_path, events.encode("utf-16"), encoding="utf-16").events["item_id"][0] == "Caf\u00e9"
+    for marked in ("utf-16", "utf-32", "utf-8-sig"):  # a mark says it, whatever other tables are in
+        for named in (None, "utf-16", "latin-1"):
+            raw = read(tmp_path, events.encode(marked), encoding=named)
+            assert raw.events["item_id"][0] == "Caf\u00e9"
+            assert f"text in {marked.upper() if marked == 'utf-8-sig' else marked}".removesuffix("-SIG") in raw.rules[0]
+    with pytest.raises(DataError, match="is not UTF-16") as caught:
+        read(tmp_path, (events + "u,cc\n").encode(), encoding="utf-16")
+    assert "It is UTF-8: leave --encoding out" in caught.value.hint
+    assert read(tmp_path, events.encode("utf-16-le"), encoding="utf-16-le").events["item_id"][0] == "Caf\u00e9"
     with pytest.raises(DataError, match="line 3: the byte 0xe9 is not UTF-8"):
         read(tmp_path, "user,item\nu,\u00e9\n".encode() + b"u,\xe9\n")
     with pytest.raises(DataError, match="no text has the encoding 'utf-9'"):

@@ -22,19 +22,19 @@ MOST_COLUMNS = 10_000
 SEP = re.compile(rb"sep=[^\r\n]\r?\n", flags=re.IGNORECASE)
 NUMBER = re.compile(r"[-+]?\d+(?:[.,]\d+)?(?:[eE][-+]?\d+)?")
 QUOTES = "Write quotes inside a quoted field twice, as CSV does, and close each field that begins with one."
+_MARKS = {BOM: None, b"\xff\xfe\0\0": "utf-32", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
 READ = "Read are CSV with any delimiter, JSON lines, arrays of JSON objects, and Parquet, also packed (.gz, .zst)."
 
 
 def decoded(data: bytes, name: str, encoding: str | None) -> tuple[bytes, str]:
     """Return text as UTF-8 without a byte order mark, and its encoding in words.
 
+    A mark says what a text is in, whatever `encoding` names: tables of one data set may differ.
+
     Raises:
         DataError: Naming the first byte that is of another encoding.
     """
-    if encoding is None:
-        for mark, found in ((b"\xff\xfe", "utf-16"), (b"\xfe\xff", "utf-16")):
-            if data.startswith(mark):
-                raise DataError(f"{name} is {found.upper()} text, not UTF-8", hint=f"Read it so: --encoding {found}.")
+    encoding = next((found for mark, found in _MARKS.items() if data.startswith(mark)), encoding)
     try:
         text = data.decode(encoding or "utf-8")
     except LookupError as error:
@@ -44,13 +44,22 @@ def decoded(data: bytes, name: str, encoding: str | None) -> tuple[bytes, str]:
         raise DataError(
             f"{name}, line {line}: the byte {data[error.start] if error.start < len(data) else 0:#04x} is not "
             f"{(encoding or 'utf-8').upper()}",
-            hint="If the whole file is in another encoding, name it: --encoding latin-1. Else mend the line.",
+            hint="It is UTF-8: leave --encoding out, and write tables of other encodings anew in UTF-8."
+            if encoding is not None and _is_utf8(data)
+            else "If the whole file is in another encoding, name it: --encoding latin-1. Else mend the line.",
         ) from error
     if "\0" in text[:CHUNK]:
         raise DataError(f"{name} is not a text: it holds bytes of 0", hint=READ)
     if encoding is None:
         return data.removeprefix(BOM), "UTF-8"
     return text.removeprefix("\ufeff").encode(), encoding
+
+
+def _is_utf8(data: bytes) -> bool:
+    with suppress(UnicodeDecodeError):
+        data.decode("utf-8")
+        return True
+    return False
 
 
 def delimited(data: bytes, name: str, named: Mapping[str, str], encoding: str) -> Table:

@@ -85,8 +85,9 @@ UNITS = (("seconds", 0.0, 1.0), ("milliseconds", 1e11, 1e3), ("microseconds", 1e
 UNSET = (0.0, -1.0)  # what programs write where there is no time; of no unit
 DAYS = (19000101, 21001231)  # dates that are written as one number
 TIMES = (
-    "Write every time in seconds since 1970, or as 2018-03-01T12:00:00 (ISO 8601). Nothing says whether 01.03.2018 and "
-    "3/1/18 name the day or the month first; pandas rewrites them: to_datetime(column, dayfirst=True)."
+    "Write every time in seconds since 1970, with a point before fractions and no sign between thousands, or as "
+    "2018-03-01T12:00:00 (ISO 8601). Nothing says whether 01.03.2018 and 3/1/18 name the day or the month first; "
+    "pandas rewrites them: to_datetime(column, dayfirst=True)."
 )
 ONE_UNIT = "Write every time in seconds since 1970, or name the unit that all of them have: --time-unit s|ms|us|ns."
 

@@ -322,7 +322,7 @@ def _label_hint(column: str) -> str:
     )
 
 
-RATING_HINT = "Mend the line, or name the text that means no rating: --unrated NaN."
+RATING_HINT = "Write ratings as numbers, 4 in place of 4 stars or 4/5; text that means none is named: --unrated NaN."
 
 
 def _ratings(table: Table, column: str, unrated: Sequence[str]) -> pl.Series:
