@@ -224,10 +224,11 @@ def _fitted(names: Sequence[_Name], columns: Sequence[_Column], width: int) -> l
     ]
     lost = [column for column in columns if column not in taken]
     words = [column.said for column in lost if not column.ends_of]
+    said = [", ".join(words)] if words else []
     if ends := [column.ends_of for column in lost if column.ends_of]:
-        words.append(f"95 % intervals of {', '.join(ends)}")
-    if words:
-        parts.append(Text(f"left out: {', '.join(words)}; a wider terminal and --format markdown have them", "dim"))
+        said.append(f"95 % intervals (of {', '.join(ends)})")
+    if said:
+        parts.append(Text(f"left out: {', and '.join(said)}; a wider terminal and --format markdown have them", "dim"))
     return parts
 
 
