@@ -67,6 +67,20 @@ STYLES: dict[str, Style] = {
     "caption, rank, label": lines(lambda n, label, title: f"Ranking: {n}. [{label}]"),
     "caption, rank, title": lines(lambda n, label, title: f"Ranking: {n}. {title}"),
     "label: score": lines(lambda n, label, title: f"{label}: {99 - n}"),
+    "label; score": lines(lambda n, label, title: f"{label};{1 - n / 20:.2f}"),
+    "labels with remarks on a line": lambda shown, order: ", ".join(f"{shown.labels[at]} (a novel)" for at in order),
+    "titles with then": lambda shown, order: ", then ".join(shown.titles[at] for at in order) + ".",
+    "vector of R": lambda shown, order: f"ranking <- c({_labels(shown, order)})",
+    "table of LaTeX": lambda shown, order: "\\begin{{tabular}}{{cl}}\n{}\n\\end{{tabular}}".format(
+        lines(lambda n, label, title: f"{n} & {title} \\\\")(shown, order)
+    ),
+    "bold items of LaTeX": lines(lambda n, label, title: f"\\item \\textbf{{{title}}}"),
+    "JSON, titles with ordinals": lambda shown, order: json.dumps(
+        {shown.titles[at]: f"{n}{['st', 'nd', 'rd'][n - 1] if n < 4 else 'th'}" for n, at in enumerate(order, 1)}
+    ),
+    "JSON, the top and ordinals": lambda shown, order: json.dumps(
+        {("top" if n == 1 else _ORDINALS[n - 1].lower()): shown.titles[at] for n, at in enumerate(order, 1)}
+    ),
     "label, score out of 20": lines(lambda n, label, title: f"Book {label}: {20 - n}/20"),
     "label, per cent": lines(lambda n, label, title: f"- {label}: {99 - 3 * n} %"),
     "score before the title": lines(lambda n, label, title: f"[{1 - n / 20:.2f}] {title}"),
@@ -216,6 +230,10 @@ STYLES: dict[str, Style] = {
     "draft, final": lambda shown, order: f"Draft:\n{', '.join(shown.labels)}\n\nFinal answer:\n{_labels(shown, order)}",
     "first try": lambda shown, order: f"First try: {', '.join(shown.labels)}\nSecond try: {_labels(shown, order)}",
     "old, new": lambda shown, order: f"Old list: {', '.join(shown.labels)}\nNew list: {_labels(shown, order)}",
+    "draft, revised, on lines": lambda shown, order: "\n".join(
+        f"{caption}: " + " ".join(f"{n}. {shown.titles[at]}" for n, at in enumerate(listed, 1))
+        for caption, listed in (("First draft", sorted(order)), ("Revised", order))
+    ),
     "draft, answer in another language": lambda shown, order: (
         f"思考：{', '.join(shown.labels)}\n答案：{_labels(shown, order)}"
     ),
@@ -235,6 +253,14 @@ STYLES: dict[str, Style] = {
     "groups": lambda shown, order: (
         f"Most likely: {_labels(shown, order[:3])}\nPossible: {_labels(shown, order[3:5])}\n"
         f"Unlikely: {_labels(shown, order[5:])}"
+    ),
+    "musts": lambda shown, order: "\n\n".join(
+        f"**{caption}**\n" + "\n".join(f"- {shown.titles[at]}" for at in part)
+        for caption, part in (("Must read", order[:3]), ("Worth a look", order[3:5]), ("Skip", order[5:]))
+    ),
+    "titles that share a rank": lambda shown, order: "\n".join(
+        f"{n}. {shown.titles[one]} / {shown.titles[other]}"
+        for n, (one, other) in enumerate(zip(order[::2], order[1::2], strict=True), 1)
     ),
     "ranges of places": lambda shown, order: f"1-3: {_labels(shown, order[:3])}\n4-8: {_labels(shown, order[3:])}",
     "top and rest": lambda shown, order: "Top 3:\n{}\n\nRest:\n{}".format(

@@ -1,5 +1,6 @@
 """The command line on a small data set, for tests."""
 
+import shutil
 from pathlib import Path
 
 import polars as pl
@@ -40,6 +41,13 @@ class Bench:
 
     def prepare(self, *arguments: str, code: int = 0, dataset: str = "small") -> Result:
         return self.run("prepare", "--dataset", dataset, "--source", str(self.source), *arguments, code=code)
+
+    def prepared(self) -> None:
+        """Have what `prepare()` makes: prepared once for the source, and copied since."""
+        made = self.source.with_name(f"{self.source.name}-prepared")
+        if not made.exists():
+            Bench(made, self.source).prepare()
+        shutil.copytree(made, self.home, dirs_exist_ok=True)
 
     def name(self, *arguments: str) -> str:
         return self.run(*arguments).stdout.strip()

@@ -1,5 +1,6 @@
 """An OpenAI-compatible server for tests: it answers by a hash, and fails as it is told to."""
 
+import gzip
 import json
 import socket
 import struct
@@ -7,6 +8,7 @@ import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cache
 from hashlib import sha256
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from string import ascii_uppercase
@@ -23,7 +25,8 @@ class Script:
     bytes; an address to redirect to; or `drop` to close the connection, `reset` to reset it, `cut` to close it in the
     middle of a reply, `drip` to send a reply without end, `nonsense` for no JSON, `gzip` for a body that is not in the
     encoding of its header, `chunk` for one that is not in chunks as its header says, `length` for a length that is no
-    number.
+    number, `head` for headers without end, `open` for a reply without a length that ends in the middle, `packed` for
+    one in gzip, `short` for one in gzip that ends too early, `bomb` for 200 MB in gzip, `twice` for gzip within gzip.
     """
 
     faults: list[Fault] = field(default_factory=list)
@@ -66,6 +69,15 @@ def serve(script: Script, port: int = 0) -> Iterator[str]:
         thread.join()
 
 
+_GARBLED = ("gzip", "chunk", "length", "nonsense", "open", "packed", "short", "bomb", "twice")
+
+
+@cache
+def packed_blanks() -> bytes:
+    """Return 200 MB of blanks in gzip."""
+    return gzip.compress(b" " * 200_000_000, 1)
+
+
 class _Server(ThreadingHTTPServer):
     def handle_error(self, *_: object) -> None:
         """Stay silent when a client has hung up."""
@@ -102,13 +114,13 @@ class _Handler(BaseHTTPRequestHandler):
         elif fault == "cut":
             self.close_connection = True
             self._send(200, b'{"choices": [', length=400)
-        elif fault == "drip":
-            self._drip()
+        elif fault in ("drip", "head"):
+            self._drip(b"X-More: 1\r\n" if fault == "head" else b"")
         elif isinstance(fault, bytes | tuple):
             self._send(*(fault if isinstance(fault, tuple) else (200, fault)))
         elif isinstance(fault, str) and fault.startswith(("http://", "/")):
             self._send(307, b"", location=fault)
-        elif fault in ("gzip", "chunk", "length", "nonsense"):
+        elif fault in _GARBLED:
             self._garble(str(fault))
         elif isinstance(fault, int):
             self._refuse(fault)
@@ -122,13 +134,16 @@ class _Handler(BaseHTTPRequestHandler):
         error = {"message": f"fault {status} for {self.headers.get('authorization')}", **self.script.error}
         self._send(status, json.dumps({"error": error}).encode())
 
-    def _drip(self) -> None:
+    def _drip(self, drop: bytes = b"") -> None:
         self.close_connection = True
         self.send_response(200)
-        self.end_headers()
+        if drop:
+            self.flush_headers()
+        else:
+            self.end_headers()
         with suppress(OSError):  # the client hangs up
             while True:
-                self.wfile.write(b" ")
+                self.wfile.write(drop or b" ")
                 self.script.dripping.wait(0.01)
 
     def _garble(self, how: str) -> None:
@@ -138,12 +153,20 @@ class _Handler(BaseHTTPRequestHandler):
             if how == "nonsense"
             else json.dumps(_reply(self.script, {"prompt": ""}, chat=True)).encode()
         )
+        if how == "bomb":
+            content = packed_blanks()
+        elif how == "open":
+            content = content[: len(content) // 2]
+        elif how in ("packed", "short", "twice"):
+            content = gzip.compress(gzip.compress(content) if how == "twice" else content)
+            content = content[:-9] if how == "short" else content
         self.send_response(200)
-        if how == "gzip":
-            self.send_header("Content-Encoding", "gzip")
+        self.send_header("Connection", "close")
+        if how in ("gzip", "packed", "short", "bomb", "twice"):
+            self.send_header("Content-Encoding", "gzip, gzip" if how == "twice" else "gzip")
         if how == "chunk":
             self.send_header("Transfer-Encoding", "chunked")
-        else:
+        elif how != "open":
             self.send_header("Content-Length", "many" if how == "length" else str(len(content)))
         self.end_headers()
         self.wfile.write(content)
@@ -164,7 +187,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 def label_logprob(text: str, label: str) -> float:
     """Return what the server says of a label as the next token of a text."""
-    return -1.0 - int(sha256(f"{text} {label}".encode()).hexdigest()[:4], 16) / 10_000
+    return -3.5 - int(sha256(f"{text} {label}".encode()).hexdigest()[:4], 16) / 10_000
 
 
 def text_of(body: dict[str, Any]) -> str:

@@ -5,7 +5,7 @@ from typing import Any
 
 from llmrs_bench.core.types import Prompt, Response
 from llmrs_bench.llm.backends.openai import OpenAIEngine
-from llmrs_bench.llm.backends.openai_transport import OpenAIOptions
+from llmrs_bench.llm.backends.openai_options import OpenAIOptions
 from llmrs_bench.llm.model_aliases import ModelSpec
 
 KEY = "sk-very-secret"

@@ -25,7 +25,7 @@ from llmrs_bench.core.artifacts import (
     open_artifact,
     restate,
 )
-from llmrs_bench.core.errors import ArtifactError, is_damage, next_step
+from llmrs_bench.core.errors import ArtifactError, DamagedError, is_damage, next_step
 from llmrs_bench.core.hashing import file_digest
 from llmrs_bench.core.locks import is_locked, machine
 from llmrs_bench.core.schemas import METRICS, TRUTH
@@ -49,6 +49,19 @@ def test_tables_and_facts_come_back(tmp_path: Path) -> None:
     assert made.manifest.fingerprint == RECIPE.fingerprint
     assert find_made(tmp_path / "a", RECIPE) is not None
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
+
+
+@pytest.mark.parametrize("name", ["m" * 240, "ü" * 127])
+def test_names_are_cut_so_that_drafts_and_locks_have_room(tmp_path: Path, name: str) -> None:
+    recipe = Recipe("evaluate", name, {"metrics": ["mrr"]}, {"rankings": "d1"})
+
+    def fill(draft: Draft) -> None:
+        draft.write("metrics", VALUES)
+
+    made = get_or_create(recipe.place(tmp_path), recipe, fill)
+    assert made.name == made.artifact.manifest.folder
+    assert not get_or_create(recipe.place(tmp_path), recipe, fill).fresh
+    assert made.artifact.manifest.name == name
 
 
 def test_every_part_of_a_recipe_but_its_name_changes_the_fingerprint() -> None:
@@ -204,12 +217,33 @@ def test_a_damaged_manifest_is_refused(tmp_path: Path, text: str) -> None:
         open_artifact(tmp_path / "a", hint="")
 
 
+def test_no_flipped_byte_of_a_table_is_passed_over_or_makes_a_library_cry(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    make(tmp_path / "a")
+    path, met = tmp_path / "a" / "metrics.parquet", list[bool]()
+    whole = path.read_bytes()
+    for place in range(4, len(whole), 41):
+        for flip in (1, 128):  # 128: no UTF-8
+            path.write_bytes(whole[:place] + bytes([whole[place] ^ flip]) + whole[place + 1 :])
+            made = open_artifact(tmp_path / "a", hint="")
+            for in_parts in (False, True):
+                try:
+                    found = pl.concat(made.parts("metrics", 1)) if in_parts else made.table("metrics")
+                    assert found.equals(VALUES)
+                    met.append(True)
+                except DamagedError:
+                    met.append(False)
+    assert set(met) == {True, False}
+    assert capfd.readouterr().err == ""
+
+
 @pytest.mark.parametrize("field", ["config", "facts", "tables"])
 def test_a_manifest_that_lost_a_field_is_named_with_it(tmp_path: Path, field: str) -> None:
     make(tmp_path / "a")
     manifest = tmp_path / "a" / "manifest.json"
     manifest.write_text(json.dumps({**json.loads(manifest.read_text("utf-8")), field: {}}), "utf-8")
-    with pytest.raises(ArtifactError, match=f"{manifest} was changed .* {field} is empty$"):
+    with pytest.raises(ArtifactError, match=f"{manifest} was changed .*: nothing is left of its {field}$"):
         open_artifact(tmp_path / "a", hint="")
 
 
@@ -309,7 +343,7 @@ def test_a_file_is_checked_once_and_again_after_it_has_changed(tmp_path: Path, m
         return file_digest(path)
 
     monkeypatch.setattr(tables, "file_digest", counted)
-    monkeypatch.setattr(artifacts, "table_digest", lambda frame: pytest.fail("the contents were serialised"))
+    monkeypatch.setattr(artifacts, "parts_digest", lambda *_: pytest.fail("the contents were serialised"))
     make(tmp_path / "a")
     path, made = tmp_path / "a" / "metrics.parquet", open_artifact(tmp_path / "a", hint="")
     read.clear()

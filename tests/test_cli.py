@@ -17,7 +17,7 @@ from llmrs_bench.cli.main import app
 def finished(tmp_path_factory: pytest.TempPathFactory, atomic: Path) -> Bench:
     """A home in which every stage has run."""
     made = Bench(tmp_path_factory.mktemp("finished"), atomic)
-    made.prepare()
+    made.prepared()
     for arguments in EVERY_MODEL:
         made.run("infer", "--dataset", "small", *arguments)
     made.run("evaluate", "--dataset", "small")
@@ -114,7 +114,7 @@ def test_variants_may_be_named_and_are_never_overwritten(bench: Bench) -> None:
 
 
 def test_lists_are_fair_and_the_target_is_in_truth_alone(bench: Bench) -> None:
-    bench.prepare()
+    bench.prepared()
     requests = table(bench, "small/*/data/requests.parquet")
     truth = table(bench, "small/*/data/truth.parquet")
     seen = table(bench, "small/*/data/interactions.parquet").group_by("user_id").agg(seen="item_id")
@@ -148,7 +148,7 @@ def test_prompts_can_be_looked_at(bench: Bench) -> None:
 
 
 def test_responses_are_kept_and_read_again_without_the_model(bench: Bench) -> None:
-    bench.prepare()
+    bench.prepared()
     first = bench.name("infer", "--model", "mock", "--dataset", "small", "-t", "likelihood")
     responses = {path: stat for path, stat in bench.files().items() if "answers" in path}
     found = bench.run("evaluate", "--dataset", "small", "--normalize", "token").stdout
@@ -157,7 +157,7 @@ def test_responses_are_kept_and_read_again_without_the_model(bench: Bench) -> No
 
 
 def test_histories_are_clipped_to_the_context_oldest_first_and_counted(bench: Bench) -> None:
-    bench.prepare()
+    bench.prepared()
     bench.run("infer", "--model", "mock", "--dataset", "small", "-O", "context=190")
     responses = table(bench, "small/*/runs/*/responses.parquet")
     assert responses["clipped"].min() > 0  # type: ignore[operator]
@@ -168,14 +168,14 @@ def test_histories_are_clipped_to_the_context_oldest_first_and_counted(bench: Be
 
 
 def test_a_prompt_that_cannot_fit_is_an_error(bench: Bench) -> None:
-    bench.prepare()
+    bench.prepared()
     result = bench.run("infer", "--model", "mock", "--dataset", "small", "-O", "context=20", code=1)
     assert "does not fit" in result.stderr
     assert not list(bench.home.glob("small/*/answers/*"))
 
 
 def test_a_board_measures_what_was_not_measured(bench: Bench) -> None:
-    bench.prepare()
+    bench.prepared()
     bench.run("evaluate", "--dataset", "small")
     late = bench.name("infer", "--model", "random", "--dataset", "small")
     board = ("compare", "--dataset", "small", "--format", "json")
@@ -218,7 +218,7 @@ def test_a_run_of_other_lists_may_not_stand_on_the_board(bench: Bench) -> None:
 
 
 def test_half_written_and_damaged_data_are_named(bench: Bench) -> None:
-    bench.prepare()
+    bench.prepared()
     folder = next(bench.home.glob("small/*/data"))
     whole = (folder / "requests.parquet").read_bytes()
     (folder / "requests.parquet").write_bytes(whole[:100])
@@ -250,7 +250,7 @@ def test_an_unverified_archive_is_used_and_recorded(bench: Bench, tmp_path: Path
 
 
 def test_an_interrupt_ends_with_130_and_leaves_nothing(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    bench.prepare()
+    bench.prepared()
 
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt

@@ -97,7 +97,7 @@ def test_what_ranks_is_refused(bench: Bench, template: tuple[str, ...], words: s
 
 
 def test_the_template_is_refused_where_candidates_are_ranked(bench: Bench) -> None:
-    bench.prepare()
+    bench.prepared()
     refused = bench.run("prompt", "--dataset", "small", "--template", "like", code=2)
     assert "prepared with --task ranking" in refused.stderr
 

@@ -541,7 +541,7 @@ def test_printed_tables_are_whole_and_say_where_they_are_from() -> None:
 
 
 def test_a_board_without_its_baseline_is_none(bench: Bench) -> None:
-    bench.prepare()
+    bench.prepared()
     bench.run("compare", "--dataset", "small")
     rankings = next(bench.home.glob("small/*/runs/popularity-*/rankings.parquet"))
     rankings.write_bytes(b"PAR1")

@@ -18,7 +18,7 @@ AGREE = {"ndcg@10": "nDCG@10", "hit@10": "Success@10", "mrr": "RR"}
 @pytest.fixture
 def small(bench: Bench) -> Bench:
     """A home with the small data set."""
-    bench.prepare()
+    bench.prepared()
     return bench
 
 
@@ -284,7 +284,7 @@ def test_faults_of_the_rows_end_the_command_with_all_their_counts(small: Bench, 
 
 
 def test_exports_of_models_and_of_runs_are_kept_apart(bench: Bench, tmp_path: Path) -> None:
-    bench.prepare()
+    bench.prepared()
     to = ("export", "--dataset", "small", "--to", str(tmp_path / "out"))
     assert "Add --model tuned-NAME" in bench.run(*to, "--format", "adapter", code=2).stderr
     assert "--format csv is not of models" in bench.run(*to, "--format", "csv", "--model", "tuned-x", code=2).stderr

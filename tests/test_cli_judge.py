@@ -95,6 +95,30 @@ def test_a_prompt_shows_the_history_and_the_item_and_nothing_else(written: Bench
     assert sorted(shown) == [2] * 20 + [10] * 20
 
 
+@pytest.mark.parametrize("reading", ["labels", "text"])
+def test_a_look_counts_what_a_judge_will_be_asked_and_what_is_kept(written: Bench, reading: str) -> None:
+    context = {"labels": "7000", "text": "7001"}[reading]
+    given = ("--run", "short", "--reading", reading, "-O", f"context={context}")
+    look = (*given, "--dry-run", "--format", "json")
+    before = json.loads(written.run(*JUDGE, *look).stdout)
+    made = found(written, *given, "-n", "5")
+    after = json.loads(written.run(*JUDGE, *look).stdout)
+    assert (before["requests"], before["prompts"], before["kept"]) == (20, 80, 0)
+    assert (after["prompts"], after["kept"]) == (80, made["prompts"])
+    assert made["prompts"] == 20
+    assert after["tokens_to_ask"] < before["tokens_to_ask"] == before["prompt_tokens"]
+    assert "to ask          60 prompts" in written.run(*JUDGE, *given, "--dry-run").stdout
+    far = ("judge", "-d", "small", "-m", "far", "--engine", "openai", "-O", "base_url=http://localhost:9/v1")
+    priced = (*far, "-O", "price_in=1", "-O", "price_out=2", "--run", "short", "--reading", reading, *look[-3:])
+    least, most = json.loads(written.run(*priced).stdout)["price_usd"]
+    assert (0 < least < most) if reading == "text" else (0 < least == most)
+
+
+@pytest.mark.parametrize("more", [("--show", "2"), ("--format", "markdown")])
+def test_a_look_has_no_verdicts(written: Bench, more: tuple[str, str]) -> None:
+    assert f"{more[0]}" in written.run(*JUDGE, "--dry-run", *more, code=2).stderr
+
+
 def test_a_judge_that_follows_the_position_is_reported_as_one(written: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     planted(monkeypatch, lambda prompt: "A")
     given = ("--run", "plain", "-O", "context=5000")
@@ -264,6 +288,8 @@ def test_requests_of_one_item_are_not_explained(tmp_path: Path, written: Bench) 
 def test_the_recipe_writes_what_a_judge_compares(tmp_path: Path, written: Bench) -> None:
     bench = Bench(tmp_path / "home", written.source)
     small = ("-d", "small", "--source", str(written.source), "--set", "data.users=10")
-    assert "itemknn" in bench.run("run", "protocols/explanations", "--model", "mock", *small).stdout
+    made = bench.run("run", "protocols/explanations", "--model", "mock", *small).stdout
+    assert "itemknn" in made
+    assert "fails the control: no sign that no history is preferred to its own texts" in " ".join(made.split())
     facts = json.loads(bench.run(*JUDGE, *FAST, "--format", "json").stdout)
     assert (facts["users"], len(facts["writers"]), len(facts["contests"])) == (10, 2, 5)

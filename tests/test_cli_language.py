@@ -43,7 +43,7 @@ def test_a_template_with_rounds_asks_until_it_is_done(bench: Bench) -> None:
 
 
 def test_every_line_of_a_json_log_is_an_object(bench: Bench) -> None:
-    bench.prepare()
+    bench.prepared()
     lines = bench.run("infer", "--model", "mock", "--dataset", "small", "--log", "json").stderr.splitlines()
     said = [json.loads(line) for line in lines]
     progress = [line for line in said if line["level"] == "progress"]
@@ -55,14 +55,14 @@ def test_every_line_of_a_json_log_is_an_object(bench: Bench) -> None:
 
 
 def test_an_audit_is_reported(bench: Bench) -> None:
-    bench.prepare()
+    bench.prepared()
     said = bench.run("infer", "--model", "mock", "--dataset", "small", "-t", "label", "--check-determinism", "4").stderr
     assert "audit of 4 requests, warm against cold: largest 0 nat" in said
     assert "first choice changed in 0.0 %" in said
 
 
 def test_the_board_shows_what_answers_cost(bench: Bench) -> None:
-    bench.prepare()
+    bench.prepared()
     bench.run("infer", "--model", "mock", "--dataset", "small", "-t", "label")
     bench.run("evaluate", "--dataset", "small")
     rows = json.loads(bench.run("compare", "--dataset", "small", "--format", "json").stdout)["rows"]
@@ -86,7 +86,7 @@ def test_what_an_engine_prints_is_no_result(
         os.write(1, b"from C code\n")
         yield from answer(self, prompts)
 
-    bench.prepare()
+    bench.prepared()
     monkeypatch.setattr(MockEngine, "answer", chatty)
     ran = bench.run("infer", "--model", "mock", "--dataset", "small", "--check-determinism", "2")
     assert ran.stdout.splitlines() == [next(bench.home.glob("small/*/runs/mock-*")).name]
@@ -97,7 +97,7 @@ def test_what_an_engine_prints_is_no_result(
 
 
 def test_the_protocol_says_how_likelihoods_are_normalised_where_there_are_some(bench: Bench) -> None:
-    bench.prepare()
+    bench.prepared()
     for template, said in (("label", 0), ("likelihood", 1)):
         bench.run("infer", "--model", "mock", "--dataset", "small", "-t", template)
         board = json.loads(bench.run("compare", "--dataset", "small", "--format", "json").stdout)
@@ -119,7 +119,7 @@ def test_labels_that_the_model_would_not_write_are_doubted(bench: Bench) -> None
 
 
 def test_a_full_disk_is_an_error_with_a_name(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    bench.prepare()
+    bench.prepared()
 
     def full(_: int) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -132,7 +132,7 @@ def test_a_full_disk_is_an_error_with_a_name(bench: Bench, monkeypatch: pytest.M
 
 
 def test_an_audit_asks_and_reparse_does_not(bench: Bench) -> None:
-    bench.prepare()
+    bench.prepared()
     said = bench.run(
         "infer", "--model", "mock", "--dataset", "small", "--from-cache", "--check-determinism", "4", code=2
     ).stderr
@@ -141,7 +141,7 @@ def test_an_audit_asks_and_reparse_does_not(bench: Bench) -> None:
 
 
 def test_slots_that_place_the_target_are_no_habit_of_the_model(bench: Bench) -> None:
-    bench.prepare()
+    bench.prepared()
     for options, counted in (((), True), (("--target-positions", "0,5"), False)):
         name = bench.name("infer", "--model", "mock", "--dataset", "small", *options)
         manifest = json.loads(next(bench.home.glob(f"small/*/runs/{name}/manifest.json")).read_text("utf-8"))

@@ -103,6 +103,14 @@ def test_what_would_be_asked_is_said_and_not_asked(small: Bench) -> None:
     assert "to be written   300 tokens at most" in priced
 
 
+def test_a_look_does_not_pass_over_damaged_answers(small: Bench) -> None:
+    small.run(*ASK, "--limit", "4")
+    [shard] = small.home.rglob("shards/*.parquet")
+    shard.write_bytes(shard.read_bytes()[:-1] + b"?")
+    said = small.run(*ASK, "--dry-run", code=1).stderr
+    assert f"{shard.name} is damaged" in " ".join(said.split())
+
+
 def look(bench: Bench, *more: str) -> dict[str, object]:
     found: dict[str, object] = json.loads(bench.run(*ASK, "--dry-run", "--format", "json", *more).stdout)
     return found

@@ -95,7 +95,7 @@ def test_mistakes_before_any_data_end_in_one_message(
 def test_mistakes_on_prepared_data_end_in_one_message(
     bench: Bench, arguments: tuple[str, ...], code: int, words: str
 ) -> None:
-    bench.prepare()
+    bench.prepared()
     result = bench.run(*arguments, "--dataset", "small", code=code)
     assert result.stderr.count("error:") == 1
     assert words in result.stderr
@@ -105,7 +105,7 @@ def test_what_nothing_foresaw_is_one_line_and_a_log(bench: Bench, monkeypatch: p
     def fail(*_: object, **__: object) -> None:
         raise ZeroDivisionError("of\nall things")
 
-    bench.prepare()
+    bench.prepared()
     monkeypatch.setattr("llmrs_bench.stages.evaluate.check_measurable", fail)
     said = bench.run("evaluate", "--dataset", "small", code=1).stderr
     assert "error: this is a fault of llmrs-bench: ZeroDivisionError: of all things\n" in said
@@ -119,13 +119,13 @@ def test_memory_that_is_not_there_is_no_fault_of_the_program(bench: Bench, monke
     def fail(*_: object, **__: object) -> None:
         raise MemoryError
 
-    bench.prepare()
+    bench.prepared()
     monkeypatch.setattr("llmrs_bench.stages.evaluate.check_measurable", fail)
     assert "there is not enough memory: MemoryError\n" in bench.run("evaluate", "--dataset", "small", code=1).stderr
 
 
 def test_one_bad_folder_is_named_and_blocks_nothing(bench: Bench) -> None:
-    bench.prepare()
+    bench.prepared()
     bench.run("infer", "--model", "random", "--dataset", "small")
     bench.run("infer", "--model", "itemknn", "--dataset", "small")
     [place] = bench.home.glob("small/*/runs")
@@ -194,7 +194,7 @@ def test_toml_that_is_too_deep_or_has_too_long_a_number_is_one_line(bench: Bench
 
 
 def test_a_value_of_many_letters_does_not_bury_the_message(bench: Bench) -> None:
-    bench.prepare()
+    bench.prepared()
     result = bench.run("compare", "-d", "small", "--fail-if", "x" * 100_000, code=2)
     assert len(result.stderr) < 5000
     assert "is no rule" in result.stderr

@@ -14,7 +14,7 @@ from command_line import Bench
 @pytest.fixture(scope="module")
 def studied(tmp_path_factory: pytest.TempPathFactory, atomic: Path) -> Bench:
     made = Bench(tmp_path_factory.mktemp("paper"), atomic)
-    made.prepare()
+    made.prepared()
     for arguments in (("itemknn",), ("mock",), ("random", "--seed", "3")):
         made.run("infer", "-d", "small", "-m", *arguments)
     return made

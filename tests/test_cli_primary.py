@@ -9,7 +9,7 @@ from command_line import Bench
 
 @pytest.fixture
 def three(bench: Bench) -> Bench:
-    bench.prepare()
+    bench.prepared()
     for model in ("itemknn", "mock"):
         bench.run("infer", "-d", "small", "-m", model)
     return bench

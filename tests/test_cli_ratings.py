@@ -183,13 +183,16 @@ def test_the_page_shows_what_was_rated_and_how_it_was_calibrated(measured: Bench
 
 
 def test_groups_gates_and_saved_boards_go_as_those_of_clicks(measured: Bench, tmp_path: Path) -> None:
-    assert "users), by cold-item" in measured.run(*BOARD, "--by", "cold-item", "--metrics", "rmse").stdout
+    shown = measured.run(*BOARD, "--by", "cold-item", "--metrics", "rmse").stdout
+    assert "users), by cold-item" in shown
+    assert "less is better: rmse" in shown
     saved = str(tmp_path / "board.parquet")
     measured.run(*BOARD, "--save", saved)
     said = measured.run(*BOARD, "--baseline", saved, "--fail-if", "rmse rises > 0.001 at p < 0.05").stderr
     assert "pass  mock (stars): rmse rises" in said
     headline = " ".join(measured.run(*BOARD).stdout.split())
-    assert "Best of the other rows, a baseline: biased-mean" in headline  # and no recommender is missed
+    assert "No trained recommender predicts ratings here. Best baseline: biased-mean" in headline
+    assert "it is the mock, whose answers are made up" in headline
     said = measured.run(*BOARD, "--baseline", "biased-mean", "--fail-if", "rmse > 0.01", code=3).stderr
     assert "FAIL  mock (stars): rmse > 0.01" in said
 

@@ -51,7 +51,7 @@ def test_options_of_another_command_are_not_taken_for_old_ones() -> None:
 
 
 def test_a_command_warns_of_old_names_and_runs(bench: Bench) -> None:
-    bench.prepare()
+    bench.prepared()
     said = bench.run("prompt", "-d", "small", "--orders", "2")
     assert "warning: --orders is now --candidate-orders" in said.stderr
     new = bench.run("prompt", "-d", "small", "--candidate-orders", "2")
@@ -69,7 +69,7 @@ def test_help_is_short_or_long_and_has_an_example(command: str) -> None:
 
 
 def test_a_misspelt_option_is_answered_with_the_nearest(bench: Bench) -> None:
-    bench.prepare()
+    bench.prepared()
     said = bench.run("infer", "-d", "small", "-m", "sasrec", "-O", "drop_out=0.1", "-O", "dim=x", code=2).stderr
     assert "unknown option 'drop_out', did you mean 'dropout'?" in said
     assert "dim=x is no whole number" in said

@@ -32,7 +32,7 @@ def url(script: Script, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 @pytest.fixture
 def ask(bench: Bench, url: str) -> Ask:
     """Return what infers with the server and gives the name of the run."""
-    bench.prepare()
+    bench.prepared()
 
     def run(*more: str) -> str:
         address = () if any(text.startswith("base_url=") for text in more) else ("-O", f"base_url={url}")
@@ -70,7 +70,7 @@ def test_answers_that_grew_old_are_asked_for_again_and_kept_beside_the_others(
 
 @pytest.mark.parametrize("wrong", [["--max-age", "12"], ["--max-age", "nan"], ["--fresh", "--max-age", "1h"]])
 def test_ages_have_units_and_exclude_fresh(bench: Bench, wrong: list[str]) -> None:
-    bench.prepare()
+    bench.prepared()
     refused = bench.run("infer", "-d", "small", "--engine", "openai", "-m", "m", *wrong, code=2)
     assert "--max-age" in refused.stderr
     assert "only" in bench.run("infer", "-d", "small", "-m", "popularity", "--fresh", code=2).stderr
@@ -104,7 +104,7 @@ def test_a_price_may_be_given_later(bench: Bench, ask: Ask) -> None:
 
 
 def test_tokens_that_the_server_does_not_count_are_unknown(bench: Bench, url: str, script: Script) -> None:
-    bench.prepare()
+    bench.prepared()
     script.reply = lambda body: ANSWER
     done = bench.run("infer", "-d", "small", "--engine", "openai", "-m", "m", "-O", f"base_url={url}")
     assert "tokens unknown" in done.stderr
@@ -140,7 +140,7 @@ def test_a_server_of_others_is_named_and_needs_a_key_before_the_first_prompt(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("OPENAI_API_KEY", raising=False)
-    bench.prepare()
+    bench.prepared()
     refused = bench.run(
         "infer", "-d", "small", "--engine", "openai", "-m", "m", "-O", "base_url=https://llm.example.org/v1", code=2
     )
@@ -149,14 +149,14 @@ def test_a_server_of_others_is_named_and_needs_a_key_before_the_first_prompt(
 
 
 def test_arguments_that_are_not_utf_8_are_one_line(bench: Bench) -> None:
-    bench.prepare()
+    bench.prepared()
     for text in ("m\udcff", "base_url=\udc80"):
         refused = bench.run("infer", "-d", "small", "--engine", "openai", "-m", "m", "-O", text, code=2)
         assert "is not in UTF-8" in refused.stderr
 
 
 def test_a_typed_key_is_refused_unseen(bench: Bench, tmp_path: Path) -> None:
-    bench.prepare()
+    bench.prepared()
     for text in ('fields={"user": "sk-live-77"}', "key_env=hf_AbCd1234", "base_url=http://h/v1?api_key=sk-live-77"):
         refused = bench.run("infer", "-d", "small", "--engine", "openai", "-m", "m", "-O", text, code=2)
         assert not [key for key in ("sk-live-77", "hf_AbCd1234") if key in refused.stderr]

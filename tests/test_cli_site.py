@@ -16,7 +16,7 @@ def boards(bench: Bench) -> list[dict[str, Any]]:
 
 
 def test_a_site_has_every_board_and_remembers_earlier_ones(bench: Bench) -> None:
-    bench.prepare()
+    bench.prepared()
     bench.prepare("--users", "5", dataset="other")
     folder = bench.home.parent / "site"
     said = bench.run("compare", "--site", str(folder), code=1).stderr

@@ -10,7 +10,7 @@ import pytest
 from command_line import Bench, table
 from llmrs_bench.core.config import PromptConfig
 from llmrs_bench.core.errors import OptionError
-from llmrs_bench.llm.backends.openai_transport import OpenAIOptions
+from llmrs_bench.llm.backends.openai_options import OpenAIOptions
 from llmrs_bench.llm.engine_options import TransformersOptions
 from llmrs_bench.stages.infer_language_model import check_temperature
 from llmrs_bench.stages.prompt import open_plan
@@ -20,7 +20,7 @@ INFER = ("infer", "--model", "mock", "--dataset", "small")
 
 
 def test_several_orders_become_one_ranking(bench: Bench) -> None:
-    bench.prepare()
+    bench.prepared()
     name = bench.run(*INFER, "--candidate-orders", "3").stdout.strip()
     runs = next(bench.home.glob("small/*/runs")) / name
     rankings, views = pl.read_parquet(runs / "rankings.parquet"), pl.read_parquet(runs / "view_rankings.parquet")
@@ -39,7 +39,7 @@ def test_several_orders_become_one_ranking(bench: Bench) -> None:
 
 def test_what_a_model_writes_is_told_by_another_prompt(bench: Bench) -> None:
     """A strategy of two steps is two lines of shell."""
-    bench.prepare()
+    bench.prepared()
     run = bench.run(*INFER, "--template", "interest").stdout.strip()
     bench.run(*INFER, "--template", "listwise", "--user-profile", run, "-T", "interest=recent-written")
     prompts = table(bench, "small/*/prompts/listwise-*/prompts.parquet")
@@ -61,7 +61,7 @@ def test_what_a_model_writes_is_told_by_another_prompt(bench: Bench) -> None:
 
 @pytest.mark.slow
 def test_notes_about_items_are_told_beside_them(bench: Bench) -> None:
-    bench.prepare()
+    bench.prepared()
     run = bench.run(*INFER, "--template", "notes").stdout.strip()
     bench.run("prompt", "--dataset", "small", "--item-notes", run, "-T", "interest=recent-noted")
     messages = table(bench, "small/*/prompts/listwise-*/prompts.parquet")["messages"]
@@ -76,7 +76,7 @@ def test_notes_about_items_are_told_beside_them(bench: Bench) -> None:
 
 
 def test_samples_are_answers_of_their_own(bench: Bench) -> None:
-    bench.prepare()
+    bench.prepared()
     name = bench.run(*INFER, "-T", "samples=3", "-T", "aggregate=borda").stdout.strip()
     responses = table(bench, f"small/*/runs/{name}/responses.parquet")
     assert responses.height == kept(bench) == 90
@@ -103,13 +103,13 @@ def test_temperatures_that_nothing_reads_are_refused() -> None:
 
 
 def test_an_option_given_twice_is_named(bench: Bench) -> None:
-    bench.prepare()
+    bench.prepared()
     twice = ("-T", "shots=1", "-T", "shots=2")
     assert "-T shots=2 was given twice" in bench.run(*INFER, *twice, code=2).stderr
 
 
 def test_a_file_of_ones_own(bench: Bench, tmp_path: Path) -> None:
-    bench.prepare()
+    bench.prepared()
     path = tmp_path / "mine.toml"
     path.write_text('about = "Mine."\nform = "listwise"\n[parts]\ncandidates = "numbers"\ntask = "rank"\n')
     assert "Rank all 5 candidates" in bench.run("prompt", "--check", str(path)).stderr
@@ -123,7 +123,7 @@ def test_a_file_of_ones_own(bench: Bench, tmp_path: Path) -> None:
 def test_prompts_are_shown_with_their_sizes(bench: Bench, tmp_path: Path) -> None:
     from tiny_models import tiny_llama
 
-    bench.prepare()
+    bench.prepared()
     said = bench.run("prompt", "--dataset", "small", "--show", "2").stderr
     assert "characters)" in said
     model = tiny_llama(tmp_path / "llama", chat=True)
@@ -142,7 +142,7 @@ def test_lists(bench: Bench, what: str) -> None:
 
 
 def test_kinds_of_answers_are_counted(bench: Bench) -> None:
-    bench.prepare()
+    bench.prepared()
     bench.run(*INFER)
     facts = pl.read_json(next(bench.home.glob("small/*/runs/mock-listwise-*/manifest.json")))["facts"][0]
     assert facts["kinds"] == {"complete": 30}
@@ -153,19 +153,19 @@ def test_answers_that_repeat_the_order_shown_are_told(bench: Bench, monkeypatch:
 
     write = mock._text
     monkeypatch.setattr(mock, "_text", lambda prompt, values: write(prompt, sorted(values)))
-    bench.prepare()
-    words = ("answers: 100 % repeat the order shown", "answers: first place: 1 in 100 %")
+    bench.prepared()
+    words = ("answers: 100 % repeat the order shown", "answers: 1 is put first in 100 %")
     for said in (bench.run(*INFER).stderr, bench.run("evaluate", "--dataset", "small").stderr):
         assert all(word in said for word in words)
     board = bench.run("compare", "--dataset", "small", "--format", "markdown").stdout
-    assert "100 % repeat the order shown, first place: 1 in 100 %" in board
+    assert "100 % repeat the order shown, 1 is put first in 100 %" in board
 
 
 def test_a_model_that_writes_nothing_is_told(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     from llmrs_bench.llm.backends import mock
 
     monkeypatch.setattr(mock, "_note", lambda prompt: mock._text(prompt, []))
-    bench.prepare()
+    bench.prepared()
     run = bench.run(*INFER, "--template", "interest").stdout.strip()
     told = ("--user-profile", run, "-T", "interest=recent-written")
     assert "30 of 30 prompts show no interest" in bench.run("prompt", "--dataset", "small", *told).stderr

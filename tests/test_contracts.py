@@ -160,7 +160,7 @@ def test_templates_read_an_oracle_back_from_lists_of_the_usual_length(name: str)
 
 
 @pytest.mark.parametrize("name", TEMPLATES)
-@settings(max_examples=25)
+@settings(max_examples=12)
 @given(data=st.data())
 def test_templates_read_any_response_without_an_error(name: str, data: st.DataObject) -> None:
     longest = len(SHORT if name in ROUNDS else SHOWN)

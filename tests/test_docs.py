@@ -102,7 +102,7 @@ def targets() -> set[str]:
     return set(re.findall(r"^([a-z-]+):.*##", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
 
 
-# Pages whose commands tune models, train several, or run whole studies.
+# Pages whose commands take seconds: they tune models, train several, run whole studies, or are many.
 LONG = {
     f"docs/{name}.md"
     for name in (
@@ -117,6 +117,9 @@ LONG = {
         "ratings",
         "exchange",
         "recommenders",
+        "prompts",
+        "boards",
+        "data",
     )
 }
 

@@ -9,6 +9,7 @@ ROOT = Path(__file__).parent.parent
 # Those of the operating system, and some that are put together of values.
 KNOWN = {
     *("No space left on device", "Too many open files", "Permission denied", "Read-only file system"),
+    *("No such device or address", "File name too long"),
     *("click is '2', not 0 or 1", "X is empty, and in N more"),
 }
 _WORD = re.compile(r"[A-Za-z][a-z'-]+|[a-z]|[\n@]")

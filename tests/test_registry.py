@@ -71,7 +71,7 @@ def test_the_former_name_of_a_group_is_read_with_a_warning(tmp_path: Path, caplo
 )
 def test_a_plugin_that_cannot_be_used_names_its_package(code: str, words: str, bench: Bench, tmp_path: Path) -> None:
     write_package(tmp_path / "site", "broken", code, {"llmrs_bench.recommenders": {"thing": "broken.plugin:Thing"}})
-    bench.prepare()
+    bench.prepared()
     with importable(tmp_path / "site"):
         said = " ".join(bench.run("infer", "-m", "thing", "-d", "small", code=1).stderr.split())
         assert "the recommender 'thing' of the package broken" in said
@@ -101,7 +101,7 @@ def test_a_built_in_name_stays_what_it_is_and_says_so(tmp_path: Path, caplog: py
 
 
 def test_another_version_of_a_plugin_makes_another_run(bench: Bench, tmp_path: Path) -> None:
-    bench.prepare()
+    bench.prepared()
     names: list[str] = []
     for version in ("1.0", "1.1", "1.0"):
         site = tmp_path / f"site-{len(names)}"

@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_info
 
 from llmrs_bench import stats
-from llmrs_bench.core.cores import on_all_cores
+from llmrs_bench.core.cores import in_parts
 from llmrs_bench.stats import (
     CORRECTIONS,
     all_pairs,
@@ -129,12 +130,24 @@ def test_the_p_value_of_few_users_is_that_of_all_sign_vectors() -> None:
     assert np.array_equal(p, sign_flip(values[None], np.array([[0, 1], [1, 0]]), samples=20_000, seed=1)[0])
 
 
-def test_tests_on_all_cores_have_the_same_p(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tests_and_intervals_on_all_cores_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     values = np.round(np.random.default_rng(4).random((2, 5, 90)), 2)
     alone = sign_flip(values, all_pairs(5), samples=3333, seed=2)
+    ends = difference_intervals(values, all_pairs(5), samples=500, seed=2)
     monkeypatch.setattr(stats, "_LARGE", 0)
     assert np.array_equal(sign_flip(values, all_pairs(5), samples=3333, seed=2), alone)
-    assert list(on_all_cores(pow, [(2, power) for power in range(50)])) == [2**power for power in range(50)]
+    assert np.array_equal(difference_intervals(values, all_pairs(5), samples=500, seed=2), ends)
+    powers = [(2, power) for power in range(50)]
+    assert [list(in_parts(pow, powers, large=large)) for large in (True, False)] == [[2**n for n in range(50)]] * 2
+
+
+def test_products_have_one_thread_while_parts_are_computed() -> None:
+    def threads() -> set[int]:
+        return {each["num_threads"] for each in threadpool_info() if each["user_api"] == "blas"}
+
+    before = threads()
+    assert list(in_parts(threads, [()], large=False)) == [{1}]
+    assert threads() == before
 
 
 def test_identical_rows_and_single_users_have_a_p_of_one() -> None:

@@ -7,7 +7,7 @@ import polars as pl
 import pytest
 
 from llmrs_bench.core.artifacts import Artifact, Recipe, new_artifact, open_artifact
-from llmrs_bench.core.errors import ArtifactError
+from llmrs_bench.core.errors import ArtifactError, next_step
 from llmrs_bench.core.schemas import ANSWERS, METRICS, PROMPTS, from_rows
 from llmrs_bench.core.tables import atomic_write, table_digest
 
@@ -80,8 +80,9 @@ def test_a_link_is_followed_and_its_target_replaced_with_the_same_permissions(tm
 def test_a_pipe_is_written_into_and_never_replaced(tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
-    with pytest.raises(OSError, match="No such device"):
+    with pytest.raises(OSError, match="No such device") as caught:
         atomic_write(pipe, b"nobody reads")
+    assert "name a file" in next_step(caught.value)
     reader = os.open(pipe, os.O_RDONLY | os.O_NONBLOCK)
     atomic_write(pipe, b"somebody does")
     assert os.read(reader, 100) == b"somebody does"

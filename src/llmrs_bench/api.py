@@ -411,7 +411,7 @@ def run(
     """
     from llmrs_bench.llm.cost import Budget
     from llmrs_bench.stages.recipe import open_recipe
-    from llmrs_bench.stages.run import boards, run_study
+    from llmrs_bench.stages.run import boards, judgements, run_study
     from llmrs_bench.stages.study import chosen_rows
 
     study = open_recipe(str(recipe) if isinstance(recipe, Path) else recipe, changes)
@@ -426,10 +426,11 @@ def run(
         budget=Budget(max_seconds, max_price),
     )
     several = len(made.data) > 1
-    named = {key: f"{key[0]}/{key[1]}" if several else key[1] for key in (*made.runs, *made.failed)}
+    named = {key: f"{key[0]}/{key[1]}" if several else key[1] for key in (*made.runs, *made.judgements, *made.failed)}
     return Study(
         {named[key]: Run(made.data[key[0]], found) for key, found in made.runs.items()},
         [Leaderboard(each.comparison, each.data, study.board.config, each.gate) for each in boards(study, made)],
+        {named[key]: Judgement(found, facts) for key, found, facts in judgements(study, made)},
         {named[key]: error for key, error in made.failed.items()},
         made.stopped,
     )

@@ -93,6 +93,14 @@ def donors(explained: Mapping[str, tuple[str, str]], seed: int) -> dict[str, str
     return found
 
 
+def most_prompts(requests: int, writers: int) -> int:
+    """Return how many prompts a judge of so many runs is asked at most, where each explains something in each request.
+
+    A run is held against a template sentence, its own texts for others, and each other run, in both orders.
+    """
+    return 2 * requests * (2 * writers + writers * (writers - 1) // 2)
+
+
 _PARTS: tuple[tuple[PartName, str], ...] = (("interest", "recent"), ("candidates", "explained"))
 
 

@@ -337,12 +337,14 @@ class Study:
     Args:
         runs: By the name of the row; where there are several data sets by theirs and that of the row, with a slash.
         boards: One for each data set.
+        judgements: What rows that judge came to, by the same names.
         failed: What went wrong, by row.
         stopped: Why it ended before its last row, if the budget was spent.
     """
 
     runs: Mapping[str, Run]
     boards: Sequence[Leaderboard]
+    judgements: Mapping[str, Judgement]
     failed: Mapping[str, BenchError]
     stopped: BenchError | None
 

@@ -1,19 +1,19 @@
 """Uncertainty of means over users, and of differences between them."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import starmap
 from math import ceil, sqrt
 from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
 
-from llmrs_bench.core.cores import on_all_cores
+from llmrs_bench.core.cores import in_parts
 
 _RESAMPLED_TOGETHER = 200
 _KEPT = 20_000_000  # users times resamples: as many are kept for the next call
+_SMALL = 200_000  # up to which those of several numbers of users are
 _CHUNK = 500
 _LARGE = 1e9  # products of values and signs: from so many on a test is divided among cores
 _NOISE = 1e-6  # of the sum of absolute differences: sums that differ by less are the same sum, added in another order
@@ -120,27 +120,33 @@ def _resampled_means(
         seed: Of the resampling.
     """
     users = filled.shape[1]
-    means = np.empty((filled.shape[0], samples))
-    start = 0
-    for weights in _resamples(users, samples, seed):
+
+    def means(drawn: NDArray[np.uint32]) -> NDArray[np.float64]:
+        """Return (rows, size), the means of some resamples."""
+        weights = drawn.T.astype(np.float64)
         sums = filled @ weights
-        drawn = np.full((1, 1), float(users)) if counts is None else counts @ weights  # (rows or 1, size)
-        part = slice(start, start + weights.shape[1])
-        means[:, part] = np.divide(sums, drawn, out=np.full_like(sums, np.nan), where=drawn != 0)
-        start = part.stop
-    return means
+        held = np.full((1, 1), float(users)) if counts is None else counts @ weights  # (rows or 1, size)
+        return np.divide(sums, held, out=np.full_like(sums, np.nan), where=held != 0)
+
+    parts = ((drawn,) for drawn in _resamples(users, samples, seed))
+    return np.concatenate(list(in_parts(means, parts, large=filled.size * samples > _LARGE)), axis=1)
 
 
-def _resamples(users: int, samples: int, seed: int) -> Iterator[NDArray[np.float64]]:
-    """Yield (users, size), how often each of some resamples holds each user, until there are so many resamples."""
-    kept = users * samples <= _KEPT
-    for counts in _kept_resamples(users, samples, seed) if kept else _drawn(users, samples, seed):
-        yield counts.T.astype(np.float64)
+def _resamples(users: int, samples: int, seed: int) -> Iterable[NDArray[np.uint32]]:
+    """Return how often each of some resamples holds each user, (size, users), until there are so many resamples."""
+    draw = _drawn if users * samples > _KEPT else _kept_resamples if users * samples > _SMALL else _small_resamples
+    return draw(users, samples, seed)
 
 
 @lru_cache(maxsize=1)
 def _kept_resamples(users: int, samples: int, seed: int) -> tuple[NDArray[np.uint32], ...]:
     """Return the resamples of a board: its intervals of means and of differences are from the same ones."""
+    return tuple(_drawn(users, samples, seed))
+
+
+@lru_cache(maxsize=32)
+def _small_resamples(users: int, samples: int, seed: int) -> tuple[NDArray[np.uint32], ...]:
+    """Return those of parts of the users: of a slot of the list, say, in each run of a board."""
     return tuple(_drawn(users, samples, seed))
 
 
@@ -243,12 +249,13 @@ def slopes(
     there = ~np.isnan(values) & ~np.isnan(times)
     y, t = np.where(there, values, 0.0), np.where(there, times, 0.0)
     parts = np.stack([summed(part, clusters) for part in (there.astype(np.float64), t, y, t * t, t * y)])
-    users, generator = parts.shape[2], np.random.default_rng(seed)
-    drawn = np.empty((len(values), samples))
-    for start in range(0, samples, _RESAMPLED_TOGETHER):
-        size = min(_RESAMPLED_TOGETHER, samples - start)
-        weights = generator.multinomial(users, np.full(users, 1.0 / users), size=size).T.astype(np.float64)
-        drawn[:, start : start + size] = _slope(parts @ weights)
+    users = parts.shape[2]
+
+    def of_resamples(weights: NDArray[np.uint32]) -> NDArray[np.float64]:
+        return _slope(parts @ weights.T.astype(np.float64))
+
+    resamples = ((weights,) for weights in _drawn(users, samples, seed))
+    drawn = np.concatenate(list(in_parts(of_resamples, resamples, large=False)), axis=1)
     found = np.full((len(values), 3), np.nan)
     found[:, 0] = _slope(parts.sum(axis=2))
     for place, row in enumerate(drawn):
@@ -407,8 +414,7 @@ def sign_flip(
             found[part] = (distance >= reach[part, None]).sum(1)
         return found
 
-    parts = _sign_bits(users, samples, seed)
-    found = on_all_cores(count, parts) if columns.size * samples > _LARGE else starmap(count, parts)
+    found = in_parts(count, _sign_bits(users, samples, seed), large=columns.size * samples > _LARGE)
     beyond = sum(found, np.zeros(first.size, dtype=np.int64))
     p: NDArray[np.float64] = ((beyond + 1) / (samples + 1)).reshape(blocks, len(pairs))
     return p

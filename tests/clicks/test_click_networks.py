@@ -63,7 +63,7 @@ def test_the_seed_makes_the_weights_of_clicks(name: str, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("name", ONE_QUICK)
-@pytest.mark.parametrize("at", [1, 3])
+@pytest.mark.parametrize("at", [1, pytest.param(3, marks=pytest.mark.slow)])
 def test_a_training_on_clicks_goes_on_bit_for_bit(name: str, at: int, tmp_path: Path) -> None:
     checkpoint = tmp_path / "models" / "x.training"
     with pytest.raises(KeyboardInterrupt):

@@ -2,10 +2,11 @@
 
 import random
 
+import numpy as np
 import polars as pl
 import pytest
 
-from llmrs_bench.data.codes import count_pairs, first_lines, has_repeats
+from llmrs_bench.data.codes import count_pairs, distinct, first_lines, has_repeats, order_by
 
 
 def lines(texts: list[str]) -> list[int]:
@@ -19,12 +20,29 @@ def test_a_text_is_the_line_it_first_stands_in(count: int) -> None:
     assert first_lines(pl.Series(texts, dtype=pl.String)).tolist() == lines(texts)
 
 
-def test_texts_that_share_a_hash_are_told_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("hashes", [[7] * 5, [9, 8, 9, 10, 8], [9, 8, 9, 16, 8]], ids=["one", "low bits", "some"])
+def test_texts_that_share_a_hash_or_its_upper_bits_are_told_apart(
+    hashes: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
     texts = ["b", "a", "b", "c", "a"]
     real = pl.Series.hash
-    alike = pl.Series([7] * 5, dtype=pl.UInt64)
+    alike = pl.Series(hashes, dtype=pl.UInt64)
     monkeypatch.setattr(pl.Series, "hash", lambda column, seed: alike if seed == 1 else real(column, seed))
     assert first_lines(pl.Series(texts)).tolist() == lines(texts)
+
+
+def test_each_text_is_kept_once_in_the_order_of_first_places() -> None:
+    assert distinct(pl.Series(["b", "a", "b", "c", "a"])).to_list() == ["b", "a", "c"]
+
+
+@pytest.mark.parametrize(
+    ("times", "order"),
+    [([1, 2, 3, 4, 4], [0, 2, 1, 3, 4]), ([5, 2, 3, -1, 2], [2, 0, 3, 1, 4])],
+    ids=["sorted", "unsorted"],
+)
+def test_rows_are_ordered_by_code_then_time_then_place(times: list[float], order: list[int]) -> None:
+    codes = np.array([0, 1, 0, 1, 1], dtype=np.uint32)
+    assert order_by(codes, np.array(times, dtype=np.float64)).tolist() == order
 
 
 def test_pairs_are_counted_once() -> None:

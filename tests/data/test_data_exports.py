@@ -1,8 +1,10 @@
 """Tables as spreadsheets, databases and programs export them: read as they were meant, or not without a word."""
 
+import bz2
 import gzip
 import io
 import json
+import lzma
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -10,7 +12,7 @@ from typing import Any
 import polars as pl
 import pytest
 
-from llmrs_bench.core.errors import DataError
+from llmrs_bench.core.errors import DataError, OptionError
 from llmrs_bench.data.files import SourceFiles
 from llmrs_bench.data.sources import Raw
 from llmrs_bench.data.tables import Tables
@@ -179,13 +181,16 @@ def workbook() -> bytes:
         (b"\xd0\xcf\x11\xe0" + bytes(90), "is a workbook of Excel, not a table"),
         (b"\x80\x04\x95" + bytes(90), "is a pickle of Python, which is never run, not a table"),
         (b"ARROW1\0\0" + bytes(90), "is a file of Arrow (Feather), not a table"),
-        (gzip.compress(gzip.compress(EVENTS.encode(), mtime=0), mtime=0), "is packed twice, not a table"),
+        (gzip.compress(gzip.compress(EVENTS.encode(), mtime=0), mtime=0), "is packed twice"),
+        (bz2.compress(EVENTS.encode()), "is packed with bzip2"),
+        (lzma.compress(EVENTS.encode()), "is packed with xz"),
+        (b"7z\xbc\xaf\x27\x1c" + bytes(90), "is an archive of 7-Zip"),
     ],
 )
 def test_files_of_other_programs_are_called_what_they_are(tmp_path: Path, data: bytes, words: str) -> None:
     error = refused(tmp_path, data)
     assert words in error.message
-    assert "export the table" in error.hint
+    assert ("export the table" if "not a table" in error.message else "Unpack it") in error.hint
 
 
 def as_parquet(frame: pl.DataFrame) -> bytes:
@@ -206,9 +211,11 @@ ROWS = pl.DataFrame({"user_id": ["u1", "u1", "u2"], "item_id": ["007", "b", "007
         '\ufeff"user_id";"item_id";"timestamp"\r\n"u1";"007";"1500000000"\r\n"u1";"b";"1500000000"\r\n"u2";"007";"1500000000"\r\n',
         "user_id, item_id, timestamp\nu1, 007, 1500000000\nu1, b, 1500000000\nu2, 007, 1500000000\n",
         "\nuser_id\titem_id\ttimestamp\n\nu1\t007\t1500000000\nu1\tb\t1500000000\n\nu2\t007\t1500000000\n",
+        "user_id item_id timestamp\nu1 007 1500000000\nu1 b 1500000000\nu2 007 1500000000\n",
         "user_id,item_id,timestamp\ru1,007,1500000000\ru1,b,1500000000\ru2,007,1500000000\r",
         "session_id,item_id,timestamp\nu1,007,1500000000\nu1,b,1500000000\nu2,007,1500000000\n",
         json.dumps([{"user_id": u, "item_id": i, "timestamp": 1500000000} for u, i in WANTED], indent=2),
+        as_parquet(ROWS.with_columns(pl.col("timestamp").mul(10**6).cast(pl.Duration("us")))),
         as_parquet(ROWS.with_columns(pl.col("user_id").cast(pl.Categorical), __index_level_0__=pl.int_range(3))),
     ],
 )
@@ -232,12 +239,17 @@ def test_what_people_export_is_read_as_they_mean_it(tmp_path: Path, data: str | 
         ("user_id,item_id,timestamp\nu1,a,1500000000\nu1,b,1500000001\nu1,c,1500000002\nTotal,3,\n", "is empty"),
         (
             "Export of May,,\nuser_id,item_id,rating\nu1,a,4\nu1,b,5\n",
-            "has no columns user_id and item_id; it has Export of May",
+            "the header seems to be line 2, 'user_id,item_id,rating'",
         ),
-        ("user item rating\nu1 a 4\nu1 b 5\n", "there is no delimiter in its first line"),
+        ("Export of May\n\nuser_id,item_id,rating\nu1,a,4\nu1,b,5\n", "the header seems to be line 3"),
+        ("user  item\nu1    a\nu1    b\n", "there is no delimiter in its first line"),
         ("user,film1,film2,film3\nu1,4,,5\nu2,,3,\n", "has no column item_id"),
         ('{"user": {"id": "u1"}, "item": {"id": "a"}}\n', "the user ids in user are lists or objects"),
         ('{"user_id": {"0": "u1"}, "item_id": {"0": "a"}}', "the user ids in user_id are lists or objects"),
+        (
+            '{\n "data": [{"user_id": "u1", "item_id": "a"}]\n}',
+            "is one object of JSON, not a table; it has the fields data",
+        ),
         ('{"data": [{"user_id": "u1", "item_id": "a"}]}', "has no columns user_id and item_id; it has data"),
         ("user_id,items\nu1,\"['a', 'b']\"\nu2,\"['c']\"\n", "has no column item_id"),
         ("user_id,item_id\nu1,\"['a', 'b']\"\nu2,\"['c']\"\n", "the item ids in item_id are lists or objects"),
@@ -249,3 +261,80 @@ def test_what_is_not_read_is_refused_with_what_it_is(tmp_path: Path, data: str |
     error = refused(tmp_path, data)
     assert words in error.message
     assert error.hint
+
+
+@pytest.mark.parametrize(
+    ("data", "hint"),
+    [
+        (EVENTS.encode("utf-16-le"), "--encoding utf-16-le"),
+        (EVENTS.encode("utf-16-be"), "--encoding utf-16-be"),
+        ('{"user_id": "u1", "bought": [{"item_id": "a"}]}\n', "explode('bought')"),
+        ('{"user_id": "u1", "item": {"id": "a"}}\n', "objects in item: give their fields columns of their own"),
+    ],
+)
+def test_the_hint_says_how_to_write_a_table(tmp_path: Path, data: str | bytes, hint: str) -> None:
+    assert hint in refused(tmp_path, data).hint
+
+
+@pytest.mark.parametrize(
+    ("ids", "listed", "words"),
+    [
+        (("007", "010"), ("7", "10"), "zeros in front"),
+        (("7.0", "10.0"), ("7", "10"), "a .0 at the end"),
+        (("a1", "b2"), ("A1", "B2"), "upper and lower case"),
+        (("e\u0301a", "b"), ("\u00e9a", "c"), "how accents are written"),
+    ],
+)
+def test_two_tables_that_do_not_join_say_in_what_their_ids_differ(
+    tmp_path: Path, ids: tuple[str, str], listed: tuple[str, str], words: str
+) -> None:
+    events = "user_id,item_id,timestamp\n" + "".join(f"u,{item},15{at}\n" for at, item in enumerate(ids))
+    things = "item_id,title\n" + "".join(f"{item},Thing {at}\n" for at, item in enumerate(listed))
+    assert f"They differ in {words}" in refused(tmp_path, events, things).hint
+
+
+def test_ids_that_differ_in_accents_alone_are_warned_about(tmp_path: Path) -> None:
+    raw = read(tmp_path, "user_id,item_id,timestamp\nu,e\u0301,15\nu,\u00e9,16\nu,b,17\n")
+    assert any("1 ids of items differ from others in how accents are written alone" in said for said in raw.warnings)
+
+
+def test_each_table_may_have_an_encoding_of_its_own(tmp_path: Path) -> None:
+    events, things = (
+        "user_id,item_id\nJ\u00f6rg,a\nJ\u00f6rg,b\n",
+        "item_id,title\na,\u0401\u0436\nb,\u041a\u043e\u0442\n",
+    )
+    for folder in (False, True):
+        place = tmp_path / "both"
+        place.mkdir(exist_ok=True)
+        if folder:
+            (place / "events").write_bytes(events.encode())
+            (place / "things").write_bytes(things.encode("cp1251"))
+            raw = Tables(encoding="items=cp1251").load(SourceFiles.open(place))
+        else:
+            raw = read(tmp_path, events, things.encode("cp1251"), encoding="items=cp1251")
+        assert raw.events["user_id"][0] == "J\u00f6rg"
+        assert raw.items["title"].to_list() == ["\u0401\u0436", "\u041a\u043e\u0442"]
+    both = read(tmp_path, events, things.encode("cp1251"), encoding="cp1251")
+    assert any(said.startswith("events is read as cp1251, as named. It is UTF-8") for said in both.warnings)
+    assert "--encoding items=utf-16-le" in refused(tmp_path, events, things, encoding="utf-16-le").hint
+    with pytest.raises(OptionError, match="names an encoding for no table"):
+        Tables(encoding="titles=cp1251")
+
+
+def test_parts_of_one_table_and_archives_in_archives_are_said(tmp_path: Path) -> None:
+    parts = tmp_path / "parts"
+    parts.mkdir()
+    for at in range(2):
+        (parts / f"part-{at}.csv").write_text(EVENTS)
+    with pytest.raises(DataError, match="holds 2 tables") as caught:
+        Tables().load(SourceFiles.open(parts))
+    assert "if they are parts of one table, make it one" in caught.value.hint
+    for name, inner in (("book.zip", workbook()), ("nested.zip", None)):
+        path = tmp_path / name
+        path.write_bytes(inner or b"")
+        if inner is None:
+            with zipfile.ZipFile(path, "w") as archive:
+                archive.writestr("inner.zip", workbook())
+        assert Tables().accepts(SourceFiles.open(path))
+        with pytest.raises(DataError, match="is a workbook" if inner else "holds no table, but archives: inner.zip"):
+            Tables().load(SourceFiles.open(path))

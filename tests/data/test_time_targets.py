@@ -4,7 +4,7 @@ from pathlib import Path
 
 import polars as pl
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from film_data import write_films
@@ -116,6 +116,7 @@ def test_windows_can_be_of_as_many_events() -> None:
         time_split(walk, config(cut=cut, windows=3))
 
 
+@settings(max_examples=40)
 @given(
     st.lists(st.tuples(st.sampled_from("uvw"), st.sampled_from("abcdef"), st.integers(0, 9)), min_size=2, max_size=30),
     st.lists(st.tuples(st.sampled_from("uvwz"), st.sampled_from("abcdefgh"), st.integers(10, 19)), min_size=1),

@@ -161,6 +161,7 @@ def test_a_crossing_is_where_the_curve_first_reaches_the_line(values: dict[int, 
     assert (made.at, made.low, made.high) == pytest.approx((at, at, at))
     assert (made.curve, made.other) == ("sasrec", "smol")
     assert (made.first, made.last) == (min(values), max(values))
+    assert made.below == tuple(x for x, value in values.items() if value < mean and x > at)
     assert dict(zip(("below", "crosses", "none"), made.shares, strict=True))[outcome(at)] == 1.0
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import polars as pl
 import pytest
+from pyarrow import compute as pc
 from pyarrow import parquet as pq
 
 from board_cases import board, entry
@@ -17,7 +18,7 @@ from llmrs_bench.leaderboard.comparability import (
     refuse_differences,
     request_protocol,
 )
-from llmrs_bench.leaderboard.saved import Saved, from_parts, to_parts
+from llmrs_bench.leaderboard.saved import Saved, from_parts, read_board, to_parts
 from llmrs_bench.leaderboard.trends import build_history
 
 WORDS: dict[str, str] = {name: f"the {name}" for name in FIELDS}
@@ -87,6 +88,38 @@ def test_what_is_no_board_is_refused() -> None:
             from_parts(table, text, name="board.parquet")
     with pytest.raises(ArtifactError, match="or damaged"):
         from_parts(table.drop("0:ndcg@10"), description, name="board.parquet")
+
+
+def test_a_saved_board_whose_values_or_words_were_changed_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "board.parquet"
+    saved().write(path)
+    table = pq.read_table(path)
+    assert read_board(path).made == saved().made
+    place = table.schema.get_field_index("0:ndcg@10")
+    moved = table.set_column(place, "0:ndcg@10", pc.add(table["0:ndcg@10"], 0.01))
+    said = table.schema.metadata[b"llmrs-bench board"]
+    kept = {**table.schema.metadata, b"llmrs-bench board": said.replace(b"steady", b"steadx")}
+    for changed in (moved, table.replace_schema_metadata(kept)):
+        pq.write_table(changed, path)
+        with pytest.raises(ArtifactError, match="not those that it digests"):
+            read_board(path)
+
+
+def test_no_flipped_byte_of_a_saved_board_is_passed_over(tmp_path: Path) -> None:
+    path = tmp_path / "board.parquet"
+    saved().write(path)
+    whole, (values, description) = path.read_bytes(), to_parts(read_board(path))
+    met = set[str]()
+    for place in range(900, len(whole), 3701):
+        for flip in (1, 128):  # 128: no UTF-8
+            path.write_bytes(whole[:place] + bytes([whole[place] ^ flip]) + whole[place + 1 :])
+            try:
+                found = to_parts(read_board(path))
+                assert (found[0].equals(values), found[1]) == (True, description)
+                met.add("same")
+            except ArtifactError as error:
+                met.add("digest" if "digests" in error.message else "read")
+    assert met == {"same", "digest", "read"}
 
 
 def test_locks_name_the_field_that_differs() -> None:

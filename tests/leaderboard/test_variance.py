@@ -1,6 +1,7 @@
 """Sources of variance: small tables whose components are known by hand, and the boards that show them."""
 
 import json
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -12,7 +13,7 @@ from llmrs_bench.leaderboard import EvaluatedRun
 from llmrs_bench.leaderboard.variance import spread
 from llmrs_bench.report.headline import headline
 from llmrs_bench.report.machine import to_json
-from llmrs_bench.report.table import tables
+from llmrs_bench.report.table import spread_words, tables
 
 Values = np.ndarray[Any, Any]
 
@@ -79,10 +80,20 @@ def test_what_both_rows_share_is_no_variance_of_their_difference() -> None:
     assert (turned.low, turned.high) == pytest.approx((-found.high, -found.low))
 
 
+def test_what_is_not_from_users_is_not_narrowed_by_users() -> None:
+    found = spread("a", "m", np.array([[[0.0, 2.0]], [[2.0, 0.0]], [[0.0, 2.0]]]))  # (users, one seed, draws)
+    assert (found.shares["users"], found.shares["draws"]) == (0.0, 1.0)
+    assert found.lever == "draws"
+    both = spread("a", "m", np.array([[[1.0], [0.0]], [[0.0], [1.0]], [[1.0], [0.0]], [[0.0], [1.0]]]))
+    assert (both.shares["users by seeds"], both.lever) == (1.0, "seeds")
+
+
 def test_values_that_do_not_vary_have_an_interval_without_width() -> None:
     found = spread("a", "m", np.ones((3, 2, 2)))
     assert (found.low, found.mean, found.high) == (1.0, 1.0, 1.0)
     assert set(found.shares.values()) == {0.0}
+    assert found.lever == ""
+    assert spread_words(found, "the mean").endswith("the mean is 1.0000 [1.0000, 1.0000]: nothing varies.")
 
 
 def seeded(model: str, level: float, seeds: int, users: int = 60) -> list[EvaluatedRun]:
@@ -105,7 +116,9 @@ def test_a_board_says_where_the_variance_is_from() -> None:
     assert [title.partition(":")[0] for title in titles] == ["ndcg@10", "difference from sasrec (3 seeds) in ndcg@10"]
     (said,) = [line for line in headline(made) if line.startswith("Over all sources")]
     assert "60 users" in said
-    assert f"{gap.mean:+.4f}" in said
+    shown = f"the difference from sasrec (3 seeds) is {gap.mean:+.4f} [{gap.low:+.4f}, {gap.high:+.4f}]: "
+    assert said.startswith(f"Over all sources of variance (60 users, 3 seeds), {shown}")
+    assert re.search(r": \d+ % of its variance is from \w+. Twice the \w+ would narrow the interval to \d+ % ", said)
     assert json.loads(to_json(made))["variance"][0]["seeds"] == 3
     assert board([*seeded("sasrec", 0.6, 1), *seeded("lm", 0.4, 1)])[0].spreads == ()
 

@@ -147,7 +147,9 @@ def test_kinds_that_do_not_pack_are_scored_plainly_and_say_so_once(
     assert "size of tensor" not in told
 
 
-@pytest.mark.parametrize("switch", [48, 90, 118, 500])
+@pytest.mark.parametrize(
+    "switch", [48, pytest.param(90, marks=pytest.mark.slow), 118, pytest.param(500, marks=pytest.mark.slow)]
+)
 def test_prompts_on_both_sides_of_a_switch_of_rotary_factors_are_exact(switch: int, tmp_path: Path) -> None:
     said = {"rope_scaling": LONGROPE, "original_max_position_embeddings": switch, "rope_theta": 10000.0}
     found = engine(made(tmp_path, "phi3", **said))

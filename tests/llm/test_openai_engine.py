@@ -1,6 +1,7 @@
 """What the OpenAI engine asks a server, and what it reads from the answers."""
 
 import json
+import math
 import threading
 from collections.abc import Callable
 from dataclasses import replace
@@ -12,8 +13,8 @@ from fault_server import Script, label_logprob, text_of
 from llmrs_bench.core.errors import EngineError, OptionError
 from llmrs_bench.core.types import Listed, Message, Prompt, Response
 from llmrs_bench.llm.backends.openai import OpenAIEngine
+from llmrs_bench.llm.backends.openai_options import OpenAIOptions
 from llmrs_bench.llm.backends.openai_replies import label_logprobs, logprob_of
-from llmrs_bench.llm.backends.openai_transport import OpenAIOptions
 from llmrs_bench.llm.model_aliases import ModelSpec
 from llmrs_bench.prompts.strategies.listwise import ranking_of
 from openai_cases import KEY, answers, engine
@@ -137,6 +138,8 @@ def test_what_is_no_log_probability_is_named(url: str, script: Script, value: ob
         ({"choices": [[]]}, "choices holds no object"),
         ({"choices": [{"message": ["2"]}]}, "message is no object"),
         ({"choices": [{"message": {"content": {"text": "2"}}}]}, "message.content is no text"),
+        ({"choices": [{"message": {"content": [{"type": "image_url"}]}}]}, "message.content is no text"),
+        ({"choices": [{"delta": {"content": "2"}}]}, "neither message nor text"),
         ({"choices": [{"message": {"content": "2"}, "logprobs": {"content": "2"}}]}, "has another type"),
         ({"choices": [{"message": {"content": "2"}, "logprobs": {"content": [{"top_logprobs": [{}]}]}}]}, "no field"),
     ],
@@ -147,6 +150,40 @@ def test_a_reply_of_another_shape_is_told_in_words(url: str, script: Script, rep
         answers(engine(url), text_prompt() if "message" in said else LABELS)
     assert said in caught.value.message
     assert "Error(" not in caught.value.message
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        ([{"type": "output_text", "text": "2"}, {"text": ", "}, "1"], "2, 1"),
+        ([{"type": "thinking", "thinking": [{"type": "text", "text": "3"}]}, {"type": "text", "text": "2, 1"}], "2, 1"),
+        ([], ""),
+    ],
+)
+def test_content_in_parts_is_joined_without_thoughts(url: str, script: Script, content: object, text: str) -> None:
+    script.faults = [{"choices": [{"message": {"content": content}}]}]
+    assert answers(engine(url), text_prompt())["p"].text == text
+
+
+def test_of_several_choices_the_first_by_its_number_is_the_answer(url: str, script: Script) -> None:
+    choices = [{"index": number, "message": {"content": f"{number}"}} for number in (2, 0, 1)]
+    script.faults = [{"choices": choices}]
+    assert answers(engine(url), text_prompt())["p"].text == "0"
+
+
+@pytest.mark.parametrize(
+    ("reason", "finish"),
+    [
+        *(("length", "length"), ("LENGTH", "length"), ("max_tokens", "length"), ("model_length", "length")),
+        *(("SAFETY", "filtered"), ("content_filter", "filtered"), ("sensitive", "filtered")),
+        *(("stop", "stop"), ("eos", "stop"), (None, "stop"), ([], "stop"), (5, "stop")),
+    ],
+)
+def test_why_an_answer_ended_is_read_in_the_words_of_several_servers(
+    url: str, script: Script, reason: object, finish: str
+) -> None:
+    script.faults = [{"choices": [{"message": {"content": "2"}, "finish_reason": reason}]}]
+    assert answers(engine(url), text_prompt())["p"].finish_reason == finish
 
 
 def test_counts_in_text_are_counts(url: str, script: Script) -> None:
@@ -221,6 +258,29 @@ def test_labels_are_looked_up_and_never_made_up(url: str, script: Script, api: s
     script.shown = 1
     few = answers(engine(url, api=api), replace(LABELS, choices=tuple(f" {x}" for x in "ABCDEFGHIJKLMNOPQRSTUVWXYZ")))
     assert sum(map(len, few["l"].choice_logprobs or ())) == 1
+
+
+def labelled(*tops: tuple[str, float]) -> dict[str, Any]:
+    found = [{"token": token, "logprob": value} for token, value in tops]
+    return {"choices": [{"message": {"content": "A"}, "logprobs": {"content": [{"top_logprobs": found}]}}]}
+
+
+def test_a_log_probability_that_stands_for_none_is_none(url: str, script: Script) -> None:
+    script.faults = [labelled(("A", -0.5), ("A", -0.5), ("B", -1e308), ("C", -math.inf))]
+    assert answers(engine(url), LABELS)["l"].choice_logprobs == ((-0.5,), (), ())
+
+
+def test_tokens_more_probable_together_than_anything_can_be_are_refused(url: str, script: Script) -> None:
+    script.faults = [labelled(("A", -0.1), ("B", -0.1), ("C", -0.1))]
+    with pytest.raises(EngineError, match="271 % probable together"):
+        answers(engine(url), LABELS)
+
+
+def test_one_prompt_without_log_probabilities_may_stay_unanswered(url: str, script: Script) -> None:
+    asked = [replace(LABELS, prompt_id=f"l{number}") for number in range(2)]
+    script.faults = [labelled(("A", -0.5)), {"choices": [{"message": {"content": "A"}, "logprobs": None}]}]
+    found = answers(engine(url, concurrency=1, unanswered="1"), *asked)
+    assert [answer.finish_reason for answer in found.values()] == ["choices", "unanswered"]
 
 
 def test_variants_of_a_label_add_up() -> None:

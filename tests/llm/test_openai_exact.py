@@ -13,7 +13,7 @@ from fault_server import RefusalError, Script, serve
 from llmrs_bench.core.errors import EngineError
 from llmrs_bench.core.types import Prompt, Response
 from llmrs_bench.llm.backends.openai import OpenAIEngine
-from llmrs_bench.llm.backends.openai_transport import OpenAIOptions
+from llmrs_bench.llm.backends.openai_options import OpenAIOptions
 from llmrs_bench.llm.backends.transformers import TransformersEngine
 from llmrs_bench.llm.engine_options import TransformersOptions
 from llmrs_bench.llm.model_aliases import ModelSpec

@@ -37,13 +37,15 @@ def test_only_a_busy_or_broken_server_is_asked_again(url: str, script: Script) -
 @pytest.mark.parametrize(
     ("fault", "hint"),
     [
-        *((400, "--history"), (401, "OPENAI_API_KEY"), (403, "OPENAI_API_KEY"), (404, "/v1"), (409, "message")),
+        *((400, "--history"), (401, "OPENAI_API_KEY"), (403, "OPENAI_API_KEY"), (404, "/v1"), (410, "message")),
         *(("nonsense", "/v1"), ("http://other.example/v1", "base_url"), ((302, b""), "redirects")),
         ({"error": {"code": 400, "message": "context"}}, "--history"),
         ({"choices": []}, "base_url"),
         ({"choices": [{"message": {"content": {"text": "2"}}}]}, "base_url"),
         ({"choices": ["2, 1"]}, "base_url"),
-        (b" " * 17 * 2**20, "answer_tokens"),
+        *((b" " * 17 * 2**20, "answer_tokens"), ("bomb", "answer_tokens"), (b"data: {}", "streams")),
+        *((b'{"a": 1}\n{"b": 2}', "/v1"), (b'{"choices": [],}', "/v1"), (b"", "/v1")),
+        *(((402, b"{}"), "no credit"), ((429, b'{"error": {"type": "insufficient_quota"}}'), "no credit")),
     ],
 )
 def test_everything_else_ends_the_run_at_once_and_says_what_to_do(
@@ -60,8 +62,9 @@ def test_everything_else_ends_the_run_at_once_and_says_what_to_do(
 @pytest.mark.parametrize(
     "fault",
     [
-        *(408, 425, 429, 502, 529, "reset", "cut", "drop", "drip", (503, b"upstream"), (529, b"")),
-        *("gzip", "chunk", "length"),
+        *(408, 409, 423, 425, 429, 499, 502, 529, "reset", "cut", "drop", "drip", "head"),
+        *((503, b"upstream"), (529, b"")),
+        *("gzip", "chunk", "length", "open", "short", "twice"),
         {"error": {"code": 429, "message": "upstream"}},
         {"error": {"message": "upstream"}},
         {"choices": [{"finish_reason": "error", "error": {"code": 502, "message": "upstream"}}]},
@@ -70,13 +73,30 @@ def test_everything_else_ends_the_run_at_once_and_says_what_to_do(
 )
 def test_what_passes_is_tried_again(url: str, script: Script, fault: Fault) -> None:
     script.faults, pauses = [fault] * 2, list[float]()
-    made = engine(url, pauses, timeout=0.2 if fault == "drip" else 60)
+    made = engine(url, pauses, timeout=0.2 if fault in ("drip", "head") else 60)
     assert answers(made, text_prompt())["p"].text == "2, 1"
     assert (len(script.requests), len(pauses), made.facts()["retries"]) == (3, 2, 2)
     assert made.facts()["rate_limited"] == 2 * ("429" in str(fault))
 
 
-@pytest.mark.parametrize("fault", [408, 500, 502, 503, 504, "reset", "cut", "drop", "drip", "gzip", "chunk", "length"])
+@pytest.mark.parametrize("fault", ["nonsense", (204, b""), b"data: [DONE]", (200, b"null")])
+def test_what_is_no_answer_is_tried_again_once_the_server_has_answered(url: str, script: Script, fault: Fault) -> None:
+    made, pauses = engine(url, concurrency=1), list[float]()
+    made.client.pause = lambda seconds, stopped: pauses.append(seconds)
+    script.reply = lambda body: fault if 1 < len(script.requests) < 4 else None
+    found = answers(made, *(text_prompt(f"t{number}", history=number) for number in range(3)))
+    assert [answer.text for answer in found.values()] == ["2, 1"] * 3
+    assert len(pauses) == 2
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        *(500, "reset", "drip", "gzip"),
+        *(pytest.param(fault, marks=pytest.mark.slow) for fault in (408, 502, 503, 504)),
+        *(pytest.param(fault, marks=pytest.mark.slow) for fault in ("cut", "drop", "chunk", "length")),
+    ],
+)
 def test_what_fails_at_one_prompt_however_often_leaves_that_one_without_an_answer(
     url: str, script: Script, fault: Fault
 ) -> None:
@@ -353,7 +373,7 @@ def test_a_storm_is_survived_by_the_same_command(
     bench: Bench, url: str, script: Script, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(openai_http, "_FIRST_PAUSE", 0.0)
-    bench.prepare()
+    bench.prepared()
     command = ("infer", "--model", "gpt-x", "--engine", "openai", "--dataset", "small", "-O", f"base_url={url}")
     script.faults = [*(["none"] * 9), *([500] * 99)]
     broken = bench.run(*command, "-O", "retries=1", "-O", "concurrency=1", code=1)

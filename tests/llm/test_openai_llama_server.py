@@ -10,7 +10,7 @@ import llama_server
 from command_line import Bench
 from llmrs_bench.core.errors import EngineError
 from llmrs_bench.llm.backends.openai import OpenAIEngine
-from llmrs_bench.llm.backends.openai_transport import OpenAIOptions
+from llmrs_bench.llm.backends.openai_options import OpenAIOptions
 from llmrs_bench.llm.model_aliases import ModelSpec
 from openai_cases import answers, engine
 from tiny_models import TITLES, choice_prompt, tiny_llama

@@ -5,9 +5,10 @@ from pathlib import Path
 
 import pytest
 
-from fault_server import Script
+from fault_server import Script, text_of
 from llmrs_bench.core.errors import EngineError, OptionError
-from llmrs_bench.llm.backends.openai_transport import OpenAIOptions, Reply
+from llmrs_bench.llm.backends.openai_options import OpenAIOptions
+from llmrs_bench.llm.backends.openai_transport import Reply
 from openai_cases import KEY, answers, engine
 from tiny_models import text_prompt
 
@@ -99,9 +100,9 @@ def test_servers_of_the_internet_are_told_by_their_names(host: str, public: bool
 @pytest.mark.parametrize("deep", [99, 150, 90_000])
 def test_a_reply_nested_very_deep_is_the_failure_of_one_prompt(url: str, script: Script, deep: int) -> None:
     content = b'{"choices": ' + b"[" * deep + b"]" * deep + b"}"
-    script.faults = [content]
     prompts = [text_prompt(f"t{number}", history=number) for number in range(3)]
-    found = answers(engine(url, concurrency=1), *prompts)
+    script.reply = lambda body: content if text_of(body) == prompts[1].messages[0].content else None
+    found = answers(engine(url, concurrency=1, retries=1), *prompts)
     assert sorted(answer.finish_reason for answer in found.values()) == ["stop", "stop", "unanswered"]
 
 
@@ -110,3 +111,25 @@ def test_the_key_is_masked_in_a_reply_however_it_is_written() -> None:
     reply = Reply(200, None, f'{{"{KEY}": ["a {KEY}", "{escaped}", 1, null]}}'.encode())
     assert reply.json(KEY) == {"***": ["a ***", "***", 1, None]}
     assert Reply(200, None, b'["1, 2"]').json("1") == ["1, 2"]  # no key, but a word of answers
+
+
+def test_a_reply_in_gzip_is_unpacked(url: str, script: Script) -> None:
+    script.faults = ["packed"]
+    assert answers(engine(url), text_prompt())["p"].text == "2, 1"
+
+
+@pytest.mark.parametrize(
+    ("content", "text", "tokens"),
+    [
+        (b'{"choices": [{"message": {"content": "caf\xe9 2"}}], "usage": {"prompt_tokens": 7}}', "caf\ufffd 2", 7),
+        (b'\xef\xbb\xbf{"choices": [{"message": {"content": "2"}}], "usage": {"prompt_tokens": 7}}', "2", 7),
+        (b'{"choices": [{"message": {"content": "2"}}], "usage": {"prompt_tokens": %s}}' % (b"7" * 9000), "2", 0),
+        ('{"choices": [{"message": {"content": "\u00e9 2"}}]}'.encode("utf-16"), "\u00e9 2", 0),
+    ],
+)
+def test_what_no_json_should_hold_loses_no_answer(
+    url: str, script: Script, content: bytes, text: str, tokens: int
+) -> None:
+    script.faults = [content]
+    found = answers(engine(url), text_prompt())["p"]
+    assert (found.text, found.prompt_tokens) == (text, tokens)

@@ -91,7 +91,7 @@ PLANTED: list[Callable[[pytest.MonkeyPatch, TransformersEngine], None]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", pytest.param("float16", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("plant", PLANTED)
 def test_planted_errors_stop_the_run(plant: Any, dtype: str, llama: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     torch.manual_seed(0)
@@ -105,7 +105,7 @@ def test_planted_errors_stop_the_run(plant: Any, dtype: str, llama: Path, monkey
     assert len(answers(plain, *PROMPTS)) == len(PROMPTS)
 
 
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", pytest.param("float16", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("seed", range(4))
 def test_healthy_models_do_not_stop(seed: int, dtype: str, tmp_path: Path) -> None:
     made = engine(tiny_llama(tmp_path, seed=seed, layers=4), dtype=dtype, self_check=6)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from typing import get_args
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from answer_lists import FILMS, PAST, SHORT, letters, numbers
@@ -72,6 +72,7 @@ STYLES: dict[str, Callable[[Listed, list[int]], str]] = {
 
 
 @pytest.mark.parametrize("style", STYLES)
+@settings(max_examples=30)
 @given(data=st.data())
 def test_every_permutation_is_read_back(style: str, data: st.DataObject) -> None:
     shown = data.draw(st.sampled_from([numbers(FILMS, PAST), letters(FILMS), numbers(SHORT), numbers(("Heat",))]))

@@ -1,5 +1,6 @@
 """Trained networks on disk: the same scores come back, and damage is named."""
 
+import errno
 import json
 from pathlib import Path
 from typing import Any
@@ -76,16 +77,40 @@ def test_a_damaged_description_is_an_error(
     name: str, models: dict[str, Any], tmp_path: Path, facts: dict[str, object]
 ) -> None:
     kind, file = saved(models[name], tmp_path), tmp_path / "model.json"
-    file.write_text(json.dumps({**json.loads(file.read_text()), **facts}))
+    described = {**json.loads(file.read_text()), **facts}
+    del described["digest"]  # as an earlier version wrote it
+    file.write_text(json.dumps(described))
     with pytest.raises(ModelError, match=f"the {name} checkpoint in .* is damaged") as caught:
         kind.load(tmp_path, device="cpu")
     assert "train the model again" in caught.value.hint
+
+
+def test_a_description_that_names_items_in_another_order_is_found(models: dict[str, Any], tmp_path: Path) -> None:
+    kind, file = saved(models["sasrec"], tmp_path), tmp_path / "model.json"
+    facts = json.loads(file.read_text())
+    file.write_text(json.dumps({**facts, "items": [*facts["items"][1:], facts["items"][0]]}))
+    with pytest.raises(ModelError, match="was changed after it was written"):
+        kind.load(tmp_path, device="cpu")
+
+
+def test_a_limit_of_the_machine_is_no_damage(
+    models: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kind = saved(models["sasrec"], tmp_path)
+
+    def refuse(path: Path) -> bytes:
+        raise OSError(errno.EMFILE, "Too many open files", str(path))
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    with pytest.raises(OSError, match="Too many open files"):
+        kind.load(tmp_path, device="cpu")
 
 
 @pytest.mark.parametrize("name", FACTORS)
 def test_a_user_too_few_is_an_error(name: str, models: dict[str, Any], tmp_path: Path) -> None:
     kind, file = saved(models[name], tmp_path), tmp_path / "model.json"
     facts = json.loads(file.read_text())
+    del facts["digest"]
     file.write_text(json.dumps({**facts, "users": facts["users"][:-1]}))
     with pytest.raises(ModelError, match="damaged"):
         kind.load(tmp_path, device="cpu")

@@ -25,9 +25,9 @@ def test_a_run_without_first_choices_or_within_chance_has_no_words() -> None:
 def test_answers_that_repeat_the_order_shown_or_choose_one_place_are_told() -> None:
     assert choice_words(facts(first="1", first_count=39, repeats=39)) == [
         "97.5 % repeat the order shown",
-        "first place: 1 in 97.5 %",
+        "1 is put first in 97.5 %",
     ]
-    assert choice_words(facts(first_count=40, orders=0)) == ["first place: A in 100 %"]
+    assert choice_words(facts(first_count=40, orders=0)) == ["A is put first in 100 %"]
 
 
 def test_five_answers_of_five_are_enough_and_two_of_two_are_not() -> None:
@@ -53,7 +53,7 @@ def test_a_share_counts_where_it_is_both_certain_and_large(count: int, total: in
 def test_every_form_of_the_board_marks_them() -> None:
     about = {"kinds": {"complete": 40}, "first_choices": facts(first="3", first_count=40, repeats=0)}
     made = board([entry("model", [0.1, 0.3], about=about), entry("other", [0.2, 0.2])])[0]
-    words = "first place: 3 in 100 %"
+    words = "3 is put first in 100 %"
     terminal = Console(width=120)
     with terminal.capture() as shown:
         terminal.print(to_table(made, 120))

@@ -2,6 +2,7 @@
 
 import csv
 import json
+from dataclasses import replace
 from html.parser import HTMLParser
 from io import StringIO
 from typing import Any
@@ -13,7 +14,7 @@ from rich.console import Console
 from board_cases import board, entry
 from curve_cases import USERS, curves, trained, tuned
 from llmrs_bench.leaderboard.curves import Crossing, Curves
-from llmrs_bench.report.curves import CURVE_FORMATS, amount, curves_table, positions, reach_words
+from llmrs_bench.report.curves import CURVE_FORMATS, amount, curves_table, end_words, positions, reach_words, reached
 from llmrs_bench.report.html import Extra, to_html
 from llmrs_bench.report.table import p_value
 
@@ -81,6 +82,9 @@ def test_a_test_of_a_point_is_shown_whole_or_named(made: Curves, width: int) -> 
 def test_a_count_is_reached_at_a_whole_number(at: float, whole: bool, said: str) -> None:
     found = Crossing("ndcg@10", "sasrec", "lm", 0.0, 10.0, at, 0.0, 2.5, (0.0, 1.0, 0.0), whole)
     assert reach_words(found, "known events") == f"sasrec {said}"
+    again = replace(found, below=(3.0, 5.0))
+    assert reach_words(again, "known events") == f"sasrec {said.replace('even ', '')}, but is below it at 3 and 5"
+    assert reached(again) == f"{end_words(found, at)}, but below at 3 and 5"
 
 
 def test_points_in_one_place_are_a_star() -> None:

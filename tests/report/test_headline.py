@@ -8,23 +8,28 @@ import numpy as np
 import pytest
 
 from board_cases import board, entry
+from llmrs_bench.clicks.baselines import TRIVIAL
+from llmrs_bench.core.registry import RECOMMENDERS
 from llmrs_bench.leaderboard import Board, EvaluatedRun
 from llmrs_bench.leaderboard.family import Contrast
+from llmrs_bench.leaderboard.headline import CONSTANTS, IMPERSONAL
 from llmrs_bench.report.formats import FORMATS
-from llmrs_bench.report.headline import headline
+from llmrs_bench.report.headline import headline, is_verdict
 from llmrs_bench.report.html import Extra, to_html
-from llmrs_bench.report.labels import brief_labels
+from llmrs_bench.report.labels import brief_labels, distinct, shortened
 
 USERS = 150
 LM = "language model"
 
 
-def run(name: str, level: float, kind: str = LM, *, seed: int = 0, users: int = USERS, **more: Any) -> EvaluatedRun:
+def run(
+    name: str, level: float, kind: str = LM, *, seed: int = 0, users: int = USERS, metric: str = "ndcg@10", **more: Any
+) -> EvaluatedRun:
     """Return a run whose values lie around a level; those of one seed differ by their level alone, but for noise."""
     common = np.random.default_rng(seed).normal(0, 0.2, users)
     own = np.random.default_rng([seed, *name.encode()]).normal(0, 0.02, users)
     about = {"requests": users, "seconds": 3.0, **more.pop("about", {})}
-    return entry(name, level + common + own, kind=kind, about=about, **more)
+    return entry(name, {metric: level + common + own}, kind=kind, about=about, **more)
 
 
 def text_of(*runs: EvaluatedRun, **plan: Any) -> tuple[str, Board]:
@@ -57,21 +62,24 @@ def test_the_best_of_both_sides_are_named_with_their_numbers() -> None:
     assert found.difference == pytest.approx(large.mean - sasrec.mean)
     assert (found.low or 0.0) < found.difference < (found.high or 0.0) < 0
     assert text.splitlines() == [
-        f"Best language model: large (listwise), ndcg@10 {large.mean:.4f} [{large.low:.4f}, {large.high:.4f}].",
+        f"Best language model: large (listwise), ndcg@10 {large.mean:.4f} [{large.low:.4f}, {large.high:.4f}] "
+        f"over {USERS} users.",
         f"Best recommender: sasrec, {sasrec.mean:.4f} [{sasrec.low:.4f}, {sasrec.high:.4f}].",
-        f"The language model is worse than sasrec: {found.difference:+.4f} [{found.low:+.4f}, {found.high:+.4f}], "
-        "p .002 (Holm over 4 primary pairs).",
+        f"The language model is worse than sasrec in ndcg@10: {found.difference:+.4f} "
+        f"[{found.low:+.4f}, {found.high:+.4f}], p .002 (Holm over 4 primary pairs).",
         "Cost of 1,000 users: 20 s for the language model, 10 s for sasrec (after 1.5 s of training).",
     ]
 
 
 def test_what_is_better_and_what_cannot_be_told_apart_is_said_so() -> None:
     text, _ = text_of(run("lm", 0.7), run("sasrec", 0.5, "recommender"))
-    assert "The language model is better than sasrec: +0.2" in text
+    assert "The language model is better than sasrec in ndcg@10: +0.2" in text
     text, made = text_of(run("lm", 0.5), run("sasrec", 0.5, "recommender", seed=1))
     found = gap_of(made)
     assert found.corrected > 0.05
-    assert re.search(rf"cannot be told apart on {USERS} users: .*; about {found.needed:,} users would show such", text)
+    assert re.search(
+        rf"cannot be told apart in ndcg@10 on {USERS} users: .*; about {found.needed:,} users would show such", text
+    )
 
 
 def test_rows_for_ablations_do_not_weaken_it_unless_they_are_language_models_or_others() -> None:
@@ -112,10 +120,39 @@ def test_without_a_language_model_or_a_trained_recommender_it_says_that() -> Non
     text, _ = text_of(run("sasrec", 0.7, "recommender"), chance())
     assert text.startswith("No language model is on this board yet.\nBest recommender: sasrec, ndcg@10 0.")
     text, _ = text_of(run("lm", 0.7), run("popularity", 0.5, "baseline"), chance())
-    assert "Best of the other rows, a baseline (no trained recommender is on this board yet): popularity" in text
-    text, _ = text_of(run("lm", 0.7), run("popularity", 0.5, "baseline"), run("itemknn", 0.4, "recommender"))
-    assert "Best of the other rows, a baseline: popularity" in text
-    assert "Best trained recommender, below it: itemknn, 0.4" in text
+    assert "No trained recommender is on this board yet. Best baseline: popularity, 0." in text
+
+
+def test_a_recommender_below_a_baseline_has_its_difference_and_each_row_its_cost() -> None:
+    rows = [
+        run("lm", 0.66, metric="auc", about={"scoring_seconds": 1.5}),
+        run("din", 0.73, "click model", metric="auc"),
+        run("logistic", 0.78, "baseline", metric="auc", about={"seconds": None}),
+    ]
+    made, _ = board(rows, ("auc",), unit="rows")
+    means = {row.model: row.cells["auc"] for row in made.rows}
+    shown = {name: f"{name}, {cell.mean:.4f} [{cell.low:.4f}, {cell.high:.4f}]" for name, cell in means.items()}
+    assert made.headline is not None
+    pairs = {pair.contrast.against: pair.contrast for pair in made.headline.pairs}
+    assert {name: found.difference for name, found in pairs.items()} == pytest.approx(
+        {name: means["lm"].mean - means[name].mean for name in ("din", "logistic")}
+    )
+    differences = {
+        name: f"The language model is worse than {name} in auc: {found.difference:+.4f} "
+        f"[{found.low:+.4f}, {found.high:+.4f}], p <.001"
+        for name, found in pairs.items()
+    }
+    assert max(found.corrected for found in pairs.values()) < 0.001
+    assert headline(made) == [
+        f"Best language model: {shown['lm'].replace('lm, ', 'lm, auc ')} over {USERS} rows.",
+        f"Best recommender: {shown['din']}. A baseline is better still: {shown['logistic']}.",
+        f"{differences['din']} (Holm over 2 primary pairs).",
+        f"{differences['logistic']}.",
+        "Cost of 1,000 rows: 10 s for the language model (after 1.5 s of training), 20 s for din; "
+        "not measured for logistic.",
+    ]
+    text, _ = text_of(run("lm", 0.2), run("itemknn", 0.5, "recommender"), run("popularity", 0.501, "baseline"))
+    assert "]. A baseline cannot be told apart from it: popularity, 0." in text
 
 
 def test_what_makes_the_language_model_doubtful_stands_there() -> None:
@@ -128,6 +165,10 @@ def test_what_makes_the_language_model_doubtful_stands_there() -> None:
     )
     text, _ = text_of(run("lm", 0.6), run("sasrec", 0.7, "recommender"), chance())
     assert "careful" not in text
+    text, _ = text_of(run("mock", 0.1), run("sasrec", 0.7, "recommender"), chance())
+    last = "it is the mock, whose answers are made up; it is worse than chance (.3000)"
+    assert text.splitlines()[-1] == f"Be careful with the language model: {last}."
+    assert not is_verdict(text.splitlines()[-1])
 
 
 @pytest.mark.parametrize(
@@ -137,8 +178,53 @@ def test_what_makes_the_language_model_doubtful_stands_there() -> None:
 def test_a_list_that_is_the_same_for_all_may_be_as_good(level: float, said: str) -> None:
     text, made = text_of(run("lm", level), run("popularity", 0.5, "baseline"), run("sasrec", 0.7, "recommender"))
     mean = next(row.cells["ndcg@10"].mean for row in made.rows if row.model == "popularity")
-    shown = f"it {said} (" + f"{mean:.4f}".removeprefix("0") + "), whose list is the same for all"
+    shown = f"it {said} (" + f"{mean:.4f}".removeprefix("0") + "), which ignores who the user is"
     assert (shown in text) == bool(said)
+
+
+WORSE, APART = "is worse than", "cannot be told apart from"
+
+
+@pytest.mark.parametrize(
+    ("metric", "levels", "said"),
+    [
+        ("auc", {"lm": 0.6, "item-mean": 0.7, "majority": 0.5}, {WORSE: ["item-mean"]}),
+        ("auc", {"lm": 0.7, "item-mean": 0.701}, {APART: ["item-mean"]}),
+        ("auc", {"lm": 0.4, "item-mean": 0.7, "majority": 0.5}, {WORSE: ["majority", "item-mean"]}),
+        ("auc", {"lm": 0.8, "item-mean": 0.7, "user-mean": 0.9, "majority": 0.5}, {}),
+        ("rmse", {"lm": 1.3, "item-mean": 1.0, "global-mean": 1.1}, {WORSE: ["global-mean", "item-mean"]}),
+        (
+            "rmse",
+            {"lm": 1.1, "item-mean": 1.0, "global-mean": 1.101},
+            {APART: ["global-mean"], WORSE: ["item-mean"]},
+        ),
+        ("rmse", {"lm": 1.0, "item-mean": 1.1, "global-mean": 1.2}, {}),
+        ("hit@1", {"lm": 0.4, "popularity": 0.3, "recent-popularity": 0.5}, {WORSE: ["recent-popularity"]}),
+    ],
+)
+def test_what_ignores_the_user_is_named_on_boards_of_all_tasks(
+    metric: str, levels: dict[str, float], said: dict[str, list[str]]
+) -> None:
+    runs = [run(name, level, LM if name == "lm" else "baseline", metric=metric) for name, level in levels.items()]
+    made, _ = board(runs, (metric,), directions={"rmse": "lower"})
+    means = {row.model: row.cells[metric].mean for row in made.rows}
+    tests = {each.second if each.first == "lm" else each.first: each for each in made.differences}
+    clauses = []
+    for verdict, names in said.items():
+        for name in names:
+            assert (tests[name].corrected < 0.05) == (verdict == WORSE)
+            assert verdict == APART or (means["lm"] - means[name]) * made.sign(metric) < 0
+        told = [
+            f"{name} ({means[name]:.4f}), {'a constant' if name in CONSTANTS else 'which ignores who the user is'}"
+            for name in names
+        ]
+        clauses.append(f"it {verdict} {', and '.join(told)}".replace("(0.", "(."))
+    warned = [line for line in headline(made) if line.startswith("Be careful")]
+    assert warned == ([f"Be careful with the language model: {'; '.join(clauses)}."] if said else [])
+
+
+def test_rows_that_ignore_the_user_are_models_of_this_package() -> None:
+    assert {*CONSTANTS, *IMPERSONAL} <= {*TRIVIAL, *RECOMMENDERS.names()}
 
 
 def test_a_long_name_is_left_with_what_sets_it_apart() -> None:
@@ -165,10 +251,25 @@ def test_clicks_have_a_chance_level_of_their_own_and_unlike_users_are_said() -> 
     assert "The difference is that of the 120 users whom both have." in text
 
 
+def test_rows_of_one_kind_have_the_best_against_the_second() -> None:
+    text, _ = text_of(run("sasrec", 0.9, "recommender"), run("itemknn", 0.1, "recommender"))
+    assert "\nsasrec is better than itemknn in ndcg@10: +0." in text
+    text, _ = text_of(run("lm", 0.9), run("other", 0.1))
+    assert "\nThe language model is better than other in ndcg@10: +0." in text
+
+
+def test_one_user_and_costs_that_are_no_numbers() -> None:
+    few = run("lm", 0.5, users=1, about={"seconds": float("nan"), "scoring_seconds": float("nan")})
+    text, made = text_of(few, run("sasrec", 0.7, "recommender"))
+    assert text.endswith("1 user is few.")
+    assert {row.model: row.cost.seconds for row in made.rows} == {"lm": None, "sasrec": 3.0}
+    assert "nan" not in text
+
+
 def test_of_a_metric_where_less_is_better_the_lower_one_is_better() -> None:
     runs = [run("lm", 0.2), run("item-mean", 0.5, "baseline")]
     text, _ = text_of(*runs, directions={"ndcg@10": "lower"})
-    assert "The language model is better than item-mean: -0.3" in text
+    assert "The language model is better than item-mean in ndcg@10: -0.3" in text
     text, made = text_of(*runs, directions={"ndcg@10": "neither"})
     assert (text, made.headline) == ("", None)
 
@@ -192,3 +293,25 @@ def test_what_rounds_to_nothing_has_no_minus() -> None:
     text, _ = text_of(entry("lm", same - 1e-9, kind=LM), entry("sasrec", same), chance())
     assert "0.0000" in text
     assert "-0.0000" not in text
+
+
+@pytest.mark.parametrize(
+    ("room", "said"),
+    [
+        (60, "SmolLM2-135M-Instruct+lora-256 (listwise, answer=titles)"),
+        (40, "Smo..+lora-256 (listwise, answer=titles)"),
+        (28, "SmolLM..+lora-256 (listwise)"),
+        (20, "..+lora-256 listwise"),
+        (16, "SmolL..+lora-256"),
+        (9, "Smol..es)"),
+    ],
+)
+def test_what_sets_a_name_apart_stays_whole_where_it_can(room: int, said: str) -> None:
+    assert shortened("SmolLM2-135M-Instruct+lora-256 (listwise, answer=titles)", room) == said
+
+
+def test_names_that_would_be_the_same_are_others() -> None:
+    names = [(f"a-long-model (listwise, answer={way})",) * 2 + (f"a-long-model (answer={way})",) for way in "abc"]
+    found = distinct(names, [20] * 3)
+    assert found == ["a-long-.. (listwise)", "a-long-.. (answer=b)", "a-long-.. (answer=c)"]
+    assert distinct([("same", "same", "same")] * 2, [20] * 2) == ["same", "same"]

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from board_cases import board, entry
 from llmrs_bench.report.html import Extra, to_html
 from llmrs_bench.report.html import page as page_module
 from llmrs_bench.report.html.page import LICENCES, as_json, packed
@@ -164,3 +165,9 @@ def test_values_of_the_board_are_in_the_page(page: Page) -> None:
 def test_the_bias_of_a_run_that_is_not_shown_is_left_out() -> None:
     extra = replace(made_extra(), biases={"gone": {"slots": []}})
     assert Page(to_html(made_board(), extra)).values("board-data")["biases"] == []
+
+
+def test_a_mean_is_shown_as_in_other_formats() -> None:
+    made, _ = board([entry("popularity", {"mrr": [0.41785031, 0.41785031]})], ("mrr",))
+    (row,) = Page(to_html(made, Extra())).values("board-data")["rows"]
+    assert f"{row['cells']['mrr']['mean']:.4f}" == f"{made.rows[0].cells['mrr'].mean:.4f}" == "0.4179"

@@ -81,6 +81,7 @@ def focused(browser: Browser) -> Any:
     return browser.switch_to.active_element
 
 
+@pytest.mark.slow
 def test_heads_sort_by_click(browser: Browser) -> None:
     assert head(browser, "ndcg@10").get_attribute("aria-sort") == "descending"
     assert [name.split()[0] for name in names(browser)] == [row.model.split()[0] for row in made_board().rows]
@@ -117,6 +118,7 @@ def test_heads_sort_by_keyboard(browser: Browser) -> None:
     assert [row.split()[0] for row in names(browser)] == by_hit[::-1]
 
 
+@pytest.mark.slow
 def test_rows_open_by_keyboard_and_tell_tests_and_command(browser: Browser) -> None:
     last = browser.find_elements(By.CSS_SELECTOR, "#board-table .more")[-1]
     browser.execute_script("arguments[0].focus()", last)
@@ -338,6 +340,7 @@ def test_headline_and_board_are_on_the_first_screen(started: Browser, address: s
     assert console(started) == []
 
 
+@pytest.mark.slow
 def test_every_point_of_cost_has_a_label_and_none_covers_another(browser: Browser) -> None:
     texts = browser.find_elements(By.CSS_SELECTOR, "#cost-chart g[aria-label=text] text")
     labels = [text for text in texts if text.text]
@@ -350,7 +353,7 @@ def test_every_point_of_cost_has_a_label_and_none_covers_another(browser: Browse
             assert apart or abs(one["y"] - two["y"]) > 8
 
 
-@pytest.mark.parametrize("width", [360, 768])
+@pytest.mark.parametrize("width", [360, pytest.param(768, marks=pytest.mark.slow)])
 def test_narrow_screens_do_not_scroll_sideways(started: Browser, address: str, width: int) -> None:
     view(started, width)
     opened(started, address)

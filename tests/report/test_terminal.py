@@ -108,7 +108,7 @@ def test_a_difference_has_a_sign_a_colour_and_a_p_of_its_family(made: Board) -> 
 
 def test_the_protocol_is_short_unless_it_is_asked_for(made: Board) -> None:
     lines = shown(made, 200)
-    assert "... and 3 more lines: add --protocol" in lines
+    assert "... and 2 more lines: add --protocol" in lines
     whole = shown(made, 200, protocol=True)
     assert not any("--protocol" in line for line in whole)
     for line in made.protocol:
@@ -118,7 +118,7 @@ def test_the_protocol_is_short_unless_it_is_asked_for(made: Board) -> None:
 def test_answers_stand_below_the_board_and_the_headline_above(made: Board) -> None:
     lines = shown(made, 200)
     assert lines[1 : 1 + len(headline(made))] == headline(made)
-    assert f"{MODEL} (label): first place: A in 100 %" in lines
+    assert f"{MODEL} (label): A is put first in 100 %" in lines
 
 
 def test_a_declared_row_is_what_all_others_are_held_against() -> None:

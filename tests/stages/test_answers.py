@@ -1,16 +1,21 @@
 """Answers on disk: shards that are whole or absent, found by what was asked, and of one served model alone."""
 
+import json
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import polars as pl
 import pytest
 
-from llmrs_bench.core.errors import ArtifactError
+from llmrs_bench.core.errors import ArtifactError, DamagedError
+from llmrs_bench.core.hashing import fingerprint
 from llmrs_bench.core.types import Message, Prompt
 from llmrs_bench.llm import cache
 from llmrs_bench.llm.cache import ResponseCache, _read_shard, cache_key
+from llmrs_bench.stages import serving
 
 SERVED = {"model": {"content": "d1"}, "options": {"dtype": "float32"}}
 PROMPT = Prompt("p", "r", (Message("user", "Which?"),), ("a", "b"), (" A", " B"))
@@ -66,6 +71,28 @@ def test_shards_are_read_once_however_their_answers_are_scattered_while_they_fit
     monkeypatch.setattr(cache, "_OPEN", size / 3)
     assert len(store.find([*keys, "k60"])) == 60
     assert sum(frame.estimated_size() for frame in store._frames.values()) == store._open <= size / 3
+
+
+def test_a_store_that_is_opened_again_reads_shards_that_are_new_or_have_changed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ResponseCache(tmp_path, SERVED).keep([row("k1")], {})
+    read: list[Path] = []
+
+    def counted(path: Path, columns: list[str] | None = None) -> pl.DataFrame:
+        read.append(path)
+        return _read_shard(path, columns)
+
+    monkeypatch.setattr(cache, "_read_shard", counted)
+    assert len(ResponseCache(tmp_path, SERVED)) == 1
+    assert not read
+    shard = next((tmp_path / "shards").glob("*.parquet"))
+    content = shard.read_bytes()
+    shard.write_bytes(content)
+    assert len(ResponseCache(tmp_path, SERVED)) == len(read) == 1
+    shard.write_bytes(content[:-1])
+    with pytest.raises(ArtifactError, match="damaged"):
+        ResponseCache(tmp_path, SERVED)
 
 
 def test_a_shard_that_was_not_finished_is_as_if_it_were_not_there(tmp_path: Path) -> None:
@@ -133,6 +160,16 @@ def test_a_missing_record_of_a_session_is_named(tmp_path: Path) -> None:
     assert f"-{store.session}-" in caught.value.hint
 
 
+@pytest.mark.parametrize("text", ['{"started": "2027', "[" * 9999, "7", '{"started": 7}', ""])
+def test_a_changed_record_of_a_session_is_named(tmp_path: Path, text: str) -> None:
+    store = ResponseCache(tmp_path, SERVED)
+    store.keep([row("k1")], {"started": "2026-01-01T00:00:00+00:00"})
+    path = tmp_path / "sessions" / f"{store.session}.json"
+    path.write_text(path.read_text().replace('{\n  "started": "2026', text) if "2027" in text else text)
+    with pytest.raises(DamagedError, match=path.name):
+        store.began()
+
+
 def test_answers_are_found_however_many_there_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("llmrs_bench.llm.cache._LATE", 3)
     store = ResponseCache(tmp_path, SERVED)
@@ -150,6 +187,11 @@ def test_a_damaged_description_is_named(tmp_path: Path) -> None:
     (tmp_path / "store.json").write_text("{")
     with pytest.raises(ArtifactError, match=r"store\.json"):
         ResponseCache(tmp_path, SERVED)
+    named = tmp_path / f"mock-{fingerprint(SERVED)[:8]}"
+    ResponseCache(named, SERVED)
+    (named / "store.json").write_text(json.dumps({**SERVED, "seed": 77}))
+    with pytest.raises(DamagedError, match=r"store\.json .* was changed"):
+        ResponseCache(named, SERVED)
 
 
 def test_a_failed_write_leaves_no_shard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -192,3 +234,28 @@ def test_what_a_server_never_answered_is_found_on_request_alone_and_gives_way_to
     store.keep([row("k2", "2, 1")], {})
     for reader in (store, ResponseCache(tmp_path, SERVED)):
         assert {reader.find(["k2"], unanswered=known)["k2"]["text"] for known in (True, False)} == {"2, 1"}
+
+
+def test_the_latest_round_of_answers_counts_also_after_the_clock_was_set_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data: Any = SimpleNamespace(place=SimpleNamespace(answers=tmp_path))
+    served: Any = SimpleNamespace(identity={"name": "m"})
+    clock = datetime(2027, 3, 28, 12, tzinfo=UTC)
+
+    def ask(**age: float) -> ResponseCache:
+        monkeypatch.setattr(
+            serving, "datetime", SimpleNamespace(now=lambda zone: clock, fromisoformat=datetime.fromisoformat)
+        )
+        store = serving.open_store(data, served, **age)
+        if not len(store):
+            store.keep([row("k1")], {"started": clock.isoformat()})
+        return store
+
+    first, second = ask(), ask(max_age=0.0)
+    clock -= timedelta(days=1)
+    third = ask(max_age=0.0)
+    assert len({first.folder, second.folder, third.folder}) == 3
+    assert ask().folder == ask(max_age=3600.0).folder == third.folder
+    clock -= timedelta(days=7)  # answers of next week are as old as those of last week
+    assert ask(max_age=3600.0).folder not in (second.folder, third.folder)

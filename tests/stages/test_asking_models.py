@@ -96,6 +96,24 @@ def test_what_is_not_kept_yet_is_half_a_minute_or_a_batch(tmp_path: Path, pace: 
     assert all(shard["seconds"].sum() <= max(30.0, pace) + 1e-3 for shard in kept)
 
 
+def test_answers_are_kept_less_often_where_keeping_takes_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def shards_where_keeping_takes(seconds: float) -> int:
+        engine, folder = Slow(Clock(), 1.0), tmp_path / str(seconds)
+        generator = cached_generator(folder, engine)
+        keep = generator.store.keep
+
+        def slow(*rows: Any) -> Any:
+            engine.clock.now += seconds
+            return keep(*rows)
+
+        monkeypatch.setattr(generator.store, "keep", slow)
+        generator.ask(questions(200))
+        return len(shards(folder))
+
+    quick, late = shards_where_keeping_takes(0.0), shards_where_keeping_takes(0.1)
+    assert late * 0.1 <= 0.005 * 100 + 0.1 < quick * 0.1
+
+
 @pytest.mark.slow
 def test_a_long_run_keeps_a_shard_at_least_every_half_minute(tmp_path: Path) -> None:
     cached_generator(tmp_path, Slow(Clock(), 7.0)).ask(questions(8000))

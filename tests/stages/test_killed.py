@@ -77,7 +77,7 @@ def finish(bench: Bench, arguments: list[str]) -> dict[str, bytes]:
 def test_killed_at_random_moments_it_ends_as_if_it_had_not_been(bench: Bench, atomic: Path, seed: int) -> None:
     rng = random.Random(seed)
     arguments = ["infer", "--model", "mock", "--dataset", "small", "-t", "yes-no", "-O", "pause=0.003"]
-    bench.prepare()
+    bench.prepared()
     for _ in range(3):
         run_and_kill(bench, arguments, share=rng.uniform(0.05, 0.9))
     killed = finish(bench, arguments)
@@ -105,7 +105,7 @@ def test_whoever_is_told_to_stop_keeps_what_it_has_and_says_so_once(
     bench: Bench, by: signal.Signals, code: int
 ) -> None:
     arguments = ["infer", "--model", "mock", "--dataset", "small", "-t", "yes-no", "-O", "pause=0.005"]
-    bench.prepare()
+    bench.prepared()
     ended, told = run_and_kill(bench, arguments, share=0.1, by=by)
     assert ended == code
     assert [said["level"] for said in told].count("error") == 1
@@ -162,7 +162,7 @@ def test_answers_of_a_failing_engine_are_kept(bench: Bench, monkeypatch: pytest.
                 raise EngineError("the server is gone")
             yield response
 
-    bench.prepare()
+    bench.prepared()
     with monkeypatch.context() as patched:
         patched.setattr(MockEngine, "answer", fail)
         result = bench.run("infer", "--model", "mock", "--dataset", "small", code=1)

@@ -28,7 +28,7 @@ def small(tmp_path_factory: pytest.TempPathFactory) -> Bench:
     source = home / "source"
     source.mkdir()
     made = Bench(home / "home", write_small(source))
-    made.prepare()
+    made.prepared()
     return made
 
 
@@ -110,15 +110,18 @@ def test_planted_lines_are_recalled_and_unplanted_ones_are_at_chance(prepared: D
 def test_boards_say_what_a_probe_found(small: Bench, prepared: Data) -> None:
     small.run("infer", "-d", "small", "-m", "mock", "-t", "likelihood")
     small.run("probe", "-d", "small", "-m", "mock", "--items", "12", "--users", "0")
-    board = small.run("compare", "-d", "small").stdout
-    assert "No sign that mock knows small by heart: item titles" in " ".join(board.split())
+    quiet = small.run("compare", "-d", "small", "--format", "markdown")
+    assert "No sign that mock knows small by heart: item titles" in " ".join(quiet.stdout.split())
+    assert "by heart" not in quiet.stderr  # no warning
     place = next(prepared.place.probes.glob("*/manifest.json"))
     for path in prepared.place.probes.glob("*/manifest.json"):  # as if the model had known the titles
         facts = json.loads(path.read_text("utf-8"))
         facts["facts"]["verdicts"][0] |= {"significant": True, "share": 0.31, "corrected": 1e-9}
         path.write_text(json.dumps({**facts, "digest": None}), "utf-8")
     assert place.is_file()
-    board = " ".join(small.run("compare", "-d", "small").stdout.split())
+    said = small.run("compare", "-d", "small", "--format", "markdown")
+    board = " ".join(said.stdout.split())
+    assert "warning: probe of memory: mock knows the data by heart" in " ".join(said.stderr.split())
     assert "mock knows the data by heart: item titles 31.0 % at rank 1, chance" in board
     made = json.loads(small.run("compare", "-d", "small", "--format", "json").stdout)
     rows = {row["model"]: row for row in made["rows"]}
@@ -156,7 +159,7 @@ def test_what_cannot_be_asked_is_refused(prepared: Data) -> None:
 def test_boards_are_divided_by_whether_the_title_of_the_target_is_recalled(tmp_path: Path) -> None:
     (tmp_path / "source").mkdir()
     bench = Bench(tmp_path / "home", write_small(tmp_path / "source"))
-    bench.prepare()
+    bench.prepared()
     made = open_data(bench.home, "small")
     assert "llmrs-bench probe --model MODEL" in bench.run("compare", "-d", "small", "--by", "recalled", code=1).stderr
     bench.run("probe", "-d", "small", "-m", "mock", "--items", "40", "--users", "0")

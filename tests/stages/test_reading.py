@@ -11,6 +11,7 @@ from llmrs_bench.core.artifacts import Artifact, open_artifact
 from llmrs_bench.core.config import EvaluateConfig, Normalize
 from llmrs_bench.core.errors import ArtifactError, OptionError
 from llmrs_bench.core.types import no_progress
+from llmrs_bench.prompts import context
 from llmrs_bench.prompts.frames import read_prompts
 from llmrs_bench.stages.evaluate import evaluate
 from llmrs_bench.stages.infer import infer, infer_config
@@ -103,6 +104,7 @@ def test_runs_without_likelihoods_are_refused(data: Data) -> None:
 def test_responses_to_other_prompts_are_not_read(data: Data, monkeypatch: pytest.MonkeyPatch) -> None:
     made = run(data, "mock", template="likelihood")
     monkeypatch.setattr("llmrs_bench.prompts.context.plural", lambda word: f"{word}en")
+    monkeypatch.setattr(context, "_of_all", context._of_all.__wrapped__)  # nothing of before is kept
     monkeypatch.setattr("llmrs_bench.stages.prompt.source_digest", lambda template: "changed")
     with pytest.raises(ArtifactError, match="other prompts") as caught:
         evaluate(data, [made.path.name], EvaluateConfig(normalize="byte"), no_progress)

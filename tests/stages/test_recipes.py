@@ -220,11 +220,13 @@ def test_one_model_is_loaded_once_for_all_rows(tmp_path: Path, atomic: Path, mon
 
 
 def test_a_missing_model_is_said_before_anything_is_asked(tmp_path: Path, atomic: Path) -> None:
-    found = study({"model": "mock"}, {"model": "mokc"}, {"model": "mock", "template": "listwize"})
+    wrong = {"model": "itemknn", "options": {"neighbrs": 5}}
+    found = study({"model": "mock"}, {"model": "mokc"}, {"model": "mock", "template": "listwize"}, wrong)
     with pytest.raises(BenchError, match="nothing was run: ") as caught:
         run(tmp_path / "home", atomic, found)
     assert "'mokc'" in caught.value.message
     assert "listwize" in caught.value.message
+    assert "itemknn: unknown option 'neighbrs'" in caught.value.message
     assert not (tmp_path / "home").exists()
 
 
@@ -242,6 +244,22 @@ def test_a_row_that_fails_ends_the_study_or_not(tmp_path: Path, atomic: Path) ->
     assert [name for _, name in made.failed] == ["tiny"]
     assert len(made.runs) == 2
     assert any("tiny: failed" in line for line in said)
+
+
+def test_the_others_are_tried_where_a_model_cannot_be_had_and_the_board_lacks_its_gate(
+    tmp_path: Path, atomic: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    gone, asked = {"name": "gone", "model": "./gone"}, {"baseline": "gone", "fail_if": ["ndcg@10 < 0"]}
+    found = study(gone, {"model": "mock"}, board=asked)
+    with pytest.raises(BenchError, match="nothing was run: row gone"):
+        run(tmp_path / "home", atomic, found)
+    made, said = run(tmp_path / "home", atomic, found, continue_on_error=True)
+    assert ([name for _, name in made.failed], len(made.runs)) == (["gone"], 1)
+    assert said[0].startswith("[1/2] gone: failed: no folder")
+    assert said[-1].startswith("[2/2] mock: made")
+    [board] = boards(found, made)
+    assert board.gate is None
+    assert "the gate judges nothing: its baseline, row gone, has no run" in caplog.messages
 
 
 def test_a_factor_that_changes_nothing_is_found(tmp_path: Path, atomic: Path) -> None:
@@ -369,7 +387,20 @@ def test_data_that_are_not_prepared_are_counted_after_the_command_that_is_named(
     words = shlex.split(command)
     assert words[:4] == ["llmrs-bench", "prepare", "--dataset", "small"]
     assert CliRunner().invoke(app, [*words[1:], "--home", str(tmp_path)]).exit_code == 0
+    whole = [word for word in words[1:] if word not in ("--n-candidates", "5")]
+    assert CliRunner().invoke(app, [*whole, "--candidates", "all", "--home", str(tmp_path)]).exit_code == 0
     assert [look.asked.requests for look in forecast_study(tmp_path, found, found.rows) if look.asked] == [30] * 4
+
+
+def test_a_look_takes_no_tokenizer_from_the_hub(tmp_path: Path, atomic: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr("llmrs_bench.stages.forecast.rendered_prompts", None)
+    found = study({"model": "llama-2-7b"}, data={"dataset": "small", "source": str(atomic), "n_candidates": 5})
+    command = shlex.split(found.data[0].command)
+    assert CliRunner().invoke(app, [*command[1:], "--home", str(tmp_path)]).exit_code == 0
+    [look] = forecast_study(tmp_path, found, found.rows)
+    assert look.asked is not None
+    assert look.asked.counted.endswith("characters a token: the tokenizer of llama-2-7b is not on this machine")
 
 
 def test_recommenders_that_read_no_titles_need_none(tmp_path: Path) -> None:

@@ -87,7 +87,11 @@ def of_window(data: Data, rankings: pl.DataFrame, window: int) -> pl.DataFrame:
 
 
 @pytest.mark.parametrize(
-    "model", [pytest.param(name, marks=[pytest.mark.slow] * (name in {"bert4rec", "gru4rec"})) for name in LEARNING]
+    "model",
+    [
+        pytest.param(name, marks=[pytest.mark.slow] * (name in {"bert4rec", "gru4rec", "fpmc", "ease", "rp3beta"}))
+        for name in LEARNING
+    ],
 )
 def test_what_comes_later_changes_no_ranking(tmp_path: Path, source: Path, model: str) -> None:
     """The events of two users from the second window on are moved: the requests of others in it stay as they were."""

@@ -18,6 +18,7 @@ import typer
 from rich.console import Console
 from typer.core import TyperGroup
 
+from llmrs_bench.cli.command import typed_alone
 from llmrs_bench.cli.logs import emit, log, logged, terminal
 from llmrs_bench.core.errors import BenchError, next_step
 from llmrs_bench.core.types import Step
@@ -227,6 +228,10 @@ class Commands(TyperGroup):
 
     An option that takes one value and is given twice is refused; the library would take the last.
     """
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """Return the options before the name of a command."""
+        return typed_alone(super().get_params(ctx))
 
     def resolve_command(self, ctx: Any, args: list[str]) -> Any:
         """Find the command that was typed, and look at its options."""

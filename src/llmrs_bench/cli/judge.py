@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from llmrs_bench.cli.console import exit_codes, say, show, track, warn
+from llmrs_bench.cli.console import exit_codes, say, show, show_json, track, warn
 from llmrs_bench.cli.options import (
     HERE,
     OUTPUT,
@@ -99,6 +99,14 @@ def judge(
     permutations: Permutations = None,
     max_seconds: MaxSeconds = None,
     max_price: MaxPrice = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Ask nothing: print prompts, tokens, price, time, and what is kept already.",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = False,
     show_: Annotated[
         int,
         typer.Option("--show", min=0, help="Show so many pairs with their texts and verdicts.", rich_help_panel=OUTPUT),
@@ -123,7 +131,34 @@ def judge(
             },
             command="judge",
         )
+        if dry_run:
+            _forecast(config, home, dataset, shown=show_, form=format_)
+            return
         show(_shown(_judge(config, home, dataset, budget(max_seconds, max_price), show_), format_))
+
+
+def _forecast(config: "JudgeConfig", home: Path, dataset: str, *, shown: int, form: ResultFormat) -> None:
+    """Print what would be asked; as a table or as JSON.
+
+    Raises:
+        OptionError: If another format is asked for, or verdicts are.
+    """
+    from dataclasses import asdict
+
+    from llmrs_bench.core.errors import OptionError
+    from llmrs_bench.report.words import forecast_lines
+    from llmrs_bench.stages.forecast import forecast_judge
+    from llmrs_bench.stages.workspace import open_data
+
+    if shown:
+        raise OptionError("--dry-run asks nothing, so there are no verdicts to --show", hint="Remove one of them.")
+    if form is ResultFormat.markdown:
+        raise OptionError("--dry-run has no --format markdown", hint="Take table or json.")
+    found = forecast_judge(open_data(home, dataset), config)
+    if form is ResultFormat.json:
+        show_json(found.json())
+    else:
+        show(forecast_lines(asdict(found)))
 
 
 def _judge(config: "JudgeConfig", home: Path, dataset: str, spending: "Budget | None", shown: int) -> dict[str, Any]:

@@ -12,6 +12,7 @@ import typer
 from typer.main import get_command
 
 from llmrs_bench import __version__
+from llmrs_bench.cli.command import Command
 from llmrs_bench.cli.console import Commands, fail_unforeseen
 from llmrs_bench.cli.logs import logged
 
@@ -50,7 +51,7 @@ def built(name: str) -> Any:
     place, example = COMMANDS[name]
     module, _, function = place.partition(".")
     alone = typer.Typer(add_completion=False, context_settings=dict(SETTINGS), pretty_exceptions_enable=False)
-    kind = import_module("llmrs_bench.cli.renamed").Command if name in RENAMING else None
+    kind = import_module("llmrs_bench.cli.renamed").RenamedCommand if name in RENAMING else Command
     run = getattr(import_module(f"llmrs_bench.cli.{module}"), function or module)
     alone.command(name, cls=kind, epilog=f"Example: llmrs-bench {example}")(run)
     return get_command(alone)

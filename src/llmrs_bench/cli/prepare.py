@@ -167,7 +167,11 @@ def prepare(
         ),
     ] = None,
     encoding: Annotated[
-        str | None, typer.Option(help="Encoding of text that is not UTF-8, such as latin-1.", rich_help_panel=DATA)
+        str | None,
+        typer.Option(
+            help="Encoding of text that is not UTF-8, such as latin-1; of one table alone, items=latin-1.",
+            rich_help_panel=DATA,
+        ),
     ] = None,
     time_unit: Annotated[
         str | None,

@@ -4,8 +4,8 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import typer
-from typer.core import TyperCommand
 
+from llmrs_bench.cli.command import Command
 from llmrs_bench.cli.console import warn_before
 
 _RENAMED = {
@@ -27,7 +27,7 @@ _TEMPLATE_OPTIONS = {
 }
 
 
-class Command(TyperCommand):
+class RenamedCommand(Command):
     """A command that also understands the old names of its options."""
 
     _notes: Sequence[str] = ()

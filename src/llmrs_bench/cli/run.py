@@ -131,6 +131,7 @@ def run(
         for name, other in same_runs(rows, made):
             warn(f"{name} asks what {other} asks, word for word: what sets them apart changes nothing")
         failures = _show_boards(study, made, output, track_with)
+        _show_judgements(study, made, output)
         for data in _limited(made):
             say(f"rows were asked with --limit: llmrs-bench compare -d {data} --allow-different users shows them, too")
         _end(made, rows, failures)
@@ -181,6 +182,7 @@ def _show_study(study: "Study", rows: Sequence["RowPlan"]) -> None:
             tuned.append(_short({**row.tune.options, "seed": row.tune.seed}))
         on = [f"on {row.data}"] if len(study.data) > 1 else []
         made = str(row.values.get("model")) if row.fused is None else f"fusion of {' and '.join(row.fused.runs)}"
+        made = made if row.judging is None else f"{made} judges {' and '.join(row.judging.runs)}"
         say(f"row {row.name}: {', '.join([made, *tuned, *said, *on])}")
     for name, other in study.repeated:
         warn(f"row {name} has the options of {other}: it is left out")
@@ -265,6 +267,22 @@ def _show_boards(study: "Study", made: "Made", output: Format, tracker: str | No
     return failures
 
 
+def _show_judgements(study: "Study", made: "Made", output: Format) -> None:
+    """Print what the rows that judged came to, where the format has it."""
+    from llmrs_bench.report.explanations import judgement_lines, judgement_markdown
+    from llmrs_bench.stages.run import judgements
+
+    for (data, name), _, facts in judgements(study, made):
+        label = name if len(study.data) == 1 else f"{name}, {data}"
+        if output is Format.json:
+            show_json({"row": label, **facts})
+        elif output in (Format.table, Format.markdown):
+            lines = judgement_markdown(facts) if output is Format.markdown else judgement_lines(facts)
+            show(["", f"{label}:", "", *lines])
+        else:
+            warn(f"what {label} judged has no format {output.value}, so it is left out; llmrs-bench judge prints it")
+
+
 def _show_transfer(study: "Study", made: "Made", output: Format) -> None:
     """Print what models were tuned on and asked on, where the rows that were run and the format have it."""
     from llmrs_bench.core.errors import OptionError
@@ -277,7 +295,7 @@ def _show_transfer(study: "Study", made: "Made", output: Format) -> None:
     try:
         print_transfer(transferred(study, made), output)
     except OptionError as error:
-        if len(made.runs) == len(study.rows):
+        if made.done == len(study.rows):
             raise
         warn(f"{error.message}; not all rows were run, so there is no matrix")
 
@@ -289,7 +307,7 @@ def _show_board(study: "Study", made: "Made", board: "StudyBoard", output: Forma
     try:
         return show_made(board.comparison, study.board.over, study.board.config, output)
     except OptionError as error:
-        whole = not study.limited and len(made.runs) == len(study.rows)
+        whole = not study.limited and made.done == len(study.rows)
         if study.board.over is None or whole:
             raise
         warn(f"{error.message}; not all rows were run, so this is their board")
@@ -322,7 +340,7 @@ def _end(made: "Made", rows: Sequence["RowPlan"], failures: Sequence[str]) -> No
         said, hint = listed(faults)
         raise BenchError(f"{len(made.failed)} of {len(rows)} rows failed: {said}", hint=hint)
     if made.stopped is not None:
-        left = len(rows) - len(made.runs)
+        left = len(rows) - made.done
         raise type(made.stopped)(f"{made.stopped.message}; {left} of {len(rows)} rows are left", hint=made.stopped.hint)
     if failures:
         verdicts = f"{len(failures)} verdict{'s' if len(failures) > 1 else ''}"

@@ -22,7 +22,7 @@ import polars as pl
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from llmrs_bench.core.errors import ArtifactError, DamagedError, is_damage
-from llmrs_bench.core.hashing import fingerprint
+from llmrs_bench.core.hashing import fingerprint, shortened
 from llmrs_bench.core.locks import locked, machine
 from llmrs_bench.core.masking import mask_typed
 from llmrs_bench.core.tables import (
@@ -33,7 +33,6 @@ from llmrs_bench.core.tables import (
     parts_digest,
     read_parts,
     read_table,
-    table_digest,
 )
 
 MANIFEST = "manifest.json"
@@ -103,9 +102,8 @@ class Artifact:
             OSError: If the machine does not let it be read: a permission, a limit.
         """
         with self._reading(name) as path:
-            frame = read_table(path, name)
-            self._verify(name, lambda: table_digest(frame))
-        return frame
+            self._verify(name, partial(_contents, path, name))  # first: damaged bytes make Polars panic aloud
+            return read_table(path, name)
 
     def parts(self, name: str, rows: int) -> Iterator[pl.DataFrame]:
         """Yield a table, checked as a whole before, in frames of `rows` rows.
@@ -142,8 +140,8 @@ class Artifact:
             if self._path(name).exists() and not self._path(name).is_file():
                 raise OSError("it is a pipe, a device or a folder, not a file")
             yield self._path(name)
-        except OSError as error:
-            if not is_damage(error):
+        except (OSError, ArtifactError) as error:
+            if isinstance(error, DamagedError) or (isinstance(error, OSError) and not is_damage(error)):
                 raise
             raise DamagedError(f"{self._path(name)} cannot be read: {error}", hint=self._again) from error
 
@@ -153,6 +151,10 @@ class Artifact:
     @property
     def _again(self) -> str:
         return f"Delete {self.path} and run `{self.manifest.stage}` again."
+
+
+def _is_table(file: str) -> bool:
+    return file.endswith(".parquet")
 
 
 def _contents(path: Path, name: str) -> str:
@@ -222,7 +224,7 @@ class Recipe:
 
 
 def _folder(name: str, made_from: str) -> str:
-    return f"{name}-{made_from[:8]}"
+    return f"{shortened(name, 180)}-{made_from[:8]}"  # what drafts and locks add fits into the 255 bytes of a name
 
 
 def is_complete(path: Path) -> bool:
@@ -244,10 +246,7 @@ def open_artifact(path: Path, *, hint: str) -> Artifact:
     if not path.is_dir():
         raise ArtifactError(f"{path} does not exist", hint=hint)
     if not is_complete(path):
-        raise DamagedError(
-            f"{path} is incomplete: it has no {MANIFEST}",
-            hint=f"Delete it; then: {hint}",
-        )
+        raise DamagedError(f"{path} is incomplete: it has no {MANIFEST}", hint=f"Delete it; then: {hint}")
     try:
         content = json.loads((path / MANIFEST).read_text("utf-8"))
         manifest = Manifest.model_validate(content)
@@ -258,10 +257,11 @@ def open_artifact(path: Path, *, hint: str) -> Artifact:
             f"{path / MANIFEST} cannot be read: {_fault(error)}", hint=f"Delete {path}; then: {hint}"
         ) from error
     if manifest.digest is not None and manifest.digest != _manifest_digest(content):
-        empty = [name for name in ("config", "facts", "tables") if not content[name]]
+        made = ("config", "facts", "tables") if any(map(_is_table, manifest.files)) else ("config",)
+        lost = " and ".join(name for name in made if not content[name])
         raise DamagedError(
             f"{path / MANIFEST} was changed after it was written"
-            + (f": its {' and '.join(empty)} {'are' if len(empty) > 1 else 'is'} empty" if empty else ""),
+            + (f": nothing is left of its {lost}" if lost else ""),
             hint=f"Put the file back as it was, or delete {path}; then: {hint}",
         )
     return Artifact(path, manifest)

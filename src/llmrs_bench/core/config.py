@@ -154,13 +154,13 @@ class PrepareConfig(Options):
     `history` is the number of history items a prompt shows unless `prompt` is given another number; `item_word` is
     what a prompt calls an item, or one and several (`story/stories`), None takes the data set's own. `columns` names
     columns of the source by their roles (`item=asin`), and `item_columns` those of its table of items; `unrated` lists
-    texts that mean no rating there, with commas between them. `encoding` is that of text that is not UTF-8, `time_unit`
-    that of times whose size does not show it. Of a user's repeated events with one item `repeats` keeps the `first` in
-    time, the `last`, or `all`, or refuses them (`error`). `implicit` leaves ratings out. `titles` are kept, or made
-    natural (`Matrix, The (1999)` is The Matrix); None does what fits the data set. `allow_untitled` goes on where most
-    items have no title. `line_order` says that the lines of a table without times are in the order of time.
-    `drop_bad` leaves out rows of tables that cannot be read. Items without a title are called by their id, or, if
-    `untitled` is `drop`, left out with their events.
+    texts that mean no rating there, with commas between them. `encoding` is that of text that is not UTF-8 (of one
+    table: `items=cp1251`), `time_unit` that of times whose size does not show it. Of a user's repeated events with one
+    item `repeats` keeps the `first` in time, the `last`, or `all`, or refuses them (`error`). `implicit` leaves ratings
+    out. `titles` are kept, or made natural (`Matrix, The (1999)` is The Matrix); None does what fits the data set.
+    `allow_untitled` goes on where most items have no title. `line_order` says that the lines of a table without times
+    are in the order of time. `drop_bad` leaves out rows of tables that cannot be read. Items without a title are called
+    by their id, or, if `untitled` is `drop`, left out with their events.
     `max_unpacked` is how many GB of one packed file are read; None takes 100 times what is packed.
 
     With `split` `time` nothing after `cut`, a share of the events or a date in UTC, is learned from; `target` says

@@ -2,7 +2,22 @@
 
 import re
 from collections.abc import Sequence
-from errno import EACCES, EDQUOT, EFBIG, EIO, EMFILE, ENFILE, ENOMEM, ENOSPC, EPERM, EROFS, ESTALE, ETIMEDOUT
+from errno import (
+    EACCES,
+    EDQUOT,
+    EFBIG,
+    EIO,
+    EMFILE,
+    ENAMETOOLONG,
+    ENFILE,
+    ENOMEM,
+    ENOSPC,
+    ENXIO,
+    EPERM,
+    EROFS,
+    ESTALE,
+    ETIMEDOUT,
+)
 
 
 class BenchError(Exception):
@@ -84,7 +99,11 @@ def listed(errors: Sequence[BenchError]) -> tuple[str, str]:
     """
     if len(errors) == 1:
         return errors[0].message, errors[0].hint
-    lines = [f"  - {error.message}" + (f". {error.hint}" if error.hint else "") for error in errors]
+    ended = [error.message + "." * (error.message[-1:] not in "?!.") for error in errors]
+    lines = [
+        f"  - {said} {error.hint}" if error.hint else f"  - {error.message}"
+        for said, error in zip(ended, errors, strict=True)
+    ]
     return "\n".join([f"{len(errors)} faults", *lines]), "Mend these, and run the same command again."
 
 
@@ -114,6 +133,9 @@ _REFUSALS: dict[int, str] = {
     ),
     **dict.fromkeys((EMFILE, ENFILE), "Raise the limit of open files, as with `ulimit -n 1024`, and run it again."),
     EFBIG: "Raise the limit of file sizes (`ulimit -f`), and run the same command again; what is complete stays.",
+    ENAMETOOLONG: "A file name has at most 255 bytes: take a shorter one. For a model that a server calls so, give a "
+    "short name as --model, and its own as `-O model=NAME`.",
+    ENXIO: "It is a pipe that nobody reads, or a socket: name a file.",
     ENOMEM: "Free some memory, or raise its limit (`ulimit -v`), and run it again.",
     **dict.fromkeys((EIO, ESTALE, ETIMEDOUT), "The disk or the server behind it fails: run it again when that works."),
 }

@@ -86,6 +86,11 @@ def files_digest(folder: Path, files: Iterable[Path]) -> str:
     return total.hexdigest()
 
 
+def shortened(name: str, most: int) -> str:
+    """Return a name cut to so many bytes of UTF-8; what it names is told apart by a digest behind it."""
+    return name.encode()[:most].decode("utf-8", "ignore")
+
+
 def fingerprint(value: Mapping[str, Any]) -> str:
     """Return 64 hex digits that differ when any part of `value`, JSON-like and nested, differs."""
     text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False)

@@ -57,6 +57,8 @@ _DESCRIPTORS = (Path("/dev"), Path("/dev/fd"), Path("/proc/self/fd"))
 if TYPE_CHECKING:
     from hashlib import _Hash
 
+    from pyarrow import Table
+
 _SLICE = 100_000
 _GROUP = 1 << 20  # rows that are turned into Arrow at once; also the size of PyArrow's row groups
 
@@ -103,9 +105,11 @@ class TableWriter:
             ArtifactError: If it has another schema.
         """
         check_schema(self.name, frame)
+        if not frame.height:
+            return
         with ThreadPoolExecutor(1) as beside:
             digested = beside.submit(_update, self._digest, frame)
-            for part in frame.iter_slices(_GROUP) if frame.height else ():
+            for part in frame.iter_slices(_GROUP):
                 self._file.write_table(part.to_arrow().cast(self._schema))
             self._rows += frame.height
             digested.result()
@@ -169,10 +173,25 @@ def read_parts(path: Path, name: str, rows: int) -> Iterator[pl.DataFrame]:
     try:
         with path.open("rb") as content, ParquetFile(content) as file:
             for batch in file.iter_batches(batch_size=rows):
-                part = pl.DataFrame(Table.from_batches([batch]))
-                yield check_schema(name, part, where=str(path))
-    except ArrowException as error:
+                yield check_schema(name, to_frame(Table.from_batches([batch])), where=str(path))
+    except (ArrowException, UnicodeDecodeError) as error:
         raise OSError(str(error)) from error
+
+
+def to_frame(table: "Table") -> pl.DataFrame:
+    """Return an Arrow table that was read from a file as a frame.
+
+    Raises:
+        OSError: If it is damaged, such as text that is not UTF-8, at which Polars would panic.
+    """
+    from pyarrow import ArrowException
+
+    try:
+        table.validate(full=True)
+        columns = dict(zip(table.column_names, table.columns, strict=True))
+        return pl.DataFrame(columns)
+    except (ArrowException, UnicodeDecodeError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
+        raise OSError(f"it is damaged: {error}") from error
 
 
 def holds(path: Path, facts: TableFacts, contents: Callable[[], str]) -> bool:
@@ -187,7 +206,7 @@ def holds(path: Path, facts: TableFacts, contents: Callable[[], str]) -> bool:
     Raises:
         OSError: If there is no such file.
     """
-    state = _state(path)
+    state = file_state(path)
     if _VERIFIED.get(path) == (facts.digest, state):
         return True
     if (facts.bytes_digest is None or file_digest(path) != facts.bytes_digest) and contents() != facts.digest:
@@ -196,7 +215,8 @@ def holds(path: Path, facts: TableFacts, contents: Callable[[], str]) -> bool:
     return True
 
 
-def _state(path: Path) -> tuple[int, ...]:
+def file_state(path: Path) -> tuple[int, ...]:
+    """Return what changes when a file does: inode, size and times of change."""
     found = path.stat()
     return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 

@@ -16,6 +16,7 @@ from llmrs_bench.core.errors import DataError, OptionError
 from llmrs_bench.core.hashing import generator
 from llmrs_bench.core.registry import unknown_name
 from llmrs_bench.core.schemas import REQUESTS, TRUTH
+from llmrs_bench.data.codes import distinct
 from llmrs_bench.data.files import BROKEN, GB, require_file, unpack
 from llmrs_bench.data.split import WHOLE_SECONDS, Split
 
@@ -35,7 +36,7 @@ class Negatives(Protocol):
 def _distinct(ids: Iterable[str]) -> pl.Series:
     """Return each id once, in the order of their first places."""
     names = ids if isinstance(ids, pl.Series) else pl.Series(list(ids), dtype=pl.String)
-    return names.unique(maintain_order=True)
+    return distinct(names)
 
 
 class CandidatePool:
@@ -210,28 +211,27 @@ def make_requests(
     pool = _distinct(catalogue)
     candidates, users, size = config.candidates, config.users, config.n_candidates
     facts, warnings = dict[str, int](), tuple[str, ...]()
-    able, held_out = split.held, split.held["user_id"].n_unique()
+    able, asked = split.held, distinct(split.held["user_id"])
+    held_out = len(asked)
     path = sampler_file(candidates)
     if path is not None:
         limit = None if config.max_unpacked is None else int(config.max_unpacked * GB)
         replay = Replay(read_lists(path, limit), pool)
         able = able.filter(pl.col("user_id").is_in(list(replay.lists)))
+        asked = distinct(able["user_id"])
         facts = {
             "unknown_candidates_dropped": replay.unknown_dropped,
-            "users_without_list": held_out - able["user_id"].n_unique(),
-            "lists_without_user": len(replay.lists) - able["user_id"].n_unique(),
+            "users_without_list": held_out - len(asked),
+            "lists_without_user": len(replay.lists) - len(asked),
         }
         warnings = (*_unknown_words(replay, path, pool), *_unlisted_words(facts["users_without_list"], held_out, path))
     if able.is_empty():
-        raise _nobody(candidates, held_out, 0 if seen is None else seen.height)
-    chosen = able.filter(pl.col("user_id").is_in(sample_users(able["user_id"].unique(), users, config.seed)))
+        raise _nobody(candidates, held_out, 0 if seen is None else seen.height, split.interactions)
+    chosen = able.filter(pl.col("user_id").is_in(sample_users(asked, users, config.seed)))
     told = split.interactions if split.told is None else split.told
     rows = _with_seen(_with_history(_by_request(chosen), told), None if config.include_seen else seen)
-    facts |= {"users_available": able["user_id"].n_unique(), "requests": rows.height}
-    rules = [_source_rule(candidates)]
-    if users != "all" and (found := rows["user_id"].n_unique()) < users:
-        rules.append(f"{users} users were asked for, all {found} there are were taken")
-    rules.append(_seen_rule(config, rows))
+    facts |= {"users_available": len(asked), "requests": rows.height}
+    rules = [_source_rule(candidates), *_taken_rule(users, len(asked)), _seen_rule(config, rows)]
     whole, truth = _tables(rows)
     if candidates == WHOLE:
         facts |= {} if config.include_seen else _unreachable(rows)
@@ -317,6 +317,11 @@ def _unknown_words(replay: Replay, path: Path, pool: pl.Series) -> tuple[str, ..
     return (f"{unknown:,} of {unknown + known:,} candidates in {path} are no items of this data set, and dropped{why}",)
 
 
+def _taken_rule(wanted: int | Literal["all"], available: int) -> Iterator[str]:
+    if wanted != "all" and available < wanted:
+        yield f"{wanted} users were asked for, all {available} there are were taken"
+
+
 def _seen_rule(config: PrepareConfig, rows: pl.DataFrame) -> str:
     if config.include_seen:
         return "items the user has seen may be candidates"
@@ -370,16 +375,21 @@ def _holding(rows: pl.DataFrame, lists: list[list[str]]) -> int:
     return sum(not set(targets).isdisjoint(shown) for targets, shown in zip(rows["targets"], lists, strict=True))
 
 
-def _nobody(candidates: str, held: int, passed: int) -> DataError:
+def _nobody(candidates: str, held: int, passed: int, left: pl.DataFrame) -> DataError:
     if held:
         return DataError(
             f"no user of {candidates.removeprefix('file:')} has a held-out event in the data",
             hint="The lists must use the user ids of the data set, and come from the same one.",
         )
     why = f"; {passed:,} events do not count: rated low, or shown and not chosen" if passed else ""
+    single = left["user_id"].n_unique() == left.height
     return DataError(
-        f"no user has the three events that a test needs{why}",
-        hint="Lower --min-rating or --k-core, or check the source.",
+        f"no user has the three events that a test needs{', but one each' if single and left.height else ''}{why}",
+        hint="If a line holds all items of its user, such as "
+        f"{left['item_id'][0][:40]!r}, write one event a line; if not, is another column that of the users?"
+        if single and left.height and not passed
+        else "Lower --min-rating or --k-core, or check the source"
+        + (": if what it has as labels are ratings, name them, --columns rating=NAME." if passed else "."),
     )
 
 

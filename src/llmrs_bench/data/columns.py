@@ -105,6 +105,7 @@ class Table:
         option: The option that names its columns.
         separators: What may part several categories in one text; the first that is there does.
         wide: Whether optional columns are found by all names there are.
+        numbered: Whether columns may be named by their numbers, as those without a header are.
         skipped: The numbers of the rows that are none, in their order; they are not among `rows`.
         skipped_words: What is wrong with the first of them, and what to do.
     """
@@ -120,6 +121,7 @@ class Table:
     option: str = "--columns"
     separators: tuple[str, ...] = (", ", " ")
     wide: bool = False
+    numbered: bool = False
     skipped: tuple[int, ...] = ()
     skipped_words: tuple[str, str] = ("", "")
 
@@ -214,14 +216,28 @@ class MissingColumnsError(DataError):
         names, several = " and ".join(f"{role}_id" for role in roles), len(roles) > 1
         typed = shlex.quote(",".join(f"{role}={name}" for role, name in self.guesses.items()))
         hint = f"Say which column{'s hold' if several else ' holds'} the ids: {table.option} {typed}"
-        if table.wide and "NAME" in self.guesses.values():
+        if table.numbered and "NAME" in self.guesses.values():
             numbers = ",".join(f"{role}={number}" for number, role in enumerate(roles))
             hint += f", or, if it has no header, {table.option} {numbers} (columns count from 0)"
         if "user" in roles and _is_timeless(table):
             hint += "; nor is one called after times: if one says when an event was, add time=NAME"
+        inside = _inside(table, [column for column, kind in table.types.items() if table.wide and kind != "token"])
         super().__init__(
-            f"{table.name} has no column{'s' * several} {names}; it has {some(list(table.types))}", hint=f"{hint}."
+            f"{table.name} has no column{'s' * several} {names}; it has {some(list(table.types))}",
+            hint=f"{inside}{hint}.",
         )
+
+
+def _inside(table: Table, columns: Sequence[str]) -> str:
+    """Say what to do with columns that hold lists or objects, if there are any."""
+    lists = [column for column in columns if table.types[column] == "token_seq"]
+    objects = [column for column in columns if column not in lists]
+    said = ""
+    if lists:
+        said += f"There are lists in {some(lists)}: write one event a row, in pandas with explode({lists[0]!r}). "
+    if objects:
+        said += f"There are objects in {some(objects)}: give their fields columns of their own, with json_normalize. "
+    return said
 
 
 def id_columns(table: Table, roles: Sequence[str]) -> dict[str, str]:
@@ -237,7 +253,8 @@ def id_columns(table: Table, roles: Sequence[str]) -> dict[str, str]:
         if table.wide and table.types[column] != "token":
             raise DataError(
                 f"{table.name}: the {role} ids in {column} are lists or objects",
-                hint="Write one event a row, for pandas with to_json(..., orient='records', lines=True).",
+                hint=f"{_inside(table, [column])}In JSON write one event a row, in pandas with to_json(..., "
+                "orient='records', lines=True).",
             )
     return found
 
@@ -252,7 +269,8 @@ def _is_timeless(table: Table) -> bool:
 def _guess(table: Table, role: str) -> str | None:
     """Return the column whose name has a word of the known names of a role, as `reader` or `Book number`."""
     known = {word for name in (*ROLES[role].sure, *ROLES[role].other) for word in name.split("_")} - {"id"}
-    plain = {column: CAMEL.sub("_", column).lower().split("_") for column in table.types}
+    texts = [column for column, kind in table.types.items() if kind == "token" or not table.wide]
+    plain = {column: CAMEL.sub("_", column).lower().split("_") for column in texts}
     fits = [column for column, words in plain.items() if {word.removesuffix("s") for word in words} & known]
     return min(fits, key=lambda column: len(plain[column]), default=None)
 

@@ -134,12 +134,14 @@ DATASETS: dict[str, Dataset] = {
         _movielens(
             *("ml1m", "ml-1m.zip", ("movielens-1m",), Counts(users=6040, items=3706, interactions=1_000_209)),
             md5="c4d9eecfca2ab87c1945afe126590906",
+            size=5_917_549,
             page="1m",
             unasked=True,
         ),
         _movielens(
             *("ml100k", "ml-100k.zip", ("movielens-100k",), Counts(users=943, items=1682, interactions=100_000)),
             md5="0e33842e24a9c977be4e0107933c0723",
+            size=4_924_029,
             page="100k",
             unasked=True,
         ),
@@ -147,11 +149,13 @@ DATASETS: dict[str, Dataset] = {
         _movielens(
             *("ml10m", "ml-10m.zip", ("movielens-10m",), Counts(interactions=10_000_054, listed_items=10_681)),
             md5="ce571fd55effeba0271552578f2648bd",
+            size=65_566_137,
             page="10m",
         ),
         _movielens(
             *("ml20m", "ml-20m.zip", ("movielens-csv",), Counts(138_493, 26_744, 20_000_263, 27_278)),
             md5="cd245b17a1ae2cc31bb14903e1204af3",
+            size=198_702_078,
             page="20m",
         ),
         _movielens(

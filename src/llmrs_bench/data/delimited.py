@@ -14,52 +14,17 @@ import polars as pl
 from llmrs_bench.core.errors import DataError
 from llmrs_bench.data.columns import LISTED, TOGETHER, Table, is_known, some, without_quotes
 from llmrs_bench.data.fields import python_literal
-from llmrs_bench.data.files import BOM, CHUNK
+from llmrs_bench.data.files import CHUNK
 
 DELIMITERS = {"\t": "tabs", "::": "::", "|": "|", ";": "semicolons", ",": "commas"}
+BLANK = " "  # a delimiter where there is no other, and each line has as many
+NAMES = {**DELIMITERS, BLANK: "single blanks"}
 SEPARATORS = (LISTED, "|", "; ", ", ", LISTED)  # of several categories in one text
 MOST_COLUMNS = 10_000
 SEP = re.compile(rb"sep=[^\r\n]\r?\n", flags=re.IGNORECASE)
 NUMBER = re.compile(r"[-+]?\d+(?:[.,]\d+)?(?:[eE][-+]?\d+)?")
 QUOTES = "Write quotes inside a quoted field twice, as CSV does, and close each field that begins with one."
-_MARKS = {BOM: None, b"\xff\xfe\0\0": "utf-32", b"\xff\xfe": "utf-16", b"\xfe\xff": "utf-16"}
 READ = "Read are CSV with any delimiter, JSON lines, arrays of JSON objects, and Parquet, also packed (.gz, .zst)."
-
-
-def decoded(data: bytes, name: str, encoding: str | None) -> tuple[bytes, str]:
-    """Return text as UTF-8 without a byte order mark, and its encoding in words.
-
-    A mark says what a text is in, whatever `encoding` names: tables of one data set may differ.
-
-    Raises:
-        DataError: Naming the first byte that is of another encoding.
-    """
-    encoding = next((found for mark, found in _MARKS.items() if data.startswith(mark)), encoding)
-    try:
-        text = data.decode(encoding or "utf-8")
-    except LookupError as error:
-        raise DataError(f"no text has the encoding {encoding!r}", hint="Such as utf-8, latin-1 or cp1252.") from error
-    except UnicodeDecodeError as error:
-        line = data.count(b"\n", 0, error.start) + 1
-        raise DataError(
-            f"{name}, line {line}: the byte {data[error.start] if error.start < len(data) else 0:#04x} is not "
-            f"{(encoding or 'utf-8').upper()}",
-            hint="It is UTF-8: leave --encoding out, and write tables of other encodings anew in UTF-8."
-            if encoding is not None and _is_utf8(data)
-            else "If the whole file is in another encoding, name it: --encoding latin-1. Else mend the line.",
-        ) from error
-    if "\0" in text[:CHUNK]:
-        raise DataError(f"{name} is not a text: it holds bytes of 0", hint=READ)
-    if encoding is None:
-        return data.removeprefix(BOM), "UTF-8"
-    return text.removeprefix("\ufeff").encode(), encoding
-
-
-def _is_utf8(data: bytes) -> bool:
-    with suppress(UnicodeDecodeError):
-        data.decode("utf-8")
-        return True
-    return False
 
 
 def delimited(data: bytes, name: str, named: Mapping[str, str], encoding: str) -> Table:
@@ -78,6 +43,7 @@ def delimited(data: bytes, name: str, named: Mapping[str, str], encoding: str) -
     data = data[marked.end() :] if marked else data
     data, comments = _without_comments(data, name)
     delimiter, first = _sniff(data, name)
+    _require_header_first(data, name, first, named)
     by_number = bool(named) and all(part.isdigit() for column in named.values() for part in column.split(TOGETHER))
     has_header = not any(NUMBER.fullmatch(field.strip()) for field in first)
     if by_number and has_header:
@@ -120,8 +86,12 @@ def delimited(data: bytes, name: str, named: Mapping[str, str], encoding: str) -
         dict.fromkeys(columns, "token") | dict.fromkeys(listed, "token_seq"),
         frame,
         named,
-        (f"{name}: text in {encoding}, {DELIMITERS[delimiter]} between fields, {header} columns", *rules),
+        (
+            f"{name}: text in {encoding}, {NAMES[delimiter]} between fields, {header} columns",
+            *rules,
+        ),
         warnings,
+        numbered=True,
         first=1 + has_header + bool(marked) + comments if is_line else 1,
         unit="line" if is_line else "row",
         separators=SEPARATORS,
@@ -272,7 +242,10 @@ def _sniff(data: bytes, name: str) -> tuple[str, list[str]]:
         size = len(whole[0]) if whole else 0
         if size > 1:
             found.append((sum(len(row) == size for row in whole) / len(whole), size, delimiter, whole[0]))
+    if not found and (fields := _by_blanks(sample)):
+        return BLANK, fields
     if not found:
+        _require_header_first(data, name, [], {})
         line = sample.lstrip().split("\n", 1)[0][:60]
         raise DataError(
             f"{name} is not a table: there is no delimiter in its first line {line!r}",
@@ -284,6 +257,34 @@ def _sniff(data: bytes, name: str) -> tuple[str, list[str]]:
             f"{name} has more than {MOST_COLUMNS:,} columns", hint="Write one interaction a line, not a matrix."
         )
     return delimiter, first
+
+
+def _by_blanks(sample: str) -> list[str]:
+    """Return the fields of the first line, if in all of the first lines there are as many, parted by single blanks."""
+    rows = [line.split(BLANK) for line in sample.splitlines()[:100]]
+    fits = rows and len(rows[0]) > 1 and {len(row) for row in rows} == {len(rows[0])} and all(map(all, rows))
+    return rows[0] if fits else []
+
+
+ABOVE = 20  # lines that may stand above a header
+
+
+def _require_header_first(data: bytes, name: str, first: Sequence[str], named: Mapping[str, str]) -> None:
+    """Refuse a table with a heading above its header, as reports of spreadsheets have.
+
+    Raises:
+        DataError: If no field of the first line has a known name, or is named, and two of a later one have.
+    """
+    fields = {field.strip() for field in first}
+    if any(map(is_known, fields)) or not fields.isdisjoint(named.values()):
+        return
+    for at, line in enumerate(data[:CHUNK].decode("utf-8", "ignore").splitlines()[1 : ABOVE + 1], 2):
+        for delimiter in DELIMITERS:
+            if sum(is_known(field.strip(' "')) for field in line.split(delimiter)) > 1:
+                raise DataError(
+                    f"{name}: the header seems to be line {at}, {line[:60]!r}, and there are others above it",
+                    hint="Delete the lines above the header, and totals below the table.",
+                )
 
 
 class RaggedError(DataError):

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from llmrs_bench import __version__
-from llmrs_bench.core.errors import DamagedError, DataError, next_step
+from llmrs_bench.core.errors import DamagedError, DataError, is_damage, next_step
 from llmrs_bench.core.locks import locked
 from llmrs_bench.core.tables import atomic_write
 from llmrs_bench.core.types import Progress
@@ -114,7 +114,9 @@ def downloads(folder: Path) -> dict[str, Download]:
         return {}
     try:
         found = [Download(**entry) for entry in json.loads(path.read_text("utf-8"))]
-    except (OSError, ValueError, TypeError) as error:
+    except (OSError, ValueError, TypeError, RecursionError) as error:
+        if isinstance(error, OSError) and not is_damage(error):
+            raise
         raise DamagedError(
             f"{path} cannot be read: {error}", hint="Delete it; what is downloaded next is then taken as it comes."
         ) from error

@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
-from llmrs_bench.data.codes import Codes, count_pairs, first_lines
+from llmrs_bench.data.codes import Codes, count_pairs, first_lines, fits
 from llmrs_bench.data.sources import Raw
 
 PAIR = ["user_id", "item_id"]
@@ -167,7 +167,8 @@ def profile(raw: Raw, users: Codes | None = None) -> Profile:
     """
     events = raw.events.drop_nulls(PAIR)
     users = first_lines(events["user_id"]) if users is None else users
-    items = first_lines(events["item_id"])
+    known = raw.item_lines  # of all events with an item
+    items = known if fits(known, events["item_id"]) else first_lines(events["item_id"])
     per_user, per_item = (counts[counts > 0] for counts in map(np.bincount, (users, items)))
     pairs = count_pairs(users, items)
     repeats = events.height - pairs

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import reduce
 from operator import or_
@@ -14,7 +15,6 @@ from llmrs_bench.core.schemas import ITEMS
 from llmrs_bench.data.columns import ITEM_OPTION, LISTED, ROLES, Table, id_columns, some
 from llmrs_bench.data.fields import (
     DATES,
-    ROUNDED,
     Fault,
     empty_fields,
     mixed_zones,
@@ -24,6 +24,7 @@ from llmrs_bench.data.fields import (
     rounded_times,
     times,
 )
+from llmrs_bench.data.ids import BLANKS, clean_ids, odd_ids, require_join
 from llmrs_bench.data.impressions import labelled_lists
 from llmrs_bench.data.sources import EVENTS, IMPRESSIONS, MISSING, Raw, complete_items, markup_removed
 
@@ -71,7 +72,7 @@ def make_raw(
         raw = replace(raw, rules=(*raw.rules, NO_ITEMS), facts={**raw.facts, "items_listed": 0})
         return complete_items(replace(raw, columns={"columns": taken}))
     items, (listed, rules, facts, found) = _whole(items, _items, lambda _: (), drop=drop_bad)
-    _require_join(raw.events, listed, name, items)
+    require_join(raw.events, listed, name, items)
     return complete_items(
         replace(
             raw,
@@ -104,33 +105,6 @@ def _items_of_events(events: Table) -> Table | None:
     kept = {column: events.types[column] for column in [item, *columns] if column is not None}
     rows = events.rows.select(list(kept)).unique(item, keep="first", maintain_order=True)
     return replace(events, types=kept, rows=rows, rules=(), warnings=())
-
-
-# White space, and what is drawn as nothing, such as the mark at the beginning of a file that was put behind another.
-BLANKS = "".join(char for char in map(chr, range(0x3001)) if char.isspace()) + "\ufeff\u200b\u200c\u200d\u2060"
-
-
-def _id(texts: pl.Series) -> pl.Series:
-    """Return ids without blanks around them, null where they are written as missing."""
-    if _is_clean(texts):
-        return texts  # no copy is made
-    text = pl.col(texts.name).str.strip_chars(BLANKS)
-    return texts.to_frame().select(pl.when(~text.is_in(MISSING) & (text != "")).then(text)).to_series()
-
-
-def _is_clean(texts: pl.Series) -> bool:
-    """Return whether ids are as they are written, looking at a million at a time."""
-    return not any((part.str.strip_chars(BLANKS) != part).any() or _has_missing(part) for part in _slices(texts))
-
-
-def _slices(texts: pl.Series) -> Iterator[pl.Series]:
-    return (texts.slice(start, 1_000_000) for start in range(0, len(texts), 1_000_000))
-
-
-def _has_missing(texts: pl.Series) -> bool:
-    """Return whether one of these texts is empty, or written as missing; only short ones may be."""
-    short = texts.filter(texts.str.len_bytes() <= max(map(len, MISSING)))
-    return bool((short.is_in(MISSING) | (short == "")).any())
 
 
 Read = TypeVar("Read")
@@ -250,15 +224,17 @@ def _events(table: Table, taken: Mapping[str, str], unrated: Sequence[str], scal
     rules = [*table.rules, f"columns of {table.name}: " + ", ".join(f"{role} {name}" for role, name in taken.items())]
     seconds: pl.Series | pl.Expr = pl.lit(0.0)
     warnings = list[str]()
-    if time is None:
-        rules.append(NO_TIME if in_order else NO_ORDER)
-    else:
-        seconds, said = times(table.rows, time, **table.place, scale=scale)
-        rules.extend(said)
-        warnings += mixed_zones(table.rows[time]) if DATES in said else ()
-        warnings += rounded_times(table.rows[time])
     texts = {column: table.rows[column] for column in (user, item)}
-    ids = {column: _id(text) for column, text in texts.items()}
+    with ThreadPoolExecutor(1) as beside:  # of large tables both take long
+        looked_at = beside.submit(lambda: {column: clean_ids(text) for column, text in texts.items()})
+        if time is None:
+            rules.append(NO_TIME if in_order else NO_ORDER)
+        else:
+            seconds, said = times(table.rows, time, **table.place, scale=scale)
+            rules.extend(said)
+            warnings += mixed_zones(table.rows[time]) if DATES in said else ()
+            warnings += rounded_times(table.rows[time])
+        ids = looked_at.result()
     events = table.rows.select(
         ids[user].alias("user_id"),
         ids[item].alias("item_id"),
@@ -270,7 +246,7 @@ def _events(table: Table, taken: Mapping[str, str], unrated: Sequence[str], scal
         require_filled(table.rows, [label], **table.place)
         chosen = _labels(table, label)
         if shown or time:
-            named = _id(table.rows[shown]) if shown else pl.lit(None, dtype=pl.String)
+            named = clean_ids(table.rows[shown]) if shown else pl.lit(None, dtype=pl.String)
             impressions = labelled_lists(events.with_columns(chosen=chosen, impression_id=named))
             rules.append(f"what a user was shown {f'under one {shown}' if shown else 'at one time'} is one impression")
         unchosen, events = events.filter(~chosen), events.filter(chosen)
@@ -350,7 +326,7 @@ def _event_warnings(table: Table, taken: Mapping[str, str], changed: Collection[
     rows, blanks = table.rows, 0
     for role in ("user", "item"):
         text = rows[taken[role]]
-        yield from _number_twins(text, role)
+        yield from odd_ids(text, role)
         if not text.null_count() and taken[role] not in changed:
             continue
         if missing := int(text.str.strip_chars(BLANKS).is_in(MISSING).sum()):
@@ -360,49 +336,6 @@ def _event_warnings(table: Table, taken: Mapping[str, str], changed: Collection[
         blanks += int((text != text.str.strip_chars(BLANKS)).sum())
     if blanks:
         yield f"{blanks:,} ids of {table.name} have blanks around them: they are cut off"
-
-
-EXACT = 15  # digits of a number that no two texts share by rounding
-
-
-def _number_twins(texts: pl.Series, role: str) -> Iterator[str]:
-    """Say where ids are one number, and different texts, such as 007 and 7, or 38.0 and 38."""
-    if all(map(_are_counts, _slices(texts))):
-        return
-    short = texts.filter(texts.str.len_bytes() <= EXACT)
-    ids = short.filter(short.str.strip_chars().cast(pl.Float64, strict=False).is_not_null()).unique()
-    numbers = ids.str.strip_chars().cast(pl.Float64, strict=False)
-    if rounded := ids.filter(ids.str.contains(ROUNDED)).to_list():
-        yield (
-            f"{len(rounded):,} ids of {role}s are written as {min(rounded)}, as spreadsheets shorten long numbers: "
-            f"different {role}s may have become one; export the column as text"
-        )
-    if twins := numbers.len() - numbers.n_unique():
-        alike = ids.filter(numbers == numbers.filter(numbers.is_duplicated())[0]).sort()
-        yield (
-            f"{twins:,} ids of {role}s are numbers that others write in another way, such as {alike[0]!r} and "
-            f"{alike[1]!r}: ids are texts, so these are different {role}s"
-        )
-
-
-def _are_counts(texts: pl.Series) -> bool:
-    """Tell whether all texts are whole numbers in the one way in which programs write them, or null."""
-    if texts.cast(pl.Int64, strict=False).null_count() > texts.null_count():
-        return False
-    signed = texts.str.starts_with("-") | texts.str.starts_with("+")
-    return not (signed | (texts.str.starts_with("0") & (texts != "0"))).any()
-
-
-def _require_join(events: pl.DataFrame, items: pl.DataFrame, inter: str, table: Table) -> None:
-    """Refuse an item file that lists no item of the events."""
-    known = events.select("item_id").drop_nulls().unique(maintain_order=True)
-    if known.height and items.height and known.join(items, on="item_id", how="semi").is_empty():
-        raise DataError(
-            f"none of the {known.height:,} items in {inter} is in {table.name}: their ids are such as "
-            f"{known['item_id'][0]!r} there, and {items['item_id'][0]!r} here",
-            hint=f"Ids are texts, and 5.0 is not 5: write them alike, name another column with {table.option} "
-            f"item=NAME, or go on without titles by leaving out {table.name}.",
-        )
 
 
 def _items(table: Table) -> tuple[pl.DataFrame, tuple[str, ...], dict[str, int], dict[str, str]]:
@@ -432,7 +365,7 @@ def _items(table: Table) -> tuple[pl.DataFrame, tuple[str, ...], dict[str, int],
         rules.append(f"columns of {table.name} that are not read: {some(unread)}")
     year, bad_years = _year(table)
     items = table.rows.select(
-        _id(table.rows[ids]).alias("item_id"),
+        clean_ids(table.rows[ids]).alias("item_id"),
         (pl.col(title) if title else pl.lit(None, dtype=pl.String)).alias("title"),
         _text(table, texts, categories).alias("text"),
         year.alias("year"),

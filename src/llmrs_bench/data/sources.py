@@ -12,7 +12,7 @@ import polars as pl
 
 from llmrs_bench.core.errors import PluginError
 from llmrs_bench.core.schemas import ITEMS
-from llmrs_bench.data.codes import first_lines
+from llmrs_bench.data.codes import Codes, distinct, first_lines, fits
 from llmrs_bench.data.files import SourceFiles
 
 # One row per event, in the order of the lines of the source; times are UTC seconds, and may have fractions.
@@ -48,6 +48,7 @@ class Raw:
             empty where the source has no column of labels.
         tested_from: The time, in UTC seconds, from which on the owner of the data tests; None where none is stated.
         columns: For each option that names columns, those that were read, by their roles.
+        item_lines: The `first_lines` of the items of `events`, if known; empty if not.
     """
 
     items: pl.DataFrame
@@ -61,6 +62,7 @@ class Raw:
     labels: pl.Series = field(default_factory=lambda: pl.Series(dtype=pl.Boolean))
     tested_from: float | None = None
     columns: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
+    item_lines: Codes = field(default_factory=lambda: np.empty(0, dtype=np.uint32))
 
 
 class Source(Protocol):
@@ -134,7 +136,8 @@ def complete_items(raw: Raw) -> Raw:
     untitled = title.is_in(MISSING).fill_null(True) | ~title.str.contains(_VISIBLE).fill_null(False)
     titles = items.filter(~untitled)["title"]
     items = items.with_columns(pl.when(untitled).then("item_id").otherwise("title").alias("title"))
-    rows = _missing_items(items, raw)
+    lines = items_of_events(raw)
+    rows = _missing_items(items, raw, lines)
     facts = {
         **raw.facts,
         "items_without_title": items.height - len(titles),
@@ -149,7 +152,8 @@ def complete_items(raw: Raw) -> Raw:
     if rows.height:
         rules = (*rules, f"items with events that the source does not list are called {BY_ID}")
     warnings = (*raw.warnings, *_title_warnings(items.height, titles, rows.height), *_mangled(raw.items["title"]))
-    return replace(raw, items=pl.concat([items, rows]), rules=rules, facts=facts, warnings=warnings)
+    items = pl.concat([items, rows])
+    return replace(raw, items=items, rules=rules, facts=facts, warnings=warnings, item_lines=lines)
 
 
 def _title_warnings(listed: int, titles: pl.Series, unlisted: int) -> Iterator[str]:
@@ -184,11 +188,19 @@ def _mangled(titles: pl.Series) -> Iterator[str]:
         )
 
 
-def _missing_items(items: pl.DataFrame, raw: Raw) -> pl.DataFrame:
-    shown = raw.impressions.select(pl.col("shown").explode(empty_as_null=True).alias("item_id"))
-    every = pl.concat([raw.events.select("item_id"), shown]).drop_nulls()
-    ids = every.join(items, on="item_id", how="anti", maintain_order="left")["item_id"]
-    missing = ids.filter(first_lines(ids) == np.arange(len(ids))).to_frame()
+def items_of_events(raw: Raw) -> Codes:
+    """Return the `first_lines` of the items of events that have one."""
+    ids = raw.events["item_id"].drop_nulls()
+    return raw.item_lines if fits(raw.item_lines, ids) else first_lines(ids)
+
+
+def _missing_items(items: pl.DataFrame, raw: Raw, lines: Codes) -> pl.DataFrame:
+    """Return the items of events and impressions that are not listed; `lines` are `items_of_events`."""
+    bought = raw.events["item_id"].drop_nulls()
+    bought = bought.filter(pl.Series(lines == np.arange(len(lines), dtype=np.uint32)))
+    shown = raw.impressions.select(pl.col("shown").explode(empty_as_null=True).alias("item_id"))["item_id"]
+    every = (distinct(pl.concat([bought, shown.drop_nulls()])) if len(shown) else bought).to_frame()
+    missing = every.join(items, on="item_id", how="anti", maintain_order="left") if items.height else every
     return missing.select(
         "item_id",
         pl.col("item_id").alias("title"),
@@ -217,9 +229,12 @@ def check_raw(raw: Raw, name: str) -> Raw:
                 f"the data source {name!r} returned {table} with the columns {_columns(frame.schema)}",
                 hint=f"They have to be {_columns(schema)}, in this order.",
             )
-    twice = raw.items.filter(pl.col("item_id").is_duplicated())["item_id"]
+    listed = raw.items["item_id"]
+    single = not listed.null_count() and len(distinct(listed)) == len(listed)
+    twice = listed.clear() if single else listed.filter(listed.is_duplicated())
     untitled = raw.items.filter(pl.col("title").is_null())["item_id"]
-    unlisted = _missing_items(raw.items, raw)["item_id"]
+    lines = items_of_events(raw)
+    unlisted = _missing_items(raw.items, raw, lines)["item_id"]
     for fault, ids in (
         ("listed twice", twice),
         ("without a title", untitled),
@@ -237,7 +252,7 @@ def check_raw(raw: Raw, name: str) -> Raw:
             f"shown, the first is of user {strange['user_id'][0]!r}",
             hint="`clicked` holds those of `shown` that the user chose.",
         )
-    return raw
+    return replace(raw, item_lines=lines)
 
 
 def _columns(schema: pl.Schema) -> str:

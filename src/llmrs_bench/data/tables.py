@@ -12,8 +12,10 @@ import polars as pl
 
 from llmrs_bench.core.errors import DataError, OptionError, listed
 from llmrs_bench.core.registry import unknown_name
-from llmrs_bench.data.columns import ITEM_OPTION, LISTED, Table, check_roles, id_columns, joined_times
-from llmrs_bench.data.delimited import LISTS, MOST_COLUMNS, READ, SEPARATORS, as_text, decoded, delimited
+from llmrs_bench.core.tables import parse_parquet
+from llmrs_bench.data.columns import ITEM_OPTION, LISTED, Table, check_roles, id_columns, joined_times, some
+from llmrs_bench.data.delimited import LISTS, MOST_COLUMNS, READ, SEPARATORS, as_text, delimited
+from llmrs_bench.data.encodings import decoded, table_encodings
 from llmrs_bench.data.fields import python_literal
 from llmrs_bench.data.files import CHUNK, GZIP, SourceFiles
 from llmrs_bench.data.rows import event_columns, make_raw
@@ -33,8 +35,22 @@ FOREIGN = {  # by how their files begin
     b"\x80\x04": "a pickle of Python, which is never run",
     b"\x80\x03": "a pickle of Python, which is never run",
     b"\x80\x05": "a pickle of Python, which is never run",
-    GZIP: "packed twice",
 }
+PACKED = {  # by how their files begin
+    GZIP: "packed twice",
+    b"BZh": "packed with bzip2",
+    b"\xfd7zXZ\0": "packed with xz",
+    b"\x04\x22\x4d\x18": "packed with lz4",
+    b"7z\xbc\xaf\x27\x1c": "an archive of 7-Zip",
+    b"Rar!\x1a\x07": "an archive of RAR",
+    b"PK\x03\x04": "an archive inside of an archive",
+}
+UNPACK = "Unpack it: read are what gzip or zstd packed once, and archives of zip and tar (.tar, .tar.gz)."
+INNER = (".zip", ".tar", ".tgz", ".7z", ".rar", ".bz2", ".xz")
+PARTS = (
+    "They have the same columns: if they are parts of one table, make it one, in pandas with "
+    "pd.concat(map(pd.read_csv, sorted(Path(FOLDER).rglob('*.csv')))).to_csv('events.csv', index=False). If not: "
+)
 LINES = "Write one object a line, or all in one array. The file may be cut short or damaged."
 JSON_ROWS = 50_000  # that become strings at once
 Reader = Callable[[SourceFiles, str, Mapping[str, str], str], Table]
@@ -49,7 +65,7 @@ class Tables:
         unrated: Texts in the column of ratings that mean no rating; numbers are compared as such.
         items: Where the table of items is, if not beside that of events.
         item_columns: As `columns`, for the table of items.
-        encoding: Of text that is not UTF-8.
+        encoding: Of text that is not UTF-8, or of one table, as `table_encodings` takes it.
         time_unit: That of times, where their size does not show it: s, ms, us, ns, or iso.
         line_order: Whether the lines of a table without times are in the order of time; if not, nothing says it.
         drop_bad: Whether rows that cannot be read are left out, and counted.
@@ -74,13 +90,15 @@ class Tables:
             check_roles(named)
         by_name = {role: column for role, column in columns.items() if not column.isdigit()}
         self.columns, self.item_columns = columns, {**by_name, **item_columns}
-        self.unrated, self.items, self.encoding, self.time_unit = unrated, items, encoding, time_unit
+        self.unrated, self.items, self.time_unit = unrated, items, time_unit
+        self.encodings = table_encodings(encoding)
         self.own_item_columns, self.line_order, self.drop_bad = item_columns, line_order, drop_bad
+        self._columns: dict[str, tuple[str, ...]] = {}
         self._found: tuple[SourceFiles, tuple[list[str], list[str]]] | None = None
 
     def accepts(self, files: SourceFiles | None) -> bool:
         """Say whether it is one file, or there is one with columns of users and of items."""
-        return files is not None and (_is_file(files) or bool(self._kinds(files)[0]))
+        return files is not None and (_is_file(files) or _is_packed_again(files) or bool(self._kinds(files)[0]))
 
     def uses(self, files: SourceFiles | None) -> tuple[str, ...]:
         """Return the name of the table of events, and that of the items if it is beside it."""
@@ -158,19 +176,23 @@ class Tables:
         data = files.head(name)
         if data.lstrip()[:1] in (b"{", b"["):  # a field may be in later rows alone
             data = files.read(name)
-        return _as_events(self._start(files, name, data, named), option)
+        return _as_events(self._start(files, name, data, named, option), option)
 
     def _pick(self, files: SourceFiles) -> tuple[str, str | None]:
         """Return the names of the tables of events and of items."""
         if _is_file(files):
             return files.names[0], None
-        if any(name.endswith("workbook.xml") for name in files.names):
+        if _is_workbook(files):
             raise DataError(f"{files.path} is a workbook of a spreadsheet, not a table", hint=f"{EXPORT} {READ}")
         events, items = self._kinds(files)
+        if not events and _is_packed_again(files):
+            raise DataError(f"{files.path} holds no table, but archives: {some(files.names)}", hint=UNPACK)
         if len(events) != 1:
+            parts = len({self._columns[name] for name in events}) == 1
             raise DataError(
-                f"{files.path} holds {len(events)} tables that could be the events: {', '.join(events)}",
-                hint="Pass the one that is: --source FILE, and --items FILE for that of the items.",
+                f"{files.path} holds {len(events)} tables that could be the events: {some(events)}",
+                hint=(PARTS if parts else "")
+                + "Pass the one that is: --source FILE, and --items FILE for that of the items.",
             )
         if self.items is not None:
             return events[0], None
@@ -205,6 +227,7 @@ class Tables:
             try:
                 table = self._start(files, name, data, self.item_columns)
                 tables.append(name)
+                self._columns[name] = tuple(table.types)
                 user, item = table.find("user"), replace(table, option=ITEM_OPTION).find("item")
                 is_rated = any(table.find(role) for role in ("rating", "label"))
                 title = table.find("title")
@@ -219,17 +242,28 @@ class Tables:
             return tables, []
         return rated if len(rated) == 1 else events, items
 
-    def _start(self, files: SourceFiles, name: str, data: bytes, named: Mapping[str, str]) -> Table:
-        """Return the first rows of a table, from its first bytes, or all if it cannot be read in part."""
-        if len(data) == CHUNK:
+    def _start(
+        self, files: SourceFiles, name: str, data: bytes, named: Mapping[str, str], option: str | None = None
+    ) -> Table:
+        """Return the first rows of a table, from its first bytes, or all if it cannot be read in part.
+
+        Without an `option` it may be the table of either, and is in the encoding of one of both.
+        """
+        encodings = list(dict.fromkeys([self._encoding(option)] if option else self.encodings.values()))
+        for encoding in encodings:
             with suppress(DataError):
-                return read_table(data[: data.rfind(b"\n") + 1], name, named, encoding=self.encoding)
-            data = files.read(name)
-        return read_table(data, name, named, encoding=self.encoding)
+                if len(data) < CHUNK or encoding != encodings[-1]:
+                    return read_table(data, name, named, encoding=encoding)
+                return read_table(data[: data.rfind(b"\n") + 1], name, named, encoding=encoding)
+        whole = files.read(name) if len(data) == CHUNK else data
+        return read_table(whole, name, named, encoding=encodings[-1])
+
+    def _encoding(self, option: str) -> str | None:
+        return self.encodings["items" if option == ITEM_OPTION else "events"]
 
     def _read(self, files: SourceFiles, name: str, named: Mapping[str, str], option: str) -> Table:
         data = files.read(name)
-        table = _as_events(read_table(data, name, named, encoding=self.encoding), option)
+        table = _as_events(read_table(data, name, named, encoding=self._encoding(option)), option)
         time = table.find("time")
         others = [c for c, kind in table.rows.schema.items() if kind.is_temporal() and c != time]
         return replace(table, rows=table.rows.with_columns(pl.col(*others).cast(pl.String)) if others else table.rows)
@@ -244,6 +278,16 @@ def _is_file(files: SourceFiles) -> bool:
     return len(files.names) == 1 and files.path.is_file() and not files.is_archive
 
 
+def _is_workbook(files: SourceFiles) -> bool:
+    names = {name.rsplit("/", 1)[-1] for name in files.names}
+    return "workbook.xml" in names or {"content.xml", "mimetype"} <= names
+
+
+def _is_packed_again(files: SourceFiles) -> bool:
+    """Tell whether an archive is a workbook, or holds archives."""
+    return files.is_archive and (_is_workbook(files) or any(name.endswith(INNER) for name in files.names))
+
+
 def read_table(data: bytes, name: str, named: Mapping[str, str], *, encoding: str | None = None) -> Table:
     """Return the table in the bytes of a file; `named` are columns by their roles, or their numbers.
 
@@ -255,15 +299,18 @@ def read_table(data: bytes, name: str, named: Mapping[str, str], *, encoding: st
     for start, what in FOREIGN.items():
         if data.startswith(start):
             raise DataError(f"{name} is {what}, not a table", hint=f"{EXPORT} {READ}")
-    data, rules = decoded(data, name, encoding)
+    for start, what in PACKED.items():
+        if data.startswith(start):
+            raise DataError(f"{name} is {what}", hint=UNPACK)
+    data, rules, warnings = decoded(data, name, encoding)
     start = data[:1000].lstrip()[:1]
     if not start:
         raise DataError(f"{name} holds no data", hint="Check that the file is complete.")
     if start == b"<":
         raise DataError(f"{name} is a page of HTML or XML, not a table", hint=f"Download the file itself. {READ}")
-    if start in (b"{", b"["):
-        return _json(data, name, named, rules)
-    return delimited(data, name, named, rules)
+    read = _json if start in (b"{", b"[") else delimited
+    table = read(data, name, named, rules)
+    return replace(table, warnings=(*table.warnings, *warnings))
 
 
 # ---------------------------------------------------------------- JSON
@@ -325,6 +372,8 @@ def _objects(data: bytes, name: str, words: list[str], skipped: list[tuple[int, 
             except ValueError:
                 row = None
             if row is None:
+                if not whole:
+                    _refuse_one_object(data, name)
                 skipped.append((at, f"not {words[0].removesuffix('lines').strip()}: {str(error)[:120]}"))
                 if whole:
                     continue
@@ -337,6 +386,21 @@ def _objects(data: bytes, name: str, words: list[str], skipped: list[tuple[int, 
             f"{name}, line {skipped[0][0]}: {skipped[0][1]}",
             hint=LINES,
         )
+
+
+def _refuse_one_object(data: bytes, name: str) -> None:
+    """Refuse a text that is one object over several lines.
+
+    Raises:
+        DataError: Naming its fields.
+    """
+    with suppress(ValueError, RecursionError):
+        whole = json.loads(data)
+        if isinstance(whole, dict):
+            raise DataError(
+                f"{name} is one object of JSON, not a table; it has the fields {some(list(whole))}",
+                hint=f"Write the list of events alone. {LINES.split('.', 1)[0]}.",
+            )
 
 
 def _object(row: Any, name: str, where: str) -> dict[str, Any]:
@@ -367,8 +431,8 @@ def _strings(rows: list[dict[str, Any]], kinds: dict[str, str], name: str) -> pl
 
 def _parquet(data: bytes, name: str, named: Mapping[str, str]) -> Table:
     try:
-        frame = pl.read_parquet(io.BytesIO(data))
-    except (pl.exceptions.PolarsError, OSError) as error:
+        frame = parse_parquet(io.BytesIO(data))
+    except OSError as error:
         raise DataError(
             f"{name} is not a complete Parquet file: {str(error)[:200]}", hint="The file is damaged or cut short."
         ) from error
@@ -421,4 +485,5 @@ def _text_column(column: pl.Series) -> tuple[str, pl.Series]:
         return "token", pl.Series(
             column.name, [None if v is None else bytes(v).decode("utf-8", "replace") for v in column]
         )
-    return "token", column.cast(pl.String)
+    seconds = column.dt.total_nanoseconds() / 1e9 if isinstance(kind, pl.Duration) else column
+    return "token", seconds.cast(pl.String)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from llmrs_bench.core.errors import DataError
+from llmrs_bench.core.tables import parse_parquet
 
 LAYOUT = (
     "A row is one item of one ranking: request_id or user_id, item_id, and rank or score (or both), "
@@ -111,8 +112,8 @@ def _read_trec(lines: pl.Series, name: str) -> Brought:
 
 def _read_parquet(content: bytes, name: str) -> pl.DataFrame:
     try:
-        return pl.read_parquet(io.BytesIO(content))
-    except (OSError, pl.exceptions.PolarsError) as error:
+        return parse_parquet(io.BytesIO(content))
+    except OSError as error:
         raise DataError(f"{name} cannot be read as Parquet: {error}", hint="Write it again.") from error
 
 

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from math import isfinite
 from typing import Any, Literal, TypeAlias
 
 import polars as pl
@@ -271,6 +272,11 @@ class Board:
             return self.family.against[0]
         return next((row.run for row in self.rows if self.key in row.cells and row.cells[self.key].rank == 1), "")
 
+    @property
+    def less_is_better(self) -> tuple[str, ...]:
+        """The metrics of which a row is better with less."""
+        return tuple(metric for metric in self.metrics if self.sign(metric) < 0)
+
     def sign(self, metric: str) -> float:
         """Return 1 where more of a metric is better, -1 where less is, 0 where neither is."""
         return SIGN[self.directions.get(metric, "higher")]
@@ -299,7 +305,8 @@ def cost_words(name: str, unit: str) -> str:
 
 
 def cost_of(about: Mapping[str, Any]) -> Cost:
-    """Return the cost of a row from what is known of it."""
+    """Return the cost of a row from what is known of it; a number that is none is not known."""
+    about = {name: None if isinstance(each, float) and not isfinite(each) else each for name, each in about.items()}
     requests, seconds, price = (about.get(name) for name in ("requests", "seconds", "price_usd"))
     rate, scoring, answering = (about.get(n) for n in ("requests_per_second", "scoring_seconds", "scoring_price_usd"))
     if rate is None and requests and scoring:

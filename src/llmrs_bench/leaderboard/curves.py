@@ -85,6 +85,7 @@ class Crossing:
         high: Its upper end.
         shares: Of resamples that were not below at `first`, that crossed, and that never did.
         whole: Whether the number is a count: `at` and its ends are read as the next whole number then.
+        below: The numbers of points behind `at` at which the curve is below again.
     """
 
     metric: str
@@ -97,6 +98,7 @@ class Crossing:
     high: float
     shares: tuple[float, float, float]
     whole: bool = False
+    below: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -207,7 +207,8 @@ def crossing(curve: Drawn, other: Drawn, metric: str, sign: float, seed: int, *,
         high = float(np.percentile(known, 97.5, method="inverted_cdf"))
         before, never = float(np.mean(known == -np.inf)), float(np.mean(known == np.inf))
         shares = (before, 1.0 - before - never, never)
-    return Crossing(metric, curve.label, other.label, first, last, at, low, high, shares)
+    below = tuple(x for x, gap in zip(xs, gaps[:, 0], strict=True) if gap < 0 and x > at)
+    return Crossing(metric, curve.label, other.label, first, last, at, low, high, shares, below=below)
 
 
 def _at(drawn: Drawn, xs: Sequence[float], generator: np.random.Generator, logarithmic: bool) -> Floats:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from hashlib import sha256
 from io import BytesIO
 from pathlib import Path
 
@@ -9,14 +10,15 @@ import numpy as np
 import polars as pl
 from pydantic import TypeAdapter, ValidationError
 
-from llmrs_bench.core.errors import ArtifactError
-from llmrs_bench.core.tables import atomic_write
+from llmrs_bench.core.errors import ArtifactError, is_damage
+from llmrs_bench.core.tables import atomic_write, to_frame
 from llmrs_bench.leaderboard.board import Board
 from llmrs_bench.leaderboard.comparability import EvaluationProtocol
 from llmrs_bench.leaderboard.matrix import RunScores, ScoreMatrix
 
 FORMAT = 1
 _KEY = b"llmrs-bench board"
+_DIGEST = b"llmrs-bench digest"  # of the values and the description
 _KEYS = ("request_id", "candidates", "history")
 _USER = "user"
 _AGAIN = "Save it again with `llmrs-bench compare --save FILE`."
@@ -52,7 +54,8 @@ class Saved:
 
         frame, description = to_parts(self)
         content = BytesIO()
-        table = frame.to_arrow().replace_schema_metadata({_KEY: description.encode()})
+        kept = {_KEY: description.encode(), _DIGEST: _digest(frame, description).encode()}
+        table = frame.to_arrow().replace_schema_metadata(kept)
         pq.write_table(table, content, compression="zstd", compression_level=9)
         atomic_write(path, content.getvalue())
 
@@ -61,7 +64,8 @@ def read_board(path: Path) -> Saved:
     """Read a saved board.
 
     Raises:
-        ArtifactError: If it is missing, or no saved board.
+        ArtifactError: If it is missing, damaged, or no saved board.
+        OSError: If the machine does not let it be read: a permission, a limit.
     """
     from pyarrow import ArrowException
     from pyarrow import parquet as pq
@@ -71,13 +75,28 @@ def read_board(path: Path) -> Saved:
         raise ArtifactError(f"{path} does not exist", hint=hint)
     try:
         table = pq.read_table(path)
-        frame = pl.DataFrame(table)
-    except (OSError, ArrowException, pl.exceptions.PolarsError) as error:
+        frame = to_frame(table)
+    except (OSError, ArrowException, UnicodeDecodeError) as error:
+        if isinstance(error, OSError) and not is_damage(error):
+            raise
         raise ArtifactError(f"{path} cannot be read as a saved board: {error}", hint=hint) from error
-    description = (table.schema.metadata or {}).get(_KEY)
-    if description is None:
+    kept = table.schema.metadata or {}
+    if _KEY not in kept:
         raise ArtifactError(f"{path} is a Parquet file, but no saved board", hint=hint)
-    return from_parts(frame, description.decode(), name=str(path))
+    description = kept[_KEY].decode("utf-8", "replace")
+    # Boards of earlier versions have no digest.
+    if kept.get(_DIGEST, b"") not in (b"", _digest(frame, description).encode()):
+        raise ArtifactError(f"{path} is damaged: its contents are not those that it digests", hint=_AGAIN)
+    return from_parts(frame, description, name=str(path))
+
+
+def _digest(frame: pl.DataFrame, description: str) -> str:
+    total = sha256(description.encode())
+    for column in frame.iter_columns():
+        total.update(f"{column.name} {column.dtype}\n".encode())
+        text = column.dtype == pl.String
+        total.update("\n".join(column.to_list()).encode() if text else column.to_numpy().tobytes())
+    return total.hexdigest()
 
 
 @dataclass(frozen=True, slots=True)

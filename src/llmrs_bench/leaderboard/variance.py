@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 USERS, SEEDS, BOTH, DRAWS = "users", "seeds", "users by seeds", "draws"
 TRAINING, SAMPLING = "training", "sampling"  # what seeds are of
 _LEVEL = 0.975  # of the upper end
+_NONE = 0.005  # a share below this is shown as 0 %
 # Which parts of the variance become half as large with twice as many of what is named.
 _HALVED = {USERS: (USERS, BOTH, DRAWS), SEEDS: (SEEDS, BOTH), DRAWS: (DRAWS,)}
 
@@ -55,8 +56,13 @@ class Spread:
 
     @property
     def lever(self) -> str:
-        """Of what twice as many would narrow the interval most."""
-        return min(self.widths, key=lambda name: self.widths[name])
+        """Of what twice as many would narrow the interval most, among what the variance is from; empty: of nothing.
+
+        More users would narrow the parts of seeds and draws, too, but of what is not from users they are no remedy.
+        """
+        own = {name: self.shares[name] + (self.shares[BOTH] if name == SEEDS else 0.0) for name in self.widths}
+        levers = [name for name, share in own.items() if share >= _NONE]
+        return min(levers, key=lambda name: self.widths[name], default="")
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from llmrs_bench.core.errors import ModelError, OptionError
+from llmrs_bench.core.errors import ModelError, OptionError, is_damage
 from llmrs_bench.core.hashing import file_digest
 
 CONFIG = "adapter_config.json"
@@ -83,7 +83,9 @@ def read_adapter(folder: Path) -> Adapter:
         settings = json.loads((folder / CONFIG).read_text("utf-8"))
         ranks = [settings["r"], *(settings.get("rank_pattern") or {}).values()]
         rank = max(map(int, ranks))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        if isinstance(error, OSError) and not is_damage(error):
+            raise
         raise OptionError(f"lora={folder}: no LoRA adapter can be read there: {error}", hint=hint) from error
     if (kind := settings.get("peft_type", "LORA")) != "LORA":
         raise OptionError(f"lora={folder}: this is an adapter of the type {kind}, no LoRA", hint=hint)
@@ -199,6 +201,8 @@ def read_tuned(folder: Path) -> TunedModel | None:
     try:
         return TunedModel.model_validate_json(path.read_bytes())
     except (OSError, ValidationError) as error:
+        if isinstance(error, OSError) and not is_damage(error):
+            raise
         raise ModelError(
             f"{path} cannot be read: {str(error).splitlines()[0]}",
             hint=f"Delete {folder} and run `llmrs-bench tune` again.",

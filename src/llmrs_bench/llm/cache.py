@@ -1,9 +1,11 @@
 """Answers of one served model, kept in shards that are complete or absent, and found again by what was asked."""
 
 import json
+import re
 from collections import OrderedDict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
 from io import BytesIO
@@ -14,11 +16,11 @@ from uuid import uuid4
 import numpy as np
 import polars as pl
 
-from llmrs_bench.core.errors import ArtifactError, is_damage
+from llmrs_bench.core.errors import ArtifactError, DamagedError, is_damage
 from llmrs_bench.core.hashing import fingerprint
 from llmrs_bench.core.locks import is_locked, locked
 from llmrs_bench.core.schemas import check_schema, from_rows
-from llmrs_bench.core.tables import atomic_write, parse_parquet
+from llmrs_bench.core.tables import atomic_write, file_state, parse_parquet
 from llmrs_bench.core.types import UNANSWERED, Prompt
 
 STORE = "store.json"
@@ -26,6 +28,8 @@ _OPEN = 128_000_000  # bytes of shards held in memory
 _LATEST = 8  # shards that say how long answers take
 _KEY = 32  # hex digits
 _LATE = 50_000  # keys that are held beside the sorted ones
+
+Keys = np.ndarray[Any, np.dtype[np.bytes_]]
 
 
 def cache_key(prompt: Prompt) -> str:
@@ -69,14 +73,14 @@ class ResponseCache:
         elif fingerprint(read_served(folder)) != self.fingerprint:
             raise ArtifactError(
                 f"{folder} holds the answers of another model or other options",
-                hint=f"Delete that folder, or move it away: see {folder / STORE}.",
+                hint=f"Move that folder away: see {folder / STORE}.",
             )
         self.session = uuid4().hex[:12]
         self._claims = folder / "claims"
         self._names = sorted(_shard_names(self._shards))
-        read = [_read_shard(self._shards / name, ["key", "finish_reason"]) for name in self._names]
-        self._index = _Index([_answered(frame) for frame in read])
-        self._unanswered = {key: number for number, frame in enumerate(read) for key in _without_answer(frame)}
+        read = [_keys_of(self._shards / name) for name in self._names]
+        self._index = _Index([keys.answered for keys in read])
+        self._unanswered = {key: number for number, keys in enumerate(read) for key in keys.others}
         self._frames: OrderedDict[str, pl.DataFrame] = OrderedDict()  # the latest ones, bounded by their size
         self._open = 0  # bytes
 
@@ -112,14 +116,16 @@ class ResponseCache:
             session: What is known of this process and its engine; it replaces what was said before.
         """
         frame = from_rows("answers", [{**row, "session": self.session} for row in rows])
-        atomic_write(self._sessions / f"{self.session}.json", json.dumps(session, indent=2).encode())
+        recorded = {**session, _RECORDED: _record_digest(session)}
+        atomic_write(self._sessions / f"{self.session}.json", json.dumps(recorded, indent=2).encode())
         content = BytesIO()
         frame.write_parquet(content, compression="zstd")
         name = f"{len(self._names) + 1:06d}-{self.session}-{_digest(content.getvalue())}.parquet"
         atomic_write(self._shards / name, content.getvalue())
         self._names.append(name)
-        self._index.add(_answered(frame), len(self._names) - 1)
-        self._unanswered |= dict.fromkeys(_without_answer(frame), len(self._names) - 1)
+        keys = _remembered(self._shards / name, frame)
+        self._index.add(keys.answered.astype(str).tolist(), len(self._names) - 1)
+        self._unanswered |= dict.fromkeys(keys.others, len(self._names) - 1)
         return {row["key"]: row for row in frame.iter_rows(named=True)}
 
     def began(self) -> datetime | None:
@@ -130,8 +136,9 @@ class ResponseCache:
         """
         if not self._names:
             return None
+        records = [self._recorded(path.stem) for path in sorted(self._sessions.glob("*.json"))]
         return min(
-            datetime.fromisoformat(self._recorded(path.stem)["started"]) for path in self._sessions.glob("*.json")
+            (datetime.fromisoformat(record["started"]) for record in records if "started" in record), default=None
         )
 
     @contextmanager
@@ -180,10 +187,10 @@ class ResponseCache:
     def refresh(self) -> None:
         """Take in the shards that other processes have written meanwhile."""
         for name in sorted(_shard_names(self._shards) - set(self._names)):
-            frame = _read_shard(self._shards / name, ["key", "finish_reason"])
-            keys = _answered(frame)
+            read = _keys_of(self._shards / name)
+            keys = read.answered.astype(str).tolist()
             self._names.append(name)
-            self._unanswered |= dict.fromkeys(_without_answer(frame), len(self._names) - 1)
+            self._unanswered |= dict.fromkeys(read.others, len(self._names) - 1)
             known = {key for some in self._index.find(keys).values() for key in some}
             self._index.add([key for key in keys if key not in known], len(self._names) - 1)
 
@@ -213,10 +220,20 @@ class ResponseCache:
         path = self._sessions / f"{session}.json"
         try:
             record: dict[str, Any] = json.loads(path.read_text("utf-8"))
-        except (OSError, ValueError) as error:
-            raise ArtifactError(
+            if not isinstance(record, dict):
+                raise ValueError("it is no object")
+            # Records of earlier versions have no digest.
+            if record.pop(_RECORDED, None) not in (None, _record_digest(record)):
+                raise ValueError("it was changed after it was written")
+            if not isinstance(record.get("started", ""), str):
+                raise ValueError("it does not say when it started")
+        except (OSError, ValueError, RecursionError) as error:
+            if isinstance(error, OSError) and not is_damage(error):
+                raise
+            raise DamagedError(
                 f"{path} cannot be read, so it is not known how the answers of that session were computed: {error}",
-                hint=f"Delete {self._shards}/*-{session}-*.parquet: their answers alone are then asked for again.",
+                hint=f"Put the file back as it was, or delete {self._shards}/*-{session}-*.parquet and {path}: these "
+                "answers alone are then asked for again.",
             ) from error
         return record
 
@@ -232,6 +249,16 @@ class ResponseCache:
         return frame
 
 
+_RECORDED = "digest"  # in the record of a session: of all the rest
+
+
+def _record_digest(record: Mapping[str, Any]) -> str:
+    return sha256(json.dumps(record, sort_keys=True).encode()).hexdigest()
+
+
+_NAMED_BY = re.compile(r".*-([0-9a-f]{8})", re.DOTALL)  # a folder that a workspace has named by what it holds
+
+
 def read_served(folder: Path) -> dict[str, Any]:
     """Return what a store says its answers were decided by.
 
@@ -242,10 +269,13 @@ def read_served(folder: Path) -> dict[str, Any]:
         served: dict[str, Any] = json.loads((folder / STORE).read_text("utf-8"))
         if not isinstance(served, dict):
             raise ValueError("it is no object")
+        named = _NAMED_BY.fullmatch(folder.name)
+        if named is not None and fingerprint(served)[:8] != named[1]:
+            raise ValueError("it was changed after it was written, or its folder renamed")
     except (OSError, ValueError, RecursionError) as error:
         if isinstance(error, OSError) and not is_damage(error):
             raise
-        raise ArtifactError(
+        raise DamagedError(
             f"{folder / STORE} cannot be read, which says what the answers beside it were decided by: {error}",
             hint="Put the file back as it was. If it is deleted, `infer` without --from-cache writes it again.",
         ) from error
@@ -259,8 +289,8 @@ class _Index:
         shards: The keys of each shard; of two shards with one key the first counts.
     """
 
-    def __init__(self, shards: Sequence[Sequence[str]]) -> None:
-        keys = np.array([key for shard in shards for key in shard], dtype=f"S{_KEY}")
+    def __init__(self, shards: Sequence[Keys]) -> None:
+        keys = np.concatenate([np.zeros(0, dtype=f"S{_KEY}"), *shards])
         numbers = np.repeat(np.arange(len(shards), dtype=np.int32), [len(shard) for shard in shards])
         self._keys, first = np.unique(keys, return_index=True)
         self._numbers = numbers[first]
@@ -290,19 +320,54 @@ class _Index:
         return found
 
 
-def _are_at(keys: "np.ndarray[Any, Any]", places: "np.ndarray[Any, Any]", sought: "np.ndarray[Any, Any]") -> Any:
+def _are_at(keys: Keys, places: "np.ndarray[Any, Any]", sought: Keys) -> Any:
     """Return for each sought key whether it stands at its place."""
     if not len(keys):
         return np.zeros(len(sought), dtype=bool)
     return keys[np.minimum(places, len(keys) - 1)] == sought
 
 
-def _answered(frame: pl.DataFrame) -> list[str]:
-    return frame.filter(pl.col("finish_reason") != UNANSWERED)["key"].to_list()
+@dataclass(frozen=True, slots=True)
+class _ShardKeys:
+    """What a shard says without its answers.
+
+    Args:
+        state: Its file when it was read.
+        answered: The keys with an answer.
+        others: Those that a server left without one.
+    """
+
+    state: tuple[int, ...]
+    answered: Keys
+    others: tuple[str, ...]
 
 
-def _without_answer(frame: pl.DataFrame) -> list[str]:
-    return frame.filter(pl.col("finish_reason") == UNANSWERED)["key"].to_list()
+# Shards that this process has read or written; a study opens their store once a row.
+_KNOWN: OrderedDict[Path, _ShardKeys] = OrderedDict()
+_REMEMBERED = 4096  # of at most 2,000 keys each; usually of some tens
+
+
+def _keys_of(path: Path) -> _ShardKeys:
+    """Return the keys of a shard; it is read and its digest checked once, and again after the file has changed.
+
+    Raises:
+        ArtifactError: If it cannot be read, or is damaged.
+    """
+    known = _KNOWN.get(path)
+    if known is not None and known.state == file_state(path):
+        return known
+    return _remembered(path, _read_shard(path, ["key", "finish_reason"]))
+
+
+def _remembered(path: Path, frame: pl.DataFrame) -> _ShardKeys:
+    answered = frame["finish_reason"] != UNANSWERED
+    keys = np.array(frame["key"].filter(answered).to_list(), dtype=f"S{_KEY}")
+    found = _ShardKeys(file_state(path), keys, tuple(frame["key"].filter(~answered)))
+    _KNOWN[path] = found
+    while len(_KNOWN) > _REMEMBERED:
+        with suppress(KeyError):  # rows of other servers read, too
+            _KNOWN.popitem(last=False)
+    return found
 
 
 def _shard_names(folder: Path) -> set[str]:
@@ -323,9 +388,9 @@ def _read_shard(path: Path, columns: list[str] | None = None) -> pl.DataFrame:
     try:
         content = path.read_bytes()
         if _digest(content) != path.stem.rpartition("-")[2]:
-            raise ArtifactError(f"{path} is damaged: its bytes are not those that its name digests", hint=again)
+            raise DamagedError(f"{path} is damaged: its bytes are not those that its name digests", hint=again)
         return parse_parquet(BytesIO(content), columns)
     except OSError as error:
         if not is_damage(error):
             raise
-        raise ArtifactError(f"{path} cannot be read: {error}", hint=again) from error
+        raise DamagedError(f"{path} cannot be read: {error}", hint=again) from error

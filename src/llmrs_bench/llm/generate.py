@@ -182,8 +182,10 @@ def _longest(
 
 
 # Answers are kept after this share of the time spent asking so far, but neither every moment nor after minutes: what a
-# kill can lose stays small, and so does the number of shards.
+# kill can lose stays small, and so does the number of shards. Where the disk is slow, or others use it, they are kept
+# less often, so that keeping takes no more than its share of the time.
 _KEPT_AFTER, _AT_LEAST, _AT_MOST = 0.01, 0.5, 30.0  # share, seconds, seconds
+_KEEPING = 0.005  # share
 _KEPT_TOGETHER = 2000  # answers of one shard at most
 _PIECE = 2048  # prompts that are tokenised before the first of them is answered
 _PIECE_TEXT = 8_000_000  # their letters: with what is cut off long ones they fit what a PromptReader remembers
@@ -219,6 +221,7 @@ class CachedGenerator:
         self._clock = clock
         self._meter = Meter()
         self._spent = Stopwatch(self._meter, clock)
+        self._shards, self._keeping = 0, 0.0  # written, and the seconds that took
         self._engine: Engine | None = None
         self._before: Mapping[str, Any] = {}  # what its engine had counted for others
         self._about: dict[str, Any] = {"started": datetime.now(UTC).isoformat(), "peak_device_gb": None}
@@ -336,20 +339,27 @@ class CachedGenerator:
                 late = held >= self._patience or held + seconds >= _AT_MOST
                 self._spend(new)
                 if late or len(rows) >= _KEPT_TOGETHER:
-                    kept |= self.store.keep(rows, self._session(engine))
+                    kept |= self._keep(rows, engine)
                     rows, held = [], 0.0
                     self._spent.start()
         except OSError:  # keeping failed: nothing more can be kept
             raise
         except BaseException:
             if rows:
-                self.store.keep(rows, self._session(engine))
+                self._keep(rows, engine)
             raise
-        return kept | (self.store.keep(rows, self._session(engine)) if rows else {})
+        return kept | (self._keep(rows, engine) if rows else {})
+
+    def _keep(self, rows: Sequence[Row], engine: Engine) -> dict[str, Row]:
+        began = self._clock()
+        kept = self.store.keep(rows, self._session(engine))
+        self._shards, self._keeping = self._shards + 1, self._keeping + self._clock() - began
+        return kept
 
     @property
     def _patience(self) -> float:
-        return min(max(_KEPT_AFTER * self._spent.total, _AT_LEAST), _AT_MOST)
+        shard = self._keeping / max(self._shards, 1)
+        return min(max(_KEPT_AFTER * self._spent.total, shard / _KEEPING, _AT_LEAST), _AT_MOST)
 
     def _loaded(self) -> Engine:
         if self._engine is None:

@@ -108,6 +108,16 @@ def open_tokenizer_file(model: ModelSpec) -> TokenizerFile | None:
     return TokenizerFile(tokenizer, template or named, special)
 
 
+def has_tokenizer(model: ModelSpec) -> bool:
+    """Return whether files of a tokenizer, of whatever kind, are on this machine; the hub is not asked.
+
+    Raises:
+        ModelError: As `open_tokenizer_file`.
+    """
+    files = find_files(model.source, revision=model.revision)
+    return files.folder is not None or _cached(files, SETTINGS) is not None
+
+
 def _folder_of(files: ModelFiles) -> Path | None:
     if files.adapter is not None and files.adapter.has_tokenizer:
         return files.adapter.folder
@@ -115,9 +125,14 @@ def _folder_of(files: ModelFiles) -> Path | None:
         return None
     if files.folder is not None:
         return files.folder
+    return _cached(files, TOKENIZER)
+
+
+def _cached(files: ModelFiles, name: str) -> Path | None:
+    """Return the folder in which the cache of the hub has a file of a model."""
     from huggingface_hub import try_to_load_from_cache
 
-    cached = try_to_load_from_cache(files.source, TOKENIZER, revision=files.revision)
+    cached = try_to_load_from_cache(files.source, name, revision=files.revision)
     return Path(cached).parent if isinstance(cached, str) else None
 
 

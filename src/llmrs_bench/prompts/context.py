@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from itertools import product
 from string import ascii_uppercase
 from typing import Any
@@ -52,12 +53,8 @@ class PromptContext:
         self.titles = dict(zip(item_ids, distinct_titles(item_ids, catalog), strict=True))
         self.history = self._views(request.history[first:], request.ratings[first:], liked=request.liked[first:])
         self._rendered: dict[PartName, str] = {}
-        item, items = word_forms(catalog.item_word)
-        written = rating_format(catalog.scale)
         self._variables: dict[str, Any] = {
-            "item": item,
-            "items": items,
-            "a_item": f"{article(item)} {item}",
+            **_of_all(catalog.item_word, tuple(catalog.scale)),
             "history": self.history,
             "likes": [view for view in self.history if _liked(view, catalog.scale) is True],
             "dislikes": [view for view in self.history if _liked(view, catalog.scale) is False],
@@ -68,9 +65,6 @@ class PromptContext:
             ],
             "interest": request.interest,
             "stated": prompt_template.stated,
-            "lowest": written % min(catalog.scale, default=0.0),
-            "highest": written % max(catalog.scale, default=0.0),
-            "rating_format": written,
         }
 
     def messages(self, shown: Sequence[str]) -> tuple[Message, ...]:
@@ -117,6 +111,21 @@ class PromptContext:
             )
             for item_id, rating, label in zip(item_ids, ratings or nothing, liked or nothing, strict=True)
         ]
+
+
+@lru_cache
+def _of_all(item_word: str, scale: tuple[float, ...]) -> Mapping[str, str]:
+    """Return what parts may name that is the same in all prompts of a data set."""
+    item, items = word_forms(item_word)
+    written = rating_format(scale)
+    return {
+        "item": item,
+        "items": items,
+        "a_item": f"{article(item)} {item}",
+        "lowest": written % min(scale, default=0.0),
+        "highest": written % max(scale, default=0.0),
+        "rating_format": written,
+    }
 
 
 def _liked(view: ItemView, scale: Sequence[float]) -> bool | None:

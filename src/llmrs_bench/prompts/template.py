@@ -23,7 +23,7 @@ from llmrs_bench.core.toml_text import read_toml
 from llmrs_bench.core.types import Message
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: millions are made, and that takes three times as long
 class ItemView:
     """An item as parts of a wording see it.
 
@@ -83,6 +83,9 @@ TEMPLATE_VARIABLES = frozenset(
     }
 )
 _OF_CANDIDATES = {"candidates", "count"}
+# The same in most prompts of a data set: a part that names these alone is rendered once for each of their values.
+_PLAIN = {"item", "items", "a_item", "count", "lowest", "highest", "rating_format", "stated"}
+_MEMO = 100  # texts of such a part
 
 
 _MOST = 10_000_000  # letters and steps of one part of one prompt
@@ -230,6 +233,10 @@ class CompiledPart:
         return frozenset(find_undeclared_variables(_ENVIRONMENT.parse(self.text)))
 
     @cached_property
+    def _known(self) -> dict[tuple[Any, ...], str]:
+        return {}
+
+    @cached_property
     def names(self) -> frozenset[str]:
         """The names of a scene that it uses, and the attributes of items."""
         tree = _ENVIRONMENT.parse(self.text)
@@ -247,6 +254,16 @@ class CompiledPart:
         Raises:
             OptionError: If it asks for something that is not there, does what a template may not do, or never ends.
         """
+        if not self.variables <= _PLAIN:
+            return self._written(variables)
+        key = tuple(map(variables.get, sorted(self.variables)))
+        if key not in self._known:
+            self._known[key] = self._written(variables)
+            if len(self._known) > _MEMO:
+                del self._known[next(iter(self._known))]
+        return self._known[key]
+
+    def _written(self, variables: Mapping[str, Any]) -> str:
         sandbox = _ENVIRONMENT
         sandbox.spent = 0
         written = []

@@ -52,7 +52,7 @@ def end_words(crossing: Crossing, at: float) -> str:
         return ""
     match outcome(at):
         case "below":
-            return f"below the least, {amount(crossing.first)}"
+            return f"less than {amount(crossing.first)}"
         case "none":
             return f"none up to {amount(crossing.last)}"
         case "crosses":
@@ -69,13 +69,23 @@ def reach_words(crossing: Crossing, over: str) -> str:
     """Say where a curve reaches another one, with the interval of that place."""
     match outcome(crossing.at):
         case "below":
-            said = f"is not below {crossing.other} even at {over} {amount(crossing.first)}"
+            even = "" if crossing.below else "even "
+            said = f"is not below {crossing.other} {even}at {over} {amount(crossing.first)}"
         case "none":
             said = f"does not reach {crossing.other} up to {over} {amount(crossing.last)}"
         case "crosses":
             said = f"reaches {crossing.other} at {over} {end_words(crossing, crossing.at)}"
     ends = interval_words(crossing)
-    return f"{crossing.curve} {said}{f' (95 % interval: {ends})' if ends else ''}"
+    return f"{crossing.curve} {said}{f' (95 % interval: {ends})' if ends else ''}{_again(crossing, 'but is below it')}"
+
+
+def reached(crossing: Crossing) -> str:
+    """Return where a curve reaches another one, for a cell, and where it is below again."""
+    return f"{end_words(crossing, crossing.at)}{_again(crossing, 'but below')}"
+
+
+def _again(crossing: Crossing, words: str) -> str:
+    return f", {words} at {' and '.join(map(amount, crossing.below))}" if crossing.below else ""
 
 
 def interval_words(crossing: Crossing) -> str:
@@ -400,8 +410,7 @@ def curves_markdown(curves: Curves) -> str:
             lines += [f"{left}\n"] if left else []
         if part.crossings:
             rows = [
-                [escape(each.curve), escape(each.other), end_words(each, each.at), interval_words(each)]
-                for each in part.crossings
+                [escape(each.curve), escape(each.other), reached(each), interval_words(each)] for each in part.crossings
             ]
             lines += markdown_table(["curve", "reaches"], [f"at {over}", "95 % interval"], rows)
     return "\n".join([*lines, *(f"{escape(note)}\n" for note in curves.notes)]).rstrip("\n")

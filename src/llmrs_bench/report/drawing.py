@@ -1,13 +1,12 @@
 """What charts that are files have in common: the file, colours and marks, names of rows, and legends."""
 
-from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from llmrs_bench.core.errors import OptionError
 from llmrs_bench.leaderboard.board import Row
-from llmrs_bench.report.labels import brief_labels, fitting
+from llmrs_bench.report.labels import distinct, names_of
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -74,24 +73,8 @@ def looks_of(rows: Sequence[Row]) -> list[tuple[str, str]]:
 
 def row_names(rows: Sequence[Row], letters: int = LETTERS) -> list[str]:
     """Return what rows are called, in as many letters as there is room; no two are called the same."""
-    briefs = [brief_labels(rows), brief_labels(rows, templates=False)]
-    names = [fitting((row.label, *(brief[row.run] for brief in briefs)), letters) for row in rows]
-    for _ in range(2):  # names of rows that were told apart may be those of others
-        for name in [name for name, count in Counter(names).items() if count > 1]:
-            apart = _apart([row for row, other in zip(rows, names, strict=True) if other == name])
-            names = [fitting((apart.get(row.run, other),), letters) for row, other in zip(rows, names, strict=True)]
-    before = [names[:at].count(name) for at, name in enumerate(names)]
-    return [plain(f"{name}~{count + 1}" if count else name) for name, count in zip(names, before, strict=True)]
-
-
-def _apart(rows: Sequence[Row]) -> dict[str, str]:
-    """Return by run the model of rows, with the first setting that sets it apart from others of the model."""
-    found = {}
-    for row in rows:
-        others = [other.setting.split(", ") for other in rows if other.model == row.model and other is not row]
-        own = [each for each in row.setting.split(", ") if any(each not in other for other in others)]
-        found[row.run] = f"{row.model} ({own[0]})" if own else row.model
-    return found
+    named = names_of(rows)
+    return [plain(name) for name in distinct([named[row.run] for row in rows], [letters] * len(rows))]
 
 
 def grid(axes: "Axes", axis: Literal["x", "y", "both"]) -> None:

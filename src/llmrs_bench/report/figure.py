@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from math import nan
 from pathlib import Path
 from textwrap import wrap
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast, get_args
 
 from llmrs_bench.core.errors import OptionError
 from llmrs_bench.core.types import Kind
@@ -96,7 +96,7 @@ def save_figure(
         return ""
     if chart == "reliability":
         return _save_reliability(path, shown, named=bool(rows))
-    height = 0.65 + 0.19 * len(shown) if chart != "cost" else 2.4
+    height = 0.65 + 0.19 * len(shown) if chart != "cost" else 2.1 + 0.11 * ((len(shown) + 1) // 2)
     draw = {"differences": _differences, "means": _means, "cost": _cost}[chart]
     save_drawing(path, height, lambda figure: draw(figure.add_subplot(), board, shown))
     return ""
@@ -179,7 +179,6 @@ def _cost(axes: "Axes", board: Board, rows: Sequence[Row]) -> None:
         label = f"{number} {name}"
         mean = row.cells[board.key].mean
         drawn += axes.plot([cost], [mean], marker=mark, color=color, markersize=4, linestyle="none", label=label)
-        axes.annotate(str(number), (cost, mean), xytext=(3, 3), textcoords="offset points", fontsize=6)
     front = sorted((cost, row.cells[board.key].mean) for row, cost in points if row.pareto)
     axes.step(
         *zip(*front, strict=True), where="post", color="#888888", linewidth=0.8, linestyle="--"
@@ -190,7 +189,46 @@ def _cost(axes: "Axes", board: Board, rows: Sequence[Row]) -> None:
             which(FuncFormatter(lambda cost, _: f"{cost:g}" if f"{cost:e}"[0] in "125" else ""))
     axes.set_xlabel(cost_words(board.pareto_by, board.unit))
     axes.set_ylabel(plain(board.key))
-    axes.legend(handles=drawn, loc="upper center", bbox_to_anchor=(0.5, -0.22), ncols=2, fontsize=5.5, frameon=False)
+    axes.margins(0.08)
+    legend_below(cast("Figure", axes.figure), drawn)
+    _number(axes, [(cost, row.cells[board.key].mean) for row, cost in points])
+
+
+_DIGIT, _TALL, _MARK = 3.9, 5.0, 5.0  # points: how wide a digit is, how high, and how large a mark
+# Where the number of a point may stand, from its middle, as steps of what it needs: the first that is free.
+_SIDES = [
+    (x, y) for far in (1, 2, 3) for x, y in ((far, far), (far, -far), (-far, far), (-far, -far), (0, far), (0, -far))
+]
+
+
+def _number(axes: "Axes", points: Sequence[tuple[float, float]]) -> None:
+    """Write the number of each point beside it, where neither a point nor another number is."""
+    figure = cast("Figure", axes.figure)
+    figure.draw_without_rendering()  # else nobody knows where the points are
+    middles = [tuple(72 / figure.dpi * each for each in axes.transData.transform(point)) for point in points]
+    taken = [(x, y, _MARK, _MARK) for x, y in middles]
+    for number, ((x, y), point) in enumerate(zip(middles, points, strict=True), start=1):
+        wide = _DIGIT * len(str(number))
+        reach = ((_MARK + wide) / 2 + 0.5, (_MARK + _TALL) / 2 + 0.5)
+        places = [(right * reach[0], up * reach[1]) for right, up in _SIDES]
+        free = (
+            place
+            for place in places
+            if not any(
+                abs(x + place[0] - left) < (wide + width) / 2 and abs(y + place[1] - low) < (_TALL + height) / 2
+                for left, low, width, height in taken
+            )
+        )
+        right, up = next(free, places[0])
+        taken.append((x + right, y + up, wide, _TALL))
+        style: dict[str, Any] = {
+            "fontsize": 6,
+            "ha": "center",
+            "va": "center",
+            "textcoords": "offset points",
+            "annotation_clip": False,
+        }
+        axes.annotate(str(number), point, xytext=(right, up), **style)
 
 
 def _curves(axes: "Axes", curves: Curves, lines: Sequence[Curve], levels: Sequence[Level]) -> None:

@@ -1,13 +1,13 @@
 """The headline of a board in sentences, each of which holds to the numbers of its rows."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from llmrs_bench.core.formatting import number
 from llmrs_bench.leaderboard.board import ALPHA, Board, Row
-from llmrs_bench.leaderboard.family import PairTest, difference_from
-from llmrs_bench.leaderboard.headline import Headline
+from llmrs_bench.leaderboard.family import PairTest
+from llmrs_bench.leaderboard.headline import CONSTANTS, TRAINED, Headline
 from llmrs_bench.report.labels import brief_labels
 from llmrs_bench.report.table import answer_words, family_over, p_value, spread_words, without_zeros
 
@@ -15,7 +15,8 @@ _FEW_USERS = 100
 _DOUBTFUL = 0.5  # of the probability of an answer, on its labels
 _EVEN = 0.5  # the AUC of scores that say nothing
 _BRIEF = 0.05  # seconds of training that are not worth a word
-_TRAINED = ("recommender", "click model", "import")
+_MOCK = "mock"  # the model that makes its answers up
+_CAREFUL = "Be careful"
 
 
 def headline(board: Board) -> list[str]:
@@ -28,7 +29,13 @@ def headline(board: Board) -> list[str]:
 
 def is_verdict(line: str) -> bool:
     """Return whether a sentence of a headline is the one that says whether two rows differ."""
-    return re.search(" is (better|worse) than | cannot be told apart on ", line) is not None
+    found = re.search(" is (better|worse) than | cannot be told apart in ", line) is not None
+    return found and not is_warning(line)
+
+
+def is_warning(line: str) -> bool:
+    """Return whether a sentence of a headline is the one that says why to be careful."""
+    return line.startswith(_CAREFUL)
 
 
 def _sentences(board: Board, found: Headline) -> Iterator[str]:
@@ -38,26 +45,41 @@ def _sentences(board: Board, found: Headline) -> Iterator[str]:
     if ours is None:
         yield "No language model is on this board yet."
     else:
-        yield f"Best language model: {brief[ours.run]}, {board.key} {_mean(ours, board)}."
+        asked = f"{ours.users:,} {board.unit if ours.users != 1 else board.unit.removesuffix('s')}"
+        yield f"Best language model: {brief[ours.run]}, {board.key} {_mean(ours, board)} over {asked}."
+    trained = next((row for row in board.rows if row.kind in TRAINED and board.key in row.cells), None)
     if other is not None:
-        trained = [row for row in board.rows if row.kind in _TRAINED and board.key in row.cells]
-        kind = "Best recommender" if other.kind != "baseline" else "Best of the other rows, a baseline"
-        missed = found.recommenders and not trained
-        kind += " (no trained recommender is on this board yet)" if missed else ""
-        yield f"{kind}: {brief[other.run]}, {board.key + ' ' if ours is None else ''}{_mean(other, board)}."
-        if trained and other.kind == "baseline":
-            yield f"Best trained recommender, below it: {brief[trained[0].run]}, {_mean(trained[0], board)}."
+        yield _best_other(found, other, trained, board, brief)
     if fusion is not None:
         yield f"Best fusion: {brief[fusion.run]}, {_mean(fusion, board)}."
+    over = ""
     for pair in found.pairs:
         if pair.run in rows and pair.contrast.against in rows:
-            yield _difference(pair, rows[pair.run], rows[pair.contrast.against], board, brief)
-            yield from _all_sources(pair, board)
-    shown = (("the language model", ours), ("" if other is None else brief[other.run], other))
-    if costs := [_spent(row, name) for name, row in shown if row is not None and row.cost.seconds is not None]:
-        yield f"Cost of 1,000 {board.unit}: {', '.join(costs)}."
-    if ours is not None and (warnings := list(_warnings(ours, board))):
-        yield f"Be careful with the language model: {'; '.join(warnings)}."
+            before, over = over, family_over(board, primary=pair.contrast.primary)
+            family = "" if over == before else f" ({over})"
+            yield _difference(pair, rows[pair.run], rows[pair.contrast.against], board, brief, family)
+            yield from _all_sources(pair, board, brief)
+    against = [rows.get(pair.contrast.against) for pair in found.pairs]
+    named = {row.run: row for row in (ours, trained, other, fusion, *against) if row is not None and not row.exact}
+    if named:
+        yield _costs(named.values(), board, brief)
+    if ours is not None and (warnings := list(_warnings(ours, found, board, brief))):
+        yield f"{_CAREFUL} with the language model: {'; '.join(warnings)}."
+
+
+def _best_other(found: Headline, other: Row, trained: Row | None, board: Board, brief: Mapping[str, str]) -> str:
+    """Name the best trained row, and the baseline above it; or the baseline, and that nothing trained is there."""
+    metric = f"{board.key} " if found.language_model is None else ""
+    best = f"{brief[other.run]}, {metric}{_mean(other, board)}."
+    if other.kind != "baseline":
+        return f"Best recommender: {best}"
+    if trained is None:
+        missed = "is on this board yet" if found.recommenders else "predicts ratings here"
+        return f"No trained recommender {missed}. Best baseline: {best}"
+    still = found.ahead is not None and found.ahead.contrast.corrected < ALPHA
+    words = "A baseline is better still" if still else "A baseline cannot be told apart from it"
+    shown = f"{brief[trained.run]}, {metric}{_mean(trained, board)}"
+    return f"Best recommender: {shown}. {words}: {brief[other.run]}, {_mean(other, board)}."
 
 
 def _mean(row: Row, board: Board) -> str:
@@ -66,71 +88,85 @@ def _mean(row: Row, board: Board) -> str:
     return f"{cell.mean:.4f}{ends}"
 
 
-def _difference(pair: PairTest, row: Row, other: Row, board: Board, brief: Mapping[str, str]) -> str:
+def _difference(pair: PairTest, row: Row, other: Row, board: Board, brief: Mapping[str, str], family: str) -> str:
     """Say how far a row is from another one, and whether that is more than noise."""
-    found = pair.contrast
-    name = (
-        "The language model"
-        if board.headline is not None and row.run == board.headline.language_model
-        else brief[row.run]
-    )
+    found, name = pair.contrast, _subject(row, board, brief)
     ends = "" if found.low is None or found.high is None else f" [{found.low:+z.4f}, {found.high:+z.4f}]"
-    numbers = (
-        f"{found.difference:+z.4f}{ends}, p {p_value(found.corrected)} ({family_over(board, primary=found.primary)})"
-    )
+    numbers = f"{found.difference:+z.4f}{ends}, p {p_value(found.corrected)}{family}"
     both = {row.users, other.users} == {found.users}
     shared = "" if both else f" The difference is that of the {found.users:,} users whom both have."
     if found.corrected < ALPHA:
         better = found.difference * board.sign(board.key) > 0
-        return f"{name} is {'better' if better else 'worse'} than {brief[other.run]}: {numbers}.{shared}"
+        return (
+            f"{name} is {'better' if better else 'worse'} than {brief[other.run]} in {pair.metric}: {numbers}.{shared}"
+        )
     more = f"; about {found.needed:,} users would show such a difference" if found.needed else ""
-    return f"{name} and {brief[other.run]} cannot be told apart on {found.users:,} users: {numbers}{more}.{shared}"
+    apart = f"cannot be told apart in {pair.metric} on {_users(found.users)}"
+    return f"{name} and {brief[other.run]} {apart}: {numbers}{more}.{shared}"
 
 
-def _all_sources(pair: PairTest, board: Board) -> Iterator[str]:
+def _subject(row: Row, board: Board, brief: Mapping[str, str]) -> str:
+    ours = board.headline is not None and row.run == board.headline.language_model
+    return "The language model" if ours else brief[row.run]
+
+
+def _all_sources(pair: PairTest, board: Board, brief: Mapping[str, str]) -> Iterator[str]:
     """Say of a difference how sure it is over seeds and draws, too, where they are several."""
+    what = f"the difference from {brief[pair.contrast.against]}"
     for found in board.spreads:
         if (found.run, found.against) == (pair.run, pair.contrast.against):
-            yield spread_words(found)
+            yield spread_words(found, what)
         elif (found.against, found.run) == (pair.run, pair.contrast.against):
-            yield spread_words(replace(found, mean=-found.mean, low=-found.high, high=-found.low))
+            yield spread_words(replace(found, mean=-found.mean, low=-found.high, high=-found.low), what)
 
 
-def _spent(row: Row, name: str) -> str:
-    """Return seconds and price of ranking 1,000 users, and the seconds of training, as far as they are known."""
-    cost, ranking, each = row.cost, row.about.get("scoring_seconds"), row.cost.seconds_per_1000
-    training = 0.0 if ranking is None or not cost.seconds else cost.seconds - ranking
-    price = "" if cost.price_per_1000 is None else f"{cost.price_per_1000:.3g} USD"
+def _costs(rows: Iterable[Row], board: Board, brief: Mapping[str, str]) -> str:
+    """Say what ranking 1,000 users costs with each row, and with which ones nobody measured it."""
+    named = [(row, _subject(row, board, brief).replace("The ", "the ", 1), _spent(row)) for row in rows]
+    known = [f"{spent} for {name}{_training(row)}" for row, name, spent in named if spent]
+    lacking = [name for _, name, spent in named if not spent]
+    unknown = [f"not measured for {' and '.join(lacking)}"] if lacking else []
+    return f"Cost of 1,000 {board.unit}: {'; '.join([*filter(None, [', '.join(known)]), *unknown])}."
+
+
+def _spent(row: Row) -> str:
+    """Return seconds and price of ranking 1,000 users, as far as they are known."""
+    price, each = row.cost.price_per_1000, row.cost.seconds_per_1000
     seconds = "" if each is None else f"{number(each)} s"
-    after = f" (after {number(training)} s of training)" if training >= _BRIEF else ""
-    return f"{' and '.join(filter(None, [seconds, price]))} for {name}{after}"
+    return " and ".join(filter(None, [seconds, "" if price is None else f"{price:.3g} USD"]))
 
 
-def _popular(row: Row, board: Board) -> Iterator[str]:
-    """Say where a list that is the same for every user is as good."""
-    popular = next((each for each in board.rows if each.model == "popularity" and board.key in each.cells), None)
-    if popular is None:
-        return
-    pairs = (each for each in board.differences if each.metric == board.key and row.run in (each.first, each.second))
-    found = next((each for each in pairs if popular.run in (each.first, each.second)), None)
-    if found is None:
-        return
-    ahead = difference_from(found, popular.run).difference * board.sign(board.key)
-    mean = without_zeros(f"{popular.cells[board.key].mean:.4f}")
-    if found.corrected >= ALPHA:
-        yield f"it cannot be told apart from popularity ({mean}), whose list is the same for all"
-    elif ahead < 0:
-        yield f"it is worse than popularity ({mean}), whose list is the same for all"
+def _training(row: Row) -> str:
+    """Return the seconds of training, which is done once, where they are worth a word."""
+    ranking = row.about.get("scoring_seconds")
+    training = 0.0 if ranking is None or not row.cost.seconds else row.cost.seconds - ranking
+    return f" (after {number(training)} s of training)" if training >= _BRIEF else ""
 
 
-def _warnings(row: Row, board: Board) -> Iterator[str]:
-    """Say what makes its place doubtful: chance within its interval, odd answers, few users."""
-    chance = next((each for each in board.rows if each.model == "chance" and board.key in each.cells), None)
-    cell = row.cells[board.key]
-    level = _EVEN if board.key == "auc" else None if chance is None else chance.cells[board.key].mean
-    if level is not None and cell.low is not None and cell.high is not None and cell.low <= level <= cell.high:
-        yield f"its interval holds chance ({without_zeros(f'{level:.4f}')})"
-    yield from _popular(row, board)
+def _bars(found: Headline, rows: Mapping[str, Row], board: Board, brief: Mapping[str, str]) -> Iterator[str]:
+    """Say which rows that ignore the user the language model does not beat, by the test of the pair."""
+    said: dict[str, list[str]] = {}
+    for pair in found.bars:
+        contrast = pair.contrast
+        if contrast.against not in rows:
+            continue
+        other, ahead = rows[contrast.against], contrast.difference * board.sign(board.key)
+        what = "a constant" if other.model in CONSTANTS else "which ignores who the user is"
+        words = f"{brief[other.run]} ({without_zeros(f'{other.cells[board.key].mean:.4f}')}), {what}"
+        if contrast.corrected >= ALPHA:
+            said.setdefault("cannot be told apart from", []).append(words)
+        elif ahead < 0:
+            said.setdefault("is worse than", []).append(words)
+    yield from (f"it {verdict} {', and '.join(words)}" for verdict, words in said.items())
+
+
+def _warnings(row: Row, found: Headline, board: Board, brief: Mapping[str, str]) -> Iterator[str]:
+    """Say what makes its place doubtful: made-up or odd answers, chance, rows that ignore the user, few users."""
+    if row.model == _MOCK:
+        yield "it is the mock, whose answers are made up"
+    rows = {each.run: each for each in board.rows if board.key in each.cells}
+    yield from _chance(row, board)
+    yield from _bars(found, rows, board, brief)
     if words := answer_words(row):
         yield f"answers: {words}"
     mass = row.about.get("label_mass")
@@ -139,4 +175,25 @@ def _warnings(row: Row, board: Board) -> Iterator[str]:
     if memory := row.about.get("memory"):
         yield memory
     if row.users < _FEW_USERS:
-        yield f"{row.users:,} users are few"
+        yield f"{_users(row.users)} {'is' if row.users == 1 else 'are'} few"
+
+
+def _chance(row: Row, board: Board) -> Iterator[str]:
+    """Say where chance is within the interval of a row, or the whole interval is worse.
+
+    The AUC of a constant is chance: where one is on the board, the test against it says that.
+    """
+    rows = {each.model: each for each in board.rows if board.key in each.cells}
+    even = board.key == "auc" and not any(model in rows for model in CONSTANTS)
+    level = _EVEN if even else rows["chance"].cells[board.key].mean if "chance" in rows else None
+    cell, sign = row.cells[board.key], board.sign(board.key)
+    if level is None or cell.low is None or cell.high is None:
+        return
+    if cell.low <= level <= cell.high:
+        yield f"its interval holds chance ({without_zeros(f'{level:.4f}')})"
+    elif sign * (cell.mean - level) < 0:
+        yield f"it is worse than chance ({without_zeros(f'{level:.4f}')})"
+
+
+def _users(count: int) -> str:
+    return f"{count:,} {'user' if count == 1 else 'users'}"

@@ -3,17 +3,21 @@
 from collections import Counter
 from collections.abc import Sequence
 
+from rich.cells import cell_len
+
 from llmrs_bench.leaderboard.board import Row
 
 _LEAST_MODEL = 3  # letters of a model before a setting that is shown whole
+_WORD = ""  # the key of settings that are words
 _LONG = 48  # letters of a label that a sentence has room for
 
 
 def brief_labels(rows: Sequence[Row], *, templates: bool = True) -> dict[str, str]:
     """Return by run what rows are called where all of their settings have no room.
 
-    A long label is left with those settings that not all rows of its model have, and with the template of a language
-    model; without `templates` that is left out as well where all have it.
+    A long label is left with the template of a language model and as few options as set it apart from the other rows of
+    its model and template, the first ones; without `templates` that is left out as well where all rows of a model have
+    it.
     """
     models: dict[str, list[Row]] = {}
     for row in rows:
@@ -21,33 +25,114 @@ def brief_labels(rows: Sequence[Row], *, templates: bool = True) -> dict[str, st
     found = {}
     for row in rows:
         shared = set.intersection(*(set(_settings(other)) for other in models[row.model]))
-        first = _settings(row)[:1] if templates and row.kind == "language model" else []
-        kept = [each for each in _settings(row) if each in first or each not in shared]
+        first = _settings(row)[:1] if row.kind == "language model" else []
+        kept = [each for each in first if templates or each not in shared]
+        alike = [other for other in models[row.model] if not first or _settings(other)[:1] == first]
+        kept += [each for each in _settings(row) if each not in first and _key(each) in _telling(alike)]
         brief = f"{row.model} ({', '.join(kept)})" if kept else row.model
         found[row.run] = brief if len(row.label) > _LONG or not templates else row.label
     counts = Counter(found.values())
     return {row.run: found[row.run] if counts[found[row.run]] == 1 else row.label for row in rows}
 
 
+def brief_settings(rows: Sequence[Row]) -> dict[str, str]:
+    """Return by run the settings that `brief_labels` keeps."""
+    brief = brief_labels(rows)
+    return {row.run: brief[row.run].removeprefix(row.model).removeprefix(" (").removesuffix(")") for row in rows}
+
+
+def _telling(rows: Sequence[Row]) -> set[str]:
+    """Return the keys of the first options in which rows differ, as many as set them apart."""
+    options = []
+    for row in rows:
+        words = ", ".join(each for each in _settings(row) if _key(each) == _WORD)
+        options.append({_key(each): words if _key(each) == _WORD else each for each in _settings(row)})
+    kept: list[str] = []
+    told = 1
+    for key in dict.fromkeys(key for each in options for key in each):
+        apart = len({tuple(each.get(name) for name in (*kept, key)) for each in options})
+        if apart > told:
+            kept, told = [*kept, key], apart
+    return set(kept)
+
+
+def _key(setting: str) -> str:
+    return setting.partition("=")[0] if "=" in setting else _WORD
+
+
 def _settings(row: Row) -> list[str]:
     return row.setting.split(", ") if row.setting else []
 
 
+def names_of(rows: Sequence[Row]) -> dict[str, tuple[str, str, str]]:
+    """Return by run the names of rows for `distinct`."""
+    brief, least = brief_labels(rows), brief_labels(rows, templates=False)
+    return {
+        row.run: (row.label, (brief if row.kind == "language model" else least)[row.run], least[row.run])
+        for row in rows
+    }
+
+
+def distinct(names: Sequence[Sequence[str]], rooms: Sequence[int]) -> list[str]:
+    """Return one of the names of each row that fits its room; no two are the same, unless all their letters are shown.
+
+    Args:
+        names: In full, then in less words, and at last where two rows would have the same.
+        rooms: Letters of each.
+    """
+    found: list[str] = []
+    for each, room in zip(names, rooms, strict=True):
+        text, number = fitting(each[:2], room), 2
+        for other in (fitting(each[-1:], room), _cut(each[1] if len(each) > 1 else each[0], room)):
+            text = other if text in found and text != each[0] else text
+        while text in found and text != each[0] and number < len(names) + 2:
+            text, number = f"{fitting(each[:2], room - 3)}~{number}", number + 1
+        found.append(text)
+    return found
+
+
 def fitting(names: Sequence[str], room: int) -> str:
-    """Return the first of some names that has no more letters than there is room, or the last one, shortened."""
-    return next((name for name in names if len(name) <= room), shortened(names[-1], room))
+    """Return the first of some names that is no wider than there is room, or the last one, shortened."""
+    return next((name for name in names if cell_len(name) <= room), shortened(names[-1], room))
 
 
 def shortened(name: str, room: int) -> str:
-    """Return a name that fits a room: what sets it apart stands at its end, as a setting, or behind a plus."""
-    if len(name) <= room:
+    """Return a name that fits a room: what sets it apart stands at its end, behind a plus and as a setting.
+
+    That is shown whole with the begin of the model before it, or else without its options, alone, or cut in the middle.
+
+    Args:
+        name: Model and setting.
+        room: Columns of a terminal; letters as of Chinese take two.
+    """
+    if cell_len(name) <= room:
         return name
     model, bracket, setting = name.partition(" (")
     base, plus, tuning = model.rpartition("+")
-    begin, end = (model, bracket + setting) if bracket else (base, plus + tuning)
-    left = room - len(end) - 2
-    if not end or left < _LEAST_MODEL:
-        kept = max(room - 2, 2)
-        return f"{name[: kept - kept // 2]}..{name[len(name) - kept // 2 :].lstrip('.')}"
-    whole = shortened(begin, left + 2) if left >= 3 * _LEAST_MODEL else f"{begin[:left]}.."
-    return f"{whole}{end}"
+    base, tuning = (base, plus + tuning) if plus else (model, "")
+    template, *options = setting.removesuffix(")").split(", ")
+    ends = [tuning + bracket + setting, *([f"{tuning} ({template})"] if options and "=" not in template else [])]
+    for end in ends:
+        if end and (left := room - cell_len(end) - 2) >= _LEAST_MODEL:
+            whole = shortened(base, left + 2) if left >= 3 * _LEAST_MODEL else f"{_begin(base, left)}.."
+            return f"{whole}{end}"
+    if tuning and (left := room - cell_len(tuning) - 2) >= 0:
+        alone = f"..{tuning} {template}"
+        return alone if template and cell_len(alone) <= room else f"{_begin(base, left)}..{tuning}"
+    return _cut(name, room)
+
+
+def _cut(name: str, room: int) -> str:
+    """Return a name without its middle."""
+    if cell_len(name) <= room:
+        return name
+    kept = max(room - 2, 2)
+    return f"{_begin(name, kept - kept // 2)}..{_begin(name[::-1], kept // 2)[::-1].lstrip('.')}"
+
+
+def _begin(text: str, room: int) -> str:
+    """Return the first letters of a text that fit a room."""
+    at = len(text)
+    while cell_len(text[:at]) > room:
+        at -= 1
+    return text[:at]

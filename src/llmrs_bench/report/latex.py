@@ -1,13 +1,14 @@
 """A board as a LaTeX table with booktabs rules."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from llmrs_bench.core.errors import OptionError
 from llmrs_bench.leaderboard.board import ALPHA, Board, Row, told_apart
 from llmrs_bench.leaderboard.family import pick_rows
 from llmrs_bench.report.headline import headline
+from llmrs_bench.report.labels import brief_settings
 from llmrs_bench.report.table import Column, Field, Mean, Table, family_over, tables
 
 _CORRECTED = "corrected p"
@@ -37,8 +38,8 @@ def to_latex(board: Board, *, columns: Sequence[str] = (), rows: Sequence[str] =
     """Return one `table` for the board, one of differences and p, one for each group and printed table, with booktabs.
 
     The best value of a column is bold and the second underlined; `=` marks values that are not distinguishable from
-    the best, and a dagger a corrected p below .05. Intervals stand below the values. The protocol is a comment:
-    `compare --text` has it as a paragraph.
+    the best, and a dagger a corrected p below .05. Intervals stand below the values. The protocol and
+    settings that tell no rows apart are comments: `compare --text` has them in paragraphs.
 
     Args:
         board: What to write.
@@ -49,7 +50,8 @@ def to_latex(board: Board, *, columns: Sequence[str] = (), rows: Sequence[str] =
         OptionError: If a column or row is not on the board.
     """
     kept = chosen_runs(board, rows)
-    made = []
+    apart = [row for row in told_apart(board).rows if row.run in kept]
+    settings, made = brief_settings(apart), []
     for table in tables(board):
         chosen = [at for at, row in enumerate(table.rows) if not isinstance(row, Row) or row.run in kept]
         if not chosen:
@@ -62,8 +64,9 @@ def to_latex(board: Board, *, columns: Sequence[str] = (), rows: Sequence[str] =
             ),
         )
         if part.columns:
-            made.append(_tabular(_caption(board, part), part))
-    comments = [f"% {line}".replace("\n", " ") for line in (*headline(board), *board.protocol, *board.notes)]
+            made.append(_tabular(_caption(board, part), part, settings))
+    whole = [f"{row.model} ({settings[row.run]}) is {row.label}" for row in apart if settings[row.run] != row.setting]
+    comments = [f"% {line}".replace("\n", " ") for line in (*headline(board), *whole, *board.protocol, *board.notes)]
     return "\n".join([r"% needs \usepackage{booktabs}", *comments, *made])
 
 
@@ -110,6 +113,7 @@ def _caption(board: Board, table: Table) -> str:
         cells = [cell for row in board.rows for cell in row.cells.values()]
         marks = "Bold: best; underlined: second"
         marks += "; $^{=}$: not distinguishable from the best" if any(cell.as_good for cell in cells) else ""
+        marks += f"; less is better: {escape(', '.join(board.less_is_better))}" if board.less_is_better else ""
         marks += "; $^{\\ast}$: Pareto front of quality and cost" if any(row.pareto for row in board.rows) else ""
         return f"{title}: means over {users:,} users with 95\\,\\% intervals. {marks}."
     if table.kind == "group":
@@ -122,15 +126,17 @@ def escape(text: str) -> str:
     return "".join(_SPECIAL.get(character, character) for character in text)
 
 
-def _tabular(caption: str, table: Table) -> str:
-    """Return a table; what sets a row apart and its intervals stand below it."""
+def _tabular(caption: str, table: Table, settings: Mapping[str, str]) -> str:
+    """Return a table; what sets a row apart, by run or else all of its settings, and its intervals stand below it."""
     lines = []
+    room = 16 if len(table.columns) <= _FEW else 10
     below = any(isinstance(field, Mean) for column in table.columns for field in column.fields)
     for row, *fields in zip(table.rows, *(column.fields for column in table.columns), strict=True):
         star = r"$^{\ast}$" if table.is_front(row) else ""
         values = [_value(column, field) for column, field in zip(table.columns, fields, strict=True)]
-        lines.append(_line([_boxed(row.model) + star, *values]))
-        setting = rf"\quad{{\scriptsize {_boxed(row.setting, 13)}}}" if row.setting else ""
+        lines.append(_line([_boxed(row.model, room) + star, *values]))
+        apart = settings.get(row.run, row.setting) if isinstance(row, Row) else row.setting
+        setting = rf"\quad{{\scriptsize {_boxed(apart, 13)}}}" if apart else ""
         if below or setting:
             lines.append(_line([setting, *map(_interval, fields)]))
     return "\n".join(
@@ -151,12 +157,12 @@ def _tabular(caption: str, table: Table) -> str:
     )
 
 
-_WIDE = 24  # letters of a line of a name
+_FEW = 3  # columns, beside which names have more room
 
 
 def _boxed(text: str, width: int = 10) -> str:
     """Return a text that breaks into lines of a width in em where it is long."""
-    return rf"\parbox[t]{{{width}em}}{{\raggedright {escape(text)}\strut}}" if len(text) > _WIDE else escape(text)
+    return rf"\parbox[t]{{{width}em}}{{\raggedright {escape(text)}\strut}}" if len(text) > 2.4 * width else escape(text)
 
 
 def _line(fields: Sequence[str]) -> str:

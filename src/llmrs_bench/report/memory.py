@@ -49,7 +49,7 @@ def memory_words(facts: Mapping[str, Any]) -> str:
 
 
 def board_note(facts: Mapping[str, Any]) -> str:
-    """Return what a board says of a probed model below its table, significant or not."""
+    """Return what a board says of a probed model: as a note where it is significant, else in its protocol."""
     return f"probe of memory: {verdict_sentence(facts)}"
 
 

@@ -169,11 +169,16 @@ def variance_tables(board: Board) -> Iterator[Table]:
             Column(
                 "test",
                 "narrowed most by",
-                tuple(f"{_source(each, each.lever)} x 2: {each.widths[each.lever]:.2f}" for each in found),
+                tuple(map(_narrowed, found)),
             ),
         ]
         title = f"{of}: shares of the variance by source, and an interval over all of them"
         yield Table("tests", title, tuple(rows[each.run] for each in found), tuple(columns), board.key)
+
+
+def _narrowed(found: Spread) -> str:
+    """Say of what twice as many would narrow an interval, and how far; nothing where nothing varies."""
+    return f"{_source(found, found.lever)} x 2, to {100 * found.widths[found.lever]:.0f} %" if found.lever else ""
 
 
 def _signed(found: Spread) -> str:
@@ -190,16 +195,25 @@ def _source(found: Spread, name: str) -> str:
     return f"{found.seed_of} {name}" if name == SEEDS and found.seed_of else name
 
 
-def spread_words(found: Spread) -> str:
-    """Say how wide an interval over all sources is, which source is the largest, and what would narrow it most."""
+def spread_words(found: Spread, what: str) -> str:
+    """Say how wide an interval over all sources is, which source is the largest, and what would narrow it most.
+
+    Args:
+        found: The variance of a mean or a difference.
+        what: What it is of, in words.
+    """
     seeds, words = max(found.seeds, found.other_seeds), _source(found, SEEDS)
     counted = ((found.users, "users"), (seeds, words), (found.draws, "draws of candidates"))
     over = ", ".join(f"{count:,} {name}" for count, name in counted if count > 1)
-    share, width = found.shares[found.largest], found.widths[found.lever]
+    sign = "+z" if found.against else "z"
+    ends = ", ".join(f"{end:{sign}.4f}" for end in (found.low, found.high))
+    whole = f"Over all sources of variance ({over}), {what} is {_signed(found)} [{ends}]"
+    if not found.lever:
+        return f"{whole}: nothing varies."
     return (
-        f"Over all sources of variance ({over}) it is {_signed(found)} [{_ends(found).replace(' to ', ', ')}]: "
-        f"{100 * share:.0f} % of the variance is from {_source(found, found.largest)}; twice the "
-        f"{_source(found, found.lever)} would make the interval {width:.2f} times as wide."
+        f"{whole}: {100 * found.shares[found.largest]:.0f} % of its variance is from {_source(found, found.largest)}. "
+        f"Twice the {_source(found, found.lever)} would narrow the interval to "
+        f"{100 * found.widths[found.lever]:.0f} % of its width."
     )
 
 

@@ -1,10 +1,12 @@
 """A board in a terminal: a row is one line, and the width decides which columns there are."""
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from textwrap import wrap
 
 from rich.box import SIMPLE_HEAD
+from rich.cells import cell_len
 from rich.console import Console, ConsoleOptions, Group, RenderableType, RenderResult
 from rich.measure import measure_renderables
 from rich.table import Column as GridColumn
@@ -13,8 +15,8 @@ from rich.text import Text
 
 from llmrs_bench.leaderboard.board import ALPHA, Board, PublishedRow, Row, cost_words, told_apart
 from llmrs_bench.leaderboard.family import Difference, difference_from
-from llmrs_bench.report.headline import headline, is_verdict
-from llmrs_bench.report.labels import brief_labels, fitting, shortened
+from llmrs_bench.report.headline import headline, is_verdict, is_warning
+from llmrs_bench.report.labels import brief_labels, distinct, names_of, shortened
 from llmrs_bench.report.table import (
     Column,
     Field,
@@ -33,7 +35,9 @@ _NAME, _GAP = 20, 2  # the least width of names, and what is between a column an
 _ROOMY = 36  # so wide are names before what is less needed gets a column
 _LEAST_NAME = 12  # so wide are columns of names that may break, at least
 _HEAD_LINES = (3, 6)  # in how many lines heads break, and where there is no room for that
-_SHORT = 3  # lines of the protocol below a board
+_TUNED = re.compile(r"\+(full|lora(?:-nf4)?)-\d+$")  # how the name of a tuned model ends
+_LARGE = 0.1  # a share of the variance that has room before smaller ones
+_SHORT = 4  # lines of the protocol below a board
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,14 +79,15 @@ def to_table(board: Board, width: int = 80, *, protocol: bool = False) -> Group:
     board = told_apart(board)
     parts: list[RenderableType] = [
         Text(board.title, "bold"),
-        *(Text(line, "bold" if is_verdict(line) else "") for line in headline(board)),
+        *(Text(line, "yellow" if is_warning(line) else "bold" if is_verdict(line) else "") for line in headline(board)),
         Text(""),
     ]
     beside = board.reference
     columns = _board_columns(board, beside)
     parts += _fitted(_names(board.rows, stars=True), columns, width)
     parts += [Text(line, "dim") for line in _legend(board, beside)]
-    if answers := [f"{row.label}: {words}" for row in board.rows if (words := answer_words(row))]:
+    brief = brief_labels(board.rows)
+    if answers := [f"{brief[row.run]}: {words}" for row in board.rows if (words := answer_words(row))]:
         parts += [Text("\nanswers", "bold"), *(Text(line, "dim") for line in answers)]
     for table in tables(board):
         if table.kind == "board" or (table.kind == "tests" and table.against == beside and table.metric == board.key):
@@ -164,28 +169,24 @@ def grid(names: Sequence[str], numbers: Sequence[str]) -> Grid:
 
 @dataclass(frozen=True, slots=True)
 class _Name:
-    """What a row is called: in full, and in ever less words; with a mark behind it, and a style."""
+    """What a row is called: in full, in less words, and where two would be the same; with a mark and a style."""
 
     full: str
     brief: tuple[str, ...] = ()
     mark: str = ""
     style: str = ""
 
-    def fitting(self, room: int) -> str:
-        """Return the name in so many letters, with its mark: the longest that fits, or the least one, shortened."""
-        return fitting((self.full, *self.brief), room - len(self.mark))
-
 
 def _names(rows: Iterable[Row | PublishedRow], *, stars: bool = False) -> list[_Name]:
     """Return the names of rows."""
     rows = [*rows]
     own = [row for row in rows if isinstance(row, Row)]
-    briefs = [brief_labels(own), brief_labels(own, templates=False)]
+    named = names_of(own)
     found = []
     for row in rows:
         label = " ".join((f"{row.model} ({row.setting})" if row.setting else row.model).split())
         if isinstance(row, Row):
-            short = tuple(" ".join(brief[row.run].split()) for brief in briefs)
+            short = tuple(" ".join(name.split()) for name in named[row.run][1:])
             found.append(_Name(label, short, " *" if stars and row.pareto else "", _STYLES.get(row.kind, "")))
         else:
             found.append(_Name(label))
@@ -200,28 +201,27 @@ def _fitted(names: Sequence[_Name], columns: Sequence[_Column], width: int) -> l
         columns: As they stand beside each other; the first is always shown.
         width: Of the terminal.
     """
-    longest = max([len(_HEAD), *(len(name.full) + len(name.mark) for name in names)]) + _GAP
-    left = width - min(longest, _NAME)
+    longest = max([len(_HEAD), *(cell_len((name.full, *name.brief[:1])[-1]) + len(name.mark) for name in names)]) + _GAP
+    own = min(longest, max(_NAME, min(width // 3, _ROOMY)))
+    left = width - own
     taken: list[_Column] = []
     for column in sorted(columns, key=lambda each: (each.extra, each.need)):
-        least = min(longest, _ROOMY) - min(longest, _NAME) if column.extra else 0
+        least = min(longest, _ROOMY) - own if column.extra else 0
         alone = bool(column.beside) and all(column.beside != each.said for each in taken)
         if not taken or (column.width <= left - least and not alone):
             taken.append(column)
             left -= column.width
     shown = [column for column in columns if column in taken]
     room = max(width - sum(column.width for column in shown) - _GAP, 8)
-    short = _shortened(names, room)
+    short = distinct([(name.full, *name.brief) for name in names], [room - len(name.mark) for name in names])
     made = Grid(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
     made.add_column(_HEAD, no_wrap=True)
     for column in shown:
         made.add_column(column.head, justify="right", no_wrap=True)
     for name, text, *cells in zip(names, short, *(column.cells for column in shown), strict=True):
         made.add_row(Text.assemble((text, name.style), name.mark), *cells)
-    parts: list[RenderableType] = [made]
-    parts += [
-        Text(f"{text} = {name.full}", "dim") for name, text in zip(names, short, strict=True) if text != name.full
-    ]
+    key = [f"{text} = {name.full}" for name, text in zip(names, short, strict=True) if text != name.full]
+    parts: list[RenderableType] = [made, *(Text(line, "dim") for line in ["", *key] if key)]
     lost = [column for column in columns if column not in taken]
     words = [column.said for column in lost if not column.ends_of]
     said = [", ".join(words)] if words else []
@@ -230,17 +230,6 @@ def _fitted(names: Sequence[_Name], columns: Sequence[_Column], width: int) -> l
     if said:
         parts.append(Text(f"left out: {', and '.join(said)}; a wider terminal and --format markdown have them", "dim"))
     return parts
-
-
-def _shortened(names: Sequence[_Name], room: int) -> list[str]:
-    """Return names that fit a room with their marks, and are still different from each other."""
-    found: list[str] = []
-    for name in names:
-        text, number = name.fitting(room), 2
-        while text in found and text != name.full and number < len(names) + 2:
-            text, number = f"{name.fitting(room - 3)}~{number}", number + 1
-        found.append(text)
-    return found
 
 
 def _board_columns(board: Board, beside: str) -> list[_Column]:
@@ -329,11 +318,16 @@ def _plain_columns(table: Table) -> list[_Column]:
         "corrected p": 2,
         "95 % interval": 3,
         "95 % interval, all sources": 1,
-        "narrowed most by": 2,
+        "narrowed most by": 3,
         "differs in": 1,
     }
     if table.kind == "matched":  # of several printed rows of one model a reader has to know which is which
         needs |= {table.columns[0].line: 0, "printed as": 1 if len({*_names(table.rows)}) < len(table.rows) else 9}
+    if table.kind == "tests":  # of shares of the variance the largest come first
+        shares = [column for column in table.columns if column.kind == "share"]
+        largest = {column.line: max(field for field in column.fields if isinstance(field, float)) for column in shares}
+        needs |= {line: 2 if share >= _LARGE else 8 for line, share in largest.items()}
+        needs |= {table.columns[0].line: 0} if shares else {}
     columns = [
         replace(made, need=needs.get(made.head, 9)) for made in (_made(each, extra=False) for each in table.columns)
     ]
@@ -357,11 +351,19 @@ def _legend(board: Board, beside: str) -> list[str]:
     """Say what the marks of the board mean, those that it has."""
     cells = [cell for row in board.rows for cell in row.cells.values()]
     lines = ["= not distinguishable from the best of its column"] if any(cell.as_good for cell in cells) else []
+    if fewer := board.less_is_better:
+        lines.append(f"less is better: {', '.join(fewer)}")
     if any(row.pareto for row in board.rows):
         lines.append(f"* on the Pareto front of quality and {cost_words(board.pareto_by, board.unit)}")
     name = next((row.label for row in board.rows if row.run == beside), "")
     if name and board.differences:
         corrected = family_over(board, primary=board.family is not None)
-        outside = f", in brackets exploratory ({family_over(board, primary=False)})" if board.family else ""
+        others = board.family is not None and not all(each.primary for each in board.differences)
+        outside = f", in brackets exploratory ({family_over(board, primary=False)})" if others else ""
         lines.append(f"vs: difference from {name} in {board.key}, paired; p: corrected ({corrected}){outside}")
+    methods = {method for row in board.rows if row.kind == "language model" for method in _TUNED.findall(row.model)}
+    if methods:
+        said = ["+full-N: all weights tuned on N samples"] if "full" in methods else []
+        said += ["+lora-N: an adapter tuned on N samples"] if methods - {"full"} else []
+        lines.append("; ".join(said))
     return lines

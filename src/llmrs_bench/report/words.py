@@ -23,7 +23,7 @@ def choice_words(facts: Mapping[str, Any] | None) -> list[str]:
     if is_beyond_chance(facts["repeats"], facts["orders"], chance=1 / shown**2, cases=1):
         words.append(f"{_percent(facts['repeats'], facts['orders'])} repeat the order shown")
     if is_beyond_chance(facts["first_count"], facts["answers"], chance=1 / shown, cases=shown):
-        words.append(f"first place: {facts['first']} in {_percent(facts['first_count'], facts['answers'])}")
+        words.append(f"{facts['first']} is put first in {_percent(facts['first_count'], facts['answers'])}")
     return words
 
 

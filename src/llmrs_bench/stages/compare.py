@@ -1,9 +1,10 @@
 """Stage `compare`: evaluated runs and saved boards, compared where they may be, become a board."""
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
@@ -31,8 +32,6 @@ from llmrs_bench.leaderboard import (
     ScoreMatrix,
     build_board,
 )
-from llmrs_bench.leaderboard.build_curves import build_curves
-from llmrs_bench.leaderboard.build_over_time import AXES, OVER_KNOWN, OVER_TIME, Axis, build_over_time
 from llmrs_bench.leaderboard.comparability import (
     FIELDS,
     EvaluationProtocol,
@@ -40,8 +39,6 @@ from llmrs_bench.leaderboard.comparability import (
     refuse_differences,
     request_protocol,
 )
-from llmrs_bench.leaderboard.curves import Curves
-from llmrs_bench.leaderboard.sampled import Entry
 from llmrs_bench.leaderboard.variance import SAMPLING, TRAINING
 from llmrs_bench.llm.cache import read_served
 from llmrs_bench.llm.model_aliases import release_of
@@ -51,8 +48,12 @@ from llmrs_bench.stages.evaluate import CHANCE, POPULARITY, has_likelihoods, is_
 from llmrs_bench.stages.factors import LEARNERS, factors_of, setting_words
 from llmrs_bench.stages.groups import UNKNOWN, group_requests
 from llmrs_bench.stages.printed import with_published
-from llmrs_bench.stages.probed import memory_notes, memory_of
+from llmrs_bench.stages.probed import memory_lines, memory_notes, memory_of
 from llmrs_bench.stages.workspace import Data, called, latest, leaving_out, limit_of, pick_runs, ranks, unopened
+
+if TYPE_CHECKING:
+    from llmrs_bench.leaderboard.curves import Curves
+    from llmrs_bench.leaderboard.sampled import Entry
 
 log = logging.getLogger(__name__)
 
@@ -192,16 +193,16 @@ class Comparison:
         entries: The runs that are on it.
         plan: How it was made.
         protocol: What stands above boards and curves alike.
-        numbers: Of the axes over which a row is a curve, rows (request_id, number, cutoff).
+        numbers: Reads, of the axes over which a row is a curve, rows (request_id, number, cutoff).
     """
 
     board: Board
     matrix: ScoreMatrix
     missing: tuple[str, ...]
-    entries: tuple[Entry, ...]
+    entries: "tuple[Entry, ...]"
     plan: BoardPlan
     protocol: tuple[str, ...]
-    numbers: Mapping[str, pl.DataFrame] = field(default_factory=dict)
+    numbers: Callable[[], Mapping[str, pl.DataFrame]] = dict
 
     def noted(self, notes: Sequence[str]) -> "Comparison":
         """Return it with more notes below the board."""
@@ -260,7 +261,8 @@ def compare(data: Data, names: Sequence[str], config: CompareConfig) -> Comparis
         **owners(data),
     )
     weighed = [SUM_WORDS] if any(has_likelihoods(run) for run in wanted if run.path.name in held) else []
-    protocol = (*_protocol(data, config), *weighed)
+    probed = memory_lines(data, [run for run in wanted if run.path.name in held])
+    protocol = (*_protocol(data, config), *weighed, *probed)
     board, matrix = build_board(
         entries,
         plan,
@@ -275,11 +277,13 @@ def compare(data: Data, names: Sequence[str], config: CompareConfig) -> Comparis
         ],
     )
     shown = with_published(board, data, config)
-    return Comparison(shown, matrix, tuple(missing), tuple(entries), plan, protocol, _numbers(data))
+    return Comparison(shown, matrix, tuple(missing), tuple(entries), plan, protocol, partial(_numbers, data))
 
 
 def _numbers(data: Data) -> dict[str, pl.DataFrame]:
     """Return what curves of one row are drawn over: windows, or quarters in time, from 1; and known events, if any."""
+    from llmrs_bench.leaderboard.build_over_time import OVER_KNOWN, OVER_TIME
+
     times = data.artifact.table("requests").select("request_id", "cutoff")
     found: dict[str, pl.DataFrame] = {}
     if times["cutoff"].n_unique() > 1:
@@ -291,7 +295,7 @@ def _numbers(data: Data) -> dict[str, pl.DataFrame]:
     return {name: rows.join(times, on="request_id", maintain_order="left") for name, rows in found.items()}
 
 
-def draw_curves(comparison: Comparison, over: str, config: CompareConfig) -> Curves:
+def draw_curves(comparison: Comparison, over: str, config: CompareConfig) -> "Curves":
     """Put the runs of a board onto curves over a number; texts show the metrics that were asked for, or the main one.
 
     Over `time` and `cold-users` a curve is one row, and its points are other requests.
@@ -299,12 +303,15 @@ def draw_curves(comparison: Comparison, over: str, config: CompareConfig) -> Cur
     Raises:
         OptionError: If no two runs differ in that number alone, or requests are of one time.
     """
+    from llmrs_bench.leaderboard.build_curves import build_curves
+    from llmrs_bench.leaderboard.build_over_time import AXES, Axis, build_over_time
+
     board = comparison.board
     if over in AXES:
         return build_over_time(
             comparison.entries,
             comparison.matrix,
-            Axis(over, comparison.numbers.get(over)),
+            Axis(over, comparison.numbers().get(over)),
             replace(comparison.plan, metrics=board.metrics),
             title=board.title,
             protocol=comparison.protocol,
@@ -424,9 +431,9 @@ def _protocol(data: Data, config: CompareConfig) -> list[str]:
         + "".join(f", {part}" for part in filters(data))
         + ("" if facts["verified"] else " (source not verified)"),
         f"{words['split']}; {words['users'].removesuffix(' users')} test users",
-        *([future["words"]] if (future := facts.get("timeline")) else []),
         asked,
-        TIE_RULE,
+        *([future["words"]] if (future := facts.get("timeline")) else []),
+        TIE_RULE.replace("silent", "unranked"),  # as saved boards have it, it cannot change
         INVALID_WORDS[config.invalid],
     ]
 

@@ -40,6 +40,7 @@ from llmrs_bench.stages.evaluate_labelled import (
 )
 from llmrs_bench.stages.groups import group_requests
 from llmrs_bench.stages.printed import with_published
+from llmrs_bench.stages.probed import memory_lines
 from llmrs_bench.stages.workspace import Data, latest, leaving_out, limit_of, open_runs, pick_runs, unopened
 
 FEW_USERS = 100
@@ -130,7 +131,8 @@ def compare_labelled(data: Data, names: Sequence[str], config: CompareConfig) ->
         main=config.main,
         against=config.against,
     )
-    protocol = tuple(_protocol_lines(data, measured[0][1], config))
+    probed = memory_lines(data, [run for run in wanted if run.path.name in held])
+    protocol = (*_protocol_lines(data, measured[0][1], config), *probed)
     board, matrix = build_labelled_board(
         entries,
         users,

@@ -1,6 +1,6 @@
 """What a run of a language model will ask: prompts, tokens, price, and what is kept already."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -8,17 +8,18 @@ from typing import Any
 import polars as pl
 
 from llmrs_bench.core.config import LanguageModelConfig
-from llmrs_bench.core.errors import ArtifactError, ModelError, OptionError
+from llmrs_bench.core.errors import ArtifactError, DamagedError, ModelError, OptionError
 from llmrs_bench.core.hashing import uniform_hash
 from llmrs_bench.core.registry import ENGINES
 from llmrs_bench.core.types import Prompt
 from llmrs_bench.llm.cache import ResponseCache, cache_key
 from llmrs_bench.llm.cost import price_usd
 from llmrs_bench.llm.model_aliases import MODEL_ALIASES, ModelSpec
-from llmrs_bench.llm.tokenizer_file import open_tokenizer_file
+from llmrs_bench.llm.tokenizer_file import has_tokenizer, open_tokenizer_file
 from llmrs_bench.prompts.frames import read_answer, read_views, write_prompts
 from llmrs_bench.prompts.strategies.base import CountsCalls, Exchange, ItemCatalog, PromptStrategy, written
 from llmrs_bench.stages.infer import check_known
+from llmrs_bench.stages.judge import JudgeConfig, open_contests
 from llmrs_bench.stages.prompt import (
     PromptPlan,
     open_catalog,
@@ -97,13 +98,45 @@ def forecast(data: Data, config: LanguageModelConfig) -> Forecast:
         )
     config = locate(data, config)
     plan = open_plan(config.prompt)
+    more = plan.template.rounds and not isinstance(plan.template, CountsCalls)
+    return _forecast(
+        data,
+        config,
+        lambda store: _look(data, config, plan, store),
+        writes=plan.template.mode == "generate",
+        more=more,
+    )
+
+
+def forecast_judge(data: Data, config: JudgeConfig) -> Forecast:
+    """Return what `judge` would ask, as `forecast` does; its `requests` are those of which there are explanations.
+
+    Raises:
+        OptionError: As `forecast`; or if a run is unknown, or there are no explanations.
+        IncomparableError: If two runs explain different items.
+        DataError: If there is no explanation.
+    """
+    check_known(config.served)
+    asked = locate(data, config.served)
+    return _forecast(data, asked, lambda store: _look_at_pairs(data, config, store), writes=config.reading == "text")
+
+
+def _forecast(
+    data: Data,
+    config: LanguageModelConfig,
+    looked: "Callable[[ResponseCache | None], _Look]",
+    *,
+    writes: bool,
+    more: bool = False,
+) -> Forecast:
+    """Return what a model would be asked, from what was seen of the requests and of the answers that are kept."""
     engine = choose_engine(config)
     options: Any = ENGINES.options_of(engine).parse(config.options, owner=engine)
     store = _store(data, config)
-    look = _look(data, config, plan, store)
+    look = looked(store)
     letters_each, counted = _rate(look.prompts, config, engine)
     tokens, to_ask = round(look.letters / letters_each), round(look.letters_to_ask / letters_each)
-    longest = getattr(options, "answer_tokens", None) if plan.template.mode == "generate" else None
+    longest = getattr(options, "answer_tokens", None) if writes else None
     most = None if longest is None else (look.calls - look.kept) * int(longest)
     prices = None
     if "price_in" in config.options or "price_out" in config.options:
@@ -114,7 +147,6 @@ def forecast(data: Data, config: LanguageModelConfig) -> Forecast:
         )
         prices = (least, dearest)
     answers, per_token, device_gb = (0, None, None) if store is None else store.speed()
-    more = plan.template.rounds and not isinstance(plan.template, CountsCalls)
     return Forecast(
         *(look.requests, look.sampled, look.calls, more, look.kept, tokens, counted, to_ask, most, prices),
         answers=answers,
@@ -124,9 +156,15 @@ def forecast(data: Data, config: LanguageModelConfig) -> Forecast:
 
 
 def _store(data: Data, config: LanguageModelConfig) -> ResponseCache | None:
-    """Return the answers that are kept of a model, as far as that is known without looking for the model."""
+    """Return the answers that are kept of a model, as far as that is known without looking for the model.
+
+    Raises:
+        DamagedError: If they are damaged.
+    """
     try:
         return find_store(data, config)
+    except DamagedError:
+        raise
     except ArtifactError:
         return None
 
@@ -163,11 +201,8 @@ def _look(data: Data, config: LanguageModelConfig, plan: PromptPlan, store: Resp
     calls_of = {size: _calls(plan.template, size) for size in sizes.unique()}
     expected = sum(calls_of[size] for size in sizes) * max(options.orders, len(options.slots)) * options.samples
     seen = requests
-    if expected > (_WHOLE if store is not None and len(store) else _SAMPLE):
-        names = requests["request_id"]
-        drawn = pl.Series(uniform_hash(data.tie_seed, names, pl.repeat("look", len(names), eager=True)))
-        wanted = max(_FEWEST, _SAMPLE * len(names) // expected)
-        seen = requests.filter(names.is_in(names.gather(drawn.arg_sort()[:wanted]).implode()))
+    if (drawn := _drawn(data, requests["request_id"], expected, store)) is not None:
+        seen = requests.filter(pl.col("request_id").is_in(drawn.implode()))
     history = shown_history(data, config.prompt)
     views = views_of_requests(data, plan, history, seen)
     asked = _replay(plan.template, views, open_catalog(data, plan), history, store)
@@ -186,6 +221,38 @@ def _look(data: Data, config: LanguageModelConfig, plan: PromptPlan, store: Resp
         kept=round(scale * sum(len(view.answered) for view in asked)),
         letters=mean * calls,
         letters_to_ask=scale * to_ask,
+        prompts=prompts,
+    )
+
+
+def _drawn(data: Data, names: pl.Series, prompts: int, store: ResponseCache | None) -> pl.Series | None:
+    """Return a seeded sample of requests with so many prompts; None where these are few enough to look at all."""
+    if prompts <= (_WHOLE if store is not None and len(store) else _SAMPLE):
+        return None
+    drawn = pl.Series(uniform_hash(data.tie_seed, names, pl.repeat("look", len(names), eager=True)))
+    return names.gather(drawn.arg_sort()[: max(_FEWEST, _SAMPLE * len(names) // prompts)])
+
+
+def _look_at_pairs(data: Data, config: JudgeConfig, store: ResponseCache | None) -> _Look:
+    """Look at all pairs of explanations, or at those of a seeded sample of the requests."""
+    found = open_contests(data, config)
+    names = pl.Series(list(dict.fromkeys(pair.request.request_id for pair in found.pairs)), dtype=pl.String)
+    compared = found.compared
+    drawn = _drawn(data, names, 2 * len(compared), store)
+    sample = set(names if drawn is None else drawn)
+    seen = [pair for pair in compared if pair.request.request_id in sample]
+    prompts = [prompt for pair in seen for prompt in found.written(pair, history=found.history)]
+    keys = list(map(cache_key, prompts))
+    kept = {} if store is None else store.find(keys)
+    asked = {key: _letters(prompt) for key, prompt in zip(keys, prompts, strict=True) if key not in kept}
+    scale = 2 * len(compared) / max(len(prompts), 1)
+    return _Look(
+        requests=len(names),
+        sampled=None if drawn is None else len(drawn),
+        calls=2 * len(compared),
+        kept=round(scale * sum(key in kept for key in keys)),
+        letters=scale * sum(map(_letters, prompts)),
+        letters_to_ask=scale * sum(asked.values()),
         prompts=prompts,
     )
 
@@ -259,14 +326,21 @@ def _rate(prompts: Sequence[Prompt], config: LanguageModelConfig, engine: str) -
         counts = _counts(sample, config.model)
     except (ModelError, OptionError):
         return _PER_TOKEN, f"{guess}: the tokenizer of {config.model} cannot be had"
+    if counts is None:
+        return _PER_TOKEN, f"{guess}: the tokenizer of {config.model} is not on this machine"
     letters = sum(len(message.content) for each in sample for message in each.messages)
     return letters / max(sum(counts), 1), f"estimated by the tokenizer on {len(counts):,} prompts"
 
 
-def _counts(sample: Sequence[Prompt], model: str) -> list[int]:
-    """Return the tokens of each of some prompts; transformers is loaded where the files of the model need it."""
+def _counts(sample: Sequence[Prompt], model: str) -> list[int] | None:
+    """Return the tokens of each of some prompts; transformers is loaded where the files of the model need it.
+
+    None: there are no files here. They are not downloaded: a look should take a moment, also where there is no network.
+    """
     spec = MODEL_ALIASES.get(model) or ModelSpec(Path(model).name, model)
     tokenizer = open_tokenizer_file(spec)
     if tokenizer is not None:
         return tokenizer.count(sample, chat=spec.chat)
+    if not has_tokenizer(spec):
+        return None
     return [each.tokens for each in rendered_prompts(write_prompts(sample), model)]

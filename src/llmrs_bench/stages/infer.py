@@ -16,7 +16,7 @@ from llmrs_bench.stages.fuse import FUSION
 from llmrs_bench.stages.import_run import FILE
 from llmrs_bench.stages.infer_labelled import infer_labelled, predicts_labels
 from llmrs_bench.stages.infer_language_model import infer_language
-from llmrs_bench.stages.infer_recommender import infer_recommender
+from llmrs_bench.stages.infer_recommender import infer_recommender, spec_of
 from llmrs_bench.stages.prompt import open_plan
 from llmrs_bench.stages.serving import (
     TUNED,
@@ -27,7 +27,7 @@ from llmrs_bench.stages.serving import (
     label_of,
     names_own_models,
 )
-from llmrs_bench.stages.trained_models import is_recommender
+from llmrs_bench.stages.trained_models import is_exported, is_recommender, parse_options
 from llmrs_bench.stages.workspace import Data
 
 # What else `infer` takes, beside the fields of the configuration.
@@ -180,11 +180,21 @@ def check_model(config: RecommenderConfig | LanguageModelConfig) -> None:
         ModelError: If the Hugging Face hub does not have it, or does not give it to this user.
     """
     if isinstance(config, RecommenderConfig):
+        check_trained(config)
         return
     check_known(config)
     here = config.model == DEMO_LM or config.model.startswith(TUNED) or Path(config.model).exists()
-    if config.engine != "openai" and not here:
-        check_served(config)
+    check_served(config, looked_up=config.engine != "openai" and not here)
+
+
+def check_trained(config: RecommenderConfig) -> None:
+    """Refuse options that a recommender or a model of clicks does not have.
+
+    Raises:
+        OptionError: If one is unknown or wrong.
+    """
+    if config.model not in TRIVIAL and not is_exported(config.model):
+        parse_options(spec_of(config))
 
 
 def check_known(config: LanguageModelConfig) -> None:

@@ -103,6 +103,28 @@ class JudgeConfig(Options):
 
 
 @dataclass(frozen=True, slots=True)
+class Contests:
+    """What a judge is asked.
+
+    Args:
+        writers: The runs.
+        pairs: Their pairs, those of a contest beside each other.
+        history: How many of the latest items the judge sees.
+        written: Writes both prompts of a pair.
+    """
+
+    writers: Sequence["Writer"]
+    pairs: Sequence[Pair]
+    history: int
+    written: Any
+
+    @property
+    def compared(self) -> list[Pair]:
+        """The pairs that are asked about: those of two different texts."""
+        return [pair for pair in self.pairs if pair.texts[0] != pair.texts[1]]
+
+
+@dataclass(frozen=True, slots=True)
 class Writer:
     """A run of explanations: its name, and by request the item that is explained, and the text, if there is one."""
 
@@ -133,16 +155,9 @@ def judge(data: Data, config: JudgeConfig, progress: Progress, *, engines: OpenE
         ModelError: If the model cannot be had.
         EngineError: If it fails while it answers, or a server leaves a prompt without an answer.
     """
-    writers, catalog = _writers(data, config.runs), open_catalog(data)
-    asked, history = locate(data, config.served), data.default_history if config.history is None else config.history
-    pairs = list(_pairs(data, writers, catalog, config))
-    if not pairs:
-        raise DataError(
-            f"no run has an explanation to judge: {', '.join(writer.name for writer in writers)}",
-            hint="See its responses: llmrs-bench show RUN. Raise -O answer_tokens of that run if they are cut.",
-        )
-    written = partial(ask, catalog=catalog, question=config.question, reading=config.reading)
-    compared = [pair for pair in pairs if pair.texts[0] != pair.texts[1]]
+    asked, found = locate(data, config.served), open_contests(data, config)
+    writers, pairs, compared = found.writers, found.pairs, found.compared
+    history, written = found.history, found.written
     prompts = [written(pair, history=history) for pair in compared]
     served = serve(data, asked, progress)
     store = open_store(data, served)
@@ -206,6 +221,26 @@ def judge(data: Data, config: JudgeConfig, progress: Progress, *, engines: OpenE
 
     with answering(store, served, asked, engines) as generator:
         return get_or_create(recipe.place(data.place.judgements), recipe, fill)
+
+
+def open_contests(data: Data, config: JudgeConfig) -> Contests:
+    """Return the pairs that a judge is asked about, and how it is asked.
+
+    Raises:
+        OptionError: If a run is unknown, or there are no explanations.
+        IncomparableError: If two runs explain different items.
+        DataError: If there is no explanation.
+    """
+    writers, catalog = _writers(data, config.runs), open_catalog(data)
+    pairs = list(_pairs(data, writers, catalog, config))
+    if not pairs:
+        raise DataError(
+            f"no run has an explanation to judge: {', '.join(writer.name for writer in writers)}",
+            hint="See its responses: llmrs-bench show RUN. Raise -O answer_tokens of that run if they are cut.",
+        )
+    history = data.default_history if config.history is None else config.history
+    written = partial(ask, catalog=catalog, question=config.question, reading=config.reading)
+    return Contests(writers, pairs, history, written)
 
 
 def _fewer(written: Any, pair: Pair) -> Any:

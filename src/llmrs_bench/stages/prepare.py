@@ -432,7 +432,9 @@ def _requests(
         split = without_targets(split) if config.repeats == "all" else split
         split = split if config.cold_items is None else cold_targets(split, config)
         split = hold_out_users(split, config) if config.cold_users else split
-    items = raw.items.join(ids, on="item_id", how="semi", maintain_order="left")
+    items = raw.items  # all of them have events, or have to be looked for
+    if events.height < loaded.profile.events or loaded.profile.items < items.height or config.candidates == IMPRESSIONS:
+        items = items.join(ids, on="item_id", how="semi", maintain_order="left")
     tables = {"items": items, "interactions": split.interactions}
     later = {} if split.later is None else {"later_events": split.later}
     with ThreadPoolExecutor(1) as beside:

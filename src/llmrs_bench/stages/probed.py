@@ -20,9 +20,18 @@ def memory_of(data: Data, run: Artifact) -> dict[str, Any]:
 
 
 def memory_notes(data: Data, run: Artifact) -> list[str]:
-    """Return what a board notes of the model of a run, significant or not; nothing where it was not probed."""
+    """Return what a board warns of: that the model of a run knows the data by heart; else nothing."""
     found = probe_of(data, run)
-    return [] if found is None else [board_note(found.facts)]
+    return [] if found is None or not memory_words(found.facts) else [board_note(found.facts)]
+
+
+def memory_lines(data: Data, runs: Sequence[Artifact]) -> list[str]:
+    """Return what a protocol says of models of runs that were probed without a sign of memory, one line each."""
+    probes = [probe_of(data, run) for run in runs]
+    quiet = [
+        board_note(found.facts).rstrip(".") for found in probes if found is not None and not memory_words(found.facts)
+    ]
+    return list(dict.fromkeys(quiet))
 
 
 def probe_of(data: Data, run: Artifact) -> Artifact | None:

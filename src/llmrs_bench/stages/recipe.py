@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from fnmatch import fnmatchcase
 from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,7 @@ from llmrs_bench.core.errors import BenchError, OptionError, listed
 from llmrs_bench.core.registry import unknown_name
 from llmrs_bench.stages.fuse import FusionOptions, check_number
 from llmrs_bench.stages.infer import is_outside, reads_titles
+from llmrs_bench.stages.judge import JudgeConfig
 from llmrs_bench.stages.mapping import read_mapping
 from llmrs_bench.stages.recipe_files import Values, read_recipe, to_toml
 from llmrs_bench.stages.source import Origin
@@ -42,6 +44,8 @@ _DATA = {"name", "source", "items", "mapping", "format", "protocol"}
 _ROW = {"name", "data", "seeds", "tune", "printed"}
 _ASKED = {*LanguageModelConfig.model_fields, *RecommenderConfig.model_fields}
 _FUSED = {"fuse", *FusionOptions.model_fields} - {"runs"}
+_JUDGED = {"judge", *JudgeConfig.model_fields} - {"runs"}
+_SERVED = ("model", "engine", "options", "device", "limit")  # what a judge takes from [defaults]
 
 
 def open_recipe(name: str | Values, changes: Values | None = None, settings: Sequence[str] = ()) -> Study:
@@ -88,12 +92,14 @@ def study_of(content: Values, name: str) -> Study:
     rows = _collected(faults, "[[rows]]", tables("rows"), lambda table: list(_rows(table, defaults, several, servers)))
     board = _collected(faults, "[board]", tables("board")[:1], lambda table: [_board(table)])
     if not faults:
+        rows = _judging(faults, rows)
         faults += _cross_faults(plans, rows, tables("board"), servers)
         if defaults and all("model" in table or "fuse" in table for table in tables("rows")):
             faults.append(
                 OptionError(
                     f"every row names its model, so {' and '.join(defaults)} of [defaults] would have no effect",
-                    hint="Leave --model, --engine, -O and --limit out, or take the model of a row away.",
+                    hint="Leave --model, --engine, -O and --limit out, or take the model of a row away; an option of "
+                    "one row is set with --set rows.NAME.KEY=VALUE.",
                 )
             )
     if faults:
@@ -188,6 +194,12 @@ def _whole(table: Values, defaults: Values) -> dict[str, Any]:
     whole = {**defaults, **table} if "model" not in table else dict(table)
     if "options" in defaults and "model" not in table:
         whole["options"] = {**defaults["options"], **table.get("options", {})}
+    _check_models(whole)
+    return whole
+
+
+def _check_models(whole: Values) -> None:
+    """Refuse a row whose model is not named, or none that a recipe can run."""
     if "model" not in whole:
         raise OptionError("no model is named", hint="Add model = NAME to the row or to [defaults], or --model NAME.")
     for model in _listed(whole["model"]):
@@ -197,13 +209,15 @@ def _whole(table: Values, defaults: Values) -> dict[str, Any]:
                 hint="Name one as `infer` takes it. A fusion is a row with fuse = [ROW, ROW] in place of a model; "
                 "`import` reads rankings from elsewhere.",
             )
-    return whole
 
 
 def _rows(table: Values, defaults: Values, data: Sequence[str], servers: tuple[str, ...]) -> Iterator[RowPlan]:
     """Yield the rows of a table: one for each combination of what it lists, of each seed, on each of its data sets."""
     if "fuse" in table:
         yield from _fusions(table, data)
+        return
+    if "judge" in table:
+        yield from _judges(table, defaults, data, servers)
         return
     whole = _whole(table, defaults)
     places, tuned = _places(whole, data), "tune" in whole
@@ -225,12 +239,7 @@ def _rows(table: Values, defaults: Values, data: Sequence[str], servers: tuple[s
         if tuned_on is not None and tuned_on not in data:
             raise unknown_name("data set of the recipe", str(tuned_on), list(data))
         values = {key: _words(value) if isinstance(value, Mapping) else value for key, value in chosen.items()}
-        answering: tuple[str, ...] = ()
-        if values.get("engine") == "openai":
-            options = values.get("options", {})
-            answering = (options["base_url"],) if "base_url" in options else servers or ("",)
-            if servers and "base_url" not in options:  # answers are kept as those of the first, whichever gives them
-                values["options"] = {**options, "base_url": servers[0]}
+        answering = _answering(values, servers)
         row = RowPlan(
             " ".join(map(str, [label, *named, *varied])),
             place,
@@ -242,6 +251,74 @@ def _rows(table: Values, defaults: Values, data: Sequence[str], servers: tuple[s
         )
         _ = row.config  # checked before anything is asked
         yield row
+
+
+def _answering(values: dict[str, Any], servers: tuple[str, ...]) -> tuple[str, ...]:
+    """Return the servers that may answer a row, and put the first of them among its options."""
+    if values.get("engine") != "openai":
+        return ()
+    options = values.get("options", {})
+    if servers and "base_url" not in options:  # answers are kept as those of the first, whichever gives them
+        values["options"] = {**options, "base_url": servers[0]}
+    return (options["base_url"],) if "base_url" in options else servers or ("",)
+
+
+def _judges(table: Values, defaults: Values, data: Sequence[str], servers: tuple[str, ...]) -> Iterator[RowPlan]:
+    """Yield the judges of a table: one for each combination of what it lists, on each of its data sets."""
+    _known(table, _JUDGED | {"name", "data"}, "judge")
+    taken = {} if "model" in table else {key: defaults[key] for key in _SERVED if key in defaults}
+    judged = table["judge"]
+    several = isinstance(judged, list) and any(isinstance(each, list) for each in judged)
+    shape = {**taken, **{key: value for key, value in table.items() if key in _JUDGED}}
+    _check_models(shape)
+    for chosen, factors in _grid({**shape, "judge": judged if several else [judged]}):
+        names = _listed(chosen.pop("judge"))
+        if not names or not all(isinstance(name, str) for name in names):
+            raise OptionError(
+                "judge names no rows", hint='Write judge = ["ROW", "ROW"], or ["*"] for all explanations.'
+            )
+        values = {key: _words(value) if isinstance(value, Mapping) else value for key, value in chosen.items()}
+        answering = _answering(values, servers)
+        config = JudgeConfig.parse_table({**values, "runs": tuple(names)})
+        named = {key: value for key, value in factors.items() if key != "judge"}
+        label = [str(table.get("name", f"judge {config.model}"))]
+        label += [f"{key}={value}" for key, value in named.items() if key != "model"]
+        label += [str(named["model"])] if "model" in named and "name" in table else []
+        label += ["of " + "+".join(names)] if "judge" in factors else []
+        for place in _places(table, data) or [""]:
+            yield RowPlan(" ".join(label), place, values, servers=answering, judging=config)
+
+
+def _judging(faults: list[BenchError], rows: Sequence[RowPlan]) -> list[RowPlan]:
+    """Return rows in which judges name the rows that their patterns fit; what fits none is a fault."""
+    found: list[RowPlan] = []
+    for row in rows:
+        if row.judging is None:
+            found.append(row)
+            continue
+        there = [other.name for other in rows if other.data == row.data and other is not row]
+        texts = [
+            other.name
+            for other in rows
+            if other.data == row.data and "explained_run" in other.values.get("template_options", {})
+        ]
+        chosen: list[str] = []
+        for name in row.judging.runs:
+            fits = [each for each in texts if each == name or fnmatchcase(each, name)]
+            if not fits and name in there:
+                faults.append(
+                    OptionError(
+                        f"[[rows]] {row.name}: {name} writes no explanations",
+                        hint='Name rows with template = "explanation".',
+                    )
+                )
+            elif not fits:
+                fault = unknown_name("row with explanations", name, texts)
+                faults.append(OptionError(f"[[rows]] {row.name}: {fault.message}", hint=fault.hint))
+            chosen += fits
+        config = row.judging.model_copy(update={"runs": tuple(dict.fromkeys(chosen))})
+        found.append(replace(row, judging=config))
+    return found
 
 
 def _places(table: Values, data: Sequence[str]) -> list[str]:

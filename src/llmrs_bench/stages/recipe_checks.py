@@ -15,7 +15,8 @@ from llmrs_bench.metrics import parse_metrics
 from llmrs_bench.stages.evaluate import CHANCE, POPULARITY
 from llmrs_bench.stages.evaluate_labelled import METRICS_OF, has_runs
 from llmrs_bench.stages.fuse import FusionOptions
-from llmrs_bench.stages.infer import check_known, check_model
+from llmrs_bench.stages.infer import check_known, check_model, check_trained
+from llmrs_bench.stages.judge import JudgeConfig
 from llmrs_bench.stages.prompt import open_plan
 from llmrs_bench.stages.serving import choose_engine
 from llmrs_bench.stages.source import check_source
@@ -34,24 +35,33 @@ def check_rows(rows: Sequence[RowPlan], *, looked_up: bool = True) -> None:
         BenchError: Naming all rows for which that is not so.
     """
     found: dict[str, tuple[BenchError, list[str]]] = {}
-    for row in rows:
-        try:
-            config = row.config
-            if isinstance(config, FusionOptions):
-                continue
-            if looked_up:
-                check_model(config)
-            if isinstance(config, LanguageModelConfig):
-                check_known(config)
-                open_plan(config.prompt)
-        except BenchError as error:
-            found.setdefault(f"{error.message}{error.hint}", (error, []))[1].append(row.name)
+    for row, error in row_faults(rows, looked_up=looked_up):
+        found.setdefault(f"{error.message}{error.hint}", (error, []))[1].append(row.name)
     if not found:
         return
     faults = [type(error)(f"{_rows_words(names)}: {error.message}", hint=error.hint) for error, names in found.values()]
     failure = type(faults[0]) if len({type(error) for error in faults}) == 1 else OptionError
     said, hint = listed(faults)
     raise failure(f"nothing was run: {said}", hint=hint)
+
+
+def row_faults(rows: Sequence[RowPlan], *, looked_up: bool = True) -> Iterator[tuple[RowPlan, BenchError]]:
+    """Yield the rows whose model or template cannot be had, and why, as `check_rows` looks for them."""
+    for row in rows:
+        try:
+            config = row.config
+            if isinstance(config, FusionOptions):
+                continue
+            asked = config.served if isinstance(config, JudgeConfig) else config
+            if looked_up:
+                check_model(asked)
+            if isinstance(asked, LanguageModelConfig):
+                check_known(asked)
+                open_plan(asked.prompt)
+            else:
+                check_trained(asked)
+        except BenchError as error:
+            yield row, error
 
 
 def _rows_words(names: Sequence[str]) -> str:
@@ -68,10 +78,10 @@ def check_prices(rows: Sequence[RowPlan], budget: Budget | None) -> None:
     if budget is None or budget.usd is None:
         return
     for row in rows:
-        if isinstance(row.config, LanguageModelConfig):
-            engine = choose_engine(row.config)
-            options = ENGINES.options_of(engine).parse(row.config.options, owner=engine)
-            budget.check_prices(row.config.options, type(options).model_fields)
+        if (asked := row.served) is not None:
+            engine = choose_engine(asked)
+            options = ENGINES.options_of(engine).parse(asked.options, owner=engine)
+            budget.check_prices(asked.options, type(options).model_fields)
 
 
 def check_board(home: Path, study: Study, rows: Sequence[RowPlan]) -> None:
@@ -121,7 +131,7 @@ def check_baseline(study: Study, name: str, data: Data | None) -> None:
     base = study.board.baseline
     if base is None or _is_file(base):
         return
-    rows = [row for row in study.rows if row.data == name]
+    rows = [row for row in study.rows if row.data == name and row.judging is None]
     runs = open_runs(data) if data is not None and has_runs(data) else []
     made = [*(run.path.name for run in runs), *(row.stem for row in rows), CHANCE, POPULARITY]
     named = [*(row.name for row in rows), *(given for run in runs if (given := called(run)))]
@@ -180,5 +190,9 @@ def known_data(home: Path, plan: DataPlan) -> Data | None:
 
 
 def _chosen(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Return options without what `prepare` adds to them."""
-    return {key: value for key, value in options.items() if key not in ("item_word", "candidates")}
+    """Return options without what `prepare` writes otherwise: the word for an item, and the file of lists."""
+    return {
+        key: value
+        for key, value in options.items()
+        if key != "item_word" and not (key == "candidates" and str(value).startswith("file:"))
+    }

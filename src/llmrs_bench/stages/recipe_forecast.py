@@ -5,9 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from llmrs_bench.core.config import LanguageModelConfig
+from llmrs_bench.explanations import most_prompts
 from llmrs_bench.stages.forecast import Forecast, forecast
 from llmrs_bench.stages.recipe_checks import check_board, check_rows, check_unread, known_data
 from llmrs_bench.stages.study import RowPlan, Study
+from llmrs_bench.stages.workspace import Data
 
 UNPREPARED = "not counted: the data set is not prepared"
 
@@ -31,7 +33,7 @@ class RowForecast:
     @property
     def later(self) -> bool:
         """Whether it asks prompts that can be counted only when other rows, or its tuning, are done."""
-        return self.asked is None and not self.command and isinstance(self.row.config, LanguageModelConfig)
+        return self.asked is None and not self.command and self.row.served is not None
 
 
 def forecast_study(home: Path, study: Study, rows: Sequence[RowPlan]) -> Iterator[RowForecast]:
@@ -51,6 +53,13 @@ def forecast_study(home: Path, study: Study, rows: Sequence[RowPlan]) -> Iterato
         config, there = row.config, data[row.data]
         if row.fused is not None:
             yield RowForecast(row, None, f"made of {' and '.join(row.fused.runs)}; no prompts")
+        elif row.judging is not None:
+            most = (
+                ""
+                if there is None
+                else f": {most_prompts(_requests(there, row), len(row.judging.runs)):,} prompts at most"
+            )
+            yield RowForecast(row, None, f"judges what {' and '.join(row.judging.runs)} wrote{most}")
         elif not isinstance(config, LanguageModelConfig):
             yield RowForecast(row, None, "trained here; no prompts")
         elif row.tune is not None:
@@ -61,3 +70,9 @@ def forecast_study(home: Path, study: Study, rows: Sequence[RowPlan]) -> Iterato
             yield RowForecast(row, None, UNPREPARED, commands[row.data])
         else:
             yield RowForecast(row, forecast(there, config))
+
+
+def _requests(data: Data, row: RowPlan) -> int:
+    """Return how many requests a row asks about."""
+    count, limit = data.artifact.manifest.tables["requests"].rows, row.values.get("limit")
+    return count if limit is None else min(count, int(limit))

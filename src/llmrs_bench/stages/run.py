@@ -4,6 +4,7 @@ import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from llmrs_bench.core.artifacts import Artifact, StageResult
 from llmrs_bench.core.config import LanguageModelConfig
@@ -16,9 +17,17 @@ from llmrs_bench.stages.compare import Comparison
 from llmrs_bench.stages.fuse import FusionOptions, fuse
 from llmrs_bench.stages.gate import build, gated, to_save
 from llmrs_bench.stages.infer import infer
+from llmrs_bench.stages.judge import JudgeConfig, judge, judgement
 from llmrs_bench.stages.lanes import run_rows
 from llmrs_bench.stages.prepare import open_or_prepare, prepare
-from llmrs_bench.stages.recipe_checks import check_baseline, check_board, check_prices, check_rows, naming_keys
+from llmrs_bench.stages.recipe_checks import (
+    check_baseline,
+    check_board,
+    check_prices,
+    check_rows,
+    naming_keys,
+    row_faults,
+)
 from llmrs_bench.stages.serving import OpenEngine
 from llmrs_bench.stages.study import BoardRequest, DataPlan, Key, RowPlan, Study
 from llmrs_bench.stages.transfer import transfer
@@ -35,14 +44,21 @@ class Made:
     Args:
         data: Its data sets, by name.
         runs: The run of each row that is done.
+        judgements: What the rows that judge have come to.
         failed: What went wrong with each of the others that were tried.
         stopped: Why it ended before its last row.
     """
 
     data: dict[str, Data] = field(default_factory=dict)
     runs: dict[Key, Artifact] = field(default_factory=dict)
+    judgements: dict[Key, Artifact] = field(default_factory=dict)
     failed: dict[Key, BenchError] = field(default_factory=dict)
     stopped: BudgetError | None = None
+
+    @property
+    def done(self) -> int:
+        """How many rows are done."""
+        return len(self.runs) + len(self.judgements)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,16 +94,22 @@ def run_study(
         rows: Those to run, of `chosen_rows`.
         progress: Shows downloads, trainings and answers.
         say: Told of each row.
-        continue_on_error: Whether rows after one that fails are tried.
+        continue_on_error: Whether the other rows are tried where one fails, or its model cannot be had.
         budget: What it may spend; a row that is under way ends, and what it was answered is kept.
 
     Raises:
         BenchError: If a model cannot be had, or, unless `continue_on_error` is set, a row fails.
     """
-    check_rows(rows)
+    made, asked_for = Made(), rows
+    if continue_on_error:
+        for row, error in row_faults(rows):
+            made.failed[row.data, row.name] = error
+            say(f"{_count(made, asked_for)} {row.name}: failed: {error.message}")
+        rows = [row for row in rows if (row.data, row.name) not in made.failed]
+    else:
+        check_rows(rows)
     check_board(home, study, rows)
     check_prices(rows, budget)
-    made = Made()
     wanted = [plan for plan in study.data if any(plan.name in (row.data, row.tuned_on) for row in rows)]
     for plan in wanted:
         made.data[plan.name] = _prepared(home, plan, progress, say)
@@ -109,10 +131,10 @@ def run_study(
                 error.hint += " What is done stays; the same command goes on. --continue-on-error tries the rest."
                 raise
             made.failed[row.data, row.name] = error
-            say(f"{_count(made, rows)} {label}: failed: {error.message}")
+            say(f"{_count(made, asked_for)} {label}: failed: {error.message}")
             return
-        made.runs[row.data, row.name] = done.artifact
-        say(f"{_count(made, rows)} {label}: {'made' if done.fresh else 'already there'}: {done.name}")
+        (made.runs if row.judging is None else made.judgements)[row.data, row.name] = done.artifact
+        say(f"{_count(made, asked_for)} {label}: {'made' if done.fresh else 'already there'}: {done.name}")
         _warn(done)
 
     try:
@@ -120,13 +142,13 @@ def run_study(
     except BudgetError as error:
         made.stopped = error
     except KeyboardInterrupt:
-        say(f"{len(made.runs)} of {len(rows)} rows are done and kept")
+        say(f"{made.done} of {len(asked_for)} rows are done and kept")
         raise
     return made
 
 
 def _count(made: Made, rows: Sequence[RowPlan]) -> str:
-    return f"[{len(made.runs) + len(made.failed)}/{len(rows)}]"
+    return f"[{made.done + len(made.failed)}/{len(rows)}]"
 
 
 def _prepared(home: Path, plan: DataPlan, progress: Progress, say: Callable[[str], None]) -> Data:
@@ -150,6 +172,9 @@ def _run(made: Made, row: RowPlan, progress: Progress, engines: OpenEngine) -> S
         raise ArtifactError(f"it takes the run of row {lost[0]}, and that failed", hint="Run that one first.")
     if row.fused is not None:
         return fuse(data, _fusion(made, row, row.fused))
+    if row.judging is not None:
+        named = tuple(made.runs[key].path.name for key in row.needs)
+        return judge(data, row.judging.model_copy(update={"runs": named}), progress, engines=engines)
     values = row.with_runs({name: made.runs[at, name].path.name for at, name in row.needs})
     asking = replace(row, values=values)
     if row.tune is not None or not isinstance(row.config, LanguageModelConfig):
@@ -164,7 +189,7 @@ def _run(made: Made, row: RowPlan, progress: Progress, engines: OpenEngine) -> S
         # By its folder it is known in other data sets, too.
         asking = replace(row, values={**values, "model": str(done.artifact.path) if row.tuned_on else done.name})
     config = asking.config
-    assert not isinstance(config, FusionOptions)  # those are made above
+    assert not isinstance(config, FusionOptions | JudgeConfig)  # those are made above
     return infer(data, config, progress, engines=engines)
 
 
@@ -174,6 +199,31 @@ def _fusion(made: Made, row: RowPlan, options: FusionOptions) -> dict[str, str]:
     if row.learned_on is not None:
         typed["learn_on"] = made.data[row.learned_on].place.reference
     return {**typed, "runs": ",".join(made.runs[row.data, name].path.name for name in options.runs)}
+
+
+def judgements(study: Study, made: Made) -> Iterator[tuple[Key, Artifact, dict[str, Any]]]:
+    """Yield the rows that judged, their verdicts, and what these come to: `judge.judgement`, with the names of rows."""
+    for row in study.rows:
+        found = made.judgements.get((row.data, row.name))
+        if found is not None and row.judging is not None:
+            facts = judgement(made.data[row.data], found, row.judging)
+            names = {made.runs[key].path.name: key[1] for key in row.needs}
+            yield (row.data, row.name), found, {**facts, **_renamed({name: facts[name] for name in _NAMING}, names)}
+
+
+_NAMING = ("contests", "warnings")  # facts of a judgement in which runs have names
+
+
+def _renamed(value: Any, names: Mapping[str, str]) -> Any:
+    """Return plain values with the names of rows in place of those of runs, in texts, too."""
+    if isinstance(value, Mapping):
+        return {key: _renamed(each, names) for key, each in value.items()}
+    if isinstance(value, list):
+        return [_renamed(each, names) for each in value]
+    if isinstance(value, str):
+        for run, row in names.items():
+            value = value.replace(run, row)
+    return value
 
 
 def same_runs(rows: Sequence[RowPlan], made: Made) -> Iterator[tuple[str, str]]:
@@ -214,7 +264,10 @@ def boards(study: Study, made: Made) -> Iterator[StudyBoard]:
         rows = [row for row in study.rows if row.data == name]
         sides = {side: _declared(getattr(config, side), rows, found) for side in ("main", "against")}
         config = config.model_copy(update=sides)
-        if asked.baseline is None and not asked.fail_if:
+        lost = asked.baseline not in found and any(row.name == asked.baseline for row in rows)
+        if lost:
+            log.warning("the gate judges nothing: its baseline, row %s, has no run", asked.baseline)
+        if lost or (asked.baseline is None and not asked.fail_if):
             comparison = build(data, names, config)
             yield StudyBoard(data, comparison.noted([*_verdicts(asked, rows, found, data, comparison), note]))
             continue

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
@@ -14,7 +14,7 @@ from llmrs_bench.core.artifacts import is_complete, open_artifact
 from llmrs_bench.core.config import LanguageModelConfig, Options
 from llmrs_bench.core.device import has_gpu
 from llmrs_bench.core.errors import ArtifactError, ModelError, OptionError
-from llmrs_bench.core.hashing import file_digest, fingerprint
+from llmrs_bench.core.hashing import file_digest, fingerprint, shortened
 from llmrs_bench.core.registry import ENGINES
 from llmrs_bench.core.types import Message, Progress, Prompt
 from llmrs_bench.llm.adapters import CARD, MOST_DIFFERENCE, ProbePrompt, TunedModel, read_adapter, read_tuned
@@ -245,8 +245,12 @@ def serve(data: Data, config: LanguageModelConfig, progress: Progress) -> Served
     return Served(specify(data, config, progress), label_of(config), name, options, config.device, config.seed)
 
 
-def check_served(config: LanguageModelConfig) -> None:
-    """Look whether the model of a catalogue name or a Hugging Face id can be had; nothing is loaded.
+def check_served(config: LanguageModelConfig, *, looked_up: bool) -> None:
+    """Refuse options that the engine does not have, and look whether a model can be had; nothing is loaded.
+
+    Args:
+        config: What is to be asked.
+        looked_up: Whether the model is one of the catalogue or the Hugging Face hub, and is looked for.
 
     Raises:
         OptionError: If the engine or an option is unknown or does not fit.
@@ -254,10 +258,9 @@ def check_served(config: LanguageModelConfig) -> None:
     """
     name = choose_engine(config)
     kind = ENGINES.load(name)
-    kind.identity(
-        MODEL_ALIASES.get(config.model, ModelSpec(config.model, config.model)),
-        kind.Options.parse(config.options, owner=name),
-    )
+    options = kind.Options.parse(config.options, owner=name)
+    if looked_up:
+        kind.identity(MODEL_ALIASES.get(config.model, ModelSpec(config.model, config.model)), options)
 
 
 _ROUND = "round"  # in the description of a store: when its round of answers began, if it is not the first one
@@ -279,9 +282,11 @@ def open_store(data: Data, served: Served, *, max_age: float | None = None) -> R
     rounds = [found for _, found in _stores(data) if series_of(found) == fingerprint(identity)]
     described = max(rounds, key=lambda found: str(found.get(_ROUND, "")), default=identity)
     store = _open(data, described)
-    if max_age is None or (began := store.began()) is None or (now - began).total_seconds() < max_age:
+    if max_age is None or (began := store.began()) is None or abs((now - began).total_seconds()) < max_age:
         return store
-    return _open(data, {**identity, _ROUND: now.isoformat(timespec="milliseconds")})
+    after = datetime.fromisoformat(described[_ROUND]) if _ROUND in described else now
+    latest = max(now, after + timedelta(milliseconds=1))  # the clock may have been set back
+    return _open(data, {**identity, _ROUND: latest.isoformat(timespec="milliseconds")})
 
 
 def series_of(described: Mapping[str, Any]) -> str:
@@ -468,8 +473,9 @@ def model_name(model: str, gguf_file: str | None = None) -> str:
 
 
 def file_name(model: str) -> str:
-    """Return a model's name as part of a file name."""
-    return "".join(letter if letter.isalnum() or letter in "._-" else "-" for letter in model.strip("./")) or "model"
+    """Return a model's name as part of a file name, cut to 120 bytes."""
+    fits = "".join(letter if letter.isalnum() or letter in "._-" else "-" for letter in model.strip("./")) or "model"
+    return shortened(fits, 120)
 
 
 def _option_files(options: Options) -> dict[str, str]:

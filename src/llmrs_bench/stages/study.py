@@ -16,6 +16,7 @@ from llmrs_bench.core.option_faults import flag
 from llmrs_bench.core.registry import unknown_name
 from llmrs_bench.stages.fuse import FUSION, FusionOptions
 from llmrs_bench.stages.infer import infer_config
+from llmrs_bench.stages.judge import JudgeConfig
 from llmrs_bench.stages.source import Origin
 
 if TYPE_CHECKING:
@@ -79,11 +80,12 @@ class RowPlan:
     Args:
         name: Its name, that of no other row; with what was chosen from the lists of the recipe.
         data: The name of its data set.
-        values: Options of `infer`, where the name of another row is `row:NAME`; or, of a fusion, those of `fuse`.
+        values: Options of `infer`, where the name of another row is `row:NAME`; or those of `fuse` or of `judge`.
         tune: How its model is tuned first; None: it is not.
         printed: What a paper calls it.
         servers: The addresses of the servers that may answer it, as it names them; none: it needs no server.
         fused: What is fused, and how, with the names of rows as runs; None: it is the run of a model.
+        judging: Which explanations are judged, with the names of rows as runs, and by whom; None: it is no judge.
         learned_on: The data set of the recipe that a fusion learns on, if it is one of these.
         tuned_on: The data set of the recipe that its model is tuned on; None: its own.
     """
@@ -95,6 +97,7 @@ class RowPlan:
     printed: str = ""
     servers: tuple[str, ...] = ()
     fused: FusionOptions | None = None
+    judging: JudgeConfig | None = None
     learned_on: str | None = None
     tuned_on: str | None = None
 
@@ -105,7 +108,9 @@ class RowPlan:
 
     @property
     def needs(self) -> list[Key]:
-        """The rows whose runs it shows or fuses."""
+        """The rows whose runs it shows, fuses or judges."""
+        if self.judging is not None:
+            return [(self.data, name) for name in self.judging.runs]
         if self.fused is None:
             return [(self.data, text.removeprefix(ROW)) for text in self._texts() if text.startswith(ROW)]
         learning = () if self.learned_on is None else self.fused.learning_runs
@@ -115,9 +120,17 @@ class RowPlan:
         ]
 
     @property
-    def config(self) -> RecommenderConfig | LanguageModelConfig | FusionOptions:
+    def config(self) -> RecommenderConfig | LanguageModelConfig | FusionOptions | JudgeConfig:
         """Its options, checked."""
-        return self.fused or infer_config(self.values)
+        return self.fused or self.judging or infer_config(self.values)
+
+    @property
+    def served(self) -> LanguageModelConfig | None:
+        """The language model that it asks; None: it asks none."""
+        config = self.config
+        if isinstance(config, JudgeConfig):
+            return config.served
+        return config if isinstance(config, LanguageModelConfig) else None
 
     @property
     def stem(self) -> str:
@@ -135,7 +148,9 @@ class RowPlan:
         """What has to be loaded for it: rows that share it are run one after the other."""
         if self.fused is not None:
             return FUSION
-        parts = self.config.model_dump(mode="json", include={"model", "engine", "options", "device", "seed"})
+        parts = (self.served or self.config).model_dump(
+            mode="json", include={"model", "engine", "options", "device", "seed"}
+        )
         return fingerprint({**parts, "tune": self.tuning})
 
     def _texts(self) -> Iterator[str]:

@@ -12,7 +12,7 @@ import polars as pl
 from llmrs_bench.clicks.base import ClickCorpus
 from llmrs_bench.core.artifacts import Draft, Recipe, get_or_create
 from llmrs_bench.core.config import CLICK, Options
-from llmrs_bench.core.errors import ModelError, OptionError
+from llmrs_bench.core.errors import ModelError, OptionError, is_damage
 from llmrs_bench.core.registry import CLICK_MODELS, RECOMMENDERS, Registry
 from llmrs_bench.core.types import Progress
 from llmrs_bench.data.time_split import events_before
@@ -234,7 +234,9 @@ def _exported(spec: RecommenderSpec, training_data: TrainingData) -> FittedRecom
     folder = Path(spec.model)
     try:
         learned = json.loads((folder / "corpus.json").read_text("utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
+        if isinstance(error, OSError) and not is_damage(error):
+            raise
         raise ModelError(
             f"{folder} does not say what it was trained on: {error}", hint="Export the model again with --export."
         ) from error

@@ -11,24 +11,26 @@ from llmrs_bench.core import config
 from llmrs_bench.core.errors import EngineError
 from llmrs_bench.core.types import Json, Prompt, Response
 from llmrs_bench.llm.backends.openai_http import Client, RefusedError, UnansweredError, spread
+from llmrs_bench.llm.backends.openai_options import OpenAIOptions
 from llmrs_bench.llm.backends.openai_replies import (
+    ABOUT_THE_PROMPT,
     FILTERED,
     NO_LOGPROBS,
     NOTHING,
     NoAnswerError,
     billed,
     by_token_id,
+    finish_of,
     first_choice,
+    known_logprob,
     label_logprobs,
     likeliest,
-    logprob,
     reading,
     response_of,
     text_of,
     unanswered_response,
     usage,
 )
-from llmrs_bench.llm.backends.openai_transport import OpenAIOptions
 from llmrs_bench.llm.base import Engine, ModelOptions, asked_text, sample_seed
 from llmrs_bench.llm.constrained import lead_in, permutation
 from llmrs_bench.llm.identity import identify
@@ -169,8 +171,8 @@ class TokenIds:
         told = (first_choice(reply, job.prompt).get("logprobs") or {}).get("token_logprobs") or []
         values = told[len(job.tokens.prefix) : len(ids)]
         if len(values) != len(suffix) or None in values:
-            raise EngineError("the server does not echo the log-probabilities of a prompt", hint=NO_LOGPROBS)
-        return [logprob(value, "logprobs.token_logprobs") for value in values]
+            raise NoAnswerError("the server does not echo the log-probabilities of a prompt", hint=NO_LOGPROBS)
+        return [known_logprob(value, "logprobs.token_logprobs") for value in values]
 
 
 def _squeezed(text: str) -> str:
@@ -178,8 +180,8 @@ def _squeezed(text: str) -> str:
     return "".join(text.split())
 
 
+_MOST_NAMES, _LONGEST_NAME = 20, 200  # under which a server answers; characters of each
 _UNKNOWN = 10**9  # tokens: the server says what it takes
-_ABOUT_THE_PROMPT = (400, 413, 422)  # statuses of refusals that another prompt would not meet
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,7 +291,7 @@ class OpenAIEngine(Engine):
             "base_url": self.client.base_url,
             "api": self.options.api,
             "model_source": self.model,
-            "served_as": ", ".join(sorted(self._served)),
+            "served_as": ", ".join(sorted(self._served)[:_MOST_NAMES]),
             "seed": None if "seed" in self.options.omit else self.seed,
             "labels_by_id": None if self.ids is None else self.ids.picks,
             **self.client.counts(),
@@ -366,14 +368,13 @@ class OpenAIEngine(Engine):
                 raise
             return unanswered_response(prompt, "filtered")
         choice = first_choice(reply, prompt)
-        filtered = choice.get("finish_reason") == FILTERED
-        if filtered and prompt.choices is not None and not choice.get("logprobs"):
+        finish = finish_of(choice)
+        if finish == "filtered" and prompt.choices is not None and not choice.get("logprobs"):
             return billed(unanswered_response(prompt, "filtered"), [reply])
         if prompt.choices is not None:
             found = label_logprobs(likeliest(choice, prompt), prompt.choices)
             return response_of(prompt, {**usage(reply), "choice_logprobs": found, "finish_reason": "choices"})
-        reason = "filtered" if filtered else "length" if choice.get("finish_reason") == "length" else "stop"
-        return response_of(prompt, {**usage(reply), "text": text_of(choice), "finish_reason": reason})
+        return response_of(prompt, {**usage(reply), "text": text_of(choice), "finish_reason": finish})
 
     def _post(self, task: _Task, asked: dict[str, Any], stopped: Event) -> dict[str, Any]:
         prompt = task.prompt
@@ -391,7 +392,8 @@ class OpenAIEngine(Engine):
         kept = {name: value for name, value in fixed.items() if name not in self.options.omit}
         body = {"model": self.model, **kept, **self.options.fields, **asked}
         reply = self.client.post(path, body, about=f"prompt {prompt.prompt_id!r}", stopped=stopped)
-        self._served.add(" ".join(str(reply[key]) for key in ("model", "system_fingerprint") if reply.get(key)))
+        named = " ".join(str(reply[key]) for key in ("model", "system_fingerprint") if reply.get(key))
+        self._served.add(named[:_LONGEST_NAME])
         return reply
 
     def _chat(self, prompt: Prompt) -> dict[str, Any]:
@@ -426,4 +428,4 @@ def _read_with(model: ModelSpec, options: OpenAIOptions) -> PromptReader | None:
 
 def _is_about_the_prompt(error: EngineError) -> bool:
     """Say whether a server that failed at a prompt may yet answer others."""
-    return not isinstance(error, RefusedError) or error.status in _ABOUT_THE_PROMPT
+    return not isinstance(error, RefusedError) or error.status in ABOUT_THE_PROMPT

@@ -18,10 +18,10 @@ from typing import Any, Generic, TypeVar
 from llmrs_bench.core.errors import EngineError, OptionError
 from llmrs_bench.core.masking import MASK, mask
 from llmrs_bench.core.types import Json
+from llmrs_bench.llm.backends.openai_options import OpenAIOptions
 from llmrs_bench.llm.backends.openai_replies import Failure, NoAnswerError, failure_in, said_wrong
 from llmrs_bench.llm.backends.openai_transport import (
     BrokenOffError,
-    OpenAIOptions,
     Reply,
     TimedOutError,
     Transport,
@@ -173,7 +173,7 @@ _FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0  # seconds
 _LONGEST_ASKED = 600.0  # seconds; a server that asks for more has no quota left for today
 _SHOWN = 300  # characters of a server's message
 _FEW = 2  # further tries of a prompt while the server is in doubt
-_PASSING = (408, 425, 429)  # besides all from 500 on
+_PASSING = (408, 409, 423, 425, 429, 449, 499)  # besides all from 500 on
 GOES_ON = "Answers so far are kept: the same command goes on with the rest."
 
 
@@ -212,11 +212,11 @@ class _Trouble:
 class Client:
     """Posts JSON to a server, and never shows the key.
 
-    Trouble that passes is tried again: the statuses 408, 425, 429 and 5xx, also where a reply with status 200 holds
-    them as an error; a connection that fails or breaks off, once the server has answered anything; and a reply
-    that takes longer than the time-out, which also halves the number of requests at a time. The pause before a try
-    doubles each time, with jitter, and is never shorter than the server asks for (`Retry-After`). Nothing of this ever
-    becomes an answer.
+    Trouble that passes is tried again: the statuses 408, 409, 423, 425, 429, 449, 499 and 5xx, also where a reply with
+    status 200 holds them as an error; a connection that fails or breaks off, once the server has answered anything;
+    a reply that is cut short, or no JSON once the server has answered anything; and a reply that takes longer than the
+    time-out, which also halves the number of requests at a time. The pause before a try doubles each time, with jitter,
+    and is never shorter than the server asks for (`Retry-After`). Nothing of this ever becomes an answer.
 
     A prompt that was tried so often in vain is one without an answer, while the server answers others. If it answered
     none of them meanwhile, or nothing in time although it was asked one thing at a time, it is in doubt: until its
@@ -322,10 +322,13 @@ class Client:
         self._there = True
         found = reply.json(self._key)
         failure = failure_in(reply.status, found, reply.text)
-        if failure is None or (failure.status < 500 and failure.status not in _PASSING):
+        if failure is None:
+            if not isinstance(found, dict):
+                return self._no_object(reply, about)
             self._answered()
-            if failure is None:
-                return self._object(reply, found, about)
+            return found
+        if (failure.status < 500 and failure.status not in _PASSING) or failure.spent:
+            self._answered()
             raise self._refusal(failure, about)
         self._count(rate_limited=failure.status == 429)
         asked = retry_after(reply.retry_after, now=datetime.now(UTC))
@@ -379,12 +382,20 @@ class Client:
         if stopped.is_set():
             raise _ended(about)
 
-    def _object(self, reply: Reply, found: Any, about: str) -> dict[str, Any]:
-        if isinstance(found, dict):
-            return found
+    def _no_object(self, reply: Reply, about: str) -> _Trouble:
+        """Return the trouble of a server that answers otherwise: its reply is cut short, or a proxy's in its stead.
+
+        Raises:
+            NoAnswerError: If it has answered nothing yet, and this is not the beginning of an answer.
+        """
+        hint = "Check `-O base_url`: it usually ends in /v1."
+        if reply.content.lstrip().startswith(b"data:"):
+            hint = "It streams its replies, which nobody asked for: turn that off on the server, or in `-O fields`."
+        if self._answers or reply.cut_short:
+            told = f"answered {about} with no JSON object: {self._shown(reply.text)!r}; in all"
+            return _Trouble(told, f"See the log of the server, and of a proxy before it. {hint}", alone=True, down=True)
         raise NoAnswerError(
-            f"{self.base_url} answered {about} with no JSON object: {self._shown(reply.text)!r}",
-            hint="Check `-O base_url`: it usually ends in /v1.",
+            f"{self.base_url} answered {about} with no JSON object: {self._shown(reply.text)!r}", hint=hint
         )
 
     def _refusal(self, failure: Failure, about: str) -> RefusedError:
@@ -393,7 +404,9 @@ class Client:
             403: f"Set {self.options.key_env} to a key that may use this model.",
             404: "Check `-O base_url`, which usually ends in /v1, and the model's name on the server, `-O model`.",
         }
-        other = said_wrong(failure.message, max_tokens_field=self.options.max_tokens_field)
+        other = said_wrong(failure.status, failure.message, max_tokens_field=self.options.max_tokens_field)
+        if failure.spent:
+            hints = {failure.status: f"The account has no credit left: see its provider. {GOES_ON}"}
         if 300 <= failure.status < 400:
             other = "It redirects, and does not say where to: check `-O base_url`, which usually ends in /v1."
         return RefusedError(

@@ -3,7 +3,8 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from math import isnan, nan
+from http import HTTPStatus
+from math import exp, isfinite, isnan, nan
 from typing import Any
 
 import numpy as np
@@ -13,8 +14,13 @@ from llmrs_bench.core.types import Prompt, Response
 
 NO_LOGPROBS = "Use a template that generates text, such as listwise, or a server that returns log-probabilities."
 FILTERED = "content_filter"
-_BROKEN = ("error", "abort")  # the server gave up in the middle: what it wrote is no answer
+# Why a server stopped, in the words of several: it gave up in the middle, so that what it wrote is no answer; all there
+# was to write was written; a filter took the rest.
+_BROKEN = ("error", "abort", "cancelled", "canceled", "timeout", "network_error", "insufficient_system_resource")
+_CUT = ("length", "max_tokens", "model_length")
+_FILTERED = (FILTERED, "safety", "recitation", "prohibited_content", "sensitive")
 _OURS = (FILTERED, "context_length_exceeded", "invalid_request_error", "exceed_context_size_error")
+_SPENT = ("insufficient_quota", "billing_hard_limit_reached", "billing_not_active")
 _UPSTREAM = 502  # a failure that a reply with status 200 tells without a status of its own
 _TOKEN_ID = "token_id:"
 _MOST_TOKENS = 10**7  # no prompt and no answer has more: a greater count is a mistake
@@ -43,6 +49,11 @@ class Failure:
         if not self.inside:
             return str(self.status)
         return "200 and an error" + (f" {self.code}" if self.code else "")
+
+    @property
+    def spent(self) -> bool:
+        """Whether the account has nothing left to pay with: no pause changes that."""
+        return self.status == HTTPStatus.PAYMENT_REQUIRED or self.code in _SPENT
 
 
 class NoAnswerError(EngineError):
@@ -81,14 +92,31 @@ def failure_in(status: int, found: Any, text: str) -> Failure | None:
         return Failure(status, *_words(said.get("error") or said or found or text))
     if said.get("error"):
         return _told(said["error"])
-    choice = next(iter(said["choices"]), None) if isinstance(said.get("choices"), list) else None
+    choice = _first(said.get("choices"))
     if not isinstance(choice, dict):
         return None
     if choice.get("error"):
         return _told(choice["error"])
-    if (reason := choice.get("finish_reason")) in _BROKEN:
-        return Failure(_UPSTREAM, f"it broke off with {reason!r}", "", inside=True)
+    if _reason(choice) in _BROKEN:
+        return Failure(_UPSTREAM, f"it broke off with {choice['finish_reason']!r}", "", inside=True)
     return None
+
+
+def _first(choices: Any) -> Any:
+    """Return the choice of the lowest index, whatever their order; None if there is none."""
+    if not isinstance(choices, list) or not choices:
+        return None
+    return min(choices, key=lambda choice: _count({"": choice}, "", "index"))
+
+
+def _reason(choice: dict[str, Any]) -> str:
+    return str(choice.get("finish_reason")).lower()
+
+
+def finish_of(choice: dict[str, Any]) -> str:
+    """Return why an answer ended: `filtered`, `length` or `stop`."""
+    reason = _reason(choice)
+    return "filtered" if reason in _FILTERED else "length" if reason in _CUT else "stop"
 
 
 def _told(error: Any) -> Failure:
@@ -101,17 +129,23 @@ def _told(error: Any) -> Failure:
 def _words(error: Any) -> tuple[str, str]:
     if not isinstance(error, dict):
         return str(error), ""
-    return str(error.get("message") or error), str(error.get("code") or "")
+    code = error.get("type") if error.get("type") in _SPENT else error.get("code")
+    return str(error.get("message") or error), str(code or "")
 
 
-def said_wrong(message: str, *, max_tokens_field: str) -> str:
-    """Return the hint for a request that a server refuses in these words."""
+ABOUT_THE_PROMPT = (400, 413, 422)  # statuses of refusals that another prompt would not meet
+
+
+def said_wrong(status: int, message: str, *, max_tokens_field: str) -> str:
+    """Return the hint for a request that a server refuses with a status and these words."""
     fields = ("max_tokens", "max_completion_tokens")
     other = fields[max_tokens_field == fields[0]]
     if "nsupported" in message and max_tokens_field in message:
         return f"Add `-O max_tokens_field={other}`."
     if refused := [name for name in ("temperature", "seed") if f"'{name}'" in message]:
         return f"If the server does not take {' or '.join(refused)}, add `-O omit={','.join(refused)}`."
+    if status not in ABOUT_THE_PROMPT:
+        return "See its message, the log of the server, and that of a proxy before it."
     return (
         "If the prompt is too long, show less history with --history, or start the server with a longer context; if it "
         "does not take temperature or seed, use `-O omit=temperature,seed`; otherwise see its message."
@@ -131,7 +165,7 @@ def first_choice(reply: dict[str, Any], prompt: Prompt) -> dict[str, Any]:
             f"the server answered prompt {prompt.prompt_id!r} without a choice: {str(reply)[:200]}",
             hint="It may not be OpenAI-compatible: check `-O base_url` and `-O api`.",
         )
-    found = choices[0] if isinstance(choices, list) else None
+    found = _first(choices)
     if not isinstance(found, dict):
         raise ValueError(f"choices holds no object: {str(choices)[:100]}")
     return found
@@ -140,22 +174,33 @@ def first_choice(reply: dict[str, Any], prompt: Prompt) -> dict[str, Any]:
 def text_of(choice: dict[str, Any]) -> str:
     """Return what was written, thoughts in front; a refusal is an answer, too.
 
-    Thoughts that took all there was to write stay open, as a model leaves them that writes them itself.
+    Thoughts that took all there was to write stay open, as a model leaves them that writes them itself; so do those
+    that a server does not show.
+
+    Raises:
+        ValueError: If the fields of text hold something else, or there are none.
     """
+    finish = finish_of(choice)
     if "message" not in choice:
+        if "text" not in choice and finish != "filtered":
+            raise ValueError(f"a choice has neither message nor text: {str(choice)[:100]}")
         return _text(choice.get("text"), "text")
     message = choice["message"]
     if not isinstance(message, dict):
         raise ValueError(f"message is no object: {str(message)[:100]}")
     thought = _text(message.get("reasoning_content") or message.get("reasoning"), "message.reasoning_content")
     said = _text(message.get("content"), "message.content") or _text(message.get("refusal"), "message.refusal")
-    if not thought:
-        return said
-    return f"<think>{thought}" + ("" if not said and choice.get("finish_reason") == "length" else f"</think>{said}")
+    if finish == "length" and not said:
+        return f"<think>{thought}"
+    return f"<think>{thought}</think>{said}" if thought else said
+
+
+_TEXTS = ("text", "output_text")
+_THOUGHTS = ("thinking", "redacted_thinking", "reasoning")
 
 
 def _text(value: Any, field: str) -> str:
-    """Return a field of text, which may come in parts.
+    """Return a field of text, which may come in parts, those of thoughts left out.
 
     Raises:
         ValueError: If it is something else.
@@ -164,32 +209,54 @@ def _text(value: Any, field: str) -> str:
         return value or ""
     if isinstance(value, int | float) and not isinstance(value, bool):
         return str(value)
-    if isinstance(value, list) and all(isinstance(part, dict) and "type" in part for part in value):
-        return "".join(_text(part.get("text"), f"{field}.text") for part in value if part["type"] == "text")
+    if isinstance(value, list):
+        return "".join(_part(part, field) for part in value)
     raise ValueError(f"{field} is no text: {str(value)[:80]}")
+
+
+def _part(part: Any, field: str) -> str:
+    kind = part.get("type", "text") if isinstance(part, dict) else None
+    if kind in _THOUGHTS:
+        return ""
+    if kind in _TEXTS and "text" in part:
+        return _text(part["text"], f"{field}.text")
+    if isinstance(part, str):
+        return part
+    raise ValueError(f"{field} is no text: {str(part)[:80]}")
 
 
 def likeliest(choice: dict[str, Any], prompt: Prompt) -> list[tuple[str, float]]:
     """Return the likeliest first tokens as texts with their log-probabilities; none if the model ends at once.
 
     Raises:
-        EngineError: If the server returned none.
+        NoAnswerError: If the server returned none.
+        ValueError: If they are none: no numbers, or more probable together than anything can be.
     """
     logprobs = choice.get("logprobs") or {}
     rows = logprobs.get("content") if "content" in logprobs else logprobs.get("top_logprobs")
     if rows:
-        top = rows[0]
-        if "content" not in logprobs:
-            return [(token, logprob(value, "logprobs.top_logprobs")) for token, value in (top or {}).items()]
-        field = "logprobs.content.top_logprobs"
-        return [(entry["token"], logprob(entry["logprob"], field)) for entry in top.get("top_logprobs") or []]
+        top, field = rows[0], "logprobs.top_logprobs"
+        if "content" in logprobs:
+            field = "logprobs.content.top_logprobs"
+            pairs = [(entry["token"], entry["logprob"]) for entry in top.get("top_logprobs") or []]
+        else:
+            pairs = list((top or {}).items())
+        # A server may show the token that it wrote twice.
+        found = list(dict.fromkeys((_text(token, f"{field}.token"), logprob(value, field)) for token, value in pairs))
+        if (mass := sum(exp(value) for _, value in found)) > _MOST_MASS:
+            raise ValueError(f"the tokens of {field} are {100 * mass:.0f} % probable together")
+        return found
     if rows == [] and choice.get("finish_reason") == "stop" and not text_of(choice):
         return []
-    raise EngineError(f"the server answered prompt {prompt.prompt_id!r} without log-probabilities", hint=NO_LOGPROBS)
+    raise NoAnswerError(f"the server answered prompt {prompt.prompt_id!r} without log-probabilities", hint=NO_LOGPROBS)
+
+
+_MOST_MASS = 1.05  # probability; a little above 1, since servers round and compute in halves
+_LEAST = -1e6  # a log-probability below it stands for one that is not known
 
 
 def logprob(value: Any, field: str) -> float:
-    """Return a log-probability; some servers round that of a sure token to a little above 0.
+    """Return a log-probability; some servers round that of a sure token to a little above 0, or write -1e308 for none.
 
     Raises:
         ValueError: If it cannot be one.
@@ -197,7 +264,18 @@ def logprob(value: Any, field: str) -> float:
     number = float(value) if isinstance(value, int | float) else nan
     if isnan(number) or number > 0.01:
         raise ValueError(f"{field} holds {value!r}, which is no log-probability")
-    return min(0.0, number)
+    return min(0.0, number) if number > _LEAST else -np.inf
+
+
+def known_logprob(value: Any, field: str) -> float:
+    """Return a log-probability that is finite.
+
+    Raises:
+        ValueError: If it is not.
+    """
+    if not isfinite(number := logprob(value, field)):
+        raise ValueError(f"{field} holds {value!r}, which no token of a prompt has")
+    return number
 
 
 def by_token_id(choice: dict[str, Any]) -> dict[int, float]:

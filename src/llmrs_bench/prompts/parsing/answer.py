@@ -52,6 +52,7 @@ _REFUSAL = re.compile(
     r"|(?:λυπάμαι|δυστυχώς|συγγνώμη).{0,200}?\bδεν\b|(?:omlouvám|bohužel|prepáčte).{0,200}?\bne\w+"
     r"|(?:valitettavasti|anteeksi).{0,200}?\b(?:en|emme)\b|(?:sajnos|sajnálom|elnézést).{0,200}?\bnem\b"
     r"|(?:îmi pare rău|din păcate).{0,200}?\bnu\b|(?:на жаль|вибачте).{0,200}?\bне\b)"
+    r"|(?:I'd|I would|We'd|We would) (?:rather|prefer) not\b"
     r"|(?:I'm|I am) not in a position to\b|(?:Request|Access|Task) (?:denied|refused|rejected|declined)\b"
     r"|(?:There is not|There isn't|There's not|I lack|I have too little|Not|Insufficient) (?:enough |sufficient )?"
     r"(?:information|data|context)\b|(?i:sorry,? (?:but )?that(?:'s| is) not something (?:i|we) can\b))"

@@ -7,7 +7,7 @@ from functools import lru_cache
 from itertools import pairwise
 
 from llmrs_bench.prompts.parsing.items import BULLET, looks_like_item, read_item, settle, without_bullet
-from llmrs_bench.prompts.parsing.titles import OFF, UNSURE, Mention, Names
+from llmrs_bench.prompts.parsing.titles import EDGES, OFF, UNSURE, Mention, Names
 
 _WORDS = r"(?:rank(?:ing)?|place|position|pick|choice|top|number|no|nr|platz|rang|puesto|posto|место|第|順位|순위)"
 _NUMBER = re.compile(
@@ -145,7 +145,8 @@ def read_rank_word(word: str) -> int | None:
     """Return the rank that a key of an object gives: "1", "rank_1", "1st", "first", "choice one"."""
     if found := re.fullmatch(r"\D{0,12}([0-9]{1,4})\D{0,3}", word):
         return int(found[1])
-    ranks = [_COUNTED[part] for part in re.split(r"[\W_]+", word.lower()) if part in _COUNTED]
+    ranks = [1] if word.lower() == "top" else []
+    ranks = ranks or [_COUNTED[part] for part in re.split(r"[\W_]+", word.lower()) if part in _COUNTED]
     return ranks[0] if len(ranks) == 1 else None
 
 
@@ -169,9 +170,10 @@ def counting(ranks: Sequence[Rank]) -> bool:
 
 
 _VALUED = re.compile(
-    r"(?P<item>\S(?:.{0,300}?\S)?)\s*(?P<sign>[:=|,~]|\.{2,}|->|=>|→|\s[-–—]+(?=\s)|—|\(|(?=[★⭐☆])|\s(?=[0-9]{1,3}(?:\.[0-9]+\s?%?|\s?%)\W*$))\s*"
+    r"(?P<item>\S(?:.{0,300}?\S)?)\s*(?P<sign>[:=|,;~]|\.{2,}|->|=>|→|\s[-–—]+(?=\s)|—|\(|(?=[★⭐☆])|\s(?=[0-9]{1,3}(?:\.[0-9]+\s?%?|\s?%)\W*$))\s*"
     r"(?:(?P<rank>rank(?:ed)?\W{0,2}|\#|no\.?\s?)?(?P<value>[-+]?[0-9]{1,6}(?:\.[0-9]{1,9})?(?:e[-+]?[0-9]{1,3})?)"
-    r"(?P<ordinal>st|nd|rd|th)?\s*(?:%|/\s*[0-9]+|stars?|points?|pts|点|점|分)?|(?P<stars>[★⭐]{1,10})[☆\s]*|(?P<verdict>yes|no|true|false))\s*[)\]]?\s*",
+    r"(?P<ordinal>st|nd|rd|th)?\s*(?:%|/\s*[0-9]+|stars?|points?|pts|点|점|分)?|(?P<stars>[★⭐]{1,10})[☆\s]*"
+    r"|(?P<verdict>yes|no|true|false|(?:very )?(?:high|low)|medium|moderate))\s*[)\]]?\s*",
     re.IGNORECASE,
 )
 _SHARE = re.compile(r"[\s*_\-•\[(]*([0-9]{1,3})\s?/\s?([0-9]{1,3})[\s*_\])]*[:\-–—|\s]\s*(\S.*)")
@@ -210,12 +212,34 @@ def read_mentions(texts: Sequence[str], names: Names, *, strict: bool) -> list[M
         elif mention is None and BULLET.match(text):
             weak.append(Mention(OFF, "title")) if looks_like_item(text) else None
             found += weak[-1:] if looks_like_item(text) else []
-        if mention is not None:
+        if (mention is None or mention.doubt or mention.place == OFF) and (
+            tied := _tied(rank.rest if rank and ranked else text, names)
+        ):
+            found += tied
+        elif mention is not None:
             found.append(mention)
     if any(rank.parted for rank in full):
         dropped = set(map(id, weak))
         found = [mention for mention in found if id(mention) not in dropped]
     return settle(found)
+
+
+_TIE = re.compile(r"\s+[/=]\s+")
+
+
+def _tied(text: str, names: Names) -> list[Mention]:
+    """Read an entry of several whole titles, "Heat / Alien", which share a rank."""
+    if " / " not in text and " = " not in text:
+        return []
+    parts = [part.strip(EDGES) for part in _TIE.split(without_bullet(text))] if len(text) < names.longest * 4 else []
+    places = [names.title(part) for part in parts[:_MOST_TIED]]
+    whole = len({*places}) == len(places) > 1 and all(place is not None and place >= 0 for place in places)
+    return (
+        [Mention(place, "title") for place in places if place is not None] if whole and len(parts) <= _MOST_TIED else []
+    )
+
+
+_MOST_TIED = 5
 
 
 def _with_scores_behind(texts: Sequence[str], count: int) -> Sequence[str]:

@@ -14,6 +14,8 @@ _SEPARATOR = re.compile(
     r"|\s+(?P<word>because|since|due to|as it|starring|featuring|is an?|is the|is one of|is also|is about|has an?"
     r"|directed by|written by|for its|for the|which|with its)\s"
 )
+# A title in quotes; words of a script without spaces that follow it are no part of it, but "Part Two" is.
+QUOTED = re.compile(r'"([^"]{1,200})"(?=[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af])(?![第续続之])')
 # What a longer title goes on with.
 _MORE = re.compile(
     r"\W*(?:the\s+)?(?:part|vol(?:ume|\.)?|episode|chapter|season|book|no\.?|teil|partie|parte)?\s*"

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from llmrs_bench.prompts.parsing.entries import Rank, counting, is_valued, read_mentions, read_rank
-from llmrs_bench.prompts.parsing.items import BULLET, named, read_item
+from llmrs_bench.prompts.parsing.items import BULLET, WORDS, named, read_item
 from llmrs_bench.prompts.parsing.one_line import (
     captioned,
     is_pair,
@@ -24,7 +24,7 @@ _RANGE = re.compile(r"\W*[0-9]+\s?[-–—]\s?[0-9]+\W*")
 _BREAK = re.compile(rf"<br ?/?>|</(?:\w{{1,20}}_)?(?:li|p|tr|div|item|candidate|entry|{NOUNS})>", re.IGNORECASE)
 _CELL = re.compile(r"</t[dh]>\s*<t[dh][^>]{0,80}>", re.IGNORECASE)
 _TAG = re.compile(
-    r"</?[a-z_][^<>\n]{0,80}>|\\boxed\b|\\text\b|\\item\b|\\(?:begin|end)\{\w{1,20}\*?\}|^\s*(?:```|~~~)\w*",
+    r"</?[a-z_][^<>\n]{0,80}>|\\boxed\b|\\text(?:bf|it|tt|rm|sc)?\b|\\emph\b|\\item\b|\\(?:begin|end)\{\w{1,20}\*?\}|^\s*(?:```|~~~)\w*",
     re.IGNORECASE,
 )
 _MARK = re.compile(r"[<\\`~]")
@@ -34,7 +34,12 @@ _SCORE_FIRST = re.compile(
 _ATTRIBUTE = re.compile(r"\b(rank|position|id|label|number)\s*=\s*[\"']?(\w{1,20})", re.IGNORECASE)
 _TOP = re.compile(r"\W*top\s[0-9]{1,3}\W*:\W*", re.IGNORECASE)
 _FIELD = re.compile(rf"(?:- )?[\"']?(?:title|name|item|{NOUNS})[\"']?\s?: ", re.IGNORECASE)
+_PRECEDES = re.compile(r"\\(?:succ|gt)(?:eq)?(?![a-zA-Z])")
+_ROW_END, _BESIDE = re.compile(r"\\\\\s*(?:\\hline)?\s*$"), re.compile(r"\s&\s|\s*\\\\\s*(?:\\hline)?\s*$")  # of LaTeX
+_VECTOR = re.compile(r"^(\s*\w{1,40}\s*)<-\s*c\(")  # of R
+_WORDED_LABEL = re.compile(rf"\b{WORDS}[\s#]+(\w{{1,40}})\b", re.IGNORECASE)
 _SHORT = 4  # lines
+_FEW = 2  # candidates that an entry and its remark may name
 _HEADING = re.compile(r"\s*#{1,6}\s|\s*(\*\*|__)[^*_]+\1\s*$")
 
 
@@ -136,6 +141,10 @@ def read_lines(text: str, names: Names, values: Sequence[list[FoundList]] = ()) 
 def _read_line(raw: str, lists: _Lists) -> None:
     names = lists.names
     bare = raw.replace("\t", " | ") if "\t" in raw.strip() else raw
+    if "\\" in bare:  # LaTeX
+        bare = _BESIDE.sub(" | ", _PRECEDES.sub(" > ", bare)) if _ROW_END.search(bare) else _PRECEDES.sub(" > ", bare)
+    elif "<-" in bare:
+        bare = _VECTOR.sub(r"\1= (", bare)
     if _MARK.search(bare):
         bare = _TAG.sub(lambda tag: f" {tag[0][1:-1]} " if tag[0][1:-1] in names.labels else _attributes(tag), bare)
     line = " ".join(bare.split())
@@ -172,6 +181,8 @@ def _add_item(line: str, indent: int, lists: _Lists) -> None:
     if rank is None and read_item(line, names) is None:
         caption, said = captioned(line, names)[-1]
         rank = read_rank(said) if caption else None
+    if rank is None and not caption and not BULLET.match(line) and _names_several(line, names):
+        return
     new = AnswerLine(said, indent, caption, rank)
     known = new.ranked and rank is not None and (rank.parted or _unparted(rank, lists.lines))
     known = known or bool(rank and rank.worded) or BULLET.match(line) is not None
@@ -193,6 +204,13 @@ def _add_item(line: str, indent: int, lists: _Lists) -> None:
     lists.together = 1 if lists.blank or not lists.lines else lists.together + 1
     lists.blank = False
     lists.lines.append(new)
+
+
+def _names_several(line: str, names: Names) -> bool:
+    """Tell whether a line is a sentence about several candidates, "Item 4 has 9 points, item 2 has 8, item 7 has 1"."""
+    if line.count(" ") <= 4 * _FEW:  # as most lines
+        return False
+    return len({label for label in _WORDED_LABEL.findall(line) if label in names.labels}) > _FEW
 
 
 def _is_role(line: str) -> bool:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 
 from llmrs_bench.prompts.parsing.entries import counting, is_valued, read_rank, read_valued
-from llmrs_bench.prompts.parsing.items import PAIR_ALONE, WORDS, read_item, without_bullet
+from llmrs_bench.prompts.parsing.items import PAIR_ALONE, QUOTED, WORDS, read_item, without_bullet
 from llmrs_bench.prompts.parsing.ranking import FoundList, role_of
 from llmrs_bench.prompts.parsing.titles import EDGES, OFF, PAST, Mention, Names, shape
 
@@ -42,6 +42,7 @@ _UNCOLONED = re.compile(r"[\s*_`\"'#>\-]*([^\W\d_][^:\n=0-9]{0,80}?)[*_`\"')]*\s
 _PLACES = re.compile(
     r"[\s*_#>\-]*([0-9]{1,3})\s?(?:[-–—]|to)\s?([0-9]{1,3})[*_]*\s*[:.)][*_]*\s(?=.*[,\s])"
 )  # "4-6: 9, 2, 1"
+_ASIDES = re.compile(r"(?<=[0-9])\s*\([^()0-9]{1,60}\)")
 _SIGNED = re.compile(r"[0-9][^\w,;>]*[.:)\]=][^\w,;>]*[0-9]|->|→")
 _SCORES = re.compile(
     r"\s*[(\[]\s*(?:score\W*)?(?:[01]?\.[0-9]+|[0-9]+(?:\.[0-9]+)?\s?(?:%|/\s?[0-9]+))\s*[)\]]", re.IGNORECASE
@@ -52,6 +53,8 @@ def read_labels(text: str, names: Names) -> list[Mention]:
     """Read a line of two labels or more and nothing else; one that looks like a label and is none is another item."""
     tokens = labels_of(text, names)
     text = _SCORES.sub(" ", text) if "(" in text or "[" in text else text
+    if not tokens and "(" in text and names.numbered and not names.may_hold_title(text):  # "4 (slow), 1 (loud)"
+        tokens = labels_of(text := _ASIDES.sub("", text), names)
     if len(tokens) < 2 or text.count("/") == 1 or "%" in text or _OF_ALL.match(text):
         return []
     if any(token not in names.labels for token in tokens):
@@ -246,7 +249,7 @@ def _read_parts(parts: Sequence[str], names: Names, *, strict: bool) -> list[Men
 
 
 def _joined(parts: Sequence[str]) -> str:
-    return ", ".join(parts).strip("[]{}(); ").removeprefix("and ").strip()
+    return ", ".join(parts).strip("[]{}(); ").removeprefix("and ").removeprefix("then ").strip()
 
 
 def _sizes(parts: Sequence[str], at: int, names: Names) -> Sequence[int]:
@@ -269,6 +272,8 @@ def _part(text: str, names: Names) -> list[Mention]:
 def _whole(text: str, names: Names, *, alone: bool) -> list[Mention]:
     """Read a whole title, maybe with its rank or label before it; or two that "and" parts."""
     text = without_bullet(text)
+    if (quoted := QUOTED.match(text)) and (place := names.title(quoted[1])) is not None:
+        return [Mention(place, "title")]
     for bare in (text, text.strip("*_`\"' ."), text.strip(EDGES)):
         if (place := names.title(bare)) is not None:
             return [Mention(place, "title")]
@@ -297,9 +302,12 @@ def list_on_line(line: str, names: Names) -> FoundList | None:
         pair = is_pair(said, names) and (not caption or _SIGNED.search(said) is not None)
         if found := read_pairs(said, names) or ([] if pair else read_labels(said, names)):
             return FoundList(tuple(found), caption)
-    for caption, said in parts:
+    for at, (caption, said) in enumerate(parts):
         if found := read_titles(said, names):
-            return FoundList(tuple(found), caption)
+            after, behind = parts[-1]  # "Draft: 1. Heat 2. Alien" may be read without its caption
+            declared = at + 1 < len(parts) and role_of(after) in {"draft", "final"}
+            captioned_too = declared and read_titles(behind, names) == found
+            return FoundList(tuple(found), after if captioned_too else caption)
     caption, said = _captioned_again(line, parts)
     if said and (found := read_pairs(said, names) or read_labels(said, names) or read_titles(said, names)):
         return FoundList(tuple(found), caption)

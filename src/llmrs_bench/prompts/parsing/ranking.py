@@ -22,6 +22,7 @@ _DRAFT = (
     "|step (?:1|one)|attempt 1|version 1|old (?:list|order|ranking|version)"
 )
 _RANKING = (
+    "must(?: |-)?(?:read|watch|see|play|hear|listen|have|try|buy)|"
     "rank|ranks|ranking|rankings|ranked|order|ordered|best|top|recommend|recommended|recommendation|recommendations|likely"
     "|likeliest|next|sorted|preference|prefer|picks?|predictions?|predicted|suggestions?|would|will"
 )

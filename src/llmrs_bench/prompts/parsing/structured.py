@@ -12,6 +12,7 @@ from llmrs_bench.prompts.parsing.tables import RANK_NAME, SCORE_NAME, read_table
 from llmrs_bench.prompts.parsing.titles import NOUNS, OFF, UNSURE, Mention, Names, dated
 
 _OPENING = re.compile(r"[\[{]|(?:(?<![^\n])|(?<==)|(?<== ))\((?=\s*[\"'])")  # "ranking = ('Heat', 'Alien')"
+_ORDINAL = re.compile(r"[0-9]{1,3}(?:st|nd|rd|th)")
 _SPACE = re.compile(r"(?:\s|//[^\n]*|,(?=\s*[\]})]))*")
 _NUMBER = re.compile(r"-?[0-9]{1,400}(?:\.[0-9]{1,400})?(?:[eE][+-]?[0-9]{1,3})?(?![\w.])")
 _CUT_SHORT = re.compile(r"(?:-?[0-9]{0,400}\.?[0-9]{0,400}(?:[eE][+-]?)?|[A-Za-z]{1,8})\Z")
@@ -235,11 +236,16 @@ def _by_rank(value: Mapping[str, object], names: Names, *, rising: bool = False)
         return []
     if all(isinstance(part, dict) for part in parts):
         return read_objects([{**part, "title": key} for key, part in value.items() if isinstance(part, dict)], names)
+    ordinals = all(isinstance(part, str) and _ORDINAL.fullmatch(part) for part in parts)
+    if ordinals:  # {"Heat": "2nd", "Alien": "1st"}
+        parts = [int(str(part)[:-2]) for part in parts]
     numbers = [float(part) for part in parts if isinstance(part, int | float)]
-    if len(numbers) < len(value) or (mentions[0].by == "label" and all(map(float.is_integer, numbers))):
+    if len(numbers) < len(value) or (
+        not ordinals and mentions[0].by == "label" and all(map(float.is_integer, numbers))
+    ):
         return []
     counts = sorted(numbers) == [float(number) for number in range(1, len(value) + 1)]
-    return [mentions[at] for at in by_value(numbers, "rank" if counts or rising else "score")]
+    return [mentions[at] for at in by_value(numbers, "rank" if ordinals or counts or rising else "score")]
 
 
 def _labelled(value: Mapping[str, object], names: Names) -> list[Mention]:

@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 from typing import ClassVar, Protocol, TypeAlias, runtime_checkable
 
 from llmrs_bench.core.config import Normalize, Options
@@ -44,6 +45,11 @@ def rating_format(scale: Sequence[float]) -> str:
 
     Of 1 and 10, or of 1 and 1.5, the probability of the first would hold that of the second: they are 1.0, 10.0, 1.5.
     """
+    return _format_of(tuple(scale))
+
+
+@lru_cache
+def _format_of(scale: tuple[float, ...]) -> str:
     for decimals in range(7):
         words = [f"{rating:.{decimals}f}" for rating in scale]
         alike = any(one != other and other.startswith(one) for one in words for other in words)

@@ -15,10 +15,10 @@ from jinja2 import Environment, StrictUndefined
 from llmrs_bench.core.costs import COST_FIELDS
 from llmrs_bench.leaderboard.board import ALPHA, Board, Row, cost_words, told_apart
 from llmrs_bench.leaderboard.curves import Curves
-from llmrs_bench.report.curves import amount, curves_value, end_words, interval_words, named_over, positions
+from llmrs_bench.report.curves import amount, curves_value, interval_words, named_over, positions, reached
 from llmrs_bench.report.headline import headline, is_verdict
 from llmrs_bench.report.html.values import Call, Extra, Ranked
-from llmrs_bench.report.labels import brief_labels, fitting
+from llmrs_bench.report.labels import brief_labels, brief_settings, distinct, names_of
 from llmrs_bench.report.machine import costs, measured
 from llmrs_bench.report.profile import bin_labels, profile_rows
 from llmrs_bench.report.table import (
@@ -32,9 +32,11 @@ from llmrs_bench.report.table import (
 )
 
 _DIGITS = 6
+_MEAN_DIGITS = 8  # of what is shown in four digits beside other formats: a number rounded twice would be another one
+_BESIDE = 30  # letters of a name beside a chart
 _SLIM = 22  # letters of a name on a phone: two lines
 _SCORE_DIGITS = 4  # of scores of items, which are shown in three
-_TRANSCRIPTS = 4_000_000  # characters of prompts and answers of a page: 5 MB with 500 requests of 50 rows
+_TRANSCRIPTS = 3_800_000  # characters of prompts and answers of a page: 5 MB with 500 requests of 50 rows
 # What leaves a script element, or ends a line in JavaScript.
 _ESCAPES = {ord(sign): f"\\u{ord(sign):04x}" for sign in "<>&\u2028\u2029"}
 _FACTS = {
@@ -70,12 +72,18 @@ def board_payload(board: Board, extra: Extra) -> dict[str, Any]:
     lines = headline(board)
     board = told_apart(board)
     labels, brief = {row.run: row.label for row in board.rows}, brief_labels(board.rows)
-    least = brief_labels(board.rows, templates=False)
+    named, settings = names_of(board.rows), brief_settings(board.rows)
+    slim, beside = (
+        distinct([named[row.run] for row in board.rows], [room] * len(board.rows)) for room in (_SLIM, _BESIDE)
+    )
     places = {row.run: place for place, row in enumerate(board.rows)}
     differences: dict[str, list[Any]] = {}
     for each in board.differences:
-        values = (each.difference, each.low, each.high, each.p, each.corrected, int(each.primary))
-        differences.setdefault(each.metric, []).append([places[each.first], places[each.second], *rounded(values)])
+        found = rounded(each.difference, _MEAN_DIGITS)
+        values = (each.low, each.high, each.p, each.corrected, int(each.primary))
+        differences.setdefault(each.metric, []).append(
+            [places[each.first], places[each.second], found, *rounded(values)]
+        )
     return {
         "made": extra.made,
         "alpha": ALPHA,
@@ -100,9 +108,11 @@ def board_payload(board: Board, extra: Extra) -> dict[str, Any]:
             {
                 **_row(row, labels),
                 "short": brief[row.run],
-                "slim": fitting((row.label, brief[row.run], least[row.run]), _SLIM),
+                "slim": least,
+                "beside": name,
+                "apart": settings[row.run],
             }
-            for row in board.rows
+            for row, least, name in zip(board.rows, slim, beside, strict=True)
         ],
         "groups": [
             {
@@ -128,8 +138,11 @@ def _family(board: Board, labels: Mapping[str, str]) -> str:
     """Return which comparisons are primary, in words."""
     if (family := board.family) is None:
         return ""
-    sides = (", ".join(labels[run] for run in side) for side in (family.main, family.against))
     over = family_over(board, primary=True)
+    if not family.declared:
+        sides = ["each language model", "each row that is neither one nor a fusion"]
+    else:
+        sides = [", ".join(labels[run] for run in side) for side in (family.main, family.against)]
     return f"{' against '.join(sides)}, in {', '.join(family.metrics)} ({over})"
 
 
@@ -150,7 +163,7 @@ def _texts(table: Table) -> dict[str, Any]:
 
 def _curves(curves: Curves) -> dict[str, Any]:
     """Return the curves, the place of each of their values on the axis, and crossings in words."""
-    ends = [{"at_words": end_words(each, each.at), "interval_words": interval_words(each)} for each in curves.crossings]
+    ends = [{"at_words": reached(each), "interval_words": interval_words(each)} for each in curves.crossings]
     found: dict[str, Any] = rounded(curves_value(curves))
     crossings = [value | words for value, words in zip(found["crossings"], ends, strict=True)]
     axis = [[x, place, amount(x)] for x, place in positions(curves).items()]
@@ -220,8 +233,10 @@ def _plain(value: Any) -> str:
 
 
 def _cells(row: Row, labels: Mapping[str, str]) -> dict[str, Any]:
-    cells: dict[str, Any] = rounded(measured(row)["metrics"])
-    for cell in cells.values():
+    values = measured(row)["metrics"]
+    cells: dict[str, Any] = rounded(values)
+    for metric, cell in cells.items():
+        cell["mean"] = rounded(values[metric]["mean"], _MEAN_DIGITS)
         if cell["versus"]:
             cell["versus"]["against"] = labels.get(cell["versus"]["against"], cell["versus"]["against"])
     return cells

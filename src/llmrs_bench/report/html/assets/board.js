@@ -35,8 +35,9 @@ function nameNodes(row) {
   const long = row.slim !== row.label;
   const names = long ? [el("span", { class: "wide" }, row.model), el("span", { class: "slim" }, row.slim.split(/(?<=\.\.)|(?=\+)/).flatMap((part) => [el("wbr"), part]))] : [row.model];
   const button = el("button", { type: "button", class: "more", "aria-expanded": "false" }, names);
-  const kind = el("span", { class: "kind" }, symbolMark(row.kind), el("span", { class: "word" }, ` ${row.kind}`));
-  return el("span", { class: "name" }, button, front, kind, row.setting ? el("small", { class: long ? "setting wide" : "setting", title: row.setting }, row.setting) : "", row.answers ? el("small", {}, row.answers) : "");
+  const apart = row.apart ? el("span", { class: long ? "apart wide" : "apart" }, `, ${row.apart}`) : "";
+  const kind = el("span", { class: "kind" }, symbolMark(row.kind), el("span", { class: "word" }, ` ${row.kind}`), apart);
+  return el("span", { class: "name" }, button, front, kind, row.setting ? el("small", { class: "setting" }, row.setting) : "", row.answers ? el("small", { class: "answers", title: row.answers }, row.answers) : "");
 }
 
 function boardColumns() {
@@ -82,7 +83,7 @@ function testsOf(row) {
 
 function rowDetail(row) {
   const shares = board.shares.map(([key, name]) => [name, percent(row.shares[key])]);
-  const facts = [...(row.setting ? [["setting", row.setting]] : []), ["users", row.users.toLocaleString("en")], ...shares, ...row.facts];
+  const facts = [...(row.setting ? [["setting", row.setting]] : []), ["users", row.users.toLocaleString("en")], ...(row.answers ? [["answers", row.answers]] : []), ...shares, ...row.facts];
   return [testsOf(row), el("dl", {}, facts.flatMap(([name, text]) => [el("dt", {}, name), el("dd", {}, text)]))];
 }
 

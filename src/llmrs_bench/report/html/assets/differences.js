@@ -46,7 +46,7 @@ function differenceTable(metric, against) {
   const of = (row) => found.get(row.run), sign = signOf(metric) || 1;
   return sortableTable({
     columns: [
-      { name: "model", value: (row) => row.label, cell: (row) => el("span", { class: "name" }, row.model, row.setting ? el("small", { class: "flush" }, row.setting) : "") },
+      { name: "model", value: (row) => row.label, cell: (row) => el("span", { class: "name" }, row.model, row.apart ? el("small", { class: "flush" }, row.apart) : "") },
       { name: "difference", numeric: true, value: (row) => of(row).difference, cell: (row) => [signed(of(row).difference), el("small", {}, differenceEnds(of(row)))], look: (row) => differenceLook(of(row), metric) },
       { name: "corrected p", title: "Corrected over its family", numeric: true, first: "ascending", value: (row) => of(row).corrected, cell: (row) => [pValue(of(row).corrected)] },
       { name: "p", title: "Of the paired test, by itself", numeric: true, first: "ascending", value: (row) => of(row).p, cell: (row) => [pValue(of(row).p)] },

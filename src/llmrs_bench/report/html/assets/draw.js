@@ -52,7 +52,7 @@ function rowNames(rows, width) {
     return { room: 8, step: 40, shift: 7, names: [Plot.axisY({ ticks: [], label: null }), names] };
   }
   const room = Math.min(300, Math.max(104, width * 0.36));
-  const labels = new Map(rows.map((row) => [row.run, row.short]));
+  const labels = new Map(rows.map((row) => [row.run, row.beside]));
   const axis = Plot.axisY({ ...options, lineWidth: (room - 14) / 12, tickSize: 0, tickPadding: 8, label: null, tickFormat: (run) => labels.get(run) });
   return { room, step: 22, shift: 0, names: [axis] };
 }

@@ -33,7 +33,7 @@ function groupsTable(metric) {
     cell: (row) => [cellNodes(row, cells.get(row.run))].flat(),
     look: (row) => (cells.get(row.run)?.rank === 1 ? "best" : ""),
   }));
-  const name = { name: "model", value: (row) => row.label, cell: (row) => el("span", { class: "name" }, row.model, row.setting ? el("small", { class: "flush" }, row.setting) : "") };
+  const name = { name: "model", value: (row) => row.label, cell: (row) => el("span", { class: "name" }, row.model, row.apart ? el("small", { class: "flush" }, row.apart) : "") };
   const rows = board.rows.filter((row) => board.groups.some((group) => group.rows.some((each) => each.run === row.run)));
   return sortableTable({ columns: [name, ...columns], rows, caption: `${metric} by ${board.groups[0].by}` }).table;
 }
