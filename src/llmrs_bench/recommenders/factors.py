@@ -34,6 +34,8 @@ class FactorRecommender(NeuralRecommender):
     learns_users: ClassVar[bool] = True
     event_cost: ClassVar[int] = 500
     state_cost: ClassVar[int] = 0
+    # Its steps are small: several threads wait for each other, on a busy machine for ten times as long as one works.
+    step_threads: ClassVar[int | None] = 1
 
     @abstractmethod
     def embed(self, net: Any, users: Tensor, previous: Tensor) -> Tensor:

@@ -25,7 +25,7 @@ from llmrs_bench.recommenders.base import Corpus, FitOptions, ScoreBlock, TrainC
 from llmrs_bench.recommenders.losses import Loss, LossOptions
 from llmrs_bench.recommenders.model_store import damaged, read_checkpoint, write_checkpoint
 from llmrs_bench.recommenders.sequences import PADDING, Histories, Sequences, Vocabulary, user_histories
-from llmrs_bench.recommenders.training import Holdout, TrainingOptions, ValidationPlan, train
+from llmrs_bench.recommenders.training import Holdout, TrainingOptions, ValidationPlan, train, with_threads
 
 # The score of an item that was not in training: below every trained item, finite, the same everywhere.
 UNKNOWN_SCORE = -1e9
@@ -88,6 +88,8 @@ class NeuralRecommender(ABC):
     # history: both in scores of one item (measured at the default options on a CPU).
     event_cost: ClassVar[int] = 5000
     state_cost: ClassVar[int] = 750
+    # Of a step of training on a CPU; None: as many as PyTorch has.
+    step_threads: ClassVar[int | None] = None
 
     def __init__(self, options: Any, *, seed: int, device: str) -> None:
         self.options = options
@@ -159,12 +161,18 @@ class NeuralRecommender(ABC):
             told["validated_every"] = plan.every
         identity = _identity(self.name, told, self.seed, items, users, histories, holdout)
         path = work.checkpoint and work.checkpoint.with_name(f"{work.checkpoint.name}.{phase}")
-        with seeded(self.seed, self.device) as generator:
+        all_threads = torch.get_num_threads()
+        with seeded(self.seed, self.device) as generator, with_threads(self.step_threads):
             net = self.build(len(users), len(items)).to(self.device)
+
+            def validate(held: Holdout) -> float:
+                with with_threads(all_threads):
+                    return held.ndcg(lambda asked: self._logits(net, asked))
+
             facts = train(
                 net,
                 lambda: self.losses(net, examples, generator),
-                None if holdout is None else lambda: holdout.ndcg(lambda asked: self._logits(net, asked)),
+                None if holdout is None else lambda: validate(holdout),
                 options,
                 work.progress(f"{self.name}, {_SAID[phase]}", options.epochs),
                 Resume(path, identity, generator),

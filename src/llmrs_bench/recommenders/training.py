@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from time import perf_counter
 from typing import ClassVar, Literal, Self
@@ -259,6 +259,17 @@ def _validated(net: nn.Module, validate: Callable[[], float], state: State, ever
         state.best_epoch = len(state.losses)
         state.best = {name: weight.clone() for name, weight in net.state_dict().items()}
     return value
+
+
+@contextmanager
+def with_threads(threads: int | None) -> Iterator[None]:
+    """Let PyTorch have so many threads on a CPU; None: as many as it has."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads or before)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _run_epoch(
