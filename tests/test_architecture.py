@@ -25,13 +25,15 @@ ARROWS: dict[str, set[str]] = {
     "ranking": set(),
     "reranking": {"metrics"},
     "metrics": set(),
-    "stats": set(),
+    "resampling": set(),
+    "stats": {"resampling"},
     "position_bias": {"stats"},
     "leaderboard": {"metrics", "stats"},
     "report": {"leaderboard"},
     "stages": {
         *("data", "prompts", "llm", "recommenders", "ranking", "metrics", "stats", "leaderboard", "report"),
         *("position_bias", "exchange", "fusion", "reranking", "counterfactuals", "clicks", "memory", "explanations"),
+        "resampling",
     },
     "cli": {"stages", "report", "leaderboard", "llm", "exchange"},
     "results": {"stages", "report", "leaderboard", "metrics"},
@@ -54,11 +56,10 @@ STAGE_ARROWS: dict[str, set[str]] = {
     "tune_preview": {"serving", "tune"},
     "trained_models": set(),
     "infer_recommender": {"trained_models"},
-    "infer_labelled": {"infer_recommender", "trained_models"},
     "import_run": set(),
     "fuse": set(),
     "infer": {
-        *("demo_lm", "fuse", "import_run", "infer_labelled", "infer_language_model", "infer_recommender", "prompt"),
+        *("demo_lm", "fuse", "import_run", "infer_language_model", "infer_recommender", "prompt"),
         *("serving", "trained_models"),
     },
     "prepare": {"source", "trained_models"},
@@ -70,11 +71,12 @@ STAGE_ARROWS: dict[str, set[str]] = {
     "compare": {"evaluate", "factors", "groups", "printed", "probed"},
     "printed": set(),
     "transfer": {"compare"},
-    "site": {"compare", "gate", "pages"},
+    "site": {"boards", "compare", "pages"},
     "compare_labelled": {"compare", "evaluate_labelled", "groups", "printed", "probed"},
     "factors": set(),
     "groups": {"probed"},
-    "gate": {"compare", "compare_labelled", "evaluate", "evaluate_labelled"},
+    "boards": {"compare", "compare_labelled"},
+    "gate": {"boards", "compare", "evaluate", "evaluate_labelled"},
     "pages": {"conversation", "evaluate", "groups", "prompt"},
     "export": {"serving"},
     "recipe_files": {"mapping"},
@@ -87,6 +89,7 @@ STAGE_ARROWS: dict[str, set[str]] = {
     "recipe_forecast": {"forecast", "recipe_checks", "study"},
     "lanes": {"serving", "study"},
     "run": {
+        "boards",
         "compare",
         "fuse",
         "gate",
@@ -97,11 +100,10 @@ STAGE_ARROWS: dict[str, set[str]] = {
         "recipe_checks",
         "serving",
         "study",
+        "printed",
         "transfer",
         "tune",
-        "verdicts",
     },
-    "verdicts": {"compare", "printed", "study"},
     "forecast": {"infer", "judge", "prompt", "serving"},
     "probe": {"conversation", "serving"},
     "judge": {"conversation", "prompt", "prompt_variants", "serving"},
@@ -203,22 +205,38 @@ def test_nothing_prints_but_the_command_line() -> None:
 
 
 def test_a_file_is_neither_long_nor_a_fragment() -> None:
-    """A module that one neighbour alone imports belongs into that one, unless it is a plug-in, a stage, a command,
-    or one idea of how answers are written.
+    """A module that one other alone imports belongs into that one, but for what the code itself shows to be apart.
+
+    That is a plug-in or a command, found by its name; a module of another folder, for each folder is a layer; one that
+    is imported where it is used alone, so that nobody else waits for it; and one idea of how answers are written.
     """
     lines = {path: len(path.read_text("utf-8").splitlines()) for path in MODULES}
     assert not {path.name: count for path, count in lines.items() if count > LONGEST}
-    used = {path: {name for found in imports(path) for name in (found, found.rpartition(".")[0])} for path in MODULES}
-    lists = (PACKAGE / "core" / "registry.py", PACKAGE / "report" / "formats.py")  # of plug-ins, and of formats
-    listed = "".join(path.read_text("utf-8") for path in lists)
+    listed = {
+        node
+        for name in ("core/registry.py", "report/formats.py", "cli/main.py")
+        for text in string_constants(PACKAGE / name)
+        for node in (text.partition(":")[0], f"llmrs_bench.cli.{text.partition('.')[0]}")
+    }
     fragments = []
     for path in MODULES:
         dotted = ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts)
-        importers = [other for other in MODULES if other != path and dotted in used[other]]
-        if dotted in listed or path.parent.name in ("stages", "cli", "parsing") or len(importers) != 1:
+        importers = [other for other in MODULES if other != path and dotted in modules_of(imports(other))]
+        if dotted in listed or path.parent.name == "parsing" or len(importers) != 1:
             continue
         [importer] = importers
-        together = lines[path] + lines[importer]
-        if importer.parent == path.parent and importer.stem != "__init__" and together <= LONGEST:
+        beside = importer.parent == path.parent and importer.stem != "__init__"
+        if beside and lines[path] + lines[importer] <= LONGEST and dotted in modules_of(imports_at_once(importer)):
             fragments.append(f"{dotted} -> {importer.name}")
     assert not fragments
+
+
+def modules_of(names: frozenset[str]) -> set[str]:
+    """Return the modules that imported names may be, or be of."""
+    return {name for found in names for name in (found, found.rpartition(".")[0])}
+
+
+def imports_at_once(path: Path) -> frozenset[str]:
+    """Return what a module imports when it is imported itself."""
+    nodes = [node for node in parsed(path).body if isinstance(node, ast.ImportFrom)]
+    return frozenset(f"{node.module}.{alias.name}" for node in nodes for alias in node.names)

@@ -7,13 +7,14 @@ import subprocess
 import sys
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
+from errno import ENOLCK
 from pathlib import Path
 from typing import Any
 
 import polars as pl
 import pytest
 
-from llmrs_bench.core import artifacts, tables
+from llmrs_bench.core import artifacts, locks, tables
 from llmrs_bench.core.artifacts import (
     Draft,
     Recipe,
@@ -29,7 +30,7 @@ from llmrs_bench.core.errors import ArtifactError, DamagedError, is_damage, next
 from llmrs_bench.core.hashing import file_digest
 from llmrs_bench.core.locks import is_locked, machine
 from llmrs_bench.core.schemas import METRICS, TRUTH
-from llmrs_bench.core.tables import table_digest
+from llmrs_bench.core.tables import parts_digest
 
 VALUES = pl.DataFrame([{"request_id": "r", "metric": "mrr", "value": 0.5}], schema=METRICS)
 RECIPE = Recipe("evaluate", "run", {"metrics": ["mrr"]}, {"rankings": "d1"})
@@ -95,6 +96,22 @@ def test_leftovers_of_this_system_are_swept_and_those_of_others_kept_for_a_week(
     os.utime(old, (0, 0))
     get_or_create(tmp_path / "a", RECIPE, lambda draft: draft.write("metrics", VALUES))
     assert sorted(path.name for path in tmp_path.iterdir()) == [theirs.name, "a"]
+
+
+def test_a_file_system_without_locks_is_named_once_and_keeps_no_lock_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(ENOLCK, "No locks available")
+
+    monkeypatch.setattr("fcntl.flock", refuse)
+    locks._warn_of_no_locks.cache_clear()
+    for name in "ab":
+        get_or_create(tmp_path / name, RECIPE, lambda draft: draft.write("metrics", VALUES))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]
+    (tmp_path / ".a.lock").touch()  # of a process that was killed
+    assert not is_locked(tmp_path / ".a.lock")
+    assert len(caplog.messages) == 1
 
 
 def test_nobody_sweeps_what_is_being_made(tmp_path: Path) -> None:
@@ -395,9 +412,10 @@ def test_a_place_taken_by_other_options_says_which(tmp_path: Path) -> None:
 def test_digests_are_over_contents() -> None:
     frame = pl.DataFrame([{"request_id": f"r{n}", "item_id": "i", "label": 1.0} for n in range(5)], schema=TRUTH)
     pieces = pl.concat([frame[:2], frame[2:]], rechunk=False)
-    assert table_digest(frame) == table_digest(pieces)
-    assert table_digest(frame) != table_digest(frame.reverse())
-    assert table_digest(frame) != table_digest(frame.rename({"item_id": "item"}))
+    digest = parts_digest([frame], "truth")
+    assert digest == parts_digest([pieces], "truth") == parts_digest([frame[:2], frame[2:]], "truth")
+    assert digest != parts_digest([frame.reverse()], "truth")
+    assert digest != parts_digest([frame.rename({"item_id": "item"})], "truth")
 
 
 def test_what_is_unfinished_is_made_again_and_stays_until_that_has_succeeded(tmp_path: Path) -> None:

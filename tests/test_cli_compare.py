@@ -288,11 +288,11 @@ def test_a_saved_baseline_keeps_its_rows(compared: Bench, saved: Path, tmp_path:
 
 def _rewrite(run: Path, rankings: pl.DataFrame) -> None:
     """Put other rankings into a run, with the digest they have."""
-    from llmrs_bench.core.tables import table_digest
+    from llmrs_bench.core.tables import parts_digest
 
     rankings.write_parquet(run / "rankings.parquet")
     manifest = json.loads((run / "manifest.json").read_text())
-    manifest["tables"]["rankings"]["digest"] = table_digest(rankings)
+    manifest["tables"]["rankings"]["digest"] = parts_digest([rankings], "rankings")
     del manifest["digest"]
     (run / "manifest.json").write_text(json.dumps(manifest))
 

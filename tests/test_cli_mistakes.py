@@ -37,6 +37,7 @@ from command_line import Bench
         (("prepare", "--dataset", "demo", "--users", "x" * 5000), 2, ("x ... (5,000 characters)",)),
         (("prepare", "--dataset", "demo", "--candidates", "popular"), 2, ("Did you mean 'popularity'",)),
         (("prepare", "--dataset", "demo", "--candidates", "file:none.tsv"), 1, ("none.tsv",)),
+        (("prepare", "--dataset", "demo", "--candidates", "file:~nobody-here/x"), 1, ("~nobody-here/x",)),
         (("prepare", "--dataset", "demo", "--protocol", "papers"), 2, ("Did you mean 'paper'",)),
         (("prepare", "--dataset", "small", "--source", "nowhere"), 1, ("nowhere",)),
         (("prepare", "--dataset", "demo", "--k-core", "5000"), 1, ("hint",)),

@@ -11,13 +11,13 @@ from command_line import Bench
 from llmrs_bench.core.config import CLICK
 from llmrs_bench.stages.printed import published_tables
 from llmrs_bench.stages.recipe import open_recipe
-from llmrs_bench.stages.recipe_files import recipe_names
-from llmrs_bench.stages.verdicts import OWN_MODEL, PAPER
+from llmrs_bench.stages.recipe_files import recipe_lines
+from llmrs_bench.stages.run import OWN_MODEL, PAPER
 from tiny_models import tiny_llama
 
 CLICKS = ("paper/figure-7", "paper/table-14", "paper/table-5", "paper/table-6", "paper/table-7")
 TRAINED = ("paper/table-12", "paper/table-4")
-PAPERS = [name for name in recipe_names() if name.startswith("paper/")]
+PAPERS = sorted(line.partition("\t")[0] for line in recipe_lines() if line.startswith("paper/"))
 RANKED = tuple(name for name in PAPERS if name not in (*CLICKS, *TRAINED))
 MOCK = {"defaults": {"model": "mock"}}
 

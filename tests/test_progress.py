@@ -156,6 +156,32 @@ def test_a_job_that_ends_with_its_first_units_is_as_fast_as_they_were(kept: Kept
     assert kept.records[-1].fields["per_second"] == 50 / EVERY
 
 
+def test_what_is_told_of_the_first_units_before_they_are_done_starts_no_clock_anew(kept: Kept) -> None:
+    clock = Clock()
+    shown = Lines("asking", 12, clock=clock)
+    for note, seconds in (
+        ("", 0),
+        ("loading the model", 30),
+        ("", 0),
+        ("200 tokens/s", EVERY),
+        ("210 tokens/s", EVERY),
+    ):
+        shown.step(0, note)
+        clock.now += seconds
+    shown.step(12, "220 tokens/s")
+    assert [record.fields["note"] for record in kept.records] == ["", "210 tokens/s", "220 tokens/s"]
+    assert kept.records[-1].fields["per_second"] == 12 / (2 * EVERY)
+
+
+def test_a_job_that_tells_nothing_for_long_is_seen_to_go_on(kept: Kept) -> None:
+    clock = Clock()
+    shown = Lines("tuning", 4, clock=clock)
+    for _ in range(3):
+        clock.now += EVERY
+        shown.tick()
+    assert [record.getMessage() for record in kept.records] == ["tuning: 0 of 4"] * 3
+
+
 def test_a_last_unit_that_is_told_again_is_written_once(kept: Kept) -> None:
     clock = Clock()
     shown = Lines("asking", 3, clock=clock)

@@ -1,6 +1,7 @@
 """Commands that compute nothing with a model start without the libraries that do."""
 
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -63,7 +64,9 @@ def test_evaluate_compare_export_and_list_start_without_torch(bench: Bench, tmp_
         ("rm", "random", *small, "--yes"),
     ]
     assert imported(MODELS, bench, *commands) == []
-    assert imported((*MODELS, "pyarrow"), bench, ("compare", *small)) == []  # reads whole tables alone
+    # What it does not need costs time: whole tables are read without PyArrow, and no gate judges rows of rankings.
+    others = ("pyarrow", "numpy.ma", "filelock", "llmrs_bench.leaderboard.gate", "llmrs_bench.metrics.clicks")
+    assert imported((*MODELS, *others), bench, ("compare", *small)) == []
 
 
 @pytest.mark.parametrize("command", [(), ("prepare",), ("prompt",), ("infer",), ("compare",), ("run",)])
@@ -90,3 +93,13 @@ def test_a_command_waits_for_no_other_one(bench: Bench) -> None:
     others = ("llmrs_bench.cli.compare", "llmrs_bench.cli.prepare", "rich.progress")
     assert imported(others, bench, ("infer", "--help")) == []
     assert imported(others, bench, ("list", "recipes")) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-"])
+def test_a_stream_that_is_closed_is_no_fault(tmp_path: Path, closed: str) -> None:
+    command = shlex.join([sys.executable, "-m", "llmrs_bench", "list", "runs", "-d", "demo", "--home", str(tmp_path)])
+    ended = subprocess.run(["sh", "-c", f"{command} {closed}"], check=False, capture_output=True, text=True)
+    assert ended.returncode == 1  # nothing is prepared
+    assert "fault" not in ended.stderr
+    assert ("hint" in ended.stderr) == (closed == ">&-")

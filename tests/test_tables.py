@@ -1,15 +1,23 @@
 """Tables written and read part by part are the tables written and read whole."""
 
+import io
 import os
+from contextlib import suppress
+from datetime import UTC, datetime
+from decimal import Decimal
+from errno import EINVAL
 from pathlib import Path
+from typing import Any
 
 import polars as pl
+import pyarrow as pa
 import pytest
+from pyarrow import parquet as pq
 
 from llmrs_bench.core.artifacts import Artifact, Recipe, new_artifact, open_artifact
 from llmrs_bench.core.errors import ArtifactError, next_step
 from llmrs_bench.core.schemas import ANSWERS, METRICS, PROMPTS, from_rows
-from llmrs_bench.core.tables import atomic_write, table_digest
+from llmrs_bench.core.tables import TooLargeError, atomic_write, parts_digest, read_foreign
 
 ROWS = [{"request_id": f"r{number}", "metric": "mrr", "value": number / 7} for number in range(10)]
 FRAME = pl.DataFrame(ROWS, schema=METRICS)
@@ -26,7 +34,7 @@ def test_parts_make_the_same_table_as_the_whole(tmp_path: Path) -> None:
     whole = made(tmp_path / "whole", FRAME)
     parts = made(tmp_path / "parts", FRAME[:3], FRAME[3:3], FRAME[3:])
     assert parts.table("metrics").equals(FRAME)
-    assert parts.digest("metrics") == whole.digest("metrics") == table_digest(FRAME)
+    assert parts.digest("metrics") == whole.digest("metrics") == parts_digest([FRAME], "metrics")
     assert parts.manifest.tables["metrics"].rows == 10
 
 
@@ -77,6 +85,22 @@ def test_a_link_is_followed_and_its_target_replaced_with_the_same_permissions(tm
     assert [path.name for path in target.parent.iterdir()] == ["board"]
 
 
+def test_a_file_system_without_permissions_and_flushing_is_written_to(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError
+
+    def cannot(_: int) -> None:
+        raise OSError(EINVAL, "Invalid argument")
+
+    (tmp_path / "a").write_bytes(b"old")
+    monkeypatch.setattr(os, "chmod", refuse)
+    monkeypatch.setattr(os, "fsync", cannot)
+    atomic_write(tmp_path / "a", b"new")
+    assert (tmp_path / "a").read_bytes() == b"new"
+
+
 def test_a_pipe_is_written_into_and_never_replaced(tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
@@ -99,3 +123,45 @@ def test_a_folder_and_a_circle_of_links_are_refused(tmp_path: Path) -> None:
         with pytest.raises(OSError, match=r"Is a directory|levels of symbolic links"):
             atomic_write(path, b"x")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a", "b"]
+
+
+def foreign(values: list[Any], kind: pa.DataType) -> bytes:
+    content = io.BytesIO()
+    pq.write_table(pa.table({"of": pa.array(values, kind)}), content, compression="none")
+    return content.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("values", "kind", "read"),
+    [
+        ([datetime(2024, 5, 1)], pa.timestamp("ms", "Moon/Base"), [datetime(2024, 5, 1, tzinfo=UTC)]),
+        ([Decimal("1.50"), None], pa.decimal256(50, 2), ["1.50", None]),
+        (["b", "a", "b"], pa.dictionary(pa.int8(), pa.string()), ["b", "a", "b"]),
+        ([["a"], None], pa.list_(pa.string()), [["a"], None]),
+        ([], pa.string(), []),
+    ],
+)
+def test_a_foreign_table_is_read_in_types_that_polars_has(
+    values: list[Any], kind: pa.DataType, read: list[Any], capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert read_foreign(foreign(values, kind), 1000)["of"].to_list() == read
+    assert capfd.readouterr().err == ""
+
+
+def test_no_damage_of_a_foreign_table_writes_a_line_of_its_own(capfd: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(OSError, match="not supported"):
+        read_foreign(foreign([["a"]], pa.list_view(pa.string())), 1000)
+    whole, read = foreign(["a", "bc"], pa.string()), 0
+    for at in range(4, len(whole), 4):
+        with suppress(OSError):
+            read += read_foreign(whole[:at] + bytes([whole[at] ^ 8]) + whole[at + 1 :], 1000).height
+    assert 0 < read < len(whole) // 4
+    assert capfd.readouterr().err == ""
+
+
+def test_a_foreign_table_takes_no_more_than_is_allowed() -> None:
+    content = foreign(["a" * 500] * 1000, pa.dictionary(pa.int8(), pa.string()))
+    assert len(content) < 3000
+    assert read_foreign(content, 600_000).height == 1000
+    with pytest.raises(TooLargeError):
+        read_foreign(content, 5000)

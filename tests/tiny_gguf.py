@@ -37,7 +37,9 @@ def write_gguf(path: Path, model: Path, *, architecture: str = "llama") -> Path:
     writer.add_head_count(config["num_attention_heads"])
     writer.add_head_count_kv(config["num_key_value_heads"])
     writer.add_rope_dimension_count(config["head_dim"])
-    writer.add_rope_freq_base(config["rope_parameters"]["rope_theta"])
+    writer.add_rope_freq_base(
+        (config.get("rope_parameters") or config)["rope_theta"]
+    )  # before transformers 5 the second
     writer.add_layer_norm_rms_eps(config["rms_norm_eps"])
     vocabulary = tokenizer["model"]["vocab"]
     special = {token["id"] for token in tokenizer["added_tokens"]}

@@ -198,9 +198,10 @@ def board(
         home: Folder of all artifacts.
         options: Fields of `CompareConfig`, as `by="history"`, `samples=1000`.
     """
+    from llmrs_bench.stages.boards import build
     from llmrs_bench.stages.compare import draw_curves
     from llmrs_bench.stages.evaluate_labelled import has_runs
-    from llmrs_bench.stages.gate import build, gated
+    from llmrs_bench.stages.gate import gated
     from llmrs_bench.stages.workspace import limit_of, open_runs
 
     given = {"metrics": None if metrics is None else tuple(metrics), **options}

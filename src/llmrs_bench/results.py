@@ -304,7 +304,7 @@ class Leaderboard:
 
     def save(self, path: str | Path) -> None:
         """Write a file for `baseline` and `compare --history`, or, if its name ends in .html, the page."""
-        from llmrs_bench.stages.gate import to_save
+        from llmrs_bench.stages.boards import to_save
         from llmrs_bench.stages.pages import save_page
 
         if Path(path).suffix.lower() in (".html", ".htm"):

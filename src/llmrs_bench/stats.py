@@ -1,8 +1,7 @@
 """Uncertainty of means over users, and of differences between them."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from functools import lru_cache
 from math import ceil, sqrt
 from statistics import NormalDist
 
@@ -10,12 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmrs_bench.core.cores import in_parts
+from llmrs_bench.resampling import resamples, two_percentiles
 
-_RESAMPLED_TOGETHER = 200
-_KEPT = 20_000_000  # users times resamples: as many are kept for the next call
-_SMALL = 200_000  # up to which those of several numbers of users are
 _CHUNK = 500
-_LARGE = 1e9  # products of values and signs: from so many on a test is divided among cores
+_LARGE = 1e8  # products of values and signs: from so many on a test is divided among cores
 _NOISE = 1e-6  # of the sum of absolute differences: sums that differ by less are the same sum, added in another order
 
 
@@ -128,41 +125,15 @@ def _resampled_means(
         held = np.full((1, 1), float(users)) if counts is None else counts @ weights  # (rows or 1, size)
         return np.divide(sums, held, out=np.full_like(sums, np.nan), where=held != 0)
 
-    parts = ((drawn,) for drawn in _resamples(users, samples, seed))
+    parts = ((drawn,) for drawn in resamples(users, samples, seed))
     return np.concatenate(list(in_parts(means, parts, large=filled.size * samples > _LARGE)), axis=1)
-
-
-def _resamples(users: int, samples: int, seed: int) -> Iterable[NDArray[np.uint32]]:
-    """Return how often each of some resamples holds each user, (size, users), until there are so many resamples."""
-    draw = _drawn if users * samples > _KEPT else _kept_resamples if users * samples > _SMALL else _small_resamples
-    return draw(users, samples, seed)
-
-
-@lru_cache(maxsize=1)
-def _kept_resamples(users: int, samples: int, seed: int) -> tuple[NDArray[np.uint32], ...]:
-    """Return the resamples of a board: its intervals of means and of differences are from the same ones."""
-    return tuple(_drawn(users, samples, seed))
-
-
-@lru_cache(maxsize=32)
-def _small_resamples(users: int, samples: int, seed: int) -> tuple[NDArray[np.uint32], ...]:
-    """Return those of parts of the users: of a slot of the list, say, in each run of a board."""
-    return tuple(_drawn(users, samples, seed))
-
-
-def _drawn(users: int, samples: int, seed: int) -> Iterator[NDArray[np.uint32]]:
-    generator = np.random.default_rng(seed)
-    for start in range(0, samples, _RESAMPLED_TOGETHER):
-        size = min(_RESAMPLED_TOGETHER, samples - start)
-        yield generator.multinomial(users, np.full(users, 1.0 / users), size=size).astype(np.uint32)
 
 
 def _percentiles(means: NDArray[np.float64], level: float) -> NDArray[np.float64]:
     """Return (rows, 2), both ends of the middle of each row that `level` of its values are in, but for those NaN."""
     tail = 100.0 * (1.0 - level) / 2.0
     if not np.isnan(means).any():
-        ends: NDArray[np.float64] = np.percentile(means, [tail, 100.0 - tail], axis=1).T
-        return ends
+        return two_percentiles(means, (tail, 100.0 - tail))
     found = [row[~np.isnan(row)] for row in means]
     return np.array([np.percentile(row, [tail, 100.0 - tail]) if row.size else [np.nan] * 2 for row in found])
 
@@ -254,8 +225,8 @@ def slopes(
     def of_resamples(weights: NDArray[np.uint32]) -> NDArray[np.float64]:
         return _slope(parts @ weights.T.astype(np.float64))
 
-    resamples = ((weights,) for weights in _drawn(users, samples, seed))
-    drawn = np.concatenate(list(in_parts(of_resamples, resamples, large=False)), axis=1)
+    weighed = ((weights,) for weights in resamples(users, samples, seed))
+    drawn = np.concatenate(list(in_parts(of_resamples, weighed, large=False)), axis=1)
     found = np.full((len(values), 3), np.nan)
     found[:, 0] = _slope(parts.sum(axis=2))
     for place, row in enumerate(drawn):

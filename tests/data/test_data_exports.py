@@ -124,8 +124,8 @@ def test_long_numbers_that_a_spreadsheet_has_shortened_are_said(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("titles", "words"),
     [
-        (("AmÃ©lie", "Heat", "Alien"), "1 titles look as if they were read in another encoding"),
-        (("Am\ufffdlie", "L\ufffdon", "Alien"), "2 titles look as if they were read in another encoding"),
+        (("AmÃ©lie", "Heat", "Alien"), "1 of 3 titles look as if they were read in another encoding"),
+        (("Am\ufffdlie", "L\ufffdon", "Alien"), "2 of 3 titles look as if they were read in another encoding"),
         (("1", "2", "3.5"), "3 of 3 titles are numbers or links, such as '1'"),
         (("https://x.org/1", "https://x.org/2", "Heat"), "2 of 3 titles are numbers or links"),
     ],
@@ -158,10 +158,38 @@ def test_utc_may_be_named(tmp_path: Path) -> None:
     assert not raw.warnings
 
 
-def test_commas_that_part_thousands_are_not_called_decimal(tmp_path: Path) -> None:
-    text = 'user_id,item_id,rating\nu1,a,"1,234"\nu1,b,"12,000,000"\n'
-    assert "thousands=','" in refused(tmp_path, text, line_order=True).hint
-    assert "decimal=','" in refused(tmp_path, text.replace("1,234", "0,234"), line_order=True).hint
+@pytest.mark.parametrize(
+    ("ratings", "wanted"),
+    [
+        (("4,5", "3", "1,234"), [4.5, 3.0, 1.234]),  # one of them parts no thousands
+        (("0,234", "+2,0", ""), [0.234, 2.0, None]),
+        (("1,234", "2", "12,000"), "'1,234', not a number"),
+        (("4,5", "3.5", "2"), "'4,5', not a number"),
+        (("1.234,5", "3", "2"), "'1.234,5', not a number"),
+    ],
+)
+@pytest.mark.parametrize("delimiter", [";", "\t"])
+def test_decimal_commas_are_read_where_they_can_be_nothing_else(
+    tmp_path: Path, delimiter: str, ratings: tuple[str, ...], wanted: list[float | None] | str
+) -> None:
+    rows = [("user", "item", "ts", "stars"), *(("u", f"i{at}", f"15{at}", text) for at, text in enumerate(ratings))]
+    text = "".join(delimiter.join(row) + "\n" for row in rows)
+    if isinstance(wanted, str):
+        assert wanted in refused(tmp_path, text).message
+        return
+    raw = read(tmp_path, text)
+    assert raw.events["rating"].to_list() == pytest.approx(wanted)
+    assert f"events: commas in stars are decimal: {ratings[0]} is {ratings[0].replace(',', '.')}" in raw.rules
+
+
+def test_commas_of_times_and_bad_rows_beside_them(tmp_path: Path) -> None:
+    text = "user;item;ts;stars\nu;a;1500000000,5;4,5\nu;b;1500000000,25;x\nu;c;1500000000;1,0\n"
+    assert refused(tmp_path, text).message == "events, line 3: stars is 'x', not a number"
+    raw = read(tmp_path, text, drop_bad=True)
+    assert raw.events["timestamp"].to_list() == [1500000000.5, 1500000000.0]
+    hint = refused(tmp_path, 'user_id,item_id,rating\nu1,a,"1,234"\nu1,b,"12,000,000"\n', line_order=True).hint
+    assert "thousands=','" in hint
+    assert "decimal=','" in hint
 
 
 def workbook() -> bytes:
@@ -321,14 +349,7 @@ def test_each_table_may_have_an_encoding_of_its_own(tmp_path: Path) -> None:
         Tables(encoding="titles=cp1251")
 
 
-def test_parts_of_one_table_and_archives_in_archives_are_said(tmp_path: Path) -> None:
-    parts = tmp_path / "parts"
-    parts.mkdir()
-    for at in range(2):
-        (parts / f"part-{at}.csv").write_text(EVENTS)
-    with pytest.raises(DataError, match="holds 2 tables") as caught:
-        Tables().load(SourceFiles.open(parts))
-    assert "if they are parts of one table, make it one" in caught.value.hint
+def test_archives_in_archives_are_said(tmp_path: Path) -> None:
     for name, inner in (("book.zip", workbook()), ("nested.zip", None)):
         path = tmp_path / name
         path.write_bytes(inner or b"")

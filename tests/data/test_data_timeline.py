@@ -35,6 +35,14 @@ def test_later_interactions_and_candidates_that_are_new_later_are_counted() -> N
     )
 
 
+def test_candidates_that_nobody_ever_chose_have_no_interaction_before_a_request() -> None:
+    events = pl.DataFrame(ROWS, schema=EVENTS, orient="row")
+    asked = requests({user: ["w0i3", "shown-alone"] for user in ("u00", "u01", "u10", "u11")})
+    found = timeline(events, leave_one_out(events).interactions, asked)
+    assert found is not None
+    assert (found.unborn, found.candidates) == (4, 8)
+
+
 def test_a_whole_catalogue_counts_once_for_each_request() -> None:
     events = pl.DataFrame(ROWS, schema=EVENTS, orient="row")
     asked = requests({"u00": [], "u10": []}).with_columns(candidates=pl.lit(None, dtype=pl.List(pl.String)))

@@ -8,6 +8,7 @@ import polars as pl
 import pytest
 
 from llmrs_bench.core.errors import DataError
+from llmrs_bench.exchange import reading
 from llmrs_bench.exchange.reading import read_rankings
 
 ROWS = {"key": ["r1", "r1"], "item_id": ["a", "b"], "rank": [1.0, 2.0], "score": [0.5, 0.25]}
@@ -76,6 +77,8 @@ def test_text_that_is_no_number_is_kept_beside() -> None:
         (b"user_id,movie,place\n1,2,3\n", "x.csv", "item_id, and rank or score"),
         (b"user_id,item_id,rank\n1,2,3,4\n", "x.csv", "cannot be read as CSV"),
         (b"PAR1 and nothing more", "x", "cannot be read as Parquet"),
+        (parquet(user_id=["1"] * 999, item_id=["a" * 99] * 999, rank=[1] * 999), "x", "more than 0.0 GB"),
+        (gzip.compress(b"a" * 5000, mtime=0), "x", "more than 0.0 GB"),
         (CSV, "x.parquet", "no Parquet file"),
         (b"r1 Q0 a 1 0.5 mine\nr1 Q0 the item 2 0.4 mine\n", "x", "line 2: 7 fields"),
         (b"r1 a 1\n", "x.run", "line 1: 3 fields"),
@@ -84,7 +87,11 @@ def test_text_that_is_no_number_is_kept_beside() -> None:
         (parquet(user_id=["1"], item_id=[["a", "b"]], score=[1.0]), "x", "item_id is List"),
     ],
 )
-def test_every_other_file_is_refused_with_its_fault(content: bytes, name: str, words: str) -> None:
+def test_every_other_file_is_refused_with_its_fault(
+    content: bytes, name: str, words: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reading, "_FREE", 1000)
+    monkeypatch.setattr(reading, "_PACKED", 1)
     with pytest.raises(DataError) as caught:
         read_rankings(content, name=name)
     assert words in caught.value.message

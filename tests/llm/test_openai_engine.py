@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from fault_server import Script, label_logprob, text_of
+from fault_server import Fault, Script, label_logprob, text_of
 from llmrs_bench.core.errors import EngineError, OptionError
 from llmrs_bench.core.types import Listed, Message, Prompt, Response
 from llmrs_bench.llm.backends.openai import OpenAIEngine
@@ -58,10 +58,21 @@ def test_the_content_of_a_message_is_an_answer(url: str, script: Script, content
     assert answers(engine(url), text_prompt())["p"].text == text
 
 
-def test_what_the_filter_of_a_server_refuses_has_an_empty_answer(url: str, script: Script) -> None:
-    script.error = {"code": "content_filter"}
+@pytest.mark.parametrize(
+    ("status", "error"),
+    [
+        (400, {"code": "content_filter"}),
+        (400, {"code": None, "innererror": {"code": "ResponsibleAIPolicyViolation"}}),
+        (400, {"code": "400", "message": "gateway.ContentPolicyViolationError: no"}),
+        (403, {"code": 403, "metadata": {"reasons": ["violence"], "flagged_input": "Heat"}}),
+    ],
+)
+def test_what_the_filter_of_a_server_refuses_has_an_empty_answer(
+    url: str, script: Script, status: int, error: dict[str, Any]
+) -> None:
+    script.error = error
     for prompt, empty in ((text_prompt(), ""), (LABELS, ((), (), ()))):
-        script.faults = [400]
+        script.faults = [status]
         found = answers(engine(url), prompt)[prompt.prompt_id]
         assert empty in (found.text, found.choice_logprobs)
         assert found.finish_reason == "filtered"
@@ -175,7 +186,8 @@ def test_of_several_choices_the_first_by_its_number_is_the_answer(url: str, scri
     ("reason", "finish"),
     [
         *(("length", "length"), ("LENGTH", "length"), ("max_tokens", "length"), ("model_length", "length")),
-        *(("SAFETY", "filtered"), ("content_filter", "filtered"), ("sensitive", "filtered")),
+        *(("SAFETY", "filtered"), ("content_filter", "filtered"), ("guardrail_intervened", "filtered")),
+        ({"type": "length", "length": 64}, "length"),
         *(("stop", "stop"), ("eos", "stop"), (None, "stop"), ([], "stop"), (5, "stop")),
     ],
 )
@@ -191,8 +203,8 @@ def test_counts_in_text_are_counts(url: str, script: Script) -> None:
     assert answers(engine(url), text_prompt())["p"].prompt_tokens == 100
 
 
-def failing_at(texts: set[str], fault: dict[str, Any]) -> Callable[[dict[str, Any]], dict[str, Any]]:
-    def reply(body: dict[str, Any]) -> dict[str, Any]:
+def failing_at(texts: set[str], fault: Fault) -> Callable[[dict[str, Any]], Fault]:
+    def reply(body: dict[str, Any]) -> Fault:
         return fault if text_of(body) in texts else {"choices": [{"message": {"content": "2, 1"}}]}
 
     return reply
@@ -207,11 +219,13 @@ def failing_at(texts: set[str], fault: dict[str, Any]) -> Callable[[dict[str, An
         {"choices": [{"message": "2, 1"}]},
         {"choices": [{"message": {"content": {"text": "2, 1"}}}]},
         {"error": {"code": 400, "message": "maximum context length is 512 tokens"}},
+        {"object": "error", "code": 40303, "message": "maximum context length is 512 tokens"},
+        (403, b"<html>blocked</html>"),
         {"choices": [{"finish_reason": "error", "error": {"code": 502, "message": "upstream"}}]},
     ],
 )
 def test_a_prompt_that_never_gets_an_answer_is_left_out_if_that_is_allowed(
-    url: str, script: Script, fault: dict[str, Any]
+    url: str, script: Script, fault: Fault
 ) -> None:
     prompts = [text_prompt(f"t{number}", history=number) for number in range(20)]
     script.reply = failing_at({prompts[3].messages[0].content}, fault)

@@ -4,7 +4,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import ExitStack
 from datetime import UTC, datetime
-from threading import Event, Lock
+from threading import Event, Lock, Semaphore
 from typing import Any
 
 import pytest
@@ -62,11 +62,13 @@ def test_everything_else_ends_the_run_at_once_and_says_what_to_do(
 @pytest.mark.parametrize(
     "fault",
     [
-        *(408, 409, 423, 425, 429, 499, 502, 529, "reset", "cut", "drop", "drip", "head"),
+        *(408, 409, 423, 424, 425, 429, 498, 499, 502, 529, "reset", "cut", "drop", "drip", "head"),
         *((503, b"upstream"), (529, b"")),
         *("gzip", "chunk", "length", "open", "short", "twice"),
         {"error": {"code": 429, "message": "upstream"}},
         {"error": {"message": "upstream"}},
+        {"object": "error", "message": "upstream", "code": 50001},
+        b'[{"error": {"code": 503, "message": "upstream"}}]',
         {"choices": [{"finish_reason": "error", "error": {"code": 502, "message": "upstream"}}]},
         {"choices": [{"finish_reason": "abort", "message": {"content": "2"}}]},
     ],
@@ -156,11 +158,41 @@ def test_a_server_that_starts_again_is_waited_for(script: Script) -> None:
         assert (made.facts()["retries"], len(script.requests)) == (2, 3)
 
 
-def test_a_pause_of_no_time_is_no_reason_to_storm(url: str, script: Script) -> None:
-    script.faults, script.retry_after, pauses = [429] * 4, "0", list[float]()
+@pytest.mark.parametrize("asked", ["0", "-3", "soon", "inf", "Tue, 24 Nov 2020 10:00:30 GMT"])
+def test_a_pause_of_no_use_is_no_reason_to_storm_nor_to_wait_long(url: str, script: Script, asked: str) -> None:
+    script.faults, script.retry_after, pauses = [429] * 8, asked, list[float]()
     answers(engine(url, pauses), text_prompt())
-    assert all(2**n / 2 <= pause <= 2**n for n, pause in enumerate(pauses))
+    assert 0.5 <= pauses[0] <= 1
+    assert all(1 <= pause <= 2 for pause in pauses[1:])
+    assert len(pauses) == 8
+
+
+def test_a_pause_of_no_use_ends_the_run_when_others_would(url: str, script: Script) -> None:
+    script.faults, script.retry_after, pauses = [429] * 99, "0", list[float]()
+    with pytest.raises(EngineError, match=r"429 to prompt .* 5 times"):
+        answers(engine(url, pauses, retries=3), text_prompt())  # 1 + 2 + 4 s, as 1 + 2 + 2 + 2
     assert len(pauses) == 4
+
+
+def test_a_rate_limit_is_waited_for_while_the_server_answers_others(url: str, script: Script) -> None:
+    prompts = [text_prompt(f"t{n}", history=n) for n in range(6)]
+    answered, turn, done = list[str](), Semaphore(0), Semaphore(0)
+    limited = prompts[0].messages[0].content
+    script.reply = lambda body: 429 if text_of(body) == limited and not answered[4:] else None
+    made = engine(url, retries=1, concurrency=2)
+
+    def pause(seconds: float, stopped: Event) -> None:
+        turn.release()  # one of the others is answered
+        assert done.acquire(timeout=60)
+
+    made.client.pause = pause
+    script.hold = lambda body: text_of(body) == limited or turn.acquire(timeout=60)
+    for answer in made.answer(prompts):
+        answered.append(answer.prompt_id)
+        done.release()
+    made.close()
+    assert answered[-1] == "t0"
+    assert made.facts()["retries"] == 5
 
 
 def test_a_time_out_is_tried_again_and_halves_the_requests_at_a_time_once_for_all_that_meet_it(
@@ -279,7 +311,10 @@ def test_a_key_is_sent_alone_or_not_at_all(
 
 @pytest.mark.parametrize(
     ("value", "seconds"),
-    [(None, None), ("soon", None), ("3.5", 3.5), ("-1", 0.0), ("Tue, 24 Nov 2026 10:00:30 GMT", 30.0)],
+    [
+        *((None, None), ("soon", 0.0), ("", 0.0), ("3.5", 3.5), ("-1", 0.0), ("nan", 0.0), ("inf", 0.0)),
+        ("Tue, 24 Nov 2026 10:00:30 GMT", 30.0),
+    ],
 )
 def test_servers_ask_for_a_pause_in_seconds_or_by_a_date(value: str | None, seconds: float | None) -> None:
     assert openai_http.retry_after(value, now=datetime(2026, 11, 24, 10, tzinfo=UTC)) == seconds
@@ -362,10 +397,17 @@ def test_an_own_mistake_is_raised_as_it_is() -> None:
     assert list(spread(work, [], workers=5)) == []
 
 
-def test_a_server_that_is_not_there_is_named() -> None:
+@pytest.mark.parametrize(("spared", "told"), [("", True), ("127.0.0.1", False)])
+def test_a_server_that_is_not_there_is_named_and_a_proxy_before_it(
+    spared: str, told: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("http_proxy", "http://me:secret@localhost:9")
+    monkeypatch.setenv("no_proxy", spared)
     with pytest.raises(EngineError, match="does not answer") as caught:
         answers(engine("http://127.0.0.1:9/v1"), text_prompt())
     assert "base_url" in caught.value.hint
+    assert ("the proxy localhost:9" in caught.value.hint) == told
+    assert "secret" not in caught.value.hint
 
 
 @pytest.mark.slow

@@ -107,6 +107,15 @@ def test_answers_stop_at_the_checkpoint_s_stop_tokens_and_ignore_its_sampling(ll
             assert (free[name].text or "").startswith((response.text or "").rstrip("\ufffd"))
 
 
+def test_tokens_are_told_of_as_soon_as_they_are_read_or_written(llama: Path) -> None:
+    made, heard = engine(llama), list[int]()
+    made.tell(heard.append)
+    found = answers(made, *(text_prompt(f"p{n}", history=n) for n in range(3))).values()
+    read, written = (sum(getattr(one, name) for one in found) for name in ("prompt_tokens", "completion_tokens"))
+    assert heard == [read + 3] + [3] * 7
+    assert written == 3 * 8
+
+
 def test_t5_choices_and_answers(t5: Path) -> None:
     tokenizer, model = AutoTokenizer.from_pretrained(t5), AutoModelForSeq2SeqLM.from_pretrained(t5)
     prompt = choice_prompt(history=1)

@@ -251,6 +251,12 @@ def test_the_direction_that_an_answer_declares_is_followed(text: str, order: lis
         ("Dracula: 3\nUlysses: 1\nPersuasion: 2", []),
         ("Dracula: no\nUlysses: yes\nPersuasion: no", []),
         ("Dracula: low\nUlysses: high\nPersuasion: medium", []),
+        ("1. Persuasion: low\n2. Dracula: high\n3. Frankenstein: medium", []),  # the numbers are those of the books
+        ("1. Persuasion (2/10)\n2. Dracula (9/10)\n3. Frankenstein (5/10)", [2, 3, 1]),
+        ("1. Dracula (2/10)\n2. Ulysses (9/10)\n3. Persuasion (5/10)", [2, 8, 1]),  # and here they are ranks
+        ("| Rank | Book | Score |\n|---|---|---|\n| 1 | Persuasion | 2 |\n| 2 | Dracula | 9 |", [1, 2]),
+        ("Dracula: 3/10 (dull)\nUlysses: 9/10 (long)", [8, 2]),
+        ("Dracula: .5\nUlysses: .75\nPersuasion: .25", [8, 2, 1]),
         ("Item 2 gets 85 points, item 8 gets 91 points, item 1 gets 10 points.", []),
         ("| Book | Read? |\n|---|---|\n| Dracula | No |\n| Ulysses | Yes |", []),
         ("Please send the books. Format: 1, 2, 3", []),

@@ -1,6 +1,6 @@
 """Batches are kept as they come, cut by the prompts alone, and counted once: an engine and a clock made for it."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -64,6 +64,21 @@ class Slow:
         return None
 
 
+class Telling(Slow):
+    """The same, which tells of each fifth of its batches."""
+
+    def tell(self, heard: Callable[[int], None]) -> None:
+        self.heard = heard
+
+    def answer_batches(self, batches: Iterable[Sequence[Prompt]]) -> Iterator[Sequence[Response]]:
+        for batch in batches:
+            for _ in range(4):
+                self.clock.now += self.pace / 5
+                self.heard(len(batch) * 2)
+            self.clock.now += self.pace / 5
+            yield from super().answer_batches([batch])
+
+
 def questions(count: int, *, alike: int = 1) -> list[Question]:
     """Return questions of one prompt each, of which so many read the same."""
     prompts = [
@@ -94,6 +109,19 @@ def test_what_is_not_kept_yet_is_half_a_minute_or_a_batch(tmp_path: Path, pace: 
     assert all(len(shard) % BATCH == 0 for shard in kept)
     assert max(map(len, kept)) <= most * BATCH
     assert all(shard["seconds"].sum() <= max(30.0, pace) + 1e-3 for shard in kept)
+
+
+def test_a_batch_that_takes_long_tells_what_is_done_and_how_fast(tmp_path: Path) -> None:
+    engine = Telling(Clock(), 10.0)
+    generator, told = cached_generator(tmp_path, engine), list[tuple[int, str]]()
+    generator.show(lambda done, note="", total=None: told.append((done, note)), 8)
+    generator.ask(questions(8))
+    speeds = [(done, note) for done, note in told if note.endswith("tokens/s")]
+    assert [note for _, note in told[:5]] == ["", "loading the model", "self-check", "", "4 tokens/s"]
+    assert speeds[:4] == [(0, "4 tokens/s")] * 4
+    engine.heard(1_000_000)  # nobody listens any more
+    assert told[-1][0] == 8
+    assert "000" not in told[-1][1]
 
 
 def test_answers_are_kept_less_often_where_keeping_takes_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

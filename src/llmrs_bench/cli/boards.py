@@ -128,7 +128,7 @@ def save_made(data: "Data", made: "Comparison", config: "CompareConfig", path: P
     if failed is not None and path.resolve() == Path(failed).resolve():
         warn(f"{path} is the baseline and stays as it is, for the gate failed")
         return
-    from llmrs_bench.stages.gate import to_save
+    from llmrs_bench.stages.boards import to_save
 
     to_save(data, made, config).write(path)
     say(f"saved: {path}")

@@ -1,6 +1,7 @@
 """A command of the command line, which checks the options that were typed, and those alone."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from typer.core import TyperCommand
@@ -19,6 +20,11 @@ class _TypedValue:
             return () if param.multiple or param.nargs == -1 else None
         if isinstance(wanted, type) and isinstance(value, wanted):
             return value
+        if wanted is Path:  # checked as the library does it, without pydantic
+            from typer._param_types import coerce_cli_path
+
+            about = param.type_descriptor.parameter_info
+            return coerce_cli_path(Path(value), about, path_type=Path, param=param, ctx=ctx)
         from typer._coercion import build_runtime_param
 
         return build_runtime_param(param.type_descriptor).coerce(value, param=param, ctx=ctx)

@@ -27,6 +27,7 @@ from llmrs_bench.core.errors import GateError, OptionError
 if TYPE_CHECKING:
     from llmrs_bench.core.config import CompareConfig
     from llmrs_bench.leaderboard.curves import Curves
+    from llmrs_bench.leaderboard.gate import Gate
     from llmrs_bench.stages.compare import Comparison
     from llmrs_bench.stages.workspace import Data
 
@@ -358,15 +359,11 @@ def compare(
             baseline,
             narrowed=bool(run),
         )
-        from llmrs_bench.stages.gate import build, gated
         from llmrs_bench.stages.workspace import open_data
 
-        data, gate = open_data(home, dataset), None
-        if baseline is None and not fail_if and summary is None:
-            made = build(data, run or [], config)
-        else:
-            rules = fail_if or []
-            made, gate = gated(data, run or [], config, baseline=baseline, rules=rules, allow_missing=allow_missing)
+        data = open_data(home, dataset)
+        judged = baseline is not None or bool(fail_if) or summary is not None
+        made, gate = _made(data, run or [], config, judged, baseline, fail_if or [], allow_missing)
         if text:
             from llmrs_bench.stages.methods import methods_text
 
@@ -387,6 +384,25 @@ def compare(
                 f"the gate failed: {len(failures)} of {len(gate.verdicts)} verdicts",
                 hint="; ".join(f"{verdict.row}: {verdict.rule}" for verdict in failures),
             )
+
+
+def _made(
+    data: "Data",
+    names: Sequence[str],
+    config: "CompareConfig",
+    judged: bool,
+    baseline: str | None,
+    rules: Sequence[str],
+    allow_missing: bool,
+) -> "tuple[Comparison, Gate | None]":
+    """Return the board, and the gate where one judges it."""
+    if not judged:
+        from llmrs_bench.stages.boards import build
+
+        return build(data, names, config), None
+    from llmrs_bench.stages.gate import gated
+
+    return gated(data, names, config, baseline=baseline, rules=rules, allow_missing=allow_missing)
 
 
 def _write_page(

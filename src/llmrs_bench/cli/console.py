@@ -9,8 +9,8 @@ import sys
 import tempfile
 import threading
 import traceback
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, closing, contextmanager
 from itertools import pairwise
 from typing import Any
 
@@ -315,9 +315,26 @@ def _asks_for_json(typed: Sequence[str]) -> bool:
     return "--log=json" in typed or ("--log", "json") in pairwise(typed)
 
 
-def finish(done: Any, more: str = "") -> None:
-    """Say where the artifact of a stage is, and write its name to stdout."""
+def say_made(done: Any) -> None:
+    """Say what a stage warns of, and where its artifact is."""
     for warning in done.warnings:
         warn(warning)
     say(f"{'made' if done.fresh else 'already there'}: {done.artifact.path}")
+
+
+def finish(done: Any, more: str = "") -> None:
+    """Say what a stage has made, and write its name to stdout."""
+    say_made(done)
     typer.echo(done.name + more)
+
+
+def ask(stage: Callable[..., Any], data: Any, config: Any, spending: Any) -> Any:
+    """Run a stage that asks a language model, within a budget; say where prompts go, and what it made."""
+    from llmrs_bench.stages.serving import OpenEngine, destination
+
+    if config.engine == "openai":
+        say(f"prompts that were not answered before are sent to {destination(config.served)}")
+    with closing(OpenEngine(spending)) as engines:
+        done = stage(data, config, track, engines=engines)
+    say_made(done)
+    return done

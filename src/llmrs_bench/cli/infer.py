@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from llmrs_bench.cli.console import exit_codes, finish, say, show, show_json, track, warn
+from llmrs_bench.cli.console import exit_codes, finish, say, say_made, show, show_json, track, warn
 from llmrs_bench.cli.options import (
     DATA,
     ENGINE,
@@ -288,9 +288,7 @@ def _prepare(
         raise
     for line in data_lines(done.artifact.facts) if done.fresh else ():
         say(line)
-    for warning in done.warnings:
-        warn(warning)
-    say(f"{'made' if done.fresh else 'already there'}: {done.artifact.path}")
+    say_made(done)
     if dataset == config.dataset and len(variants(home, dataset)) > 1:
         warn(f"{dataset} was prepared otherwise before, from another source or with other options: this is {done.name}")
     return done.name

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from llmrs_bench.cli.console import exit_codes, say, show, show_json, track, warn
+from llmrs_bench.cli.console import ask, exit_codes, say, show, show_json
 from llmrs_bench.cli.options import (
     HERE,
     OUTPUT,
@@ -163,24 +163,15 @@ def _forecast(config: "JudgeConfig", home: Path, dataset: str, *, shown: int, fo
 
 def _judge(config: "JudgeConfig", home: Path, dataset: str, spending: "Budget | None", shown: int) -> dict[str, Any]:
     """Have a model judge, and return what its verdicts come to."""
-    from contextlib import closing
-
     from llmrs_bench.report.explanations import pair_lines
     from llmrs_bench.stages.infer import check_model
     from llmrs_bench.stages.judge import judge as stage
     from llmrs_bench.stages.judge import judgement
-    from llmrs_bench.stages.serving import OpenEngine, destination
     from llmrs_bench.stages.workspace import open_data
 
     data = open_data(home, dataset)
     check_model(config.served)
-    if config.engine == "openai":
-        say(f"prompts that were not answered before are sent to {destination(config.served)}")
-    with closing(OpenEngine(spending)) as engines:
-        done = stage(data, config, track, engines=engines)
-    for warning in done.warnings:
-        warn(warning)
-    say(f"{'made' if done.fresh else 'already there'}: {done.artifact.path}")
+    done = ask(stage, data, config, spending)
     for line in pair_lines(done.artifact.table("judgements").head(2 * shown).to_dicts()):
         say(line)
     return judgement(data, done.artifact, config)

@@ -26,10 +26,10 @@ _WARNINGS, _LIBRARIES = "py.warnings", "stderr"
 # Least levels of loggers, from the first command of a process on; httpx would log every request.
 _LEVELS = {log.name: logging.INFO, _WARNINGS: logging.DEBUG, _LIBRARIES: logging.INFO, "httpx": logging.WARNING}
 # Set while a command runs, unless the user has set them: libraries and the processes they start draw no bars, write
-# their logs to stderr, for results are on stdout, ...
+# their logs to stderr, for results are on stdout, and pydantic reads no lists of plug-ins of its own, ...
 _NO_BARS = {
     **{"HF_HUB_DISABLE_PROGRESS_BARS": "1", "TQDM_DISABLE": "1"},
-    "VLLM_LOGGING_STREAM": "ext://sys.stderr",
+    **{"VLLM_LOGGING_STREAM": "ext://sys.stderr", "PYDANTIC_DISABLE_PLUGINS": "__all__"},
 }
 # ... and say nothing to people but what has failed; a log as JSON also holds what they warn of.
 _FAILURES_ALONE = {"TRANSFORMERS_VERBOSITY": "error", "VLLM_LOGGING_LEVEL": "ERROR", "PYTHONWARNINGS": "ignore"}

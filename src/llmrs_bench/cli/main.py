@@ -1,5 +1,6 @@
 """The command line: options to config, one stage, one result; a command is imported where it is asked for."""
 
+import gc
 import os
 import signal
 import sys
@@ -39,6 +40,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "du": ("storage.du", "du"),
 }
 RENAMING = ("prompt", "infer")  # commands that understand old names of their options
+_YOUNG = 20_000  # new objects before the next look for garbage: Python's 700 looks 180 times while modules are imported
 
 
 @cache
@@ -102,8 +104,20 @@ def llmrs_bench(
         raise typer.Exit
 
 
+def _open_closed_streams() -> None:
+    """Let streams that the caller has closed (`>&-`) lead nowhere, lest a file of ours get the number of one."""
+    for number, (name, mode) in enumerate((("stdin", "r"), ("stdout", "w"), ("stderr", "w"))):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # has the lowest number that is free
+            setattr(sys, name, os.fdopen(number, mode, encoding="utf-8", closefd=False))
+
+
 def main() -> None:
     """Run the command line; the exit code is 0, 1, 2, 3, 4, 5, 130 or 143."""
+    _open_closed_streams()
+    gc.set_threshold(_YOUNG)
     try:
         app(prog_name="llmrs-bench", args=sys.argv[1:])
     except SystemExit:

@@ -138,7 +138,7 @@ ColdItems = Annotated[
 Draws = Annotated[
     int | None,
     typer.Option(
-        help="Ask each request N times, with candidates drawn anew, so that boards know what the draw changes.",
+        help="Ask each request N times, with candidates drawn again, so that boards know what the draw changes.",
         rich_help_panel=CANDIDATES,
     ),
 ]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from llmrs_bench.cli.console import exit_codes, say, show, track, warn
+from llmrs_bench.cli.console import ask, exit_codes, say, show, track
 from llmrs_bench.cli.options import (
     HERE,
     PROTOCOL,
@@ -94,23 +94,14 @@ def probe(
 
 def _probe(config: "ProbeConfig", home: Path, dataset: str, spending: "Budget | None") -> Mapping[str, Any]:
     """Probe a model, and return what came of it."""
-    from contextlib import closing
-
     from llmrs_bench.stages.infer import check_model
     from llmrs_bench.stages.prepare import open_or_prepare
     from llmrs_bench.stages.probe import probe as stage
-    from llmrs_bench.stages.serving import OpenEngine, destination
 
     check_model(config.served)  # before anything is downloaded
     data = open_or_prepare(home, dataset, track, say)
-    if config.engine == "openai":
-        say(f"prompts that were not answered before are sent to {destination(config.served)}")
-    with closing(OpenEngine(spending)) as engines:
-        done = stage(data, config, track, engines=engines)
-    for warning in done.warnings:
-        warn(warning)
-    say(f"{'made' if done.fresh else 'already there'}: {done.artifact.path}")
-    return done.artifact.facts
+    facts: Mapping[str, Any] = ask(stage, data, config, spending).artifact.facts
+    return facts
 
 
 def _shown(facts: Mapping[str, Any], form: ResultFormat) -> list[str]:

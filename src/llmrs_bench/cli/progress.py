@@ -23,7 +23,7 @@ from llmrs_bench.cli.logs import emit, terminal
 from llmrs_bench.core.formatting import number
 from llmrs_bench.core.types import Step
 
-FIRST_AFTER, EVERY = 3.0, 10.0  # seconds: from the first unit to the first line, and between lines
+FIRST_AFTER, EVERY = 3.0, 10.0  # seconds: from the beginning to the first line, and between lines
 _TICK = 1.0  # seconds between looks at the clock
 
 
@@ -77,7 +77,7 @@ def lines(label: str, total: int) -> Iterator[Step]:
 
 
 class Lines:
-    """Decides when a line of progress is due: 3 s after the first unit, then every 10 s, and at the end.
+    """Decides when a line of progress is due: after 3 s, then every 10 s, and at the end.
 
     Args:
         label: What the job is called.
@@ -92,7 +92,7 @@ class Lines:
         # Units and seconds at the first sign, and at the first units after it: a model may be loaded between them.
         self._first: tuple[int, float] | None = None
         self._loaded: tuple[int, float] | None = None
-        self._due = float("inf")
+        self._due = clock() + FIRST_AFTER
         self._open = False  # has something been done that no line tells of?
 
     def step(self, done: int, note: str = "", total: int | None = None) -> None:
@@ -102,9 +102,10 @@ class Lines:
             self._open |= (done, note, total or self._total) != (self._done, self._note, self._total)
             self._total = total or self._total
             if self._first is None:
-                self._first, self._due = (done, now), now + FIRST_AFTER
-            elif done == self._first[0]:  # nothing was done since: a model was loaded, and checked
                 self._first = (done, now)
+            elif done == self._first[0]:  # nothing was done since
+                if not note:  # a model was loaded, and checked, and begins now
+                    self._first = (done, now)
             elif self._loaded is None and done > self._first[0]:
                 self._loaded = (done, now)
             self._done, self._note = done, note

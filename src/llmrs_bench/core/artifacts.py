@@ -21,7 +21,7 @@ from uuid import uuid4
 import polars as pl
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from llmrs_bench.core.errors import ArtifactError, DamagedError, is_damage
+from llmrs_bench.core.errors import ArtifactError, DamagedError, is_damage, next_step
 from llmrs_bench.core.hashing import fingerprint, shortened
 from llmrs_bench.core.locks import locked, machine
 from llmrs_bench.core.masking import mask_typed
@@ -382,10 +382,10 @@ def _publish(folder: Path, path: Path) -> None:
     except OSError as error:
         if is_complete(path):
             return
-        raise ArtifactError(
-            f"the finished artifact cannot be moved to {path}: {error}",
-            hint=f"If {path} exists, it was not made by a stage that finished: delete it, and run the command again.",
-        ) from error
+        hint = next_step(error)
+        if path.exists():
+            hint = f"{path} was not made by a stage that finished: delete it, and run the command again."
+        raise ArtifactError(f"the finished artifact cannot be moved to {path}: {error}", hint=hint) from error
 
 
 FOREIGN_AFTER = 7 * 24 * 3600  # seconds
@@ -451,7 +451,7 @@ def get_or_create(
     *,
     name: str | None = None,
     unfinished: Callable[[Artifact], bool] = lambda made: False,
-    mend: bool = False,
+    remake: bool = False,
 ) -> StageResult:
     """Return the artifact of `recipe` at `path`, made by `fill` unless it is there, its tables as they were made.
 
@@ -464,11 +464,11 @@ def get_or_create(
         name: What the result is called; None: as its folder.
         unfinished: Whether an artifact that is there lacks something that can be had by now; it is then made again, and
             stays until that has succeeded.
-        mend: Whether a damaged one, or another one in its place, is made again, since that takes but a moment.
+        remake: Whether a damaged one, or another one in its place, is made again, since that takes but a moment.
 
     Raises:
         ArtifactError: If the place holds something else.
-        DamagedError: If what is there is damaged, and `mend` is not set.
+        DamagedError: If what is there is damaged, and `remake` is not set.
     """
 
     def kept(*, aloud: bool) -> StageResult | None:
@@ -478,7 +478,7 @@ def get_or_create(
                 return None
             made.check()
         except ArtifactError as error:
-            if not mend:
+            if not remake:
                 raise
             if aloud:
                 log.warning("made again, for it was damaged: %s", error)

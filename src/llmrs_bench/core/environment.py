@@ -1,10 +1,16 @@
-"""What libraries read of this process, set for as long as it is needed: variables, bars, and where they print."""
+"""The environment of this process: the home of its user, and what libraries read of it, set while it is needed."""
 
 import os
 import sys
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
+
+
+def expanded(path: str | Path) -> Path:
+    """Return a path with a leading `~` as the home of its user; of a user that is not known, it stays."""
+    return Path(os.path.expanduser(path))
 
 
 @contextmanager

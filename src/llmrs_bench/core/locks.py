@@ -7,10 +7,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from errno import ENOLCK, ENOSYS, ENOTSUP, EOPNOTSUPP
+from functools import cache
 from hashlib import sha256
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from filelock import FileLock, Timeout
+if TYPE_CHECKING:
+    from filelock import FileLock
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +47,8 @@ def locked(path: Path, what: str) -> Iterator[bool]:
     Raises:
         OSError: If the file cannot be made.
     """
+    from filelock import FileLock
+
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(path)
     try:
@@ -51,6 +56,8 @@ def locked(path: Path, what: str) -> Iterator[bool]:
     except OSError as error:
         if error.errno not in _CANNOT_LOCK:
             raise
+        path.unlink(missing_ok=True)
+        _warn_of_no_locks()
         yield False
         return
     try:
@@ -64,7 +71,14 @@ def locked(path: Path, what: str) -> Iterator[bool]:
         lock.release()
 
 
-def _acquire(lock: FileLock, path: Path, what: str) -> None:
+@cache
+def _warn_of_no_locks() -> None:
+    log.warning("the file system of --home has no locks: run one command at a time there, or choose another folder")
+
+
+def _acquire(lock: "FileLock", path: Path, what: str) -> None:
+    from filelock import Timeout
+
     try:
         lock.acquire(blocking=False)
     except Timeout:
@@ -81,14 +95,22 @@ def _holder(path: Path) -> str:
 
 
 def is_locked(path: Path) -> bool:
-    """Return whether a process holds the lock file `path`; one that nobody holds is removed."""
+    """Return whether a process holds the lock file `path`; one that nobody holds is removed.
+
+    On a file system that has no locks nobody does.
+    """
     if not path.exists():
         return False
+    from filelock import FileLock, Timeout
+
     lock = FileLock(path)
     try:
         lock.acquire(blocking=False)
     except Timeout:
         return True
+    except OSError as error:
+        if error.errno not in _CANNOT_LOCK:
+            raise
     path.unlink(missing_ok=True)
     lock.release()
     return False

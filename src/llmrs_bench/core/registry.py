@@ -71,6 +71,10 @@ class Registry:
         found = {entry.name: entry for entry in (*former, *_installed(self.group))}
         return {name: entry for name, entry in sorted(found.items()) if name not in self.builtin}
 
+    def __contains__(self, name: str) -> bool:
+        """Return whether a plug-in has this name; those of other packages are looked for if no built-in one has it."""
+        return name in self.builtin or name in self.plugins()
+
     def names(self) -> list[str]:
         """Return the sorted names."""
         return sorted({*self.builtin, *self.plugins()})
@@ -81,7 +85,7 @@ class Registry:
         Raises:
             OptionError: If it is not; the message names the nearest known one.
         """
-        if name not in self.builtin and name not in self.plugins():
+        if name not in self:
             raise unknown_name(self.kind, name, self.names())
         return name
 
@@ -122,7 +126,9 @@ class Registry:
             OptionError: If no plug-in has this name.
             PluginError: As `load`.
         """
-        return _imported(self.options[name]) if name in self.options else self.load(name).Options
+        if name in self.options:
+            return _imported(self.options[name])
+        return (_imported(self.builtin[name]) if name in self.builtin else self.load(name)).Options
 
     def package(self, name: str) -> dict[str, str]:
         """Return the package that brings the plug-in `name`, and its version; nothing for a built-in one.

@@ -2,12 +2,13 @@
 
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from errno import EINVAL, ELOOP
+from errno import EINVAL, ELOOP, ENOSYS, ENOTSUP
 from hashlib import sha256
 from io import BytesIO
+from itertools import chain
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 from uuid import uuid4
@@ -42,12 +43,22 @@ def atomic_write(path: Path, content: bytes) -> None:
     try:
         partial.write_bytes(content)
         if place.exists():
-            shutil.copymode(place, partial)
+            with suppress(PermissionError):  # a file system that has no permissions: the file is one's own
+                shutil.copymode(place, partial)
         with partial.open("rb") as file:
-            os.fsync(file.fileno())
+            _flush(file)
         os.replace(partial, place)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _flush(file: IO[bytes]) -> None:
+    """Have a file written to its disk, where the file system can do that."""
+    try:
+        os.fsync(file.fileno())
+    except OSError as error:
+        if error.errno not in (EINVAL, ENOSYS, ENOTSUP):
+            raise
 
 
 # Where the files of this process go by their numbers, as in `--html /dev/stdout`.
@@ -148,8 +159,64 @@ def read_table(path: Path, name: str) -> pl.DataFrame:
         return check_schema(name, parse_parquet(file), where=str(path))
 
 
+class TooLargeError(Exception):
+    """A table takes more memory than allowed."""
+
+
+def read_foreign(content: bytes, most: int) -> pl.DataFrame:
+    """Read a Parquet table that another program wrote.
+
+    PyArrow reads it part by part: at some damage Polars would panic, and a small file may hold more than the memory.
+    Dictionaries become their values, decimals of 256 bits text, and times with a zone those of UTC.
+
+    Args:
+        content: The whole file.
+        most: Bytes that the table may take in memory.
+
+    Raises:
+        OSError: If it is no Parquet file, or damaged.
+        TooLargeError: If it takes more than `most` bytes.
+    """
+    from pyarrow import ArrowException, BufferReader, Table
+    from pyarrow.parquet import ParquetFile
+
+    total, parts = 0.0, list[pl.DataFrame]()
+    try:
+        with ParquetFile(BufferReader(content)) as file:
+            groups = range(file.metadata.num_row_groups)
+            if sum(file.metadata.row_group(group).total_byte_size for group in groups) > most:
+                raise TooLargeError
+            batches = file.iter_batches(batch_size=_SLICE, use_threads=False)
+            tables = (Table.from_batches([batch]) for batch in batches)
+            for table in chain([file.schema_arrow.empty_table()], tables):
+                parts.append(to_frame(_in_known_types(table)))
+                total += parts[-1].estimated_size()
+                if total > most:
+                    raise TooLargeError
+    except (ArrowException, MemoryError, UnicodeDecodeError) as error:
+        raise OSError(f"it is no table of Parquet, or damaged: {error}") from error
+    return pl.concat(parts)
+
+
+def _in_known_types(table: "Table") -> "Table":
+    """Return a table in types that Polars has."""
+    from pyarrow import string, timestamp, types
+
+    for place, field in enumerate(table.schema):
+        kind = field.type
+        if types.is_dictionary(kind):
+            kind = kind.value_type
+        elif types.is_decimal256(kind):
+            kind = string()
+        elif types.is_timestamp(kind) and kind.tz:
+            kind = timestamp(kind.unit, "UTC")
+        if kind != field.type:
+            table = table.set_column(place, field.name, table.column(place).cast(kind))
+    return table
+
+
 def parse_parquet(content: IO[bytes], columns: list[str] | None = None) -> pl.DataFrame:
-    """Read a table, or some columns of it.
+    """Read a table of this program, or some columns of it.
 
     Raises:
         OSError: If it cannot be read: damaged bytes make Polars fail in several ways, of which one is a panic.
@@ -188,8 +255,7 @@ def to_frame(table: "Table") -> pl.DataFrame:
 
     try:
         table.validate(full=True)
-        columns = dict(zip(table.column_names, table.columns, strict=True))
-        return pl.DataFrame(columns)
+        return pl.DataFrame(list(map(pl.Series, table.column_names, table.columns)))
     except (ArrowException, UnicodeDecodeError, pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
         raise OSError(f"it is damaged: {error}") from error
 
@@ -221,15 +287,8 @@ def file_state(path: Path) -> tuple[int, ...]:
     return found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
 
 
-def table_digest(frame: pl.DataFrame) -> str:
-    """Return a digest of a table's contents, independent of how Parquet stores them."""
-    digest = _new_digest(frame.schema)
-    _update(digest, frame)
-    return digest.hexdigest()
-
-
-def parts_digest(parts: Iterator[pl.DataFrame], name: str) -> str:
-    """Return the digest of a table that is read part by part."""
+def parts_digest(parts: Iterable[pl.DataFrame], name: str) -> str:
+    """Return the digest of a table's contents, independent of how Parquet and its parts divide them."""
     digest = _new_digest(TABLES[name])
     for part in parts:
         _update(digest, part)

@@ -12,6 +12,7 @@ import numpy.typing as npt
 import polars as pl
 
 from llmrs_bench.core.config import IMPRESSIONS, LISTS, MODELS, WHOLE, PrepareConfig
+from llmrs_bench.core.environment import expanded
 from llmrs_bench.core.errors import DataError, OptionError
 from llmrs_bench.core.hashing import generator
 from llmrs_bench.core.registry import unknown_name
@@ -116,7 +117,7 @@ def sampler_file(name: str) -> Path | None:
     if kind == "file" and colon:
         if not path:
             raise OptionError(f"candidates {name!r} names no file", hint=f"Write file:PATH. {LAYOUT}")
-        return Path(path).expanduser()
+        return expanded(path)
     if name not in SAMPLERS[:4] and not (kind == "model" and path):
         raise unknown_name("candidate sampler", name, list(SAMPLERS))
     return None

@@ -108,6 +108,8 @@ class Table:
         numbered: Whether columns may be named by their numbers, as those without a header are.
         skipped: The numbers of the rows that are none, in their order; they are not among `rows`.
         skipped_words: What is wrong with the first of them, and what to do.
+        loose: Whether a row may lack columns, as objects of JSON do.
+        parts: If it was put together, each part without its rows, after the place of its first row in `rows`.
     """
 
     name: str
@@ -124,13 +126,26 @@ class Table:
     numbered: bool = False
     skipped: tuple[int, ...] = ()
     skipped_words: tuple[str, str] = ("", "")
+    loose: bool = False
+    parts: tuple[tuple[int, "Table"], ...] = ()
 
-    def where(self, row: int) -> int:
-        """Return the number of a row in the file, from its place in `rows`."""
+    def where(self, row: int) -> str:
+        """Return where in the files a row is, such as `line 7`, from its place in `rows`."""
+        if self.parts:
+            start, part = next(pair for pair in reversed(self.parts) if pair[0] <= row)
+            return f"{part.where(row - start)} of {part.name}"
         at = row + self.first
         for skipped in self.skipped:
             at += skipped <= at
-        return at
+        return f"{self.unit} {at}"
+
+    @property
+    def first_skipped(self) -> str:
+        """Where in the files the first row is that is none."""
+        if self.parts:
+            part = next(part for _, part in self.parts if part.skipped)
+            return f"{part.first_skipped} of {part.name}"
+        return f"{self.unit} {self.skipped[0]}"
 
     def find(self, role: str) -> str | None:
         """Return the column of a role: the named one, else the one with the surest name.
@@ -201,6 +216,18 @@ def without_quotes(frame: pl.DataFrame, name: str) -> tuple[pl.DataFrame, tuple[
             f"{name}: {n:,} values of {column} have quotes, not all as in CSV: they stay" for column, n in kept.items()
         ),
     )
+
+
+class EmptyTableError(DataError):
+    """A table has no rows.
+
+    Args:
+        name: The file.
+        holds: What it holds.
+    """
+
+    def __init__(self, name: str, holds: str) -> None:
+        super().__init__(f"{name} holds {holds}", hint="Check that the file is complete.")
 
 
 class MissingColumnsError(DataError):

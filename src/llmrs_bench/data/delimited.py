@@ -12,7 +12,7 @@ from typing import Any
 import polars as pl
 
 from llmrs_bench.core.errors import DataError
-from llmrs_bench.data.columns import LISTED, TOGETHER, Table, is_known, some, without_quotes
+from llmrs_bench.data.columns import LISTED, TOGETHER, EmptyTableError, Table, is_known, some, without_quotes
 from llmrs_bench.data.fields import python_literal
 from llmrs_bench.data.files import CHUNK
 
@@ -69,7 +69,7 @@ def delimited(data: bytes, name: str, named: Mapping[str, str], encoding: str) -
             raise
         skipped_words = error.words, error.hint
     if frame.is_empty():
-        raise DataError(f"{name} holds a header, and no rows", hint="Check that the file is complete.")
+        raise EmptyTableError(name, "a header, and no rows")
     if has_header and not skipped and (again := _repeated_header(frame, columns)):
         skipped, skipped_words = [at + 2 for at in again], ("the header again", "Delete such lines.")
         frame = frame.with_row_index("\0").filter(~pl.col("\0").is_in(again)).drop("\0")

@@ -46,8 +46,20 @@ def read_delimited(
 
 
 COMMA = "Write a point in place of the comma, in pandas with read_csv(..., decimal=',')."
-DECIMAL_COMMA = re.compile(r"-?\d+,\d+")
-THOUSANDS = re.compile(r"-?[1-9]\d{0,2}(,\d{3})+")
+DECIMAL_COMMA = re.compile(r"[-+]?\d+,\d+")
+THOUSANDS = re.compile(r"[-+]?[1-9]\d{0,2}(,\d{3})+")
+
+
+def with_points(column: pl.Series) -> pl.Series:
+    """Return a column of strings with points in place of decimal commas, or the same one if that is not what they are.
+
+    They are if each text with a comma or a point is a number with one comma, and one of them at least can be no number
+    whose thousands commas part.
+    """
+    text = column.str.strip_chars()
+    marked = text.filter(text.str.contains("[,.]")).unique().to_list()
+    fits = marked and all(map(DECIMAL_COMMA.fullmatch, marked)) and not all(map(THOUSANDS.fullmatch, marked))
+    return text.str.replace(",", ".", literal=True) if fits else column
 
 
 def number(
@@ -278,7 +290,8 @@ def no_times(column: pl.Series, scale: str) -> Iterator[Fault]:
 
 def _comma_hint(text: str) -> str:
     if THOUSANDS.fullmatch(text):
-        return "Write numbers without commas; if they part thousands, in pandas with read_csv(..., thousands=','). "
+        ways = "read_csv(..., thousands=','), if they are decimal with decimal=','"
+        return f"Write numbers without commas: if these part thousands, in pandas with {ways}. "
     return f"{COMMA} " if DECIMAL_COMMA.fullmatch(text) else ""
 
 

@@ -23,6 +23,14 @@ BLOCK = 1 << 24  # bytes of a file that are read at once, and the most that one 
 TARS = (".tar.gz", ".tgz", ".tar")
 PACKINGS = (".gz", ".zst")
 CLUTTER = "__MACOSX/"
+HIDDEN = (
+    ".",
+    "_SUCCESS",
+    "_committed_",
+    "_started_",
+    "_metadata",
+    "_common_metadata",
+)  # what Spark writes beside parts
 GB = 10**9
 PACKED, FREE = 100, 1 << 26  # tables shrink to a tenth or so: what grows more than this is read only if asked for
 GZIP, ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"  # how files begin that these packed
@@ -34,8 +42,8 @@ class SourceFiles:
     """Files of a source under short names.
 
     A name is the path inside the archive without the folder all members share, or the name inside the
-    folder, or that of the file; one ending in `.gz` or `.zst` goes by its plain name. Hidden files and `__MACOSX` are
-    left out.
+    folder, or that of the file; one ending in `.gz` or `.zst` goes by its plain name. Hidden files, `__MACOSX` and what
+    Spark writes beside the parts of a table are left out.
 
     Args:
         path: The archive, the folder or the file that was opened.
@@ -54,20 +62,16 @@ class SourceFiles:
         """List what the archive (zip, or tar by its name) or the folder at `path` holds; another file is the only one.
 
         A folder with exactly one sub-folder and no files stands for that sub-folder; one with several and no files
-        holds the files in them, under `SUB-FOLDER/NAME`.
+        holds the files in them, under `SUB-FOLDER/NAME`. Folders called `KEY=VALUE` hold parts of a table: the files in
+        them are always listed, and none of them stands for the folder that it is in.
 
         Raises:
             DataError: If nothing is there, it is no complete archive, or its members point outside of it.
         """
         if path.is_dir():
             folder = _lone_folder(path)
-            files = {file.name: str(file) for file in _visible(folder) if file.is_file()} or {
-                f"{sub.name}/{file.name}": str(file)
-                for sub in _visible(folder)
-                if sub.is_dir()
-                for file in _visible(sub)
-                if file.is_file()
-            }
+            found = [*_below(folder)] or [file for sub in _visible(folder) if sub.is_dir() for file in _below(sub)]
+            files = {file.relative_to(folder).as_posix(): str(file) for file in found}
             return cls(path, False, _by_name(files), limit)
         if not path.exists():
             raise DataError(f"there is no {path}", hint="Give the path of a zip archive, a folder or a file.")
@@ -209,11 +213,11 @@ def _tar(path: Path, opener: type[gzip.GzipFile] = gzip.GzipFile) -> Iterator[ta
 def _tar_members(path: Path, limit: int | None) -> Iterator[str]:
     """Yield the names of regular files; what lies behind more bytes than the limit of `unpack` is not looked for."""
     packed = path.stat().st_size
-    most = max(FREE, PACKED * packed) if limit is None else limit
+    most = most_bytes(packed, limit)
     with _tar(path, _Headers) as tar:
         for member in tar:
             if member.size > most or member.offset_data > most:
-                raise _too_large(member.name, packed=packed, size=max(member.size, member.offset_data), most=most)
+                raise too_large(member.name, packed=packed, size=max(member.size, member.offset_data), most=most)
             if member.isfile():
                 yield member.name
 
@@ -224,7 +228,7 @@ def _chunks(stream: IO[bytes], name: str, *, packed: int, size: int, limit: int 
     Raises:
         DataError: As `unpack` does.
     """
-    most = max(FREE, PACKED * packed) if limit is None else limit
+    most = most_bytes(packed, limit)
     plain, total = _plain(stream, name), 0
     while size <= most and (chunk := plain.read(BLOCK)):
         total += len(chunk)
@@ -232,7 +236,12 @@ def _chunks(stream: IO[bytes], name: str, *, packed: int, size: int, limit: int 
             break
         yield chunk
     if max(size, total) > most:
-        raise _too_large(name, packed=packed, size=size, most=most)
+        raise too_large(name, packed=packed, size=size, most=most)
+
+
+def most_bytes(packed: int, limit: int | None) -> int:
+    """Return the most bytes that `packed` ones may unpack to: `limit`, or 64 MiB or 100 times as many."""
+    return max(FREE, PACKED * packed) if limit is None else limit
 
 
 def unpack(stream: IO[bytes], name: str, *, packed: int, size: int, limit: int | None) -> bytes:
@@ -247,7 +256,8 @@ def unpack(stream: IO[bytes], name: str, *, packed: int, size: int, limit: int |
     return whole.getvalue()
 
 
-def _too_large(name: str, *, packed: int, size: int, most: int) -> DataError:
+def too_large(name: str, *, packed: int, most: int, size: int = 0) -> DataError:
+    """Return the error of a file of `packed` bytes that unpacks to more than `most`: to `size` if that is known."""
     return DataError(
         f"{name} unpacks to {f'{size / GB:.1f}' if size > most else f'more than {most / GB:.1f}'} GB, "
         f"and takes {packed / 1e6:.1f} MB packed",
@@ -306,14 +316,23 @@ def file_md5(path: Path) -> str:
 
 def _visible(folder: Path) -> list[Path]:
     try:
-        return sorted(entry for entry in folder.iterdir() if not entry.name.startswith("."))
+        return sorted(entry for entry in folder.iterdir() if not entry.name.startswith(HIDDEN))
     except OSError as error:
         raise DataError(f"{folder} cannot be read: {error}", hint="Check its permissions.") from error
 
 
 def _lone_folder(path: Path) -> Path:
     entries = _visible(path)
-    return entries[0] if len(entries) == 1 and entries[0].is_dir() else path
+    return entries[0] if len(entries) == 1 and entries[0].is_dir() and "=" not in entries[0].name else path
+
+
+def _below(folder: Path) -> Iterator[Path]:
+    """Yield the files of a folder, and those in its folders called `KEY=VALUE`."""
+    for entry in _visible(folder):
+        if entry.is_file():
+            yield entry
+        elif entry.is_dir() and "=" in entry.name:
+            yield from _below(entry)
 
 
 def _members(path: Path, limit: int | None) -> dict[str, str]:
@@ -331,7 +350,7 @@ def _members(path: Path, limit: int | None) -> dict[str, str]:
         ) from error
     for member in members:
         _refuse_outside(path, member)
-    members = [m for m in members if not m.startswith(CLUTTER) and not PurePosixPath(m).name.startswith(".")]
+    members = [m for m in members if not m.startswith(CLUTTER) and not PurePosixPath(m).name.startswith(HIDDEN)]
     shared = _shared_folder(members)
     return {"/".join(PurePosixPath(member).parts[shared:]): member for member in members}
 
@@ -346,11 +365,11 @@ def _refuse_outside(path: Path, member: str) -> None:
 
 
 def _shared_folder(members: list[str]) -> int:
-    """Return how many leading folders all members share."""
+    """Return how many leading folders all members share, those called `KEY=VALUE` left out."""
     folders = [PurePosixPath(member).parts[:-1] for member in members]
     count = 0
     for level in zip(*folders, strict=False):
-        if len(set(level)) > 1:
+        if len(set(level)) > 1 or "=" in level[0]:
             break
         count += 1
     return count

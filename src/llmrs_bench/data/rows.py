@@ -23,6 +23,7 @@ from llmrs_bench.data.fields import (
     require_filled,
     rounded_times,
     times,
+    with_points,
 )
 from llmrs_bench.data.ids import BLANKS, clean_ids, odd_ids, require_join
 from llmrs_bench.data.impressions import labelled_lists
@@ -65,6 +66,7 @@ def make_raw(
         lambda table: _events(table, taken, unrated, scale, in_order=in_order),
         lambda table: _faults(table, taken, unrated, scale),
         drop=drop_bad,
+        mend=lambda table: _with_points(table, [taken[role] for role in ("time", "rating") if role in taken]),
     )
     items, name = items or _items_of_events(events), events.name
     del events  # its texts take more memory than what was made of them
@@ -112,7 +114,12 @@ DROP = "--drop-bad leaves them out, and counts them."
 
 
 def _whole(
-    table: Table, read: Callable[[Table], Read], find: Callable[[Table], Iterable[Fault]], *, drop: bool
+    table: Table,
+    read: Callable[[Table], Read],
+    find: Callable[[Table], Iterable[Fault]],
+    *,
+    drop: bool,
+    mend: Callable[[Table], Table] = lambda table: table,
 ) -> tuple[Table, Read]:
     """Return a table and what `read` makes of it, without the rows that cannot be read.
 
@@ -121,6 +128,7 @@ def _whole(
         read: Raises DataError where it stops.
         find: Finds all faults; called where there is one.
         drop: Whether such rows are left out; if not, they are an error.
+        mend: Tried where there are faults: returns the table written in another way, or the same one.
 
     Raises:
         DataError: Naming all that is wrong; with `drop` only if that is half of the rows, or not a matter of rows.
@@ -131,18 +139,17 @@ def _whole(
             return table, read(table)
         except DataError as error:
             first = error
+    if (mended := mend(table)) is not table:
+        return _whole(mended, read, find, drop=drop)
     faults = [*find(table)]
     if first and not faults:
         raise first
     bad = reduce(or_, (fault.rows for fault in faults), pl.repeat(False, table.rows.height, eager=True))
     lost, total = int(bad.sum()) + len(table.skipped), table.rows.height + len(table.skipped)
     what, hint = table.skipped_words
-    found = [(what, table.skipped[0], len(table.skipped), hint)] if table.skipped else []
+    found = [(what, table.first_skipped, len(table.skipped), hint)] if table.skipped else []
     found += [(one.words, table.where(one.rows.arg_max() or 0), int(one.rows.sum()), one.hint) for one in faults]
-    words = [
-        f"{words} ({table.unit} {at}{f', and in {count - 1:,} more' if count > 1 else ''})"
-        for words, at, count, _ in found
-    ]
+    words = [f"{words} ({at}{f', and in {count - 1:,} more' if count > 1 else ''})" for words, at, count, _ in found]
     few = 2 * lost < total
     if not (drop and few):
         hints = [hint for *_, hint in found]
@@ -158,7 +165,7 @@ def _whole(
         message = f"{table.name}: {lost:,} of {total:,} {table.unit}s cannot be read: {'; '.join(words)}"
         if len(words) == 1:
             what, at, count, _ = found[0]
-            message = f"{table.name}, {table.unit} {at}: {what}" + (f", and in {count - 1:,} more" if count > 1 else "")
+            message = f"{table.name}, {at}: {what}" + (f", and in {count - 1:,} more" if count > 1 else "")
         raise DataError(message, hint=" ".join(dict.fromkeys(hints))) from first
     said = f"{table.name}: {lost:,} of {total:,} {table.unit}s are left out: {'; '.join(words)}"
     left = replace(table, rows=table.rows.filter(~bad), skipped=(), warnings=(*table.warnings, said))
@@ -167,6 +174,17 @@ def _whole(
     except DataError:
         read(_mended(table, faults))  # whose lines have the numbers of the file
         raise
+
+
+def _with_points(table: Table, columns: Sequence[str]) -> Table:
+    """Return a table without decimal commas in some columns, and a rule on each that has them; else the same one."""
+    for column in columns:
+        text = table.rows[column]
+        if text.dtype == pl.String and (points := with_points(text)) is not text:
+            one = text.filter(text.str.contains(",", literal=True))[0].strip()
+            rule = f"{table.name}: commas in {column} are decimal: {one} is {one.replace(',', '.')}"
+            table = replace(table, rows=table.rows.with_columns(points), rules=(*table.rules, rule))
+    return table
 
 
 def _mended(table: Table, faults: Sequence[Fault]) -> Table:
@@ -298,7 +316,10 @@ def _label_hint(column: str) -> str:
     )
 
 
-RATING_HINT = "Write ratings as numbers, 4 in place of 4 stars or 4/5; text that means none is named: --unrated NaN."
+RATING_HINT = (
+    "Write ratings as numbers, 4 in place of 4 stars or 4/5; text that means none is named: --unrated NaN. True and "
+    "false are labels: --columns label=NAME."
+)
 
 
 def _ratings(table: Table, column: str, unrated: Sequence[str]) -> pl.Series:

@@ -183,8 +183,8 @@ def _mangled(titles: pl.Series) -> Iterator[str]:
     found = titles.filter(titles.str.contains(MANGLED).fill_null(False))
     if len(found):
         yield (
-            f"{len(found):,} titles look as if they were read in another encoding than theirs, such as {found[0]!r}: "
-            "look at --encoding (utf-8, cp1252), or at how the file was made"
+            f"{len(found):,} of {len(titles):,} titles look as if they were read in another encoding than theirs, such "
+            f"as {found[0]!r}: look at how the file was made; --encoding (utf-8, cp1252) names that of your own table"
         )
 
 

@@ -363,8 +363,9 @@ def timeline(
     else:
         rows = requests.select("request_id", "cutoff", item_id="candidates").explode("item_id").drop_nulls()
         born = _born(events.filter(pl.col("item_id").is_in(rows["item_id"].unique().implode())))
-        listed = rows.join(born, on="item_id").group_by("request_id")
-        counts = listed.agg(candidates=pl.len(), unborn=(pl.col("born") > pl.col("cutoff")).sum())
+        listed = rows.join(born, on="item_id", how="left").group_by("request_id")  # some were shown and never chosen
+        unborn = pl.col("born").is_null() | (pl.col("born") > pl.col("cutoff"))
+        counts = listed.agg(candidates=pl.len(), unborn=unborn.sum())
     own = events.select("user_id", cutoff=WHOLE_SECONDS).filter(pl.col("cutoff").is_in(requests["cutoff"].implode()))
     own = own.join(requests, on=["user_id", "cutoff"], how="semi")
     several = own.group_by("user_id", "cutoff").len().filter(pl.col("len") > 1)

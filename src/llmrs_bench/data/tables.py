@@ -1,8 +1,6 @@
 """Tables of one's own: CSV and its kin, JSON lines and Parquet, recognised by their content."""
 
-import io
-import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from types import MappingProxyType
@@ -12,12 +10,32 @@ import polars as pl
 
 from llmrs_bench.core.errors import DataError, OptionError, listed
 from llmrs_bench.core.registry import unknown_name
-from llmrs_bench.core.tables import parse_parquet
-from llmrs_bench.data.columns import ITEM_OPTION, LISTED, Table, check_roles, id_columns, joined_times, some
-from llmrs_bench.data.delimited import LISTS, MOST_COLUMNS, READ, SEPARATORS, as_text, delimited
+from llmrs_bench.core.tables import TooLargeError, read_foreign
+from llmrs_bench.data.columns import (
+    ITEM_OPTION,
+    LISTED,
+    EmptyTableError,
+    Table,
+    check_roles,
+    id_columns,
+    joined_times,
+    some,
+)
+from llmrs_bench.data.delimited import MOST_COLUMNS, READ, SEPARATORS, delimited
 from llmrs_bench.data.encodings import decoded, table_encodings
-from llmrs_bench.data.fields import python_literal
-from llmrs_bench.data.files import CHUNK, GZIP, SourceFiles
+from llmrs_bench.data.files import CHUNK, GZIP, SourceFiles, most_bytes, too_large
+from llmrs_bench.data.json_rows import json_rows
+from llmrs_bench.data.parts import (
+    SHARED,
+    in_order,
+    is_bare,
+    joined,
+    pattern,
+    require_no_versions,
+    require_same_columns,
+    with_empty,
+    with_folders,
+)
 from llmrs_bench.data.rows import event_columns, make_raw
 from llmrs_bench.data.sources import Raw
 
@@ -47,13 +65,9 @@ PACKED = {  # by how their files begin
 }
 UNPACK = "Unpack it: read are what gzip or zstd packed once, and archives of zip and tar (.tar, .tar.gz)."
 INNER = (".zip", ".tar", ".tgz", ".7z", ".rar", ".bz2", ".xz")
-PARTS = (
-    "They have the same columns: if they are parts of one table, make it one, in pandas with "
-    "pd.concat(map(pd.read_csv, sorted(Path(FOLDER).rglob('*.csv')))).to_csv('events.csv', index=False). If not: "
-)
-LINES = "Write one object a line, or all in one array. The file may be cut short or damaged."
-JSON_ROWS = 50_000  # that become strings at once
-Reader = Callable[[SourceFiles, str, Mapping[str, str], str], Table]
+Names = tuple[str, ...]  # of the files that are the parts of one table
+Kinds = tuple[list[Names], list[Names], dict[str, Table]]  # tables of events and of items; each file without its rows
+Reader = Callable[[SourceFiles, Names, Mapping[str, str], str], Table]
 
 
 class Tables:
@@ -93,18 +107,17 @@ class Tables:
         self.unrated, self.items, self.time_unit = unrated, items, time_unit
         self.encodings = table_encodings(encoding)
         self.own_item_columns, self.line_order, self.drop_bad = item_columns, line_order, drop_bad
-        self._columns: dict[str, tuple[str, ...]] = {}
-        self._found: tuple[SourceFiles, tuple[list[str], list[str]]] | None = None
+        self._found: tuple[SourceFiles, Kinds] | None = None
 
     def accepts(self, files: SourceFiles | None) -> bool:
-        """Say whether it is one file, or there is one with columns of users and of items."""
+        """Say whether it is one file, or there is a table with columns of users and of items."""
         return files is not None and (_is_file(files) or _is_packed_again(files) or bool(self._kinds(files)[0]))
 
     def uses(self, files: SourceFiles | None) -> tuple[str, ...]:
-        """Return the name of the table of events, and that of the items if it is beside it."""
+        """Return the files of the table of events, and those of the items if they are beside it."""
         assert files is not None
         events, items = self._pick(files)
-        return (events, items) if items else (events,)
+        return (*events, *items)
 
     def load(self, files: SourceFiles | None) -> Raw:
         """Read events and items.
@@ -144,13 +157,13 @@ class Tables:
 
     def _tables(self, files: SourceFiles, read: Reader) -> tuple[Table, Table | None]:
         """Return the table of events, and that of items if there is one."""
-        event_name, item_name = self._pick(files)
-        events = read(files, event_name, self.columns, "--columns")
+        event_names, item_names = self._pick(files)
+        events = read(files, event_names, self.columns, "--columns")
         items = None
         if self.items is not None:
             items = read(self.items, self._pick_items(self.items), self.item_columns, ITEM_OPTION)
-        elif item_name is not None:
-            items = read(files, item_name, self.item_columns, ITEM_OPTION)
+        elif item_names:
+            items = read(files, item_names, self.item_columns, ITEM_OPTION)
         elif self.own_item_columns:
             raise OptionError(
                 "--item-columns names columns of a table of items, and there is none", hint="Add --items FILE."
@@ -172,40 +185,47 @@ class Tables:
             raise OptionError(said, hint=hint)
         return events, items
 
-    def _first_rows(self, files: SourceFiles, name: str, named: Mapping[str, str], option: str) -> Table:
-        data = files.head(name)
-        if data.lstrip()[:1] in (b"{", b"["):  # a field may be in later rows alone
-            data = files.read(name)
-        return _as_events(self._start(files, name, data, named, option), option)
+    def _first_rows(self, files: SourceFiles, names: Names, named: Mapping[str, str], option: str) -> Table:
+        def start(name: str) -> Table:
+            data = files.head(name)
+            if data.lstrip()[:1] in (b"{", b"["):  # a field may be in later rows alone
+                data = files.read(name)
+            return self._start(files, name, data, named, option)
 
-    def _pick(self, files: SourceFiles) -> tuple[str, str | None]:
-        """Return the names of the tables of events and of items."""
+        return _as_events(_joined(names, start), option)
+
+    def _pick(self, files: SourceFiles) -> tuple[Names, Names]:
+        """Return the names of the files of events and of items; of items there may be none."""
         if _is_file(files):
-            return files.names[0], None
+            return files.names, ()
         if _is_workbook(files):
             raise DataError(f"{files.path} is a workbook of a spreadsheet, not a table", hint=f"{EXPORT} {READ}")
-        events, items = self._kinds(files)
+        events, items, heads = self._kinds(files)
         if not events and _is_packed_again(files):
             raise DataError(f"{files.path} holds no table, but archives: {some(files.names)}", hint=UNPACK)
+        alike = {pattern(names[0]) for names in events}
+        if len(events) > 1 and len(alike) == 1:
+            most, *others = sorted(events, key=len, reverse=True)
+            require_same_columns(heads, most, [name for names in others for name in names])
         if len(events) != 1:
-            parts = len({self._columns[name] for name in events}) == 1
+            same = len({tuple(heads[names[0]].types) for names in events}) == 1
             raise DataError(
-                f"{files.path} holds {len(events)} tables that could be the events: {some(events)}",
-                hint=(PARTS if parts else "")
+                f"{files.path} holds {len(events)} tables that could be the events: {_called(events)}",
+                hint=(SHARED if same else "")
                 + "Pass the one that is: --source FILE, and --items FILE for that of the items.",
             )
         if self.items is not None:
-            return events[0], None
+            return events[0], ()
         if len(items) > 1:
             raise DataError(
-                f"{files.path} holds {len(items)} tables that could be the items: {', '.join(items)}",
+                f"{files.path} holds {len(items)} tables that could be the items: {_called(items)}",
                 hint="Pass the one that is with --items FILE.",
             )
-        return events[0], next(iter(items), None)
+        return events[0], next(iter(items), ())
 
-    def _pick_items(self, files: SourceFiles) -> str:
+    def _pick_items(self, files: SourceFiles) -> Names:
         if len(files.names) == 1:
-            return files.names[0]
+            return files.names
         found = self._kinds(files)[1]
         if len(found) != 1:
             raise DataError(
@@ -214,33 +234,52 @@ class Tables:
             )
         return found[0]
 
-    def _kinds(self, files: SourceFiles) -> tuple[list[str], list[str]]:
-        """Return the names of tables of events and of items; of several of events the only one with ratings."""
+    def _kinds(self, files: SourceFiles) -> Kinds:
+        """Return the tables of events and of items; of several of events the only one with ratings."""
         if self._found is None or self._found[0] is not files:
             self._found = files, self._look(files)
         return self._found[1]
 
-    def _look(self, files: SourceFiles) -> tuple[list[str], list[str]]:
-        events, rated, items, tables = [], [], [], []
-        for name in files.names:
-            data = files.head(name)
+    def _look(self, files: SourceFiles) -> Kinds:
+        """Return the tables of events and of items, each as the names of its parts in their order.
+
+        Raises:
+            DataError: If a file that is called like the parts of a table is damaged, or has other columns.
+        """
+        require_no_versions(files.names, files.path)
+        tables, heads = dict[tuple[Any, ...], list[str]](), dict[str, Table]()
+        rated, faults = set[str](), dict[str, DataError]()
+        for name in in_order(files.names):
             try:
-                table = self._start(files, name, data, self.item_columns)
-                tables.append(name)
-                self._columns[name] = tuple(table.types)
+                table = self._start(files, name, files.head(name), self.item_columns)
+            except DataError as error:
+                faults[name] = error
+                continue
+            heads[name] = replace(table, rows=table.rows.clear())
+            kind, columns = "", tuple(sorted(table.types))
+            with suppress(DataError):  # two columns could be one
                 user, item = table.find("user"), replace(table, option=ITEM_OPTION).find("item")
                 is_rated = any(table.find(role) for role in ("rating", "label"))
-                title = table.find("title")
-            except DataError:
-                continue
-            if user and table.find("item"):
-                events.append(name)
-                rated += [name] if is_rated else []
-            elif item and title:
-                items.append(name)
-        if len(tables) == 1 and not items:  # the message on what it lacks is that of the table
-            return tables, []
-        return rated if len(rated) == 1 else events, items
+                kind = "items" if item and table.find("title") else ""
+                kind = "events" if user and table.find("item") else kind
+                rated |= {name} if kind == "events" and is_rated else set()
+                columns = (user or "", item or "") if table.loose else columns
+            tables.setdefault((pattern(name), kind, columns), []).append(name)
+        found: dict[str, list[Names]] = {"events": [], "items": []}
+        for (_, kind, _), names in tables.items():
+            if kind in found or len(tables) == 1:  # the message on what the only one lacks is that of the table
+                found[kind or "events"].append(with_empty(names, faults))
+        events, items = found["events"], found["items"]
+        taken = {name for names in (*events, *items) for name in names}
+        for parts in (*events, *items):
+            alike = [name for name in heads if pattern(name) == pattern(parts[0]) and name not in taken]
+            width = len(heads[parts[0]].types) if parts[0] in heads else 0
+            cut = any(is_bare(heads[name]) and len(heads[name].types) == width for name in alike)
+            if alike and (len(parts) > 1 or cut):
+                require_same_columns(heads, parts, alike)
+        first = [parts for parts in events if not rated.isdisjoint(parts)]
+        called = {pattern(parts[0]) for parts in events}
+        return first if len(first) == 1 and len(called) == len(events) else events, items, heads
 
     def _start(
         self, files: SourceFiles, name: str, data: bytes, named: Mapping[str, str], option: str | None = None
@@ -253,17 +292,19 @@ class Tables:
         for encoding in encodings:
             with suppress(DataError):
                 if len(data) < CHUNK or encoding != encodings[-1]:
-                    return read_table(data, name, named, encoding=encoding)
-                return read_table(data[: data.rfind(b"\n") + 1], name, named, encoding=encoding)
+                    return _part(data, name, named, encoding, files.limit)
+                return _part(data[: data.rfind(b"\n") + 1], name, named, encoding)
         whole = files.read(name) if len(data) == CHUNK else data
-        return read_table(whole, name, named, encoding=encodings[-1])
+        return _part(whole, name, named, encodings[-1], files.limit)
 
     def _encoding(self, option: str) -> str | None:
         return self.encodings["items" if option == ITEM_OPTION else "events"]
 
-    def _read(self, files: SourceFiles, name: str, named: Mapping[str, str], option: str) -> Table:
-        data = files.read(name)
-        table = _as_events(read_table(data, name, named, encoding=self._encoding(option)), option)
+    def _read(self, files: SourceFiles, names: Names, named: Mapping[str, str], option: str) -> Table:
+        encoding = self._encoding(option)
+        table = _as_events(
+            _joined(names, lambda name: _part(files.read(name), name, named, encoding, files.limit)), option
+        )
         time = table.find("time")
         others = [c for c, kind in table.rows.schema.items() if kind.is_temporal() and c != time]
         return replace(table, rows=table.rows.with_columns(pl.col(*others).cast(pl.String)) if others else table.rows)
@@ -272,6 +313,26 @@ class Tables:
 def _as_events(table: Table, option: str) -> Table:
     """Return a table whose columns an option names; of events, the times of two columns are one."""
     return replace(joined_times(table) if option != ITEM_OPTION else table, option=option)
+
+
+def _part(data: bytes, name: str, named: Mapping[str, str], encoding: str | None, limit: int | None = None) -> Table:
+    """Return the table in the bytes of a file, with a column for each folder `KEY=VALUE` that it is in."""
+    return with_folders(read_table(data, name, named, encoding=encoding, limit=limit), name)
+
+
+def _joined(names: Names, read: Callable[[str], Table]) -> Table:
+    """Return the table that the files of some names make, as `read` returns each; those without rows are left out."""
+    if len(names) == 1:
+        return read(names[0])
+    parts = []
+    for name in names:
+        with suppress(EmptyTableError):
+            parts.append(read(name))
+    return joined(parts, names)
+
+
+def _called(tables: Sequence[Names]) -> str:
+    return some([pattern(names[0]) if len(names) > 1 else names[0] for names in tables])
 
 
 def _is_file(files: SourceFiles) -> bool:
@@ -288,14 +349,18 @@ def _is_packed_again(files: SourceFiles) -> bool:
     return files.is_archive and (_is_workbook(files) or any(name.endswith(INNER) for name in files.names))
 
 
-def read_table(data: bytes, name: str, named: Mapping[str, str], *, encoding: str | None = None) -> Table:
+def read_table(
+    data: bytes, name: str, named: Mapping[str, str], *, encoding: str | None = None, limit: int | None = None
+) -> Table:
     """Return the table in the bytes of a file; `named` are columns by their roles, or their numbers.
+
+    Parquet, which packs its columns, is read up to the `limit` of `unpack`.
 
     Raises:
         DataError: If they are no table, or a malformed one, naming the line.
     """
     if data.startswith(PARQUET):
-        return _parquet(data, name, named)
+        return _parquet(data, name, named, limit)
     for start, what in FOREIGN.items():
         if data.startswith(start):
             raise DataError(f"{name} is {what}, not a table", hint=f"{EXPORT} {READ}")
@@ -305,139 +370,25 @@ def read_table(data: bytes, name: str, named: Mapping[str, str], *, encoding: st
     data, rules, warnings = decoded(data, name, encoding)
     start = data[:1000].lstrip()[:1]
     if not start:
-        raise DataError(f"{name} holds no data", hint="Check that the file is complete.")
+        raise EmptyTableError(name, "no data")
     if start == b"<":
         raise DataError(f"{name} is a page of HTML or XML, not a table", hint=f"Download the file itself. {READ}")
-    read = _json if start in (b"{", b"[") else delimited
+    read = json_rows if start in (b"{", b"[") else delimited
     table = read(data, name, named, rules)
     return replace(table, warnings=(*table.warnings, *warnings))
 
 
-# ---------------------------------------------------------------- JSON
-
-
-def _json(data: bytes, name: str, named: Mapping[str, str], encoding: str) -> Table:
-    words, skipped = ["JSON lines"], list[tuple[int, str]]()
-    frames, kinds = [], dict[str, str]()
-    rows: list[dict[str, Any]] = []
-    for row in _objects(data, name, words, skipped):
-        rows.append(row)
-        if len(rows) == JSON_ROWS:
-            frames.append(_strings(rows, kinds, name))
-            rows = []
-    if rows:
-        frames.append(_strings(rows, kinds, name))
-    if not frames or not kinds:
-        raise DataError(f"{name} holds no objects with fields", hint="Check that the file is complete.")
-    frame = pl.concat(frames, how="diagonal").select(list(kinds))
-    rule = f"{name}: {words[0]} in {encoding}, {len(kinds)} fields"
-    return Table(
-        name,
-        kinds,
-        frame,
-        named,
-        (rule,),
-        first=1,
-        separators=SEPARATORS,
-        wide=True,
-        skipped=tuple(line for line, _ in skipped),
-        skipped_words=(skipped[0][1], LINES) if skipped else ("", ""),
-    )
-
-
-def _objects(data: bytes, name: str, words: list[str], skipped: list[tuple[int, str]]) -> Iterator[dict[str, Any]]:
-    """Yield the objects of JSON lines, of an array, or of lines of Python literals; say in `words` which.
-
-    Lines behind the first that are none are noted in `skipped`, with what is wrong.
-    """
-    decode = json.JSONDecoder(parse_float=str, parse_int=str, parse_constant=str).decode
-    if data.lstrip()[:1] == b"[":
-        words[0] = "an array of JSON objects"
-        try:
-            rows = decode(data.decode())
-        except (ValueError, RecursionError) as error:
-            raise DataError(f"{name} is not JSON: {error}", hint="The file is damaged or cut short.") from error
-        yield from (_object(row, name, f"element {at}") for at, row in enumerate(rows, 1))
-        return
-    whole = 0
-    for at, line in enumerate(io.BytesIO(data), 1):
-        text = line.decode().strip()
-        if not text:
-            continue
-        try:
-            row = decode(text) if words[0] == "JSON lines" else python_literal(text)
-        except (ValueError, RecursionError) as error:
-            try:
-                row = None if whole else python_literal(text)
-            except ValueError:
-                row = None
-            if row is None:
-                if not whole:
-                    _refuse_one_object(data, name)
-                skipped.append((at, f"not {words[0].removesuffix('lines').strip()}: {str(error)[:120]}"))
-                if whole:
-                    continue
-                break
-            words[0] = "lines of Python literals"
-        whole += 1
-        yield _object(row, name, f"line {at}")
-    if skipped and len(skipped) >= whole:
-        raise DataError(
-            f"{name}, line {skipped[0][0]}: {skipped[0][1]}",
-            hint=LINES,
-        )
-
-
-def _refuse_one_object(data: bytes, name: str) -> None:
-    """Refuse a text that is one object over several lines.
-
-    Raises:
-        DataError: Naming its fields.
-    """
-    with suppress(ValueError, RecursionError):
-        whole = json.loads(data)
-        if isinstance(whole, dict):
-            raise DataError(
-                f"{name} is one object of JSON, not a table; it has the fields {some(list(whole))}",
-                hint=f"Write the list of events alone. {LINES.split('.', 1)[0]}.",
-            )
-
-
-def _object(row: Any, name: str, where: str) -> dict[str, Any]:
-    if not isinstance(row, dict) or len(row) > MOST_COLUMNS:
-        what = f"{len(row):,} fields, at most {MOST_COLUMNS:,} are read" if isinstance(row, dict) else "no object"
-        raise DataError(
-            f"{name}, {where}: {what}",
-            hint='Write one object for each row, as pandas does with to_json(..., orient="records", lines=True).',
-        )
-    return row
-
-
-def _strings(rows: list[dict[str, Any]], kinds: dict[str, str], name: str) -> pl.DataFrame:
-    """Return rows as strings, and note in `kinds` which fields are lists or objects."""
-    for row in rows:
-        for column, value in row.items():
-            kind = "float_seq" if isinstance(value, dict) else "token_seq" if isinstance(value, LISTS) else "token"
-            if kinds.setdefault(column, kind) == "token":
-                kinds[column] = kind
-    if len(kinds) > MOST_COLUMNS:
-        raise DataError(f"{name} has more than {MOST_COLUMNS:,} different fields", hint="Keep those that are of use.")
-    found = {column: [as_text(row.get(column)) for row in rows] for column in kinds}
-    return pl.DataFrame(found, schema=dict.fromkeys(kinds, pl.String))
-
-
-# ---------------------------------------------------------------- Parquet
-
-
-def _parquet(data: bytes, name: str, named: Mapping[str, str]) -> Table:
+def _parquet(data: bytes, name: str, named: Mapping[str, str], limit: int | None) -> Table:
     try:
-        frame = parse_parquet(io.BytesIO(data))
+        frame = read_foreign(data, most := most_bytes(len(data), limit))
+    except TooLargeError as error:
+        raise too_large(name, packed=len(data), most=most) from error
     except OSError as error:
         raise DataError(
             f"{name} is not a complete Parquet file: {str(error)[:200]}", hint="The file is damaged or cut short."
         ) from error
     if frame.is_empty():
-        raise DataError(f"{name} holds no rows", hint="Check that the file is complete.")
+        raise EmptyTableError(name, "no rows")
     if frame.width > MOST_COLUMNS:
         raise DataError(
             f"{name} has more than {MOST_COLUMNS:,} columns", hint="Write one interaction a row, not a matrix."

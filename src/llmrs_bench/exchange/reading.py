@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import polars as pl
 
 from llmrs_bench.core.errors import DataError
-from llmrs_bench.core.tables import parse_parquet
+from llmrs_bench.core.tables import TooLargeError, read_foreign
 
 LAYOUT = (
     "A row is one item of one ranking: request_id or user_id, item_id, and rank or score (or both), "
@@ -18,6 +18,8 @@ LAYOUT = (
 KEYS = ("request_id", "user_id")
 NUMBERS = ("rank", "score")
 _TREC_SUFFIXES = ("trec", "run")
+_FREE, _PACKED = 1 << 26, 100  # bytes that any file may unpack to, and how many times what it takes
+_CHUNK = 1 << 20
 _TREC_FIELDS = ("key", "iteration", "item_id", "rank", "score", "tag")
 
 
@@ -66,10 +68,28 @@ def read_rankings(content: bytes, *, name: str) -> Brought:
 def _unpacked(content: bytes, name: str) -> bytes:
     if content[:2] != b"\x1f\x8b":
         return content
+    plain, most = io.BytesIO(), _most(content)
     try:
-        return gzip.decompress(content)
+        with gzip.open(io.BytesIO(content)) as file:
+            while plain.tell() <= most and (chunk := file.read(_CHUNK)):
+                plain.write(chunk)
     except (OSError, EOFError, zlib.error) as error:
         raise DataError(f"{name} cannot be unpacked: {error}", hint="It is cut short: write it again.") from error
+    if plain.tell() > most:
+        raise _too_large(name, most)
+    return plain.getvalue()
+
+
+def _most(content: bytes) -> int:
+    """Return the most bytes that are read of what is packed in `content`."""
+    return max(_FREE, _PACKED * len(content))
+
+
+def _too_large(name: str, most: int) -> DataError:
+    return DataError(
+        f"{name} unpacks to more than {most / 1e9:.1f} GB",
+        hint="No file of rankings is packed so well. If it is one, write it as CSV that is not packed.",
+    )
 
 
 def _text(content: bytes, name: str) -> str:
@@ -112,7 +132,9 @@ def _read_trec(lines: pl.Series, name: str) -> Brought:
 
 def _read_parquet(content: bytes, name: str) -> pl.DataFrame:
     try:
-        return parse_parquet(io.BytesIO(content))
+        return read_foreign(content, most := _most(content))
+    except TooLargeError as error:
+        raise _too_large(name, most) from error
     except OSError as error:
         raise DataError(f"{name} cannot be read as Parquet: {error}", hint="Write it again.") from error
 

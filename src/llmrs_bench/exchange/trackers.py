@@ -176,7 +176,6 @@ _TRACKERS: dict[str, Callable[[str, Sequence[TrackedRow]], str]] = {
     "wandb": _wandb,
     "trackio": _trackio,
 }
-TRACKERS = tuple(_TRACKERS)
 _HINTS: dict[str, str] = {
     "mlflow": "See that the server at MLFLOW_TRACKING_URI answers, or unset it to keep files here.",
     "wandb": "See `wandb status`, or set WANDB_MODE=offline to keep files here.",

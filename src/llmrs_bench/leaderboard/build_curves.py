@@ -15,7 +15,7 @@ from llmrs_bench.leaderboard.build import CORRECTION_WORDS, BoardPlan, shares_wo
 from llmrs_bench.leaderboard.curves import COUNTS, Crossing, Curve, CurvePoint, Curves, Level
 from llmrs_bench.leaderboard.labelled import LabelledEntry
 from llmrs_bench.leaderboard.matrix import user_codes
-from llmrs_bench.leaderboard.sampled import Drawn, Entry, Place, SampledRun, crossing, meet, sampled
+from llmrs_bench.leaderboard.sampled import BoardEntry, Drawn, Place, SampledRun, crossing, meet, sampled
 from llmrs_bench.stats import CORRECTIONS, describe, sign_flip
 
 LANGUAGE, TRAINED = "language model", ("recommender", "click model")
@@ -42,7 +42,7 @@ _Key: TypeAlias = tuple[str, str, tuple[tuple[str, str], ...], str]
 
 
 def build_curves(
-    entries: Sequence[Entry],
+    entries: Sequence[BoardEntry],
     users: Sequence[str],
     over: str,
     plan: BoardPlan,

@@ -17,7 +17,7 @@ from llmrs_bench.leaderboard.build import CORRECTION_WORDS, BoardPlan, shares_wo
 from llmrs_bench.leaderboard.build_curves import DECADE, LANGUAGE, TRAINED
 from llmrs_bench.leaderboard.curves import KNOWN, WINDOW, Crossing, Curve, CurvePoint, Curves, Slope
 from llmrs_bench.leaderboard.matrix import RunScores, ScoreMatrix, request_values
-from llmrs_bench.leaderboard.sampled import Drawn, Entry, Floats, Place, SampledRun, crossing, meet, resampled
+from llmrs_bench.leaderboard.sampled import BoardEntry, Drawn, Floats, Place, SampledRun, crossing, meet, resampled
 from llmrs_bench.stats import CORRECTIONS, slope_tests, slopes
 
 UNSEEN_WORDS = "\u2020: requests after the release of the model, which it cannot have seen in training"
@@ -35,7 +35,7 @@ class Axis:
 
 
 def build_over_time(
-    entries: Sequence[Entry],
+    entries: Sequence[BoardEntry],
     matrix: ScoreMatrix,
     axis: Axis,
     plan: BoardPlan,

@@ -18,7 +18,7 @@ from llmrs_bench.leaderboard.matrix import request_values
 from llmrs_bench.stats import share_interval, summed
 
 Floats: TypeAlias = NDArray[np.float64]
-Entry: TypeAlias = EvaluatedRun | LabelledEntry
+BoardEntry: TypeAlias = EvaluatedRun | LabelledEntry
 
 _TOGETHER = 200  # resamples, as `stats.bootstrap_interval` draws them
 _NOISE = 1e-12  # equal means, added in another order, differ by less
@@ -101,7 +101,7 @@ class Drawn:
 
 
 def sampled(
-    entries: Sequence[Entry], metric: str, index: pl.DataFrame, owners: NDArray[np.intp] | None, plan: BoardPlan
+    entries: Sequence[BoardEntry], metric: str, index: pl.DataFrame, owners: NDArray[np.intp] | None, plan: BoardPlan
 ) -> dict[str, SampledRun] | None:
     """Return the runs by a metric; those that lack it are left out. None: it is a figure of whole runs."""
     values: dict[str, Floats] = {}

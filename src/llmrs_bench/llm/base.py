@@ -1,7 +1,7 @@
 """What an engine is, the options that all share, and the settings of sampling."""
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from datetime import date
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
@@ -112,6 +112,15 @@ class CountsPrompts(Protocol):
 
     def found(self, prompts: int) -> None:
         """Take how many prompts of the run were answered before."""
+        ...
+
+
+@runtime_checkable
+class TellsTokens(Protocol):
+    """An engine that tells how far it is within a batch, which may take minutes."""
+
+    def tell(self, heard: Callable[[int], None]) -> None:
+        """Call `heard` from now on with tokens as soon as they are read or written, those of padding left out."""
         ...
 
 

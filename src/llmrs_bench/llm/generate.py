@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Protocol
 from llmrs_bench.core.errors import EngineError
 from llmrs_bench.core.formatting import number
 from llmrs_bench.core.types import Prompt, Response, Step
-from llmrs_bench.llm.base import CountsPrompts, Engine
+from llmrs_bench.llm.base import CountsPrompts, Engine, TellsTokens
 from llmrs_bench.llm.cache import ResponseCache, cache_key
 from llmrs_bench.llm.cost import SERVING_COUNTS
 from llmrs_bench.prompts.frames import answer_row
@@ -69,6 +69,11 @@ class Stopwatch:
         self._meter = meter
         self._clock = clock
         self.start()
+
+    @property
+    def with_lap(self) -> float:
+        """Return the seconds of all laps and of the one that is running."""
+        return self.total + self._clock() - self._mark
 
     def start(self) -> None:
         """Begin a lap."""
@@ -226,6 +231,7 @@ class CachedGenerator:
         self._before: Mapping[str, Any] = {}  # what its engine had counted for others
         self._about: dict[str, Any] = {"started": datetime.now(UTC).isoformat(), "peak_device_gb": None}
         self._tokens = 0  # computed by this process
+        self._under_way = 0  # of them in a batch that is not answered yet
         self.show(lambda done, note="", total=None: None, 0)
 
     def show(self, step: Step, prompts: int) -> None:
@@ -301,6 +307,7 @@ class CachedGenerator:
             if (key := keys[clipped.prompt.prompt_id]) in asked:
                 fitting.setdefault(key, clipped)
         prompts = [clipped.prompt for clipped in fitting.values()]
+        self._say(0, "self-check")
         engine.check(prompts)  # before the stopwatch starts; what it finds may change the batches
         batches = [
             left
@@ -323,6 +330,9 @@ class CachedGenerator:
         kept: dict[str, Row] = {}
         rows: list[Row] = []  # answered, and not kept yet
         held = 0.0  # seconds that they took
+        tells = engine if isinstance(engine, TellsTokens) else None
+        if tells:
+            tells.tell(self._hear)
         self._say(0)
         self._spend([])
         self._begin(max(map(len, batches), default=0))
@@ -333,7 +343,7 @@ class CachedGenerator:
                 new = list(_rows(responses, asked, seconds, joules))
                 rows += new
                 held += seconds
-                self._tokens += sum(map(_computed, responses))
+                self._tokens, self._under_way = self._tokens + sum(map(_computed, responses)), 0
                 self._say(len(responses))
                 # Another batch like this one would keep them waiting for too long.
                 late = held >= self._patience or held + seconds >= _AT_MOST
@@ -348,6 +358,9 @@ class CachedGenerator:
             if rows:
                 self._keep(rows, engine)
             raise
+        finally:
+            if tells:
+                tells.tell(lambda tokens: None)
         return kept | (self._keep(rows, engine) if rows else {})
 
     def _keep(self, rows: Sequence[Row], engine: Engine) -> dict[str, Row]:
@@ -363,6 +376,7 @@ class CachedGenerator:
 
     def _loaded(self) -> Engine:
         if self._engine is None:
+            self._say(0, "loading the model")
             started = self._clock()
             self._engine = self._start()
             self._about["seconds_loading"] = round(self._clock() - started, 3)
@@ -377,12 +391,21 @@ class CachedGenerator:
         own = {name: (facts[name] or 0) - (self._before.get(name) or 0) for name in SERVING_COUNTS if name in facts}
         return {**self._about, "serving": {**facts, **own}}
 
-    def _say(self, answers: int) -> None:
-        """Report that so many more prompts are answered, and at which speed this process computes."""
+    def _say(self, answers: int, note: str = "") -> None:
+        """Report that so many more prompts are answered, and what is done, or at which speed this process computes."""
         self._done += answers
-        spent = self._spent.total
-        note = f"{number(self._tokens / spent)} tokens/s" if self._tokens and spent else ""
-        self._step(self._done, note, self._asked + self._to_come)
+        tokens = self._tokens + self._under_way
+        spent = self._spent.with_lap if self._under_way else self._spent.total
+        self._step(
+            self._done,
+            note or (f"{number(tokens / spent)} tokens/s" if tokens and spent else ""),
+            self._asked + self._to_come,
+        )
+
+    def _hear(self, tokens: int) -> None:
+        """Take tokens of a batch that is not answered yet."""
+        self._under_way += tokens
+        self._say(0)
 
 
 def _pieces(questions: Sequence[Question]) -> Iterator[list[Question]]:

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
+from llmrs_bench.core.environment import expanded
 from llmrs_bench.core.errors import ModelError, OptionError
 from llmrs_bench.core.hashing import file_digest, files_digest
 from llmrs_bench.llm.adapters import CARD, Adapter, read_adapter
@@ -49,7 +50,7 @@ def find_files(
             meant.
         OptionError: If `gguf_file` or `lora` names nothing that fits.
     """
-    path = Path(source).expanduser()
+    path = expanded(source)
     if lora is None and path.is_dir() and is_adapter(path):
         if gguf_file is None and _holds_weights(path):
             raise ModelError(
@@ -89,7 +90,7 @@ def _adapted(folder: Path) -> ModelFiles:
             f"the LoRA adapter {folder} does not name its base model",
             hint="Give the base as --model, and the adapter as `-O lora=FOLDER`.",
         )
-    base = Path(adapter.base).expanduser()
+    base = expanded(adapter.base)
     if not base.is_dir() and _looks_like_path(adapter.base, base):
         raise ModelError(
             f"the base of the LoRA adapter {folder} is {adapter.base!r}, and there is no such folder",

@@ -23,7 +23,7 @@ class TuneOptions(Options):
         batch: Samples of one step of the optimizer (AdamW).
         batch_tokens: The most tokens, padding counted, in one pass; the gradients of a batch's passes add up.
         epochs: How often all samples are seen at most.
-        redraw: Draw the candidates beside the target anew in each epoch, and show all in a new order, as recommenders
+        redraw: Draw the candidates beside the target again in each epoch, and show all in a new order, as recommenders
             draw their negatives. Of rankings alone; the samples are of the same events.
         warmup: The share of all steps in which the learning rate rises.
         schedule: What it does afterwards: fall to 0 along a cosine, or stay.

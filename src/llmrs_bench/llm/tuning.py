@@ -303,8 +303,9 @@ def tune(
     state, meter = Tuning(), Meter()
     resumed = _begin(net, optimizer, state, resume, group)
 
-    def measured() -> str:
+    def measured(step: Step, note: str = "") -> str:
         """Validate, remember weights that are the best so far, and say what was found."""
+        step(state.steps, f"{note} validating".lstrip())
         start, before = time.perf_counter(), meter.joules()
         model.eval()
         with low:
@@ -319,7 +320,7 @@ def tune(
         return f"{said} {value:.4f}"
 
     with progress(total) as step, _words():
-        note = measured() if not state.curve else f"{said} {state.curve[-1]:.4f}"
+        note = f"{said} {state.curve[-1]:.4f}" if state.curve else measured(step)
         step(state.steps, note)
         while state.steps < total and len(state.losses) - state.best_at < options.patience:
             start, before, loss = time.perf_counter(), meter.joules(), 0.0
@@ -335,7 +336,7 @@ def tune(
             state.losses.append(loss / (upto - begun))
             state.seconds += time.perf_counter() - start
             state.joules = _added(state.joules, before, meter.joules())
-            note = measured()
+            note = measured(step, f"loss {state.losses[-1]:.3f}")
             if group.rank == 0 or group.sharded:
                 resume.save(net, optimizer, state)
             step(state.steps, f"loss {state.losses[-1]:.3f} {note}")

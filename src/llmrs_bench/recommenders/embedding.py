@@ -15,7 +15,7 @@ from scipy.sparse import csr_matrix
 
 from llmrs_bench.core import config
 from llmrs_bench.core.device import pick_device
-from llmrs_bench.core.environment import no_progress_bars
+from llmrs_bench.core.environment import expanded, no_progress_bars
 from llmrs_bench.core.errors import ModelError, OptionError
 from llmrs_bench.core.hashing import files_digest
 from llmrs_bench.core.types import Json, Progress
@@ -206,7 +206,7 @@ def _load_encoder(options: EmbeddingOptions, device: torch.device) -> tuple[Any,
 
 def _local_folder(model: str) -> Path | None:
     """Return the folder that `model` is, or None if it is an id of the hub."""
-    folder = Path(model).expanduser()
+    folder = expanded(model)
     if folder.is_dir():
         return folder
     if model.startswith((".", "~")) or folder.is_absolute() or model.count("/") > 1:

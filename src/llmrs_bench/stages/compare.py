@@ -53,7 +53,7 @@ from llmrs_bench.stages.workspace import Data, called, latest, leaving_out, limi
 
 if TYPE_CHECKING:
     from llmrs_bench.leaderboard.curves import Curves
-    from llmrs_bench.leaderboard.sampled import Entry
+    from llmrs_bench.leaderboard.sampled import BoardEntry
 
 log = logging.getLogger(__name__)
 
@@ -199,7 +199,7 @@ class Comparison:
     board: Board
     matrix: ScoreMatrix
     missing: tuple[str, ...]
-    entries: "tuple[Entry, ...]"
+    entries: "tuple[BoardEntry, ...]"
     plan: BoardPlan
     protocol: tuple[str, ...]
     numbers: Callable[[], Mapping[str, pl.DataFrame]] = dict

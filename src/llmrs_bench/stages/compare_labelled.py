@@ -296,7 +296,7 @@ def null_uaucs(
 ) -> list[dict[str, Any]]:
     """Return the UAUC of each row where labels of test rows are permuted within users: the level that is chance.
 
-    Trivial rows are made anew, from histories in which test rows have their permuted labels. The scores of a run stay
+    Trivial rows are made again, from histories in which test rows have their permuted labels. The scores of a run stay
     as they are: where its prompts or inputs show labels of earlier test rows, its own null would need new answers.
 
     Args:

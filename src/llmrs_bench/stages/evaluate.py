@@ -30,7 +30,6 @@ from llmrs_bench.metrics import (
     measure,
 )
 from llmrs_bench.position_bias import position_bias
-from llmrs_bench.stages.evaluate_labelled import evaluate_labelled
 from llmrs_bench.stages.workspace import (
     Data,
     LeftOutError,
@@ -320,6 +319,8 @@ def evaluate(data: Data, names: Sequence[str], config: EvaluateConfig, progress:
         LeftOutError: If runs were left out; it holds what was made of the others.
     """
     if data.labelled:
+        from llmrs_bench.stages.evaluate_labelled import evaluate_labelled
+
         return evaluate_labelled(data, names, config)
     metrics = [Metric.parse(name) for name in config.metrics]
     check_measurable(data, metrics)
@@ -408,7 +409,7 @@ def _evaluate(data: Data, run: Artifact | None, metrics: Sequence[Metric], inval
 
     name = CHANCE if run is None else run.path.name
     return [
-        get_or_create(wanted.path, wanted.recipe, partial(fill, wanted=wanted), name=name, mend=True)
+        get_or_create(wanted.path, wanted.recipe, partial(fill, wanted=wanted), name=name, remake=True)
         for wanted in evaluations(data, run, metrics, invalid)
     ]
 

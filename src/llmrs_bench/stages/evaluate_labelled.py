@@ -155,7 +155,7 @@ def _evaluate(data: Data, run: Artifact | str, invalid: Invalid) -> StageResult:
         run.check("rankings")
     recipe = labelled_recipe(data, run, invalid)
     fill = partial(_fill, data=data, run=run, invalid=invalid)
-    return get_or_create(recipe.place(data.place.evals), recipe, fill, name=recipe.name, mend=True)
+    return get_or_create(recipe.place(data.place.evals), recipe, fill, name=recipe.name, remake=True)
 
 
 def _fill(draft: Draft, *, data: Data, run: Artifact | str, invalid: Invalid) -> None:
@@ -333,12 +333,12 @@ def rating_table(
 def _silent_counts(joined: pl.DataFrame, invalid: Invalid) -> dict[str, int]:
     """Return how many rows (request_id, part, score, known) were asked, and how many have no score."""
     test = joined.filter(pl.col("part") == "test")
-    mute, gone = int(test["score"].null_count()), int(test["known"].null_count())
+    unscored, gone = int(test["score"].null_count()), int(test["known"].null_count())
     return {
         "requests": test.height,
         "requests_without_ranking": gone,
-        "requests_unanswered": mute - gone,
-        "requests_dropped": mute if invalid == "drop" else 0,
+        "requests_unanswered": unscored - gone,
+        "requests_dropped": unscored if invalid == "drop" else 0,
         "valid_rows": joined.height - test.height,
         "valid_rows_silent": joined.filter(pl.col("part") == "valid")["score"].null_count(),
     }

@@ -1,13 +1,12 @@
 """The gate: a board compared with a run or a saved board, and checked against rules."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 
-from llmrs_bench.core.artifacts import Artifact, versions
-from llmrs_bench.core.config import CLICK, CompareConfig, Invalid
+from llmrs_bench.core.artifacts import Artifact
+from llmrs_bench.core.config import CompareConfig
 from llmrs_bench.core.errors import OptionError
-from llmrs_bench.leaderboard.comparability import EvaluationProtocol, differences, refuse_differences
+from llmrs_bench.leaderboard.comparability import differences, refuse_differences
 from llmrs_bench.leaderboard.gate import (
     Baseline,
     Counterpart,
@@ -20,40 +19,11 @@ from llmrs_bench.leaderboard.gate import (
     saved_baseline,
 )
 from llmrs_bench.leaderboard.saved import Saved, read_board
-from llmrs_bench.stages.compare import Comparison, compare, data_protocol
-from llmrs_bench.stages.compare_labelled import compare_labelled, labelled_protocol
+from llmrs_bench.stages.boards import build, protocol_of
+from llmrs_bench.stages.compare import Comparison
 from llmrs_bench.stages.evaluate import CHANCE
 from llmrs_bench.stages.evaluate_labelled import METRICS_OF, has_runs
 from llmrs_bench.stages.workspace import Data, called, open_runs
-
-
-def to_save(data: Data, comparison: Comparison, config: CompareConfig, recipe: str | None = None) -> Saved:
-    """Return a board as it is saved; `recipe` is the TOML text that made it."""
-    made = datetime.now(UTC).isoformat(timespec="seconds")
-    return Saved(comparison.board, comparison.matrix, _protocol(data, config.invalid), made, versions(), recipe)
-
-
-def build(data: Data, names: Sequence[str], config: CompareConfig) -> Comparison:
-    """Build the board of a data set, of rankings or of labelled requests.
-
-    Raises:
-        OptionError: If labels are to be permuted, and it is no click data.
-    """
-    if config.null and data.task != CLICK:
-        raise OptionError(
-            f"--null {config.null} permutes labels of click data, and {data.place.reference} holds {data.task}s",
-            hint="Leave it out.",
-        )
-    made = compare_labelled(data, names, config) if data.labelled else compare(data, names, config)
-    if made.missing or any(row.kind != "baseline" for row in made.board.rows):
-        return made
-    return made.noted(
-        [f"no model is on this board yet: llmrs-bench infer --model NAME --dataset {data.place.reference}"]
-    )
-
-
-def _protocol(data: Data, invalid: Invalid) -> EvaluationProtocol:
-    return labelled_protocol(data, invalid) if data.labelled else data_protocol(data, invalid)
 
 
 def gated(
@@ -132,7 +102,7 @@ def _differing(data: Data, baseline: str, saved: Saved, config: CompareConfig) -
     Raises:
         IncomparableError: Naming the fields that differ and are not allowed to.
     """
-    found = differences(saved.protocol, _protocol(data, config.invalid))
+    found = differences(saved.protocol, protocol_of(data, config.invalid))
     notes = refuse_differences(found, config.allow_different, one=baseline, other=data.place.reference)
     if data.labelled and "users" in found:
         metric = METRICS_OF[data.task].board[0]

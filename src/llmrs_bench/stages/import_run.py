@@ -10,6 +10,7 @@ from pydantic import field_validator
 
 from llmrs_bench.core.artifacts import Draft, Recipe, StageResult, get_or_create
 from llmrs_bench.core.config import DEPTH, Options
+from llmrs_bench.core.environment import expanded
 from llmrs_bench.core.errors import DataError, OptionError
 from llmrs_bench.data.files import require_file
 from llmrs_bench.exchange.reading import LAYOUT, Field, Matched, match, read_rankings
@@ -53,7 +54,7 @@ def import_run(data: Data, path: Path, typed: Mapping[str, str]) -> StageResult:
         OptionError: If an option is unknown, or the name is taken by a model of this tool.
     """
     options = FileOptions.parse(typed, owner="import")
-    path = path.expanduser()
+    path = expanded(path)
     require_file(path)
     try:
         content = path.read_bytes()

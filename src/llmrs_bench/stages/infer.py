@@ -14,9 +14,8 @@ from llmrs_bench.llm.model_aliases import MODEL_ALIASES
 from llmrs_bench.stages.demo_lm import NAME as DEMO_LM
 from llmrs_bench.stages.fuse import FUSION
 from llmrs_bench.stages.import_run import FILE
-from llmrs_bench.stages.infer_labelled import infer_labelled, predicts_labels
 from llmrs_bench.stages.infer_language_model import infer_language
-from llmrs_bench.stages.infer_recommender import infer_recommender, spec_of
+from llmrs_bench.stages.infer_recommender import infer_labelled, infer_recommender, predicts_labels, spec_of
 from llmrs_bench.stages.prompt import open_plan
 from llmrs_bench.stages.serving import (
     TUNED,

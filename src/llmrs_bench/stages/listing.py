@@ -65,7 +65,10 @@ def list_data(home: Path, width: int, dataset: str | None = None) -> list[str]:
         rows += [(replace(_example(family), name=f"{family}:CATEGORY"), Counts(), None) for family in AMAZON]
     lines = _table(rows, variants, width)
     if dataset is None:
-        lines.append(f"CATEGORY as its owner writes it, as in amazon-2023:{STANDS_FOR_ALL}; a wrong one lists all")
+        lines += [
+            f"CATEGORY as its owner writes it: amazon-2023:{STANDS_FOR_ALL}; amazon-2023: lists all",
+            "- the owner publishes no number: once prepared, the row has what was read",
+        ]
     return [*lines, *(f"--format {name}\t{_origin(SOURCES, name)}" for name in SOURCES.names())]
 
 

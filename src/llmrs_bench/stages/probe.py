@@ -145,7 +145,7 @@ def lines_of(data: Data, name: str) -> RawLines:
     known = known_dataset(data.place.root.parent.name)
     tried = [*(known.sources if known else ()), data.artifact.manifest.parts["reader"]] if name == _AUTO else [name]
     for source in tried:
-        declared = getattr(SOURCES.load(source), "raw_lines", None) if source in SOURCES.names() else None
+        declared = getattr(SOURCES.load(source), "raw_lines", None) if source in SOURCES else None
         if declared is not None:
             return _declared(source, declared)
     if name in (_AUTO, "generic"):

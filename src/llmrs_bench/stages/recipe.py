@@ -15,6 +15,7 @@ from llmrs_bench.core.config import (
     PrepareConfig,
     RecommenderConfig,
 )
+from llmrs_bench.core.environment import expanded
 from llmrs_bench.core.errors import BenchError, OptionError, listed
 from llmrs_bench.core.registry import unknown_name
 from llmrs_bench.stages.fuse import FusionOptions, check_number
@@ -156,9 +157,7 @@ def _data_plan(table: Values) -> DataPlan:
     mapping = read_mapping(Path(table["mapping"])) if "mapping" in table else None
     places = {"path": table.get("source"), "items": table.get("items"), "format_name": table.get("format")}
     own = {
-        key: value if key == "format_name" else Path(value).expanduser()
-        for key, value in places.items()
-        if value is not None
+        key: value if key == "format_name" else expanded(value) for key, value in places.items() if value is not None
     }
     origin = Origin(**{**(mapping.places() if mapping else {}), **own})
     options = {key: value for key, value in table.items() if key in PrepareConfig.model_fields and key not in _DATA}

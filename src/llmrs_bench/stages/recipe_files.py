@@ -10,6 +10,7 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any
 
+from llmrs_bench.core.environment import expanded
 from llmrs_bench.core.errors import ArtifactError, DataError, OptionError
 from llmrs_bench.core.registry import unknown_name
 from llmrs_bench.core.toml_text import read_toml
@@ -20,11 +21,6 @@ Values = Mapping[str, Any]
 
 
 _TABLES_OF_ROWS = {"options", "template_options", "tune"}
-
-
-def recipe_names() -> list[str]:
-    """Return the names of the recipes in the package, as `paper/table-9`."""
-    return sorted(_shipped())
 
 
 def recipe_lines() -> list[str]:
@@ -53,7 +49,7 @@ def recipe_text(name: str) -> str:
         if Path(f"{name}.toml").is_file():
             raise OptionError(f"unknown recipe {name!r}", hint=f"Did you mean the file {name}.toml?")
         raise unknown_name("recipe", name, sorted(shipped), hint="A recipe of your own is a file NAME.toml.")
-    path = Path(name).expanduser()
+    path = expanded(name)
     try:
         return path.read_text("utf-8")
     except FileNotFoundError as error:

@@ -107,11 +107,11 @@ def similar_users(requests: pl.DataFrame, events: pl.DataFrame, count: int, seed
         owners = np.repeat(np.arange(part.height), lengths)
         told = csr_matrix((worth[chosen] * (chosen > 0), (owners, chosen)), shape=(part.height, len(items) + 1))
         likeness = np.asarray((_unit(told) @ known.T).todense())
-        lots = uniform_hash(seed, part["request_id"], across=users)
+        lot_numbers = uniform_hash(seed, part["request_id"], across=users)
         for row, (name, user) in enumerate(part.select("request_id", "user_id").iter_rows()):
             if user in places:
                 likeness[row, places[user]] = 0.0
-            order = np.lexsort((lots[row], -likeness[row]))[:count]
+            order = np.lexsort((lot_numbers[row], -likeness[row]))[:count]
             found[name] = [users[int(place)] for place in order if likeness[row, place] > 0]
     return found
 

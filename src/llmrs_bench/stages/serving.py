@@ -13,6 +13,7 @@ from typing import Any
 from llmrs_bench.core.artifacts import is_complete, open_artifact
 from llmrs_bench.core.config import LanguageModelConfig, Options
 from llmrs_bench.core.device import has_gpu
+from llmrs_bench.core.environment import expanded
 from llmrs_bench.core.errors import ArtifactError, ModelError, OptionError
 from llmrs_bench.core.hashing import file_digest, fingerprint, shortened
 from llmrs_bench.core.registry import ENGINES
@@ -458,7 +459,7 @@ def model_name(model: str, gguf_file: str | None = None) -> str:
 
     A GGUF file is called by its stem, an adapter BASE+ADAPTER, a tuned model BASE+METHOD-SAMPLES.
     """
-    path = Path(model).expanduser()
+    path = expanded(model)
     if gguf_file is not None:
         return Path(gguf_file).stem
     if path.is_dir() and (tuned := read_tuned(path)) is not None:
@@ -467,8 +468,7 @@ def model_name(model: str, gguf_file: str | None = None) -> str:
         base = read_adapter(path).base
         return path.resolve().name if base is None else f"{model_name(base)}+{path.resolve().name}"
     if path.is_dir():
-        found = find_gguf(path)
-        return path.resolve().name if found is None else Path(found).stem
+        return Path(found).stem if (found := find_gguf(path)) else path.resolve().name
     return path.stem if path.is_file() and path.suffix.lower() == GGUF else model
 
 

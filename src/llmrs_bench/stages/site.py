@@ -11,8 +11,8 @@ from llmrs_bench.core.tables import atomic_write
 from llmrs_bench.leaderboard.saved import Saved, read_board
 from llmrs_bench.leaderboard.trends import build_history
 from llmrs_bench.report.html import SiteBoard, site_html
+from llmrs_bench.stages.boards import build, to_save
 from llmrs_bench.stages.compare import asked_words
-from llmrs_bench.stages.gate import build, to_save
 from llmrs_bench.stages.pages import page_made, save_page
 from llmrs_bench.stages.workspace import Data, open_data, prepared
 

@@ -159,12 +159,14 @@ def _choose(
     formats = " or ".join(dataset.sources)
     if files is None:
         raise DataError(f"the format {formats} reads files, and none are given", hint="Add --source PATH.")
-    deep = files.path.is_dir() and not files.names and any(entry.is_dir() for entry in files.path.iterdir())
+    folders = sorted(entry.name for entry in files.path.iterdir() if entry.is_dir()) if files.path.is_dir() else []
+    deep = folders and not files.names
     known = " or ".join(_known_layouts(files)) or ", ".join(n for n in SOURCES.names() if n not in dataset.sources)
     raise DataError(
         f"{origin.path or files.path} does not look like {dataset.name} (read as {formats}); it holds: "
         + (", ".join(files.names[:8]) or ("folders of folders" if deep else "nothing")),
         hint=("Put its files into one folder, or make one table of them. " if deep else "")
+        + (f"Its folders are not looked into: {', '.join(folders[:8])}. " if folders and not deep else "")
         + "Give the owner's archive or folder, RecBole's atomic files (NAME.inter, NAME.item), or a table of "
         "events; --columns user=NAME,item=NAME says which columns hold their ids. Other formats, with --format: "
         f"{known}.",

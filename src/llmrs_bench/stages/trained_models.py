@@ -17,8 +17,6 @@ from llmrs_bench.core.registry import CLICK_MODELS, RECOMMENDERS, Registry
 from llmrs_bench.core.types import Progress
 from llmrs_bench.data.time_split import events_before
 from llmrs_bench.data.training_part import WHOLE, TrainingPart, labelled_samples, sampled_events
-from llmrs_bench.llm.identity import identify
-from llmrs_bench.llm.model_aliases import ModelSpec
 from llmrs_bench.recommenders.base import Corpus, TrainContext
 from llmrs_bench.recommenders.model_store import damaged, read_facts
 from llmrs_bench.stages.workspace import Data
@@ -66,7 +64,7 @@ class FittedRecommender:
 
 def is_recommender(name: str) -> bool:
     """Return whether `name` is a recommender's, or a folder with an exported one."""
-    return name in RECOMMENDERS.names() or (is_exported(name) and _exported_registry(name) is RECOMMENDERS)
+    return name in RECOMMENDERS or (is_exported(name) and _exported_registry(name) is RECOMMENDERS)
 
 
 def is_click_model(name: str) -> bool:
@@ -76,13 +74,13 @@ def is_click_model(name: str) -> bool:
 
 def is_exported(name: str) -> bool:
     """Return whether `name` is a folder with an exported model."""
-    known = name in RECOMMENDERS.names() or name in CLICK_MODELS.names()
+    known = name in RECOMMENDERS or name in CLICK_MODELS
     return not known and (Path(name) / "model.json").is_file()
 
 
 def _registry(model: str) -> Registry:
     """Return the kind of models that has one of this name; that of recommenders where none has."""
-    return CLICK_MODELS if model not in RECOMMENDERS.names() and model in CLICK_MODELS.names() else RECOMMENDERS
+    return CLICK_MODELS if model not in RECOMMENDERS and model in CLICK_MODELS else RECOMMENDERS
 
 
 def _exported_registry(folder: str) -> Registry:
@@ -128,7 +126,12 @@ def _from_package(model: str) -> dict[str, Any]:
 def _contents(options: Options) -> dict[str, str]:
     """Return what identifies the pretrained model that `options` name, if they name one: its files, not its path."""
     source, revision = getattr(options, "model", None), getattr(options, "revision", None)
-    return identify(ModelSpec(source, source, chat=False, revision=revision)) if isinstance(source, str) else {}
+    if not isinstance(source, str):
+        return {}
+    from llmrs_bench.llm.identity import identify
+    from llmrs_bench.llm.model_aliases import ModelSpec
+
+    return identify(ModelSpec(source, source, chat=False, revision=revision))
 
 
 def _refuse_less(spec: RecommenderSpec, options: Options) -> None:
@@ -156,7 +159,7 @@ def parse_options(spec: RecommenderSpec) -> Options:
     Raises:
         OptionError: If one is unknown or wrong.
     """
-    parsed: Options = _registry(spec.model).load(spec.model).Options.parse(spec.options, owner=spec.model)
+    parsed: Options = _registry(spec.model).options_of(spec.model).parse(spec.options, owner=spec.model)
     return parsed
 
 

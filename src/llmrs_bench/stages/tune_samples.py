@@ -162,7 +162,7 @@ class SampleMaker:
     def make(self, part: str, count: int, *, epoch: int = 0) -> Examples:
         """Return at most `count` examples of the part `train` or `valid`, the head of one seeded permutation of all.
 
-        In another epoch they are of the same events, with candidates drawn anew and in a new order.
+        In another epoch they are of the same events, with candidates drawn again and in a new order.
 
         Raises:
             DataError: If the part has no event with a history.

@@ -17,7 +17,6 @@ from llmrs_bench.core.hashing import fingerprint, uniform_hash
 from llmrs_bench.core.registry import unknown_name
 from llmrs_bench.core.schemas import SAMPLES
 from llmrs_bench.data.datasets import DATASETS, known_dataset, plain_name
-from llmrs_bench.data.labelled import MOST_VALUES
 
 log = logging.getLogger(__name__)
 _FINGERPRINT = re.compile("[0-9a-f]{8}")
@@ -197,6 +196,8 @@ class Data:
 @lru_cache(maxsize=4)  # read for each run of a study
 def _rating_scale(place: Path, table: str, digest: str) -> tuple[float, ...]:
     """Return the ratings of a table with this digest of the data at `place`."""
+    from llmrs_bench.data.labelled import MOST_VALUES
+
     known = open_artifact(place, hint="prepare it again.").table(table)["rating"].drop_nulls().unique().sort()
     values = tuple(float(f"{value:.6g}") for value in known)
     return values if len(values) <= MOST_VALUES else (values[0], values[-1])

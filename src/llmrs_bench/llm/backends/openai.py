@@ -17,6 +17,7 @@ from llmrs_bench.llm.backends.openai_replies import (
     FILTERED,
     NO_LOGPROBS,
     NOTHING,
+    PERHAPS_ABOUT_THE_PROMPT,
     NoAnswerError,
     billed,
     by_token_id,
@@ -325,7 +326,7 @@ class OpenAIEngine(Engine):
         try:
             return self._ask(task, stopped)
         except (RefusedError, UnansweredError, NoAnswerError) as error:
-            if not _is_about_the_prompt(error):
+            if not _may_answer_others(error):
                 raise
             with self._lock:
                 self._failures[prompt.prompt_id] = (prompt, error)
@@ -426,6 +427,6 @@ def _read_with(model: ModelSpec, options: OpenAIOptions) -> PromptReader | None:
     )
 
 
-def _is_about_the_prompt(error: EngineError) -> bool:
+def _may_answer_others(error: EngineError) -> bool:
     """Say whether a server that failed at a prompt may yet answer others."""
-    return not isinstance(error, RefusedError) or error.status in ABOUT_THE_PROMPT
+    return not isinstance(error, RefusedError) or error.status in (*ABOUT_THE_PROMPT, *PERHAPS_ABOUT_THE_PROMPT)

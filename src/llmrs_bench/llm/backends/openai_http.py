@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
+from math import isfinite
 from queue import SimpleQueue
 from threading import Condition, Event, Thread
 from typing import Any, Generic, TypeVar
@@ -26,6 +27,7 @@ from llmrs_bench.llm.backends.openai_transport import (
     TimedOutError,
     Transport,
     UndecodableError,
+    proxy_hint,
 )
 
 Task = TypeVar("Task")
@@ -169,11 +171,13 @@ def spread(work: Callable[[Task, Event], Done], tasks: Iterable[Task], *, worker
 
 
 log = logging.getLogger(__name__)
-_FIRST_PAUSE, _LONGEST_PAUSE = 1.0, 60.0  # seconds
+_FIRST_PAUSE = 1.0  # seconds
+_LONGEST_PAUSE, _SHORTEST_LIMIT = 60.0, 2.0  # the greatest pauses, in first ones
 _LONGEST_ASKED = 600.0  # seconds; a server that asks for more has no quota left for today
 _SHOWN = 300  # characters of a server's message
 _FEW = 2  # further tries of a prompt while the server is in doubt
-_PASSING = (408, 409, 423, 425, 429, 449, 499)  # besides all from 500 on
+_PASSING = (408, 409, 423, 424, 425, 429, 449, 498, 499)  # besides all from 500 on
+_INNER = (424, 500)  # of them those by which a server says that it failed at a prompt
 GOES_ON = "Answers so far are kept: the same command goes on with the rest."
 
 
@@ -212,11 +216,14 @@ class _Trouble:
 class Client:
     """Posts JSON to a server, and never shows the key.
 
-    Trouble that passes is tried again: the statuses 408, 409, 423, 425, 429, 449, 499 and 5xx, also where a reply with
-    status 200 holds them as an error; a connection that fails or breaks off, once the server has answered anything;
-    a reply that is cut short, or no JSON once the server has answered anything; and a reply that takes longer than the
-    time-out, which also halves the number of requests at a time. The pause before a try doubles each time, with jitter,
-    and is never shorter than the server asks for (`Retry-After`). Nothing of this ever becomes an answer.
+    Trouble that passes is tried again: the statuses 408, 409, 423, 424, 425, 429, 449, 498, 499 and 5xx, also where a
+    reply with status 200 holds them as an error; a connection that fails or breaks off, once the server has answered
+    anything; a reply that is cut short, or no JSON once the server has answered anything; and a reply that takes longer
+    than the time-out, which also halves the number of requests at a time. The pause before a try doubles each time,
+    with jitter, and is never shorter than the server asks for (`Retry-After`). If what it asks for is of no use, such
+    as 0 s, pauses stay short instead, and there are more of them, as many as take the same time. Trouble of the whole
+    server, such as a rate limit, ends the run only if it answers nothing during all tries. Nothing of this ever becomes
+    an answer.
 
     A prompt that was tried so often in vain is one without an answer, while the server answers others. If it answered
     none of them meanwhile, or nothing in time although it was asked one thing at a time, it is in doubt: until its
@@ -270,16 +277,21 @@ class Client:
             EngineError: If the server cannot be reached, stays in trouble, refuses the request, or answers no JSON.
             UnansweredError: If it stays in trouble that may be with this prompt alone.
         """
-        attempt, before = 0, self._answers
+        tries, paused, before = 0, 0.0, self._answers
         while True:
-            found = self._try(path, body, about, again=attempt > 0, stopped=stopped)
+            found = self._try(path, body, about, again=tries > 0, stopped=stopped)
             if not isinstance(found, _Trouble):
                 return found
+            tries += 1
+            if not found.alone and self._answers != before:
+                paused, before = 0.0, self._answers
             doubted = self._doubted or (self._too_late_alone and not self._answers)
-            if attempt >= (min(self.options.retries, _FEW) if doubted else self.options.retries):
-                raise self._given_up(found, attempt + 1, before)
-            self._rest(found, attempt, about, stopped)
-            attempt += 1
+            retries = min(self.options.retries, _FEW) if doubted else self.options.retries
+            if paused >= sum(_growing(tried) for tried in range(retries)):
+                raise self._given_up(found, tries, before)
+            pause = min(_growing(tries - 1), _SHORTEST_LIMIT if found.asked == 0 else _LONGEST_PAUSE)
+            self._rest(found, pause, about, stopped)
+            paused += pause
 
     def _given_up(self, found: _Trouble, tries: int, before: int) -> EngineError:
         """Return the error of a prompt that was tried in vain, the server having given `before` answers until then."""
@@ -312,7 +324,8 @@ class Client:
                 if not self._there and not error.reached:
                     raise EngineError(
                         f"{self.base_url} does not answer: {what}",
-                        hint=f"Check that the server runs, and `-O base_url` and `-O timeout`. {GOES_ON}",
+                        hint="Check that the server runs, and `-O base_url` and `-O timeout`."
+                        f"{proxy_hint(self.base_url)} {GOES_ON}",
                     ) from error
                 told = f"broke off at {about} ({what})"
                 return _Trouble(told, "Check that the server runs, and see its log.", alone=True, down=True)
@@ -334,7 +347,7 @@ class Client:
         asked = retry_after(reply.retry_after, now=datetime.now(UTC))
         what = f"answered {failure.sent} to {about}: {self._shown(failure.message)}; in all"
         # A quota is about all prompts; what stands behind a gateway, or within a server, may fail at one of them.
-        inner = failure.status == HTTPStatus.INTERNAL_SERVER_ERROR or (reply.status < 300 and failure.status != 429)
+        inner = failure.status in _INNER or (reply.status < 300 and failure.status != 429)
         outer = failure.status > HTTPStatus.INTERNAL_SERVER_ERROR or failure.status == HTTPStatus.REQUEST_TIMEOUT
         hint = "Lower `-O concurrency`, or raise `-O retries`."
         return _Trouble(what, hint, asked, alone=inner or outer, down=outer and not inner)
@@ -362,8 +375,8 @@ class Client:
         with self._lock:
             self._counts.update({name: int(happened) for name, happened in seen.items()})
 
-    def _rest(self, trouble: _Trouble, attempt: int, about: str, stopped: Event) -> None:
-        """Wait before the next try.
+    def _rest(self, trouble: _Trouble, pause: float, about: str, stopped: Event) -> None:
+        """Wait before the next try: up to `pause` first pauses, and never less than the server asks for.
 
         Raises:
             EngineError: If the server asks for more patience than anybody has, or the run ends.
@@ -375,8 +388,8 @@ class Client:
             )
         with self._lock:
             jitter = self._jitter.uniform(0.5, 1.0)
-        seconds = max(asked, min(_FIRST_PAUSE * 2.0**attempt, _LONGEST_PAUSE) * jitter)
-        log.debug("the server %s %d; next try in %.1f s", trouble.what, attempt + 1, seconds)
+        seconds = max(asked, _FIRST_PAUSE * pause * jitter)
+        log.debug("the server %s 1 more time; next try in %.1f s", trouble.what, seconds)
         if not stopped.is_set():
             self.pause(seconds, stopped)
         if stopped.is_set():
@@ -423,17 +436,27 @@ class Client:
         return mask(text.replace(self._key, MASK) if self._key else text)
 
 
+def _growing(tried: int) -> float:
+    """Return the pause after so many tries, in first pauses."""
+    return min(2.0 ** min(tried, 10), _LONGEST_PAUSE)
+
+
 def retry_after(value: str | None, *, now: datetime) -> float | None:
-    """Return the seconds that a Retry-After header asks for, as a number or a date; None if it says nothing."""
-    try:
-        return max(0.0, float(value or ""))
-    except ValueError:
-        pass  # a date, or nothing
-    try:
-        then = parsedate_to_datetime(value or "")
-    except ValueError:
+    """Return the seconds that a Retry-After header asks for, as a number or a date.
+
+    They are 0 if what it says is of no use (a time in the past, or neither of both), and None without a header.
+    """
+    if value is None:
         return None
-    return max(0.0, (then.replace(tzinfo=then.tzinfo or UTC) - now).total_seconds())
+    try:
+        seconds = float(value)
+    except ValueError:
+        try:
+            then = parsedate_to_datetime(value)
+        except ValueError:
+            return 0.0
+        seconds = (then.replace(tzinfo=then.tzinfo or UTC) - now).total_seconds()
+    return max(0.0, seconds) if isfinite(seconds) else 0.0
 
 
 def _ended(about: str) -> EngineError:

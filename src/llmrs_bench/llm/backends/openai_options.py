@@ -104,7 +104,7 @@ class OpenAIOptions(Options):
         concurrency: The most requests in flight.
         timeout: Seconds that a reply may take, and the longest wait for a part of it. A request that takes longer is
             sent again, and from then on half as many as were under way are sent at a time.
-        retries: How often a request is sent again that met trouble which passes: 408, 425, 429, 5xx, a time-out, or a
+        retries: How often a request is sent again that met trouble which passes, such as 429, 5xx, a time-out, or a
             connection that broke off.
         unanswered: How many prompts may stay without an answer while the server answers others, as a number or as a
             share of the prompts, rounded up; they count as empty answers.

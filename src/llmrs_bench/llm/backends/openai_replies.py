@@ -18,7 +18,15 @@ FILTERED = "content_filter"
 # was to write was written; a filter took the rest.
 _BROKEN = ("error", "abort", "cancelled", "canceled", "timeout", "network_error", "insufficient_system_resource")
 _CUT = ("length", "max_tokens", "model_length")
-_FILTERED = (FILTERED, "safety", "recitation", "prohibited_content", "sensitive")
+_FILTERED = (
+    *(FILTERED, "content-filter", "safety", "recitation", "prohibited_content", "blocklist", "spii", "sensitive"),
+    *("guardrail_intervened", "refusal"),
+)
+# Codes of refusals by a filter, in small letters.
+_FILTER_CODES = (
+    *(FILTERED, "content_policy_violation", "responsibleaipolicyviolation", "data_inspection_failed"),
+    *("datainspectionfailed", "moderation_blocked"),
+)
 _OURS = (FILTERED, "context_length_exceeded", "invalid_request_error", "exceed_context_size_error")
 _SPENT = ("insufficient_quota", "billing_hard_limit_reached", "billing_not_active")
 _UPSTREAM = 502  # a failure that a reply with status 200 tells without a status of its own
@@ -87,11 +95,12 @@ def failure_in(status: int, found: Any, text: str) -> Failure | None:
         found: The JSON of the reply, None if it is none.
         text: The reply as it is.
     """
-    said = found if isinstance(found, dict) else {}
+    said = found[0] if isinstance(found, list) and len(found) == 1 else found  # Google sends its errors in a list
+    said = said if isinstance(said, dict) else {}
     if not 200 <= status < 300:
         return Failure(status, *_words(said.get("error") or said or found or text))
-    if said.get("error"):
-        return _told(said["error"])
+    if said.get("error") or said.get("object") == "error":
+        return _told(said.get("error") or said)
     choice = _first(said.get("choices"))
     if not isinstance(choice, dict):
         return None
@@ -110,7 +119,8 @@ def _first(choices: Any) -> Any:
 
 
 def _reason(choice: dict[str, Any]) -> str:
-    return str(choice.get("finish_reason")).lower()
+    reason = choice.get("finish_reason")
+    return str(reason.get("type") if isinstance(reason, dict) else reason).lower()
 
 
 def finish_of(choice: dict[str, Any]) -> str:
@@ -121,7 +131,9 @@ def finish_of(choice: dict[str, Any]) -> str:
 
 def _told(error: Any) -> Failure:
     message, code = _words(error)
-    status = int(code) if code.isdecimal() and len(code) == 3 and code[0] in "45" else None
+    # A status, or one of five digits that begins with the digit of a status.
+    status = int(code) if len(code) == 3 else 400 if code[:1] == "4" else _UPSTREAM
+    status = status if code.isdecimal() and len(code) in (3, 5) and code[0] in "45" else 0
     kinds = (code, error.get("type")) if isinstance(error, dict) else ()
     return Failure(status or (400 if any(kind in _OURS for kind in kinds) else _UPSTREAM), message, code, inside=True)
 
@@ -129,11 +141,18 @@ def _told(error: Any) -> Failure:
 def _words(error: Any) -> tuple[str, str]:
     if not isinstance(error, dict):
         return str(error), ""
+    message, inner, more = str(error.get("message") or error), error.get("innererror"), error.get("metadata")
+    codes = [error.get("code"), error.get("type"), inner.get("code") if isinstance(inner, dict) else None]
+    flagged = "ContentPolicyViolation" in message or (isinstance(more, dict) and "flagged_input" in more)
+    if flagged or any(str(code).lower() in _FILTER_CODES for code in codes):
+        return message, FILTERED
     code = error.get("type") if error.get("type") in _SPENT else error.get("code")
-    return str(error.get("message") or error), str(code or "")
+    return message, str(code or "")
 
 
 ABOUT_THE_PROMPT = (400, 413, 422)  # statuses of refusals that another prompt would not meet
+# Those of refusals that it may meet or not: the key may use nothing, or a proxy blocks a text.
+PERHAPS_ABOUT_THE_PROMPT = (403, 406, 451)
 
 
 def said_wrong(status: int, message: str, *, max_tokens_field: str) -> str:

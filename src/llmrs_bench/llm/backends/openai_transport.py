@@ -12,7 +12,7 @@ from functools import cache
 from math import inf
 from typing import Any
 from urllib.parse import urlsplit
-from urllib.request import proxy_bypass
+from urllib.request import getproxies, proxy_bypass
 
 import httpx
 
@@ -301,3 +301,16 @@ def _cleaned(value: Any, key: str, deeper: int = _DEEPEST_REPLY) -> Any:
     if isinstance(value, list):
         return [_cleaned(part, key, deeper - 1) for part in value]
     return {_cleaned(name, key): _cleaned(part, key, deeper - 1) for name, part in value.items()}
+
+
+def proxy_hint(url: str) -> str:
+    """Return what to do where the environment sends requests to `url` through a proxy; else nothing.
+
+    Neither user nor password of the proxy is shown.
+    """
+    place, proxies = urlsplit(url), getproxies()
+    proxy = proxies.get(place.scheme) or proxies.get("all")
+    if not proxy or proxy_bypass(place.hostname or ""):
+        return ""
+    name = proxy.rpartition("@")[2].rpartition("://")[2]
+    return f" The environment sends it through the proxy {name}: if it should not, set NO_PROXY={place.hostname}."

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 from transformers import __version__ as transformers_version
+from transformers.generation.streamers import BaseStreamer
 
 from llmrs_bench.core import config
 from llmrs_bench.core.device import pick_device
@@ -50,53 +51,31 @@ def greedy_config(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase"
     )
 
 
-def generate(
-    model: "PreTrainedModel",
-    config: GenerationConfig,
-    prompts: Sequence[Ids],
-    *,
-    budgets: Sequence[int],
-    stops: Sequence[int],
-    grammars: Sequence[Permutation] | None = None,
-    temperature: float = 0.0,
-    seeds: Sequence[int] = (),
-) -> list[tuple[Ids, bool]]:
-    """Return for each prompt the new tokens up to the first stop token, and whether there was one.
-
-    Prompts are padded on the left, or on the right for an encoder, and the padding is masked.
+class _Heard(BaseStreamer):  # type: ignore[misc]  # transformers leaves it untyped
+    """Tells after each pass over the model how many tokens it read and wrote; the first one reads the prompts.
 
     Args:
-        model: Causal or encoder-decoder.
-        config: Of `greedy_config`.
-        prompts: Token ids.
-        budgets: The most tokens to write behind each prompt.
-        stops: Tokens that end a text, instead of those of `config`.
-        grammars: What each text may be.
-        temperature: Of sampled texts; 0 writes the likeliest tokens.
-        seeds: Of each sampled text.
+        heard: Called with their number.
+        prompts: Tokens of all prompts.
+        padding: The token that fills rows, which does not count.
     """
-    width = max(map(len, prompts))
-    right = bool(model.config.is_encoder_decoder)
-    ids, mask = [], []
-    for prompt in prompts:
-        fill, ones = [config.pad_token_id] * (width - len(prompt)), [1] * len(prompt)
-        ids.append([*prompt, *fill] if right else [*fill, *prompt])
-        mask.append([*ones, *[0] * len(fill)] if right else [*[0] * len(fill), *ones])
-    start = 1 if right else width  # an encoder-decoder's output begins with its start token
-    settings = deepcopy(config)
-    settings.max_new_tokens = max(budgets)
-    settings.eos_token_id = list(stops) or None
-    extra: dict[str, Any] = {} if grammars is None else {"prefix_allowed_tokens_fn": _admit(grammars, start)}
-    if temperature > 0:
-        extra["logits_processor"] = LogitsProcessorList([_Noise(temperature, seeds, model.device)])
-    output = model.generate(
-        input_ids=torch.tensor(ids, device=model.device),
-        attention_mask=torch.tensor(mask, device=model.device),
-        generation_config=settings,
-        **extra,
-    )
-    written = output[:, start:].tolist()
-    return [_cut(row[:budget], stops) for row, budget in zip(written, budgets, strict=True)]
+
+    def __init__(self, heard: Callable[[int], None], *, prompts: int, padding: int) -> None:
+        self.heard = heard
+        self.read: int | None = None
+        self.prompts = prompts
+        self.padding = padding
+
+    def put(self, value: Tensor) -> None:
+        """Take what comes next: before the first pass, what `generate` was given."""
+        if self.read is None:
+            self.read = self.prompts
+            return
+        self.heard(self.read + int((value != self.padding).sum()))
+        self.read = 0
+
+    def end(self) -> None:
+        """Do nothing: the texts themselves come back from `generate`."""
 
 
 class _Noise(LogitsProcessor):  # type: ignore[misc]  # transformers leaves it untyped
@@ -150,6 +129,9 @@ class TextGenerator:
         options: The budgets, and the temperature.
         seed: Of sampled texts.
 
+    Attributes:
+        heard: Called with tokens as soon as they are read or written.
+
     Raises:
         ModelError: If a model that does not think is to.
     """
@@ -167,6 +149,7 @@ class TextGenerator:
         model.generation_config = self.config
         self.stops: Ids = tuple(self.config.eos_token_id or ())
         self.closing = find_closing(reader.tokenizer, chat=reader.chat) if options.thinking_tokens else None
+        self.heard: Callable[[int], None] = lambda tokens: None
         self._grammar: Callable[[str, int], Permutation] = lru_cache(_REMEMBERED)(self._make_grammar)
 
     def count_tokens(self, job: Job) -> int:
@@ -196,14 +179,12 @@ class TextGenerator:
         thoughts = self._think(batch)
         grammars = [grammar for job in batch if (grammar := self._grammar_of(job)) is not None]
         prefixes = [job.tokens.prefix + closed for job, (_, closed) in zip(batch, thoughts, strict=True)]
-        answers = generate(
-            self.model,
-            self.config,
+        answers = self._generate(
+            batch,
             prefixes,
             budgets=[self._budget(job) for job in batch],
             stops=grammars[0].stops if grammars else self.stops,
             grammars=grammars or None,
-            **self._sampled(batch, prefixes),
         )
         return [
             self._respond(job, thought, closed, *answer)
@@ -214,22 +195,59 @@ class TextGenerator:
         """Return for each job the thought as the model wrote it, and as it reads it before its answer."""
         if self.closing is None:
             return [((), ())] * len(batch)
-        prefixes = [job.tokens.prefix for job in batch]
-        written = generate(
-            self.model,
-            self.config,
-            prefixes,
+        written = self._generate(
+            batch,
+            [job.tokens.prefix for job in batch],
             budgets=[self.options.thinking_tokens] * len(batch),
             stops=(*self.stops, self.closing.token),
-            **self._sampled(batch, prefixes),
         )
         return [(thought, self.closing.close(thought, self.stops)) for thought, _ in written]
 
-    def _sampled(self, batch: Sequence[Job], prefixes: Sequence[Ids]) -> dict[str, Any]:
-        """Return temperature and seeds of texts behind these prefixes."""
-        pairs = zip(batch, prefixes, strict=True)
-        seeds = [sample_seed(self.seed, job.prompt.sample, prefix) for job, prefix in pairs]
-        return {"temperature": self.options.temperature, "seeds": seeds}
+    def _generate(
+        self,
+        batch: Sequence[Job],
+        prefixes: Sequence[Ids],
+        *,
+        budgets: Sequence[int],
+        stops: Sequence[int],
+        grammars: Sequence[Permutation] | None = None,
+    ) -> list[tuple[Ids, bool]]:
+        """Return behind each prefix the new tokens up to the first stop token, and whether there was one.
+
+        Prefixes are padded on the left, or on the right for an encoder, and the padding is masked.
+
+        Args:
+            batch: The jobs, whose samples have seeds of their own.
+            prefixes: Token ids.
+            budgets: The most tokens to write behind each prefix.
+            stops: Tokens that end a text.
+            grammars: What each text may be.
+        """
+        width = max(map(len, prefixes))
+        padding = self.config.pad_token_id
+        ids, mask = [], []
+        for prefix in prefixes:
+            fill, ones = [padding] * (width - len(prefix)), [1] * len(prefix)
+            ids.append([*prefix, *fill] if self.encoder_decoder else [*fill, *prefix])
+            mask.append([*ones, *[0] * len(fill)] if self.encoder_decoder else [*[0] * len(fill), *ones])
+        start = 1 if self.encoder_decoder else width  # an encoder-decoder's output begins with its start token
+        settings = deepcopy(self.config)
+        settings.max_new_tokens = max(budgets)
+        settings.eos_token_id = list(stops) or None
+        extra: dict[str, Any] = {} if grammars is None else {"prefix_allowed_tokens_fn": _admit(grammars, start)}
+        if (warm := self.options.temperature) > 0:
+            pairs = zip(batch, prefixes, strict=True)
+            seeds = [sample_seed(self.seed, job.prompt.sample, prefix) for job, prefix in pairs]
+            extra["logits_processor"] = LogitsProcessorList([_Noise(warm, seeds, self.model.device)])
+        output = self.model.generate(
+            input_ids=torch.tensor(ids, device=self.model.device),
+            attention_mask=torch.tensor(mask, device=self.model.device),
+            generation_config=settings,
+            streamer=_Heard(self.heard, prompts=sum(map(len, prefixes)), padding=padding),
+            **extra,
+        )
+        written = output[:, start:].tolist()
+        return [_cut(row[:budget], stops) for row, budget in zip(written, budgets, strict=True)]
 
     def _respond(self, job: Job, thought: Ids, closed: Ids, answer: Ids, stopped: bool) -> Response:
         known = None if self.closing is None else (thought, closed)
@@ -343,6 +361,10 @@ class TransformersEngine:
         scored, written = self._plan(prompts)
         yield from self.scorer.score(scored)
         yield from self.writer.write(written)
+
+    def tell(self, heard: Callable[[int], None]) -> None:
+        """Call `heard` with the tokens of texts as soon as they are read or written."""
+        self.writer.heard = heard
 
     def reset_cache(self) -> None:
         """Do nothing: no prompt leaves a cache behind."""

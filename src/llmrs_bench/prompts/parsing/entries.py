@@ -171,12 +171,13 @@ def counting(ranks: Sequence[Rank]) -> bool:
 
 _VALUED = re.compile(
     r"(?P<item>\S(?:.{0,300}?\S)?)\s*(?P<sign>[:=|,;~]|\.{2,}|->|=>|→|\s[-–—]+(?=\s)|—|\(|(?=[★⭐☆])|\s(?=[0-9]{1,3}(?:\.[0-9]+\s?%?|\s?%)\W*$))\s*"
-    r"(?:(?P<rank>rank(?:ed)?\W{0,2}|\#|no\.?\s?)?(?P<value>[-+]?[0-9]{1,6}(?:\.[0-9]{1,9})?(?:e[-+]?[0-9]{1,3})?)"
-    r"(?P<ordinal>st|nd|rd|th)?\s*(?:%|/\s*[0-9]+|stars?|points?|pts|点|점|分)?|(?P<stars>[★⭐]{1,10})[☆\s]*"
+    r"(?:(?P<rank>rank(?:ed)?\W{0,2}|\#|no\.?\s?)?(?P<value>[-+]?(?:[0-9]{1,6}(?:\.[0-9]{1,9})?|\.[0-9]{1,9})(?:e[-+]?[0-9]{1,3})?)"
+    r"(?P<ordinal>st|nd|rd|th)?\s*(?:(?:%|/\s*[0-9]+|stars?|points?|pts|点|점|分)(?:[\])]*\s*[-–—(:;,.]\s?[^\W\d].{0,300})?)?|(?P<stars>[★⭐]{1,10})[☆\s]*"
     r"|(?P<verdict>yes|no|true|false|(?:very )?(?:high|low)|medium|moderate))\s*[)\]]?\s*",
     re.IGNORECASE,
 )
 _SHARE = re.compile(r"[\s*_\-•\[(]*([0-9]{1,3})\s?/\s?([0-9]{1,3})[\s*_\])]*[:\-–—|\s]\s*(\S.*)")
+_SCALED = re.compile(r"%|\d\s?/\s?\d")
 _LEAST = 3
 _YEAR = re.compile("(?:18[89]|19[0-9]|20[0-4])[0-9]")
 
@@ -196,6 +197,8 @@ def read_mentions(texts: Sequence[str], names: Names, *, strict: bool) -> list[M
     full = [rank for rank in ranks if rank and rank.full]
     ranked = counting(full) and (len(full) > 1 or full[0].parted)
     if (not ranked or _are_scores(full, names)) and (valued := read_valued(texts, names)):
+        return valued
+    if ranked and len(full) == len(texts) and (valued := _valued_labels(full, names)):
         return valued
     if not ranked and (counted := _countdown(full, names)):
         return counted
@@ -268,6 +271,20 @@ def _are_scores(ranks: Sequence[Rank], names: Names) -> bool:
     return len(values) >= _LEAST and all(map(_SCORE.fullmatch, values)) and not known
 
 
+def _valued_labels(ranks: Sequence[Rank], names: Names) -> list[Mention]:
+    """Read entries such as "1. Heat: 3/10", "2. Alien: 9/10" where each number is the label of its item and no rank."""
+    rests = [rank.rest for rank in ranks]
+    if not all(map(_VALUED.fullmatch, rests)):
+        return []
+    for rank in ranks:
+        item = read_item(rank.rest, names)
+        label = names.listed.labels[item.place].lower() if item and item.place >= 0 else ""
+        number, _, letter = rank.values
+        if label not in {str(number), chr(ord("a") + (letter or 1) - 1)}:
+            return []
+    return read_valued(rests, names)
+
+
 def _countdown(ranks: Sequence[Rank], names: Names) -> list[Mention]:
     """Read entries whose ranks count down to 1, "3. Heat", "2. Alien", "1. Fargo", best first; labels are no ranks."""
     values = [rank.values[0] for rank in ranks]
@@ -330,7 +347,7 @@ def read_valued(texts: Sequence[str], names: Names) -> list[Mention]:
         pair["rank"] or pair["ordinal"] or pair["stars"] or pair["value"].strip("0123456789") for pair in pairs
     )
     by_title = all(item.by == "title" for item in mentions)
-    if len(texts) < _LEAST and plain and by_title and not any("%" in text for text in texts):
+    if len(texts) < _LEAST and plain and by_title and not any(map(_SCALED.search, texts)):
         return []  # "Rocky - 2" may as well be another title
     own = sum(names.label(pair["value"] or "") == item.place for pair, item in zip(pairs, mentions, strict=True))
     if plain and by_title and own > len(pairs) / 2:

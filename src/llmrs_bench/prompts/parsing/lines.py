@@ -142,7 +142,8 @@ def _read_line(raw: str, lists: _Lists) -> None:
     names = lists.names
     bare = raw.replace("\t", " | ") if "\t" in raw.strip() else raw
     if "\\" in bare:  # LaTeX
-        bare = _BESIDE.sub(" | ", _PRECEDES.sub(" > ", bare)) if _ROW_END.search(bare) else _PRECEDES.sub(" > ", bare)
+        bare = _PRECEDES.sub(" > ", bare)
+        bare = " | ".join(_beside(bare, names)) if _ROW_END.search(bare) else bare
     elif "<-" in bare:
         bare = _VECTOR.sub(r"\1= (", bare)
     if _MARK.search(bare):
@@ -169,6 +170,17 @@ def _read_line(raw: str, lists: _Lists) -> None:
         lists.add(found)
     else:
         _add_item(line, indent, lists)
+
+
+def _beside(row: str, names: Names) -> list[str]:
+    """Return the cells of a row of LaTeX; an ampersand within a title parts none, even if no backslash is before it."""
+    cells = _BESIDE.split(row)
+    for start in range(len(cells)) if names.ampersands else ():
+        for length in range(names.ampersands + 1, 1, -1):
+            whole = " & ".join(cells[start : start + length])
+            if start + length <= len(cells) and names.title(whole) is not None:
+                cells[start : start + length] = [whole]
+    return cells
 
 
 def _add_item(line: str, indent: int, lists: _Lists) -> None:

@@ -51,6 +51,9 @@ def read_table(rows: Sequence[Sequence[str]], names: Names) -> list[Mention]:
         if item is not None:
             found.append((place, item))
     mentions = settle([item for _, item in found])
+    if ranks is not None and scores and not any(map(str.isalpha, columns[ranks][0] if ranks in named else "")):
+        labels = [names.label(columns[ranks][place].strip(EDGES)) for place, _ in found]
+        ranks = None if labels == [mention.place for mention in mentions] else ranks  # each number is that of its item
     by: list[tuple[int, str]] = [*([] if ranks is None else [(ranks, "rank")]), *((at, "score") for at in scores)]
     others = [column for at, column in enumerate(columns) if at != best]
     if not by and any(_are_verdicts([column[place] for place, _ in found]) for column in others):

@@ -166,6 +166,11 @@ class Names:
         return max((title.count(",") for title in self.titles), default=0)
 
     @cached_property
+    def ampersands(self) -> int:
+        """The most ampersands between words of a title."""
+        return max((title.count(" & ") for title in self.titles), default=0)
+
+    @cached_property
     def cased(self) -> bool:
         """Whether titles are shown with capitals."""
         return any(title != title.lower() for title in self.titles)

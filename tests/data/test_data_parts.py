@@ -1,0 +1,207 @@
+"""Tables in several parts, as programs and people write them: one table, or a message that names the part."""
+
+import gzip
+import json
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pyarrow as pa
+import pyarrow.dataset as ds
+import pytest
+
+from llmrs_bench.core.errors import DataError
+from llmrs_bench.data.files import SourceFiles
+from llmrs_bench.data.sources import Raw
+from llmrs_bench.data.tables import Tables
+
+UUID = "0b51a2de-77c1-4f0e-9d0a-3a2f64c1e8b7"
+NAMES = ["user_id", "item_id", "timestamp", "rating"]
+PER = 4  # events of a part
+N = 11
+
+
+def events(part: int) -> list[tuple[str, str, int, int]]:
+    """Events whose times go on from part to part, so that they are sorted if parts stand in their order."""
+    return [(f"u{at % 3}", f"i{at % 5}", 1_500_000_000 + at, 1 + at % 5) for at in range(PER * part, PER * (part + 1))]
+
+
+def csv(part: int, *, header: bool = True) -> str:
+    rows = [NAMES, *events(part)] if header else events(part)
+    return "".join(",".join(map(str, row)) + "\n" for row in rows)
+
+
+def spark(folder: Path) -> None:
+    for part in range(N):
+        name = f"part-{part:05d}-{UUID}-c000.csv.gz"
+        (folder / name).write_bytes(gzip.compress(csv(part).encode()))
+        (folder / f".{name}.crc").write_bytes(b"\0\1")
+    (folder / f"part-{N:05d}-{UUID}-c000.csv").touch()
+    (folder / "_SUCCESS").touch()
+
+
+def people(folder: Path) -> None:
+    for part in range(N):
+        (folder / f"ratings_{part}.csv").write_text(csv(part))
+    (folder / "books.csv").write_text("item_id,title\n" + "".join(f"i{at},Book {at}\n" for at in range(5)))
+
+
+def warehouse(folder: Path) -> None:
+    for part in range(N):  # a null is no field
+        rows = [dict(zip(NAMES, row, strict=True)) for row in events(part)]
+        lines = [{key: value for key, value in row.items() if key != "rating" or part % 2} for row in rows]
+        (folder / f"export-{part:012d}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+
+
+def dask(folder: Path) -> None:
+    schema = {"user_id": pl.String, "item_id": pl.String, "timestamp": pl.Int64, "rating": pl.Int64}
+    for part in range(N):
+        pl.DataFrame(events(part), schema=schema, orient="row").write_parquet(folder / f"part.{part}.parquet")
+    pl.DataFrame(schema=schema).write_parquet(folder / f"part.{N}.parquet")
+
+
+def hive(folder: Path) -> None:
+    rows = [
+        (user, item, rating, f"2024-05-{part + 1:02d}") for part in range(N) for user, item, _, rating in events(part)
+    ]
+    table = pl.DataFrame(rows, schema=["user_id", "item_id", "rating", "date"], orient="row").to_arrow()
+    ds.write_dataset(pa.table(table), folder, format="parquet", partitioning=["date"], partitioning_flavor="hive")
+
+
+def sub_folders(folder: Path) -> None:
+    (folder / "ratings").mkdir()
+    spark(folder / "ratings")
+    (folder / "books").mkdir()
+    for at in range(5):
+        (folder / "books" / f"part-{at}.csv").write_text(f"item_id,title\ni{at},Book {at}\n")
+
+
+def load(path: Path, **options: Any) -> Raw:
+    return Tables(**options).load(SourceFiles.open(path))
+
+
+@pytest.mark.parametrize("write", [spark, people, warehouse, dask, hive, sub_folders], ids=lambda write: write.__name__)
+def test_parts_are_one_table_in_the_order_of_their_names(tmp_path: Path, write: Callable[[Path], None]) -> None:
+    write(tmp_path)
+    raw = load(tmp_path)
+    assert raw.events["item_id"].to_list() == [f"i{at % 5}" for at in range(PER * N)]
+    assert raw.events["timestamp"].is_sorted()
+    assert raw.events["timestamp"][0] > 1.4e9
+    parts = N + (write not in (people, warehouse, hive))  # of which the last has no rows
+    said = [rule for rule in raw.rules if f": {parts} parts of one table, from " in rule]
+    assert [rule.endswith("of which 1 has no rows") for rule in said] == [parts > N]
+    assert sum("UTF-8" in rule or "Parquet" in rule for rule in raw.rules) <= 2  # once for each table
+    if write in (people, sub_folders):
+        assert sorted(raw.items["title"]) == [f"Book {at}" for at in range(5)]
+    assert not raw.warnings
+
+
+def test_a_zip_archive_may_hold_parts_in_named_folders(tmp_path: Path) -> None:
+    with zipfile.ZipFile(tmp_path / "plays.zip", "w") as archive:
+        for day in range(1, N):
+            rows = "".join(f"{user},{item}\n" for user, item, *_ in events(day))
+            archive.writestr(f"plays/date=2024-05-{day:02d}/part-0.csv", f"user_id,item_id\n{rows}")
+        archive.writestr("plays/_SUCCESS", "")
+    raw = load(tmp_path / "plays.zip")
+    assert raw.events.height == PER * (N - 1)
+    assert raw.events["timestamp"].is_sorted()
+    assert raw.events["timestamp"].n_unique() == N - 1
+    alone = tmp_path / "one" / "date=2024-05-01"
+    alone.mkdir(parents=True)
+    (alone / "part-0.csv").write_text("user_id,item_id\nu,a\n")
+    assert load(tmp_path / "one").events["timestamp"].to_list() == [
+        1714521600.0
+    ]  # the folder does not go by its only one
+
+
+def no_header(folder: Path) -> None:
+    for part in range(3):
+        (folder / f"ratings_{part}.csv").write_text(csv(part, header=not part))
+
+
+def no_rating(folder: Path) -> None:
+    (folder / "ratings_0.csv").write_text(csv(0))
+    (folder / "ratings_1.csv").write_text("user_id,item_id,timestamp\nu,a,1500000000\n")
+
+
+def other_names(folder: Path) -> None:
+    people(folder)
+    (folder / "ratings_3.csv").write_text(csv(3).replace("rating", "stars"))
+
+
+def no_events(folder: Path) -> None:
+    people(folder)
+    (folder / "ratings_3.csv").write_text("x,y\n1.5,2.5\n")
+
+
+def damaged(folder: Path) -> None:
+    spark(folder)
+    path = folder / f"part-00003-{UUID}-c000.csv.gz"
+    path.write_bytes(path.read_bytes()[:-20])
+
+
+def delta(folder: Path) -> None:
+    dask(folder)
+    (folder / "_delta_log").mkdir()
+
+
+def iceberg(folder: Path) -> None:
+    for name in ("data", "metadata"):
+        (folder / name).mkdir()
+    dask(folder / "data")
+    (folder / "metadata" / "v1.metadata.json").write_text("{}")
+
+
+@pytest.mark.parametrize(
+    ("write", "words"),
+    [
+        (no_header, r"ratings_1\.csv has other columns than ratings_0\.csv: it has no header"),
+        (no_rating, r"ratings_1\.csv has other columns than ratings_0\.csv: it lacks rating"),
+        (other_names, r"ratings_3\.csv has other columns than ratings_0\.csv: it has stars, and lacks rating"),
+        (no_events, r"ratings_3\.csv has other columns than ratings_0\.csv: it has x, y, and lacks"),
+        (damaged, "part-00003-.* cannot be read"),
+        (delta, "is a table of Delta Lake"),
+        (iceberg, "is a table of Iceberg"),
+    ],
+    ids=lambda case: getattr(case, "__name__", ""),
+)
+def test_what_is_no_part_is_named_and_never_left_out(tmp_path: Path, write: Callable[[Path], None], words: str) -> None:
+    write(tmp_path)
+    with pytest.raises(DataError, match=words) as caught:
+        load(tmp_path)
+    assert "--source FILE" in caught.value.hint or "export it" in caught.value.hint
+
+
+def test_bad_rows_are_named_by_their_line_in_the_part(tmp_path: Path) -> None:
+    people(tmp_path)
+    path = tmp_path / "ratings_10.csv"
+    path.write_text(path.read_text().replace(",1500000041,2", ",1500000041,two"))
+    with pytest.raises(DataError, match=r"ratings_\*\.csv, line 3 of ratings_10\.csv: rating is 'two', not a number"):
+        load(tmp_path)
+    (tmp_path / "ratings_2.csv").write_text(csv(2) + "u,i\n")
+    with pytest.raises(
+        DataError, match=r"2 of 45 rows cannot be read: .*\(line 6 of ratings_2\.csv\); rating .*_10\.csv"
+    ):
+        load(tmp_path)
+    assert load(tmp_path, drop_bad=True).events.height == PER * N - 1
+
+
+def test_tables_whose_names_differ_in_more_than_numbers_are_no_parts(tmp_path: Path) -> None:
+    for at, name in enumerate(("train", "test")):
+        (tmp_path / f"{name}.csv").write_text(csv(at))
+    with pytest.raises(DataError, match=r"holds 2 tables that could be the events: test\.csv, train\.csv") as caught:
+        load(tmp_path)
+    assert "differ in numbers alone" in caught.value.hint
+    (tmp_path / "test.csv").write_text("item_id,title\ni0,A\n")
+    (tmp_path / "test.csv").rename(tmp_path / "table2.csv")
+    (tmp_path / "train.csv").rename(tmp_path / "table1.csv")
+    assert load(tmp_path).events.height == PER  # one is of events, the other of items
+
+
+def test_items_may_be_in_parts_that_are_called_like_those_of_the_events(tmp_path: Path) -> None:
+    sub_folders(tmp_path)
+    raw = load(tmp_path / "ratings", items=SourceFiles.open(tmp_path / "books"))
+    assert raw.events.height == PER * N
+    assert "Book 3" in raw.items["title"].to_list()
