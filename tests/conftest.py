@@ -28,7 +28,7 @@ settings.load_profile("untimed")
 # The files that take longest: begun first, none of them keeps one process busy when the other is done.
 LONGEST = (
     "test_docs.py", "test_tune.py", "test_click_networks.py", "test_cli_compare.py", "test_real_model.py",
-    "test_cli_mistakes.py", "test_logs.py", "test_html_browser.py", "test_openai_http.py", "test_openai_engine.py",
+    "test_cli_mistakes.py", "test_logs.py", "test_openai_http.py", "test_openai_engine.py",
 )  # fmt: skip
 
 

@@ -205,7 +205,9 @@ def test_printed_rows_are_of_the_same_task_and_protocol() -> None:
     assert not {"auc", "uauc"} & {name for table in published_tables("ml1m") for name in table.metrics}
 
 
-@pytest.mark.parametrize("invalid", ["expected", "worst", "drop"])
+@pytest.mark.parametrize(
+    "invalid", ["expected", *(pytest.param(name, marks=pytest.mark.slow) for name in ("worst", "drop"))]
+)
 def test_rows_without_a_score_are_counted_under_every_policy(source: Path, tmp_path: Path, invalid: str) -> None:
     bench = Bench(tmp_path / "home", source)
     bench.prepare("--task", "click", "--like-from", "4", "--repeats", "all", dataset="small@clicks")

@@ -79,6 +79,7 @@ def test_a_probe_says_what_a_model_knows(small: lb.Prepared) -> None:
         lb.probe("itemkn", small)
 
 
+@pytest.mark.slow
 def test_what_is_stated_is_compared_as_the_command_does_it(small: lb.Prepared, place: Path) -> None:
     stated = {name: {"stated": f"a {name}"} for name in ("woman", "man", "child")}
     runs = {name: lb.infer("mock", small, template_options=options, name=name) for name, options in stated.items()}
@@ -168,6 +169,7 @@ def test_warnings_are_logged_and_bars_are_shown_when_asked_for(
     assert capsys.readouterr().err == ""
 
 
+@pytest.mark.slow
 def test_click_data_have_boards_too(place: Path) -> None:
     data = lb.prepare("small", source=write_small(place), task="click", like_from=4.0)
     run = lb.infer("popularity", data)
@@ -202,6 +204,7 @@ def test_a_board_names_runs_that_it_lacks(small: lb.Prepared, caplog: pytest.Log
     assert f"{limited.name} has a limit" in caplog.text
 
 
+@pytest.mark.slow
 def test_a_study_in_python_is_that_of_the_file(place: Path) -> None:
     tables = {"data": {"dataset": "small", "source": str(write_small(place))}, "rows": [{"model": "mock"}]}
     (place / "study.toml").write_text(f'[data]\ndataset = "small"\nsource = "{place}"\n[[rows]]\nmodel = "mock"\n')

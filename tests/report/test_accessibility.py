@@ -21,6 +21,7 @@ AXE = os.environ.get("AXE_CORE", "")
 
 pytestmark = [
     pytest.mark.browser,
+    pytest.mark.slow,
     pytest.mark.skipif(not AXE, reason="AXE_CORE names no axe.min.js (npm pack axe-core has one)"),
     pytest.mark.skipif(CHROMIUM is None or DRIVER is None, reason="no Chromium with its driver here"),
 ]

@@ -23,6 +23,7 @@ from page_cases import HOSTILE, LANGUAGE, USERS, made_board, made_page
 
 pytestmark = [
     pytest.mark.browser,
+    pytest.mark.slow,
     pytest.mark.skipif(
         CHROMIUM is None or DRIVER is None,
         reason="no Chromium with its driver here (Debian: apt-get install chromium chromium-driver)",
