@@ -9,7 +9,8 @@ from llmrs_bench.core.types import Message, Prompt
 from llmrs_bench.llm import generate, tokenization
 from llmrs_bench.llm.base import asked_text, sample_seed
 from llmrs_bench.llm.cache import ResponseCache
-from llmrs_bench.llm.generate import CachedGenerator, Question
+from llmrs_bench.llm.clipping import Question
+from llmrs_bench.llm.generate import CachedGenerator
 from llmrs_bench.llm.tokenization import Job, PromptReader, stretches
 from tiny_models import choice_prompt, text_prompt, tiny_llama, train_tokenizer
 from transformers_cases import engine, yes_no_prompts

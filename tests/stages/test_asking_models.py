@@ -12,8 +12,9 @@ from llmrs_bench.core.errors import BudgetError
 from llmrs_bench.core.types import Message, Prompt, Response
 from llmrs_bench.llm.base import Engine
 from llmrs_bench.llm.cache import ResponseCache
+from llmrs_bench.llm.clipping import Question
 from llmrs_bench.llm.cost import Budget
-from llmrs_bench.llm.generate import CachedGenerator, Question
+from llmrs_bench.llm.generate import CachedGenerator
 
 BATCH = 4
 

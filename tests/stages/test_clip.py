@@ -5,7 +5,7 @@ import pytest
 from llmrs_bench.core.errors import EngineError
 from llmrs_bench.core.types import Item, Request
 from llmrs_bench.llm.backends.mock import MockEngine, MockOptions
-from llmrs_bench.llm.generate import Clipped, clip
+from llmrs_bench.llm.clipping import Clipped, clip
 from llmrs_bench.llm.model_aliases import ModelSpec
 from llmrs_bench.prompts.strategies.base import ItemCatalog
 from llmrs_bench.stages.conversation import question

@@ -16,7 +16,8 @@ from llmrs_bench.core.errors import ArtifactError, EngineError
 from llmrs_bench.core.schemas import VIEWS
 from llmrs_bench.core.types import UNANSWERED, Prompt, Request
 from llmrs_bench.llm.cache import ResponseCache
-from llmrs_bench.llm.generate import CachedGenerator, Question
+from llmrs_bench.llm.clipping import Question
+from llmrs_bench.llm.generate import CachedGenerator
 from llmrs_bench.prompts.frames import read_answer, read_prompts, read_views
 from llmrs_bench.prompts.strategies.base import Exchange, ItemCatalog, PromptStrategy, written
 from llmrs_bench.stages.prompt import BLOCK

@@ -12,7 +12,7 @@ from llmrs_bench.core.environment import prints_on_stderr
 from llmrs_bench.core.hashing import fingerprint, hash64
 from llmrs_bench.core.types import Progress, Prompt, Response
 from llmrs_bench.llm.base import Engine
-from llmrs_bench.llm.generate import Question, clip
+from llmrs_bench.llm.clipping import Question, clip
 from llmrs_bench.prompts.frames import read_views
 from llmrs_bench.prompts.strategies.base import Normalization, PromptStrategy
 from llmrs_bench.stages.conversation import question, request_blocks

@@ -19,8 +19,9 @@ from llmrs_bench.core.registry import ENGINES
 from llmrs_bench.core.schemas import RANKINGS, RESPONSES, VIEW_RANKINGS
 from llmrs_bench.core.types import UNANSWERED, Mode, Progress, Prompt, Scores
 from llmrs_bench.llm.base import Engine
+from llmrs_bench.llm.clipping import Question
 from llmrs_bench.llm.cost import CostCounter, price_usd, with_training
-from llmrs_bench.llm.generate import CachedGenerator, Question
+from llmrs_bench.llm.generate import CachedGenerator
 from llmrs_bench.prompts.aggregate import Aggregate, fuse
 from llmrs_bench.prompts.frames import read_answer, responses_frame
 from llmrs_bench.prompts.strategies.base import Exchange, Normalization, PromptStrategy, ScoresTitles

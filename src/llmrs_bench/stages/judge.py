@@ -38,8 +38,8 @@ from llmrs_bench.explanations import (
     verdict_of,
 )
 from llmrs_bench.llm.cache import read_served
+from llmrs_bench.llm.clipping import Question
 from llmrs_bench.llm.cost import CostCounter
-from llmrs_bench.llm.generate import Question
 from llmrs_bench.llm.model_aliases import MODEL_ALIASES
 from llmrs_bench.prompts.context import word_forms
 from llmrs_bench.prompts.frames import read_answer, responses_frame

@@ -19,7 +19,7 @@ from llmrs_bench.core.tables import atomic_write
 from llmrs_bench.core.types import Prompt
 from llmrs_bench.leaderboard import Board
 from llmrs_bench.leaderboard.curves import Curves
-from llmrs_bench.llm.generate import Question
+from llmrs_bench.llm.clipping import Question
 from llmrs_bench.prompts.frames import read_prompts
 from llmrs_bench.prompts.strategies.base import ItemCatalog
 from llmrs_bench.report.html import to_html

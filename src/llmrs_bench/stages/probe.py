@@ -18,8 +18,8 @@ from llmrs_bench.core.schemas import PROBES, from_rows
 from llmrs_bench.core.types import Message, Progress, Prompt
 from llmrs_bench.data.datasets import known_dataset
 from llmrs_bench.data.raw_lines import GENERIC, RawLines
+from llmrs_bench.llm.clipping import Question
 from llmrs_bench.llm.cost import CostCounter
-from llmrs_bench.llm.generate import Question
 from llmrs_bench.memory.ranks import RankedTrial, judge
 from llmrs_bench.memory.trials import Events, Trial, item_trials, priors
 from llmrs_bench.prompts.frames import responses_frame

@@ -17,7 +17,7 @@ from llmrs_bench.core.schemas import REQUESTS
 from llmrs_bench.core.types import Prompt
 from llmrs_bench.data.candidates import CandidatePool
 from llmrs_bench.data.training_part import in_order_of_samples, possible_targets
-from llmrs_bench.llm.generate import clip
+from llmrs_bench.llm.clipping import clip
 from llmrs_bench.llm.model_aliases import MODEL_ALIASES
 from llmrs_bench.llm.tokenization import Ids, Job, PromptReader
 from llmrs_bench.llm.tuning import Sample
