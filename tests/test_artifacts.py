@@ -304,6 +304,14 @@ def test_what_the_system_refuses_is_no_damage(tmp_path: Path) -> None:
     for error in (caught.value, OSError("Too many open files (os error 24)")):  # Polars says it in words alone
         assert not is_damage(error)
         assert "ulimit -n" in next_step(error)
+    for words in (
+        "could not spawn threads",
+        'Os { code: 11, kind: WouldBlock, message: "..." }',
+        "can't start new thread",
+    ):
+        error = OSError(f"it is no table of Parquet, or damaged: {words}")
+        assert not is_damage(error)
+        assert "ulimit -u" in next_step(error)
     assert is_damage(OSError("it is no table of Parquet, or damaged"))
 
 

@@ -205,3 +205,37 @@ def test_items_may_be_in_parts_that_are_called_like_those_of_the_events(tmp_path
     raw = load(tmp_path / "ratings", items=SourceFiles.open(tmp_path / "books"))
     assert raw.events.height == PER * N
     assert "Book 3" in raw.items["title"].to_list()
+
+
+@pytest.mark.parametrize("ending", ["csv.gz", "parquet"])
+def test_a_part_without_any_bytes_is_damaged_where_its_kind_has_some(tmp_path: Path, ending: str) -> None:
+    for part in range(2):
+        frame = pl.DataFrame(events(part), schema=NAMES, orient="row")
+        path = tmp_path / f"part-{part}.{ending}"
+        path.write_bytes(gzip.compress(csv(part).encode())) if ending == "csv.gz" else frame.write_parquet(path)
+    (tmp_path / f"part-2.{ending}").touch()
+    with pytest.raises(DataError, match=f"part-2.{ending} has no bytes"):
+        Tables().load(SourceFiles.open(tmp_path))
+
+
+def test_a_folder_whose_tables_cannot_be_read_says_why(tmp_path: Path) -> None:
+    for part in range(2):
+        (tmp_path / f"part-{part}.csv").write_bytes(csv(part).replace("u1", "Zo\u00eb").encode("latin-1"))
+    files, reader = SourceFiles.open(tmp_path), Tables()
+    assert reader.accepts(files)
+    with pytest.raises(DataError, match=r"no events that can be read: part-0\.csv, line [0-9]+") as caught:
+        reader.load(files)
+    assert "--encoding" in caught.value.hint
+
+
+def test_items_that_are_called_otherwise_are_asked_for_by_their_columns(tmp_path: Path) -> None:
+    for name in ("events", "books"):
+        (tmp_path / name).mkdir()
+    for part in range(2):
+        (tmp_path / "events" / f"part-{part}.csv").write_text(csv(part))
+        (tmp_path / "books" / f"part-{part}.csv").write_text("item_id,title_en,title_de\ni1,A,B\ni2,C,D\n")
+    items = SourceFiles.open(tmp_path / "books")
+    with pytest.raises(DataError, match="no tables that could be the items") as caught:
+        Tables(items=items).load(SourceFiles.open(tmp_path / "events"))
+    assert "--item-columns" in caught.value.hint
+    assert "title_en" in caught.value.hint

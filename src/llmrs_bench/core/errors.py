@@ -4,6 +4,7 @@ import re
 from collections.abc import Sequence
 from errno import (
     EACCES,
+    EAGAIN,
     EDQUOT,
     EFBIG,
     EIO,
@@ -136,6 +137,8 @@ _REFUSALS: dict[int, str] = {
     ENAMETOOLONG: "A file name has at most 255 bytes: take a shorter one. For a model that a server calls so, give a "
     "short name as --model, and its own as `-O model=NAME`.",
     ENXIO: "It is a pipe that nobody reads, or a socket: name a file.",
+    EAGAIN: "Raise the limit of threads (`ulimit -u`, or that of the container), or set POLARS_MAX_THREADS=1 and "
+    "OMP_NUM_THREADS=1, and run it again.",
     ENOMEM: "Free some memory, or raise its limit (`ulimit -v`), and run it again.",
     **dict.fromkeys((EIO, ESTALE, ETIMEDOUT), "The disk or the server behind it fails: run it again when that works."),
 }
@@ -152,6 +155,8 @@ def next_step(error: OSError) -> str:
 
 
 def _number(error: OSError) -> int:
-    """Return the number of an error of the system; Polars has it in its words alone."""
-    found = re.search(r"\(os error ([0-9]{1,4})\)", str(error))
-    return error.errno or (int(found[1]) if found else 0)
+    """Return the number of an error of the system; Polars has it in its words alone, or words for want of threads."""
+    found = re.search(r"\(os error ([0-9]{1,4})\)|\bcode: ([0-9]{1,4}), kind: ", str(error))
+    if not found and re.search(r"spawn threads?\b|start new thread", str(error)):
+        return EAGAIN
+    return error.errno or (int(found[1] or found[2]) if found else 0)

@@ -269,6 +269,11 @@ def _plain(stream: IO[bytes], name: str) -> IO[bytes]:
     """Return a stream of what is packed with gzip or zstd, as its first bytes or the end of its name say."""
     magic = stream.read(4)
     stream.seek(0)
+    if not magic and name.lower().endswith((".gz", ".zst", ".parquet", ".pq")):
+        raise DataError(
+            f"{name} has no bytes, which no file of its kind is without",
+            hint="It was not written to its end, or not copied: write or copy it again.",
+        )
     if magic.startswith(GZIP) or name.endswith(".gz"):
         return cast(IO[bytes], gzip.GzipFile(fileobj=stream))
     if magic == ZSTD or name.endswith(".zst"):

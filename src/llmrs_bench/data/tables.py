@@ -1,5 +1,6 @@
 """Tables of one's own: CSV and its kin, JSON lines and Parquet, recognised by their content."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -70,6 +71,9 @@ Kinds = tuple[list[Names], list[Names], dict[str, Table]]  # tables of events an
 Reader = Callable[[SourceFiles, Names, Mapping[str, str], str], Table]
 
 
+TABULAR = re.compile(r"\.(csv|tsv|jsonl?|ndjson|parquet|pq)(\.(gz|zst))?$")  # ends of the names of tables
+
+
 class Tables:
     """Reads a table of events, and one of items if there is one.
 
@@ -108,10 +112,14 @@ class Tables:
         self.encodings = table_encodings(encoding)
         self.own_item_columns, self.line_order, self.drop_bad = item_columns, line_order, drop_bad
         self._found: tuple[SourceFiles, Kinds] | None = None
+        self._faults: dict[str, DataError] = {}
 
     def accepts(self, files: SourceFiles | None) -> bool:
-        """Say whether it is one file, or there is a table with columns of users and of items."""
-        return files is not None and (_is_file(files) or _is_packed_again(files) or bool(self._kinds(files)[0]))
+        """Say whether it is one file, or there is a table with columns of users and of items, or a damaged one."""
+        if files is None:
+            return False
+        known = _is_file(files) or _is_packed_again(files) or bool(self._kinds(files)[0])
+        return known or self._damage(files) is not None
 
     def uses(self, files: SourceFiles | None) -> tuple[str, ...]:
         """Return the files of the table of events, and those of the items if they are beside it."""
@@ -207,6 +215,8 @@ class Tables:
         if len(events) > 1 and len(alike) == 1:
             most, *others = sorted(events, key=len, reverse=True)
             require_same_columns(heads, most, [name for names in others for name in names])
+        if not events and (damage := self._damage(files)):
+            raise DataError(f"{files.path} holds no events that can be read: {damage.message}", hint=damage.hint)
         if len(events) != 1:
             same = len({tuple(heads[names[0]].types) for names in events}) == 1
             raise DataError(
@@ -221,18 +231,37 @@ class Tables:
                 f"{files.path} holds {len(items)} tables that could be the items: {_called(items)}",
                 hint="Pass the one that is with --items FILE.",
             )
+        if not items and (damage := self._damage(files)):
+            raise DataError(
+                f"{files.path} holds a table that cannot be read, maybe that of the items: {damage.message}",
+                hint=f"{damage.hint} To do without it, pass the events alone: --source FILE.",
+            )
         return events[0], next(iter(items), ())
 
     def _pick_items(self, files: SourceFiles) -> Names:
         if len(files.names) == 1:
             return files.names
         found = self._kinds(files)[1]
-        if len(found) != 1:
-            raise DataError(
-                f"{files.path} holds {len(found)} tables that could be the items: {', '.join(files.names[:8])}",
-                hint="Pass a file with --items FILE.",
-            )
-        return found[0]
+        if len(found) == 1:
+            return found[0]
+        if damage := None if found else self._damage(files):
+            raise DataError(f"{files.path} holds no items that can be read: {damage.message}", hint=damage.hint)
+        heads = {} if found else self._kinds(files)[2]
+        columns = next((f" {name} has the columns {some(list(table.types))}." for name, table in heads.items()), "")
+        raise DataError(
+            f"{files.path} holds {len(found) or 'no'} tables that could be the items: {', '.join(files.names[:8])}",
+            hint=f"Name its columns with --item-columns item=NAME,title=NAME.{columns}"
+            if columns
+            else "Pass a file with --items FILE.",
+        )
+
+    def _damage(self, files: SourceFiles) -> DataError | None:
+        """Return what is wrong with the first file that is called like a table and cannot be read as one."""
+        self._kinds(files)
+        for name, fault in self._faults.items():
+            if not isinstance(fault, EmptyTableError) and TABULAR.search(name.lower()):
+                return fault
+        return None
 
     def _kinds(self, files: SourceFiles) -> Kinds:
         """Return the tables of events and of items; of several of events the only one with ratings."""
@@ -265,6 +294,7 @@ class Tables:
                 rated |= {name} if kind == "events" and is_rated else set()
                 columns = (user or "", item or "") if table.loose else columns
             tables.setdefault((pattern(name), kind, columns), []).append(name)
+        self._faults = faults
         found: dict[str, list[Names]] = {"events": [], "items": []}
         for (_, kind, _), names in tables.items():
             if kind in found or len(tables) == 1:  # the message on what the only one lacks is that of the table
