@@ -31,7 +31,7 @@ empty :=
 space := $(empty) $(empty)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow test-newest test-lowest check format docs dist lock clean
+.PHONY: help demo test test-slow test-newest test-lowest check format bench-quick docs dist lock clean
 
 help:  ## list what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## */\1\t/' | expand -t 14
@@ -79,6 +79,9 @@ check: $(VENV)/.installed  ## formatting, lint and strict types
 format: $(VENV)/.installed  ## format the code and mend what lint can mend
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
+
+bench-quick: $(VENV)/.installed  ## measure ratios of speed, and hold them against those in benchmarks/quick.parquet
+	GOMP_SPINCOUNT=20000 $(BIN)/python benchmarks/quick.py
 
 docs: $(VENV)/.installed  ## build the documentation as a site, in site/
 	@# Beside the lock: nothing that is tested or installed by others needs it.

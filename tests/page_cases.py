@@ -64,7 +64,7 @@ def made_extra() -> Extra:
     titles["i1"] = Title(f"Film {HOSTILE}")
     candidates = tuple(f"i{number}" for number in range(6))
     call = Call(
-        "r0000", (("system", "Be brief."), ("user", f"Rank {HOSTILE}")), f"1. {HOSTILE}", finish="stop", clipped=2
+        "r0000", (("system", "Be brief."), ("user", f"Rank {HOSTILE}")), f"1. {HOSTILE}", finish="stop", n_truncated=2
     )
     tokens = ((-1.0, -0.5), ())
     likely = Call("r0001", None, None, (("Film 0", -1.5), (HOSTILE, None)), tokens, finish="choices")

@@ -11,7 +11,7 @@ Lists: TypeAlias = dict[str, tuple[list[str], list[str]]]
 
 
 def ranked(lists: Mapping[str, tuple[Sequence[str], Sequence[str]]]) -> pl.DataFrame:
-    """Return rankings: of each request the items that the model ranked, best first, and those it was silent about."""
+    """Return rankings: of each request the items that the model ranked, best first, and those it left unranked."""
     rows = [
         {"request_id": name, "item_id": item, "rank": rank, "score": None if rank > len(told) else -float(rank)}
         for name, (told, silent) in lists.items()

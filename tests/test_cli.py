@@ -160,11 +160,11 @@ def test_histories_are_clipped_to_the_context_oldest_first_and_counted(bench: Be
     bench.prepared()
     bench.run("infer", "--model", "mock", "--dataset", "small", "-O", "context=190")
     responses = table(bench, "small/*/runs/*/responses.parquet")
-    assert responses["clipped"].min() > 0  # type: ignore[operator]
+    assert responses["n_truncated"].min() > 0  # type: ignore[operator]
     assert responses["prompt_tokens"].max() <= 190  # type: ignore[operator]
     manifest = json.loads(next(bench.home.glob("small/*/runs/mock-*/manifest.json")).read_text())
-    assert manifest["facts"]["clipped_prompts"] == USERS
-    assert manifest["facts"]["clipped_items"] == responses["clipped"].sum()
+    assert manifest["facts"]["truncated_prompts"] == USERS
+    assert manifest["facts"]["truncated_items"] == responses["n_truncated"].sum()
 
 
 def test_a_prompt_that_cannot_fit_is_an_error(bench: Bench) -> None:

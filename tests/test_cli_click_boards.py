@@ -1,6 +1,7 @@
 """Boards of click data from the command line: what is always on them, what they say, and what never meets."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -128,7 +129,9 @@ def test_every_format_holds_every_row(measured: Bench, output: str) -> None:
 
 def test_groups_are_of_rows(measured: Bench) -> None:
     text = measured.run(*BOARD, "--by", "cold-item", "--metrics", "auc").stdout
-    assert "users), by cold-item" in text
+    assert re.search(r"\(\d+ rows of \d+ users\), by cold-item", text)
+    groups = json.loads(measured.run(*BOARD, "--by", "warm:1", "--format", "json").stdout)["groups"]
+    assert sum(group["requests"] for group in groups) == EVENTS // 10
     assert "have no slots" in measured.run(*BOARD, "--by", "slot", code=2).stderr
 
 
@@ -203,6 +206,8 @@ def test_printed_rows_are_of_the_same_task_and_protocol() -> None:
     assert [table.metrics for table in tables] == [("auc", "uauc"), ("auc", "uauc")]
     assert {row.model for table in tables for row in table.rows} >= {"DIN", "TALLRec", "BinLLM"}
     assert not {"auc", "uauc"} & {name for table in published_tables("ml1m") for name in table.metrics}
+    [table] = published_tables("ml100k", "tallrec")
+    assert {row.setting: row.values for row in table.rows if row.model == "TALLRec"}["256 samples"] == (0.7198,)
 
 
 @pytest.mark.parametrize(

@@ -350,6 +350,8 @@ def test_a_run_of_other_users_stands_on_the_board_where_it_is_allowed(compared: 
         (("--allow-missing", "--baseline", "itemknn"), 2, "--allow-missing has no effect without --fail-if"),
         (("--baseline", "nothing.parquet"), 1, "nothing.parquet does not exist"),
         (("--baseline", "itemkn-nope"), 2, "unknown run in --baseline 'itemkn-nope'"),
+        (("--baseline", "ease"), 2, "Infer it first: llmrs-bench infer --model ease --dataset small@"),
+        (("--run", "bprfm"), 2, "bprmf is a model that was not run on these data. Infer it first"),
         (("--baseline", "mock"), 2, "--baseline mock means 2 rows"),
         (("--junit", "x.xml"), 2, "no effect without --fail-if"),
         (("--correction", "tukey"), 2, "correction"),

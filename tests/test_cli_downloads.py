@@ -4,6 +4,7 @@ import hashlib
 import json
 import re
 import shutil
+import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
@@ -119,6 +120,9 @@ def test_several_files_are_verified_one_by_one(bench: Bench, site: Path, monkeyp
     )
 
 
+CATEGORIES = "CATEGORY as its owner writes it: amazon-2023:Books; amazon-2023: lists all"
+
+
 def test_the_table_of_data_sets_fits_its_lines(
     bench: Bench, site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -131,20 +135,29 @@ def test_the_table_of_data_sets_fits_its_lines(
     narrow = bench.run("list", "data").stdout.splitlines()
     assert max(map(len, narrow)) <= 80
     size = sum((site / name).stat().st_size for name in PARTS) / 1000
-    assert [line.split() for line in narrow if not line.startswith(("-", "C"))] == [
+    assert [line.split() for line in narrow[: narrow.index(CATEGORIES)]] == [
         ["name", "domain", "users", "items", "events", "size", "titles", "licence"],
         ["tiny", "films", "30", "-", "360", f"{size:.2f}", "kB", "yes", "friends", "only"],
         ["tiny@one", "seed=7"],
         ["a-data-set-with-a-long-name"],
         ["films", "12.3", "M", "9", "1.23", "G", "-", "yes", "friends", "only"],
-        ["own", "-", "30", "60", "360", "-", "-", "-"],
+        ["own", "-", "30", "60", "360", "-", "yes", "-"],
         ["own@one", "format", "atomic,", "defaults"],
     ]
     monkeypatch.setenv("COLUMNS", "120")
     wide = bench.run("list", "data").stdout.splitlines()
     assert "interactions" in wide[0]
     assert re.match(r"a-data-set-with-a-long-name +films +12,345,678 +9 +1,234,567,890 ", wide[3])
-    assert bench.run("list", "data", "--dataset", "own").stdout.splitlines()[1].startswith("own ")
+    other = write_small(tmp_path / "own")
+    (other / "small.inter").write_text((other / "small.inter").read_text().replace("u1\ti7\t4", "u1\ti7\t5", 1))
+    monkeypatch.setattr(sys, "argv", ["llmrs-bench", "prepare", "--source", "my files/other"])
+    bench.run("prepare", "--dataset", "own@two", "--source", str(other), "--item-word", "film")
+    own = bench.run("list", "data", "--dataset", "own").stdout.splitlines()
+    assert own[1].startswith("own ")
+    assert [re.sub(" md5 .{8}", "", line.partition(", prepared ")[0]) for line in own[2:]] == [
+        "  own@one\tformat atomic, defaults; source, item_word=item",
+        "  own@two\tformat atomic, defaults; --source my files/other, source, item_word=film",
+    ]
     (bench.home / "tiny" / "downloads.json").write_text("[1]")
     said = bench.run("list", "data")
     assert "left out:" in said.stderr

@@ -186,7 +186,7 @@ def test_what_is_no_letter_is_malformed_and_no_loss(written: Bench, monkeypatch:
     assert (against["shuffled"]["win_rate"], against["shuffled"]["malformed"]) == (1.0, 0)
     assert facts["malformed"] == 40
     text = written.run(*JUDGE, "--run", "plain", "--reading", "text", "-O", "context=7000", *FAST).stdout
-    assert "40 answers name no letter; their pairs count for nobody" in " ".join(text.split())
+    assert "40 answers name no letter; pairs with such an answer count for nobody" in " ".join(text.split())
 
 
 def test_two_judges_are_compared_on_the_pairs_that_both_saw(written: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -103,6 +103,18 @@ def test_what_would_be_asked_is_said_and_not_asked(small: Bench) -> None:
     assert "to be written   300 tokens at most" in priced
 
 
+def test_a_server_is_sent_a_prompt_once_for_each_title(small: Bench) -> None:
+    server = ("--engine", "openai", "-O", "base_url=http://127.0.0.1:9", "-O", "api=completions", "-O", "tokenizer=o/t")
+    far, here = (
+        json.loads(
+            small.run("infer", "-d", "small", *model, "-t", "likelihood", "--dry-run", "--format", "json").stdout
+        )
+        for model in (("-m", "served", *server), ("-m", "mock"))
+    )
+    assert far["prompt_tokens"] == pytest.approx(5 * here["prompt_tokens"], abs=2)
+    assert far["choice_tokens"] == here["choice_tokens"] > 0
+
+
 def test_a_look_does_not_pass_over_damaged_answers(small: Bench) -> None:
     small.run(*ASK, "--limit", "4")
     [shard] = small.home.rglob("shards/*.parquet")

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from command_line import Bench
+from llmrs_bench.core.registry import ENGINES, Registry
 
 
 @pytest.mark.parametrize(
@@ -100,6 +101,25 @@ def test_mistakes_on_prepared_data_end_in_one_message(
     result = bench.run(*arguments, "--dataset", "small", code=code)
     assert result.stderr.count("error:") == 1
     assert words in result.stderr
+
+
+def test_files_are_looked_for_before_an_engine_is_imported(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    bench.prepared()
+    (bench.home / "model").mkdir()
+    load = Registry.load
+    monkeypatch.setattr(Registry, "load", lambda self, name: None if self is ENGINES else load(self, name))
+    there = ("infer", "-m", str(bench.home / "model"))
+    for arguments, code, words in (
+        (("infer", "-m", "./gone.gguf"), 1, "no file './gone.gguf'"),
+        (("infer", "-m", "./gone.gguf", "--dry-run"), 1, "no file './gone.gguf'"),
+        (("tune", "-m", "./gone", "-t", "label"), 1, "no folder './gone'"),
+        (("prompt", "-m", "./gone", "--show", "1"), 1, "no folder './gone'"),
+        ((*there, "-O", "gguf_file=q4.gguf"), 2, "gguf_file=q4.gguf"),
+        ((*there, "-O", "lora=gone"), 2, "lora=gone: there is no such folder"),
+        ((*there, "-O", "chat_template=gone.jinja"), 2, "chat_template=gone.jinja: there is no such file"),
+        (("judge", "-m", "x" * 300, "--run", "a", "--engine", "openai"), 2, "give a short name as --model"),
+    ):
+        assert words in bench.run(*arguments, "--dataset", "small", code=code).stderr
 
 
 def test_what_nothing_foresaw_is_one_line_and_a_log(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

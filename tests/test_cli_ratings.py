@@ -192,7 +192,7 @@ def test_groups_gates_and_saved_boards_go_as_those_of_clicks(measured: Bench, tm
     assert "pass  mock (stars): rmse rises" in said
     headline = " ".join(measured.run(*BOARD).stdout.split())
     assert "No trained recommender predicts ratings here. Best baseline: biased-mean" in headline
-    assert "it is the mock, whose answers are made up" in headline
+    assert "No language model is on this board yet, only mock, which reads nothing and answers at random (" in headline
     said = measured.run(*BOARD, "--baseline", "biased-mean", "--fail-if", "rmse > 0.01", code=3).stderr
     assert "FAIL  mock (stars): rmse > 0.01" in said
 

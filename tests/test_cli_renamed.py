@@ -27,6 +27,7 @@ INFER |= {"--item-notes", "--check-determinism", "--from-cache", "--model", "--s
         ("--max-history=5", "-O max_history=5"),
         ("--deterministic", "-O deterministic=true"),
         ("-O tolerate=3", "-O unanswered=3"),
+        ("-O waves=false", "-O share_prompt=false"),
         ("-Otolerate=2%", "-O unanswered=2%"),
         ("--option=tolerate=0", "-O unanswered=0"),
         ("--runs a,b --method rrf", "-O runs=a,b -O method=rrf"),

@@ -168,8 +168,11 @@ def test_a_look_says_what_earlier_answers_took_and_writes_nothing(bench: Bench) 
     assert "time            not known" in first
     assert bench.files() == before
     bench.run(*ASK)
-    later = bench.run(*ASK, "--dry-run", "-t", "likelihood").stdout
-    assert "ms a prompt token of 30 kept answers" in later
+    later = bench.run(*ASK, "--dry-run", "--history", "2").stdout
+    assert "ms a token of 30 kept answers, where" in later
+    other = bench.run(*ASK, "--dry-run", "-t", "likelihood").stdout
+    assert "time            not known: the kept answers are of another kind" in other
+    assert "time            none: every answer is kept" in bench.run(*ASK, "--dry-run").stdout
 
 
 def test_a_look_says_which_rows_are_in_no_sum(bench: Bench) -> None:

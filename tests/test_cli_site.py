@@ -34,6 +34,7 @@ def test_a_site_has_every_board_and_remembers_earlier_ones(bench: Bench) -> None
     bench.run("compare", "--site", str(folder), "--html-requests", "0")
     (board,) = boards(bench)
     assert len(board["trend"]) == 2
-    assert board["ours"]["label"] == "mock (listwise)"
+    assert (board["ours"], board["stand_in"]) == (None, True)
+    assert board["cautions"] == [["few users", f"{board['size'].split()[0]} users are few"]]
     said = bench.run("compare", "--site", str(folder), "--metrics", "mrr", code=2).stderr
     assert "--site shows all boards as they are, so --metrics has no effect" in " ".join(said.split())

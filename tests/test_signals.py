@@ -2,6 +2,7 @@
 
 import os
 import signal
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import Any
@@ -45,6 +46,23 @@ def test_ctrl_c_that_a_library_swallows_ends_the_command_all_the_same(
         assert "interrupted" in small.run(*ASK, code=130).stderr
     assert not list(small.home.glob("small/*/runs/*"))
     small.run(*ASK)
+
+
+def test_ctrl_c_that_a_library_swallows_comes_again_while_it_waits(
+    small: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waited: list[float] = []
+
+    def check(self: Any, prompts: Sequence[Any]) -> None:
+        with suppress(KeyboardInterrupt):
+            ctrl_c()
+        time.sleep(20)
+        waited.append(20)
+
+    monkeypatch.setattr(MockEngine, "check", check)
+    monkeypatch.setattr(console, "_AGAIN", 0.01)
+    assert "interrupted" in small.run(*ASK, code=130).stderr
+    assert not waited
 
 
 def test_a_second_ctrl_c_changes_neither_the_message_nor_the_exit_code(

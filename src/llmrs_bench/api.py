@@ -162,9 +162,9 @@ def evaluate(
     """
     from llmrs_bench.stages.evaluate import evaluate as stage
 
-    values = {"metrics": tuple(metrics), "invalid": invalid, "normalize": normalize}
+    values = {"metrics": tuple(_each(metrics)), "invalid": invalid, "normalize": normalize}
     config = EvaluateConfig.parse_flags(values, command="evaluate")
-    made = stage(_open(dataset, home), list(runs), config, _bars(progress))
+    made = stage(_open(dataset, home), _each(runs), config, _bars(progress))
     rows = [
         (done.name, metric, float(mean))
         for done in made
@@ -204,14 +204,16 @@ def board(
     from llmrs_bench.stages.gate import gated
     from llmrs_bench.stages.workspace import limit_of, open_runs
 
-    given = {"metrics": None if metrics is None else tuple(metrics), **options}
+    given = {"metrics": None if metrics is None else tuple(_each(metrics)), **options}
     config = CompareConfig.parse_flags(given, command="compare")
     data, gate = _open(dataset, home), None
     if baseline is None and not fail_if:
-        made = build(data, list(runs), config)
+        made = build(data, _each(runs), config)
     else:
         against = None if baseline is None else str(baseline)
-        made, gate = gated(data, list(runs), config, baseline=against, rules=fail_if, allow_missing=allow_missing)
+        made, gate = gated(
+            data, _each(runs), config, baseline=against, rules=_each(fail_if), allow_missing=allow_missing
+        )
     shown = {name for line in made.matrix.lines for name in line.runs}
     for found in open_runs(data) if not runs and has_runs(data) else ():
         if limit_of(found) is not None and found.path.name not in shown:
@@ -304,7 +306,7 @@ def fairness(
     from llmrs_bench.stages.fairness import fairness as stage
 
     given = {name: _named(value) for name, value in {"neutral": neutral, **more}.items()}
-    config = FairnessConfig.parse_flags({**given, "runs": tuple(map(_named, runs))}, command="fairness")
+    config = FairnessConfig.parse_flags({**given, "runs": tuple(map(_named, _each(runs)))}, command="fairness")
     return Fairness(stage(_open(dataset, home), config))
 
 
@@ -332,7 +334,7 @@ def judge(
     import llmrs_bench.stages.judge as stage
     from llmrs_bench.stages.infer import check_model
 
-    given = {"model": model, "options": _typed(options), "runs": tuple(map(_named, runs)), **more}
+    given = {"model": model, "options": _typed(options), "runs": tuple(map(_named, _each(runs))), **more}
     config, data = stage.JudgeConfig.parse_flags(given, command="judge"), _open(dataset, home)
     check_model(config.served)
     done = stage.judge(data, config, _bars(progress))
@@ -384,7 +386,7 @@ def export(
     """
     from llmrs_bench.stages.export import export as stage
 
-    return stage(_open(dataset, home), list(runs), format, Path(to))
+    return stage(_open(dataset, home), _each(runs), format, Path(to))
 
 
 def run(
@@ -416,7 +418,7 @@ def run(
     from llmrs_bench.stages.study import chosen_rows
 
     study = open_recipe(str(recipe) if isinstance(recipe, Path) else recipe, changes)
-    rows = chosen_rows(study, only)
+    rows = chosen_rows(study, _each(only))
     made = run_study(
         _home(home),
         study,
@@ -469,31 +471,17 @@ def _bars(wanted: bool, *, several: bool = False) -> Progress:
     return track_lines if several else track
 
 
+def _each(names: Sequence[Any]) -> list[Any]:
+    """Return what was named as a list; one name alone may be a text."""
+    return [names] if isinstance(names, str) else list(names)
+
+
 def _warn(done: "StageResult") -> None:
     for warning in done.warnings:
         log.warning("%s", warning)
 
 
 __all__ = [
-    "BenchError",
-    "Fairness",
-    "Judgement",
-    "Leaderboard",
-    "Prepared",
-    "Probe",
-    "Run",
-    "Study",
-    "Tuned",
-    "board",
-    "evaluate",
-    "export",
-    "fairness",
-    "fuse",
-    "infer",
-    "judge",
-    "prepare",
-    "probe",
-    "run",
-    "runs",
-    "tune",
-]
+    "BenchError", "Fairness", "Judgement", "Leaderboard", "Prepared", "Probe", "Run", "Study", "Tuned",
+    "board", "evaluate", "export", "fairness", "fuse", "infer", "judge", "prepare", "probe", "run", "runs", "tune",
+]  # fmt: skip

@@ -236,7 +236,12 @@ def doubts(run: pl.DataFrame, by: Doubt) -> pl.DataFrame:
 
 
 def threshold(found: pl.Series, budget: float) -> float:
-    """Return the doubt above which lies this share of requests at most: the empirical quantile; -inf: all of them."""
+    """Return the doubt above which lies this share of requests at most: the empirical quantile.
+
+    -inf: all of them; inf, for a share of 0: none, of other requests either.
+    """
+    if not budget:
+        return np.inf
     asked = round(budget * len(found))
     ordered = found.sort(descending=True)
     return float(ordered[asked]) if asked < len(ordered) else -np.inf

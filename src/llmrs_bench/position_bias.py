@@ -19,8 +19,8 @@ def position_bias(shown: pl.DataFrame, relevant: pl.DataFrame, rankings: pl.Data
 
     - `slots`: for each place, from 0: `targets`, how many requests showed a relevant item there; `ndcg`, the mean
       NDCG@10 of these items, each taken as the only one; `chosen`, the share of views whose first choice stood there.
-      Without bias `ndcg` is flat, and `chosen` follows how often targets stand there. Intervals are 95 % percentile
-      bootstrap intervals over requests; one request alone has none.
+      Without bias `ndcg` is flat, and `chosen` follows how often targets stand there. Intervals are 95 % bootstrap
+      intervals over requests; one request alone has none.
     - `kendall_tau`: the mean over requests of the mean tau-b (Kendall, 1945) of each two views, over the candidates
       that both name; None where no request has two views to compare.
     - `single` and `joined`: the mean NDCG@10 of a single view, and of the rankings of all views together.

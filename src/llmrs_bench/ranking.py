@@ -10,7 +10,7 @@ from llmrs_bench.core.hashing import uniform_hash
 from llmrs_bench.core.schemas import RANKINGS
 from llmrs_bench.core.types import Scores
 
-TIE_RULE = "ties and silent items by a seeded hash of (seed, request, item); silent items after all others"
+TIE_RULE = "ties and unranked items by a seeded hash of (seed, request, item); unranked items after all others"
 
 
 def rank_candidates(requests: pl.DataFrame, scores: pl.DataFrame, *, seed: int) -> pl.DataFrame:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmrs_bench.core.cores import in_parts
-from llmrs_bench.resampling import resamples, two_percentiles
+from llmrs_bench.resampling import expanded_tail, resamples, two_percentiles
 
 _CHUNK = 500
 _LARGE = 1e8  # products of values and signs: from so many on a test is divided among cores
@@ -24,7 +24,7 @@ def bootstrap_interval(
     level: float = 0.95,
     clusters: NDArray[np.intp] | None = None,
 ) -> NDArray[np.float64]:
-    """Percentile bootstrap interval of the mean of every row (Efron and Tibshirani 1993, section 13.3).
+    """Bootstrap interval of the mean of every row: percentiles (Efron and Tibshirani 1993, 13.3), by `expanded_tail`.
 
     All rows are resampled with the same users, so that rows of one board move together. A user without a value in a row
     counts nothing there; a resample that holds none of a row's users is left out for that row. With `clusters` a user
@@ -45,7 +45,8 @@ def bootstrap_interval(
     filled = summed(np.where(there, values, 0.0), clusters)
     whole = clusters is None and bool(there.all())
     counts = None if whole else summed(there.astype(np.float64), clusters)
-    return _percentiles(_resampled_means(filled, counts, samples=samples, seed=seed), level)
+    users = np.full(len(filled), filled.shape[1]) if counts is None else (counts > 0).sum(1)
+    return _percentiles(_resampled_means(filled, counts, samples=samples, seed=seed), users, level)
 
 
 def difference_intervals(
@@ -57,7 +58,7 @@ def difference_intervals(
     level: float = 0.95,
     clusters: NDArray[np.intp] | None = None,
 ) -> NDArray[np.float64]:
-    """Percentile bootstrap intervals of the mean differences of many pairs of rows, from resamples they share.
+    """Bootstrap intervals of the mean differences of many pairs of rows, from resamples they share.
 
     A pair is resampled on the users that have both values, as `bootstrap_interval` of its differences would do.
 
@@ -78,7 +79,7 @@ def difference_intervals(
     there = ~np.isnan(values)
     if there.all() and clusters is None:
         means = _resampled_means(filled, None, samples=samples, seed=seed)
-        drawn = users = None
+        drawn, users = None, np.full(first.size, filled.shape[1])
     else:
         masks: dict[bytes, int] = {}
         rows = []
@@ -97,11 +98,8 @@ def difference_intervals(
         found = means[first[part]] - means[second[part]]
         if drawn is not None:
             found = np.divide(found, drawn[part], out=np.full_like(found, np.nan), where=drawn[part] > 0)
-        ends[part] = _percentiles(found, level)
-    if (filled.shape[1] if users is None else 2) < 2:
-        ends[:] = np.nan
-    elif users is not None:
-        ends[users < 2] = np.nan
+        ends[part] = _percentiles(found, users[part], level)
+    ends[users < 2] = np.nan
     return ends.reshape(blocks, len(pairs), 2)
 
 
@@ -129,13 +127,19 @@ def _resampled_means(
     return np.concatenate(list(in_parts(means, parts, large=filled.size * samples > _LARGE)), axis=1)
 
 
-def _percentiles(means: NDArray[np.float64], level: float) -> NDArray[np.float64]:
-    """Return (rows, 2), both ends of the middle of each row that `level` of its values are in, but for those NaN."""
-    tail = 100.0 * (1.0 - level) / 2.0
-    if not np.isnan(means).any():
-        return two_percentiles(means, (tail, 100.0 - tail))
-    found = [row[~np.isnan(row)] for row in means]
-    return np.array([np.percentile(row, [tail, 100.0 - tail]) if row.size else [np.nan] * 2 for row in found])
+def _percentiles(means: NDArray[np.float64], users: NDArray[np.intp], level: float) -> NDArray[np.float64]:
+    """Return (rows, 2), both ends of the interval of each row, from its values that are not NaN and how many users."""
+    found = np.full((len(means), 2), np.nan)
+    whole = ~np.isnan(means).any(1)
+    for count in sorted(set(users.tolist())):
+        tail = 100.0 * expanded_tail(count, level)
+        rows = users == count
+        if (rows & whole).any():
+            found[rows & whole] = two_percentiles(means[rows & whole], (tail, 100.0 - tail))
+        for place in np.flatnonzero(rows & ~whole):
+            known = means[place][~np.isnan(means[place])]
+            found[place] = np.percentile(known, [tail, 100.0 - tail]) if known.size else np.nan
+    return found
 
 
 def mean_interval(
@@ -145,7 +149,7 @@ def mean_interval(
 
     A row of which each value is 0 or 1, and that of another user, is a share. The score interval (Wilson 1927; method 3
     of Newcombe 1998, 10.1002/(SICI)1097-0258(19980430)17:8<857::AID-SIM777>3.0.CO;2-E) then holds the truth where the
-    bootstrap is too narrow: of 50 users and a share of .05 in 95 % of cases, for 90 % (benchmarks/calibration.py).
+    bootstrap is too narrow. Of six intervals it is the one nearest to 95 % over all shares (benchmarks/intervals.py).
 
     Args:
         values: (rows, users), NaN where a user has no value; with `clusters` (rows, values).
@@ -202,7 +206,7 @@ def slopes(
     seed: int,
     clusters: NDArray[np.intp] | None = None,
 ) -> NDArray[np.float64]:
-    """Least-squares slope of the values of every row on their times, and its 95 % percentile bootstrap interval.
+    """Least-squares slope of the values of every row on their times, and its 95 % bootstrap interval.
 
     Users are drawn whole, with all of their values and times (Efron and Tibshirani 1993, section 9.5: pairs, here of
     clusters), the same for all rows.
@@ -232,7 +236,8 @@ def slopes(
     for place, row in enumerate(drawn):
         known = row[~np.isnan(row)]
         if known.size and users > 1:
-            found[place, 1:] = np.percentile(known, [2.5, 97.5])
+            tail = 100.0 * expanded_tail(users)
+            found[place, 1:] = np.percentile(known, [tail, 100.0 - tail])
     return found
 
 

@@ -208,17 +208,100 @@ def workbook() -> bytes:
         (b"SQLite format 3\0" + bytes(90), "is a database of SQLite, not a table"),
         (b"\xd0\xcf\x11\xe0" + bytes(90), "is a workbook of Excel, not a table"),
         (b"\x80\x04\x95" + bytes(90), "is a pickle of Python, which is never run, not a table"),
+        (b"ORC\n\3\0\0" + bytes(90), "is a file of ORC, not a table"),
         (b"ARROW1\0\0" + bytes(90), "is a file of Arrow (Feather), not a table"),
         (gzip.compress(gzip.compress(EVENTS.encode(), mtime=0), mtime=0), "is packed twice"),
         (bz2.compress(EVENTS.encode()), "is packed with bzip2"),
         (lzma.compress(EVENTS.encode()), "is packed with xz"),
         (b"7z\xbc\xaf\x27\x1c" + bytes(90), "is an archive of 7-Zip"),
+        (b"\xff\xff\xff\xff" + bytes(90), "is a stream of Arrow, as Hugging Face saves data sets, not a table"),
+        (b"-- MySQL dump 10.13\n--\nDROP TABLE IF EXISTS `r`;\n", "is a dump of SQL, not a table"),
+        (
+            b"--\n-- dump\n--\n\nSET statement_timeout = 0;\nCOPY r (u, i) FROM stdin;\n",
+            "is a dump of SQL, not a table",
+        ),
+        (b"PRAGMA foreign_keys=OFF;\nBEGIN TRANSACTION;\n", "is a dump of SQL, not a table"),
     ],
 )
-def test_files_of_other_programs_are_called_what_they_are(tmp_path: Path, data: bytes, words: str) -> None:
-    error = refused(tmp_path, data)
+@pytest.mark.parametrize("beside", [False, True])
+def test_files_of_other_programs_are_called_what_they_are(
+    tmp_path: Path, data: bytes, words: str, beside: bool
+) -> None:
+    if beside:  # of a file that is no table either; the folder is passed
+        (tmp_path / "export").write_bytes(data)
+        (tmp_path / "README.md").write_text("Orders, of May\n")
+        assert Tables().accepts(SourceFiles.open(tmp_path))
+        with pytest.raises(DataError, match="holds no events that can be read: export is ") as caught:
+            Tables().load(SourceFiles.open(tmp_path))
+        error = caught.value
+    else:
+        error = refused(tmp_path, data)
     assert words in error.message
     assert ("export the table" if "not a table" in error.message else "Unpack it") in error.hint
+
+
+def test_tables_that_are_no_events_say_which_columns_they_have(tmp_path: Path) -> None:
+    (tmp_path / "games.csv").write_text("id,title\n1,Chess\n2,Go\n")
+    (tmp_path / "log_2019-2020_0.json").write_text('[{"ts": "2019", "username": "u", "track_uri": "a"}]')
+    assert Tables().accepts(SourceFiles.open(tmp_path))
+    with pytest.raises(
+        DataError, match=r"no table of events: log_2019-2020_0\.json has no columns .* it has ts"
+    ) as caught:
+        Tables().load(SourceFiles.open(tmp_path))
+    assert "--columns user=username,item=track_uri" in caught.value.hint
+    assert caught.value.hint.endswith("Other tables there: games.csv.")
+    (tmp_path / "log_2019-2020_0.json").write_text('[{"Zeit": "2019", "Nutzer": "u", "Film": "a"}]')
+    (tmp_path / "games.csv").write_text("item_id,title\n1,Chess\n2,Go\n")  # it lacks less, and is that of the items
+    with pytest.raises(DataError, match=r"log_2019-2020_0\.json has no columns .* it has Zeit, Nutzer, Film"):
+        Tables().load(SourceFiles.open(tmp_path))
+    (tmp_path / "log_2019-2020_0.json").unlink()
+    (tmp_path / "log.csv").write_text("Book Id,ISBN,user\n1,2,3\n")
+    with pytest.raises(DataError, match="each of the columns Book Id, ISBN could be that of the item") as caught:
+        Tables().load(SourceFiles.open(tmp_path))
+    assert "--columns 'item=Book Id'" in caught.value.hint
+    (tmp_path / "log.csv").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:4665\nsize 12345\n")
+    with pytest.raises(DataError, match="is a pointer of Git LFS") as caught:
+        Tables().load(SourceFiles.open(tmp_path))
+    assert "git lfs pull" in caught.value.hint
+
+
+def test_users_in_another_table_than_the_items_are_to_be_joined(tmp_path: Path) -> None:
+    (tmp_path / "orders.csv").write_text("order_id,user_id,date\n1,u1,2018-03-01\n")
+    (tmp_path / "lines.csv").write_text("order_id,product_id\n1,a\n1,b\n")
+    with pytest.raises(DataError, match=r"no table of events: lines\.csv has no column user_id") as caught:
+        Tables().load(SourceFiles.open(tmp_path))
+    assert caught.value.hint.startswith("The users are in orders.csv, column user_id: make one table of both")
+    assert "on='order_id'" in caught.value.hint
+
+
+def test_a_table_beside_the_events_with_two_titles_is_that_of_the_items(tmp_path: Path) -> None:
+    (tmp_path / "sales.csv").write_text(EVENTS)
+    (tmp_path / "articles.csv").write_text("item_id,prod_name,type_name\na,Vest,Top\nb,Hat,Hats\nc,Sock,Socks\n")
+    with pytest.raises(DataError, match="each of the columns prod_name, type_name could be that of the title"):
+        Tables().load(SourceFiles.open(tmp_path))
+    raw = Tables(item_columns={"title": "prod_name"}).load(SourceFiles.open(tmp_path))
+    assert raw.items["title"].to_list() == ["Vest", "Hat", "Sock"]
+    (tmp_path / "things.csv").write_text("item_id,title\na,Warm vest\nb,Red hat\nc,Sock\n")
+    raw = Tables().load(SourceFiles.open(tmp_path))  # this one is surer
+    assert raw.items["title"].to_list() == ["Warm vest", "Red hat", "Sock"]
+
+
+def test_a_header_may_begin_as_files_of_other_programs_do(tmp_path: Path) -> None:
+    raw = read(tmp_path, EVENTS.replace("user_id", "ORCID"), columns={"user": "ORCID"})
+    assert raw.events["user_id"].to_list() == ["u1", "u1", "u2"]
+
+
+def test_the_rest_of_a_table_without_its_header_is_warned_about(tmp_path: Path) -> None:
+    (tmp_path / "xaa").write_text(EVENTS)
+    (tmp_path / "xab").write_text("u2,d,1500000003\n")
+    (tmp_path / "notes.txt").write_text("1 2\n")
+    raw = Tables().load(SourceFiles.open(tmp_path))
+    assert raw.warnings[0].startswith("xab has no header, and as many columns as xaa: if that is the rest of it")
+
+
+def test_users_that_stand_on_the_first_line_of_an_order_alone_are_to_be_filled_in(tmp_path: Path) -> None:
+    raw = read(tmp_path, "user_id,item_id,date\nu1,a,2018-03-01\n,b,2018-03-01\nu2,c,2018-03-01\n")
+    assert [said for said in raw.warnings if said.endswith("fill it in (in pandas, ffill)")]
 
 
 def as_parquet(frame: pl.DataFrame) -> bytes:
@@ -281,7 +364,15 @@ def test_what_people_export_is_read_as_they_mean_it(tmp_path: Path, data: str | 
         ('{"data": [{"user_id": "u1", "item_id": "a"}]}', "has no columns user_id and item_id; it has data"),
         ("user_id,items\nu1,\"['a', 'b']\"\nu2,\"['c']\"\n", "has no column item_id"),
         ("user_id,item_id\nu1,\"['a', 'b']\"\nu2,\"['c']\"\n", "the item ids in item_id are lists or objects"),
-        ("1:\n1488844,3,2005-09-06\n", "there is no delimiter in its first line '1:'"),
+        ("1:\n1488844,3,2005-09-06\n", "has the layout of the Netflix Prize: a line such as '1:' says"),
+        (
+            "u1,2018-03-01T12:00:00Z,a\nu1,2018-03-02T12:00:00Z,b\n",
+            "has no header, and 3 columns: u1, 2018-03-01T12:00:00Z, a",
+        ),
+        (
+            "Heat,LP,13 Sep 2020 12:26\nUp,LP,13 Sep 2020 12:30\n",
+            "has no header, and 3 columns: Heat, LP, 13 Sep 2020 12:26",
+        ),
         (EVENTS.encode("utf-16-le"), "it holds bytes of 0"),
     ],
 )
@@ -296,6 +387,9 @@ def test_what_is_not_read_is_refused_with_what_it_is(tmp_path: Path, data: str |
     [
         (EVENTS.encode("utf-16-le"), "--encoding utf-16-le"),
         (EVENTS.encode("utf-16-be"), "--encoding utf-16-be"),
+        (EVENTS.encode() + b"\xe9,a,1\n", "name it: --encoding latin-1"),
+        (EVENTS.encode() + "\u00e9,a,1\n".encode() + b"\xe9,a,1\n", "it is in two encodings: write this line in UTF-8"),
+        ("\u043a\u043e\u0442,\u0401\u0436".encode("cp1251") + b",1\n", "name it: --encoding latin-1"),
         ('{"user_id": "u1", "bought": [{"item_id": "a"}]}\n', "explode('bought')"),
         ('{"user_id": "u1", "item": {"id": "a"}}\n', "objects in item: give their fields columns of their own"),
     ],
@@ -318,7 +412,52 @@ def test_two_tables_that_do_not_join_say_in_what_their_ids_differ(
 ) -> None:
     events = "user_id,item_id,timestamp\n" + "".join(f"u,{item},15{at}\n" for at, item in enumerate(ids))
     things = "item_id,title\n" + "".join(f"{item},Thing {at}\n" for at, item in enumerate(listed))
-    assert f"They differ in {words}" in refused(tmp_path, events, things).hint
+    hint = refused(tmp_path, events, things).hint
+    assert f"They differ in {words}" in hint
+    assert f": but for that, {1 + (ids[1] != 'b')} of them are there" in hint
+    things += f"{ids[1]},One\n"
+    [said] = [said for said in read(tmp_path, events, things).warnings if "differ from listed ones in" in said]
+    assert said.startswith(f"1 of the 1 items that things does not list differ from listed ones in {words}")
+    assert f"such as {ids[0]!r} in events and {listed[0]!r} there" in said
+    assert "differ from listed" not in " ".join(read(tmp_path, events, f"{things}{ids[0]},Two\n").warnings)
+
+
+@pytest.mark.parametrize(
+    ("name", "values", "last", "words"),
+    [
+        ("timestamp", "1500000000", "15000", "timestamp is 15000, shorter than all above it"),
+        ("timestamp", "2018-03-01T10:00:00Z", "2018-03-01T10:0", "timestamp is 2018-03-01T10:0, shorter than"),
+        ("rating", "4.5", "4", "rating is 4, shorter than all above it"),
+        ("rating", "4", "", "rating is empty, shorter than all above it"),
+        ("rating", "4", "5", ""),
+        ("rating", "10", "9", ""),  # which others may have
+        ("timestamp", "1500000000", "1500000001", ""),
+        ("title", "Heat", "Up", ""),
+    ],
+)
+def test_a_file_that_was_cut_in_its_last_field_is_said(
+    tmp_path: Path, name: str, values: str, last: str, words: str
+) -> None:
+    rows = [f"user_id,item_id,{name}", *(f"u,i{at},{values}" for at in range(11)), f"u,i,{last}"]
+    text = "\n".join(rows)
+    options: dict[str, Any] = {"line_order": name != "timestamp"}
+    if words:
+        error = refused(tmp_path, text, **options)
+        assert error.message.startswith(f"events, line 13: the file ends in it without a line end, and {words}")
+        assert "--drop-bad" in error.hint
+        assert read(tmp_path, text, drop_bad=True, **options).events.height == 11
+    else:
+        assert read(tmp_path, text, **options).events.height == 12
+    if name == "rating":
+        assert read(tmp_path, text + "\n", **options).events.height == 12
+
+
+def test_a_row_that_was_cut_before_its_last_field_is_counted_as_others(tmp_path: Path) -> None:
+    text = "user_id,item_id,timestamp\n" + "".join(f"u,i{at},15000000{at}\n" for at in range(10, 30)) + "u,i"
+    assert refused(tmp_path, text).message == "events, line 22: 2 fields, expected 3: 'u,i'"
+    raw = read(tmp_path, text, drop_bad=True)
+    assert raw.events.height == 20
+    assert any("1 of 21 lines are left out" in warning for warning in raw.warnings)
 
 
 def test_ids_that_differ_in_accents_alone_are_warned_about(tmp_path: Path) -> None:
@@ -359,3 +498,6 @@ def test_archives_in_archives_are_said(tmp_path: Path) -> None:
         assert Tables().accepts(SourceFiles.open(path))
         with pytest.raises(DataError, match="is a workbook" if inner else "holds no table, but archives: inner.zip"):
             Tables().load(SourceFiles.open(path))
+    with pytest.raises(DataError, match=r"holds no table, but archives: book\.zip, nested\.zip") as caught:
+        Tables().load(SourceFiles.open(tmp_path))
+    assert f"--source {tmp_path / 'book.zip'}" in caught.value.hint

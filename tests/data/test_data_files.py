@@ -44,7 +44,14 @@ def test_a_lone_sub_folder_stands_for_the_folder(tmp_path: Path) -> None:
     (tmp_path / "inner" / "a").write_text("1")
     assert SourceFiles.open(tmp_path).names == ("a",)
     (tmp_path / "b").write_text("2")
-    assert SourceFiles.open(tmp_path).names == ("b",)
+    files = SourceFiles.open(tmp_path)
+    assert files.names == ("b",)
+    assert files.unread_folders == ("inner",)
+    (tmp_path / "b").unlink()
+    (tmp_path / "empty").mkdir()
+    files = SourceFiles.open(tmp_path)
+    assert files.names == ("inner/a",)
+    assert files.unread_folders == ("empty",)
 
 
 def test_the_digest_of_a_folder_is_over_the_content_of_the_files_asked_for(tmp_path: Path) -> None:

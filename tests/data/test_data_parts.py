@@ -131,6 +131,11 @@ def other_names(folder: Path) -> None:
     (folder / "ratings_3.csv").write_text(csv(3).replace("rating", "stars"))
 
 
+def empty_first(folder: Path) -> None:
+    other_names(folder)
+    (folder / "ratings_0.csv").write_text("")
+
+
 def no_events(folder: Path) -> None:
     people(folder)
     (folder / "ratings_3.csv").write_text("x,y\n1.5,2.5\n")
@@ -140,6 +145,34 @@ def damaged(folder: Path) -> None:
     spark(folder)
     path = folder / f"part-00003-{UUID}-c000.csv.gz"
     path.write_bytes(path.read_bytes()[:-20])
+
+
+def unfinished(folder: Path) -> None:
+    spark(folder)
+    (folder / "_SUCCESS").unlink()
+    (folder / "_temporary" / "0").mkdir(parents=True)
+
+
+def nothing_yet(folder: Path) -> None:
+    (folder / "_temporary" / "0").mkdir(parents=True)
+    (folder / "_temporary" / "0" / "part-0.csv").write_text(csv(0))
+
+
+def still_written(folder: Path) -> None:
+    people(folder)
+    (folder / ".ratings_11.csv.inprogress.0a1b").write_text(csv(11))
+
+
+def zip_of_unfinished(folder: Path) -> None:
+    with zipfile.ZipFile(folder / "plays.zip", "w") as archive:
+        for name in ("part-0.csv", "part-1.csv", "_temporary/0/part-2.csv"):
+            archive.writestr(f"plays/{name}", csv(0))
+
+
+def encodings(folder: Path) -> None:
+    (folder / "ratings_0.csv").write_text(csv(0))  # of which nothing says it
+    for part, encoding in ((1, "utf-8"), (2, "latin-1")):
+        (folder / f"ratings_{part}.csv").write_bytes(csv(part).replace("u1", "Zo\u00eb").encode(encoding))
 
 
 def delta(folder: Path) -> None:
@@ -157,11 +190,17 @@ def iceberg(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("write", "words"),
     [
-        (no_header, r"ratings_1\.csv has other columns than ratings_0\.csv: it has no header"),
-        (no_rating, r"ratings_1\.csv has other columns than ratings_0\.csv: it lacks rating"),
-        (other_names, r"ratings_3\.csv has other columns than ratings_0\.csv: it has stars, and lacks rating"),
-        (no_events, r"ratings_3\.csv has other columns than ratings_0\.csv: it has x, y, and lacks"),
+        (no_header, r"ratings_1\.csv has other columns than .+/ratings_0\.csv: it has no header"),
+        (no_rating, r"ratings_1\.csv has other columns than .+/ratings_0\.csv: it lacks rating"),
+        (other_names, r"ratings_3\.csv has other columns than .+/ratings_0\.csv: it has stars, and lacks rating"),
+        (empty_first, r"ratings_3\.csv has other columns than .+/ratings_1\.csv: it has stars, and lacks rating"),
+        (no_events, r"ratings_3\.csv has other columns than .+/ratings_0\.csv: it has x, y, and lacks"),
         (damaged, "part-00003-.* cannot be read"),
+        (unfinished, "was not written to its end: it holds _temporary, where the job"),
+        (nothing_yet, "was not written to its end: it holds _temporary"),
+        (still_written, r"it holds \.ratings_11\.csv\.inprogress\.0a1b"),
+        (zip_of_unfinished, "it holds _temporary"),
+        (encodings, r"different encodings: .+/ratings_1\.csv in UTF-8, .+/ratings_2\.csv in another one"),
         (delta, "is a table of Delta Lake"),
         (iceberg, "is a table of Iceberg"),
     ],
@@ -170,19 +209,60 @@ def iceberg(folder: Path) -> None:
 def test_what_is_no_part_is_named_and_never_left_out(tmp_path: Path, write: Callable[[Path], None], words: str) -> None:
     write(tmp_path)
     with pytest.raises(DataError, match=words) as caught:
-        load(tmp_path)
-    assert "--source FILE" in caught.value.hint or "export it" in caught.value.hint
+        load(tmp_path / "plays.zip" if write is zip_of_unfinished else tmp_path)
+    assert any(words in caught.value.hint for words in ("--source FILE", "export it", "run it again", "one encoding"))
+
+
+def test_parts_in_two_encodings_are_refused_whichever_is_named(tmp_path: Path) -> None:
+    encodings(tmp_path)
+    with pytest.raises(DataError, match=r"ratings_1\.csv in UTF-8, .+/ratings_2\.csv in latin-1") as caught:
+        load(tmp_path, encoding="latin-1")
+    assert "one encoding" in caught.value.hint
+    (tmp_path / "ratings_1.csv").unlink()
+    raw = load(tmp_path, encoding="latin-1")
+    assert "Zo\u00eb" in raw.events["user_id"].to_list()
+    (tmp_path / "ratings_1.csv").write_bytes(csv(1).encode("utf-16"))  # its mark says what it is in
+    rules = [rule for rule in load(tmp_path, encoding="latin-1").rules if "text in" in rule]
+    assert [rule.split(": ")[1].split(",")[0] for rule in rules] == ["text in latin-1", "text in utf-16"]
+    assert rules[1].startswith(f"{tmp_path.name}/ratings_1.csv: ")
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        (["part-00000.csv", "part-00002.csv"], "part-*.csv has no part 00001: "),
+        (["part-00001.csv", "part-00002.csv"], "part-*.csv has no part 00000: "),
+        (["r_8.csv", "r_9.csv", "r_11.csv", "r_12.csv"], "r_*.csv has no part 10: "),
+        (["t-00000-of-00003.csv", "t-00001-of-00003.csv"], "t-*-of-*.csv has no part 00002: "),
+        (["t-1-of-4.csv", "t-2-of-4.csv", "t-4-of-4.csv"], "t-*-of-*.csv has no part 3: "),
+        (["r_20240131.csv", "r_20240201.csv"], ""),
+        (["2024-01-31.csv", "2024-02-01.csv"], ""),
+        (["r_1.csv", "r_2.csv", "r_3.csv"], ""),
+    ],
+)
+def test_numbers_that_are_missing_among_those_of_parts_are_said(tmp_path: Path, names: list[str], words: str) -> None:
+    for part, name in enumerate(names):
+        (tmp_path / name).write_text(csv(part))
+    (tmp_path / "_SUCCESS").touch()
+    raw = load(tmp_path)
+    assert [said.split("/")[1][: len(words)] for said in raw.warnings] == ([words] if words else [])
+    (tmp_path / "_SUCCESS").unlink()
+    said = [warning for warning in load(tmp_path).warnings if warning not in raw.warnings]
+    spark_like = f"there is no _SUCCESS beside {tmp_path.name}/{names[0]}, "
+    assert [warning[: len(spark_like)] for warning in said] == ([spark_like] if "part-0" in names[0] else [])
 
 
 def test_bad_rows_are_named_by_their_line_in_the_part(tmp_path: Path) -> None:
     people(tmp_path)
     path = tmp_path / "ratings_10.csv"
     path.write_text(path.read_text().replace(",1500000041,2", ",1500000041,two"))
-    with pytest.raises(DataError, match=r"ratings_\*\.csv, line 3 of ratings_10\.csv: rating is 'two', not a number"):
+    with pytest.raises(
+        DataError, match=r"/ratings_\*\.csv, line 3 of .+/ratings_10\.csv: rating is 'two', not a number"
+    ):
         load(tmp_path)
     (tmp_path / "ratings_2.csv").write_text(csv(2) + "u,i\n")
     with pytest.raises(
-        DataError, match=r"2 of 45 rows cannot be read: .*\(line 6 of ratings_2\.csv\); rating .*_10\.csv"
+        DataError, match=r"2 of 45 rows cannot be read: .*\(line 6 of .+/ratings_2\.csv\); rating .*_10\.csv"
     ):
         load(tmp_path)
     assert load(tmp_path, drop_bad=True).events.height == PER * N - 1
@@ -207,6 +287,16 @@ def test_items_may_be_in_parts_that_are_called_like_those_of_the_events(tmp_path
     assert "Book 3" in raw.items["title"].to_list()
 
 
+def test_the_first_parts_may_have_no_rows(tmp_path: Path) -> None:
+    sub_folders(tmp_path)
+    for name in ("ratings", "books"):
+        (tmp_path / name / "part-0.csv").write_text("")
+        for path in (tmp_path / name).glob("part-00000*"):
+            path.unlink()
+    raw = load(tmp_path)
+    assert raw.items["title"].drop_nulls().to_list()[:4] == [f"Book {at}" for at in range(1, 5)]
+
+
 @pytest.mark.parametrize("ending", ["csv.gz", "parquet"])
 def test_a_part_without_any_bytes_is_damaged_where_its_kind_has_some(tmp_path: Path, ending: str) -> None:
     for part in range(2):
@@ -223,7 +313,7 @@ def test_a_folder_whose_tables_cannot_be_read_says_why(tmp_path: Path) -> None:
         (tmp_path / f"part-{part}.csv").write_bytes(csv(part).replace("u1", "Zo\u00eb").encode("latin-1"))
     files, reader = SourceFiles.open(tmp_path), Tables()
     assert reader.accepts(files)
-    with pytest.raises(DataError, match=r"no events that can be read: part-0\.csv, line [0-9]+") as caught:
+    with pytest.raises(DataError, match=r"no events that can be read: .+/part-0\.csv, line [0-9]+") as caught:
         reader.load(files)
     assert "--encoding" in caught.value.hint
 

@@ -46,6 +46,8 @@ def test_entropy_is_that_of_the_softmax_of_standardised_scores() -> None:
 def test_the_threshold_leaves_a_share_above_it(budget: float, asked: int) -> None:
     found = pl.Series([float(at) for at in range(10)])
     assert int((found > threshold(found, budget)).sum()) == asked
+    others = int((found + 100 > threshold(found, budget)).sum())  # requests with more doubt than any seen
+    assert others == (len(found) if budget else 0)
 
 
 def test_ties_at_the_threshold_are_not_asked() -> None:

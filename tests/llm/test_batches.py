@@ -72,7 +72,7 @@ def test_each_of_more_prompts_than_are_remembered_is_tokenised_once(
     ]
     made = engine(tiny_llama(tmp_path / "model"), self_check=0)
     cached = CachedGenerator(ResponseCache(tmp_path / "cache", {"model": "tiny"}), lambda: made)
-    answered = cached.ask([Question([prompt], 0, lambda fewer, *, bare=False: []) for prompt in asked])
+    answered = cached.ask([Question([prompt], 0, lambda fewer, *, without_attributes=False: []) for prompt in asked])
     assert len(answered) == len(asked)
     assert sum(row["prompt_tokens"] for row in answered.values()) > 2 * 2000
     assert sorted(tokenised) == sorted(prompt.prompt_id for prompt in asked)

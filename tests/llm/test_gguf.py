@@ -7,6 +7,9 @@ import pytest
 
 from llmrs_bench.core.errors import ModelError
 from llmrs_bench.llm import loading
+from llmrs_bench.llm.model_aliases import ModelSpec
+from llmrs_bench.llm.tokenization import PromptReader
+from llmrs_bench.llm.tokenizer_file import open_tokenizer_file
 from tiny_models import TITLES, choice_prompt, text_prompt, tiny_llama
 from transformers_cases import answers, engine, scores
 
@@ -34,6 +37,15 @@ def test_a_gguf_file_answers_like_the_folder_it_was_made_from(llama: Path, gguf:
     text = text_prompt()
     assert answers(read, text)["p"].text == answers(ordinary, text)["p"].text
     assert read.context == ordinary.context
+
+
+def test_tokens_are_counted_from_the_header_of_the_file(gguf: Path) -> None:
+    counting = open_tokenizer_file(ModelSpec("m", str(gguf)))
+    assert counting is not None
+    prompts = [choice_prompt(history=12), text_prompt()]
+    for chat in (None, False):
+        reader = PromptReader(engine(gguf).reader.tokenizer, chat=chat, encoder_decoder=False)
+        assert counting.read(prompts, chat=chat) == [reader.read(prompt).tokens for prompt in prompts]
 
 
 def test_the_chat_template_in_the_file_is_used_and_texts_begin_once(llama: Path, gguf: Path) -> None:

@@ -3,7 +3,8 @@
 import pytest
 
 from llmrs_bench.core.types import Prompt
-from llmrs_bench.llm.backends.packing import Group, chain_group, fits, group_jobs
+from llmrs_bench.llm.backends.token_tree import Group, chain_group, fits, group_jobs
+from llmrs_bench.llm.token_counts import token_counts
 from llmrs_bench.llm.tokenization import Ids, Job, Tokenized, cut
 
 
@@ -87,3 +88,12 @@ def test_chains_begin_with_the_start_token() -> None:
     assert group.packs[0].inputs == (0, 0, 7)
     assert group.assign([[1.0], [1.0, 2.0]]) == [[[1.0], [1.0, 2.0]]]
     assert group.cached() == [0]
+
+
+def test_tokens_are_counted_as_engines_compute_them() -> None:
+    begin = tuple(range(40))
+    prompts = [job(name, "r", (*begin, last), (7, 8), (7, 8), (9,)) for name, last in (("a", 50), ("b", 51))]
+    asked, tokens = [each.prompt for each in prompts], [each.tokens for each in prompts]
+    counts = {engine: token_counts(asked, tokens, engine=engine) for engine in ("transformers", "vllm", "mock")}
+    assert {(each.prompt, each.choices) for each in counts.values()} == {(82, 6)}
+    assert {engine: each.cached for engine, each in counts.items()} == {"transformers": 40, "vllm": 32, "mock": 0}

@@ -5,7 +5,8 @@ import random
 import pytest
 import torch
 
-from llmrs_bench.llm.backends.packing import Branch, Pack, PackBatch, edge_logprobs, packs, pad_right
+from llmrs_bench.llm.backends.packing import PackBatch, edge_logprobs, pad_right
+from llmrs_bench.llm.backends.token_tree import Branch, Pack, packs
 
 Y, N = True, False
 LOW = torch.finfo(torch.float32).min

@@ -14,7 +14,8 @@ from transformers import AutoConfig, AutoModelForCausalLM
 from llmrs_bench.core.errors import EngineError, raised_here
 from llmrs_bench.core.types import Prompt
 from llmrs_bench.llm.backends import likelihood
-from llmrs_bench.llm.backends.packing import Group, PackBatch, pad_right, row_logits
+from llmrs_bench.llm.backends.packing import PackBatch, pad_right, row_logits
+from llmrs_bench.llm.backends.token_tree import Group
 from llmrs_bench.llm.backends.transformers import TransformersEngine
 from llmrs_bench.llm.self_check import Difference, SelfCheck, agrees, difference, is_noise, sampled
 from llmrs_bench.llm.tokenization import Job, Tokenized

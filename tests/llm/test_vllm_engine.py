@@ -206,22 +206,22 @@ def test_the_self_check_is_recorded_and_no_part_of_the_run(vllm_engine: VllmEngi
 
 
 def test_the_self_check_stops_wrong_scores(vllm_engine: VllmEngine, monkeypatch: pytest.MonkeyPatch) -> None:
-    score = vllm_engine._waves.score
+    score = vllm_engine._scorer.score
     monkeypatch.setattr(
-        vllm_engine._waves, "score", lambda jobs: [([[v + 0.1 for v in row] for row in s], c) for s, c in score(jobs)]
+        vllm_engine._scorer, "score", lambda jobs: [([[v + 0.1 for v in row] for row in s], c) for s, c in score(jobs)]
     )
     monkeypatch.setattr(vllm_engine, "_self_check", SelfCheck(1))
     with pytest.raises(EngineError, match="with and without the prefix cache differ") as caught:
         list(vllm_engine.answer([choice_prompt()]))
-    assert "waves=false" in caught.value.hint
+    assert "share_prompt=false" in caught.value.hint
 
 
 def test_the_self_check_stops_plain_scores_that_depend_on_the_batch(
     vllm_engine: VllmEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    score = vllm_engine._waves.score_plain
+    score = vllm_engine._scorer.score_plain
     monkeypatch.setattr(
-        vllm_engine._waves,
+        vllm_engine._scorer,
         "score_plain",
         lambda job: [[v - 0.1 * (len(job.tokens.suffixes) > 1) for v in row] for row in score(job)],
     )

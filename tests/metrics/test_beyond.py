@@ -1,4 +1,4 @@
-"""Metrics beyond accuracy against values worked out by hand, and over all orders of what a model was silent about."""
+"""Metrics beyond accuracy against values worked out by hand, and over all orders of what a model left unranked."""
 
 from itertools import permutations
 from math import log, log2

@@ -99,6 +99,8 @@ def test_a_line_never_turns_an_order_around() -> None:
     assert line == LinearMap(0.0, 10 / 3, SCALE, 3)
     constant = fit_line(np.array([4.0, 4.0]), np.array([1.0, 2.0]), SCALE)
     assert constant == LinearMap(0.0, 1.5, SCALE, 2)
+    rounded = fit_line(np.full(1_000, 3.1689), np.tile([2.0, 4.0], 500), SCALE)  # their mean is not 3.1689
+    assert rounded == LinearMap(0.0, 3.0, SCALE, 1_000)
     assert fit_line(np.empty(0), np.empty(0), SCALE) is None
 
 

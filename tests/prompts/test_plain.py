@@ -95,7 +95,7 @@ def test_hostile_titles_neither_add_turns_nor_break_the_numbering() -> None:
         assert len(lines) == 1 + 4 + 1 + 1 + len(HOSTILE) + 1 + 2
 
 
-def test_a_template_sees_no_more_than_its_scene() -> None:
+def test_a_template_sees_no_more_than_its_context() -> None:
     [prompt] = make("listwise").render(
         Request("r", "u", ("a",), ("a",)), ItemCatalog({"a": Item("a", "{{ history }}")}, "movie"), history=1
     )

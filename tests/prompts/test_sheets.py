@@ -54,6 +54,8 @@ def test_a_file_of_ones_own_is_a_template(tmp_path: Path) -> None:
         ('task = "rank"', 'task = "rnk"', "rank"),
         ('task = "rank"', 'tusk = "rank"', "tusk"),
         ('task = "rank"', 'task = { text = "{{ target }}" }', "target"),
+        ('task = "rank"', 'task = { text = "{{ history | random }}" }', "draws anew in every run"),
+        ('task = "rank"', "task = { text = \"{{ history | map(attribute='title') }}\" }", "map makes a list"),
         ('task = "rank"', 'task = { text = "{{ item" }', "Jinja"),
         ('task = "rank"', 'task = { words = "x" }', "words"),
         ('about = "Mine."', "", "about"),

@@ -62,6 +62,16 @@ def test_curves_are_drawn_with_their_levels(tmp_path: Path) -> None:
         assert words in text
 
 
+def test_no_two_of_many_curves_look_the_same(tmp_path: Path) -> None:
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed: pip install 'llmrs-bench[figures]'")
+    rows = [tuned(samples, 0.3, rank=rank) for rank in range(1, 9) for samples in (0, 16)]
+    save_curves(curves(rows), tmp_path / "c.svg")
+    legend = (tmp_path / "c.svg").read_text("utf-8").partition('id="legend_1"')[2]
+    looks = re.findall(r'<path d="[^"]*" clip-path="[^"]*" style="([^"]*)"/>|<path d="[^"]*" style="([^"]*)"/>', legend)
+    lines = [one or other for one, other in looks if "fill: none" in (one or other)]
+    assert len(set(lines)) == len(lines) == 8
+
+
 def words_of(path: Path) -> list[str]:
     return re.findall(r"<text [^>]*>([^<]*)</text>", path.read_text("utf-8"))
 

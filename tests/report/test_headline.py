@@ -14,7 +14,7 @@ from llmrs_bench.leaderboard import Board, EvaluatedRun
 from llmrs_bench.leaderboard.family import Contrast
 from llmrs_bench.leaderboard.headline import CONSTANTS, IMPERSONAL
 from llmrs_bench.report.formats import FORMATS
-from llmrs_bench.report.headline import headline, is_verdict
+from llmrs_bench.report.headline import cautions, headline, is_verdict
 from llmrs_bench.report.html import Extra, to_html
 from llmrs_bench.report.labels import brief_labels, distinct, shortened
 
@@ -66,9 +66,19 @@ def test_the_best_of_both_sides_are_named_with_their_numbers() -> None:
         f"over {USERS} users.",
         f"Best recommender: sasrec, {sasrec.mean:.4f} [{sasrec.low:.4f}, {sasrec.high:.4f}].",
         f"The language model is worse than sasrec in ndcg@10: {found.difference:+.4f} "
-        f"[{found.low:+.4f}, {found.high:+.4f}], p .002 (Holm over 4 primary pairs).",
+        f"[{found.low:+.4f}, {found.high:+.4f}], p ≤.002 (Holm over 4 primary pairs; ≤: the least that 2,000 "
+        "permutations can show).",
         "Cost of 1,000 users: 20 s for the language model, 10 s for sasrec (after 1.5 s of training).",
     ]
+
+
+def test_what_rows_were_shown_and_where_they_were_timed_is_said() -> None:
+    ours = run("small", 0.4, about={"history": 10, "machine": {"cpu": "one"}, "scoring_seconds": 1.0})
+    theirs = run("sasrec", 0.7, "recommender", about={"history": 1200, "machine": {"cpu": "other"}})
+    text, _ = text_of(ours, theirs, chance())
+    assert f"over {USERS} users, from the last 10 items of a user.\n" in text
+    assert "], from the last 1,200 items of a user.\n" in text
+    assert "; these are of 2 machines.\n" in f"{text}\n"
 
 
 def test_what_is_better_and_what_cannot_be_told_apart_is_said_so() -> None:
@@ -80,6 +90,10 @@ def test_what_is_better_and_what_cannot_be_told_apart_is_said_so() -> None:
     assert re.search(
         rf"cannot be told apart in ndcg@10 on {USERS} users: .*; about {found.needed:,} users would show such", text
     )
+    text, made = text_of(run("lm", 0.9, users=4), run("sasrec", 0.1, "recommender", users=4, seed=1))
+    assert (gap_of(made).needed or 0) <= 4  # what a difference of this size would need, where no p could be small
+    assert "cannot be told apart in ndcg@10 on 4 users" in text
+    assert "users would show such" not in text
 
 
 def test_rows_for_ablations_do_not_weaken_it_unless_they_are_language_models_or_others() -> None:
@@ -118,7 +132,7 @@ def test_its_p_is_that_of_the_mark_in_the_table() -> None:
 
 def test_without_a_language_model_or_a_trained_recommender_it_says_that() -> None:
     text, _ = text_of(run("sasrec", 0.7, "recommender"), chance())
-    assert text.startswith("No language model is on this board yet.\nBest recommender: sasrec, ndcg@10 0.")
+    assert text.startswith("No language model is on this board yet (150 users).\nBest recommender: sasrec, ndcg@10 0.")
     text, _ = text_of(run("lm", 0.7), run("popularity", 0.5, "baseline"), chance())
     assert "No trained recommender is on this board yet. Best baseline: popularity, 0." in text
 
@@ -129,7 +143,7 @@ def test_a_recommender_below_a_baseline_has_its_difference_and_each_row_its_cost
         run("din", 0.73, "click model", metric="auc"),
         run("logistic", 0.78, "baseline", metric="auc", about={"seconds": None}),
     ]
-    made, _ = board(rows, ("auc",), unit="rows")
+    made, _ = board(rows, ("auc",), unit="rows", scope=f"900 rows of {USERS} users", permutations=20_000)
     means = {row.model: row.cells["auc"] for row in made.rows}
     shown = {name: f"{name}, {cell.mean:.4f} [{cell.low:.4f}, {cell.high:.4f}]" for name, cell in means.items()}
     assert made.headline is not None
@@ -144,7 +158,7 @@ def test_a_recommender_below_a_baseline_has_its_difference_and_each_row_its_cost
     }
     assert max(found.corrected for found in pairs.values()) < 0.001
     assert headline(made) == [
-        f"Best language model: {shown['lm'].replace('lm, ', 'lm, auc ')} over {USERS} rows.",
+        f"Best language model: {shown['lm'].replace('lm, ', 'lm, auc ')} over 900 rows of {USERS} users.",
         f"Best recommender: {shown['din']}. A baseline is better still: {shown['logistic']}.",
         f"{differences['din']} (Holm over 2 primary pairs).",
         f"{differences['logistic']}.",
@@ -165,10 +179,74 @@ def test_what_makes_the_language_model_doubtful_stands_there() -> None:
     )
     text, _ = text_of(run("lm", 0.6), run("sasrec", 0.7, "recommender"), chance())
     assert "careful" not in text
-    text, _ = text_of(run("mock", 0.1), run("sasrec", 0.7, "recommender"), chance())
-    last = "it is the mock, whose answers are made up; it is worse than chance (.3000)"
-    assert text.splitlines()[-1] == f"Be careful with the language model: {last}."
-    assert not is_verdict(text.splitlines()[-1])
+    assert not is_verdict(last)
+    text, _ = text_of(run("demo-lm", 0.1), run("sasrec", 0.7, "recommender"), chance())
+    assert "demo-lm is a toy trained on this data set, so this says nothing of real language models; it is" in text
+
+
+def test_the_mock_is_no_language_model_and_stands_in_where_there_is_none() -> None:
+    others = [run("sasrec", 0.7, "recommender"), run("popularity", 0.5, "baseline"), chance()]
+    text, made = text_of(run("mock", 0.9), *others, scope="150 users, 20 candidates each")
+    first = "No language model is on this board yet, only mock, which reads nothing and answers at random"
+    assert text.splitlines()[0] == f"{first} (150 users, 20 candidates each)."
+    assert "sasrec is better than popularity" in text
+    assert made.family is not None
+    assert (made.family.main, made.family.pairs) == (("mock",), 2)
+    text, made = text_of(run("mock", 0.9), run("lm", 0.6), *others)
+    assert text.startswith("Best language model: lm,")
+    assert made.family is not None
+    assert made.family.main == ("lm",)
+
+
+def test_fewer_users_than_the_board_has_are_said() -> None:
+    rows = [run("lm", 0.6, users=120), run("sasrec", 0.7, "recommender")]
+    text, _ = text_of(*rows, scope="150 users, 20 candidates each")
+    assert "] over 120 users (the board: 150 users, 20 candidates each)." in text
+    text, _ = text_of(run("sasrec", 0.7, "recommender", users=40), run("itemknn", 0.5, "recommender", users=40))
+    assert text.endswith("\nBe careful: 40 users are few.")
+
+
+@pytest.mark.parametrize(
+    ("metric", "mean", "why"),
+    [
+        ("auc", 0.3, "its auc of .3000 is below .5: its scores order rows the wrong way round"),
+        ("auc", 0.499, "its auc of .4990 is below .5: it learned nothing that orders rows"),
+        ("uauc", 0.3, "its scores order rows of one user the wrong way round, unless chance is as low (--null 20)"),
+        ("auc", 0.6, ""),
+    ],
+)
+def test_scores_that_order_nothing_are_said_of_each_language_model(metric: str, mean: float, why: str) -> None:
+    made, _ = board([entry("lm", {metric: mean + np.linspace(-0.2, 0.2, 150)}, kind=LM)], (metric,))
+    assert (f"{why}." if why else "language model.") in headline(made)[-1]
+    assert [each for each in made.notes if "below .5" in each] == ([f"lm: {caution(made)}"] if why else [])
+
+
+def caution(made: Board) -> str:
+    """Return the only caution of a board."""
+    ((_, words),) = cautions(made)
+    return words
+
+
+def test_p_has_room_below_001_in_a_primary_family_and_says_where_it_has_none() -> None:
+    runs = [run(f"lm-{n}", 0.1 * n) for n in range(5)] + [run(f"rec-{n}", 0.9, "recommender", seed=n) for n in range(3)]
+    few, many = (text_of(*runs, permutations=permutations) for permutations in (1000, None))
+    assert many[1].permutations == 15_000
+    assert "p <.001 (Holm over 15 primary pairs)." in many[0]
+    assert "p ≤.015 (Holm over 15 primary pairs; ≤: the least that 1,000 permutations can show)" in few[0]
+    tables = [FORMATS[name](few[1]) for name in ("markdown", "latex")]
+    assert all("the least that 1,000 permutations can show" in table for table in tables)
+    assert r"$\leq$.015$^{\dagger}$" in tables[1]
+
+
+def test_rows_without_a_cost_are_left_out_of_the_front_and_named() -> None:
+    imported = run("elsewhere", 0.9, "import", about={"seconds": None})
+    trivial = run("item-mean", 0.1, "baseline", about={"seconds": None})
+    machines = [{"machine": {"cores": cores}} for cores in ("2", "16")]
+    rows = [run("lm", 0.5, about=machines[0]), run("sasrec", 0.7, "recommender", about=machines[1])]
+    _, made = text_of(*rows, imported, trivial)
+    said = "rows were timed on 2 machines; cost not measured, so left out of the front: elsewhere, 1 baseline"
+    assert made.protocol[-1].endswith(said)
+    assert said in to_html(made, Extra())
 
 
 @pytest.mark.parametrize(
@@ -219,6 +297,10 @@ def test_what_ignores_the_user_is_named_on_boards_of_all_tasks(
             for name in names
         ]
         clauses.append(f"it {verdict} {', and '.join(told)}".replace("(0.", "(."))
+    if metric == "auc" and means["lm"] < 0.5:
+        clauses.append(
+            f"its auc of {means['lm']:.4f} is below .5: its scores order rows the wrong way round".replace(" 0.", " .")
+        )
     warned = [line for line in headline(made) if line.startswith("Be careful")]
     assert warned == ([f"Be careful with the language model: {'; '.join(clauses)}."] if said else [])
 
@@ -313,5 +395,5 @@ def test_what_sets_a_name_apart_stays_whole_where_it_can(room: int, said: str) -
 def test_names_that_would_be_the_same_are_others() -> None:
     names = [(f"a-long-model (listwise, answer={way})",) * 2 + (f"a-long-model (answer={way})",) for way in "abc"]
     found = distinct(names, [20] * 3)
-    assert found == ["a-long-.. (listwise)", "a-long-.. (answer=b)", "a-long-.. (answer=c)"]
+    assert found == ["a-long.. (listwise)", "a-long.. (answer=b)", "a-long.. (answer=c)"]
     assert distinct([("same", "same", "same")] * 2, [20] * 2) == ["same", "same"]

@@ -14,8 +14,9 @@ import pytest
 
 from board_cases import board, entry
 from llmrs_bench.report.html import Extra, to_html
-from llmrs_bench.report.html import page as page_module
-from llmrs_bench.report.html.page import LICENCES, as_json, packed
+from llmrs_bench.report.html import sample as sample_module
+from llmrs_bench.report.html.page import LICENCES, as_json
+from llmrs_bench.report.html.sample import packed_sample
 from page_cases import HOSTILE, LANGUAGE, made_board, made_extra, made_page
 
 ASSETS = files("llmrs_bench.report.html") / "assets"
@@ -74,28 +75,65 @@ def test_json_in_a_page_is_the_value_and_cannot_end_its_element() -> None:
 
 
 def test_samples_are_packed_and_come_back(page: Page) -> None:
-    assert json.loads(zlib.decompress(b64decode(packed([HOSTILE])))) == [HOSTILE]
-    packed_sample = next(text for attributes, text in page.scripts if attributes.get("id") == "requests-data")
-    sample = json.loads(zlib.decompress(b64decode(packed_sample)))
+    sample = unpacked(next(text for attributes, text in page.scripts if attributes.get("id") == "requests-data"))
     assert [request["id"] for request in sample["requests"]] == ["r0000", "r0001", "r0002"]
     assert (sample["population"], sample["seed"]) == (40, 7)
     place = str(sample["runs"].index(LANGUAGE))
     ranking = sample["requests"][1]["rankings"][place]
-    assert ranking["calls"][0]["text"] == f"1. {HOSTILE}"
-    assert [sample["items"][number][0] for number in ranking["items"]] == ["i5", "i4", "i3", "i2", "i1", "i0"]
+    assert sample["calls"][1][place][0][2] == f"1. {HOSTILE}"
+    own = places(sample["requests"][1])
+    assert [sample["items"][own[ord(sign) - 48]][0] for sign in ranking["items"]] == [
+        "i5",
+        "i4",
+        "i3",
+        "i2",
+        "i1",
+        "i0",
+    ]
     assert ranking["targets"] == [[sample["items"].index(["i1", f"Film {HOSTILE}", ""]), 5]]
 
 
 def test_a_large_sample_keeps_the_prompts_of_its_first_requests(monkeypatch: pytest.MonkeyPatch) -> None:
     def calls(limit: int) -> tuple[int, list[int]]:
-        monkeypatch.setattr(page_module, "_TRANSCRIPTS", limit)
-        sample = page_module.sample_payload(made_board(), made_extra())
+        monkeypatch.setattr(sample_module, "_MOST", limit)
+        sample = unpacked(packed_sample(made_board(), made_extra()))
         place = str(sample["runs"].index(LANGUAGE))
-        return sample["transcribed"], [len(each["rankings"][place]["calls"]) for each in sample["requests"]]
+        return len(sample["requests"]), [len(each[place]) for each in sample["calls"]]
 
-    whole = calls(6_000_000)
-    assert whole == (3, [1, 1, 1])
-    assert calls(200) == (1, [1, 0, 0])
+    assert calls(6_000_000) == (3, [1, 1, 1])
+    assert calls(200) == (3, [1])
+
+
+def unpacked(text: str) -> Any:
+    """Return what a browser reads of the sample."""
+    return json.loads(zlib.decompress(b64decode(text)))
+
+
+def places(request: Any) -> list[int]:
+    """Return the items of a request in the order of their places."""
+    return list(dict.fromkeys([*request["candidates"], *request["targets"], *request["history"]]))
+
+
+def test_titles_of_lists_are_characters_and_come_back() -> None:
+    codes = {"Heat": "\ue000", "Ran": "\ue001"}
+    coded = sample_module._coded("A user liked:\n- Heat\n- Heat 2\n[1] Ran\n2. Heat\nRan", codes)
+    assert coded == "A user liked:\n- \ue000\n- Heat 2\n[1] \ue001\n2. \ue000\nRan"
+    assert sample_module._coded("- Heat \ue123", codes) == ["- Heat \ue123"]
+
+
+@pytest.mark.parametrize(
+    ("scores", "packed"),
+    [
+        ((3, 2.0, 2, None), [0, 3, 1, 0, None]),
+        ((2.5, 1.2344, -0.5), [3, 2500, 1266, 1734]),
+        ((0.0123, 0.0001), [5, 1230, 1220]),
+        ((12345.678, 1.0), [None, 12350.0, 1.0]),
+        ((None, None), [0, None, None]),
+        ((), [0]),
+    ],
+)
+def test_scores_are_differences_in_units_that_are_shown(scores: Any, packed: list[int | None]) -> None:
+    assert sample_module._scores(scores) == packed
 
 
 def test_the_policy_admits_the_scripts_of_the_page_and_nothing_else(page: Page) -> None:

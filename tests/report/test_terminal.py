@@ -102,8 +102,8 @@ def test_a_difference_has_a_sign_a_colour_and_a_p_of_its_family(made: Board) -> 
     plain = " ".join(" ".join(shown(made, 120)).split())
     primary = [pair for pair in made.differences if pair.primary]
     assert len(primary) == made.family.pairs == 6
-    assert "in brackets exploratory" in plain
-    assert re.search(r"popularity .* \((<\.001|[01]?\.\d{3})\)", "\n".join(body(shown(made, 120))))
+    assert "p in brackets: of an exploratory comparison (" in plain
+    assert re.search(r"popularity .* \((<\.001|≤?[01]?\.\d{3})\)", "\n".join(body(shown(made, 120))))
 
 
 def test_the_protocol_is_short_unless_it_is_asked_for(made: Board) -> None:

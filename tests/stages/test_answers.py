@@ -3,6 +3,8 @@
 import json
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from io import BytesIO
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -31,8 +33,8 @@ def row(key: str, text: str = "1, 2") -> dict[str, Any]:
         "completion_tokens": 2,
         "thinking_tokens": 0,
         "finish_reason": "stop",
-        "clipped": 0,
-        "bare": False,
+        "n_truncated": 0,
+        "without_attributes": False,
         "seconds": 0.5,
         "joules": None,
     }
@@ -46,6 +48,18 @@ def test_answers_are_found_by_another_process_as_they_were_returned(tmp_path: Pa
     assert kept["k1"]["choice_logprobs"] == pl.Series([[-0.1], [-2.0, -0.3]], dtype=pl.List(pl.Float32)).to_list()
     assert len(again) == 2
     assert again.sessions({kept["k1"]["session"]}) == {store.session: {"note": 1}}
+
+
+def test_answers_that_were_kept_under_the_former_names_of_columns_are_still_read(tmp_path: Path) -> None:
+    kept = ResponseCache(tmp_path, SERVED).keep([row("k1") | {"n_truncated": 3, "without_attributes": True}], {})
+    shard = next((tmp_path / "shards").glob("*.parquet"))
+    content = BytesIO()
+    former = {"n_truncated": "clipped", "without_attributes": "bare"}
+    pl.read_parquet(shard).rename(former).write_parquet(content)
+    name, _, _ = shard.stem.rpartition("-")
+    shard.unlink()
+    shard.with_name(f"{name}-{sha256(content.getvalue()).hexdigest()[:16]}.parquet").write_bytes(content.getvalue())
+    assert ResponseCache(tmp_path, SERVED).find(["k1"]) == kept
 
 
 def test_shards_are_read_once_however_their_answers_are_scattered_while_they_fit_into_memory(

@@ -86,7 +86,9 @@ def questions(count: int, *, alike: int = 1) -> list[Question]:
         Prompt(f"p{number}", f"r{number}", (Message("user", f"question {number // alike}"),), ("a",))
         for number in range(count)
     ]
-    return [Question([prompt], 0, lambda fewer, *, bare=False, asked=prompt: [asked]) for prompt in prompts]
+    return [
+        Question([prompt], 0, lambda fewer, *, without_attributes=False, asked=prompt: [asked]) for prompt in prompts
+    ]
 
 
 def cached_generator(folder: Path, engine: Slow) -> CachedGenerator:

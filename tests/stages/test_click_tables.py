@@ -1,4 +1,4 @@
-"""Evaluations of click data: silent rows, calibration, and histories under permuted labels."""
+"""Evaluations of click data: unscored rows, calibration, and histories under permuted labels."""
 
 from typing import Any
 
@@ -41,10 +41,10 @@ def scored(scores: list[Any] = SCORES, *, odds: bool = True, leave_out: int = 0)
 @pytest.mark.parametrize("odds", [True, False])
 def test_a_silent_row_gets_the_median_of_the_scores(odds: bool) -> None:
     table, facts = click_table(rows(), scored(odds=odds, leave_out=1), "expected")
-    silent = table.filter("silent")
-    assert silent["request_id"].to_list() == ["t2", "t4"]
+    unscored = table.filter("is_unscored")
+    assert unscored["request_id"].to_list() == ["t2", "t4"]
     middle = float(np.median([score for score in SCORES if score is not None]))
-    assert silent["score"].to_list() == [middle, middle]
+    assert unscored["score"].to_list() == [middle, middle]
     assert facts["requests"] == 5
     assert (facts["requests_without_ranking"], facts["requests_unanswered"], facts["requests_dropped"]) == (1, 1, 0)
     assert table["probability"].null_count() == (0 if odds else table.height)
@@ -58,11 +58,11 @@ def test_a_silent_row_gets_the_median_of_the_scores(odds: bool) -> None:
 def test_a_silent_row_may_be_wrong_for_certain(others: int) -> None:
     table, facts = click_table(rows(), scored([None] * others + SCORES[others:]), "worst")
     assert table["probability"].null_count() == 0
-    silent = table.filter("silent").filter(pl.col("part") == "test")
-    assert silent["label"].to_list() == [1.0, 0.0]
-    assert silent["score"][0] < min(score for score in SCORES if score is not None)
-    assert silent["score"][1] > max(score for score in SCORES if score is not None)
-    assert silent["probability"].to_list() == silent["calibrated"].to_list() == [0.0, 1.0]
+    unscored = table.filter("is_unscored").filter(pl.col("part") == "test")
+    assert unscored["label"].to_list() == [1.0, 0.0]
+    assert unscored["score"][0] < min(score for score in SCORES if score is not None)
+    assert unscored["score"][1] > max(score for score in SCORES if score is not None)
+    assert unscored["probability"].to_list() == unscored["calibrated"].to_list() == [0.0, 1.0]
     _, worst = to_click_rows(table, USERS, facts["calibration"])
     table, facts = click_table(rows(), scored(), "expected")
     _, expected = to_click_rows(table, USERS, facts["calibration"])

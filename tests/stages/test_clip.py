@@ -34,7 +34,7 @@ def test_history_goes_first_the_oldest_item_before_the_others() -> None:
     assert whole > two > one > none
     for context, lost in ((whole, 0), (whole - 1, 1), (one, 2), (none, 3)):
         (found,) = clipped(context, candidates="attributes")
-        assert (found.lost, found.bare) == (lost, False)
+        assert (found.lost, found.without_attributes) == (lost, False)
     (found,) = clipped(two, candidates="attributes")
     text = found.prompt.messages[0].content
     assert "Film a" not in text
@@ -46,7 +46,7 @@ def test_attributes_go_when_no_history_is_left_and_history_comes_back_as_it_fits
     none = needed(candidates="attributes")[-1]
     (found,) = clipped(none - 1, candidates="attributes")
     text = found.prompt.messages[0].content
-    assert found.bare
+    assert found.without_attributes
     assert "Drama" not in text
     assert all(f"Film {name}" in text for name in "def")
     assert found.lost == 3 - text.count("- Film")

@@ -19,8 +19,8 @@ def responses(count: int, **changed: object) -> pl.DataFrame:
         "completion_tokens": 5,
         "thinking_tokens": 2,
         "finish_reason": "stop",
-        "clipped": 0,
-        "bare": False,
+        "n_truncated": 0,
+        "without_attributes": False,
         "seconds": 0.25,
         "joules": 2.0,
         "session": "a",
@@ -36,7 +36,7 @@ def session(**changed: object) -> dict[str, object]:
 def test_tokens_seconds_energy_and_price_are_summed() -> None:
     cost = CostCounter()
     cost.add(responses(4), [], requests=4)
-    cost.add(responses(4, session="b", clipped=3, finish_reason="length"), [], requests=4)
+    cost.add(responses(4, session="b", n_truncated=3, finish_reason="length"), [], requests=4)
     facts = cost.facts(
         {"a": session(devices=2), "b": session(devices=2)},
         {"price_in": "1", "price_out": "10", "price_per_hour": "3600"},
@@ -47,7 +47,7 @@ def test_tokens_seconds_energy_and_price_are_summed() -> None:
     assert (facts["seconds"], facts["device_seconds"], facts["requests_per_second"]) == (2.0, 4.0, 4.0)
     assert facts["joules"] == 16.0
     assert facts["price_usd"] == pytest.approx((800 * 1 + 40 * 10) / 1e6 + 2.0)
-    assert (facts["clipped_prompts"], facts["clipped_items"], facts["cut_answers"]) == (4, 12, 4)
+    assert (facts["truncated_prompts"], facts["truncated_items"], facts["cut_answers"]) == (4, 12, 4)
 
 
 def test_unknown_energy_and_price_stay_unknown() -> None:

@@ -9,6 +9,7 @@ from llmrs_bench.core.artifacts import Artifact
 from llmrs_bench.core.config import LanguageModelConfig
 from llmrs_bench.core.errors import ModelError, OptionError
 from llmrs_bench.core.types import no_progress
+from llmrs_bench.stages.forecast import forecast
 from llmrs_bench.stages.infer import infer
 from llmrs_bench.stages.serving import is_language_model, label_of
 from llmrs_bench.stages.workspace import Data
@@ -41,7 +42,13 @@ def test_the_run_of_a_gguf_file_belongs_to_its_bytes(data: Data, llama: Path, tm
     pytest.importorskip("accelerate")
     from tiny_gguf import write_gguf
 
-    made = run(data, write_gguf(tmp_path / "tiny.F32.gguf", llama))
+    gguf = write_gguf(tmp_path / "tiny.F32.gguf", llama)
+    look = forecast(data, LanguageModelConfig(model=str(gguf), engine="transformers", template="likelihood"))
+    made = run(data, gguf)
+    cost = made.facts
+    assert (look.prompt_tokens, look.cached_tokens) == (cost["prompt_tokens"], cost["cached_tokens"])
+    assert look.choice_tokens == cost["completion_tokens"]
+    assert (look.per_token, look.counted) == (None, "counted by the tokenizer")
     assert made.facts["model"]["name"] == "tiny.F32"
     moved = tmp_path / "elsewhere" / "tiny.F32.gguf"
     moved.parent.mkdir()
@@ -85,3 +92,20 @@ def test_a_context_is_part_of_the_run_only_where_it_is_given(data: Data, llama: 
     run(data, llama)
     run(data, llama, context="300")
     assert stores(data) == 2
+
+
+def test_a_look_counts_once_what_prompts_of_a_request_share(data: Data, llama: Path) -> None:
+    config = LanguageModelConfig(model=str(llama), engine="transformers", template="yes-no", limit=2)
+    look = forecast(data, config)
+    cost = infer(data, config, no_progress).artifact.facts
+    assert look.cached_tokens == cost["cached_tokens"] > 0
+    assert (look.prompt_tokens, look.choice_tokens) == (cost["prompt_tokens"], cost["completion_tokens"])
+    assert look.tokens_to_ask == cost["prefill_tokens"]
+    after = forecast(data, config.model_copy(update={"limit": 4}))
+    assert after.per_token is not None
+    assert after.per_token == pytest.approx(
+        cost["seconds"] / (cost["prefill_tokens"] + cost["completion_tokens"]), rel=0.05
+    )
+    assert after.seconds == pytest.approx(after.per_token * (after.tokens_to_ask + after.choices_to_ask))
+    text = forecast(data, config.model_copy(update={"template": "listwise"}))
+    assert (text.kept_answers, text.others_kept, text.seconds) == (0, True, None)

@@ -39,14 +39,14 @@ def scored(scores: list[Any] = SCORES) -> pl.DataFrame:
 def test_a_row_without_a_score(invalid: Invalid, filled: list[float | None]) -> None:
     table, facts = rating_table(rows(), scored(), invalid, SCALE)
     assert table.schema == PREDICTIONS
-    silent = table.filter("silent")
-    assert silent["request_id"].to_list() == ["test2", "test4"]
-    assert silent["score"].to_list() == filled
+    unscored = table.filter("is_unscored")
+    assert unscored["request_id"].to_list() == ["test2", "test4"]
+    assert unscored["score"].to_list() == filled
     assert (facts["requests_without_ranking"], facts["requests_unanswered"]) == (1, 1)
     requests, found = to_rating_rows(table, USERS)
     assert len(requests) == (3 if invalid == "drop" else 5)
     if invalid == "worst":  # whatever the line says of it
-        assert silent["calibrated"].to_list() == [5.0, 5.0]
+        assert unscored["calibrated"].to_list() == [5.0, 5.0]
         assert value(found, "mae") == pytest.approx((1 + 1 + 3 + 3 + 2) / 5)
 
 
@@ -54,7 +54,7 @@ def test_calibrated_ratings_are_on_the_line_of_valid_rows_within_the_scale() -> 
     table, facts = rating_table(rows(), scored(), "expected", SCALE)
     line = facts["calibration"]
     assert (line["slope"], line["offset"], line["rows"]) == (pytest.approx(1.0), pytest.approx(-1.0), 4)
-    told = table.filter((pl.col("part") == "test") & ~pl.col("silent"))
+    told = table.filter((pl.col("part") == "test") & ~pl.col("is_unscored"))
     assert told["calibrated"].to_list() == pytest.approx([3.0, 1.0, 5.0])  # 6 is beyond the scale
     assert facts["outside"] == 1
 

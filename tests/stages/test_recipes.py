@@ -148,7 +148,9 @@ def test_defaults_are_of_rows_without_a_model() -> None:
             "rows need each other",
         ),
         ("rows", [{"model": "mock", "options": 5}], "options is no table"),
-        ("defaults", {"limit": 5}, "limit of [defaults] would have no effect"),
+        ("defaults", {"history": 5}, "For all rows write --set rows.history=5"),
+        ("rows", [{"model": "random"}, {"model": "mock", "tune": {}}], "Add template = NAME: listwise, likelihood"),
+        ("rows", [{"name": "a", "model": "mock"}, {"name": "a", "model": "random"}], "several rows are called 'a'"),
         ("rows", [], "there are no [[rows]]"),
         ("board", {"metric": ["mrr"]}, "Did you mean 'metrics'"),
         ("board", {"samples": 5}, "samples=5 is below 100"),
@@ -392,9 +394,35 @@ def test_data_that_are_not_prepared_are_counted_after_the_command_that_is_named(
     assert [look.asked.requests for look in forecast_study(tmp_path, found, found.rows) if look.asked] == [30] * 4
 
 
+def test_rows_that_would_be_called_alike_are_named_by_what_differs() -> None:
+    twins: list[dict[str, Any]] = [
+        {"model": "mock", "template_options": options} for options in ({"samples": 2}, {"past": "random"}, {})
+    ]
+    rows = [*twins, {"model": "mock", "options": {"context": 90}, "template_options": {"samples": 2}}, {**twins[0]}]
+    found = study(*rows, {"model": "random"}, data={"dataset": "small"})
+    assert {row.name for row in found.rows} == {
+        *("mock samples=2", "mock past=random", "mock", "mock context=90 samples=2", "random"),
+    }
+    assert found.repeated == (("mock samples=2", "mock samples=2"),)
+
+
+def test_a_limit_reaches_all_language_models_and_no_others() -> None:
+    rows: list[dict[str, Any]] = [
+        {"model": ["mock", "random"]},
+        {"model": "mock", "template": "likelihood", "limit": 9},
+        {"model": "itemknn"},
+    ]
+    found = study(*rows, data={"dataset": "small"}, defaults={"limit": 4})
+    assert {row.name: row.values.get("limit") for row in found.rows} == {
+        **{"mock": 4, "random": None, "mock likelihood": 9, "itemknn": None},
+    }
+    error = refused({"data": {"dataset": "small"}, "rows": [{"model": "random"}], "defaults": {"limit": 4}})
+    assert "no row asks a language model" in error.message
+
+
 def test_a_look_takes_no_tokenizer_from_the_hub(tmp_path: Path, atomic: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("llmrs_bench.stages.forecast.rendered_prompts", None)
+    monkeypatch.setattr("llmrs_bench.stages.forecast.open_reader", None)
     found = study({"model": "llama-2-7b"}, data={"dataset": "small", "source": str(atomic), "n_candidates": 5})
     command = shlex.split(found.data[0].command)
     assert CliRunner().invoke(app, [*command[1:], "--home", str(tmp_path)]).exit_code == 0

@@ -7,6 +7,7 @@ import pytest
 
 from llmrs_bench.core.config import WHOLE
 from llmrs_bench.core.errors import OptionError
+from llmrs_bench.llm.model_aliases import MODEL_ALIASES, release_of
 from llmrs_bench.stages.groups import GROUPS, group_requests
 from llmrs_bench.stages.workspace import Data
 from made_data import make_data
@@ -131,6 +132,20 @@ def test_unknown_groups_are_answered_with_the_known_ones(tmp_path: Path, by: str
     with pytest.raises(OptionError, match="unknown group") as caught:
         group_requests(made(tmp_path), by)
     assert all(name in caught.value.hint for name in GROUPS)
+
+
+def test_a_model_of_the_catalogue_stands_for_the_year_after_its_data(tmp_path: Path) -> None:
+    data = made(tmp_path)
+    dates = {name: release_of(spec.source) for name, spec in MODEL_ALIASES.items()}
+    stated = next(name for name, known in dates.items() if "cutoff" in known)
+    silent = next(name for name, known in dates.items() if known and "cutoff" not in known)
+    for model, day in ((stated, "cutoff"), (silent, "released")):
+        year = int(dates[model][day][:4]) + 1
+        assert group_requests(data, f"released:{model}").equals(group_requests(data, f"released:{year}"))
+    undated = next((name for name, known in dates.items() if not known), None)
+    if undated is not None:
+        with pytest.raises(OptionError, match="has no date of it"):
+            group_requests(data, f"released:{undated}")
 
 
 def test_events_of_validation_warm_nobody(tmp_path: Path) -> None:

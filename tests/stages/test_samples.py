@@ -130,10 +130,10 @@ def test_a_clipped_prompt_is_shown_as_it_was_sent(data: Data, sent: dict[str, An
     first = dict(sent)
     short = made(data, context=max(whole.table("responses")["prompt_tokens"]))  # room for no answer but with less
     shown = calls(gathered(data), short)
-    assert any(call.clipped for call in shown)
+    assert any(call.n_truncated for call in shown)
     for call in shown:
         assert call.messages == sent[call.name]
-        assert (call.messages != first[call.name]) == bool(call.clipped)
+        assert (call.messages != first[call.name]) == bool(call.n_truncated)
 
 
 def test_a_run_read_anew_shows_the_answers_it_was_read_from(data: Data) -> None:

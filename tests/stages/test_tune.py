@@ -26,14 +26,14 @@ from llmrs_bench.llm.loading import Checkpoint
 from llmrs_bench.llm.model_aliases import ModelSpec
 from llmrs_bench.llm.tokenization import PromptReader
 from llmrs_bench.llm.tuning import end_of_turn
-from llmrs_bench.report.words import tuning_forecast_lines
+from llmrs_bench.report.words import sample_lines, tuning_forecast_lines
 from llmrs_bench.stages.export import ModelForm, export_model
 from llmrs_bench.stages.infer_language_model import infer_language
 from llmrs_bench.stages.prepare import prepare
 from llmrs_bench.stages.prompt import open_plan
 from llmrs_bench.stages.serving import check_probe, serve
 from llmrs_bench.stages.source import Origin
-from llmrs_bench.stages.tune import TuneConfig, mean_ndcg
+from llmrs_bench.stages.tune import TuneConfig, _warnings, mean_ndcg
 from llmrs_bench.stages.tune import tune as stage
 from llmrs_bench.stages.tune_preview import forecast_tuning, show_samples
 from llmrs_bench.stages.tune_samples import Example, SampleMaker, check_tunable
@@ -241,13 +241,19 @@ def test_history_is_left_out_and_never_the_answer(data: Data, llama: Path) -> No
     sizes = [making.sample(one).size for one in making.make("train", 30).examples]
     tight = maker(data, llama, "likelihood", context=max(sizes) - 8)
     made = tight.make("train", 30)
-    assert made.facts["clipped"] > 0
+    assert made.facts["n_truncated"] > 0
     for one, before in zip(made.examples, making.make("train", 30).examples, strict=True):
         sample = tight.sample(one)
         assert sample.size <= tight.context
         assert sample.answer == making.sample(before).answer
     with pytest.raises(BenchError, match="does not fit"):
         maker(data, llama, "likelihood", context=12).make("train", 30)
+    asked = config(llama, "likelihood", 30, options={"context": str(tight.context)})
+    shown, counts = show_samples(data, asked, 1)
+    lost = f"{made.facts['n_truncated']:,}"
+    assert f"{lost} show less history to fit" in list(sample_lines(shown, counts))[-1]
+    trained = {"metric": "loss", "valid_before": 2.0, "valid_best": 1.0}
+    assert f"{lost} samples show less history, to fit their token budget" in _warnings(trained, made, made)
 
 
 def test_a_tuned_model_is_asked_beside_its_base(data: Data, chatting: Path) -> None:

@@ -105,8 +105,8 @@ def compare(
         str | None,
         typer.Option(
             help="Also print a leaderboard for each group of requests, by history, activity, popularity, "
-            "cold-user, cold-item, category, window, known, slot, year, recalled, recalled:MODEL, warm:N or "
-            "released:YYYY.",
+            "cold-user, cold-item, category, window, known, slot, year, recalled, recalled:MODEL, warm:N, "
+            "released:YYYY or released:MODEL.",
             rich_help_panel=METRICS,
         ),
     ] = None,
@@ -262,7 +262,7 @@ def compare(
         typer.Option(
             min=100,
             help="Number of permutations of the paired tests.",
-            show_default="25 per test, at least 10,000",
+            show_default="25 per test, 1,000 per primary one, at least 10,000",
             rich_help_panel=METRICS,
         ),
     ] = None,

@@ -8,9 +8,11 @@ import signal
 import sys
 import tempfile
 import threading
+import time
 import traceback
+import weakref
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, closing, contextmanager
+from contextlib import AbstractContextManager, closing, contextmanager, suppress
 from itertools import pairwise
 from typing import Any
 
@@ -108,28 +110,49 @@ def _ending(shown: AbstractContextManager[Step]) -> Iterator[Step]:
         yield checked
 
 
-class Terminated(KeyboardInterrupt):
+class Interrupted(KeyboardInterrupt):
+    """Ctrl-C came; unlike Python's own exception it can be watched."""
+
+
+class Terminated(Interrupted):
     """SIGTERM came: what is under way ends as after Ctrl-C."""
 
 
-_ENDING = (signal.SIGTERM, signal.SIGINT)
+_ENDING = {signal.SIGTERM: Terminated, signal.SIGINT: Interrupted}
+_AGAIN = 1.0  # seconds until a signal whose exception got lost is sent again
 
 
 class _Signals:
     """Has Ctrl-C, and SIGTERM as schedulers and containers send it, end a command, which keeps what it has.
 
-    `sent` is what came; while the command says that it ends, `over`, more of them change nothing.
+    `sent` is what came; while the command says that it ends, `over`, more of them change nothing. Where a library loses
+    the exception, as sockets that wait do and callbacks, the signal comes again until one gets through.
     """
 
     def __init__(self) -> None:
-        self.sent: type[KeyboardInterrupt] | None = None
+        self.sent: type[Interrupted] | None = None
         self.over = False
 
     def came(self, signum: int, frame: object) -> None:
         """Raise what a signal means, wherever the main thread is."""
         if not self.over:
-            self.sent = Terminated if signum == signal.SIGTERM else KeyboardInterrupt
-            raise self.sent
+            self.sent = _ENDING[signal.Signals(signum)]
+            raise self._watched(signum)
+
+    def _watched(self, signum: int) -> Interrupted:
+        """Return the exception; it has no other name, so that it is gone once nobody handles it."""
+        assert self.sent is not None
+        made = self.sent()
+        with suppress(RuntimeError):  # no thread can be started
+            threading.Thread(target=self._repeat, args=(signum, weakref.ref(made)), daemon=True).start()
+        return made
+
+    def _repeat(self, signum: int, made: weakref.ref[Interrupted]) -> None:
+        """Send a signal to the main thread once more if its exception is gone and the command goes on."""
+        while made() is not None:
+            time.sleep(_AGAIN)
+        if self.sent is not None and not self.over:
+            signal.pthread_kill(threading.main_thread().ident or 0, signum)
 
     @contextmanager
     def caught(self) -> Iterator[None]:
@@ -326,6 +349,12 @@ def finish(done: Any, more: str = "") -> None:
     """Say what a stage has made, and write its name to stdout."""
     say_made(done)
     typer.echo(done.name + more)
+
+
+def confirmed(question: str) -> bool:
+    """Ask a question, and return whether it is answered with yes; what nobody answers is not."""
+    terminal().print(f"{question} [y/N]: ", end="", markup=False, soft_wrap=True)
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
 def ask(stage: Callable[..., Any], data: Any, config: Any, spending: Any) -> Any:

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 from contextlib import closing
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -303,11 +302,11 @@ def _forecast(given: Mapping[str, Any], home: Path, dataset: str, output: Look) 
     from llmrs_bench.stages.workspace import open_data
 
     config = LanguageModelConfig.model_validate(infer_config(given))
-    found = forecast(open_data(home, dataset), config)
+    found = forecast(open_data(home, dataset), config, track)
     if output is Look.json:
         show_json(found.json())
     else:
-        show(forecast_lines(asdict(found)))
+        show(forecast_lines(found.json()))
 
 
 def _infer(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from llmrs_bench.cli.console import ask, exit_codes, say, show, show_json
+from llmrs_bench.cli.console import ask, exit_codes, say, show, show_json, track
 from llmrs_bench.cli.options import (
     HERE,
     OUTPUT,
@@ -143,8 +143,6 @@ def _forecast(config: "JudgeConfig", home: Path, dataset: str, *, shown: int, fo
     Raises:
         OptionError: If another format is asked for, or verdicts are.
     """
-    from dataclasses import asdict
-
     from llmrs_bench.core.errors import OptionError
     from llmrs_bench.report.words import forecast_lines
     from llmrs_bench.stages.forecast import forecast_judge
@@ -154,11 +152,11 @@ def _forecast(config: "JudgeConfig", home: Path, dataset: str, *, shown: int, fo
         raise OptionError("--dry-run asks nothing, so there are no verdicts to --show", hint="Remove one of them.")
     if form is ResultFormat.markdown:
         raise OptionError("--dry-run has no --format markdown", hint="Take table or json.")
-    found = forecast_judge(open_data(home, dataset), config)
+    found = forecast_judge(open_data(home, dataset), config, track)
     if form is ResultFormat.json:
         show_json(found.json())
     else:
-        show(forecast_lines(asdict(found)))
+        show(forecast_lines(found.json()))
 
 
 def _judge(config: "JudgeConfig", home: Path, dataset: str, spending: "Budget | None", shown: int) -> dict[str, Any]:

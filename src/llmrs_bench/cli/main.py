@@ -16,6 +16,7 @@ from llmrs_bench import __version__
 from llmrs_bench.cli.command import Command
 from llmrs_bench.cli.console import Commands, fail_unforeseen
 from llmrs_bench.cli.logs import logged
+from llmrs_bench.core.environment import environment
 
 SETTINGS: Mapping[str, Any] = {"help_option_names": ["-h", "--help"]}
 # By name: the module of a command, with its function where that is called otherwise, and an example.
@@ -41,6 +42,8 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
 }
 RENAMING = ("prompt", "infer")  # commands that understand old names of their options
 _YOUNG = 20_000  # new objects before the next look for garbage: Python's 700 looks 180 times while modules are imported
+# How often threads of PyTorch look for work before they sleep: a millisecond of it, as more takes the time of others.
+_THREADS = {"GOMP_SPINCOUNT": "20000"}
 
 
 @cache
@@ -119,7 +122,8 @@ def main() -> None:
     _open_closed_streams()
     gc.set_threshold(_YOUNG)
     try:
-        app(prog_name="llmrs-bench", args=sys.argv[1:])
+        with environment({} if "OMP_WAIT_POLICY" in os.environ else _THREADS):  # read when PyTorch is imported
+            app(prog_name="llmrs-bench", args=sys.argv[1:])
     except SystemExit:
         # Everything is said; what libraries write while they are taken down is for nobody, and Ctrl-C comes too late.
         signal.signal(signal.SIGINT, signal.SIG_IGN)

@@ -58,6 +58,7 @@ def prompt(
     with exit_codes():
         from llmrs_bench.core.config import PromptConfig, with_own_tokens
         from llmrs_bench.core.errors import OptionError
+        from llmrs_bench.llm.identity import find_files
         from llmrs_bench.report.words import prompt_lines, rendered_lines
         from llmrs_bench.stages.prepare import open_or_prepare
         from llmrs_bench.stages.prompt import check_template, rendered_prompts
@@ -86,6 +87,8 @@ def prompt(
             raise OptionError("prompt needs a data set", hint="Add --dataset NAME, or --check.")
         if model is not None and not show:
             raise OptionError("--model has no effect without --show", hint="Add --show N.")
+        if model is not None:
+            find_files(model)  # before anything is downloaded, rendered or imported for it
         done = stage(open_or_prepare(home, dataset, track, say), config)
         if show:
             shown = next(done.artifact.parts("prompts", show)).head(show)

@@ -17,7 +17,7 @@ _RENAMED = {
 # Options of a recommender, an engine or a fusion: they are written behind -O alone.
 _OPTIONS = {name: name.removeprefix("--").replace("-", "_") for name in ("--max-history", "--loss", "--fit-on")}
 _FUSION_OPTIONS = {"--runs": "runs", "--method": "method"}
-_KEYS = {"tolerate": "unanswered"}
+_KEYS = {"tolerate": "unanswered", "waves": "share_prompt"}
 _BROUGHT = {"interest": "--user-profile", "notes": "--item-notes"}
 _TEMPLATE_OPTIONS = {
     "orders": "--candidate-orders",

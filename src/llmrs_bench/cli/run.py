@@ -46,7 +46,7 @@ def run(
         typer.Option("--option", "-O", help="KEY=VALUE of the engine of these rows.", rich_help_panel=MODEL),
     ] = None,
     limit: Annotated[
-        int | None, typer.Option(min=1, help="First requests alone, of these rows.", rich_help_panel=MODEL)
+        int | None, typer.Option(min=1, help="First requests alone, of all language models.", rich_help_panel=MODEL)
     ] = None,
     dataset: Annotated[
         str | None, typer.Option("--dataset", "-d", help="In place of that of the recipe.", rich_help_panel=DATA)
@@ -208,7 +208,7 @@ def _forecast(home: Path, study: "Study", rows: Sequence["RowPlan"], output: For
 
     if output not in (Format.table, Format.json):
         raise OptionError(f"--dry-run has no --format {output.value}", hint="Take table or json.")
-    found = list(forecast_study(home, study, rows))
+    found = list(forecast_study(home, study, rows, track))
     where = "" if home == HERE else f" --home {shlex.quote(str(home))}"
     commands = list(dict.fromkeys(f"{each.command}{where}" for each in found if each.command))
     if output is Format.json:

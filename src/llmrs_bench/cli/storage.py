@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from llmrs_bench.cli.console import exit_codes, say, show
+from llmrs_bench.cli.console import confirmed, exit_codes, say, show
 from llmrs_bench.cli.options import HERE, Home, Log, LogOption, age
 from llmrs_bench.core.errors import BenchError, OptionError
 from llmrs_bench.core.formatting import size_words
@@ -154,10 +154,8 @@ def rm(
         total = size_words(sum(removal.size for removal in found))
         if not yes:
             say(f"{total:>7}  in all")
-            try:
-                typer.confirm(f"Delete this and free {total}?", abort=True, err=True)
-            except typer.Abort:
-                raise BenchError("nothing was deleted: it was not confirmed", hint="Add --yes.") from None
+            if not confirmed(f"Delete this and free {total}?"):
+                raise BenchError("nothing was deleted: it was not confirmed", hint="Add --yes.")
         freed = storage.remove(home, found, lambda removal: typer.echo(removal.paths[0].name))
         say(f"freed: {size_words(freed)}")
 

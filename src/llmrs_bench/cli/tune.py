@@ -109,6 +109,9 @@ def tune(
 ) -> None:
     """Fine-tune a language model on prompts made from the training data."""
     with exit_codes(), _one_voice():
+        from llmrs_bench.llm.identity import find_files
+
+        find_files(model)  # before PyTorch is imported
         from llmrs_bench.core.errors import OptionError
         from llmrs_bench.report.words import sample_lines, tuning_forecast_lines, tuning_lines
         from llmrs_bench.stages.serving import TUNED

@@ -5,7 +5,7 @@ from typing import Literal
 
 TOKENS = ("prompt_tokens", "cached_tokens", "completion_tokens", "thinking_tokens")
 # Facts of a run: counts, which a run without language model has none of, and amounts that may be unknown.
-COUNTS = ("prompts", *TOKENS, "prefill_tokens", "clipped_prompts", "filtered", "unanswered")
+COUNTS = ("prompts", *TOKENS, "prefill_tokens", "truncated_prompts", "filtered", "unanswered")
 AMOUNTS = ("seconds", "device_seconds", "joules", "price_usd")
 # What a board keeps of a run.
 RUN_COSTS = (

@@ -134,8 +134,7 @@ _REFUSALS: dict[int, str] = {
     ),
     **dict.fromkeys((EMFILE, ENFILE), "Raise the limit of open files, as with `ulimit -n 1024`, and run it again."),
     EFBIG: "Raise the limit of file sizes (`ulimit -f`), and run the same command again; what is complete stays.",
-    ENAMETOOLONG: "A file name has at most 255 bytes: take a shorter one. For a model that a server calls so, give a "
-    "short name as --model, and its own as `-O model=NAME`.",
+    ENAMETOOLONG: "A file name has at most 255 bytes: take a shorter one.",
     ENXIO: "It is a pipe that nobody reads, or a socket: name a file.",
     EAGAIN: "Raise the limit of threads (`ulimit -u`, or that of the container), or set POLARS_MAX_THREADS=1 and "
     "OMP_NUM_THREADS=1, and run it again.",

@@ -1,9 +1,27 @@
 """How numbers are written, in messages and on boards."""
 
+import re
+
 
 def number(value: float) -> str:
     """Return a number in three digits, or as a whole number with commas."""
     return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
+def counted(count: int, one: str, many: str = "") -> str:
+    """Return a count with its noun, as `1 answer` or `2,000 answers`.
+
+    Args:
+        count: How many there are.
+        one: The noun for one.
+        many: That for several, where it takes more than an s.
+    """
+    return f"{count:,} {one if count == 1 else many or f'{one}s'}"
+
+
+def without_zeros(text: str) -> str:
+    """Return numbers below 1 without their leading zeros."""
+    return re.sub(r"\b0\.", ".", text)
 
 
 def rounded(number: int) -> str:

@@ -25,7 +25,7 @@ def flag_words(faults: "Sequence[ErrorDetails]", schemas: Mapping[str, Any]) -> 
 def _flag_words(name: str, faults: "Sequence[ErrorDetails]", schemas: Mapping[str, Any]) -> str:
     if len(faults) > 1:  # no form of several fits
         return f"{flag(name)} {shown(faults[0]['input'])} is not {allowed(schemas.get(name, {}))}"
-    words = fault_words(faults[0], ())
+    words = fault_words(faults[0], list(schemas))
     if not name:
         return words
     return re.sub(rf"^{name}(?:\.\w+)*([=:])", lambda sign: flag(name) + (" " if sign[1] == "=" else ":"), words)

@@ -31,9 +31,13 @@ def unknown_name(kind: str, name: str, known: Sequence[str], *, hint: str = "", 
         hint: What else can be done.
         listing: Where all of them are listed, as a command; the hint has it in the place of many names.
     """
-    nearest = get_close_matches(name, known, n=1, cutoff=0.5)
+    spelled = {each.lower(): each for each in reversed(known)}
+    nearest = get_close_matches(name.lower(), spelled, n=1, cutoff=0.5)
     if len(known) > _MANY:
-        nearest = get_close_matches(name, known, n=3) or nearest
+        nearest = get_close_matches(name.lower(), spelled, n=3) or nearest
+    if name.lower() in spelled:
+        nearest = [name.lower()]
+    nearest = [spelled[each] for each in nearest]
     guess = f"Did you mean {' or '.join(map(repr, nearest))}?" if nearest else ""
     if not known:
         every = "There are none."

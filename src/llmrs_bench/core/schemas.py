@@ -114,10 +114,10 @@ VIEWS = pl.Schema(
         "sample": pl.Int32(),
     }
 )
-# What a model answered to one call. `choice_logprobs` as `types.Response` has them; `clipped` counts the history items
-# left out for the model's context, `bare` says whether attributes of items were, too; `seconds` and `joules` are the
-# call's share of those of the calls beside it (joules null where they cannot be read); `session` says which process
-# asked.
+# What a model answered to one call. `choice_logprobs` as `types.Response` has them; `n_truncated` counts the items of
+# history left out for the model's context, `without_attributes` says whether attributes of items were, too; `seconds`
+# and `joules` are the call's share of those of the calls beside it (joules null where they cannot be read); `session`
+# says which process asked.
 _ANSWER = {
     "text": pl.String(),
     "choice_logprobs": pl.List(pl.List(pl.Float32())),
@@ -126,8 +126,8 @@ _ANSWER = {
     "completion_tokens": pl.Int32(),
     "thinking_tokens": pl.Int32(),
     "finish_reason": pl.String(),
-    "clipped": pl.Int32(),
-    "bare": pl.Boolean(),
+    "n_truncated": pl.Int32(),
+    "without_attributes": pl.Boolean(),
     "seconds": pl.Float32(),
     "joules": pl.Float32(),
     "session": pl.String(),
@@ -151,7 +151,7 @@ CLICKS = pl.Schema(
         "part": pl.String(),
         "label": pl.Float32(),
         "score": pl.Float64(),
-        "silent": pl.Boolean(),
+        "is_unscored": pl.Boolean(),
         "probability": pl.Float64(),
         "calibrated": pl.Float64(),
     }
@@ -165,7 +165,7 @@ PREDICTIONS = pl.Schema(
         "part": pl.String(),
         "label": pl.Float32(),
         "score": pl.Float64(),
-        "silent": pl.Boolean(),
+        "is_unscored": pl.Boolean(),
         "calibrated": pl.Float64(),
     }
 )

@@ -295,6 +295,8 @@ def _choice(rows: pl.DataFrame, lists: list[list[str]], warnings: Sequence[str],
     if not choice.any():
         few = f"No other item has fewer than {config.cold_items} training interactions: raise --cold-items."
         unseen = "Other candidates have to be items of the data that the user has not seen; --include-seen allows all."
+        if rows["user_id"].n_unique() == 1:
+            unseen += " If the data are those of one user, put those of several together."
         raise DataError(
             f"each of the {len(lists):,} lists holds its target alone, so there is nothing to choose from"
             + "".join(f"; {words}" for words in warnings),

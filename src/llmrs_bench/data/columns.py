@@ -3,6 +3,7 @@
 import re
 import shlex
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -110,6 +111,7 @@ class Table:
         skipped_words: What is wrong with the first of them, and what to do.
         loose: Whether a row may lack columns, as objects of JSON do.
         parts: If it was put together, each part without its rows, after the place of its first row in `rows`.
+        encoding: What its text is in, UTF-8 or what was named; empty where it is ASCII alone, or a mark says it.
     """
 
     name: str
@@ -128,6 +130,7 @@ class Table:
     skipped_words: tuple[str, str] = ("", "")
     loose: bool = False
     parts: tuple[tuple[int, "Table"], ...] = ()
+    encoding: str = ""
 
     def where(self, row: int) -> str:
         """Return where in the files a row is, such as `line 7`, from its place in `rows`."""
@@ -167,9 +170,22 @@ class Table:
         if len(found) > 1:
             raise DataError(
                 f"{self.name}: each of the columns {', '.join(found)} could be that of the {role}",
-                hint=f"Name the one that is: {self.option} {role}={found[0]}.",
+                hint=f"Name the one that is: {self.option} {shlex.quote(f'{role}={found[0]}')}.",
             )
         return found[0] if found else None
+
+    def may_have(self, role: str) -> bool:
+        """Return whether there is a column of a role, or several that could be it."""
+        try:
+            return self.find(role) is not None
+        except DataError:
+            return True
+
+    def sure_of(self, role: str) -> bool:
+        """Return whether there is one column of a role."""
+        with suppress(DataError):
+            return self.find(role) is not None
+        return False
 
     def number(self, column: str, dtype: type[pl.DataType] = pl.Float32, *, hint: str = MEND) -> pl.Series:
         """Return a column as numbers; a DataError names the line that is none."""
@@ -230,8 +246,12 @@ class EmptyTableError(DataError):
         super().__init__(f"{name} holds {holds}", hint="Check that the file is complete.")
 
 
+NO_GUESS = "NAME"
+WIDE = 5  # columns
+
+
 class MissingColumnsError(DataError):
-    """A table lacks columns of ids.
+    """A table lacks columns of ids; `guesses` are columns that may hold them, by their roles, or `NO_GUESS`.
 
     Args:
         table: The table.
@@ -239,20 +259,27 @@ class MissingColumnsError(DataError):
     """
 
     def __init__(self, table: Table, roles: Sequence[str]) -> None:
-        self.guesses = {role: _guess(table, role) or "NAME" for role in roles}
+        self.guesses = {role: _guess(table, role) or NO_GUESS for role in roles}
         names, several = " and ".join(f"{role}_id" for role in roles), len(roles) > 1
         typed = shlex.quote(",".join(f"{role}={name}" for role, name in self.guesses.items()))
         hint = f"Say which column{'s hold' if several else ' holds'} the ids: {table.option} {typed}"
-        if table.numbered and "NAME" in self.guesses.values():
+        if table.numbered and NO_GUESS in self.guesses.values():
             numbers = ",".join(f"{role}={number}" for number, role in enumerate(roles))
             hint += f", or, if it has no header, {table.option} {numbers} (columns count from 0)"
+        if self.guesses == {"item": NO_GUESS} and len(table.types) > WIDE:
+            hint += "; if each column is an item, write one event a row, in pandas with melt"
+        if self.guesses.get("user") == NO_GUESS:
+            hint += "; if all events are of one user, put those of several together, with a column that says whose"
         if "user" in roles and _is_timeless(table):
             hint += "; nor is one called after times: if one says when an event was, add time=NAME"
         inside = _inside(table, [column for column, kind in table.types.items() if table.wide and kind != "token"])
-        super().__init__(
-            f"{table.name} has no column{'s' * several} {names}; it has {some(list(table.types))}",
-            hint=f"{inside}{hint}.",
-        )
+        message = f"{table.name} has no column{'s' * several} {names}; it has {some(list(table.types))}"
+        if all(column.isdigit() for column in table.types):
+            first = some([field or "" for row in table.rows.head(1).cast(pl.String).rows() for field in row])
+            message = f"{table.name} has no header, and {len(table.types)} columns" + (f": {first}" if first else "")
+            roles_by_number = "item=0,title=1" if table.option == ITEM_OPTION else "user=0,item=1,time=2"
+            hint = f"Say which column is what: {table.option} {roles_by_number} (columns count from 0)"
+        super().__init__(message, hint=f"{inside}{hint}.")
 
 
 def _inside(table: Table, columns: Sequence[str]) -> str:
@@ -295,11 +322,19 @@ def _is_timeless(table: Table) -> bool:
 
 def _guess(table: Table, role: str) -> str | None:
     """Return the column whose name has a word of the known names of a role, as `reader` or `Book number`."""
-    known = {word for name in (*ROLES[role].sure, *ROLES[role].other) for word in name.split("_")} - {"id"}
+    known = {word for name in (*ROLES[role].sure, *ROLES[role].other) for word in name.split("_")}
+    known -= {"id", "author"}  # that of a book is no user
     texts = [column for column, kind in table.types.items() if kind == "token" or not table.wide]
-    plain = {column: CAMEL.sub("_", column).lower().split("_") for column in texts}
-    fits = [column for column, words in plain.items() if {word.removesuffix("s") for word in words} & known]
-    return min(fits, key=lambda column: len(plain[column]), default=None)
+    plain = {column: {word.removesuffix("s") for word in CAMEL.sub("_", column).lower().split("_")} for column in texts}
+    fits = [column for column, words in plain.items() if words & known]
+    begin = [column for column, words in plain.items() if any(word.startswith(LONG_WORDS[role]) for word in words)]
+    return min(fits or begin, key=lambda column: len(plain[column]), default=None)
+
+
+LONG_WORDS = {
+    "user": ("user", "customer", "member"),
+    "item": ("item", "product"),
+}  # of which others are made, as username
 
 
 CLOCK = r"^\s*\d{1,2}:\d{2}(:\d{2}(\.\d+)?)?\s*$"

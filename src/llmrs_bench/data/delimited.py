@@ -22,6 +22,7 @@ NAMES = {**DELIMITERS, BLANK: "single blanks"}
 SEPARATORS = (LISTED, "|", "; ", ", ", LISTED)  # of several categories in one text
 MOST_COLUMNS = 10_000
 SEP = re.compile(rb"sep=[^\r\n]\r?\n", flags=re.IGNORECASE)
+MOMENT = re.compile(r"^\s*\d{4}-\d\d-\d\d(?!\d)|\d:\d\d")  # no name of a column
 NUMBER = re.compile(r"[-+]?\d+(?:[.,]\d+)?(?:[eE][-+]?\d+)?")
 QUOTES = "Write quotes inside a quoted field twice, as CSV does, and close each field that begins with one."
 READ = "Read are CSV with any delimiter, JSON lines, arrays of JSON objects, and Parquet, also packed (.gz, .zst)."
@@ -45,7 +46,7 @@ def delimited(data: bytes, name: str, named: Mapping[str, str], encoding: str) -
     delimiter, first = _sniff(data, name)
     _require_header_first(data, name, first, named)
     by_number = bool(named) and all(part.isdigit() for column in named.values() for part in column.split(TOGETHER))
-    has_header = not any(NUMBER.fullmatch(field.strip()) for field in first)
+    has_header = not any(NUMBER.fullmatch(field.strip()) or MOMENT.search(field) for field in first)
     if by_number and has_header:
         has_header = any(map(is_known, first))
     columns = [str(at) for at in range(len(first))]
@@ -73,6 +74,9 @@ def delimited(data: bytes, name: str, named: Mapping[str, str], encoding: str) -
     if has_header and not skipped and (again := _repeated_header(frame, columns)):
         skipped, skipped_words = [at + 2 for at in again], ("the header again", "Delete such lines.")
         frame = frame.with_row_index("\0").filter(~pl.col("\0").is_in(again)).drop("\0")
+    if at := _cut_end(data, frame):
+        skipped, skipped_words = [*skipped, frame.height + has_header + len(skipped)], skipped_words if skipped else at
+        frame = frame[:-1]
     rules = [*said, *([f"{name}: the line sep= is left out"] if marked else [])]
     if comments:
         rules.append(f"{name}: {comments:,} lines of comment above the table are left out")
@@ -131,6 +135,31 @@ def _repeated_header(frame: pl.DataFrame, columns: Sequence[str]) -> list[int]:
     rows = (frame[columns[0]].str.strip_chars() == columns[0]).fill_null(False).arg_true().to_list()
     named = [column for column in columns if not column.isdigit()]
     return [at for at in rows if all((frame[column][at] or "").strip() == column for column in named)]
+
+
+FEW = 10  # rows, of which no custom shows
+NUMERIC = r"^[-+]?[0-9][-+0-9.,:/ TZ]*$"
+
+
+def _cut_end(data: bytes, frame: pl.DataFrame) -> tuple[str, str] | None:
+    """Say that a text was cut in the last field of its last row, and what to do, if that shows.
+
+    It does where no line end is behind it, and it is empty, or a number or a time shorter than all above it.
+    """
+    if data.endswith((b"\n", b"\r")) or frame.height <= FEW:
+        return None
+    column = frame.columns[-1]
+    above, last = frame[column][:-1], frame[column][-1]
+    least = above.str.len_bytes().min()
+    if above.null_count() or not isinstance(least, int) or not (least > 2 or last is None):
+        return None
+    if last is not None and (len(last) >= least or not above.str.contains(NUMERIC).all()):
+        return None
+    return (
+        f"the file ends in it without a line end, and {column} is {last or 'empty'}, shorter than all above it: it "
+        "seems to be cut",
+        "Get a whole copy of the file; or, if it is whole, put a line end behind its last line.",
+    )
 
 
 def _are_quoted(texts: pl.Series) -> bool:

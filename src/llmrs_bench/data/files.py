@@ -23,14 +23,9 @@ BLOCK = 1 << 24  # bytes of a file that are read at once, and the most that one 
 TARS = (".tar.gz", ".tgz", ".tar")
 PACKINGS = (".gz", ".zst")
 CLUTTER = "__MACOSX/"
-HIDDEN = (
-    ".",
-    "_SUCCESS",
-    "_committed_",
-    "_started_",
-    "_metadata",
-    "_common_metadata",
-)  # what Spark writes beside parts
+UNFINISHED = ("_temporary", ".spark-staging", ".hive-staging")  # folders of jobs that have not ended
+# What Spark writes beside parts.
+HIDDEN = (".", "_SUCCESS", "_committed_", "_started_", "_metadata", "_common_metadata", *UNFINISHED)
 GB = 10**9
 PACKED, FREE = 100, 1 << 26  # tables shrink to a tenth or so: what grows more than this is read only if asked for
 GZIP, ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"  # how files begin that these packed
@@ -50,12 +45,14 @@ class SourceFiles:
         is_archive: Whether `path` is an archive.
         places: Name to where its bytes are: members of the archive or paths of files.
         limit: The most bytes one file may unpack to; None: 64 MiB, or 100 times its packed size if that is more.
+        hidden: The names of what is left out beside them; of a hidden folder in a folder its name alone.
     """
 
     path: Path
     is_archive: bool
     places: Mapping[str, tuple[str, ...]]
     limit: int | None = None
+    hidden: tuple[str, ...] = ()
 
     @classmethod
     def open(cls, path: Path, limit: int | None = None) -> Self:
@@ -69,16 +66,19 @@ class SourceFiles:
             DataError: If nothing is there, it is no complete archive, or its members point outside of it.
         """
         if path.is_dir():
-            folder = _lone_folder(path)
-            found = [*_below(folder)] or [file for sub in _visible(folder) if sub.is_dir() for file in _below(sub)]
+            folder, hidden = _lone_folder(path), list[Path]()
+            found = [*_below(folder, hidden)]
+            found = found or [file for sub in _visible(folder) if sub.is_dir() for file in _below(sub, hidden)]
             files = {file.relative_to(folder).as_posix(): str(file) for file in found}
-            return cls(path, False, _by_name(files), limit)
+            beside = tuple(entry.relative_to(folder).as_posix() for entry in hidden)
+            return cls(path, False, _by_name(files), limit, beside)
         if not path.exists():
             raise DataError(f"there is no {path}", hint="Give the path of a zip archive, a folder or a file.")
         require_file(path)
         if not path.name.endswith((".zip", *TARS)) and not _is_zip(path):
             return cls(path, False, _by_name({path.name: str(path)}), limit)
-        return cls(path, True, _by_name(_members(path, limit)), limit)
+        members, beside = _members(path, limit)
+        return cls(path, True, _by_name(members), limit, beside)
 
     @property
     def size(self) -> int:
@@ -90,6 +90,14 @@ class SourceFiles:
     def names(self) -> tuple[str, ...]:
         """The names of all files, sorted."""
         return tuple(sorted(self.places))
+
+    @property
+    def unread_folders(self) -> tuple[str, ...]:
+        """The folders in a folder whose files are not among those here."""
+        if self.is_archive or not self.path.is_dir():
+            return ()
+        read = {Path(place).relative_to(self.path).parts[0] for places in self.places.values() for place in places}
+        return tuple(entry.name for entry in _entries(self.path) if entry.is_dir() and entry.name not in read)
 
     def read(self, name: str) -> bytes:
         """Return the bytes of the file `name`, decompressed.
@@ -319,11 +327,15 @@ def file_md5(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _visible(folder: Path) -> list[Path]:
+def _entries(folder: Path) -> list[Path]:
     try:
-        return sorted(entry for entry in folder.iterdir() if not entry.name.startswith(HIDDEN))
+        return sorted(folder.iterdir())
     except OSError as error:
         raise DataError(f"{folder} cannot be read: {error}", hint="Check its permissions.") from error
+
+
+def _visible(folder: Path) -> list[Path]:
+    return [entry for entry in _entries(folder) if not entry.name.startswith(HIDDEN)]
 
 
 def _lone_folder(path: Path) -> Path:
@@ -331,16 +343,19 @@ def _lone_folder(path: Path) -> Path:
     return entries[0] if len(entries) == 1 and entries[0].is_dir() and "=" not in entries[0].name else path
 
 
-def _below(folder: Path) -> Iterator[Path]:
-    """Yield the files of a folder, and those in its folders called `KEY=VALUE`."""
-    for entry in _visible(folder):
-        if entry.is_file():
+def _below(folder: Path, hidden: list[Path]) -> Iterator[Path]:
+    """Yield the files of a folder, and those in its folders called `KEY=VALUE`; note what is `hidden` beside them."""
+    for entry in _entries(folder):
+        if entry.name.startswith(HIDDEN):
+            hidden.append(entry)
+        elif entry.is_file():
             yield entry
         elif entry.is_dir() and "=" in entry.name:
-            yield from _below(entry)
+            yield from _below(entry, hidden)
 
 
-def _members(path: Path, limit: int | None) -> dict[str, str]:
+def _members(path: Path, limit: int | None) -> tuple[dict[str, str], tuple[str, ...]]:
+    """Return the members of an archive by their names, and the names of those that are hidden."""
     kind = "tar" if path.name.endswith(TARS) else "zip"
     try:
         if kind == "tar":
@@ -355,9 +370,16 @@ def _members(path: Path, limit: int | None) -> dict[str, str]:
         ) from error
     for member in members:
         _refuse_outside(path, member)
-    members = [m for m in members if not m.startswith(CLUTTER) and not PurePosixPath(m).name.startswith(HIDDEN)]
-    shared = _shared_folder(members)
-    return {"/".join(PurePosixPath(member).parts[shared:]): member for member in members}
+    members = [member for member in members if not member.startswith(CLUTTER)]
+    visible = [member for member in members if not _is_hidden(PurePosixPath(member))]
+    shared = _shared_folder(visible)
+    names = {member: "/".join(PurePosixPath(member).parts[shared:]) or member for member in members}
+    seen = {names[member]: member for member in visible}
+    return seen, tuple(name for member, name in names.items() if seen.get(name) != member)
+
+
+def _is_hidden(path: PurePosixPath) -> bool:
+    return path.name.startswith(HIDDEN) or any(part.startswith(UNFINISHED) for part in path.parts)
 
 
 def _refuse_outside(path: Path, member: str) -> None:

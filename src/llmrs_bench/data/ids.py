@@ -1,7 +1,5 @@
 """Ids: texts as they are written, and what is odd about them."""
 
-import re
-import unicodedata
 from collections.abc import Callable, Iterator, Mapping
 
 import polars as pl
@@ -59,7 +57,7 @@ def odd_ids(texts: pl.Series, role: str) -> Iterator[str]:
         alike = ids.filter(numbers == numbers.filter(numbers.is_duplicated())[0]).sort()
         yield (
             f"{twins:,} ids of {role}s are numbers that others write in another way, such as {alike[0]!r} and "
-            f"{alike[1]!r}: ids are texts, so these are different {role}s"
+            f"{alike[1]!r}: ids are texts, so these are different {role}s; if they are not, write them alike"
         )
 
 
@@ -85,29 +83,42 @@ def _composed_twins(texts: pl.Series, role: str) -> Iterator[str]:
 
 
 # How ids of two tables that come from different programs may differ.
-_WAYS: Mapping[str, Callable[[str], str]] = {
-    "zeros in front": lambda text: text.lstrip("0") or "0",
-    "a .0 at the end": lambda text: re.sub(r"\.0+$", "", text),
-    "upper and lower case": str.casefold,
-    "how accents are written (in pandas, str.normalize('NFC'))": lambda text: unicodedata.normalize("NFC", text),
+_WAYS: Mapping[str, Callable[[pl.Series], pl.Series]] = {
+    "zeros in front": lambda ids: ids.str.replace("^0+(.)", "$1"),
+    "a .0 at the end": lambda ids: ids.str.replace(r"\.0+$", ""),
+    "upper and lower case": lambda ids: ids.str.to_lowercase(),
+    "how accents are written (in pandas, str.normalize('NFC'))": lambda ids: ids.str.normalize("NFC"),
 }
-_TRIED = 100_000  # ids
+WRITE_ALIKE = "Ids are texts, and 5.0 is not 5: write them alike"
 
 
-def require_join(events: pl.DataFrame, items: pl.DataFrame, inter: str, table: Table) -> None:
-    """Refuse an item file that lists no item of the events.
+def join_warnings(events: pl.DataFrame, items: pl.DataFrame, inter: str, table: Table) -> tuple[str, ...]:
+    """Say how many items of the events the item file lists under an id that is written in another way.
 
     Raises:
-        DataError: Saying in what the ids of both differ, where one rule makes them alike.
+        DataError: If it lists no item of the events, saying in what the ids of both differ, where one rule tells.
     """
     known = distinct(events["item_id"].drop_nulls()).to_frame()
-    if known.height and items.height and known.join(items, on="item_id", how="semi").is_empty():
-        one, other = (frame["item_id"].drop_nulls().head(_TRIED).to_list() for frame in (known, items))
-        found = [words for words, plain in _WAYS.items() if not {*map(plain, one)}.isdisjoint(map(plain, other))]
+    listed = items["item_id"].drop_nulls()
+    missing = known.join(items, on="item_id", how="anti", maintain_order="left")["item_id"]
+    if missing.is_empty() or listed.is_empty():
+        return ()
+    counts = {words: int(plain(missing).is_in(plain(listed).implode()).sum()) for words, plain in _WAYS.items()}
+    words = max(counts, key=lambda way: counts[way])
+    count, plain = counts[words], _WAYS[words]
+    if len(missing) == known.height:
         raise DataError(
             f"none of the {known.height:,} items in {inter} is in {table.name}: their ids are such as "
-            f"{known['item_id'][0]!r} there, and {items['item_id'][0]!r} here",
-            hint=(f"They differ in {found[0]}. " if found else "")
-            + f"Ids are texts, and 5.0 is not 5: write them alike, name another column with {table.option} "
-            f"item=NAME, or go on without titles by leaving out {table.name}.",
+            f"{missing[0]!r} there, and {listed[0]!r} here",
+            hint=(f"They differ in {words}: but for that, {count:,} of them are there. " if count else "")
+            + f"{WRITE_ALIKE}, name another column with {table.option} item=NAME, or go on without titles by leaving "
+            f"out {table.name}.",
         )
+    if not count:
+        return ()
+    one = missing.filter(plain(missing).is_in(plain(listed).implode()))[0]
+    other = listed.filter(plain(listed) == plain(pl.Series([one]))[0])[0]
+    return (
+        f"{count:,} of the {len(missing):,} items that {table.name} does not list differ from listed ones in {words} "
+        f"alone, such as {one!r} in {inter} and {other!r} there. {WRITE_ALIKE}",
+    )

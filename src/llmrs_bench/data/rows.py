@@ -25,7 +25,7 @@ from llmrs_bench.data.fields import (
     times,
     with_points,
 )
-from llmrs_bench.data.ids import BLANKS, clean_ids, odd_ids, require_join
+from llmrs_bench.data.ids import BLANKS, clean_ids, join_warnings, odd_ids
 from llmrs_bench.data.impressions import labelled_lists
 from llmrs_bench.data.sources import EVENTS, IMPRESSIONS, MISSING, Raw, complete_items, markup_removed
 
@@ -74,7 +74,7 @@ def make_raw(
         raw = replace(raw, rules=(*raw.rules, NO_ITEMS), facts={**raw.facts, "items_listed": 0})
         return complete_items(replace(raw, columns={"columns": taken}))
     items, (listed, rules, facts, found) = _whole(items, _items, lambda _: (), drop=drop_bad)
-    require_join(raw.events, listed, name, items)
+    apart = join_warnings(raw.events, listed, name, items)
     return complete_items(
         replace(
             raw,
@@ -84,6 +84,7 @@ def make_raw(
             warnings=(
                 *raw.warnings,
                 *items.warnings,
+                *apart,
                 *_title_twins(facts["items_listed_with_other_titles"], items.name),
             ),
             columns={"columns": taken, "item_columns": found}
@@ -353,7 +354,9 @@ def _event_warnings(table: Table, taken: Mapping[str, str], changed: Collection[
         if missing := int(text.str.strip_chars(BLANKS).is_in(MISSING).sum()):
             yield f"the {role} of {missing:,} of {rows.height:,} events is written as missing: they are dropped"
         if empty := text.null_count():
-            yield f"the {role} of {empty:,} of {rows.height:,} events is empty: they are dropped"
+            below = ": if they go with the row above, as lines of an order, fill it in (in pandas, ffill)"
+            also = below if 4 * empty > rows.height and text[0] is not None else ""
+            yield f"the {role} of {empty:,} of {rows.height:,} events is empty: they are dropped{also}"
         blanks += int((text != text.str.strip_chars(BLANKS)).sum())
     if blanks:
         yield f"{blanks:,} ids of {table.name} have blanks around them: they are cut off"

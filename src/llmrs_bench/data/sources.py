@@ -163,7 +163,9 @@ def _title_warnings(listed: int, titles: pl.Series, unlisted: int) -> Iterator[s
         yield f"{untitled:,} of {listed:,} items have no title: {by_id}"
     if unlisted and listed:  # without a table of items a rule says so
         yield f"{unlisted:,} items with events are not in the table of items: {by_id}"
-    if 0 < (distinct := titles.n_unique()) * 2 <= len(titles):
+    if titles.n_unique() == 1 < len(titles):
+        yield f"all {len(titles):,} titles are {titles[0]!r}: is that the column?"
+    elif 0 < (distinct := titles.n_unique()) * 2 <= len(titles):
         yield f"{len(titles):,} items have {distinct:,} different titles, such as {titles[0]!r}: is that the column?"
     numbers = int(titles.str.contains(NO_TITLE).sum())
     if numbers * 2 > len(titles):

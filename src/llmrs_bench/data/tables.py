@@ -24,47 +24,28 @@ from llmrs_bench.data.columns import (
 )
 from llmrs_bench.data.delimited import MOST_COLUMNS, READ, SEPARATORS, delimited
 from llmrs_bench.data.encodings import decoded, table_encodings
-from llmrs_bench.data.files import CHUNK, GZIP, SourceFiles, most_bytes, too_large
+from llmrs_bench.data.files import CHUNK, SourceFiles, most_bytes, too_large
+from llmrs_bench.data.foreign import WORKBOOK, ForeignError, require_table
 from llmrs_bench.data.json_rows import json_rows
 from llmrs_bench.data.parts import (
     SHARED,
+    called,
     in_order,
     is_bare,
     joined,
     pattern,
+    require_finished,
     require_no_versions,
     require_same_columns,
+    unsure,
     with_empty,
     with_folders,
 )
+from llmrs_bench.data.refusals import in_archives, no_events, unreadable
 from llmrs_bench.data.rows import event_columns, make_raw
 from llmrs_bench.data.sources import Raw
 
 PARQUET = b"PAR1"
-EXPORT = "Open it with the program that made it, and export the table, in pandas with to_csv(..., index=False)."
-FOREIGN = {  # by how their files begin
-    b"SQLite format 3\0": "a database of SQLite",
-    b"\xd0\xcf\x11\xe0": "a workbook of Excel",
-    b"%PDF": "a PDF",
-    b"ARROW1": "a file of Arrow (Feather)",
-    b"ORC": "a file of ORC",
-    b"Obj\x01": "a file of Avro",
-    b"\x89HDF": "a file of HDF5",
-    b"\x93NUMPY": "an array of NumPy",
-    b"\x80\x04": "a pickle of Python, which is never run",
-    b"\x80\x03": "a pickle of Python, which is never run",
-    b"\x80\x05": "a pickle of Python, which is never run",
-}
-PACKED = {  # by how their files begin
-    GZIP: "packed twice",
-    b"BZh": "packed with bzip2",
-    b"\xfd7zXZ\0": "packed with xz",
-    b"\x04\x22\x4d\x18": "packed with lz4",
-    b"7z\xbc\xaf\x27\x1c": "an archive of 7-Zip",
-    b"Rar!\x1a\x07": "an archive of RAR",
-    b"PK\x03\x04": "an archive inside of an archive",
-}
-UNPACK = "Unpack it: read are what gzip or zstd packed once, and archives of zip and tar (.tar, .tar.gz)."
 INNER = (".zip", ".tar", ".tgz", ".7z", ".rar", ".bz2", ".xz")
 Names = tuple[str, ...]  # of the files that are the parts of one table
 Kinds = tuple[list[Names], list[Names], dict[str, Table]]  # tables of events and of items; each file without its rows
@@ -112,14 +93,15 @@ class Tables:
         self.encodings = table_encodings(encoding)
         self.own_item_columns, self.line_order, self.drop_bad = item_columns, line_order, drop_bad
         self._found: tuple[SourceFiles, Kinds] | None = None
+        self._shown: tuple[SourceFiles, dict[str, str]] | None = None
         self._faults: dict[str, DataError] = {}
 
     def accepts(self, files: SourceFiles | None) -> bool:
-        """Say whether it is one file, or there is a table with columns of users and of items, or a damaged one."""
+        """Say whether it is one file, or there is a table of any kind, be it a damaged one or of another program."""
         if files is None:
             return False
-        known = _is_file(files) or _is_packed_again(files) or bool(self._kinds(files)[0])
-        return known or self._damage(files) is not None
+        known = _is_file(files) or _is_workbook(files) or bool(self._kinds(files)[0]) or bool(_archives(files))
+        return known or self._unusable(files) is not None
 
     def uses(self, files: SourceFiles | None) -> tuple[str, ...]:
         """Return the files of the table of events, and those of the items if they are beside it."""
@@ -148,6 +130,11 @@ class Tables:
         )
         if unread:
             raw = replace(raw, rules=(f"files that are not read: {', '.join(unread[:20])}", *raw.rules))
+        heads = self._kinds(files)[2] if unread else {}
+        rest = [name for name in unread if name in heads and is_bare(heads[name])]
+        if rest := [name for name in rest if len(heads[name].types) == len(events.types)]:
+            said = f"{some(rest)} {'has' if len(rest) == 1 else 'have'} no header, and as many columns as {events.name}"
+            raw = replace(raw, warnings=(f"{said}: if that is the rest of it, make one file of them", *raw.warnings))
         return raw
 
     def check(self, files: SourceFiles | None) -> bool:
@@ -200,27 +187,27 @@ class Tables:
                 data = files.read(name)
             return self._start(files, name, data, named, option)
 
-        return _as_events(_joined(names, start), option)
+        return _as_events(joined(names, self._called(files), start), option)
 
     def _pick(self, files: SourceFiles) -> tuple[Names, Names]:
         """Return the names of the files of events and of items; of items there may be none."""
         if _is_file(files):
             return files.names, ()
         if _is_workbook(files):
-            raise DataError(f"{files.path} is a workbook of a spreadsheet, not a table", hint=f"{EXPORT} {READ}")
+            raise DataError(f"{files.path} is {WORKBOOK[0]}, not a table", hint=f"{WORKBOOK[1]} {READ}")
         events, items, heads = self._kinds(files)
-        if not events and _is_packed_again(files):
-            raise DataError(f"{files.path} holds no table, but archives: {some(files.names)}", hint=UNPACK)
+        if not events and (inner := _archives(files)):
+            raise in_archives(files, inner)
         alike = {pattern(names[0]) for names in events}
         if len(events) > 1 and len(alike) == 1:
             most, *others = sorted(events, key=len, reverse=True)
             require_same_columns(heads, most, [name for names in others for name in names])
-        if not events and (damage := self._damage(files)):
-            raise DataError(f"{files.path} holds no events that can be read: {damage.message}", hint=damage.hint)
+        if not events and (fault := self._unusable(files)):
+            raise fault
         if len(events) != 1:
-            same = len({tuple(heads[names[0]].types) for names in events}) == 1
+            same = len({tuple(_head(heads, names).types) for names in events}) == 1
             raise DataError(
-                f"{files.path} holds {len(events)} tables that could be the events: {_called(events)}",
+                f"{files.path} holds {len(events)} tables that could be the events: {_some(events)}",
                 hint=(SHARED if same else "")
                 + "Pass the one that is: --source FILE, and --items FILE for that of the items.",
             )
@@ -228,7 +215,7 @@ class Tables:
             return events[0], ()
         if len(items) > 1:
             raise DataError(
-                f"{files.path} holds {len(items)} tables that could be the items: {_called(items)}",
+                f"{files.path} holds {len(items)} tables that could be the items: {_some(items)}",
                 hint="Pass the one that is with --items FILE.",
             )
         if not items and (damage := self._damage(files)):
@@ -239,6 +226,7 @@ class Tables:
         return events[0], next(iter(items), ())
 
     def _pick_items(self, files: SourceFiles) -> Names:
+        require_finished(files)
         if len(files.names) == 1:
             return files.names
         found = self._kinds(files)[1]
@@ -254,6 +242,13 @@ class Tables:
             if columns
             else "Pass a file with --items FILE.",
         )
+
+    def _unusable(self, files: SourceFiles) -> DataError | None:
+        """Return why none of the files is a table of events, if some are tables, or seem to be such."""
+        heads = self._kinds(files)[2]
+        faults = {name: fault for name, fault in self._faults.items() if _is_fault(name, fault)}
+        tables = {name: table for name, table in heads.items() if TABULAR.search(name.lower())}
+        return unreadable(files.path, faults) if faults else no_events(files.path, tables)
 
     def _damage(self, files: SourceFiles) -> DataError | None:
         """Return what is wrong with the first file that is called like a table and cannot be read as one."""
@@ -275,6 +270,7 @@ class Tables:
         Raises:
             DataError: If a file that is called like the parts of a table is damaged, or has other columns.
         """
+        require_finished(files)
         require_no_versions(files.names, files.path)
         tables, heads = dict[tuple[Any, ...], list[str]](), dict[str, Table]()
         rated, faults = set[str](), dict[str, DataError]()
@@ -289,8 +285,7 @@ class Tables:
             with suppress(DataError):  # two columns could be one
                 user, item = table.find("user"), replace(table, option=ITEM_OPTION).find("item")
                 is_rated = any(table.find(role) for role in ("rating", "label"))
-                kind = "items" if item and table.find("title") else ""
-                kind = "events" if user and table.find("item") else kind
+                kind = "events" if user and table.find("item") else "items" if item and table.may_have("title") else ""
                 rated |= {name} if kind == "events" and is_rated else set()
                 columns = (user or "", item or "") if table.loose else columns
             tables.setdefault((pattern(name), kind, columns), []).append(name)
@@ -298,12 +293,14 @@ class Tables:
         found: dict[str, list[Names]] = {"events": [], "items": []}
         for (_, kind, _), names in tables.items():
             if kind in found or len(tables) == 1:  # the message on what the only one lacks is that of the table
-                found[kind or "events"].append(with_empty(names, faults))
+                encoding = self.encodings["items" if kind == "items" else "events"]
+                found[kind or "events"].append(with_empty(names, faults, heads, self._called(files), encoding))
         events, items = found["events"], found["items"]
+        items = [names for names in items if _head(heads, names).sure_of("title")] or items
         taken = {name for names in (*events, *items) for name in names}
         for parts in (*events, *items):
             alike = [name for name in heads if pattern(name) == pattern(parts[0]) and name not in taken]
-            width = len(heads[parts[0]].types) if parts[0] in heads else 0
+            width = len(_head(heads, parts).types)
             cut = any(is_bare(heads[name]) and len(heads[name].types) == width for name in alike)
             if alike and (len(parts) > 1 or cut):
                 require_same_columns(heads, parts, alike)
@@ -318,23 +315,34 @@ class Tables:
 
         Without an `option` it may be the table of either, and is in the encoding of one of both.
         """
+        shown = self._called(files)[name]
         encodings = list(dict.fromkeys([self._encoding(option)] if option else self.encodings.values()))
         for encoding in encodings:
             with suppress(DataError):
                 if len(data) < CHUNK or encoding != encodings[-1]:
-                    return _part(data, name, named, encoding, files.limit)
-                return _part(data[: data.rfind(b"\n") + 1], name, named, encoding)
+                    return _part(data, name, shown, named, encoding, files.limit)
+                return _part(data[: data.rfind(b"\n") + 1], name, shown, named, encoding)
         whole = files.read(name) if len(data) == CHUNK else data
-        return _part(whole, name, named, encodings[-1], files.limit)
+        return _part(whole, name, shown, named, encodings[-1], files.limit)
+
+    def _called(self, files: SourceFiles) -> dict[str, str]:
+        """Return what messages call each file."""
+        if self._shown is None or self._shown[0] is not files:
+            self._shown = files, called(files)
+        return self._shown[1]
 
     def _encoding(self, option: str) -> str | None:
         return self.encodings["items" if option == ITEM_OPTION else "events"]
 
     def _read(self, files: SourceFiles, names: Names, named: Mapping[str, str], option: str) -> Table:
-        encoding = self._encoding(option)
-        table = _as_events(
-            _joined(names, lambda name: _part(files.read(name), name, named, encoding, files.limit)), option
-        )
+        encoding, shown = self._encoding(option), self._called(files)
+
+        def read(name: str) -> Table:
+            return _part(files.read(name), name, shown[name], named, encoding, files.limit)
+
+        table = _as_events(joined(names, shown, read), option)
+        if len(names) > 1:
+            table = replace(table, warnings=(*unsure(files, names), *table.warnings))
         time = table.find("time")
         others = [c for c, kind in table.rows.schema.items() if kind.is_temporal() and c != time]
         return replace(table, rows=table.rows.with_columns(pl.col(*others).cast(pl.String)) if others else table.rows)
@@ -345,23 +353,24 @@ def _as_events(table: Table, option: str) -> Table:
     return replace(joined_times(table) if option != ITEM_OPTION else table, option=option)
 
 
-def _part(data: bytes, name: str, named: Mapping[str, str], encoding: str | None, limit: int | None = None) -> Table:
+def _part(
+    data: bytes, name: str, shown: str, named: Mapping[str, str], encoding: str | None, limit: int | None = None
+) -> Table:
     """Return the table in the bytes of a file, with a column for each folder `KEY=VALUE` that it is in."""
-    return with_folders(read_table(data, name, named, encoding=encoding, limit=limit), name)
+    return with_folders(read_table(data, shown, named, encoding=encoding, limit=limit), name)
 
 
-def _joined(names: Names, read: Callable[[str], Table]) -> Table:
-    """Return the table that the files of some names make, as `read` returns each; those without rows are left out."""
-    if len(names) == 1:
-        return read(names[0])
-    parts = []
-    for name in names:
-        with suppress(EmptyTableError):
-            parts.append(read(name))
-    return joined(parts, names)
+def _is_fault(name: str, fault: DataError) -> bool:
+    is_table = isinstance(fault, ForeignError) or TABULAR.search(name.lower()) is not None
+    return is_table and not isinstance(fault, EmptyTableError)
 
 
-def _called(tables: Sequence[Names]) -> str:
+def _head(heads: Mapping[str, Table], names: Names) -> Table:
+    """Return the first part of a table that holds rows, without them."""
+    return next(heads[name] for name in names if name in heads)
+
+
+def _some(tables: Sequence[Names]) -> str:
     return some([pattern(names[0]) if len(names) > 1 else names[0] for names in tables])
 
 
@@ -374,9 +383,9 @@ def _is_workbook(files: SourceFiles) -> bool:
     return "workbook.xml" in names or {"content.xml", "mimetype"} <= names
 
 
-def _is_packed_again(files: SourceFiles) -> bool:
-    """Tell whether an archive is a workbook, or holds archives."""
-    return files.is_archive and (_is_workbook(files) or any(name.endswith(INNER) for name in files.names))
+def _archives(files: SourceFiles) -> list[str]:
+    """Return the archives among the files of a folder, or of an archive."""
+    return [name for name in files.names if name.lower().endswith(INNER)]
 
 
 def read_table(
@@ -391,13 +400,8 @@ def read_table(
     """
     if data.startswith(PARQUET):
         return _parquet(data, name, named, limit)
-    for start, what in FOREIGN.items():
-        if data.startswith(start):
-            raise DataError(f"{name} is {what}, not a table", hint=f"{EXPORT} {READ}")
-    for start, what in PACKED.items():
-        if data.startswith(start):
-            raise DataError(f"{name} is {what}", hint=UNPACK)
-    data, rules, warnings = decoded(data, name, encoding)
+    require_table(data, name)
+    data, rules, kind, warnings = decoded(data, name, encoding)
     start = data[:1000].lstrip()[:1]
     if not start:
         raise EmptyTableError(name, "no data")
@@ -405,7 +409,7 @@ def read_table(
         raise DataError(f"{name} is a page of HTML or XML, not a table", hint=f"Download the file itself. {READ}")
     read = json_rows if start in (b"{", b"[") else delimited
     table = read(data, name, named, rules)
-    return replace(table, warnings=(*table.warnings, *warnings))
+    return replace(table, warnings=(*table.warnings, *warnings), encoding=kind)
 
 
 def _parquet(data: bytes, name: str, named: Mapping[str, str], limit: int | None) -> Table:

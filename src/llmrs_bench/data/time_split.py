@@ -152,7 +152,8 @@ def events_before(
 
 
 _SHORT = {
-    **{name: f"target the {name} event" for name in ("last", "first", "random")},
+    **{name: f"target the {name} event" for name in ("last", "first")},
+    "random": "target a random event",
     "successive": "a request for each event",
     "all": "one request for all events",
 }
@@ -164,7 +165,8 @@ def _target_words(config: PrepareConfig) -> str:
         return "a request is made of every event after it"
     if config.target == "all":
         return f"the targets of a user are all events {'of ' if config.windows else ''}{where}, in one request"
-    return f"the target is the {config.target} event of each user {'in ' if config.windows else ''}{where}"
+    which = "a random" if config.target == "random" else f"the {config.target}"
+    return f"the target is {which} event of each user {'in ' if config.windows else ''}{where}"
 
 
 def _history_words(config: PrepareConfig) -> str:

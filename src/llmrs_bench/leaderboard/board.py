@@ -176,13 +176,15 @@ class Section:
     Args:
         by: What requests are grouped by.
         group: The name of the group.
-        users: How many requests it has.
+        users: How many users its requests are of.
+        requests: How many requests it has; of clicks and ratings how many rows.
         rows: In the order of the board; a row without a value here is absent.
     """
 
     by: str
     group: str
     users: int
+    requests: int
     rows: tuple[Row, ...]
 
 
@@ -238,11 +240,12 @@ class Board:
     """Rows, best first, and the protocol that every number on them has.
 
     `key` is the metric that orders the rows, `pareto_by` the cost that the front weighs against it. `directions` says
-    which values of a metric are better; more is, where it is silent. Costs are those of `unit`: users, each of whom is
+    which values of a metric are better; of others, higher ones are. Costs are those of `unit`: users, each of whom is
     one request, or rows of click data. `family` names the primary comparisons and `primary` has those that are shown;
     without a family all pairs are corrected together. `differences` has every pair of rows over all requests, the one
     that is higher on the board first. `spreads` has where the variance of `key` is from, where rows have several seeds
-    or requests several draws of candidates: of means, and of differences from `reference`.
+    or requests several draws of candidates: of means, and of differences from `reference`. `scope` says over how many
+    users means are, and how many candidates each of them has: numbers of other scopes are other numbers.
     """
 
     title: str
@@ -264,6 +267,7 @@ class Board:
     primary: tuple[PairTest, ...] = ()
     differences: tuple[Difference, ...] = ()
     spreads: tuple[Spread, ...] = ()
+    scope: str = ""
 
     @property
     def reference(self) -> str:
@@ -345,3 +349,15 @@ def with_front(rows: Sequence[Row], metric: str, sign: float) -> tuple[list[Row]
         return any(q >= quality and c <= cost and (q, c) != (quality, cost) for q, c in points.values())
 
     return [replace(row, pareto=None if row.run not in points else not beaten(row.run)) for row in rows], by
+
+
+def front_words(rows: Sequence[Row], metric: str, by: str, unit: str) -> str:
+    """Say what the Pareto front is of, and which rows are not held against it since nobody measured their cost."""
+    unknown = [row for row in rows if row.pareto is None and not row.exact and row.kind != BOUND]
+    names = [row.label for row in unknown if row.kind != "baseline"]
+    if trivial := len(unknown) - len(names):
+        names.append(f"{trivial} {'baseline' if trivial == 1 else 'baselines'}")
+    lacking = f"; cost not measured, so left out of the front: {', '.join(names)}" if names else ""
+    machines = {str(row.about["machine"]) for row in rows if row.pareto is not None and row.about.get("machine")}
+    several = f"; rows were timed on {len(machines)} machines" if by == SECONDS and len(machines) > 1 else ""
+    return f"on the Pareto front of {metric} and {cost_words(by, unit)}{several}{lacking}"

@@ -10,6 +10,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from llmrs_bench.core.errors import OptionError
+from llmrs_bench.core.formatting import without_zeros
 from llmrs_bench.leaderboard.board import (
     ALPHA,
     SHARES,
@@ -21,10 +22,10 @@ from llmrs_bench.leaderboard.board import (
     Row,
     Section,
     cost_of,
-    cost_words,
+    front_words,
     with_front,
 )
-from llmrs_bench.leaderboard.family import Family, find_family
+from llmrs_bench.leaderboard.family import LANGUAGE_MODEL, MOCK, Family, find_family
 from llmrs_bench.leaderboard.headline import find_headline
 from llmrs_bench.leaderboard.matrix import RunScores, ScoreMatrix, score_matrix
 from llmrs_bench.leaderboard.pairs import PairTests, shown_primary
@@ -38,8 +39,9 @@ from llmrs_bench.stats import (
     summed,
 )
 
-# The smallest p is 1/(permutations + 1): so many permutations for each test leave room below .05 after a correction.
-_PER_TEST = 25
+# The smallest p is 1/(permutations + 1): so many permutations for each test leave room below .05 after a correction,
+# and for each primary one below .001, up to 100 of them.
+_PER_TEST, _PER_PRIMARY, _MOST_PRIMARY = 25, 1000, 100_000
 _FEWEST, _MOST = 10_000, 1_000_000
 CORRECTION_WORDS = {"holm": "Holm", "bh": "Benjamini-Hochberg", "none": "no correction"}
 
@@ -52,17 +54,19 @@ class BoardPlan:
         metrics: Names of the columns.
         samples: Resamples of the bootstrap.
         seed: Of resamples and permutations.
-        permutations: Sign vectors of the tests; None: 25 for each test, at least 10,000 and at most 1,000,000.
+        permutations: Sign vectors of the tests; None: 25 for each test or 1,000 for each primary one (of these at most
+            100,000), whichever are more, at least 10,000 and at most 1,000,000.
         correction: `holm`, `bh` or `none`.
         by: What `groups` groups requests by.
         groups: Rows (request_id, group, order); None: no groups are shown.
-        directions: Which values of a metric are better; more is, where it is silent.
+        directions: Which values of a metric are better; of others, higher ones are.
         unit: What costs are counted by, as `Board` has it.
         users: The user of each request, where some have several; resamples and tests then take users whole.
         primary: Metrics of the primary comparisons; none: the one that orders rows, which else is the first of these.
         main: Names of the rows that they are about; none: the language models.
         against: Names of the rows that these are held against; none: all others but fusions and chance.
         draws: Of each request which one it asks again with other candidates, and which draw these are of.
+        scope: Over how many users means are, and how many candidates each has, in words.
     """
 
     metrics: tuple[str, ...]
@@ -79,6 +83,7 @@ class BoardPlan:
     main: tuple[str, ...] = ()
     against: tuple[str, ...] = ()
     draws: Mapping[str, tuple[str, int]] | None = None
+    scope: str = ""
 
     def sign(self, metric: str) -> float:
         """Return 1 where more of a metric is better, -1 where less is, 0 where neither is."""
@@ -88,9 +93,10 @@ class BoardPlan:
         """Return the metric that orders rows: the first primary one, or the usual one where it is shown."""
         return self.primary[0] if self.primary else usual if usual in self.metrics else self.metrics[0]
 
-    def resamples(self, tests: int) -> int:
-        """Return how many permutations so many tests get."""
-        return self.permutations or min(max(_FEWEST, _PER_TEST * tests), _MOST)
+    def resamples(self, tests: int, primary: int = 0) -> int:
+        """Return how many permutations so many tests get, of which some are primary comparisons."""
+        wanted = max(_FEWEST, _PER_TEST * tests, min(_PER_PRIMARY * primary, _MOST_PRIMARY))
+        return self.permutations or min(wanted, _MOST)
 
 
 def shares_words(plan: BoardPlan) -> str:
@@ -98,16 +104,16 @@ def shares_words(plan: BoardPlan) -> str:
     return ", and Wilson's interval of shares" if plan.users is None and plan.unit == "users" else ""
 
 
-def explained(plan: BoardPlan, tests: int, permutations: int, pareto_by: str, family: Family | None) -> list[str]:
+def explained(plan: BoardPlan, tests: int, permutations: int, front: str, family: Family | None) -> list[str]:
     """Say how intervals and tests were made, which pairs are primary, and what the marks mean."""
     each = f"paired sign-flip test, {permutations:,} permutations"
     over = f", {corrected_over(plan.correction, tests, 'all')}" if family is None else ""
     return [
-        f"95 % percentile bootstrap over users, {plan.samples:,} samples{shares_words(plan)}"
+        f"95 % bootstrap over users, {plan.samples:,} samples{shares_words(plan)}"
         + ("" if plan.users is None else "; means are over requests, those of a user are drawn, and tested, together"),
         f"=: not distinguishable from the best of its column ({each}{over}, p >= {ALPHA:g})",
         *([] if family is None else family_words(family, plan.correction, tests)),
-        f"*: on the Pareto front of quality and {cost_words(pareto_by, plan.unit)}",
+        f"*: {front}",
     ]
 
 
@@ -166,6 +172,33 @@ def power_notes(plan: BoardPlan, tests: int, permutations: int) -> list[str]:
     ]
 
 
+# Metrics of which .5 is what scores that know nothing have.
+_EVEN_METRICS = ("auc", "uauc")
+EVEN = 0.5
+
+
+def order_words(row: Row) -> list[str]:
+    """Say in which metrics a row orders rows no better than by chance, or the wrong way round."""
+    found = []
+    for metric in _EVEN_METRICS:
+        cell = row.cells.get(metric)
+        if cell is None or cell.mean >= EVEN or row.exact:
+            continue
+        why = "its scores order rows the wrong way round"
+        if cell.high is None or cell.high >= EVEN:
+            why = "it learned nothing that orders rows"
+        elif metric == "uauc":
+            why = "its scores order rows of one user the wrong way round, unless chance is as low (--null 20)"
+        found.append(f"its {metric} of {without_zeros(f'{cell.mean:.4f}')} is below .5: {why}")
+    return found
+
+
+def order_notes(rows: Sequence[Row]) -> list[str]:
+    """Say which language models order rows no better than by chance, or the wrong way round."""
+    models = [row for row in rows if row.kind == LANGUAGE_MODEL and row.model != MOCK]
+    return [f"{row.label}: {'; '.join(words)}" for row in models if (words := order_words(row))]
+
+
 Ends: TypeAlias = Mapping[str, NDArray[np.float64]]
 
 
@@ -178,7 +211,8 @@ class TableBlock:
         group: The name of the group.
         matrix: The values of its requests.
         ends: Both ends of the intervals by metric (lines, 2); NaN where there is none.
-        users: How many requests it has; of click data how many users.
+        users: How many users its requests are of.
+        requests: How many requests it has; of clicks and ratings how many rows.
     """
 
     by: str
@@ -186,6 +220,7 @@ class TableBlock:
     matrix: ScoreMatrix
     ends: Ends
     users: int
+    requests: int
 
 
 Table: TypeAlias = list[dict[str, Cell]]
@@ -198,7 +233,8 @@ def mean_block(by: str, group: str, matrix: ScoreMatrix, plan: "BoardPlan") -> T
     flat = stack.reshape(-1, stack.shape[2])
     found = mean_interval(flat, samples=plan.samples, seed=plan.seed, clusters=matrix.users)
     ends = found.reshape(*stack.shape[:2], 2)
-    return TableBlock(by, group, matrix, dict(zip(metrics, ends, strict=True)), matrix.n_users)
+    named = dict(zip(metrics, ends, strict=True))
+    return TableBlock(by, group, matrix, named, matrix.n_users, len(matrix.requests))
 
 
 def fill_tables(
@@ -213,7 +249,7 @@ def fill_tables(
     pairs = models[all_pairs(len(models))]
     metrics = [metric for metric in plan.metrics if metric in blocks[0].matrix.values]
     tests = pairs.shape[0] * len(metrics) * len(blocks)
-    permutations = plan.resamples(tests)
+    permutations = plan.resamples(tests, 0 if family is None else family.pairs)
     stacks = [np.stack([block.matrix.values[metric] for metric in metrics]) for block in blocks]
     owners = [block.matrix.users for block in blocks]
     p = np.stack(
@@ -303,7 +339,7 @@ def build_board(
 ) -> tuple[Board, ScoreMatrix]:
     """Put runs onto one board, sorted by `ndcg@10` or else the first metric; also return the values behind its rows.
 
-    Intervals are percentile bootstrap intervals over users, from the same resamples for all rows; a row whose values
+    Intervals are of the bootstrap over users, from the same resamples for all rows; a row whose values
     are all 0 or 1 has Wilson's. The best row of a
     metric is chosen by looking, so p-values are corrected for all pairs of rows, not for those with the best alone:
     of twenty copies of one row some would else differ from the best on one board in six (benchmarks/calibration.py).
@@ -354,6 +390,7 @@ def assemble(
             block.by,
             block.group,
             block.users,
+            block.requests,
             tuple(
                 _row(line, cells, block, place)
                 for place, (line, cells) in enumerate(zip(matrix.lines, table, strict=True))
@@ -364,11 +401,14 @@ def assemble(
     ]
     return Board(
         title=title,
-        protocol=(*protocol, *explained(plan, tests, permutations, pareto_by, family)),
+        protocol=(
+            *protocol,
+            *explained(plan, tests, permutations, front_words(rows, key, pareto_by, plan.unit), family),
+        ),
         metrics=plan.metrics,
         rows=tuple(rows),
         notes=(
-            *(*notes, *server_notes(matrix), *coverage_notes(matrix, plan, key)),
+            *(*notes, *server_notes(matrix), *coverage_notes(matrix, plan, key), *order_notes(rows)),
             *power_notes(plan, tests if family is None else max(family.pairs, tests - family.pairs), permutations),
         ),
         key=key,
@@ -382,6 +422,7 @@ def assemble(
         headline=find_headline(matrix, key, family, tested.of_runs(key)) if plan.sign(key) else None,
         family=family,
         primary=tuple(shown_primary(tested, family)),
+        scope=plan.scope,
         differences=tuple(tested.differences()),
     )
 

@@ -140,10 +140,11 @@ def _costed(curve: Curve, costs: Mapping[str, float]) -> Curve:
 
 def _explained(curves: Sequence[Curve], plan: BoardPlan) -> list[str]:
     most = max(sum(len(curve.points) - 1 for curve in curves if curve.metric == metric) for metric in plan.metrics)
+    permutations = plan.resamples(most, most)
     return [
-        f"95 % percentile bootstrap over users, {plan.samples:,} samples{shares_words(plan)}; "
+        f"95 % bootstrap over users, {plan.samples:,} samples{shares_words(plan)}; "
         "seeds of a point are averaged user by user",
-        f"difference and p: against the first point of the curve (paired sign-flip test, {plan.resamples(most):,} "
+        f"difference and p: against the first point of the curve (paired sign-flip test, {permutations:,} "
         f"permutations; corrected p: {CORRECTION_WORDS[plan.correction]} over all points of a metric)",
     ]
 
@@ -276,7 +277,7 @@ def _tested(drawn: Sequence[Drawn], metric: str, owners: NDArray[np.intp] | None
     if not pairs:
         return []
     indices = np.array(pairs, dtype=np.intp)
-    stack, samples = np.stack(values)[None], plan.resamples(len(pairs))
+    stack, samples = np.stack(values)[None], plan.resamples(len(pairs), len(pairs))
     p = sign_flip(stack, indices, samples=samples, seed=plan.seed, clusters=owners)[0]
     corrected = CORRECTIONS[plan.correction](p)
     tests = {at: number for number, (at, _) in enumerate(pairs)}

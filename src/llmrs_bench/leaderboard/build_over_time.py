@@ -17,7 +17,17 @@ from llmrs_bench.leaderboard.build import CORRECTION_WORDS, BoardPlan, shares_wo
 from llmrs_bench.leaderboard.build_curves import DECADE, LANGUAGE, TRAINED
 from llmrs_bench.leaderboard.curves import KNOWN, WINDOW, Crossing, Curve, CurvePoint, Curves, Slope
 from llmrs_bench.leaderboard.matrix import RunScores, ScoreMatrix, request_values
-from llmrs_bench.leaderboard.sampled import BoardEntry, Drawn, Floats, Place, SampledRun, crossing, meet, resampled
+from llmrs_bench.leaderboard.sampled import (
+    BoardEntry,
+    Drawn,
+    Floats,
+    Place,
+    SampledRun,
+    count_users,
+    crossing,
+    meet,
+    resampled,
+)
 from llmrs_bench.stats import CORRECTIONS, slope_tests, slopes
 
 UNSEEN_WORDS = "\u2020: requests after the release of the model, which it cannot have seen in training"
@@ -163,7 +173,14 @@ def _drawn(
                 number,
                 line.runs,
                 tuple(
-                    SampledRun(values[run, number], draws[run, number], line.exact, line.is_bound, matrix.users is None)
+                    SampledRun(
+                        values[run, number],
+                        draws[run, number],
+                        line.exact,
+                        line.is_bound,
+                        matrix.users is None,
+                        count_users(values[run, number], matrix.users),
+                    )
                     for run in line.runs
                 ),
             )
@@ -214,7 +231,7 @@ def _measured(
     if not names:
         return []
     found = slopes(values, times, samples=plan.samples, seed=plan.seed, clusters=matrix.users)
-    samples = plan.resamples(len(names))
+    samples = plan.resamples(len(names), len(names))
     p = slope_tests(values, times, samples=samples, seed=plan.seed, clusters=matrix.users)
     known = [place for place in range(len(names)) if not np.isnan(found[place, 0])]
     corrected = CORRECTIONS[plan.correction](p[known])
@@ -259,13 +276,14 @@ def _spans(placed: pl.DataFrame, matrix: ScoreMatrix) -> list[str]:
 
 def _intervals(plan: BoardPlan, matrix: ScoreMatrix) -> str:
     whole = "" if matrix.users is None else ", each with all requests"
-    return f"95 % percentile bootstrap over users{whole}, {plan.samples:,} samples{shares_words(plan)}"
+    return f"95 % bootstrap over users{whole}, {plan.samples:,} samples{shares_words(plan)}"
 
 
 def _tests(plan: BoardPlan, rows: int, pairs: int) -> list[str]:
+    flips = plan.resamples(max(rows, pairs), max(rows, pairs))
     return [
         "slope: change of the metric from a window to the next, least squares over requests",
-        f"p of slopes: the signs of users are flipped, {plan.resamples(max(rows, pairs)):,} times; corrected p: "
+        f"p of slopes: the signs of users are flipped, {flips:,} times; corrected p: "
         f"{CORRECTION_WORDS[plan.correction]} over the rows, or the pairs, of a metric",
     ]
 

@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from llmrs_bench.leaderboard.build import BoardPlan
     from llmrs_bench.leaderboard.matrix import RunScores, ScoreMatrix
 
-LANGUAGE_MODEL, FUSION, OTHER, CHANCE = "language model", "fusion", "other", "chance"
+LANGUAGE_MODEL, FUSION, OTHER, CHANCE, STAND_IN = "language model", "fusion", "other", "chance", "stand-in"
+MOCK = "mock"  # the model that reads nothing and answers at random
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +112,9 @@ class Family:
 
 
 def kind_of(line: "RunScores") -> str:
-    """Return `language model`, `fusion` or `other`; nothing for bounds and chance, which are no models."""
+    """Return `language model`, `stand-in` (the mock), `fusion` or `other`; nothing for bounds and chance."""
+    if line.kind == LANGUAGE_MODEL and line.model == MOCK:
+        return STAND_IN
     if line.kind in (LANGUAGE_MODEL, FUSION):
         return line.kind
     return "" if line.is_bound or line.model == CHANCE else OTHER
@@ -145,7 +148,7 @@ def find_family(matrix: "ScoreMatrix", key: str, plan: "BoardPlan") -> Family | 
         if not line.is_bound and not any(np.isnan(matrix.values[metric][at]).all() for metric in metrics)
     ]
     against = _named(lines, plan.against, "--against") or [line for line in lines if kind_of(line) == OTHER]
-    main = _named(lines, plan.main, "--main") or [line for line in lines if kind_of(line) == LANGUAGE_MODEL]
+    main = _named(lines, plan.main, "--main") or _language_models(lines)
     if not main and plan.against:
         main = [line for line in lines if kind_of(line) and line not in against]
     if not plan.against:
@@ -161,6 +164,12 @@ def find_family(matrix: "ScoreMatrix", key: str, plan: "BoardPlan") -> Family | 
             hint="Name rows with --against, and others with --main; without --main they are the language models.",
         )
     return None
+
+
+def _language_models(lines: Sequence["RunScores"]) -> list["RunScores"]:
+    """Return the language models; where there are none, the rows that stand in for them."""
+    found = [line for line in lines if kind_of(line) == LANGUAGE_MODEL]
+    return found or [line for line in lines if kind_of(line) == STAND_IN]
 
 
 def _named(lines: Sequence["RunScores"], names: Sequence[str], option: str) -> list["RunScores"]:

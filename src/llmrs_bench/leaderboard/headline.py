@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from llmrs_bench.leaderboard.family import FUSION, LANGUAGE_MODEL, OTHER, Family, PairTest, kind_of
+from llmrs_bench.leaderboard.family import FUSION, LANGUAGE_MODEL, OTHER, STAND_IN, Family, PairTest, kind_of
 from llmrs_bench.metrics.ratings import RATING_METRICS
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ class Headline:
     """What a board comes to, in the metric that orders its rows.
 
     Args:
-        language_model: The run of the best language model.
+        language_model: The run of the best language model; rows of the mock, which reads nothing, are none.
         other: The run of the best row that is no language model and no fusion: a recommender, an import or a baseline.
         fusion: The run of the best fusion.
         pairs: The best primary row against each row that was declared; the best language model against the best trained
@@ -33,6 +33,7 @@ class Headline:
         recommenders: Whether recommenders can be on the board: they order items, and predict no ratings.
         bars: The best language model against the best of `CONSTANTS`, and against the best of `IMPERSONAL`.
         ahead: The best other against the best trained row, where that is another one.
+        stand_in: The run of the best row of the mock, where there is no language model.
     """
 
     language_model: str | None
@@ -42,6 +43,7 @@ class Headline:
     recommenders: bool = True
     bars: tuple[PairTest, ...] = ()
     ahead: PairTest | None = None
+    stand_in: str | None = None
 
 
 def find_headline(
@@ -69,7 +71,8 @@ def find_headline(
     others = places.get(OTHER, [])
     ours, other, fusion = (_first(places.get(kind, [])) for kind in (LANGUAGE_MODEL, OTHER, FUSION))
     trained = _first([line for line in others if line.kind in TRAINED])
-    if ours is None and other is None:
+    stand_in = None if ours else _first(places.get(STAND_IN, []))
+    if ours is None and other is None and stand_in is None:
         return None
     wanted: dict[frozenset[str], tuple[str, str]] = {}
     if family is not None and family.declared and key in family.metrics:
@@ -78,7 +81,7 @@ def find_headline(
     if ours is not None and other is not None:
         for run in (trained or other, other):
             wanted.setdefault(frozenset((ours, run)), (ours, run))
-    elif not wanted and len(alone := places[LANGUAGE_MODEL if ours else OTHER]) > 1:
+    elif not wanted and len(alone := places.get(LANGUAGE_MODEL if ours else OTHER, [])) > 1:
         wanted[frozenset((alone[0].run, alone[1].run))] = (alone[0].run, alone[1].run)
     found = [tested(*pair) for pair in wanted.values()]
     bars = [] if ours is None else [_first([line for line in others if line.model in of]) for of in _BARS]
@@ -91,6 +94,7 @@ def find_headline(
         recommenders=key not in RATING_METRICS.names,
         bars=tuple(pair for pair in held if pair is not None),
         ahead=None if other is None or trained is None or trained == other else tested(other, trained),
+        stand_in=stand_in,
     )
 
 

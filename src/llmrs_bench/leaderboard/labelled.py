@@ -117,7 +117,8 @@ def _block(
         if share := max(each.dropped for each in intervals):
             dropped[metric] = share
     asked = len(np.unique(np.concatenate([each.users for line in rows for each in line])))
-    return TableBlock(by, group, _matrix(lines, users, plan.metrics), ends, asked), dropped
+    requests = len({name for line in lines for each in line for name in each.requests})
+    return TableBlock(by, group, _matrix(lines, users, plan.metrics), ends, asked, requests), dropped
 
 
 def _matrix(lines: Sequence[Sequence[LabelledEntry]], users: Sequence[str], metrics: Sequence[str]) -> ScoreMatrix:

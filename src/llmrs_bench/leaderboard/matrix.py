@@ -116,11 +116,11 @@ def user_codes(users: Sequence[str]) -> NDArray[np.intp]:
 
 
 def by_seed(entries: Sequence[EvaluatedRun]) -> list[list[EvaluatedRun]]:
-    """Return the entries of each line: runs that differ by their seed alone share one."""
+    """Return the entries of each line: runs that differ by their seed alone share one, in the order of their seeds."""
     groups: dict[str, list[EvaluatedRun]] = {}
     for entry in entries:
         groups.setdefault(entry.group or entry.run, []).append(entry)
-    return list(groups.values())
+    return [sorted(group, key=lambda entry: entry.about.get("seed") or 0) for group in groups.values()]
 
 
 def request_values(entry: EvaluatedRun, metrics: Sequence[str], places: pl.DataFrame) -> dict[str, NDArray[np.float64]]:

@@ -15,6 +15,7 @@ from llmrs_bench.leaderboard.build import BoardPlan
 from llmrs_bench.leaderboard.curves import Crossing, Level
 from llmrs_bench.leaderboard.labelled import LabelledEntry
 from llmrs_bench.leaderboard.matrix import request_values
+from llmrs_bench.resampling import expanded_tail
 from llmrs_bench.stats import share_interval, summed
 
 Floats: TypeAlias = NDArray[np.float64]
@@ -28,7 +29,7 @@ _NOISE = 1e-12  # equal means, added in another order, differ by less
 class SampledRun:
     """A run by one metric: the values of users (users,), and the metric of each resample of users (resamples,).
 
-    Of a `plain` one the metric is the mean of its values, each of which is another user's.
+    Of a `plain` one the metric is the mean of its values, each of which is another user's. `users` of them are drawn.
     """
 
     values: Floats
@@ -36,6 +37,7 @@ class SampledRun:
     exact: bool
     bound: bool
     plain: bool
+    users: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +67,8 @@ class Place:
             return Cell(mean, mean, mean)
         draws = np.mean([run.draws for run in self.runs], axis=0)
         known = draws[~np.isnan(draws)]
-        low, high = np.percentile(known, [2.5, 97.5]) if known.size and there.sum() > 1 else (None, None)
+        tail = 100.0 * expanded_tail(min(run.users for run in self.runs))
+        low, high = np.percentile(known, [tail, 100.0 - tail]) if known.size and there.sum() > 1 else (None, None)
         if low is not None and all(run.plain for run in self.runs):
             low, high = share_interval(values) or (low, high)
         means = [float(run.values[there].mean()) for run in self.runs]
@@ -118,11 +121,21 @@ def sampled(
     made = [entry.entry if isinstance(entry, LabelledEntry) else entry for entry in entries]
     return {
         run.run: SampledRun(
-            values[run.run], draws[run.run], run.exact, run.kind == BOUND, owners is None and run.run not in functions
+            values[run.run],
+            draws[run.run],
+            run.exact,
+            run.kind == BOUND,
+            owners is None and run.run not in functions,
+            count_users(values[run.run], owners),
         )
         for run in made
         if run.run in values
     }
+
+
+def count_users(values: Floats, owners: NDArray[np.intp] | None) -> int:
+    """Return of how many users there is a value in (requests,), whose users are `owners` where some have several."""
+    return int((summed((~np.isnan(values)).astype(np.float64), owners) > 0).sum())
 
 
 _Name = TypeVar("_Name")

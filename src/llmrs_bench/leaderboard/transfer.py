@@ -105,7 +105,11 @@ def build_transfer(targets: Sequence[Target], metric: str, notes: Sequence[str])
             if key[1] not in ("", UNTUNED) and untuned is not None:
                 pair = np.stack([row, untuned])[None]
                 p = sign_flip(
-                    pair, np.array([[0, 1]]), samples=target.plan.resamples(1), seed=target.plan.seed, clusters=owners
+                    pair,
+                    np.array([[0, 1]]),
+                    samples=target.plan.resamples(1, len(targets) * len(values)),
+                    seed=target.plan.seed,
+                    clusters=owners,
                 )
                 made = replace(made, difference=describe(row, untuned, owners).difference, p=float(p[0, 0]))
                 tests.append((key, target.name))
@@ -123,7 +127,7 @@ def build_transfer(targets: Sequence[Target], metric: str, notes: Sequence[str])
         targets=tuple(names),
         rows=tuple(TransferRow(*key, found[key]) for key in keys),
         protocol=(
-            f"95 % percentile bootstrap over users, {targets[0].plan.samples:,} samples",
+            f"95 % bootstrap over users, {targets[0].plan.samples:,} samples",
             "difference: to the untuned model with the same template (paired sign-flip test; corrected p: "
             f"{CORRECTION_WORDS[targets[0].plan.correction]} over all differences)",
         ),

@@ -79,6 +79,8 @@ def read_adapter(folder: Path) -> Adapter:
         OptionError: If it holds none, one that is not a LoRA, or one for models of another kind.
     """
     hint = f"Give a folder with {CONFIG} and {WEIGHTS[0]}, as PEFT writes it."
+    if not folder.is_dir():
+        raise OptionError(f"lora={folder}: there is no such folder", hint=hint)
     try:
         settings = json.loads((folder / CONFIG).read_text("utf-8"))
         ranks = [settings["r"], *(settings.get("rank_pattern") or {}).values()]

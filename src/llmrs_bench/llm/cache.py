@@ -25,7 +25,9 @@ from llmrs_bench.core.types import UNANSWERED, Prompt
 
 STORE = "store.json"
 _OPEN = 128_000_000  # bytes of shards held in memory
-_LATEST = 8  # shards that say how long answers take
+_LATEST, _SEARCHED = 8, 64  # shards that say how long answers take, and among which those are looked for
+_COUNTED = ("prompt_tokens", "cached_tokens", "completion_tokens")
+_OF_SESSIONS = ("seconds_loading", "peak_device_gb")
 _KEY = 32  # hex digits
 _LATE = 50_000  # keys that are held beside the sorted ones
 
@@ -202,19 +204,34 @@ class ResponseCache:
         """
         return {name: self._recorded(name) for name in sorted(names)}
 
-    def speed(self) -> tuple[int, float | None, float | None]:
-        """Return what the latest answers took: their number, seconds a prompt token, and GB of the device at most.
+    def speed(self, *, choices: bool) -> "Speed | None":
+        """Return what the latest answers of a kind took, or None if there are none.
 
-        What is not known is None.
+        Args:
+            choices: Whether choices were scored, or a text was written.
         """
-        latest = sorted(self._names, key=lambda name: (self._shards / name).stat().st_mtime)[-_LATEST:]
-        frames = [self._shard(name).select("session", "prompt_tokens", "seconds") for name in latest]
+        latest = sorted(self._names, key=lambda name: (self._shards / name).stat().st_mtime, reverse=True)
+        scored = pl.col("finish_reason") == "choices"
+        frames: list[pl.DataFrame] = []
+        for name in latest[:_SEARCHED]:
+            rows = self._shard(name).filter(pl.col("finish_reason") != UNANSWERED, scored if choices else ~scored)
+            frames += [rows.select("session", "seconds", *_COUNTED)] if rows.height else []
+            if len(frames) == _LATEST:
+                break
         if not frames:
-            return 0, None, None
+            return None
         rows = pl.concat(frames)
-        tokens, seconds = int(rows["prompt_tokens"].sum()), float(rows["seconds"].cast(pl.Float64).sum())
-        peaks = [record.get("peak_device_gb") for record in self.sessions(rows["session"].unique()).values()]
-        return rows.height, seconds / tokens if tokens else None, max((gb for gb in peaks if gb), default=None)
+        prompt, cached, written = (int(rows[name].sum()) for name in _COUNTED)
+        seconds, tokens = float(rows["seconds"].cast(pl.Float64).sum()), prompt - cached + written
+        records = self.sessions(rows["session"].unique()).values()
+        known = {name: [float(each[name]) for each in records if each.get(name)] for name in _OF_SESSIONS}
+        return Speed(
+            answers=rows.height,
+            per_token=seconds / tokens if prompt and tokens else None,
+            written=written / rows.height,
+            loading=max(known["seconds_loading"], default=None),
+            device_gb=max(known["peak_device_gb"], default=None),
+        )
 
     def _recorded(self, session: str) -> dict[str, Any]:
         path = self._sessions / f"{session}.json"
@@ -241,7 +258,7 @@ class ResponseCache:
         frame = self._frames.pop(name, None)
         if frame is None:
             path = self._shards / name
-            frame = check_schema("answers", _read_shard(path), where=str(path))
+            frame = check_schema("answers", _read_shard(path).rename(_RENAMED, strict=False), where=str(path))
             self._open += int(frame.estimated_size())
         self._frames[name] = frame
         while self._open > _OPEN and len(self._frames) > 1:
@@ -249,6 +266,27 @@ class ResponseCache:
         return frame
 
 
+@dataclass(frozen=True, slots=True)
+class Speed:
+    """What answers took.
+
+    Args:
+        answers: How many say so.
+        per_token: Seconds for each token that was computed: read and not cached, scored or written. None: the server
+            did not count them.
+        written: Tokens that were scored or written for an answer, on average.
+        loading: Seconds that the model took to load, the longest time; None where nothing was loaded.
+        device_gb: The most memory of the device, where it was read.
+    """
+
+    answers: int
+    per_token: float | None
+    written: float
+    loading: float | None
+    device_gb: float | None
+
+
+_RENAMED = {"clipped": "n_truncated", "bare": "without_attributes"}  # of answers that were kept before 0.1.0
 _RECORDED = "digest"  # in the record of a session: of all the rest
 
 

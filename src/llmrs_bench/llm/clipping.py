@@ -10,9 +10,9 @@ from llmrs_bench.core.types import Prompt
 
 
 class Render(Protocol):
-    """Writes the prompts of a question with fewer items of history, and `bare`: without attributes of items."""
+    """Writes the prompts of a question with fewer items of history, and without attributes of items if need be."""
 
-    def __call__(self, fewer: int, *, bare: bool = False) -> Sequence[Prompt]: ...
+    def __call__(self, fewer: int, *, without_attributes: bool = False) -> Sequence[Prompt]: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +50,7 @@ class Clipped(NamedTuple):
 
     prompt: Prompt
     lost: int = 0
-    bare: bool = False
+    without_attributes: bool = False
 
 
 _SHORTER = (
@@ -80,11 +80,15 @@ def clip(questions: Sequence[Question], engine: CountsTokens, *, hint: str = _SH
 
 def _shortened(question: Question, engine: CountsTokens, hint: str) -> Iterator[Clipped]:
     """Yield the prompts with the most that still fits."""
-    for bare in (False, True) if question.attributes else (False,):
-        found = _longest(partial(question.render, bare=bare), question.shown - (not bare), engine)
+    for without_attributes in (False, True) if question.attributes else (False,):
+        found = _longest(
+            partial(question.render, without_attributes=without_attributes),
+            question.shown - (not without_attributes),
+            engine,
+        )
         if found is not None:
             prompts, kept = found
-            return (Clipped(prompt, question.shown - kept, bare) for prompt in prompts)
+            return (Clipped(prompt, question.shown - kept, without_attributes) for prompt in prompts)
     raise EngineError(
         f"the prompt of request {question.prompts[0].request_id!r} does not fit the model's "
         f"{engine.context} tokens even without any history",

@@ -37,9 +37,9 @@ class CostCounter:
         self._counts.update(
             requests=requests,
             prompts=responses.height,
-            clipped_prompts=responses.filter(pl.col("clipped") > 0).height,
-            clipped_items=int(responses["clipped"].sum()),
-            bare_prompts=int(responses["bare"].sum()),
+            truncated_prompts=responses.filter(pl.col("n_truncated") > 0).height,
+            truncated_items=int(responses["n_truncated"].sum()),
+            prompts_without_attributes=int(responses["without_attributes"].sum()),
             cut_answers=responses.filter(pl.col("finish_reason") == "length").height,
             filtered=responses.filter(pl.col("finish_reason") == "filtered").height,
             unanswered=responses.filter(pl.col("finish_reason") == UNANSWERED).height,

@@ -34,7 +34,7 @@ class VllmOptions(ModelOptions):
         kv_cache_gb: Memory for the cache in GiB on a CPU.
         max_num_seqs: The most requests computed together.
         max_num_batched_tokens: The most tokens computed together; fewer need less memory.
-        waves: Score choices by requests that share the prompt's cache, instead of each without it.
+        share_prompt: Score choices by requests that share the prompt's cache, instead of each without it.
     """
 
     max_model_len: int | None = Field(default=None, ge=2)
@@ -47,4 +47,4 @@ class VllmOptions(ModelOptions):
     kv_cache_gb: int = Field(default=4, ge=1)
     max_num_seqs: int | None = Field(default=None, ge=1)
     max_num_batched_tokens: int | None = Field(default=None, ge=1)
-    waves: bool = True
+    share_prompt: bool = True

@@ -333,8 +333,14 @@ def _rows(
     """Yield responses as rows of the schema `answers` but for the session, each with its share of time and energy."""
     share = {"seconds": seconds / len(responses), "joules": None if joules is None else joules / len(responses)}
     for response in responses:
-        key, (_, lost, bare) = asked[response.prompt_id]
-        yield {"key": key, **answer_row(response), "clipped": lost, "bare": bare, **share}
+        key, (_, lost, without_attributes) = asked[response.prompt_id]
+        yield {
+            "key": key,
+            **answer_row(response),
+            "n_truncated": lost,
+            "without_attributes": without_attributes,
+            **share,
+        }
 
 
 def _computed(response: Response) -> int:

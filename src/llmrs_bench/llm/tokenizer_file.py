@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from llmrs_bench.core.types import Prompt
 from llmrs_bench.llm.identity import ModelFiles, find_files
 from llmrs_bench.llm.model_aliases import ModelSpec
-from llmrs_bench.llm.tokenization import render
+from llmrs_bench.llm.tokenization import Tokenized, render
 
 if TYPE_CHECKING:
     from jinja2 import Template
@@ -27,7 +27,7 @@ class TokenizerFile:
     `tokenizer.json`: counts are for an estimate.
 
     Args:
-        tokenizer: Of `tokenizer.json`.
+        tokenizer: Of `tokenizer.json` or of a GGUF file.
         chat_template: The Jinja template, or None.
         special: The texts of special tokens, by the names that templates have for them.
     """
@@ -37,19 +37,26 @@ class TokenizerFile:
         self.chat_template = chat_template
         self.special = special
 
-    def count(self, prompts: Sequence[Prompt], *, chat: bool | None) -> list[int]:
-        """Return the tokens of the messages of each prompt.
+    def read(self, prompts: Sequence[Prompt], *, chat: bool | None) -> list[Tokenized]:
+        """Return the tokens of the messages and of the choices of each prompt.
+
+        Choices are read alone: a token that spans the end of the prompt is counted as two.
 
         Args:
-            prompts: The prompts; their choices are not counted.
+            prompts: The prompts.
             chat: Whether to use the chat template; None: if there is one.
 
         Raises:
             ModelError: If the template refuses the messages, or there is none and `chat` wants it.
         """
         own: Any = self  # what `render` needs of a tokenizer
-        texts = [render(prompt.messages, own, chat) for prompt in prompts]
-        return [len(self.tokenizer.encode(text, add_special_tokens=not complete).ids) for text, complete in texts]
+        found = []
+        for prompt in prompts:
+            text, complete = render(prompt.messages, own, chat)
+            prefix = self.tokenizer.encode(text, add_special_tokens=not complete).ids
+            choices = self.tokenizer.encode_batch_fast(list(prompt.choices or ()), add_special_tokens=False)
+            found.append(Tokenized(tuple(prefix), tuple(tuple(each.ids) for each in choices)))
+        return found
 
     def apply_chat_template(
         self, turns: Sequence[Mapping[str, str]], *, continue_final_message: bool = False, **variables: Any
@@ -83,14 +90,17 @@ class TokenizerFile:
 def open_tokenizer_file(model: ModelSpec) -> TokenizerFile | None:
     """Return the tokenizer of a model whose files are on this machine; the hub is not asked.
 
-    None: there is no `tokenizer.json`, as beside a GGUF file, or it cannot be read without the model's library.
+    None: there is no `tokenizer.json`, or it cannot be read without the model's library; the same of a GGUF file.
 
     Raises:
         ModelError: If the model is written as a path and nothing is there, or it is not clear which files are meant.
     """
     from tokenizers import Tokenizer
 
-    folder = _folder_of(find_files(model.source, revision=model.revision))
+    files = find_files(model.source, revision=model.revision)
+    if (gguf := _gguf_of(files)) is not None:
+        return _described(gguf)
+    folder = _folder_of(files)
     if folder is None or not (folder / TOKENIZER).is_file():
         return None
     try:
@@ -108,6 +118,23 @@ def open_tokenizer_file(model: ModelSpec) -> TokenizerFile | None:
     return TokenizerFile(tokenizer, template or named, special)
 
 
+def _described(gguf: Path) -> TokenizerFile | None:
+    """Return the tokenizer that a GGUF file describes, or None if that is not of a kind that is read here."""
+    from llmrs_bench.llm.gguf_file import read_header, tokenizer_of
+
+    try:
+        header = read_header(gguf)
+        tokenizer = tokenizer_of(header)
+    except Exception:  # noqa: BLE001 - as above; transformers then says what is wrong with the file
+        return None
+    if tokenizer is None:
+        return None
+    tokens = header["tokenizer.ggml.tokens"]
+    numbers = {name: header.get(f"tokenizer.ggml.{name}_id") for name in ("bos_token", "eos_token")}
+    special = {name: tokens[number] for name, number in numbers.items() if number is not None}
+    return TokenizerFile(tokenizer, header.get("tokenizer.chat_template"), special)
+
+
 def has_tokenizer(model: ModelSpec) -> bool:
     """Return whether files of a tokenizer, of whatever kind, are on this machine; the hub is not asked.
 
@@ -116,6 +143,12 @@ def has_tokenizer(model: ModelSpec) -> bool:
     """
     files = find_files(model.source, revision=model.revision)
     return files.folder is not None or _cached(files, SETTINGS) is not None
+
+
+def _gguf_of(files: ModelFiles) -> Path | None:
+    """Return the GGUF file that holds the tokenizer of a model on this machine."""
+    apart = files.adapter is not None and files.adapter.has_tokenizer
+    return None if apart or files.gguf is None or files.folder is None else files.folder / files.gguf
 
 
 def _folder_of(files: ModelFiles) -> Path | None:

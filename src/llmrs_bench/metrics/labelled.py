@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from llmrs_bench.core.errors import OptionError
 from llmrs_bench.core.registry import unknown_name
+from llmrs_bench.resampling import expanded_tail
 
 Floats: TypeAlias = NDArray[np.float64]
 Places: TypeAlias = NDArray[np.intp]
@@ -146,7 +147,7 @@ class UserInterval:
 def user_intervals(
     lines: Sequence[Sequence[LabelledRows]], metrics: Sequence[str], *, samples: int, seed: int
 ) -> list[dict[str, UserInterval]]:
-    """Return 95 % percentile bootstrap intervals over users (Efron and Tibshirani 1993, section 13.3).
+    """Return 95 % bootstrap intervals over users (Efron and Tibshirani 1993, section 13.3), widened by `expanded_tail`.
 
     Users are drawn with replacement, each with all its rows: rows of one user hang together, and an interval over rows
     would be too narrow. All lines and metrics are resampled with the same users. A resample without a value is dropped
@@ -176,8 +177,9 @@ def user_intervals(
         for place, (_, _, runs) in enumerate(wanted):
             values[place, start : start + size] = np.mean([run(weights) for run in runs], axis=0)
     found: list[dict[str, UserInterval]] = [{} for _ in lines]
+    tail = 100.0 * expanded_tail(users)
     for (at, metric, _), drawn in zip(wanted, values, strict=True):
         known = drawn[~np.isnan(drawn)]
-        low, high = np.percentile(known, [2.5, 97.5]) if known.size else (np.nan, np.nan)
+        low, high = np.percentile(known, [tail, 100.0 - tail]) if known.size else (np.nan, np.nan)
         found[at][metric] = UserInterval(float(low), float(high), 1.0 - known.size / samples)
     return found

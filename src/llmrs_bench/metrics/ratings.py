@@ -12,8 +12,9 @@ from llmrs_bench.metrics.labelled import Floats, MetricSet, Places, counted, div
 Scale: TypeAlias = tuple[float, float]
 
 CALIBRATED = "-calibrated"
+_ROUNDING = 1e-9  # predictions that differ by less than this share of the scale are the same
 _NAMES = ("rmse", "mae", "mae-user", f"rmse{CALIBRATED}", f"mae{CALIBRATED}")
-RATING_METRICS = MetricSet(of="ratings", definitions="1", names=_NAMES, board=_NAMES, lower=_NAMES)
+RATING_METRICS = MetricSet(of="ratings", definitions="2", names=_NAMES, board=_NAMES, lower=_NAMES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +53,10 @@ def fit_line(predictions: Floats, ratings: Floats, scale: Scale) -> LinearMap | 
     """
     if not len(ratings):
         return None
+    if np.ptp(predictions) <= _ROUNDING * (scale[1] - scale[0]):  # a constant, whose mean rounds to another number
+        return LinearMap(0.0, float(ratings.mean()), scale, len(ratings))
     centred = predictions - predictions.mean()
-    spread = float((centred**2).sum())
-    slope = max(0.0, float((centred * ratings).sum()) / spread) if spread > 0 else 0.0
+    slope = max(0.0, float((centred * ratings).sum()) / float((centred**2).sum()))
     return LinearMap(slope, float(ratings.mean() - slope * predictions.mean()), scale, len(ratings))
 
 

@@ -15,7 +15,7 @@ def fuse(request_id: str, views: Sequence[Scores], candidates: Sequence[str], ho
 
     `mean-rank`: candidates that a view leaves out share the mean of the ranks that are left. `borda`: N - rank points
     for a candidate that is named, none for one that is not (de Borda, 1781). `reciprocal-rank`: 1 / rank for a
-    candidate that is named, without a constant (Zhang et al., 2002). A candidate that no view names stays silent.
+    candidate that is named, without a constant (Zhang et al., 2002). A candidate that no view names stays unranked.
 
     Args:
         request_id: Whose views they are.

@@ -1,19 +1,16 @@
 """Prompt templates: TOML files of parts, and how the parts are rendered."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
-from functools import cache, cached_property, lru_cache, wraps
+from functools import cache, cached_property, lru_cache
 from hashlib import sha256
 from importlib.resources import files
 from importlib.resources.abc import Traversable
-from math import prod
 from pathlib import Path
-from re import findall
 from typing import Annotated, Any, Literal, TypeAlias, get_args
 
-from jinja2 import StrictUndefined, Template, TemplateError, nodes
+from jinja2 import StrictUndefined, nodes
 from jinja2.meta import find_undeclared_variables
-from jinja2.sandbox import ImmutableSandboxedEnvironment
 from pydantic import BeforeValidator, Field
 
 from llmrs_bench.core.config import Options
@@ -21,6 +18,7 @@ from llmrs_bench.core.errors import OptionError
 from llmrs_bench.core.registry import STRATEGIES, unknown_name
 from llmrs_bench.core.toml_text import read_toml
 from llmrs_bench.core.types import Message
+from llmrs_bench.prompts.sandbox import FAILURES, MOST, Sandbox, check_filters, fault_words
 
 
 @dataclass(slots=True)  # not frozen: millions are made, and that takes three times as long
@@ -51,7 +49,9 @@ class ExampleView:
 
 
 # Attributes that are data: a sandbox need not look at them again.
-PLAIN = {kind: frozenset(field.name for field in fields(kind)) for kind in (ItemView, ExampleView)}
+PLAIN: dict[type, frozenset[str]] = {
+    kind: frozenset(field.name for field in fields(kind)) for kind in (ItemView, ExampleView)
+}
 
 
 PartName: TypeAlias = Literal[
@@ -88,111 +88,7 @@ _PLAIN = {"item", "items", "a_item", "count", "lowest", "highest", "rating_forma
 _MEMO = 100  # texts of such a part
 
 
-_MOST = 10_000_000  # letters and steps of one part of one prompt
-_STEP, _CALL = 50, 1000  # what a round of a loop and a call count beside what they make
-
-
-class _TooMuchError(Exception):
-    """A part writes or computes without measure."""
-
-
-class _Sandbox(ImmutableSandboxedEnvironment):
-    """Jinja's sandbox, with one limit on what a part may write and compute.
-
-    It takes no second look at the values of items: that is most of its time. Every round of a loop and every call
-    count, and so does what an operation or a filter could make at most, before it makes it: the product of the sizes of
-    what goes in.
-    """
-
-    intercepted_binops = frozenset({"+", "*", "**", "%"})
-    spent = 0
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**options)
-        del self.globals["lipsum"]  # one call writes without end
-        self.filters = {name: self._measured(made) for name, made in self.filters.items()}
-        self.filters |= {_ROUNDS: self._rounds, _WHOLE: self._whole}
-
-    def spend(self, size: int) -> None:
-        """Count what is about to be made."""
-        self.spent += size + _STEP
-        if self.spent > _MOST:
-            raise _TooMuchError(f"it writes or computes more than {_MOST:,} letters or steps for one prompt")
-
-    def getattr(self, obj: Any, attribute: str) -> Any:
-        if attribute in PLAIN.get(type(obj), ()):
-            return getattr(obj, attribute)
-        return super().getattr(obj, attribute)
-
-    def call(self, context: Any, obj: Any, /, *args: Any, **kwargs: Any) -> Any:
-        owner = getattr(obj, "__self__", None)
-        self.spend(_CALL + _product(owner if isinstance(owner, str) else "", *args, *kwargs.values()))
-        return super().call(context, obj, *args, **kwargs)
-
-    def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
-        self.spend(_size(left) + _size(right) if operator == "+" else _product(left, right))
-        return super().call_binop(context, operator, left, right)
-
-    def wrap_str_format(self, value: Any) -> Any:
-        made = super().wrap_str_format(value)
-        if made is None:
-            return None
-
-        @wraps(made)
-        def measured(*args: Any, **kwargs: Any) -> Any:
-            self.spend(_product(value.__self__, *args, *kwargs.values()))
-            return made(*args, **kwargs)
-
-        return measured
-
-    def bounded(self, text: str) -> Template:
-        """Compile a part in which loops count their rounds and joined texts their letters."""
-        tree = self.parse(text)
-        for loop in tree.find_all(nodes.For):
-            loop.iter = nodes.Filter(loop.iter, _ROUNDS, [], [], None, None)
-        for concat in list(tree.find_all(nodes.Concat)):
-            concat.nodes = [nodes.Filter(node, _WHOLE, [], [], None, None) for node in concat.nodes]
-        return self.from_string(tree)
-
-    def _rounds(self, values: Any) -> Iterator[Any]:
-        for value in values:
-            self.spend(0)
-            yield value
-
-    def _whole(self, value: Any) -> Any:
-        self.spend(_size(value))
-        return value
-
-    def _measured(self, made: Callable[..., Any]) -> Callable[..., Any]:
-        @wraps(made)
-        def measured(*args: Any, **kwargs: Any) -> Any:
-            self.spend(_product(*args, *kwargs.values()))
-            return made(*args, **kwargs)
-
-        return measured
-
-
-_ROUNDS, _WHOLE = "rounds of a loop", "a joined text"  # no filters that a part could name
-
-
-def _size(value: Any) -> int:
-    """Return how much a value adds to what is made of it: its letters, its number, or those of what it holds."""
-    if isinstance(value, str):
-        widths = findall(r"[0-9]+", value) if "%" in value or "{" in value else ()  # of a format, as in '%9d'
-        return len(value) + max((int(width[:12]) for width in widths), default=0)
-    if isinstance(value, int):
-        return abs(value)
-    if isinstance(value, (list, tuple)):
-        return sum(map(_size, value)) + 20 * len(value)
-    return 1
-
-
-def _product(*values: Any) -> int:
-    return prod(max(_size(value), 1) for value in values)
-
-
-_ENVIRONMENT = _Sandbox(undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-_FAILURES = (TemplateError, TypeError, ValueError, ArithmeticError, RecursionError, MemoryError, _TooMuchError)
+_ENVIRONMENT = Sandbox(PLAIN, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
 
 
 @dataclass(frozen=True)
@@ -205,7 +101,7 @@ class CompiledPart:
         where: Where it was written, for messages.
 
     Raises:
-        OptionError: If it is no Jinja, or names what a scene does not have.
+        OptionError: If it is no Jinja, or names what a prompt context does not have.
     """
 
     text: str
@@ -217,10 +113,12 @@ class CompiledPart:
         try:
             tree = _ENVIRONMENT.parse(self.text)
             _ENVIRONMENT.bounded(self.text)
-        except _FAILURES as error:
+        except FAILURES as error:
             raise OptionError(
-                f"{self.where}: {_fault(error)}", hint="It is a Jinja template: check its braces, and how deep it goes."
+                f"{self.where}: {fault_words(error)}",
+                hint="It is a Jinja template: check its braces, and how deep it goes.",
             ) from error
+        check_filters(tree, self.where)
         if unknown := sorted(find_undeclared_variables(tree) - TEMPLATE_VARIABLES):
             raise OptionError(
                 f"{self.where} names {', '.join(unknown)}, which a prompt does not know",
@@ -229,7 +127,7 @@ class CompiledPart:
 
     @cached_property
     def variables(self) -> frozenset[str]:
-        """The names of a scene that it uses."""
+        """The names of a prompt context that it uses."""
         return frozenset(find_undeclared_variables(_ENVIRONMENT.parse(self.text)))
 
     @cached_property
@@ -238,7 +136,7 @@ class CompiledPart:
 
     @cached_property
     def names(self) -> frozenset[str]:
-        """The names of a scene that it uses, and the attributes of items."""
+        """The names of a prompt context that it uses, and the attributes of items."""
         tree = _ENVIRONMENT.parse(self.text)
         return self.variables | {node.attr for node in tree.find_all(nodes.Getattr)}
 
@@ -270,21 +168,15 @@ class CompiledPart:
         try:
             for text in self._compiled.generate(variables):
                 sandbox.spent += len(text)  # in line, for there are a million of them in the prompts of MovieLens-1M
-                if sandbox.spent > _MOST:
+                if sandbox.spent > MOST:
                     sandbox.spend(0)
                 written.append(text)
-        except _FAILURES as error:
+        except FAILURES as error:
             raise OptionError(
-                f"{self.where} cannot be rendered: {_fault(error)}", hint="Check it with `llmrs-bench prompt --check`."
+                f"{self.where} cannot be rendered: {fault_words(error)}",
+                hint="Check it with `llmrs-bench prompt --check`.",
             ) from error
         return "".join(written).rstrip()
-
-
-def _fault(error: Exception) -> str:
-    """Say in one line why a part cannot be rendered."""
-    if isinstance(error, RecursionError):
-        return "it calls itself, or is nested, too deep"
-    return "there is not enough memory for it" if isinstance(error, MemoryError) else str(error)
 
 
 @dataclass(frozen=True)
@@ -306,7 +198,7 @@ class PromptTemplate:
         return self.uses("candidates")
 
     def uses(self, *names: str) -> bool:
-        """Return whether any part uses one of these names of a scene, or attributes of items."""
+        """Return whether any part uses one of these names of a prompt context, or attributes of items."""
         return any(part.names & set(names) for part in self.parts.values())
 
     def messages(self, variables: Mapping[str, Any], told: dict[PartName, str]) -> tuple[Message, ...]:

@@ -12,10 +12,11 @@ import polars as pl
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from llmrs_bench.core.formatting import without_zeros
 from llmrs_bench.leaderboard.curves import Crossing, Curve, CurvePoint, Curves, Level, Slope, outcome
 from llmrs_bench.report.latex import escape as latex_escape
 from llmrs_bench.report.markdown import escape, markdown_table
-from llmrs_bench.report.table import Mean, p_value, without_zeros
+from llmrs_bench.report.table import Mean, p_value
 from llmrs_bench.report.terminal import grid
 
 _ROWS, _WIDEST = 15, 100  # of the picture

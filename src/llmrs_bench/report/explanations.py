@@ -4,9 +4,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from textwrap import wrap
 from typing import Any
 
-from llmrs_bench.core.formatting import number
+from llmrs_bench.core.formatting import counted, number, without_zeros
 from llmrs_bench.leaderboard.board import ALPHA
-from llmrs_bench.report.table import p_value, without_zeros
+from llmrs_bench.report.table import p_value
 
 _WIDTH = 80
 _CONTROL = "shuffled"
@@ -164,15 +164,17 @@ def _protocol(facts: Mapping[str, Any]) -> Iterator[str]:
     )
     yield "kappa: Cohen's, each pair counted with its texts named in both ways"
     if facts["malformed"]:
-        yield f"{facts['malformed']:,} answers name no letter; their pairs count for nobody"
+        malformed = "1 answer names" if facts["malformed"] == 1 else f"{facts['malformed']:,} answers name"
+        yield f"{malformed} no letter; pairs with such an answer count for nobody"
     if facts["same"]:
-        yield f"{facts['same']:,} pairs have one text twice; they are ties that nobody was asked about"
+        same = "1 pair has" if facts["same"] == 1 else f"{facts['same']:,} pairs have"
+        yield f"{same} one text twice: a tie that nobody was asked about"
     for writer in facts["writers"]:
         if writer["empty"]:
-            yield f"{writer['name']} wrote nothing in {writer['empty']:,} requests, which are left out"
+            yield f"{writer['name']} wrote nothing in {counted(writer['empty'], 'request')}, left out here"
     if not facts["judges"]:
         yield "no other judge of these pairs: run judge with another --model"
-    yield f"{facts['prompts']:,} prompts, {number(facts['seconds'])} s, engine {facts['engine']}"
+    yield f"{counted(facts['prompts'], 'prompt')}, {number(facts['seconds'])} s, engine {facts['engine']}"
 
 
 def _interval(each: Mapping[str, Any]) -> str:

@@ -5,8 +5,9 @@ from itertools import chain
 from textwrap import wrap
 from typing import Any
 
+from llmrs_bench.core.formatting import without_zeros
 from llmrs_bench.leaderboard.board import ALPHA
-from llmrs_bench.report.table import p_value, without_zeros
+from llmrs_bench.report.table import p_value
 
 _MEASURES = ("jaccard", "serp", "prag")
 _QUALITY = "ndcg@10"

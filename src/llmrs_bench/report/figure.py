@@ -96,7 +96,7 @@ def save_figure(
         return ""
     if chart == "reliability":
         return _save_reliability(path, shown, named=bool(rows))
-    height = 0.65 + 0.19 * len(shown) if chart != "cost" else 2.1 + 0.11 * ((len(shown) + 1) // 2)
+    height = 0.8 + 0.19 * len(shown) if chart != "cost" else 2.25 + 0.11 * ((len(shown) + 1) // 2)
     draw = {"differences": _differences, "means": _means, "cost": _cost}[chart]
     save_drawing(path, height, lambda figure: draw(figure.add_subplot(), board, shown))
     return ""
@@ -136,14 +136,19 @@ def _differences(axes: "Axes", board: Board, rows: Sequence[Row]) -> None:
     _lines(axes, drawn, [found[row.run].difference for row in drawn], ends, certain)
     axes.axvline(0, color="black", linewidth=0.8)
     name = next(name for row, name in zip(board.rows, row_names(board.rows), strict=True) if row.run == against)
-    axes.set_xlabel(plain(f"difference in {board.key}\nfrom ") + name)
+    axes.set_xlabel(plain(f"difference in {board.key}\nfrom ") + name + plain(_scope(board)))
+
+
+def _scope(board: Board) -> str:
+    """Return over how many users means are and how many candidates each has, in a line of its own."""
+    return f"\n{board.scope}" if board.scope else ""
 
 
 def _means(axes: "Axes", board: Board, rows: Sequence[Row]) -> None:
     cells = [row.cells[board.key] for row in rows]
     ends = [(None, None) if row.exact else (cell.low, cell.high) for row, cell in zip(rows, cells, strict=True)]
     _lines(axes, rows, [cell.mean for cell in cells], ends, [True] * len(rows))
-    axes.set_xlabel(plain(board.key))
+    axes.set_xlabel(plain(f"{board.key}{_scope(board)}"))
 
 
 def _lines(
@@ -187,7 +192,7 @@ def _cost(axes: "Axes", board: Board, rows: Sequence[Row]) -> None:
         axes.set_xscale("log")
         for which in (axes.xaxis.set_major_formatter, axes.xaxis.set_minor_formatter):
             which(FuncFormatter(lambda cost, _: f"{cost:g}" if f"{cost:e}"[0] in "125" else ""))
-    axes.set_xlabel(cost_words(board.pareto_by, board.unit))
+    axes.set_xlabel(plain(f"{cost_words(board.pareto_by, board.unit)}{_scope(board)}"))
     axes.set_ylabel(plain(board.key))
     axes.margins(0.08)
     legend_below(cast("Figure", axes.figure), drawn)
@@ -232,13 +237,15 @@ def _number(axes: "Axes", points: Sequence[tuple[float, float]]) -> None:
 
 
 def _curves(axes: "Axes", curves: Curves, lines: Sequence[Curve], levels: Sequence[Level]) -> None:
-    """Draw curves with bands, each with a mark of its own, and what does not vary as dashed lines."""
+    """Draw curves with bands, each with a look of its own, and what does not vary as dashed lines."""
     places = positions(curves)
     for number, line in enumerate(lines):
-        color, mark = LINES[number % len(LINES)]
+        again, place = divmod(number, len(LINES))
+        color, mark = LINES[place]
+        look: dict[str, Any] = {"linestyle": (0, (1, again)), "markerfacecolor": "white"} if again else {}
         x, means = [places[point.x] for point in line.points], [point.cell.mean for point in line.points]
         label = plain(fitting((line.label,), LETTERS))
-        axes.plot(x, means, color=color, marker=mark, markersize=3, linewidth=1, label=label)
+        axes.plot(x, means, color=color, marker=mark, markersize=3, linewidth=1, label=label, **look)
         band = [(places[point.x], point.cell.low, point.cell.high) for point in line.points]
         known = [(x, low, high) for x, low, high in band if low is not None and high is not None]
         within, low, high = ([each[at] for each in known] for at in range(3))

@@ -9,11 +9,12 @@ import polars as pl
 from rich.console import Group
 from rich.text import Text
 
+from llmrs_bench.core.formatting import without_zeros
 from llmrs_bench.leaderboard.board import ALPHA, Board
 from llmrs_bench.leaderboard.gate import Change, Gate, Verdict
 from llmrs_bench.leaderboard.trends import History, Point
 from llmrs_bench.report.markdown import escape, markdown_table, to_markdown
-from llmrs_bench.report.table import Mean, p_value, without_zeros
+from llmrs_bench.report.table import Mean, p_value
 from llmrs_bench.report.terminal import grid
 
 
@@ -86,7 +87,11 @@ def to_summary(board: Board, gate: Gate, page: str = "") -> str:
         gate: Its verdicts and changes.
         page: Where the page of the board is: an address, which becomes a link, or the name of a file; empty: nowhere.
     """
-    lines = [f"## llmrs-bench: {_outcome(gate)}", ""]
+    lines = [
+        f"## llmrs-bench: {_outcome(gate)}",
+        "",
+        *([f"{escape(board.title)}: {board.scope}.", ""] if board.scope else []),
+    ]
     failed, passed = ([v for v in gate.verdicts if v.failed is each] for each in (True, False))
     lines += _verdict_table(failed) if failed else []
     if gate.changes:

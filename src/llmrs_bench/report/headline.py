@@ -4,18 +4,18 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
-from llmrs_bench.core.formatting import number
+from llmrs_bench.core.formatting import number, without_zeros
 from llmrs_bench.leaderboard.board import ALPHA, Board, Row
+from llmrs_bench.leaderboard.build import EVEN, order_words
 from llmrs_bench.leaderboard.family import PairTest
 from llmrs_bench.leaderboard.headline import CONSTANTS, TRAINED, Headline
 from llmrs_bench.report.labels import brief_labels
-from llmrs_bench.report.table import answer_words, family_over, p_value, spread_words, without_zeros
+from llmrs_bench.report.table import answer_words, corrected_p, family_over, least_words, spread_words
 
 _FEW_USERS = 100
 _DOUBTFUL = 0.5  # of the probability of an answer, on its labels
-_EVEN = 0.5  # the AUC of scores that say nothing
 _BRIEF = 0.05  # seconds of training that are not worth a word
-_MOCK = "mock"  # the model that makes its answers up
+_DEMO = "demo-lm"  # how the name of the model of the demo begins
 _CAREFUL = "Be careful"
 
 
@@ -25,6 +25,20 @@ def headline(board: Board) -> list[str]:
     The sentences are of the metric that orders the board. Nothing is said of a board without a metric that orders rows.
     """
     return [] if board.headline is None else list(_sentences(board, board.headline))
+
+
+def cautions(board: Board) -> list[tuple[str, str]]:
+    """Say in a word or two, and in a clause, what makes the place of the best language model doubtful.
+
+    Of a board without one it is of the row that is best.
+    """
+    if board.headline is None:
+        return []
+    rows = {row.run: row for row in board.rows if board.key in row.cells}
+    ours, other = (rows.get(run or "") for run in (board.headline.language_model, board.headline.other))
+    if ours is not None:
+        return list(_warnings(ours, board.headline, board, brief_labels(board.rows)))
+    return [] if other is None else list(_few_users(other))
 
 
 def is_verdict(line: str) -> bool:
@@ -43,10 +57,11 @@ def _sentences(board: Board, found: Headline) -> Iterator[str]:
     rows = {row.run: row for row in board.rows}
     ours, other, fusion = (rows.get(run or "") for run in (found.language_model, found.other, found.fusion))
     if ours is None:
-        yield "No language model is on this board yet."
+        mock = "" if found.stand_in is None else ", only mock, which reads nothing and answers at random"
+        yield f"No language model is on this board yet{mock} ({_asked(other, board)})."
     else:
-        asked = f"{ours.users:,} {board.unit if ours.users != 1 else board.unit.removesuffix('s')}"
-        yield f"Best language model: {brief[ours.run]}, {board.key} {_mean(ours, board)} over {asked}."
+        mean = f"{board.key} {_mean(ours, board)}"
+        yield f"Best language model: {brief[ours.run]}, {mean} over {_asked(ours, board)}{_histories(ours)}."
     trained = next((row for row in board.rows if row.kind in TRAINED and board.key in row.cells), None)
     if other is not None:
         yield _best_other(found, other, trained, board, brief)
@@ -56,21 +71,30 @@ def _sentences(board: Board, found: Headline) -> Iterator[str]:
     for pair in found.pairs:
         if pair.run in rows and pair.contrast.against in rows:
             before, over = over, family_over(board, primary=pair.contrast.primary)
-            family = "" if over == before else f" ({over})"
+            least = least_words(board) if corrected_p(pair.contrast, board.permutations).startswith("≤") else ""
+            family = f" ({'; '.join(filter(None, ['' if over == before else over, least]))})".replace(" ()", "")
             yield _difference(pair, rows[pair.run], rows[pair.contrast.against], board, brief, family)
             yield from _all_sources(pair, board, brief)
     against = [rows.get(pair.contrast.against) for pair in found.pairs]
     named = {row.run: row for row in (ours, trained, other, fusion, *against) if row is not None and not row.exact}
     if named:
         yield _costs(named.values(), board, brief)
-    if ours is not None and (warnings := list(_warnings(ours, found, board, brief))):
-        yield f"{_CAREFUL} with the language model: {'; '.join(warnings)}."
+    if warnings := [words for _, words in cautions(board)]:
+        yield f"{_CAREFUL}{'' if ours is None else ' with the language model'}: {'; '.join(warnings)}."
+
+
+def _asked(row: Row | None, board: Board) -> str:
+    """Say over how many users means are and how many candidates each has; of a row with fewer users also how many."""
+    most = max((each.users for each in board.rows), default=0)
+    if row is None or (board.scope and row.users == most):
+        return board.scope or _users(most)
+    return f"{_users(row.users)} (the board: {board.scope})" if board.scope else _users(row.users)
 
 
 def _best_other(found: Headline, other: Row, trained: Row | None, board: Board, brief: Mapping[str, str]) -> str:
     """Name the best trained row, and the baseline above it; or the baseline, and that nothing trained is there."""
     metric = f"{board.key} " if found.language_model is None else ""
-    best = f"{brief[other.run]}, {metric}{_mean(other, board)}."
+    best = f"{brief[other.run]}, {metric}{_mean(other, board)}{_histories(other)}."
     if other.kind != "baseline":
         return f"Best recommender: {best}"
     if trained is None:
@@ -78,8 +102,14 @@ def _best_other(found: Headline, other: Row, trained: Row | None, board: Board, 
         return f"No trained recommender {missed}. Best baseline: {best}"
     still = found.ahead is not None and found.ahead.contrast.corrected < ALPHA
     words = "A baseline is better still" if still else "A baseline cannot be told apart from it"
-    shown = f"{brief[trained.run]}, {metric}{_mean(trained, board)}"
+    shown = f"{brief[trained.run]}, {metric}{_mean(trained, board)}{_histories(trained)}"
     return f"Best recommender: {shown}. {words}: {brief[other.run]}, {_mean(other, board)}."
+
+
+def _histories(row: Row) -> str:
+    """Say how many items of a user a row was shown, where that is known: two rows are seldom shown as much."""
+    items = row.about.get("history")
+    return f", from the last {items:,} items of a user" if isinstance(items, int) and items > 0 else ""
 
 
 def _mean(row: Row, board: Board) -> str:
@@ -92,7 +122,7 @@ def _difference(pair: PairTest, row: Row, other: Row, board: Board, brief: Mappi
     """Say how far a row is from another one, and whether that is more than noise."""
     found, name = pair.contrast, _subject(row, board, brief)
     ends = "" if found.low is None or found.high is None else f" [{found.low:+z.4f}, {found.high:+z.4f}]"
-    numbers = f"{found.difference:+z.4f}{ends}, p {p_value(found.corrected)}{family}"
+    numbers = f"{found.difference:+z.4f}{ends}, p {corrected_p(found, board.permutations)}{family}"
     both = {row.users, other.users} == {found.users}
     shared = "" if both else f" The difference is that of the {found.users:,} users whom both have."
     if found.corrected < ALPHA:
@@ -100,7 +130,10 @@ def _difference(pair: PairTest, row: Row, other: Row, board: Board, brief: Mappi
         return (
             f"{name} is {'better' if better else 'worse'} than {brief[other.run]} in {pair.metric}: {numbers}.{shared}"
         )
-    more = f"; about {found.needed:,} users would show such a difference" if found.needed else ""
+    enough = (
+        found.needed is None or found.needed <= found.users
+    )  # where only the correction, or the least p, is in the way
+    more = "" if enough else f"; about {found.needed:,} users would show such a difference"
     apart = f"cannot be told apart in {pair.metric} on {_users(found.users)}"
     return f"{name} and {brief[other.run]} {apart}: {numbers}{more}.{shared}"
 
@@ -123,10 +156,12 @@ def _all_sources(pair: PairTest, board: Board, brief: Mapping[str, str]) -> Iter
 def _costs(rows: Iterable[Row], board: Board, brief: Mapping[str, str]) -> str:
     """Say what ranking 1,000 users costs with each row, and with which ones nobody measured it."""
     named = [(row, _subject(row, board, brief).replace("The ", "the ", 1), _spent(row)) for row in rows]
+    machines = {str(row.about["machine"]) for row, _, spent in named if spent and row.about.get("machine")}
+    apart = [f"these are of {len(machines)} machines"] if len(machines) > 1 else []
     known = [f"{spent} for {name}{_training(row)}" for row, name, spent in named if spent]
     lacking = [name for _, name, spent in named if not spent]
     unknown = [f"not measured for {' and '.join(lacking)}"] if lacking else []
-    return f"Cost of 1,000 {board.unit}: {'; '.join([*filter(None, [', '.join(known)]), *unknown])}."
+    return f"Cost of 1,000 {board.unit}: {'; '.join([*filter(None, [', '.join(known)]), *apart, *unknown])}."
 
 
 def _spent(row: Row) -> str:
@@ -143,7 +178,9 @@ def _training(row: Row) -> str:
     return f" (after {number(training)} s of training)" if training >= _BRIEF else ""
 
 
-def _bars(found: Headline, rows: Mapping[str, Row], board: Board, brief: Mapping[str, str]) -> Iterator[str]:
+def _bars(
+    found: Headline, rows: Mapping[str, Row], board: Board, brief: Mapping[str, str]
+) -> Iterator[tuple[str, str]]:
     """Say which rows that ignore the user the language model does not beat, by the test of the pair."""
     said: dict[str, list[str]] = {}
     for pair in found.bars:
@@ -157,42 +194,53 @@ def _bars(found: Headline, rows: Mapping[str, Row], board: Board, brief: Mapping
             said.setdefault("cannot be told apart from", []).append(words)
         elif ahead < 0:
             said.setdefault("is worse than", []).append(words)
-    yield from (f"it {verdict} {', and '.join(words)}" for verdict, words in said.items())
+    for verdict, names in said.items():
+        brief_verdict = "worse than" if verdict == "is worse than" else "no better than"
+        yield (
+            f"{brief_verdict} {', '.join(name.partition(' (')[0] for name in names)}",
+            f"it {verdict} {', and '.join(names)}",
+        )
 
 
-def _warnings(row: Row, found: Headline, board: Board, brief: Mapping[str, str]) -> Iterator[str]:
-    """Say what makes its place doubtful: made-up or odd answers, chance, rows that ignore the user, few users."""
-    if row.model == _MOCK:
-        yield "it is the mock, whose answers are made up"
+def _warnings(row: Row, found: Headline, board: Board, brief: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    """Say what makes its place doubtful: odd answers, chance, rows that ignore the user, few users, and so on."""
+    if row.model.startswith(_DEMO):
+        yield "a toy", "demo-lm is a toy trained on this data set, so this says nothing of real language models"
     rows = {each.run: each for each in board.rows if board.key in each.cells}
     yield from _chance(row, board)
     yield from _bars(found, rows, board, brief)
+    for words in order_words(row):
+        yield f"{words.split()[1]} below .5", words
     if words := answer_words(row):
-        yield f"answers: {words}"
+        yield "odd answers", f"answers: {words}"
     mass = row.about.get("label_mass")
     if mass is not None and mass < _DOUBTFUL:
-        yield f"its labels hold {100 * mass:.1f} % of what it would write next"
+        yield "label mass", f"its labels hold {100 * mass:.1f} % of what it would write next"
     if memory := row.about.get("memory"):
-        yield memory
+        yield "known by heart", memory
+    yield from _few_users(row)
+
+
+def _few_users(row: Row) -> Iterator[tuple[str, str]]:
     if row.users < _FEW_USERS:
-        yield f"{_users(row.users)} {'is' if row.users == 1 else 'are'} few"
+        yield "few users", f"{_users(row.users)} {'is' if row.users == 1 else 'are'} few"
 
 
-def _chance(row: Row, board: Board) -> Iterator[str]:
+def _chance(row: Row, board: Board) -> Iterator[tuple[str, str]]:
     """Say where chance is within the interval of a row, or the whole interval is worse.
 
     The AUC of a constant is chance: where one is on the board, the test against it says that.
     """
     rows = {each.model: each for each in board.rows if board.key in each.cells}
     even = board.key == "auc" and not any(model in rows for model in CONSTANTS)
-    level = _EVEN if even else rows["chance"].cells[board.key].mean if "chance" in rows else None
+    level = EVEN if even else rows["chance"].cells[board.key].mean if "chance" in rows else None
     cell, sign = row.cells[board.key], board.sign(board.key)
-    if level is None or cell.low is None or cell.high is None:
-        return
+    if level is None or cell.low is None or cell.high is None or (even and cell.mean < EVEN):
+        return  # below .5 is said of auc by itself
     if cell.low <= level <= cell.high:
-        yield f"its interval holds chance ({without_zeros(f'{level:.4f}')})"
+        yield "at chance", f"its interval holds chance ({without_zeros(f'{level:.4f}')})"
     elif sign * (cell.mean - level) < 0:
-        yield f"it is worse than chance ({without_zeros(f'{level:.4f}')})"
+        yield "below chance", f"it is worse than chance ({without_zeros(f'{level:.4f}')})"
 
 
 def _users(count: int) -> str:

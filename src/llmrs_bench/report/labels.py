@@ -1,5 +1,6 @@
 """What rows are called where their names have little room."""
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 
@@ -114,8 +115,7 @@ def shortened(name: str, room: int) -> str:
     ends = [tuning + bracket + setting, *([f"{tuning} ({template})"] if options and "=" not in template else [])]
     for end in ends:
         if end and (left := room - cell_len(end) - 2) >= _LEAST_MODEL:
-            whole = shortened(base, left + 2) if left >= 3 * _LEAST_MODEL else f"{_begin(base, left)}.."
-            return f"{whole}{end}"
+            return f"{base if cell_len(base) <= left + 2 else f'{_first_words(base, left)}..'}{end}"
     if tuning and (left := room - cell_len(tuning) - 2) >= 0:
         alone = f"..{tuning} {template}"
         return alone if template and cell_len(alone) <= room else f"{_begin(base, left)}..{tuning}"
@@ -128,6 +128,15 @@ def _cut(name: str, room: int) -> str:
         return name
     kept = max(room - 2, 2)
     return f"{_begin(name, kept - kept // 2)}..{_begin(name[::-1], kept // 2)[::-1].lstrip('.')}"
+
+
+def _first_words(name: str, room: int) -> str:
+    """Return the first letters of a name that fit a room, without half a word: 13 is no short form of 135M."""
+    text = _begin(name, room)
+    if text != name and name[len(text)].isalnum():
+        words = re.sub(r"[-._/ ]*\w*$", "", text)
+        text = words if 2 * len(words) >= room else text
+    return text
 
 
 def _begin(text: str, room: int) -> str:

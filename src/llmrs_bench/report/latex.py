@@ -30,6 +30,7 @@ _SPECIAL = {
     "|": r"\textbar{}",
     '"': r"\textquotedbl{}",
     "±": r"$\pm$",
+    "≤": r"$\leq$",
     "\n": " ",
 }
 
@@ -106,7 +107,7 @@ def _caption(board: Board, table: Table) -> str:
         kind = f"{family} differences" if board.family else "differences"
         return (
             f"{title}: {kind} in {escape(table.metric)} from {against}, paired by user, with 95\\,\\% intervals. "
-            f"$p$: sign-flip test, {over}; $^{{\\dagger}}$: $p < .05$."
+            f"$p$: sign-flip test, {over}; $^{{\\dagger}}$: $p < .05$.{f' {escape(table.note)}' if table.note else ''}"
         )
     if table.kind == "board":
         users = max((row.users for row in board.rows), default=0)
@@ -114,8 +115,12 @@ def _caption(board: Board, table: Table) -> str:
         marks = "Bold: best; underlined: second"
         marks += "; $^{=}$: not distinguishable from the best" if any(cell.as_good for cell in cells) else ""
         marks += f"; less is better: {escape(', '.join(board.less_is_better))}" if board.less_is_better else ""
-        marks += "; $^{\\ast}$: Pareto front of quality and cost" if any(row.pareto for row in board.rows) else ""
-        return f"{title}: means over {users:,} users with 95\\,\\% intervals. {marks}."
+        if any(row.pareto for row in board.rows):
+            unknown = any(row.pareto is None and not row.exact for row in board.rows)
+            aside = " of rows with a measured cost" if unknown else ""
+            marks += f"; $^{{\\ast}}$: Pareto front of quality and cost{aside}"
+        over = escape(board.scope) or f"{users:,} users"
+        return f"{title}: means over {over}, with 95\\,\\% intervals. {marks}."
     if table.kind == "group":
         return f"{title}: {escape(table.title)}."
     return escape(f"{table.title}. {table.note}" if table.note else table.title)
@@ -175,7 +180,7 @@ def _value(column: Column, field: Field) -> str:
     if isinstance(field, str):
         text = _boxed(field, 8) if column.kind == "answers" else escape(field)
         if column.line == _CORRECTED:
-            return text + (r"$^{\dagger}$" if field and float(field.lstrip("<")) < ALPHA else "")
+            return text + (r"$^{\dagger}$" if field and float(field.lstrip("<≤")) < ALPHA else "")
         return re.sub(r"(?<![\w.])-(?=[\d.])", "$-$", text) if column.kind == "test" else text
     wrapped = {1: rf"\textbf{{{field.text}}}", 2: rf"\underline{{{field.text}}}"}.get(field.cell.rank, field.text)
     return wrapped + (r"$^{=}$" if field.cell.as_good else "")

@@ -16,6 +16,7 @@ def to_json(board: Board) -> str:
     """Return the whole board as JSON."""
     value = {
         "title": board.title,
+        "scope": board.scope,
         "headline": headline(board),
         "protocol": list(board.protocol),
         "metrics": list(board.metrics),
@@ -35,6 +36,7 @@ def to_json(board: Board) -> str:
                 "by": section.by,
                 "group": section.group,
                 "users": section.users,
+                "requests": section.requests,
                 "rows": [measured(row) for row in section.rows],
             }
             for section in board.sections
@@ -50,11 +52,13 @@ def to_csv(board: Board) -> str:
 
     For each metric there are `METRIC`, `METRIC_low`, `METRIC_high`, `METRIC_spread`, `METRIC_rank`, and from the
     comparison with the best row `METRIC_difference`, `METRIC_p`, `METRIC_corrected` and so on. `by` and `group` are
-    empty for the whole board. Printed tables are no part of it.
+    empty for the whole board, whose users and candidates `scope` has. Printed tables are no part of it.
     """
-    lines = [{"by": "", "group": "", **_flat(row, board.metrics)} for row in board.rows]
+    scope = {"scope": board.scope}
+    lines = [{"by": "", "group": "", **scope, **_flat(row, board.metrics)} for row in board.rows]
     for section in board.sections:
-        lines += [{"by": section.by, "group": section.group, **_flat(row, board.metrics)} for row in section.rows]
+        group = {"by": section.by, "group": section.group, **scope}
+        lines += [{**group, **_flat(row, board.metrics)} for row in section.rows]
     columns = list(dict.fromkeys(name for line in lines for name in line))
     frame = pl.DataFrame([{name: line.get(name) for name in columns} for line in lines], infer_schema_length=None)
     return frame.write_csv().rstrip("\n")

@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from llmrs_bench.core.formatting import number
+from llmrs_bench.core.formatting import counted, number
 from llmrs_bench.report.table import p_value
 
 _NAMES = {
@@ -93,7 +93,7 @@ def _notes(facts: Mapping[str, Any]) -> Iterator[str]:
             )
     yield from (f"Not asked: {reason}." for reason in facts["left_out"])
     spent = f"{number(facts['seconds'])} s"
-    yield f"{facts['prompts']:,} prompts, {spent}, engine {facts['engine']}."
+    yield f"{counted(facts['prompts'], 'prompt')}, {spent}, engine {facts['engine']}."
 
 
 def _percent(share: float) -> str:

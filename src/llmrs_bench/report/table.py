@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from llmrs_bench.core.costs import COST_FIELDS
-from llmrs_bench.core.formatting import number
-from llmrs_bench.leaderboard.board import Board, Cell, PublishedRow, PublishedTable, Row, told_apart
+from llmrs_bench.core.formatting import number, without_zeros
+from llmrs_bench.leaderboard.board import Board, Cell, PublishedRow, PublishedTable, Row, Section, told_apart
 from llmrs_bench.leaderboard.build import corrected_over
-from llmrs_bench.leaderboard.family import Contrast
+from llmrs_bench.leaderboard.family import Contrast, Difference
 from llmrs_bench.leaderboard.variance import SEEDS, Spread
 from llmrs_bench.report.words import choice_words
 
@@ -92,7 +92,7 @@ def tables(board: Board) -> Iterator[Table]:
     yield from variance_tables(board)
     yield from _nulls(rows)
     for part in board.sections:
-        title = f"{part.group} ({part.users:,} users), by {part.by}"
+        title = f"{part.group} ({_asked(part, board.unit)}), by {part.by}"
         yield Table("group", title, part.rows, _means(part.rows, board.metrics))
     for found in board.published:
         yield from matched_table(found, board)
@@ -101,6 +101,14 @@ def tables(board: Board) -> Iterator[Table]:
         texts = [tuple("" if value is None else f"{value:.4f}" for value in each) for each in values]
         printed = tuple(Column("metric", name, each) for name, each in zip(found.metrics, texts, strict=True))
         yield Table("published", title, found.rows, printed)
+
+
+def _asked(part: Section, unit: str) -> str:
+    """Say how many requests a group has: of how many users, where those are fewer."""
+    users = f"{part.users:,} users"
+    if part.requests == part.users:
+        return users
+    return f"{part.requests:,} {'rows' if unit == 'rows' else 'requests'} of {users}"
 
 
 def matched_table(found: PublishedTable, board: Board) -> Iterator[Table]:
@@ -271,7 +279,8 @@ def _tests(board: Board) -> Iterator[Table]:
             shown.setdefault((pair.metric, pair.contrast.against), []).append((rows[pair.run], pair.contrast))
     over = "" if family is None else family_over(board, primary=True)
     for (metric, against), tested in shown.items():
-        yield _test_table(f"primary: against {labels[against]} in {metric}, on the same users ({over})", tested, metric)
+        title = f"primary: against {labels[against]} in {metric}, on the same users ({over})"
+        yield _test_table(title, tested, metric, board)
     rest = [
         (row, versus)
         for row in board.rows
@@ -280,7 +289,7 @@ def _tests(board: Board) -> Iterator[Table]:
     if rest:
         best = f"against the best in {board.key}, {labels[rest[0][1].against]}, on the same users"
         over = family_over(board, primary=False)
-        yield _test_table(f"{'exploratory: ' if family else ''}{best} ({over})", rest, board.key)
+        yield _test_table(f"{'exploratory: ' if family else ''}{best} ({over})", rest, board.key, board)
 
 
 def family_over(board: Board, *, primary: bool) -> str:
@@ -291,33 +300,59 @@ def family_over(board: Board, *, primary: bool) -> str:
     return "one primary pair" if pairs == 1 else corrected_over(board.correction, pairs, "primary")
 
 
-def _test_table(title: str, tested: Sequence[tuple[Row, Contrast]], metric: str) -> Table:
-    fields = zip(*(_versus(versus) for _, versus in tested), strict=True)
+def _test_table(title: str, tested: Sequence[tuple[Row, Contrast]], metric: str, board: Board) -> Table:
+    fields = zip(*(_versus(versus, board.permutations) for _, versus in tested), strict=True)
     columns = tuple(Column("test", head, each) for head, each in zip(_VERSUS_HEADS, fields, strict=True))
-    return Table("tests", title, tuple(row for row, _ in tested), columns, metric, tested[0][1].against)
+    least = any(isinstance(field, str) and field.startswith("≤") for column in columns for field in column.fields)
+    note = f"{least_words(board)}." if least else ""
+    return Table("tests", title, tuple(row for row, _ in tested), columns, metric, tested[0][1].against, note)
 
 
-def _versus(versus: Contrast) -> tuple[str, ...]:
+def _versus(versus: Contrast, permutations: int) -> tuple[str, ...]:
     ends = "" if versus.low is None or versus.high is None else f"{versus.low:+z.4f} to {versus.high:+z.4f}"
     return (
         f"{versus.difference:+z.4f}",
         without_zeros(ends),
-        p_value(versus.p),
-        p_value(versus.corrected),
+        p_value(versus.p, least=is_least(versus, permutations)),
+        corrected_p(versus, permutations),
         "" if versus.effect is None else f"{versus.effect:+z.2f}",
         f"{versus.wins}/{versus.ties}/{versus.losses}",
         "" if versus.needed is None else f"{versus.needed:,}",
     )
 
 
-def without_zeros(text: str) -> str:
-    """Return numbers below 1 without their leading zeros."""
-    return re.sub(r"\b0\.", ".", text)
+def p_value(p: float, *, least: bool = False) -> str:
+    """Return a p-value in three digits; with ≤ before it if it is the `least` that its permutations can show."""
+    return "<.001" if p < 0.001 else f"{'≤' if least else ''}{without_zeros(f'{p:.3f}')}"
 
 
-def p_value(p: float) -> str:
-    """Return a p-value in three digits."""
-    return "<.001" if p < 0.001 else without_zeros(f"{p:.3f}")
+def corrected_p(found: Contrast | Difference, permutations: int) -> str:
+    """Return the corrected p of a test in three digits, with ≤ before it if its permutations can show none below."""
+    return p_value(found.corrected, least=is_least(found, permutations))
+
+
+def is_least(found: Contrast | Difference, permutations: int) -> bool:
+    """Return whether no permutation of a test was as far from 0 as what was seen."""
+    return bool(permutations) and found.p * (permutations + 1) < 1.5
+
+
+def least_words(board: Board) -> str:
+    """Say what the ≤ before a p means."""
+    return f"≤: the least that {board.permutations:,} permutations can show"
+
+
+def p_words(board: Board, *, brackets: bool = True) -> str:
+    """Say over which pairs p is corrected, what ≤ means, and what brackets do, where exploratory ones have them."""
+    words = [f"p: corrected ({family_over(board, primary=board.family is not None)})"]
+    if board.family is not None and not all(each.primary for each in board.differences):
+        which = "in brackets: of an exploratory comparison" if brackets else "of an exploratory comparison"
+        words.append(f"p {which} ({family_over(board, primary=False)})")
+    return "; ".join([*words, least_words(board)] if has_least(board) else words)
+
+
+def has_least(board: Board) -> bool:
+    """Return whether a p of the board is shown as the least that its permutations can show."""
+    return any(each.corrected >= 0.001 and is_least(each, board.permutations) for each in board.differences)
 
 
 def answer_words(row: Row) -> str:

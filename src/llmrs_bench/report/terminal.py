@@ -13,7 +13,8 @@ from rich.table import Column as GridColumn
 from rich.table import Table as Grid
 from rich.text import Text
 
-from llmrs_bench.leaderboard.board import ALPHA, Board, PublishedRow, Row, cost_words, told_apart
+from llmrs_bench.core.formatting import without_zeros
+from llmrs_bench.leaderboard.board import ALPHA, Board, PublishedRow, Row, front_words, told_apart
 from llmrs_bench.leaderboard.family import Difference, difference_from
 from llmrs_bench.report.headline import headline, is_verdict, is_warning
 from llmrs_bench.report.labels import brief_labels, distinct, names_of, shortened
@@ -23,10 +24,9 @@ from llmrs_bench.report.table import (
     Mean,
     Table,
     answer_words,
-    family_over,
-    p_value,
+    corrected_p,
+    p_words,
     tables,
-    without_zeros,
 )
 
 _STYLES = {"baseline": "dim", "language model": "bold"}
@@ -84,8 +84,7 @@ def to_table(board: Board, width: int = 80, *, protocol: bool = False) -> Group:
     ]
     beside = board.reference
     columns = _board_columns(board, beside)
-    parts += _fitted(_names(board.rows, stars=True), columns, width)
-    parts += [Text(line, "dim") for line in _legend(board, beside)]
+    parts += _fitted(_names(board.rows, stars=True), columns, width, _legend(board, beside))
     brief = brief_labels(board.rows)
     if answers := [f"{brief[row.run]}: {words}" for row in board.rows if (words := answer_words(row))]:
         parts += [Text("\nanswers", "bold"), *(Text(line, "dim") for line in answers)]
@@ -193,13 +192,16 @@ def _names(rows: Iterable[Row | PublishedRow], *, stars: bool = False) -> list[_
     return found
 
 
-def _fitted(names: Sequence[_Name], columns: Sequence[_Column], width: int) -> list[RenderableType]:
-    """Return a table of the columns that fit, a key of names that were shortened, and what was left out.
+def _fitted(
+    names: Sequence[_Name], columns: Sequence[_Column], width: int, legend: Sequence[str] = ()
+) -> list[RenderableType]:
+    """Return a table of the columns that fit, what its marks mean, a key of shortened names, and what was left out.
 
     Args:
         names: Of the rows, with marks and styles.
         columns: As they stand beside each other; the first is always shown.
         width: Of the terminal.
+        legend: What the marks of the table mean.
     """
     longest = max([len(_HEAD), *(cell_len((name.full, *name.brief[:1])[-1]) + len(name.mark) for name in names)]) + _GAP
     own = min(longest, max(_NAME, min(width // 3, _ROOMY)))
@@ -221,8 +223,9 @@ def _fitted(names: Sequence[_Name], columns: Sequence[_Column], width: int) -> l
     for name, text, *cells in zip(names, short, *(column.cells for column in shown), strict=True):
         made.add_row(Text.assemble((text, name.style), name.mark), *cells)
     key = [f"{text} = {name.full}" for name, text in zip(names, short, strict=True) if text != name.full]
-    parts: list[RenderableType] = [made, *(Text(line, "dim") for line in ["", *key] if key)]
     lost = [column for column in columns if column not in taken]
+    told = [line for line in legend if not any(line.startswith(f"{column.head}: ") for column in lost)]
+    parts: list[RenderableType] = [made, *(Text(line, "dim") for line in [*told, *(["", *key] if key else [])])]
     words = [column.said for column in lost if not column.ends_of]
     said = [", ".join(words)] if words else []
     if ends := [column.ends_of for column in lost if column.ends_of]:
@@ -274,7 +277,7 @@ def _differences(board: Board, beside: str, tested: dict[str, Difference]) -> li
         better = found.difference * board.sign(board.key) > 0
         style = ("green" if better else "red") if found.corrected < ALPHA else "dim"
         numbers.append(Text(f"{found.difference:+z.4f}", style))
-        said = p_value(found.corrected)
+        said = corrected_p(found, board.permutations)
         values.append(Text(said if found.primary or board.family is None else f"({said})", "dim" if not style else ""))
         known = found.low is not None and found.high is not None
         ends.append(Text(without_zeros(f"{found.low:+z.3f} to {found.high:+z.3f}") if known else "", "dim"))
@@ -354,13 +357,12 @@ def _legend(board: Board, beside: str) -> list[str]:
     if fewer := board.less_is_better:
         lines.append(f"less is better: {', '.join(fewer)}")
     if any(row.pareto for row in board.rows):
-        lines.append(f"* on the Pareto front of quality and {cost_words(board.pareto_by, board.unit)}")
+        lines.append(f"* {front_words(board.rows, board.key, board.pareto_by, board.unit)}")
+    if any(row.cost.seconds for row in board.rows):
+        lines.append("seconds: training included")
     name = next((row.label for row in board.rows if row.run == beside), "")
     if name and board.differences:
-        corrected = family_over(board, primary=board.family is not None)
-        others = board.family is not None and not all(each.primary for each in board.differences)
-        outside = f", in brackets exploratory ({family_over(board, primary=False)})" if others else ""
-        lines.append(f"vs: difference from {name} in {board.key}, paired; p: corrected ({corrected}){outside}")
+        lines.append(f"vs: difference from {name} in {board.key}, paired; {p_words(board)}")
     methods = {method for row in board.rows if row.kind == "language model" for method in _TUNED.findall(row.model)}
     if methods:
         said = ["+full-N: all weights tuned on N samples"] if "full" in methods else []

@@ -7,9 +7,10 @@ from dataclasses import asdict
 from rich.console import Group, RenderableType
 from rich.text import Text
 
+from llmrs_bench.core.formatting import without_zeros
 from llmrs_bench.leaderboard.transfer import Transfer, TransferCell, TransferRow
 from llmrs_bench.report.markdown import escape, markdown_table
-from llmrs_bench.report.table import Mean, p_value, without_zeros
+from llmrs_bench.report.table import Mean, p_value
 from llmrs_bench.report.terminal import grid
 
 

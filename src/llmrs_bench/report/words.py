@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from math import exp, fsum, lgamma, log
 from typing import TYPE_CHECKING, Any
 
-from llmrs_bench.core.formatting import number, seconds_words
+from llmrs_bench.core.formatting import counted, number, seconds_words
 
 _DOUBT, _EXCESS = 0.001, 0.1
 
@@ -103,7 +103,7 @@ def rendered_lines(names: Sequence[str], shown: Sequence[RenderedPrompt]) -> lis
     """Show prompts as a model reads them, and the choices that it may go on with."""
     lines = []
     for name, prompt in zip(names, shown, strict=True):
-        lines += [f"--- {name} ({prompt.tokens:,} tokens)", prompt.text]
+        lines += [f"--- {name} ({counted(prompt.tokens, 'token')})", prompt.text]
         if prompt.choices:
             lines.append(f"--- choices, {'a text of their own' if prompt.answer_side else 'right behind it'}")
             lines.extend(f"{choice!r}" for choice in prompt.choices)
@@ -124,7 +124,7 @@ def prompt_lines(prompts: "pl.DataFrame") -> list[str]:
 def prior_line(facts: Mapping[str, Any]) -> str:
     """Say what it cost to ask for titles without a history."""
     return (
-        f"titles without a history, no part of the run's cost: {facts['prior_prompts']:,} prompts, "
+        f"titles without a history, no part of the run's cost: {counted(facts['prior_prompts'], 'prompt')}, "
         f"{_counted(facts['prior_tokens'])} tokens, {seconds_words(facts['prior_seconds'])}"
     )
 
@@ -138,20 +138,19 @@ def run_lines(facts: Mapping[str, Any]) -> list[str]:
         if facts["fit_on"]:
             training = {"fitted_on": facts["fit_on"], **training}
         noted = ", ".join(f"{key.replace('_', ' ')} {_short(value)}" for key, value in training.items())
-        future = facts.get("timeline")
+        future, requests = facts.get("timeline"), counted(facts["requests"], "request")
         return [
-            f"{facts['requests']:,} requests in {seconds_words(facts['seconds'])}" + (f"; {noted}" if noted else ""),
+            f"{requests} in {seconds_words(facts['seconds'])}" + (f"; {noted}" if noted else ""),
             *_part_lines(facts.get("typed", {}), facts.get("train_part")),
             *(
-                f"window {each['window']}: {each['requests']:,} requests, fitted on {each['events']:,} events of "
-                f"{each['users']:,} users"
+                f"window {each['window']}: {counted(each['requests'], 'request')}, fitted on "
+                f"{counted(each['events'], 'event')} of {counted(each['users'], 'user')}"
                 for each in again
             ),
             *([future["words"]] if future else []),
         ]
-    lines = [
-        f"{facts['prompts']:,} prompts, {_tokens(facts)}, {seconds_words(facts['seconds'])}, engine {facts['engine']}"
-    ]
+    asked = counted(facts["prompts"], "prompt")
+    lines = [f"{asked}, {_tokens(facts)}, {seconds_words(facts['seconds'])}, engine {facts['engine']}"]
     if facts.get("titles"):
         lines.append(facts["titles"])
     if facts["requests_per_second"] is not None:
@@ -162,23 +161,22 @@ def run_lines(facts: Mapping[str, Any]) -> list[str]:
         shares = ", ".join(f"{kind} {100 * count / total:.1f} %" for kind, count in facts["kinds"].items())
         lines.append(f"answers: {shares}")
     lines.extend(f"answers: {words}" for words in choice_words(facts.get("first_choices")))
-    if facts["clipped_prompts"]:
-        lines.append(
-            f"history clipped to the context in {facts['clipped_prompts']:,} prompts ({facts['clipped_items']:,} items)"
-        )
-    if facts["bare_prompts"]:
-        lines.append(f"attributes of items left out for the context in {facts['bare_prompts']:,} prompts")
+    if facts["truncated_prompts"]:
+        prompts, items = counted(facts["truncated_prompts"], "prompt"), counted(facts["truncated_items"], "item")
+        lines.append(f"history clipped to the context in {prompts} ({items})")
+    if facts["prompts_without_attributes"]:
+        prompts = counted(facts["prompts_without_attributes"], "prompt")
+        lines.append(f"attributes of items left out for the context in {prompts}")
     if plain := facts.get("serving", {}).get("scored_plainly"):
-        lines.append(f"titles of {min(plain, facts['prompts']):,} prompts were scored one by one, not packed")
+        lines.append(f"titles of {counted(min(plain, facts['prompts']), 'prompt')} were scored one by one, not packed")
     if facts["cut_answers"]:
-        lines.append(f"{facts['cut_answers']:,} answers ran into the token budget (-O answer_tokens=N)")
+        lines.append(f"{counted(facts['cut_answers'], 'answer')} ran into the token budget (-O answer_tokens=N)")
     if facts["filtered"]:
-        lines.append(f"{facts['filtered']:,} prompts or answers were stopped by the server's content filter")
+        words = "1 prompt or answer was" if facts["filtered"] == 1 else f"{facts['filtered']:,} prompts or answers were"
+        lines.append(f"{words} stopped by the server's content filter")
     if left := facts["unanswered"]:
-        words = (
-            "1 prompt got no answer from the server" if left == 1 else f"{left:,} prompts got no answer from the server"
-        )
-        lines.append(f"{words} (-O unanswered); nothing is ranked for them, and the same command asks for them again")
+        words = f"{counted(left, 'prompt')} got no answer from the server (-O unanswered)"
+        lines.append(f"{words}: nothing is ranked there, and the same command asks again")
     return lines
 
 
@@ -211,12 +209,16 @@ def forecast_lines(found: Mapping[str, Any]) -> list[str]:
     seen = ""
     if found["sampled"] is not None:
         seen = f", of which {found['sampled']:,} were looked at: what follows is estimated from these"
+    left = counted(found["prompts"] - found["kept"], "prompt")
+    once = f", of which {found['cached_tokens']:,} are read once for several prompts" if found["cached_tokens"] else ""
+    scored = f", and {found['choices_to_ask']:,} of choices" if found["choices_to_ask"] else ""
     lines = [
         f"requests        {found['requests']:,}{seen}",
         f"prompts         {found['prompts']:,}{later}",
-        f"prompt tokens   {found['prompt_tokens']:,} ({found['counted']})",
+        f"prompt tokens   {found['prompt_tokens']:,}{once} ({found['counted']})",
+        *([f"choices         {found['choice_tokens']:,} tokens, which are scored"] if found["choice_tokens"] else []),
         f"kept already    {found['kept']:,} of {found['prompts']:,} answers",
-        f"to ask          {found['prompts'] - found['kept']:,} prompts of {found['tokens_to_ask']:,} tokens",
+        f"to ask          {left} of {found['tokens_to_ask']:,} tokens{scored}",
     ]
     if found["answer_tokens"] is not None:
         lines.append(f"to be written   {found['answer_tokens']:,} tokens at most (-O answer_tokens)")
@@ -224,17 +226,28 @@ def forecast_lines(found: Mapping[str, Any]) -> list[str]:
         lines.append(f"price           {found['price_usd'][0]:.4f} to {found['price_usd'][1]:.4f} USD")
     else:
         lines.append("price           not known: -O price_in=USD -O price_out=USD, of a million tokens")
-    if found["per_token"] is None:
-        lines.append("time            not known: no answer of this model is kept; --limit 20 asks a few")
-    else:
-        seconds, per_token, answers = found["tokens_to_ask"] * found["per_token"], found["per_token"], found["answers"]
-        lines.append(
-            f"time            about {seconds_words(seconds)}, at the {1000 * per_token:.3g} ms a prompt token of "
-            f"{answers:,} kept answers, and a load"
-        )
+    lines.append(f"time            {_time_left(found)}")
     if found["device_gb"] is not None:
         lines.append(f"memory          {found['device_gb']:.1f} GB of the device, as these took")
     return lines
+
+
+def _time_left(found: Mapping[str, Any]) -> str:
+    """Say how long what is left will take, or why that is not known."""
+    if found["prompts"] == found["kept"] and not found["rounds"]:
+        return "none: every answer is kept, and no model is loaded"
+    if found["per_token"] is None:
+        why = "no answer of this model is kept"
+        if found["kept_answers"]:
+            why = "the server did not count the tokens of the kept answers"
+        elif found["others_kept"]:
+            why = "the kept answers are of another kind, texts or scores of choices"
+        return f"not known: {why}; --limit 20 asks a few"
+    kept = counted(found["kept_answers"], "kept answer")
+    written = f", where {found['written']:,.0f} are written an answer" if found["written"] else ""
+    load = "" if found["loading"] is None else f", and a load of {seconds_words(found['loading'])}"
+    speed = f"at the {1000 * found['per_token']:.3g} ms a token of {kept}{written}"
+    return f"about {seconds_words(found['seconds'])}, {speed}{load}"
 
 
 def study_lines(rows: Sequence[tuple[str, Any, str]]) -> list[str]:
@@ -265,7 +278,7 @@ def study_lines(rows: Sequence[tuple[str, Any, str]]) -> list[str]:
         alone = not cells[1]
         numbers = cells[:1] if alone else [cell.rjust(width) for cell, width in zip(cells, widths[1:], strict=True)]
         lines.append("  ".join([name.ljust(widths[0]), *numbers]).rstrip())
-    lines += [f"tokens are {counted}" for counted in dict.fromkeys(asked.counted for asked in known)]
+    lines += [f"tokens are {how}" for how in dict.fromkeys(asked.counted for asked in known)]
     if any(asked.rounds for asked in known):
         lines.append("+: more prompts follow from the answers, and are not counted")
     lines += dict.fromkeys(
@@ -306,7 +319,7 @@ def audit_lines(facts: Mapping[str, Any]) -> list[str]:
     for name, noise in facts["noise"].items():
         jitter = "" if noise["largest"] is None else f"largest {noise['largest']:.2g} nat, mean {noise['mean']:.2g}, "
         lines.append(
-            f"audit of {facts['requests']:,} requests, {name}: {jitter}"
+            f"audit of {counted(facts['requests'], 'request')}, {name}: {jitter}"
             f"first choice changed in {100 * noise['top_changed']:.1f} %"
         )
     return lines
@@ -338,9 +351,9 @@ def _interval(row: Mapping[str, Any], name: str) -> str:
 def outside_lines(facts: Mapping[str, Any]) -> list[str]:
     """Say what a ranking was made of."""
     if facts["kind"] == "import":
-        return [f"{facts['rows']:,} ranked items of {facts['requests']:,} requests from {facts['file']}"]
+        return [f"{facts['rows']:,} ranked items of {counted(facts['requests'], 'request')} from {facts['file']}"]
     runs = len(facts["runs"])
-    lines = [f"{facts['requests']:,} requests, {runs} run{'s' if runs > 1 else ''}"]
+    lines = [f"{counted(facts['requests'], 'request')}, {counted(runs, 'run')}"]
     if facts["kind"] == "oracle":
         lines.append("no model: the better run of each request, chosen by its target; an upper bound")
         better = facts["better"]
@@ -374,7 +387,7 @@ def sample_lines(shown: Sequence[RenderedPrompt], counts: Mapping[str, Any]) -> 
         yield f"{sample.text}{' => ' if sample.answer_side else ''}[[{sample.choices[0]}]]"
     yield (
         f"--- {counts['samples']:,} samples, {counts['tokens']:,} tokens, the longest of {counts['longest']:,}; "
-        f"{100 * counts['supervised']:.1f} % of them stand in [[ ]] and are learned; {counts['clipped']:,} show "
+        f"{100 * counts['supervised']:.1f} % of them stand in [[ ]] and are learned; {counts['n_truncated']:,} show "
         f"less history to fit; {100 * counts['share_yes']:.1f} % are about an item that was chosen, or liked"
     )
 
@@ -403,7 +416,7 @@ def tuning_forecast_lines(found: Mapping[str, Any]) -> Iterator[str]:
     elif found["seconds"] is None:
         yield "time            not known: this model was not tuned in the same way on this machine yet"
     else:
-        took = f"{found['sessions']:,} earlier tuning{'s' if found['sessions'] > 1 else ''} took"
+        took = f"{counted(found['sessions'], 'earlier tuning')} took"
         yield f"time            about {found['seconds']:,.0f} s at most, as {took}"
     fits = "" if found["gb"] <= found["free_gb"] else ": it does not fit"
     yield f"memory          about {found['gb']:.1f} GB of {found['free_gb']:.1f} GB free on {found['device']}{fits}"

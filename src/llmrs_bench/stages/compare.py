@@ -64,12 +64,6 @@ INVALID_WORDS: dict[Invalid, str] = {
     "drop": "requests in which a model ranked nothing are left out of its row; other unranked items contribute their "
     "expectation over all orderings",
 }
-# The same in saved boards: other words would make them incomparable with today's.
-_SAVED_WORDS: dict[Invalid, str] = {
-    "expected": "items a model is silent about stand last and count by the mean over their orders",
-    "worst": "relevant items a model is silent about count as never found",
-    "drop": "requests in which a model ranked nothing are left out of its row; silent items count by expectation",
-}
 # The default normalisation of likelihoods, where a board has a row with it.
 SUM_WORDS = "titles are scored by the sum of the log-probabilities of their tokens, unless a row names another way"
 
@@ -91,7 +85,7 @@ def protocol_words(data: Data, invalid: Invalid) -> dict[str, str]:
         "users": asked_words(data),
         "candidates": candidate_words(data),
         "tie-rule": f"{TIE_RULE}; seed {data.tie_seed}",
-        "metric-definition": f"version {DEFINITIONS}, {_SAVED_WORDS[invalid]}",
+        "metric-definition": f"version {DEFINITIONS}, {INVALID_WORDS[invalid]}",
     }
 
 
@@ -134,6 +128,21 @@ def candidate_words(data: Data) -> str:
         return f"all targets and {others} more candidates: {options['candidates']}, {seen}; seed {options['seed']}"
     drawn = "" if options.get("draws", 1) == 1 else f", drawn {options['draws']:,} times"
     return f"{options['n_candidates']} candidates: {held}{options['candidates']}{drawn}, {seen}; seed {options['seed']}"
+
+
+def scope_words(data: Data) -> str:
+    """Return over how many users means are, and how many candidates each has: what sets a number apart from others."""
+    asked = asked_words(data)
+    if data.labelled:
+        return asked
+    options, facts = data.artifact.manifest.config, data.artifact.facts
+    if options["candidates"] == WHOLE:
+        return f"{asked}, all {facts['kept']['items']:,} items ranked"
+    if options["candidates"] == IMPRESSIONS:
+        sampled = facts["sampling"]
+        return f"{asked}, {sampled['candidates'] / sampled['requests']:.1f} candidates each on average"
+    drawn = "" if options.get("draws", 1) == 1 else f", drawn {options['draws']:,} times"
+    return f"{asked}, {options['n_candidates']} candidates each{drawn}"
 
 
 def run_notes(data: Data, run: Artifact, allowed: Sequence[str]) -> list[str]:
@@ -258,6 +267,7 @@ def compare(data: Data, names: Sequence[str], config: CompareConfig) -> Comparis
         primary=tuple(map(str, primary)),
         main=config.main,
         against=config.against,
+        scope=scope_words(data),
         **owners(data),
     )
     weighed = [SUM_WORDS] if any(has_likelihoods(run) for run in wanted if run.path.name in held) else []
@@ -389,6 +399,7 @@ def run_entry(data: Data, run: Artifact, counts: Mapping[str, Any]) -> Evaluated
             "command": run.manifest.command,
             "made": run.manifest.started.isoformat(),
             "versions": run.manifest.versions,
+            "machine": run.manifest.machine,
             "revision": facts["model"].get("revision") if facts["kind"] == "language model" else None,
             **memory_of(data, run),
         },
@@ -433,7 +444,7 @@ def _protocol(data: Data, config: CompareConfig) -> list[str]:
         f"{words['split']}; {words['users'].removesuffix(' users')} test users",
         asked,
         *([future["words"]] if (future := facts.get("timeline")) else []),
-        TIE_RULE.replace("silent", "unranked"),  # as saved boards have it, it cannot change
+        TIE_RULE,
         INVALID_WORDS[config.invalid],
     ]
 

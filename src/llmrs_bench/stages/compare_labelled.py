@@ -27,6 +27,7 @@ from llmrs_bench.stages.compare import (
     remarks,
     run_entry,
     say_unevaluated,
+    scope_words,
 )
 from llmrs_bench.stages.evaluate_labelled import (
     METRICS_OF,
@@ -130,6 +131,7 @@ def compare_labelled(data: Data, names: Sequence[str], config: CompareConfig) ->
         primary=primary,
         main=config.main,
         against=config.against,
+        scope=scope_words(data),
     )
     probed = memory_lines(data, [run for run in wanted if run.path.name in held])
     protocol = (*_protocol_lines(data, measured[0][1], config), *probed)
@@ -189,9 +191,9 @@ def _counts(made: MeasuredRows) -> dict[str, Any]:
 def _labelled_entry(entry: EvaluatedRun, made: MeasuredRows, users: Sequence[str]) -> LabelledEntry:
     requests, rows = made.rows(users)
     counts = _counts(made)
-    silent = counts["requests_without_ranking"] + counts["requests_unanswered"]
+    unscored = counts["requests_without_ranking"] + counts["requests_unanswered"]
     found = LabelledEntry(entry, requests, rows)
-    answered, fitted = {ANSWERED: 1.0 - silent / made.facts["requests"]}, made.facts["calibration"]
+    answered, fitted = {ANSWERED: 1.0 - unscored / made.facts["requests"]}, made.facts["calibration"]
     if not isinstance(rows, ClickRows):
         return _with_about(found, **answered, calibration=fitted)
     bins = {
@@ -280,10 +282,10 @@ def _warnings(
                 f"{label}: {outside:,} of {facts['requests']:,} predictions are outside of the scale {least:g} to "
                 f"{greatest:g}; they count as they are, but for -calibrated"
             )
-        silent = facts["requests_without_ranking"] + facts["requests_unanswered"]
-        if silent:
+        unscored = facts["requests_without_ranking"] + facts["requests_unanswered"]
+        if unscored:
             left_out = "; tests against it compare other rows of a user" if config.invalid == "drop" else ""
-            yield f"{label}: {silent:,} of {facts['requests']:,} rows have no score{left_out}"
+            yield f"{label}: {unscored:,} of {facts['requests']:,} rows have no score{left_out}"
     if not config.null and data.task == CLICK:
         yield (
             "uauc has no chance level of .5 for a row that reads what the user liked before: "

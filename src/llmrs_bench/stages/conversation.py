@@ -153,8 +153,8 @@ def question(
     """Return the next prompts of a request, and how to write them with less of it."""
     before = tuple(asked)
 
-    def render(fewer: int, *, bare: bool = False) -> Sequence[Prompt]:
-        told = replace(catalog, attributes=False) if bare else catalog
+    def render(fewer: int, *, without_attributes: bool = False) -> Sequence[Prompt]:
+        told = replace(catalog, attributes=False) if without_attributes else catalog
         return written(template, request, told, history=fewer, asked=before)
 
     return Question(

@@ -219,42 +219,44 @@ def user_numbers(data: Data) -> list[str]:
 
 
 def click_table(rows: pl.DataFrame, scored: pl.DataFrame, invalid: Invalid) -> tuple[pl.DataFrame, dict[str, Any]]:
-    """Return the frame of the schema `clicks` of a run, and facts: its calibration, and how many rows it left silent.
+    """Return the frame of the schema `clicks` of a run, and facts: its calibration, and how many rows it left unscored.
 
     What is calibrated is fitted on the rows of the part `valid` that the run gave a score.
 
     Args:
         rows: Rows (request_id, user_id, part, label).
-        scored: Rows (request_id, score, probability); what has none, or a null score, is silent; a null probability
+        scored: Rows (request_id, score, probability); what has none, or a null score, is unscored; a null probability
             says that scores are no log-odds.
-        invalid: How silent rows count: `expected`, the median of the scores, which is neither for nor against an item
+        invalid: How unscored rows count: `expected`, the median of the scores, which is neither for nor against an item
             and reads no label; `worst`, wrong for certain; `drop`, not at all.
     """
     joined = rows.join(scored.with_columns(known=True), on="request_id", how="left", maintain_order="left")
     told = joined.filter(pl.col("score").is_not_null())
     valid = told.filter(pl.col("part") == "valid")
     found = calibrate(ValidRows(valid["score"].to_numpy(), valid["label"].to_numpy() > 0))
-    silent, liked, score = pl.col("score").is_null(), pl.col("label") > 0, pl.col("score")
+    unscored, liked, score = pl.col("score").is_null(), pl.col("label") > 0, pl.col("score")
     odds = told["probability"].count() > 0
     if invalid == "expected":
         middle, sure = told.select(pl.col("score", "probability").median()).row(0)
         filled = score.fill_null(middle or 0.0)
-        given = pl.when(silent).then(sure).otherwise("probability") if odds else pl.col("probability")
+        given = pl.when(unscored).then(sure).otherwise("probability") if odds else pl.col("probability")
     elif invalid == "worst":
         least, most = told.select(low=score.min(), high=score.max()).fill_null(0.0).row(0)
-        filled = pl.when(silent).then(pl.when(liked).then(least - 1).otherwise(most + 1)).otherwise(score)
+        filled = pl.when(unscored).then(pl.when(liked).then(least - 1).otherwise(most + 1)).otherwise(score)
         wrong = (~liked).cast(pl.Float64)
-        given = pl.when(silent).then(wrong).otherwise("probability") if odds else pl.col("probability")
+        given = pl.when(unscored).then(wrong).otherwise("probability") if odds else pl.col("probability")
     else:
         filled, given = score, pl.col("probability")
-    table = joined.select("request_id", "user_id", "part", "label", score=filled, silent=silent, probability=given)
+    table = joined.select(
+        "request_id", "user_id", "part", "label", score=filled, is_unscored=unscored, probability=given
+    )
     if found is None:
         calibrated = pl.lit(None, dtype=pl.Float64)
     else:
         fitted = pl.Series(found.probability(table["score"].fill_null(0.0).to_numpy()))
         calibrated = pl.when(pl.col("score").is_not_null()).then(fitted)
         if invalid == "worst":
-            calibrated = pl.when("silent").then((~liked).cast(pl.Float64)).otherwise(calibrated)
+            calibrated = pl.when("is_unscored").then((~liked).cast(pl.Float64)).otherwise(calibrated)
     table = table.with_columns(calibrated=calibrated).select(list(CLICKS)).cast(CLICKS)
     tested = told.filter(pl.col("part") == "test")["score"]
     counts = {**_silent_counts(joined, invalid), "constant": tested.n_unique() == 1}
@@ -295,9 +297,9 @@ def rating_table(
 
     Args:
         rows: Rows (request_id, user_id, part, label).
-        scored: Rows (request_id, score); what has none, or a null score, is silent.
-        invalid: How silent rows count: `expected`, the median of the scores, which reads no label; `worst`, the end of
-            the scale that is further from the rating; `drop`, not at all.
+        scored: Rows (request_id, score); what has none, or a null score, is unscored.
+        invalid: How unscored rows count: `expected`, the median of the scores, which reads no label; `worst`, the end
+            of the scale that is further from the rating; `drop`, not at all.
         scale: The least and the greatest rating of training rows.
     """
     joined = rows.join(scored.with_columns(known=True), on="request_id", how="left", maintain_order="left")
@@ -305,12 +307,12 @@ def rating_table(
     valid = told.filter(pl.col("part") == "valid")
     line = fit_line(valid["score"].to_numpy(), valid["label"].to_numpy().astype(np.float64), scale)
     least, greatest = scale
-    silent, score = pl.col("score").is_null(), pl.col("score")
+    unscored, score = pl.col("score").is_null(), pl.col("score")
     far = pl.when(pl.col("label") > (least + greatest) / 2).then(least).otherwise(greatest)
     middle = told["score"].median()
     filled = {"expected": pl.lit((least + greatest) / 2 if middle is None else middle), "worst": far, "drop": None}
     table = joined.select(
-        *("request_id", "user_id", "part", "label"), score=pl.coalesce(score, filled[invalid]), silent=silent
+        *("request_id", "user_id", "part", "label"), score=pl.coalesce(score, filled[invalid]), is_unscored=unscored
     )
     if line is None:
         calibrated = pl.lit(None, dtype=pl.Float64)
@@ -318,7 +320,7 @@ def rating_table(
         made = pl.Series(line.ratings(table["score"].fill_null(0.0).to_numpy()))
         calibrated = pl.when(pl.col("score").is_not_null()).then(made)
         if invalid == "worst":
-            calibrated = pl.when("silent").then("score").otherwise(calibrated)
+            calibrated = pl.when("is_unscored").then("score").otherwise(calibrated)
     table = table.with_columns(calibrated=calibrated).select(list(PREDICTIONS)).cast(PREDICTIONS)
     tested = told.filter(pl.col("part") == "test")["score"]
     counts = {

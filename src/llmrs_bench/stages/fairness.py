@@ -238,8 +238,8 @@ def _notes(
     if (limit := limit_of(runs[0])) is not None:
         found.append(f"asked are the first {limit:,} requests alone (--limit)")
     for run, own in zip(runs, lists, strict=True):
-        if silent := len(users) - len(own):
-            found.append(f"{run.path.name} ranks nothing in {silent:,} of {len(users):,} requests")
+        if unranked := len(users) - len(own):
+            found.append(f"{run.path.name} ranks nothing in {unranked:,} of {len(users):,} requests")
     if not _said(runs[0]):
         found.append("the neutral prompt states nothing of the user, so that the others also have other words")
     return found

@@ -1,7 +1,7 @@
 """What a run of a language model will ask: prompts, tokens, price, and what is kept already."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +11,14 @@ from llmrs_bench.core.config import LanguageModelConfig
 from llmrs_bench.core.errors import ArtifactError, DamagedError, ModelError, OptionError
 from llmrs_bench.core.hashing import uniform_hash
 from llmrs_bench.core.registry import ENGINES
-from llmrs_bench.core.types import Prompt
+from llmrs_bench.core.types import Progress, Prompt, no_progress
 from llmrs_bench.llm.cache import ResponseCache, cache_key
 from llmrs_bench.llm.cost import price_usd
 from llmrs_bench.llm.model_aliases import MODEL_ALIASES, ModelSpec
+from llmrs_bench.llm.token_counts import TokenCounts, token_counts
+from llmrs_bench.llm.tokenization import Tokenized
 from llmrs_bench.llm.tokenizer_file import has_tokenizer, open_tokenizer_file
-from llmrs_bench.prompts.frames import read_answer, read_views, write_prompts
+from llmrs_bench.prompts.frames import read_answer, read_views
 from llmrs_bench.prompts.strategies.base import CountsCalls, Exchange, ItemCatalog, PromptStrategy, written
 from llmrs_bench.stages.infer import check_known
 from llmrs_bench.stages.judge import JudgeConfig, open_contests
@@ -24,7 +26,7 @@ from llmrs_bench.stages.prompt import (
     PromptPlan,
     open_catalog,
     open_plan,
-    rendered_prompts,
+    open_reader,
     shown_history,
     views_of_requests,
 )
@@ -34,7 +36,7 @@ from llmrs_bench.stages.workspace import Data
 _WHOLE = 10_000  # prompts up to which all requests are looked at where answers are kept, so that these are counted
 _SAMPLE = 3_000  # prompts of a sample, about
 _FEWEST = 10  # requests of a sample
-_TOKENIZED = 100  # prompts whose tokens are counted
+_TOKENIZED = 100  # prompts whose tokens are counted, about
 _PER_TOKEN = 4.0  # characters, where there is no tokenizer to ask: an estimate for English
 _FAR = ("openai", "mock")  # engines whose models have no tokenizer here
 
@@ -49,13 +51,19 @@ class Forecast:
         prompts: Their prompts, over all rounds if the template can count those.
         rounds: Whether more prompts follow from the answers; those are not counted.
         kept: How many of the prompts are answered already.
-        prompt_tokens: Tokens of all prompts, an estimate.
-        counted: How they were estimated.
-        tokens_to_ask: Those of prompts without an answer.
+        prompt_tokens: Tokens of all prompts.
+        cached_tokens: Of these, what the engine reads once for several prompts.
+        choice_tokens: Tokens of the choices that are scored.
+        counted: How all these were counted or estimated.
+        tokens_to_ask: Tokens of prompts without an answer that are read, those that are read once counted once.
+        choices_to_ask: Tokens of the choices of these prompts.
         answer_tokens: The most that may be written to these; None where nothing is written.
         price_usd: The least and the most the rest costs, where tokens have a price.
-        answers: How many answers of earlier sessions say what follows.
-        per_token: Seconds that they took a prompt token; None where there are none.
+        kept_answers: How many answers of earlier sessions say what follows: those of the same kind, scores or texts.
+        others_kept: Whether there are answers of the other kind alone.
+        per_token: Seconds that they took for a token that was computed: read, scored or written; None: not known.
+        written: Tokens that were written for one of them, on average; 0 where choices are scored.
+        loading: Seconds that loading the model took.
         device_gb: The most memory of the device in these sessions, where it was read.
     """
 
@@ -65,26 +73,40 @@ class Forecast:
     rounds: bool
     kept: int
     prompt_tokens: int
+    cached_tokens: int
+    choice_tokens: int
     counted: str
     tokens_to_ask: int
+    choices_to_ask: int
     answer_tokens: int | None
     price_usd: tuple[float, float] | None
-    answers: int
-    per_token: float | None
-    device_gb: float | None
+    kept_answers: int = 0
+    others_kept: bool = False
+    per_token: float | None = None
+    written: float = 0.0
+    loading: float | None = None
+    device_gb: float | None = None
 
     @property
     def seconds(self) -> float | None:
         """What the prompts without an answer will take, without loading; None: nothing says so."""
-        return None if self.per_token is None else self.tokens_to_ask * self.per_token
+        if self.per_token is None:
+            return None
+        written = self.written * (self.prompts - self.kept)
+        return (self.tokens_to_ask + self.choices_to_ask + written) * self.per_token
 
     def json(self) -> dict[str, Any]:
         """Return it as values of JSON."""
         return {**asdict(self), "seconds": self.seconds}
 
 
-def forecast(data: Data, config: LanguageModelConfig) -> Forecast:
+def forecast(data: Data, config: LanguageModelConfig, progress: Progress = no_progress) -> Forecast:
     """Return what `infer` would ask; nothing is written, and no model is looked for, loaded or asked.
+
+    Args:
+        data: The prepared data set.
+        config: What is to be asked.
+        progress: Shows what is being done.
 
     Raises:
         OptionError: If the model, the template or an option is unknown, or the data have no lists.
@@ -103,12 +125,13 @@ def forecast(data: Data, config: LanguageModelConfig) -> Forecast:
         data,
         config,
         lambda store: _look(data, config, plan, store),
+        progress,
         writes=plan.template.mode == "generate",
         more=more,
     )
 
 
-def forecast_judge(data: Data, config: JudgeConfig) -> Forecast:
+def forecast_judge(data: Data, config: JudgeConfig, progress: Progress = no_progress) -> Forecast:
     """Return what `judge` would ask, as `forecast` does; its `requests` are those of which there are explanations.
 
     Raises:
@@ -118,13 +141,16 @@ def forecast_judge(data: Data, config: JudgeConfig) -> Forecast:
     """
     check_known(config.served)
     asked = locate(data, config.served)
-    return _forecast(data, asked, lambda store: _look_at_pairs(data, config, store), writes=config.reading == "text")
+    return _forecast(
+        data, asked, lambda store: _look_at_pairs(data, config, store), progress, writes=config.reading == "text"
+    )
 
 
 def _forecast(
     data: Data,
     config: LanguageModelConfig,
     looked: "Callable[[ResponseCache | None], _Look]",
+    progress: Progress,
     *,
     writes: bool,
     more: bool = False,
@@ -132,26 +158,42 @@ def _forecast(
     """Return what a model would be asked, from what was seen of the requests and of the answers that are kept."""
     engine = choose_engine(config)
     options: Any = ENGINES.options_of(engine).parse(config.options, owner=engine)
-    store = _store(data, config)
-    look = looked(store)
-    letters_each, counted = _rate(look.prompts, config, engine)
-    tokens, to_ask = round(look.letters / letters_each), round(look.letters_to_ask / letters_each)
+    requests = data.artifact.manifest.tables["requests"].rows
+    with progress("requests looked at", min(requests, config.limit or requests)) as step:
+        step(0, "writing prompts")
+        store = _store(data, config)
+        look = looked(store)
+        seen = look.sampled or look.requests
+        step(seen, "counting tokens", seen)
+        rates = _rates(look.prompts, config, engine, options, lambda note: step(seen, note, seen))
+        step(seen, total=seen)
+    asked, left = rates.tokens_of(look.letters), rates.tokens_of(look.letters_to_ask)
     longest = getattr(options, "answer_tokens", None) if writes else None
     most = None if longest is None else (look.calls - look.kept) * int(longest)
     prices = None
     if "price_in" in config.options or "price_out" in config.options:
         known = {name: value for name, value in config.options.items() if name in ("price_in", "price_out")}
         least, dearest = (
-            price_usd({"prompt_tokens": to_ask, "completion_tokens": answers}, known) or 0.0
+            price_usd({"prompt_tokens": left.prompt + left.choices, "completion_tokens": answers}, known) or 0.0
             for answers in (0, most or 0)
         )
         prices = (least, dearest)
-    answers, per_token, device_gb = (0, None, None) if store is None else store.speed()
-    return Forecast(
-        *(look.requests, look.sampled, look.calls, more, look.kept, tokens, counted, to_ask, most, prices),
-        answers=answers,
-        per_token=per_token,
-        device_gb=device_gb,
+    speed = None if store is None else store.speed(choices=not writes)
+    found = Forecast(
+        *(look.requests, look.sampled, look.calls, more, look.kept),
+        *(asked.prompt, asked.cached, asked.choices, rates.counted(all_prompts=look.calls)),
+        *(left.prompt - left.cached, left.choices, most, prices),
+        others_kept=speed is None and store is not None and len(store) > 0,
+    )
+    if speed is None:
+        return found
+    return replace(
+        found,
+        kept_answers=speed.answers,
+        per_token=speed.per_token,
+        written=speed.written if writes else 0.0,
+        loading=speed.loading,
+        device_gb=speed.device_gb,
     )
 
 
@@ -170,6 +212,28 @@ def _store(data: Data, config: LanguageModelConfig) -> ResponseCache | None:
 
 
 @dataclass(frozen=True, slots=True)
+class _Letters:
+    """Characters of prompts: of their messages, and of their choices."""
+
+    messages: float = 0.0
+    choices: float = 0.0
+
+    def __add__(self, other: "_Letters") -> "_Letters":
+        return _Letters(self.messages + other.messages, self.choices + other.choices)
+
+    def __mul__(self, factor: float) -> "_Letters":
+        return _Letters(self.messages * factor, self.choices * factor)
+
+
+def _letters(prompts: Iterable[Prompt]) -> _Letters:
+    found = _Letters()
+    for asked in prompts:
+        messages = sum(len(message.content) for message in asked.messages)
+        found += _Letters(messages, sum(map(len, asked.choices or ())))
+    return found
+
+
+@dataclass(frozen=True, slots=True)
 class _Look:
     """What was seen of the requests, and what follows for all of them.
 
@@ -178,8 +242,8 @@ class _Look:
         sampled: How many were looked at; None: all.
         calls: The prompts of all requests.
         kept: How many of these are answered.
-        letters: Characters of all prompts.
-        letters_to_ask: Characters of those without an answer; a prompt that is asked in two places counts once.
+        letters: Of all prompts.
+        letters_to_ask: Of those without an answer; a prompt that is asked in two places counts once.
         prompts: Those that were written for the look.
     """
 
@@ -187,8 +251,8 @@ class _Look:
     sampled: int | None
     calls: int
     kept: int
-    letters: float
-    letters_to_ask: float
+    letters: "_Letters"
+    letters_to_ask: "_Letters"
     prompts: Sequence[Prompt]
 
 
@@ -207,9 +271,9 @@ def _look(data: Data, config: LanguageModelConfig, plan: PromptPlan, store: Resp
     views = views_of_requests(data, plan, history, seen)
     asked = _replay(plan.template, views, open_catalog(data, plan), history, store)
     prompts = [prompt for view in asked for prompt in view.prompts]
-    mean = sum(map(_letters, prompts)) / max(len(prompts), 1)
+    mean = _letters(prompts) * (1 / max(len(prompts), 1))
     counts = [view.calls(calls_of[size]) for view, size in zip(asked, views["candidates"].list.len(), strict=True)]
-    to_ask = sum(view.letters_to_ask for view in asked) + mean * (sum(counts) - len(prompts))
+    to_ask = sum((view.to_ask for view in asked), mean * (sum(counts) - len(prompts)))
     scale = sum(calls_of[size] for size in sizes) / max(
         sum(calls_of[size] for size in seen["candidates"].list.len()), 1
     )
@@ -220,7 +284,7 @@ def _look(data: Data, config: LanguageModelConfig, plan: PromptPlan, store: Resp
         calls=calls,
         kept=round(scale * sum(len(view.answered) for view in asked)),
         letters=mean * calls,
-        letters_to_ask=scale * to_ask,
+        letters_to_ask=to_ask * scale,
         prompts=prompts,
     )
 
@@ -244,15 +308,15 @@ def _look_at_pairs(data: Data, config: JudgeConfig, store: ResponseCache | None)
     prompts = [prompt for pair in seen for prompt in found.written(pair, history=found.history)]
     keys = list(map(cache_key, prompts))
     kept = {} if store is None else store.find(keys)
-    asked = {key: _letters(prompt) for key, prompt in zip(keys, prompts, strict=True) if key not in kept}
+    asked = {key: prompt for key, prompt in zip(keys, prompts, strict=True) if key not in kept}
     scale = 2 * len(compared) / max(len(prompts), 1)
     return _Look(
         requests=len(names),
         sampled=None if drawn is None else len(drawn),
         calls=2 * len(compared),
         kept=round(scale * sum(key in kept for key in keys)),
-        letters=scale * sum(map(_letters, prompts)),
-        letters_to_ask=scale * sum(asked.values()),
+        letters=_letters(prompts) * scale,
+        letters_to_ask=_letters(asked.values()) * scale,
         prompts=prompts,
     )
 
@@ -269,13 +333,13 @@ class _Asked:
     Args:
         prompts: Those that were written: up to the first round with one that has no answer.
         answered: Those with an answer.
-        letters_to_ask: Characters of the others, without those that another view asks, too.
+        to_ask: The others, without those that another view asks, too.
         ended: Whether nothing follows.
     """
 
     prompts: list[Prompt] = field(default_factory=list)
     answered: list[Exchange] = field(default_factory=list)
-    letters_to_ask: int = 0
+    to_ask: _Letters = _Letters()
     ended: bool = False
 
     def calls(self, expected: int) -> int:
@@ -304,7 +368,7 @@ def _replay(
                     found.answered.append((prompt, read_answer(prompt.prompt_id, rows[key])))
                 elif key not in waits_for:
                     waits_for.add(key)
-                    found.letters_to_ask += _letters(prompt)
+                    found.to_ask += _letters([prompt])
             whole = len(found.answered) == len(found.prompts)
             found.ended = not template.rounds or (whole and not prompts)
             if whole and not found.ended:
@@ -312,27 +376,80 @@ def _replay(
     return [found for _, found in asked]
 
 
-def _letters(asked: Prompt) -> int:
-    return sum(len(message.content) for message in asked.messages) + sum(map(len, asked.choices or ()))
+@dataclass(frozen=True, slots=True)
+class _Rates:
+    """Tokens of some prompts, from which those of others follow by their characters.
+
+    Args:
+        sample: Characters of these prompts.
+        tokens: Their tokens, or a guess.
+        prompts: How many were read with a tokenizer; None: it is a guess.
+        why: Why there is no tokenizer.
+    """
+
+    sample: _Letters
+    tokens: TokenCounts
+    prompts: int | None
+    why: str = ""
+
+    def tokens_of(self, letters: _Letters) -> TokenCounts:
+        """Return the tokens of prompts with so many characters."""
+        messages = letters.messages / max(self.sample.messages, 1)
+        choices = letters.choices / max(self.sample.choices, 1)
+        return TokenCounts(
+            round(self.tokens.prompt * messages),
+            round(self.tokens.cached * messages),
+            round(self.tokens.choices * choices),
+        )
+
+    def counted(self, *, all_prompts: int) -> str:
+        """Say how the tokens of so many prompts are known."""
+        if self.prompts is None:
+            return f"estimated, {_PER_TOKEN:g} characters a token{self.why}"
+        if self.prompts == all_prompts:
+            return "counted by the tokenizer"
+        return f"estimated by the tokenizer on {self.prompts:,} prompts"
 
 
-def _rate(prompts: Sequence[Prompt], config: LanguageModelConfig, engine: str) -> tuple[float, str]:
-    """Return how many characters a token has, and where that is from."""
-    guess = f"estimated, {_PER_TOKEN:g} characters a token"
-    sample = prompts[:: max(1, len(prompts) // _TOKENIZED)][:_TOKENIZED]
-    if engine in _FAR or not sample:
-        return _PER_TOKEN, guess
-    try:
-        counts = _counts(sample, config.model)
-    except (ModelError, OptionError):
-        return _PER_TOKEN, f"{guess}: the tokenizer of {config.model} cannot be had"
-    if counts is None:
-        return _PER_TOKEN, f"{guess}: the tokenizer of {config.model} is not on this machine"
-    letters = sum(len(message.content) for each in sample for message in each.messages)
-    return letters / max(sum(counts), 1), f"estimated by the tokenizer on {len(counts):,} prompts"
+def _rates(
+    prompts: Sequence[Prompt], config: LanguageModelConfig, engine: str, options: Any, say: Callable[[str], None]
+) -> _Rates:
+    """Count the tokens of the prompts of some requests, or guess them."""
+    inner = str(getattr(options, "engine", "")) if engine == "ray" else engine
+    sample, why = _whole_requests(prompts), ""
+    if inner not in _FAR and sample:
+        try:
+            tokens = _tokens(sample, config.model, say)
+            why = f": the tokenizer of {config.model} is not on this machine"
+        except (ModelError, OptionError):
+            tokens, why = None, f": the tokenizer of {config.model} cannot be had"
+        if tokens is not None:
+            shares = inner if getattr(options, "packed", True) and not _is_encoder_decoder(config.model) else ""
+            return _Rates(_letters(sample), token_counts(sample, tokens, engine=shares), len(sample))
+    letters = _letters(prompts)
+    sent = letters.messages
+    if inner == "openai":  # each choice is sent behind its prompt, but for labels, which one answer holds
+        again = (prompt for prompt in prompts if prompt.choices and not prompt.labels)
+        sent += sum(_letters([prompt]).messages * (len(prompt.choices or ()) - 1) for prompt in again)
+    guess = TokenCounts(round(sent / _PER_TOKEN), 0, round(letters.choices / _PER_TOKEN))
+    return _Rates(letters, guess, None, why)
 
 
-def _counts(sample: Sequence[Prompt], model: str) -> list[int] | None:
+def _is_encoder_decoder(model: str) -> bool:
+    return model in MODEL_ALIASES and MODEL_ALIASES[model].architecture == "encoder-decoder"
+
+
+def _whole_requests(prompts: Sequence[Prompt]) -> list[Prompt]:
+    """Return the prompts of some requests, evenly taken, about as many as are to be tokenised."""
+    by_request: dict[str, list[Prompt]] = {}
+    for prompt in prompts:
+        by_request.setdefault(prompt.request_id, []).append(prompt)
+    requests = list(by_request.values())
+    wanted = max(_FEWEST, _TOKENIZED * len(requests) // max(len(prompts), 1))
+    return [prompt for request in requests[:: max(1, len(requests) // wanted)][:wanted] for prompt in request]
+
+
+def _tokens(sample: Sequence[Prompt], model: str, say: Callable[[str], None]) -> list[Tokenized] | None:
     """Return the tokens of each of some prompts; transformers is loaded where the files of the model need it.
 
     None: there are no files here. They are not downloaded: a look should take a moment, also where there is no network.
@@ -340,7 +457,9 @@ def _counts(sample: Sequence[Prompt], model: str) -> list[int] | None:
     spec = MODEL_ALIASES.get(model) or ModelSpec(Path(model).name, model)
     tokenizer = open_tokenizer_file(spec)
     if tokenizer is not None:
-        return tokenizer.count(sample, chat=spec.chat)
+        return tokenizer.read(sample, chat=spec.chat)
     if not has_tokenizer(spec):
         return None
-    return [each.tokens for each in rendered_prompts(write_prompts(sample), model)]
+    say(f"loading the tokenizer of {spec.name} with transformers")
+    reader = open_reader(model)
+    return [reader.read(prompt).tokens for prompt in sample]

@@ -224,7 +224,10 @@ def fuse(data: Data, typed: Mapping[str, str]) -> StageResult:
             **{run.path.name: run.manifest.fingerprint for run in runs},
             **({} if learned is None else learned.inputs),
         },
-        {"format": FORMAT, "tie_rule": TIE_RULE, "tie_seed": str(data.tie_seed)},
+        {
+            **{"format": FORMAT, "tie_rule": TIE_RULE, "tie_seed": str(data.tie_seed)},
+            **({"budget_of_none": "2"} if options.method == CASCADE and not options.budget else {}),
+        },
     )
 
     def fill(draft: Draft) -> None:

@@ -23,7 +23,7 @@ from llmrs_bench.stages.boards import build, protocol_of
 from llmrs_bench.stages.compare import Comparison
 from llmrs_bench.stages.evaluate import CHANCE
 from llmrs_bench.stages.evaluate_labelled import METRICS_OF, has_runs
-from llmrs_bench.stages.workspace import Data, called, open_runs
+from llmrs_bench.stages.workspace import Data, called, limit_of, not_inferred, open_runs
 
 
 def gated(
@@ -67,6 +67,8 @@ def gated(
     check_rules(parsed, board.metrics, tested=matrix.values, baseline=baseline is not None)
     if run is not None and any(name.startswith(run) for name in comparison.missing):
         raise OptionError(f"--baseline {run} is not on the board: it is damaged", hint="The warnings say what to do.")
+    if run is not None:
+        _check_there(data, run, [name for line in matrix.lines for name in line.runs])
     base = None if run is None else named_line(run, matrix.lines)
     judged = [line for line in judged_lines(matrix.lines, names) if line is not base]
     if not judged:
@@ -94,6 +96,24 @@ def gated(
         allow_missing=allow_missing,
     )
     return comparison, made
+
+
+def _check_there(data: Data, name: str, shown: Sequence[str]) -> None:
+    """Refuse a baseline that is on no row, and say how it gets there.
+
+    Raises:
+        OptionError: If that is so.
+    """
+    if any(run.startswith(name) for run in shown):
+        return
+    runs = _runs(data)
+    if any(run.path.name.startswith(name) and limit_of(run) is not None for run in runs):
+        raise OptionError(
+            f"--baseline {name} is not on the board: it was asked with --limit",
+            hint="--allow-different users shows it; or infer it without --limit.",
+        )
+    given = [called_so for run in runs if (called_so := called(run))]
+    raise not_inferred(name, [*shown, *given], data.place.reference, where=" in --baseline")
 
 
 def _differing(data: Data, baseline: str, saved: Saved, config: CompareConfig) -> list[str]:

@@ -6,6 +6,7 @@ import polars as pl
 
 from llmrs_bench.core.errors import OptionError
 from llmrs_bench.core.registry import unknown_name
+from llmrs_bench.llm.model_aliases import MODEL_ALIASES, release_of
 from llmrs_bench.stages.probed import recalled_items
 from llmrs_bench.stages.workspace import Data
 
@@ -40,6 +41,8 @@ def group_requests(data: Data, by: str) -> pl.DataFrame:
     - `year`: decade in which the target was released.
     - `released:YYYY`: whether the target was released before that year, or in it and later: against the end of a
       model's training data.
+    - `released:MODEL`: the same of the year after the end of the data of a model of the catalogue, or after its
+      release where its maker does not say when they end.
 
     Args:
         data: The prepared data set.
@@ -56,12 +59,14 @@ def group_requests(data: Data, by: str) -> pl.DataFrame:
     name, colon, year = by.partition(":")
     if colon and name == _RELEASED and len(year) == 4 and year.isdecimal():
         return _numbered(_released(data, int(year)))
+    if name == _RELEASED and year in MODEL_ALIASES:
+        return _numbered(_released(data, _after(year)))
     if colon and name == _WARM and year.isdecimal() and len(year) < 10:
         return _numbered(_warm(data, int(year)))
     if name == _RECALLED:
         return _numbered(_recalled(data, year))
     if name not in _GROUPINGS or colon:
-        hint = "YYYY is a year, as in released:2023, and N a number of events, as in warm:3."
+        hint = "YYYY is a year, as in released:2023, MODEL one of the catalogue, N a number of events, as in warm:3."
         raise unknown_name("group", by, list(GROUPS), hint=hint)
     return _numbered(_GROUPINGS[name](data))
 
@@ -210,6 +215,16 @@ def _year(data: Data) -> pl.DataFrame:
     return _named(_items(data), decade.cast(pl.String) + "s", decade)
 
 
+def _after(model: str) -> int:
+    """Return the first year of which a model of the catalogue has nothing, whatever the month in which its data end."""
+    known = release_of(MODEL_ALIASES[model].source)
+    if not known:
+        raise OptionError(
+            f"--by released:{model}: the catalogue has no date of it", hint="Name the year, as in released:2023."
+        )
+    return int(known.get("cutoff", known.get("released", ""))[:4]) + 1
+
+
 def _released(data: Data, year: int) -> pl.DataFrame:
     late = pl.col("year") >= year
     group = pl.when(late).then(pl.lit(f"from {year}")).when(~late).then(pl.lit(f"before {year}"))
@@ -248,4 +263,11 @@ _GROUPINGS: dict[str, Callable[[Data], pl.DataFrame]] = {
     "slot": _slot,
     "year": _year,
 }
-GROUPS: tuple[str, ...] = (*_GROUPINGS, _RECALLED, f"{_RECALLED}:MODEL", f"{_WARM}:N", f"{_RELEASED}:YYYY")
+GROUPS: tuple[str, ...] = (
+    *_GROUPINGS,
+    _RECALLED,
+    f"{_RECALLED}:MODEL",
+    f"{_WARM}:N",
+    f"{_RELEASED}:YYYY",
+    f"{_RELEASED}:MODEL",
+)

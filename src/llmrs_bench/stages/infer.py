@@ -8,8 +8,9 @@ from llmrs_bench.clicks.baselines import RATING_BASELINES, TRIVIAL
 from llmrs_bench.core.artifacts import StageResult
 from llmrs_bench.core.config import RATING, LanguageModelConfig, RecommenderConfig
 from llmrs_bench.core.errors import OptionError
-from llmrs_bench.core.registry import CLICK_MODELS, RECOMMENDERS, unknown_name
+from llmrs_bench.core.registry import CLICK_MODELS, ENGINES, RECOMMENDERS, unknown_name
 from llmrs_bench.core.types import Progress
+from llmrs_bench.llm.identity import find_files
 from llmrs_bench.llm.model_aliases import MODEL_ALIASES
 from llmrs_bench.stages.demo_lm import NAME as DEMO_LM
 from llmrs_bench.stages.fuse import FUSION
@@ -21,14 +22,18 @@ from llmrs_bench.stages.serving import (
     TUNED,
     OpenEngine,
     check_served,
+    choose_engine,
     file_name,
     is_language_model,
     label_of,
     names_own_models,
+    option_files,
 )
 from llmrs_bench.stages.trained_models import is_exported, is_recommender, parse_options
 from llmrs_bench.stages.workspace import Data
 
+_LONGEST = 255  # bytes of a file name
+_LOCAL = ("transformers", "vllm", "ray")  # engines that read the files of a model
 # What else `infer` takes, beside the fields of the configuration.
 _TRAINING = {"export", "seeds", "name"}
 _ASKING = {
@@ -163,7 +168,26 @@ def refuse_unread(model: str, given: Iterable[str]) -> None:
             )
 
 
+def is_asked(model: str) -> bool:
+    """Return whether a model is a language model: one that is asked prompts."""
+    return _kind_of(model) == "language models"
+
+
+def check_length(model: str) -> None:
+    """Refuse the name of a model that no path can have: a name on a server may be longer.
+
+    Raises:
+        OptionError: If it is one.
+    """
+    if any(len(part.encode()) > _LONGEST for part in model.split("/")):
+        raise OptionError(
+            f"--model {model[:40]}... is longer than a file name may be, {_LONGEST} bytes",
+            hint="For a model that a server calls so, give a short name as --model, and its own as `-O model=NAME`.",
+        )
+
+
 def _kind_of(model: str) -> str:
+    check_length(model)
     if is_outside(model):
         return "fusions" if model == FUSION else "rankings made elsewhere"
     if predicts_labels(model):
@@ -197,11 +221,13 @@ def check_trained(config: RecommenderConfig) -> None:
 
 
 def check_known(config: LanguageModelConfig) -> None:
-    """Refuse the name of a language model that nobody knows.
+    """Refuse the name of a language model that nobody knows, and files that are not there; no engine is imported.
 
     Raises:
-        OptionError: If it is one.
+        OptionError: If the name is unknown, or an option is wrong or names a file that is not there.
+        ModelError: If the model is written as a path and nothing is there, or it is not clear which files are meant.
     """
+    check_length(config.model)
     if not names_own_models(config) and not is_language_model(config.model):
         if config.model in (*RECOMMENDERS.names(), *CLICK_MODELS.names(), *TRIVIAL):
             raise OptionError(
@@ -215,6 +241,13 @@ def check_known(config: LanguageModelConfig) -> None:
             hint="Any Hugging Face id (ORG/NAME), folder (./PATH) or GGUF file will do, too.",
             listing="`llmrs-bench list models`",
         )
+    name = choose_engine(config)
+    options: Any = ENGINES.options_of(name).parse(config.options, owner=name)
+    option_files(options)
+    if name in _LOCAL:
+        find_files(config.model, gguf_file=getattr(options, "gguf_file", None), lora=getattr(options, "lora", None))
+    elif (tokenizer := getattr(options, "tokenizer", None)) is not None:
+        find_files(str(tokenizer))
 
 
 def is_outside(model: str) -> bool:

@@ -15,6 +15,7 @@ from llmrs_bench.core.artifacts import Artifact, Draft, Recipe, StageResult, fin
 from llmrs_bench.core.config import LanguageModelConfig, Options
 from llmrs_bench.core.environment import prints_on_stderr
 from llmrs_bench.core.errors import ArtifactError, EngineError, OptionError
+from llmrs_bench.core.formatting import counted
 from llmrs_bench.core.registry import ENGINES
 from llmrs_bench.core.schemas import RANKINGS, RESPONSES, VIEW_RANKINGS
 from llmrs_bench.core.types import UNANSWERED, Mode, Progress, Prompt, Scores
@@ -148,14 +149,14 @@ def ask_priors(
         with progress(f"{run.facts['model']['name']}, titles without a history", len(asked)) as step:
             cached_generator.show(step, len(asked))
             cached_generator.turn_to(len(asked))
-            rows = cached_generator.ask([Question(asked, 0, lambda fewer, *, bare=False: asked)] if asked else [])
+            whole = Question(asked, 0, lambda fewer, *, without_attributes=False: asked)
+            rows = cached_generator.ask([whole] if asked else [])
         if any(row["finish_reason"] == UNANSWERED for row in rows.values()):
             raise EngineError(
                 "the server did not answer a prompt with titles without a history, and every title needs its answer",
                 hint="Run the same command again: what was answered is kept.",
             )
         responses = responses_frame((prior, rows[prior.prompt_id]) for prior in asked)
-        draft.write("responses", pl.DataFrame(schema=RESPONSES))
         draft.write("responses", responses)
         spent = CostCounter()
         spent.add(responses, [], requests=0)
@@ -287,8 +288,8 @@ def infer_language(
         first, choices = prompts.manifest.tables["prompts"].rows, FirstChoices()
         first = first * (limit or requests) // requests
         with progress(label, first) as step, _rare_searches():
-            cached_generator.show(step, first)
-            cost = _run(draft, data, prompts, plan, cached_generator, choices, limit)
+            generator.show(step, first)
+            cost = _run(draft, data, prompts, plan, generator, choices, limit)
         learned = demo_lm_cost(data, config.seed) if config.model == DEMO_LM else None if tuned is None else tuned.cost
         spent = with_training(cost.facts(store.sessions(cost.sessions), config.options), learned, config.options)
         draft.facts.update(
@@ -325,15 +326,13 @@ def infer_language(
         opened.budget.check_prices(config.options, known.model_fields)
         spend = partial(opened.budget.spend, options=config.options)
         start = partial(opened.start, served) if served else partial(_refuse, config)
-        cached_generator = CachedGenerator(
-            store, start, again=served is not None, spend=spend, begin=opened.budget.begin
-        )
+        generator = CachedGenerator(store, start, again=served is not None, spend=spend, begin=opened.budget.begin)
         unfinished = (lambda made: bool(made.facts.get("unanswered"))) if served else (lambda made: False)
         done = get_or_create(recipe.place(data.place.runs), recipe, fill, unfinished=unfinished)
         if not done.fresh:
             done = with_series(_restated(done, known, config.options), config)
         if prior:
-            ask_priors(data, done.artifact, prompts, plan, cached_generator, progress)
+            ask_priors(data, done.artifact, prompts, plan, generator, progress)
     return done
 
 
@@ -402,9 +401,10 @@ def _warnings(spent: Mapping[str, Any], *, mode: Mode, served: Mapping[str, Any]
     if mode == "label" and served["engine"] == "openai":
         total = sum(spent["kinds"].values())
         if lacking := total - spent["kinds"].get("complete", 0):
+            shown = served["options"]["top_logprobs"]
             found.append(
-                f"in {100 * lacking / total:.0f} % of {total:,} answers some labels are not among the likeliest tokens "
-                f"that the server shows; it was asked for {served['options']['top_logprobs']} of them: raise "
+                f"in {100 * lacking / total:.0f} % of {counted(total, 'answer')} some labels are not among the "
+                f"likeliest tokens that the server shows; it was asked for {shown} of them: raise "
                 "`-O top_logprobs` as far as it lets you (llama.cpp has no bound, most others 20)"
             )
     mass = spent["notes"].get("label_mass", 1.0)
@@ -420,10 +420,8 @@ def _warnings(spent: Mapping[str, Any], *, mode: Mode, served: Mapping[str, Any]
             "constant, and only how much more probable it is tells requests apart"
         )
     if spent["uncounted"]:
-        found.append(
-            f"the server did not count the tokens of {spent['uncounted']:,} prompts: what it read and wrote, and its "
-            "price by tokens, are unknown"
-        )
+        asked = counted(spent["uncounted"], "prompt")
+        found.append(f"the server did not count the tokens of {asked}: their number and price are unknown")
     return found
 
 

@@ -215,7 +215,7 @@ def judge(data: Data, config: JudgeConfig, progress: Progress, *, engines: OpenE
             label_mass=float(np.mean([mass_of(each) for each in known])) if known else None,
             **{
                 name: spent[name]
-                for name in ("prompts", "clipped_prompts", "seconds", "joules", "price_usd", "serving")
+                for name in ("prompts", "truncated_prompts", "seconds", "joules", "price_usd", "serving")
             },
         )
 
@@ -245,7 +245,7 @@ def open_contests(data: Data, config: JudgeConfig) -> Contests:
 
 def _fewer(written: Any, pair: Pair) -> Any:
     """Return what writes both prompts of a pair with less history; titles are all that they show of it."""
-    return lambda fewer, *, bare=False: written(pair, history=fewer)
+    return lambda fewer, *, without_attributes=False: written(pair, history=fewer)
 
 
 def _writers(data: Data, names: Sequence[str]) -> list[Writer]:
@@ -371,7 +371,7 @@ def judgement(data: Data, made: Artifact, config: JudgeConfig) -> dict[str, Any]
             "position": {name: asdict(each) for name, each in position(judged, **drawn).items()},
             "judges": list(_other_judges(data, made, table, drawn)),
             "warnings": list(_warnings(facts)),
-            **{name: facts[name] for name in ("prompts", "clipped_prompts", "seconds", "price_usd")},
+            **{name: facts[name] for name in ("prompts", "truncated_prompts", "seconds", "price_usd")},
             **drawn,
             "permutations": config.permutations,
         }

@@ -1,6 +1,10 @@
 """What there is: data sets and how they were prepared, models, templates and their parts."""
 
+import shlex
+import textwrap
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -38,7 +42,7 @@ def list_data(home: Path, width: int, dataset: str | None = None) -> list[str]:
     Args:
         home: Folder of all artifacts.
         width: Characters of a line; numbers are rounded where they do not fit.
-        dataset: This one alone.
+        dataset: This one alone, without the formats.
 
     Raises:
         OptionError: If `dataset` is neither known nor prepared.
@@ -56,20 +60,57 @@ def list_data(home: Path, width: int, dataset: str | None = None) -> list[str]:
             raise unknown_name("data set", name, sorted({*DATASETS, *made}))
         if known is None and not manifests:
             continue
-        rows.append((known or Dataset(name, ()), *_measures(home / name, known, list(manifests.values()))))
-        variants[name] = [
-            f"  {reference}\t{_differs(manifest.config, None if known else manifest.parts['reader'])}"
+        all_made = list(manifests.values())
+        rows.append((known or _own(name, all_made), *_measures(home / name, known, all_made)))
+        options = {
+            reference: _differs(manifest.config, None if known else manifest.parts["reader"])
             for reference, manifest in manifests.items()
-        ]
+        }
+        apart = _apart(manifests, options)
+        variants[name] = [f"  {reference}\t{words}{apart.get(reference, '')}" for reference, words in options.items()]
     if dataset is None:
         rows += [(replace(_example(family), name=f"{family}:CATEGORY"), Counts(), None) for family in AMAZON]
     lines = _table(rows, variants, width)
     if dataset is None:
+        built_in = "--format " + ", ".join(name for name in SOURCES.names() if not SOURCES.package(name))
         lines += [
             f"CATEGORY as its owner writes it: amazon-2023:{STANDS_FOR_ALL}; amazon-2023: lists all",
             "- the owner publishes no number: once prepared, the row has what was read",
+            *textwrap.wrap(built_in, width, subsequent_indent="  ", break_on_hyphens=False),
+            *(f"--format {name}\t{_origin(SOURCES, name)}" for name in SOURCES.names() if SOURCES.package(name)),
         ]
-    return [*lines, *(f"--format {name}\t{_origin(SOURCES, name)}" for name in SOURCES.names())]
+    return lines
+
+
+PLACES = ("--source", "--items", "--mapping", "--candidates")
+
+
+def _apart(manifests: Mapping[str, Manifest], options: Mapping[str, str]) -> dict[str, str]:
+    """Return what tells apart the variants whose options are the same: their files, the word for an item, and when."""
+    found = {}
+    counts = Counter(options.values())
+    for words in (words for words, count in counts.items() if count > 1):
+        marks = {reference: _marks(manifests[reference]) for reference in manifests if options[reference] == words}
+        for reference, own in marks.items():
+            differ = [text for key, text in own.items() if any(other.get(key) != text for other in marks.values())]
+            found[reference] = "; " + ", ".join([*differ, f"prepared {manifests[reference].started:%Y-%m-%d %H:%M:%S}"])
+    return found
+
+
+def _marks(manifest: Manifest) -> dict[str, str]:
+    """Return what a data set was made of, and with, beside its options, in words."""
+    typed = list[str]()
+    with suppress(ValueError):  # a command that no shell wrote
+        typed = shlex.split(manifest.command)
+    places = {option: f"{option} {typed[at + 1]}" for at, option in enumerate(typed[:-1]) if option in PLACES}
+    bytes_ = {f"{name} ": f"{name} md5 {digest[:8]}" for name, digest in manifest.inputs.items()}
+    return {
+        **places,
+        **bytes_,
+        "events": f"{manifest.facts.get('counts', {}).get('interactions', 0):,} events",
+        "item_word": f"item_word={manifest.config.get('item_word')}",
+        **{key: f"{key} {value}" for key, value in manifest.parts.items()},
+    }
 
 
 def _example(family: str) -> Dataset:
@@ -77,6 +118,13 @@ def _example(family: str) -> Dataset:
     found = known_dataset(plain_name(f"{family}:{STANDS_FOR_ALL}"))
     assert found is not None
     return replace(found, domain="products")
+
+
+def _own(name: str, manifests: Sequence[Manifest]) -> Dataset:
+    """Return a data set that is not built in, with titles if most of its items have one."""
+    profile = manifests[0].facts.get("profile", {})
+    untitled = profile.get("titles", {}).get("untitled", 0)
+    return Dataset(name, (), titles=2 * untitled <= profile.get("items", 0))
 
 
 def _measures(folder: Path, known: Dataset | None, manifests: list[Manifest]) -> tuple[Counts, int | None]:
@@ -118,13 +166,12 @@ def _table(
 
 def _cells(dataset: Dataset, counts: Counts, size: int | None, *, short: bool) -> tuple[str, ...]:
     numbers = (counts.users, counts.items or counts.listed_items, counts.interactions)
-    known = bool(dataset.domain)
     return (
         dataset.name,
         dataset.domain or "-",
         *("-" if number is None else rounded(number) if short else f"{number:,}" for number in numbers),
         "-" if size is None else size_words(size),
-        ("yes" if dataset.titles else "no") if known else "-",
+        "yes" if dataset.titles else "no",
         dataset.licence.partition(":")[0] or "-",
     )
 
@@ -168,7 +215,12 @@ def _differs(config: dict[str, Any], reader: str | None) -> str:
     """Say which options are not the defaults, and the format of a data set that is not built in."""
     skipped = ("dataset", "item_word")
     defaults = PrepareConfig(dataset="any").model_dump()
-    chosen = [f"{key}={value}" for key, value in config.items() if key not in skipped and value != defaults.get(key)]
+    typed = {
+        key: ",".join(f"{role}:{name}" for role, name in value.items()) if isinstance(value, dict) else value
+        for key, value in config.items()
+        if key not in skipped and value != defaults.get(key)
+    }
+    chosen = [f"{key}={value}" for key, value in typed.items()]
     return ", ".join([*([f"format {reader}"] if reader else []), *(chosen or ["defaults"])])
 
 

@@ -68,10 +68,10 @@ def load_transcripts(data: Data, run: Artifact, sample: pl.DataFrame, catalog: I
         return _calls(answers, wanted, {}), "The prompts of this run were deleted."
     known: Mapping[str, Prompt] = told.prompts
     note = ""
-    if any(row["prompt_id"] not in known or row["clipped"] or row["bare"] for row in answers):
+    if any(row["prompt_id"] not in known or row["n_truncated"] or row["without_attributes"] for row in answers):
         plan = _plan(run, told.artifact)
         if plan is None:
-            later = {row["prompt_id"] for row in answers if row["clipped"] or row["bare"]}
+            later = {row["prompt_id"] for row in answers if row["n_truncated"] or row["without_attributes"]}
             known = {name: prompt for name, prompt in known.items() if name not in later}
             note = "The template has changed since: prompts that followed from answers, or were clipped, are not known."
         else:
@@ -149,11 +149,15 @@ def _replayed(
                         hint="Delete the run and run `llmrs-bench infer` again; what was answered is not asked again.",
                     )
                 rows[name] = row = kept[name]
-                lost, bare = row["clipped"], row["bare"]
-                if (lost, bare) not in written:
-                    prompts = question.render(question.shown - lost, bare=bare) if lost or bare else question.prompts
-                    written[lost, bare] = {prompt.prompt_id: prompt for prompt in prompts}
-                sent[name] = written[lost, bare][name]
+                lost, without_attributes = row["n_truncated"], row["without_attributes"]
+                if (lost, without_attributes) not in written:
+                    prompts = (
+                        question.render(question.shown - lost, without_attributes=without_attributes)
+                        if lost or without_attributes
+                        else question.prompts
+                    )
+                    written[lost, without_attributes] = {prompt.prompt_id: prompt for prompt in prompts}
+                sent[name] = written[lost, without_attributes][name]
         return rows
 
     first: dict[str, list[Prompt]] = {}
@@ -186,7 +190,7 @@ def _call(row: Mapping[str, Any], prompt: Prompt | None) -> Call:
         choices=tuple(zip(names, sums, strict=True)) if sums else (),
         tokens=tuple(tuple(each or ()) for each in row["choice_logprobs"] or ()),
         finish=row["finish_reason"],
-        clipped=row["clipped"],
+        n_truncated=row["n_truncated"],
     )
 
 

@@ -211,7 +211,7 @@ def _prompt(name: str, request: str, text: str, choices: tuple[str, ...]) -> Pro
 
 
 def _question(prompt: Prompt) -> Question:
-    return Question([prompt], 0, lambda fewer, *, bare=False: [prompt])
+    return Question([prompt], 0, lambda fewer, *, without_attributes=False: [prompt])
 
 
 def _name(trial: Trial, arm: str) -> str:

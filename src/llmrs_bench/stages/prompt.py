@@ -474,15 +474,17 @@ def rendered_prompts(prompts: pl.DataFrame, model: str) -> list[RenderedPrompt]:
     Raises:
         ModelError: If the tokenizer cannot be had.
     """
-    spec, tokenizer = _tokenizer(model)
-    reader = PromptReader(tokenizer, chat=spec.chat, encoder_decoder=spec.architecture == "encoder-decoder")
-    shown = []
-    for prompt in read_prompts(prompts):
-        tokens = reader.read(prompt).tokens
-        choices = tuple(_decoded(tokenizer, suffix) for suffix in tokens.suffixes)
-        text = _decoded(tokenizer, tokens.prefix)
-        shown.append(RenderedPrompt(text, len(tokens.prefix), choices, reader.encoder_decoder))
+    reader, shown = open_reader(model), []
+    for tokens in (reader.read(prompt).tokens for prompt in read_prompts(prompts)):
+        text, *choices = (_decoded(reader.tokenizer, ids) for ids in (tokens.prefix, *tokens.suffixes))
+        shown.append(RenderedPrompt(text, len(tokens.prefix), tuple(choices), reader.encoder_decoder))
     return shown
+
+
+def open_reader(model: str) -> PromptReader:
+    """Load the tokenizer of a model with transformers, as its engines do; ModelError if it cannot be had."""
+    spec, tokenizer = _tokenizer(model)
+    return PromptReader(tokenizer, chat=spec.chat, encoder_decoder=spec.architecture == "encoder-decoder")
 
 
 @lru_cache(maxsize=2)

@@ -63,7 +63,7 @@ def read_notes(data: Data, run: Artifact) -> dict[str, dict[str, str]]:
     histories = dict(data.artifact.table("requests").select("request_id", "history").iter_rows())
     shown = int(run.facts["history"])
     return {
-        row["request_id"]: numbered_lines(row["text"], histories[row["request_id"]], shown - row["clipped"])
+        row["request_id"]: numbered_lines(row["text"], histories[row["request_id"]], shown - row["n_truncated"])
         for row in _responses(run)
     }
 

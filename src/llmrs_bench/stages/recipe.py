@@ -19,7 +19,7 @@ from llmrs_bench.core.environment import expanded
 from llmrs_bench.core.errors import BenchError, OptionError, listed
 from llmrs_bench.core.registry import unknown_name
 from llmrs_bench.stages.fuse import FusionOptions, check_number
-from llmrs_bench.stages.infer import is_outside, reads_titles
+from llmrs_bench.stages.infer import is_asked, is_outside, reads_titles
 from llmrs_bench.stages.judge import JudgeConfig
 from llmrs_bench.stages.mapping import read_mapping
 from llmrs_bench.stages.recipe_files import Values, read_recipe, to_toml
@@ -30,6 +30,7 @@ from llmrs_bench.stages.study import (
     RowPlan,
     Study,
     StudyRequest,
+    named_apart,
     ordered,
     without_limited,
     without_repeats,
@@ -81,7 +82,10 @@ def study_of(content: Values, name: str) -> Study:
         return found
 
     if unknown := sorted(content.keys() - _TOP):
-        faults.append(unknown_name("table", unknown[0], sorted(_TOP)))
+        homes = {"[data]": _DATA | PrepareConfig.model_fields.keys(), "[[rows]]": _ROW | _ASKED}
+        place = next((f" It stands below {table}." for table, keys in homes.items() if unknown[0] in keys), "")
+        fault = unknown_name("table", unknown[0], sorted(_TOP))
+        faults.append(OptionError(fault.message, hint=place.strip() or fault.hint))
     sources = tables("data")
     plans = _collected(faults, "[data]", sources, lambda table: [_data_plan(table)])
     defaults = next(iter(tables("defaults")), {})
@@ -93,16 +97,12 @@ def study_of(content: Values, name: str) -> Study:
     rows = _collected(faults, "[[rows]]", tables("rows"), lambda table: list(_rows(table, defaults, several, servers)))
     board = _collected(faults, "[board]", tables("board")[:1], lambda table: [_board(table)])
     if not faults:
+        rows = named_apart(rows, [str(table["name"]) for table in tables("rows") if "name" in table])
         rows = _judging(faults, rows)
         faults += _cross_faults(plans, rows, tables("board"), servers)
-        if defaults and all("model" in table or "fuse" in table for table in tables("rows")):
-            faults.append(
-                OptionError(
-                    f"every row names its model, so {' and '.join(defaults)} of [defaults] would have no effect",
-                    hint="Leave --model, --engine, -O and --limit out, or take the model of a row away; an option of "
-                    "one row is set with --set rows.NAME.KEY=VALUE.",
-                )
-            )
+        idle = [key for key in defaults if key != "limit" or not any(row.served is not None for row in rows)]
+        if idle and all("model" in table or "fuse" in table for table in tables("rows")):
+            faults.append(_without_effect({key: defaults[key] for key in idle}))
     if faults:
         said, hint = listed(faults)
         raise OptionError(f"{name}: {said}", hint=hint)
@@ -121,6 +121,24 @@ def study_of(content: Values, name: str) -> Study:
     except OptionError as error:
         raise OptionError(f"{name}: {error.message}", hint=error.hint) from error
     return Study(name, about, tuple(plans), in_order, (board or [BoardRequest()])[0], repeated, limited, text)
+
+
+def _without_effect(defaults: Values) -> OptionError:
+    """Return the error for [defaults], or what is typed for it, where no row takes it; it says how rows are reached."""
+    fault = f"every row names its model, so {' and '.join(defaults)} of [defaults] would have no effect"
+    typed = {"model": "--model", "engine": "--engine", "options": "-O", "limit": "--limit"}
+    words = " and ".join(typed.get(key, key) for key in defaults)
+    if "limit" in defaults:
+        return OptionError(
+            f"no row asks a language model, so {' and '.join(defaults)} of [defaults] would have no effect",
+            hint=f"Leave {words} out.",
+        )
+    if "model" in defaults:
+        return OptionError(fault, hint=f"Leave {words} out, or take the model of a row away.")
+    ways = [f"--set rows.{key}={value}" for key, value in defaults.items() if not isinstance(value, Mapping)]
+    ways += [f"--set rows.options.{key}={value}" for key, value in dict(defaults.get("options", {})).items()]
+    hint = f"For all rows write {' '.join(ways)}, for one --set rows.NAME.KEY=VALUE; or leave {words} out."
+    return OptionError(fault, hint=hint)
 
 
 def _collected(faults: list[BenchError], where: str, tables: Sequence[Values], made: Any) -> list[Any]:
@@ -191,6 +209,8 @@ def _whole(table: Values, defaults: Values) -> dict[str, Any]:
         if not isinstance(said.get(key, {}), Mapping):
             raise OptionError(f"{key} is no table", hint=f"Write {key} = {{ key = value }}, or {{}}.")
     whole = {**defaults, **table} if "model" not in table else dict(table)
+    if "limit" in defaults:
+        whole.setdefault("limit", defaults["limit"])  # of all language models
     if "options" in defaults and "model" not in table:
         whole["options"] = {**defaults["options"], **table.get("options", {})}
     _check_models(whole)
@@ -228,6 +248,8 @@ def _rows(table: Values, defaults: Values, data: Sequence[str], servers: tuple[s
     shape = {key: value for key, value in whole.items() if key in _ASKED or key == "tune"}
     for place, (shared, factors) in product(places or [""], list(_grid(shape))):
         chosen = dict(shared)  # of this data set alone
+        if "limit" not in table and not is_asked(chosen["model"]):
+            chosen.pop("limit", None)
         label = str(whole.get("name") or " ".join([str(chosen["model"]), *_template(chosen)]))
         varied = [f"{key}={value}" for key, value in factors.items() if key not in ("model", "template")]
         named = [factors[key] for key in ("model", "template") if key in factors] if "name" in whole else []
@@ -265,7 +287,8 @@ def _answering(values: dict[str, Any], servers: tuple[str, ...]) -> tuple[str, .
 def _judges(table: Values, defaults: Values, data: Sequence[str], servers: tuple[str, ...]) -> Iterator[RowPlan]:
     """Yield the judges of a table: one for each combination of what it lists, on each of its data sets."""
     _known(table, _JUDGED | {"name", "data"}, "judge")
-    taken = {} if "model" in table else {key: defaults[key] for key in _SERVED if key in defaults}
+    reaching = ("limit",) if "model" in table else _SERVED
+    taken = {key: defaults[key] for key in reaching if key in defaults}
     judged = table["judge"]
     several = isinstance(judged, list) and any(isinstance(each, list) for each in judged)
     shape = {**taken, **{key: value for key, value in table.items() if key in _JUDGED}}
@@ -365,6 +388,11 @@ def _listed(value: Any) -> list[Any]:
 
 
 def _tune_config(values: Values, tune: Values) -> "TuneConfig":
+    if "template" not in values and "template" not in tune:
+        raise OptionError(
+            "a row with tune names no template, whose prompts and right answers the model learns",
+            hint="Add template = NAME: listwise, likelihood, label or yes-no.",
+        )
     from llmrs_bench.stages.tune import TuneConfig  # brings PyTorch, which other rows may do without
 
     shared = ("model", "template", "template_options", "history", "device")

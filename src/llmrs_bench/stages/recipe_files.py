@@ -48,6 +48,8 @@ def recipe_text(name: str) -> str:
     if not name.endswith(".toml"):
         if Path(f"{name}.toml").is_file():
             raise OptionError(f"unknown recipe {name!r}", hint=f"Did you mean the file {name}.toml?")
+        if Path(name).is_file():
+            raise DataError(f"{name} is no file NAME.toml", hint="docs/recipes.md shows a recipe, which is TOML.")
         raise unknown_name("recipe", name, sorted(shipped), hint="A recipe of your own is a file NAME.toml.")
     path = expanded(name)
     try:
@@ -114,21 +116,27 @@ def read_recipe(name: str | Values, changes: Values, settings: Sequence[str]) ->
 def _merged(old: Any, new: Any) -> Any:
     """Put tables over each other; what is said of a list of tables is said of each.
 
-    What is said of `tune` is said of those tuned, and what stands below the name of one of them of that one alone.
+    What is said of `tune` is said of those tuned, and what stands below the name of one of them of that one alone; one
+    without a name goes by its model.
     """
     if isinstance(old, list) and isinstance(new, Mapping):
-        names = {each["name"] for each in old if "name" in each} - _TABLES_OF_ROWS
+        names = {name for each in old if (name := _name_of(each))} - _TABLES_OF_ROWS
         shared = {key: value for key, value in new.items() if key not in names or not isinstance(value, Mapping)}
         return [
             _merged(
                 _merged(each, {key: value for key, value in shared.items() if key != "tune" or "tune" in each}),
-                new.get(each.get("name"), {}) if each.get("name") in names - shared.keys() else {},
+                new.get(_name_of(each), {}) if _name_of(each) in names - shared.keys() else {},
             )
             for each in old
         ]
     if isinstance(old, Mapping) and isinstance(new, Mapping):
         return {**old, **{key: _merged(old.get(key, {}), value) for key, value in new.items()}}
     return dict(new) if isinstance(new, Mapping) else new
+
+
+def _name_of(table: Values) -> str:
+    name = table.get("name", table.get("model"))
+    return name if isinstance(name, str) else ""
 
 
 def _typed(settings: Sequence[str]) -> dict[str, Any]:

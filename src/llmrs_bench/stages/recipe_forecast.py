@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from llmrs_bench.core.config import LanguageModelConfig
+from llmrs_bench.core.types import Progress, no_progress
 from llmrs_bench.explanations import most_prompts
 from llmrs_bench.stages.forecast import Forecast, forecast
 from llmrs_bench.stages.recipe_checks import check_board, check_rows, check_unread, known_data
@@ -36,8 +36,16 @@ class RowForecast:
         return self.asked is None and not self.command and self.row.served is not None
 
 
-def forecast_study(home: Path, study: Study, rows: Sequence[RowPlan]) -> Iterator[RowForecast]:
+def forecast_study(
+    home: Path, study: Study, rows: Sequence[RowPlan], progress: Progress = no_progress
+) -> Iterator[RowForecast]:
     """Yield what each row will ask; nothing is downloaded, loaded or asked.
+
+    Args:
+        home: The home.
+        study: The study.
+        rows: Those of its rows that are meant.
+        progress: Shows how many rows were looked at.
 
     Raises:
         BenchError: As `run_study`; of data that are not prepared the first rows of the source are looked at.
@@ -49,27 +57,37 @@ def forecast_study(home: Path, study: Study, rows: Sequence[RowPlan]) -> Iterato
         if data[plan.name] is None:
             check_unread(plan)
     commands = {plan.name: plan.command for plan in study.data}
-    for row in rows:
-        config, there = row.config, data[row.data]
-        if row.fused is not None:
-            yield RowForecast(row, None, f"made of {' and '.join(row.fused.runs)}; no prompts")
-        elif row.judging is not None:
-            most = (
-                ""
-                if there is None
-                else f": {most_prompts(_requests(there, row), len(row.judging.runs)):,} prompts at most"
-            )
-            yield RowForecast(row, None, f"judges what {' and '.join(row.judging.runs)} wrote{most}")
-        elif not isinstance(config, LanguageModelConfig):
-            yield RowForecast(row, None, "trained here; no prompts")
-        elif row.tune is not None:
-            yield RowForecast(row, None, f"tuned first, on {row.tune.samples} samples")
-        elif row.needs:
-            yield RowForecast(row, None, f"shows what {' and '.join(name for _, name in row.needs)} wrote")
-        elif there is None:
-            yield RowForecast(row, None, UNPREPARED, commands[row.data])
-        else:
-            yield RowForecast(row, forecast(there, config))
+    with progress("rows looked at", len(rows)) as step:
+        for number, row in enumerate(rows):
+            step(number, row.name)
+            yield _row_forecast(row, data[row.data], commands[row.data])
+        step(len(rows))
+
+
+def _row_forecast(row: RowPlan, there: Data | None, command: str) -> RowForecast:
+    """Return what a row will ask of data that may not be there yet."""
+    if why := _asks_nothing_known(row, there):
+        return RowForecast(row, None, why)
+    if there is None:
+        return RowForecast(row, None, UNPREPARED, command)
+    assert row.served is not None
+    return RowForecast(row, forecast(there, row.served))
+
+
+def _asks_nothing_known(row: RowPlan, there: Data | None) -> str:
+    """Return why what a row asks cannot be counted, wherever its data are; an empty text if it can."""
+    if row.fused is not None:
+        return f"made of {' and '.join(row.fused.runs)}; no prompts"
+    if row.judging is not None:
+        judged = f"judges what {' and '.join(row.judging.runs)} wrote"
+        if there is None:
+            return judged
+        return f"{judged}: {most_prompts(_requests(there, row), len(row.judging.runs)):,} prompts at most"
+    if row.served is None:
+        return "trained here; no prompts"
+    if row.tune is not None:
+        return f"tuned first, on {row.tune.samples} samples"
+    return f"shows what {' and '.join(name for _, name in row.needs)} wrote" if row.needs else ""
 
 
 def _requests(data: Data, row: RowPlan) -> int:

@@ -83,7 +83,7 @@ class Served:
             "chat": self.model.chat,
             "context": self.model.context,
             "model": kind.identity(self.model, self.options),
-            "files": _option_files(self.options),
+            "files": option_files(self.options),
             "versions": {**_versions(kind.packages), **ENGINES.package(self._answering)},
             "format": FORMAT,
         }
@@ -478,7 +478,7 @@ def file_name(model: str) -> str:
     return shortened(fits, 120)
 
 
-def _option_files(options: Options) -> dict[str, str]:
+def option_files(options: Options) -> dict[str, str]:
     """Return a digest of each file that an option names: its contents decide the answers, not its path.
 
     The folder of an adapter is part of the model.

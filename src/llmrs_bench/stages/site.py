@@ -12,7 +12,7 @@ from llmrs_bench.leaderboard.saved import Saved, read_board
 from llmrs_bench.leaderboard.trends import build_history
 from llmrs_bench.report.html import SiteBoard, site_html
 from llmrs_bench.stages.boards import build, to_save
-from llmrs_bench.stages.compare import asked_words
+from llmrs_bench.stages.compare import scope_words
 from llmrs_bench.stages.pages import page_made, save_page
 from llmrs_bench.stages.workspace import Data, open_data, prepared
 
@@ -93,7 +93,7 @@ def _save_board(data: Data, folder: Path, config: CompareConfig, requests: int, 
         board=comparison.board,
         link=f"{BOARDS}/{name}.html",
         task={CLICK: "clicks", RATING: "ratings"}.get(data.task, "rankings"),
-        size=asked_words(data),
+        size=scope_words(data),
         made=max(runs, default="") or times[-1].made,
         times=times,
         history=history,

@@ -1,7 +1,6 @@
 """The source of a data set: where it is, how it is read, and what is warned about."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,15 +13,17 @@ from llmrs_bench.core.errors import DataError, OptionError
 from llmrs_bench.core.registry import SOURCES
 from llmrs_bench.core.types import Progress, no_progress
 from llmrs_bench.data.codes import Codes, first_lines
-from llmrs_bench.data.datasets import AMAZON, ATOMIC, TABLE, Dataset, RemoteFile, find_dataset
+from llmrs_bench.data.datasets import ATOMIC, TABLE, Dataset, RemoteFile, find_dataset
 from llmrs_bench.data.download import Download, download
 from llmrs_bench.data.event_warnings import event_warnings
 from llmrs_bench.data.files import GB, SourceFiles, file_md5
+from llmrs_bench.data.ids import WRITE_ALIKE
 from llmrs_bench.data.profile import PAIR, Profile
 from llmrs_bench.data.profile import profile as profile_of
 from llmrs_bench.data.sources import BY_ID, Raw, Source, check_raw
 from llmrs_bench.data.split import Filtered, filter_events
 from llmrs_bench.data.titles import natural_titles, without_years
+from llmrs_bench.stages.layouts import naming_layouts, unlike
 from llmrs_bench.stages.workspace import Reference
 
 
@@ -93,7 +94,7 @@ def find(home: Path, dataset: Dataset, origin: Origin, config: PrepareConfig, pr
         downloads = download(dataset, folder, progress=progress, accept_new=origin.accept_new)
         files = SourceFiles.open(folder / dataset.archive.name if dataset.archive else folder, limit)
     reader, source = _choose(readers, files, dataset, origin)
-    with _naming_layouts(reader, files):
+    with naming_layouts(reader, files):
         digest = files.digest(source.uses(files)) if files else reader
     return Found(files, source, reader, digest, downloads, others.digest() if others else None)
 
@@ -112,7 +113,7 @@ def check_source(dataset: Dataset, origin: Origin, config: PrepareConfig) -> Non
     reader, source = _choose(readers, files, dataset, origin)
     check = getattr(source, "check", None)
     if check is not None:
-        with _naming_layouts(reader, files):
+        with naming_layouts(reader, files):
             dated = check(files)
         lists = config.task not in LABELLED and config.candidates != IMPRESSIONS  # others say it in words of their own
         if lists and not dated and config.split != "random":
@@ -156,21 +157,7 @@ def _choose(
             if idle:
                 raise _idle(reader, idle)
             return reader, candidate
-    formats = " or ".join(dataset.sources)
-    if files is None:
-        raise DataError(f"the format {formats} reads files, and none are given", hint="Add --source PATH.")
-    folders = sorted(entry.name for entry in files.path.iterdir() if entry.is_dir()) if files.path.is_dir() else []
-    deep = folders and not files.names
-    known = " or ".join(_known_layouts(files)) or ", ".join(n for n in SOURCES.names() if n not in dataset.sources)
-    raise DataError(
-        f"{origin.path or files.path} does not look like {dataset.name} (read as {formats}); it holds: "
-        + (", ".join(files.names[:8]) or ("folders of folders" if deep else "nothing")),
-        hint=("Put its files into one folder, or make one table of them. " if deep else "")
-        + (f"Its folders are not looked into: {', '.join(folders[:8])}. " if folders and not deep else "")
-        + "Give the owner's archive or folder, RecBole's atomic files (NAME.inter, NAME.item), or a table of "
-        "events; --columns user=NAME,item=NAME says which columns hold their ids. Other formats, with --format: "
-        f"{known}.",
-    )
+    raise unlike(dataset, files, origin.path)
 
 
 def _idle(reader: str, options: Sequence[str]) -> OptionError:
@@ -228,7 +215,7 @@ def load(dataset: Dataset, found: Found, config: PrepareConfig, progress: Progre
         PluginError: If its reader returns something else than it has to.
     """
     shown = progress if found.files is not None and found.files.size > LARGE else no_progress
-    with shown("read", 3) as step, _naming_layouts(found.reader, found.files):
+    with shown("read", 3) as step, naming_layouts(found.reader, found.files):
         step(0, "rows")
         raw = found.source.load(found.files)
         step(1, "items")
@@ -295,31 +282,6 @@ def _as_people_write(raw: Raw, dataset: Dataset, config: PrepareConfig) -> Raw:
     if config.implicit:
         raw = replace(raw, events=raw.events.with_columns(rating=pl.lit(None, dtype=pl.Float32)))
     return raw
-
-
-@contextmanager
-def _naming_layouts(reader: str, files: SourceFiles | None) -> Iterator[None]:
-    """Add to what is wrong with a table of one's own which layouts of known data sets have files of these names."""
-    try:
-        yield
-    except DataError as error:
-        if reader == TABLE and (known := _known_layouts(files)):
-            error.hint += f" Or, as its files are called, it is read with --format {' or '.join(known)}."
-        raise
-
-
-def _known_layouts(files: SourceFiles | None) -> list[str]:
-    """Return the formats of known data sets whose files are called so; those of a family have its categories' names."""
-
-    def fits(name: str) -> bool:
-        categories = AMAZON.get(name, ("",))
-        return any(category in file for file in (files.names if files else ()) for category in categories)
-
-    return [
-        name
-        for name in SOURCES.names()
-        if name not in (ATOMIC, TABLE) and files and fits(name) and SOURCES.load(name)().accepts(files)
-    ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -393,11 +355,11 @@ def require_titles(raw: Raw, reader: str, config: PrepareConfig) -> None:
     if config.allow_untitled or (found := _untitled(raw)).is_empty():
         return
     items = raw.items.join(raw.events.select("item_id").unique(), on="item_id", how="semi")
-    refuse_untitled(int(items["item_id"].is_in(found.implode()).sum()), items.height, reader)
+    refuse_untitled(int(items["item_id"].is_in(found.implode()).sum()), items.height, reader, raw.warnings)
 
 
-def refuse_untitled(untitled: int, items: int, reader: str) -> None:
-    """Refuse items most of which have no title.
+def refuse_untitled(untitled: int, items: int, reader: str, warnings: Sequence[str] = ()) -> None:
+    """Refuse items most of which have no title; `warnings` may say why.
 
     Raises:
         DataError: Saying where titles may come from.
@@ -405,7 +367,8 @@ def refuse_untitled(untitled: int, items: int, reader: str) -> None:
     if 2 * untitled > items:
         raise DataError(
             f"{untitled:,} of {items:,} items with events have no title, or their id as title",
-            hint="Language models need titles: "
+            hint="".join(f"{warning}. " for warning in warnings if warning.endswith(WRITE_ALIKE))
+            + "Language models need titles: "
             + (
                 "add a table that has them (--items FILE), or name the column (--columns title=NAME)"
                 if reader in (ATOMIC, TABLE)

@@ -1,8 +1,8 @@
 """A study: the data sets, rows and board that a recipe comes to."""
 
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -240,6 +240,41 @@ class Study:
     def digest(self) -> str:
         """The head of the fingerprint of the recipe."""
         return fingerprint({"recipe": self.text})[:8]
+
+
+def named_apart(rows: Sequence[RowPlan], given: Iterable[str]) -> list[RowPlan]:
+    """Return rows in which those that would be called alike have what differs in their names, as `mock order=shuffled`.
+
+    Args:
+        rows: The rows.
+        given: Names that the recipe gives: two rows with one of these stay as they are.
+    """
+    alike: dict[Key, list[dict[str, str]]] = {}
+    for row in rows:
+        alike.setdefault((row.data, row.name), []).append(_said(row))
+    names, found = set(given), []
+    for row in rows:
+        others = alike[row.data, row.name]
+        differing = [key for key in sorted({key for each in others for key in each}) if _differs(key, others)]
+        own = _said(row)
+        parts = [f"{key.rpartition('.')[2]}={own[key]}" for key in differing if key in own]
+        is_given = any(f"{row.name} ".startswith(f"{name} ") for name in names)
+        found.append(row if is_given else replace(row, name=" ".join([row.name, *parts])))
+    return found
+
+
+def _said(row: RowPlan) -> dict[str, str]:
+    """Return what a row says beside its model, by dotted key."""
+    tables = {**row.values, "tune": {} if row.tune is None else row.tune.model_dump(mode="json", exclude_unset=True)}
+    found = {key: str(value) for key, value in tables.items() if not isinstance(value, Mapping) and key != "model"}
+    for name, table in tables.items():
+        if isinstance(table, Mapping):
+            found |= {f"{name}.{key}": str(value) for key, value in table.items() if key not in tables}
+    return found
+
+
+def _differs(key: str, tables: Sequence[Mapping[str, str]]) -> bool:
+    return len({table.get(key) for table in tables}) > 1
 
 
 def without_repeats(rows: Sequence[RowPlan]) -> tuple[list[RowPlan], tuple[tuple[str, str], ...]]:

@@ -473,8 +473,8 @@ def _counts(made: Examples) -> dict[str, Any]:
     return {
         "samples": count,
         "share_yes": made.facts["yes"] / count if count else None,
-        "clipped": made.facts["clipped"],
-        "without_attributes": made.facts["bare"],
+        "n_truncated": made.facts["n_truncated"],
+        "without_attributes": made.facts["without_attributes"],
     }
 
 
@@ -491,6 +491,6 @@ def _warnings(trained: Any, made: Examples, valid: Examples) -> list[str]:
         found.append("the data have no validation events: the loss on the samples themselves said when to stop")
     elif lower and made.facts["yes"] not in (0, len(made.examples)):
         found.append("all validation events have the same answer: their loss said when to stop")
-    if made.facts["clipped"]:
-        found.append(f"{made.facts['clipped']:,} samples show less history, to fit their token budget")
+    if made.facts["n_truncated"]:
+        found.append(f"{made.facts['n_truncated']:,} samples show less history, to fit their token budget")
     return found

@@ -201,7 +201,7 @@ class SampleMaker:
             target, label = known[clipped.prompt.request_id]
             answer = self._answer(clipped.prompt, target, label)
             made.examples.append(Example(clipped.prompt, answer, target, label))
-            made.facts.update(clipped=clipped.lost > 0, bare=clipped.bare, yes=label)
+            made.facts.update(n_truncated=clipped.lost > 0, without_attributes=clipped.without_attributes, yes=label)
         return made
 
     def sample(self, example: Example) -> Sample:
@@ -257,7 +257,9 @@ class SampleMaker:
         ]
 
     def _telling(self, render: Any, known: Mapping[str, tuple[str, bool]]) -> Callable[..., list[Prompt]]:
-        return lambda fewer, *, bare=False: self._told(render(fewer, bare=bare), known)
+        return lambda fewer, *, without_attributes=False: self._told(
+            render(fewer, without_attributes=without_attributes), known
+        )
 
     def _click_rows(self, part: str) -> tuple[pl.DataFrame, tuple[str, ...]]:
         """Return labelled events in a seeded order, with the columns of requests, `liked`, `item_id` and `label`."""

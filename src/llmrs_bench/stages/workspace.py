@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from difflib import get_close_matches
 from functools import lru_cache
 from pathlib import Path
 
@@ -14,9 +15,10 @@ from llmrs_bench.core.artifacts import Artifact, StageResult, is_complete, open_
 from llmrs_bench.core.config import DEPTH, LABELLED, RATING, TEXTS, WHOLE
 from llmrs_bench.core.errors import ArtifactError, DamagedError, OptionError, next_step
 from llmrs_bench.core.hashing import fingerprint, uniform_hash
-from llmrs_bench.core.registry import unknown_name
+from llmrs_bench.core.registry import CLICK_MODELS, RECOMMENDERS, unknown_name
 from llmrs_bench.core.schemas import SAMPLES
 from llmrs_bench.data.datasets import DATASETS, known_dataset, plain_name
+from llmrs_bench.llm.model_aliases import MODEL_ALIASES
 
 log = logging.getLogger(__name__)
 _FINGERPRINT = re.compile("[0-9a-f]{8}")
@@ -367,9 +369,26 @@ def pick_runs(runs: Sequence[Artifact], names: Sequence[str]) -> list[Artifact]:
     """
     for name in names:
         if not any(_fits(run, name) for run in runs):
-            raise unknown_name("run", name, [known for run in runs for known in (run.path.name, called(run)) if known])
+            known = [known for run in runs for known in (run.path.name, called(run)) if known]
+            raise not_inferred(name, known, "@".join(runs[0].path.parts[-4:-2]) if runs else "DATASET")
     given = {name for name in names if any(called(run) == name for run in runs)}
     return [run for run in runs if any(called(run) == n if n in given else _fits(run, n) for n in names)]
+
+
+def not_inferred(name: str, known: Sequence[str], reference: str, *, where: str = "") -> OptionError:
+    """Return the error for a run that is not there, with the command that makes it where a model has that name.
+
+    `known` are the runs of the data set `reference`; `where` is the option that names it, if it is not --run.
+    """
+    error = unknown_name(f"run{where}", name, known)
+    models = [*RECOMMENDERS.names(), *CLICK_MODELS.names(), *MODEL_ALIASES, "demo-lm", "mock"]
+    meant = [name] if name in models else get_close_matches(name, models, n=1, cutoff=0.8)
+    if meant and any(run.startswith(f"{meant[0]}-") for run in known):
+        error.hint = f"Did you mean {meant[0]!r}? {error.hint}"
+    elif meant:
+        command = f"llmrs-bench infer --model {meant[0]} --dataset {reference}"
+        error.hint = f"{meant[0]} is a model that was not run on these data. Infer it first: {command}"
+    return error
 
 
 def _fits(run: Artifact, name: str) -> bool:

@@ -13,17 +13,8 @@ from transformers import DynamicCache
 
 from llmrs_bench.core.errors import EngineError, raised_here
 from llmrs_bench.core.types import Response
-from llmrs_bench.llm.backends.packing import (
-    Group,
-    PackBatch,
-    chain_group,
-    edge_logprobs,
-    fits,
-    group_jobs,
-    pad_right,
-    row_logits,
-    worthwhile_rows,
-)
+from llmrs_bench.llm.backends.packing import PackBatch, edge_logprobs, pad_right, row_logits, worthwhile_rows
+from llmrs_bench.llm.backends.token_tree import Group, chain_group, fits, group_jobs
 from llmrs_bench.llm.loading import Memory, exhausted
 from llmrs_bench.llm.self_check import SelfCheck, agrees, difference, is_noise, of_suffixes, read_architecture, sampled
 from llmrs_bench.llm.tokenization import Ids, Job, Tokenized, choices_response, cut

@@ -159,7 +159,7 @@ if TYPE_CHECKING:
     from llmrs_bench.llm.backends.vllm_likelihood import Scored, VllmScorer, Way
 
 log = logging.getLogger(__name__)
-_WAVES = "Use `-O waves=false`, which computes a prompt again for each of its choices, and report this."
+_NO_SHARING = "Use `-O share_prompt=false`, which computes a prompt again for each of its choices, and report this."
 _ONE = "Use `-O max_num_seqs=1`, which computes one request at a time, and report this."
 # What is in flight at a time, so that answers arrive and are kept while others are computed.
 _MOST_JOBS = 256  # prompts
@@ -190,7 +190,7 @@ class VllmEngine:
         alone = options.deterministic and platform.device_type == "cpu"
         if options.deterministic and not alone:
             stack.enter_context(environment({"VLLM_BATCH_INVARIANT": "1"}))  # read when the model is loaded
-        self.options = options.model_copy(update={"max_num_seqs": 1, "waves": False} if alone else {})
+        self.options = options.model_copy(update={"max_num_seqs": 1, "share_prompt": False} if alone else {})
         self.seed = seed
         checkpoint = Checkpoint(model, options)
         self._identity = {"model_source": model.source, **checkpoint.identity}
@@ -223,8 +223,8 @@ class VllmEngine:
         self._requests = 0
         stops = stop_tokens(settings.model_config, self.reader)
         way: Way = "steps" if adapter is not None else "ids" if settings.use_v2_model_runner else "rows"
-        self._waves, self.writer = _make_parts(self, stops, way=way)
-        self._self_check = SelfCheck(options.self_check if self.options.waves else 0)
+        self._scorer, self.writer = _make_parts(self, stops, way=way)
+        self._self_check = SelfCheck(options.self_check if self.options.share_prompt else 0)
         self._moved = 0
 
     def count_tokens(self, prompts: Sequence[Prompt]) -> list[int]:
@@ -245,14 +245,14 @@ class VllmEngine:
         if not picked:
             return
         beside = {other.prompt_id: other for job in picked for other in mates(job.prompt, prompts)}
-        counts = self._requests, self._waves.reruns
+        counts = self._requests, self._scorer.reruns
         with answering():
             plain = [self._plain_twice(sampled(job)) for job in picked]
             scored: dict[str, Scored] = {}
             for chunk in self._chunks([self.reader.read(prompt) for prompt in beside.values()]):
-                found = self._waves.score(chunk)
+                found = self._scorer.score(chunk)
                 scored |= {job.prompt.prompt_id: values for job, (values, _) in zip(chunk, found, strict=True)}
-        self._requests, self._waves.reruns = counts
+        self._requests, self._scorer.reruns = counts
         self.reset_cache()
         self._compare(picked, plain, scored)
 
@@ -319,7 +319,7 @@ class VllmEngine:
             "seed": self.seed,
             **self._self_check.facts(),
             "boundary_moved": self._moved,
-            "reruns": self._waves.reruns,
+            "reruns": self._scorer.reruns,
             "requests": self._requests,
             "deterministic": self.options.deterministic,
             "lora": None if self._adapter is None else self._adapter.lora_name,
@@ -358,10 +358,10 @@ class VllmEngine:
     def _choose(self, jobs: list[Job]) -> Iterator[Response]:
         self._moved += sum(job.tokens.moved for job in jobs)
         with answering():
-            if self.options.waves:
-                scored = self._waves.score(jobs)
+            if self.options.share_prompt:
+                scored = self._scorer.score(jobs)
             else:
-                scored = [(self._waves.score_plain(job), 0) for job in jobs]
+                scored = [(self._scorer.score_plain(job), 0) for job in jobs]
         for job, (values, cached) in zip(jobs, scored, strict=True):
             yield choices_response(job, values, cached=cached)
 
@@ -371,7 +371,7 @@ class VllmEngine:
     def _plain_twice(self, job: Job) -> tuple[Job, "Scored", "Scored"]:
         """Score the choices of a job in requests sent together, and in requests that wait for each other."""
         single = [replace(job, tokens=replace(job.tokens, suffixes=(suffix,))) for suffix in job.tokens.distinct]
-        return job, self._waves.score_plain(job), [self._waves.score_plain(one)[0] for one in single]
+        return job, self._scorer.score_plain(job), [self._scorer.score_plain(one)[0] for one in single]
 
     def _compare(
         self, picked: Sequence[Job], plain: "Sequence[tuple[Job, Scored, Scored]]", scored: "Mapping[str, Scored]"
@@ -392,7 +392,7 @@ class VllmEngine:
             raise EngineError(
                 f"scores of a title with and without the prefix cache differ by {found}, "
                 f"those without it between two batch sizes by {noise}",
-                hint=_WAVES,
+                hint=_NO_SHARING,
             )
 
 

@@ -31,7 +31,7 @@ class Tail:
 class VllmScorer:
     """Scores the choices of several prompts together.
 
-    The first wave asks for the log-probabilities of the first token of each choice, which also puts the prompt
+    The first pass asks for the log-probabilities of the first token of each choice, which also puts the prompt
     into the prefix cache. The second sends prompt and choice, reads that cache, and takes the log-probabilities
     of the tokens that no other choice of the prompt begins with. vLLM leaves the rows of cached tokens uncomputed and
     may show values of earlier requests there, so an answer counts only if its number of cached tokens says that all
@@ -39,7 +39,7 @@ class VllmScorer:
 
     Args:
         send: Has vLLM answer prompts of token ids.
-        way: How the second wave asks. `rows`: for the log-probability of each prompt token. `ids`: for those of the
+        way: How the second pass asks. `rows`: for the log-probability of each prompt token. `ids`: for those of the
             wanted tokens alone, as the second model runner can (`prompt_logprob_token_ids`), so that only their rows
             meet the output matrix. `steps`: by a request for each token, as if it were the next to write, which needs
             no rows of a prompt: vLLM fails on those, or takes those of another request, where there is an adapter.

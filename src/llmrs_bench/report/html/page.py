@@ -1,7 +1,6 @@
 """The web page: values as escaped JSON, put into one file with scripts and styles."""
 
 import json
-import zlib
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
@@ -13,11 +12,11 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 
 from llmrs_bench.core.costs import COST_FIELDS
-from llmrs_bench.leaderboard.board import ALPHA, Board, Row, cost_words, told_apart
+from llmrs_bench.leaderboard.board import ALPHA, Board, Row, cost_words, front_words, told_apart
 from llmrs_bench.leaderboard.curves import Curves
 from llmrs_bench.report.curves import amount, curves_value, interval_words, named_over, positions, reached
 from llmrs_bench.report.headline import headline, is_verdict
-from llmrs_bench.report.html.values import Call, Extra, Ranked
+from llmrs_bench.report.html.values import Extra, rounded
 from llmrs_bench.report.labels import brief_labels, brief_settings, distinct, names_of
 from llmrs_bench.report.machine import costs, measured
 from llmrs_bench.report.profile import bin_labels, profile_rows
@@ -27,16 +26,14 @@ from llmrs_bench.report.table import (
     answer_words,
     family_over,
     matched_table,
+    p_words,
     share_heads,
     variance_tables,
 )
 
-_DIGITS = 6
 _MEAN_DIGITS = 8  # of what is shown in four digits beside other formats: a number rounded twice would be another one
 _BESIDE = 30  # letters of a name beside a chart
-_SLIM = 22  # letters of a name on a phone: two lines
-_SCORE_DIGITS = 4  # of scores of items, which are shown in three
-_TRANSCRIPTS = 3_800_000  # characters of prompts and answers of a page: 5 MB with 500 requests of 50 rows
+_SLIM = 34  # letters of a name on a phone: three lines
 # What leaves a script element, or ends a line in JavaScript.
 _ESCAPES = {ord(sign): f"\\u{ord(sign):04x}" for sign in "<>&\u2028\u2029"}
 _FACTS = {
@@ -61,12 +58,6 @@ def as_json(value: Any) -> str:
     return text.translate(_ESCAPES)
 
 
-def packed(value: Any) -> str:
-    """Return JSON, deflated (zlib) and in base64: prompts of a sample repeat each other."""
-    text = json.dumps(value, ensure_ascii=True, allow_nan=False, separators=(",", ":"))
-    return b64encode(zlib.compress(text.encode("ascii"), 9)).decode("ascii")
-
-
 def board_payload(board: Board, extra: Extra) -> dict[str, Any]:
     """Return the board, its groups and printed tables, and position bias."""
     lines = headline(board)
@@ -88,6 +79,9 @@ def board_payload(board: Board, extra: Extra) -> dict[str, Any]:
         "made": extra.made,
         "alpha": ALPHA,
         "family": _family(board, brief),
+        "p_words": p_words(board, brackets=False),
+        "permutations": board.permutations,
+        "front": front_words(board.rows, board.key, board.pareto_by, board.unit),
         "reference": board.reference,
         "differences": differences,
         "title": board.title,
@@ -242,78 +236,6 @@ def _cells(row: Row, labels: Mapping[str, str]) -> dict[str, Any]:
     return cells
 
 
-def rounded(value: Any, digits: int = _DIGITS) -> Any:
-    """Return plain values with numbers of six digits, as many as anybody reads."""
-    if isinstance(value, float):
-        return float(f"{value:.{digits}g}")
-    if isinstance(value, Mapping):
-        return {key: rounded(inner, digits) for key, inner in value.items()}
-    if isinstance(value, Sequence) and not isinstance(value, str):
-        return [rounded(inner, digits) for inner in value]
-    return value
-
-
-def _transcribed(extra: Extra) -> int:
-    """Return of how many requests, from the first, a page holds prompts and answers without growing too large."""
-    held = 0
-    for number, request in enumerate(extra.requests):
-        for call in (call for ranking in request.rankings.values() for call in ranking.calls):
-            held += sum(len(content) for _, content in call.messages or ()) + len(call.text or "")
-            held += sum(len(name) for name, _ in call.choices) + 7 * sum(map(len, call.tokens))
-        if held > _TRANSCRIPTS:
-            return max(number, 1)
-    return len(extra.requests)
-
-
-def sample_payload(board: Board, extra: Extra) -> dict[str, Any]:
-    """Return the sample with each title once; items are numbers into `items`."""
-    places = {item_id: place for place, item_id in enumerate(extra.titles)}
-    runs = [row.run for row in board.rows if any(row.run in request.rankings for request in extra.requests)]
-
-    def items(item_ids: Sequence[str]) -> list[int]:
-        return [places[item_id] for item_id in item_ids]
-
-    transcribed = _transcribed(extra)
-
-    def ranked(ranking: Ranked, *, calls: bool) -> dict[str, Any]:
-        return {
-            "items": items(ranking.items),
-            "scores": rounded(ranking.scores, _SCORE_DIGITS),
-            "targets": [[places[item_id], rank] for item_id, rank in ranking.targets.items()],
-            "calls": [_call(call) for call in ranking.calls] if calls else [],
-            "asked": ranking.asked,
-            "label": ranking.label if ranking.label is None else rounded(ranking.label),
-        }
-
-    return {
-        "population": extra.population,
-        "seed": extra.seed,
-        "items": [[item_id, title.title, title.about] for item_id, title in extra.titles.items()],
-        "runs": runs,
-        "transcribed": transcribed,
-        "notes": dict(extra.notes),
-        "requests": [
-            {
-                "id": request.request_id,
-                "user": request.user_id,
-                "history": items(request.history),
-                "candidates": items(request.candidates),
-                "targets": items(request.targets),
-                "groups": dict(request.groups),
-                "rankings": {
-                    str(runs.index(run)): ranked(ranking, calls=number < transcribed)
-                    for run, ranking in request.rankings.items()
-                },
-            }
-            for number, request in enumerate(extra.requests)
-        ],
-    }
-
-
-def _call(call: Call) -> dict[str, Any]:
-    return {**asdict(call), "choices": rounded(call.choices), "tokens": rounded(call.tokens, _SCORE_DIGITS)}
-
-
 _HERE = files("llmrs_bench.report.html")
 _SCRIPTS = (
     "dom",
@@ -361,6 +283,11 @@ def to_html(board: Board, extra: Extra) -> str:
     page = Environment(autoescape=True, undefined=StrictUndefined, keep_trailing_newline=True).from_string(
         _read("assets/page.html")
     )
+    requests = ""
+    if extra.requests:
+        from llmrs_bench.report.html.sample import packed_sample
+
+        requests = packed_sample(board, extra)
     return page.render(
         title=board.title,
         index=extra.index,
@@ -368,7 +295,7 @@ def to_html(board: Board, extra: Extra) -> str:
         style=_read("assets/style.css"),
         scripts=scripts,
         board=as_json(board_payload(board, extra)),
-        requests=packed(sample_payload(board, extra)) if extra.requests else "",
+        requests=requests,
         licences=[(name, _read(f"vendor/LICENSE-{name}")) for name in LICENCES],
     )
 

@@ -9,8 +9,11 @@ from jinja2 import Environment, StrictUndefined
 from llmrs_bench.leaderboard.board import ALPHA, Board, Row, told_apart
 from llmrs_bench.leaderboard.saved import Saved
 from llmrs_bench.leaderboard.trends import History
-from llmrs_bench.report.html.page import as_json, digest, own_script, read_asset, rounded
+from llmrs_bench.report.headline import cautions
+from llmrs_bench.report.html.page import as_json, digest, own_script, read_asset
+from llmrs_bench.report.html.values import rounded
 from llmrs_bench.report.labels import brief_labels
+from llmrs_bench.report.table import is_least
 
 _SCRIPTS = ("dom", "table", "theme", "site")
 
@@ -74,6 +77,7 @@ def _board(each: SiteBoard) -> dict[str, Any]:
             "low": contrast.low,
             "high": contrast.high,
             "corrected": contrast.corrected,
+            "least": is_least(contrast, board.permutations),
         }
     value: dict[str, Any] = rounded(
         {
@@ -87,6 +91,8 @@ def _board(each: SiteBoard) -> dict[str, Any]:
             "ours": ours and {**_row(ours, board), "label": brief[ours.run]},
             "other": other and {**_row(other, board), "label": brief[other.run]},
             "gap": gap,
+            "cautions": cautions(board),
+            "stand_in": found is not None and found.stand_in is not None,
             "rows": [_row(row, board) for row in rows.values()],
             "trend": [_time(saved) for saved in each.times],
             "jumps": [] if each.history is None else _jumps(each.history),

@@ -1,10 +1,12 @@
 """What a page shows beyond the board: position bias, and requests with their prompts, answers and rankings."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from llmrs_bench.leaderboard.curves import Curves
+
+DIGITS = 6  # of numbers, as many as anybody reads
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +28,7 @@ class Call:
         choices: What was offered, and its summed log-probability; None: the server did not report it.
         tokens: The log-probabilities of the tokens of each choice, in their order; empty: they are not kept.
         finish: Why the answer ended.
-        clipped: Items of history left out for the model's context.
+        n_truncated: Items of history left out for the model's context.
     """
 
     name: str
@@ -35,7 +37,7 @@ class Call:
     choices: tuple[tuple[str, float | None], ...] = ()
     tokens: tuple[tuple[float, ...], ...] = ()
     finish: str = ""
-    clipped: int = 0
+    n_truncated: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,3 +107,14 @@ class Extra:
     curves: Curves | None = None
     made: str = ""
     index: str = ""
+
+
+def rounded(value: Any, digits: int = DIGITS) -> Any:
+    """Return plain values with numbers of six digits, as many as anybody reads."""
+    if isinstance(value, float):
+        return float(f"{value:.{digits}g}")
+    if isinstance(value, Mapping):
+        return {key: rounded(inner, digits) for key, inner in value.items()}
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [rounded(inner, digits) for inner in value]
+    return value

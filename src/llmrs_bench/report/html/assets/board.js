@@ -29,12 +29,17 @@ function shareColumn([key, name]) {
   return { name, numeric: true, value: (row) => row.shares[key], cell: (row) => (isNumber(row.shares[key]) ? percent(row.shares[key]) : "") };
 }
 
+// On a phone a long name is one that fits, with what sets the row apart; its details have the setting.
+function shortNames(row) {
+  if (row.slim === row.label) return [row.model];
+  const parts = row.slim.split(/(?<=\.\.|_|=|, )|(?=\+| \()/);
+  return [el("span", { class: "wide" }, row.model), el("span", { class: "slim" }, parts.flatMap((part) => [el("wbr"), part.length <= 12 ? el("span", { class: "part" }, part) : part]))];
+}
+
 function nameNodes(row) {
   const front = row.pareto ? el("span", { class: "badge", title: "On the Pareto front of quality and cost" }, "* Pareto") : "";
-  // On a phone a long name is one that fits, with what sets the row apart; its details have the setting.
   const long = row.slim !== row.label;
-  const names = long ? [el("span", { class: "wide" }, row.model), el("span", { class: "slim" }, row.slim.split(/(?<=\.\.)|(?=\+)/).flatMap((part) => [el("wbr"), part]))] : [row.model];
-  const button = el("button", { type: "button", class: "more", "aria-expanded": "false" }, names);
+  const button = el("button", { type: "button", class: "more", "aria-expanded": "false" }, shortNames(row));
   const apart = row.apart ? el("span", { class: long ? "apart wide" : "apart" }, `, ${row.apart}`) : "";
   const kind = el("span", { class: "kind" }, symbolMark(row.kind), el("span", { class: "word" }, ` ${row.kind}`), apart);
   return el("span", { class: "name" }, button, front, kind, row.setting ? el("small", { class: "setting" }, row.setting) : "", row.answers ? el("small", { class: "answers", title: row.answers }, row.answers) : "");
@@ -42,18 +47,20 @@ function nameNodes(row) {
 
 function boardColumns() {
   const costs = board.costs.filter(({ name }) => board.rows.some((row) => isNumber(row.cost[name])));
+  const found = differencesFrom(board.key, board.reference), against = labelOf(board.reference);
   // What all rows did is no column: a sentence below says it.
   const [shares, whole] = [false, true].map((all) => board.shares.filter(([key]) => board.rows.every((row) => row.shares[key] === 1) === all));
+  byId("board-p").textContent = found.size ? `${board.p_words}.` : "";
+  byId("board-front").textContent = board.front;
   byId("board-whole").textContent = whole.length ? `${whole.map(([, name]) => name).join(", ")}: 100 % in all rows.` : "";
   const told = board.rows.some((row) => isNumber(row.history));
-  const found = differencesFrom(board.key, board.reference), against = labelOf(board.reference);
   const key = board.metrics.filter(({ name }) => name === board.key), others = board.metrics.filter(({ name }) => name !== board.key);
   const compared = found.size ? [
     { name: `vs ${rowsByRun.get(board.reference).model.slice(0, 14)}`, title: `Difference in ${board.key} from ${against}, paired`, numeric: true, value: (row) => found.get(row.run)?.difference,
       cell: (row) => (found.has(row.run) ? [signed(found.get(row.run).difference), el("small", {}, shortEnds(found.get(row.run)))] : ""),
       look: (row) => (found.has(row.run) ? differenceLook(found.get(row.run), board.key) : "") },
-    { name: "p", title: "Corrected over its family; in brackets: exploratory", numeric: true, first: "ascending", value: (row) => found.get(row.run)?.corrected,
-      cell: (row) => (found.has(row.run) ? pWords(found.get(row.run)) : "") },
+    { name: "p", title: board.p_words, numeric: true, first: "ascending", value: (row) => found.get(row.run)?.corrected,
+      cell: (row) => (found.has(row.run) ? pNodes(found.get(row.run)) : "") },
   ] : [];
   return [
     { name: "model", value: (row) => row.label, cell: nameNodes },
@@ -74,7 +81,7 @@ const asNode = (value) => (isNumber(value) ? String(value) : value);
 function testsOf(row) {
   const rows = board.metrics.filter(({ name }) => row.cells[name]?.versus).map(({ name }) => {
     const v = row.cells[name].versus;
-    return [name, v.against, `${v.difference > 0 ? "+" : ""}${v.difference.toFixed(4)}`, pValue(v.p), pValue(v.corrected),
+    return [name, v.against, `${v.difference > 0 ? "+" : ""}${v.difference.toFixed(4)}`, pValue(v.p, isLeast(v.p)), correctedWords(v),
       isNumber(v.effect) ? v.effect.toFixed(2) : "", `${v.wins}/${v.ties}/${v.losses}`, isNumber(v.needed) ? v.needed.toLocaleString("en") : ""];
   });
   if (!rows.length) return "";

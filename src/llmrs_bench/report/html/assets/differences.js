@@ -17,7 +17,9 @@ const shortEnds = (found) => (isNumber(found.low) ? `${signedShort(found.low)} t
 const isCertain = (found) => found.corrected < board.alpha;
 const differenceEnds = (found) => (isNumber(found.low) ? `${signed(found.low)} to ${signed(found.high)}` : "no interval");
 const differenceLook = (found, metric) => (!isCertain(found) ? "unsure" : found.difference * (signOf(metric) || 1) > 0 ? "better" : "worse");
-const pWords = (found) => (found.primary || !board.family ? pValue(found.corrected) : `(${pValue(found.corrected)})`);
+const isLeast = (p) => board.permutations > 0 && p * (board.permutations + 1) < 1.5;
+const correctedWords = (found) => pValue(found.corrected, isLeast(found.p));
+const pNodes = (found) => [correctedWords(found), found.primary || !board.family ? "" : el("small", {}, "exploratory")];
 
 function forestChart(metric, against, width) {
   const found = differencesFrom(metric, against), sign = signOf(metric) || 1;
@@ -36,7 +38,7 @@ function forestChart(metric, against, width) {
       ...d3.groups(ends, (row) => `${row.kind}|${isCertain(of(row))}`).map(([, own]) =>
         Plot.ruleY(own, { y: "run", x1: (row) => of(row).low, x2: (row) => of(row).high, stroke: kindLook(own[0].kind).color, strokeWidth: 2, strokeOpacity: isCertain(of(own[0])) ? 1 : 0.5, dy: shift })),
       ...dots(rows, { x: (row) => of(row).difference, y: "run", dy: shift }),
-      Plot.tip(rows, Plot.pointerY({ x: (row) => of(row).difference, y: "run", title: (row) => `${row.label}\n${signed(of(row).difference)} (${differenceEnds(of(row))})\np ${pValue(of(row).corrected)}, ${of(row).primary ? "primary" : "exploratory"}`, ...tipStyle })),
+      Plot.tip(rows, Plot.pointerY({ x: (row) => of(row).difference, y: "run", title: (row) => `${row.label}\n${signed(of(row).difference)} (${differenceEnds(of(row))})\np ${correctedWords(of(row))}, ${of(row).primary ? "primary" : "exploratory"}`, ...tipStyle })),
     ],
   });
 }
@@ -46,10 +48,10 @@ function differenceTable(metric, against) {
   const of = (row) => found.get(row.run), sign = signOf(metric) || 1;
   return sortableTable({
     columns: [
-      { name: "model", value: (row) => row.label, cell: (row) => el("span", { class: "name" }, row.model, row.apart ? el("small", { class: "flush" }, row.apart) : "") },
+      { name: "model", value: (row) => row.label, cell: (row) => el("span", { class: "name" }, shortNames(row), row.apart ? el("small", { class: row.slim === row.label ? "flush" : "flush wide" }, row.apart) : "") },
       { name: "difference", numeric: true, value: (row) => of(row).difference, cell: (row) => [signed(of(row).difference), el("small", {}, differenceEnds(of(row)))], look: (row) => differenceLook(of(row), metric) },
-      { name: "corrected p", title: "Corrected over its family", numeric: true, first: "ascending", value: (row) => of(row).corrected, cell: (row) => [pValue(of(row).corrected)] },
-      { name: "p", title: "Of the paired test, by itself", numeric: true, first: "ascending", value: (row) => of(row).p, cell: (row) => [pValue(of(row).p)] },
+      { name: "corrected p", title: "Corrected over its family", numeric: true, first: "ascending", value: (row) => of(row).corrected, cell: (row) => [correctedWords(of(row))] },
+      { name: "p", title: "Of the paired test, by itself", numeric: true, first: "ascending", value: (row) => of(row).p, cell: (row) => [pValue(of(row).p, isLeast(of(row).p))] },
       ...(board.family ? [{ name: "family", value: (row) => (of(row).primary ? "primary" : "exploratory"), cell: (row) => [of(row).primary ? "primary" : "exploratory"] }] : []),
     ],
     rows, caption: `Differences in ${metric} from ${labelOf(against)}`, sorted: { column: "difference", direction: sign < 0 ? "ascending" : "descending" },
@@ -63,7 +65,8 @@ function showDifferences() {
   byId("differences").hidden = false;
   fillSelect(metric, metrics.map((name) => [name, name]), metrics.includes(board.key) ? board.key : metrics[0]);
   fillSelect(against, board.rows.map((row) => [row.run, row.label]), board.reference);
-  byId("differences-key").textContent = board.family ? `Primary: ${board.family}. Every other comparison is exploratory.` : "";
+  const least = board.p_words.includes("\u2264") ? ` \u2264: the least that ${board.permutations.toLocaleString("en")} permutations can show.` : "";
+  byId("differences-key").textContent = (board.family ? `Primary: ${board.family}. Every other comparison is exploratory.` : "") + least;
   const show = () => {
     const rows = board.rows.filter((row) => differencesFrom(metric.value, against.value).has(row.run));
     kindLegend(byId("differences-legend"), rows);

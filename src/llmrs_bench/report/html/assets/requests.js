@@ -2,7 +2,34 @@
 async function unpacked(text) {
   const bytes = Uint8Array.from(atob(text), (sign) => sign.charCodeAt(0));
   const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));
-  return JSON.parse(await new Response(stream).text());
+  return whole(JSON.parse(await new Response(stream).text()));
+}
+
+// Places of a request's items are characters, scores are differences, and calls stand by themselves (`html/sample.py`).
+function whole(sample) {
+  sample.requests.forEach((request, at) => {
+    request.places = [...new Set([...request.candidates, ...request.targets, ...request.history])];
+    for (const [run, ranking] of Object.entries(request.rankings)) {
+      if (typeof ranking.items === "string") ranking.items = [...ranking.items].map((sign) => request.places[sign.charCodeAt(0) - 48]);
+      const [decimals, ...scores] = ranking.scores;
+      let sum = null;
+      const summed = (score) => (sum = sum === null ? score : sum - score) / 10 ** decimals;
+      ranking.scores = decimals === null ? scores : scores.map((score) => (score === null ? null : summed(score)));
+      ranking.calls = (sample.calls[at]?.[run] ?? []).map(([name, messages, text, choices, tokens, finish, n_truncated]) => ({ name, messages, text, choices, tokens, finish, n_truncated }));
+    }
+  });
+  return sample;
+}
+
+// A text of a call, in which private characters stand for titles; in a list it is as it was.
+function told(sample, request, coded) {
+  if (typeof coded !== "string") return coded === null ? null : coded[0];
+  return coded.replace(/[\ue000-\uf8ff]/g, (sign) => sample.items[request.places[sign.charCodeAt(0) - 0xe000]][1]);
+}
+
+function toldCall(sample, request, call) {
+  const read = (coded) => told(sample, request, coded);
+  return { ...call, messages: call.messages?.map(([role, content]) => [role, read(content)]) ?? null, text: read(call.text), choices: call.choices.map(([name, sum]) => [read(name), sum]) };
 }
 
 function rankWords(ranking) {
@@ -41,7 +68,7 @@ function rankingView(sample, request, ranking, label) {
     { name: "score", title: "Higher is better", numeric: true, value: (row) => row.score, cell: (row) => [row.score === null ? "not named" : scoreWords(row.score)] },
   ];
   const table = sortableTable({ columns: board.clicks ? columns.reverse() : columns, rows, caption: "Candidates and ranking", sorted: { column: board.clicks ? "item" : "rank", direction: "ascending" },
-    rowClass: (row) => [row.target ? "target" : "", row.score === null ? "silent" : ""].filter(Boolean).join(" ") });
+    rowClass: (row) => [row.target ? "target" : "", row.score === null ? "unranked" : ""].filter(Boolean).join(" ") });
   table.table.classList.remove("sticky");
   return [
     el("h3", {}, board.clicks ? "Item and score" : slots.size ? `Candidates and ranking (${rows.length})` : `Ranking, first ${rows.length}`),
@@ -64,7 +91,7 @@ function tokensView(tokens) {
 }
 
 function callView(call, label) {
-  const clipped = call.clipped ? `, ${call.clipped} items of history clipped` : "";
+  const clipped = call.n_truncated ? `, ${call.n_truncated} items of history clipped` : "";
   const asked = call.messages === null
     ? [el("p", { class: "status" }, "This prompt is not known any more.")]
     : call.messages.flatMap(([role, content]) => [el("div", { class: "role" }, role), text(`Prompt ${call.name} of ${label}, ${role}`, content)]);
@@ -79,16 +106,16 @@ function callView(call, label) {
           chosen.map(([name, sum, tokens]) => [name, isNumber(sum) ? sum.toFixed(3) : "not told", ...(several ? [tokens.length ? tokensView(tokens) : ""] : [])]), ""))) : "");
 }
 
-function callsView(sample, run, ranking) {
+function callsView(sample, request, run, ranking) {
   if (!ranking.asked) return [el("h3", {}, "Prompt and answer"), el("p", { class: "status" }, "This row asks no language model.")];
-  if (!ranking.calls.length && sample.transcribed < sample.requests.length) {
-    return [el("h3", {}, "Prompts and raw answers"), el("p", { class: "status" }, `So that the page stays small, it has prompts and answers of the first ${sample.transcribed.toLocaleString("en")} requests of the sample alone.`)];
+  if (!ranking.calls.length && sample.calls.length < sample.requests.length) {
+    return [el("h3", {}, "Prompts and raw answers"), el("p", { class: "status" }, `So that the page stays small, it has prompts and answers of the first ${sample.calls.length.toLocaleString("en")} requests of the sample alone.`)];
   }
   const more = ranking.asked > ranking.calls.length ? `, the first ${ranking.calls.length} of ${ranking.asked.toLocaleString("en")}` : "";
   return [
     el("h3", {}, `Prompts and raw answers${more}`),
     sample.notes[run] ? el("p", { class: "notes" }, sample.notes[run]) : "",
-    ranking.calls.map((call) => callView(call, labelOf(run))),
+    ranking.calls.map((call) => callView(toldCall(sample, request, call), labelOf(run))),
   ];
 }
 
@@ -112,7 +139,7 @@ const WON_WAYS = {
 
 function sideView(sample, request, run) {
   const ranking = request.rankings[run], name = sample.runs[Number(run)];
-  const found = ranking ? [rankingView(sample, request, ranking, labelOf(name)), callsView(sample, name, ranking)] : [el("p", {}, "This row has no ranking of this request.")];
+  const found = ranking ? [rankingView(sample, request, ranking, labelOf(name)), callsView(sample, request, name, ranking)] : [el("p", {}, "This row has no ranking of this request.")];
   return el("div", { class: "side" }, el("h3", {}, `${labelOf(name)}: ${rankWords(ranking)}`), found.flat(3));
 }
 

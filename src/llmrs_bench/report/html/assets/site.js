@@ -19,17 +19,17 @@ function signed(value, digits = 4) {
   return `${value < 0 ? "\u2212" : "+"}${digits < 4 ? text.replace(/^0\./, ".") : text}`;
 }
 
-function named(row) {
-  if (!row) return el("span", { class: "unsure" }, "none");
+function named(row, none) {
+  if (!row) return el("span", { class: "unsure" }, none);
   const ends = isNumber(row.low) && !row.exact ? ` (${short(row.low)}\u2013${short(row.high)})` : "";
   return el("span", {}, row.label, el("small", {}, `${row.mean.toFixed(4)}${ends}`));
 }
 
 function gapOf(board) {
   if (!board.gap) return "";
-  const { difference, low, high, corrected } = board.gap;
+  const { difference, low, high, corrected, least } = board.gap;
   const ends = isNumber(low) ? `${signed(low, 3)} to ${signed(high, 3)}, ` : "";
-  return el("span", { class: outcomeOf(board) }, signed(difference), el("small", {}, `${ends}p ${pValue(corrected)}`));
+  return el("span", { class: outcomeOf(board) }, signed(difference), el("small", {}, `${ends}p ${pValue(corrected, least)}`));
 }
 
 function svg(name, attributes, ...children) {
@@ -70,19 +70,27 @@ const COLUMNS = [
     value: (board) => board.name,
     cell: (board) => el("span", {}, el("a", { href: board.link }, board.name), el("small", {}, `${board.size}, ${board.key}`)),
   },
-  { name: "language model", value: (board) => board.ours?.mean ?? null, first: "descending", cell: (board) => named(board.ours) },
-  { name: "other model", value: (board) => board.other?.mean ?? null, first: "descending", cell: (board) => named(board.other) },
+  { name: "language model", value: (board) => board.ours?.mean ?? null, first: "descending", cell: (board) => named(board.ours, board.stand_in ? "none: mock reads nothing" : "none") },
+  { name: "other model", value: (board) => board.other?.mean ?? null, first: "descending", cell: (board) => named(board.other, "none") },
   { name: "difference", numeric: true, value: (board) => board.gap?.difference ?? null, cell: gapOf },
-  { name: "cost per 1,000", numeric: true, value: (board) => board.ours?.seconds ?? null, first: "ascending", cell: costOf },
+  { name: "warnings", numeric: false, value: (board) => board.cautions.length, first: "descending", cell: cautionsOf },
+  { name: "cost of 1,000", numeric: true, value: (board) => board.ours?.seconds ?? null, first: "ascending", cell: costOf },
   { name: "trend", value: (board) => board.trend.length, first: "descending", cell: trendOf },
   { name: "results of", value: (board) => board.made, first: "descending", cell: (board) => day(board.made) },
 ];
+
+// Why the place of the best model is doubtful: in a few words, and opened in whole sentences.
+function cautionsOf({ cautions }) {
+  if (!cautions.length) return "";
+  const words = [...new Set(cautions.map(([word]) => word))].join(", ");
+  return el("details", { class: "cautions" }, el("summary", {}, words), el("ul", {}, cautions.map(([, said]) => el("li", {}, said))));
+}
 
 // What both models cost, that of the language model first.
 function costOf({ ours, other }) {
   const words = (row) => [`${amount(row.seconds)} s`, ...(isNumber(row.price) ? [`${amount(row.price)} USD`] : [])].join(", ");
   const known = [ours, other].map((row) => (row && isNumber(row.seconds) ? words(row) : ""));
-  return el("span", {}, known[0], known[1] ? el("small", {}, `${known[0] ? "other " : ""}${known[1]}`) : "");
+  return el("span", {}, known[0], known[1] ? el("small", {}, `other ${known[1]}`) : "");
 }
 
 // On a phone a board is a card, whose fields say what they are.

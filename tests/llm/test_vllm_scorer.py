@@ -1,4 +1,4 @@
-"""The second wave against a server that answers by the book: which rows it asks for, and which answers it believes."""
+"""The second pass against a server that answers by the book: which rows it asks for, and which answers it believes."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -57,18 +57,18 @@ def test_scores_are_right_however_much_the_cache_holds(way: Any, cached: int) ->
     from llmrs_bench.llm.backends.vllm_likelihood import VllmScorer
 
     server = Server(cached)
-    waves = VllmScorer(server, way=way)
+    scorer = VllmScorer(server, way=way)
     job = Job(choice_prompt(), Tokenized(PREFIX, SUFFIXES))
-    scored, _ = waves.score([job])[0]
+    scored, _ = scorer.score([job])[0]
     for suffix, values in zip(job.tokens.distinct, scored, strict=True):
         text = PREFIX + suffix
         assert values == pytest.approx([truth(text, len(PREFIX) + i) for i in range(len(suffix))])
-    assert waves.score_plain(job) == [pytest.approx(values) for values in scored]
+    assert scorer.score_plain(job) == [pytest.approx(values) for values in scored]
     if way == "steps":
-        assert waves.reruns == 0
+        assert scorer.reruns == 0
     else:
         # (5, 6, 7) and (8, 9, 9) are asked from their second token on, which needs the row of index 4.
-        assert waves.reruns == (2 if cached > len(PREFIX) else 0)
+        assert scorer.reruns == (2 if cached > len(PREFIX) else 0)
 
 
 def test_only_rows_that_are_wanted_are_asked_for() -> None:
