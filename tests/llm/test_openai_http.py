@@ -75,7 +75,7 @@ def test_everything_else_ends_the_run_at_once_and_says_what_to_do(
 )
 def test_what_passes_is_tried_again(url: str, script: Script, fault: Fault) -> None:
     script.faults, pauses = [fault] * 2, list[float]()
-    made = engine(url, pauses, timeout=0.2 if fault in ("drip", "head") else 60)
+    made = engine(url, pauses, timeout=0.6 if fault in ("drip", "head") else 60)
     assert answers(made, text_prompt())["p"].text == "2, 1"
     assert (len(script.requests), len(pauses), made.facts()["retries"]) == (3, 2, 2)
     assert made.facts()["rate_limited"] == 2 * ("429" in str(fault))
@@ -105,7 +105,7 @@ def test_what_fails_at_one_prompt_however_often_leaves_that_one_without_an_answe
     prompts = [text_prompt(f"t{number}", history=number) for number in range(8)]
     lost, pauses = prompts[2].messages[0].content, list[float]()
     script.reply = lambda body: fault if text_of(body) == lost else None
-    made = engine(url, pauses, timeout=0.2 if fault == "drip" else 60, retries=3, concurrency=1)
+    made = engine(url, pauses, timeout=0.6 if fault == "drip" else 60, retries=3, concurrency=1)
     found = answers(made, *prompts)
     assert {name for name, answer in found.items() if answer.finish_reason == "unanswered"} == {"t2"}
     assert len(pauses) == 3
