@@ -3,7 +3,7 @@
     python benchmarks/html_report.py --browser
 
 The board is made up: 50 runs, half of them language models with templates of their own, of 6,040 users and 5 metrics,
-in three groups, with a sample of 50 requests. With `--browser` the page is opened in headless Chromium (`chromium` and
+in three groups, with a sample of `--requests`. With `--browser` the page is opened in headless Chromium (`chromium` and
 `chromedriver` on the path, `selenium` installed). Interactive is when sorting, filtering and all charts are there,
 counted from the start of the navigation; the sample of requests is unpacked after that.
 """

@@ -1,27 +1,51 @@
 """What does `run` add to the time of the engine, and how long does a look before it take?
 
 A recipe with a grid of 12 variants of a prompt on the mock engine, which pauses before each answer as a model would
-compute, and a dry run of 6,040 requests with 20 candidates, in a process of its own. Prints Markdown tables. The grid
-takes more than two minutes; `--rows 4 --no-look` takes 45 s. Wall times say nothing beside other jobs; the CPU time of
-`run` has that of the mock engine in it, about .2 ms a prompt.
+compute, or on a real one (`--model`), and a dry run of 6,040 requests with 20 candidates, in a process of its own.
+Prints Markdown tables. The grid takes more than two minutes; `--rows 4 --no-look` takes 45 s. Wall times say nothing
+beside other jobs; the CPU time of `run` has that of the engine in it, of the mock about .2 ms a prompt.
+
+python benchmarks/studies.py
+python benchmarks/studies.py --model SMOLLM2 --template likelihood --users 40 --no-look
 """
 
 import argparse
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from unittest.mock import patch
 
 from commands import run
 from llmrs_bench.core.types import no_progress
+from llmrs_bench.llm.base import Engine
 from llmrs_bench.stages.recipe import study_of
 from llmrs_bench.stages.run import boards, run_study
+from llmrs_bench.stages.serving import Served
 from orchestration import write_source
 
 ROLES = ["none", "recommender"]
 
 
-def grid(users: int, pause: float, rows: int) -> None:
+@contextmanager
+def timed_loads() -> Iterator[list[float]]:
+    """Note the seconds of each loading of a model."""
+    seconds: list[float] = []
+    start = Served.start
+
+    def timed(served: Served) -> Engine:
+        began = time.perf_counter()
+        engine = start(served)
+        seconds.append(time.perf_counter() - began)
+        return engine
+
+    with patch.object(Served, "start", timed):
+        yield seconds
+
+
+def grid(users: int, rows: int, asked: dict[str, object]) -> None:
     """Run variants on data that are prepared, and print the seconds of the engine and of all else."""
     varied = {"history": list(range(rows // len(ROLES))), "template_options": {"role": ROLES}}
     with tempfile.TemporaryDirectory() as folder:
@@ -30,20 +54,23 @@ def grid(users: int, pause: float, rows: int) -> None:
         data = {"dataset": "made", "source": str(source), "users": users, "n_candidates": 20}
         first = study_of({"data": data, "rows": [{"model": "mock", "template": "yes-no", "limit": 1}]}, "first")
         run_study(home, first, first.rows, no_progress, lambda text: None)  # prepares, and imports what all rows need
-        study = study_of({"data": data, "rows": [{"model": "mock", "options": {"pause": pause}, **varied}]}, "grid")
-        began, cpu = time.perf_counter(), time.process_time()
-        made = run_study(home, study, study.rows, no_progress, lambda text: None)
-        wall, cpu = time.perf_counter() - began, time.process_time() - cpu
+        study = study_of({"data": data, "rows": [{**asked, **varied}]}, "grid")
+        with timed_loads() as loads:
+            began, cpu = time.perf_counter(), time.process_time()
+            made = run_study(home, study, study.rows, no_progress, lambda text: None)
+            wall, cpu = time.perf_counter() - began, time.process_time() - cpu
         engine = sum(float(done.facts["seconds"]) for done in made.runs.values())
         began = time.process_time()
         assert len(list(boards(study, made))) == 1
         board = time.process_time() - began
     prompts = len(made.runs) * users
-    added = wall - engine
-    print("| rows | prompts | answers, s | run, s | added, s | ms a prompt | of the answers | CPU, s | of the board |")
-    print("| ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
+    added = wall - engine - sum(loads)
+    names = ["rows", "prompts", "loads", "loading, s", "answers, s", "run, s", "added, s", "ms a prompt"]
+    names += ["of the answers", "CPU, s", "of the board"]
+    print(f"| {' | '.join(names)} |\n| {' | '.join(['---:'] * len(names))} |")
     print(
-        f"| {len(made.runs)} | {prompts:,} | {engine:.1f} | {wall:.1f} | {added:.2f} | {1000 * added / prompts:.2f} | "
+        f"| {len(made.runs)} | {prompts:,} | {len(loads)} | {sum(loads):.1f} | {engine:.1f} | {wall:.1f} | "
+        f"{added:.2f} | {1000 * added / prompts:.2f} | "
         f"{100 * added / engine:.1f} % | {cpu:.2f} | {board:.1f} |",
         flush=True,
     )
@@ -67,12 +94,15 @@ def main() -> int:
     """Print both tables."""
     parser = argparse.ArgumentParser(description="What `run` adds to the time of the engine.")
     parser.add_argument("--users", type=int, default=200)
-    parser.add_argument("--pause", type=float, default=0.05, help="seconds of an answer")
+    parser.add_argument("--model", default="mock", help="a folder or GGUF file of a language model")
+    parser.add_argument("--template", default="listwise")
+    parser.add_argument("--pause", type=float, default=0.05, help="seconds of an answer of the mock engine")
     parser.add_argument("--rows", type=int, default=12, help="an even number")
     parser.add_argument("--look", action=argparse.BooleanOptionalAction, default=True, help="time dry runs, too")
     parser.add_argument("--command", default="llmrs-bench")
     args = parser.parse_args()
-    grid(args.users, args.pause, args.rows)
+    asked: dict[str, object] = {"model": args.model, "template": args.template}
+    grid(args.users, args.rows, asked | ({"options": {"pause": args.pause}} if args.model == "mock" else {}))
     if args.look:
         look(args.command)
     return 0

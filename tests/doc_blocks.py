@@ -154,6 +154,9 @@ def substituted(words: Sequence[str], source: Path, outputs: Sequence[str]) -> l
         name, at, variant = word.partition("@")
         if found[place - 1] in ("--dataset", "-d", "--learn-on", "--transfer") and name in DATA:
             found[place] = DATA[name] + at + variant
+        option, _, value = word.partition("=")
+        if option == "shots_from" and value in DATA:
+            found[place] = f"{option}={DATA[value]}"
     if "--help" in found:
         return found
     if found[0] == "prepare":

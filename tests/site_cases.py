@@ -27,12 +27,12 @@ def saved(level: float, made: str) -> Saved:
     return Saved(replace(found, title="films@paper"), matrix, protocol, made, {"llmrs-bench": "1"})
 
 
-def made_site() -> str:
+def made_site(*, history: bool = True) -> str:
+    """Return the index of both boards; without its history that of a site that is made for the first time."""
     times = [saved(0.3, "2026-01-02T00:00:00+00:00"), saved(0.6, "2026-02-03T00:00:00+00:00")]
-    history = build_history([(each.made, each) for each in times], None, allowed=(), seed=0)
-    films = SiteBoard(
-        times[-1].board, "boards/films@paper.html", "rankings", "60 users", times[-1].made, times, history
-    )
+    changed = build_history([(each.made, each) for each in times], None, allowed=(), seed=0)
+    over = (times, changed) if history else (times[-1:], None)
+    films = SiteBoard(times[-1].board, "boards/films@paper.html", "rankings", "60 users", times[-1].made, *over)
     alone = replace(board([entry("knn", np.random.default_rng(1).random(USERS))])[0], title=f"books@{ENDING}")
     books = SiteBoard(alone, "boards/books.html", "rankings", "60 users", "2026-01-01")
     return site_html([films, books], made="today", notes=["music@x is not here: it is damaged"])

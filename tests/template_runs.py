@@ -20,6 +20,7 @@ NEEDS = {
     "interest=recent-noted": {"notes_run": "x"},
     "interest=relevant-noted": {"relevant": "1", "notes_run": "x"},
     "examples=next": {"shots": "1"},
+    "examples=domain": {"shots": "1", "shots_from": "x"},
     "candidates=scored": {"scores_run": "x"},
     "role=stated": {"stated": "a woman"},
     "candidates=letters-scored": {"scores_run": "x"},

@@ -309,10 +309,10 @@ def test_what_the_system_refuses_is_no_damage(tmp_path: Path) -> None:
         'Os { code: 11, kind: WouldBlock, message: "..." }',
         "can't start new thread",
     ):
-        error = OSError(f"it is no table of Parquet, or damaged: {words}")
+        error = OSError(f"it is not a Parquet table, or damaged: {words}")
         assert not is_damage(error)
         assert "ulimit -u" in next_step(error)
-    assert is_damage(OSError("it is no table of Parquet, or damaged"))
+    assert is_damage(OSError("it is not a Parquet table, or damaged"))
 
 
 def test_a_full_disk_is_what_a_maker_hears_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

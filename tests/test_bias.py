@@ -44,6 +44,9 @@ def test_a_model_that_takes_the_first_candidate_is_found_out() -> None:
     shown = views(scores)
     found = position_bias(shown, relevant(requests, items), shown.select(list(RANKINGS)).head(0))
     assert [row["chosen"] for row in found["slots"]] == [1.0, 0.0, 0.0, 0.0, 0.0]
+    # Of 40 requests each chose the first, and none the second: Wilson's intervals.
+    ends = [(row["chosen_low"], row["chosen_high"]) for row in found["slots"][:2]]
+    assert ends == [pytest.approx((0.912378, 1.0), abs=1e-6), pytest.approx((0.0, 0.087622), abs=1e-6)]
     assert [row["targets"] for row in found["slots"]] == [requests] * items
     assert [row["ndcg"] for row in found["slots"]] == pytest.approx([1 / np.log2(2 + slot) for slot in range(items)])
     assert found["single"] == pytest.approx(np.mean([1 / np.log2(2 + slot) for slot in range(items)]))

@@ -96,7 +96,7 @@ def test_a_changed_option_makes_another_artifact_and_keeps_the_first(bench: Benc
 def test_a_name_of_a_variant_is_typed_whole(bench: Bench) -> None:
     bench.run("prepare", "--dataset", "small@1000", "--source", str(bench.source))
     refused = bench.run("infer", "-m", "random", "-d", "small@100", code=1)
-    assert "small@100 is no variant" in refused.stderr
+    assert "small@100 is not a variant" in refused.stderr
     assert "small@1000" in refused.stderr
     assert not list(bench.home.glob("small/*/runs"))
 

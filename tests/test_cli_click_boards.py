@@ -189,7 +189,7 @@ def test_what_joins_or_writes_orders_is_refused_and_scores_come_back(source: Pat
     run = bench.name("infer", "--model", "mock", "--dataset", "small@clicks", "--template", "like").splitlines()[-1]
     bench.run("infer", "--model", "popularity", "--dataset", "small@clicks")
     named = ("--run", "mock", "--run", "popularity")
-    assert "one item a request" in bench.run("fuse", "--dataset", "small@clicks", *named, code=2).stderr
+    assert "one item per request" in bench.run("fuse", "--dataset", "small@clicks", *named, code=2).stderr
     folder = tmp_path / "exported"
     export = ("export", "--dataset", "small@clicks", "--run", "mock", "--to", str(folder))
     assert "--format csv" in bench.run(*export, "--format", "trec", code=2).stderr

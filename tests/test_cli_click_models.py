@@ -61,7 +61,7 @@ def test_a_model_of_clicks_is_trained_once_and_stands_on_the_board(bench: Bench)
 
 def test_what_no_row_tells_of_is_counted(bench: Bench) -> None:
     few = bench.run("infer", "-m", "fm", "-d", "small", "--max-users", "3", *QUICK).stderr
-    assert "test rows in 27 the user and in" in " ".join(few.split())
+    assert "test rows, 27 have a user and" in " ".join(few.split())
     training = manifest(bench, "small/*/runs/fm-*/manifest.json")["facts"]["training"]  # type: ignore[index]
     assert training["users"] == 3
     assert training["rows"] == 72
@@ -123,7 +123,7 @@ def test_labels_of_the_test_reach_no_model(bench: Bench, tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("typed", "words"),
     [
-        (("din", "--template", "like"), "--template applies only to language models; 'din' is one of the models of"),
+        (("din", "--template", "like"), "--template applies only to language models; 'din' is one of the click models"),
         (("din", "-O", "hiden=3"), "unknown option 'hiden'"),
         (("item-mean", "--seed", "3"), "--seed has no effect on item-mean"),
         (("item-mean", "-O", "k=3"), "--option has no effect on item-mean"),

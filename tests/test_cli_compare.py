@@ -147,7 +147,7 @@ def test_a_gate_evaluates_what_it_judges(compared: Bench, saved: Path, tmp_path:
         shutil.copytree(next(bench.home.glob("small/lists/evals/popularity-*")), measured)
     said = gate(bench, "--baseline", str(saved), "--fail-if", "mrr drops > 0")
     name = measured.name.rpartition("-")[0]
-    why = f"not evaluated yet, so evaluated now: {name}" if harm == "none" else "made again, for it was damaged"
+    why = f"not evaluated yet, so evaluated now: {name}" if harm == "none" else "recomputed because it was damaged"
     assert why in said
     assert "evaluated now" not in gate(bench, "--baseline", str(saved), "--fail-if", "mrr drops > 0")
 
@@ -181,7 +181,7 @@ def test_evaluate_makes_a_damaged_evaluation_again(compared: Bench, saved: Path,
     else:
         (values if harm == "no values" else manifest).unlink()
     said = bench.run("evaluate", "-d", "small@lists").stderr
-    assert said.count("made again, for it was damaged") == 1
+    assert said.count("recomputed because it was damaged") == 1
     assert f"made: {values.parent}" in said
     assert "made:" not in bench.run("evaluate", "-d", "small@lists").stderr
     gate(bench, "--baseline", str(saved), "--fail-if", "mrr drops > 0")
@@ -216,7 +216,7 @@ def test_runs_under_each_others_name_are_damage(compared: Bench, tmp_path: Path)
     assert listed.stdout.count("damaged") == 2
     said = " ".join(listed.stderr.split())
     assert f"{one} holds {other.name}: its folder was renamed" in said
-    assert f"Call the folder {other.name} again; there is one of that name" in said
+    assert f"Rename the folder to {other.name}; a folder of that name exists" in said
     done = bench.run("evaluate", "-d", "small@lists", code=1)
     assert f"not evaluated, since damaged: {one.name}, {other.name}" in " ".join(done.stderr.split())
     assert "mock-" in done.stdout
@@ -236,7 +236,7 @@ def test_a_copy_of_a_run_is_no_second_run(compared: Bench, tmp_path: Path) -> No
     shutil.copytree(run, run.with_name("best"))
     said = " ".join(bench.run("evaluate", "-d", "small@lists", code=1).stderr.split())
     assert f"{run.with_name('best')} holds {run.name}" in said
-    assert "if this is a copy, delete" in said
+    assert "if this one is a copy, delete" in said
 
 
 def test_a_baseline_row_that_is_damaged_passes_no_judgement(compared: Bench, tmp_path: Path) -> None:

@@ -172,7 +172,7 @@ def test_addresses_that_are_gone_fail_the_check(bench: Bench, site: Path) -> Non
     said = bench.run("list", "data", "--check", "--dataset", "tiny", code=1)
     assert "--  http" in said.stdout
     assert "404" in said.stdout
-    assert "no address has the files of tiny" in said.stderr
+    assert "no server has the files of tiny" in said.stderr
     assert list(bench.home.rglob("*")) == []
     bench.run("list", "data", "--check", "--dataset", "mine", code=2)
     bench.run("list", "models", "--check", code=2)

@@ -174,7 +174,7 @@ def test_a_ranking_from_elsewhere_stands_on_the_board(small: Bench, tmp_path: Pa
 def test_silence_is_counted_said_and_ranked_by_the_tie_rule(small: Bench, tmp_path: Path) -> None:
     path = some_lists(small, tmp_path / "few.csv", known=1, users=1)
     done = small.run("infer", "-d", "small", "--model", f"file:{path}")
-    assert f"warning: few.csv says nothing about {USERS - 1} of {USERS} requests" in done.stderr
+    assert f"warning: few.csv has no ranking for {USERS - 1} of {USERS} requests" in done.stderr
     assert "not all candidates: the others come last" in done.stderr
     run = done.stdout.strip()
     assert manifest(small, run)["facts"]["requests_silent"] == USERS - 1
@@ -183,7 +183,7 @@ def test_silence_is_counted_said_and_ranked_by_the_tie_rule(small: Bench, tmp_pa
     assert found["score"].is_not_null().sum() == 1
     again = small.run("infer", "-d", "small", "--model", f"file:{path}")
     assert "already there" in again.stderr
-    assert f"says nothing about {USERS - 1}" in again.stderr
+    assert f"has no ranking for {USERS - 1}" in again.stderr
 
 
 def test_the_content_decides_and_the_name_can_be_chosen(small: Bench, tmp_path: Path) -> None:
@@ -202,7 +202,7 @@ def test_the_content_decides_and_the_name_can_be_chosen(small: Bench, tmp_path: 
 def test_a_name_that_is_no_name_is_one_plain_line(small: Bench, tmp_path: Path, name: str) -> None:
     path = some_lists(small, tmp_path / "a.csv")
     said = small.run("import", str(path), "-d", "small", "--name", name, code=2).stderr
-    assert f"a run cannot be called {name!r}; letters, digits and" in said
+    assert f"a run cannot be called {name!r}: use letters, digits and" in said
     assert "pattern" not in said
 
 
@@ -220,7 +220,7 @@ def test_a_whole_catalogue_is_ranked_as_far_as_the_file_goes(small: Bench, tmp_p
     assert ranked == {name: unseen[:DEPTH] for name, unseen in zip(requests["request_id"], left, strict=True)}
     rows.filter(pl.col("rank") <= 10).write_csv(tmp_path / "ten.csv")
     short = small.run("infer", "-d", "small@all", "--model", f"file:{tmp_path / 'ten.csv'}")
-    assert f"in {USERS} of {USERS} requests, fewer than the {DEPTH} items" in short.stderr
+    assert f"in {USERS} of {USERS} requests, ten.csv ranks fewer than the {DEPTH} items" in short.stderr
     assert rankings(small, short.stdout.strip()).height == USERS * 10
     small.run("evaluate", "--dataset", "small@all")
     board = json.loads(small.run("compare", "-d", "small@all", "--format", "json").stdout)["rows"]
@@ -229,7 +229,7 @@ def test_a_whole_catalogue_is_ranked_as_far_as_the_file_goes(small: Bench, tmp_p
     seen = requests.select("user_id", item_id=pl.col("history").list.first(), rank=pl.lit(1))
     seen.write_csv(tmp_path / "seen.csv")
     refused = small.run("infer", "-d", "small@all", "--model", f"file:{tmp_path / 'seen.csv'}", code=1)
-    assert f"no candidates of their request: {USERS} (" in refused.stderr
+    assert f"not candidates of their request: {USERS} (" in refused.stderr
     assert len(items) == ITEMS
 
 
@@ -287,7 +287,7 @@ def test_exports_of_models_and_of_runs_are_kept_apart(bench: Bench, tmp_path: Pa
     bench.prepared()
     to = ("export", "--dataset", "small", "--to", str(tmp_path / "out"))
     assert "Add --model tuned-NAME" in bench.run(*to, "--format", "adapter", code=2).stderr
-    assert "--format csv is not of models" in bench.run(*to, "--format", "csv", "--model", "tuned-x", code=2).stderr
+    assert "--format csv exports no model" in bench.run(*to, "--format", "csv", "--model", "tuned-x", code=2).stderr
     said = bench.run(*to, "--format", "weights", "--model", "tuned-x", code=2).stderr
     assert "0 tuned models of small have a name that begins with 'tuned-x'" in said
     assert not (tmp_path / "out").exists()

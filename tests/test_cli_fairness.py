@@ -103,11 +103,11 @@ def test_prompts_state_it_and_nothing_else_differs(mocked: Bench) -> None:
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
-        (("--neutral", "plain", "--run", "woman"), 2, "one --run states one value"),
+        (("--neutral", "plain", "--run", "woman"), 2, "one --run leaves nothing to compare"),
         (("--neutral", "plain", "--run", "woman", "--run", "woman"), 2, "a run is named twice"),
-        (("--neutral", "plain", "--run", "woman", "--run", "mock"), 2, "--run mock names"),
+        (("--neutral", "plain", "--run", "woman", "--run", "mock"), 2, "--run mock matches"),
         (("--neutral", "plain", "--run", "woman", "--run", "child"), 2, "child"),
-        (("--neutral", "plain", "--run", "woman", "--run", "popularity"), 2, "no ranking of a language model"),
+        (("--neutral", "plain", "--run", "woman", "--run", "popularity"), 2, "not a language model's ranking"),
         (("--neutral", "plain", "--run", "woman", "--run", "other"), 4, "differ in more than what they state: history"),
     ],
 )
@@ -127,7 +127,7 @@ def test_runs_that_cannot_be_compared_are_refused(
 def test_requests_of_one_item_have_no_lists(tmp_path: Path, mocked: Bench) -> None:
     bench = Bench(tmp_path / "home", mocked.source)
     bench.prepare("--task", "rating")
-    assert "has one item a request" in bench.run("fairness", "-d", "small", *NAMED, code=2).stderr
+    assert "has one item per request" in bench.run("fairness", "-d", "small", *NAMED, code=2).stderr
 
 
 def test_what_is_stated_needs_a_part_that_states_it(mocked: Bench) -> None:

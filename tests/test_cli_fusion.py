@@ -244,21 +244,21 @@ def test_options_change_the_run_where_they_are_read(home: Bench) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        ((), "no run: a fusion joins two or more"),
-        (("--runs", "random"), "joins two or more different runs"),
-        (("--runs", "random,random"), "joins two or more different runs"),
+        ((), "no run: a fusion combines two or more"),
+        (("--runs", "random"), "combines two or more different runs"),
+        (("--runs", "random,random"), "combines two or more different runs"),
         (("--runs", "random,sasrec"), "unknown run 'sasrec'"),
         (("--runs", "random,fusion"), "'fusion' means"),
         (("--runs", "random,oracle"), "reads the targets: it is an upper bound"),
         (
             ("--runs", "random,fusion-rrf", "--method", "learned", "-O", "learn_on=small@earlier"),
-            "is a fusion, and nothing says which one is the same on validation requests",
+            "is a fusion, so its counterpart on validation requests is unknown",
         ),
         (("--runs", "random,mock", "--method", "borda"), "method"),
         (("--runs", "random,mock", "-O", "k=-1"), "k=-1 is below 0"),
         (
             ("--runs", "random,mock", "--method", "cascade", "-O", "budget=20"),
-            "20 is no share of",
+            "20 is not a share of",
         ),
         (("--runs", "random,mock", "-O", "budget=20%"), "budget applies only to the method cascade, not to rrf"),
         (
@@ -271,7 +271,7 @@ def test_options_change_the_run_where_they_are_read(home: Bench) -> None:
         (("--runs", "random,mock,itemknn", "--method", "cascade", "-O", "top=3"), "a cascade takes two runs, not 3"),
         (
             ("--runs", "random,mock", "--method", "learned", "-O", "learn_on=small@now"),
-            "small@now has no validation requests",
+            "small@now has test requests, but no validation requests",
         ),
         (("--runs", "random,mock", "--seed", "1"), "--seed applies only to"),
         (("--runs", "random,mock", "--template", "label"), "--template applies only to language models"),
@@ -291,7 +291,7 @@ def test_runs_of_other_requests_are_refused_with_code_4(home: Bench) -> None:
     foreign = home.name("infer", "-d", "small@five", "--model", "popularity")
     shutil.copytree(home.home / "small" / "five" / "runs" / foreign, home.home / "small" / small / "runs" / foreign)
     failed = home.run("infer", "-d", f"small@{small}", "--model", "fusion", "--runs", f"random,{foreign}", code=4)
-    assert f"run {foreign} may not be joined" in failed.stderr
+    assert f"run {foreign} cannot be combined" in failed.stderr
     assert "requests" in failed.stderr
 
 
@@ -309,11 +309,11 @@ def test_validation_requests_are_those_of_the_same_data(home: Bench) -> None:
     home.prepare("--held-out", "validation", "--n-candidates", "5", dataset="small@five")
     named = ("--run", "random", "--run", "mock", "--method", "learned")
     failed = home.run("fuse", "-d", "small@now", *named, "--learn-on", "small@five", code=4)
-    assert "small@five was prepared with n_candidates 5, small@now with 20" in failed.stderr
+    assert "small@five was prepared with n_candidates 5, but small@now with 20" in failed.stderr
     home.prepare("--held-out", "validation", "--users", "10", dataset="small@ten")
     home.run("infer", "-d", "small@ten", "--model", "random")
     failed = home.run("fuse", "-d", "small@now", *named, "--learn-on", "small@ten", code=2)
-    assert "has no run made as mock-listwise" in failed.stderr
+    assert "has no run with the options of mock-listwise" in failed.stderr
     assert "--dataset small@ten" in failed.stderr
     home.run("infer", "-d", "small@ten", "--model", "mock", "--limit", "6")
     home.run("fuse", "-d", "small@now", *named, "--learn-on", "small@ten")

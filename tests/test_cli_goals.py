@@ -110,6 +110,6 @@ def test_the_recipe_of_hybrids_draws_the_curve_over_budgets(bench: Bench) -> Non
     assert "oracle (no" in done.stdout
     limited = bench.run(*typed, "--set", "data.n_candidates=5", "--limit", "5")
     said = " ".join(limited.stderr.split())
-    assert "with a limit on requests there are no fusions; left out: cascade budget=0%" in said
+    assert "a fusion needs runs without a limit on requests; left out: cascade budget=0%" in said
     assert "not all rows were run, so this is their board" in said
     assert "itemknn" in limited.stdout

@@ -51,7 +51,7 @@ def test_one_file_holds_board_groups_bias_and_a_sample(measured: Bench, tmp_path
     sample = json.loads(zlib.decompress(b64decode(values(page, "requests-data"))))
     assert len(sample["requests"]) == 4
     mock = str(next(at for at, run in enumerate(sample["runs"]) if run.startswith("mock")))
-    assert [len(calls[mock]) for calls in sample["calls"]] == [3] * 4
+    assert [len(calls[mock]) for calls, _ in sample["calls"]] == [3] * 4
     assert HOSTILE not in page
 
 

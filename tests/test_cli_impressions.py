@@ -109,7 +109,7 @@ def test_a_column_says_what_was_shown_together(tmp_path: Path) -> None:
 
 def test_lists_of_data_without_labels_are_refused_with_the_way_out(bench: Bench) -> None:
     said = bench.prepare("--allow-untitled", "--candidates", "impressions", code=1).stderr
-    assert "needs lists of what users were shown, and the source has none" in said
+    assert "needs lists of what users were shown, but the source has none" in said
     said = bench.prepare("--columns", "impression=rating", code=1).stderr
     assert "no labels that say what was clicked" in " ".join(said.split())
     said = bench.prepare("--allow-untitled", "--candidates", "impressions", "--n-candidates", "5", code=2).stderr

@@ -158,7 +158,7 @@ def test_a_judge_that_knows_passes_the_control(written: Bench, monkeypatch: pyte
     assert max(map(len, shown.stdout.splitlines())) <= 80
     assert "A (template): This item is recommended because you chose The Film of" in shown.stderr
     markdown = written.run(*JUDGE, *given, *FAST, "--format", "markdown").stdout
-    assert "| plain | shuffled | 20 | 0 | 0 | 0 | 0 | 1.000 [1.000, 1.000] | .0" in markdown
+    assert "| plain | shuffled | 20 | 0 | 0 | 0 | 0 | 1.000 [.839, 1.000] | .0" in markdown
 
 
 def test_the_control_is_the_text_of_another_user_about_another_item(written: Bench) -> None:

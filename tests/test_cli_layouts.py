@@ -15,10 +15,10 @@ def test_data_without_times_are_split_at_random_or_not_at_all(bench: Bench, tmp_
     folder = write_files(tmp_path / "plays", {"user_artists.dat": PLAYS, "artists.dat": ARTISTS})
     asked = ("prepare", "--dataset", "plays@random", "--source", str(folder), "--format", "lastfm-hetrec")
     refused = bench.run(*asked, code=2).stderr
-    assert "no event of a user is the last: leave-one-out does not fit" in refused
+    assert "leave-one-out cannot find the last event of a user" in refused
     assert "--split random" in refused
     timed = bench.run(*asked, "--split", "time", code=2).stderr
-    assert "does not say when its events were, so there is no time to split at" in timed
+    assert "has no times of events, so it cannot be split by time" in timed
     assert "--split random" in timed
     said = bench.run(*asked, "--split", "random", "--item-word", "artist").stderr
     assert "rule: there are no times of plays" in said

@@ -61,7 +61,7 @@ def test_a_board_keeps_limited_rows_apart(small: Bench) -> None:
         in small.run("evaluate", "--dataset", "small", "--normalize", "token").stdout
     )
     assert (
-        "ranks 6 requests alone"
+        "ranks only 6 requests"
         in small.run("fuse", "-d", "small", "--run", "mock-listwise", "--run", limited, code=2).stderr
     )
     page = small.home / "page.html"

@@ -28,8 +28,8 @@ from llmrs_bench.core.registry import ENGINES, Registry
         ),
         (("prepare", "--dataset", "demo", "--users", str(2**64)), 2, (f"--users {2**64} is not",)),
         (("prepare", "--dataset", "demo", "--k-core", str(2**64)), 2, (f"--k-core {2**64} is above",)),
-        (("prepare", "--dataset", "demo", "--min-rating", "nan"), 2, ("--min-rating nan is no finite number",)),
-        (("prepare", "--dataset", "demo", "--min-rating", "1e309"), 2, ("--min-rating inf is no finite number",)),
+        (("prepare", "--dataset", "demo", "--min-rating", "nan"), 2, ("--min-rating nan is not a finite number",)),
+        (("prepare", "--dataset", "demo", "--min-rating", "1e309"), 2, ("--min-rating inf is not a finite number",)),
         (("prepare", "--dataset", "demo", "--max-unpacked", "-1"), 2, ("--max-unpacked -1.0 is not above 0",)),
         (("prepare", "--dataset", "demo", "--item-word", ""), 2, ("--item-word",)),
         (("prepare", "--dataset", "demo", "--columns", "item=asin"), 2, ("no effect on the format demo",)),
@@ -83,12 +83,12 @@ def test_mistakes_before_any_data_end_in_one_message(
         (("evaluate", "--run", " "), 2, "--run: the value is empty"),
         (("evaluate", "--run="), 2, "--run=: the value is empty"),
         (("infer", "--model", "caf\udce9"), 2, "caf\\udce9 is not in UTF-8"),
-        (("infer", "--model", "itemknn", "-O", "neighbours=1e309"), 2, "is no whole number"),
+        (("infer", "--model", "itemknn", "-O", "neighbours=1e309"), 2, "is not a whole number"),
         (("infer", "--model", "itemknn", "-O", f"neighbours={2**64}"), 2, "is above 2147483647"),
-        (("infer", "--model", "mock", "-O", "pause=inf"), 2, "pause=inf is no finite number"),
+        (("infer", "--model", "mock", "-O", "pause=inf"), 2, "pause=inf is not a finite number"),
         (("infer", "--model", "mock", "--history", str(2**64)), 2, "--history 18446744073709551616 is above"),
         (("infer", "--model", "mock", "-T", "samples=90000"), 2, "samples=90000 is above 1000"),
-        (("infer", "--model", "sasrec", "--train-fraction", "nan"), 2, "--train-fraction nan is no finite number"),
+        (("infer", "--model", "sasrec", "--train-fraction", "nan"), 2, "--train-fraction nan is not a finite number"),
         (("evaluate", "--metrics", "recall@" + "7" * 5000), 2, "unknown metric"),
         (("compare", "--samples", "70000000"), 2, "--samples 70000000 is above 100000"),
         (("compare", "--permutations", "2000000000"), 2, "--permutations 2000000000 is above 10000000"),
@@ -117,7 +117,7 @@ def test_files_are_looked_for_before_an_engine_is_imported(bench: Bench, monkeyp
         ((*there, "-O", "gguf_file=q4.gguf"), 2, "gguf_file=q4.gguf"),
         ((*there, "-O", "lora=gone"), 2, "lora=gone: there is no such folder"),
         ((*there, "-O", "chat_template=gone.jinja"), 2, "chat_template=gone.jinja: there is no such file"),
-        (("judge", "-m", "x" * 300, "--run", "a", "--engine", "openai"), 2, "give a short name as --model"),
+        (("judge", "-m", "x" * 300, "--run", "a", "--engine", "openai"), 2, "Give a short name as --model"),
     ):
         assert words in bench.run(*arguments, "--dataset", "small", code=code).stderr
 
@@ -172,7 +172,7 @@ def test_one_bad_folder_is_named_and_blocks_nothing(bench: Bench) -> None:
 @pytest.mark.parametrize(
     ("option", "value", "words"),
     [
-        ("--orders", "x", "Invalid value for '--candidate-orders': x is no whole number"),
+        ("--orders", "x", "Invalid value for '--candidate-orders': x is not a whole number"),
         ("--seeds", "0", "Invalid value for '--seeds': 0 is below 1"),
         ("--seeds", "5000", "Invalid value for '--seeds': 5000 is above 1000"),
     ],

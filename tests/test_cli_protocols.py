@@ -229,7 +229,7 @@ def test_validation_requests_put_the_tested_events_away(bench: Bench, options: t
 
 def test_a_cut_at_a_date_has_no_second_one(bench: Bench) -> None:
     typed = ("--split", "time", "--cut", "1970-01-01T00:16:45", "--held-out", "validation")
-    assert "Use a share for both" in bench.prepare(*typed, dataset="small@date", code=2).stderr
+    assert "Give a share, such as --cut 0.9" in bench.prepare(*typed, dataset="small@date", code=2).stderr
 
 
 # ---------------------------------------------------------------- recipes
@@ -284,6 +284,7 @@ def domains(tmp_path_factory: pytest.TempPathFactory, atomic: Path) -> Bench:
         made.prepare(dataset=name)
         for model in ("mock", "bm25"):
             made.run("infer", "-d", name, "--model", model)
+    made.run("infer", "-d", "shop", "--model", "mock", "-T", "shots=2", "-T", "shots_from=small")
     tuned = made.name("infer", "-d", "shop", "--model", "mock", "--seed", "1")
     [path] = made.home.glob(f"shop/*/runs/{tuned}/manifest.json")
     manifest = json.loads(path.read_text("utf-8"))
@@ -301,12 +302,11 @@ def test_a_matrix_has_sources_targets_and_shared_users(domains: Bench) -> None:
     typed = ("compare", "-d", "small", "--transfer", "shop", "--samples", "200", "--permutations", "500")
     made = as_json(domains, *typed)
     assert made["targets"] == ["small", "shop"]
-    rows = {(row["model"], row["source"]): row["cells"] for row in made["rows"]}
-    assert list(rows) == [
-        *(("mock (listwise)", "not tuned"), ("mock (listwise)", "small"), ("bm25", ""), ("popularity", "")),
-    ]
-    assert rows["mock (listwise)", "small"].keys() == {"shop"}
-    tuned, untuned = (rows["mock (listwise)", source]["shop"] for source in ("small", "not tuned"))
+    rows = {(row["source"], row["method"]) if row["source"] else row["model"]: row["cells"] for row in made["rows"]}
+    prompted = ("small", "2 examples in the prompt")
+    assert list(rows) == [("none", ""), prompted, ("small", "lora-16"), "bm25", "popularity"]
+    assert rows[prompted].keys() == rows["small", "lora-16"].keys() == {"shop"}
+    tuned, untuned = (rows[key]["shop"] for key in (("small", "lora-16"), ("none", "")))
     assert tuned["difference"] == pytest.approx(tuned["cell"]["mean"] - untuned["cell"]["mean"])
     assert tuned["p"] <= tuned["corrected"] <= 1
     assert any(
@@ -314,8 +314,14 @@ def test_a_matrix_has_sources_targets_and_shared_users(domains: Bench) -> None:
     )
     text = domains.run(*typed).stdout
     assert "on shop" in text
-    assert "not tuned" in text
-    assert "| model | tuned on | on small | on shop |" in domains.run(*typed, "--format", "markdown").stdout
+    assert "small (2 examples in the prompt)" in " ".join(text.split())
+    assert "| model | source | on small | on shop |" in domains.run(*typed, "--format", "markdown").stdout
+
+
+def test_the_domain_of_examples_is_on_the_board(domains: Bench) -> None:
+    text = " ".join(domains.run("compare", "-d", "shop", "--protocol").stdout.split())
+    assert "(listwise, shots=2, shots_from=small)" in text
+    assert "(item): choices in its training part; 60 of its 60 titles are in both data sets" in text
 
 
 @pytest.mark.parametrize(

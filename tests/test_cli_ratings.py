@@ -218,7 +218,7 @@ def test_ratings_clicks_and_rankings_never_meet(measured: Bench, tmp_path: Path)
 @pytest.mark.parametrize(
     ("words", "refusal"),
     [
-        (("infer", "-m", "sasrec"), "sasrec orders items, and small@ratings asks for ratings"),
+        (("infer", "-m", "sasrec"), "sasrec ranks items, but small@ratings asks for ratings"),
         (("infer", "-m", "fm"), "fm says whether a user will like an item, and small@ratings asks for ratings"),
         (("infer", "-m", "logistic"), "asks for ratings"),
         (("infer", "-m", "mock", "-t", "like"), "template like asks whether a user will like one item"),
@@ -227,7 +227,7 @@ def test_ratings_clicks_and_rankings_never_meet(measured: Bench, tmp_path: Path)
         (("infer", "-m", "mock", "-t", "stars", "-T", "shots=2"), "shots has no effect with --task rating"),
         (("evaluate", "--normalize", "token"), "ratings by those of the scale"),
         (("evaluate", "--metrics", "auc"), "metric of ratings 'auc'"),
-        (("fuse", "--run", "mock"), "one item a request"),
+        (("fuse", "--run", "mock"), "one item per request"),
         (("compare", "--null", "3"), "permutes labels of click data, and small@ratings holds ratings"),
     ],
 )

@@ -57,7 +57,7 @@ def test_old_names_of_options_of_the_model_are_understood(small: Bench) -> None:
         (("--loss", "ce", "-O", "loss=ce"), "twice"),
         (("--train-fraction", "0"), "--train-fraction 0.0 is not above 0.0"),
         (("--max-users", str(2**64)), f"--max-users {2**64} is above"),
-        (("--seeds", "2", "--export", "there"), "--export takes one model"),
+        (("--seeds", "2", "--export", "there"), "--export copies one model"),
     ],
 )
 def test_wrong_options_of_recommenders_are_named(small: Bench, arguments: tuple[str, ...], words: str) -> None:
@@ -222,7 +222,7 @@ def test_an_interrupted_training_goes_on_to_the_same_result(
         return epoch(*arguments)  # type: ignore[arg-type]
 
     monkeypatch.setattr(training, "_run_epoch", killed)
-    assert "goes on" in small.run(*typed, code=130).stderr
+    assert "Run the same command to resume" in small.run(*typed, code=130).stderr
     assert [path.name for path in small.home.glob("small/models/*.training.*")]
     monkeypatch.setattr(training, "_run_epoch", epoch)
     assert small.name(*typed) == name
@@ -290,7 +290,7 @@ def test_less_to_learn_from_is_said_on_the_board(small: Bench) -> None:
     assert "learned from" not in whole
     notes = " ".join(small.run("compare", "-d", "small@lists").stdout.split())
     assert "itemknn (train_fraction=0.2): did not learn from " in notes
-    assert "of the events learned from" not in notes  # every request of these data is at the end of time
+    assert "of the training events are later" not in notes  # every request of these data is at the end of time
 
 
 def test_what_is_later_than_requests_is_that_of_the_part(bench: Bench) -> None:
@@ -305,7 +305,7 @@ def test_what_is_later_than_requests_is_that_of_the_part(bench: Bench) -> None:
     assert whole == pytest.approx(100 * (1 - sum(4 * (n + 1) for n in range(9)) / 9 / 36), abs=0.05)
     assert early < whole
     notes = " ".join(bench.run("compare", "-d", "turns").stdout.split())
-    assert f"(train_fraction=0.3, train_by=time): of the events learned from {early:.1f} % are later" in notes
+    assert f"(train_fraction=0.3, train_by=time): {early:.1f} % of the training events are later" in notes
 
 
 def test_a_share_of_each_user_has_an_older_name(small: Bench) -> None:

@@ -73,5 +73,5 @@ def test_a_misspelt_option_is_answered_with_the_nearest(bench: Bench) -> None:
     bench.prepared()
     said = bench.run("infer", "-d", "small", "-m", "sasrec", "-O", "drop_out=0.1", "-O", "dim=x", code=2).stderr
     assert "unknown option 'drop_out', did you mean 'dropout'?" in said
-    assert "dim=x is no whole number" in said
+    assert "dim=x is not a whole number" in said
     assert "Input should" not in said

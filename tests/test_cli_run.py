@@ -49,7 +49,7 @@ def test_a_recipe_is_looked_at_run_and_written_back(bench: Bench, recipe: str) -
         ["30", "30", line.split()[4], "30", "0", "-"] for line in again.stdout.splitlines()[1:3]
     ]
     bench.run("compare", "-d", "small", "--save", str(saved))
-    assert "was made by no recipe" in recipe_of(saved).stderr
+    assert "was not made by a recipe" in recipe_of(saved).stderr
 
 
 def test_a_look_asks_for_no_model(bench: Bench, recipe: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -73,7 +73,7 @@ def test_exit_codes_say_how_a_study_ended(bench: Bench) -> None:
     stopped = write(bench, text)
     assert "2 of 2 rows are left" in bench.run("run", stopped, "--max-seconds", "0", code=5).stderr
     free = bench.run("run", write(bench, '[[rows]]\nmodel = "random"\n' + text), "--max-price", "1", code=2).stderr
-    assert "what answers cost is not known" in free
+    assert "the price of answers is not known" in free
     assert "This engine has no price" in free
     assert "[1/" not in free
     wrong = write(bench, '[[rows]]\nmodel = "random"\n[board]\nmetrics = ["ndgc@5"]\n')
@@ -133,7 +133,7 @@ def test_a_run_is_found_by_the_name_it_was_given(bench: Bench) -> None:
     assert f"--name first is the name of {run}" in taken.stderr
     assert "made: " not in taken.stderr  # it is said before
     begins = bench.run("infer", "-d", "small", "--model", "random", "--name", "mock", code=2)
-    assert f"--name mock is how {run} begins" in begins.stderr
+    assert f"--name mock is also how {run} begins" in begins.stderr
     late = bench.run(*ASK, "--limit", "3", "--name", "first", code=2)
     assert f"--name first is the name of {run}" in late.stderr
     assert "made: " not in late.stderr
@@ -153,7 +153,7 @@ def test_a_run_is_found_by_the_name_it_was_given(bench: Bench) -> None:
 def test_a_budget_ends_infer_with_its_answers(bench: Bench) -> None:
     bench.prepare("--n-candidates", "5")
     ended = bench.run(*ASK, "--max-seconds", "0", code=5)
-    assert "The same command goes on" in ended.stderr
+    assert "Run the same command with a new budget" in ended.stderr
     assert (
         "applies only to language models"
         in bench.run("infer", "-d", "small", "--model", "itemknn", "--max-seconds", "9", code=2).stderr
@@ -182,7 +182,7 @@ def test_a_look_says_which_rows_are_in_no_sum(bench: Bench) -> None:
     assert "cannot be counted yet" in bench.run("run", study, "--dry-run").stderr
     bench.run("run", study, "--only", "random")
     look = bench.run("run", study, "--dry-run")
-    assert "1 of 3 rows ask prompts that cannot be counted yet" in look.stderr
+    assert "the prompts of 1 of 3 rows cannot be counted yet" in look.stderr
     assert "shows what profile wrote" in look.stdout
 
 
@@ -219,14 +219,14 @@ def test_what_prepare_says_of_columns_is_said_as_recipes_write_it(bench: Bench) 
     recipe.write_text(f'[data]\ndataset = "loans"\nsource = "{loans}"\n[[rows]]\nmodel = "popularity"\n')
     said = " ".join(bench.run("run", str(recipe), code=1).stderr.split())
     assert "loans.csv has no columns user_id and item_id; it has reader, book, day" in said
-    assert "--columns user=reader,item=book; nor is one called after times" in said
+    assert "--columns user=reader,item=book; no name looks like a column of times" in said
     written = 'columns = { user = "reader", item = "book" }'
     assert f"In a recipe, options of prepare stand below [data]: {written}." in said
     look = " ".join(bench.run("run", str(recipe), "--dry-run", code=1).stderr.split())
     assert look.partition("error: ")[2] == said.partition("error: ")[2]
     recipe.write_text(recipe.read_text().replace("[[rows]]", f"{written}\n[[rows]]"))
     undated = " ".join(bench.run("run", str(recipe), "--dry-run", code=2).stderr.split())
-    assert "loans does not say when its events were" in undated
+    assert "loans has no times of events" in undated
     assert '{ user = "NAME" }' not in undated
     recipe.write_text(recipe.read_text().replace("{ user", '{ time = "day", user'))
     bench.run("run", str(recipe), "--dry-run")
@@ -256,7 +256,7 @@ def test_one_server_needs_no_list() -> None:
     one = "http://127.0.0.1:1/v1"
     [row] = open_recipe({"data": {"dataset": "demo"}, "rows": rows, "run": {"servers": one}}).rows
     assert row.servers == (one,)
-    with pytest.raises(OptionError, match=r"\[run\]: servers=7 is no list"):
+    with pytest.raises(OptionError, match=r"\[run\]: servers=7 is not a list"):
         open_recipe({"data": {"dataset": "demo"}, "rows": rows, "run": {"servers": 7}})
 
 
@@ -270,7 +270,7 @@ def test_of_a_launch_one_process_says_what_was_mistyped(bench: Bench, monkeypatc
 
 def test_rows_of_a_part_of_the_requests_say_how_to_see_them_again(bench: Bench, recipe: str) -> None:
     said = bench.run("run", recipe, "--only", "history=1", "--set", "rows.limit=4", "--set", 'rows.model="mock"').stderr
-    command = said.partition("asked with --limit: llmrs-bench ")[2].partition(" shows")[0]
+    command = said.partition("to see them: llmrs-bench ")[2].partition("\n")[0]
     assert "first 4 requests" in bench.run(*command.split()).stdout
 
 

@@ -94,6 +94,17 @@ def test_options_that_change_no_answer_name_no_row_and_a_server_may_move(
     assert ask("--from-cache", "-O", "known_as=lab") == named != other == ask("--from-cache")
 
 
+@pytest.mark.parametrize("option", ["model=larger", "base_url=http://elsewhere.example/v1", "known_as=lab"])
+def test_kept_answers_of_another_server_or_of_another_of_its_models_are_not_read(
+    bench: Bench, ask: Ask, url: str, option: str
+) -> None:
+    run = ask()
+    asked = ("infer", "-d", "small", "--engine", "openai", "-m", "org/m:free", "--from-cache", "-O")
+    assert bench.name(*asked, f"base_url={url}") == run
+    refused = bench.run(*asked, option, *(() if "base_url" in option else ("-O", f"base_url={url}")), code=1)
+    assert "0 sets of answers" in refused.stderr
+
+
 def test_a_price_may_be_given_later(bench: Bench, ask: Ask) -> None:
     run = ask()
     assert facts(bench, run)["price_usd"] is None

@@ -86,7 +86,7 @@ def test_a_launch_that_was_killed_goes_on_and_ends_in_the_weights_of_one_process
         told, said = process.communicate(timeout=120)
     assert process.returncode != 0
     assert told == ""
-    assert said.count("the same command goes on") + said.count("The same command goes on") == 1
+    assert said.lower().count("run the same command") == 1
     assert len(list(prepared.home.glob("small/models/tuned-*/manifest.json"))) == 1
     resumed, _ = tuned(prepared, model, fsdp, *options(*OPTIONS))
     assert '"resumed_after"' in (resumed / "manifest.json").read_text()

@@ -68,7 +68,7 @@ def test_runs_of_all_data_sets_are_listed_and_chosen(bench: Bench) -> None:
     assert text.index("small@one") < text.index("mock-listwise") < text.index("small@two")
     for wrong in (["--state", "eager"], ["--run", "nobody"], ["--older-than", "soon"], ["-d", "smal"]):
         assert bench.run("list", "runs", *wrong, code=2).stderr.count("error:") == 1
-    assert "is about runs" in bench.run("list", "models", "--json", code=2).stderr
+    assert "selects runs" in bench.run("list", "models", "--json", code=2).stderr
 
 
 def test_a_run_in_the_making_and_a_damaged_one_are_called_so(bench: Bench) -> None:
@@ -174,7 +174,9 @@ def test_links_are_not_followed_out_of_the_home(bench: Bench, tmp_path: Path) ->
     run = folder(bench, "itemknn", "two")
     run.rename(tmp_path / run.name)
     run.symlink_to(tmp_path / run.name)
-    assert "leads out of" in " ".join(bench.run("rm", "itemknn", "-d", "small@two", "--yes", code=2).stderr.split())
+    assert "is a link to a place outside" in " ".join(
+        bench.run("rm", "itemknn", "-d", "small@two", "--yes", code=2).stderr.split()
+    )
     assert (tmp_path / run.name / "rankings.parquet").is_file()
 
 
@@ -182,7 +184,7 @@ def test_what_a_process_works_on_is_left(bench: Bench) -> None:
     run = folder(bench, "itemknn", "two")
     with locked(run.with_name(f".{run.name}.lock"), run.name):
         done = bench.run("rm", "itemknn", "-d", "small@two", "--yes")
-    assert "another process works on it" in done.stderr
+    assert "another process is using it" in done.stderr
     assert done.stdout == ""
     assert run.is_dir()
 

@@ -134,8 +134,8 @@ def test_a_mapping_is_saved_and_makes_the_same_data(bench: Bench, tmp_path: Path
     assert table(bench, "shop/c/data/items.parquet")["title"][0] == "Lamp, The (1910)"
     write_shop(tmp_path / "shop", extra="c9,001,1,1600000000\n")
     said = bench.run(*use, "-d", "shop@d", code=1).stderr
-    assert f"and the mapping is for {digest}" in said
-    assert "drop md5" in said
+    assert f"but the mapping is for {digest}" in said
+    assert "remove md5" in said
 
 
 @pytest.mark.parametrize(
@@ -166,7 +166,7 @@ def test_a_mapping_that_is_a_pipe_is_refused_at_once(bench: Bench, tmp_path: Pat
 def test_a_mapping_does_not_overwrite_other_files(bench: Bench, tmp_path: Path) -> None:
     orders, things = write_shop(tmp_path / "shop")
     said = prepare(bench, "shop", orders, "--items", things, "--save-mapping", things, code=2)
-    assert "exists, and says something else" in said
+    assert "exists with other contents" in said
     assert Path(things).read_text().startswith("{")
 
 
@@ -189,7 +189,7 @@ def test_a_mapping_is_written_once_and_also_by_a_look_at_the_data(bench: Bench, 
     prepare(bench, "shop", orders, *typed)  # says the same
     before = saved.read_bytes()
     said = prepare(bench, "shop@other", orders, *typed, "--repeats", "last", code=2)
-    assert f"{saved} exists, and says something else" in said.replace("\n", "")
+    assert f"{saved} exists with other contents" in said.replace("\n", "")
     assert saved.read_bytes() == before
 
 
@@ -233,12 +233,12 @@ def test_a_table_without_times_needs_a_word_on_what_is_last(bench: Bench, tmp_pa
     timed = tmp_path / "timed.csv"
     timed.write_text(text)
     said = " ".join(prepare(bench, "shop", orders, "--items", things, code=2).split())
-    assert "shop does not say when its events were, so no event of a user is the last" in said
+    assert "shop has no times of events, so leave-one-out cannot find the last event of a user" in said
     for choice in ("--columns time=NAME", "--line-order", "--split random"):
         assert choice in said
     assert not [*bench.home.glob("shop/*/data")]
     described = bench.run("prepare", "-d", "shop", "--source", orders, "--describe").stdout
-    assert "leave-one-out does not fit" in " ".join(described.split())
+    assert "leave-one-out cannot find the last event" in " ".join(described.split())
     said = prepare(
         bench, "shop@lines", orders, "--items", things, "--line-order", "--save-mapping", f"{tmp_path}/m.toml"
     )
@@ -330,7 +330,7 @@ def test_two_commands_lead_from_a_file_to_a_board(bench: Bench, tmp_path: Path) 
     again = bench.run(*infer)
     assert again.stdout == first.stdout
     assert "rule:" not in again.stderr
-    assert "otherwise before" not in again.stderr
+    assert "already prepared" not in again.stderr
     # It is the data set that `prepare` makes, and the one that its mapping makes.
     mine = tmp_path / "shop" / "mine.toml"
     typed = ("-d", "shop", "--source", orders, "--items", things, "--save-mapping", str(mine))
@@ -339,17 +339,17 @@ def test_two_commands_lead_from_a_file_to_a_board(bench: Bench, tmp_path: Path) 
     # A file that has changed makes another variant, whose name is told; what infer does not take is told, too.
     lines = Path(orders).read_text("utf-8").splitlines()
     Path(orders).write_text("\n".join(lines[:-1]) + "\n", "utf-8")
-    assert "shop was prepared otherwise before" in bench.run(*infer).stderr
+    assert "shop was already prepared from another source" in bench.run(*infer).stderr
     untitled = bench.run("infer", "-d", "own", "-m", "bm25", "--source", orders, code=1).stderr
-    assert "other options are those of `llmrs-bench prepare --dataset own`" in " ".join(untitled.split())
+    assert "for other options use `llmrs-bench prepare --dataset own`" in " ".join(untitled.split())
 
 
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        (["-m", "random", "--items", "{things}"], "is read beside a source"),
-        (["-m", "file:x.tsv", "--source", "{orders}"], "--source and --mapping have no effect here"),
-        (["-m", "mock", "--dry-run", "--source", "{orders}"], "--dry-run prepares nothing, and --source would"),
+        (["-m", "random", "--items", "{things}"], "has no effect without a source"),
+        (["-m", "file:x.tsv", "--source", "{orders}"], "--source and --mapping have no effect with --model file:x.tsv"),
+        (["-m", "mock", "--dry-run", "--source", "{orders}"], "--dry-run prepares no data set"),
         (["-m", "nobody-knows-it", "--source", "{orders}"], "nobody-knows-it"),
     ],
 )

@@ -162,6 +162,7 @@ def test_a_judge_that_knows_is_believed() -> None:
     pairs = judged(*[WRITER] * 20)
     [contest] = contests(pairs, permutations=400, **DRAWN)
     assert (contest.win_rate, contest.wins) == (1.0, 20)
+    assert (contest.low, contest.high) == pytest.approx((0.838875, 1.0), abs=1e-6)  # 20 of 20, by Wilson
     assert contest.corrected < 0.01
     bias = position(pairs, **DRAWN)
     assert (bias["follows"].value, bias["first"].value, bias["kappa"].value) == (0.0, 0.5, 1.0)

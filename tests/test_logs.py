@@ -110,7 +110,7 @@ def test_people_whose_command_fails_read_what_libraries_wrote() -> None:
     [
         ("1 / 0", 1, {"message": "ZeroDivisionError: division by zero"}),
         ("raise OSError('full')", 1, {"message": "full"}),
-        ("raise KeyboardInterrupt", 130, {"message": "interrupted; nothing half-made was left"}),
+        ("raise KeyboardInterrupt", 130, {"message": "interrupted; no unfinished files were left"}),
     ],
 )
 def test_a_failure_is_an_object_of_a_json_log(end: str, code: int, fields: dict[str, str]) -> None:

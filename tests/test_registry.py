@@ -56,8 +56,8 @@ def test_the_former_name_of_a_group_is_read_with_a_warning(tmp_path: Path, caplo
         assert STRATEGIES.load("older") is Listwise
         assert STRATEGIES.load("older") is Listwise
     [said] = caplog.messages
-    assert "the package older adds the prompt strategy 'older' as llmrs_bench.forms" in said
-    assert "the group is called llmrs_bench.strategies now" in said
+    assert "the package older adds the prompt strategy 'older' in the group llmrs_bench.forms" in said
+    assert "rename the group to llmrs_bench.strategies" in said
 
 
 @pytest.mark.parametrize(
@@ -85,7 +85,7 @@ def test_a_name_in_two_packages_is_refused(tmp_path: Path) -> None:
         write_package(tmp_path, name, POPULAR, {"llmrs_bench.recommenders": {"thing": f"{name}.plugin:Thing"}})
     with (
         importable(tmp_path),
-        pytest.raises(PluginError, match=r"in several packages: .* one, .* two"),
+        pytest.raises(PluginError, match=r"provided by several packages: .* one, .* two"),
     ):
         RECOMMENDERS.load("thing")
 

@@ -77,7 +77,7 @@ def test_a_second_ctrl_c_changes_neither_the_message_nor_the_exit_code(
     monkeypatch.setattr(MockEngine, "answer", lambda self, prompts: ctrl_c())
     monkeypatch.setattr(console, "fail", fail)
     small.run(*ASK, code=130)
-    assert said == ["interrupted; nothing half-made was left"]
+    assert said == ["interrupted; no unfinished files were left"]
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
 
 

@@ -98,6 +98,7 @@ def test_a_share_has_the_interval_of_wilson_and_a_mean_that_of_the_bootstrap() -
     some = shares[1:2].copy()
     some[0, 25:] = np.nan
     assert mean_interval(some, samples=200, seed=0)[0] == pytest.approx((0.08860585, 0.39130950), abs=1e-8)
+    assert np.array_equal(mean_interval(shares, samples=200, seed=0, clusters=np.arange(50)), found)
     owners = np.arange(50) // 2
     clustered = mean_interval(shares, samples=200, seed=0, clusters=owners)
     assert np.array_equal(clustered, bootstrap_interval(shares, samples=200, seed=0, clusters=owners))
@@ -130,6 +131,16 @@ def test_the_p_value_of_few_users_is_that_of_all_sign_vectors() -> None:
     assert np.array_equal(p, sign_flip(values[None], np.array([[0, 1], [1, 0]]), samples=20_000, seed=1)[0])
 
 
+@pytest.mark.parametrize("level", [0.0, 2000.0])
+def test_rows_that_differ_for_few_of_many_users_have_the_p_value_of_those_few(level: float) -> None:
+    """Sums of thousands of values are rounded by more than what such rows differ by."""
+    same = ndcg(np.random.default_rng(6), 1, 6000)[0] + level
+    other = same.copy()
+    other[99::1200] += 0.1  # of 32 sign vectors two take all five to one side
+    p = sign_flip(np.stack([same, other, same[::-1]])[None], np.array([[0, 1], [1, 0]]), samples=4000, seed=1)[0]
+    assert p == pytest.approx([2 / 32] * 2, abs=four_errors(2 / 32, 4000))
+
+
 def test_tests_and_intervals_on_all_cores_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     values = np.round(np.random.default_rng(4).random((2, 5, 90)), 2)
     alone = sign_flip(values, all_pairs(5), samples=3333, seed=2)
@@ -153,6 +164,8 @@ def test_products_have_one_thread_while_parts_are_computed() -> None:
 def test_identical_rows_and_single_users_have_a_p_of_one() -> None:
     same = np.tile(np.random.default_rng(1).random(70), (2, 1))
     assert sign_flip(same[None], all_pairs(2), samples=500, seed=0) == pytest.approx(np.ones((1, 1)))
+    better = np.stack([same[0] + 1.0, same[0]])
+    assert sign_flip(better[None], all_pairs(2), samples=499, seed=0).item() == 1 / 500  # no p is 0
     one = np.array([[1.0], [0.0]])
     assert sign_flip(one[None], all_pairs(2), samples=500, seed=0) == pytest.approx(np.ones((1, 1)))
     summary = describe(same[0], same[1])

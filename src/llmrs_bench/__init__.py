@@ -1,4 +1,4 @@
-"""How good is a language model as a recommender, next to a properly trained SASRec, and what does it cost?
+"""Is a language model a good recommender? How does it compare with a trained SASRec, and what does it cost?
 
 `prepare`, `infer`, `tune`, `fuse`, `evaluate`, `board`, `probe`, `fairness`, `judge`, `export`, `run` and `runs` do
 what the commands do; they are imported when they are used.

@@ -49,19 +49,19 @@ def prepare(
     progress: bool = False,
     **options: Any,
 ) -> Prepared:
-    """Prepare a data set, unless that was done before.
+    """Prepare a data set, or open it if it exists.
 
     Args:
         dataset: NAME, or NAME@VARIANT.
-        source: What to read instead of a download.
-        items: Table of items and titles, if not in the source.
-        mapping: File that says how the source is read.
-        format: How the source is laid out.
-        protocol: default, or paper; of clicks collm, tallrec, paper-ctr.
-        accept_new: Take a download that is not what it was before.
+        source: Read this instead of a download.
+        items: Table of items and titles, if the source has none.
+        mapping: File that says how to read the source.
+        format: Layout of the source; None detects it.
+        protocol: default or paper; for clicks collm, tallrec or paper-ctr.
+        accept_new: Accept a download that has changed since the last time.
         home: Folder of all artifacts.
         progress: Show bars on stderr.
-        options: Those of `PrepareConfig`, as `users=200`, `columns={"user": "client"}`.
+        options: Fields of `PrepareConfig`, such as `users=200`, `columns={"user": "client"}`.
     """
     from llmrs_bench.stages.mapping import read_mapping
     from llmrs_bench.stages.prepare import prepare as stage
@@ -98,21 +98,22 @@ def infer(
     progress: bool = False,
     **more: Any,
 ) -> Run:
-    """Rank every request with a model, unless that was done before.
+    """Rank the candidates of every request with a model, or open the run if it exists.
 
     Args:
         model: See `llmrs-bench list models`; ORG/NAME; a local folder or GGUF file.
-        dataset: A known data set that was never prepared is prepared with the defaults.
-        options: Of the recommender or the engine, as -O.
-        template_options: Of the template, as -T.
+        dataset: A data set; `ml1m`, `ml100k` and `demo` are prepared with the defaults if needed.
+        options: Options of the recommender or the engine, as with -O.
+        template_options: Options of the template, as with -T.
         export: New folder for a copy of a trained recommender.
-        from_cache: Read kept answers, and load no model.
-        prior: Ask for each title without a history, too.
-        max_age: Seconds: ask again where kept answers are older; 0 always.
-        name: A name for the run, beside its own.
+        from_cache: Use cached answers only, and load no model.
+        prior: Also score each title without a history.
+        max_age: Ask again if cached answers are older than this many seconds; 0 always does.
+        name: An additional name for the run.
         home: Folder of all artifacts.
         progress: Show bars on stderr.
-        more: Fields of `LanguageModelConfig` or `RecommenderConfig`, as `template="likelihood"`, `seed=1`, `limit=20`.
+        more: Fields of `LanguageModelConfig` or `RecommenderConfig`, such as `template="likelihood"`, `seed=1` or
+            `limit=20`.
     """
     from llmrs_bench.stages.infer import check_model, infer_config, run_stem
     from llmrs_bench.stages.infer import infer as stage
@@ -146,14 +147,14 @@ def evaluate(
     home: Place = None,
     progress: bool = False,
 ) -> pl.DataFrame:
-    """Measure runs; `board` and `Run.metrics` do so by themselves.
+    """Compute the metrics of runs; `board` and `Run.metrics` do so by themselves.
 
     Args:
         dataset: The data set.
         runs: Names of runs, or how they begin; all, if there are none.
-        metrics: What to measure beside the usual metrics.
+        metrics: Metrics in addition to the usual ones.
         invalid: How unranked items count.
-        normalize: Weigh the tokens of titles so, which makes other runs.
+        normalize: Score titles in this way, which makes new runs.
         home: Folder of all artifacts.
         progress: Show bars on stderr.
 
@@ -190,13 +191,13 @@ def board(
     Args:
         dataset: The data set.
         runs: Names of runs, or how they begin; all, if there are none.
-        metrics: Those shown; None: the usual ones.
-        baseline: A run, or a saved board, that rows are held against: the `gate` of the result has the changes.
-        fail_if: Rules, as `ndcg@10 drops > 0.01`: the `gate` has the verdicts; nothing is raised.
-        allow_missing: Rows may be in one of both boards alone.
-        over: Show curves over this number, as "history" or "samples".
+        metrics: Metrics to show; None: the usual ones.
+        baseline: A run or a saved leaderboard with which rows are compared; the `gate` of the result has the changes.
+        fail_if: Rules such as `ndcg@10 drops > 0.01`; the `gate` has the verdicts, and nothing is raised.
+        allow_missing: Accept rows that are only in one of the two leaderboards.
+        over: Show curves over this number, such as "history" or "samples".
         home: Folder of all artifacts.
-        options: Fields of `CompareConfig`, as `by="history"`, `samples=1000`.
+        options: Fields of `CompareConfig`, such as `by="history"`, `samples=1000`.
     """
     from llmrs_bench.stages.boards import build
     from llmrs_bench.stages.compare import draw_curves
@@ -233,18 +234,18 @@ def tune(
     progress: bool = False,
     **more: Any,
 ) -> Tuned:
-    """Tune a language model on prompts of the training part, unless that was done before; `infer` takes its name.
+    """Fine-tune a language model on prompts made from the training data, or open the tuned model if it exists.
 
     Args:
         model: See `llmrs-bench list models`; ORG/NAME; a folder; an adapter.
         dataset: The data set.
         template: label, likelihood, listwise, paper, yes-no; like for clicks.
-        samples: Prompts to learn from.
-        options: As -O.
-        template_options: As -T.
+        samples: Number of training samples.
+        options: Options of tuning, as with -O.
+        template_options: Options of the template, as with -T.
         home: Folder of all artifacts.
         progress: Show bars on stderr.
-        more: Fields of `TuneConfig`, as `method="full"`, `seed=1`.
+        more: Fields of `TuneConfig`, such as `method="full"`, `seed=1`.
     """
     from llmrs_bench.stages.tune import TuneConfig
     from llmrs_bench.stages.tune import tune as stage
@@ -269,15 +270,15 @@ def probe(
     progress: bool = False,
     **more: Any,
 ) -> Probe:
-    """Test whether a language model knows a data set by heart, unless that was done before.
+    """Test whether a language model has memorised a data set, or open the result if it exists.
 
     Args:
         model: See `llmrs-bench list models`; ORG/NAME; a local folder or GGUF file.
         dataset: The data set.
-        options: Of the engine, as -O.
+        options: Options of the engine, as with -O.
         home: Folder of all artifacts.
         progress: Show bars on stderr.
-        more: Fields of `ProbeConfig`, as `items=100`, `users=50`, `lines="generic"`, `seed=1`.
+        more: Fields of `ProbeConfig`, such as `items=100`, `users=50`, `lines="generic"`, `seed=1`.
     """
     from llmrs_bench.stages.infer import check_model
     from llmrs_bench.stages.probe import ProbeConfig
@@ -293,14 +294,14 @@ def probe(
 def fairness(
     dataset: str | Prepared, neutral: str | Run, runs: Sequence[str | Run], *, home: Place = None, **more: Any
 ) -> Fairness:
-    """Test whether lists, and their quality, change with what prompts state of the same users.
+    """Test whether recommendations change when prompts state another age, gender or origin.
 
     Args:
         dataset: The data set.
-        neutral: The run whose lists the others are compared with, or how its name begins.
-        runs: Two or more that state the values of one attribute.
+        neutral: Run that states nothing, with which the others are compared: its name, or its beginning.
+        runs: Two or more runs that state the values of one attribute.
         home: Folder of all artifacts.
-        more: Fields of `FairnessConfig`, as `control=RUN`, `k=5`, `samples=1000`, `seed=1`.
+        more: Fields of `FairnessConfig`, such as `control=RUN`, `k=5`, `samples=1000`, `seed=1`.
     """
     from llmrs_bench.stages.fairness import FairnessConfig
     from llmrs_bench.stages.fairness import fairness as stage
@@ -320,16 +321,16 @@ def judge(
     progress: bool = False,
     **more: Any,
 ) -> Judgement:
-    """Let a language model judge explanations in pairs, each in both orders, unless that was done before.
+    """Let a language model compare explanations in pairs, each pair in both orders, or open the result.
 
     Args:
         model: The judge: see `llmrs-bench list models`; ORG/NAME; a local folder or GGUF file.
         dataset: The data set.
         runs: Runs of the template `explanation`, or how their names begin; all, if there are none.
-        options: Of the engine, as -O.
+        options: Options of the engine, as with -O.
         home: Folder of all artifacts.
         progress: Show bars on stderr.
-        more: Fields of `JudgeConfig`, as `limit=100`, `reading="text"`, `question="..."`, `seed=1`.
+        more: Fields of `JudgeConfig`, such as `limit=100`, `reading="text"`, `question="..."`, `seed=1`.
     """
     import llmrs_bench.stages.judge as stage
     from llmrs_bench.stages.infer import check_model
@@ -350,13 +351,13 @@ def fuse(
     options: Mapping[str, object] | None = None,
     home: Place = None,
 ) -> Run:
-    """Join several runs into one, or order one again.
+    """Fuse several runs into one, or rerank a single one.
 
     Args:
         dataset: The data set.
-        runs: Two or more of them, or how their names begin; `mmr` and `novelty` take one.
+        runs: Two or more runs, or how their names begin; `mmr` and `novelty` take one.
         method: rrf, zscore, learned, cascade, mmr, novelty, or oracle.
-        options: Of the method, as -O: `learn_on`, `budget` and `top`, too.
+        options: Options of the method, as with -O; also `learn_on`, `budget` and `top`.
         home: Folder of all artifacts.
     """
     from llmrs_bench.stages.fuse import fuse as stage
@@ -375,12 +376,12 @@ def export(
     runs: Sequence[str] = (),
     home: Place = None,
 ) -> list[Path]:
-    """Write runs, truth or prepared data into a new folder for another tool, and return the files.
+    """Write runs, truth or prepared data to a new folder for another tool, and return the files.
 
     Args:
         dataset: The data set.
         to: The folder.
-        format: For which tool.
+        format: Format of the tool.
         runs: Names of runs, or how they begin; all, if there are none.
         home: Folder of all artifacts.
     """
@@ -400,15 +401,15 @@ def run(
     home: Place = None,
     progress: bool = False,
 ) -> Study:
-    """Run a study from a recipe; what was made before is not made again.
+    """Run a study from a recipe. Nothing that exists is made again.
 
     Args:
-        recipe: A file, the name of one of the package, or its tables.
-        changes: Tables over those of the recipe, as `{"defaults": {"model": "mock"}, "data": {"users": 50}}`.
-        only: Rows, by name or pattern.
-        continue_on_error: Try the rows after one that fails.
-        max_seconds: Ask no more after so many seconds of answering, without loading models.
-        max_price: Ask no more once new answers have cost so many USD.
+        recipe: A file, the name of a built-in recipe, or its tables.
+        changes: Overrides of the recipe, such as `{"defaults": {"model": "mock"}, "data": {"users": 50}}`.
+        only: Rows to run, by name or pattern.
+        continue_on_error: Run the other rows if one fails.
+        max_seconds: Stop after this many seconds of answering, not counting the time to load models.
+        max_price: Stop once new answers have cost this many USD.
         home: Folder of all artifacts.
         progress: Show bars on stderr.
     """

@@ -17,7 +17,7 @@ from llmrs_bench.prompts.parsing.thoughts import marked_answer, spoken
 from llmrs_bench.prompts.strategies.base import ItemCatalog
 from llmrs_bench.prompts.strategies.comparison import label_logprobs
 from llmrs_bench.prompts.template import CompiledPart, PartName, PromptTemplate, template_parts
-from llmrs_bench.stats import bootstrap_interval, holm, sign_flip
+from llmrs_bench.stats import holm, mean_interval, sign_flip
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.intp]
@@ -296,7 +296,7 @@ def _contest(part: Sequence[Judged], *, samples: int, permutations: int, seed: i
     p = 1.0
     if formed:
         values, clusters = np.array([[pair.value for pair in formed]]), users_of(formed)
-        [[low, high]] = bootstrap_interval(values, samples=samples, seed=seed, clusters=clusters).tolist()
+        [[low, high]] = mean_interval(values, samples=samples, seed=seed, clusters=clusters).tolist()
         rate = float(values.mean())
         against = np.concatenate([values, np.full_like(values, 0.5)])[None]
         p = float(sign_flip(against, np.array([[0, 1]]), samples=permutations, seed=seed, clusters=clusters)[0, 0])
@@ -337,7 +337,7 @@ def position(judged: Sequence[Judged], *, samples: int, seed: int) -> dict[str, 
         return dict.fromkeys(("follows", "first", "kappa"), Interval(*(float("nan"),) * 3))
     clusters = users_of(formed)
     values = np.array([[float(pair.follows) for pair in formed], [_first(pair) for pair in formed]])
-    ends = bootstrap_interval(values, samples=samples, seed=seed, clusters=clusters)
+    ends = mean_interval(values, samples=samples, seed=seed, clusters=clusters)
     shares = {
         name: Interval(float(row.mean()), float(low), float(high))
         for name, row, (low, high) in zip(("follows", "first"), values, ends, strict=True)

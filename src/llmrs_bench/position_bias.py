@@ -8,7 +8,7 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from llmrs_bench.stats import bootstrap_interval
+from llmrs_bench.stats import mean_interval
 
 CUTOFF = 10
 _SAMPLES, _SEED = 2000, 0
@@ -19,8 +19,8 @@ def position_bias(shown: pl.DataFrame, relevant: pl.DataFrame, rankings: pl.Data
 
     - `slots`: for each place, from 0: `targets`, how many requests showed a relevant item there; `ndcg`, the mean
       NDCG@10 of these items, each taken as the only one; `chosen`, the share of views whose first choice stood there.
-      Without bias `ndcg` is flat, and `chosen` follows how often targets stand there. Intervals are 95 % bootstrap
-      intervals over requests; one request alone has none.
+      Without bias `ndcg` is flat, and `chosen` follows how often targets stand there. Intervals are 95 %
+      intervals over requests, as `mean_interval` has them; the `ndcg` of one request alone has none.
     - `kendall_tau`: the mean over requests of the mean tau-b (Kendall, 1945) of each two views, over the candidates
       that both name; None where no request has two views to compare.
     - `single` and `joined`: the mean NDCG@10 of a single view, and of the rankings of all views together.
@@ -79,7 +79,7 @@ def _slots(hits: pl.DataFrame, shown: pl.DataFrame) -> list[dict[str, Any]]:
     for name, slot in chosen.select("request_id", "slot").iter_rows():
         shares[slot, places[name]] += 1
     shares /= views["views"].to_numpy()
-    ends = bootstrap_interval(shares, samples=_SAMPLES, seed=_SEED)
+    ends = mean_interval(shares, samples=_SAMPLES, seed=_SEED)
     gains = _by_slot(hits)
     rows = []
     for slot in range(size):
@@ -88,7 +88,7 @@ def _slots(hits: pl.DataFrame, shown: pl.DataFrame) -> list[dict[str, Any]]:
         if len(values):
             row["ndcg"] = float(values.mean())
         if len(values) > 1:
-            low, high = bootstrap_interval(values[None, :], samples=_SAMPLES, seed=_SEED)[0]
+            low, high = mean_interval(values[None, :], samples=_SAMPLES, seed=_SEED)[0]
             row |= {"ndcg_low": float(low), "ndcg_high": float(high)}
         row |= {"chosen": float(shares[slot].mean()), "chosen_low": float(ends[slot, 0])}
         rows.append(row | {"chosen_high": float(ends[slot, 1])})

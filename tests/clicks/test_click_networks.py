@@ -97,7 +97,7 @@ def test_an_interrupted_training_of_something_else_is_refused(
     checkpoint = tmp_path / "x.training"
     with pytest.raises(KeyboardInterrupt):
         click_model("din").fit(corpus(), TrainContext(Interrupt(1), checkpoint))
-    with pytest.raises(ModelError, match="is of another data set, vocabulary, seed or set of options"):
+    with pytest.raises(ModelError, match="was made with another data set, vocabulary, seed or options"):
         click_model("din", seed, **options).fit(learned, TrainContext(checkpoint=checkpoint))
 
 

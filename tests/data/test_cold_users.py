@@ -54,7 +54,7 @@ def test_what_is_known_is_a_group_and_what_a_model_cannot_know_is_counted(tmp_pa
     groups = group_requests(data, "known")
     assert groups.sort("order")["group"].unique(maintain_order=True).to_list() == ["0 events", "1 event", "2 events"]
     warnings = run(data, "itemknn").facts["warnings"]
-    assert any("itemknn knows nothing of 4 of 12" in words for words in warnings)
+    assert any("itemknn has no data on 4 of 12" in words for words in warnings)
 
 
 def test_users_with_too_few_events_are_not_tested_and_counted(tmp_path: Path) -> None:
@@ -68,7 +68,7 @@ def test_users_with_too_few_events_are_not_tested_and_counted(tmp_path: Path) ->
 
 
 def test_somebody_has_to_be_learned_from(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match="all 12 users are tested") as caught:
+    with pytest.raises(DataError, match="all 12 users are test users") as caught:
         made(tmp_path, users="all", cold_users="0")
     assert caught.value.hint == "Test fewer: --users 2, for instance."
 

@@ -86,7 +86,7 @@ def test_the_ids_say_which_year_it_is(layout: str, files: dict[str, str], other:
 )
 def test_ids_that_do_not_say_it_are_refused(rows: str, tmp_path: Path) -> None:
     for layout in ("amazon-2014", "amazon-2018"):
-        with pytest.raises(DataError, match="does not say which are the users"):
+        with pytest.raises(DataError, match="so it is unclear which are the users"):
             load(layout, tmp_path, {"ratings_Kites.csv": rows})
 
 
@@ -105,11 +105,11 @@ RATED = "user_id,parent_asin,rating,timestamp\nAHUSERONE,B000000001,5.0,15462976
         ("Kites.csv.gz", RATED + "u,i,5,1546297654\n", "line 3: timestamp is '1546297654', in this .* milliseconds"),
         ("Kites.csv.gz", RATED.encode() + b"\xff,i,5,1546297654677\n", "Kites.csv, line 3: not UTF-8"),
         ("meta_Kites.jsonl.gz", '\n{"parent_asin": "B000000001"', "meta_Kites.jsonl, line 2: .* is not JSON"),
-        ("meta_Kites.jsonl.gz", "[1]\n", "meta_Kites.jsonl, line 1: .* is no record"),
+        ("meta_Kites.jsonl.gz", "[1]\n", "meta_Kites.jsonl, line 1: .* is not a record"),
         ("meta_Kites.jsonl.gz", '{"asin": "B000000001"}\n', "line 1: parent_asin is None, not a text"),
         ("meta_Kites.jsonl.gz", '{"parent_asin": "B1"}\n', "none of the 2 items .* '0000000042' there, and 'B1' here"),
         ("meta_Kites.jsonl.gz", "[" * 100_000, "meta_Kites.jsonl, line 1: .* is not JSON"),
-        ("Others.csv", RATED, "one file of ratings, and there is more than one: Kites.csv, Others.csv"),
+        ("Others.csv", RATED, "one file of ratings, but there is more than one: Kites.csv, Others.csv"),
     ],
 )
 def test_malformed_files_of_2023_are_named(name: str, content: str | bytes, message: str, tmp_path: Path) -> None:

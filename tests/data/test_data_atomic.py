@@ -105,7 +105,7 @@ def test_quotes_and_null_ids_are_kept_as_they_are(tmp_path: Path) -> None:
     [
         ("user_id\titem_id\nu\ta\n", "line 1: 'user_id' is not name:type"),
         ("user_id:token\titem_id:text\nu\ta\n", "line 1: 'item_id:text' is not name:type"),
-        ("user_id:token\tuser_id:token\nu\ta\n", "column 'user_id' is there twice"),
+        ("user_id:token\tuser_id:token\nu\ta\n", "column 'user_id' appears twice"),
         ("user_id:token\tthing:token\nu\ta\n", "set.inter has no column item_id; it has user_id, thing"),
         ("user_id:token\titem_id:token\nu\ta\nu\n", "set.inter, line 3: 1 fields, expected 2"),
         ("user_id:token\titem_id:token\ttimestamp:float\nu\ta\tnow\n", "line 2: timestamp is 'now', not a time"),

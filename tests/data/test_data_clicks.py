@@ -198,7 +198,7 @@ def test_clicks_of_no_impression_are_told_alone() -> None:
         (diary(2, 20), {"like_from": 1}, "are liked"),
         (diary(2, 20), {"protocol": "collm"}, "the part train has no rows"),
         ([(*row[:2], 0.0, row[3]) for row in diary(2, 20)], {"protocol": "tallrec"}, "--protocol tallrec goes by time"),
-        ([(*row[:2], 0.0, row[3]) for row in diary(2, 20)], {"like_from": 4}, "nothing says which come last"),
+        ([(*row[:2], 0.0, row[3]) for row in diary(2, 20)], {"like_from": 4}, "it is unknown which come last"),
         ([("a", f"film{at}", float(at), 5.0 - at) for at in range(4)], {"like_from": 4}, "the part valid has no rows"),
     ],
 )

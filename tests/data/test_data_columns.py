@@ -188,7 +188,7 @@ def test_every_refusal_says_what_to_do(tmp_path: Path) -> None:
     ("header", "typed"),
     [
         ("reader,book,date", "--columns user=reader,item=book."),
-        ("reader,book,day", "--columns user=reader,item=book; nor is one called after times"),
+        ("reader,book,day", "--columns user=reader,item=book; no name looks like a column of times"),
         ("Viewer name,Video No,day", "--columns 'user=Viewer name,item=Video No';"),
         ("who,films,day", "--columns user=NAME,item=films, or, if it has no header, --columns user=0,item=1 "),
     ],

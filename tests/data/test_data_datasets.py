@@ -128,8 +128,8 @@ def test_the_files_of_a_category_are_those_of_its_owner() -> None:
     [
         ("amazon-2023:Bokks", "unknown category of amazon-2023 'Bokks'", "Did you mean 'Books'?"),
         ("amazon-2022:Books", "unknown family of data sets 'amazon-2022'", "Did you mean 'amazon-20"),
-        ("amazon-2018:Books:5core", "names no edition of amazon-2018", "--k-core 5"),
-        ("amazon-2023:Books:9core", "names no edition of amazon-2023", "CATEGORY:5core"),
+        ("amazon-2018:Books:5core", "is not an edition of amazon-2018", "--k-core 5"),
+        ("amazon-2023:Books:9core", "is not an edition of amazon-2023", "CATEGORY:5core"),
         *((f"amazon-2023:{name}:5core", f"no 5-core of {name}", "--k-core 5") for name in NO_5CORE),
     ],
 )

@@ -342,7 +342,7 @@ def test_what_people_export_is_read_as_they_mean_it(tmp_path: Path, data: str | 
         ("user;item;rating;date\nu1;a;4,5;01.03.2018\nu1;b;3,5;13.03.2018\n", "date is '01.03.2018', not a time"),
         ("user,item,date\nu1,a,3/1/18\nu1,b,3/13/18\n", "date is '3/1/18', not a time"),
         ("user_id,item_id,date\nu1,a,2018-03-01\nu1,b,NaT\nu2,c,2018-03-02\n", "line 3: date is 'NaT', not a time"),
-        ("user_id,item_id,rating,rating\nu1,a,4,4\n", "column 'rating' is there twice"),
+        ("user_id,item_id,rating,rating\nu1,a,4,4\n", "column 'rating' appears twice"),
         ("user_id,item_id,rating\nu1,a,4,\nu1,b,5,\n", "4 fields, expected 3"),
         ("user_id,item_id,rating\nu1,a,NULL\nu1,b,5\n", "rating is 'NULL', not a number"),
         ("user_id,item_id,rating\nu1,a,4/5\nu1,b,5/5\n", "rating is '4/5', not a number"),

@@ -315,7 +315,7 @@ def test_a_transfer_that_broke_goes_on_where_it_stopped(
     dataset = record(f"{site.url}/set.zip")
     with pytest.raises(DataError, match=r"ended after 300,000 of 1,024,000 bytes") as caught:
         get(dataset, tmp_path)
-    assert "goes on where it stopped" in caught.value.hint
+    assert "resumes where it stopped" in caught.value.hint
     assert not (tmp_path / "set.zip").exists()
     assert (tmp_path / "set.zip.part").read_bytes() == DATA[:300_000]
     site.sends = None

@@ -67,7 +67,12 @@ def test_1k_is_read_from_its_archive(tmp_path: Path) -> None:
         ("lastfm-hetrec", "artists.dat", "id\tname\turl\tpictureURL\n51\tx\n", r"artists\.dat, line 2: 2 fields"),
         ("lastfm-hetrec", "artists.dat", "id\tname\turl\tpictureURL\n" + "51\tx\t\t\n" * 2, "'51' more than once"),
         ("lastfm-hetrec", "artists.dat", b"id\tname\turl\tpictureURL\n51\t\xe9\t\t\n", "line 2: not UTF-8"),
-        ("lastfm-hetrec", "tags.dat", "tagID\ttagValue\n1 rock\n", r"tags\.dat, line 2: '1 rock' is no id and tag"),
+        (
+            "lastfm-hetrec",
+            "tags.dat",
+            "tagID\ttagValue\n1 rock\n",
+            r"tags\.dat, line 2: '1 rock' is not an id and a tag",
+        ),
         ("lastfm-1k", PLAYS, "", "holds no data"),
         ("lastfm-1k", PLAYS, "u\t2009-05-04T23:08:57Z\ta\tA\tt\tT\nu\t2009\n", r"\.tsv, line 2: 2 fields, expected 6"),
         ("lastfm-1k", PLAYS, "u\t2009-05-04\ta\tA\tt\tT\n", r"\.tsv, line 1: time is '2009-05-04', not as 2009-05"),

@@ -111,7 +111,12 @@ def test_kuairec_has_fractions_watch_ratios_and_captions_across_lines(tmp_path: 
         ),
         ("steam", "steam_games.json.gz", "{'id': '1', 'app_name': 'x'}", "none of the 2 items in steam_reviews"),
         ("goodreads", "goodreads_books_poetry.json.gz", "{'a': 1}", r"books_poetry\.json, line 1: .* is not JSON"),
-        ("goodreads", "goodreads_books_all.json.gz", "{}", "there has to be one file of books, and there is more than"),
+        (
+            "goodreads",
+            "goodreads_books_all.json.gz",
+            "{}",
+            "this layout needs one file of books, but there is more than",
+        ),
         ("goodreads", "goodreads_interactions_poetry.json.gz", '{"user_id": "a"}', "line 1: book_id is None"),
         (
             *("goodreads", "goodreads_interactions_poetry.json.gz"),
@@ -126,7 +131,7 @@ def test_kuairec_has_fractions_watch_ratios_and_captions_across_lines(tmp_path: 
         ("book-crossing", "BX-Book-Ratings.csv", '"User-ID";"ISBN"\n', r"BX-Book-Ratings\.csv holds no data"),
         ("book-crossing", "BX-Book-Ratings.csv", '"U"\n"1";"2"\n', r"Ratings\.csv, line 2: \['1', '2'\] are not"),
         ("book-crossing", "BX-Book-Ratings.csv", '"U"\n"1";"2";"five"\n', "line 2: rating is 'five', not a number"),
-        ("book-crossing", "BX-Book-Ratings.csv", '"U"\n1,2,3\n', "line 2: '1,2,3' does not stand in quotes"),
+        ("book-crossing", "BX-Book-Ratings.csv", '"U"\n1,2,3\n', "line 2: '1,2,3' is not in quotes"),
         ("book-crossing", "BX-Books.csv", '"ISBN"\n"1";"A";"B"\n', r"BX-Books\.csv, line 2: 3 fields, expected 8"),
         ("kuairec", "big_matrix.csv", "user_id,video_id\n", r"big_matrix\.csv, line 1: the header is"),
         ("kuairec", "kuairec_caption_category.csv", "video_id,caption\n", "has no column manual_cover_text"),

@@ -100,10 +100,10 @@ def test_a_scale_of_many_values_is_known_by_its_ends() -> None:
 @pytest.mark.parametrize(
     ("rows", "words"),
     [
-        ([(*row[:3], None) for row in diary()], "asks for ratings, and the data has no ratings"),
+        ([(*row[:3], None) for row in diary()], "asks for ratings, but the data has no ratings"),
         ([(*row[:3], 4.0) for row in diary()], "all 80 rows of the part train are rated 4"),
         (diary(1, 5), "the part valid has no rows"),
-        ([(*row[:2], 7.0, row[3]) for row in diary()], "nothing says which come last"),
+        ([(*row[:2], 7.0, row[3]) for row in diary()], "it is unknown which come last"),
     ],
 )
 def test_what_cannot_be_asked_is_refused(rows: list[Event], words: str) -> None:

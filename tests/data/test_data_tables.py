@@ -221,7 +221,7 @@ def test_text_is_utf_8_or_what_is_said(tmp_path: Path) -> None:
     assert read(tmp_path, events.encode("utf-16-le"), encoding="utf-16-le").events["item_id"][0] == "Caf\u00e9"
     with pytest.raises(DataError, match="line 3: the byte 0xe9 is not UTF-8"):
         read(tmp_path, "user,item\nu,\u00e9\n".encode() + b"u,\xe9\n")
-    with pytest.raises(DataError, match="no text has the encoding 'utf-9'"):
+    with pytest.raises(DataError, match="unknown encoding 'utf-9'"):
         read(tmp_path, events, encoding="utf-9")
 
 
@@ -236,7 +236,7 @@ BAD: Sequence[tuple[str, bytes | str, str]] = (
     ("ragged", "user,item\nu,a\nu,b,c\n", "row 3: 3 fields, expected 2: 'u,b,c'"),
     ("short", "user,item,rating\nu,a,1\nu,b\n", "row 3: 2 fields, expected 3"),
     ("open quote", 'user,item\nu,"a\nu,b\nu,c,d\n', "line 2: the quotes are not those of CSV"),
-    ("twice", "user,user,item\nu,u,a\n", "column 'user' is there twice"),
+    ("twice", "user,user,item\nu,u,a\n", "column 'user' appears twice"),
     ("page", "<!doctype html><html>", "is a page of HTML or XML"),
     ("cut JSON", '{"user": 1, "item": 2}\n{"user": 1, "it', "line 2: not JSON"),
     ("cut array", '[{"user": 1, "item": 2}, {"us', "is not JSON"),
@@ -279,7 +279,7 @@ def test_literals_of_python_are_values_and_never_code() -> None:
 @pytest.mark.parametrize("columns", ["time=stars", "item=stars", "user=sku"])
 def test_a_column_has_one_role(tmp_path: Path, columns: str) -> None:
     column = columns.partition("=")[2]
-    with pytest.raises(DataError, match=f"the column {column} is taken for the .* and the "):
+    with pytest.raises(DataError, match=f"the column {column} is used for the .* and the "):
         read(tmp_path, EVENTS, columns=columns)
 
 

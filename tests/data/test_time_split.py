@@ -180,7 +180,7 @@ def test_a_recipe_may_have_a_number_or_a_date(cut: object, typed: str) -> None:
 
 @pytest.mark.parametrize("text", ["1.5", "0", "yesterday", ""])
 def test_other_cuts_are_refused(text: str) -> None:
-    with pytest.raises(OptionError, match="neither a share between 0 and 1 nor a date"):
+    with pytest.raises(OptionError, match="not a share between 0 and 1, or a date"):
         read_cut(text)
 
 

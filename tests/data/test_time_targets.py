@@ -183,7 +183,7 @@ def test_a_cut_that_tests_nothing_is_answered_with_those_that_do(cut: str, words
     with pytest.raises(DataError, match="tests need a user with two events up to the cut") as caught:
         time_split(ROWS, config(cut=cut))
     assert words in str(caught.value)
-    assert "1970-01-01 00:00:02 UTC to 1970-01-01 00:00:17 UTC, or shares from 0.17 to 0.916667" in caught.value.hint
+    assert "1970-01-01 00:00:02 UTC to 1970-01-01 00:00:17 UTC, or a share from 0.17 to 0.916667" in caught.value.hint
     for works in ("1970-01-01T00:00:02", "1970-01-01T00:00:17", "0.17", "0.916667"):
         assert time_split(ROWS, config(cut=works)).held.height
 
@@ -192,10 +192,10 @@ def test_a_cut_that_tests_nothing_is_answered_with_those_that_do(cut: str, words
     ("options", "words"),
     [
         ({"window_by": "events"}, "--window-by would have no effect without --windows"),
-        ({"windows": 1}, "windows=1 is what --split time does without --windows"),
-        ({"target": "all", "repeats": "all"}, "--repeats all does not fit several targets of a user"),
-        ({"validation": "users:0"}, "is neither last-item, nor time, nor users:N"),
-        ({"validation": "someone"}, "is neither last-item, nor time, nor users:N"),
+        ({"windows": 1}, "windows=1 is the same as --split time without --windows"),
+        ({"target": "all", "repeats": "all"}, "--repeats all does not fit several targets per user"),
+        ({"validation": "users:0"}, "is not last-item, time or users:N"),
+        ({"validation": "someone"}, "is not last-item, time or users:N"),
         ({"split": "random", "windows": 3}, "would have no effect without --split time"),
     ],
 )

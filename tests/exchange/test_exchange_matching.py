@@ -59,27 +59,27 @@ def test_users_of_the_data_who_are_not_tested_are_left_out_and_counted() -> None
 
 def test_without_lists_any_unseen_item_may_be_ranked() -> None:
     lines = "user_id,item_id,rank\n1,a,1\n1,d,2\n"
-    with pytest.raises(DataError, match="no candidates of their request: 1 \\('d' of '1'\\)"):
+    with pytest.raises(DataError, match="not candidates of their request: 1 \\('d' of '1'\\)"):
         matched(lines, lists=None)
     assert len(scores(matched(lines, lists=None, include_seen=True))) == 2
 
 
 FAULTS = {
-    "user_id,item_id,rank\nzed,a,1\nzoe,a,1\n": "rows of unknown users: 2 ('zed', 'zoe'; known is, for instance, '1')",
-    "request_id,item_id,rank\n1,a,1\n": "rows of unknown requests: 1 ('1'; known is, for instance, 'test-1')",
+    "user_id,item_id,rank\nzed,a,1\nzoe,a,1\n": "rows of unknown users: 2 ('zed', 'zoe'; a known one is '1')",
+    "request_id,item_id,rank\n1,a,1\n": "rows of unknown requests: 1 ('1'; a known one is 'test-1')",
     "9 Q0 a 1 1 t\n": "rows of unknown users: 1 ('9'",
     "user_id,item_id,rank\n,a,1\n1,,1\n": "rows without a request, user or item: 2",
     "user_id,item_id,rank\n1,q,1\n": "items that are not in the data set: 1 ('q')",
-    "user_id,item_id,rank\n1,d,1\n2,d,1\n": "no candidates of their request: 2 ('d' of '1', 'd' of '2')",
-    "user_id,item_id,rank\n1,a,1\n1,a,2\n1,a,3\n": "ranked again in the same request: 2 ('a' of '1')",
+    "user_id,item_id,rank\n1,d,1\n2,d,1\n": "not candidates of their request: 2 ('d' of '1', 'd' of '2')",
+    "user_id,item_id,rank\n1,a,1\n1,a,2\n1,a,3\n": "ranked again in one request: 2 ('a' of '1')",
     "user_id,item_id,score\n1,a,NaN\n1,b,-inf\n": "values of score that are NaN or infinite: 2",
-    "user_id,item_id,score\n1,a,top\n": "values of score that are no numbers: 1 ('top')",
-    "user_id,item_id,rank\n1,a,first\n": "values of rank that are no numbers: 1 ('first')",
+    "user_id,item_id,score\n1,a,top\n": "values of score that are not numbers: 1 ('top')",
+    "user_id,item_id,rank\n1,a,first\n": "values of rank that are not numbers: 1 ('first')",
     "user_id,item_id,rank\n1,a,\n": "rows without a rank: 1 ('a' of '1')",
     "user_id,item_id,rank,score\n1,a,1,0.1\n1,b,2,0.2\n": "rank and score contradict each other: 1 (",
     "user_id,item_id,rank,score\n1,a,1,\n1,b,2,0.2\n": "rank and score contradict each other: 1 (",
     "user_id,item_id,score\n1,a,\n1,b,\n": "score is empty in all 2 rows",
-    "user_id,item_id,rank\n3,a,1\n": "ranks for no user who is tested",
+    "user_id,item_id,rank\n3,a,1\n": "has no ranking for any test user",
 }
 
 
@@ -102,7 +102,7 @@ def test_a_contradiction_names_the_item_and_not_its_equals() -> None:
 def test_all_faults_stand_in_one_message() -> None:
     with pytest.raises(DataError) as caught:
         matched("user_id,item_id,rank,score\nzed,a,1,1\n1,q,1,1\n1,a,1,nan\n1,a,1,x\n")
-    for words in ("unknown users", "not in the data set", "ranked again", "NaN", "no numbers"):
+    for words in ("unknown users", "not in the data set", "ranked again", "NaN", "not numbers"):
         assert words in caught.value.message
 
 

@@ -79,7 +79,7 @@ def test_text_that_is_no_number_is_kept_beside() -> None:
         (b"PAR1 and nothing more", "x", "cannot be read as Parquet"),
         (parquet(user_id=["1"] * 999, item_id=["a" * 99] * 999, rank=[1] * 999), "x", "more than 0.0 GB"),
         (gzip.compress(b"a" * 5000, mtime=0), "x", "more than 0.0 GB"),
-        (CSV, "x.parquet", "no Parquet file"),
+        (CSV, "x.parquet", "not a Parquet file"),
         (b"r1 Q0 a 1 0.5 mine\nr1 Q0 the item 2 0.4 mine\n", "x", "line 2: 7 fields"),
         (b"r1 a 1\n", "x.run", "line 1: 3 fields"),
         (b"user_id,item_id,rank\n\xff,2,3\n", "x.csv", "line 2: not UTF-8"),

@@ -33,7 +33,7 @@ def test_qrels_have_whole_labels(tmp_path: Path) -> None:
     write_ranx_qrels(truth(), tmp_path / "y")
     assert json.loads((tmp_path / "y").read_text("utf-8")) == {"r1": {"a": 1}, "r2": {"c": 2}}
     for write in (write_trec_qrels, write_ranx_qrels):
-        with pytest.raises(DataError, match=r"no whole numbers, the first is 0\.5"):
+        with pytest.raises(DataError, match=r"not whole numbers, the first is 0\.5"):
             write(truth(0.5), tmp_path / "z")
 
 

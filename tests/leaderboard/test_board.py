@@ -55,7 +55,7 @@ def test_permutations_grow_with_the_tests_and_too_few_are_said_aloud() -> None:
     assert made.permutations == 25 * 496
     assert not made.notes
     made, _ = board(entries, permutations=200)
-    assert "Add --permutations 12400" in made.notes[0]
+    assert "Compare with --permutations 12400" in made.notes[0]
 
 
 def test_rows_on_fewer_requests_are_tested_on_the_common_ones() -> None:

@@ -34,7 +34,7 @@ def test_weights_that_hold_code_are_refused_in_a_line_and_nothing_is_run(tmp_pat
     checkpoint = Checkpoint(ModelSpec("m", str(folder)), ModelOptions())
     with pytest.raises(ModelError, match=r"holds more than tensors: it names [a-z]+\.mkdir$") as caught:
         checkpoint.weights(checkpoint.config(), dtype=torch.float32, device=torch.device("cpu"))
-    assert "Nothing of it was run" in caught.value.hint
+    assert "Nothing in it was run" in caught.value.hint
     assert not (tmp_path / "run").exists()
     assert is_progress_bar_enabled()
 

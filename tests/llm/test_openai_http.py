@@ -209,7 +209,7 @@ def test_a_time_out_is_tried_again_and_halves_the_requests_at_a_time_once_for_al
     facts = made.facts()
     assert (facts["timeouts"], facts["concurrency"]) == (4, 2)
     (said,) = caplog.messages
-    assert "no more than 2 at a time" in said
+    assert "at most 2 requests at a time" in said
     assert "-O concurrency" in said
     assert "-O timeout" in said
 

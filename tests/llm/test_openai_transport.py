@@ -49,7 +49,7 @@ def test_certificates_that_are_not_there_are_named(url: str, monkeypatch: pytest
     ("wrong", "said"),
     [
         *(
-            (f"{name}={value}", "is no finite number")
+            (f"{name}={value}", "is not a finite number")
             for name in ("temperature", "price_in")
             for value in ("inf", "nan")
         ),
@@ -59,9 +59,9 @@ def test_certificates_that_are_not_there_are_named(url: str, monkeypatch: pytest
             ("unanswered=9e9", "neither a number of prompts"),
             ("unanswered=150%", "neither a number of prompts"),
         ),
-        *((f"fields={value}", "no JSON") for value in ('{"x": NaN}', '{"x": 1e999}', "{", f'{{"x": {"9" * 5000}}}')),
+        *((f"fields={value}", "not JSON") for value in ('{"x": NaN}', '{"x": 1e999}', "{", f'{{"x": {"9" * 5000}}}')),
         (r'fields={"x": "\ud9ff"}', "surrogate"),
-        ("fields=[]", "no object of JSON"),
+        ("fields=[]", "not a JSON object"),
         ("key_env=A=B", "key_env"),
         *((f"fields={'[' * deep}{']' * deep}", "nested") for deep in (40, 99_999)),
         ('fields={"a": [{"api-key": "x"}]}', "secret"),
@@ -82,7 +82,7 @@ def test_what_no_request_can_hold_is_refused_by_the_name_of_the_option(wrong: st
     ],
 )
 def test_an_address_that_is_none_is_an_option_error(url: str) -> None:
-    with pytest.raises(OptionError, match="is no base URL"):
+    with pytest.raises(OptionError, match="is not the base URL"):
         _ = OpenAIOptions(base_url=url).address
 
 

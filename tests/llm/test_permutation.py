@@ -48,3 +48,15 @@ def test_a_number_that_begins_another_stays_open_until_the_next_token() -> None:
     assert grammar.allowed([one, comma, one]) == [two]
     assert grammar.allowed([one, comma, one, two]) == [STOP]
     assert grammar.allowed([one, two, comma, one]) == [STOP]
+
+
+def test_what_may_follow_depends_on_what_is_written_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("llmrs_bench.llm.constrained._READINGS", 5)
+    fresh = [permutation(train_tokenizer(), "Ranking:", 12, [STOP]) for _ in range(2)]
+    answers = [walk(fresh[0], random.Random(seed)) for seed in range(3)]
+    beginnings = [answer[:end] for answer in answers for end in range(len(answer) + 1)]
+    shuffled = random.Random(0).sample(beginnings, len(beginnings))
+    expected = {tuple(written): fresh[0].allowed(written) for written in beginnings}
+    assert {tuple(written): fresh[1].allowed(written) for written in shuffled} == expected
+    begin = fresh[1].allowed([])
+    assert [fresh[1].allowed([99, *more]) for more in ([], [begin[0]], [])] == [[], [], []]  # never allowed: a dead end

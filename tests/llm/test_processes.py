@@ -155,7 +155,7 @@ def test_a_launcher_that_starts_one_process_in_place_of_several_is_refused(monke
     ("set_", "options", "words"),
     [
         ({}, {"quantization": "nf4"}, "packed weights cannot be divided"),
-        ({"ACCELERATE_MIXED_PRECISION": "bf16"}, {}, "--mixed_precision bf16, and -O dtype=auto"),
+        ({"ACCELERATE_MIXED_PRECISION": "bf16"}, {}, "--mixed_precision bf16, but here -O dtype=auto"),
         ({"ACCELERATE_MIXED_PRECISION": "fp16"}, {"dtype": "bfloat16"}, "--mixed_precision fp16"),
         ({"ACCELERATE_DYNAMO_BACKEND": "INDUCTOR"}, {}, "--dynamo_backend inductor"),
     ],

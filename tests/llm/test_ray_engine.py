@@ -237,7 +237,7 @@ def test_prompts_that_kill_every_worker_are_an_error(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(ray_pool, "Worker", Fragile)
     monkeypatch.setattr(ray_pool, "_DEATHS", 1)
     made = make("mock", engine="mock", workers=2)
-    with pytest.raises(EngineError, match="2 Ray workers died over the same batch of 1") as caught:
+    with pytest.raises(EngineError, match="2 Ray workers died on the same batch of 1") as caught:
         list(made.answer(PROMPTS))
     assert "memory" in caught.value.hint
     made.close()

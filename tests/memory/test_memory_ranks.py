@@ -92,6 +92,20 @@ def test_what_other_ids_have_too_is_no_memory() -> None:
     assert (beyond.against, beyond.significant) == ("control", True)
 
 
+def test_a_small_effect_of_the_item_before_is_no_memory_of_events(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In both arms true continuations stand a little higher: about one verdict in twenty may be significant."""
+
+    def lifted(seed: int) -> list[RankedTrial]:
+        return [RankedTrial(each.scores + 0.05 * np.eye(20)[each.true], each.true) for each in noise(60, 20, seed)]
+
+    monkeypatch.setattr("llmrs_bench.memory.ranks._FLIPS", 200)
+    monkeypatch.setattr("llmrs_bench.memory.ranks.mean_interval", lambda values, **given: np.zeros((1, 2)))
+    found = [judge({("event", "token"): (lifted(seed), lifted(seed + 1000))}, seed=seed)[0] for seed in range(40)]
+    assert {verdict.against for verdict in found} == {"control"}
+    assert sum(verdict.p < 0.05 for verdict in found) > 8  # chance alone would call these memory
+    assert sum(verdict.significant for verdict in found) <= 5
+
+
 def test_no_trials_give_no_verdict() -> None:
     assert judge({("line", "token"): ([], [])}) == []
     assert exact_p([]) == 1.0

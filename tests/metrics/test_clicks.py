@@ -208,6 +208,10 @@ def test_a_calibration_takes_rows_of_the_validation_part_alone() -> None:
     assert get_type_hints(best_threshold)["valid"] is ValidRows
 
 
+def test_yes_begins_at_the_threshold() -> None:
+    assert value(rows([0, 0, 0], [1, 1, 0], [0.0, 0.5, -0.5]), "accuracy-tuned") == 1.0  # the threshold is 0
+
+
 @pytest.mark.parametrize(
     ("scores", "labels", "threshold"),
     [

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from llmrs_bench.core.schemas import RANKINGS, TRUTH
 from llmrs_bench.metrics import Metric, chance, chance_level, measure, parse_metrics
+from llmrs_bench.metrics.accuracy import MOST_LOSS, log_loss
 from ranked_lists import ranked, wanted
 
 NAMES = ["hit@2", "recall@2", "precision@3", "mrr", "mrr@2", "ndcg@3", "ndcg", "map", "map@2"]
@@ -70,3 +71,10 @@ def test_chance_of_auc_and_log_loss_with_several_relevant_items() -> None:
     assert chance(Metric("auc"), 6, 3) == 0.5
     assert chance(Metric("log-loss"), 6, 3) == pytest.approx(log(6))
     assert chance(Metric("hit", 1), 6, 3) == 0.5
+
+
+def test_a_relevant_item_that_is_no_candidate_costs_the_most() -> None:
+    frame = {"request_id": ["r", "r"], "item_id": ["a", "b"], "rank": [1, 2], "score": [1.0, 1.0]}
+    relevant = pl.DataFrame({"request_id": ["r", "r"], "item_id": ["a", "gone"]})
+    [found] = log_loss(relevant, pl.DataFrame(frame, schema=RANKINGS), "expected")["value"]
+    assert found == pytest.approx((log(2) + MOST_LOSS) / 2)

@@ -99,6 +99,17 @@ from llmrs_bench.prompts.parsing.answer import parse_ranking
         ("[3, 9]", [3], "off-list"),
         ("[3, 1, 3]", [3, 1], "duplicates"),
         ('[3.0, "1", "[2]", "5. Toy Story 2"]', [3, 1, 2, 5], "partial"),
+        ('{"ranking": [3, /* 2 or */ 1, // not [4]\n 2, # 5?\n]}', [3, 1, 2], "partial"),
+        ("[\n  3, # best [2]\n  1,\n]", [3, 1], "partial"),
+        # what repeats the prompt, or says how many there are
+        ("3 items: 5, 4, 1", [5, 4, 1], "partial"),
+        ("2 recommended films: Heat, Toy Story", [1, 4], "partial"),
+        ("Example output: 1, 4, 3\n\n5, 3", [5, 3], "partial"),
+        ("Output format: 1, 2, 3\nOutput: 5, 3", [5, 3], "partial"),
+        ("Candidates: 1, 2, 3, 4\n\n5, 3", [5, 3], "partial"),
+        ("Candidates:\n[1] Heat\n[2] The Matrix\n\n1984\nHeat", [3, 1], "partial"),
+        ("The user chose these:\n- Jaws\n\n[1, 3, 4]", [1, 3, 4], "partial"),
+        ("The user chose these:\n- Jaws\n\n[3, 1, 4]", [3, 1, 4], "partial"),
         # nothing
         ("I'm sorry, but I can't rank these.", [], "refused"),
         ("I\u2019m sorry, but I cannot help with that.", [], "refused"),
@@ -200,6 +211,7 @@ def test_answers_by_item_id(text: str, order: list[int], kind: str) -> None:
         ("1. Seven\n2. Jaws\n3. Alien", [FILMS[15]], "off-list"),
         ('["Seven", "Alien"]', [FILMS[15]], "history"),
         ('[{"title": "Sabrina", "year": 1995}]', ["Sabrina (1995)"], "partial"),
+        ("Candidates:\n[1] Sabrina (1954)\n[2] Scream (1996)\n\n12 Monkeys\nScream", [FILMS[14], FILMS[3]], "partial"),
     ],
 )
 def test_titles_of_films(text: str, titles: list[str], kind: str) -> None:

@@ -115,7 +115,7 @@ def test_plurals_by_rule(word: str, several: str) -> None:
 
 @pytest.mark.parametrize("word", ["a/b/c", "/stories", "story/", " ", "a\nb"])
 def test_what_is_no_word_is_refused(word: str) -> None:
-    with pytest.raises(OptionError, match="neither a word nor two") as error:
+    with pytest.raises(OptionError, match="is not a word, or singular/plural") as error:
         PrepareConfig.parse_flags({"dataset": "x", "item_word": word}, command="prepare")
     assert "--item-word" in str(error.value)
 

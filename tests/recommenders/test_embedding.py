@@ -92,7 +92,7 @@ def test_a_text_counts_as_one_more_item(encoder: Path, tmp_path: Path) -> None:
     empty = request_of(["a"], ALL).with_columns(text=pl.lit(""))
     assert scores_of(model, empty)["r"] == pytest.approx(by_hand(encoder, ["a"]), abs=1e-6)
     model.save(tmp_path)
-    with pytest.raises(ModelError, match="reads no texts"):
+    with pytest.raises(ModelError, match="cannot read texts"):
         scores_of(Embedding.load(tmp_path, device="cpu"), asked)
 
 

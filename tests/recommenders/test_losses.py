@@ -195,7 +195,7 @@ def test_the_power_of_gbce_is_that_of_the_paper(negatives: int, items: int, cali
     ("options", "message"),
     [
         ({"loss": "ce", "negatives": "5"}, "negatives has no effect"),
-        ({"negatives": "5"}, "negatives belongs to a loss that samples"),
+        ({"negatives": "5"}, "negatives applies only to a loss that samples"),
         ({"loss": "bce", "calibration": "0.75"}, "does not read calibration"),
         ({"calibration": "0.5"}, "does not read calibration"),
         ({"loss": "gbce", "calibration": "1.5"}, "is above 1"),

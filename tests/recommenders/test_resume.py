@@ -137,7 +137,7 @@ def test_the_training_of_something_else_is_refused(
 ) -> None:
     checkpoint = interrupted("sasrec", tmp_path)
     kept = checkpoint.with_name("x.training.tuning").read_bytes()
-    with pytest.raises(ModelError, match="is of another data set, vocabulary, seed or set of options") as caught:
+    with pytest.raises(ModelError, match="was made with another data set, vocabulary, seed or options") as caught:
         untrained("sasrec", seed, **options).fit(corpus_of(events), TrainContext(checkpoint=checkpoint))
     assert "Delete the file" in caught.value.hint
     assert checkpoint.with_name("x.training.tuning").read_bytes() == kept
@@ -171,7 +171,7 @@ def test_a_flipped_byte_anywhere_in_what_was_kept_is_found(tmp_path: Path) -> No
     whole = kept.read_bytes()
     for place in range(len(whole) - 1, 0, -len(whole) // 23):
         kept.write_bytes(whole[:place] + bytes([whole[place] ^ 4]) + whole[place + 1 :])
-        with pytest.raises(ModelError, match=r"is damaged|is of another"):
+        with pytest.raises(ModelError, match=r"is damaged|was made with another"):
             fit("bprmf", TrainContext(checkpoint=kept.with_name("x.training")))
     kept.write_bytes(whole)
     assert fit("bprmf", TrainContext(checkpoint=kept.with_name("x.training")))[1]["resumed_after"] == 2

@@ -47,7 +47,7 @@ def test_popularity_counts_the_parts_it_is_fitted_on(fit_on: str, expected: dict
 
 def test_popularity_has_to_be_fitted_on_something() -> None:
     model = Popularity(FitOptions(), seed=0, device="cpu")
-    with pytest.raises(ModelError, match="counted nothing"):
+    with pytest.raises(ModelError, match="not fitted yet"):
         scores_of(model, requests_of(["a"]))
     with pytest.raises(ModelError, match="no interactions in part 'train'"):
         model.fit(corpus_of(EVENTS.filter(part="valid")), TrainContext())

@@ -100,7 +100,7 @@ def test_markdown_marks_the_best_and_what_equals_it(made: Board) -> None:
     assert "**0." in rows[0]
     assert re.search(r"\| equal .*\| =0\.\d{4} \[", text)
     table = [line for line in text.splitlines() if line.startswith("|")][:5]
-    assert {len(re.findall(r"(?<!\\)\|", line)) for line in table} == {len(METRICS) + 12}
+    assert {len(re.findall(r"(?<!\\)\|", line)) for line in table} == {len(METRICS) + 10}
     assert "**printed elsewhere, not tested against: ranking. a paper, Table 1. 200 users**" in text
     assert "| GPT | big | 0.5000 |  |" in text
 
@@ -195,12 +195,12 @@ def test_a_summary_has_failures_first_and_only_what_changed_beyond_noise(made: B
     summary = to_summary(made, turned, "https://example.org/runs/1#artifacts")
     verdicts = [line for line in summary.splitlines() if line.startswith(("| **fail**", "| pass"))]
     assert [line.split()[1] for line in verdicts] == ["**fail**", "pass"]
-    assert "beyond noise (p < 0.05); 1 of 2 differences are within noise:" in summary
+    assert "beyond noise (p <.05); 1 of 2 differences are within noise:" in summary
     assert "| steady |" not in summary
     assert "[The page of this board](https://example.org/runs/1#artifacts)" in summary
     assert "The page of this board: `board.html`" in to_summary(made, turned, "board.html")
     quiet = to_summary(made, replace(found, changes=(noise,)))
-    assert "on common requests: 1 of 1 differences are within noise (p >= 0.05)." in quiet
+    assert "on common requests: 1 of 1 differences are within noise (p not below .05)." in quiet
     assert "<details><summary>1 verdict that passes</summary>" in quiet
     assert "| row | metric |" not in quiet
     assert "The page" not in quiet

@@ -11,7 +11,8 @@ from board_cases import board, entry
 from llmrs_bench.clicks.baselines import TRIVIAL
 from llmrs_bench.core.registry import RECOMMENDERS
 from llmrs_bench.leaderboard import Board, EvaluatedRun
-from llmrs_bench.leaderboard.family import Contrast
+from llmrs_bench.leaderboard.board import ahead_of_front
+from llmrs_bench.leaderboard.family import Contrast, difference_from
 from llmrs_bench.leaderboard.headline import CONSTANTS, IMPERSONAL
 from llmrs_bench.report.formats import FORMATS
 from llmrs_bench.report.headline import cautions, headline, is_verdict
@@ -88,11 +89,12 @@ def test_what_is_better_and_what_cannot_be_told_apart_is_said_so() -> None:
     found = gap_of(made)
     assert found.corrected > 0.05
     assert re.search(
-        rf"cannot be told apart in ndcg@10 on {USERS} users: .*; about {found.needed:,} users would show such", text
+        rf"model cannot be told apart from sasrec in ndcg@10 on {USERS} users: .*; about {found.needed:,} users would",
+        text,
     )
     text, made = text_of(run("lm", 0.9, users=4), run("sasrec", 0.1, "recommender", users=4, seed=1))
     assert (gap_of(made).needed or 0) <= 4  # what a difference of this size would need, where no p could be small
-    assert "cannot be told apart in ndcg@10 on 4 users" in text
+    assert "cannot be told apart from sasrec in ndcg@10 on 4 users" in text
     assert "users would show such" not in text
 
 
@@ -189,7 +191,7 @@ def test_the_mock_is_no_language_model_and_stands_in_where_there_is_none() -> No
     text, made = text_of(run("mock", 0.9), *others, scope="150 users, 20 candidates each")
     first = "No language model is on this board yet, only mock, which reads nothing and answers at random"
     assert text.splitlines()[0] == f"{first} (150 users, 20 candidates each)."
-    assert "sasrec is better than popularity" in text
+    assert "popularity is worse than sasrec" in text
     assert made.family is not None
     assert (made.family.main, made.family.pairs) == (("mock",), 2)
     text, made = text_of(run("mock", 0.9), run("lm", 0.6), *others)
@@ -211,7 +213,7 @@ def test_fewer_users_than_the_board_has_are_said() -> None:
     [
         ("auc", 0.3, "its auc of .3000 is below .5: its scores order rows the wrong way round"),
         ("auc", 0.499, "its auc of .4990 is below .5: it learned nothing that orders rows"),
-        ("uauc", 0.3, "its scores order rows of one user the wrong way round, unless chance is as low (--null 20)"),
+        ("uauc", 0.3, "rows of one user the wrong way round, unless chance is as low, which was not measured"),
         ("auc", 0.6, ""),
     ],
 )
@@ -219,6 +221,22 @@ def test_scores_that_order_nothing_are_said_of_each_language_model(metric: str, 
     made, _ = board([entry("lm", {metric: mean + np.linspace(-0.2, 0.2, 150)}, kind=LM)], (metric,))
     assert (f"{why}." if why else "language model.") in headline(made)[-1]
     assert [each for each in made.notes if "below .5" in each] == ([f"lm: {caution(made)}"] if why else [])
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "said"),
+    [
+        (0.35, 0.4, "order rows of one user the wrong way round, for chance is .3750 (.3500 to .4000)"),
+        (0.25, 0.35, "it learned nothing that orders rows, for chance is .3000 (.2500 to .3500)"),
+        (0.1, 0.2, ""),
+    ],
+)
+def test_a_uauc_below_half_is_held_against_chance_where_that_was_measured(low: float, high: float, said: str) -> None:
+    null = {"mean": (low + high) / 2, "low": low, "high": high, "permutations": 20, "histories": "as they are"}
+    values = {"uauc": 0.3 + np.linspace(-0.2, 0.2, 150)}
+    made, _ = board([entry("lm", values, kind=LM, about={"uauc_null": null})], ("uauc",))
+    assert [words for _, words in cautions(made) if "below .5" in words] == ([caution(made)] if said else [])
+    assert not said or caution(made).endswith(said)
 
 
 def caution(made: Board) -> str:
@@ -244,8 +262,12 @@ def test_rows_without_a_cost_are_left_out_of_the_front_and_named() -> None:
     machines = [{"machine": {"cores": cores}} for cores in ("2", "16")]
     rows = [run("lm", 0.5, about=machines[0]), run("sasrec", 0.7, "recommender", about=machines[1])]
     _, made = text_of(*rows, imported, trivial)
-    said = "rows were timed on 2 machines; cost not measured, so left out of the front: elsewhere, 1 baseline"
+    said = (
+        "rows were timed on 2 machines; cost not measured, so neither on the front nor beaten by it: elsewhere, "
+        "1 baseline (better than all rows on it: elsewhere)"
+    )
     assert made.protocol[-1].endswith(said)
+    assert [row.model for row in ahead_of_front(made.rows, "ndcg@10")] == ["elsewhere"]
     assert said in to_html(made, Extra())
 
 
@@ -335,9 +357,20 @@ def test_clicks_have_a_chance_level_of_their_own_and_unlike_users_are_said() -> 
 
 def test_rows_of_one_kind_have_the_best_against_the_second() -> None:
     text, _ = text_of(run("sasrec", 0.9, "recommender"), run("itemknn", 0.1, "recommender"))
-    assert "\nsasrec is better than itemknn in ndcg@10: +0." in text
+    assert "\nitemknn is worse than sasrec in ndcg@10: -0." in text
+    assert text.endswith(" for sasrec, 20 s for itemknn.")
     text, _ = text_of(run("lm", 0.9), run("other", 0.1))
-    assert "\nThe language model is better than other in ndcg@10: +0." in text
+    assert "\nother is worse than lm in ndcg@10: -0." in text
+
+
+def test_a_tie_has_the_sign_that_the_table_of_differences_has() -> None:
+    text, made = text_of(run("item-mean", 0.5, "baseline"), run("biased-mean", 0.5, "baseline", seed=1))
+    (best, second), (found,) = made.rows, made.differences
+    assert (found.first, found.second, made.reference) == (best.run, second.run, best.run)
+    row = difference_from(found, made.reference)
+    start = f"\n{second.model} cannot be told apart from {best.model} in ndcg@10 on {USERS} users: "
+    assert f"{start}{row.difference:+.4f} [{row.low:+.4f}, {row.high:+.4f}]" in text
+    assert row.difference < 0
 
 
 def test_one_user_and_costs_that_are_no_numbers() -> None:
@@ -382,8 +415,10 @@ def test_what_rounds_to_nothing_has_no_minus() -> None:
     [
         (60, "SmolLM2-135M-Instruct+lora-256 (listwise, answer=titles)"),
         (40, "Smo..+lora-256 (listwise, answer=titles)"),
-        (28, "SmolLM..+lora-256 (listwise)"),
-        (20, "..+lora-256 listwise"),
+        (34, "Smol..+lora-256 (listwise, titles)"),
+        (30, "..+lora-256 listwise, titles"),
+        (24, "Smol..+lora-256 (titles)"),
+        (20, "..+lora-256 titles"),
         (16, "SmolL..+lora-256"),
         (9, "Smol..es)"),
     ],
@@ -395,5 +430,7 @@ def test_what_sets_a_name_apart_stays_whole_where_it_can(room: int, said: str) -
 def test_names_that_would_be_the_same_are_others() -> None:
     names = [(f"a-long-model (listwise, answer={way})",) * 2 + (f"a-long-model (answer={way})",) for way in "abc"]
     found = distinct(names, [20] * 3)
-    assert found == ["a-long.. (listwise)", "a-long.. (answer=b)", "a-long.. (answer=c)"]
+    assert found == [f"a-lo.. (listwise, {way})" for way in "abc"]
+    assert distinct(names, [12] * 3) == [f"a-long.. ({way})" for way in "abc"]
+    assert shortened("demo-lm (demo) (likelihood)", 23) == "demo-lm.. (likelihood)"
     assert distinct([("same", "same", "same")] * 2, [20] * 2) == ["same", "same"]

@@ -80,9 +80,12 @@ def test_samples_are_packed_and_come_back(page: Page) -> None:
     assert (sample["population"], sample["seed"]) == (40, 7)
     place = str(sample["runs"].index(LANGUAGE))
     ranking = sample["requests"][1]["rankings"][place]
-    assert sample["calls"][1][place][0][2] == f"1. {HOSTILE}"
+    calls = [request_calls[place] for request_calls, _ in sample["calls"]]
+    texts = [text for _, new in sample["calls"] for text in new]
+    number, titles = calls[1][0][2]
+    assert (texts[number], titles) == (f"1. {HOSTILE}", "")
     own = places(sample["requests"][1])
-    assert [sample["items"][own[ord(sign) - 48]][0] for sign in ranking["items"]] == [
+    assert [sample["items"][own[ord(sign) - 48]][0] for sign in ranking[0]] == [
         "i5",
         "i4",
         "i3",
@@ -90,7 +93,7 @@ def test_samples_are_packed_and_come_back(page: Page) -> None:
         "i1",
         "i0",
     ]
-    assert ranking["targets"] == [[sample["items"].index(["i1", f"Film {HOSTILE}", ""]), 5]]
+    assert ranking[2] == [[sample["items"].index(["i1", f"Film {HOSTILE}", ""]), 5]]
 
 
 def test_a_large_sample_keeps_the_prompts_of_its_first_requests(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -98,7 +101,7 @@ def test_a_large_sample_keeps_the_prompts_of_its_first_requests(monkeypatch: pyt
         monkeypatch.setattr(sample_module, "_MOST", limit)
         sample = unpacked(packed_sample(made_board(), made_extra()))
         place = str(sample["runs"].index(LANGUAGE))
-        return len(sample["requests"]), [len(each[place]) for each in sample["calls"]]
+        return len(sample["requests"]), [len(each[place]) for each, _ in sample["calls"]]
 
     assert calls(6_000_000) == (3, [1, 1, 1])
     assert calls(200) == (3, [1])
@@ -114,26 +117,32 @@ def places(request: Any) -> list[int]:
     return list(dict.fromkeys([*request["candidates"], *request["targets"], *request["history"]]))
 
 
-def test_titles_of_lists_are_characters_and_come_back() -> None:
-    codes = {"Heat": "\ue000", "Ran": "\ue001"}
-    coded = sample_module._coded("A user liked:\n- Heat\n- Heat 2\n[1] Ran\n2. Heat\nRan", codes)
-    assert coded == "A user liked:\n- \ue000\n- Heat 2\n[1] \ue001\n2. \ue000\nRan"
-    assert sample_module._coded("- Heat \ue123", codes) == ["- Heat \ue123"]
+def test_texts_are_kept_once_without_their_titles_and_come_back() -> None:
+    lines, texts = sample_module._Lines({"Heat": "0", "Ran": "1"}), dict[str, int]()
+    asked = ["A user liked:\n- {}\n- Heat 2\n[1] {}\n2. {}\nUp - {}\nRan", "- {} \ue000"]
+    first, second = [text.format("Heat", "Ran", "Heat", "Ran") for text in asked]
+    told = [sample_module._told(text, lines, texts) for text in (first, second, first.replace("Heat\n", "Ran\n"))]
+    assert told == [[0, "0101"], [1, None], [0, "1111"]]
+    assert list(texts) == [asked[0].replace("{}", "\ue000"), second]
 
 
 @pytest.mark.parametrize(
     ("scores", "packed"),
     [
-        ((3, 2.0, 2, None), [0, 3, 1, 0, None]),
-        ((2.5, 1.2344, -0.5), [3, 2500, 1266, 1734]),
-        ((0.0123, 0.0001), [5, 1230, 1220]),
-        ((12345.678, 1.0), [None, 12350.0, 1.0]),
-        ((None, None), [0, None, None]),
-        ((), [0]),
+        ((3, 2.0, 2, None), [0, 3, "010/"]),
+        ((2.5, 2.4998, 2.46, -0.5), [3, 2500, "00X\u0bc0"]),
+        ((0.0123, 0.0122), [5, 1230, f"0{chr(48 + 10)}"]),
+        ((12345.678, 12345.0), [3, 12345678, f"0{chr(48 + 678)}"]),
+        ((1234567.891, 1.0), [None, 1234567.9, 1.0]),
+        ((1.0, 2.5), [None, 1.0, 2.5]),
+        ((1.0, None, 0.5), [None, 1.0, None, 0.5]),
+        ((None, None), [None, None, None]),
+        ((), [None]),
     ],
 )
-def test_scores_are_differences_in_units_that_are_shown(scores: Any, packed: list[int | None]) -> None:
-    assert sample_module._scores(scores) == packed
+def test_scores_are_steps_in_units_that_are_shown(scores: Any, packed: list[Any]) -> None:
+    assert list(sample_module._scores([(2, 1), scores, (0.5,)])) == [[0, 2, "01"], packed, [4, 5000, "0"]]
+    assert list(sample_module._scores([scores])) == [packed]
 
 
 def test_the_policy_admits_the_scripts_of_the_page_and_nothing_else(page: Page) -> None:

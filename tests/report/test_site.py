@@ -85,6 +85,19 @@ def test_boards_are_filtered_and_sorted(site: Browser) -> None:
 
 @pytest.mark.browser
 @pytest.mark.skipif(CHROMIUM is None or DRIVER is None, reason="no Chromium with its driver here")
+def test_costs_have_their_unit_and_trends_a_column_once_there_are_some(site: Browser, tmp_path: Path) -> None:
+    heads = "return [...document.querySelectorAll('#boards-table thead th')].map((each) => each.textContent)"
+    shown = "return document.body.innerText"
+    assert "for 1,000 users" in site.execute_script(shown)
+    assert "trend" in site.execute_script(heads)
+    (tmp_path / "first.html").write_text(made_site(history=False), "utf-8")
+    site.get((tmp_path / "first.html").as_uri())
+    assert "trend" not in site.execute_script(heads)
+    assert "Trend:" not in site.execute_script(shown)
+
+
+@pytest.mark.browser
+@pytest.mark.skipif(CHROMIUM is None or DRIVER is None, reason="no Chromium with its driver here")
 @pytest.mark.parametrize("width", [390, 1400])
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_nothing_is_wider_than_the_screen(site: Browser, width: int, scheme: str) -> None:

@@ -12,6 +12,7 @@ from rich.console import Console
 from board_cases import board, entry
 from llmrs_bench.leaderboard import Board, EvaluatedRun
 from llmrs_bench.report.headline import headline
+from llmrs_bench.report.table import column_words
 from llmrs_bench.report.terminal import grid, to_table
 
 USERS = 80
@@ -77,15 +78,23 @@ def test_what_has_no_room_is_named_and_short_names_have_a_key(made: Board) -> No
     for width in WIDTHS:
         lines = shown(made, width)
         text = " ".join(" ".join(lines).split())
-        head = re.split(r"  +", body(lines)[0])
+        heads = head_words(body(lines)[0])
         left = text.partition("left out: ")[2].partition(";")[0]
         for metric in METRICS:
-            assert (metric in head) != bool(re.search(rf"{metric}(,|$)", left.partition("95 % intervals")[0]))
+            assert (metric in heads) != bool(re.search(rf"{metric}(,|$)", left.partition("95 % intervals")[0]))
         short = [re.split(r" \*|  +", line)[0] for line in body(lines)[1:]]
         assert len(set(short)) == 6
         for name in short:
             if ".." in name:
                 assert f"{name} = " in text
+        for head, words in column_words(made).items():
+            assert (f"{head}: {words}" in text) == (head in heads)
+        assert ("= not distinguishable" in text) == (re.search(r"  =", "\n".join(body(lines))) is not None)
+
+
+def head_words(line: str) -> list[str]:
+    """Return the heads of the columns of a board."""
+    return re.split(r"  +", line)
 
 
 def test_a_difference_has_a_sign_a_colour_and_a_p_of_its_family(made: Board) -> None:

@@ -272,6 +272,6 @@ def test_seconds_that_a_batch_may_pass_are_said_before_it(tmp_path: Path, caplog
     )
     with pytest.raises(BudgetError, match=r"after 9\.0 s of answering, of which --max-seconds allows 5"):
         asking.ask(questions(3 * BATCH))
-    said = f"--max-seconds 5: a batch that has begun is answered to its end, here up to {BATCH} prompts"
+    said = f"--max-seconds 5: a batch that has started is finished, here up to {BATCH} prompts"
     assert [record.message for record in caplog.records].count(said) == 1
     assert sum(map(len, shards(tmp_path))) == BATCH

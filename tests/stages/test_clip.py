@@ -42,6 +42,16 @@ def test_history_goes_first_the_oldest_item_before_the_others() -> None:
     assert "1990" in text
 
 
+def test_all_prompts_of_a_request_lose_what_the_longest_has_to() -> None:
+    shop = ItemCatalog({**SHOP.items, "e": Item("e", "Film e of a very long title", "", 1990, ())}, "movie")
+    template = make("yes-no")
+    prompts = template.render(REQUEST, shop, history=3)
+    sizes = MockEngine(ModelSpec("m", "m"), MockOptions(), device="cpu", seed=0).count_tokens(prompts)
+    assert sizes[0] == sizes[2] < sizes[1] - 1
+    engine = MockEngine(ModelSpec("m", "m"), MockOptions(context=sizes[1] - 1), device="cpu", seed=0)
+    assert [each.lost for each in clip([question(REQUEST, prompts, (), template, shop, 3)], engine)] == [1, 1, 1]
+
+
 def test_attributes_go_when_no_history_is_left_and_history_comes_back_as_it_fits() -> None:
     none = needed(candidates="attributes")[-1]
     (found,) = clipped(none - 1, candidates="attributes")

@@ -78,7 +78,7 @@ def test_what_a_fusion_learns_on_is_made_first_and_has_no_board(tmp_path: Path, 
     asked_now = [VALIDATED | {"method": "learned"}, {**ROWS[2], "data": "now"}, ROWS[3]]
     with pytest.raises(OptionError, match="unknown row on earlier 'asked'"):
         twice(atomic, *asked_now)
-    with pytest.raises(OptionError, match="learn_on=earlier holds the requests that are ranked"):
+    with pytest.raises(OptionError, match="learn_on=earlier is the data set that the row ranks"):
         twice(atomic, VALIDATED | {"method": "learned", "data": "earlier"}, ROWS[2], ROWS[3])
 
 
@@ -86,7 +86,7 @@ def test_a_member_that_failed_fails_its_fusions_alone(tmp_path: Path, atomic: Pa
     found = study(atomic, ROWS[1], {**ROWS[2], "options": {"context": 1}}, ROWS[3])
     made, said = run(tmp_path, found, continue_on_error=True)
     assert list(made.runs) == [("small", "itemknn")]
-    assert any("joined: failed: it takes the run of row asked, and that failed" in line for line in said)
+    assert any("joined: failed: it needs the run of row asked, which failed" in line for line in said)
     with pytest.raises(BenchError, match="row asked: "):
         run(tmp_path / "b", found)
 
@@ -112,7 +112,7 @@ def test_with_a_limit_there_are_no_fusions(atomic: Path) -> None:
 
 
 def test_there_are_no_fusions_of_clicks(atomic: Path) -> None:
-    with pytest.raises(OptionError, match="joined: a fusion joins orders, and small has one item a request"):
+    with pytest.raises(OptionError, match="joined: a fusion combines rankings, but small has one item per request"):
         study_of(
             {
                 "data": {"dataset": "small", "source": str(atomic), "task": "click"},

@@ -77,7 +77,7 @@ def test_judges_are_a_grid_and_take_their_model_from_the_defaults(atomic: Path) 
         ({"judge": ["hole"]}, "unknown row with explanations 'hole'"),
         ({"judge": ["itemknn"]}, "itemknn writes no explanations"),
         ({"judge": []}, "names no rows"),
-        ({"model": "fusion"}, "no model that a recipe can run"),
+        ({"model": "fusion"}, "not a model that a recipe can run"),
         ({"template": "label"}, "unknown key 'template'"),
         ({"readin": "text"}, "unknown key 'readin'"),
         ({"reading": "mind"}, "reading"),

@@ -109,7 +109,7 @@ def test_whoever_is_told_to_stop_keeps_what_it_has_and_says_so_once(
     ended, told = run_and_kill(bench, arguments, share=0.1, by=by)
     assert ended == code
     assert [said["level"] for said in told].count("error") == 1
-    assert "The same command goes on" in told[-1]["hint"]
+    assert "Run the same command to resume" in told[-1]["hint"]
     assert len(kept_keys(bench)) >= max(said["done"] for said in told if said["level"] == "progress") > 0
     finish(bench, arguments)
 

@@ -2,16 +2,19 @@
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from llmrs_bench.core.artifacts import Artifact
 from llmrs_bench.core.config import LanguageModelConfig
 from llmrs_bench.core.errors import ModelError, OptionError
+from llmrs_bench.core.registry import ENGINES
 from llmrs_bench.core.types import no_progress
+from llmrs_bench.llm.model_aliases import ModelSpec
 from llmrs_bench.stages.forecast import forecast
 from llmrs_bench.stages.infer import infer
-from llmrs_bench.stages.serving import is_language_model, label_of
+from llmrs_bench.stages.serving import Served, is_language_model, label_of
 from llmrs_bench.stages.workspace import Data
 
 
@@ -57,6 +60,20 @@ def test_the_run_of_a_gguf_file_belongs_to_its_bytes(data: Data, llama: Path, tm
     assert stores(data) == 1
     moved.unlink()
     assert run(data, moved, from_cache=True).path == made.path
+
+
+def test_answers_belong_to_what_a_chat_template_says_and_not_to_its_path(llama: Path, tmp_path: Path) -> None:
+    def files(path: Path) -> Any:
+        options = ENGINES.options_of("transformers").parse({"chat_template": str(path)}, owner="infer")
+        return Served(ModelSpec("llama", str(llama)), "llama", "transformers", options, "cpu", 0).identity["files"]
+
+    first, second = tmp_path / "a.jinja", tmp_path / "b.jinja"
+    first.write_text("{{ messages }}")
+    second.write_text("{{ messages[0] }}")
+    before = files(first)
+    assert before != files(second)
+    first.write_text("{{ messages[0] }}")
+    assert before != files(first) == files(second)
 
 
 def test_a_row_names_base_and_adapter(data: Data, llama: Path, tmp_path: Path) -> None:

@@ -99,5 +99,5 @@ def test_what_tables_state_is_what_can_be_compared(dataset: str) -> None:
     for table in [*published_tables(dataset), *published_tables(dataset, "paper-ctr")]:
         assert set(table.stated) <= known
         assert table.stated.get("candidates") in (None, "random", "popularity", "all", "found by a model")
-    assert known_as(PublishedRow("LLaMA2-chat", "context 4K, 70B parameters", ())) == "llama-2-70b-chat"
+    assert known_as(PublishedRow("LLaMA2-chat", "context 4K, 70B", ())) == "llama-2-70b-chat"
     assert known_as(PublishedRow("GPT-4", "context 8K", ())) is None

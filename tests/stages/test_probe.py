@@ -113,6 +113,7 @@ def test_boards_say_what_a_probe_found(small: Bench, prepared: Data) -> None:
     quiet = small.run("compare", "-d", "small", "--format", "markdown")
     assert "No sign that mock knows small by heart: item titles" in " ".join(quiet.stdout.split())
     assert "by heart" not in quiet.stderr  # no warning
+    assert "‡" not in quiet.stdout
     place = next(prepared.place.probes.glob("*/manifest.json"))
     for path in prepared.place.probes.glob("*/manifest.json"):  # as if the model had known the titles
         facts = json.loads(path.read_text("utf-8"))
@@ -123,6 +124,18 @@ def test_boards_say_what_a_probe_found(small: Bench, prepared: Data) -> None:
     board = " ".join(said.stdout.split())
     assert "warning: probe of memory: mock knows the data by heart" in " ".join(said.stderr.split())
     assert "mock knows the data by heart: item titles 31.0 % at rank 1, chance" in board
+    # Whether a row is on the Pareto front, too, is a matter of seconds.
+    marked = [line.partition(" | ")[0].replace(" \\*", "") for line in said.stdout.splitlines() if "‡" in line]
+    assert [*dict.fromkeys(marked)] == ["| mock ‡", "‡ knows the data by heart, as its probe shows"]
+    words = " ".join(small.run("compare", "-d", "small").stdout.replace(" *", "").split())
+    assert "mock (likelihood) ‡" in words
+    assert "‡ knows the data by heart, as its probe shows" in words
+    latex = small.run("compare", "-d", "small", "--format", "latex").stdout
+    assert any(line.startswith("mock") and r"$^{\ddagger}$ &" in line for line in latex.splitlines())
+    assert r"$^{\ddagger}$: knows the data by heart" in latex
+    page = small.home / "page.html"
+    small.run("compare", "-d", "small", "--html", str(page))
+    assert page.read_text("utf-8").count('"memory":"knows the data by heart') == 1
     made = json.loads(small.run("compare", "-d", "small", "--format", "json").stdout)
     rows = {row["model"]: row for row in made["rows"]}
     assert "memory" in json.dumps(rows["mock"])
@@ -177,4 +190,4 @@ def test_boards_are_divided_by_whether_the_title_of_the_target_is_recalled(tmp_p
 
 def test_a_recommender_has_no_likelihoods_to_probe(small: Bench) -> None:
     said = small.run("probe", "-d", "small", "-m", "popularity", code=2).stderr
-    assert "'popularity' is no language model" in said
+    assert "'popularity' is not a language model" in said

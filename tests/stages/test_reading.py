@@ -62,7 +62,7 @@ def prior_of(priors: Artifact, prompts: pl.DataFrame) -> dict[str, float]:
 def test_priors_are_asked_on_request_alone_and_are_no_part_of_the_run(data: Data, llama: Path) -> None:
     alone = likelihoods(data, llama)
     assert alone.facts["prompts"] == alone.facts["requests"] == data.artifact.table("requests").height
-    with pytest.raises(ArtifactError, match="never asked for without a history") as caught:
+    with pytest.raises(ArtifactError, match="no scores of its titles without a history") as caught:
         evaluate(data, [alone.path.name], EvaluateConfig(normalize="pmi"), no_progress)
     assert "--prior" in caught.value.hint
     both = likelihoods(data, llama, prior=True)
@@ -129,7 +129,7 @@ def test_reparse_says_what_is_missing(data: Data) -> None:
         run(data, "mock", from_cache=True)
     assert "--from-cache" in caught.value.hint
     run(data, "mock")
-    with pytest.raises(ArtifactError, match="not every prompt") as caught:
+    with pytest.raises(ArtifactError, match="the cache lacks answers") as caught:
         run(data, "mock", from_cache=True, template="likelihood")
     assert "--from-cache" in caught.value.hint
 

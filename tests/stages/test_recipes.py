@@ -127,19 +127,19 @@ def test_defaults_are_of_rows_without_a_model() -> None:
         ("rows", [{"model": "mock", "histroy": 5}], "Did you mean 'history'"),
         ("rows", [{"model": "itemknn", "template": "listwise"}], "applies only to language models"),
         ("rows", [{"model": "mock", "history": "many"}], "many"),
-        ("rows", [{"model": "mock", "history": []}], "history lists nothing"),
+        ("rows", [{"model": "mock", "history": []}], "history is an empty list"),
         ("rows", [{"template": "listwise"}], "no model is named"),
         ("rows", [{"model": "mock", "data": "large"}], "unknown data set of the recipe 'large'"),
         ("rows", [{"model": "mock", "template": "like", "tune": {"sampels": 8}}], "did you mean 'samples'"),
         ("rows", [{"name": "a", "model": "mock"}, {"name": "a", "model": "random"}], "called 'a'"),
-        ("rows", [{"model": 5}], "model=5 is no model"),
+        ("rows", [{"model": 5}], "model=5 is not a model"),
         ("rows", [{"model": "fusion"}], "`import` reads rankings"),
         ("rows", [{"model": "mock", "data": []}], "data names no data set"),
         ("rows", [*ROWS, {"fuse": ["mock", "mokc"]}], "unknown row 'mock'"),
         ("rows", [*ROWS, {"fuse": ["a", "b"], "model": "mock"}], "model and fuse exclude each other"),
         ("rows", [*ROWS, {"fuse": ["a", "b"], "history": 5}], "unknown key 'history'"),
         ("rows", [*ROWS, {"fuse": ["a", 5]}], "fuse names no rows"),
-        ("rows", [*ROWS, {"fuse": "a"}], "a fusion joins two or more different runs"),
+        ("rows", [*ROWS, {"fuse": "a"}], "a fusion combines two or more different runs"),
         ("rows", [*ROWS, {"fuse": ["a", "b"], "method": "mmr"}], "mmr takes one run, not 2"),
         ("rows", [*ROWS, {"fuse": ["a", "b"], "budget": "10%"}], "budget applies only to the method cascade"),
         (
@@ -147,7 +147,7 @@ def test_defaults_are_of_rows_without_a_model() -> None:
             [{"model": "random"}, {"name": "a", "fuse": ["b", "random"]}, {"name": "b", "fuse": ["a", "random"]}],
             "rows need each other",
         ),
-        ("rows", [{"model": "mock", "options": 5}], "options is no table"),
+        ("rows", [{"model": "mock", "options": 5}], "options is not a table"),
         ("defaults", {"history": 5}, "For all rows write --set rows.history=5"),
         ("rows", [{"model": "random"}, {"model": "mock", "tune": {}}], "Add template = NAME: listwise, likelihood"),
         ("rows", [{"name": "a", "model": "mock"}, {"name": "a", "model": "random"}], "several rows are called 'a'"),
@@ -302,7 +302,7 @@ def test_prices_are_counted_and_have_to_be_known() -> None:
         spent.spend([row], {"price_in": "1000", "price_out": "0"})
     with pytest.raises(OptionError, match="not known"):
         spent.check_prices({"temperature": "0"})
-    with pytest.raises(BudgetError, match="does not count its tokens"):
+    with pytest.raises(BudgetError, match="does not count tokens"):
         Budget(usd=1).spend([{**row, "prompt_tokens": 0}], {"price_in": "1"})
 
 

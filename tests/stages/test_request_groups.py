@@ -144,7 +144,7 @@ def test_a_model_of_the_catalogue_stands_for_the_year_after_its_data(tmp_path: P
         assert group_requests(data, f"released:{model}").equals(group_requests(data, f"released:{year}"))
     undated = next((name for name, known in dates.items() if not known), None)
     if undated is not None:
-        with pytest.raises(OptionError, match="has no date of it"):
+        with pytest.raises(OptionError, match="release date is not known"):
             group_requests(data, f"released:{undated}")
 
 
@@ -159,7 +159,7 @@ def test_events_of_validation_warm_nobody(tmp_path: Path) -> None:
 
 
 def test_what_is_known_of_users_is_no_group_where_all_is(tmp_path: Path) -> None:
-    with pytest.raises(OptionError, match="shows all events of each user") as caught:
+    with pytest.raises(OptionError, match="shows all known events of a user") as caught:
         group_requests(made(tmp_path), "known")
     assert "--cold-users" in caught.value.hint
 

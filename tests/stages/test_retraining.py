@@ -186,8 +186,8 @@ def test_where_nothing_would_be_fitted_again_it_is_refused(
 
 
 def test_without_windows_and_for_an_export_it_is_refused(tmp_path: Path, windows: Data, source: Path) -> None:
-    with pytest.raises(OptionError, match=r"before each window, and small@\w+ has none"):
+    with pytest.raises(OptionError, match=r"before each window, but small@\w+ has no windows"):
         run(films(tmp_path / "plain", source, windows=0), "itemknn", retrain="each")
-    with pytest.raises(OptionError, match="makes one for each window"):
+    with pytest.raises(OptionError, match="trains one per window"):
         run(windows, "itemknn", retrain="each", export_to=tmp_path / "model")
     assert infer_config({"model": "itemknn"}).model_dump()["retrain"] == "never"

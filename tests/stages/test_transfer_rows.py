@@ -35,6 +35,18 @@ def test_data_that_models_are_tuned_on_alone_have_no_board() -> None:
     assert [row.tuned_on for row in found.rows] == ["films"]
 
 
+def test_data_that_examples_are_of_are_data_of_the_recipe_or_of_the_home() -> None:
+    shown = {"name": "shown", "data": "books", "template_options": {"shots": 2, "shots_from": "films"}}
+    found = study(shown)
+    assert [(row.examples_of, row.sources) for row in found.rows] == [("films", ("films",))]
+    assert [plan.name for plan in found.judged] == ["books"]
+    assert found.rows[0].with_runs({}, {"films": "small@films"})["template_options"]["shots_from"] == "small@films"
+    similar = study({**shown, "template_options": {"shots": 2, "shots_from": "similar"}})
+    assert similar.rows[0].sources == ()
+    with pytest.raises(OptionError, match="shots_from=books is the data set that is asked about"):
+        study({**shown, "template_options": {"shots": 2, "shots_from": "books"}})
+
+
 def test_a_source_that_is_no_data_set_of_the_recipe_is_refused() -> None:
     with pytest.raises(OptionError, match="unknown data set of the recipe 'filsm'") as caught:
         study({"name": "tuned", "tune": {"on": "filsm"}})
@@ -46,6 +58,8 @@ def test_the_recipe_of_the_package_has_both_directions() -> None:
     assert found.board.transfer
     tuned = {(row.tuned_on, row.data) for row in found.rows if row.tune is not None}
     assert tuned == {(source, target) for source in ("films", "books") for target in ("films", "books")}
+    prompted = {(row.examples_of, row.data) for row in found.rows if row.examples_of is not None}
+    assert prompted == {("films", "books"), ("books", "films")}
 
 
 @pytest.mark.slow
@@ -59,11 +73,11 @@ def test_the_recipe_ends_with_the_matrix(tmp_path: Path, atomic: Path) -> None:
     typed += ["--set=data.films.dataset=small", f"--set=data.films.source={atomic}"]
     typed += ["--set=data.books.dataset=shop", f"--set=data.books.source={other}"]
     typed += ["--set=rows.tune.options.epochs=1", "--set=board.samples=200", "--set=board.permutations=500"]
-    done = bench.run("run", "protocols/transfer", "--model", str(tiny_llama(tmp_path / "base")), *typed)
+    done = bench.run("run", "protocols/transfer", "--model", str(tiny_llama(tmp_path / "base", context=1024)), *typed)
     words = " ".join(done.stdout.split())
     assert "on small" in words
     assert "on shop" in words
-    assert "not tuned" in words
+    assert "examples" in words.partition("by source and target")[2]
     assert "5 of 5 test users of shop have the id of a user of small" in words
     runs = {path.parent.name for path in bench.home.glob("*/*/runs/base-lora-*/manifest.json")}
     assert len(runs) == 4  # each of two models on each of two data sets

@@ -232,7 +232,7 @@ def test_a_held_out_event_in_a_sample_is_refused(data: Data, llama: Path, monkey
     first = making.make("train", 1).examples[0]
     user = first.prompt.request_id.split("-")[1]
     monkeypatch.setattr(SampleMaker, "_held", {user: [first.target]})
-    with pytest.raises(LeakError, match=f"holds item '{first.target}'"):
+    with pytest.raises(LeakError, match=f"contains item '{first.target}'"):
         making.make("train", 100)
 
 
@@ -397,11 +397,11 @@ def test_an_engine_that_serves_something_else_is_refused(data: Data, llama: Path
 @pytest.mark.parametrize(
     ("template", "samples", "more", "words"),
     [
-        ("pairwise", 8, {}, "does not say what the right answer"),
+        ("pairwise", 8, {}, "does not define the right answer"),
         ("label", 5000, {}, "5,000 samples were asked for"),
         ("like", 8, {}, "--task ranking"),
-        ("label", 8, {"template_options": {"orders": "2"}}, "is shown once"),
-        ("label", 8, {"template_options": {"past": "other"}}, "of test requests"),
+        ("label", 8, {"template_options": {"orders": "2"}}, "shows a sample once"),
+        ("label", 8, {"template_options": {"past": "other"}}, "applies to test requests"),
         ("label", 8, {"method": "full"}, "no effect with --method full"),
         ("label", 8, {"options": {"rnk": "3"}}, "unknown option 'rnk'"),
         ("yes-no", 1, {}, "have the answer"),
@@ -419,7 +419,7 @@ def test_too_few_samples_are_refused_before_a_prompt_is_written(
 ) -> None:
     monkeypatch.setattr(SampleMaker, "make", None)
     for some, template in ((data, "label"), (clicks, "like")):
-        with pytest.raises(DataError, match="5,000 samples were asked for, and the training part has") as caught:
+        with pytest.raises(DataError, match="5,000 samples were asked for, but the training part has") as caught:
             tune(some, config(llama, template, 5000), no_progress)
         assert "--samples all" in caught.value.hint
 
@@ -497,8 +497,8 @@ def test_a_model_tuned_on_another_split_is_refused(llama: Path, tmp_path: Path) 
 @pytest.mark.parametrize(
     ("model", "words"),
     [
-        ("sasrec", "sasrec is no language model"),
-        ("logistic", "logistic is no language model"),
+        ("sasrec", "sasrec is not a language model"),
+        ("logistic", "logistic is not a language model"),
         ("mock", "mock answers by a formula"),
         ("smollm2-135m-instrct", "unknown model 'smollm2-135m-instrct'"),
     ],
@@ -535,9 +535,9 @@ def test_an_exported_model_answers_the_same_in_transformers_and_here(
 
 def test_what_cannot_be_exported_is_said(data: Data, llama: Path, tmp_path: Path) -> None:
     untuned = tune(data, config(llama, samples=0), no_progress)
-    with pytest.raises(OptionError, match="is its base as it is"):
+    with pytest.raises(OptionError, match="is its base, unchanged"):
         export_model(data, untuned.name, "adapter", tmp_path / "out")
-    with pytest.raises(OptionError, match="no model that was tuned here"):
+    with pytest.raises(OptionError, match="not a model that was tuned here"):
         export_model(data, str(llama), "weights", tmp_path / "out")
     (tmp_path / "full").mkdir()
     (tmp_path / "full/file").touch()

@@ -194,8 +194,9 @@ def _failures() -> Iterator[None]:
     except KeyboardInterrupt as error:
         _signals.over = True
         fail(
-            f"{'terminated' if isinstance(error, Terminated) else 'interrupted'}; nothing half-made was left",
-            "The same command goes on: a training after its last epoch, a language model after its last kept answers.",
+            f"{'terminated' if isinstance(error, Terminated) else 'interrupted'}; no unfinished files were left",
+            "Run the same command to resume: training after its last epoch, language models after the last saved "
+            "answers.",
         )
         raise typer.Exit(TERMINATED if isinstance(error, Terminated) else INTERRUPTED) from error
     except BrokenPipeError as error:
@@ -213,7 +214,7 @@ def _failures() -> Iterator[None]:
         if _lacks_memory(error):
             fail(
                 f"there is not enough memory: {_one_line(error)}",
-                "Take smaller options (users, candidates, samples, dim, batch), or a machine with more of it.",
+                "Lower the options that need memory (users, candidates, samples, dim, batch), or use a larger machine.",
             )
         else:
             fail_unforeseen(error)
@@ -315,7 +316,10 @@ def _unreadable(typed: Sequence[str]) -> tuple[str, str] | None:
             return f"{name}={_shown(value)} is not in UTF-8", "Set another value."
     for before, argument in pairwise(["llmrs-bench", *typed]):
         if not _is_text(argument):
-            return f"{_shown(argument)} is not in UTF-8", "Write it in UTF-8; rename files that are called so."
+            return (
+                f"{_shown(argument)} is not in UTF-8",
+                "Write it in UTF-8; if it is the name of a file, rename the file.",
+            )
         if not argument.strip() or re.fullmatch(r"--[\w-]+=\s*", argument):
             option = argument.strip() or before
             return f"{_shown(option)}: the value is empty", "Give a value, or leave the option out."
@@ -362,7 +366,7 @@ def ask(stage: Callable[..., Any], data: Any, config: Any, spending: Any) -> Any
     from llmrs_bench.stages.serving import OpenEngine, destination
 
     if config.engine == "openai":
-        say(f"prompts that were not answered before are sent to {destination(config.served)}")
+        say(f"prompts without a cached answer are sent to {destination(config.served)}")
     with closing(OpenEngine(spending)) as engines:
         done = stage(data, config, track, engines=engines)
     say_made(done)

@@ -14,8 +14,8 @@ def evaluate(
     normalize: Annotated[
         str | None,
         typer.Option(
-            help="How the score of a title is made of its tokens' log-probabilities: sum, mean per token (token) "
-            "or per byte (byte), or sum minus that without a history (pmi).",
+            help="How the log-probabilities of a title's tokens become its score: sum, mean per token (token) or per "
+            "byte (byte), or the sum minus the sum without a history (pmi).",
             rich_help_panel=METRICS,
         ),
     ] = None,

@@ -56,13 +56,13 @@ def export(
         if form in (ExportFormat.adapter, ExportFormat.weights):
             if model is None or run:
                 raise OptionError(
-                    f"--format {form.value} is of one tuned model" + (", and --run of runs" if run else ""),
-                    hint="Add --model tuned-NAME, and no --run.",
+                    f"--format {form.value} exports one tuned model" + (", so --run has no effect" if run else ""),
+                    hint="Add --model tuned-NAME, and leave out --run.",
                 )
             files = export_model(open_data(home, dataset), model, cast("ModelForm", form.value), to)
         elif model is not None:
             raise OptionError(
-                f"--format {form.value} is not of models, and --model {model} has no effect",
+                f"--format {form.value} exports no model, so --model {model} has no effect",
                 hint="Add --format adapter or weights, or leave out --model.",
             )
         else:

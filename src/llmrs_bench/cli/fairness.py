@@ -23,15 +23,16 @@ from llmrs_bench.cli.options import (
 def fairness(
     dataset: Dataset,
     neutral: Annotated[
-        str, typer.Option(help="The run whose lists the others are compared with; its name or how it begins.")
+        str,
+        typer.Option(help="Run that states nothing, with which the others are compared: its name, or its beginning."),
     ],
     run: Annotated[
         list[str],
-        typer.Option(help="A run that states a value of the attribute (infer -T stated=TEXT); two or more."),
+        typer.Option(help="Run that states a value of the attribute (infer -T stated=TEXT); two or more."),
     ],
     control: Annotated[
         str | None,
-        typer.Option(help="A run that states what should not matter: it shows what any other words change."),
+        typer.Option(help="Run that states something irrelevant, to show how much any change of words matters."),
     ] = None,
     k: Annotated[
         int | None, typer.Option("--k", help="Length of the lists.", show_default="10", rich_help_panel=METRICS)
@@ -46,7 +47,7 @@ def fairness(
     home: Home = HERE,
     log: LogOption = Log.text,
 ) -> None:
-    """Test whether lists, and their quality, change with what prompts state of the same users."""
+    """Test whether recommendations change when prompts state another age, gender or origin."""
     with exit_codes():
         from llmrs_bench.report.fairness import fairness_lines, fairness_markdown
         from llmrs_bench.stages.fairness import FairnessConfig

@@ -19,26 +19,26 @@ def fuse(
         str,
         typer.Option(
             help="rrf (reciprocal rank fusion, -O k=60), zscore (mean of standardised scores), learned (weights "
-            "learned on validation requests), cascade (the first run, and the second one where the first is unsure), "
-            "mmr or novelty (one run, ordered again for diversity or novelty, -O weight=0.5), "
-            "or oracle (an upper bound: the best run of each request)."
+            "learned on validation requests), cascade (the second run where the first one is unsure), mmr or novelty "
+            "(rerank one run for diversity or novelty, -O weight=0.5), or oracle (the best run for each request, "
+            "an upper bound)."
         ),
     ] = "rrf",
     learn_on: Annotated[
         str | None,
         typer.Option(
-            help="Data set of `prepare --held-out validation` with the same runs: learned fits its weights there, "
-            "cascade its threshold.",
+            help="Data set prepared with --held-out validation, with the same runs, on which learned fits its weights "
+            "and cascade its threshold.",
             metavar="NAME@VARIANT",
         ),
     ] = None,
     budget: Annotated[
         str | None,
-        typer.Option(help="Of cascade: the share of requests for which the second run is asked, as 20%."),
+        typer.Option(help="With cascade: the share of requests that the second run ranks, such as 20%."),
     ] = None,
     top: Annotated[
         int | None,
-        typer.Option(min=1, help="Of cascade: how many of the best items of the first run the second one orders."),
+        typer.Option(min=1, help="With cascade: how many top items of the first run the second one reranks."),
     ] = None,
     option: Annotated[
         list[str] | None, typer.Option("--option", "-O", help="KEY=VALUE, an option of the method; repeatable.")
@@ -46,7 +46,7 @@ def fuse(
     home: Home = HERE,
     log: LogOption = Log.text,
 ) -> None:
-    """Fuse several runs into one, or order one again, request by request."""
+    """Fuse several runs into one, or rerank a single one, request by request."""
     with exit_codes():
         given = {"learn_on": learn_on, "budget": budget, "top": None if top is None else str(top)}
         typed = {name: value for name, value in given.items() if value is not None}

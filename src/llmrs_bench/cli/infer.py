@@ -147,7 +147,7 @@ def infer(
     retrain: Annotated[
         str | None,
         typer.Option(
-            help="Fit the recommender again before each window of `prepare --windows`, on everything up to its start; "
+            help="Retrain the recommender before each window of `prepare --windows`, on everything up to its start; "
             "or never, after the cut.",
             metavar="each|never",
             show_default="never",
@@ -168,7 +168,7 @@ def infer(
         bool,
         typer.Option(
             "--dry-run",
-            help="Ask nothing; print the number of prompts and tokens, the price, and how much is cached.",
+            help="Only print the number of prompts and tokens, the price, and how much is cached.",
             rich_help_panel=OUTPUT,
         ),
     ] = False,
@@ -225,7 +225,7 @@ def infer(
         refuse_unread(model, [*given, *(name for name, there in beside.items() if there)])
         if from_cache and check_determinism:
             raise OptionError(
-                "--check-determinism asks the model, --from-cache asks nothing", hint="Remove one of them."
+                "--check-determinism sends prompts to the model, --from-cache sends none", hint="Remove one of them."
             )
         if (fresh + (max_age is not None) + from_cache) > 1:
             raise OptionError(
@@ -233,23 +233,33 @@ def infer(
                 hint="Remove one of them.",
             )
         if export is not None and seeds > 1:
-            raise OptionError("--export takes one model, --seeds makes several", hint="Export each with its --seed.")
+            raise OptionError(
+                "--export copies one model, --seeds trains several", hint="Export one at a time, with --seed."
+            )
         if name is not None and seeds > 1:
-            raise OptionError(f"--name {name} is of one run, --seeds makes several", hint="Name each with its --seed.")
+            raise OptionError(
+                f"--name {name} names one run, --seeds makes several", hint="Name one at a time, with --seed."
+            )
         if items is not None and source is None and mapping is None:
-            raise OptionError(f"--items {items} is read beside a source", hint="Add --source PATH.")
+            raise OptionError(f"--items {items} has no effect without a source", hint="Add --source PATH.")
         if is_outside(model):
             if source is not None or mapping is not None:
-                raise OptionError("--source and --mapping have no effect here", hint="Run `llmrs-bench prepare` first.")
+                raise OptionError(
+                    f"--source and --mapping have no effect with --model {model}",
+                    hint="Run `llmrs-bench prepare` first.",
+                )
             _run_elsewhere(model, home, dataset, options)
             return
         if dry_run and (source is not None or mapping is not None):
-            raise OptionError("--dry-run prepares nothing, and --source would", hint="Run `llmrs-bench prepare` first.")
+            raise OptionError(
+                "--dry-run prepares no data set, so --source and --mapping have no effect",
+                hint="Run `llmrs-bench prepare` first.",
+            )
         if dry_run:
             _forecast(given, home, dataset, output or Look.table)
             return
         if output is not None:
-            raise OptionError("--format says how --dry-run is printed", hint="Add --dry-run, or leave it out.")
+            raise OptionError("--format has no effect without --dry-run", hint="Add --dry-run, or leave out --format.")
         oldest = 0.0 if fresh else None if max_age is None else age(max_age)
         if source is not None or mapping is not None:
             dataset = _prepare(given, home, dataset, source, items, mapping)
@@ -282,14 +292,14 @@ def _prepare(
         done = prepare(home, dataset, config, origin, track)
     except BenchError as error:
         error.hint += (
-            f" infer reads with defaults; other options are those of `llmrs-bench prepare --dataset {dataset}`."
+            f" infer prepares with the defaults; for other options use `llmrs-bench prepare --dataset {dataset}`."
         )
         raise
     for line in data_lines(done.artifact.facts) if done.fresh else ():
         say(line)
     say_made(done)
     if dataset == config.dataset and len(variants(home, dataset)) > 1:
-        warn(f"{dataset} was prepared otherwise before, from another source or with other options: this is {done.name}")
+        warn(f"{dataset} was already prepared from another source or with other options; this run uses {done.name}")
     return done.name
 
 
@@ -341,7 +351,7 @@ def _infer(
     for number in range(seed, seed + seeds):
         config = infer_config({**given, "seed": number})
         if isinstance(config, LanguageModelConfig) and not from_cache and config.engine == "openai":
-            say(f"prompts that were not answered before are sent to {destination(config)}")
+            say(f"prompts without a cached answer are sent to {destination(config)}")
         with closing(OpenEngine(spending)) as engines:
             done = stage(
                 data,
@@ -362,7 +372,10 @@ def _infer(
         finish(done)
         if not done.fresh and isinstance(config, LanguageModelConfig) and config.engine == "openai" and not from_cache:
             made = done.artifact.manifest.started
-            say(f"nothing was asked: its answers are those of {made:%Y-%m-%d %H:%M} UTC; --fresh asks the server again")
+            say(
+                f"no prompt was sent: all answers are cached, of {made:%Y-%m-%d %H:%M} UTC; "
+                "--fresh asks the server again"
+            )
         if isinstance(config, LanguageModelConfig) and check_determinism:
             from llmrs_bench.stages.determinism import audit as audit_stage
 

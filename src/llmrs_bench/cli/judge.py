@@ -51,7 +51,9 @@ def judge(
     dataset: Dataset,
     run: Annotated[
         list[str] | None,
-        typer.Option(help="A run of the template explanation, or how it begins; all of them, if none is named."),
+        typer.Option(
+            help="Name of a run of the template explanation, or its beginning; repeatable. Default: all of them."
+        ),
     ] = None,
     option: EngineOption = None,
     device: Device = "auto",
@@ -59,15 +61,15 @@ def judge(
     reading: Annotated[
         JudgeReading,
         typer.Option(
-            help="labels: the likelier letter of A and B is the verdict; text: what the judge writes, for one that "
-            "thinks first, or a server without log-probabilities.",
+            help="labels: the verdict is the more probable letter, A or B; text: the verdict is what the judge writes, "
+            "for judges that think first and servers without log-probabilities.",
             rich_help_panel=PROTOCOL,
         ),
     ] = JudgeReading.labels,
     question: Annotated[
         str | None,
         typer.Option(
-            help="What the judge is asked; {item} is the word for an item.",
+            help="The question to the judge; {item} stands for the word for an item.",
             show_default="which explanation says better why the item fits the user",
             rich_help_panel=PROTOCOL,
         ),
@@ -76,7 +78,7 @@ def judge(
         int | None,
         typer.Option(
             min=0,
-            help="How many of the latest items the judge sees.",
+            help="Number of latest items of the history that the judge sees.",
             show_default="as prepared",
             rich_help_panel=PROTOCOL,
         ),
@@ -87,7 +89,7 @@ def judge(
             "--limit",
             "-n",
             min=1,
-            help="Judge the first N requests of a seeded order; a larger N reuses the answers.",
+            help="Judge only the first N requests of a seeded order. A larger N reuses the answers.",
             rich_help_panel=PROTOCOL,
         ),
     ] = None,
@@ -103,19 +105,21 @@ def judge(
         bool,
         typer.Option(
             "--dry-run",
-            help="Ask nothing: print prompts, tokens, price, time, and what is kept already.",
+            help="Only print the number of prompts and tokens, the price, the time, and how much is cached.",
             rich_help_panel=OUTPUT,
         ),
     ] = False,
     show_: Annotated[
         int,
-        typer.Option("--show", min=0, help="Show so many pairs with their texts and verdicts.", rich_help_panel=OUTPUT),
+        typer.Option(
+            "--show", min=0, help="Print the first N pairs with their texts and verdicts.", rich_help_panel=OUTPUT
+        ),
     ] = 0,
     format_: ResultFormatOption = ResultFormat.table,
     home: Home = HERE,
     log: LogOption = Log.text,
 ) -> None:
-    """Let a language model judge explanations in pairs, each in both orders."""
+    """Let a language model compare explanations in pairs, each pair in both orders."""
     with exit_codes():
         from llmrs_bench.stages.judge import JudgeConfig
 
@@ -149,9 +153,9 @@ def _forecast(config: "JudgeConfig", home: Path, dataset: str, *, shown: int, fo
     from llmrs_bench.stages.workspace import open_data
 
     if shown:
-        raise OptionError("--dry-run asks nothing, so there are no verdicts to --show", hint="Remove one of them.")
+        raise OptionError("--dry-run sends no prompts, so there are no verdicts to --show", hint="Remove one of them.")
     if form is ResultFormat.markdown:
-        raise OptionError("--dry-run has no --format markdown", hint="Take table or json.")
+        raise OptionError("--dry-run has no --format markdown", hint="Use table or json.")
     found = forecast_judge(open_data(home, dataset), config, track)
     if form is ResultFormat.json:
         show_json(found.json())

@@ -31,18 +31,21 @@ def list_(
     home: Home = HERE,
     log: LogOption = Log.text,
 ) -> None:
-    """List data sets, models, templates, their parts, runs, or the recipes of the package."""
+    """List data sets, models, templates, template parts, runs, or built-in recipes."""
     with exit_codes():
         from llmrs_bench.core.errors import DataError, OptionError
         from llmrs_bench.stages.listing import check_data, list_data, list_models, list_parts, list_templates
 
         if check and what is not Listing.data:
             raise OptionError(
-                f"--check has no effect on list {what}", hint="It asks where data are: list data --check."
+                f"--check has no effect on list {what}",
+                hint="It checks downloads: write `llmrs-bench list data --check`.",
             )
         of_runs = {"--run": run, "--state": state, "--older-than": older_than, "--json": as_json}
         if what is not Listing.runs and (idle := [option for option, value in of_runs.items() if value]):
-            raise OptionError(f"{idle[0]} has no effect on list {what}", hint="It is about runs: list runs.")
+            raise OptionError(
+                f"{idle[0]} has no effect on list {what}", hint="It selects runs: write `llmrs-bench list runs`."
+            )
         lost: list[str] = []
         if check:
             lines, lost = check_data(dataset)
@@ -65,6 +68,6 @@ def list_(
         show(lines)
         if lost:
             raise DataError(
-                f"no address has the files of {', '.join(lost)}",
-                hint="Try later; or get it elsewhere and pass it to prepare with --source PATH.",
+                f"no server has the files of {', '.join(lost)}",
+                hint="Try later, or get them elsewhere and pass them to prepare with --source PATH.",
             )

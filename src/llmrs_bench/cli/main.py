@@ -92,7 +92,7 @@ app = typer.Typer(
     no_args_is_help=True,
     context_settings=dict(SETTINGS),
     pretty_exceptions_enable=False,
-    help="How good is a language model as a recommender, next to a properly trained SASRec, and what does it cost?",
+    help="Is a language model a good recommender? How does it compare with a trained SASRec, and what does it cost?",
     epilog="Start with llmrs-bench prepare --dataset demo, then infer and compare.",
 )
 

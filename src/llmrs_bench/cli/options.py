@@ -62,14 +62,14 @@ class ResultFormat(StrEnum):
 
 
 ResultFormatOption = Annotated[
-    ResultFormat, typer.Option("--format", help="How the result is printed.", rich_help_panel=OUTPUT)
+    ResultFormat, typer.Option("--format", help="Format of the result.", rich_help_panel=OUTPUT)
 ]
 # What `prepare` asks for.
 SplitOption = Annotated[
     str | None,
     typer.Option(
         "--split",
-        help="What the targets are. leave-one-out: each user's last event; random: a random one; time: events "
+        help="Choice of targets. leave-one-out: each user's last event; random: a random one; time: events "
         "after a point in time, and models learn from those before it. For clicks and ratings: time or random.",
         show_default="leave-one-out, or time",
         rich_help_panel=PROTOCOL,
@@ -127,7 +127,7 @@ WindowBy = Annotated[
 ColdUsers = Annotated[
     str | None,
     typer.Option(
-        help="Test users that no model has learned from, with this many events in their history, such as 0,1,2,5,10.",
+        help="Test users whom no model has learned from, with this many events in their history, such as 0,1,2,5,10.",
         rich_help_panel=PROTOCOL,
     ),
 ]
@@ -138,15 +138,15 @@ ColdItems = Annotated[
 Draws = Annotated[
     int | None,
     typer.Option(
-        help="Ask each request N times, with candidates drawn again, so that boards know what the draw changes.",
+        help="Repeat each request N times with newly drawn candidates, to measure the variance due to the draw.",
         rich_help_panel=CANDIDATES,
     ),
 ]
 HeldOut = Annotated[
     str | None,
     typer.Option(
-        help="Ask for the tested events (test), or put these away and ask for what is for validation; "
-        "`fuse --learn-on` takes those requests.",
+        help="Make requests for the test events, or set these aside and make requests for validation events, "
+        "which `fuse --learn-on` needs.",
         metavar="test|validation",
         show_default="test",
         rich_help_panel=PROTOCOL,
@@ -203,7 +203,7 @@ UserProfile = Annotated[
     str | None,
     typer.Option(
         "--user-profile",
-        help="A run whose texts about each user are inserted into the prompts.",
+        help="Run whose texts about each user are inserted into the prompts.",
         rich_help_panel=PROMPT,
     ),
 ]
@@ -211,7 +211,7 @@ ItemNotes = Annotated[
     str | None,
     typer.Option(
         "--item-notes",
-        help="A run of the template notes, whose texts are shown beside the items of the history.",
+        help="Run of the template notes, whose texts are shown next to the items of the history.",
         rich_help_panel=PROMPT,
     ),
 ]
@@ -242,7 +242,7 @@ Track = Annotated[
     typer.Option(
         "--track",
         metavar="mlflow|wandb|trackio",
-        help="Log configurations, metrics, curves and the page there, too; without a server into files.",
+        help="Also log configurations, metrics, curves and the page to this tracker, or to files if it has no server.",
         rich_help_panel=OUTPUT,
     ),
 ]
@@ -251,8 +251,8 @@ MaxSeconds = Annotated[
     typer.Option(
         "--max-seconds",
         min=0,
-        help="Ask no more after so many seconds of answering, without loading the model; a batch that has begun is "
-        "answered to its end. Answers are kept.",
+        help="Stop after this many seconds of answering, not counting the time to load the model. A batch under "
+        "way is finished, and answers are kept.",
         rich_help_panel=ENGINE,
     ),
 ]
@@ -261,7 +261,7 @@ MaxPrice = Annotated[
     typer.Option(
         "--max-price",
         min=0,
-        help="Ask no more once new answers have cost so many USD, by -O price_in, price_out or price_per_hour.",
+        help="Stop once new answers have cost this many USD, by -O price_in, price_out or price_per_hour.",
         rich_help_panel=ENGINE,
     ),
 ]
@@ -288,7 +288,7 @@ Metrics = Annotated[
     str | None,
     typer.Option(
         "--metrics",
-        help="Further metrics, separated by commas: recall@5,map,auc,novelty@10.",
+        help="Additional metrics, separated by commas, such as recall@5,map,auc,novelty@10.",
         rich_help_panel=METRICS,
     ),
 ]
@@ -297,8 +297,8 @@ Invalid = Annotated[
     typer.Option(
         "--invalid",
         help="How unranked items count. expected: the mean over all their orders; worst: as never found; drop: "
-        "like expected, without the requests that have no ranked item. Of clicks and ratings, rows without a score: "
-        "the median score (expected), as wrong as can be (worst), or left out (drop).",
+        "like expected, but without requests that have no ranked item. For clicks and ratings, how rows without a "
+        "score count: with the median score (expected), as entirely wrong (worst), or not at all (drop).",
         rich_help_panel=METRICS,
     ),
 ]
@@ -385,7 +385,7 @@ def age(text: str, *, option: str = "--max-age") -> float:
     """
     found = re.fullmatch(r"([0-9]{1,6}(?:\.[0-9]{1,6})?)([smhd])", text.strip())
     if found is None:
-        raise OptionError(f"{option} {text} is no age", hint="Write a number and a unit, such as 30m, 12h or 7d.")
+        raise OptionError(f"{option} {text} is not an age", hint="Write a number and a unit, such as 30m, 12h or 7d.")
     return float(found[1]) * _SECONDS[found[2]]
 
 

@@ -107,7 +107,7 @@ def prepare(
         str | None,
         typer.Option(
             help="random, popularity, file:PATH, all (the whole catalogue), impressions (the items users were "
-            "shown), or model:NAME[+NAME] (the best items of recommenders).",
+            "shown), or model:NAME[+NAME] (the top items of recommenders).",
             show_default="random",
             rich_help_panel=CANDIDATES,
         ),
@@ -228,7 +228,7 @@ def prepare(
         float | None,
         typer.Option(
             help="Refuse compressed files that are larger than this when unpacked, in GB.",
-            show_default="100 times its packed size",
+            show_default="100 times their packed size, at least 64 MB",
             rich_help_panel=DATA,
         ),
     ] = None,

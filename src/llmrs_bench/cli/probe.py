@@ -48,7 +48,7 @@ def probe(
             "--limit",
             "-n",
             min=1,
-            help="Ask about N items and N users of a seeded order; a larger N reuses the answers.",
+            help="Ask only about N items and N users of a seeded order. A larger N reuses the answers.",
             show_default="300 items, 100 users",
             rich_help_panel=PROTOCOL,
         ),
@@ -64,13 +64,13 @@ def probe(
     lines: Annotated[
         str,
         typer.Option(
-            help="Whose files the model may know: a format of `list data`, or generic. auto: that of the data set, "
-            "else the one it was read as.",
+            help="File layout that the model may have memorised: a format of `list data`, or generic. auto: the data "
+            "set's own, or else the one it was read as.",
             rich_help_panel=PROTOCOL,
         ),
     ] = "auto",
     seed: Annotated[
-        int, typer.Option(min=0, max=2**63 - 1, help="Seed of what is asked.", rich_help_panel=PROTOCOL)
+        int, typer.Option(min=0, max=2**63 - 1, help="Seed of the choice of items and users.", rich_help_panel=PROTOCOL)
     ] = 0,
     max_seconds: MaxSeconds = None,
     max_price: MaxPrice = None,
@@ -78,7 +78,7 @@ def probe(
     home: Home = HERE,
     log: LogOption = Log.text,
 ) -> None:
-    """Test whether a language model knows the data set by heart."""
+    """Test whether a language model has memorised the data set."""
     with exit_codes():
         from llmrs_bench.stages.probe import ProbeConfig
 

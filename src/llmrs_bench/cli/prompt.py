@@ -59,10 +59,10 @@ def prompt(
         from llmrs_bench.core.config import PromptConfig, with_own_tokens
         from llmrs_bench.core.errors import OptionError
         from llmrs_bench.llm.identity import find_files
-        from llmrs_bench.report.words import prompt_lines, rendered_lines
+        from llmrs_bench.report.words import example_lines, prompt_lines, rendered_lines
         from llmrs_bench.stages.prepare import open_or_prepare
-        from llmrs_bench.stages.prompt import check_template, rendered_prompts
         from llmrs_bench.stages.prompt import prompt as stage
+        from llmrs_bench.stages.prompt_preview import check_template, rendered_prompts
 
         typed = template_pairs(
             template_option,
@@ -76,8 +76,8 @@ def prompt(
         if check is not None:
             if dataset is not None or show or model is not None:
                 raise OptionError(
-                    "--check takes no data set, and shows what it renders",
-                    hint="Leave out --dataset, --show and --model.",
+                    "--check renders made-up items, so --dataset, --show and --model have no effect",
+                    hint="Leave them out.",
                 )
             for line in check_template(config):
                 say(line)
@@ -98,4 +98,6 @@ def prompt(
                 say(line)
         if words := done.artifact.facts.get("title_words"):
             say(words)
+        for line in example_lines(done.artifact.facts):
+            say(line)
         finish(done)

@@ -38,55 +38,60 @@ def run(
     recipe: Recipe,
     model: Annotated[
         list[str] | None,
-        typer.Option("--model", "-m", help="Of the rows that name none; repeatable.", rich_help_panel=MODEL),
+        typer.Option("--model", "-m", help="Model of the rows that name none; repeatable.", rich_help_panel=MODEL),
     ] = None,
-    engine: Annotated[str | None, typer.Option(help="Of the same rows.", rich_help_panel=MODEL)] = None,
+    engine: Annotated[str | None, typer.Option(help="Engine of these rows.", rich_help_panel=MODEL)] = None,
     option: Annotated[
         list[str] | None,
-        typer.Option("--option", "-O", help="KEY=VALUE of the engine of these rows.", rich_help_panel=MODEL),
+        typer.Option("--option", "-O", help="KEY=VALUE, an option of that engine; repeatable.", rich_help_panel=MODEL),
     ] = None,
     limit: Annotated[
-        int | None, typer.Option(min=1, help="First requests alone, of all language models.", rich_help_panel=MODEL)
+        int | None, typer.Option(min=1, help="Language models only answer the first N requests.", rich_help_panel=MODEL)
     ] = None,
     dataset: Annotated[
-        str | None, typer.Option("--dataset", "-d", help="In place of that of the recipe.", rich_help_panel=DATA)
+        str | None,
+        typer.Option("--dataset", "-d", help="Data set to use instead of the recipe's.", rich_help_panel=DATA),
     ] = None,
-    source: Annotated[
-        Path | None, typer.Option(help="What to read instead of a download.", rich_help_panel=DATA)
+    source: Annotated[Path | None, typer.Option(help="Read this instead of a download.", rich_help_panel=DATA)] = None,
+    items: Annotated[
+        Path | None, typer.Option(help="Table of items and titles, if the source has none.", rich_help_panel=DATA)
     ] = None,
-    items: Annotated[Path | None, typer.Option(help="Table of items, beside --source.", rich_help_panel=DATA)] = None,
     set_: Annotated[
         list[str] | None,
-        typer.Option("--set", help="TABLE.KEY=VALUE over what the recipe says, as data.users=50; repeatable."),
+        typer.Option("--set", help="Override the recipe with TABLE.KEY=VALUE, such as data.users=50; repeatable."),
     ] = None,
     only: Annotated[
         list[str] | None,
         typer.Option(
-            help="Rows whose name is or holds this, or fits it with * and ?; repeatable. What they need runs, too."
+            help="Only run rows whose names contain this or match it with * and ?, and what they need; repeatable."
         ),
     ] = None,
     continue_on_error: Annotated[
-        bool, typer.Option("--continue-on-error", help="Try the other rows where one fails; exit code 1 at the end.")
+        bool, typer.Option("--continue-on-error", help="Run the other rows if one fails; the exit code is then 1.")
     ] = False,
     max_seconds: MaxSeconds = None,
     max_price: MaxPrice = None,
     dry_run: Annotated[
         bool,
-        typer.Option("--dry-run", help="Ask nothing: print the rows, and what each would ask.", rich_help_panel=OUTPUT),
+        typer.Option(
+            "--dry-run", help="Only print the rows, and the prompts and tokens of each.", rich_help_panel=OUTPUT
+        ),
     ] = False,
     output: Annotated[
         Format,
-        typer.Option("--format", help="How to print boards; a dry run as table or json.", rich_help_panel=OUTPUT),
+        typer.Option("--format", help="Format of leaderboards; table or json for --dry-run.", rich_help_panel=OUTPUT),
     ] = Format.table,
     save: Annotated[
-        Path | None, typer.Option(help="Keep the board in this file, with the recipe.", rich_help_panel=OUTPUT)
+        Path | None, typer.Option(help="Save the leaderboard and the recipe to this file.", rich_help_panel=OUTPUT)
     ] = None,
-    html: Annotated[Path | None, typer.Option(help="Write the board as a web page.", rich_help_panel=OUTPUT)] = None,
+    html: Annotated[
+        Path | None, typer.Option(help="Write the leaderboard as a web page.", rich_help_panel=OUTPUT)
+    ] = None,
     track_with: Track = None,
     home: Home = HERE,
     log: LogOption = Log.text,
 ) -> None:
-    """Run a whole study from a recipe: data, rows, and the board; what is there already is not done again."""
+    """Run a whole study from a recipe: data, rows and leaderboard. Nothing that exists is made again."""
     with exit_codes():
         from llmrs_bench.exchange.trackers import check_tracker
         from llmrs_bench.stages.recipe import open_recipe
@@ -129,19 +134,19 @@ def run(
             budget=budget(max_seconds, max_price),
         )
         for name, other in same_runs(rows, made):
-            warn(f"{name} asks what {other} asks, word for word: what sets them apart changes nothing")
+            warn(f"{name} sends the same prompts as {other}: the options in which they differ have no effect")
         failures = _show_boards(study, made, output, track_with)
         _show_judgements(study, made, output)
         for data in _limited(made):
-            say(f"rows were asked with --limit: llmrs-bench compare -d {data} --allow-different users shows them, too")
+            say(f"rows with --limit are left out; to see them: llmrs-bench compare -d {data} --allow-different users")
         _end(made, rows, failures)
 
 
 def recipe_command(
-    recipe: Annotated[str, typer.Argument(metavar="BOARD|RECIPE", help="A saved board, or a recipe.")],
+    recipe: Annotated[str, typer.Argument(metavar="BOARD|RECIPE", help="A saved leaderboard, or a recipe.")],
     log: LogOption = Log.text,
 ) -> None:
-    """Print the recipe that made a saved board, or one of the package."""
+    """Print the recipe of a saved leaderboard, or a built-in one."""
     with exit_codes():
         from llmrs_bench.stages.recipe_files import recipe_text
 
@@ -153,7 +158,9 @@ def _without_files(study: "Study", *, save: Path | None, html: Path | None) -> "
     kept = [path for path, typed in ((study.board.save, save), (study.board.html, html)) if path and typed is None]
     if kept:
         files = " and ".join(map(str, kept))
-        warn(f"{files} of the whole study: not written, for --only leaves rows out; name others with --save and --html")
+        warn(
+            f"{files} of the whole study: not written, since --only leaves rows out; name others with --save and --html"
+        )
     return replace(study, board=study.board.model_copy(update={"save": save, "html": html}))
 
 
@@ -185,9 +192,9 @@ def _show_study(study: "Study", rows: Sequence["RowPlan"]) -> None:
         made = made if row.judging is None else f"{made} judges {' and '.join(row.judging.runs)}"
         say(f"row {row.name}: {', '.join([made, *tuned, *said, *on])}")
     for name, other in study.repeated:
-        warn(f"row {name} has the options of {other}: it is left out")
+        warn(f"row {name} has the same options as {other}: it is left out")
     if study.limited:
-        warn(f"with a limit on requests there are no fusions; left out: {', '.join(study.limited)}")
+        warn(f"a fusion needs runs without a limit on requests; left out: {', '.join(study.limited)}")
 
 
 def _short(value: Any) -> str:
@@ -207,7 +214,7 @@ def _forecast(home: Path, study: "Study", rows: Sequence["RowPlan"], output: For
     from llmrs_bench.stages.recipe_forecast import forecast_study
 
     if output not in (Format.table, Format.json):
-        raise OptionError(f"--dry-run has no --format {output.value}", hint="Take table or json.")
+        raise OptionError(f"--dry-run has no --format {output.value}", hint="Use table or json.")
     found = list(forecast_study(home, study, rows, track))
     where = "" if home == HERE else f" --home {shlex.quote(str(home))}"
     commands = list(dict.fromkeys(f"{each.command}{where}" for each in found if each.command))
@@ -225,10 +232,10 @@ def _forecast(home: Path, study: "Study", rows: Sequence["RowPlan"], output: For
         return
     show(study_lines([(each.row.name, each.asked, each.why) for each in found]))
     if later := sum(each.later for each in found):
-        say(f"{later} of {len(found)} rows ask prompts that cannot be counted yet: they are in none of these sums")
+        say(f"the prompts of {later} of {len(found)} rows cannot be counted yet: these sums leave them out")
     if commands:
         left = sum(bool(each.command) for each in found)
-        say(f"{left} of {len(found)} rows are not counted, since their data set is not prepared; this does it:")
+        say(f"{left} of {len(found)} rows are not counted, since their data set is not prepared. To prepare it:")
         for command in commands:
             say(f"  {command}")
 
@@ -280,7 +287,10 @@ def _show_judgements(study: "Study", made: "Made", output: Format) -> None:
             lines = judgement_markdown(facts) if output is Format.markdown else judgement_lines(facts)
             show(["", f"{label}:", "", *lines])
         else:
-            warn(f"what {label} judged has no format {output.value}, so it is left out; llmrs-bench judge prints it")
+            warn(
+                f"the verdicts of {label} have no format {output.value}, so they are left out; "
+                "llmrs-bench judge prints them"
+            )
 
 
 def _show_transfer(study: "Study", made: "Made", output: Format) -> None:

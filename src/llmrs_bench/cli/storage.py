@@ -131,10 +131,10 @@ def rm(
         from llmrs_bench.stages import storage
 
         if not run and older_than is None and not unused:
-            raise OptionError("nothing says what to delete", hint="Name runs, or add --older-than 30d or --unused.")
+            raise OptionError("no run to delete is named", hint="Name runs, or add --older-than 30d or --unused.")
         if run and unused:
             raise OptionError(
-                "--unused takes no names of runs: it deletes what none needs", hint="Leave one of them out."
+                "--unused takes no names of runs: it deletes what no run needs", hint="Leave one of them out."
             )
         if unused:
             found = storage.unused(home, dataset, before=before(older_than))

@@ -46,8 +46,8 @@ def tune(
     samples: Annotated[
         str,
         typer.Option(
-            help="Number of prompts to learn from, or `all`. A smaller sample is part of a larger one; 0 leaves "
-            "the model as it is."
+            help="Number of training samples, or `all`. A smaller sample is part of a larger one; 0 leaves the model "
+            "as it is."
         ),
     ] = "256",
     method: Annotated[str, typer.Option(help="lora or full (all weights).", rich_help_panel=MODEL)] = "lora",
@@ -70,7 +70,7 @@ def tune(
     seeds: Annotated[
         int,
         typer.Option(
-            min=1, max=1000, help="Make this many models, with the seeds SEED, SEED + 1, ...", rich_help_panel=MODEL
+            min=1, max=1000, help="Train this many models, with the seeds SEED, SEED + 1, ...", rich_help_panel=MODEL
         ),
     ] = 1,
     history: History = None,
@@ -89,7 +89,7 @@ def tune(
         typer.Option(
             min=0,
             max=1_000_000,
-            help="Print the first N samples, with the part to learn marked, and tune nothing.",
+            help="Only print the first N samples, with the part to learn marked.",
             rich_help_panel=OUTPUT,
         ),
     ] = 0,
@@ -97,13 +97,11 @@ def tune(
         bool,
         typer.Option(
             "--dry-run",
-            help="Tune nothing; print the number of samples, tokens and steps, the time, the memory, and what is kept.",
+            help="Only print the number of samples, tokens and steps, time, memory, and what is stored already.",
             rich_help_panel=OUTPUT,
         ),
     ] = False,
-    name: Annotated[
-        str | None, typer.Option(help="Give the model a name, tuned-NAME, for infer.", rich_help_panel=OUTPUT)
-    ] = None,
+    name: Annotated[str | None, typer.Option(help="Name the model tuned-NAME.", rich_help_panel=OUTPUT)] = None,
     home: Home = HERE,
     log: LogOption = Log.text,
 ) -> None:
@@ -121,12 +119,12 @@ def tune(
         from llmrs_bench.stages.workspace import call, open_data
 
         if dry_run and show:
-            raise OptionError("--dry-run counts the samples, --show prints some", hint="Remove one of them.")
+            raise OptionError("--dry-run and --show exclude each other", hint="Remove one of them.")
         if (dry_run or show) and os.environ.get("RANK", "0") != "0":  # another process of the launch prints
             return
         if name is not None and (seeds > 1 or not name.startswith(TUNED)):
             raise OptionError(
-                f"--name {name} has to begin with {TUNED}, and is of one model",
+                f"--name {name} has to begin with {TUNED}, and can name only one model",
                 hint=f"Write --name {TUNED}{name.removeprefix(TUNED)}, and leave --seeds out.",
             )
         data = open_data(home, dataset)

@@ -276,10 +276,10 @@ def open_placed(path: Path, *, hint: str) -> Artifact:
     """
     found = open_artifact(path, hint=hint)
     if (own := found.manifest.folder) != path.name:
-        taken = f"; there is one of that name: move that aside, or, if this is a copy, delete {path}"
+        taken = f"; a folder of that name exists: move it away or, if this one is a copy, delete {path}"
         raise DamagedError(
             f"{path} holds {own}: its folder was renamed, or copied",
-            hint=f"Call the folder {own} again{taken if path.with_name(own).exists() else ''}.",
+            hint=f"Rename the folder to {own}{taken if path.with_name(own).exists() else ''}.",
         )
     return found
 
@@ -384,7 +384,7 @@ def _publish(folder: Path, path: Path) -> None:
             return
         hint = next_step(error)
         if path.exists():
-            hint = f"{path} was not made by a stage that finished: delete it, and run the command again."
+            hint = f"{path} is not the output of a finished stage: delete it, and run the command again."
         raise ArtifactError(f"the finished artifact cannot be moved to {path}: {error}", hint=hint) from error
 
 
@@ -481,7 +481,7 @@ def get_or_create(
             if not remake:
                 raise
             if aloud:
-                log.warning("made again, for it was damaged: %s", error)
+                log.warning("recomputed because it was damaged: %s", error)
             return None
         return StageResult(name or path.name, made, fresh=False)
 
@@ -496,5 +496,5 @@ def get_or_create(
             fill(draft)
         made = find_made(path, recipe)
     if made is None:
-        raise ArtifactError(f"{path} vanished while it was made", hint="Run the command again.")
+        raise ArtifactError(f"{path} was deleted while it was being made", hint="Run the command again.")
     return StageResult(name or path.name, made, fresh=True)

@@ -77,8 +77,8 @@ class Options(BaseModel):
         for name, value in dict(values).items():
             if isinstance(value, str) and name not in _NAMES and holds_key(value):
                 raise OptionError(
-                    f"{place}{name} holds what looks like a secret key, and what is typed is kept beside results",
-                    hint="Keys go into environment variables, such as OPENAI_API_KEY.",
+                    f"{place}{name} looks like a secret key, and options are stored with the results",
+                    hint="Put the key into an environment variable, such as OPENAI_API_KEY.",
                 )
         try:
             return cls.model_validate(dict(values))
@@ -116,7 +116,9 @@ class Options(BaseModel):
             if not isinstance(error.__cause__, ValidationError):
                 raise
             faults, known = error.__cause__.errors(), cls.model_json_schema()["properties"]
-            hint = takes(faults, known, written=flag) or f"`llmrs-bench {command} --help` lists what goes together."
+            hint = (
+                takes(faults, known, written=flag) or f"`llmrs-bench {command} --help` shows which options go together."
+            )
             raise OptionError(f"{command}: {flag_words(faults, known)}", hint=hint) from error
 
 
@@ -144,45 +146,43 @@ _COLD = frozenset({"cold_users", "cold_items"})
 class PrepareConfig(Options):
     """What `prepare` makes of a raw source.
 
-    `users` is a number of test users or `all`. `candidates` is `random`, `popularity`, `file:PATH`, `all` (the whole
-    catalogue, ranked to a depth of 100), or `model:NAME` with the best items of a recommender, also of several in turn
-    (`model:sasrec+bm25`) or of an exported one (`model:PATH`); `retriever_options` are theirs, as `NAME.KEY`.
-    Lists of a model hold the target only where it was retrieved, unless `force_target`; all others always do. With
-    `impressions` lists are what users were shown, and the targets what they clicked; with `relevant_rating` they are
-    what users rated, and the targets what they rated so high.
-    `split` says which event of a user is the target: the last one, or a random one.
-    `history` is the number of history items a prompt shows unless `prompt` is given another number; `item_word` is
-    what a prompt calls an item, or one and several (`story/stories`), None takes the data set's own. `columns` names
-    columns of the source by their roles (`item=asin`), and `item_columns` those of its table of items; `unrated` lists
-    texts that mean no rating there, with commas between them. `encoding` is that of text that is not UTF-8 (of one
-    table: `items=cp1251`), `time_unit` that of times whose size does not show it. Of a user's repeated events with one
-    item `repeats` keeps the `first` in time, the `last`, or `all`, or refuses them (`error`). `implicit` leaves ratings
-    out. `titles` are kept, or made natural (`Matrix, The (1999)` is The Matrix); None does what fits the data set.
-    `allow_untitled` goes on where most items have no title. `line_order` says that the lines of a table without times
-    are in the order of time. `drop_bad` leaves out rows of tables that cannot be read. Items without a title are called
-    by their id, or, if `untitled` is `drop`, left out with their events.
-    `max_unpacked` is how many GB of one packed file are read; None takes 100 times what is packed.
+    Requests. `users` is a number of test users or `all`. `candidates` is `random`, `popularity`, `file:PATH`, `all`
+    (the whole catalogue, ranked to a depth of 100), `model:NAME` (the top items of a recommender, of several in turn as
+    in `model:sasrec+bm25`, or of an exported one, `model:PATH`), or `impressions` (lists that users were shown, whose
+    clicked items are the targets). `retriever_options` are options of these recommenders, as `NAME.KEY`. Their lists
+    hold the target only if it was retrieved, unless `force_target`; all other lists always do. With `relevant_rating`,
+    lists are what users rated, and the targets what they rated at least this high. `draws` repeats each request with
+    newly drawn candidates; the first lists are those of a single draw. `cold_users` lists how many of the newest events
+    the same requests show; no model learns from anything that the test users did. `cold_items` tests only targets with
+    fewer training events.
 
-    With `split` `time` nothing after `cut`, a share of the events or a date in UTC, is learned from; `target` says
-    which later events of a user are held out, in each of `windows`, equal by `window_by`, where there are any;
-    `validation` which earlier ones are for validation; `history_until` where histories end.
+    Reading. `columns` names columns of the source by role (`item=asin`), `item_columns` those of its table of items.
+    `unrated` lists values that mean no rating, separated by commas. `encoding` is for text that is not UTF-8 (of one
+    table: `items=cp1251`), `time_unit` for times whose size does not reveal their unit. If a user has several events
+    with one item, `repeats` keeps the `first` in time, the `last`, or `all`, or refuses them (`error`). `implicit`
+    ignores ratings. `titles` are kept, or made natural (`Matrix, The (1999)` is The Matrix); None does what fits the
+    data set. `allow_untitled` continues even if most items have no title; these items are shown by their id, or dropped
+    with their events if `untitled` is `drop`. `line_order` says that the lines of a table without times are in
+    chronological order. `drop_bad` drops rows that cannot be read. `max_unpacked` limits the unpacked size of a file in
+    GB; None: 100 times its packed size, at least 64 MiB.
 
-    With `held_out` `validation` the tested events are put away, and the others are split in the same way: the requests
-    ask for what is for validation.
+    Prompts. `history` is the number of history items that a prompt shows, unless `prompt` sets another number.
+    `item_word` is the word for an item, or its singular and plural (`story/stories`); None: the data set's own.
 
-    `cold_users` lists of how many newest events the same requests are shown; no model learns from anything that the
-    test users did. `cold_items` tests only targets with fewer training events.
+    Split. `split` says which event of a user is the target: the last, or a random one. With `time`, nothing after `cut`
+    (a share of the events, or a date in UTC) is training data; `target` says which later events of a user are held out,
+    in each of the `windows`, which `window_by` makes equal, if there are any; `validation` says which earlier events
+    are for validation, and `history_until` where histories end. With `held_out` `validation`, the test events are set
+    aside and the others are split in the same way, so that requests are for validation.
 
-    With `draws` each request is asked so many times, with candidates drawn anew; the first lists are those of one draw.
+    Clicks. With `task` click, a request is one user and one item, and the model predicts whether the user will like it.
+    An event is labelled, or liked if rated `like_from` or higher (with a protocol 4). `protocol` builds the requests
+    as a paper did; otherwise `split` cuts all labelled events 8:1:1, in `time` or at `random`. `order` is the order of
+    the rows of which `tallrec` takes the last. At most `valid_requests` validation rows are asked, too, for
+    calibration. `users` is `all` by default.
 
-    With `task` click a request is one user and one item, and the question is whether the user will like it: the event
-    is labelled, or rated `like_from` or higher (of a protocol 4). `protocol` builds the requests as a paper did, else
-    `split` cuts all labelled events 8:1:1, in `time` or at `random`. `order` is that of the rows from which `tallrec`
-    takes the last. At most `valid_requests` rows of validation are asked, too, for calibration. `users` is then `all`
-    by default.
-
-    With `task` rating a request is likewise one user and one item, and the question is how the user will rate it. All
-    rated events are cut as labelled ones are without a protocol.
+    Ratings. With `task` rating, the model predicts how the user will rate the item. All rated events are split as
+    labelled ones without a protocol.
     """
 
     cost_only: ClassVar[frozenset[str]] = frozenset({"max_unpacked", "allow_untitled", "line_order", "drop_bad"})
@@ -270,7 +270,7 @@ class PrepareConfig(Options):
         """Refuse what is no word for an item, nor two for one and several."""
         words = [] if text is None else text.split("/")
         if len(words) > 2 or not all(word.strip() and word.isprintable() for word in words):
-            raise ValueError(f"item_word={text!r} is neither a word nor two, as in story/stories")
+            raise ValueError(f"item_word={text!r} is not a word, or singular/plural such as story/stories")
         return text
 
     @field_validator("cut", mode="before")
@@ -284,7 +284,7 @@ class PrepareConfig(Options):
     def one_of_three(cls, text: str) -> str:
         """Refuse what names no events for validation."""
         if not re.fullmatch(r"last-item|time|users:[1-9]\d{0,8}", text):
-            raise ValueError(f"validation={text!r} is neither last-item, nor time, nor users:N with a number of users")
+            raise ValueError(f"validation={text!r} is not last-item, time or users:N, with N a number of users")
         return text
 
     @field_validator("cold_users", mode="before")
@@ -324,15 +324,15 @@ class PrepareConfig(Options):
         if "window_by" in self.model_fields_set and not self.windows:
             raise ValueError("--window-by would have no effect without --windows")
         if self.windows == 1:
-            raise ValueError("windows=1 is what --split time does without --windows: name 2 or more")
+            raise ValueError("windows=1 is the same as --split time without --windows: give 2 or more")
         if self.repeats != "first" and (self.target in ("successive", "all") or self.windows):
             raise ValueError(
-                f"--repeats {self.repeats} does not fit several targets of a user, which may be in each other's history"
+                f"--repeats {self.repeats} does not fit several targets per user: one may be in the history of another"
             )
         if self.candidates == WHOLE and "n_candidates" in self.model_fields_set:
             raise ValueError("--candidates all ranks the whole catalogue, so --n-candidates has no effect")
         if self.held_out == "validation" and self.relevant_rating is not None:
-            raise ValueError("--held-out validation takes lists that users were shown, not those of --relevant-rating")
+            raise ValueError("--held-out validation needs lists that users were shown, not those of --relevant-rating")
         if self.candidates != IMPRESSIONS and self.relevant_rating is not None:
             raise ValueError(
                 "--relevant-rating applies only to --candidates impressions, where lists are what was rated"
@@ -348,7 +348,7 @@ class PrepareConfig(Options):
         if not self.candidates.startswith(MODELS) and (self.force_target or self.retriever_options):
             raise ValueError(f"--force-target and -O apply only to --candidates model:NAME, not to {self.candidates}")
         if self.line_order and self.split == "random":
-            raise ValueError("--split random asks for no order of events, so --line-order has no effect")
+            raise ValueError("--split random ignores the order of events, so --line-order has no effect")
         if self.implicit and (self.min_rating is not None or self.unrated is not None):
             raise ValueError("--implicit reads no ratings, so --min-rating and --unrated have no effect")
         return self
@@ -363,10 +363,10 @@ PROTOCOLS: dict[str, dict[str, Any]] = {
 
 
 class PromptConfig(Options):
-    """Which template is rendered, and how; `history` is the number of items shown, None takes what was prepared.
+    """Which template is rendered, and how; `history` is the number of history items shown, None: as prepared.
 
-    `template` is the name of one that ships with the tool, or the path of a TOML file. `options` are those of views, of
-    the template's parts (`role=recommender`) and of its answer form.
+    `template` is the name of a built-in template, or the path of a TOML file. `options` are those of views, of the
+    template's parts (`role=recommender`) and of its answer form.
     """
 
     template: str = "listwise"
@@ -380,12 +380,13 @@ def with_own_tokens(options: Mapping[str, str], model: str) -> dict[str, str]:
 
 
 class RecommenderConfig(Options):
-    """A recommender or click model: its own `options`, and what it learns from.
+    """A recommender or click model: its own `options`, and its training data.
 
-    It learns from a share `train_fraction` of the training events, taken as `train_by` says: whole `users`, the first
-    in `time`, `events` at random, or a share of `each-user`; of `max_users` users at most; or from the `train_samples`
-    samples that `tune` takes. The seed decides which, and less is part of more. `retrain` fits it anew before `each` of
-    the windows of `prepare --windows`, on all events up to its beginning; or `never`, after the cut.
+    `train_fraction` is the share of the training events to learn from. `train_by` says how they are chosen: whole
+    `users`, the earliest in `time`, random `events`, or random events of `each-user`. `max_users` limits the number of
+    users. `train_samples` takes the samples of `tune` instead. The seed decides which are drawn, and a smaller sample
+    is part of a larger one. With `retrain` `each`, the model is fitted again before each window of `prepare --windows`,
+    on all events up to its start; with `never`, it is the model of the cut.
     """
 
     model: str
@@ -404,20 +405,20 @@ class RecommenderConfig(Options):
         given = self.model_fields_set & {"train_fraction", "train_by", "max_users"}
         if self.train_samples is not None and given:
             idle = " and ".join(f"--{name.replace('_', '-')}" for name in sorted(given))
-            raise ValueError(f"--train-samples takes exactly so many, so {idle} would have no effect")
+            raise ValueError(f"--train-samples fixes the number of samples, so {idle} would have no effect")
         if given & {"train_fraction", "train_by"} == {"train_by"}:
             raise ValueError("--train-by would have no effect without --train-fraction")
         if self.retrain == "each" and self.train_samples is not None:
             raise ValueError(
-                "--train-samples takes the samples of `tune`, all before the cut, so --retrain each has no effect"
+                "--train-samples uses the samples of `tune`, all before the cut, so --retrain each has no effect"
             )
         return self
 
 
 class LanguageModelConfig(Options):
-    """A language model that ranks the requests: how it is asked, and by which engine; `options` are the engine's.
+    """A language model that ranks the requests: its prompts and its engine; `options` are the engine's.
 
-    `limit` asks the first of the requests alone, in a seeded order.
+    `limit` asks only the first requests, in a seeded order.
     """
 
     model: str
@@ -441,11 +442,11 @@ class EvaluateConfig(Options):
     """What is measured, and how.
 
     Args:
-        normalize: How log-likelihoods of titles are weighed, as `Normalization` says; None: runs stay as they are.
-        invalid: How unranked items count; they are placed below all that the model ranked. `expected`: the
-            mean over all orders of theirs. `worst`: the relevant ones are never found. `drop`: as `expected`, but
-            requests in which a model ranked nothing are left out of its means.
-        metrics: What to measure beside `METRIC_NAMES`.
+        normalize: How log-likelihoods of titles become scores, see `Normalization`; None: runs stay as they are.
+        invalid: How unranked items count, which are placed below all ranked ones. `expected`: the mean over all their
+            orders. `worst`: relevant ones are never found. `drop`: like `expected`, but requests in which a model
+            ranked nothing are left out of its means.
+        metrics: Metrics in addition to `METRIC_NAMES`.
     """
 
     normalize: Normalize | None = None
@@ -460,12 +461,12 @@ class EvaluateConfig(Options):
 
 
 class CompareConfig(Options):
-    """What the board shows, and how its intervals and tests are made; without metrics those that fit the data set.
+    """What the leaderboard shows, and how its intervals and tests are made; by default the metrics fit the data set.
 
-    `permutations` None takes as many as the tests need. `invalid` is that of `EvaluateConfig`: which evaluations are
-    shown. `by` names a grouping as `--by` lists them, `allow_different` the fields in which runs may differ;
-    `published` shows printed tables, `published_table` one of them, `null` is how often labels of clicks are permuted
-    within users. `primary` (of metrics), `main` and `against` (of rows) declare the primary comparisons.
+    `permutations` None takes as many as the tests need. `invalid` is that of `EvaluateConfig` and selects evaluations.
+    `by` is a grouping that `--by` lists, `allow_different` the fields in which runs may differ. `published` shows
+    printed tables, `published_table` a single one. `null` is how often labels of clicks are permuted within users.
+    `primary` (metrics), `main` and `against` (rows) declare the primary comparisons.
     """
 
     metrics: tuple[str, ...] | None = None

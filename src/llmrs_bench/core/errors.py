@@ -105,7 +105,7 @@ def listed(errors: Sequence[BenchError]) -> tuple[str, str]:
         f"  - {said} {error.hint}" if error.hint else f"  - {error.message}"
         for said, error in zip(ended, errors, strict=True)
     ]
-    return "\n".join([f"{len(errors)} faults", *lines]), "Mend these, and run the same command again."
+    return "\n".join([f"{len(errors)} faults", *lines]), "Fix these, and run the same command again."
 
 
 def raised_here(error: BaseException) -> bool:
@@ -139,7 +139,9 @@ _REFUSALS: dict[int, str] = {
     EAGAIN: "Raise the limit of threads (`ulimit -u`, or that of the container), or set POLARS_MAX_THREADS=1 and "
     "OMP_NUM_THREADS=1, and run it again.",
     ENOMEM: "Free some memory, or raise its limit (`ulimit -v`), and run it again.",
-    **dict.fromkeys((EIO, ESTALE, ETIMEDOUT), "The disk or the server behind it fails: run it again when that works."),
+    **dict.fromkeys(
+        (EIO, ESTALE, ETIMEDOUT), "The disk, or the server behind it, failed: run the command again when it works."
+    ),
 }
 
 

@@ -82,7 +82,7 @@ def _acquire(lock: "FileLock", path: Path, what: str) -> None:
     try:
         lock.acquire(blocking=False)
     except Timeout:
-        log.info("waiting for %s: %s is at it", what, _holder(path))
+        log.info("waiting for %s: %s is working on it", what, _holder(path))
         lock.acquire(poll_interval=0.1)
 
 

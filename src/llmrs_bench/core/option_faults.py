@@ -111,11 +111,11 @@ def shown(value: object) -> str:
 
 # What pydantic finds wrong, in words of this tool.
 _FAULTS = {
-    "int_parsing": "is no whole number",
-    "int_type": "is no whole number",
-    "int_from_float": "is no whole number",
-    "float_parsing": "is no number",
-    "float_type": "is no number",
+    "int_parsing": "is not a whole number",
+    "int_type": "is not a whole number",
+    "int_from_float": "is not a whole number",
+    "float_parsing": "is not a number",
+    "float_type": "is not a number",
     "bool_parsing": "is neither true nor false",
     "bool_type": "is neither true nor false",
     "literal_error": "is none of {expected}",
@@ -124,11 +124,11 @@ _FAULTS = {
     "less_than_equal": "is above {le}",
     "less_than": "is not below {lt}",
     "int_parsing_size": "is too large",
-    "finite_number": "is no finite number",
+    "finite_number": "is not a finite number",
     "string_too_short": "is empty",
-    "string_type": "is no text",
-    "tuple_type": "is no list",
-    "dict_type": "is no table",
+    "string_type": "is not text",
+    "tuple_type": "is not a list",
+    "dict_type": "is not a table",
 }
 
 

@@ -103,7 +103,7 @@ class Registry:
         if self.check(name) in self.builtin:
             for entry in _installed(self.group).select(name=name):
                 _warn_once(
-                    f"the {self.kind} {name!r} of {_package_of(entry)} is not used: it has the name of a built-in one"
+                    f"the {self.kind} {name!r} of {_package_of(entry)} is ignored: a built-in one has the same name"
                 )
             return _imported(self.builtin[name])
         entry = self.plugins()[name]
@@ -159,13 +159,13 @@ class Registry:
         packages = sorted({_package_of(other) for other in current})
         if len(packages) > 1:
             raise PluginError(
-                f"the {self.kind} {entry.name!r} is in several packages: {', '.join(packages)}",
-                hint="Uninstall all of them but one.",
+                f"the {self.kind} {entry.name!r} is provided by several packages: {', '.join(packages)}",
+                hint="Keep one of them, and uninstall the others.",
             )
         if not packages:
             _warn_once(
-                f"{_package_of(entry)} adds the {self.kind} {entry.name!r} as {self.former_group}, which the next "
-                f"version does not read any more: the group is called {self.group} now"
+                f"{_package_of(entry)} adds the {self.kind} {entry.name!r} in the group {self.former_group}, which the "
+                f"next version will not read: rename the group to {self.group}"
             )
 
 

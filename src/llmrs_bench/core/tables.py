@@ -30,7 +30,7 @@ def atomic_write(path: Path, content: bytes) -> None:
     """
     if path.parent in _DESCRIPTORS or (path.exists() and not path.is_file()):
         if path.is_block_device():
-            raise OSError(EINVAL, "a disk is not written to", str(path))
+            raise OSError(EINVAL, "this is a disk, not a file", str(path))
         # Without waiting for a reader, and without making anything.
         with open(os.open(path, os.O_WRONLY | os.O_NONBLOCK | os.O_APPEND), "wb") as file:
             os.set_blocking(file.fileno(), True)
@@ -194,7 +194,7 @@ def read_foreign(content: bytes, most: int) -> pl.DataFrame:
                 if total > most:
                     raise TooLargeError
     except (ArrowException, MemoryError, UnicodeDecodeError) as error:
-        raise OSError(f"it is no table of Parquet, or damaged: {error}") from error
+        raise OSError(f"it is not a Parquet table, or damaged: {error}") from error
     return pl.concat(parts)
 
 
@@ -224,7 +224,7 @@ def parse_parquet(content: IO[bytes], columns: list[str] | None = None) -> pl.Da
     try:
         return pl.read_parquet(content, columns=columns)
     except (pl.exceptions.PolarsError, pl.exceptions.PanicException) as error:
-        raise OSError(f"it is no table of Parquet, or damaged: {error}") from error
+        raise OSError(f"it is not a Parquet table, or damaged: {error}") from error
 
 
 def read_parts(path: Path, name: str, rows: int) -> Iterator[pl.DataFrame]:

@@ -88,11 +88,11 @@ class Resume:
             with safe_open(self.path, framework="pt") as file:
                 facts = file.metadata() or {}
                 if facts.get("identity") != self.identity:
-                    raise _unusable(self.path, "is of another data set, vocabulary, seed or set of options")
+                    raise _unusable(self.path, "was made with another data set, vocabulary, seed or options")
                 tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
             # Files of earlier versions have no digest.
             if facts.pop("sha256", None) not in (None, _digest(tensors, facts)):
-                raise _unusable(self.path, "is damaged: its contents are not those that it digests")
+                raise _unusable(self.path, "is damaged: its contents do not match its digest")
             self._fill(net, optimizer, state, tensors, json.loads(facts["told"]))
         except (OSError, SafetensorError, KeyError, ValueError, RuntimeError) as error:
             if isinstance(error, OSError) and not is_damage(error):

@@ -1,11 +1,14 @@
 """What a prompt shows of a request: the options of a template that are the same for all of them."""
 
+import re
 from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
 from llmrs_bench.core.config import Options
 from llmrs_bench.core.option_faults import MOST
+
+_BOTH = re.compile(r"(?:self|similar)[:@,+](.+)")
 
 
 class ViewOptions(Options):
@@ -20,7 +23,8 @@ class ViewOptions(Options):
         retriever: How they are found, by words (BM25) or by sentence embeddings.
         retriever_model: The embedding model; None: the default of the recommender `embedding`.
         shots: How many choices are shown as examples.
-        shots_from: Whose: the user's own latest ones, or those of the most similar users.
+        shots_from: Whose: the user's own latest ones, `self`; those of the most similar users, `similar`; or those of
+            users of another prepared data set, by its name.
         orders: In how many orders the candidates are shown, each a prompt of its own.
         samples: How often each prompt is answered, at a temperature above 0 (self-consistency, Wang et al., 2023).
         slots: Places for the target, each a prompt of its own, counted from 0: for studies of position bias alone. Of
@@ -41,7 +45,7 @@ class ViewOptions(Options):
     retriever: Literal["bm25", "embedding"] = "bm25"
     retriever_model: str | None = None
     shots: int = Field(default=0, ge=0, le=1000)
-    shots_from: Literal["self", "similar"] = "self"
+    shots_from: str = "self"
     orders: int = Field(default=1, ge=1, le=1000)
     samples: int = Field(default=1, ge=1, le=1000)
     slots: tuple[Annotated[int, Field(ge=0)], ...] = ()
@@ -66,6 +70,11 @@ class ViewOptions(Options):
         """Whether a request is shown, or answered, more than once."""
         return self.orders > 1 or self.samples > 1 or bool(self.slots)
 
+    @property
+    def examples_of(self) -> str | None:
+        """The other data set that examples are of; None: they are of this one."""
+        return None if self.shots_from in ("self", "similar") else self.shots_from
+
     @model_validator(mode="after")
     def no_idle_options(self) -> Self:
         """Refuse options that nothing reads."""
@@ -76,13 +85,18 @@ class ViewOptions(Options):
         if not self.relevant and self.model_fields_set & {"query", "retriever", "retriever_model"}:
             raise ValueError("query, retriever and retriever_model have no effect without relevant=N")
         if self.query == "interest" and self.interest_run is None:
-            raise ValueError("query=interest searches for a text about the user; add interest_run=RUN")
+            raise ValueError("query=interest needs a text about the user: add interest_run=RUN")
         if self.title_tokens is None and self.title_tokenizer is not None:
             raise ValueError("title_tokenizer has no effect without title_tokens=N")
         if self.scores_run is None and "scores" in self.model_fields_set:
             raise ValueError("scores has no effect without scores_run=RUN")
         if self.scores_run is not None and self.notes_run is not None:
-            raise ValueError("notes_run and scores_run exclude each other: one text stands beside an item")
+            raise ValueError("notes_run and scores_run exclude each other: an item can have only one text next to it")
         if not self.shots and "shots_from" in self.model_fields_set:
             raise ValueError("shots_from has no effect without shots=K")
+        if (found := _BOTH.fullmatch(self.shots_from)) is not None:
+            raise ValueError(
+                f"shots_from={self.shots_from}: users of another data set are not compared with those of this one; "
+                f"write shots_from={found[1]} for choices of any of them, or shots_from=similar"
+            )
         return self

@@ -201,7 +201,7 @@ def _order_rule(events: pl.DataFrame, name: str, columns: tuple[str, ...], other
         raise DataError(f"{name}: {said}", hint=f"That is the layout {other}: --format {other}.")
     if swapped == right:
         raise DataError(
-            f"{name}: {said}: that does not say which are the users",
+            f"{name}: {said}, so it is unclear which are the users",
             hint="Ids of users are an A and at least nine letters or digits, those of products ten. In another layout, "
             "name the columns of the file in a header of your own.",
         )

@@ -101,7 +101,7 @@ def _pick(files: SourceFiles | None) -> tuple[str, str | None]:
     if len(inters) > 1:
         raise DataError(
             f"there is more than one .inter file: {', '.join(inters)}",
-            hint="Keep one, with all interactions in it: the split into parts is made here.",
+            hint="Keep one, with all interactions in it: `prepare` makes the split.",
         )
     own = inters[0].removesuffix(".inter") + ".item"
     if len(items) > 1 and own not in items:
@@ -118,7 +118,7 @@ def _table(data: bytes, name: str, named: Mapping[str, str]) -> Table:
         if not column or kind not in TYPES:
             raise DataError(f"{name}, line 1: {field!r} is not name:type", hint=f"Types: {', '.join(TYPES)}. {FORMAT}")
         if column in types:
-            raise DataError(f"{name}, line 1: column {column!r} is there twice", hint="Rename or drop one of them.")
+            raise DataError(f"{name}, line 1: column {column!r} appears twice", hint="Rename or drop one of them.")
         types[column] = kind
     rows = read_delimited(data, name=name, columns=list(types), header_lines=1)
     if b'"' not in data:

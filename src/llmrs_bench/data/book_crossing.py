@@ -67,7 +67,7 @@ def _fields(files: SourceFiles, name: str) -> Iterator[tuple[int, list[str]]]:
             text = line.strip()
             if at > 1 and text:
                 if not (len(text) > 1 and text[0] == text[-1] == '"'):
-                    raise DataError(f"{name}, line {at}: {text[:60]!r} does not stand in quotes", hint=MEND)
+                    raise DataError(f"{name}, line {at}: {text[:60]!r} is not in quotes", hint=MEND)
                 empty = False
                 yield at, text[1:-1].split(BETWEEN)
         above += len(lines) - 1

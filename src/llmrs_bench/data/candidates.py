@@ -298,7 +298,7 @@ def _choice(rows: pl.DataFrame, lists: list[list[str]], warnings: Sequence[str],
         if rows["user_id"].n_unique() == 1:
             unseen += " If the data are those of one user, put those of several together."
         raise DataError(
-            f"each of the {len(lists):,} lists holds its target alone, so there is nothing to choose from"
+            f"each of the {len(lists):,} lists holds only its target, so there is nothing to choose from"
             + "".join(f"; {words}" for words in warnings),
             hint=unseen if config.cold_items is None else few,
         )
@@ -389,10 +389,10 @@ def _nobody(candidates: str, held: int, passed: int, left: pl.DataFrame) -> Data
     return DataError(
         f"no user has the three events that a test needs{', but one each' if single and left.height else ''}{why}",
         hint="If a line holds all items of its user, such as "
-        f"{left['item_id'][0][:40]!r}, write one event a line; if not, is another column that of the users?"
+        f"{left['item_id'][0][:40]!r}, write one event per line; if not, is another column that of the users?"
         if single and left.height and not passed
         else "Lower --min-rating or --k-core, or check the source"
-        + (": if what it has as labels are ratings, name them, --columns rating=NAME." if passed else "."),
+        + (": if its labels are ratings, name them: --columns rating=NAME." if passed else "."),
     )
 
 

@@ -49,7 +49,7 @@ def hold_out_users(split: Split, config: PrepareConfig) -> Split:
     interactions = split.interactions.filter(~pl.col("user_id").is_in(chosen.implode()))
     if interactions.is_empty():
         raise DataError(
-            f"all {len(chosen):,} users are tested, and nobody learns from what test users did: nothing is left",
+            f"all {len(chosen):,} users are test users, whose events models do not learn from: nothing is left",
             hint=f"Test fewer: --users {max(len(chosen) // 5, 1)}, for instance.",
         )
     later = split.later

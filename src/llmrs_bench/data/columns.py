@@ -271,7 +271,7 @@ class MissingColumnsError(DataError):
         if self.guesses.get("user") == NO_GUESS:
             hint += "; if all events are of one user, put those of several together, with a column that says whose"
         if "user" in roles and _is_timeless(table):
-            hint += "; nor is one called after times: if one says when an event was, add time=NAME"
+            hint += "; no name looks like a column of times either: if one holds times, add time=NAME"
         inside = _inside(table, [column for column, kind in table.types.items() if table.wide and kind != "token"])
         message = f"{table.name} has no column{'s' * several} {names}; it has {some(list(table.types))}"
         if all(column.isdigit() for column in table.types):

@@ -412,13 +412,13 @@ def plain_name(text: str) -> str:
     category, core = categories[wanted], core.lower() or CORES[0]
     if core not in CORES or (family != "amazon-2023" and core != CORES[0]):
         raise OptionError(
-            f"{text!r} names no edition of {family}",
-            hint="Only amazon-2023 has two: CATEGORY (all ratings) and CATEGORY:5core. Elsewhere take --k-core 5.",
+            f"{text!r} is not an edition of {family}",
+            hint="Only amazon-2023 has two: CATEGORY (all ratings) and CATEGORY:5core. For others use --k-core 5.",
         )
     if core not in _cores(family, category):
         raise OptionError(
             f"the owner has made no 5-core of {category}",
-            hint=f"There is none of {', '.join(NO_5CORE)}; take --dataset {family}:{category} --k-core 5.",
+            hint=f"It is missing for {', '.join(NO_5CORE)}; use --dataset {family}:{category} --k-core 5.",
         )
     return _folder(family, category, core)
 

@@ -25,7 +25,9 @@ SEP = re.compile(rb"sep=[^\r\n]\r?\n", flags=re.IGNORECASE)
 MOMENT = re.compile(r"^\s*\d{4}-\d\d-\d\d(?!\d)|\d:\d\d")  # no name of a column
 NUMBER = re.compile(r"[-+]?\d+(?:[.,]\d+)?(?:[eE][-+]?\d+)?")
 QUOTES = "Write quotes inside a quoted field twice, as CSV does, and close each field that begins with one."
-READ = "Read are CSV with any delimiter, JSON lines, arrays of JSON objects, and Parquet, also packed (.gz, .zst)."
+READ = (
+    "Supported: CSV with any delimiter, JSON lines, arrays of JSON objects, and Parquet, also compressed (.gz, .zst)."
+)
 
 
 def delimited(data: bytes, name: str, named: Mapping[str, str], encoding: str) -> Table:
@@ -53,7 +55,7 @@ def delimited(data: bytes, name: str, named: Mapping[str, str], encoding: str) -
     if has_header:
         columns = [field.strip() or str(at) for at, field in enumerate(first)]
         if twice := [column for column, count in Counter(columns).items() if count > 1]:
-            raise DataError(f"{name}, line 1: column {twice[0]!r} is there twice", hint="Rename or drop one of them.")
+            raise DataError(f"{name}, line 1: column {twice[0]!r} appears twice", hint="Rename or drop one of them.")
     if by_number and has_header:
         named = {
             role: TOGETHER.join(columns[int(at)] if int(at) < len(columns) else at for at in text.split(TOGETHER))
@@ -157,8 +159,8 @@ def _cut_end(data: bytes, frame: pl.DataFrame) -> tuple[str, str] | None:
         return None
     return (
         f"the file ends in it without a line end, and {column} is {last or 'empty'}, shorter than all above it: it "
-        "seems to be cut",
-        "Get a whole copy of the file; or, if it is whole, put a line end behind its last line.",
+        "seems to be truncated",
+        "Get a complete copy of the file; or, if it is complete, end its last line with a line break.",
     )
 
 
@@ -328,7 +330,7 @@ class RaggedError(DataError):
         self.words = f"{row.actual_columns} fields, expected {row.expected_columns}: {row.text[:60]!r}"
         super().__init__(
             f"{name}, row {row.number}: {self.words}",
-            hint="Mend or delete such rows, or quote fields that hold a delimiter.",
+            hint="Correct or delete such rows, or quote fields that hold a delimiter.",
         )
 
 

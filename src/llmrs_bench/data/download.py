@@ -118,7 +118,8 @@ def downloads(folder: Path) -> dict[str, Download]:
         if isinstance(error, OSError) and not is_damage(error):
             raise
         raise DamagedError(
-            f"{path} cannot be read: {error}", hint="Delete it; what is downloaded next is then taken as it comes."
+            f"{path} cannot be read: {error}",
+            hint="Delete it; the next download is then not compared with an earlier one.",
         ) from error
     return {entry.name: entry for entry in found}
 
@@ -194,7 +195,7 @@ def fetch(
         hint=_next(
             file,
             dataset,
-            "Run again: it goes on where it stopped." if part.exists() else "Run again later.",
+            "Run again: the download resumes where it stopped." if part.exists() else "Run again later.",
             before=before,
         ),
     )
@@ -207,7 +208,7 @@ def _next(file: RemoteFile, dataset: Dataset, first: str, *, before: str | None)
     if proxies:
         words.append(f"Requests go through the proxy that {' and '.join(proxies)} names.")
     if before and not file.md5:
-        words.append("Where its owner replaced it, --accept-new takes the new one.")
+        words.append("If its owner replaced it, --accept-new accepts the new one.")
     others = " and ".join(other.name for other in dataset.files if other != file)
     words.append(f"Or get it by hand from {dataset.homepage} or {' or '.join(file.urls)}")
     words.append(
@@ -274,7 +275,7 @@ def _download(url: str, part: Path, file: RemoteFile, expected: str | None, prog
                 if expected or error.headers.get("Content-Range", "").endswith(f"/{start}"):
                     return True  # nothing is left to send: the checksum decides
                 _drop(part)
-                raise OSError("it is shorter than what was there of it") from error
+                raise OSError("it is shorter than the part that was already there") from error
             raise
         with answer:
             resumed = bool(answer.status == PARTIAL)

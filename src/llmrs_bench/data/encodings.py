@@ -50,7 +50,9 @@ def decoded(data: bytes, name: str, encoding: str | None) -> tuple[bytes, str, s
     try:
         text = data.decode(encoding or "utf-8")
     except LookupError as error:
-        raise DataError(f"no text has the encoding {encoding!r}", hint="Such as utf-8, latin-1 or cp1252.") from error
+        raise DataError(
+            f"unknown encoding {encoding!r}", hint="Write, for instance, utf-8, latin-1 or cp1252."
+        ) from error
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
         raise EncodingError(
@@ -87,12 +89,12 @@ def _what_else(data: bytes) -> str:
     there = len(plain) - len(plain.encode("ascii", "ignore"))
     if there and there >= marked.count("\ufffd") - plain.count("\ufffd"):
         return "Other letters in it are UTF-8, so it is in two encodings: write this line in UTF-8, too."
-    return "If the whole file is in another encoding, name it: --encoding latin-1. Else mend the line."
+    return "If the whole file is in another encoding, name it: --encoding latin-1. Otherwise correct the line."
 
 
 def _either(encoding: str | None) -> str:
     return (
-        "It is UTF-8: leave --encoding out; or, if the other table is in what it names, name it for that one alone: "
+        "It is UTF-8: leave --encoding out; or, if only the other table has that encoding, name it for that table: "
         f"--encoding items={encoding}, or events={encoding}."
     )
 

@@ -29,7 +29,7 @@ HIDDEN = (".", "_SUCCESS", "_committed_", "_started_", "_metadata", "_common_met
 GB = 10**9
 PACKED, FREE = 100, 1 << 26  # tables shrink to a tenth or so: what grows more than this is read only if asked for
 GZIP, ZSTD = b"\x1f\x8b", b"\x28\xb5\x2f\xfd"  # how files begin that these packed
-NEW_COPY = "The file is damaged or cut short: download it again."
+NEW_COPY = "The file is damaged or truncated: download it again."
 
 
 @dataclass(frozen=True)
@@ -126,7 +126,7 @@ class SourceFiles:
                 if len(rest) > BLOCK:
                     raise DataError(
                         f"{name} in {self.path} has a line of more than {BLOCK >> 20} MiB",
-                        hint="That is no table or list of records: check what the file is.",
+                        hint="This is not a table or a list of records: check what the file is.",
                     )
         if rest:
             yield rest
@@ -269,7 +269,7 @@ def too_large(name: str, *, packed: int, most: int, size: int = 0) -> DataError:
     return DataError(
         f"{name} unpacks to {f'{size / GB:.1f}' if size > most else f'more than {most / GB:.1f}'} GB, "
         f"and takes {packed / 1e6:.1f} MB packed",
-        hint=f"No table is packed so well, so it is read only up to {most / GB:.1f} GB; --max-unpacked GB allows more.",
+        hint=f"Tables do not compress so well, so only {most / GB:.1f} GB are read; --max-unpacked GB allows more.",
     )
 
 
@@ -279,7 +279,7 @@ def _plain(stream: IO[bytes], name: str) -> IO[bytes]:
     stream.seek(0)
     if not magic and name.lower().endswith((".gz", ".zst", ".parquet", ".pq")):
         raise DataError(
-            f"{name} has no bytes, which no file of its kind is without",
+            f"{name} has no bytes, but a file of its kind always has some",
             hint="It was not written to its end, or not copied: write or copy it again.",
         )
     if magic.startswith(GZIP) or name.endswith(".gz"):
@@ -410,7 +410,7 @@ def _by_name(files: Mapping[str, str]) -> dict[str, tuple[str, ...]]:
     return places
 
 
-MEND = "Get a fresh copy of the file, or mend or delete this line."
+MEND = "Get a fresh copy of the file, or correct or delete this line."
 BOM = b"\xef\xbb\xbf"
 
 

@@ -45,7 +45,7 @@ PACKED = {
     b"Rar!\x1a\x07": "an archive of RAR",
     b"PK\x03\x04": "an archive inside of an archive",
 }
-UNPACK = "Unpack it: read are what gzip or zstd packed once, and archives of zip and tar (.tar, .tar.gz)."
+UNPACK = "Unpack it. Supported: files compressed once with gzip or zstd, and archives of zip and tar (.tar, .tar.gz)."
 BEGINNING = 1 << 14  # bytes
 IN_WORKBOOKS = (b"[Content_Types].xml", b"mimetypeapplication/vnd.oasis")
 SQL = re.compile(

@@ -155,7 +155,7 @@ def _usable(impressions: pl.DataFrame) -> tuple[pl.DataFrame, dict[str, int]]:
     """
     if impressions.is_empty():
         raise DataError(
-            f"--candidates {CANDIDATES} needs lists of what users were shown, and the source has none",
+            f"--candidates {CANDIDATES} needs lists of what users were shown, but the source has none",
             hint="Logs have them in the format mind, or in events with a column of labels (0: shown, not clicked) and "
             "of times, or of impressions: --columns label=NAME,impression=NAME. Or leave --candidates out.",
         )

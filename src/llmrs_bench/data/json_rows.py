@@ -13,7 +13,7 @@ from llmrs_bench.data.columns import EmptyTableError, Table, some
 from llmrs_bench.data.delimited import LISTS, MOST_COLUMNS, SEPARATORS, as_text
 from llmrs_bench.data.fields import python_literal
 
-LINES = "Write one object a line, or all in one array. The file may be cut short or damaged."
+LINES = "Write one object a line, or all in one array. The file may be truncated or damaged."
 JSON_ROWS = 50_000  # that become strings at once
 
 
@@ -63,7 +63,7 @@ def _objects(data: bytes, name: str, words: list[str], skipped: list[tuple[int, 
         try:
             rows = decode(data.decode())
         except (ValueError, RecursionError) as error:
-            raise DataError(f"{name} is not JSON: {error}", hint="The file is damaged or cut short.") from error
+            raise DataError(f"{name} is not JSON: {error}", hint="The file is damaged or truncated.") from error
         yield from (_object(row, name, f"element {at}") for at, row in enumerate(rows, 1))
         return
     whole = 0

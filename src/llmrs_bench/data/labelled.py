@@ -154,7 +154,7 @@ def labelled_events(raw: Raw, config: PrepareConfig) -> tuple[pl.DataFrame, tupl
         more = (f"{alone.height:,} clicks of no impression are shown in histories alone",) if alone.height else ()
         return pl.concat([alone, events]), (rule, *more), {"events_without_impression": alone.height}
     raise DataError(
-        "nothing says which events a user liked: the data has no labels",
+        "the data has no labels, so it is unknown which events a user liked",
         hint="Where it has ratings, --like-from 4 takes those of 4 and higher as liked; --columns label=NAME names a "
         "column of labels, 0 and 1.",
     )
@@ -165,7 +165,7 @@ def _rated(raw: Raw, why: str, otherwise: str = "") -> pl.DataFrame:
     rated = raw.events.filter(pl.col("rating").is_not_null())
     if rated.is_empty():
         raise DataError(
-            f"{why}, and the data has no ratings", hint=f"Name their column: --columns rating=NAME.{otherwise}"
+            f"{why}, but the data has no ratings", hint=f"Name their column: --columns rating=NAME.{otherwise}"
         )
     return rated
 
@@ -253,7 +253,7 @@ def _require_times(events: pl.DataFrame, config: PrepareConfig, timeless: bool) 
         )
     if config.split == "time":
         raise DataError(
-            f"{none}: nothing says which come last",
+            f"{none}: it is unknown which come last",
             hint="Name the column: --columns time=NAME. Or add --split random.",
         )
 
@@ -382,7 +382,7 @@ def _require_classes(counts: Mapping[str, Mapping[str, float]], config: PrepareC
             raise DataError(
                 f"the part {part} has no rows"
                 + (
-                    f": the data do not reach so far in time as --protocol {config.protocol} asks"
+                    f": the data do not cover the months that --protocol {config.protocol} asks for"
                     if config.protocol
                     else ""
                 ),
@@ -397,7 +397,7 @@ def _require_classes(counts: Mapping[str, Mapping[str, float]], config: PrepareC
         elif part != "valid" and found["liked"] in (0, found["rows"]):
             say = "liked" if found["liked"] else "not liked"
             raise DataError(
-                f"all {found['rows']:,} rows of the part {part} are {say}: there is nothing to tell apart",
+                f"all {found['rows']:,} rows of the part {part} are {say}: there is nothing to distinguish",
                 hint="Labels come from a column of 0 and 1 (--columns label=NAME), or from ratings (--like-from 4).",
             )
 

@@ -83,7 +83,7 @@ def _tags(files: SourceFiles) -> dict[str, list[str]]:
     for at, line in enumerate(lines[1:], 2):
         tag, tab, word = line.partition("\t")
         if not (tag and tab):
-            raise DataError(f"{TAGS}, line {at}: {line[:60]!r} is no id and tag", hint=MEND)
+            raise DataError(f"{TAGS}, line {at}: {line[:60]!r} is not an id and a tag", hint=MEND)
         words[tag] = word
     given_tags = _table(files, TAGGED, ["userID", "artistID", "tagID", "day", "month", "year"])
     counts = given_tags.group_by("artistID", "tagID", maintain_order=True).len()

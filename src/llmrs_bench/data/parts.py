@@ -21,7 +21,7 @@ APART = "If it is no part of that table, pass the table alone: --source FILE, an
 ALIKE = "Parts of one table have the same columns: write this one like the others."
 SHARED = (
     "They have the same columns. Parts of one table are read as one if their names differ in numbers alone, as "
-    "events_1.csv and events_2.csv do. If these are parts, call them so; if not: "
+    "events_1.csv and events_2.csv do. If these are parts, rename them so; if not: "
 )
 SPARK = re.compile(r"part-(?:[mr]-)?[0-9]{5}(?![0-9])")  # how the parts that Spark and Hadoop write are called
 DAY = re.compile(r"(?:19|20)[0-9]{6}")  # such as 20240131
@@ -76,9 +76,9 @@ def require_finished(files: SourceFiles) -> None:
         if left or ".inprogress" in last or last.endswith("._COPYING_"):
             at = left or last
             raise DataError(
-                f"{files.path} was not written to its end: it holds {name[: name.index(at) + len(at)]}, where the job "
-                "that writes it keeps what is not finished",
-                hint=f"Wait for the end of the job, or run it again. If the table is whole, delete what it left: {at}.",
+                f"{files.path} is not complete: it holds {name[: name.index(at) + len(at)]}, where the job "
+                "that writes it keeps unfinished files",
+                hint=f"Wait for the end of the job, or run it again. If the table is complete, delete {at}.",
             )
 
 

@@ -30,7 +30,7 @@ def given(files: SourceFiles | None) -> SourceFiles:
         DataError: If none are given.
     """
     if files is None:
-        raise DataError("this layout reads files, and none were given", hint="Pass them with --source PATH.")
+        raise DataError("this layout reads files, but none were given", hint="Pass them with --source PATH.")
     return files
 
 
@@ -48,7 +48,7 @@ def only(files: SourceFiles | None, pattern: str, what: str) -> str:
     found = named(files, pattern)
     if len(found) != 1:
         said = f"more than one: {', '.join(found)}" if found else "none"
-        raise DataError(f"there has to be one file of {what}, and there is {said}", hint="See docs/data.md, Layouts.")
+        raise DataError(f"this layout needs one file of {what}, but there is {said}", hint="See docs/data.md, Layouts.")
     return found[0]
 
 
@@ -170,7 +170,7 @@ def records(files: SourceFiles, name: str, *, literals: bool = False) -> Iterato
                 hint=MEND,
             ) from error
         if not isinstance(record, dict):
-            raise DataError(f"{name}, line {at}: {line[:SHOWN]!r} is no record of names and values", hint=MEND)
+            raise DataError(f"{name}, line {at}: {line[:SHOWN]!r} is not a record of names and values", hint=MEND)
         yield at, record
     if empty:
         raise DataError(f"{name} holds no data", hint="Check that the file is complete.")

@@ -225,7 +225,7 @@ def event_columns(table: Table) -> dict[str, str]:
     time, rating, label = table.find("time"), table.find("rating"), table.find("label")
     if label is None and "impression" in table.named:
         raise DataError(
-            f"{table.option} impression={table.named['impression']} tells what was shown together, and {table.name} "
+            f"{table.option} impression={table.named['impression']} says what was shown together, but {table.name} "
             "has no labels that say what was clicked",
             hint=f"Name their column, 0 for shown, 1 for clicked: {table.option} label=NAME; or leave impression out.",
         )
@@ -285,7 +285,7 @@ def _require_one_role(table: Table, taken: Mapping[str, str]) -> None:
     for column, several in roles.items():
         if len(several) > 1:
             raise DataError(
-                f"{table.name}: the column {column} is taken for the {' and the '.join(several)}",
+                f"{table.name}: the column {column} is used for the {' and the '.join(several)}",
                 hint=f"Name another column for one of them: {table.option} {several[-1]}=NAME.",
             )
 

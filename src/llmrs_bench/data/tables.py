@@ -161,7 +161,7 @@ class Tables:
             items = read(files, item_names, self.item_columns, ITEM_OPTION)
         elif self.own_item_columns:
             raise OptionError(
-                "--item-columns names columns of a table of items, and there is none", hint="Add --items FILE."
+                "--item-columns names columns of a table of items, but there is none", hint="Add --items FILE."
             )
         tables = [table for table in (events, items) if table is not None]
         faults = []
@@ -419,7 +419,7 @@ def _parquet(data: bytes, name: str, named: Mapping[str, str], limit: int | None
         raise too_large(name, packed=len(data), most=most) from error
     except OSError as error:
         raise DataError(
-            f"{name} is not a complete Parquet file: {str(error)[:200]}", hint="The file is damaged or cut short."
+            f"{name} is not a complete Parquet file: {str(error)[:200]}", hint="The file is damaged or truncated."
         ) from error
     if frame.is_empty():
         raise EmptyTableError(name, "no rows")

@@ -32,7 +32,7 @@ def read_cut(text: str) -> float | datetime:
         )
         return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)) + whole_day
     raise OptionError(
-        f"cut {text!r} is neither a share between 0 and 1 nor a date",
+        f"cut {text!r} is not a share between 0 and 1, or a date",
         hint="Write --cut 0.9, --cut 2000-12-29 or --cut 2000-12-29T23:28:08.",
     )
 
@@ -207,13 +207,14 @@ def _refuse_useless(
     )
     if not isinstance(least, float) or not isinstance(before_last, float) or least > before_last:
         raise DataError(
-            f"{words}; no cut of these events does", hint="Use --split leave-one-out or random, or a larger data set."
+            f"{words}; no cut of these events allows that",
+            hint="Use --split leave-one-out or random, or a larger data set.",
         )
     shares = [(times <= moment).sum() / len(times) for moment in (least, before_last)]
     raise DataError(
         words,
-        hint=f"--cut {config.cut} is outside of what these events allow: {_when(least)} to {_when(before_last)}, or "
-        f"shares from {shares[0]:.2g} to {shares[1]:.6g}.",
+        hint=f"Choose --cut from {_when(least)} to {_when(before_last)}, or a share from "
+        f"{shares[0]:.2g} to {shares[1]:.6g}.",
     )
 
 

@@ -136,8 +136,10 @@ def sampled_events(interactions: pl.DataFrame, count: int, seed: int, *, history
 def _check_count(there: int, asked: int) -> None:
     if there < asked:
         raise DataError(
-            f"{asked:,} samples were asked for, and the training part has {there:,}",
-            hint=f"Take --train-samples {there}, or leave it out to learn from all." if there else "Prepare more data.",
+            f"{asked:,} samples were asked for, but the training part has {there:,}",
+            hint=f"Write --train-samples {there}, or leave it out to learn from all."
+            if there
+            else "Prepare more data.",
         )
 
 

@@ -53,7 +53,7 @@ def read_rankings(content: bytes, *, name: str) -> Brought:
     if plain[:4] == b"PAR1":
         return _brought(_read_parquet(plain, name), name)
     if suffix in ("parquet", "pq"):
-        raise DataError(f"{name} is no Parquet file", hint="It is cut short or something else: write it again.")
+        raise DataError(f"{name} is not a Parquet file", hint="It is truncated or in another format: write it again.")
     text = _text(plain, name)
     lines = pl.Series("line", text.split("\n"), dtype=pl.String).str.strip_chars()
     filled = lines.filter(lines != "")
@@ -74,7 +74,7 @@ def _unpacked(content: bytes, name: str) -> bytes:
             while plain.tell() <= most and (chunk := file.read(_CHUNK)):
                 plain.write(chunk)
     except (OSError, EOFError, zlib.error) as error:
-        raise DataError(f"{name} cannot be unpacked: {error}", hint="It is cut short: write it again.") from error
+        raise DataError(f"{name} cannot be unpacked: {error}", hint="It is truncated: write it again.") from error
     if plain.tell() > most:
         raise _too_large(name, most)
     return plain.getvalue()
@@ -88,7 +88,7 @@ def _most(content: bytes) -> int:
 def _too_large(name: str, most: int) -> DataError:
     return DataError(
         f"{name} unpacks to more than {most / 1e9:.1f} GB",
-        hint="No file of rankings is packed so well. If it is one, write it as CSV that is not packed.",
+        hint="Rankings do not compress so well. If it does hold rankings, write it as uncompressed CSV.",
     )
 
 
@@ -123,7 +123,7 @@ def _read_trec(lines: pl.Series, name: str) -> Brought:
         raise DataError(
             f"{name}, line {row['number']}: {len(row['fields'])} fields, a TREC run has {len(_TREC_FIELDS)} "
             f"({wrong.height:,} such lines): {row['line'][:60]!r}",
-            hint="A line is qid Q0 docid rank score tag, with blanks between them and none in them.",
+            hint="A line is qid Q0 docid rank score tag, separated by blanks; no field contains a blank.",
         )
     columns = {field: pl.col("fields").list.get(place) for place, field in enumerate(_TREC_FIELDS)}
     rows = fields.select(**{field: columns[field] for field in ("key", "item_id", *NUMBERS)})
@@ -238,7 +238,9 @@ def match(brought: Brought, field: Field) -> Matched:
     if faults:
         raise DataError(f"{brought.name}: {'; '.join(faults)}", hint=LAYOUT)
     if rows.is_empty():
-        raise DataError(f"{brought.name} ranks for no user who is tested", hint="See requests.parquet of the data set.")
+        raise DataError(
+            f"{brought.name} has no ranking for any test user", hint="See requests.parquet of the data set."
+        )
     score = pl.col("score") if "score" in rows.columns else -pl.col("rank")
     scores = rows.select(*_PAIR, score=score).filter(pl.col("score").is_not_null()).cast(SCORES)
     if scores.is_empty():
@@ -257,7 +259,9 @@ def _with_requests(brought: Brought, requests: pl.DataFrame) -> pl.DataFrame:
         known = brought.rows.join(requests, left_on="key", right_on="request_id", how="semi").height
         key = KEYS[0] if known else KEYS[1]
     if key == KEYS[1] and requests["user_id"].is_duplicated().any():
-        raise DataError(f"{brought.name} names users, some of whom have several requests", hint="Name request_id.")
+        raise DataError(
+            f"{brought.name} has user_id, but some users have several requests", hint="Add a column request_id."
+        )
     names = requests.select(pl.col(key).alias("key"), pl.col("request_id"))
     return brought.rows.join(names, on="key", how="left", maintain_order="left").with_columns(kind=pl.lit(key))
 
@@ -279,18 +283,18 @@ def _faults_of_ids(rows: pl.DataFrame, field: Field) -> Iterator[str]:
         kind = unknown["kind"][0]
         known = _some(field.requests[kind].head(1)) or "none"
         what = "requests" if kind == KEYS[0] else "users"
-        yield f"rows of unknown {what}: {unknown.height:,} ({_some(unknown['key'])}; known is, for instance, {known})"
+        yield f"rows of unknown {what}: {unknown.height:,} ({_some(unknown['key'])}; a known one is {known})"
     found = rows.filter(pl.col("request_id").is_not_null() & pl.col("item_id").is_not_null())
     strange = found.filter(~pl.col("item_id").is_in(field.items.implode()))
     if strange.height:
         yield f"rows of items that are not in the data set: {strange.height:,} ({_some(strange['item_id'])})"
     wrong = _no_candidates(found.join(strange, on="item_id", how="anti"), field)
     if wrong.height:
-        yield f"items that are no candidates of their request: {wrong.height:,} ({_pairs(wrong)})"
+        yield f"items that are not candidates of their request: {wrong.height:,} ({_pairs(wrong)})"
     twice = found.filter(pl.struct(_PAIR).is_duplicated())
     if twice.height:
         extra = twice.height - twice.n_unique(_PAIR)
-        yield f"items that are ranked again in the same request: {extra:,} ({_pairs(twice)})"
+        yield f"items that are ranked again in one request: {extra:,} ({_pairs(twice)})"
 
 
 def _no_candidates(rows: pl.DataFrame, field: Field) -> pl.DataFrame:
@@ -309,7 +313,7 @@ def _faults_of_numbers(rows: pl.DataFrame) -> Iterator[str]:
     for column in given:
         text = rows[f"bad_{column}"].drop_nulls()
         if len(text):
-            yield f"values of {column} that are no numbers: {len(text):,} ({_some(text)})"
+            yield f"values of {column} that are not numbers: {len(text):,} ({_some(text)})"
         infinite = rows.filter(~pl.col(column).is_finite())
         if infinite.height:
             yield f"values of {column} that are NaN or infinite: {infinite.height:,} ({_pairs(infinite)})"

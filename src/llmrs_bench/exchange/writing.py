@@ -74,8 +74,8 @@ def _whole_labels(truth: pl.DataFrame) -> pl.Series:
     odd = truth.filter(pl.col("label") != pl.col("label").round())
     if odd.height:
         raise DataError(
-            f"{odd.height:,} labels are no whole numbers, the first is {odd['label'][0]:g}",
-            hint="Relevance is whole in this format: export as CSV.",
+            f"{odd.height:,} labels are not whole numbers, the first is {odd['label'][0]:g}",
+            hint="This format needs whole numbers: export as csv.",
         )
     return truth["label"].cast(pl.Int64)
 
@@ -147,8 +147,8 @@ def write_recbole(prepared: Prepared, folder: Path, *, name: str) -> None:
     """
     if prepared.requests["user_id"].is_duplicated().any():
         raise DataError(
-            "some users have several requests, and RecBole's files hold one sequence of a user",
-            hint="Export as csv, or prepare the data with one target a user.",
+            "some users have several requests, but RecBole's files hold one sequence per user",
+            hint="Export as csv, or prepare the data with one target per user.",
         )
     events = _events(prepared)
     _refuse_odd(events)

@@ -35,6 +35,7 @@ class Factors:
         seed: Of its training and of what it learned from.
         engine: Of a language model.
         idle: Names of options that it would read if it were tuned on any samples; of a model tuned on none.
+        tuning: Names of all that says how and on what it was tuned.
     """
 
     family: str
@@ -44,6 +45,7 @@ class Factors:
     seed: str = ""
     engine: str = ""
     idle: frozenset[str] = frozenset()
+    tuning: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +97,7 @@ class Cell:
     @property
     def as_good(self) -> bool:
         """Whether it is not the best value, but not distinguishable from it."""
-        return self.versus is not None and self.versus.corrected >= ALPHA
+        return self.rank != 1 and self.versus is not None and self.versus.corrected >= ALPHA
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,6 +164,11 @@ class Row:
     kinds: Mapping[str, float] = field(default_factory=dict)
     cost: Cost = field(default_factory=Cost)
     pareto: bool | None = None
+
+    @property
+    def by_heart(self) -> bool:
+        """Whether a probe found that its model knows the data by heart: such a row is marked in every table."""
+        return bool(self.about.get("memory"))
 
     @property
     def label(self) -> str:
@@ -300,6 +307,9 @@ def told_apart(board: Board) -> Board:
     return replace(board, rows=renamed(board.rows), sections=sections)
 
 
+# The mark of a row whose model knows the data by heart, and what it means.
+BY_HEART = "‡"
+BY_HEART_WORDS = "knows the data by heart, as its probe shows"
 PRICE, SECONDS = "price_per_1000", "seconds_per_1000"
 
 
@@ -351,13 +361,22 @@ def with_front(rows: Sequence[Row], metric: str, sign: float) -> tuple[list[Row]
     return [replace(row, pareto=None if row.run not in points else not beaten(row.run)) for row in rows], by
 
 
+def ahead_of_front(rows: Sequence[Row], metric: str) -> list[Row]:
+    """Return the rows that are better than all on the Pareto front, and whose cost nobody measured."""
+    front = [row.cells[metric].rank for row in rows if row.pareto and metric in row.cells]
+    unknown = (row for row in rows if row.pareto is None and not row.exact and metric in row.cells)
+    return [row for row in unknown if front and 0 < row.cells[metric].rank < min(front)]
+
+
 def front_words(rows: Sequence[Row], metric: str, by: str, unit: str) -> str:
     """Say what the Pareto front is of, and which rows are not held against it since nobody measured their cost."""
     unknown = [row for row in rows if row.pareto is None and not row.exact and row.kind != BOUND]
     names = [row.label for row in unknown if row.kind != "baseline"]
     if trivial := len(unknown) - len(names):
         names.append(f"{trivial} {'baseline' if trivial == 1 else 'baselines'}")
-    lacking = f"; cost not measured, so left out of the front: {', '.join(names)}" if names else ""
+    lacking = f"; cost not measured, so neither on the front nor beaten by it: {', '.join(names)}" if names else ""
+    if ahead := [row.label for row in ahead_of_front(rows, metric)]:
+        lacking += f" (better than all rows on it: {', '.join(ahead)})"
     machines = {str(row.about["machine"]) for row in rows if row.pareto is not None and row.about.get("machine")}
     several = f"; rows were timed on {len(machines)} machines" if by == SECONDS and len(machines) > 1 else ""
     return f"on the Pareto front of {metric} and {cost_words(by, unit)}{several}{lacking}"

@@ -111,7 +111,7 @@ def explained(plan: BoardPlan, tests: int, permutations: int, front: str, family
     return [
         f"95 % bootstrap over users, {plan.samples:,} samples{shares_words(plan)}"
         + ("" if plan.users is None else "; means are over requests, those of a user are drawn, and tested, together"),
-        f"=: not distinguishable from the best of its column ({each}{over}, p >= {ALPHA:g})",
+        f"=: not distinguishable from the best of its column ({each}{over}, p not below .05)",
         *([] if family is None else family_words(family, plan.correction, tests)),
         f"*: {front}",
     ]
@@ -168,7 +168,7 @@ def power_notes(plan: BoardPlan, tests: int, permutations: int) -> list[str]:
         return []
     return [
         f"{permutations:,} permutations are too few for {tests:,} tests: the smallest p is "
-        f"{1 / (permutations + 1):.1g}. Add --permutations {_PER_TEST * tests}"
+        f"{1 / (permutations + 1):.1g}. Compare with --permutations {_PER_TEST * tests}"
     ]
 
 
@@ -177,18 +177,32 @@ _EVEN_METRICS = ("auc", "uauc")
 EVEN = 0.5
 
 
+NULL = "uauc_null"  # of click data: the UAUC of a row by chance, in what is known of it
+
+
 def order_words(row: Row) -> list[str]:
-    """Say in which metrics a row orders rows no better than by chance, or the wrong way round."""
+    """Say in which metrics a row orders rows no better than by chance, or the wrong way round.
+
+    Chance is .5, but for a UAUC by chance where that was measured.
+    """
     found = []
     for metric in _EVEN_METRICS:
         cell = row.cells.get(metric)
         if cell is None or cell.mean >= EVEN or row.exact:
             continue
-        why = "its scores order rows the wrong way round"
-        if cell.high is None or cell.high >= EVEN:
-            why = "it learned nothing that orders rows"
+        nothing, wrong = "it learned nothing that orders rows", "its scores order rows the wrong way round"
+        of_user, null = wrong.replace("rows", "rows of one user"), row.about.get(NULL) if metric == "uauc" else None
+        if null is not None:
+            if cell.mean > null["high"]:
+                continue
+            level = f"chance is {null['mean']:.4f} ({null['low']:.4f} to {null['high']:.4f})"
+            why = without_zeros(f"{of_user if cell.mean < null['low'] else nothing}, for {level}")
+        elif cell.high is None or cell.high >= EVEN:
+            why = nothing
         elif metric == "uauc":
-            why = "its scores order rows of one user the wrong way round, unless chance is as low (--null 20)"
+            why = f"{of_user}, unless chance is as low, which was not measured"
+        else:
+            why = wrong
         found.append(f"its {metric} of {without_zeros(f'{cell.mean:.4f}')} is below .5: {why}")
     return found
 

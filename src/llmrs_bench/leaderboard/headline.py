@@ -29,7 +29,8 @@ class Headline:
         other: The run of the best row that is no language model and no fusion: a recommender, an import or a baseline.
         fusion: The run of the best fusion.
         pairs: The best primary row against each row that was declared; the best language model against the best trained
-            row and the best other, or else the best row against the second one of its kind; each pair once.
+            row and the best other, or else the second best row of its kind against the best one, as all rows are shown
+            against the best; each pair once.
         recommenders: Whether recommenders can be on the board: they order items, and predict no ratings.
         bars: The best language model against the best of `CONSTANTS`, and against the best of `IMPERSONAL`.
         ahead: The best other against the best trained row, where that is another one.
@@ -82,7 +83,7 @@ def find_headline(
         for run in (trained or other, other):
             wanted.setdefault(frozenset((ours, run)), (ours, run))
     elif not wanted and len(alone := places.get(LANGUAGE_MODEL if ours else OTHER, [])) > 1:
-        wanted[frozenset((alone[0].run, alone[1].run))] = (alone[0].run, alone[1].run)
+        wanted[frozenset((alone[0].run, alone[1].run))] = (alone[1].run, alone[0].run)
     found = [tested(*pair) for pair in wanted.values()]
     bars = [] if ours is None else [_first([line for line in others if line.model in of]) for of in _BARS]
     held = [None if ours is None or run is None else tested(ours, run) for run in bars]

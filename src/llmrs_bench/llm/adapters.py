@@ -90,7 +90,7 @@ def read_adapter(folder: Path) -> Adapter:
             raise
         raise OptionError(f"lora={folder}: no LoRA adapter can be read there: {error}", hint=hint) from error
     if (kind := settings.get("peft_type", "LORA")) != "LORA":
-        raise OptionError(f"lora={folder}: this is an adapter of the type {kind}, no LoRA", hint=hint)
+        raise OptionError(f"lora={folder}: this is an adapter of the type {kind}, not LoRA", hint=hint)
     if (task := settings.get("task_type")) not in _TASKS:
         raise OptionError(
             f"lora={folder}: this adapter is for the task {task}, and changes no language model",

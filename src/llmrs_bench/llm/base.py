@@ -128,20 +128,20 @@ class ModelOptions(Options):
     """How a model is loaded and asked.
 
     Args:
-        dtype: Number format of the weights; `auto` is float32 on a CPU, else that of the checkpoint.
-        answer_tokens: The longest answer, in tokens; more is cut off.
-        temperature: Of texts that are sampled, each from a seed of its own; 0 writes the likeliest tokens.
+        dtype: Type of the weights; `auto` is float32 on a CPU, else that of the checkpoint.
+        answer_tokens: Maximum length of an answer in tokens; longer ones are truncated.
+        temperature: Sampling temperature; each text has its own seed. 0 is greedy decoding.
         trust_remote_code: Let the model run the Python code of its repository.
-        chat_template: A Jinja file that replaces the chat template of the tokenizer.
-        context: The most tokens that prompt and answer may have together, where the model does not say, or says more.
-        gguf_file: Which GGUF file of the model's folder or repository holds the weights.
-        lora: The folder of a LoRA adapter for the model, with its adapter_config.json.
-        self_check: Prompts with choices that are also scored the slow, plain way, to compare: the longest and the
-            shortest first, on each side of a length at which the architecture changes.
-        thinking_tokens: The longest thought of a reasoning model before its answer, in tokens; 0 asks it not to think.
-        deterministic: Take slower ways whose results do not depend on what else is computed beside them.
-        price_per_hour: What the machine costs in USD, for the board.
-        released: The day on which the model came out, for curves over time.
+        chat_template: A Jinja file to use instead of the tokenizer's chat template.
+        context: Maximum number of tokens of prompt and answer together, if the model states none, or more.
+        gguf_file: The GGUF file with the weights, if the model's folder or repository has several.
+        lora: Folder of a LoRA adapter for the model, with its adapter_config.json.
+        self_check: Number of prompts with choices that are also scored in the slow, plain way for comparison: the
+            longest and the shortest first, on each side of a length at which the architecture changes.
+        thinking_tokens: Token budget for reasoning before the answer; 0 switches reasoning off.
+        deterministic: Use slower kernels whose results do not depend on the rest of the batch.
+        price_per_hour: Price of the machine in USD per hour, for the leaderboard.
+        released: Release date of the model, for curves over time.
     """
 
     cost_only: ClassVar[frozenset[str]] = frozenset({"self_check", "price_per_hour", "released"})

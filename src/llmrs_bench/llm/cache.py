@@ -154,7 +154,7 @@ class ResponseCache:
             yield wanted
             return
         with ExitStack() as claim:
-            with locked(self._claims / "all.lock", f"the claims on {self.folder.name}"):
+            with locked(self._claims / "all.lock", f"the list of prompts that runs ask of {self.folder.name}"):
                 for names in self._others().values():
                     wanted -= names
                 self.refresh()
@@ -170,7 +170,7 @@ class ResponseCache:
         wanted = set(keys)
         for claim, names in self._others().items():
             if names & wanted:
-                with locked(claim, f"answers of {self.folder.name} that another run asks for, too"):
+                with locked(claim, f"answers of {self.folder.name} that another run is asking for"):
                     claim.with_suffix(".keys").unlink(missing_ok=True)
         self.refresh()
 
@@ -249,8 +249,8 @@ class ResponseCache:
                 raise
             raise DamagedError(
                 f"{path} cannot be read, so it is not known how the answers of that session were computed: {error}",
-                hint=f"Put the file back as it was, or delete {self._shards}/*-{session}-*.parquet and {path}: these "
-                "answers alone are then asked for again.",
+                hint=f"Restore the file, or delete {self._shards}/*-{session}-*.parquet and {path}: only these "
+                "answers are then asked for again.",
             ) from error
         return record
 
@@ -314,8 +314,8 @@ def read_served(folder: Path) -> dict[str, Any]:
         if isinstance(error, OSError) and not is_damage(error):
             raise
         raise DamagedError(
-            f"{folder / STORE} cannot be read, which says what the answers beside it were decided by: {error}",
-            hint="Put the file back as it was. If it is deleted, `infer` without --from-cache writes it again.",
+            f"{folder / STORE} cannot be read; it says which model and options gave the answers next to it: {error}",
+            hint="Restore the file, or delete it: `infer` without --from-cache then writes it again.",
         ) from error
     return served
 
@@ -422,11 +422,11 @@ def _read_shard(path: Path, columns: list[str] | None = None) -> pl.DataFrame:
     Raises:
         ArtifactError: If it cannot be read, or its bytes are not those that were written.
     """
-    again = f"Delete {path}: its answers alone are then asked for again."
+    again = f"Delete {path}: only its answers are then asked for again."
     try:
         content = path.read_bytes()
         if _digest(content) != path.stem.rpartition("-")[2]:
-            raise DamagedError(f"{path} is damaged: its bytes are not those that its name digests", hint=again)
+            raise DamagedError(f"{path} is damaged: its contents do not match the digest in its name", hint=again)
         return parse_parquet(BytesIO(content), columns)
     except OSError as error:
         if not is_damage(error):

@@ -54,8 +54,8 @@ class Clipped(NamedTuple):
 
 
 _SHORTER = (
-    "Use fewer candidates (prepare --n-candidates), a smaller answer budget (-O answer_tokens=N) or a model with a "
-    "longer context."
+    "Use fewer candidates (prepare --n-candidates), fewer examples (-T shots=K), a smaller answer budget "
+    "(-O answer_tokens=N) or a model with a longer context."
 )
 
 

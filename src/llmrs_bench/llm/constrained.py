@@ -1,8 +1,8 @@
 """Which token may come next if the answer is to be a permutation of the candidates' numbers, and nothing else."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeAlias
 
 from llmrs_bench.llm.tokenization import Ids, encode, split_choices
 
@@ -11,6 +11,9 @@ if TYPE_CHECKING:
 
 _COMMA = ", "
 _LEAD_IN = 200  # characters: a key of few grammars, where whole prompts would be one of each
+_READINGS = 4096  # beginnings of answers that a grammar remembers
+# The numbers that are written, those that the tokens since then may be, and how many such tokens there are.
+Reading: TypeAlias = tuple[frozenset[int], tuple[int, ...], int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +29,7 @@ class Permutation:
     first: tuple[Ids, ...]
     others: tuple[Ids, ...]
     stops: tuple[int, ...]
+    _remembered: dict[Ids, list[Reading]] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def allowed(self, written: Sequence[int]) -> list[int]:
         """Return the sorted tokens that may follow `written`; a stop once all numbers are there.
@@ -33,25 +37,41 @@ class Permutation:
         Where one number begins another (1 and 12), both stay possible until the next token decides.
         """
         found: set[int] = set()
-        seen: set[tuple[int, frozenset[int]]] = set()
-        open_ends = [(0, frozenset[int]())]  # tokens read, numbers written
-        while open_ends:
-            state = open_ends.pop()
-            if state in seen:
-                continue
-            seen.add(state)
-            start, used = state
-            rest = tuple(written[start:])
-            if not rest and len(used) == len(self.first):
+        for used, open_numbers, depth in self._readings(tuple(written)):
+            if len(used) == len(self.first):
                 found.update(self.stops)
-            for number, piece in enumerate(self.others if used else self.first):
-                if number in used:
-                    continue
-                if len(rest) < len(piece) and piece[: len(rest)] == rest:
-                    found.add(piece[len(rest)])
-                elif rest[: len(piece)] == piece:
-                    open_ends.append((start + len(piece), used | {number}))
+            found.update(self._pieces(used)[number][depth] for number in open_numbers)
         return sorted(found)
+
+    def _readings(self, written: Ids) -> list[Reading]:
+        """Return every way in which tokens can be numbers; those of the tokens but the last are remembered."""
+        known, readings = len(written), None
+        while known and (readings := self._remembered.get(written[:known])) is None:
+            known -= 1
+        if readings is None:
+            readings = [self._between(frozenset())]
+        for end in range(known, len(written)):
+            readings = list(dict.fromkeys(self._after(readings, written[end])))
+            if len(self._remembered) >= _READINGS:
+                self._remembered.clear()
+            self._remembered[written[: end + 1]] = readings
+        return readings
+
+    def _after(self, readings: Sequence[Reading], token: int) -> Iterator[Reading]:
+        for used, open_numbers, depth in readings:
+            pieces = self._pieces(used)
+            fits = [number for number in open_numbers if pieces[number][depth] == token]
+            if longer := tuple(number for number in fits if len(pieces[number]) > depth + 1):
+                yield used, longer, depth + 1
+            for number in fits:
+                if len(pieces[number]) == depth + 1:
+                    yield self._between(used | {number})
+
+    def _between(self, used: frozenset[int]) -> Reading:
+        return used, tuple(number for number in range(len(self.first)) if number not in used), 0
+
+    def _pieces(self, used: frozenset[int]) -> tuple[Ids, ...]:
+        return self.others if used else self.first
 
     def ended(self, written: Sequence[int]) -> bool:
         """Return whether an answer came to its end."""

@@ -193,7 +193,7 @@ class Budget:
         if self.seconds is not None and largest > self._shared.largest:
             self._shared.largest = largest
             log.info(
-                "--max-seconds %s: a batch that has begun is answered to its end, here up to %s prompts",
+                "--max-seconds %s: a batch that has started is finished, here up to %s prompts",
                 f"{self.seconds:,.10g}",
                 f"{largest:,}",
             )
@@ -216,7 +216,7 @@ class Budget:
             return
         known = [f"-O {name}=USD {words}" for name, words in PRICES.items() if name in priced]
         raise OptionError(
-            "--max-price: what answers cost is not known",
+            "--max-price: the price of answers is not known",
             hint=f"Add {' or '.join(known)}." if known else "This engine has no price: leave --max-price out.",
         )
 
@@ -228,7 +228,7 @@ class Budget:
             StoppedError: If `stop` was called.
         """
         if self._shared.stopped:
-            raise StoppedError("stopped, since another row ended the study", hint="The same command goes on.")
+            raise StoppedError("stopped, since another row ended the study", hint="Run the same command to resume.")
         spent = self.spent_seconds
         if self.seconds is not None and spent >= self.seconds:
             raise _stopped(
@@ -250,15 +250,13 @@ class Budget:
             uncounted = not row["prompt_tokens"] and row["finish_reason"] not in ("filtered", UNANSWERED)
             price = price_usd({**row, "uncounted": uncounted}, options)
             if price is None:
-                raise _stopped("since the server does not count its tokens, so --max-price cannot be kept")
+                raise _stopped("because the server does not count tokens, so --max-price cannot be checked")
             self._shared.usd += price
         self.check()
 
 
 def _stopped(why: str) -> BudgetError:
-    return BudgetError(
-        f"stopped {why}; every answer is kept", hint="The same command goes on where it stopped, with a new budget."
-    )
+    return BudgetError(f"stopped {why}; every answer is kept", hint="Run the same command with a new budget to resume.")
 
 
 # Counted over the life of an engine, which several runs may share.

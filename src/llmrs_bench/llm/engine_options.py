@@ -9,9 +9,9 @@ class TransformersOptions(ModelOptions):
     """How transformers runs the model.
 
     Args:
-        batch_tokens: The most tokens in one forward pass, padding and answers counted; for choices on a CPU fewer
-            are taken, which is faster. Where memory runs out, the engine halves it by itself.
-        packed: Score the choices of a prompt as one packed sequence behind its cached keys and values.
+        batch_tokens: Maximum number of tokens in one forward pass, including padding and answers. For choices on a CPU
+            the engine takes fewer, which is faster. If memory runs out, it halves the number by itself.
+        packed: Score the choices of a prompt as one packed sequence after its cached keys and values.
     """
 
     batch_tokens: int = Field(default=8192, ge=1)
@@ -24,17 +24,17 @@ class VllmOptions(ModelOptions):
     With `deterministic`, a GPU runs vLLM's batch-invariant kernels; a CPU takes one request at a time and no cache.
 
     Args:
-        max_model_len: The longest sequence in tokens; a shorter one leaves more memory for the cache.
-        gpu_memory_utilization: The share of a GPU's memory that vLLM may take.
-        tensor_parallel_size: The number of GPUs that hold the model together.
-        quantization: A method of vLLM, such as `fp8` or `awq`.
-        load_format: How weights are read; `dummy` draws them at random, for measuring speed.
-        enforce_eager: Start faster and run slower, without compilation.
-        block_size: Tokens in one block of the cache.
+        max_model_len: Maximum sequence length in tokens; a lower one leaves more memory for the cache.
+        gpu_memory_utilization: Share of a GPU's memory that vLLM may use.
+        tensor_parallel_size: Number of GPUs over which the model is split.
+        quantization: A quantisation method of vLLM, such as `fp8` or `awq`.
+        load_format: How weights are loaded; `dummy` draws random ones, for measuring speed.
+        enforce_eager: Skip compilation: vLLM starts faster and runs slower.
+        block_size: Tokens per block of the cache.
         kv_cache_gb: Memory for the cache in GiB on a CPU.
-        max_num_seqs: The most requests computed together.
-        max_num_batched_tokens: The most tokens computed together; fewer need less memory.
-        share_prompt: Score choices by requests that share the prompt's cache, instead of each without it.
+        max_num_seqs: Maximum number of requests computed together.
+        max_num_batched_tokens: Maximum number of tokens computed together; fewer need less memory.
+        share_prompt: Score choices with requests that share the prompt's cache, rather than each without it.
     """
 
     max_model_len: int | None = Field(default=None, ge=2)

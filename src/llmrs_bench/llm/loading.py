@@ -353,7 +353,7 @@ def context_length(
         limits += _said(*(getattr(text, name, None) for name in _TRAINED_WITH), tokenizer.model_max_length)
     if not limits:
         log.warning(
-            "model %s does not say how many tokens it takes: %d are assumed, `-O context=N` takes another number",
+            "model %s does not state its context length: %d tokens are assumed; `-O context=N` sets another number",
             model.name,
             _ASSUMED_TOKENS,
         )
@@ -395,7 +395,7 @@ def _loading(model: ModelSpec, files: ModelFiles) -> Iterator[None]:
             raise ModelError(
                 f"a file with weights of model {model.source!r} holds more than tensors"
                 + (f": it names {named[1]}" if named else ", or is damaged"),
-                hint="Nothing of it was run. Take a model whose weights are safetensors.",
+                hint="Nothing in it was run. Use a model whose weights are safetensors.",
             ) from error
         if "trust_remote_code" in str(error):
             raise needs_code(model) from error

@@ -157,7 +157,7 @@ class Group:
         """
         if self.first(lambda: step) != step:
             raise ModelError(
-                "the processes do not find the same interrupted training",
+                "the processes do not all see the same interrupted training",
                 hint="Give all of them the same --home, on a disk that they share.",
             )
         if self.size > 1 and not self.sharded:
@@ -228,7 +228,7 @@ def lost(error: RuntimeError) -> ModelError:
     """Return the error of a process that cannot go on without another one."""
     return ModelError(
         f"another process of this training has ended, or cannot be reached: {str(error).splitlines()[0]}",
-        hint="See what it, or the launcher, said; the same command goes on.",
+        hint="See what it, or the launcher, printed; run the same command to resume.",
     )
 
 
@@ -253,7 +253,7 @@ def join_processes(device: str) -> Group:
         return Group()
     if found := next((what for name, what in _OTHERS.items() if _is_set(os.environ, name)), None):
         raise OptionError(
-            f"the launcher divides weights among {size} processes by {found}, and `tune` does so by FSDP alone",
+            f"the launcher divides weights among {size} processes by {found}, but `tune` supports only FSDP",
             hint="Run `accelerate launch --use_fsdp`, or `--multi_gpu` for the whole model in each process.",
         )
     sharded = _is_set(os.environ, _SHARDING)
@@ -297,7 +297,7 @@ def _reshard(environment: Mapping[str, str]) -> bool:
     """
     for name, (option, hint) in _NOT_FOLLOWED.items():
         if environment.get(name, "false").lower() not in ("", "false", "0", "none"):
-            raise OptionError(f"the launcher asks for {option}, which `tune` does not do", hint=hint)
+            raise OptionError(f"the launcher asks for {option}, which `tune` does not support", hint=hint)
     strategy = environment.get("FSDP_SHARDING_STRATEGY", "FULL_SHARD")
     wanted = environment.get("FSDP_RESHARD_AFTER_FORWARD", "true").lower()
     if strategy in ("3", "NO_SHARD"):
@@ -328,12 +328,13 @@ def check_launch(group: Group, options: TuneOptions, device: torch.device) -> No
     if precision not in ("", "no") and _PRECISIONS.get(precision) != options.low(device):
         able = precision == "bf16"
         raise OptionError(
-            f"the launcher asks for --mixed_precision {precision}, and -O dtype={options.dtype} decides that here",
+            f"the launcher asks for --mixed_precision {precision}, but here -O dtype={options.dtype} sets the "
+            "precision",
             hint=f"Use {'-O dtype=bfloat16, or ' if able else ''}--mixed_precision no for the launcher.",
         )
     if (compiler := os.environ.get("ACCELERATE_DYNAMO_BACKEND", "NO").upper()) not in ("", "NO"):
         raise OptionError(
-            f"the launcher asks for --dynamo_backend {compiler.lower()}, and `tune` compiles no model",
+            f"the launcher asks for --dynamo_backend {compiler.lower()}, but `tune` does not compile models",
             hint="Use --dynamo_backend no.",
         )
 

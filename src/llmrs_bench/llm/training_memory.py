@@ -97,7 +97,7 @@ def free_memory(device: torch.device, group: Group = _ALONE) -> float:
         import psutil
     except ImportError as error:
         raise ModelError(
-            f"tuning needs packages that are not there: {error}", hint="Run `pip install 'llmrs-bench[tune]'`."
+            f"tuning needs packages that are not installed: {error}", hint="Run `pip install 'llmrs-bench[tune]'`."
         ) from error
     return float(psutil.virtual_memory().available) / 1e9 / group.turns
 

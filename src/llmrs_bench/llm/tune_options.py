@@ -15,29 +15,30 @@ class TuneOptions(Options):
     """How a model is tuned.
 
     Args:
-        rank: Of the matrices of LoRA.
-        alpha: Their weight is alpha / rank; None: 2 x rank.
-        dropout: Share of their inputs that is left out in training.
-        modules: Which layers have them: all linear ones, or those of queries and values alone.
-        lr: The highest learning rate; None: 2e-4 for LoRA, 2e-5 for all weights.
-        batch: Samples of one step of the optimizer (AdamW).
-        batch_tokens: The most tokens, padding counted, in one pass; the gradients of a batch's passes add up.
-        epochs: How often all samples are seen at most.
-        redraw: Draw the candidates beside the target again in each epoch, and show all in a new order, as recommenders
-            draw their negatives. Of rankings alone; the samples are of the same events.
-        warmup: The share of all steps in which the learning rate rises.
-        schedule: What it does afterwards: fall to 0 along a cosine, or stay.
-        weight_decay: Of AdamW.
-        evaluate_every: Steps between validations; None: an epoch, or 10 where that is more.
-        patience: Validations without a better one after which training stops.
-        valid: Validation requests at most, a seeded choice; it never depends on the number of samples.
-        dtype: Number format of the weights; `auto` is float32 on a CPU, else bfloat16. Adapters, and with `full` all
-            weights, are float32.
-        quantization: Of the base while it is tuned (QLoRA, arXiv 2305.14314): `nf4` keeps the weights of its linear
-            layers in 4 bits. The adapter is written as any other, and used with weights that are not quantised.
-        checkpointing: Compute activations again in the backward pass, which takes less memory and more time.
-        loss: On the answer and the end of its turn alone, or on the prompt as well, as TALLRec had it.
-        context: The most tokens of a prompt and its answer; history beyond that is left out, oldest first.
+        rank: Rank of the LoRA matrices.
+        alpha: The adapter is scaled by alpha / rank; None: 2 x rank.
+        dropout: Dropout on the adapter's inputs during training.
+        modules: Layers with an adapter: all linear ones, or only the query and value projections.
+        lr: Peak learning rate; None: 2e-4 for LoRA, 2e-5 for all weights.
+        batch: Samples per step of the optimizer (AdamW).
+        batch_tokens: Maximum number of tokens in one pass, including padding; gradients accumulate over the passes of a
+            batch.
+        epochs: Maximum number of passes over all samples.
+        redraw: Draw new candidates besides the target in each epoch, and show all in a new order, as recommenders draw
+            new negatives. Only for rankings; the samples keep their events.
+        warmup: Share of all steps in which the learning rate rises.
+        schedule: Learning rate after the warm-up: cosine decay to 0, or constant.
+        weight_decay: Weight decay of AdamW.
+        evaluate_every: Steps between validations; None: an epoch, or 10 if that is more.
+        patience: Stop after this many validations without improvement.
+        valid: Maximum number of validation requests, a seeded choice that never depends on the number of samples.
+        dtype: Type of the weights; `auto` is float32 on a CPU, else bfloat16. Adapters, and all weights with `full`,
+            are float32.
+        quantization: Quantisation of the base during tuning (QLoRA, arXiv 2305.14314): `nf4` holds its linear layers in
+            4 bits. The adapter is saved as usual, and used with weights that are not quantised.
+        checkpointing: Recompute activations in the backward pass, which takes less memory and more time.
+        loss: Learn only the answer and the end of its turn, or also the prompt, as in TALLRec.
+        context: Maximum number of tokens of a prompt and its answer; history beyond that is left out, oldest first.
         trust_remote_code: Let the model run the Python code of its repository.
     """
 

@@ -76,7 +76,7 @@ def end_of_turn(reader: PromptReader) -> Ids:
         if (found := next((token for token in encode(tokenizer, [after])[0] if token in marks), None)) is not None:
             return (found,)
     if tokenizer.eos_token_id is None:
-        raise ModelError("the tokenizer has no token that ends an answer", hint="Take a model with an eos_token.")
+        raise ModelError("the tokenizer has no token that ends an answer", hint="Use a model with an eos_token.")
     return (int(tokenizer.eos_token_id),)
 
 
@@ -152,7 +152,7 @@ def load_trainable(
     """
     if checkpoint.files.gguf is not None:
         raise ModelError(
-            f"{checkpoint.files.gguf} is a GGUF file, and its weights are rounded",
+            f"{checkpoint.files.gguf} is a GGUF file, whose rounded weights cannot be tuned",
             hint="Give the folder that it was made from.",
         )
     with group.in_turn():
@@ -235,7 +235,7 @@ def _query_value(model: nn.Module) -> list[str]:
     """
     found = {name.rpartition(".")[2] for name, _ in model.named_modules()} & set(_QUERY_VALUE)
     if not found:
-        raise ModelError("modules=qv: this model has no layers of a known name", hint="Use -O modules=all-linear.")
+        raise ModelError("modules=qv: this model has no layers with known names", hint="Use -O modules=all-linear.")
     return sorted(found)
 
 
@@ -436,7 +436,7 @@ def _step(
     total = group.add_gradients(net, total)
     nn.utils.clip_grad_norm_(net, _CLIP)
     if not math.isfinite(total):
-        raise ModelError(f"the training diverged: its loss is {total}", hint="Lower -O lr, or take -O dtype=float32.")
+        raise ModelError(f"the training diverged: its loss is {total}", hint="Lower -O lr, or use -O dtype=float32.")
     optimizer.step()
     return total / count
 
@@ -448,7 +448,7 @@ class _words(AbstractContextManager[None]):  # noqa: N801 - reads as a function
         if isinstance(error, RuntimeError) and exhausted(error):
             raise ModelError(
                 "the device ran out of memory while tuning",
-                hint="Lower -O batch_tokens, or add -O checkpointing=true; the same command goes on.",
+                hint="Lower -O batch_tokens, or add -O checkpointing=true, then run the command again.",
             ) from error
         if isinstance(error, RuntimeError) and is_lost(error):
             raise lost(error) from error

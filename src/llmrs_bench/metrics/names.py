@@ -48,13 +48,13 @@ class Metric:
     - `answered`: 1 if the model ranked any candidate at all.
     - `listed`: share of the candidate list that the model itself ranked; `listed@k`: share of the first k places.
 
-    Of scores, over the candidates of a request (`scored.py` says more):
+    Of scores, over the candidates of a request (`accuracy.py` says more):
 
     - `auc`: chance that a relevant item scores above another candidate, ties counted half (Rendle et al. 2009).
     - `log-loss`: -ln of the softmax of the scores at the relevant item.
 
     Beyond accuracy, over the first k items of a request (`beyond.py` says more): `popularity@k`, `popularity-lift@k`,
-    `novelty@k`, `diversity@k` and `history-copy@k`. Over the first k items of all requests of a run (`catalogue.py`
+    `novelty@k`, `diversity@k` and `history-copy@k`. Over the first k items of all requests of a run (`beyond.py`
     says more): `catalogue-coverage@k` and `gini@k`.
     """
 

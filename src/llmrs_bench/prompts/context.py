@@ -1,7 +1,7 @@
 """What a template may show of one request: items with distinct titles and labels, history, examples."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from itertools import product
 from string import ascii_uppercase
@@ -48,9 +48,11 @@ class PromptContext:
         self.catalog = catalog
         first = max(0, len(request.history) - history)
         told = [*request.candidates, *request.history[first:], *request.relevant]
-        told += [item_id for example in request.examples for item_id in (*example.history, example.next)]
-        item_ids = list(dict.fromkeys(told))
-        self.titles = dict(zip(item_ids, distinct_titles(item_ids, catalog), strict=True))
+        examples = [item_id for example in request.examples for item_id in (*example.history, example.next)]
+        self.titles = _titles([*told, *(examples if catalog.examples is None else ())], catalog)
+        others = catalog if catalog.examples is None else catalog.examples
+        called = self.titles if catalog.examples is None else _titles(examples, others)
+        shown = {item_id: item_view(called[item_id], others.items[item_id], catalog) for item_id in examples}
         self.history = self._views(request.history[first:], request.ratings[first:], liked=request.liked[first:])
         self._rendered: dict[PartName, str] = {}
         self._variables: dict[str, Any] = {
@@ -60,9 +62,10 @@ class PromptContext:
             "dislikes": [view for view in self.history if _liked(view, catalog.scale) is False],
             "relevant": self._views(request.relevant),
             "examples": [
-                ExampleView(self._views(example.history, notes={}), self._views([example.next], notes={})[0])
+                ExampleView([shown[item_id] for item_id in example.history], shown[example.next])
                 for example in request.examples
             ],
+            "example_items": word_forms(others.item_word)[1],
             "interest": request.interest,
             "stated": prompt_template.stated,
         }
@@ -94,12 +97,10 @@ class PromptContext:
         self,
         item_ids: Sequence[str],
         ratings: Sequence[float | None] = (),
-        notes: Mapping[str, str] | None = None,
         liked: Sequence[bool] = (),
     ) -> list[ItemView]:
         """Return the views of items; no two of one prompt have the same title."""
-        notes = self.request.notes if notes is None else notes
-        nothing = [None] * len(item_ids)
+        notes, nothing = self.request.notes, [None] * len(item_ids)
         return [
             item_view(
                 self.titles[item_id],
@@ -111,6 +112,12 @@ class PromptContext:
             )
             for item_id, rating, label in zip(item_ids, ratings or nothing, liked or nothing, strict=True)
         ]
+
+
+def _titles(item_ids: Iterable[str], catalog: ItemCatalog) -> dict[str, str]:
+    """Return item to a title that none of the others has."""
+    once = list(dict.fromkeys(item_ids))
+    return dict(zip(once, distinct_titles(once, catalog), strict=True))
 
 
 @lru_cache

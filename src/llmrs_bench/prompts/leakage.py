@@ -1,14 +1,20 @@
 """Does a prompt reveal the target? Everything it shows beside the candidates is searched."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any
 
 import polars as pl
 
 from llmrs_bench.core.errors import LeakError
 
 
-def check_views(views: pl.DataFrame, truth: pl.DataFrame, titles: Mapping[str, str]) -> int:
+def check_views(
+    views: pl.DataFrame,
+    truth: pl.DataFrame,
+    titles: Mapping[str, str],
+    same: Mapping[str, Collection[str]] | None = None,
+) -> int:
     """Look for the target in retrieved items, in examples, and by its title in what a model wrote.
 
     Of the task `click` the target is the item that is asked about, liked or not. The history shown is older than the
@@ -19,6 +25,7 @@ def check_views(views: pl.DataFrame, truth: pl.DataFrame, titles: Mapping[str, s
         views: Frame of the schema `views`.
         truth: Frame of the schema `truth`.
         titles: Item id to title.
+        same: Where examples are of another data set: its items to those of this one that have the same title.
 
     Returns:
         How many views show a history that holds the target.
@@ -32,7 +39,7 @@ def check_views(views: pl.DataFrame, truth: pl.DataFrame, titles: Mapping[str, s
         targets = set(row["targets"])
         places = {
             "the retrieved items": row["relevant"],
-            "the examples": [item for example in row["examples"] for item in (*example["history"], example["next"])],
+            "the examples": _items_of(row["examples"], same),
         }
         own = set(row["history"])
         repeated += bool(targets & own)
@@ -49,6 +56,12 @@ def check_views(views: pl.DataFrame, truth: pl.DataFrame, titles: Mapping[str, s
                 if titles[target] not in past and _names(text, titles[target]):
                     raise _leak(row["request_id"], target, where)
     return repeated
+
+
+def _items_of(examples: Sequence[Mapping[str, Any]], same: Mapping[str, Collection[str]] | None) -> list[str]:
+    """Return the items of this data set that examples show."""
+    told = [item for example in examples for item in (*example["history"], example["next"])]
+    return told if same is None else [item for other in told for item in same.get(other, ())]
 
 
 def _names(text: str, title: str) -> bool:

@@ -73,6 +73,7 @@ TEMPLATE_VARIABLES = frozenset(
         "dislikes",
         "relevant",
         "examples",
+        "example_items",
         "interest",
         "candidates",
         "count",
@@ -84,7 +85,7 @@ TEMPLATE_VARIABLES = frozenset(
 )
 _OF_CANDIDATES = {"candidates", "count"}
 # The same in most prompts of a data set: a part that names these alone is rendered once for each of their values.
-_PLAIN = {"item", "items", "a_item", "count", "lowest", "highest", "rating_format", "stated"}
+_PLAIN = {"item", "items", "a_item", "example_items", "count", "lowest", "highest", "rating_format", "stated"}
 _MEMO = 100  # texts of such a part
 
 

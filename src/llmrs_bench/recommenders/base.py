@@ -138,7 +138,7 @@ def item_texts(items: pl.DataFrame) -> tuple[Vocabulary, list[str]]:
     if texts.is_empty():
         raise ModelError(
             "no item has a title, a category or a text to compare it by",
-            hint="Prepare a data set with a table of items, or take a model that learns from interactions.",
+            hint="Prepare a data set with a table of items, or use a model that learns from interactions.",
         )
     return Vocabulary(tuple(texts["item_id"])), list(texts["said"])
 

@@ -72,7 +72,7 @@ class BM25:
         documents = [words(text) for text in texts]
         vocabulary = {word: code for code, word in enumerate(sorted({word for said in documents for word in said}))}
         if not vocabulary:
-            raise ModelError("no item has a word in its text", hint="Take a model that learns from interactions.")
+            raise ModelError("no item has a word in its text", hint="Use a model that learns from interactions.")
         codes = [[vocabulary[word] for word in said] for said in documents]
         rows = np.repeat(np.arange(1, len(codes) + 1), [len(said) for said in codes])
         columns = np.array([code for said in codes for code in said], dtype=np.int64)

@@ -63,8 +63,8 @@ class Ease:
         if count > self.options.max_items:
             raise ModelError(
                 f"ease inverts a matrix of {count:,} x {count:,} items, and max_items is {self.options.max_items:,}",
-                hint=f"It takes {_BYTES * count**2 / 1e9:.1f} GB: set -O max_items={count} where there is so much, or "
-                "take itemknn.",
+                hint=f"It takes {_BYTES * count**2 / 1e9:.1f} GB: set -O max_items={count} if there is so much memory, "
+                "or use itemknn.",
             )
         users = Vocabulary.of(events["user_id"])
         where = users.encode(events["user_id"]) - 1, self._vocabulary.encode(events["item_id"]) - 1

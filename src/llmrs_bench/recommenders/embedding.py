@@ -119,7 +119,9 @@ class Embedding:
             ModelError: If the embedding model was not loaded with the vectors.
         """
         if self._embed is None:
-            raise ModelError("this embedding was loaded without its model, and reads no texts", hint="Fit it again.")
+            raise ModelError(
+                "this embedding was loaded without its model, so it cannot read texts", hint="Fit it again."
+            )
         found = self._embed(texts).astype(np.float64)
         found[[not text for text in texts]] = 0.0
         return found

@@ -45,9 +45,9 @@ class LossOptions(Options):
     def no_idle_options(self) -> Self:
         """Refuse options that the chosen loss does not read."""
         if self.loss == "auto" and self.negatives is not None:
-            raise ValueError("negatives belongs to a loss that samples: name one, such as loss=sampled-softmax")
+            raise ValueError("negatives applies only to a loss that samples: add one, such as loss=sampled-softmax")
         if self.loss == "ce" and self.negatives is not None:
-            raise ValueError("loss=ce looks at all items, so negatives has no effect")
+            raise ValueError("loss=ce uses all items, so negatives has no effect")
         if self.loss != "gbce" and self.calibration is not None:
             raise ValueError(f"loss={self.loss} does not read calibration, only gbce does")
         return self

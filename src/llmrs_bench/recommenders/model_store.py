@@ -73,7 +73,7 @@ def read_facts(folder: Path) -> dict[str, Any]:
             raise
         raise ModelError(f"no readable checkpoint in {folder}: {error}", hint=_HINT) from error
     if not isinstance(facts, dict):
-        raise ModelError(f"no readable checkpoint in {folder}: {_FACTS} is no object", hint=_HINT)
+        raise ModelError(f"no readable checkpoint in {folder}: {_FACTS} is not an object", hint=_HINT)
     # Checkpoints of earlier versions have no digest of their JSON.
     if facts.pop(_DIGEST, None) not in (None, _facts_digest(facts)):
         raise damaged(folder, str(facts.get("kind")), f"{_FACTS} was changed after it was written")

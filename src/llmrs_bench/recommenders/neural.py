@@ -196,7 +196,7 @@ class NeuralRecommender(ABC):
         if len(items) < 2:
             raise ModelError(
                 f"{self.name} needs at least two items to choose from, the training part has {len(items)}",
-                hint="Lower the filters of the data set, or take a larger one.",
+                hint="Relax the filters of the data set, or use a larger one.",
             )
         histories = user_histories(events, users, items)[1]
         if self.learns_users:

@@ -39,7 +39,7 @@ class Popularity:
             ModelError: If nothing was counted yet.
         """
         if self._counts is None:
-            raise ModelError("popularity has counted nothing yet", hint="Call fit before score.")
+            raise ModelError("popularity is not fitted yet", hint="Call fit before score.")
         counts = np.array([self._counts.get(item, 0) for item in items], dtype=np.float64)
         for rows in score_blocks(len(requests)):
             yield ScoreBlock(rows, np.broadcast_to(counts, (len(rows), len(counts))))

@@ -64,7 +64,7 @@ class RecentPopularity:
             ModelError: If nothing was counted yet.
         """
         if not len(self._items):
-            raise ModelError("recent-popularity has counted nothing yet", hint="Call fit before score.")
+            raise ModelError("recent-popularity is not fitted yet", hint="Call fit before score.")
         codes, cutoffs = self._vocabulary.encode(items), requests["cutoff"].to_numpy()
         in_time = np.argsort(self._times, kind="stable")
         newest = np.full(len(self._vocabulary) + 1, -1)  # (item + 1,), the newest event so far

@@ -69,8 +69,8 @@ class Holdout:
         rows = names.to_frame().with_row_index("row").join(first, on="user_id", maintain_order="left")
         if rows.is_empty():
             raise ModelError(
-                "no user has both training and validation events, so nothing says when to stop training",
-                hint="Users need at least three events: lower the filters, or take a larger data set.",
+                "no user has both training and validation events, so it is unknown when to stop training",
+                hint="Users need at least three events: relax the filters, or use a larger data set.",
             )
         found = histories.take(rows["row"].to_numpy().astype(np.int64))
         return cls(found, items.encode(rows["item_id"]), len(items))

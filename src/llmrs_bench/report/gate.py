@@ -101,7 +101,7 @@ def to_summary(board: Board, gate: Gate, page: str = "") -> str:
             for c in beyond
         ]
         within = f"{len(gate.changes) - len(beyond):,} of {len(gate.changes):,} differences are within noise"
-        said = f"beyond noise (p < {ALPHA:g}); {within}:" if beyond else f"{within} (p >= {ALPHA:g})."
+        said = f"beyond noise (p <.05); {within}:" if beyond else f"{within} (p not below .05)."
         lines += [f"Against {escape(gate.baseline)}, on common requests{',' if beyond else ':'} {said}", ""]
         lines += markdown_table(["row", "metric"], ["before", "now", "difference", "p"], rows) if rows else []
     if page:

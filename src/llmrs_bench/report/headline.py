@@ -43,7 +43,7 @@ def cautions(board: Board) -> list[tuple[str, str]]:
 
 def is_verdict(line: str) -> bool:
     """Return whether a sentence of a headline is the one that says whether two rows differ."""
-    found = re.search(" is (better|worse) than | cannot be told apart in ", line) is not None
+    found = re.search(" is (better|worse) than | cannot be told apart from .+ in ", line) is not None
     return found and not is_warning(line)
 
 
@@ -75,7 +75,7 @@ def _sentences(board: Board, found: Headline) -> Iterator[str]:
             family = f" ({'; '.join(filter(None, ['' if over == before else over, least]))})".replace(" ()", "")
             yield _difference(pair, rows[pair.run], rows[pair.contrast.against], board, brief, family)
             yield from _all_sources(pair, board, brief)
-    against = [rows.get(pair.contrast.against) for pair in found.pairs]
+    against = [rows.get(run) for pair in found.pairs for run in (pair.contrast.against, pair.run)]
     named = {row.run: row for row in (ours, trained, other, fusion, *against) if row is not None and not row.exact}
     if named:
         yield _costs(named.values(), board, brief)
@@ -134,8 +134,8 @@ def _difference(pair: PairTest, row: Row, other: Row, board: Board, brief: Mappi
         found.needed is None or found.needed <= found.users
     )  # where only the correction, or the least p, is in the way
     more = "" if enough else f"; about {found.needed:,} users would show such a difference"
-    apart = f"cannot be told apart in {pair.metric} on {_users(found.users)}"
-    return f"{name} and {brief[other.run]} {apart}: {numbers}{more}.{shared}"
+    apart = f"cannot be told apart from {brief[other.run]} in {pair.metric} on {_users(found.users)}"
+    return f"{name} {apart}: {numbers}{more}.{shared}"
 
 
 def _subject(row: Row, board: Board, brief: Mapping[str, str]) -> str:

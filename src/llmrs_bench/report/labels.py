@@ -100,7 +100,8 @@ def fitting(names: Sequence[str], room: int) -> str:
 def shortened(name: str, room: int) -> str:
     """Return a name that fits a room: what sets it apart stands at its end, behind a plus and as a setting.
 
-    That is shown whole with the begin of the model before it, or else without its options, alone, or cut in the middle.
+    That is shown whole with the begin of the model before it, or else with the values of its options, alone, without
+    its template, without its options, or cut in the middle.
 
     Args:
         name: Model and setting.
@@ -108,17 +109,23 @@ def shortened(name: str, room: int) -> str:
     """
     if cell_len(name) <= room:
         return name
-    model, bracket, setting = name.partition(" (")
+    model, bracket, setting = name.rpartition(" (") if name.endswith(")") else (name, "", "")
     base, plus, tuning = model.rpartition("+")
     base, tuning = (base, plus + tuning) if plus else (model, "")
-    template, *options = setting.removesuffix(")").split(", ")
-    ends = [tuning + bracket + setting, *([f"{tuning} ({template})"] if options and "=" not in template else [])]
-    for end in ends:
-        if end and (left := room - cell_len(end) - 2) >= _LEAST_MODEL:
-            return f"{base if cell_len(base) <= left + 2 else f'{_first_words(base, left)}..'}{end}"
+    template, *options = [each.partition("=")[2] or each for each in setting.removesuffix(")").split(", ")]
+    values, own = ", ".join([template, *options]), ", ".join(options)
+    forms = [(base, tuning + bracket + setting)]
+    if setting:
+        forms += [(base, f"{tuning} ({values})"), ("", f"{f'{tuning} ' if tuning else ''}{values}")]
+    if options:
+        forms += [(base, f"{tuning} ({own})"), *([("", f"{tuning} {own}")] if tuning else [])]
+        forms += [(base, f"{tuning} ({template})"), *([("", f"{tuning} {template}")] if tuning else [])]
+    for begin, end in forms:
+        left = room - cell_len(end) - 2
+        if end and left >= (_LEAST_MODEL if begin else 0):
+            return f"{begin if begin and cell_len(begin) <= left + 2 else f'{_first_words(begin, left)}..'}{end}"
     if tuning and (left := room - cell_len(tuning) - 2) >= 0:
-        alone = f"..{tuning} {template}"
-        return alone if template and cell_len(alone) <= room else f"{_begin(base, left)}..{tuning}"
+        return f"{_first_words(base, left)}..{tuning}"
     return _cut(name, room)
 
 
@@ -131,12 +138,16 @@ def _cut(name: str, room: int) -> str:
 
 
 def _first_words(name: str, room: int) -> str:
-    """Return the first letters of a name that fit a room, without half a word: 13 is no short form of 135M."""
+    """Return the first letters of a name that fit, but none that read as another: 13 of 135M, LLaMA of LLaMA2."""
     text = _begin(name, room)
-    if text != name and name[len(text)].isalnum():
+    if text == name:
+        return text
+    if name[len(text)].isalnum():
         words = re.sub(r"[-._/ ]*\w*$", "", text)
         text = words if 2 * len(words) >= room else text
-    return text
+    if text[-1:].isalpha() and name[len(text)].isdigit():
+        text = text[:-1]
+    return text.rstrip(" (")
 
 
 def _begin(text: str, room: int) -> str:

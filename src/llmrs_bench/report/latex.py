@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from llmrs_bench.core.errors import OptionError
-from llmrs_bench.leaderboard.board import ALPHA, Board, Row, told_apart
+from llmrs_bench.leaderboard.board import ALPHA, BY_HEART_WORDS, Board, Row, told_apart
 from llmrs_bench.leaderboard.family import pick_rows
 from llmrs_bench.report.headline import headline
 from llmrs_bench.report.labels import brief_settings
@@ -119,6 +119,8 @@ def _caption(board: Board, table: Table) -> str:
             unknown = any(row.pareto is None and not row.exact for row in board.rows)
             aside = " of rows with a measured cost" if unknown else ""
             marks += f"; $^{{\\ast}}$: Pareto front of quality and cost{aside}"
+        if any(row.by_heart for row in board.rows):
+            marks += f"; $^{{\\ddagger}}$: {BY_HEART_WORDS}"
         over = escape(board.scope) or f"{users:,} users"
         return f"{title}: means over {over}, with 95\\,\\% intervals. {marks}."
     if table.kind == "group":
@@ -133,11 +135,13 @@ def escape(text: str) -> str:
 
 def _tabular(caption: str, table: Table, settings: Mapping[str, str]) -> str:
     """Return a table; what sets a row apart, by run or else all of its settings, and its intervals stand below it."""
-    lines = []
+    lines: list[str] = []
     room = 16 if len(table.columns) <= _FEW else 10
     below = any(isinstance(field, Mean) for column in table.columns for field in column.fields)
     for row, *fields in zip(table.rows, *(column.fields for column in table.columns), strict=True):
+        lines += [r"\addlinespace[2pt]"] if lines and below else []
         star = r"$^{\ast}$" if table.is_front(row) else ""
+        star += r"$^{\ddagger}$" if isinstance(row, Row) and row.by_heart else ""
         values = [_value(column, field) for column, field in zip(table.columns, fields, strict=True)]
         lines.append(_line([_boxed(row.model, room) + star, *values]))
         apart = settings.get(row.run, row.setting) if isinstance(row, Row) else row.setting

@@ -3,9 +3,9 @@
 import re
 from collections.abc import Iterable, Sequence
 
-from llmrs_bench.leaderboard.board import Board
+from llmrs_bench.leaderboard.board import BY_HEART, BY_HEART_WORDS, Board, PublishedRow, Row
 from llmrs_bench.report.headline import headline
-from llmrs_bench.report.table import Column, Field, Mean, tables
+from llmrs_bench.report.table import Column, Field, Mean, column_words, kind_words, tables
 
 
 def to_markdown(board: Board) -> str:
@@ -15,12 +15,25 @@ def to_markdown(board: Board) -> str:
         lines += [f"**{escape(table.title)}**", ""] if table.title else []
         lines += [escape(table.note), ""] if table.note else []
         rows = [
-            [escape(row.model) + (" \\*" if table.is_front(row) else ""), escape(row.setting), *fields]
+            [
+                escape(row.model) + (" \\*" if table.is_front(row) else "") + _by_heart(row),
+                escape(row.setting),
+                *fields,
+            ]
             for row, *fields in zip(table.rows, *map(_fields, table.columns), strict=True)
         ]
         lines += markdown_table(["model", "setting"], [column.line for column in table.columns], rows)
+    lines += [f"{BY_HEART} {BY_HEART_WORDS}", ""] if any(row.by_heart for row in board.rows) else []
+    if words := [f"{head}: {said}" for head, said in column_words(board).items()]:
+        lines += [f"Columns: {escape('; '.join(words))}", ""]
+    if kinds := kind_words(board):
+        lines += [f"Kinds of answers: {escape(kinds)}", ""]
     lines += [f"Protocol: {escape('; '.join(board.protocol))}", ""]
     return "\n".join([*lines, *(f"{escape(note)}\n" for note in board.notes)]).rstrip("\n")
+
+
+def _by_heart(row: Row | PublishedRow) -> str:
+    return f" {BY_HEART}" if isinstance(row, Row) and row.by_heart else ""
 
 
 def markdown_table(names: Sequence[str], numbers: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:

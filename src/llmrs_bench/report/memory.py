@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from llmrs_bench.core.formatting import counted, number
+from llmrs_bench.leaderboard.board import ALPHA
 from llmrs_bench.report.table import p_value
 
 _NAMES = {
@@ -42,7 +43,7 @@ def verdict_sentence(facts: Mapping[str, Any]) -> str:
 def memory_words(facts: Mapping[str, Any]) -> str:
     """Say what a model knows by heart, as a board says it; an empty text where nothing is significant.
 
-    "knows the data by heart: item titles 31.0 % at rank 1, chance 1.0 %, p < .001"
+    "knows the data by heart: item titles 31.0 % at rank 1, chance 1.0 %, p <.001"
     """
     known = [each for each in facts["verdicts"] if each["significant"]]
     return f"knows the data by heart: {'; '.join(map(_share, known))}" if known else ""
@@ -58,7 +59,7 @@ def _share(verdict: Mapping[str, Any]) -> str:
     if verdict["against"] == "control":
         than += f", behind other ids {_percent(verdict['control_share'])}"
     name = _NAMES[verdict["probe"], verdict["reading"]]
-    return f"{name} {_percent(verdict['share'])} at rank 1, {than}, p {_p(verdict['corrected'])}"
+    return f"{name} {_percent(verdict['share'])} at rank 1, {than}, p {p_value(verdict['corrected'])}"
 
 
 def _cells(verdict: Mapping[str, Any]) -> tuple[str, ...]:
@@ -87,10 +88,21 @@ def _notes(facts: Mapping[str, Any]) -> Iterator[str]:
     )
     for verdict in verdicts:
         if verdict["against"] == "control":
-            yield (
-                f"{_NAMES[verdict['probe'], verdict['reading']]}: other ids are above chance, too. The corrected p is "
-                "the larger of that against chance and that of a paired test against them."
+            name = _NAMES[verdict["probe"], verdict["reading"]]
+            because = (
+                "other ids are above chance, too"
+                if verdict["control_p"] < ALPHA
+                else "the item before is shown, and says something of the next one behind any id"
             )
+            yield (
+                f"{name}: {because}. The corrected p is the larger of that against chance and that of a paired test "
+                "against other ids."
+            )
+            if verdict["p"] < ALPHA <= verdict["tested"]:
+                yield (
+                    f"{name}: above chance (p {p_value(verdict['p'])}), but not reliably more than behind other ids, "
+                    "so predictable, and no sign of memory."
+                )
     yield from (f"Not asked: {reason}." for reason in facts["left_out"])
     spent = f"{number(facts['seconds'])} s"
     yield f"{counted(facts['prompts'], 'prompt')}, {spent}, engine {facts['engine']}."
@@ -98,8 +110,3 @@ def _notes(facts: Mapping[str, Any]) -> Iterator[str]:
 
 def _percent(share: float) -> str:
     return f"{100 * share:.1f} %"
-
-
-def _p(value: float) -> str:
-    shown = p_value(value)
-    return f"< {shown[1:]}" if shown.startswith("<") else f"= {shown}"

@@ -8,7 +8,7 @@ from typing import Literal, TypeAlias
 from llmrs_bench.core.costs import COST_FIELDS
 from llmrs_bench.core.formatting import number, without_zeros
 from llmrs_bench.leaderboard.board import Board, Cell, PublishedRow, PublishedTable, Row, Section, told_apart
-from llmrs_bench.leaderboard.build import corrected_over
+from llmrs_bench.leaderboard.build import NULL, corrected_over
 from llmrs_bench.leaderboard.family import Contrast, Difference
 from llmrs_bench.leaderboard.variance import SEEDS, Spread
 from llmrs_bench.report.words import choice_words
@@ -225,9 +225,6 @@ def spread_words(found: Spread, what: str) -> str:
     )
 
 
-NULL = "uauc_null"  # of click data: the UAUC of a row by chance
-
-
 def _nulls(rows: Sequence[Row]) -> Iterator[Table]:
     """Return what the UAUC of each row is where labels are permuted within users, if that was asked for."""
     known = [row for row in rows if NULL in row.about and "uauc" in row.cells]
@@ -250,12 +247,27 @@ def share_heads(board: Board) -> list[tuple[str, str]]:
     return [(name, head) for name, head in SHARE_HEADS.items() if all(name in row.shares for row in board.rows)]
 
 
+def column_words(board: Board) -> dict[str, str]:
+    """Return what columns of the board are, by their heads in one line, of those that its rows fill."""
+    words = {
+        "target ranked": f"share of {board.unit} whose target the row ranked itself",
+        "answered": f"share of {board.unit} for {'whom' if board.unit == 'users' else 'which'} it ranked anything",
+        "history": "how many of a user's last items it reads",
+        "seconds": "training included",
+    }
+    if board.unit == "rows":
+        words |= {"answered": "share of rows that it gave a score"}
+    filled = {column.line for column in next(tables(board)).columns if any(column.fields)}
+    return {head: said for head, said in words.items() if head in filled}
+
+
 def _costs(board: Board) -> Iterator[Column]:
     for cost in COST_FIELDS:
         if cost.head:
             values = [getattr(row.cost, cost.name) for row in board.rows]
-            texts = ("" if v is None else cost.form.format(v) if cost.form else number(v) for v in values)
-            yield Column("cost", cost.head.replace("users", board.unit), tuple(texts))
+            texts = tuple("" if v is None else cost.form.format(v) if cost.form else number(v) for v in values)
+            if any(texts):
+                yield Column("cost", cost.head.replace("users", board.unit), texts)
 
 
 _VERSUS_HEADS = (
@@ -353,6 +365,24 @@ def p_words(board: Board, *, brackets: bool = True) -> str:
 def has_least(board: Board) -> bool:
     """Return whether a p of the board is shown as the least that its permutations can show."""
     return any(each.corrected >= 0.001 and is_least(each, board.permutations) for each in board.differences)
+
+
+_KINDS = {
+    "partial": "some candidates are ranked",
+    "duplicates": "one is listed twice",
+    "off-list": "an item is listed that was not shown",
+    "history": "items of the history are listed",
+    "format": "text without a list",
+    "empty": "no text",
+    "truncated": "the token budget ended it before all were ranked",
+    "refused": "the model declined",
+}
+
+
+def kind_words(board: Board) -> str:
+    """Say what the kinds of answers are that rows of the board gave, but for complete ones; nothing where all are."""
+    there = {kind for row in board.rows for kind, share in row.kinds.items() if share}
+    return "; ".join(f"{kind}: {words}" for kind, words in _KINDS.items() if kind in there)
 
 
 def answer_words(row: Row) -> str:

@@ -1,8 +1,9 @@
 """A board in a terminal: a row is one line, and the width decides which columns there are."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from textwrap import wrap
 
 from rich.box import SIMPLE_HEAD
@@ -14,7 +15,16 @@ from rich.table import Table as Grid
 from rich.text import Text
 
 from llmrs_bench.core.formatting import without_zeros
-from llmrs_bench.leaderboard.board import ALPHA, Board, PublishedRow, Row, front_words, told_apart
+from llmrs_bench.leaderboard.board import (
+    ALPHA,
+    BY_HEART,
+    BY_HEART_WORDS,
+    Board,
+    PublishedRow,
+    Row,
+    front_words,
+    told_apart,
+)
 from llmrs_bench.leaderboard.family import Difference, difference_from
 from llmrs_bench.report.headline import headline, is_verdict, is_warning
 from llmrs_bench.report.labels import brief_labels, distinct, names_of, shortened
@@ -24,7 +34,9 @@ from llmrs_bench.report.table import (
     Mean,
     Table,
     answer_words,
+    column_words,
     corrected_p,
+    kind_words,
     p_words,
     tables,
 )
@@ -37,6 +49,7 @@ _LEAST_NAME = 12  # so wide are columns of names that may break, at least
 _HEAD_LINES = (3, 6)  # in how many lines heads break, and where there is no room for that
 _TUNED = re.compile(r"\+(full|lora(?:-nf4)?)-\d+$")  # how the name of a tuned model ends
 _LARGE = 0.1  # a share of the variance that has room before smaller ones
+_DIFFERENCE = "the difference"  # what the column of differences is called where it is left out
 _SHORT = 4  # lines of the protocol below a board
 
 
@@ -84,10 +97,11 @@ def to_table(board: Board, width: int = 80, *, protocol: bool = False) -> Group:
     ]
     beside = board.reference
     columns = _board_columns(board, beside)
-    parts += _fitted(_names(board.rows, stars=True), columns, width, _legend(board, beside))
+    parts += _fitted(_names(board.rows, stars=True), columns, width, partial(_legend, board, beside))
     brief = brief_labels(board.rows)
     if answers := [f"{brief[row.run]}: {words}" for row in board.rows if (words := answer_words(row))]:
-        parts += [Text("\nanswers", "bold"), *(Text(line, "dim") for line in answers)]
+        kinds = kind_words(board)
+        parts += [Text("\nanswers", "bold"), *(Text(line, "dim") for line in [*answers, *([kinds] if kinds else [])])]
     for table in tables(board):
         if table.kind == "board" or (table.kind == "tests" and table.against == beside and table.metric == board.key):
             continue
@@ -186,14 +200,22 @@ def _names(rows: Iterable[Row | PublishedRow], *, stars: bool = False) -> list[_
         label = " ".join((f"{row.model} ({row.setting})" if row.setting else row.model).split())
         if isinstance(row, Row):
             short = tuple(" ".join(name.split()) for name in named[row.run][1:])
-            found.append(_Name(label, short, " *" if stars and row.pareto else "", _STYLES.get(row.kind, "")))
+            mark = (" *" if stars and row.pareto else "") + (f" {BY_HEART}" if row.by_heart else "")
+            found.append(_Name(label, short, mark, _STYLES.get(row.kind, "")))
         else:
             found.append(_Name(label))
     return found
 
 
+def _no_legend(_: Sequence[_Column]) -> list[str]:
+    return []
+
+
 def _fitted(
-    names: Sequence[_Name], columns: Sequence[_Column], width: int, legend: Sequence[str] = ()
+    names: Sequence[_Name],
+    columns: Sequence[_Column],
+    width: int,
+    legend: Callable[[Sequence[_Column]], list[str]] = _no_legend,
 ) -> list[RenderableType]:
     """Return a table of the columns that fit, what its marks mean, a key of shortened names, and what was left out.
 
@@ -201,7 +223,7 @@ def _fitted(
         names: Of the rows, with marks and styles.
         columns: As they stand beside each other; the first is always shown.
         width: Of the terminal.
-        legend: What the marks of the table mean.
+        legend: Says what marks and heads of the columns that are shown mean.
     """
     longest = max([len(_HEAD), *(cell_len((name.full, *name.brief[:1])[-1]) + len(name.mark) for name in names)]) + _GAP
     own = min(longest, max(_NAME, min(width // 3, _ROOMY)))
@@ -224,8 +246,8 @@ def _fitted(
         made.add_row(Text.assemble((text, name.style), name.mark), *cells)
     key = [f"{text} = {name.full}" for name, text in zip(names, short, strict=True) if text != name.full]
     lost = [column for column in columns if column not in taken]
-    told = [line for line in legend if not any(line.startswith(f"{column.head}: ") for column in lost)]
-    parts: list[RenderableType] = [made, *(Text(line, "dim") for line in [*told, *(["", *key] if key else [])])]
+    below = [*legend(shown), *(["", *key] if key else [])]
+    parts: list[RenderableType] = [made, *(Text(line, "dim") for line in below)]
     words = [column.said for column in lost if not column.ends_of]
     said = [", ".join(words)] if words else []
     if ends := [column.ends_of for column in lost if column.ends_of]:
@@ -283,9 +305,9 @@ def _differences(board: Board, beside: str, tested: dict[str, Difference]) -> li
         ends.append(Text(without_zeros(f"{found.low:+z.3f} to {found.high:+z.3f}") if known else "", "dim"))
     name = shortened(next(row.model for row in board.rows if row.run == beside), 12)
     return [
-        _Column(f"vs {name}", tuple(numbers), "the difference", need=1),
-        _Column("p", tuple(values), "p", need=2, beside="the difference"),
-        _Column("vs in 95 %", tuple(ends), "", extra=True, ends_of="the difference", beside="the difference"),
+        _Column(f"vs {name}", tuple(numbers), _DIFFERENCE, need=1),
+        _Column("p", tuple(values), "p", need=2, beside=_DIFFERENCE),
+        _Column("vs in 95 %", tuple(ends), "", extra=True, ends_of=_DIFFERENCE, beside=_DIFFERENCE),
     ]
 
 
@@ -350,19 +372,23 @@ def _words(field: Field) -> str:
     return f"{100 * field:.0f}%" if isinstance(field, float) else " ".join(field.split())
 
 
-def _legend(board: Board, beside: str) -> list[str]:
-    """Say what the marks of the board mean, those that it has."""
-    cells = [cell for row in board.rows for cell in row.cells.values()]
-    lines = ["= not distinguishable from the best of its column"] if any(cell.as_good for cell in cells) else []
-    if fewer := board.less_is_better:
+def _legend(board: Board, beside: str, columns: Sequence[_Column]) -> list[str]:
+    """Say what marks and heads of the columns that are shown mean."""
+    heads = {column.head for column in columns}
+    equal = any(cell.plain.startswith("=") for column in columns for cell in column.cells)
+    lines = ["= not distinguishable from the best of its column"] if equal else []
+    if fewer := [metric for metric in board.less_is_better if metric in heads]:
         lines.append(f"less is better: {', '.join(fewer)}")
     if any(row.pareto for row in board.rows):
         lines.append(f"* {front_words(board.rows, board.key, board.pareto_by, board.unit)}")
-    if any(row.cost.seconds for row in board.rows):
-        lines.append("seconds: training included")
-    name = next((row.label for row in board.rows if row.run == beside), "")
-    if name and board.differences:
-        lines.append(f"vs: difference from {name} in {board.key}, paired; {p_words(board)}")
+    if any(row.by_heart for row in board.rows):
+        lines.append(f"{BY_HEART} {BY_HEART_WORDS}")
+    if said := [f"{head}: {words}" for head, words in column_words(board).items() if head in heads]:
+        lines.append("; ".join(said))
+    if any(column.said == _DIFFERENCE for column in columns):
+        name = next(row.label for row in board.rows if row.run == beside)
+        tested = f"; {p_words(board)}" if "p" in heads else ""
+        lines.append(f"vs: difference from {name} in {board.key}, paired{tested}")
     methods = {method for row in board.rows if row.kind == "language model" for method in _TUNED.findall(row.model)}
     if methods:
         said = ["+full-N: all weights tuned on N samples"] if "full" in methods else []

@@ -16,7 +16,7 @@ from llmrs_bench.report.terminal import grid
 
 def transfer_table(found: Transfer) -> Group:
     """Return the matrix: a row for each source, a column for each target."""
-    table = grid(["model", "tuned on"], [f"on {target}" for target in found.targets])
+    table = grid(["model", "source"], [f"on {target}" for target in found.targets])
     for row in found.rows:
         cells: list[RenderableType] = [_text(row.cells.get(target)) for target in found.targets]
         table.add_row(row.model, _source(row), *cells)
@@ -45,7 +45,7 @@ def _difference(made: TransferCell) -> str:
 
 
 def transfer_markdown(found: Transfer) -> str:
-    """Return the matrix as a table: mean, interval, difference to the untuned model and corrected p."""
+    """Return the matrix as a table: mean, interval, difference to the model without a source and corrected p."""
 
     def field(row: TransferRow, target: str) -> str:
         if (made := row.cells.get(target)) is None:
@@ -59,7 +59,7 @@ def transfer_markdown(found: Transfer) -> str:
         for row in found.rows
     ]
     lines = [f"**{escape(found.metric)} by source and target**: {escape('; '.join(found.protocol))}", ""]
-    lines += markdown_table(["model", "tuned on"], [f"on {escape(target)}" for target in found.targets], rows)
+    lines += markdown_table(["model", "source"], [f"on {escape(target)}" for target in found.targets], rows)
     return "\n".join([*lines, *(f"{escape(note)}\n" for note in found.notes)]).rstrip("\n")
 
 

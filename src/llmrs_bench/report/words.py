@@ -121,6 +121,18 @@ def prompt_lines(prompts: "pl.DataFrame") -> list[str]:
     return lines
 
 
+def example_lines(facts: Mapping[str, Any]) -> list[str]:
+    """Say of prompts or of a run whose choices the examples are, where these are of another data set."""
+    if (domain := facts.get("examples_of")) is None:
+        return []
+    titles, users = f"{domain['same_titles']:,} of its {domain['items']:,} titles", domain["same_users"]
+    return [
+        f"examples of {domain['dataset']} ({domain['item_word']}): choices in its training part; {titles} are in both "
+        f"data sets, and candidates are left out; {users:,} of {domain['tested_users']:,} test users have the id of a "
+        f"user there{', who is left out for them' if users else ''}"
+    ]
+
+
 def prior_line(facts: Mapping[str, Any]) -> str:
     """Say what it cost to ask for titles without a history."""
     return (
@@ -153,6 +165,7 @@ def run_lines(facts: Mapping[str, Any]) -> list[str]:
     lines = [f"{asked}, {_tokens(facts)}, {seconds_words(facts['seconds'])}, engine {facts['engine']}"]
     if facts.get("titles"):
         lines.append(facts["titles"])
+    lines += example_lines(facts)
     if facts["requests_per_second"] is not None:
         lines.append(f"{number(facts['requests_per_second'])} requests/s while the engine answered" + _spent(facts))
     lines.extend(f"{name.replace('_', ' ')} {value:.3f}" for name, value in facts["notes"].items())

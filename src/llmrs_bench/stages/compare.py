@@ -44,6 +44,7 @@ from llmrs_bench.llm.cache import read_served
 from llmrs_bench.llm.model_aliases import release_of
 from llmrs_bench.metrics import DEFINITIONS, Metric, parse_metrics
 from llmrs_bench.ranking import TIE_RULE
+from llmrs_bench.report.words import example_lines
 from llmrs_bench.stages.evaluate import CHANCE, POPULARITY, has_likelihoods, is_evaluated, measured, ranked_runs
 from llmrs_bench.stages.factors import LEARNERS, factors_of, setting_words
 from llmrs_bench.stages.groups import UNKNOWN, group_requests
@@ -272,7 +273,8 @@ def compare(data: Data, names: Sequence[str], config: CompareConfig) -> Comparis
     )
     weighed = [SUM_WORDS] if any(has_likelihoods(run) for run in wanted if run.path.name in held) else []
     probed = memory_lines(data, [run for run in wanted if run.path.name in held])
-    protocol = (*_protocol(data, config), *weighed, *probed)
+    domains = dict.fromkeys(line for run in wanted if run.path.name in held for line in example_lines(run.facts))
+    protocol = (*_protocol(data, config), *weighed, *domains, *probed)
     board, matrix = build_board(
         entries,
         plan,

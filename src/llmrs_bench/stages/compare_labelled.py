@@ -289,7 +289,8 @@ def _warnings(
     if not config.null and data.task == CLICK:
         yield (
             "uauc has no chance level of .5 for a row that reads what the user liked before: "
-            "--null 20 permutes labels within users and shows each row's own"
+            f"`llmrs-bench compare --dataset {data.place.reference} --null 20` permutes labels within users and shows "
+            "each row's own"
         )
 
 

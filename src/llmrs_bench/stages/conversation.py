@@ -112,7 +112,7 @@ def request_blocks(data: Data, prompts: Artifact, limit: int | None = None) -> I
             yield RequestBlock(part, views_left, {name: found[name] for name in views_left["view_id"] if name in found})
     if waiting is not None:
         raise ArtifactError(
-            f"{prompts.path} has prompts for request {waiting[0]!r}, which the data does not have in that place",
+            f"{prompts.path} has prompts for request {waiting[0]!r}, which is not in that place in the data",
             hint=f"Delete {prompts.path} and run `llmrs-bench prompt` again.",
         )
 
@@ -180,6 +180,6 @@ def ask_each(generator: CachedGenerator, questions: Sequence[Question], what: st
         if any(row["finish_reason"] == UNANSWERED for row in rows.values()):
             raise EngineError(
                 f"the server did not answer a prompt, and {what} needs all of its answers",
-                hint="Run the same command again: what was answered is kept.",
+                hint="Run the same command again: answers so far are kept.",
             )
         yield from rows.items()

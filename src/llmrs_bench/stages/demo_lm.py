@@ -98,7 +98,7 @@ def training_documents(
     sequences = [sequence for sequence in sequences if len(sequence) > 1]
     if not sequences:
         raise DataError(
-            f"{data.place.reference} has no user with two training events, nothing for {NAME} to learn",
+            f"{data.place.reference} has no user with two training events, so {NAME} has nothing to learn",
             hint="Use another model, or filter the data set less.",
         )
     catalog, random = open_catalog(data), np.random.default_rng([seed, hash64(NAME)])

@@ -146,7 +146,8 @@ def check_measurable(data: Data, metrics: Sequence[Metric]) -> None:
     for metric in metrics:
         if not is_measurable(metric, data.depth):
             raise OptionError(
-                f"{metric} cannot be measured on {data.place.reference}: of a whole catalogue {DEPTH} ranks are kept",
+                f"{metric} cannot be measured on {data.place.reference}: rankings of the whole catalogue keep "
+                f"{DEPTH} items",
                 hint="Prepare the data with lists of candidates."
                 if metric.name in SCORED
                 else f"Choose a cutoff of at most {DEPTH}, as in {metric.name}@10.",
@@ -252,7 +253,7 @@ def normalized(data: Data, run: Artifact, normalize: Normalize) -> StageResult:
     if not has_likelihoods(run):
         raise OptionError(
             f"--normalize {normalize} applies only to likelihoods; run {run.path.name} has none",
-            hint="It says how the tokens of a title are weighed: choose a run of --template likelihood.",
+            hint="Choose a run of --template likelihood, or leave out --normalize.",
         )
     old = run.manifest
     priors = find_priors(data, run) if normalize == "pmi" else None
@@ -272,8 +273,9 @@ def normalized(data: Data, run: Artifact, normalize: Normalize) -> StageResult:
         template = plan.template
         if prompts.digest("prompts") != old.inputs["prompts"]:
             raise ArtifactError(
-                f"run {run.path.name} answers other prompts than the template {config.template!r} writes now",
-                hint="Make the run again with `llmrs-bench infer`: what was asked before is not asked again.",
+                f"run {run.path.name} answers other prompts than those that the template {config.template!r} writes "
+                "now",
+                hint="Run `llmrs-bench infer` again: cached answers are reused.",
             )
         responses = _responses(run)
         prior = read_priors(data, prompts, template, priors) if priors else {}

@@ -53,11 +53,13 @@ def export(data: Data, names: Sequence[str], form: Form, folder: Path) -> list[P
     _check_new(folder)
     if data.labelled and form != "csv":
         raise OptionError(
-            f"--format {form} holds orders, and {data.place.reference} has one item a request",
+            f"--format {form} holds rankings, but {data.place.reference} has one item per request",
             hint="Add --format csv: it holds the scores of each run, and the labels.",
         )
     if form == "recbole" and names:
-        raise OptionError("--run applies only to formats of rankings; recbole is one of data", hint="Leave out --run.")
+        raise OptionError(
+            "--run applies only to formats of rankings; recbole holds the data set", hint="Leave out --run."
+        )
     runs = [] if form == "recbole" else _runs(data, names)
     return _written(folder, lambda draft: _WRITERS[form](data, runs, draft))
 
@@ -83,11 +85,12 @@ def export_model(data: Data, name: str, form: ModelForm, folder: Path) -> list[P
     tuned = read_tuned(place) if place.is_dir() else None
     if tuned is None or not tuned.samples:
         raise OptionError(
-            f"{name} is {'its base as it is' if tuned else 'no model that was tuned here'}: there is nothing to export",
-            hint="See the folders called tuned-... in the models of the data set.",
+            f"{name} is {'its base, unchanged' if tuned else 'not a model that was tuned here'}: there is nothing "
+            "to export",
+            hint="Give the name of a folder tuned-... among the models of the data set.",
         )
     if form == "adapter" and not is_adapter(place):
-        raise OptionError(f"all weights of {name} were tuned, and it has no adapter", hint="Add --format weights.")
+        raise OptionError(f"all weights of {name} were tuned, so it has no adapter", hint="Add --format weights.")
     tuned.check(place, None)
     if form == "weights" and is_adapter(place):
         return _written(folder, lambda draft: _write_merged(tuned, place, draft))

@@ -58,7 +58,9 @@ def factors_of(data: Data, run: Artifact, model: str) -> Factors:
         words = {key: said for key, said in words.items() if key not in idle}
         numbers = _numbers({key: value for key, value in known.items() if key not in idle})
         family = tuned.get("name", model)
-        return Factors(family, words, numbers, seed="" if idle else ", ".join(seeds), engine=engine, idle=idle)
+        tuning = frozenset({*tuned.get("options", {}), "tuned_on", "tuned_for"})
+        seed = "" if idle else ", ".join(seeds)
+        return Factors(family, words, numbers, seed=seed, engine=engine, idle=idle, tuning=tuning)
     known = {**(run.manifest.config.get("options") or {}), **typed}
     if "event_fraction" in typed and "train_fraction" not in typed:  # the former word for a share of each user's events
         known |= {"train_fraction": known.pop("event_fraction")}

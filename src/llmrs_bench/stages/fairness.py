@@ -50,7 +50,7 @@ class FairnessConfig(Options):
     def several(self) -> Self:
         """Refuse a single stated value: nothing could be apart."""
         if len(self.runs) < 2:
-            raise ValueError("one --run states one value: name two or more, such as --run woman --run man")
+            raise ValueError("one --run leaves nothing to compare: give two or more, such as --run woman --run man")
         return self
 
 
@@ -74,7 +74,7 @@ def fairness(data: Data, config: FairnessConfig) -> dict[str, Any]:
     """
     if data.labelled:
         raise OptionError(
-            f"fairness compares lists, and {data.place.reference} has one item a request",
+            f"fairness compares lists, but {data.place.reference} has one item per request",
             hint="Prepare the data without --task.",
         )
     runs = open_runs(data)
@@ -83,7 +83,7 @@ def fairness(data: Data, config: FairnessConfig) -> dict[str, Any]:
     control = None if config.control is None else _run(runs, config.control, "--control")
     chosen = [neutral, *stated, *([] if control is None else [control])]
     if len({run.path.name for run in chosen}) < len(chosen):
-        raise OptionError("a run is named twice", hint="Each run states something else.")
+        raise OptionError("a run is named twice", hint="Name runs that state different values.")
     for run in chosen:
         _check_alike(neutral, run)
     lists = [_lists(run, config.k) for run in chosen]
@@ -117,12 +117,12 @@ def _run(runs: Sequence[Artifact], name: str, option: str) -> Artifact:
     found = pick_runs(runs, [name])
     if len(found) > 1:
         raise OptionError(
-            f"{option} {name} names {len(found)} runs: {', '.join(run.path.name for run in found)}",
-            hint="Name one by more of its letters, or give runs names of their own: infer --name.",
+            f"{option} {name} matches {len(found)} runs: {', '.join(run.path.name for run in found)}",
+            hint="Write more of the name, or name runs with infer --name.",
         )
     if found[0].facts.get("kind") != "language model" or "rankings" not in found[0].manifest.tables:
         raise OptionError(
-            f"{found[0].path.name} is no ranking of a language model: nothing is stated in its prompts",
+            f"{found[0].path.name} is not a language model's ranking: its prompts state nothing",
             hint="Make runs with `llmrs-bench infer -T stated=TEXT`.",
         )
     return found[0]
@@ -236,10 +236,10 @@ def _notes(
     """Say what readers have to know before they believe a difference."""
     found = []
     if (limit := limit_of(runs[0])) is not None:
-        found.append(f"asked are the first {limit:,} requests alone (--limit)")
+        found.append(f"only the first {limit:,} requests were asked (--limit)")
     for run, own in zip(runs, lists, strict=True):
         if unranked := len(users) - len(own):
             found.append(f"{run.path.name} ranks nothing in {unranked:,} of {len(users):,} requests")
     if not _said(runs[0]):
-        found.append("the neutral prompt states nothing of the user, so that the others also have other words")
+        found.append("the neutral prompt states nothing about the user, so the others differ from it in wording, too")
     return found

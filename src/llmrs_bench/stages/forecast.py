@@ -26,10 +26,10 @@ from llmrs_bench.stages.prompt import (
     PromptPlan,
     open_catalog,
     open_plan,
-    open_reader,
     shown_history,
     views_of_requests,
 )
+from llmrs_bench.stages.prompt_preview import open_reader
 from llmrs_bench.stages.serving import choose_engine, find_store, locate
 from llmrs_bench.stages.workspace import Data
 
@@ -115,7 +115,7 @@ def forecast(data: Data, config: LanguageModelConfig, progress: Progress = no_pr
     check_known(config)
     if data.whole_catalogue:
         raise OptionError(
-            f"{data.place.reference} has no candidate lists, so a language model is asked nothing",
+            f"{data.place.reference} has no candidate lists, so there is nothing to ask a language model",
             hint="Prepare lists, for instance from a retriever: --candidates model:sasrec.",
         )
     config = locate(data, config)
@@ -422,7 +422,7 @@ def _rates(
             tokens = _tokens(sample, config.model, say)
             why = f": the tokenizer of {config.model} is not on this machine"
         except (ModelError, OptionError):
-            tokens, why = None, f": the tokenizer of {config.model} cannot be had"
+            tokens, why = None, f": the tokenizer of {config.model} cannot be loaded"
         if tokens is not None:
             shares = inner if getattr(options, "packed", True) and not _is_encoder_decoder(config.model) else ""
             return _Rates(_letters(sample), token_counts(sample, tokens, engine=shares), len(sample))

@@ -149,7 +149,7 @@ class FusionOptions(Options):
             return float(percent[1]) / 100
         typed = str(budget).strip()
         if re.fullmatch(r"\d+(?:\.\d+)?", typed) and float(typed) > 1:
-            raise ValueError(f"{typed} is no share of the requests: write {typed}%, or a number up to 1")
+            raise ValueError(f"{typed} is not a share of the requests: write {typed}%, or a number up to 1")
         return budget
 
     @model_validator(mode="after")
@@ -205,7 +205,7 @@ def fuse(data: Data, typed: Mapping[str, str]) -> StageResult:
     options = FusionOptions.parse(typed, owner="fuse")
     if data.labelled:
         raise OptionError(
-            f"a fusion joins orders, and {data.place.reference} has one item a request",
+            f"a fusion combines rankings, but {data.place.reference} has one item per request",
             hint="Compare the runs: llmrs-bench compare.",
         )
     runs, oracle = _runs(data, options), options.method == ORACLE
@@ -272,7 +272,7 @@ def _validation(data: Data, options: FusionOptions, runs: Sequence[Artifact]) ->
     have, want = other.artifact.manifest, data.artifact.manifest
     if have.config.get("held_out") != VALIDATION:
         raise OptionError(
-            f"{other.place.reference} has no validation requests: its requests are those that are tested",
+            f"{other.place.reference} has test requests, but no validation requests",
             hint=f"Prepare them with the options of {data.place.reference}, and with --held-out {VALIDATION}.",
         )
     theirs = {**have.config, "source": have.inputs["source"]}
@@ -280,7 +280,7 @@ def _validation(data: Data, options: FusionOptions, runs: Sequence[Artifact]) ->
     for name in sorted({*theirs, *own} - {"users"}):
         if theirs.get(name) != own.get(name):
             raise IncomparableError(
-                f"{other.place.reference} was prepared with {name} {theirs.get(name)}, {data.place.reference} with "
+                f"{other.place.reference} was prepared with {name} {theirs.get(name)}, but {data.place.reference} with "
                 f"{own.get(name)}",
                 hint=f"Prepare both alike, but for --held-out {VALIDATION} and --users.",
             )
@@ -300,7 +300,8 @@ def _partner(other: Data, known: Sequence[Artifact], run: Artifact) -> Artifact:
     if not found:
         command = f"as it was: {run.manifest.command}" if run.manifest.command else "with the same options"
         raise OptionError(
-            f"{other.place.reference} has no run made as {run.path.name} was, so nothing is known of it on validation",
+            f"{other.place.reference} has no run with the options of {run.path.name}, so its results on validation "
+            "are unknown",
             hint=f"Make it with --dataset {other.place.reference}, otherwise {command}",
         )
     return max(found, key=lambda each: (limit_of(each) is None, limit_of(each) or 0))
@@ -355,7 +356,7 @@ def check_number(options: FusionOptions, different: Collection[str]) -> None:
             )
     elif len(different) < max(count, 2):
         raise OptionError(
-            f"{', '.join(options.runs) or 'no run'}: a fusion joins two or more different runs",
+            f"{', '.join(options.runs) or 'no run'}: a fusion combines two or more different runs",
             hint='Write --run A --run B, in a recipe fuse = ["A", "B"].',
         )
 
@@ -380,22 +381,22 @@ def _check(data: Data, run: Artifact, options: FusionOptions) -> None:
     for field, (have, want) in expected.items():
         if have != want:
             raise IncomparableError(
-                f"run {run.path.name} may not be joined with runs of {data.place.reference}: its {field} is {have}, "
-                f"that of the data is {want}",
+                f"run {run.path.name} cannot be combined with runs of {data.place.reference}: its {field} is "
+                f"{have}, that of the data is {want}",
                 hint="It was made for other data: run `llmrs-bench infer` again.",
             )
     if (limit := limit_of(run)) is not None:
-        raise OptionError(f"run {run.path.name} ranks {limit:,} requests alone", hint="Run it without --limit.")
+        raise OptionError(f"run {run.path.name} ranks only {limit:,} requests", hint="Run it without --limit.")
     if not ranks(run):
         raise OptionError(f"run {run.path.name} holds texts and ranks nothing", hint="Name runs that rank.")
     if run.facts["kind"] == ORACLE:
         raise OptionError(
-            f"run {run.path.name} reads the targets: it is an upper bound, not a model", hint="Join runs of models."
+            f"run {run.path.name} reads the targets: it is an upper bound, not a model", hint="Combine runs of models."
         )
     if options.learn_on is not None and run.facts["kind"] == FUSION:
         raise OptionError(
-            f"run {run.path.name} is a fusion, and nothing says which one is the same on validation requests",
-            hint="Name the runs it was made of, or take another method.",
+            f"run {run.path.name} is a fusion, so its counterpart on validation requests is unknown",
+            hint="Name the runs that it combines, or use another method.",
         )
 
 

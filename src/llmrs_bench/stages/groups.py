@@ -157,7 +157,8 @@ def _known(data: Data) -> pl.DataFrame:
     rows = _conditions(data, "known")
     if rows is None:
         raise OptionError(
-            f"{data.place.reference} shows all events of each user that are known, so nothing is to be grouped by them",
+            f"{data.place.reference} always shows all known events of a user, so requests cannot be grouped by "
+            "their number",
             hint="Prepare it with --cold-users 0,1,2,5,10, or choose another group; `history` has bands of lengths.",
         )
     words = pl.when(pl.col("known") == 1).then(pl.lit("1 event")).otherwise(pl.format("{} events", "known"))
@@ -220,7 +221,7 @@ def _after(model: str) -> int:
     known = release_of(MODEL_ALIASES[model].source)
     if not known:
         raise OptionError(
-            f"--by released:{model}: the catalogue has no date of it", hint="Name the year, as in released:2023."
+            f"--by released:{model}: its release date is not known", hint="Give the year, as in released:2023."
         )
     return int(known.get("cutoff", known.get("released", ""))[:4]) + 1
 

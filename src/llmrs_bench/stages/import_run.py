@@ -40,7 +40,7 @@ class FileOptions(Options):
         """Refuse what is no name of a folder and of a row."""
         if name is None or re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name):
             return name
-        raise ValueError(f"a run cannot be called {name!r}; letters, digits and, behind the first, . _ - make a name")
+        raise ValueError(f"a run cannot be called {name!r}: use letters, digits and, after the first character, . _ -")
 
 
 def import_run(data: Data, path: Path, typed: Mapping[str, str]) -> StageResult:
@@ -95,7 +95,7 @@ def _name(options: FileOptions, path: Path) -> str:
     name = options.name or re.sub(r"[^A-Za-z0-9._-]+", "-", plain).strip("-.") or "file"
     if name in _RESERVED:
         raise OptionError(
-            f"a ranking made elsewhere cannot be called {name!r}: the board has a row of that name",
+            f"an imported ranking cannot be called {name!r}: the leaderboard has a row of that name",
             hint="Give it another name: -O name=NAME.",
         )
     return name
@@ -115,9 +115,9 @@ def _ranked(data: Data, requests: pl.DataFrame, matched: Matched) -> pl.DataFram
 def _warnings(data: Data, name: str, requests: pl.DataFrame, matched: Matched) -> list[str]:
     total, said = requests.height, []
     if matched.unanswered:
-        said.append(f"{name} says nothing about {matched.unanswered:,} of {total:,} requests: they count as unanswered")
+        said.append(f"{name} has no ranking for {matched.unanswered:,} of {total:,} requests: they count as unanswered")
     if matched.untested:
-        said.append(f"{name} ranks for {matched.untested:,} users who are not among the {total:,} tested: left out")
+        said.append(f"rankings for {matched.untested:,} users who are not among the {total:,} test users are left out")
     if data.whole_catalogue:
         what = f"fewer than the {DEPTH} items that are kept: a target that is not listed counts as missed"
         seen = pl.col("history").list.n_unique() if not data.include_seen else 0
@@ -130,5 +130,5 @@ def _warnings(data: Data, name: str, requests: pl.DataFrame, matched: Matched) -
         requests.select("request_id", size=size).join(given, on="request_id").filter(pl.col("given") < pl.col("size"))
     )
     if short.height:
-        said.append(f"{name} ranks, in {short.height:,} of {total:,} requests, {what}")
+        said.append(f"in {short.height:,} of {total:,} requests, {name} ranks {what}")
     return said

@@ -43,7 +43,7 @@ _ASKING = {
 # Kinds of models, and the options that each of them reads.
 _READ = {
     "recommenders": {*RecommenderConfig.model_fields, *_TRAINING},
-    "models of clicks": {*RecommenderConfig.model_fields, *_TRAINING} - {"retrain"},
+    "click models": {*RecommenderConfig.model_fields, *_TRAINING} - {"retrain"},
     "language models": {*LanguageModelConfig.model_fields, *_ASKING},
     "fusions": {"model", "options"},
     "rankings made elsewhere": {"model", "options"},
@@ -113,7 +113,7 @@ def _refuse_ratings(data: Data, model: str) -> None:
     """
     if data.task == RATING:
         raise OptionError(
-            f"{model} orders items, and {data.place.reference} asks for ratings: its scores are none",
+            f"{model} ranks items, but {data.place.reference} asks for ratings: its scores are not ratings",
             hint=f"Choose {', '.join(RATING_BASELINES)}, or ask a language model: --template stars.",
         )
 
@@ -182,7 +182,7 @@ def check_length(model: str) -> None:
     if any(len(part.encode()) > _LONGEST for part in model.split("/")):
         raise OptionError(
             f"--model {model[:40]}... is longer than a file name may be, {_LONGEST} bytes",
-            hint="For a model that a server calls so, give a short name as --model, and its own as `-O model=NAME`.",
+            hint="Give a short name as --model, and the server's name of the model as `-O model=NAME`.",
         )
 
 
@@ -191,7 +191,7 @@ def _kind_of(model: str) -> str:
     if is_outside(model):
         return "fusions" if model == FUSION else "rankings made elsewhere"
     if predicts_labels(model):
-        return "models of clicks"
+        return "click models"
     return "recommenders" if is_recommender(model) else "language models"
 
 
@@ -231,8 +231,8 @@ def check_known(config: LanguageModelConfig) -> None:
     if not names_own_models(config) and not is_language_model(config.model):
         if config.model in (*RECOMMENDERS.names(), *CLICK_MODELS.names(), *TRIVIAL):
             raise OptionError(
-                f"{config.model!r} is no language model",
-                hint="A Hugging Face id, a folder or a GGUF file is one; `llmrs-bench list models` lists others.",
+                f"{config.model!r} is not a language model",
+                hint="Give a Hugging Face id, a folder, a GGUF file, or a name from `llmrs-bench list models`.",
             )
         raise unknown_name(
             "model",

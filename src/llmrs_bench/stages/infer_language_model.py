@@ -153,8 +153,8 @@ def ask_priors(
             rows = cached_generator.ask([whole] if asked else [])
         if any(row["finish_reason"] == UNANSWERED for row in rows.values()):
             raise EngineError(
-                "the server did not answer a prompt with titles without a history, and every title needs its answer",
-                hint="Run the same command again: what was answered is kept.",
+                "the server left titles without a history unanswered, and every title needs an answer",
+                hint="Run the same command again: answers so far are kept.",
             )
         responses = responses_frame((prior, rows[prior.prompt_id]) for prior in asked)
         draft.write("responses", responses)
@@ -175,8 +175,8 @@ def find_priors(data: Data, run: Artifact) -> Artifact:
     found = find_made(recipe.place(data.place.priors), recipe)
     if found is None:
         raise ArtifactError(
-            f"the titles of run {run.path.name} were never asked for without a history, which pmi subtracts",
-            hint=f"Run: {run.manifest.command} --prior. What was answered before is not asked again.",
+            f"run {run.path.name} has no scores of its titles without a history, which pmi subtracts",
+            hint=f"Run: {run.manifest.command} --prior. Cached answers are reused.",
         )
     return found
 
@@ -249,7 +249,7 @@ def infer_language(
         name: What it will be called; refused before anything is asked if another run has that name.
 
     Raises:
-        BudgetError: If what may be spent is; what was answered is kept.
+        BudgetError: If what may be spent is; answers so far are kept.
         OptionError: If the engine, the template or an option is unknown or does not fit, or the name is taken.
         ModelError: If the model cannot be had.
         EngineError: If the engine fails while it answers; what it answered is kept.
@@ -261,7 +261,7 @@ def infer_language(
     if prior:
         check_priors(plan)
         if config.limit is not None:
-            raise OptionError("--prior asks for the titles of all requests", hint="Remove --prior, or --limit.")
+            raise OptionError("--prior asks for the titles of all requests", hint="Remove --prior or --limit.")
     prompts = prompt(data, config.prompt).artifact
     served = None if from_cache else serve(data, config, progress)
     if served is not None:
@@ -311,6 +311,7 @@ def infer_language(
             tuned=None if tuned is None else {**tuned.numbers, **training_of(config)},
             template_options={**plan.form, **views_of(plan.views)},
             **({"titles": words} if (words := prompts.facts.get("title_words")) else {}),
+            **({"examples_of": domain} if (domain := prompts.facts.get("examples_of")) else {}),
             released=_released(known, config.options),
             series=series_of(store.served),
             round=round_of(store.served),
@@ -361,13 +362,13 @@ def check_temperature(plan: PromptPlan, options: Options) -> None:
     temperature = getattr(options, "temperature", None)
     if temperature == 0 and plan.views.samples > 1 and "temperature" not in getattr(options, "omit", ()):
         raise OptionError(
-            f"samples={plan.views.samples} asks the same again and again at temperature 0",
+            f"samples={plan.views.samples} has no effect at temperature 0: every answer is the same",
             hint="Add -O temperature=0.7.",
         )
     if temperature and plan.template.mode != "generate":
         raise OptionError(
-            f"temperature has no effect on template {plan.name}: likelihoods are read as the model has them",
-            hint="Leave out -O temperature, or choose a template that writes, such as listwise.",
+            f"temperature has no effect on template {plan.name}: nothing is sampled from likelihoods",
+            hint="Leave out -O temperature, or choose a template that generates text, such as listwise.",
         )
 
 
@@ -387,8 +388,8 @@ def _untrained(config: LanguageModelConfig) -> list[str]:
     if config.model != DEMO_LM or is_learned(config.prompt):
         return []
     return [
-        f"{DEMO_LM} has learned to answer --template likelihood and --template listwise -T answer=titles alone: these "
-        "answers are guesses"
+        f"{DEMO_LM} is trained only for --template likelihood and --template listwise -T answer=titles: these answers "
+        "are guesses"
     ]
 
 
@@ -404,20 +405,20 @@ def _warnings(spent: Mapping[str, Any], *, mode: Mode, served: Mapping[str, Any]
             shown = served["options"]["top_logprobs"]
             found.append(
                 f"in {100 * lacking / total:.0f} % of {counted(total, 'answer')} some labels are not among the "
-                f"likeliest tokens that the server shows; it was asked for {shown} of them: raise "
-                "`-O top_logprobs` as far as it lets you (llama.cpp has no bound, most others 20)"
+                f"likeliest tokens that the server shows; {shown} were requested: raise "
+                "`-O top_logprobs` as far as the server allows (llama.cpp has no limit, most others 20)"
             )
     mass = spent["notes"].get("label_mass", 1.0)
     if mass < _DOUBTFUL:
         found.append(
-            f"the labels hold {100 * mass:.1f} % of the probability of what the model writes next, so they say little "
-            "about it: it may think first, or not know the format; try "
+            f"the labels have {100 * mass:.1f} % of the probability of the next token, so these scores say little "
+            "about the model: it may think first, or not know the format; try "
             + ("a model tuned for chats" if {"says_yes", "certainty"} & spent["notes"].keys() else _OTHER_TEMPLATES)
         )
     if (yes := spent["notes"].get("says_yes")) in (0.0, 1.0):
         found.append(
-            f"the model holds {'Yes' if yes else 'No'} to be more probable in every prompt: as an answer that is a "
-            "constant, and only how much more probable it is tells requests apart"
+            f"the model finds {'Yes' if yes else 'No'} more probable in every prompt: its answer is constant, and "
+            "only the probability of Yes differs between requests"
         )
     if spent["uncounted"]:
         asked = counted(spent["uncounted"], "prompt")
@@ -427,8 +428,8 @@ def _warnings(spent: Mapping[str, Any], *, mode: Mode, served: Mapping[str, Any]
 
 def _refuse(config: LanguageModelConfig) -> Engine:
     raise ArtifactError(
-        f"not every prompt of the template {config.template!r} was answered by {config.model!r} before",
-        hint="Leave out --from-cache: the model is then asked what is missing.",
+        f"the cache lacks answers of {config.model!r} to prompts of the template {config.template!r}",
+        hint="Leave out --from-cache to ask the model for them.",
     )
 
 

@@ -168,7 +168,7 @@ def _check_retrained(data: Data, spec: RecommenderSpec, export_to: Path | None) 
     """Refuse to fit a model before each window where there are none, or where it would stay the same."""
     if not data.artifact.manifest.config.get("windows"):
         raise OptionError(
-            f"--retrain each fits a recommender before each window, and {data.place.reference} has none",
+            f"--retrain each trains before each window, but {data.place.reference} has no windows",
             hint="Prepare windows: --split time --cut 0.5 --windows 4.",
         )
     if "later_events" not in data.artifact.manifest.tables:
@@ -177,10 +177,10 @@ def _check_retrained(data: Data, spec: RecommenderSpec, export_to: Path | None) 
             hint="Prepare it again under another name.",
         )
     if not learns(spec):
-        raise OptionError(f"--retrain each has no effect on {spec.model}: it does not learn here", hint="Leave it out.")
+        raise OptionError(f"--retrain each has no effect on {spec.model}: it is not trained here", hint="Leave it out.")
     if export_to is not None:
         raise OptionError(
-            "--export takes one model, and --retrain each makes one for each window", hint="Leave one of them out."
+            "--export copies one model, --retrain each trains one per window", hint="Leave one of them out."
         )
 
 
@@ -235,7 +235,7 @@ def future(data: Data, spec: RecommenderSpec, taught: TrainingData, asked: pl.Da
 
 def _future_words(later: float) -> dict[str, Any]:
     said = f"{100 * later:.1f} %" if later else "none"
-    return {"later": later, "words": f"leaks: of the events learned from {said} are later than a request"}
+    return {"later": later, "words": f"leaks: {said} of the training events are later than a request"}
 
 
 def _train(corpus: Corpus | ClickCorpus) -> pl.DataFrame:
@@ -256,7 +256,7 @@ def _unknown_warnings(
     of_all = f"of {asked.height:,} {'test users' if one_each else 'requests'}"
     if unknown := model.unknown(asked):
         mixed = ": AUC then compares scores of two kinds" if task == CLICK and unknown < asked.height else ""
-        words = f"{spec.model} knows nothing of {unknown:,} {of_all}, and ranks for them {model.fallback}"
+        words = f"{spec.model} has no data on {unknown:,} {of_all}, and ranks for them {model.fallback}"
         return [f"{words}{mixed}{instead}"]
     left = _train(lesson(spec, taught)) if less else asked
     unseen = asked.join(left, on="user_id", how="anti").height
@@ -391,7 +391,7 @@ def _require_task(data: Data, model: str) -> None:
     does = "predicts ratings" if model in BASELINES_OF[RATING] and model not in BASELINES_OF[CLICK] else ""
     hints = {
         "ranking": "Prepare labelled requests: llmrs-bench prepare --task click. Or rank: --model sasrec.",
-        CLICK: "Prepare it with --task rating, or choose a model of clicks, such as --model logistic.",
+        CLICK: "Prepare it with --task rating, or choose a click model, such as --model logistic.",
         RATING: f"Choose {', '.join(BASELINES_OF[RATING])}, or ask a language model: --template stars.",
     }
     asks = {"ranking": "asks for rankings", CLICK: "asks what users like", RATING: "asks for ratings"}[data.task]
@@ -437,9 +437,5 @@ def _unseen_words(spec: RecommenderSpec, taught: TrainingData, asked: pl.DataFra
     learned = corpus.samples.filter(pl.col("part") == "train")
     test = asked.filter(pl.col("part") == "test")
     counts = {word: test.join(learned, on=f"{word}_id", how="anti").height for word in ("user", "item")}
-    told = [f"in {count:,} the {word}" for word, count in counts.items() if count]
-    return (
-        [f"of {test.height:,} test rows {' and '.join(told)} is in no row that {spec.model} learns from"]
-        if told
-        else []
-    )
+    told = [f"{count:,} have {'a' if word == 'user' else 'an'} {word}" for word, count in counts.items() if count]
+    return [f"{spec.model}: of {test.height:,} test rows, {' and '.join(told)} without a training row"] if told else []

@@ -236,7 +236,7 @@ def open_contests(data: Data, config: JudgeConfig) -> Contests:
     if not pairs:
         raise DataError(
             f"no run has an explanation to judge: {', '.join(writer.name for writer in writers)}",
-            hint="See its responses: llmrs-bench show RUN. Raise -O answer_tokens of that run if they are cut.",
+            hint="See its responses: llmrs-bench show RUN. Raise -O answer_tokens of that run if they are cut off.",
         )
     history = data.default_history if config.history is None else config.history
     written = partial(ask, catalog=catalog, question=config.question, reading=config.reading)
@@ -434,15 +434,15 @@ def _warnings(facts: Mapping[str, Any]) -> Iterator[str]:
         if how:
             yield (
                 f"the judge {mine['name']} and the writer of {' and of '.join(names)} are {how}: judges prefer texts "
-                "that are like their own; take a judge of another family"
+                "that are like their own; use a judge of another family"
             )
     for writer in facts["writers"]:
         if writer["truncated"]:
             yield f"{writer['truncated']:,} texts of {writer['name']} are cut off: raise -O answer_tokens of that run"
     if facts["label_mass"] is not None and facts["label_mass"] < _DOUBTFUL:
         yield (
-            f"both letters hold {100 * facts['label_mass']:.1f} % of the probability of what the judge writes next, so "
-            "they say little about it: it may think first, or not know the format; try --reading text"
+            f"both letters have {100 * facts['label_mass']:.1f} % of the probability of the next token, so they say "
+            "little about the judge: it may think first, or not know the format; try --reading text"
         )
 
 

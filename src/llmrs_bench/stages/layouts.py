@@ -20,17 +20,17 @@ def unlike(dataset: Dataset, files: SourceFiles | None, path: Path | None) -> Da
     """
     formats = " or ".join(dataset.sources)
     if files is None:
-        return DataError(f"the format {formats} reads files, and none are given", hint="Add --source PATH.")
+        return DataError(f"the format {formats} reads files, but none were given", hint="Add --source PATH.")
     folders, own = files.unread_folders, TABLE in dataset.sources
     known = " or ".join(_known_layouts(files)) or ", ".join(n for n in SOURCES.names() if n not in dataset.sources)
     holds = ", ".join(files.names[:8]) or ("folders of folders" if folders else "nothing")
     hints = []
     if folders and files.names:
-        hints.append(f"Its folders are not looked into: {', '.join(folders[:8])}; give the one that has the table.")
+        hints.append(f"Folders in it are not searched: {', '.join(folders[:8])}; give the one that has the table.")
     elif folders:
         hints.append("Put its files into one folder, or make one table of them.")
     if not own and path is not None:
-        hints.append(f"If it is a table of your own, call the data set otherwise, or add --format {TABLE}.")
+        hints.append(f"If it is a table of your own, give the data set another name, or add --format {TABLE}.")
     hints.append(
         "Give the owner's archive or folder, RecBole's atomic files (NAME.inter, NAME.item), or a table of events; "
         f"--columns user=NAME,item=NAME says which columns hold their ids. Other formats, with --format: {known}."
@@ -48,7 +48,7 @@ def naming_layouts(reader: str, files: SourceFiles | None) -> Iterator[None]:
         yield
     except DataError as error:
         if reader == TABLE and (known := _known_layouts(files)):
-            error.hint += f" Or, as its files are called, it is read with --format {' or '.join(known)}."
+            error.hint += f" By the names of its files, it may be read with --format {' or '.join(known)}."
         raise
 
 

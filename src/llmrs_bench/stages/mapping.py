@@ -63,8 +63,9 @@ class DataMapping(Options):
         if source is not None and (source.exists() or not self.url):
             if self.md5 and source.is_file() and (md5 := file_md5(source)) != self.md5:
                 raise DataError(
-                    f"{source} has md5 {md5}, and the mapping is for {self.md5}",
-                    hint=f"Get the right file{f' from {self.url}' if self.url else ''}, or drop md5 from the mapping.",
+                    f"{source} has md5 {md5}, but the mapping is for {self.md5}",
+                    hint=f"Get the right file{f' from {self.url}' if self.url else ''}, or remove md5 from the "
+                    "mapping.",
                 )
             found["path"] = source
         elif self.url:
@@ -135,7 +136,7 @@ def write_mapping(
             lines += [f"{role} = {toml_value(column)}\n" for role, column in columns.items()]
     text = "".join(lines).encode()
     if path.exists() and path.read_bytes() != text:
-        raise OptionError(f"{path} exists, and says something else", hint="Give --save-mapping another name.")
+        raise OptionError(f"{path} exists with other contents", hint="Give --save-mapping another file.")
     atomic_write(path, text)
 
 

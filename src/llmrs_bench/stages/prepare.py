@@ -189,8 +189,8 @@ def prepare(
     reading, changed = READINGS.get(found.reader, (None, ""))
     if done.artifact.facts.get("reading") != reading:
         log.warning(
-            "%s was prepared by an earlier version, which read %s otherwise: if the source has such, prepare it under "
-            "another name, as %s@again",
+            "%s was prepared by an earlier version, which read %s differently: if the source has such, prepare it "
+            "under another name, such as %s@again",
             place.reference,
             changed,
             dataset.name,
@@ -214,9 +214,10 @@ def open_or_prepare(home: Path, text: str, progress: Progress, say: Callable[[st
     if is_unprepared(home, text):
         config = PrepareConfig(dataset=text)
         say(
-            f"{text} is not prepared yet: it is now, with the defaults ({config.users:,} users, {config.n_candidates} "
+            f"{text} is not prepared yet; preparing it with the defaults ({config.users:,} users, "
+            f"{config.n_candidates} "
             f"{config.candidates} candidates, {config.history} items of history); "
-            "`llmrs-bench prepare --help` says how to choose others"
+            "`llmrs-bench prepare --help` lists other options"
         )
         done = prepare(home, text, config, Origin(), progress)
         for warning in done.warnings:
@@ -391,8 +392,8 @@ def _held_out_before(split: Split, loaded: Loaded, dataset: Dataset, config: Pre
     """
     if config.split == "time" and not isinstance(read_cut(config.cut), float):
         raise OptionError(
-            f"--held-out validation cuts earlier events by the same share once more, and --cut {config.cut} is a date",
-            hint="Use a share for both, such as --cut 0.9.",
+            f"--held-out validation makes an earlier cut by the same share, but --cut {config.cut} is a date",
+            hint="Give a share, such as --cut 0.9.",
         )
     left = split.interactions
     left = without_targets(split).interactions if config.repeats == "all" else left
@@ -417,7 +418,7 @@ def _requests(
     if config.candidates == IMPRESSIONS:
         if raw.timeless:
             raise OptionError(
-                f"{dataset.name} does not say when its events were, so nothing says what came before a list",
+                f"{dataset.name} has no times of events, so it is unknown what came before a list",
                 hint="Leave out --candidates impressions; --split random holds out a random event of each user.",
             )
         lists, start = raw.impressions, raw.tested_from

@@ -90,7 +90,7 @@ def _chosen_tables(tables: Sequence[PublishedTable], name: str | None) -> list[P
 
 def known_as(printed: PublishedRow) -> str | None:
     """Return what we call the model of a printed row; None where it is none that is known here, or may be another."""
-    size = re.search(r"(\d+)B parameters", printed.setting) or re.search(r"-(\d+)B$", printed.model)
+    size = re.search(r"(\d+)B$", printed.setting) or re.search(r"-(\d+)B$", printed.model)
     name = _MODELS.get(re.sub(r"-\d+B$", "", printed.model))
     if name is None or "{}" not in name:
         return name

@@ -28,7 +28,7 @@ from llmrs_bench.stages.serving import OpenEngine, describe, file_name, locate, 
 from llmrs_bench.stages.workspace import Data
 
 # Bumped when other questions are asked, or ranks are judged otherwise.
-FORMAT = "1"
+FORMAT = "2"
 _AUTO = "auto"
 _HEADING = "heading"  # the request that titles without an id belong to
 

@@ -1,9 +1,9 @@
 """Stage `prompt`: a template with its options, rendered for every request of a data set."""
 
 from collections import Counter
-from collections.abc import Generator, Iterable, Mapping, Sequence
+from collections.abc import Generator, Iterable, Mapping
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from functools import lru_cache
 from hashlib import sha256
@@ -18,16 +18,15 @@ from llmrs_bench.core.config import CLICK, EXPLANATION, LABELLED, RATING, TEXTS,
 from llmrs_bench.core.errors import ModelError, OptionError
 from llmrs_bench.core.registry import STRATEGIES
 from llmrs_bench.core.schemas import PROMPTS, VIEWS
-from llmrs_bench.core.types import Example, Item, Request
 from llmrs_bench.core.view_options import ViewOptions
 from llmrs_bench.llm.model_aliases import MODEL_ALIASES, ModelSpec
-from llmrs_bench.llm.tokenization import CUT, PromptReader, TitleCounter
-from llmrs_bench.prompts.frames import read_catalog, read_prompts, read_views, write_prompts
+from llmrs_bench.llm.tokenization import CUT, TitleCounter
+from llmrs_bench.prompts.frames import read_catalog, read_views, write_prompts
 from llmrs_bench.prompts.leakage import check_views
 from llmrs_bench.prompts.strategies.base import ItemCatalog, PromptStrategy, written
 from llmrs_bench.prompts.template import PART_NAMES, PartName, TemplateSource, read_source, shipped_digest
-from llmrs_bench.report.words import RenderedPrompt
-from llmrs_bench.stages.prompt_variants import ShownRuns, find_shown, open_views
+from llmrs_bench.stages.examples import find_domain
+from llmrs_bench.stages.prompt_variants import Shown, find_shown, open_views
 from llmrs_bench.stages.workspace import Data
 
 _SCALE = ("lowest", "highest", "rating_format")  # what parts may name of the scale of ratings
@@ -95,8 +94,13 @@ def open_plan(config: PromptConfig) -> PromptPlan:
     given, owner = config.options, f"template {source.name}"
     views = ViewOptions.parse({name: given[name] for name in ViewOptions.model_fields if name in given}, owner=owner)
     parts = cast("dict[PartName, str]", {name: given[name] for name in PART_NAMES if name in given})
+    if views.shots and not any("examples" in group for group in source.template_file.order):
+        raise OptionError(
+            f"shots={views.shots} has no effect on template {source.name}: it has no place for examples",
+            hint="Leave it out, or choose another template, such as listwise.",
+        )
     if views.shots and "examples" not in {**source.template_file.parts, **parts}:
-        parts["examples"] = "next"
+        parts["examples"] = "next" if views.examples_of is None else "domain"
     if views.stated and "role" not in {**source.template_file.parts, **parts}:
         parts["role"] = "stated"
     kind: Any = STRATEGIES.load(source.template_file.form)
@@ -180,6 +184,17 @@ def _check_read(template: PromptStrategy, views: ViewOptions, name: str) -> None
                 f"a part of template {name} shows what {option} would gather",
                 hint=f"Add -T {option}, or choose another part.",
             )
+    if views.shots and (views.examples_of is None) is template.prompt_template.uses("example_items"):
+        part = "next" if views.examples_of is None else "domain"
+        raise OptionError(
+            f"shots_from={views.shots_from} shows examples of "
+            + (
+                "this data set, and a part says another one"
+                if part == "next"
+                else "another data set, and no part says so"
+            ),
+            hint=f"Use -T examples={part}, or leave that out.",
+        )
     if views.samples > 1 and template.mode != "generate":
         raise OptionError(
             f"samples={views.samples} has no effect on template {name}: likelihoods are the same every time",
@@ -253,6 +268,8 @@ def prompt(data: Data, config: PromptConfig) -> StageResult:
                     facts["views_without_interest"] += views.filter(pl.col("interest") == "").height
                 if "notes" in shown.texts:
                     facts["views_without_notes"] += views.filter(pl.col("notes").list.len() == 0).height
+        if shown.domain is not None:
+            draft.facts["examples_of"] = shown.domain.facts
         if plan.views.title_tokens is not None:
             draft.facts["title_words"] = title_words(facts, plan.views.title_tokens)
         draft.facts["warnings"] = [
@@ -267,7 +284,7 @@ def prompt(data: Data, config: PromptConfig) -> StageResult:
 
 
 def _checked_views(
-    data: Data, plan: PromptPlan, shown: ShownRuns, history: int, parts: Iterable[pl.DataFrame]
+    data: Data, plan: PromptPlan, shown: Shown, history: int, parts: Iterable[pl.DataFrame]
 ) -> Generator[tuple[pl.DataFrame, int], None, None]:
     """Yield the views of parts of the requests, and how many of them show the target in their history.
 
@@ -280,7 +297,7 @@ def _checked_views(
     with closing(open_views(data, plan.views, shown, history=history, rated=plan.rated(data.task))) as viewer:
         for part in parts:
             views = viewer.views(part)
-            yield views, check_views(views, truth, titles)
+            yield views, check_views(views, truth, titles, None if shown.domain is None else shown.domain.same)
 
 
 def views_of_requests(data: Data, plan: PromptPlan, history: int, requests: pl.DataFrame) -> pl.DataFrame:
@@ -351,15 +368,21 @@ def open_catalog(data: Data, plan: PromptPlan | None = None) -> ItemCatalog:
     """Return what templates may know of a prepared data set, with titles as short as a plan wants them.
 
     Raises:
+        ArtifactError: If the data set of the plan's examples is another one, and not prepared.
         OptionError: If nothing says whose tokens limit titles.
         ModelError: If that tokenizer cannot be had.
     """
     limited = None if plan is None or plan.views.title_tokens is None else plan.views
     scale = data.rating_scale() if data.task == RATING or (plan is not None and plan.scaled) else None
-    return _catalog(data.artifact.path, data.artifact.digest("items"), data.item_word, scale, limited)
+    made = _catalog(data.artifact.path, data.artifact.digest("items"), data.item_word, scale, limited)
+    domain = None if plan is None else find_domain(data, plan.views)
+    if domain is None:
+        return made
+    items, word = domain.data.artifact, domain.data.item_word
+    return replace(made, examples=_catalog(items.path, items.digest("items"), word, None, limited))
 
 
-@lru_cache(maxsize=2)  # the prompts of a run and its answers take the same one, and rows of a study do
+@lru_cache(maxsize=4)  # the prompts of a run and its answers take the same ones, and rows of a study do
 def _catalog(
     place: Path, digest: str, item_word: str, scale: tuple[float, ...] | None, views: ViewOptions | None
 ) -> ItemCatalog:
@@ -393,7 +416,7 @@ def title_counter(views: ViewOptions) -> TitleCounter:
             hint="Add -T title_tokenizer=MODEL; infer and tune take their own model where that has a tokenizer.",
         )
     try:
-        return TitleCounter(_tokenizer(views.title_tokenizer)[1])
+        return TitleCounter(open_tokenizer(views.title_tokenizer)[1])
     except ModelError as error:
         raise ModelError(
             f"title_tokens counts tokens of {views.title_tokenizer}: {error.message}",
@@ -432,69 +455,12 @@ def _characters(prompts: pl.DataFrame) -> int:
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-_TITLES = ("The First", "A Second One", "Third", "Third", "Fourth, The", "5", "Sixth (Part 2)")
-
-
-def check_template(config: PromptConfig) -> list[str]:
-    """Render a template with and without everything that a request can have, and return its first prompt.
-
-    Raises:
-        OptionError: If the template, a part or an option is wrong, a part asks for what may be missing, or the user's
-            turn is empty.
-    """
-    plan = open_plan(config)
-    items = {
-        f"i{number}": Item(f"i{number}", title, "Some text.", 1990 + number, ("Drama", "Comedy"))
-        for number, title in enumerate(_TITLES)
-    }
-    catalog = ItemCatalog(items, "item")
-    history, candidates = ("i0", "i1"), ("i2", "i3", "i4", "i5", "i6")
-    full = Request(
-        "full", "u", history, candidates, (5.0, 2.0), ("i0",), (Example(("i0",), "i1"),), "Stories that end well.",
-        liked=(True, False),
-    )  # fmt: skip
-    bare = Request("bare", "u", (), candidates[:2])
-    shown = [plan.template.render(request, catalog, history=10) for request in (full, bare)]
-    for prompts in shown:
-        if not any(message.role == "user" for prompt in prompts for message in prompt.messages):
-            raise OptionError(
-                f"template {plan.name} says nothing to the model where a user has no history",
-                hint="Give it a part task or answer.",
-            )
-    return [f"[{message.role}] {message.content}" for message in shown[0][0].messages]
-
-
-def rendered_prompts(prompts: pl.DataFrame, model: str) -> list[RenderedPrompt]:
-    """Return each prompt as a model reads it: its chat template if it has one, and special tokens.
-
-    Args:
-        prompts: Frame of the schema `prompts`.
-        model: A name of the catalogue, a folder, or an id of the Hugging Face hub.
-
-    Raises:
-        ModelError: If the tokenizer cannot be had.
-    """
-    reader, shown = open_reader(model), []
-    for tokens in (reader.read(prompt).tokens for prompt in read_prompts(prompts)):
-        text, *choices = (_decoded(reader.tokenizer, ids) for ids in (tokens.prefix, *tokens.suffixes))
-        shown.append(RenderedPrompt(text, len(tokens.prefix), tuple(choices), reader.encoder_decoder))
-    return shown
-
-
-def open_reader(model: str) -> PromptReader:
-    """Load the tokenizer of a model with transformers, as its engines do; ModelError if it cannot be had."""
-    spec, tokenizer = _tokenizer(model)
-    return PromptReader(tokenizer, chat=spec.chat, encoder_decoder=spec.architecture == "encoder-decoder")
-
 
 @lru_cache(maxsize=2)
-def _tokenizer(model: str) -> "tuple[ModelSpec, PreTrainedTokenizerBase]":
+def open_tokenizer(model: str) -> "tuple[ModelSpec, PreTrainedTokenizerBase]":
+    """Return what is known of a model and its tokenizer, with transformers; ModelError if it cannot be had."""
     from llmrs_bench.llm.base import ModelOptions
     from llmrs_bench.llm.loading import Checkpoint
 
     spec = MODEL_ALIASES.get(model) or ModelSpec(Path(model).name, model)
     return spec, Checkpoint(spec, ModelOptions()).tokenizer()
-
-
-def _decoded(tokenizer: "PreTrainedTokenizerBase", ids: Sequence[int]) -> str:
-    return str(tokenizer.decode(list(ids), skip_special_tokens=False, clean_up_tokenization_spaces=False))

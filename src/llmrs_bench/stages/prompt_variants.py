@@ -1,7 +1,6 @@
 """The variants in which each request is shown: histories, orders, retrieved items, notes."""
 
 import re
-from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -17,10 +16,10 @@ from llmrs_bench.core.config import FREE_TEXT
 from llmrs_bench.core.errors import OptionError
 from llmrs_bench.core.hashing import generator, hash64
 from llmrs_bench.core.schemas import VIEWS
-from llmrs_bench.core.types import Example
 from llmrs_bench.core.view_options import ViewOptions
 from llmrs_bench.prompts.parsing.thoughts import spoken
 from llmrs_bench.prompts.sanitize import sanitize_text
+from llmrs_bench.stages.examples import Domain, ExampleFinder, find_domain, without
 from llmrs_bench.stages.workspace import Data, open_runs, pick_runs, ranks
 
 T = TypeVar("T")
@@ -150,12 +149,17 @@ def numbered_lines(text: str | None, history: Sequence[str], shown: int) -> dict
 
 
 @dataclass(frozen=True, slots=True)
-class ShownRuns:
-    """The runs whose texts (`interest`, `notes`) or whose opinion prompts show, or whose first items they explain."""
+class Shown:
+    """What prompts show beside the data set.
+
+    These are runs whose texts (`interest`, `notes`) or whose opinion they show, or whose first items they explain; and
+    the data set that their examples are of, if that is another one.
+    """
 
     texts: Mapping[str, Artifact]
     scores: Artifact | None
     explained: Artifact | None
+    domain: Domain | None
 
     @property
     def inputs(self) -> dict[str, str]:
@@ -164,30 +168,33 @@ class ShownRuns:
         return {
             **{name: run.digest("responses") for name, run in self.texts.items()},
             **{name: run.digest("rankings") for name, run in ranked.items() if run is not None},
+            **({} if self.domain is None else {"examples": self.domain.digest}),
         }
 
 
-def find_shown(data: Data, options: ViewOptions) -> ShownRuns:
-    """Return the runs that options name.
+def find_shown(data: Data, options: ViewOptions) -> Shown:
+    """Return the runs and the data set that options name.
 
     Raises:
-        OptionError: As `find_note`, `find_scores` and `find_explained` do.
+        ArtifactError: As `find_domain` does.
+        OptionError: As `find_note`, `find_scores`, `find_explained` and `find_domain` do.
     """
     named = (("interest", options.interest_run), ("notes", options.notes_run))
-    return ShownRuns(
+    return Shown(
         {name: find_note(data, name, run) for name, run in named if run is not None},
         None if options.scores_run is None else find_scores(data, options.scores_run),
         None if options.explained_run is None else find_explained(data, options.explained_run),
+        find_domain(data, options),
     )
 
 
-def open_views(data: Data, options: ViewOptions, shown: ShownRuns, *, history: int, rated: bool) -> "ViewBuilder":
+def open_views(data: Data, options: ViewOptions, shown: Shown, *, history: int, rated: bool) -> "ViewBuilder":
     """Return what makes the views of requests; it has to be closed.
 
     Args:
         data: The prepared data set.
         options: What is shown.
-        shown: The runs that these name.
+        shown: The runs and the data set that these name.
         history: How many of the latest items.
         rated: Whether ratings are shown.
     """
@@ -195,7 +202,14 @@ def open_views(data: Data, options: ViewOptions, shown: ShownRuns, *, history: i
     notes = read_notes(data, shown.texts["notes"]) if "notes" in shown.texts else {}
     notes = notes if shown.scores is None else read_scores(shown.scores, options.scores)
     return ViewBuilder(
-        data, options, history=history, rated=rated, interest=interest, notes=notes, explained=shown.explained
+        data,
+        options,
+        history=history,
+        rated=rated,
+        interest=interest,
+        notes=notes,
+        explained=shown.explained,
+        domain=shown.domain,
     )
 
 
@@ -205,8 +219,6 @@ def _responses(run: Artifact) -> Iterator[Mapping[str, Any]]:
 
 if TYPE_CHECKING:
     from llmrs_bench.stages.retrieval import SearchProcess
-
-_EXAMPLE_HISTORY = 5
 
 
 class ViewBuilder:
@@ -223,6 +235,7 @@ class ViewBuilder:
         interest: What a model wrote, by request id.
         notes: What a model wrote about items, or a recommender says of candidates, by request id and item id.
         explained: The run whose first item is explained, in the place of the candidates; None: these are shown.
+        domain: The data set of the examples, if it is another one.
     """
 
     def __init__(
@@ -235,6 +248,7 @@ class ViewBuilder:
         interest: Mapping[str, str],
         notes: Mapping[str, Mapping[str, str]],
         explained: Artifact | None = None,
+        domain: Domain | None = None,
     ) -> None:
         self.data = data
         self.options = options
@@ -244,6 +258,7 @@ class ViewBuilder:
         self.notes = notes
         self.explained = None if explained is None else read_first_items(explained)
         self.seed = int(data.artifact.manifest.config["seed"])
+        self.examples = ExampleFinder(data, options, domain, self.seed)
         self._stack = ExitStack()
 
     def close(self) -> None:
@@ -263,7 +278,7 @@ class ViewBuilder:
             liked=self._liked(requests),
             candidates=self._candidates(requests),
             relevant=self._relevant(requests),
-            examples=self._examples(requests),
+            examples=self.examples.find(requests) if self.options.shots else _empty_lists("examples", requests.height),
             interest=self._interest(requests),
             notes=self._notes(requests),
             sample=pl.lit(0),
@@ -301,7 +316,7 @@ class ViewBuilder:
                 return pl.Series([self._shuffled("past", name, list(items)) for name, items in pairs], dtype=own.dtype)
             case "other":
                 rows = requests.select("request_id", "candidates").iter_rows()
-                told = [self._without(self._donors[name], candidates)[-self.history :] for name, candidates in rows]
+                told = [without(self._donors[name], candidates)[-self.history :] for name, candidates in rows]
                 return pl.Series(told if self.history else [[] for _ in own], dtype=own.dtype)
         return own
 
@@ -348,50 +363,9 @@ class ViewBuilder:
 
         return self._stack.enter_context(SearchProcess(self.options, self.data.artifact.table("items")))
 
-    def _examples(self, requests: pl.DataFrame) -> pl.Series:
-        if not self.options.shots:
-            return _empty_lists("examples", requests.height)
-        found = self._found_examples(requests)
-        rows = [
-            [{"history": list(example.history), "next": example.next} for example in found.get(name, ())]
-            for name in requests["request_id"]
-        ]
-        return pl.Series(rows, dtype=VIEWS["examples"])
-
-    def _found_examples(self, requests: pl.DataFrame) -> dict[str, list[Example]]:
-        if self.options.shots_from == "self":
-            return {
-                row["request_id"]: _steps(self._without(row["history"], row["candidates"]), self.options.shots)
-                for row in requests.iter_rows(named=True)
-            }
-        from llmrs_bench.stages.retrieval import similar_users
-
-        trained = self._events.filter(pl.col("part") == "train")
-        users = similar_users(requests, trained, self.options.shots, self.seed)
-        return {
-            row["request_id"]: [
-                step
-                for user in users.get(row["request_id"], ())
-                for step in _steps(self._without(self._before(user, row["cutoff"]), row["candidates"]), 1)
-            ]
-            for row in requests.iter_rows(named=True)
-        }
-
-    def _before(self, user: str, cutoff: int) -> Sequence[str]:
-        """Return what a user had chosen before a time."""
-        items, times = self._sequences[user]
-        return items[: bisect_left(times, cutoff)]
-
     @cached_property
     def _events(self) -> pl.DataFrame:
         return self.data.artifact.table("interactions")
-
-    @cached_property
-    def _sequences(self) -> Mapping[str, tuple[list[str], list[int]]]:
-        """User to the items of the training part, in the order of their times, and these."""
-        trained = self._events.filter(pl.col("part") == "train")
-        rows = trained.group_by("user_id", maintain_order=True).agg("item_id", "timestamp").iter_rows()
-        return {user: (items, times) for user, items, times in rows}
 
     def _rated(self, views: pl.DataFrame) -> pl.DataFrame:
         if not self.rated:
@@ -460,17 +434,6 @@ class ViewBuilder:
         order = generator(what, self.seed, request_id).permutation(len(items))
         return [items[place] for place in order]
 
-    @staticmethod
-    def _without(items: Sequence[str], left_out: Sequence[str]) -> list[str]:
-        hidden = set(left_out)
-        return [item_id for item_id in items if item_id not in hidden]
-
 
 def _empty_lists(column: str, height: int) -> pl.Series:
     return pl.repeat([], height, dtype=VIEWS[column], eager=True)
-
-
-def _steps(history: Sequence[str], count: int) -> list[Example]:
-    """Return the latest steps of a history: what came before, and what came next; the oldest step first."""
-    places = range(max(1, len(history) - count), len(history))
-    return [Example(tuple(history[max(0, place - _EXAMPLE_HISTORY) : place]), history[place]) for place in places]

@@ -77,7 +77,7 @@ def study_of(content: Values, name: str) -> Study:
         found = content.get(key, [])
         found = [found] if isinstance(found, Mapping) else found
         if not isinstance(found, list) or not all(isinstance(table, Mapping) for table in found):
-            faults.append(OptionError(f"{key} is no table", hint=f"Write [{key}], or [[{key}]] for several."))
+            faults.append(OptionError(f"{key} is not a table", hint=f"Write [{key}], or [[{key}]] for several."))
             return []
         return found
 
@@ -169,7 +169,7 @@ def _data_plan(table: Values) -> DataPlan:
     asked = Reference.parse(str(table["dataset"]))
     if "name" in table and asked.variant is not None and asked.variant != table["name"]:
         raise OptionError(
-            f"{asked.text} names a variant, and the recipe has one of its own, {table['name']}",
+            f"{asked.text} names a variant, but the recipe names its own, {table['name']}",
             hint=f"Write --dataset {asked.dataset}.",
         )
     mapping = read_mapping(Path(table["mapping"])) if "mapping" in table else None
@@ -194,7 +194,7 @@ def _data_plan(table: Values) -> DataPlan:
 
 def _without_titles(plan: DataPlan, rows: Sequence[RowPlan]) -> DataPlan:
     """Return how a data set is prepared: items may lack titles where no row reads any."""
-    asked = (row for row in rows if plan.name in (row.data, row.tuned_on) and row.fused is None)
+    asked = (row for row in rows if plan.name in (row.data, *row.sources) and row.fused is None)
     read = any(reads_titles(row.stem) for row in asked)
     if plan.config is None or read or "allow_untitled" in plan.config.model_fields_set:
         return plan
@@ -207,7 +207,7 @@ def _whole(table: Values, defaults: Values) -> dict[str, Any]:
     _known(defaults, _ASKED, "infer")
     for said, key in product((table, defaults), ("options", "template_options", "tune")):
         if not isinstance(said.get(key, {}), Mapping):
-            raise OptionError(f"{key} is no table", hint=f"Write {key} = {{ key = value }}, or {{}}.")
+            raise OptionError(f"{key} is not a table", hint=f"Write {key} = {{ key = value }}, or {{}}.")
     whole = {**defaults, **table} if "model" not in table else dict(table)
     if "limit" in defaults:
         whole.setdefault("limit", defaults["limit"])  # of all language models
@@ -224,7 +224,7 @@ def _check_models(whole: Values) -> None:
     for model in _listed(whole["model"]):
         if not isinstance(model, str) or is_outside(model):
             raise OptionError(
-                f"model={model} is no model that a recipe can run",
+                f"model={model} is not a model that a recipe can run",
                 hint="Name one as `infer` takes it. A fusion is a row with fuse = [ROW, ROW] in place of a model; "
                 "`import` reads rankings from elsewhere.",
             )
@@ -243,7 +243,7 @@ def _rows(table: Values, defaults: Values, data: Sequence[str], servers: tuple[s
     if (seeds := whole.get("seeds")) is not None:
         first = whole.get("seed", 0)
         if not isinstance(seeds, int) or not isinstance(first, int) or not 1 <= seeds <= 1000:
-            raise OptionError(f"seeds={seeds} is no number from 1 to 1000", hint="Write seeds = 3.")
+            raise OptionError(f"seeds={seeds} is not a number from 1 to 1000", hint="Write seeds = 3.")
         whole["seed"] = list(range(first, first + seeds))
     shape = {key: value for key, value in whole.items() if key in _ASKED or key == "tune"}
     for place, (shared, factors) in product(places or [""], list(_grid(shape))):
@@ -260,6 +260,11 @@ def _rows(table: Values, defaults: Values, data: Sequence[str], servers: tuple[s
         if tuned_on is not None and tuned_on not in data:
             raise unknown_name("data set of the recipe", str(tuned_on), list(data))
         values = {key: _words(value) if isinstance(value, Mapping) else value for key, value in chosen.items()}
+        if (examples_of := values.get("template_options", {}).get("shots_from")) == place:
+            raise OptionError(
+                f"shots_from={place} is the data set that is asked about",
+                hint="Examples of other users of the same data set are similar; or write a row with data = OTHER.",
+            )
         answering = _answering(values, servers)
         row = RowPlan(
             " ".join(map(str, [label, *named, *varied])),
@@ -269,6 +274,7 @@ def _rows(table: Values, defaults: Values, data: Sequence[str], servers: tuple[s
             str(whole.get("printed", "")),
             () if tuned else answering,
             tuned_on=tuned_on,
+            examples_of=examples_of if examples_of in data else None,
         )
         _ = row.config  # checked before anything is asked
         yield row
@@ -375,7 +381,7 @@ def _fusions(table: Values, data: Sequence[str]) -> Iterator[RowPlan]:
             label.append("of " + "+".join(members))
         for place in _places(table, [name for name in data if name != learned_on or "data" in table]) or [""]:
             if place == learned_on:
-                raise OptionError(f"learn_on={place} holds the requests that are ranked", hint="Name another data set.")
+                raise OptionError(f"learn_on={place} is the data set that the row ranks", hint="Name another data set.")
             yield RowPlan(" ".join(label), place, chosen, fused=options, learned_on=learned_on)
 
 
@@ -390,7 +396,7 @@ def _listed(value: Any) -> list[Any]:
 def _tune_config(values: Values, tune: Values) -> "TuneConfig":
     if "template" not in values and "template" not in tune:
         raise OptionError(
-            "a row with tune names no template, whose prompts and right answers the model learns",
+            "a row with tune names no template, so there are no prompts and answers to learn",
             hint="Add template = NAME: listwise, likelihood, label or yes-no.",
         )
     from llmrs_bench.stages.tune import TuneConfig  # brings PyTorch, which other rows may do without
@@ -409,7 +415,7 @@ def _grid(values: Values) -> Iterator[tuple[dict[str, Any], dict[str, Any]]]:
             choices.append([(key, inner, factors) for inner, factors in _grid(value)])
         elif isinstance(value, list):
             if not value:
-                raise OptionError(f"{key} lists nothing", hint="Name a value, or leave it out.")
+                raise OptionError(f"{key} is an empty list", hint="Name a value, or leave it out.")
             choices.append([(key, each, {key: each} if len(value) > 1 else {}) for each in value])
         else:
             choices.append([(key, value, {})])
@@ -443,7 +449,7 @@ def _cross_faults(
     if servers and not any(row.servers == servers for row in rows):
         found.append(
             OptionError(
-                "servers of [run] would have no effect: no row asks a server, or all name theirs",
+                "servers of [run] would have no effect: no row asks a server, or all rows name their own",
                 hint='Rows that they answer have engine = "openai", and no base_url among their options.',
             )
         )
@@ -455,7 +461,11 @@ def _cross_faults(
     if not rows:
         found.append(OptionError("there are no [[rows]]", hint="Add [[rows]] with model = NAME."))
     if len(boards) > 1:
-        found.append(OptionError("there are two [board]", hint="Each data set has one; they share its options."))
+        found.append(
+            OptionError(
+                "there are two [board]", hint="Write one: its options apply to the leaderboard of each data set."
+            )
+        )
     known = {(row.data, row.name) for row in rows}
     tasks = {plan.name: plan.config.task for plan in plans if plan.config is not None}
     for row in rows:
@@ -467,7 +477,7 @@ def _cross_faults(
         if row.fused is not None and tasks.get(row.data) in LABELLED:
             found.append(
                 OptionError(
-                    f"[[rows]] {row.name}: a fusion joins orders, and {row.data} has one item a request",
+                    f"[[rows]] {row.name}: a fusion combines rankings, but {row.data} has one item per request",
                     hint="Leave it out.",
                 )
             )

@@ -40,7 +40,8 @@ def recipe_text(name: str) -> str:
         found = read_board(Path(name)).recipe
         if found is None:
             raise ArtifactError(
-                f"{name} was made by no recipe", hint="Boards that `llmrs-bench run` saves have theirs; see `save`."
+                f"{name} was not made by a recipe",
+                hint="Leaderboards that `llmrs-bench run` saves hold theirs; see `save`.",
             )
         return found
     if name in (shipped := _shipped()):
@@ -49,7 +50,7 @@ def recipe_text(name: str) -> str:
         if Path(f"{name}.toml").is_file():
             raise OptionError(f"unknown recipe {name!r}", hint=f"Did you mean the file {name}.toml?")
         if Path(name).is_file():
-            raise DataError(f"{name} is no file NAME.toml", hint="docs/recipes.md shows a recipe, which is TOML.")
+            raise DataError(f"{name} is not a file NAME.toml", hint="docs/recipes.md shows a recipe, which is TOML.")
         raise unknown_name("recipe", name, sorted(shipped), hint="A recipe of your own is a file NAME.toml.")
     path = expanded(name)
     try:
@@ -64,7 +65,7 @@ def recipe_text(name: str) -> str:
         ) from error
     except (IsADirectoryError, UnicodeDecodeError) as error:
         what = "a folder" if path.is_dir() else "no text in UTF-8"
-        raise DataError(f"{name} is {what}, and no recipe", hint="docs/recipes.md shows one.") from error
+        raise DataError(f"{name} is {what}, not a recipe", hint="docs/recipes.md shows one.") from error
 
 
 def _shipped() -> dict[str, Traversable]:

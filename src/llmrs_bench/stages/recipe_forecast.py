@@ -1,7 +1,7 @@
 """What the rows of a study will ask, and what has to be done first for that to be known."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from llmrs_bench.core.types import Progress, no_progress
@@ -60,18 +60,23 @@ def forecast_study(
     with progress("rows looked at", len(rows)) as step:
         for number, row in enumerate(rows):
             step(number, row.name)
-            yield _row_forecast(row, data[row.data], commands[row.data])
+            yield _row_forecast(row, data, commands)
         step(len(rows))
 
 
-def _row_forecast(row: RowPlan, there: Data | None, command: str) -> RowForecast:
+def _row_forecast(row: RowPlan, data: Mapping[str, Data | None], commands: Mapping[str, str]) -> RowForecast:
     """Return what a row will ask of data that may not be there yet."""
+    there = data[row.data]
     if why := _asks_nothing_known(row, there):
         return RowForecast(row, None, why)
-    if there is None:
-        return RowForecast(row, None, UNPREPARED, command)
-    assert row.served is not None
-    return RowForecast(row, forecast(there, row.served))
+    for name in (row.data, *row.sources):
+        if data[name] is None:
+            return RowForecast(row, None, UNPREPARED, commands[name])
+    references = {name: found.place.reference for name, found in data.items() if found is not None}
+    asked = replace(row, values=row.with_runs({}, references)).served
+    assert there is not None
+    assert asked is not None
+    return RowForecast(row, forecast(there, asked))
 
 
 def _asks_nothing_known(row: RowPlan, there: Data | None) -> str:

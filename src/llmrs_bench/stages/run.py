@@ -121,7 +121,7 @@ def run_study(
         check_rows(rows)
     check_board(home, study, rows)
     check_prices(rows, budget)
-    wanted = [plan for plan in study.data if any(plan.name in (row.data, row.tuned_on) for row in rows)]
+    wanted = [plan for plan in study.data if any(plan.name in (row.data, *row.sources) for row in rows)]
     for plan in wanted:
         made.data[plan.name] = _prepared(home, plan, progress, say)
         if plan in study.judged:
@@ -139,7 +139,10 @@ def run_study(
             if not continue_on_error:
                 error.message = f"row {row.name}: {error.message}"
                 error.args = (error.message,)
-                error.hint += " What is done stays; the same command goes on. --continue-on-error tries the rest."
+                error.hint += (
+                    " Finished rows are kept: run the same command to resume. "
+                    "--continue-on-error runs the other rows, too."
+                )
                 raise
             made.failed[row.data, row.name] = error
             say(f"{_count(made, asked_for)} {label}: failed: {error.message}")
@@ -180,13 +183,14 @@ def _warn(done: StageResult) -> None:
 def _run(made: Made, row: RowPlan, progress: Progress, engines: OpenEngine) -> StageResult:
     data = made.data[row.data]
     if lost := [name for at, name in row.needs if (at, name) not in made.runs]:
-        raise ArtifactError(f"it takes the run of row {lost[0]}, and that failed", hint="Run that one first.")
+        raise ArtifactError(f"it needs the run of row {lost[0]}, which failed", hint="Run that one first.")
     if row.fused is not None:
         return fuse(data, _fusion(made, row, row.fused))
     if row.judging is not None:
         named = tuple(made.runs[key].path.name for key in row.needs)
         return judge(data, row.judging.model_copy(update={"runs": named}), progress, engines=engines)
-    values = row.with_runs({name: made.runs[at, name].path.name for at, name in row.needs})
+    references = {name: there.place.reference for name, there in made.data.items()}
+    values = row.with_runs({name: made.runs[at, name].path.name for at, name in row.needs}, references)
     asking = replace(row, values=values)
     if row.tune is not None or not isinstance(row.config, LanguageModelConfig):
         engines.close()  # what learns may need its memory
@@ -196,7 +200,9 @@ def _run(made: Made, row: RowPlan, progress: Progress, engines: OpenEngine) -> S
         tuned = row.tune.model_copy(update={"template_options": values.get("template_options", {})})
         done = tune(made.data[row.tuned_on or row.data], tuned, progress)
         if done is None:
-            raise OptionError("run makes one process", hint="Tune with a launcher first; run then finds the model.")
+            raise OptionError(
+                "`run` works in one process only", hint="Tune with a launcher first; run then finds the model."
+            )
         # By its folder it is known in other data sets, too.
         asking = replace(row, values={**values, "model": str(done.artifact.path) if row.tuned_on else done.name})
     config = asking.config
@@ -347,7 +353,7 @@ def _paper_verdicts(
     wanted = [row for row in rows if row.printed and row.name in runs]
     if not found:
         if wanted:
-            yield f"{table}: nothing is printed of {config['dataset']}, so nothing is held against it"
+            yield f"{table} has no results on {config['dataset']}, so nothing is compared with it"
         return
     differs = _unlike_paper(data, table)
     for row in wanted:

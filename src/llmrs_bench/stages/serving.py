@@ -334,23 +334,23 @@ def find_store(data: Data, config: LanguageModelConfig) -> ResponseCache:
             series = series_of(served)
             if series not in latest or round_of(latest[series][1]) < round_of(served):
                 latest[series] = (folder, served)
-    found = list(latest.values())
-    if len(found) > 1:
-        found = [(folder, served) for folder, served in found if _is_at_address(config, served)]
+    alone = len(latest) == 1
+    found = [(folder, served) for folder, served in latest.values() if _is_at_address(config, served, alone=alone)]
     if len(found) != 1:
         raise ArtifactError(
             f"{len(found)} sets of answers of {config.model!r} with these options are kept in {data.place.answers}"
             + (": " + ", ".join(folder.name for folder, _ in found) if found else ""),
-            hint="Without --from-cache the model is looked up, and asked what is missing. "
-            "Several differ by weights or versions: see the store.json in each; move away those you do not mean.",
+            hint="Leave out --from-cache to look the model up and ask it for missing answers. "
+            "Several sets differ in weights or versions: see the store.json in each; move away those you do not mean.",
         )
     return ResponseCache(*found[0])
 
 
-def _is_at_address(config: LanguageModelConfig, served: Mapping[str, Any]) -> bool:
-    """Return whether kept answers are those of the server that the options name; None for other engines."""
+def _is_at_address(config: LanguageModelConfig, served: Mapping[str, Any], *, alone: bool) -> bool:
+    """Return whether kept answers are those of the server that the options name; if alone, they need not name one."""
     engine = served["engine"]
-    if not (kind := ENGINES.options_of(engine)).identifying:
+    kind = ENGINES.options_of(engine)
+    if not kind.identifying or (alone and kind.identifying.isdisjoint(config.options)):
         return True
     model = MODEL_ALIASES.get(config.model, ModelSpec(config.model, config.model))
     identity = ENGINES.load(engine).identity(model, kind.parse(config.options, owner=engine))
@@ -384,7 +384,7 @@ def choose_engine(config: LanguageModelConfig) -> str:
     if (_answering(config) == MOCK) != (config.model == MOCK) and config.engine != "auto":
         raise OptionError(
             f"--engine {config.engine} cannot answer for --model {config.model}",
-            hint="The mock engine answers for --model mock alone, so that no board row bears a false name.",
+            hint="The mock engine answers only for --model mock, so that no row has a false name.",
         )
     if config.engine != "auto":
         return ENGINES.check(config.engine)
@@ -432,8 +432,8 @@ def _check_split(data: Data, tuned: TunedModel) -> None:
     if tuned.samples and tuned.dataset == dataset and tuned.data != (here := learned_from(data)):
         template = tuned.template if tuned.data.keys() == here.keys() else "TEMPLATE"  # of the other task
         raise ModelError(
-            f"{tuned.label} was tuned on another split of {dataset} than {data.place.reference}: what is tested here "
-            "may be among its samples",
+            f"{tuned.label} was tuned on another split of {dataset} than {data.place.reference}: its samples may "
+            "include test events",
             hint=f"Tune on this one: llmrs-bench tune --dataset {data.place.reference} --template {template}.",
         )
 

@@ -374,7 +374,7 @@ def refuse_untitled(untitled: int, items: int, reader: str, warnings: Sequence[s
                 if reader in (ATOMIC, TABLE)
                 else "put the owner's file that has them beside the others"
             )
-            + ". --allow-untitled goes on, and calls items by their id.",
+            + ". --allow-untitled continues, with ids as titles.",
         )
 
 
@@ -454,10 +454,10 @@ def no_last(dataset: str, reader: str, split: str) -> OptionError:
     choices = "--split random holds out a random event of each user."
     if reader == TABLE:
         choices = (
-            "Name the column that says it (--columns time=NAME); or, if the lines are in the order of time, add "
-            f"--line-order; else {choices}"
+            "Name the column of times (--columns time=NAME); or, if the lines are in chronological order, add "
+            f"--line-order; otherwise {choices}"
         )
-    lost = "no event of a user is the last: leave-one-out does not fit"
+    lost = "leave-one-out cannot find the last event of a user"
     if split == "time":
-        lost = "there is no time to split at"
-    return OptionError(f"{dataset} does not say when its events were, so {lost}", hint=choices)
+        lost = "it cannot be split by time"
+    return OptionError(f"{dataset} has no times of events, so {lost}", hint=choices)

@@ -319,8 +319,8 @@ def runs_to_remove(home: Path, entries: Sequence[RunEntry]) -> list[Removal]:
         ]
         if left := [path.name for path in users if path not in chosen]:
             raise ArtifactError(
-                f"run {entry.run} is in use: {', '.join(left)} {'was' if len(left) == 1 else 'were'} made of it",
-                hint="Remove those, too, or keep it.",
+                f"run {entry.run} is in use: {', '.join(left)} {'was' if len(left) == 1 else 'were'} made from it",
+                hint="Name those, too, or keep it.",
             )
     found = []
     for entry in entries:
@@ -431,10 +431,10 @@ def remove(home: Path, removals: Sequence[Removal], told: Callable[[Removal], No
     for removal in removals:
         for path in removal.paths:
             if not path.resolve().is_relative_to(root) or path.is_symlink():
-                raise OptionError(f"{path} leads out of {home}", hint="Delete by hand what lies elsewhere.")
+                raise OptionError(f"{path} is a link to a place outside {home}", hint="Delete it by hand.")
         busy = [path for path in removal.paths if is_locked(path.with_name(f".{path.name}.lock"))]
         if busy:
-            log.warning("left, for another process works on it: %s", busy[0])
+            log.warning("not deleted, since another process is using it: %s", busy[0])
             continue
         for path in reversed(removal.paths):  # what was made of a run goes before it
             _delete(path)

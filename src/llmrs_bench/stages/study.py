@@ -88,6 +88,8 @@ class RowPlan:
         judging: Which explanations are judged, with the names of rows as runs, and by whom; None: it is no judge.
         learned_on: The data set of the recipe that a fusion learns on, if it is one of these.
         tuned_on: The data set of the recipe that its model is tuned on; None: its own.
+        examples_of: The data set of the recipe that the examples of its prompts are of; None: its own, or one that the
+            recipe does not have.
     """
 
     name: str
@@ -100,11 +102,17 @@ class RowPlan:
     judging: JudgeConfig | None = None
     learned_on: str | None = None
     tuned_on: str | None = None
+    examples_of: str | None = None
 
     @property
     def tuning(self) -> Values | None:
         """What decides how its model is tuned; None: it is not."""
         return None if self.tune is None else {"data": self.tuned_on or self.data, **self.tune.model_dump(mode="json")}
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The other data sets of the recipe that its model is tuned on, or that its prompts show examples of."""
+        return tuple(name for name in (self.tuned_on, self.examples_of) if name is not None)
 
     @property
     def needs(self) -> list[Key]:
@@ -137,10 +145,12 @@ class RowPlan:
         """Its model as typed, or how the run of a fusion is called."""
         return str(self.values["model"]) if self.fused is None else self.fused.stem
 
-    def with_runs(self, runs: Mapping[str, str]) -> Values:
-        """Return its options with the names of runs in the place of those of rows."""
+    def with_runs(self, runs: Mapping[str, str], references: Mapping[str, str]) -> Values:
+        """Return its options with runs in the place of rows, and a reference in that of a data set of the recipe."""
         options = dict(self.values.get("template_options", {}))
         options = {key: runs[text.removeprefix(ROW)] if text.startswith(ROW) else text for key, text in options.items()}
+        if self.examples_of is not None:
+            options["shots_from"] = references[self.examples_of]
         return {**self.values, "template_options": options} if options else self.values
 
     @property
@@ -174,7 +184,7 @@ class StudyRequest(Options):
         """Refuse what is no address of a server, or is there twice."""
         for server in servers:
             if not server.startswith(("http://", "https://")):
-                raise ValueError(f"servers={server!r} is no address: write http://HOST:PORT/v1")
+                raise ValueError(f"servers={server!r} is not an address: write http://HOST:PORT/v1")
         if len(set(servers)) < len(servers):
             raise ValueError("servers names one twice")
         return servers
@@ -231,10 +241,10 @@ class Study:
 
     @property
     def judged(self) -> tuple[DataPlan, ...]:
-        """The data sets with a board: all but those that fusions learn on, or that models are tuned on alone."""
+        """The data sets with a board: all but those that fusions learn on, or that are sources of transfer alone."""
         learned_on, asked = {row.learned_on for row in self.rows}, {row.data for row in self.rows}
-        tuned_on = {row.tuned_on for row in self.rows} - asked
-        return tuple(plan for plan in self.data if plan.name not in learned_on | tuned_on)
+        sources = {name for row in self.rows for name in row.sources} - asked
+        return tuple(plan for plan in self.data if plan.name not in learned_on | sources)
 
     @property
     def digest(self) -> str:
@@ -308,7 +318,7 @@ def ordered(rows: Sequence[RowPlan]) -> Iterator[RowPlan]:
         if not ready:
             raise OptionError(
                 f"rows need each other: {', '.join(row.name for row in waiting)}",
-                hint="Take one of the row: away, or out of fuse.",
+                hint="Remove one of the row:NAME, or one name from fuse.",
             )
         row = next((row for row in ready if row.model == model), ready[0])
         waiting.remove(row)

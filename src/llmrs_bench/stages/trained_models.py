@@ -143,8 +143,8 @@ def _refuse_less(spec: RecommenderSpec, options: Options) -> None:
             )
     if spec.part.train_samples is not None and getattr(options, "fit_on", "train") != "train":
         raise OptionError(
-            "samples are events of the part train, and -O fit_on=train+valid learns from others as well",
-            hint="Leave out -O fit_on, or take a share: --train-fraction.",
+            "--train-samples takes events of the part train, but -O fit_on=train+valid adds others",
+            hint="Leave out -O fit_on, or use --train-fraction instead.",
         )
 
 
@@ -246,7 +246,7 @@ def _exported(spec: RecommenderSpec, training_data: TrainingData) -> FittedRecom
     if learned != dict(training_data.digests):
         raise ModelError(
             f"the model in {folder} was trained on other data, or on another split of them, than this data set",
-            hint="Its training may hold what is tested here. Train on this data set: --model " + facts["kind"],
+            hint="It may have learned from test events. Train on this data set: --model " + facts["kind"],
         )
     kind: Any = _registry(facts["kind"]).load(facts["kind"])
     model = kind.load(folder, device=spec.device)

@@ -1,4 +1,4 @@
-"""Stage of `compare --transfer`: the runs of several data sets, by what their models were tuned on."""
+"""Stage of `compare --transfer`: the runs of several data sets, by what their models learned from."""
 
 from collections.abc import Mapping, Sequence
 from itertools import permutations

@@ -154,7 +154,7 @@ class TuneJob:
         )
         if self.checkpoint.files.adapter is not None and set(config.options) & {"rank", "alpha", "modules"}:
             raise OptionError(
-                f"{config.model} is an adapter, which is tuned on as it is: it has a rank and modules of its own",
+                f"{config.model} is an adapter: tuning continues with its own rank and modules",
                 hint="Leave out -O rank, alpha and modules.",
             )
         self.device = pick_device(config.device)
@@ -241,8 +241,8 @@ class TuneJob:
         wanted, there = self.config.samples, maker.size("train")
         if wanted != "all" and 0 < there < wanted:
             raise DataError(
-                f"{wanted:,} samples were asked for, and the training part has {there:,}",
-                hint=f"--samples {there} or --samples all takes them all.",
+                f"{wanted:,} samples were asked for, but the training part has {there:,}",
+                hint=f"Write --samples {there}, or --samples all.",
             )
         made = maker.make("train", 2**31 if wanted == "all" else wanted)
         count = len(made.examples)
@@ -488,9 +488,9 @@ def _warnings(trained: Any, made: Examples, valid: Examples) -> list[str]:
             f"tuning did not help: {trained['metric']} on validation is {best:.4f} at best, {before:.4f} before tuning"
         )
     if not valid.examples:
-        found.append("the data have no validation events: the loss on the samples themselves said when to stop")
+        found.append("the data have no validation events, so the loss on the samples decided when to stop")
     elif lower and made.facts["yes"] not in (0, len(made.examples)):
-        found.append("all validation events have the same answer: their loss said when to stop")
+        found.append("all validation events have the same answer, so their loss decided when to stop")
     if made.facts["n_truncated"]:
         found.append(f"{made.facts['n_truncated']:,} samples show less history, to fit their token budget")
     return found

@@ -69,7 +69,7 @@ def check_tunable(data: Data, plan: PromptPlan) -> None:
     check_task(data, plan)
     if not isinstance(plan.template, HasAnswers) or plan.template.rounds:
         raise OptionError(
-            f"template {plan.name} does not say what the right answer to its prompts is, so nothing can be tuned on it",
+            f"template {plan.name} does not define the right answer to its prompts, so no model can be tuned on it",
             hint=_HINT,
         )
     views = plan.views
@@ -80,9 +80,18 @@ def check_tunable(data: Data, plan: PromptPlan) -> None:
         "past": views.past != "own",
     }
     if chosen := [name for name, given in idle.items() if given]:
-        raise OptionError(f"{chosen[0]} is of test requests, and training events have none of it", hint="Leave it out.")
+        raise OptionError(
+            f"{chosen[0]} applies to test requests, and has no effect on training samples", hint="Leave it out."
+        )
+    if views.examples_of is not None:
+        raise OptionError(
+            f"shots_from={views.shots_from} shows examples of another data set, and a model is tuned on one alone",
+            hint="Use -T shots_from=similar; or tune without examples, and ask the tuned model with them (infer).",
+        )
     if views.several:
-        raise OptionError("a sample is shown once when a model is tuned", hint="Leave out orders, samples and slots.")
+        raise OptionError(
+            "orders, samples and slots have no effect on `tune`: it shows a sample once", hint="Leave them out."
+        )
 
 
 def check_tunable_model(name: str) -> None:
@@ -93,7 +102,7 @@ def check_tunable_model(name: str) -> None:
     """
     if name in (*RECOMMENDERS.names(), *CLICK_MODELS.names(), *TRIVIAL):
         raise OptionError(
-            f"{name} is no language model, and nothing else is tuned here",
+            f"{name} is not a language model, and `tune` tunes only those",
             hint=f"llmrs-bench infer --model {name} trains it.",
         )
     if name == MOCK:
@@ -325,7 +334,7 @@ class SampleMaker:
         """
         if rows.is_empty():
             raise DataError(
-                f"{self.data.place.reference} has no event of the part {part} with events of its user before it",
+                f"{self.data.place.reference} has no event of the part {part} whose user has earlier events",
                 hint="Prepare more data, or filter it less.",
             )
         held = {(user, item) for user, items in self._held.items() for item in items}
@@ -337,8 +346,8 @@ class SampleMaker:
             told = {row["item_id"], *row["candidates"], *([] if twice else row["history"])}
             if found := next((item for item in told if (row["user_id"], item) in held), None):
                 raise LeakError(
-                    f"sample {row['request_id']!r} holds item {found!r}, which its user is tested on, or which is for "
-                    "validation",
+                    f"sample {row['request_id']!r} contains item {found!r}, which is a test or validation target of "
+                    "its user",
                     hint="Report this: samples are made of training events alone.",
                 )
         liked = ["liked"] if "liked" in rows.columns else []

@@ -242,7 +242,7 @@ def open_data(home: Path, text: str) -> Data:
     fits = [wanted] if wanted in found else cut
     if len(fits) != 1:
         known = ", ".join(f"{reference.dataset}@{name}" for name in found)
-        what = "is no variant" if not fits else f"means {len(fits)} variants"
+        what = "is not a variant" if not fits else f"means {len(fits)} variants"
         raise ArtifactError(
             f"--dataset {text} {what} of the prepared {reference.dataset}",
             hint=f"Prepared: {known}. See `llmrs-bench list data` for their options."
@@ -415,7 +415,7 @@ def check_name(folder: Path, name: str | None, stem: str) -> None:
     if name is None:
         return
     if not re.fullmatch(r"\w[\w.-]{0,63}", name):
-        raise OptionError(f"--name {name!r} is no plain name", hint="Use letters, digits, '-', '_' and '.'.")
+        raise OptionError(f"--name {name!r} is not a valid name", hint="Use letters, digits, '-', '_' and '.'.")
     for other, given in _names_in(folder):
         if other.manifest.name != stem:
             _check_free(name, other, given)
@@ -448,7 +448,7 @@ def _check_free(name: str, other: Artifact, given: str | None) -> None:
         raise OptionError(f"--name {name} is the name of {other.path.name}", hint="Choose another one.")
     if other.path.name.startswith(name):
         raise OptionError(
-            f"--name {name} is how {other.path.name} begins, which would then be meant, too", hint="Choose another one."
+            f"--name {name} is also how {other.path.name} begins, so it would match both", hint="Choose another one."
         )
 
 
@@ -465,7 +465,7 @@ def call(done: StageResult, name: str | None) -> StageResult:
     try:
         check_name_of(own, name)
     except OptionError as error:
-        error.hint += f" The run is made, and stays as {own.name}."
+        error.hint += f" The run is complete, and keeps the name {own.name}."
         raise
     if before is not None:
         log.warning("%s was called %s; its name is now %s", own.name, before, name)

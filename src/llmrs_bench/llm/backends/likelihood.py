@@ -282,7 +282,7 @@ class Scorer:
         self.architecture = read_architecture(model)
         self.obstacle = self.architecture.obstacle if packed else None
         if packed and self.obstacle is None and not self.architecture.proven and not self_check:
-            self.obstacle = "it is not known to allow that, and `-O self_check=0` keeps from finding out"
+            self.obstacle = "it is not known to allow that, and `-O self_check=0` turns the test off"
         self._packed = packed and self.obstacle is None
         self._untold = packed  # why is a title scored plainly?
         self._rows = worthwhile_rows(model)
@@ -427,7 +427,7 @@ class Scorer:
                 if (isinstance(error, RuntimeError) and exhausted(error)) or raised_here(error):
                     raise
                 log.debug("self-check: packed scoring failed", exc_info=True)
-                self._differs("its code does not take titles that are packed")
+                self._differs("its code does not accept packed titles")
                 return []
 
         found: dict[str, tuple[Job, list[list[float]]]] = {}
@@ -455,7 +455,8 @@ class Scorer:
         self._untold = False
         if self.obstacle is not None:
             log.warning(
-                "titles are scored one by one, which is slower, for this model does not allow more: %s", self.obstacle
+                "titles are scored one by one, which is slower, since this model does not allow packing: %s",
+                self.obstacle,
             )
         elif job is not None:
             log.warning(

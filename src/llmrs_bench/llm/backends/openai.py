@@ -87,10 +87,10 @@ class TokenIds:
             ]
             if len(told) <= _ONE_TOKEN < len(read[0]):
                 raise EngineError(
-                    f"the server ignores `echo`: it returned {told[:80]!r} alone, and not the prompt in front of it",
+                    f"the server ignores `echo`: it returned only {told[:80]!r}, without the prompt",
                     hint="Exact likelihoods and labels by token ids need a server that echoes log-probabilities, as "
                     "vLLM does and llama.cpp does not. Leave out `-O tokenizer` and `-O api`, and use the template "
-                    "label with `-O top_logprobs=100`, or listwise; or read the model with --engine transformers.",
+                    "label with `-O top_logprobs=100`, or listwise; or run the model with --engine transformers.",
                 )
             if not any(text in told for text in read):
                 raise EngineError(
@@ -155,7 +155,7 @@ class TokenIds:
             return None
         found = by_token_id(first_choice(reply, job.prompt))
         if any(suffix[0] not in found for suffix in distinct):
-            log.info("labels are scored by echoes, since the server takes no notice of logprob_token_ids")
+            log.info("labels are scored by echoes, since the server ignores logprob_token_ids")
             self._picks = False
             return None
         return choices_response(job, [[found[suffix[0]]] for suffix in distinct])
@@ -308,7 +308,7 @@ class OpenAIEngine(Engine):
             return self.reader.read(prompt)
         if prompt.mode == "likelihood":
             raise EngineError(
-                "this server is not asked for likelihoods of titles: that takes token ids",
+                "likelihoods of titles need token ids, which are not sent to this server",
                 hint="Add `-O api=completions -O tokenizer=MODEL` if the server echoes log-probabilities, as vLLM "
                 "does; or use the template label, yes-no or listwise.",
             )
@@ -332,7 +332,7 @@ class OpenAIEngine(Engine):
                 self._failures[prompt.prompt_id] = (prompt, error)
                 if self._unanswered + len(self._failures) <= self.options.allowed(self._found + self._given):
                     return None
-            hint = f"{error.hint} To go on without such answers, allow so many with `-O unanswered=N` or `N%`."
+            hint = f"{error.hint} To continue without such answers, allow some with `-O unanswered=N` or `N%`."
             raise EngineError(error.message, hint=hint) from error
 
     def _ask(self, task: _Task, stopped: Event) -> Response:

@@ -178,7 +178,7 @@ _SHOWN = 300  # characters of a server's message
 _FEW = 2  # further tries of a prompt while the server is in doubt
 _PASSING = (408, 409, 423, 424, 425, 429, 449, 498, 499)  # besides all from 500 on
 _INNER = (424, 500)  # of them those by which a server says that it failed at a prompt
-GOES_ON = "Answers so far are kept: the same command goes on with the rest."
+GOES_ON = "Answers so far are kept: run the same command to resume."
 
 
 class RefusedError(EngineError):
@@ -359,14 +359,14 @@ class Client:
         fewer = self._gate.halve(most)
         if fewer is not None and most == self.options.concurrency:
             log.warning(
-                "%s did not answer %s within %g s: it is asked again, and from now on no more than %d at a time, half "
-                "of what was under way, and fewer still after each further time-out; set `-O concurrency` to what the "
-                "server works on at a time, or raise `-O timeout`",
+                "%s did not answer %s within %g s: the prompt is sent again, from now on with at most %d requests at a "
+                "time, half as many as before, and fewer after each further time-out; set `-O concurrency` to the "
+                "number of requests that the server handles at a time, or raise `-O timeout`",
                 *(self.base_url, about, self.options.timeout, fewer),
             )
         return _Trouble(
             f"did not answer {about} within {self.options.timeout:g} s,",
-            "Set `-O concurrency` to what the server works on at a time (llama.cpp: its slots), or raise `-O timeout`.",
+            "Set `-O concurrency` to what the server handles at a time (llama.cpp: its slots), or raise `-O timeout`.",
             alone=True,
             down=True,
         )
@@ -403,7 +403,7 @@ class Client:
         """
         hint = "Check `-O base_url`: it usually ends in /v1."
         if reply.content.lstrip().startswith(b"data:"):
-            hint = "It streams its replies, which nobody asked for: turn that off on the server, or in `-O fields`."
+            hint = "It streams its replies, which was not requested: turn that off on the server, or in `-O fields`."
         if self._answers or reply.cut_short:
             told = f"answered {about} with no JSON object: {self._shown(reply.text)!r}; in all"
             return _Trouble(told, f"See the log of the server, and of a proxy before it. {hint}", alone=True, down=True)
@@ -460,7 +460,7 @@ def retry_after(value: str | None, *, now: datetime) -> float | None:
 
 
 def _ended(about: str) -> EngineError:
-    return EngineError(f"{about} is not asked any more, since the run ends", hint=GOES_ON)
+    return EngineError(f"{about} was not sent, since the run is ending", hint=GOES_ON)
 
 
 def _key(options: OpenAIOptions) -> str:

@@ -62,11 +62,11 @@ def _parsed(value: Any) -> Any:
     except RecursionError as error:
         raise ValueError("it is nested too deep") from error
     except (ValueError, TypeError) as error:
-        raise ValueError(f"no JSON: {error}") from error
+        raise ValueError(f"it is not JSON: {error}") from error
     if _depth(found) > _DEEPEST_FIELDS:
         raise ValueError(f"it is nested deeper than {_DEEPEST_FIELDS}")
     if not isinstance(found, dict):
-        raise ValueError("it is no object of JSON")
+        raise ValueError("it is not a JSON object")
     return found
 
 
@@ -95,35 +95,36 @@ class OpenAIOptions(Options):
     """How the server is reached and asked.
 
     Args:
-        base_url: Where the API begins, such as `http://localhost:8000/v1`; without it OPENAI_BASE_URL, else OpenAI.
-        known_as: What the server is called in the identity of its answers in place of its address: the address it had
-            before it moved, or any name. Servers that are known as one share their answers.
-        key_env: The variable that holds the key; a server of one's own may need none.
-        model: What the server calls the model, if that is not its name or id here.
-        api: `chat` sends messages, `completions` the text that the model continues.
-        concurrency: The most requests in flight.
+        base_url: Base address of the API, such as `http://localhost:8000/v1`; None: OPENAI_BASE_URL, or else OpenAI.
+        known_as: Name of the server in the cache key, instead of its address: its former address, or any name. Servers
+            with the same name share their answers.
+        key_env: Environment variable that holds the key; your own server may need none.
+        model: The server's name for the model, if it differs from the name or id here.
+        api: `chat` sends messages, `completions` sends a text that the model continues.
+        concurrency: Maximum number of requests in flight.
         timeout: Seconds that a reply may take, and the longest wait for a part of it. A request that takes longer is
-            sent again, and from then on half as many as were under way are sent at a time.
-        retries: How often a request is sent again that met trouble which passes, such as 429, 5xx, a time-out, or a
-            connection that broke off.
-        unanswered: How many prompts may stay without an answer while the server answers others, as a number or as a
-            share of the prompts, rounded up; they count as empty answers.
-        answer_tokens: The longest answer, in tokens; more is cut off.
-        temperature: Of texts that are sampled; 0 asks for the likeliest tokens.
-        max_tokens_field: The field of a chat request that bounds the answer.
+            sent again, and from then on half as many are in flight.
+        retries: How often a request is sent again after a temporary failure, such as 429, 5xx, a time-out, or a broken
+            connection.
+        unanswered: How many prompts may stay unanswered while the server answers others, as a number or as a share of
+            the prompts, rounded up; they count as empty answers.
+        answer_tokens: Maximum length of an answer in tokens; longer ones are truncated.
+        temperature: Sampling temperature; 0 is greedy decoding.
+        max_tokens_field: The field of a chat request that limits the length of the answer.
         reasoning_effort: How long a reasoning model thinks, in the server's words.
-        omit: Fields that the server refuses: `temperature`, `seed`, or both with a comma. Answers may then vary.
-        fields: More fields of each request as JSON, such as `{"repetition_penalty": 1}` where a server has another
+        omit: Fields that the server refuses: `temperature`, `seed`, or both separated by a comma. Answers may then
+            vary.
+        fields: Additional fields of each request as JSON, such as `{"repetition_penalty": 1}` if a server has another
             default.
-        top_logprobs: How many of the likeliest tokens a label is looked up among; servers bound it.
-        continue_assistant: The server continues a last message of the assistant, as vLLM and SGLang do. Otherwise
-            such a prefix ends the user's last message.
-        tokenizer: Folder or Hugging Face id of the served model; with `api=completions` prompts are then sent as token
-            ids and choices read exactly, from servers that echo log-probabilities, as vLLM does.
-        context: How many tokens the model takes; without it the server's word counts, and nothing is clipped.
-        price_in: USD for a million tokens read.
-        price_out: USD for a million tokens written.
-        released: The day on which the model came out, for curves over time.
+        top_logprobs: Number of most probable tokens in which labels are looked up; servers limit it.
+        continue_assistant: The server continues a last message of the assistant, as vLLM and SGLang do. Otherwise the
+            beginning of the answer is put at the end of the user's last message.
+        tokenizer: Folder or Hugging Face id of the served model. With `api=completions`, prompts are then sent as token
+            ids, and choices are scored exactly by servers that return the log-probabilities of prompts, as vLLM's does.
+        context: Maximum number of tokens; None: the server's limit applies, and no prompt is shortened.
+        price_in: USD per million input tokens.
+        price_out: USD per million output tokens.
+        released: Release date of the model, for curves over time.
     """
 
     cost_only: ClassVar[frozenset[str]] = frozenset(
@@ -161,7 +162,7 @@ class OpenAIOptions(Options):
         if secret := next((name for name in _names(fields) if _SECRET.search(name)), None):
             raise ValueError(f"{secret} is the field of a secret; a key goes into the variable that key_env names")
         if taken := sorted(_OWN & set(fields)):
-            raise ValueError(f"the engine itself writes {', '.join(taken)}")
+            raise ValueError(f"the engine itself sets {', '.join(taken)}")
         return fields
 
     @field_validator("unanswered")
@@ -219,11 +220,11 @@ class OpenAIOptions(Options):
             if parts.port == 0 or not url.isprintable() or " " in url:
                 raise ValueError("it holds a blank, a control character or the port 0")
         except (ValueError, httpx.InvalidURL) as error:
-            raise OptionError(f"{url!r} is no base URL of an API: {error}", hint=hint) from error
+            raise OptionError(f"{url!r} is not the base URL of an API: {error}", hint=hint) from error
         if parts.username or parts.password or parts.query or parts.fragment:
             raise OptionError("the base URL holds more than host and path", hint=hint)
         if parts.scheme not in ("http", "https") or not parts.hostname:
-            raise OptionError(f"{url!r} is no base URL of an API", hint=hint)
+            raise OptionError(f"{url!r} is not the base URL of an API", hint=hint)
         return url
 
     @property

@@ -75,7 +75,7 @@ def reading(prompt: Prompt) -> Iterator[None]:
         yield
     except (KeyError, IndexError, TypeError, ValueError, AttributeError, ArithmeticError) as error:
         raise NoAnswerError(
-            f"the server's answer to prompt {prompt.prompt_id!r} is not as the API says: {_shape(error)}",
+            f"the server's answer to prompt {prompt.prompt_id!r} does not follow the API: {_shape(error)}",
             hint="Check that `-O base_url` is an OpenAI-compatible API, and `-O api`.",
         ) from error
 
@@ -206,7 +206,7 @@ def text_of(choice: dict[str, Any]) -> str:
         return _text(choice.get("text"), "text")
     message = choice["message"]
     if not isinstance(message, dict):
-        raise ValueError(f"message is no object: {str(message)[:100]}")
+        raise ValueError(f"message is not an object: {str(message)[:100]}")
     thought = _text(message.get("reasoning_content") or message.get("reasoning"), "message.reasoning_content")
     said = _text(message.get("content"), "message.content") or _text(message.get("refusal"), "message.refusal")
     if finish == "length" and not said:
@@ -230,7 +230,7 @@ def _text(value: Any, field: str) -> str:
         return str(value)
     if isinstance(value, list):
         return "".join(_part(part, field) for part in value)
-    raise ValueError(f"{field} is no text: {str(value)[:80]}")
+    raise ValueError(f"{field} is not text: {str(value)[:80]}")
 
 
 def _part(part: Any, field: str) -> str:
@@ -241,7 +241,7 @@ def _part(part: Any, field: str) -> str:
         return _text(part["text"], f"{field}.text")
     if isinstance(part, str):
         return part
-    raise ValueError(f"{field} is no text: {str(part)[:80]}")
+    raise ValueError(f"{field} is not text: {str(part)[:80]}")
 
 
 def likeliest(choice: dict[str, Any], prompt: Prompt) -> list[tuple[str, float]]:
@@ -282,7 +282,7 @@ def logprob(value: Any, field: str) -> float:
     """
     number = float(value) if isinstance(value, int | float) else nan
     if isnan(number) or number > 0.01:
-        raise ValueError(f"{field} holds {value!r}, which is no log-probability")
+        raise ValueError(f"{field} holds {value!r}, which is not a log-probability")
     return min(0.0, number) if number > _LEAST else -np.inf
 
 

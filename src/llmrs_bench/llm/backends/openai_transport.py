@@ -244,7 +244,7 @@ def _unpacked(parts: Iterator[bytes], coding: str) -> Iterator[bytes]:
         yield from parts
         return
     if coding.strip().lower() not in ("gzip", "x-gzip"):
-        raise UndecodableError(f"it is encoded as {coding!r}, which was not asked for")
+        raise UndecodableError(f"it is encoded as {coding!r}, which was not requested")
     packed, begun = zlib.decompressobj(wbits=31), False
     try:
         for part in parts:

@@ -33,12 +33,12 @@ class RayOptions(config.Options):
     """How many workers there are, and where; all other options are those of the engine in each.
 
     Args:
-        engine: The engine that each worker holds.
-        workers: How many there are.
-        address: A cluster's address, or `auto` for the one on this machine; None: RAY_ADDRESS if that is set, else a
-            Ray of its own, on this machine and as long as the run.
-        cpus_per_worker: Logical CPUs that a worker takes, and the threads it computes with.
-        gpus_per_worker: GPUs that a worker takes; without any it computes on the CPU.
+        engine: The engine that each worker runs.
+        workers: Number of workers.
+        address: Address of a cluster, or `auto` for the one on this machine; None: RAY_ADDRESS if that is set, else Ray
+            is started on this machine for the run.
+        cpus_per_worker: Logical CPUs, and compute threads, of a worker.
+        gpus_per_worker: GPUs of a worker; with 0 it computes on the CPU.
     """
 
     # The batches, and so the answers, are those of one process.
@@ -182,7 +182,9 @@ class RayEngine:
 def _joined(engine: str) -> Any:
     """Return the options of this engine together with those of the inner one."""
     if engine == NAME:
-        raise OptionError("a Ray worker cannot hold the engine 'ray'", hint="Use -O engine=transformers or vllm.")
+        raise OptionError(
+            "a Ray worker cannot hold the engine 'ray'", hint="Add -O engine=transformers or -O engine=vllm."
+        )
     inner = ENGINES.options_of(engine)
     if shared := RayOptions.model_fields.keys() & inner.model_fields.keys():
         raise OptionError(
@@ -208,7 +210,7 @@ def _device(device: str, options: RayOptions) -> str:
     if device == "cuda" and not options.gpus_per_worker:
         raise OptionError("device 'cuda': the Ray workers have no GPU", hint="Add -O gpus_per_worker=1.")
     if device == "cpu" and options.gpus_per_worker:
-        raise OptionError("device 'cpu' does not use the GPUs of gpus_per_worker", hint="Leave out one of them.")
+        raise OptionError("device 'cpu' does not use the GPUs of gpus_per_worker", hint="Leave out one of the two.")
     return device if options.gpus_per_worker else "cpu"
 
 

@@ -167,7 +167,7 @@ class ActorPool:
         if missing:
             raise EngineError(
                 f"only {len(placed)} of {len(first)} workers found a place on the Ray cluster "
-                f"in {_START_SECONDS:g} seconds: others use the rest",
+                f"in {_START_SECONDS:g} seconds: other jobs use the rest",
                 hint=f"Wait until `ray status` shows free resources. {_LESS}",
             )
         for index in range(len(self._workers)):
@@ -275,20 +275,21 @@ class ActorPool:
             self._revive(index)
             return
         if part is None:
-            log.warning("a Ray worker did not come back: %s", error)
+            log.warning("a Ray worker could not be restarted: %s", error)
             return
         part.deaths += 1
         if part.deaths > _DEATHS:
             raise EngineError(
-                f"{part.deaths} Ray workers died over the same batch of {len(part.prompts)}: {error}",
-                hint="Their machines may be out of memory: give the engine less, or a machine fewer workers.",
+                f"{part.deaths} Ray workers died on the same batch of {len(part.prompts)}: {error}",
+                hint="Their machines may be out of memory: give the engine less memory, or run fewer workers on a "
+                "machine.",
             ) from error
         todo.put_back(part)
         self._mourn(index, error)
 
     def _mourn(self, index: int, error: _DiedError) -> None:
         if index in self._live:
-            log.warning("a Ray worker died, the others do its work until it is back: %s", error)
+            log.warning("a Ray worker died; the others do its work until it is restarted: %s", error)
             self.deaths += 1
             self._live.remove(index)
             self._revive(index)

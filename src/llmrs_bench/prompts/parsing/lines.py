@@ -18,7 +18,7 @@ from llmrs_bench.prompts.parsing.one_line import (
 )
 from llmrs_bench.prompts.parsing.ranking import FoundList, role_of
 from llmrs_bench.prompts.parsing.tables import RANK_NAME, cells_of, read_table
-from llmrs_bench.prompts.parsing.titles import NOUNS, Names
+from llmrs_bench.prompts.parsing.titles import EDGES, NOUNS, Names
 
 _RANGE = re.compile(r"\W*[0-9]+\s?[-–—]\s?[0-9]+\W*")
 _BREAK = re.compile(rf"<br ?/?>|</(?:\w{{1,20}}_)?(?:li|p|tr|div|item|candidate|entry|{NOUNS})>", re.IGNORECASE)
@@ -185,6 +185,10 @@ def _beside(row: str, names: Names) -> list[str]:
 
 def _add_item(line: str, indent: int, lists: _Lists) -> None:
     names, rank = lists.names, read_rank(line)
+    if (
+        rank and names.title(line.strip(EDGES)) is not None and names.title(rank.rest.strip(EDGES)) is None
+    ):  # "101 Dalmatians"
+        rank = None
     if _TOP.fullmatch(line):
         lists.end()
         lists.caption = line

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from llmrs_bench.prompts.parsing.entries import counting, is_valued, read_rank, read_valued
 from llmrs_bench.prompts.parsing.items import PAIR_ALONE, QUOTED, WORDS, read_item, without_bullet
 from llmrs_bench.prompts.parsing.ranking import FoundList, role_of
-from llmrs_bench.prompts.parsing.titles import EDGES, OFF, PAST, Mention, Names, shape
+from llmrs_bench.prompts.parsing.titles import EDGES, NOUNS, OFF, PAST, Mention, Names, shape
 
 _DOT = re.compile(r"\W*(?:[0-9]{1,9}\s*[.:)\]]|[IVXLivxl]{1,7}[.)]\s)")
 _FIRST = re.compile(r"[\s,;>|→⇒=、，~]*([^\s,;>|→⇒=、，~]+)")
@@ -38,6 +38,11 @@ _RISING = re.compile(r"\s+<+\s+|(?<=[0-9])<(?=[0-9])")
 _LETTER = re.compile(r"[^\W0-9]")
 _DIGITS = re.compile("[0-9]+")
 _CAPTION = re.compile(r"[\s*_`\"'#{\[(>\-]*+([^\W\d_][^:\n]{0,120}?)[*_`\"')]*+\s*:[*_`]*\s*(?=\S)")
+_COUNT = re.compile(  # "3 recommendations: 7, 8, 1"
+    r"[\s*_#>\-]*[0-9]{1,4} ((?:[a-z]+[ -]){0,3}?"
+    rf"(?:(?:recommendation|item|candidate|option|pick|choice|suggestion|prediction|title)s|{NOUNS})[^:\n]{{0,60}})"
+    r"[*_]*:[*_]*\s*(?=\S)"
+)
 _UNCOLONED = re.compile(r"[\s*_`\"'#>\-]*([^\W\d_][^:\n=0-9]{0,80}?)[*_`\"')]*\s*(?:=+|->|→|\s[-–—])\s*(?=\S)")
 _PLACES = re.compile(
     r"[\s*_#>\-]*([0-9]{1,3})\s?(?:[-–—]|to)\s?([0-9]{1,3})[*_]*\s*[:.)][*_]*\s(?=.*[,\s])"
@@ -298,6 +303,8 @@ def list_on_line(line: str, names: Names) -> FoundList | None:
     if PAIR_ALONE.fullmatch(line) and not names.may_hold_title(line):  # an entry of a list of such lines
         return None
     parts = [(caption, said) for caption, said in captioned(line, names) if not _is_word(said)]
+    if parts and role_of(parts[-1][0]) == "echo" and parts[-1][0].isalpha():  # "Candidates: 1, 2, 3"
+        parts = parts[-1:]
     for caption, said in parts:
         pair = is_pair(said, names) and (not caption or _SIGNED.search(said) is not None)
         if found := read_pairs(said, names) or ([] if pair else read_labels(said, names)):
@@ -343,6 +350,8 @@ def captioned(line: str, names: Names) -> list[tuple[str, str]]:
     """Return the line as it is, and what stands behind the words before its colon."""
     if (places := _PLACES.match(line)) and int(places[1]) < int(places[2]):
         return [(places[0], line[places.end() :])]
+    if (count := _COUNT.match(line)) and read_item(line[: count.end(1)], names) is None:
+        return [(count[1], line[count.end() :])]
     found = _CAPTION.match(line) if ":" in line else None
     if not found or read_item(found[1], names) is not None:
         return [("", line)]

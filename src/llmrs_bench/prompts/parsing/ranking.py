@@ -50,6 +50,9 @@ _LAST = re.compile(r"(?<![^\W_])(?:final|finally|revised|updated|corrected|impro
 _DRAFT_ANSWER = re.compile(
     r"\b(?:draft|initial|preliminary|rough|tentative|original|first|1st|previous|earlier|old)\s(?:answer|output|result|solution)"
 )
+_FORMAT = re.compile(
+    r"\b(?:example|sample)\s(?:answer|output|result|solution|response|ranking)|\b(?:answer|output|response)\s(?:format|example)"
+)
 _ROLES = tuple(
     (role, re.compile(rf"(?<![^\W_])(?:{words}|{western})(?![^\W_])|{elsewhere}"))
     for (role, words), (_, western), (_, elsewhere) in zip(_WORDS, _WESTERN, _ELSEWHERE, strict=True)
@@ -62,6 +65,8 @@ def role_of(caption: str) -> Role:
     words = caption.casefold()[-200:]
     if _DRAFT_ANSWER.search(words) and not _LAST.search(words):
         return "draft"
+    if _FORMAT.search(words) and not _LAST.search(words):
+        return "echo"
     return next((role for role, pattern in _ROLES if pattern.search(words)), "")
 
 
@@ -159,8 +164,10 @@ def choose_ranking(lists: Sequence[FoundList]) -> list[int]:
 def _best(joined: Sequence[tuple[FoundList, Role]]) -> FoundList | None:
     ranked: list[tuple[FoundList, Role]] = [(found, role) for found, role in joined if role != "echo"]
     if not any(found.places for found, _ in ranked):
-        # What is called by the words of the prompt and has another order than the prompt is no copy of it.
-        ranked += [(found, role) for found, role in joined if role == "echo" and found.places != sorted(found.places)]
+        # What is called by the words of the prompt and is not its beginning is no copy of it.
+        ranked += [
+            (found, role) for found, role in joined if role == "echo" and found.places != [*range(found.distinct)]
+        ]
     most = max((found.distinct for found, _ in ranked), default=0)
     finals = [found for found, role in ranked if role == "final" and (found.distinct > 1 or most < 2)]
     if finals:
@@ -207,7 +214,7 @@ class _Group:
         going_on = self.named and other and self.role in {"", "ranking", "final"}
         if going_on and after.caption and _AFTER.search(after.caption.casefold()):
             return not overlap
-        if (overlap and self.role == "draft") or (after.caption and not self.named and other and self.parts):
+        if (overlap and self.role in {"draft", "echo"}) or (after.caption and not self.named and other and self.parts):
             return False
         same = self.role == role or not after.caption or {self.role, role} == {"ranking", ""}
         by_label = 2 * self.labels > self.size

@@ -13,7 +13,8 @@ from llmrs_bench.prompts.parsing.titles import NOUNS, OFF, UNSURE, Mention, Name
 
 _OPENING = re.compile(r"[\[{]|(?:(?<![^\n])|(?<==)|(?<== ))\((?=\s*[\"'])")  # "ranking = ('Heat', 'Alien')"
 _ORDINAL = re.compile(r"[0-9]{1,3}(?:st|nd|rd|th)")
-_SPACE = re.compile(r"(?:\s|//[^\n]*|,(?=\s*[\]})]))*")
+_BLANK = r"\s|//[^\n]*+|/\*.{0,400}?\*/|#\s[^\n]*+(?=\n)"  # and comments
+_SPACE = re.compile(rf"(?:{_BLANK}|,(?=(?:{_BLANK})*+[\]}})]))*", re.DOTALL)
 _NUMBER = re.compile(r"-?[0-9]{1,400}(?:\.[0-9]{1,400})?(?:[eE][+-]?[0-9]{1,3})?(?![\w.])")
 _CUT_SHORT = re.compile(r"(?:-?[0-9]{0,400}\.?[0-9]{0,400}(?:[eE][+-]?)?|[A-Za-z]{1,8})\Z")
 _WORD = re.compile(r"(?:true|false|null|None|True|False|NaN|-?Infinity)\b")
@@ -87,7 +88,7 @@ class _Reader:
 
     def _skip(self) -> None:
         char = self.text[self.at : self.at + 1]
-        if (char in "/," or char.isspace()) and (found := _SPACE.match(self.text, self.at)):
+        if (char in "/#," or char.isspace()) and (found := _SPACE.match(self.text, self.at)):
             self.at = found.end()
 
     def _string(self, quote: str) -> str:

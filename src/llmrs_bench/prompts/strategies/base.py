@@ -16,13 +16,15 @@ class ItemCatalog:
     """What a template may know of a data set: its items by id, and the word for one of them.
 
     Without `attributes` items are shown by their titles alone. `scale` has the ratings that users give, in their order;
-    it is empty where they are too many to name.
+    it is empty where they are too many to name. `examples` is the catalogue of the data set that examples are of, if
+    that is another one.
     """
 
     items: Mapping[str, Item]
     item_word: str
     attributes: bool = True
     scale: tuple[float, ...] = (1.0, 2.0, 3.0, 4.0, 5.0)
+    examples: "ItemCatalog | None" = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,8 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 
 from llmrs_bench.core.costs import COST_FIELDS
-from llmrs_bench.leaderboard.board import ALPHA, Board, Row, cost_words, front_words, told_apart
+from llmrs_bench.leaderboard.board import ALPHA, Board, Row, ahead_of_front, cost_words, front_words, told_apart
+from llmrs_bench.leaderboard.build import NULL
 from llmrs_bench.leaderboard.curves import Curves
 from llmrs_bench.report.curves import amount, curves_value, interval_words, named_over, positions, reached
 from llmrs_bench.report.headline import headline, is_verdict
@@ -21,10 +22,11 @@ from llmrs_bench.report.labels import brief_labels, brief_settings, distinct, na
 from llmrs_bench.report.machine import costs, measured
 from llmrs_bench.report.profile import bin_labels, profile_rows
 from llmrs_bench.report.table import (
-    NULL,
     Table,
     answer_words,
+    column_words,
     family_over,
+    kind_words,
     matched_table,
     p_words,
     share_heads,
@@ -34,8 +36,7 @@ from llmrs_bench.report.table import (
 _MEAN_DIGITS = 8  # of what is shown in four digits beside other formats: a number rounded twice would be another one
 _BESIDE = 30  # letters of a name beside a chart
 _SLIM = 34  # letters of a name on a phone: three lines
-# What leaves a script element, or ends a line in JavaScript.
-_ESCAPES = {ord(sign): f"\\u{ord(sign):04x}" for sign in "<>&\u2028\u2029"}
+_ESCAPED = "<>&\u2028\u2029"  # what leaves a script element, or ends a line in JavaScript
 _FACTS = {
     "run": "run",
     "engine": "engine",
@@ -55,7 +56,9 @@ def as_json(value: Any) -> str:
         ValueError: If a number is not finite.
     """
     text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
-    return text.translate(_ESCAPES)
+    for sign in _ESCAPED:
+        text = text.replace(sign, f"\\u{ord(sign):04x}")
+    return text
 
 
 def board_payload(board: Board, extra: Extra) -> dict[str, Any]:
@@ -68,6 +71,7 @@ def board_payload(board: Board, extra: Extra) -> dict[str, Any]:
         distinct([named[row.run] for row in board.rows], [room] * len(board.rows)) for room in (_SLIM, _BESIDE)
     )
     places = {row.run: place for place, row in enumerate(board.rows)}
+    ahead = {row.run for row in ahead_of_front(board.rows, board.key)}
     differences: dict[str, list[Any]] = {}
     for each in board.differences:
         found = rounded(each.difference, _MEAN_DIGITS)
@@ -80,6 +84,8 @@ def board_payload(board: Board, extra: Extra) -> dict[str, Any]:
         "alpha": ALPHA,
         "family": _family(board, brief),
         "p_words": p_words(board, brackets=False),
+        "columns": column_words(board),
+        "kinds": kind_words(board),
         "permutations": board.permutations,
         "front": front_words(board.rows, board.key, board.pareto_by, board.unit),
         "reference": board.reference,
@@ -105,6 +111,7 @@ def board_payload(board: Board, extra: Extra) -> dict[str, Any]:
                 "slim": least,
                 "beside": name,
                 "apart": settings[row.run],
+                "ahead": row.run in ahead,
             }
             for row, least, name in zip(board.rows, slim, beside, strict=True)
         ],
@@ -198,6 +205,7 @@ def _row(row: Row, labels: Mapping[str, str]) -> dict[str, Any]:
         "kinds": rounded(row.kinds),
         "cost": rounded(costs(row)),
         "pareto": row.pareto,
+        "memory": row.about.get("memory", ""),
         "reliability": rounded(row.about.get("reliability") or {}),
         "facts": facts + _calibration_facts(row),
     }

@@ -87,6 +87,7 @@ def _board(each: SiteBoard) -> dict[str, Any]:
             "size": each.size,
             "made": each.made,
             "key": board.key,
+            "unit": board.unit,
             "sign": board.sign(board.key) or 1.0,
             "ours": ours and {**_row(ours, board), "label": brief[ours.run]},
             "other": other and {**_row(other, board), "label": brief[other.run]},

@@ -26,7 +26,7 @@ function metricColumn({ name, sign }) {
 }
 
 function shareColumn([key, name]) {
-  return { name, numeric: true, value: (row) => row.shares[key], cell: (row) => (isNumber(row.shares[key]) ? percent(row.shares[key]) : "") };
+  return { name, title: board.columns[name], numeric: true, value: (row) => row.shares[key], cell: (row) => (isNumber(row.shares[key]) ? percent(row.shares[key]) : "") };
 }
 
 // On a phone a long name is one that fits, with what sets the row apart; its details have the setting.
@@ -37,12 +37,14 @@ function shortNames(row) {
 }
 
 function nameNodes(row) {
-  const front = row.pareto ? el("span", { class: "badge", title: "On the Pareto front of quality and cost" }, "* Pareto") : "";
+  const front = row.pareto ? el("span", { class: "badge", title: "On the Pareto front of quality and cost" }, "* Pareto")
+    : row.ahead ? el("span", { class: "badge", title: "Better than all rows on the Pareto front; nobody measured its cost" }, "cost unknown") : "";
+  const memory = row.memory ? el("span", { class: "badge", title: row.memory }, "‡ by heart") : "";
   const long = row.slim !== row.label;
   const button = el("button", { type: "button", class: "more", "aria-expanded": "false" }, shortNames(row));
   const apart = row.apart ? el("span", { class: long ? "apart wide" : "apart" }, `, ${row.apart}`) : "";
   const kind = el("span", { class: "kind" }, symbolMark(row.kind), el("span", { class: "word" }, ` ${row.kind}`), apart);
-  return el("span", { class: "name" }, button, front, kind, row.setting ? el("small", { class: "setting" }, row.setting) : "", row.answers ? el("small", { class: "answers", title: row.answers }, row.answers) : "");
+  return el("span", { class: "name" }, button, front, memory, kind, row.setting ? el("small", { class: "setting" }, row.setting) : "", row.answers ? el("small", { class: "answers", title: row.answers }, row.answers) : "");
 }
 
 function boardColumns() {
@@ -51,6 +53,9 @@ function boardColumns() {
   // What all rows did is no column: a sentence below says it.
   const [shares, whole] = [false, true].map((all) => board.shares.filter(([key]) => board.rows.every((row) => row.shares[key] === 1) === all));
   byId("board-p").textContent = found.size ? `${board.p_words}.` : "";
+  const shown = Object.entries(board.columns).filter(([head]) => head !== "history" || board.rows.some((row) => isNumber(row.history)))
+    .filter(([head]) => !whole.some(([, name]) => name === head));
+  byId("board-columns").replaceChildren(...shown.flatMap(([head, words]) => [el("b", {}, head[0].toUpperCase() + head.slice(1)), `: ${words}. `]));
   byId("board-front").textContent = board.front;
   byId("board-whole").textContent = whole.length ? `${whole.map(([, name]) => name).join(", ")}: 100 % in all rows.` : "";
   const told = board.rows.some((row) => isNumber(row.history));
@@ -68,7 +73,7 @@ function boardColumns() {
     ...compared,
     ...others.map(metricColumn),
     ...shares.map(shareColumn),
-    ...(told ? [{ name: "history", title: "Items of history that are read", numeric: true, value: (row) => row.history, cell: (row) => row.history ?? "" }] : []),
+    ...(told ? [{ name: "history", title: board.columns.history, numeric: true, value: (row) => row.history, cell: (row) => row.history ?? "" }] : []),
     ...costs.map(({ name, head, words, better }) => ({
       name: head, title: words, first: better === "lower" ? "ascending" : "descending", numeric: true,
       value: (row) => row.cost[name], cell: (row) => amount(row.cost[name]),

@@ -101,7 +101,8 @@ function showCharts() {
     byId("cost").hidden = false;
     kindLegend(byId("cost-legend"), costed);
     const left = board.rows.length - costed.length;
-    const more = left ? ` ${left} ${left === 1 ? "row" : "rows"} without a known cost ${left === 1 ? "is" : "are"} not shown.` : "";
+    const ahead = board.rows.filter((row) => row.ahead).map((row) => row.short).join(", ");
+    const more = left ? ` ${left} ${left === 1 ? "row" : "rows"} without a known cost ${left === 1 ? "is" : "are"} not shown${ahead ? `; better than all that are shown: ${ahead}` : ""}.` : "";
     byId("cost-key").textContent = `Ringed and joined by the dashed line: the Pareto front, rows that no other beats at their cost. Lines: 95 % intervals.${more}`;
     draw(byId("cost-chart"), costChart);
   }
@@ -110,6 +111,7 @@ function showCharts() {
   if (answered.length) {
     const kinds = ANSWER_KINDS.filter((kind) => answered.some((row) => row.kinds[kind]));
     byId("answers").hidden = false;
+    byId("answers-key").textContent = `Complete: all candidates are ranked. ${board.kinds ? `${board.kinds[0].toUpperCase()}${board.kinds.slice(1)}.` : ""}`;
     legend(byId("answers-legend"), kinds.map((kind) => [swatch(answerColor(kind)), kind]));
     byId("answers-table").append(plainTable(["model", ...kinds], answered.map((row) => [row.short, ...kinds.map((kind) => (row.kinds[kind] ? percent(row.kinds[kind]) : "\u2013"))])));
     draw(byId("answers-chart"), (width) => answersChart(answered, kinds, width));

@@ -16,7 +16,7 @@ const isNumber = (value) => typeof value === "number";
 const short = (value) => value.toFixed(3).replace(/^(-?)0\./, "$1.");
 const percent = (share) => `${(100 * share).toFixed(share > 0 && share < 0.1 ? 1 : 0)} %`;
 // With \u2264 before the least p that permutations can show.
-const pValue = (p, least) => (p < 0.001 ? "< .001" : `${least ? "\u2264 " : ""}${short(p)}`);
+const pValue = (p, least) => (p < 0.001 ? "<.001" : `${least ? "\u2264" : ""}${short(p)}`);
 
 function amount(value) {
   if (!isNumber(value)) return "";

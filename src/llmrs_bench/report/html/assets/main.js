@@ -54,6 +54,7 @@ const sampled = showRequests();
 showSections();
 byId("filters").open = innerWidth > 760;
 followLink();
+fadeWhereCut();
 document.documentElement.dataset.ready = "board";
 performance.mark("interactive");
 sampled.then(() => {

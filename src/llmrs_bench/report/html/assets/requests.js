@@ -1,35 +1,53 @@
 // A sample of requests: what was known, asked, answered and read.
 async function unpacked(text) {
-  const bytes = Uint8Array.from(atob(text), (sign) => sign.charCodeAt(0));
+  const signs = atob(text), bytes = new Uint8Array(signs.length);
+  for (let at = 0; at < signs.length; at += 1) bytes[at] = signs.charCodeAt(at);
   const stream = new Blob([bytes]).stream().pipeThrough(new DecompressionStream("deflate"));
-  return whole(JSON.parse(await new Response(stream).text()));
-}
-
-// Places of a request's items are characters, scores are differences, and calls stand by themselves (`html/sample.py`).
-function whole(sample) {
-  sample.requests.forEach((request, at) => {
-    request.places = [...new Set([...request.candidates, ...request.targets, ...request.history])];
-    for (const [run, ranking] of Object.entries(request.rankings)) {
-      if (typeof ranking.items === "string") ranking.items = [...ranking.items].map((sign) => request.places[sign.charCodeAt(0) - 48]);
-      const [decimals, ...scores] = ranking.scores;
-      let sum = null;
-      const summed = (score) => (sum = sum === null ? score : sum - score) / 10 ** decimals;
-      ranking.scores = decimals === null ? scores : scores.map((score) => (score === null ? null : summed(score)));
-      ranking.calls = (sample.calls[at]?.[run] ?? []).map(([name, messages, text, choices, tokens, finish, n_truncated]) => ({ name, messages, text, choices, tokens, finish, n_truncated }));
-    }
-  });
+  const sample = JSON.parse(await new Response(stream).text());
+  sample.texts = sample.calls.flatMap(([, texts]) => texts);
+  sample.requests.forEach((request, at) => (request.calls = sample.calls[at]?.[0] ?? {}));
   return sample;
 }
 
-// A text of a call, in which private characters stand for titles; in a list it is as it was.
-function told(sample, request, coded) {
-  if (typeof coded !== "string") return coded === null ? null : coded[0];
-  return coded.replace(/[\ue000-\uf8ff]/g, (sign) => sample.items[request.places[sign.charCodeAt(0) - 0xe000]][1]);
+// Places of a request's items and steps between scores are characters (`html/sample.py`).
+const FIRST = 48;
+const placesOf = (request) => (request.places ??= [...new Set([...request.candidates, ...request.targets, ...request.history])]);
+
+function scoresOf([decimals, ...scores]) {
+  if (decimals === null) return scores;
+  let units = scores[0];
+  const score = (sign) => (units -= sign.charCodeAt(0) - FIRST) / 10 ** decimals;
+  return [...scores[1]].map((sign) => (sign.charCodeAt(0) < FIRST ? null : score(sign)));
+}
+
+// What a run made of a request; it is read when it is looked at. Calls stand by themselves.
+function rankingOf(request, run) {
+  const packed = request.rankings[run];
+  if (!Array.isArray(packed)) return packed;
+  const [items, scores, targets, asked, label] = packed;
+  return (request.rankings[run] = {
+    items: typeof items === "string" ? [...items].map((sign) => placesOf(request)[sign.charCodeAt(0) - FIRST]) : items,
+    scores: scoresOf(scores), targets, asked, label,
+    calls: (request.calls[run] ?? []).map(([name, messages, text, choices, tokens, finish, n_truncated]) => ({ name, messages, text, choices, tokens, finish, n_truncated })),
+  });
+}
+
+const titleOf = (sample, request, sign) => sample.items[placesOf(request)[sign.charCodeAt(0) - FIRST]][1];
+
+// A text of a call, in which each private character stands for the next of its titles; without titles it is as it was.
+function told(sample, request, [text, titles]) {
+  let at = 0;
+  return titles === null ? sample.texts[text] : sample.texts[text].replace(/\ue000/g, () => titleOf(sample, request, titles[at++]));
 }
 
 function toldCall(sample, request, call) {
-  const read = (coded) => told(sample, request, coded);
-  return { ...call, messages: call.messages?.map(([role, content]) => [role, read(content)]) ?? null, text: read(call.text), choices: call.choices.map(([name, sum]) => [read(name), sum]) };
+  const name = (coded) => (typeof coded === "string" ? titleOf(sample, request, coded) : coded[0]);
+  return {
+    ...call,
+    messages: call.messages?.map(([role, ...coded]) => [role, told(sample, request, coded)]) ?? null,
+    text: call.text === null ? null : told(sample, request, call.text),
+    choices: call.choices.map(([coded, sum]) => [name(coded), sum]),
+  };
 }
 
 function rankWords(ranking) {
@@ -138,7 +156,7 @@ const WON_WAYS = {
 };
 
 function sideView(sample, request, run) {
-  const ranking = request.rankings[run], name = sample.runs[Number(run)];
+  const ranking = rankingOf(request, run), name = sample.runs[Number(run)];
   const found = ranking ? [rankingView(sample, request, ranking, labelOf(name)), callsView(sample, request, name, ranking)] : [el("p", {}, "This row has no ranking of this request.")];
   return el("div", { class: "side" }, el("h3", {}, `${labelOf(name)}: ${rankWords(ranking)}`), found.flat(3));
 }
@@ -146,7 +164,7 @@ function sideView(sample, request, run) {
 function showSample(sample) {
   const [run, other, request, won, answers, target] = ["run", "other", "request", "won", "answers", "target"].map((name) => byId(`requests-${name}`));
   const back = byId("requests-back"), next = byId("requests-next");
-  const language = sample.runs.find((name) => sample.requests.some((each) => each.rankings[sample.runs.indexOf(name)]?.asked));
+  const language = sample.runs.find((name) => sample.requests.some((each) => each.calls[sample.runs.indexOf(name)]));
   const first = String(Math.max(0, sample.runs.indexOf(language)));
   const labels = sample.runs.map((name, place) => [String(place), labelOf(name)]);
   fillSelect(run, labels, first);
@@ -160,13 +178,13 @@ function showSample(sample) {
   byId("requests-words").textContent = `${sample.requests.length.toLocaleString("en")} of ${sample.population.toLocaleString("en")} requests, drawn with seed ${sample.seed}.`;
 
   function fits(each) {
-    const one = each.rankings[run.value], two = each.rankings[other.value];
+    const one = rankingOf(each, run.value), two = rankingOf(each, other.value);
     return (!won.value || WON_WAYS[won.value][1](one, two)) && (!answers.value || ANSWERED_WAYS[answers.value][1](one)) && (!target.value || Object.entries(each.groups).some((group) => group.join("=") === target.value));
   }
 
   function list() {
     const chosen = request.value || "0", found = sample.requests.map((each, place) => [each, place]).filter(([each]) => fits(each));
-    fillSelect(request, found.map(([each, place]) => [String(place), `${place + 1}. user ${each.user}: ${rankWords(each.rankings[run.value])}`]));
+    fillSelect(request, found.map(([each, place]) => [String(place), `${place + 1}. user ${each.user}: ${rankWords(rankingOf(each, run.value))}`]));
     if (found.some(([, place]) => String(place) === chosen)) request.value = chosen;
     won.disabled = !other.value;
   }
@@ -180,9 +198,9 @@ function showSample(sample) {
       [byId("requests-view"), byId("requests-history")].forEach((place) => place.replaceChildren());
       return;
     }
-    const beside = other.value ? `; ${labelOf(sample.runs[Number(other.value)])}: ${rankWords(each.rankings[other.value])}` : "";
+    const beside = other.value ? `; ${labelOf(sample.runs[Number(other.value)])}: ${rankWords(rankingOf(each, other.value))}` : "";
     const counted = request.options.length === sample.requests.length ? "" : ` ${request.options.length} requests pass the filter.`;
-    byId("requests-status").textContent = `${labelOf(sample.runs[Number(run.value)])}, request ${each.id} of user ${each.user}: ${rankWords(each.rankings[run.value])}${beside}.${counted}`;
+    byId("requests-status").textContent = `${labelOf(sample.runs[Number(run.value)])}, request ${each.id} of user ${each.user}: ${rankWords(rankingOf(each, run.value))}${beside}.${counted}`;
     byId("requests-history").replaceChildren(...historyView(sample, each).filter(Boolean));
     byId("requests-view").replaceChildren(...[run.value, other.value].filter(Boolean).map((place) => sideView(sample, each, place)));
   }

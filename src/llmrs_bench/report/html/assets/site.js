@@ -64,7 +64,7 @@ function trendOf({ trend, key }) {
 }
 
 const day = (made) => made.slice(0, 10);
-const COLUMNS = [
+const ALL_COLUMNS = [
   {
     name: "board",
     value: (board) => board.name,
@@ -74,10 +74,12 @@ const COLUMNS = [
   { name: "other model", value: (board) => board.other?.mean ?? null, first: "descending", cell: (board) => named(board.other, "none") },
   { name: "difference", numeric: true, value: (board) => board.gap?.difference ?? null, cell: gapOf },
   { name: "warnings", numeric: false, value: (board) => board.cautions.length, first: "descending", cell: cautionsOf },
-  { name: "cost of 1,000", numeric: true, value: (board) => board.ours?.seconds ?? null, first: "ascending", cell: costOf },
-  { name: "trend", value: (board) => board.trend.length, first: "descending", cell: trendOf },
+  { name: "cost of ranking", title: "Of 1,000 users, or rows of clicks and ratings, without training", numeric: true, value: (board) => board.ours?.seconds ?? null, first: "ascending", cell: costOf },
+  { name: "trend", value: (board) => board.trend.length, first: "descending", cell: trendOf, leftOut: () => site.boards.every((board) => board.trend.length < 2) },
   { name: "results of", value: (board) => board.made, first: "descending", cell: (board) => day(board.made) },
 ];
+
+const COLUMNS = ALL_COLUMNS.filter(({ leftOut }) => !leftOut?.());
 
 // Why the place of the best model is doubtful: in a few words, and opened in whole sentences.
 function cautionsOf({ cautions }) {
@@ -87,10 +89,11 @@ function cautionsOf({ cautions }) {
 }
 
 // What both models cost, that of the language model first.
-function costOf({ ours, other }) {
+function costOf({ ours, other, unit }) {
   const words = (row) => [`${amount(row.seconds)} s`, ...(isNumber(row.price) ? [`${amount(row.price)} USD`] : [])].join(", ");
-  const known = [ours, other].map((row) => (row && isNumber(row.seconds) ? words(row) : ""));
-  return el("span", {}, known[0], known[1] ? el("small", {}, `other ${known[1]}`) : "");
+  const [first, second] = [ours, other].map((row) => (row && isNumber(row.seconds) ? words(row) : ""));
+  const small = [second ? `other ${second}` : "", first || second ? `for 1,000 ${unit}` : ""].filter(Boolean);
+  return el("span", {}, first, small.map((line) => el("small", {}, line)));
 }
 
 // On a phone a board is a card, whose fields say what they are.
@@ -119,6 +122,7 @@ function showSite() {
     columns: COLUMNS, rows: site.boards, caption: "Boards", sorted: { column: "board" },
     onSort: (column) => { byId("order").value = column.name; },
   });
+  byId("trend-key").hidden = !COLUMNS.some(({ name }) => name === "trend");
   asCards(boards, site.boards, COLUMNS);
   byId("boards-table").append(boards.table);
   const all = site.boards.flatMap((board) => board.rows.map((row) => ({ ...row, board })));
@@ -170,4 +174,5 @@ function showSite() {
 
 showTheme();
 showSite();
+fadeWhereCut();
 document.documentElement.dataset.ready = "all";

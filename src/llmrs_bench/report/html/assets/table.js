@@ -71,3 +71,13 @@ function plainTable(heads, rows, look = "sticky") {
     el("tr", {}, cells.map((cell, place) => el(place ? "td" : "th", { class: place ? "num" : null, scope: place ? null : "row" }, cell))));
   return el("table", { class: look }, el("thead", {}, el("tr", {}, head)), el("tbody", {}, body));
 }
+
+// Tables that go on beyond the right edge of their place fade there.
+function fadeWhereCut() {
+  for (const place of document.querySelectorAll(".scroll[id]")) {
+    const mark = () => place.classList.toggle("cut", place.scrollWidth - place.clientWidth - place.scrollLeft > 4);
+    place.addEventListener("scroll", mark, { passive: true });
+    new ResizeObserver(mark).observe(place);
+    new MutationObserver(mark).observe(place, { childList: true });
+  }
+}
