@@ -199,9 +199,9 @@ def test_a_board_needs_no_run(bench: Bench) -> None:
     name = bench.prepare().stdout.strip()
     said = " ".join(bench.run("compare", "--dataset", "small").stdout.split())
     assert "popularity" in said
-    assert f"no model is on this board yet: llmrs-bench infer --model NAME --dataset {name}" in said
+    assert f"this board has only baselines so far: llmrs-bench infer --model NAME --dataset {name}" in said
     bench.run("infer", "--model", "itemknn", "--dataset", "small")
-    assert "no model is on this board" not in bench.run("compare", "--dataset", "small").stdout
+    assert "only baselines so far" not in bench.run("compare", "--dataset", "small").stdout
 
 
 def test_a_run_of_other_lists_may_not_stand_on_the_board(bench: Bench) -> None:

@@ -44,7 +44,7 @@ def test_a_board_keeps_limited_rows_apart(small: Bench) -> None:
     limited = small.name(*ASK, "--limit", "6", "-t", "likelihood")
     small.run(*ASK)
     text = small.run("compare", "--dataset", "small").stdout
-    assert f"asked with --limit, so shown with --allow-different users alone: {limited}" in " ".join(text.split())
+    assert f"{limited} ran with --limit: only `--allow-different users` shows it" in " ".join(text.split())
     assert rows(small).keys() == {"listwise"}
     refused = small.run("compare", "--dataset", "small", "--run", "mock-likelihood", code=4).stderr
     assert "the first 6 (--limit)" in refused

@@ -236,6 +236,23 @@ def test_what_prepare_says_of_columns_is_said_as_recipes_write_it(bench: Bench) 
     assert "unknown column 'bok'. Did you mean 'book'?" in " ".join(wrong.split())
 
 
+def test_a_look_finds_the_data_of_the_file_that_is_named(bench: Bench) -> None:
+    loans = bench.home.parent / "loans.csv"
+    rows = [f"r{at % 7},b{at * 3 % 20},{at}" for at in range(84)]
+    loans.write_text("\n".join(["user_id,item_id,timestamp", *rows, rows[-1]]) + "\n")
+    recipe = bench.home.parent / "loans.toml"
+    recipe.write_text(
+        f'[data]\ndataset = "loans"\nsource = "{loans}"\nallow_untitled = true\n[[rows]]\nmodel = "mock"\n'
+    )
+    said = bench.run("run", str(recipe)).stderr
+    assert "copies dropped 1" in said  # what `prepare` says of it
+    assert "not prepared" not in bench.run("run", str(recipe), "--dry-run").stdout
+    loans.write_text(loans.read_text().replace(",83", ",84"))
+    assert "not prepared" in bench.run("run", str(recipe), "--dry-run").stdout
+    loans.unlink()
+    assert f"there is no {loans}" in " ".join(bench.run("run", str(recipe), "--dry-run", code=1).stderr.split())
+
+
 def test_a_look_at_data_that_are_not_prepared_reads_the_first_rows_alone(bench: Bench) -> None:
     loans = bench.home.parent / "loans.csv"
     rows = "".join(f"r{at % 7},b{at % 5},{at}\n" for at in range(200_000))

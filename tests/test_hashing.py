@@ -1,12 +1,15 @@
 """Hashes that decide ties and samples, and digests that name models, must never change."""
 
+import os
 from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
 import polars as pl
+import pytest
 
-from llmrs_bench.core.hashing import files_digest, generator, hash64, uniform_hash
+from llmrs_bench.core import hashing
+from llmrs_bench.core.hashing import file_digest, files_digest, generator, hash64, uniform_hash
 
 
 def test_hash_is_pinned_across_versions() -> None:
@@ -62,3 +65,20 @@ def test_files_are_digested_by_relative_name_and_contents_in_any_order(tmp_path:
     assert digest(one, "a") != digest(one, "a", "sub/b")
     (other / "a").rename(other / "c")
     assert digest(other, "c") != digest(one, "a")
+
+
+def test_a_file_is_read_again_once_it_has_changed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, read = tmp_path / "weights", list[Path]()
+    path.write_bytes(b"one")
+
+    def counted(path: Path) -> str:
+        read.append(path)
+        return file_digest(path)
+
+    monkeypatch.setattr(hashing, "file_digest", counted)
+    first = [files_digest(tmp_path, [path]) for _ in range(3)]
+    assert len(read) == 1
+    path.write_bytes(b"two")
+    os.utime(path, ns=(1, 1))  # an older time and the same size
+    assert files_digest(tmp_path, [path]) not in first
+    assert len(read) == 2

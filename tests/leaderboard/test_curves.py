@@ -226,7 +226,7 @@ def test_what_varies_is_named_where_a_number_does_not() -> None:
     assert "rank, samples" in raised.value.hint
     with pytest.raises(OptionError, match="--over samples") as raised:
         curves([tuned(16, 0.3), CHANCE])
-    assert "differ in no number" in raised.value.hint
+    assert "infer --history $n" in raised.value.hint
 
 
 def test_of_runs_that_differ_in_nothing_the_later_is_shown() -> None:

@@ -120,9 +120,8 @@ def test_a_look_counts_once_what_prompts_of_a_request_share(data: Data, llama: P
     assert look.tokens_to_ask == cost["prefill_tokens"]
     after = forecast(data, config.model_copy(update={"limit": 4}))
     assert after.per_token is not None
-    assert after.per_token == pytest.approx(
-        cost["seconds"] / (cost["prefill_tokens"] + cost["completion_tokens"]), rel=0.05
-    )
+    computed = cost["prefill_tokens"] + cost["completion_tokens"]
+    assert after.per_token * computed == pytest.approx(cost["seconds"], rel=0.05, abs=0.001)  # said in milliseconds
     assert after.seconds == pytest.approx(after.per_token * (after.tokens_to_ask + after.choices_to_ask))
     text = forecast(data, config.model_copy(update={"template": "listwise"}))
     assert (text.kept_answers, text.others_kept, text.seconds) == (0, True, None)

@@ -148,6 +148,8 @@ def test_defaults_are_of_rows_without_a_model() -> None:
             "rows need each other",
         ),
         ("rows", [{"model": "mock", "options": 5}], "options is not a table"),
+        ("data", {"dataset": "small", "columns": "user=reader"}, 'Write columns = { user = "NAME", item = "NAME" }.'),
+        ("data", {"dataset": "small", "item_columns": ["title=name"]}, "item_columns is not a table"),
         ("defaults", {"history": 5}, "For all rows write --set rows.history=5"),
         ("rows", [{"model": "random"}, {"model": "mock", "tune": {}}], "Add template = NAME: listwise, likelihood"),
         ("rows", [{"name": "a", "model": "mock"}, {"name": "a", "model": "random"}], "several rows are called 'a'"),

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from hashlib import blake2b, sha256
 from hashlib import file_digest as hash_file
 from pathlib import Path
@@ -74,6 +75,24 @@ def file_digest(path: Path) -> str:
         return hash_file(file, "sha256").hexdigest()
 
 
+def remembered_digest(path: Path) -> str:
+    """Return what `file_digest` does, without reading a file again that has not changed since this process read it.
+
+    Weights have gigabytes, and each run of a study asks which they are. A file has changed if its place on the disk,
+    its size or one of its times has.
+
+    Raises:
+        OSError: If it cannot be read.
+    """
+    now = path.stat()
+    return _digest_as_of(path.resolve(), now.st_dev, now.st_ino, now.st_size, now.st_mtime_ns, now.st_ctime_ns)
+
+
+@lru_cache(maxsize=1024)
+def _digest_as_of(path: Path, *_: int) -> str:
+    return file_digest(path)
+
+
 def files_digest(folder: Path, files: Iterable[Path]) -> str:
     """Return the SHA-256 of the relative names and the contents of some files of a folder, in whatever order they come.
 
@@ -82,7 +101,7 @@ def files_digest(folder: Path, files: Iterable[Path]) -> str:
     """
     total = sha256()
     for name, path in sorted((path.relative_to(folder).as_posix(), path) for path in files):
-        total.update(f"{name}\0{file_digest(path)}\n".encode())
+        total.update(f"{name}\0{remembered_digest(path)}\n".encode())
     return total.hexdigest()
 
 

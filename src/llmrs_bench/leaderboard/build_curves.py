@@ -155,8 +155,7 @@ def _nothing_varies(over: str, varying: Sequence[str]) -> OptionError:
         f"--over {over}: no two rows of the board differ in it and in nothing else but their seed",
         hint=near.replace("Known", "Rows differ in")
         if varying
-        else "Rows of this board differ in no number alone: "
-        "make runs that do, as in `for n in 16 64 256; do llmrs-bench tune --samples $n ...`.",
+        else "Make runs that do, for instance `for n in 1 5 10; do llmrs-bench infer --history $n ...; done`.",
     )
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from llmrs_bench.core.environment import expanded
 from llmrs_bench.core.errors import ModelError, OptionError
-from llmrs_bench.core.hashing import file_digest, files_digest
+from llmrs_bench.core.hashing import files_digest, remembered_digest
 from llmrs_bench.llm.adapters import CARD, Adapter, read_adapter
 from llmrs_bench.llm.adapters import CONFIG as ADAPTER_CONFIG
 from llmrs_bench.llm.model_aliases import ModelSpec
@@ -173,7 +173,7 @@ def identify_files(files: ModelFiles) -> dict[str, str]:
         named = {} if files.gguf is None else {"gguf_file": files.gguf}
         return {"source": files.source, "commit": _commit(files), **named, **adapter}
     if files.gguf is not None:
-        return {"content": file_digest(files.folder / files.gguf), **adapter}
+        return {"content": remembered_digest(files.folder / files.gguf), **adapter}
     return {"content": _model_digest(files.folder), **adapter}
 
 

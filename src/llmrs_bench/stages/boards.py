@@ -39,7 +39,7 @@ def build(data: Data, names: Sequence[str], config: CompareConfig) -> "Compariso
     if made.missing or any(row.kind != "baseline" for row in made.board.rows):
         return made
     return made.noted(
-        [f"no model is on this board yet: llmrs-bench infer --model NAME --dataset {data.place.reference}"]
+        [f"this board has only baselines so far: llmrs-bench infer --model NAME --dataset {data.place.reference}"]
     )
 
 

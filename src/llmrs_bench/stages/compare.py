@@ -284,8 +284,8 @@ def compare(data: Data, names: Sequence[str], config: CompareConfig) -> Comparis
             *(note for notes in allowed.values() for note in notes),
             *remarks(data, [run for run in wanted if run.path.name in held]),
             *left_out(lost),
-            *(f"asked with --limit, so shown with --allow-different users alone: {name}" for name in limited),
-            *(f"asked again later, so shown with --run alone: {name}" for name in earlier),
+            *(f"{name} ran with --limit: only `--allow-different users` shows it" for name in limited),
+            *(f"{name} was asked again later: only `--run {name}` shows it" for name in earlier),
         ],
     )
     shown = with_published(board, data, config)

@@ -147,7 +147,7 @@ def compare_labelled(data: Data, names: Sequence[str], config: CompareConfig) ->
             *_warnings(data, len(users), measured, config),
             *remarks(data, [run for run in wanted if run.path.name in held]),
             *left_out(lost),
-            *(f"asked again later, so shown with --run alone: {name}" for name in earlier),
+            *(f"{name} was asked again later: only `--run {name}` shows it" for name in earlier),
             *(
                 f"asked with --limit, so on no board of {data.task}s: {run.path.name}"
                 for run in opened

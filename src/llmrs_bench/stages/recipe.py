@@ -179,7 +179,15 @@ def _data_plan(table: Values) -> DataPlan:
     }
     origin = Origin(**{**(mapping.places() if mapping else {}), **own})
     options = {key: value for key, value in table.items() if key in PrepareConfig.model_fields and key not in _DATA}
-    options = {**options, **{key: _words(options[key]) for key in ("columns", "item_columns") if key in options}}
+    for key in {"columns", "item_columns"} & options.keys():
+        if not isinstance(options[key], Mapping):
+            raise OptionError(
+                f"{key} is not a table",
+                hint=f'Write {key} = {{ user = "NAME", item = "NAME" }}.'
+                if key == "columns"
+                else f'Write {key} = {{ item = "NAME", title = "NAME" }}.',
+            )
+        options[key] = _words(options[key])
     given = {
         **(mapping.policies if mapping else {}),
         **PROTOCOLS[protocol],

@@ -8,6 +8,7 @@ from typing import Any
 from llmrs_bench.core.config import BOARD_METRICS, CATALOGUE_METRICS, WHOLE, LanguageModelConfig
 from llmrs_bench.core.errors import BenchError, OptionError, listed
 from llmrs_bench.core.registry import ENGINES, unknown_name
+from llmrs_bench.core.types import no_progress
 from llmrs_bench.leaderboard.gate import check_rules, parse_rule
 from llmrs_bench.leaderboard.saved import read_board
 from llmrs_bench.llm.cost import Budget
@@ -19,7 +20,7 @@ from llmrs_bench.stages.infer import check_known, check_model, check_trained
 from llmrs_bench.stages.judge import JudgeConfig
 from llmrs_bench.stages.prompt import open_plan
 from llmrs_bench.stages.serving import choose_engine
-from llmrs_bench.stages.source import check_source
+from llmrs_bench.stages.source import check_source, find
 from llmrs_bench.stages.study import DataPlan, RowPlan, Study
 from llmrs_bench.stages.workspace import Data, Reference, called, open_data, open_runs, variants
 
@@ -167,8 +168,9 @@ def naming_keys() -> Iterator[None]:
     try:
         yield
     except BenchError as error:
-        if "--" in error.hint:
-            guesses = getattr(error, "guesses", None) or {"time" if "time=" in error.hint else "user": "NAME"}
+        if "--columns" in error.hint:
+            role = next((role for role in ("time", "title") if f"{role}=" in error.hint), "user")
+            guesses = getattr(error, "guesses", None) or {role: "NAME"}
             columns = ", ".join(f'{role} = "{name}"' for role, name in guesses.items())
             error.hint += f" In a recipe, options of prepare stand below [data]: columns = {{ {columns} }}."
         raise
@@ -186,6 +188,11 @@ def known_data(home: Path, plan: DataPlan) -> Data | None:
         return found[0] if len(found) == 1 else None
     wanted = _chosen(plan.config.result_options)
     fits = [data for data in found if _chosen(data.artifact.manifest.config) == wanted]
+    if plan.origin.path is not None and fits:  # the same options, but of which file?
+        source = find(home, plan.origin.dataset(asked.dataset), plan.origin, plan.config, no_progress)
+        fits = [data for data in fits if data.artifact.manifest.inputs["source"] == source.digest]
+    if asked.variant is None and len(fits) > 1:  # some have a name as well: what `prepare` finds has none
+        fits = [data for data in fits if data.artifact.manifest.fingerprint.startswith(data.place.root.name)]
     return fits[0] if len(fits) == 1 else None
 
 

@@ -17,6 +17,7 @@ from llmrs_bench.leaderboard.board import PublishedRow, PublishedTable
 from llmrs_bench.leaderboard.gate import Gate
 from llmrs_bench.leaderboard.transfer import Transfer
 from llmrs_bench.llm.cost import Budget, StoppedError
+from llmrs_bench.report.words import data_lines
 from llmrs_bench.stages.boards import build, to_save
 from llmrs_bench.stages.compare import Comparison
 from llmrs_bench.stages.fuse import FusionOptions, fuse
@@ -170,6 +171,8 @@ def _prepared(home: Path, plan: DataPlan, progress: Progress, say: Callable[[str
         return open_or_prepare(home, plan.reference, progress, say)
     with naming_keys():
         done = prepare(home, plan.reference, plan.config, plan.origin, progress)
+    for line in data_lines(done.artifact.facts) if done.fresh else ():
+        say(line)
     say(f"{'made' if done.fresh else 'already there'}: {done.name}")
     _warn(done)
     return open_data(home, done.name)

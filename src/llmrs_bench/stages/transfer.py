@@ -50,7 +50,7 @@ def overlaps(sets: Sequence[Data]) -> list[str]:
     for source, target in permutations(users, 2):
         if both := len(tested[target] & users[source]):
             notes.append(
-                f"{both:,} of {len(tested[target]):,} test users of {target} have the id of a user of {source}: if "
-                "ids mean the same people, these were seen in tuning"
+                f"{both:,} of {len(tested[target]):,} test users of {target} have the id of a user of {source}: if ids "
+                f"mean the same people, a model tuned on {source} has seen them; examples in prompts leave them out"
             )
     return notes

@@ -305,6 +305,7 @@ class TransformersEngine:
         self.reader = PromptReader(
             tokenizer, chat=model.chat, encoder_decoder=self.encoder_decoder, thinking=options.thinking_tokens > 0
         )
+        self._tokenizer_digest = tokenizer_digest(tokenizer)
         place = pick_device(device)
         self.weights = checkpoint.weights(settings, dtype=pick_dtype(options.dtype, settings, place), device=place)
         if not self.weights.can_generate():
@@ -383,7 +384,7 @@ class TransformersEngine:
             "engine": "transformers",
             "engine_version": transformers_version,
             "torch_version": torch.__version__,
-            "tokenizer_sha256": tokenizer_digest(self.reader.tokenizer),
+            "tokenizer_sha256": self._tokenizer_digest,
             "chat_template_sha256": template_digest(self.reader.tokenizer),
             "dtype": str(self.weights.dtype).removeprefix("torch."),
             "device": self._device,
