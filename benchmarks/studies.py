@@ -33,7 +33,7 @@ ROLES = ["none", "recommender"]
 
 @contextmanager
 def timed_engines() -> Iterator[list[float]]:
-    """Note the seconds of each loading of a model, and of each check of what it computes, which are the engine's."""
+    """Note what an engine takes beside its answers: to load a model, to check what it computes, and to tokenise."""
     seconds: list[float] = []
     start = Served.start
 
@@ -46,7 +46,7 @@ def timed_engines() -> Iterator[list[float]]:
 
     def started(served: Served) -> Engine:
         engine: Any = timed(start, served)
-        engine.check = partial(timed, engine.check)
+        engine.check, engine.count_tokens = partial(timed, engine.check), partial(timed, engine.count_tokens)
         return cast("Engine", engine)
 
     with patch.object(Served, "start", started):
@@ -73,7 +73,7 @@ def grid(users: int, rows: int, asked: dict[str, object]) -> None:
         board = time.process_time() - began
     prompts = len(made.runs) * users
     added = wall - engine - sum(loads)
-    names = ["rows", "prompts", "loading and self-check, s", "answers, s", "run, s", "added, s", "ms a prompt"]
+    names = ["rows", "prompts", "loading, self-check, tokeniser, s", "answers, s", "run, s", "added, s", "ms a prompt"]
     names += ["of the answers", "CPU, s", "of the board"]
     print(f"| {' | '.join(names)} |\n| {' | '.join(['---:'] * len(names))} |")
     print(
