@@ -247,6 +247,10 @@ def test_a_look_finds_the_data_of_the_file_that_is_named(bench: Bench) -> None:
     said = bench.run("run", str(recipe)).stderr
     assert "copies dropped 1" in said  # what `prepare` says of it
     assert "not prepared" not in bench.run("run", str(recipe), "--dry-run").stdout
+    titles = bench.home.parent / "titles.csv"
+    titles.write_text("item_id,title\n" + "".join(f"b{at},Book {at}\n" for at in range(20)))
+    look = ("run", str(recipe), "--dry-run", "--set", f"data.items={titles}")
+    assert "not prepared" in bench.run(*look).stdout
     loans.write_text(loans.read_text().replace(",83", ",84"))
     assert "not prepared" in bench.run("run", str(recipe), "--dry-run").stdout
     loans.unlink()

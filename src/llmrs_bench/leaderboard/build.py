@@ -111,7 +111,7 @@ def explained(plan: BoardPlan, tests: int, permutations: int, front: str, family
     return [
         f"95 % bootstrap over users, {plan.samples:,} samples{shares_words(plan)}"
         + ("" if plan.users is None else "; means are over requests, those of a user are drawn, and tested, together"),
-        f"=: not distinguishable from the best of its column ({each}{over}, p not below .05)",
+        f"=: not distinguishable from the best of its column ({each}{over}, p not below {without_zeros(f'{ALPHA:g}')})",
         *([] if family is None else family_words(family, plan.correction, tests)),
         f"*: {front}",
     ]

@@ -190,7 +190,9 @@ def known_data(home: Path, plan: DataPlan) -> Data | None:
     fits = [data for data in found if _chosen(data.artifact.manifest.config) == wanted]
     if plan.origin.path is not None and fits:  # the same options, but of which file?
         source = find(home, plan.origin.dataset(asked.dataset), plan.origin, plan.config, no_progress)
-        fits = [data for data in fits if data.artifact.manifest.inputs["source"] == source.digest]
+        files = (source.digest, source.items)
+        inputs = ((data, data.artifact.manifest.inputs) for data in fits)
+        fits = [data for data, read in inputs if (read["source"], read.get("items")) == files]
     if asked.variant is None and len(fits) > 1:  # some have a name as well: what `prepare` finds has none
         fits = [data for data in fits if data.artifact.manifest.fingerprint.startswith(data.place.root.name)]
     return fits[0] if len(fits) == 1 else None
