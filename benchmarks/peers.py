@@ -5,8 +5,9 @@
 Makes an environment for each library below `--environments`, unless it is there. Prepares MovieLens-1M (5-core,
 leave-one-out), and gives every library the events of the part train: 64 dimensions, 2 blocks, 200 items of history,
 128 users or rows a step, softmax over all items, fp32. An epoch learns every event once. Ours is timed with its
-validation and without, the others without. Where an epoch of a library takes hours, `--steps` of it are timed and
-scaled to the whole. Epochs are compared, not models: how many a model needs is another question.
+validation and without, and again in bf16 where the CPU has instructions for it, the others without. Where an epoch of
+a library takes hours, `--steps` of it are timed and scaled to the whole. Epochs are compared, not models: how many a
+model needs is another question.
 """
 
 import argparse
@@ -55,10 +56,16 @@ def environment(library: str, folder: Path) -> Path:
     return python
 
 
-def own(model: str, known: Corpus, epochs: int) -> dict[str, Any]:
+def has_bf16() -> bool:
+    """Return whether the CPU has instructions that multiply bfloat16."""
+    found = torch.cpu.get_capabilities()
+    return bool(found.get("avx512_bf16") or found.get("amx_bf16"))
+
+
+def own(model: str, known: Corpus, epochs: int, precision: dict[str, str]) -> dict[str, Any]:
     """Return the seconds an epoch of our recommender takes, and those with validation."""
     kind: Any = RECOMMENDERS.load(model)
-    options = kind.Options.parse({**OURS[model], "epochs": str(epochs)}, owner=model)
+    options = kind.Options.parse({**OURS[model], **precision, "epochs": str(epochs)}, owner=model)
     started = time.perf_counter()
     facts = kind(options, seed=0, device="cpu").fit(known, TrainContext())
     whole = (time.perf_counter() - started) / epochs
@@ -111,12 +118,17 @@ def main() -> int:
         print("| --- | --- | --- | ---: | ---: | ---: |")
         for model in asked.models:
             kinds = [library for library in asked.libraries if model in TAKES[library]]
-            found: dict[str, list[dict[str, Any]]] = {library: [] for library in ("ours", *kinds)}
+            own_kinds: dict[str, dict[str, str]] = {"ours": {}}
+            if has_bf16() and "precision" in OURS[model]:
+                own_kinds["ours, bf16"] = {"precision": "bf16"}
+            found: dict[str, list[dict[str, Any]]] = {library: [] for library in (*own_kinds, *kinds)}
             for _ in range(asked.rounds):
                 for library, done in found.items():
                     load = os.getloadavg()[0]
                     one = (
-                        own(model, known, asked.epochs) if library == "ours" else theirs(library, model, events, asked)
+                        own(model, known, asked.epochs, own_kinds[library])
+                        if library in own_kinds
+                        else theirs(library, model, events, asked)
                     )
                     done.append({**one, "load": load})
             report(model, found)
@@ -135,7 +147,7 @@ def report(model: str, found: dict[str, list[dict[str, Any]]]) -> None:
             f"| {model} | {told} | {spread} | {done[0]['share']:.2%} | {median(seconds) / ours:.1f} | {loads} |",
             flush=True,
         )
-        if library == "ours":
+        if "validated" in done[0]:
             whole = sorted(one["validated"] for one in done)
             print(
                 f"| {model} | {told}, with validation | {whole[0]:.1f}, {median(whole):.1f}, {whole[-1]:.1f} "

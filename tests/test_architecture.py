@@ -37,7 +37,8 @@ ARROWS: dict[str, set[str]] = {
     },
     "cli": {"stages", "report", "leaderboard", "llm", "exchange"},
     "results": {"stages", "report", "leaderboard", "metrics"},
-    "api": {"results", "stages", "leaderboard", "llm", "cli"},
+    "arguments": {"results", "stages"},
+    "api": {"arguments", "results", "stages", "leaderboard", "llm", "cli"},
     "__main__": {"cli"},
 }
 # What a stage may import of another; everything else it finds in the workspace, as an artifact.

@@ -93,7 +93,8 @@ def test_one_request_has_no_interval() -> None:
     shown = views(np.array([[[3.0, 2.0, 1.0]]]))
     found = position_bias(shown, relevant(1, 3), shown.select(list(RANKINGS)))
     assert (found["slots"][0]["ndcg"], found["slots"][0]["ndcg_low"]) == (1.0, None)
-    assert "1.0000 -" in "\n".join(bias_lines(found))
+    assert {(row["chosen_low"], row["chosen_high"]) for row in found["slots"]} == {(None, None)}
+    assert bias_lines(found)[2].split() == ["0", "1", "1.0000", "-", "1.0000", "-"]
 
 
 def test_tau_is_that_of_scipy_with_ties() -> None:

@@ -61,6 +61,17 @@ def test_rows_are_held_against_a_run_and_fail_with_three(compared: Bench, tmp_pa
     assert paths["summary.md"].read_text().startswith("before\n## llmrs-bench: gate failed")
 
 
+def test_the_column_of_differences_is_from_the_baseline_unless_rows_were_declared(compared: Bench) -> None:
+    for more, name in (
+        ((), "itemknn"),
+        (("--baseline", "popularity"), "popularity"),
+        (("--baseline", "popularity", "--against", "random"), "random"),
+    ):
+        table = compared.run("compare", "-d", "small@lists", *more).stdout
+        assert f" vs {name} " in table
+        assert f"vs: difference from {name} in ndcg@10" in " ".join(table.split())
+
+
 def test_named_runs_alone_are_judged(compared: Bench) -> None:
     said = gate(
         compared,
@@ -93,7 +104,7 @@ def test_a_saved_board_is_a_baseline_and_the_same_runs_pass(compared: Bench, sav
     )
     assert "pass itemknn: ndcg@10 drops at p < 0.05 (is" in said
     assert "FAIL" not in said
-    assert "+0.0000 (p 1.000" in said
+    assert "+0.0000 (uncorrected p 1.000" in said
 
 
 def test_a_row_of_the_baseline_that_is_gone_fails_unless_allowed(compared: Bench, saved: Path, tmp_path: Path) -> None:
@@ -450,7 +461,7 @@ def test_an_unreadable_baseline_is_one_message(compared: Bench, saved: Path, tmp
     cut.write_bytes(saved.read_bytes()[:2000])
     assert "cut.parquet cannot be read as a saved board" in gate(compared, "--baseline", str(cut), code=1)
     table = next(compared.home.glob("small/lists/data/items.parquet"))
-    assert "is a Parquet file, but no saved board" in gate(compared, "--baseline", str(table), code=1)
+    assert "is a Parquet file, but not a saved board" in gate(compared, "--baseline", str(table), code=1)
     assert "cannot be read as a saved board" in " ".join(
         compared.run("compare", "--history", str(saved), str(cut), code=1).stderr.split()
     )
@@ -520,7 +531,7 @@ def test_printed_tables_stand_apart_and_are_part_of_no_test(compared: Bench, tmp
         "arXiv 2305.08845",
     }
     said = " ".join(bench.run("compare", "-d", "ml1m", "--published-table", "table-44", code=2).stderr.split())
-    assert "--published-table table-44: no printed table of these data is called so" in said
+    assert "--published-table table-44: no printed table of this data set has this name" in said
     assert "arXiv 2305.08845 (LLMRank, ECIR 2024), Table 4" in said
     assert "no printed table is known for small" in compared.run("compare", "-d", "small@lists", "--published").stdout
 

@@ -264,7 +264,7 @@ def test_what_cannot_be_judged_is_refused(written: Bench, arguments: tuple[str, 
     [
         (("-t", "explanation"), "Add -T explained_run=RUN"),
         (("-t", "listwise", "-T", "explained_run=knn"), "explained_run=RUN has no effect on template listwise"),
-        (("-t", "explanation", "-T", "explained_run=plain"), "holds texts, and recommends nothing"),
+        (("-t", "explanation", "-T", "explained_run=plain"), "is a run of texts, and recommends nothing"),
         (("-t", "explanation", "-T", "explained_run=knn", "-T", "samples=2"), "it ranks nothing"),
     ],
 )

@@ -41,6 +41,18 @@ from llmrs_bench.core.registry import ENGINES, Registry
         (("prepare", "--dataset", "demo", "--candidates", "file:~nobody-here/x"), 1, ("~nobody-here/x",)),
         (("prepare", "--dataset", "demo", "--protocol", "papers"), 2, ("Did you mean 'paper'",)),
         (("prepare", "--dataset", "small", "--source", "nowhere"), 1, ("nowhere",)),
+        (("tune", "--model", "itemknn", "--dataset", "demo"), 2, ("itemknn is not a language model", "infer --model")),
+        (
+            ("tune", "--model", "smollm2-135m", "--dataset", "demo"),
+            2,
+            ("tune needs a template", "Add --template label"),
+        ),
+        (
+            ("prepare", "--dataset", "demo", "--window-by", "events"),
+            2,
+            ("Add --split time of rankings, or leave out --window-by.",),
+        ),
+        (("show", "sasrek"), 2, ("unknown run 'sasrek'", "sasrec is a model that was not run on these data")),
         (("prepare", "--dataset", "demo", "--k-core", "5000"), 1, ("hint",)),
     ],
 )
@@ -219,3 +231,26 @@ def test_a_value_of_many_letters_does_not_bury_the_message(bench: Bench) -> None
     result = bench.run("compare", "-d", "small", "--fail-if", "x" * 100_000, code=2)
     assert len(result.stderr) < 5000
     assert "is no rule" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "guess"),
+    [
+        (("list", "run"), "Did you mean 'runs'?"),
+        (("compare", "-d", "small", "--format", "markdwn"), "Did you mean 'markdown'?"),
+        (("list", "zzz"), ""),
+    ],
+)
+def test_a_choice_that_there_is_not_has_a_near_one(bench: Bench, arguments: tuple[str, ...], guess: str) -> None:
+    said = " ".join(bench.run(*arguments, code=2).stderr.replace("│", "").split())
+    assert " is not one of '" in said
+    assert ("Did you mean" in said) == bool(guess)
+    assert guess in said
+
+
+def test_show_and_rm_name_the_model_that_was_meant(bench: Bench) -> None:
+    bench.prepare()
+    bench.run("infer", "-d", "small", "--model", "mock")
+    for command in ("show", "rm"):
+        assert "Did you mean 'mock'? Known: mock-listwise-" in bench.run(command, "mok", code=2).stderr
+    assert bench.run("show", "mock-listwisse", code=2).stderr.count("Did you mean") == 1

@@ -37,6 +37,6 @@ def test_primary_comparisons_are_named_and_said(three: Bench) -> None:
     assert "primary comparisons: declared, in mrr; Holm over 2 pairs" in text
     assert "(Holm over 2 primary pairs)" in text
     said = three.run("compare", "-d", "small", "--against", "sasrec", code=2).stderr
-    assert "--against sasrec: no row of the board is called so" in " ".join(said.split())
+    assert "--against sasrec: no row has this name" in " ".join(said.split())
     said = three.run("compare", "-d", "small", "--protocol", "--format", "csv", code=2).stderr
     assert "--protocol has no effect without a board in the terminal" in " ".join(said.split())

@@ -284,7 +284,8 @@ def domains(tmp_path_factory: pytest.TempPathFactory, atomic: Path) -> Bench:
         made.prepare(dataset=name)
         for model in ("mock", "bm25"):
             made.run("infer", "-d", name, "--model", model)
-    made.run("infer", "-d", "shop", "--model", "mock", "-T", "shots=2", "-T", "shots_from=small")
+    said = made.run("infer", "-d", "shop", "--model", "mock", "-T", "shots=2", "-T", "shots_from=small").stderr
+    assert "warning: examples are of small" in " ".join(said.split())
     tuned = made.name("infer", "-d", "shop", "--model", "mock", "--seed", "1")
     [path] = made.home.glob(f"shop/*/runs/{tuned}/manifest.json")
     manifest = json.loads(path.read_text("utf-8"))
@@ -322,6 +323,8 @@ def test_the_domain_of_examples_is_on_the_board(domains: Bench) -> None:
     text = " ".join(domains.run("compare", "-d", "shop", "--protocol").stdout.split())
     assert "(listwise, shots=2, shots_from=small)" in text
     assert "(item): choices in its training part; 60 of its 60 titles are in both data sets" in text
+    assert "mock (listwise, shots=2, shots_from=small): examples are of small" in text
+    assert "100 % of the 60 titles of small" in text
 
 
 @pytest.mark.parametrize(

@@ -326,3 +326,19 @@ def test_a_recipe_declares_its_primary_comparisons_by_the_names_of_rows(bench: B
     part = bench.run("run", recipe, "--format", "json", "--only", "history=3")
     assert "not run, so in no primary comparison: itemknn" in " ".join(part.stderr.split())
     assert json.loads(part.stdout)["primary"]["pairs"] == 1
+
+
+def test_a_folder_that_is_not_there_is_said_before_anything_runs(bench: Bench) -> None:
+    path = write(bench, '[[rows]]\nmodel = "itemknn"\n[board]\nsave = "missing/board.parquet"\n')
+    for look in ((), ("--dry-run",)):
+        assert "[board] save missing/board.parquet: there is no folder" in bench.run("run", path, *look, code=2).stderr
+    assert not bench.home.exists()
+    assert (
+        "--html missing/x.html: there is no folder"
+        in bench.run("run", path, "--only", "itemknn", "--html", "missing/x.html", code=2).stderr
+    )
+
+
+def test_a_recipe_may_begin_with_a_byte_order_mark(bench: Bench, recipe: str) -> None:
+    Path(recipe).write_text(Path(recipe).read_text(), "utf-8-sig")
+    assert "mock history=3" in bench.run("run", recipe, "--dry-run").stdout

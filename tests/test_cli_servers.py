@@ -105,6 +105,28 @@ def test_kept_answers_of_another_server_or_of_another_of_its_models_are_not_read
     assert "0 sets of answers" in refused.stderr
 
 
+@pytest.mark.slow
+def test_an_item_whose_no_a_server_does_not_show_is_first_and_counted(bench: Bench, ask: Ask, script: Script) -> None:
+    asked: list[str] = []
+
+    def reply(body: dict[str, Any]) -> dict[str, Any]:
+        asked.append(text_of(body))
+        tops = [("Yes", -0.01), ("Maybe", -5.0)] if len(asked) == 1 else [("Yes", -0.5), ("No", -1.0)]
+        shown = [{"token": token, "logprob": value} for token, value in tops]
+        choice = {"message": {"content": "Yes"}, "logprobs": {"content": [{"top_logprobs": shown}]}}
+        return {"choices": [{"finish_reason": "stop", **choice}]}
+
+    script.reply = reply
+    run = ask("-t", "yes-no", "--limit", "1", "-O", "concurrency=1")
+    (path,) = bench.home.glob(f"small/*/runs/{run}")
+    ranked = open_artifact(path, hint="").table("rankings").sort("rank")
+    said = facts(bench, run)
+    assert said["kinds"]["partial"] == 1
+    assert said["notes"]["bounded_labels"] == pytest.approx(1 / ranked.height)
+    assert ranked["score"][0] == pytest.approx(-0.01 + 5.0)
+    assert "counts with the probability of the least likely token shown" in " ".join(said["warnings"])
+
+
 def test_a_price_may_be_given_later(bench: Bench, ask: Ask) -> None:
     run = ask()
     assert facts(bench, run)["price_usd"] is None

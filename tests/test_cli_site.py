@@ -37,4 +37,7 @@ def test_a_site_has_every_board_and_remembers_earlier_ones(bench: Bench) -> None
     assert (board["ours"], board["stand_in"]) == (None, True)
     assert board["cautions"] == [["few users", f"{board['size'].split()[0]} users are few"]]
     said = bench.run("compare", "--site", str(folder), "--metrics", "mrr", code=2).stderr
-    assert "--site shows all boards as they are, so --metrics has no effect" in " ".join(said.split())
+    assert "--site shows the boards of all data sets as they are, so --metrics would have no effect" in said
+    said = bench.run("compare", "-d", "small", "--html", "a.html", "--site", str(folder), code=2).stderr
+    assert "so --dataset and --html would have no effect" in said
+    assert "For one page alone: compare --dataset NAME --html FILE." in said

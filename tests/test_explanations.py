@@ -195,6 +195,8 @@ def test_users_are_drawn_with_all_their_pairs() -> None:
     assert (contest.win_rate, contest.low, contest.high) == (0.5, 0.0, 1.0)
     [alone] = contests(judged(*[WRITER] * 10, users=[0] * 10), permutations=400, **DRAWN)
     assert alone.p == 1.0  # ten pairs of one user are no ten users
+    assert np.isnan([alone.low, alone.high]).all()
+    assert np.isnan(position(judged(WRITER, OTHER, users=[0, 0]), **DRAWN)["first"].low)
 
 
 def test_p_values_are_corrected_over_the_contests_of_a_judge() -> None:

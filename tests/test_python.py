@@ -160,6 +160,39 @@ def test_mistakes_are_errors_with_a_hint(small: lb.Prepared) -> None:
         lb.boards  # noqa: B018
 
 
+def test_values_of_other_kinds_are_errors_with_a_hint(small: lb.Prepared, tmp_path: Path) -> None:
+    run, board = lb.infer("itemknn", small), lb.board(small)
+    wrong: Any = None
+    for call, words in (
+        (lambda: run.metrics(invalid="foo"), "--invalid=?.?foo"),  # type: ignore[arg-type]
+        (lambda: run.metrics(3), "metrics"),  # type: ignore[arg-type]
+        (lambda: lb.infer("mock", small, limit=True), "--limit"),
+        (lambda: board.save("x.txt"), "not as 'x.txt'"),
+        (lambda: board.save(tmp_path / "missing" / "x.html"), "there is no folder"),
+        (lambda: board.text("foo"), "unknown format 'foo'"),  # type: ignore[arg-type]
+        (lambda: lb.board(small, runs=[]), "runs is an empty list"),
+        (lambda: lb.board(small, runs=[3]), "a run is 3"),  # type: ignore[list-item]
+        (lambda: lb.infer("mock", wrong), "dataset is None"),
+        (lambda: lb.infer("mock", Path("x")), "dataset is PosixPath"),  # type: ignore[arg-type]
+        (lambda: lb.infer(wrong, small), "model is None"),
+        (lambda: lb.infer("mock", small, options=wrong or ["a"]), "options are a list"),
+        (lambda: lb.run(wrong), "recipe is None"),
+        (lambda: lb.prepare("df", source=pl.DataFrame()), "source is a DataFrame, not a path"),  # type: ignore[arg-type]
+        (lambda: lb.prepare(wrong), "dataset is None"),
+    ):
+        with pytest.raises(lb.BenchError, match=words) as caught:
+            call()
+        assert caught.value.hint, words
+
+
+def test_runs_and_lists_of_metrics_are_taken_as_they_are(small: lb.Prepared) -> None:
+    run = lb.infer("itemknn", small)
+    lb.infer("random", small)
+    assert "random" not in lb.board(small, runs=[run]).rows()["model"].to_list()
+    assert lb.board(small, runs=run).rows().equals(lb.board(small, runs=run.name).rows())  # type: ignore[arg-type]
+    assert run.metrics(["recall@3"]).equals(run.metrics("recall@3"))
+
+
 def test_warnings_are_logged_and_bars_are_shown_when_asked_for(
     place: Path, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,5 +1,7 @@
 """Intervals and tests are as sure as they say: calibrated on simulated users, within sampling error."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -66,6 +68,30 @@ def test_users_without_a_value_are_no_part_of_a_rows_interval() -> None:
     assert ends[1] == pytest.approx(alone, abs=0.01)
     values[1] = np.nan
     assert np.isnan(bootstrap_interval(values, samples=100, seed=0)[1]).all()
+
+
+@pytest.mark.parametrize("interval", [bootstrap_interval, mean_interval])
+def test_one_user_has_no_interval(interval: Callable[..., Rows]) -> None:
+    """Each resample of a single user is that user: percentiles of it would be certain of the value."""
+    assert np.isnan(interval(np.array([[0.43], [1.0], [0.0]]), samples=100, seed=0)).all()
+    apart = np.array([[0.2, np.nan, np.nan], [0.1, 0.2, 0.3]])
+    found = interval(apart, samples=100, seed=0)
+    assert np.isnan(found).tolist() == [[True, True], [False, False]]
+    windows = np.array([[0.2, 0.9, 0.4, np.nan], [0.2, 0.9, 0.4, 0.1]])
+    found = interval(windows, samples=100, seed=0, clusters=np.array([0, 0, 0, 1]))
+    assert np.isnan(found).tolist() == [[True, True], [False, False]]
+
+
+@pytest.mark.parametrize("interval", [bootstrap_interval, mean_interval])
+def test_one_user_has_no_interval(interval: Callable[..., Rows]) -> None:
+    """Each resample of a single user is that user: percentiles of it would be certain of the value."""
+    assert np.isnan(interval(np.array([[0.43], [1.0], [0.0]]), samples=100, seed=0)).all()
+    apart = np.array([[0.2, np.nan, np.nan], [0.1, 0.2, 0.3]])
+    found = interval(apart, samples=100, seed=0)
+    assert np.isnan(found).tolist() == [[True, True], [False, False]]
+    windows = np.array([[0.2, 0.9, 0.4, np.nan], [0.2, 0.9, 0.4, 0.1]])
+    found = interval(windows, samples=100, seed=0, clusters=np.array([0, 0, 0, 1]))
+    assert np.isnan(found).tolist() == [[True, True], [False, False]]
 
 
 def test_a_permutation_test_is_wrong_as_often_as_it_says() -> None:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import polars as pl
 
+from llmrs_bench.arguments import data_of, model_name, name_of, path_of, run_name, run_names, several, typed
 from llmrs_bench.core.config import (
     PROTOCOLS,
     CompareConfig,
@@ -67,13 +68,18 @@ def prepare(
     from llmrs_bench.stages.prepare import prepare as stage
     from llmrs_bench.stages.source import Origin
 
+    dataset = name_of("dataset", dataset, "Choose a name, such as 'films', or one of `llmrs-bench list data`.")
     if protocol not in PROTOCOLS:
         raise unknown_name("protocol", protocol, list(PROTOCOLS))
-    known = read_mapping(Path(mapping)) if mapping is not None else None
+    known = read_mapping(path_of("mapping", mapping)) if mapping is not None else None
     given = {"path": source, "items": items}
     places = {
         **(known.places() if known else {}),
-        **{name: Path(path) for name, path in given.items() if path is not None},
+        **{
+            name: path_of("items" if name == "items" else "source", path)
+            for name, path in given.items()
+            if path is not None
+        },
         **({} if format is None else {"format_name": format}),
     }
     values = {**(known.policies if known else {}), **PROTOCOLS[protocol], **options}
@@ -119,10 +125,10 @@ def infer(
     from llmrs_bench.stages.infer import infer as stage
     from llmrs_bench.stages.prepare import open_or_prepare
 
-    given: dict[str, Any] = {"model": model, **more}
+    given: dict[str, Any] = {"model": model_name(model), **more}
     for key, pairs in (("options", options), ("template_options", template_options)):
         if pairs:
-            given[key] = _typed(pairs)
+            given[key] = typed(pairs)
     config, bars = infer_config(given), _bars(progress)
     if isinstance(dataset, str) and is_unprepared(_home(home), dataset):
         check_model(config)  # before anything is downloaded
@@ -140,7 +146,7 @@ def infer(
 def evaluate(
     dataset: str | Prepared,
     *,
-    runs: Sequence[str] = (),
+    runs: Sequence[str | Run] | None = None,
     metrics: Sequence[str] = (),
     invalid: Invalid = "expected",
     normalize: Normalize | None = None,
@@ -151,7 +157,7 @@ def evaluate(
 
     Args:
         dataset: The data set.
-        runs: Names of runs, or how they begin; all, if there are none.
+        runs: Names of runs, or how they begin; None: all.
         metrics: Metrics in addition to the usual ones.
         invalid: How unranked items count.
         normalize: Score titles in this way, which makes new runs.
@@ -163,9 +169,9 @@ def evaluate(
     """
     from llmrs_bench.stages.evaluate import evaluate as stage
 
-    values = {"metrics": tuple(_each(metrics)), "invalid": invalid, "normalize": normalize}
+    values = {"metrics": tuple(several(metrics)), "invalid": invalid, "normalize": normalize}
     config = EvaluateConfig.parse_flags(values, command="evaluate")
-    made = stage(_open(dataset, home), _each(runs), config, _bars(progress))
+    made = stage(_open(dataset, home), run_names(runs), config, _bars(progress))
     rows = [
         (done.name, metric, float(mean))
         for done in made
@@ -177,9 +183,9 @@ def evaluate(
 def board(
     dataset: str | Prepared,
     *,
-    runs: Sequence[str] = (),
+    runs: Sequence[str | Run] | None = None,
     metrics: Sequence[str] | None = None,
-    baseline: str | Path | None = None,
+    baseline: str | Path | Run | None = None,
     fail_if: Sequence[str] = (),
     allow_missing: bool = False,
     over: str | None = None,
@@ -190,7 +196,7 @@ def board(
 
     Args:
         dataset: The data set.
-        runs: Names of runs, or how they begin; all, if there are none.
+        runs: Names of runs, or how they begin; None: all.
         metrics: Metrics to show; None: the usual ones.
         baseline: A run or a saved leaderboard with which rows are compared; the `gate` of the result has the changes.
         fail_if: Rules such as `ndcg@10 drops > 0.01`; the `gate` has the verdicts, and nothing is raised.
@@ -205,18 +211,18 @@ def board(
     from llmrs_bench.stages.gate import gated
     from llmrs_bench.stages.workspace import limit_of, open_runs
 
-    given = {"metrics": None if metrics is None else tuple(_each(metrics)), **options}
+    given = {"metrics": None if metrics is None else tuple(several(metrics)), **options}
     config = CompareConfig.parse_flags(given, command="compare")
     data, gate = _open(dataset, home), None
     if baseline is None and not fail_if:
-        made = build(data, _each(runs), config)
+        made = build(data, run_names(runs), config)
     else:
-        against = None if baseline is None else str(baseline)
+        against = None if baseline is None else str(run_name(baseline))
         made, gate = gated(
-            data, _each(runs), config, baseline=against, rules=_each(fail_if), allow_missing=allow_missing
+            data, run_names(runs), config, baseline=against, rules=several(fail_if), allow_missing=allow_missing
         )
     shown = {name for line in made.matrix.lines for name in line.runs}
-    for found in open_runs(data) if not runs and has_runs(data) else ():
+    for found in open_runs(data) if runs is None and has_runs(data) else ():
         if limit_of(found) is not None and found.path.name not in shown:
             log.warning("%s has a limit: a board shows it with allow_different=['users'] alone", found.path.name)
     return Leaderboard(made, data, config, gate, None if over is None else draw_curves(made, over, config))
@@ -250,8 +256,8 @@ def tune(
     from llmrs_bench.stages.tune import TuneConfig
     from llmrs_bench.stages.tune import tune as stage
 
-    given = {"model": model, "template": template, "samples": samples, **more}
-    given |= {name: _typed(pairs) for name, pairs in (("options", options), ("template_options", template_options))}
+    given = {"model": model_name(model), "template": template, "samples": samples, **more}
+    given |= {name: typed(pairs) for name, pairs in (("options", options), ("template_options", template_options))}
     done = stage(_open(dataset, home), TuneConfig.parse_flags(given, command="tune"), _bars(progress))
     if done is None:
         raise BenchError(
@@ -284,7 +290,7 @@ def probe(
     from llmrs_bench.stages.probe import ProbeConfig
     from llmrs_bench.stages.probe import probe as stage
 
-    config = ProbeConfig.parse_flags({"model": model, "options": _typed(options), **more}, command="probe")
+    config = ProbeConfig.parse_flags({"model": model_name(model), "options": typed(options), **more}, command="probe")
     check_model(config.served)
     done = stage(_open(dataset, home), config, _bars(progress))
     _warn(done)
@@ -306,15 +312,15 @@ def fairness(
     from llmrs_bench.stages.fairness import FairnessConfig
     from llmrs_bench.stages.fairness import fairness as stage
 
-    given = {name: _named(value) for name, value in {"neutral": neutral, **more}.items()}
-    config = FairnessConfig.parse_flags({**given, "runs": tuple(map(_named, _each(runs)))}, command="fairness")
+    given = {name: run_name(value) for name, value in {"neutral": neutral, **more}.items()}
+    config = FairnessConfig.parse_flags({**given, "runs": tuple(run_names(runs))}, command="fairness")
     return Fairness(stage(_open(dataset, home), config))
 
 
 def judge(
     model: str,
     dataset: str | Prepared,
-    runs: Sequence[str | Run] = (),
+    runs: Sequence[str | Run] | None = None,
     *,
     options: Mapping[str, object] | None = None,
     home: Place = None,
@@ -326,7 +332,7 @@ def judge(
     Args:
         model: The judge: see `llmrs-bench list models`; ORG/NAME; a local folder or GGUF file.
         dataset: The data set.
-        runs: Runs of the template `explanation`, or how their names begin; all, if there are none.
+        runs: Runs of the template `explanation`, or how their names begin; None: all.
         options: Options of the engine, as with -O.
         home: Folder of all artifacts.
         progress: Show bars on stderr.
@@ -335,7 +341,7 @@ def judge(
     import llmrs_bench.stages.judge as stage
     from llmrs_bench.stages.infer import check_model
 
-    given = {"model": model, "options": _typed(options), "runs": tuple(map(_named, _each(runs))), **more}
+    given = {"model": model_name(model), "options": typed(options), "runs": tuple(run_names(runs)), **more}
     config, data = stage.JudgeConfig.parse_flags(given, command="judge"), _open(dataset, home)
     check_model(config.served)
     done = stage.judge(data, config, _bars(progress))
@@ -362,8 +368,8 @@ def fuse(
     """
     from llmrs_bench.stages.fuse import fuse as stage
 
-    data, names = _open(dataset, home), [_named(run) for run in runs]
-    done = stage(data, {**_typed(options), "runs": ",".join(names), "method": method})
+    data, names = _open(dataset, home), [run_name(run) for run in several(runs)]
+    done = stage(data, {**typed(options), "runs": ",".join(names), "method": method})
     _warn(done)
     return Run(data, done.artifact)
 
@@ -373,7 +379,7 @@ def export(
     to: str | Path,
     *,
     format: Literal["trec", "recbole", "ranx", "csv"],
-    runs: Sequence[str] = (),
+    runs: Sequence[str | Run] | None = None,
     home: Place = None,
 ) -> list[Path]:
     """Write runs, truth or prepared data to a new folder for another tool, and return the files.
@@ -382,12 +388,12 @@ def export(
         dataset: The data set.
         to: The folder.
         format: Format of the tool.
-        runs: Names of runs, or how they begin; all, if there are none.
+        runs: Names of runs, or how they begin; None: all.
         home: Folder of all artifacts.
     """
     from llmrs_bench.stages.export import export as stage
 
-    return stage(_open(dataset, home), _each(runs), format, Path(to))
+    return stage(_open(dataset, home), run_names(runs), format, Path(to))
 
 
 def run(
@@ -418,8 +424,12 @@ def run(
     from llmrs_bench.stages.run import boards, judgements, run_study
     from llmrs_bench.stages.study import chosen_rows
 
+    if not isinstance(recipe, (str, Path, Mapping)):
+        raise BenchError(
+            f"recipe is {recipe!r:.60}, no recipe", hint="Pass a file, the name of a recipe, or its tables."
+        )
     study = open_recipe(str(recipe) if isinstance(recipe, Path) else recipe, changes)
-    rows = chosen_rows(study, _each(only))
+    rows = chosen_rows(study, several(only))
     made = run_study(
         _home(home),
         study,
@@ -429,8 +439,8 @@ def run(
         continue_on_error=continue_on_error,
         budget=Budget(max_seconds, max_price),
     )
-    several = len(made.data) > 1
-    named = {key: f"{key[0]}/{key[1]}" if several else key[1] for key in (*made.runs, *made.judgements, *made.failed)}
+    many = len(made.data) > 1
+    named = {key: f"{key[0]}/{key[1]}" if many else key[1] for key in (*made.runs, *made.judgements, *made.failed)}
     return Study(
         {named[key]: Run(made.data[key[0]], found) for key, found in made.runs.items()},
         [Leaderboard(each.comparison, each.data, study.board.config, each.gate) for each in boards(study, made)],
@@ -447,21 +457,12 @@ def runs(dataset: str | None = None, *, home: Place = None) -> pl.DataFrame:
     return pl.DataFrame([entry.values for entry in find_runs(_home(home), dataset)], infer_schema_length=None)
 
 
-def _typed(pairs: Mapping[str, object] | None) -> dict[str, str]:
-    """Return options as if they were typed."""
-    return {key: str(value).lower() if isinstance(value, bool) else str(value) for key, value in (pairs or {}).items()}
-
-
-def _named(run: Any) -> Any:
-    return run.name if isinstance(run, Run) else run
-
-
 def _home(home: Place) -> Path:
     return Path(os.environ.get("LLMRS_BENCH_HOME", "bench") if home is None else home)
 
 
 def _open(dataset: str | Prepared, home: Place) -> Data:
-    return open_data(_home(home), dataset) if isinstance(dataset, str) else dataset.data
+    return data_of(dataset, _home(home))
 
 
 def _bars(wanted: bool, *, several: bool = False) -> Progress:
@@ -470,11 +471,6 @@ def _bars(wanted: bool, *, several: bool = False) -> Progress:
     from llmrs_bench.cli.console import track, track_lines
 
     return track_lines if several else track
-
-
-def _each(names: Sequence[Any]) -> list[Any]:
-    """Return what was named as a list; one name alone may be a text."""
-    return [names] if isinstance(names, str) else list(names)
 
 
 def _warn(done: "StageResult") -> None:

@@ -20,7 +20,7 @@ def position_bias(shown: pl.DataFrame, relevant: pl.DataFrame, rankings: pl.Data
     - `slots`: for each place, from 0: `targets`, how many requests showed a relevant item there; `ndcg`, the mean
       NDCG@10 of these items, each taken as the only one; `chosen`, the share of views whose first choice stood there.
       Without bias `ndcg` is flat, and `chosen` follows how often targets stand there. Intervals are 95 %
-      intervals over requests, as `mean_interval` has them; the `ndcg` of one request alone has none.
+      intervals over requests, as `mean_interval` has them; one request alone has none.
     - `kendall_tau`: the mean over requests of the mean tau-b (Kendall, 1945) of each two views, over the candidates
       that both name; None where no request has two views to compare.
     - `single` and `joined`: the mean NDCG@10 of a single view, and of the rankings of all views together.
@@ -90,8 +90,8 @@ def _slots(hits: pl.DataFrame, shown: pl.DataFrame) -> list[dict[str, Any]]:
         if len(values) > 1:
             low, high = mean_interval(values[None, :], samples=_SAMPLES, seed=_SEED)[0]
             row |= {"ndcg_low": float(low), "ndcg_high": float(high)}
-        row |= {"chosen": float(shares[slot].mean()), "chosen_low": float(ends[slot, 0])}
-        rows.append(row | {"chosen_high": float(ends[slot, 1])})
+        low, high = (None if np.isnan(end) else float(end) for end in ends[slot])
+        rows.append(row | {"chosen": float(shares[slot].mean()), "chosen_low": low, "chosen_high": high})
     return rows
 
 

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import polars as pl
 
-from llmrs_bench.core.config import CompareConfig, Invalid
+from llmrs_bench.core.config import CompareConfig, EvaluateConfig, Invalid
 from llmrs_bench.core.errors import BenchError, OptionError
+from llmrs_bench.core.registry import unknown_name
 from llmrs_bench.stages.workspace import Data
 
 if TYPE_CHECKING:
@@ -212,8 +213,10 @@ class Run:
             raise OptionError(f"run {self.name} is not that of a language model", hint="It has rankings().")
         return self.artifact.table("responses")
 
-    def metrics(self, *names: str, invalid: Invalid = "expected") -> pl.DataFrame:
+    def metrics(self, *names: str | Sequence[str], invalid: Invalid = "expected") -> pl.DataFrame:
         """Return the usual metrics and those of `names`, request by request; what is missing is measured.
+
+        Names may come in lists; `.filter(metric="recall@3")` leaves one of them.
 
         Returns:
             Rows (request_id, metric, value); of labelled requests the evaluated rows, `clicks` or `predictions`.
@@ -225,9 +228,12 @@ class Run:
         from llmrs_bench.stages.evaluate import measured
         from llmrs_bench.stages.evaluate_labelled import measured_labelled
 
+        flat = tuple(name for each in names for name in (each if isinstance(each, list | tuple) else [each]))
+        config = EvaluateConfig.parse_flags({"metrics": flat, "invalid": invalid}, command="evaluate")
         if self.data.labelled:
-            return measured_labelled(self.data, self.artifact, invalid).table
-        return measured(self.data, self.artifact, parse_metrics(names) if names else [], invalid).metrics
+            return measured_labelled(self.data, self.artifact, config.invalid).table
+        wanted = parse_metrics(config.metrics) if config.metrics else []
+        return measured(self.data, self.artifact, wanted, config.invalid).metrics
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -285,13 +291,20 @@ class Leaderboard:
         return pl.read_csv(io.StringIO(self.text("csv")), infer_schema_length=None)
 
     def text(self, format: Literal["table", "markdown", "csv", "json", "latex"] = "table", *, width: int = 120) -> str:
-        """Return the board, or its curves, as `compare --format` prints it; a table is `width` characters wide."""
+        """Return the board, or its curves, as `compare --format` prints it; a table is `width` characters wide.
+
+        Raises:
+            OptionError: If there is no such format.
+        """
         from rich.console import Console
 
         from llmrs_bench.report.curves import CURVE_FORMATS, curves_table
         from llmrs_bench.report.formats import FORMATS
         from llmrs_bench.report.terminal import to_table
 
+        formats = FORMATS if self.curves is None else CURVE_FORMATS
+        if format != "table" and format not in formats:
+            raise unknown_name("format", str(format), ["table", *formats])
         if format != "table":
             return FORMATS[format](self.board) if self.curves is None else CURVE_FORMATS[format](self.curves)
         console = Console(file=io.StringIO(), width=width, highlight=False, emoji=False)
@@ -303,14 +316,26 @@ class Leaderboard:
         return captured.get()
 
     def save(self, path: str | Path) -> None:
-        """Write a file for `baseline` and `compare --history`, or, if its name ends in .html, the page."""
+        """Write a file for `baseline` and `compare --history`, or, if its name ends in .html, the page.
+
+        Raises:
+            OptionError: If the name has another ending than .parquet and .html, or its folder does not exist.
+        """
         from llmrs_bench.stages.boards import to_save
         from llmrs_bench.stages.pages import save_page
 
-        if Path(path).suffix.lower() in (".html", ".htm"):
-            save_page(Path(path), self.data, self.board, self.config, requests=50, curves=self.curves)
+        path = Path(path)
+        if (ending := path.suffix.lower()) not in (".parquet", ".html", ".htm"):
+            raise OptionError(
+                f"a leaderboard is saved as .parquet, for baseline= and --history, or as .html, not as {path.name!r}",
+                hint='Name it so; for other formats write what text("markdown") or text("csv") returns.',
+            )
+        if not path.absolute().parent.is_dir():
+            raise OptionError(f"{path}: there is no folder {path.parent}", hint="Make it, or name another file.")
+        if ending != ".parquet":
+            save_page(path, self.data, self.board, self.config, requests=50, curves=self.curves)
         else:
-            to_save(self.data, self.comparison, self.config).write(Path(path))
+            to_save(self.data, self.comparison, self.config).write(path)
 
     def track(self, tracker: Literal["mlflow", "wandb", "trackio"]) -> str:
         """Log it with an experiment tracker, and return in words where it is; without a server it keeps files."""

@@ -42,14 +42,16 @@ def bootstrap_interval(
         clusters: (values,) the user of each value, as a whole number; None: each has one.
 
     Returns:
-        (rows, 2), lower and upper end; NaN for a row without values.
+        (rows, 2), lower and upper end; NaN for a row with values of fewer than two users: one says nothing of others.
     """
     there = ~np.isnan(values)
     filled = summed(np.where(there, values, 0.0), clusters)
     whole = clusters is None and bool(there.all())
     counts = None if whole else summed(there.astype(np.float64), clusters)
     users = np.full(len(filled), filled.shape[1]) if counts is None else (counts > 0).sum(1)
-    return _percentiles(_resampled_means(filled, counts, samples=samples, seed=seed), users, level)
+    ends = _percentiles(_resampled_means(filled, counts, samples=samples, seed=seed), users, level)
+    ends[users < 2] = np.nan
+    return ends
 
 
 def difference_intervals(
@@ -161,13 +163,13 @@ def mean_interval(
         clusters: (values,) the user of each value, where some have several.
 
     Returns:
-        (rows, 2), lower and upper end; NaN for a row without values.
+        (rows, 2), lower and upper end; NaN for a row with values of fewer than two users.
     """
     ends = bootstrap_interval(values, samples=samples, seed=seed, clusters=clusters)
     if clusters is not None and len(np.unique(clusters)) < len(clusters):
         return ends
     for place, row in enumerate(values):
-        if (found := share_interval(row)) is not None:
+        if not np.isnan(ends[place]).any() and (found := share_interval(row)) is not None:
             ends[place] = found
     return ends
 
@@ -222,24 +224,25 @@ def slopes(
         clusters: (values,) the user of each value, as a whole number; None: each has one.
 
     Returns:
-        (rows, 3): slope, lower and upper end; NaN where all values of a row are of one time, or there is one user.
+        (rows, 3): slope, lower and upper end; NaN where all values of a row are of one time, its ends where they are
+        of one user.
     """
     there = ~np.isnan(values) & ~np.isnan(times)
     y, t = np.where(there, values, 0.0), np.where(there, times, 0.0)
     parts = np.stack([summed(part, clusters) for part in (there.astype(np.float64), t, y, t * t, t * y)])
-    users = parts.shape[2]
+    users = (parts[0] > 0).sum(axis=1)  # of each row
 
     def of_resamples(weights: NDArray[np.uint32]) -> NDArray[np.float64]:
         return _slope(parts @ weights.T.astype(np.float64))
 
-    weighed = ((weights,) for weights in resamples(users, samples, seed))
+    weighed = ((weights,) for weights in resamples(parts.shape[2], samples, seed))
     drawn = np.concatenate(list(in_parts(of_resamples, weighed, large=False)), axis=1)
     found = np.full((len(values), 3), np.nan)
     found[:, 0] = _slope(parts.sum(axis=2))
     for place, row in enumerate(drawn):
         known = row[~np.isnan(row)]
-        if known.size and users > 1:
-            tail = 100.0 * expanded_tail(users)
+        if known.size and users[place] > 1:
+            tail = 100.0 * expanded_tail(int(users[place]))
             found[place, 1:] = np.percentile(known, [tail, 100.0 - tail])
     return found
 

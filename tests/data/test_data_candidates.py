@@ -4,9 +4,11 @@ from pathlib import Path
 
 import pytest
 
+from llmrs_bench.core.config import PrepareConfig
 from llmrs_bench.core.errors import DataError, OptionError
 from llmrs_bench.core.hashing import generator
-from llmrs_bench.data.candidates import CandidatePool, Replay, read_lists, sampler_file
+from llmrs_bench.data.candidates import CandidatePool, Replay, begins_with_mark, read_lists, sampler_file
+from llmrs_bench.stages.prepare import retrievers
 
 IDS = [f"i{at}" for at in range(10)]
 
@@ -88,6 +90,10 @@ def test_lists_are_read_plain_and_packed(tmp_path: Path) -> None:
     (tmp_path / "lists.tsv.gz").write_bytes(gzip.compress(text))
     for name in ("lists.tsv", "lists.tsv.gz"):
         assert read_lists(tmp_path / name) == {"u": ["a", "b", "c"], "v": []}
+    (tmp_path / "lists.tsv").write_bytes(b"\xef\xbb\xbf" + text)
+    assert list(read_lists(tmp_path / "lists.tsv")) == ["u", "v"]
+    assert begins_with_mark(tmp_path / "lists.tsv")
+    assert not begins_with_mark(tmp_path / "lists.tsv.gz")
 
 
 @pytest.mark.parametrize(
@@ -111,3 +117,10 @@ def test_missing_and_damaged_lists_are_errors(tmp_path: Path) -> None:
     for name in ("lists.tsv.gz", "nothing.tsv"):
         with pytest.raises(DataError, match="cannot be read"):
             read_lists(tmp_path / name)
+
+
+def test_language_models_make_no_lists() -> None:
+    for name in ("mock", "llama-2-7b"):
+        with pytest.raises(OptionError, match=f"'{name}' is a language model") as caught:
+            retrievers(PrepareConfig(dataset="x", candidates=f"model:{name}"))
+        assert "itemknn" in caught.value.hint

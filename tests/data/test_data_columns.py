@@ -109,6 +109,8 @@ def test_labels_are_0_and_1_or_booleans_and_nothing_else(tmp_path: Path) -> None
 def test_texts_that_mean_no_rating_are_read_as_none_where_they_are_named(tmp_path: Path) -> None:
     inter = "user_id:token\titem_id:token\trating:float\nu\ts1\tNaN\nu\ts2\t0.0\nu\ts3\t4\nu\ts4\t\n"
     assert load(tmp_path, inter, unrated="nan,0").events["rating"].to_list() == [None, None, 4.0, None]
+    raw = load(tmp_path, inter, unrated="nan")
+    assert any("the rating of 1 of 4 events is empty: they have no rating" in said for said in raw.warnings)
     with pytest.raises(DataError, match="line 2: rating is 'NaN', not a number") as caught:
         load(tmp_path, inter)
     assert "--unrated NaN" in caught.value.hint

@@ -439,3 +439,11 @@ def test_a_cut_line_of_json_and_of_the_items_can_be_left_out(tmp_path: Path) -> 
     raw = read(tmp_path, events, things, drop_bad=True)
     assert raw.items["title"].to_list() == ["Lamp", "Chair", "b"]
     assert sum("left out" in warning for warning in raw.warnings) == 2
+
+
+def test_times_of_single_precision_are_said(tmp_path: Path) -> None:
+    for kind, said in ((pl.Float32, True), (pl.Float64, False)):
+        times = pl.Series([1600000000.0, 1600000128.0], dtype=kind)
+        (tmp_path / "x.parquet").write_bytes(parquet(user_id=["u", "v"], item_id=["a", "b"], timestamp=times))
+        raw = Tables().load(SourceFiles.open(tmp_path / "x.parquet"))
+        assert any("float32), between which 128 lie" in warning for warning in raw.warnings) is said

@@ -39,6 +39,21 @@ def test_times_become_seconds(texts: list[str], seconds: list[float]) -> None:
     assert read(*texts)[0] == seconds
 
 
+def test_ticks_of_dotnet_are_no_nanoseconds_of_1990() -> None:
+    """`new DateTime(2010, 7, 5).Ticks` of .NET is 634138848000000000: 100 ns since the year 1."""
+    seconds, rules = read("634138848000000000", "0", "634138848010000000")
+    assert seconds == [pytest.approx(1278288000), 0, pytest.approx(1278288001)]
+    assert rules == (
+        "times are ticks of .NET, 100 ns each since the year 1; if they are nanoseconds of 1990, add --time-unit ns",
+    )
+    frame = pl.DataFrame({"when": ["634138848000000000"]})
+    assert times(frame, "when", name="x.tsv", scale="ns")[0].to_list() == [634138848.0]
+    assert times(frame, "when", name="x.tsv", scale="ticks")[0].to_list() == [pytest.approx(1278288000)]
+    # As ticks one of these would be of 1973, or of the future.
+    assert read("634138848000000000", "622500000000000000")[1] == ("times are nanoseconds",)
+    assert read("634138848000000000", "690000000000000000")[1] == ("times are nanoseconds",)
+
+
 def test_the_unit_is_said_where_it_is_not_seconds() -> None:
     assert read("1650000000")[1] == ()
     assert read("1650000000000")[1] == ("times are milliseconds",)

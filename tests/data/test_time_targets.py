@@ -79,6 +79,21 @@ def test_histories_can_end_at_the_cut(target: str) -> None:
         assert history == {"u": "ba", "v": "a", "w": ""}[name.split("-")[1]]
 
 
+def test_targets_can_need_events_before_them() -> None:
+    # Of w, who has no past and no second event, nothing is asked.
+    assert told(asked(target="first", min_history=1)) == {"test-u": ("ba", "c", 11), "test-v": ("a", "b", 12)}
+    second = asked(target="first", min_history=2)
+    assert told(second) == {"test-u": ("ba", "c", 11), "test-v": ("ab", "f", 20)}
+    rules = split(target="first", min_history=2).rules
+    assert any(rule.endswith("a history has all the user did before, and at least 2 events") for rule in rules)
+    assert set(told(asked(target="successive", min_history=2))) == {"test-u-1", "test-u-2", "test-u-3", "test-v-1"}
+    # At the cut u has two events, v one.
+    for options in ({"target": "all"}, {"target": "last", "history_until": "cut"}):
+        assert [name.split("-")[1] for name in told(asked(**options, min_history=2))] == ["u"]
+    with pytest.raises(DataError, match="no event after the cut has 9 events of its user before it"):
+        asked(target="last", min_history=9)
+
+
 def test_windows_have_targets_of_their_own() -> None:
     made = asked(target="first", windows=2)  # (10, 15] and (15, 20]
     assert told(made) == {
@@ -205,5 +220,11 @@ def test_options_that_do_not_fit_are_refused(options: dict[str, object], words: 
 
 
 def test_options_at_their_default_leave_fingerprints_as_they_were() -> None:
-    before = {"history_until", "windows", "window_by", "cold_users", "cold_items"}
+    before = {"history_until", "min_history", "windows", "window_by", "cold_users", "cold_items"}
     assert before.isdisjoint(PrepareConfig.model_validate({"dataset": "x"}).result_options)
+
+
+def test_of_many_windows_the_first_and_last_are_shown() -> None:
+    with pytest.raises(DataError, match=r"994 of 1000 windows .*: (\S+, ){10}\.\.\., \S+") as caught:
+        asked(target="first", windows=1000)
+    assert len(caught.value.message) < 200

@@ -79,6 +79,7 @@ FAULTS = {
     "user_id,item_id,rank,score\n1,a,1,0.1\n1,b,2,0.2\n": "rank and score contradict each other: 1 (",
     "user_id,item_id,rank,score\n1,a,1,\n1,b,2,0.2\n": "rank and score contradict each other: 1 (",
     "user_id,item_id,score\n1,a,\n1,b,\n": "score is empty in all 2 rows",
+    "request_id,user_id,item_id,rank\ntest-1,2,a,1\ntest-2,2,a,1\n": "is not that of their request_id: 1 ('2' in",
     "user_id,item_id,rank\n3,a,1\n": "has no ranking for any test user",
 }
 

@@ -30,6 +30,8 @@ def parquet(**columns: list[Any]) -> bytes:
         (b"\xef\xbb\xbf" + CSV, "x.csv"),
         (CSV.replace(b",", b"\t"), "x.tsv"),
         (CSV.replace(b",", b"\t"), "x.csv"),
+        (CSV.replace(b",", b";"), "x.csv"),
+        (CSV.replace(b",", b";").replace(b"0.", b"0,"), "x.csv"),
         (CSV.replace(b",item_id,rank", b", item_id , rank").replace(b",0.", b", 0."), "x"),
         (gzip.compress(CSV, mtime=0), "x.csv.gz"),
         (TREC, "x.trec"),
@@ -96,3 +98,21 @@ def test_every_other_file_is_refused_with_its_fault(
         read_rankings(content, name=name)
     assert words in caught.value.message
     assert caught.value.hint
+
+
+def test_whole_numbers_that_would_be_rounded_are_refused() -> None:
+    many = 2**53 + 1
+    for content in (
+        f"user_id,item_id,score\n1,a,{many}\n1,b,{many - 1}\n".encode(),
+        f"1 Q0 a 1 {many} t\n1 Q0 b 2 {many - 1} t\n".encode(),
+        parquet(user_id=["1", "1"], item_id=["a", "b"], score=[many, many - 1]),
+    ):
+        with pytest.raises(DataError, match=r"above 2\^53 that would be rounded.*: 1 \('9007199254740993'\)") as caught:
+            read_rankings(content, name="x")
+        assert "ranks" in caught.value.hint
+    assert read_rankings(b"user_id,item_id,score\n1,a,1152921504606846976\n", name="x").rows["score"][0] == 2.0**60
+
+
+def test_commas_that_may_part_thousands_are_no_points() -> None:
+    rows = read_rankings(b"user_id;item_id;score\n1;a;1,234\n1;b;2,345\n", name="x").rows
+    assert rows["bad_score"].to_list() == ["1,234", "2,345"]

@@ -84,6 +84,17 @@ def test_one_user_has_no_interval_and_no_difference() -> None:
     assert made.notes == ("one request: no interval, and every p is 1",)
 
 
+def test_a_group_of_one_user_has_no_interval_and_says_so() -> None:
+    groups = pl.DataFrame(
+        {"request_id": ["r0000", "r0001", "r0002"], "group": ["old", "new", "new"], "order": [0, 1, 1]}
+    )
+    made, _ = board([entry("one", [1.0, 0.5, 0.2]), entry("other", [0.0, 0.1, 0.3])], groups=groups, by="age")
+    old, new = made.sections
+    assert [(row.cells["ndcg@10"].low, row.cells["ndcg@10"].high) for row in old.rows] == [(None, None)] * 2
+    assert None not in [row.cells["ndcg@10"].low for row in new.rows]
+    assert "age old: one request: no interval, and every p is 1" in made.notes
+
+
 def test_values_that_are_no_numbers_are_an_error() -> None:
     with pytest.raises(ArtifactError, match="broken: ndcg@10 is not a number for 1 of 3 requests, among them r0001"):
         board([entry("fine", [0.1, 0.2, 0.3]), entry("broken", [0.1, float("nan"), 0.3])])
@@ -178,7 +189,7 @@ def test_figures_of_whole_runs_are_ranked_without_interval_or_test() -> None:
     ]
     with pytest.raises(OptionError, match="'gini@10' was not measured for c"):
         board([with_gini("a", 0.9, 0.5), entry("c", NOISE[1])], ("ndcg@10", "gini@10"))
-    with pytest.raises(OptionError, match="no row can be ordered by gini@10"):
+    with pytest.raises(OptionError, match="gini@10 cannot order rows: it is measured for whole runs"):
         board([with_gini("a", 0.9, 0.5)], ("gini@10",))
 
 

@@ -234,15 +234,15 @@ def test_of_runs_that_differ_in_nothing_the_later_is_shown() -> None:
     two = replace(tuned(16, 0.35), run="two", about={"made": "2026-01-02"})
     made = curves([two, one, tuned(64, 0.4)])
     assert made.curves[0].points[0].runs == ("two",)
-    assert made.notes == ("smol+lora (label) at 16: one and two differ in nothing a board says; the later is shown",)
+    assert made.notes == ("smol+lora (label) at 16: one and two look the same; the later one is shown",)
 
 
 def test_a_figure_of_whole_runs_has_no_curve() -> None:
     entries = [replace(each, figures={"gini@10": 0.5}) for each in (tuned(16, 0.3), tuned(64, 0.4))]
     made = curves(entries, metrics=("ndcg@10", "gini@10"))
     assert made.metrics == ("ndcg@10",)
-    assert "gini@10 is a figure of whole runs" in made.notes[0]
-    with pytest.raises(OptionError, match="have values of users by gini@10"):
+    assert "gini@10 is measured for whole runs" in made.notes[0]
+    with pytest.raises(OptionError, match="were measured for users by gini@10"):
         curves(entries, metrics=("gini@10",))
 
 
@@ -282,6 +282,15 @@ def test_requests_of_one_user_are_drawn_and_tested_together() -> None:
     assert paired[1].p is not None
     assert paired[1].p >= 2 / 1024 > 1 / 2001
     assert (paired[1].cell.low, paired[1].cell.high) != (alone[1].cell.low, alone[1].cell.high)
+
+
+def test_requests_of_a_single_user_make_no_interval_and_no_place_of_a_crossing() -> None:
+    entries = [tuned(0, 0.3), tuned(64, 0.5), trained("sasrec", 0.4)]
+    requests = {name for each in entries for name in each.metrics["request_id"]}
+    made = curves(entries, users=dict.fromkeys(requests, "ann"))
+    cells = [*(point.cell for point in made.curves[0].points), *(each.cell for each in made.levels)]
+    assert {(cell.low, cell.high) for cell in cells} == {(None, None)}
+    assert all(np.isnan([each.low, each.high]).all() for each in made.crossings)
 
 
 def test_a_model_tuned_on_nothing_is_the_start_of_every_curve_of_its_base() -> None:

@@ -133,9 +133,9 @@ def test_groups_of_requests_are_exploratory() -> None:
 @pytest.mark.parametrize(
     ("plan", "said"),
     [
-        ({"primary": ("ndcg@10", "hit@1")}, "--primary hit@1: the board has no tests of it"),
-        ({"against": ("bert",)}, "--against bert: no row of the board is called so"),
-        ({"main": ("top",)}, "--main top: no row of the board is called so"),
+        ({"primary": ("ndcg@10", "hit@1")}, "--primary hit@1: the leaderboard has no tests of this metric"),
+        ({"against": ("bert",)}, "--against bert: no row has this name"),
+        ({"main": ("top",)}, "--main top: no row has this name"),
         ({"main": ("lm-a",), "against": ("lm-a",)}, "no pair of rows is left as a primary comparison"),
     ],
 )

@@ -113,6 +113,9 @@ def test_a_user_is_drawn_and_flipped_as_a_whole() -> None:
     one = slopes(values(0.5, 0.1)[None], TIMES, samples=100, seed=0, clusters=np.zeros(len(REQUESTS), dtype=np.intp))
     assert one[0, 0] == pytest.approx(np.polyfit(TIMES, values(0.5, 0.1), 1)[0])
     assert np.isnan(one[0, 1:]).all()
+    two = np.stack([values(0.5, 0.1), np.where(np.arange(len(REQUESTS)) < WINDOWS, values(0.5, 0.1), np.nan)])
+    found = slopes(two, TIMES, samples=100, seed=0, clusters=np.repeat(np.arange(USERS), WINDOWS))
+    assert np.isnan(found).tolist() == [[False] * 3, [False, True, True]]  # the other row knows one user
     single = np.array([0.1, 0.2, 0.9, 0.4, 0.3, 0.8])
     times = np.array([1.0, 1, 3, 2, 1, 3])
     copied, owners = np.repeat(single, 5), np.repeat(np.arange(6), 5)
@@ -202,5 +205,5 @@ def test_over_known_events_rows_cross_in_the_logarithm_and_have_no_slope() -> No
     means = [float(values(0.3, 0.15)[window == TIMES].mean()) for window in (1, 2, 3)]
     [found] = made.crossings
     assert found.at == pytest.approx(10 ** (1 + (0.5 - means[1]) / (means[2] - means[1])))
-    with pytest.raises(OptionError, match="--over cold-users: requests do not differ"):
+    with pytest.raises(OptionError, match="--over cold-users: all requests show the same number"):
         drawn([flat], windows=np.ones(len(REQUESTS)), over="cold-users")

@@ -84,7 +84,7 @@ def test_twenty_runs_of_a_thousand_users_fit_into_two_megabytes(tmp_path: Path) 
 def test_what_is_no_board_is_refused() -> None:
     table, description = to_parts(saved())
     for text in ("{}", "nothing", description.replace('"format":1', '"format":99')):
-        with pytest.raises(ArtifactError, match=r"is no saved board of format 1|a board of format 99"):
+        with pytest.raises(ArtifactError, match=r"is not a saved board of format 1|a board of format 99"):
             from_parts(table, text, name="board.parquet")
     with pytest.raises(ArtifactError, match="or damaged"):
         from_parts(table.drop("0:ndcg@10"), description, name="board.parquet")
@@ -101,7 +101,7 @@ def test_a_saved_board_whose_values_or_words_were_changed_is_refused(tmp_path: P
     kept = {**table.schema.metadata, b"llmrs-bench board": said.replace(b"steady", b"steadx")}
     for changed in (moved, table.replace_schema_metadata(kept)):
         pq.write_table(changed, path)
-        with pytest.raises(ArtifactError, match="not those that it digests"):
+        with pytest.raises(ArtifactError, match="do not match its digest"):
             read_board(path)
 
 
@@ -118,7 +118,7 @@ def test_no_flipped_byte_of_a_saved_board_is_passed_over(tmp_path: Path) -> None
                 assert (found[0].equals(values), found[1]) == (True, description)
                 met.add("same")
             except ArtifactError as error:
-                met.add("digest" if "digests" in error.message else "read")
+                met.add("digest" if "its digest" in error.message else "read")
     assert {"digest", "read"} <= met <= {"same", "digest", "read"}  # some bytes of a file hold nothing
 
 

@@ -7,8 +7,10 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
+from llmrs_bench.llm.backends import transformers_generation
 from llmrs_bench.llm.backends.transformers import TransformersEngine
-from tiny_models import CORPUS, choice_prompt, train_tokenizer
+from llmrs_bench.llm.backends.transformers_generation import RoomyLayer
+from tiny_models import CORPUS, choice_prompt, text_prompt, train_tokenizer
 from transformers_cases import answers, engine
 
 SHAPE = {
@@ -145,6 +147,21 @@ def test_kinds_that_do_not_pack_are_scored_plainly_and_say_so_once(
     (told,) = [record.getMessage() for record in caplog.records if "one by one" in record.getMessage()]
     assert reason in told
     assert "size of tensor" not in told
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", [*PACKED, *PLAIN])
+def test_kinds_write_with_roomy_caches_what_they_write_without(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(RoomyLayer, "ROOM", 3)
+    monkeypatch.setattr(transformers_generation, "_PIECE", 2)
+    said = PACKED[kind] if kind in PACKED else PLAIN[kind][0]
+    folder = made(tmp_path, kind, **said)
+    prompts = [text_prompt(f"p{history}", history=history) for history in (0, 2, 6)]
+    written = answers(engine(folder, answer_tokens=8), *prompts)
+    monkeypatch.setattr(transformers_generation, "roomy_cache", lambda model: {})
+    assert written == answers(engine(folder, answer_tokens=8), *prompts)
 
 
 @pytest.mark.parametrize(

@@ -284,6 +284,21 @@ def test_a_log_probability_that_stands_for_none_is_none(url: str, script: Script
     assert answers(engine(url), LABELS)["l"].choice_logprobs == ((-0.5,), (), ())
 
 
+@pytest.mark.parametrize("api", ["chat", "completions"])
+def test_the_least_of_the_tokens_shown_bounds_the_others(url: str, script: Script, api: str) -> None:
+    [found] = answers(engine(url, api=api), LABELS).values()
+    asked = text_of(script.requests[0])
+    best = sorted((label_logprob(asked, letter) for letter in "ABCDEFGHIJKLMNOPQRSTUVWXYZ"), reverse=True)
+    assert found.least_shown == pytest.approx(best[19])
+
+
+def test_a_token_that_was_drawn_bounds_nothing(url: str, script: Script) -> None:
+    script.faults = [labelled(("A", -0.5), ("B", -2.0), ("Z", -9.0)), labelled(("A", -0.5), ("B", -1e308))]
+    made = engine(url, concurrency=1, top_logprobs=2)
+    found = answers(made, LABELS, replace(LABELS, prompt_id="m"))
+    assert [answer.least_shown for answer in found.values()] == [-2.0, -0.5]
+
+
 def test_tokens_more_probable_together_than_anything_can_be_are_refused(url: str, script: Script) -> None:
     script.faults = [labelled(("A", -0.1), ("B", -0.1), ("C", -0.1))]
     with pytest.raises(EngineError, match="271 % probable together"):
@@ -312,7 +327,8 @@ def test_a_model_that_ends_at_once_shows_no_label(url: str, script: Script, text
     choice = {"finish_reason": "stop", "message": {"content": text}, "logprobs": {"content": []}}
     script.faults = [{"choices": [choice]}]
     if text is None:
-        assert answers(engine(url), LABELS)["l"].choice_logprobs == ((), (), ())
+        [found] = answers(engine(url), LABELS).values()
+        assert (found.choice_logprobs, found.least_shown) == (((), (), ()), None)
     else:  # it wrote something, and the server does not say how likely that was
         with pytest.raises(EngineError, match="without log-probabilities"):
             answers(engine(url), LABELS)

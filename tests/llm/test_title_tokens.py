@@ -55,7 +55,7 @@ def test_titles_are_cut_in_prompts_and_answers_of_one_model(bench: Bench) -> Non
     whole = table(bench, "small/*/data/items.parquet")["title"].to_list()
     many = sum(counter.count(title) > 9 for title in whole)
     assert many
-    assert f"titles: {many} of {len(whole)} have more than 9 tokens, and end behind a word, with {CUT}" in said
+    assert f"titles: {many} of {len(whole)} have more than 9 tokens, and are cut after a word, with {CUT}" in said
     prompts = table(bench, "small/*/prompts/likelihood-*/prompts.parquet")
     choices = [choice.strip() for choices in prompts["choices"].to_list() for choice in choices]
     assert any(CUT in choice for choice in choices)

@@ -5,16 +5,30 @@ import shutil
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
+from transformers.cache_utils import DynamicLayer
 
 from llmrs_bench.core.errors import ModelError
 from llmrs_bench.core.types import Prompt
+from llmrs_bench.llm.backends import transformers, transformers_generation
+from llmrs_bench.llm.backends.transformers_generation import RoomyLayer, roomy_cache
 from llmrs_bench.prompts.parsing.thoughts import spoken
-from tiny_models import CHAT_TEMPLATE, TITLES, choice_prompt, text_prompt, tiny_llama, tiny_t5, train_tokenizer
+from tiny_models import (
+    CHAT_TEMPLATE,
+    TITLES,
+    choice_prompt,
+    text_prompt,
+    tiny_llama,
+    tiny_mistral,
+    tiny_t5,
+    train_tokenizer,
+)
 from transformers_cases import answers, engine, plain_text, scores
 
 THINKING_TEMPLATE = CHAT_TEMPLATE + (
@@ -68,6 +82,44 @@ def asked(folder: Path, prompt: Prompt, more: str = "") -> list[int]:
     return list(AutoTokenizer.from_pretrained(folder)(text, add_special_tokens=False)["input_ids"])
 
 
+def test_a_layer_with_room_holds_what_a_copied_one_does(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(RoomyLayer, "ROOM", 2)
+    roomy, plain = RoomyLayer(), DynamicLayer()
+    for step, tokens in enumerate((5, 1, 1, 1, 1, 2, 1, 1)):
+        keys, values = torch.randn(2, 2 if step > 3 else 4, 3, tokens, 7).unbind()
+        for held, expected in zip(roomy.update(keys, values), plain.update(keys, values), strict=True):
+            assert held.equal(expected)
+        if step == 3:
+            for layer in (roomy, plain):
+                layer.batch_select_indices(torch.tensor([2, 0]))
+                layer.crop(-2)
+    assert roomy.get_seq_length() == plain.get_seq_length() == 11
+
+
+def test_windows_and_encoders_keep_the_caches_they_have(llama: Path, t5: Path, tmp_path: Path) -> None:
+    (cache,) = roomy_cache(engine(llama).weights).values()
+    assert [type(layer) for layer in cache.layers] == [RoomyLayer] * 2
+    assert roomy_cache(engine(tiny_mistral(tmp_path, window=8)).weights) == {}
+    assert roomy_cache(engine(t5).weights) == {}
+
+
+def test_batches_that_write_on_a_cpu_fill_the_memory_of_keys_and_values(
+    llama: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = engine(llama).weights.config
+    token = 2 * 2 * config.num_key_value_heads * (config.hidden_size // config.num_attention_heads) * 4
+    prompts = [text_prompt(f"p{n}", history=n) for n in range(4)]
+    for said, usual, held, batches in (
+        ({}, 20, 1000, 1),
+        ({}, 1000, 20, 1),
+        ({}, 20, 20, 4),
+        ({"batch_tokens": 20}, 1000, 1000, 4),
+    ):
+        monkeypatch.setattr(transformers, "BATCH_TOKENS", usual)
+        monkeypatch.setattr(transformers, "_CPU_CACHE", held * token)
+        assert len(list(engine(llama, answer_tokens=4, **said).batches(prompts))) == batches
+
+
 @pytest.mark.parametrize("chat", [False, True])
 def test_written_answers_are_those_of_generate_one_by_one(llama: Path, chat_llama: Path, chat: bool) -> None:
     folder = chat_llama if chat else llama
@@ -105,6 +157,36 @@ def test_answers_stop_at_the_checkpoint_s_stop_tokens_and_ignore_its_sampling(ll
             assert response.text == free[name].text
         else:
             assert (free[name].text or "").startswith((response.text or "").rstrip("\ufffd"))
+
+
+@pytest.mark.parametrize("temperature", [0.0, 1.5])
+def test_rows_that_end_leave_their_batch_and_the_others_write_on(
+    llama: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, temperature: float
+) -> None:
+    prompts = [text_prompt(f"p{n}", history=n) for n in range(8)]
+    folder = shutil.copytree(llama, tmp_path / "stops")
+    stops = list(range(2, len(AutoTokenizer.from_pretrained(llama)), 8))
+    if temperature == 0:
+        stops = greedy(llama, [*engine(llama).reader.read(prompts[0]).tokens.prefix], 5)[-1:]
+    (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": stops}))
+    whole = answers(engine(folder, temperature=temperature), *prompts)
+    assert {response.finish_reason for response in whole.values()} == {"stop", "length"}
+
+    monkeypatch.setattr(transformers_generation, "_PIECE", 3)
+    made, rows, heard = engine(folder, temperature=temperature), list[int](), list[int]()
+    plain = made.weights.generate
+
+    def noted(**said: Any) -> Tensor:
+        rows.append(len(said["input_ids"]))
+        output: Tensor = plain(**said)
+        return output
+
+    monkeypatch.setattr(made.weights, "generate", noted)
+    made.tell(heard.append)
+    assert answers(made, *prompts) == whole
+    assert len(rows) == 3  # pieces of 8 tokens
+    assert rows[0] == 8 > rows[-1] > 0
+    assert sum(heard) >= sum(one.prompt_tokens + one.completion_tokens for one in whole.values())
 
 
 def test_tokens_are_told_of_as_soon_as_they_are_read_or_written(llama: Path) -> None:

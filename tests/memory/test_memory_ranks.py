@@ -70,6 +70,8 @@ def test_what_is_known_is_found_and_what_is_not_is_not() -> None:
     assert item.corrected < 1e-9
     assert item.against == "chance"
     assert not event.significant
+    assert event.low is not None
+    assert event.high is not None
     assert event.low < event.chance < event.high
 
 
@@ -104,6 +106,11 @@ def test_a_small_effect_of_the_item_before_is_no_memory_of_events(monkeypatch: p
     assert {verdict.against for verdict in found} == {"control"}
     assert sum(verdict.p < 0.05 for verdict in found) > 8  # chance alone would call these memory
     assert sum(verdict.significant for verdict in found) <= 5
+
+
+def test_one_trial_has_no_interval() -> None:
+    [verdict] = judge({("item", "token"): (known(1, 20, 1), noise(1, 20, 2))})
+    assert (verdict.share, verdict.low, verdict.high) == (1.0, None, None)
 
 
 def test_no_trials_give_no_verdict() -> None:

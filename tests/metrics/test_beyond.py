@@ -1,6 +1,7 @@
 """Metrics beyond accuracy against values worked out by hand, and over all orders of what a model left unranked."""
 
-from itertools import permutations
+from collections import Counter
+from itertools import combinations, permutations, product
 from math import log, log2
 from statistics import fmean
 
@@ -9,6 +10,7 @@ import pytest
 
 from llmrs_bench.core.schemas import INTERACTIONS, ITEMS, REQUESTS
 from llmrs_bench.metrics import Background, Metric, catalogue_figures, measure
+from llmrs_bench.metrics.beyond import gini
 from ranked_lists import ranked, values, wanted
 
 EVENTS = {"a": 8, "b": 4, "c": 2, "d": 1, "e": 1}
@@ -77,3 +79,18 @@ def test_policies_for_silent_targets() -> None:
     assert expected == {"told": 1.0, "silent": 0.5, "mute": 0.75}
     assert values(measure(truth, rankings, hit, invalid="worst"), "hit@3") == {"told": 1.0, "silent": 0.0, "mute": 0.0}
     assert values(measure(truth, rankings, hit, invalid="drop"), "hit@3") == {"told": 1.0, "silent": 0.5}
+
+
+@pytest.mark.parametrize("free", [1, 2, 3])
+def test_gini_of_unranked_items_is_the_mean_over_their_orders(free: int) -> None:
+    lists = {f"{number}{name}": name for number in range(2) for name in ("abcd", "abcde")}
+    draws = product(*(combinations(items, free) for items in lists.values()))
+    counts = [Counter(item for one in drawn for item in one) for drawn in draws]
+    exact = fmean(gini(pl.Series([found[item] for item in "abcde"])) for found in counts[:: 7 if free > 1 else 1])
+    rankings = ranked({name: ("", items) for name, items in lists.items()})
+    metric = Metric.parse(f"gini@{free}")
+    found = catalogue_figures([rankings], background().items, [metric])
+    assert found == catalogue_figures([rankings], background().items, [metric])
+    assert found[str(metric)] == pytest.approx(exact, abs=0.02)
+    numbers = [sum(free / len(items) for items in lists.values() if item in items) for item in "abcde"]
+    assert gini(pl.Series(numbers)) < exact - 0.05  # that of the expected numbers is less

@@ -261,3 +261,62 @@ def test_a_share_before_a_title_is_a_score_unless_it_is_part_of_the_title() -> N
 def test_answers_that_ran_into_their_budget(text: str, order: tuple[int, ...], kind: str) -> None:
     ranking = parse_ranking(text, numbers(SHORT), cut=True)
     assert (ranking.order, ranking.kind) == (order, kind)
+
+
+SHELF_OF_20 = numbers(tuple(f"Film {letter}" for letter in ascii_uppercase[:20]))
+
+
+@pytest.mark.parametrize(
+    ("text", "order"),
+    [
+        # A span names all labels between its ends.
+        ("3, 7, 1, 9-12, 2", [3, 7, 1, 9, 10, 11, 12, 2]),
+        ("3, 7, 9 - 12, 2", [3, 7, 9, 10, 11, 12, 2]),
+        ("3 > 7 > 9–12", [3, 7, 9, 10, 11, 12]),
+        ("[3, 7, 9—12]", [3, 7, 9, 10, 11, 12]),
+        ("9...12, 3", [9, 10, 11, 12, 3]),
+        ('{"ranking": [3, 7, "9-12"]}', [3, 7, 9, 10, 11, 12]),
+        ("1. 3\n2. 7\n3. 9-12", [3, 7, 9, 10, 11, 12]),
+        ("- 3\n- 7\n- 9-12", [3, 7, 9, 10, 11, 12]),
+        ("3, 7, 1\nThe rest: 9-12", [3, 7, 1, 9, 10, 11, 12]),
+        ("9-11, 1-3", [9, 10, 11, 1, 2, 3]),
+        # The hyphen separates two labels: one between them is named elsewhere, they fall, or they are neighbours.
+        ("9-12, 10, 11", [9, 12, 10, 11]),
+        ("3, 7, 1, 5-8, 2", [3, 7, 1, 5, 8, 2]),
+        ("3–1, 5", [3, 1, 5]),
+        ("5, 3, 1-2", [5, 3, 1, 2]),
+        ("3-7-9-12-2", [3, 7, 9, 12, 2]),
+        ("3, 18-25", [3, 18]),  # there is no 25
+        # Ranks with labels.
+        ("1-3, 2-7, 3-1", [3, 7, 1]),
+        ("1 - 3\n2 - 7\n3 - 1", [3, 7, 1]),
+        ("1-3: 9, 2, 1\n4-6: 7, 8, 20", [9, 2, 1, 7, 8, 20]),
+        # A span alone says how many candidates there are.
+        ("1-20", []),
+        ("Ranking: 1-20", []),
+        ("Final ranking: 1-20\n1. 5\n2. 3\n3. 1", [5, 3, 1]),
+        ("Ranking 1-20:\n5, 3, 1", [5, 3, 1]),
+        ("9 - 12", []),
+    ],
+)
+def test_spans_of_labels_in_a_list_of_numbers(text: str, order: list[int]) -> None:
+    assert [place + 1 for place in parse_ranking(text, SHELF_OF_20).order] == order
+
+
+HYPHENS = numbers(("2-in-1", "Heat", "Ocean's 9-12", "1-3", "24-7", "Alien"))
+
+
+@pytest.mark.parametrize(
+    ("text", "order"),
+    [
+        ("2-in-1, Heat, 1-3, Alien", [1, 2, 4, 6]),
+        ("1-3, Heat", [4, 2]),
+        ("Heat\n1-3\n2-in-1", [2, 4, 1]),
+        ("1. 1-3\n2. Heat\n3. 24-7", [4, 2, 5]),
+        ("1. Ocean's 9-12\n2. 2-in-1", [3, 1]),
+        ("Heat, Ocean's 9-12, 2-in-1", [2, 3, 1]),
+        ("5, 1, 2", [5, 1, 2]),
+    ],
+)
+def test_titles_with_hyphens_are_no_spans(text: str, order: list[int]) -> None:
+    assert [place + 1 for place in parse_ranking(text, HYPHENS).order] == order

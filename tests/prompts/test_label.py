@@ -1,11 +1,12 @@
 """Letters for candidates, and Yes or No for one: log-probabilities of labels become scores."""
 
+from dataclasses import replace
 from math import exp, log
 
 import pytest
 
 from llmrs_bench.core.errors import OptionError
-from llmrs_bench.core.types import Request
+from llmrs_bench.core.types import Prompt, Request, Response
 from llmrs_bench.prompts.context import labels
 from llmrs_bench.prompts.strategies.label import label_mass
 from template_runs import catalog, chosen, flat, make, play, read, score
@@ -49,6 +50,22 @@ def test_yes_no_asks_about_one_candidate_at_a_time() -> None:
 def test_yes_no_scores_are_log_odds_and_need_both_labels() -> None:
     answers = {"a": ((-1.0,), (-3.0,)), "b": ((-1.0,), ())}
     assert score(make("yes-no"), REQUEST, SHOP, lambda prompt: chosen(prompt, answers[prompt.shown[0]])) == {"a": 2.0}
+
+
+def test_a_label_that_a_server_does_not_show_counts_with_the_most_it_can_have() -> None:
+    """The surest Yes is the one whose No is not among the likeliest tokens: it has to be first, not last."""
+    request = Request("r", "u", ("c",), ("sure", "likely", "never", "none"))
+    answers = {"sure": ((-0.01,), ()), "likely": ((-0.7,), (-2.0,)), "never": ((), (-0.02,)), "none": ((), ())}
+
+    def answer(prompt: Prompt) -> Response:
+        return replace(chosen(prompt, answers[prompt.shown[0]]), least_shown=-7.0)
+
+    scores = read(make("yes-no"), flat(play(make("yes-no"), request, catalog("c", *answers), answer)))
+    assert scores.values == pytest.approx({"sure": 6.99, "likely": 1.3, "never": -6.98})
+    assert scores.notes["bounded_labels"] == 2 / 4
+    mass = exp(-0.01) + exp(-0.7) + exp(-2.0) + exp(-0.02)  # of what was shown alone
+    assert scores.notes["label_mass"] == pytest.approx(mass / 4)
+    assert scores.kinds == ("partial", "complete", "partial", "empty")
 
 
 LIKED = Request("r", "u", ("c", "d"), ("a",), liked=(False, True))

@@ -55,7 +55,7 @@ def test_a_file_of_ones_own_is_a_template(tmp_path: Path) -> None:
         ('task = "rank"', 'tusk = "rank"', "tusk"),
         ('task = "rank"', 'task = { text = "{{ target }}" }', "target"),
         ('task = "rank"', 'task = { text = "{{ history | random }}" }', "draws anew in every run"),
-        ('task = "rank"', "task = { text = \"{{ history | map(attribute='title') }}\" }", "map makes a list"),
+        ('task = "rank"', "task = { text = \"{{ history | map(attribute='title') }}\" }", "map returns a list"),
         ('task = "rank"', 'task = { text = "{{ item" }', "Jinja"),
         ('task = "rank"', 'task = { words = "x" }', "words"),
         ('about = "Mine."', "", "about"),
@@ -82,10 +82,14 @@ def test_what_is_wrong_with_a_file_is_named(tmp_path: Path, old: str, new: str, 
         ({"interest": "relevant"}, "relevant=N"),
         ({"interest": "written"}, "interest_run"),
         ({"query": "recent"}, "relevant=N"),
-        ({"shots_from": "similar"}, "shots=K"),
+        ({"shots_from": "similar"}, "no effect without shots=K Add shots=K, or leave out shots_from."),
+        (
+            {"query": "recent", "retriever": "bm25"},
+            "Add relevant=N, or leave out query, retriever and",
+        ),
         ({"shots_from": "similar:ml1m", "shots": "1"}, "write shots_from=ml1m for choices of any of them"),
         ({"shots_from": "ml1m", "shots": "1", "examples": "next"}, "no part says so"),
-        ({"shots": "1", "examples": "domain"}, "a part says another one"),
+        ({"shots": "1", "examples": "domain"}, "a part speaks of another one"),
         ({"orders": "3", "slots": "0,1"}, "orders"),
         ({"aggregate": "borda"}, "orders=N"),
         ({"past": "other", "shots": "1"}, "past=other"),
@@ -152,7 +156,7 @@ def test_a_template_can_do_nothing_but_tell(text: str) -> None:
     ],
 )
 def test_a_template_that_never_ends_is_stopped(text: str) -> None:
-    with pytest.raises(OptionError, match=r"more than 10,000,000 letters or steps|names lipsum"):
+    with pytest.raises(OptionError, match=r"more than 10,000,000 letters or steps|uses lipsum"):
         CompiledPart(text, where="part 'task' of template long").render({"item": "movie", "history": ["a"]})
 
 

@@ -46,6 +46,23 @@ def test_cross_entropy_is_that_of_numpy_in_chunks_of_any_size(budget: int, monke
     np.testing.assert_allclose(weights.grad.numpy(), error.T @ s, atol=1e-12)
 
 
+def test_cross_entropy_under_autocast_rounds_gradients_and_not_the_loss() -> None:
+    def of(low: bool) -> tuple[float, Tensor, Tensor]:
+        states, weights = (tensor.detach().float().requires_grad_() for tensor in parts()[:2])
+        with torch.autocast("cpu", torch.bfloat16, enabled=low):
+            loss = cross_entropy(states, weights, parts()[2])
+        loss.backward()  # type: ignore[no-untyped-call]
+        assert states.grad is not None
+        assert weights.grad is not None
+        return loss.item(), states.grad, weights.grad
+
+    (loss, *exact), (rounded, *near) = of(low=False), of(low=True)
+    assert rounded == loss
+    for gradient, other in zip(exact, near, strict=True):
+        assert other.dtype == torch.float32
+        assert 0 < (gradient - other).abs().max() < 0.01 * gradient.abs().max()
+
+
 def test_cross_entropy_of_large_logits_is_finite() -> None:
     loss = cross_entropy(torch.tensor([[1000.0], [-1000.0]]), torch.tensor([[1.0], [-1.0]]), torch.tensor([0, 0]))
     assert loss.item() == pytest.approx((0 + 2000) / 2)

@@ -185,7 +185,7 @@ def test_junit_has_a_case_for_every_verdict(made: Board) -> None:
         ("a|b", True),
         ("a|b", False),
     ]
-    assert "is 0.4, was 0.5, p <.001" in (cases[0].find("failure").get("message") or "")  # type: ignore[union-attr]
+    assert "is 0.4, was 0.5, uncorrected p <.001" in (cases[0].find("failure").get("message") or "")  # type: ignore[union-attr]
 
 
 def test_a_summary_has_failures_first_and_only_what_changed_beyond_noise(made: Board) -> None:
@@ -195,12 +195,14 @@ def test_a_summary_has_failures_first_and_only_what_changed_beyond_noise(made: B
     summary = to_summary(made, turned, "https://example.org/runs/1#artifacts")
     verdicts = [line for line in summary.splitlines() if line.startswith(("| **fail**", "| pass"))]
     assert [line.split()[1] for line in verdicts] == ["**fail**", "pass"]
-    assert "beyond noise (p <.05); 1 of 2 differences are within noise:" in summary
+    assert "beyond noise (uncorrected p <.05); 1 of 2 differences are within noise:" in summary
+    assert "| row | metric | before | now | difference | uncorrected p |" in summary
+    assert "\nUncorrected p: of the test of that row and metric alone, which is what rules read; the" in summary
     assert "| steady |" not in summary
     assert "[The page of this board](https://example.org/runs/1#artifacts)" in summary
     assert "The page of this board: `board.html`" in to_summary(made, turned, "board.html")
     quiet = to_summary(made, replace(found, changes=(noise,)))
-    assert "on common requests: 1 of 1 differences are within noise (p not below .05)." in quiet
+    assert "on common requests: 1 of 1 differences are within noise (uncorrected p not below .05)." in quiet
     assert "<details><summary>1 verdict that passes</summary>" in quiet
     assert "| row | metric |" not in quiet
     assert "The page" not in quiet
@@ -209,7 +211,8 @@ def test_a_summary_has_failures_first_and_only_what_changed_beyond_noise(made: B
 def test_verdicts_as_lines_json_and_markdown(made: Board) -> None:
     lines = gate_lines(gate())
     assert [line[:4] for line in lines[:2]] == ["FAIL", "pass"]
-    assert lines[2] == "a|b: ndcg@10 0.4000, old had 0.5000: -0.1000 (p <.001, d -0.30, 200 users)"
+    assert lines[2] == "a|b: ndcg@10 0.4000, old had 0.5000: -0.1000 (uncorrected p <.001, d -0.30, 200 users)"
+    assert lines[-1].startswith("uncorrected p: of the test of that row and metric alone, which is what rules read; ")
     found = json.loads(gate_json(gate()))
     assert found["passed"] is False
     assert [verdict["failed"] for verdict in found["verdicts"]] == [True, False]

@@ -186,6 +186,43 @@ def test_what_makes_the_language_model_doubtful_stands_there() -> None:
     assert "demo-lm is a toy trained on this data set, so this says nothing of real language models; it is" in text
 
 
+def test_a_best_recommender_baseline_or_fusion_at_chance_is_said() -> None:
+    text, made = text_of(run("itemknn", 0.31, "recommender"), run("popularity", 0.2, "baseline"), chance())
+    knn = "the best recommender, itemknn, is no better than chance (.3000, within its interval)"
+    assert text.splitlines()[-1] == f"Be careful: {knn}."
+    assert cautions(made) == [("recommender at chance", knn)]
+    text, _ = text_of(
+        run("itemknn", 0.2, "recommender", users=40), run("popularity", 0.31, "baseline", users=40), chance(40)
+    )
+    worse = "the best recommender, itemknn, is worse than chance (.3000)"
+    popularity = "the best baseline, popularity, is no better than chance (.3000, within its interval)"
+    assert text.splitlines()[-1] == f"Be careful: {worse}; {popularity}; 40 users are few."
+    mix = run("mix", 0.2, "fusion")
+    text, made = text_of(run("lm", 0.31), run("itemknn", 0.31, "recommender"), mix, chance())
+    mixed = "the best fusion, mix, is worse than chance (.3000)"
+    assert text.splitlines()[-2:] == [
+        "Be careful with the language model: its interval holds chance (.3000).",
+        f"Be careful with what the language model is compared with: {knn}; {mixed}.",
+    ]
+    assert [word for word, _ in cautions(made)] == ["at chance", "recommender at chance", "fusion below chance"]
+    text, _ = text_of(run("lm", 0.6), run("itemknn", 0.5, "recommender"), chance())
+    assert "careful" not in text
+
+
+@pytest.mark.parametrize(
+    ("mean", "said"), [(0.505, "no better than chance (.5000, within"), (0.3, "worse than chance"), (0.6, "")]
+)
+def test_a_click_model_at_chance_is_said_beside_a_constant_as_well(mean: float, said: str) -> None:
+    rows = [
+        run("din", mean, "click model", metric="auc"),
+        entry("majority", {"auc": np.full(150, 0.5)}, kind="baseline"),
+    ]
+    made, _ = board(rows, ("auc",), unit="rows")
+    (warned,) = [line for line in headline(made) if line.startswith("Be careful")] or [""]
+    assert (f"Be careful: the best recommender, din, is {said}" in warned) == bool(said)
+    assert bool(warned) == bool(said)
+
+
 def test_the_mock_is_no_language_model_and_stands_in_where_there_is_none() -> None:
     others = [run("sasrec", 0.7, "recommender"), run("popularity", 0.5, "baseline"), chance()]
     text, made = text_of(run("mock", 0.9), *others, scope="150 users, 20 candidates each")

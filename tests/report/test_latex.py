@@ -61,7 +61,7 @@ def test_columns_and_rows_are_chosen(made: Board) -> None:
     assert len(captions(text)) == 2  # no primary pair has a row left
     with pytest.raises(OptionError, match="--columns mrr: the board has no such column"):
         to_latex(made, columns=["mrr"])
-    with pytest.raises(OptionError, match="--rows bert: no row of the board is called so"):
+    with pytest.raises(OptionError, match="--rows bert: no row has this name"):
         to_latex(made, rows=["bert"])
 
 

@@ -2,6 +2,7 @@
 
 import io
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ from rich.console import Console
 from board_cases import board, entry
 from llmrs_bench.leaderboard import Board, EvaluatedRun
 from llmrs_bench.report.headline import headline
+from llmrs_bench.report.html import Extra
+from llmrs_bench.report.html.page import board_payload
 from llmrs_bench.report.table import column_words
 from llmrs_bench.report.terminal import grid, to_table
 
@@ -90,6 +93,20 @@ def test_what_has_no_room_is_named_and_short_names_have_a_key(made: Board) -> No
         for head, words in column_words(made).items():
             assert (f"{head}: {words}" in text) == (head in heads)
         assert ("= not distinguishable" in text) == (re.search(r"  =", "\n".join(body(lines))) is not None)
+
+
+def test_differences_are_from_the_row_that_the_gate_holds_all_against(made: Board) -> None:
+    label, per_token = (
+        next(row for row in made.rows if row.setting == each) for each in ("label", "likelihood, per token")
+    )
+    held = replace(made, baseline=label.run)
+    lines = shown(held, 120)
+    assert "vs ..label" in head_words(body(lines)[0])  # three rows have that model
+    assert f"vs: difference from {MODEL} (label) in ndcg@10" in " ".join(" ".join(lines).split())
+    named = next(line for line in body(lines) if "per token" in line)
+    assert f"{per_token.cells['ndcg@10'].mean - label.cells['ndcg@10'].mean:+.4f}" in named
+    assert "vs popularity" in head_words(body(shown(replace(made, baseline="popularity"), 120))[0])
+    assert board_payload(held, Extra())["reference_name"] == "Smol.. (label)"
 
 
 def head_words(line: str) -> list[str]:

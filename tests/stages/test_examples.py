@@ -13,6 +13,7 @@ from llmrs_bench.core.errors import ArtifactError, LeakError, OptionError
 from llmrs_bench.core.types import no_progress
 from llmrs_bench.core.view_options import ViewOptions
 from llmrs_bench.prompts.leakage import check_views
+from llmrs_bench.report.words import shared_words
 from llmrs_bench.stages.examples import find_domain
 from llmrs_bench.stages.prepare import prepare
 from llmrs_bench.stages.prompt import prompt
@@ -132,6 +133,22 @@ def test_the_data_of_the_examples_are_in_the_identity_of_prompts(data: Data, sho
     again = prompt(data, PromptConfig(options={**FROM_SHOP, "shots_from": "stories"})).artifact
     assert first.manifest.inputs["examples"] != again.manifest.inputs["examples"]
     assert first.path != again.path
+
+
+def test_examples_of_the_same_items_under_another_name_are_a_warning(data: Data, shop: Data, novels: Path) -> None:
+    made = prompt(data, PromptConfig(options=FROM_SHOP)).artifact
+    assert made.facts["warnings"] == []  # 10 of 60 titles
+    one, size = made.facts["examples_of"], data.artifact.manifest.tables["items"].rows
+    assert (one["target"], one["target_items"]) == (data.place.reference, size)
+    [said] = shared_words({"examples_of": {**one, "same_titles": (size + 1) // 2}})
+    users = f"{one['same_users']} of {one['tested_users']} test users have the id of a user there"
+    share = 100 * ((size + 1) // 2) / size
+    assert f"{share:.0f} % of the {size} titles of {data.place.reference} are in both data sets ({users})" in said
+    assert "use a data set of other items, or -T shots_from=similar" in said
+    assert "100 % of the 6 titles of shop" in shared_words({"examples_of": {**one, "items": 6, "dataset": "shop"}})[0]
+    earlier = {name: value for name, value in one.items() if not name.startswith("target")}
+    assert shared_words({"examples_of": earlier}) == []
+    assert shared_words({}) == []
 
 
 def test_a_target_whose_title_stands_in_the_examples_is_a_leak(data: Data, shop: Data) -> None:

@@ -104,7 +104,8 @@ def test_planted_lines_are_recalled_and_unplanted_ones_are_at_chance(prepared: D
         if each["reading"] == "token":
             assert each["share"] > 0.95, each
             assert each["significant"], each
-            assert each["control_share"] < 0.3, each
+            # The control of a line still has the user, of whom one line alone was planted.
+            assert each["control_share"] < (0.8 if each["probe"] == "line" else 0.3), each
 
 
 def test_boards_say_what_a_probe_found(small: Bench, prepared: Data) -> None:

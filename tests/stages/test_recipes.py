@@ -156,6 +156,9 @@ def test_defaults_are_of_rows_without_a_model() -> None:
         ("rows", [], "there are no [[rows]]"),
         ("board", {"metric": ["mrr"]}, "Did you mean 'metrics'"),
         ("board", {"samples": 5}, "samples=5 is below 100"),
+        ("board", {"save": True}, "[board]: save=true is not a path save takes a path, as text"),
+        ("board", {"html": ["a.html"]}, "html=['a.html'] is not a path"),
+        ("board", {"fail_if": 5}, "fail_if=5 is not a list fail_if takes a list of which each is a text."),
     ],
 )
 def test_what_is_wrong_is_said_with_its_place(table: str, value: Any, said: str) -> None:

@@ -138,7 +138,7 @@ def check_outputs(outputs: Mapping[str, Path], baseline: str | None, *, narrowed
     """Refuse files that cannot be written or would replace each other or the baseline, before anything is computed."""
     taken = {} if baseline is None or not Path(baseline).is_file() else {Path(baseline).resolve(): "--baseline"}
     for option, path in outputs.items():
-        if option == "--save" and (instead := _OTHERS.get(path.suffix.lower())):
+        if option.endswith("save") and (instead := _OTHERS.get(path.suffix.lower())):
             raise OptionError(
                 f"--save {path}: a saved board is a Parquet file, for --baseline and --history",
                 hint=f"Name it {path.with_suffix('.parquet')}; for a file that ends in {path.suffix} write "
@@ -247,7 +247,11 @@ def write_site(home: Path, folder: Path, config: "CompareConfig", requests: int,
     from llmrs_bench.stages.site import save_site
 
     if given:
-        raise OptionError(f"--site shows all boards as they are, so {given[0]} has no effect", hint="Leave it out.")
+        alone = "the site has a page for each data set. For one page alone: compare --dataset NAME --html FILE."
+        raise OptionError(
+            f"--site shows the boards of all data sets as they are, so {' and '.join(given)} would have no effect",
+            hint=f"Leave it out: {alone}" if {"--dataset", "--html"} & {*given} else "Leave it out.",
+        )
     if folder.exists() and not folder.is_dir():
         raise OptionError(f"--site {folder} is a file", hint="Name a folder.")
     done = save_site(home, folder, config, requests=requests)

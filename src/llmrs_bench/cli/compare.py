@@ -90,7 +90,7 @@ def compare(
     ] = False,
     figure: Annotated[
         Path | None,
-        typer.Option(help="Write a chart of the width of a column, as .pdf, .svg or .png.", rich_help_panel=OUTPUT),
+        typer.Option(help="Write a chart as wide as a column of text, as .pdf, .svg or .png.", rich_help_panel=OUTPUT),
     ] = None,
     chart: Annotated[
         Chart | None,
@@ -125,7 +125,7 @@ def compare(
         typer.Option(
             "--over-time",
             help="Instead of the leaderboard, print the metrics of each row in each window of time, the slope of each "
-            "row with a test, and where rows cross.",
+            "row with a test, and where curves cross.",
             rich_help_panel=METRICS,
         ),
     ] = False,
@@ -133,8 +133,8 @@ def compare(
         list[str] | None,
         typer.Option(
             metavar="DATASET",
-            help="Instead of the leaderboard, print what models tuned on --dataset or on these data sets do on each of "
-            "them; repeatable.",
+            help="Instead of the leaderboard, print how models that learned from --dataset or from these data sets, by "
+            "tuning or from examples in the prompt, perform on each of them; repeatable.",
             rich_help_panel=METRICS,
         ),
     ] = None,

@@ -275,6 +275,12 @@ class Commands(TyperGroup):
                 from llmrs_bench.core.option_faults import fault_words
 
                 error.message = fault_words(faults()[0] | {"loc": ()}, ()).removeprefix("=")
+            if " is not one of " in error.message:
+                from llmrs_bench.core.registry import unknown_name
+
+                typed, *known = re.findall("'(.*?)'", error.message)
+                guess, found, _ = unknown_name("value", typed, known).hint.partition("?")
+                error.message += f" {guess}?" if found else ""
             raise
 
     def main(self, args: Sequence[str] | None = None, *others: Any, **more: Any) -> Any:

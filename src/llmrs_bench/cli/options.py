@@ -109,6 +109,14 @@ HistoryUntil = Annotated[
         rich_help_panel=PROTOCOL,
     ),
 ]
+MinHistory = Annotated[
+    int | None,
+    typer.Option(
+        help="With --split time: target only events before which the history has this many.",
+        show_default="0",
+        rich_help_panel=PROTOCOL,
+    ),
+]
 Windows = Annotated[
     int | None,
     typer.Option(

@@ -23,6 +23,7 @@ from llmrs_bench.cli.options import (
     Home,
     Log,
     LogOption,
+    MinHistory,
     SplitOption,
     Target,
     Validation,
@@ -176,7 +177,7 @@ def prepare(
     time_unit: Annotated[
         str | None,
         typer.Option(
-            help="Unit of the times: s, ms, us, ns, iso, or auto (guessed from their size).",
+            help="Unit of the times: s, ms, us, ns, ticks (.NET), iso, or auto (guessed from their size).",
             show_default="auto",
             rich_help_panel=DATA,
         ),
@@ -245,6 +246,7 @@ def prepare(
     target: Target = None,
     validation: Validation = None,
     history_until: HistoryUntil = None,
+    min_history: MinHistory = None,
     windows: Windows = None,
     window_by: WindowBy = None,
     cold_users: ColdUsers = None,
@@ -343,6 +345,7 @@ def prepare(
             "target": target,
             "validation": validation,
             "history_until": history_until,
+            "min_history": min_history,
             "windows": windows,
             "window_by": window_by,
             "cold_users": cold_users,

@@ -112,14 +112,17 @@ def run(
         study = open_recipe(recipe, changes, set_ or [])
         rows = chosen_rows(study, only or [])
         _show_study(study, rows)
+        outputs = {
+            "[board] save" if save is None else "--save": save if only else study.board.save,
+            "[board] html" if html is None else "--html": html if only else study.board.html,
+        }
+        written = {name: path for name, path in outputs.items() if path is not None}
+        check_outputs(written, study.board.baseline, narrowed=bool(only))
         if dry_run:
             _forecast(home, study, rows, output)
             return
         if only:
             study = _without_files(study, save=save, html=html)
-        outputs = {"--save": study.board.save, "--html": study.board.html}
-        written = {name: path for name, path in outputs.items() if path is not None}
-        check_outputs(written, study.board.baseline, narrowed=bool(only))
         if track_with is not None:
             check_tracker(track_with)
         from llmrs_bench.stages.run import run_study, same_runs

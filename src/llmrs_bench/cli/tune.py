@@ -36,13 +36,14 @@ def tune(
     ],
     dataset: Dataset,
     template: Annotated[
-        str,
+        str | None,
         typer.Option(
             "--template",
             "-t",
             help="label, likelihood, listwise, paper or yes-no; like for clicks; or the path of a TOML file.",
+            show_default="none: name one",
         ),
-    ],
+    ] = None,
     samples: Annotated[
         str,
         typer.Option(
@@ -118,6 +119,11 @@ def tune(
         from llmrs_bench.stages.tune_preview import forecast_tuning, show_samples
         from llmrs_bench.stages.workspace import call, open_data
 
+        if template is None:
+            from llmrs_bench.stages.tune_samples import check_tunable_model
+
+            check_tunable_model(model)  # what cannot be tuned needs no template
+            raise OptionError("tune needs a template", hint="Add --template label, likelihood, listwise or yes-no.")
         if dry_run and show:
             raise OptionError("--dry-run and --show exclude each other", hint="Remove one of them.")
         if (dry_run or show) and os.environ.get("RANK", "0") != "0":  # another process of the launch prints

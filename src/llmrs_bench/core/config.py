@@ -3,13 +3,13 @@
 import re
 from collections.abc import Mapping
 from datetime import date
-from typing import Annotated, Any, ClassVar, Literal, Self, TypeAlias
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeAlias, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from llmrs_bench.core.errors import OptionError
 from llmrs_bench.core.masking import holds_key
-from llmrs_bench.core.option_faults import MOST, default, flag, flag_words, key_words, shown, takes
+from llmrs_bench.core.option_faults import MOST, default, flag, flag_words, key_words, missing, shown, takes
 
 BOARD_METRICS = ("hit@1", "ndcg@10", "hit@10", "mrr")
 # Where a whole catalogue is ranked, this many ranks are kept; metrics that look deeper are not measured.
@@ -38,6 +38,11 @@ METRIC_NAMES = (
 _NAMES = ("dataset", "model", "source")  # options for which people choose names, such as sk-news
 
 
+def _takes_bool(kind: Any) -> bool:
+    """Return whether a type has `bool` among its forms."""
+    return isinstance(kind, bool) or kind in (bool, Any, object) or any(map(_takes_bool, get_args(kind)))
+
+
 class Options(BaseModel):
     """Options of a stage or a plug-in: frozen, strict about unknown names."""
 
@@ -45,6 +50,16 @@ class Options(BaseModel):
     cost_only: ClassVar[frozenset[str]] = frozenset()  # options that change no result, only its price or its time
     identifying: ClassVar[frozenset[str]] = frozenset()  # options that the identity of a model states in its own words
     largest: ClassVar[int] = MOST  # of whole numbers, but for seeds
+
+    @model_validator(mode="before")
+    @classmethod
+    def counts_are_no_truths(cls, values: Any) -> Any:
+        """Refuse true and false for numbers, which Python and pydantic take for 1 and 0."""
+        for name, value in values.items() if isinstance(values, Mapping) else ():
+            known = cls.model_fields.get(name)
+            if isinstance(value, bool) and known and not _takes_bool(known.annotation):
+                raise ValueError(f"{name}={str(value).lower()} is neither a number nor a text")
+        return values
 
     @model_validator(mode="after")
     def within_range(self) -> Self:
@@ -85,9 +100,8 @@ class Options(BaseModel):
         except ValidationError as error:
             fields = [default(name, field) for name, field in cls.model_fields.items() if not field.is_required()]
             wrong = key_words(error.errors(), cls.model_json_schema()["properties"])
-            raise OptionError(
-                f"{place}{wrong}", hint=f"Its options and defaults: {', '.join(fields) or 'none'}."
-            ) from error
+            hint = missing(error.errors()) or f"Its options and defaults: {', '.join(fields) or 'none'}."
+            raise OptionError(f"{place}{wrong}", hint=hint) from error
 
     @classmethod
     def parse_table(cls, values: Mapping[str, Any]) -> Self:
@@ -116,9 +130,8 @@ class Options(BaseModel):
             if not isinstance(error.__cause__, ValidationError):
                 raise
             faults, known = error.__cause__.errors(), cls.model_json_schema()["properties"]
-            hint = (
-                takes(faults, known, written=flag) or f"`llmrs-bench {command} --help` shows which options go together."
-            )
+            together = f"`llmrs-bench {command} --help` shows which options go together."
+            hint = takes(faults, known, written=flag) or missing(faults) or together
             raise OptionError(f"{command}: {flag_words(faults, known)}", hint=hint) from error
 
 
@@ -139,7 +152,7 @@ _IDLE: dict[str | None, frozenset[str]] = {
     "tallrec": frozenset({"split", "k_core"}),
     "paper-ctr": frozenset({"k_core", "order"}),
 }
-_OF_TIME = frozenset({"cut", "target", "validation", "history_until", "windows", "window_by"})
+_OF_TIME = frozenset({"cut", "target", "validation", "history_until", "min_history", "windows", "window_by"})
 _COLD = frozenset({"cold_users", "cold_items"})
 
 
@@ -172,8 +185,9 @@ class PrepareConfig(Options):
     Split. `split` says which event of a user is the target: the last, or a random one. With `time`, nothing after `cut`
     (a share of the events, or a date in UTC) is training data; `target` says which later events of a user are held out,
     in each of the `windows`, which `window_by` makes equal, if there are any; `validation` says which earlier events
-    are for validation, and `history_until` where histories end. With `held_out` `validation`, the test events are set
-    aside and the others are split in the same way, so that requests are for validation.
+    are for validation, `history_until` where histories end, and `min_history` how many events they have at least. With
+    `held_out` `validation`, the test events are set aside and the others are split in the same way, so that requests
+    are for validation.
 
     Clicks. With `task` click, a request is one user and one item, and the model predicts whether the user will like it.
     An event is labelled, or liked if rated `like_from` or higher (with a protocol 4). `protocol` builds the requests
@@ -212,6 +226,7 @@ class PrepareConfig(Options):
     target: Literal["last", "first", "random", "successive", "all"] = "last"
     validation: str = "last-item"
     history_until: Literal["target", "cut"] = "target"
+    min_history: int = Field(default=0, ge=0, le=MOST)
     windows: int = Field(default=0, ge=0, le=1000)
     window_by: Literal["time", "events"] = "time"
     cold_users: tuple[Annotated[int, Field(ge=0, le=MOST)], ...] = ()
@@ -229,7 +244,7 @@ class PrepareConfig(Options):
     unrated: str | None = None
     item_columns: dict[str, str] = Field(default_factory=dict)
     encoding: str | None = None
-    time_unit: Literal["auto", "s", "ms", "us", "ns", "iso"] = "auto"
+    time_unit: Literal["auto", "s", "ms", "us", "ns", "ticks", "iso"] = "auto"
     repeats: Literal["first", "last", "all", "error"] = "first"
     implicit: bool = False
     titles: Literal["keep", "natural"] | None = None

@@ -54,10 +54,26 @@ def _by_option(faults: "Sequence[ErrorDetails]", known: Collection[str]) -> "dic
 def takes(faults: "Sequence[ErrorDetails]", schemas: Mapping[str, Any], written: Callable[[str], str]) -> str:
     """Say what the options that are wrong take, and their defaults; `written` says how each of them is written."""
     return " ".join(
-        f"{written(name)} takes {allowed(schemas[name])}{default_words(schemas[name])}."
+        f"{written(name)} takes {listed(schemas[name]) if written is str else ''}{allowed(schemas[name])}"
+        f"{default_words(schemas[name])}."
         for name in _by_option(faults, schemas)
         if name in schemas
     )
+
+
+_ALONE = re.compile(r"Value error, (.+?) (?:has|have|would have) no effect without ([^,]+)(?:, .*)?")
+
+
+def missing(faults: "Sequence[ErrorDetails]") -> str:
+    """Say which option to add where all that is wrong is that others have no effect without it; else nothing."""
+    found = [_ALONE.fullmatch(fault["msg"]) for fault in faults]
+    return " ".join(f"Add {each[2]}, or leave out {each[1]}." for each in found if each) if all(found) else ""
+
+
+def listed(schema: Mapping[str, Any]) -> str:
+    """Say that an option is a list in a file; as a flag it is repeated."""
+    kinds = {part.get("type") for part in schema.get("anyOf", [schema])}
+    return "a list of which each is " if "array" in kinds else ""
 
 
 def default_words(schema: Mapping[str, Any]) -> str:
@@ -86,6 +102,8 @@ def allowed(schema: Mapping[str, Any]) -> str:
         return repr(schema["const"])
     if "enum" in schema:
         return " or ".join(map(repr, schema["enum"]))
+    if schema.get("format") == "path":
+        return "a path, as text"
     kinds = {"integer": "a whole number", "number": "a number", "boolean": "true or false", "string": "a text"}
     bounds = [words.format(f"{schema[key]:,}") for key, words in _BOUNDS.items() if schema.get(key, MOST) < MOST]
     return " ".join(
@@ -105,6 +123,8 @@ def default(name: str, field: "FieldInfo") -> str:
 
 def shown(value: object) -> str:
     """Return a wrong value for a message, cut where it is long."""
+    if isinstance(value, bool):
+        return str(value).lower()  # as TOML has it
     text = str(value) if not isinstance(value, int) or value.bit_length() < 1000 else hex(value)
     return text if len(text) <= 80 else f"{text[:60]} ... ({len(text):,} characters)"
 
@@ -129,6 +149,7 @@ _FAULTS = {
     "string_type": "is not text",
     "tuple_type": "is not a list",
     "dict_type": "is not a table",
+    "path_type": "is not a path",
 }
 
 

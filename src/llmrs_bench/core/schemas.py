@@ -132,8 +132,9 @@ _ANSWER = {
     "joules": pl.Float32(),
     "session": pl.String(),
 }
-# One row per answered call, kept for every run that asks the same model the same again; `key` digests what was asked.
-ANSWERS = pl.Schema({"key": pl.String(), **_ANSWER})
+# One row per answered call, kept for every run that asks the same model the same again; `key` digests what was asked,
+# `least_shown` is as `types.Response` has it.
+ANSWERS = pl.Schema({"key": pl.String(), **_ANSWER, "least_shown": pl.Float32()})
 # One row per model call of a run.
 RESPONSES = pl.Schema({"prompt_id": pl.String(), "request_id": pl.String(), **_ANSWER})
 # One row per request and candidate; ranks start at 1; a null score: the model did not rank it.

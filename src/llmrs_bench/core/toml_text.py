@@ -12,7 +12,7 @@ def read_toml(text: str) -> dict[str, Any]:
         ValueError: If it is no TOML, is nested too deep, or holds a number that is too long.
     """
     try:
-        return tomllib.loads(text)
+        return tomllib.loads(text.removeprefix("\ufeff"))  # as Windows begins files
     except tomllib.TOMLDecodeError:
         raise
     except RecursionError as error:

@@ -122,6 +122,8 @@ class Response:
     full vocabulary; it is empty for a label that a server did not show among its likeliest tokens. `finish_reason` is
     `stop`, `length`, `choices`, or, of a server, `filtered` or `unanswered`. `text` is as the model wrote it, with what
     it thought aloud, if it did, in `<think>...</think>`; `thinking_tokens` of the `completion_tokens` are of that.
+    `least_shown` is the log-probability of the least likely token among those that a server shows: no other token is
+    more probable. None where all labels are known, or the server showed nothing.
     """
 
     prompt_id: str
@@ -132,6 +134,7 @@ class Response:
     completion_tokens: int
     finish_reason: str
     thinking_tokens: int = 0
+    least_shown: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

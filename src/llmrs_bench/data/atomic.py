@@ -9,7 +9,7 @@ from types import MappingProxyType
 from llmrs_bench.core.errors import DataError, OptionError, listed
 from llmrs_bench.core.registry import unknown_name
 from llmrs_bench.data.columns import Table, check_roles, id_columns, without_quotes
-from llmrs_bench.data.fields import read_delimited
+from llmrs_bench.data.fields import FEW, NUMERIC, read_delimited, require_whole
 from llmrs_bench.data.files import CHUNK, SourceFiles, normal_lines
 from llmrs_bench.data.raw_lines import RawLines
 from llmrs_bench.data.rows import event_columns, make_raw
@@ -110,7 +110,7 @@ def _pick(files: SourceFiles | None) -> tuple[str, str | None]:
 
 
 def _table(data: bytes, name: str, named: Mapping[str, str]) -> Table:
-    data = normal_lines(data, name=name)
+    whole, data = data.endswith((b"\n", b"\r")), normal_lines(data, name=name)
     types: dict[str, str] = {}
     end = data.find(b"\n")
     for field in data[: end if end >= 0 else None].decode().split("\t"):
@@ -121,6 +121,10 @@ def _table(data: bytes, name: str, named: Mapping[str, str]) -> Table:
             raise DataError(f"{name}, line 1: column {column!r} appears twice", hint="Rename or drop one of them.")
         types[column] = kind
     rows = read_delimited(data, name=name, columns=list(types), header_lines=1)
+    above, last = rows[rows.columns[-1]][:-1], rows[rows.columns[-1]][-1]
+    if not whole and len(above) >= FEW and above.str.contains(NUMERIC).all():
+        shortest = above.str.len_bytes().min()
+        require_whole(last, int(shortest or 0), f"{name}, line {rows.height + 1}", rows.columns[-1])  # type: ignore[arg-type]
     if b'"' not in data:
         return Table(name, types, rows, named)
     rows, rules, warnings = without_quotes(rows, name)

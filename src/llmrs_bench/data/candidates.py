@@ -1,6 +1,7 @@
 """Ranking requests: sampled users, their history, and their candidate lists."""
 
 from bisect import bisect_left
+from codecs import BOM_UTF8
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import compress
@@ -139,7 +140,7 @@ def read_lists(path: Path, limit: int | None = None) -> dict[str, list[str]]:
     try:
         size = path.stat().st_size
         with path.open("rb") as stream:
-            lines = unpack(stream, path.name, packed=size, size=size, limit=limit).decode("utf-8").splitlines()
+            lines = unpack(stream, path.name, packed=size, size=size, limit=limit).decode("utf-8-sig").splitlines()
     except (*BROKEN, UnicodeDecodeError) as error:
         raise DataError(f"candidate lists {path} cannot be read: {error}", hint=f"Check the path. {LAYOUT}") from error
     tabs = any(line.rstrip().count("\t") > 1 for line in lines)
@@ -154,6 +155,12 @@ def read_lists(path: Path, limit: int | None = None) -> dict[str, list[str]]:
             raise DataError(f"{path}, line {number}: a second list of user {user!r}", hint="Keep one line per user.")
         lists[user] = [item.strip() for item in items.split("\t") if item.strip()] if tabs else items.split()
     return lists
+
+
+def begins_with_mark(path: Path) -> bool:
+    """Return whether a plain file begins with the byte order mark of UTF-8."""
+    with path.open("rb") as stream:
+        return stream.read(len(BOM_UTF8)) == BOM_UTF8
 
 
 PART = "test"

@@ -13,7 +13,7 @@ import polars as pl
 
 from llmrs_bench.core.errors import DataError
 from llmrs_bench.data.columns import LISTED, TOGETHER, EmptyTableError, Table, is_known, some, without_quotes
-from llmrs_bench.data.fields import python_literal
+from llmrs_bench.data.fields import FEW, NUMERIC, python_literal
 from llmrs_bench.data.files import CHUNK
 
 DELIMITERS = {"\t": "tabs", "::": "::", "|": "|", ";": "semicolons", ",": "commas"}
@@ -76,6 +76,7 @@ def delimited(data: bytes, name: str, named: Mapping[str, str], encoding: str) -
     if has_header and not skipped and (again := _repeated_header(frame, columns)):
         skipped, skipped_words = [at + 2 for at in again], ("the header again", "Delete such lines.")
         frame = frame.with_row_index("\0").filter(~pl.col("\0").is_in(again)).drop("\0")
+    doubts = _doubtful_end(data, frame, name)
     if at := _cut_end(data, frame):
         skipped, skipped_words = [*skipped, frame.height + has_header + len(skipped)], skipped_words if skipped else at
         frame = frame[:-1]
@@ -96,7 +97,7 @@ def delimited(data: bytes, name: str, named: Mapping[str, str], encoding: str) -
             f"{name}: text in {encoding}, {NAMES[delimiter]} between fields, {header} columns",
             *rules,
         ),
-        warnings,
+        (*warnings, *doubts),
         numbered=True,
         first=1 + has_header + bool(marked) + comments if is_line else 1,
         unit="line" if is_line else "row",
@@ -139,10 +140,6 @@ def _repeated_header(frame: pl.DataFrame, columns: Sequence[str]) -> list[int]:
     return [at for at in rows if all((frame[column][at] or "").strip() == column for column in named)]
 
 
-FEW = 10  # rows, of which no custom shows
-NUMERIC = r"^[-+]?[0-9][-+0-9.,:/ TZ]*$"
-
-
 def _cut_end(data: bytes, frame: pl.DataFrame) -> tuple[str, str] | None:
     """Say that a text was cut in the last field of its last row, and what to do, if that shows.
 
@@ -162,6 +159,20 @@ def _cut_end(data: bytes, frame: pl.DataFrame) -> tuple[str, str] | None:
         "seems to be truncated",
         "Get a complete copy of the file; or, if it is complete, end its last line with a line break.",
     )
+
+
+def _doubtful_end(data: bytes, frame: pl.DataFrame, name: str) -> list[str]:
+    """Say that the last number of a text may be cut, where no line end is behind it and there are longer ones."""
+    if data.endswith((b"\n", b"\r")) or frame.height <= FEW or _cut_end(data, frame):
+        return []
+    column = frame.columns[-1]
+    sizes, last = frame[column].str.len_bytes(), frame[column][-1]
+    if last is None or sizes[-1] == sizes.max() or not frame[column].drop_nulls().str.contains(NUMERIC).all():
+        return []
+    return [
+        f"{name} ends without a line end, in {column} {last}: if the file is truncated, this number may be, too; if it "
+        "is complete, end its last line with a line break"
+    ]
 
 
 def _are_quoted(texts: pl.Series) -> bool:

@@ -6,9 +6,8 @@ from datetime import UTC, datetime, timedelta
 import polars as pl
 
 from llmrs_bench.core.config import RATING, PrepareConfig
-from llmrs_bench.data.fields import DAYS, UNSET
+from llmrs_bench.data.fields import DAYS, EARLY, UNSET
 
-EARLY = 315_532_800  # 1980, in seconds since 1970: no data set of ours begins before
 STEPS = 10_000  # numbers below may count steps, and mean no moment
 
 

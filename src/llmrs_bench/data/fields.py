@@ -45,6 +45,31 @@ def read_delimited(
         raise _ragged(data[start:], name, len(columns), above + header_lines) from error
 
 
+FEW = 10  # rows, of which no custom shows
+NUMERIC = r"^[-+]?[0-9][-+0-9.,:/ TZ]*$"
+LONGEST = 1 << 30  # characters: no number has as many
+
+
+def require_whole(last: str | None, shortest: int, where: str, column: str) -> None:
+    """Refuse a file without a line end behind its last number, where that is shorter than all above it: it was cut.
+
+    Args:
+        last: The last field of the last line.
+        shortest: Characters of the shortest number above it.
+        where: The file and its last line, for the message.
+        column: The name of the field.
+
+    Raises:
+        DataError: Naming the line.
+    """
+    if shortest > 2 and len(last or "") < shortest:
+        raise DataError(
+            f"{where}: the file ends in it without a line end, and {column} is {last or 'empty'}, shorter than all "
+            "above it: it seems to be truncated",
+            hint="Get a complete copy of the file; or, if it is complete, end its last line with a line break.",
+        )
+
+
 COMMA = "Write a point in place of the comma, in pandas with read_csv(..., decimal=',')."
 DECIMAL_COMMA = re.compile(r"[-+]?\d+,\d+")
 THOUSANDS = re.compile(r"[-+]?[1-9]\d{0,2}(,\d{3})+")
@@ -94,6 +119,9 @@ def number(
 # A number of this size or more is a time in this unit, of which so many are a second. 1e11 seconds are the year 5138,
 # 1e11 milliseconds 1973.
 UNITS = (("seconds", 0.0, 1.0), ("milliseconds", 1e11, 1e3), ("microseconds", 1e14, 1e6), ("nanoseconds", 1e17, 1e9))
+# .NET counts steps of 100 ns since the year 1. As nanoseconds since 1970 those of our days would be of 1989 and 1990.
+TICKS, TICKS_BEFORE_1970 = 1e7, 621_355_968_000_000_000
+EARLY = 315_532_800  # 1980, in seconds since 1970: no data set of ours begins before
 UNSET = (0.0, -1.0)  # what programs write where there is no time; of no unit
 DAYS = (19000101, 21001231)  # dates that are written as one number
 TIMES = (
@@ -101,7 +129,9 @@ TIMES = (
     "2018-03-01T12:00:00 (ISO 8601). Nothing says whether 01.03.2018 and 3/1/18 name the day or the month first; "
     "pandas rewrites them: to_datetime(column, dayfirst=True)."
 )
-ONE_UNIT = "Write every time in seconds since 1970, or name the unit that all of them have: --time-unit s|ms|us|ns."
+ONE_UNIT = (
+    "Write every time in seconds since 1970, or name the unit that all of them have: --time-unit s|ms|us|ns|ticks."
+)
 
 
 def times(
@@ -115,9 +145,9 @@ def times(
 ) -> tuple[pl.Series, tuple[str, ...]]:
     """Return a column of strings as seconds since 1970 with their fractions, and rules in words on how it was read.
 
-    Read are numbers of seconds, milliseconds, microseconds or nanoseconds (by their size), ISO 8601 dates, and
-    dates such as 20180301120000: without a time of day these are midnight, without a zone UTC. A column of moments is
-    read as it is.
+    Read are numbers of seconds, milliseconds, microseconds or nanoseconds (by their size), ticks of .NET where all are
+    between 1980 and today as such, ISO 8601 dates, and dates such as 20180301120000: without a time of day these are
+    midnight, without a zone UTC. A column of moments is read as it is.
 
     Args:
         frame: It has the column.
@@ -125,7 +155,7 @@ def times(
         name: The file, for messages.
         header_lines: Lines before the first row.
         unit: What a row is in the file.
-        scale: `s`, `ms`, `us`, `ns` or `iso` where the times are known to be such.
+        scale: `s`, `ms`, `us`, `ns`, `ticks` or `iso` where the times are known to be such.
 
     Raises:
         DataError: Naming the first line that is empty or no time, or two lines that differ in their unit.
@@ -155,6 +185,9 @@ def times(
     seconds = numbers
     if not numbers.is_finite().fill_null(False).all():
         seconds = number(frame, column, name=name, header_lines=header_lines, unit=unit, hint=TIMES)
+    ticks = (seconds - TICKS_BEFORE_1970) / TICKS
+    if scale == "ticks":
+        return seconds.zip_with(unset, ticks), (f"{TICKS_RULE}, as --time-unit says",)
     if scale != "auto":
         words, _, factor = UNITS[("s", "ms", "us", "ns").index(scale)]
         return seconds.zip_with(unset, seconds / factor), (f"times are {words}, as --time-unit says",)
@@ -164,9 +197,12 @@ def times(
         rows = [places[words].arg_max() or 0, other.arg_max() or 0]
         lines = [f"{text[row]!r} in {unit} {row + 1 + header_lines}" for row in sorted(rows)]
         raise DataError(f"{name}: {column} is {' and '.join(lines)}: these are not of one unit", hint=ONE_UNIT)
+    if words == "nanoseconds" and ticks.filter(~unset).is_between(EARLY, datetime.now(UTC).timestamp() + 86_400).all():
+        return seconds.zip_with(unset, ticks), (f"{TICKS_RULE}; if they are nanoseconds of 1990, add --time-unit ns",)
     return seconds.zip_with(unset, seconds / factor), (f"times are {words}",) if factor > 1 else ()
 
 
+TICKS_RULE = "times are ticks of .NET, 100 ns each since the year 1"
 DATES = "times are dates (ISO 8601), in UTC where they name no zone"
 
 

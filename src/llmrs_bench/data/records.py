@@ -12,7 +12,16 @@ import polars as pl
 
 from llmrs_bench.core.errors import DataError
 from llmrs_bench.core.schemas import ITEMS
-from llmrs_bench.data.fields import number, python_literal, read_delimited, require_filled
+from llmrs_bench.data.fields import (
+    FEW,
+    LONGEST,
+    NUMERIC,
+    number,
+    python_literal,
+    read_delimited,
+    require_filled,
+    require_whole,
+)
 from llmrs_bench.data.files import MEND, SourceFiles, normal_lines
 from llmrs_bench.data.sources import LONG, MISSING, without_markup
 
@@ -68,6 +77,7 @@ def tables(
         DataError: If there is no row, the header is another one, or a line has another number of fields.
     """
     above, empty = 0, True
+    shortest = 0  # of the numbers in the last column; 0 where it holds others
     for block in files.blocks(name):
         data, skipped = block, 0
         if above == 0 and header is not None:
@@ -78,7 +88,13 @@ def tables(
         if data.strip():
             empty = False
             data = data if separator == "\t" else data.replace(separator.encode(), b"\t")
-            yield above + skipped, read_delimited(data, name=name, columns=columns, above=above + skipped)
+            rows = read_delimited(data, name=name, columns=columns, above=above + skipped)
+            last = rows[columns[-1]]
+            if not block.endswith(b"\n") and above > FEW and shortest:
+                require_whole(last[-1], shortest, f"{name}, line {above + skipped + rows.height}", columns[-1])
+            sizes = last.str.len_bytes() if last.head(1000).str.contains(NUMERIC).all() else None
+            shortest = 0 if sizes is None else min(int(sizes.min() or 0), shortest or LONGEST)  # type: ignore[arg-type]
+            yield above + skipped, rows
         above += block.count(b"\n")
     if empty:
         raise DataError(f"{name} holds no data", hint="Check that the file is complete.")

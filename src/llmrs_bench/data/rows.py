@@ -273,6 +273,8 @@ def _events(table: Table, taken: Mapping[str, str], unrated: Sequence[str], scal
         rules.append(f"events whose {label} is 0 were shown and not chosen")
     changed = {column for column, text in texts.items() if ids[column] is not text}
     warnings += _event_warnings(table, taken, changed)
+    if rating and (empty := table.rows[rating].null_count()):
+        warnings.append(f"the {rating} of {empty:,} of {table.rows.height:,} events is empty: they have no rating")
     timeless = time is None and not in_order
     return Raw(ITEMS.to_frame(), events, tuple(rules), facts, tuple(warnings), unchosen, timeless, impressions, chosen)
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
+import numpy as np
 import polars as pl
 
 from llmrs_bench.core.errors import DataError, OptionError, listed
@@ -65,7 +66,7 @@ class Tables:
         items: Where the table of items is, if not beside that of events.
         item_columns: As `columns`, for the table of items.
         encoding: Of text that is not UTF-8, or of one table, as `table_encodings` takes it.
-        time_unit: That of times, where their size does not show it: s, ms, us, ns, or iso.
+        time_unit: That of times, where their size does not show it: s, ms, us, ns, ticks, or iso.
         line_order: Whether the lines of a table without times are in the order of time; if not, nothing says it.
         drop_bad: Whether rows that cannot be read are left out, and counted.
     """
@@ -451,7 +452,19 @@ def _parquet(data: bytes, name: str, named: Mapping[str, str], limit: int | None
                 hint="Programs make them of whole numbers where some are missing, and 5.0 is not 5: write "
                 'the column as whole numbers or texts, for pandas with astype("Int64").',
             )
+    time = table.find("time")
+    if time is not None and frame.schema[time] == pl.Float32 and frame[time].abs().gt(2**24).any():
+        return replace(table, warnings=(*table.warnings, _single(frame[time])))
     return table
+
+
+def _single(times: pl.Series) -> str:
+    """Say how much of times is lost in numbers of single precision."""
+    step = float(np.spacing(times.abs().to_numpy().max()))
+    return (
+        f"times of {times.name} are numbers of single precision (float32), between which {step:g} lie: their order may "
+        "be lost; write the column as int64 or float64"
+    )
 
 
 def _text_column(column: pl.Series) -> tuple[str, pl.Series]:

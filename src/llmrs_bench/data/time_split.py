@@ -45,15 +45,16 @@ def time_split(events: pl.DataFrame, config: PrepareConfig) -> Split:
     the last later event, the first, or one drawn by a hash of seed, user and item; `successive` makes a request of
     every later event, `all` one request of all of them. With `config.windows` that is done in each window. A history is
     all of the user's events before the target, those after the cut too: models are frozen at the cut, what they are
-    told is not, unless `history_until` is `cut`. Before all events of a window at once a history ends with the window's
-    beginning. For validation is the last event before the cut of each user who has two; with `validation` `time` all
-    events behind a second cut, the same quantile of the events before the first; with `users:N` all earlier events
-    of N users, from whom nobody learns before training has stopped. The definition is that of Time-to-Split (RecSys
-    2025, arXiv 2507.16289).
+    told is not, unless `history_until` is `cut`. Events whose history has fewer than `min_history` are no targets;
+    Time-to-Split has 1, so that of a user without a past it asks for the second event first. Before all events of a
+    window at once a history ends with the window's beginning. For validation is the last event before the cut of each
+    user who has two; with `validation` `time` all events behind a second cut, the same quantile of the events before
+    the first; with `users:N` all earlier events of N users, from whom nobody learns before training has stopped. The
+    definition is that of Time-to-Split (RecSys 2025, arXiv 2507.16289).
 
     Args:
         events: One row per event, `source.EVENTS`, in line order, without null ids.
-        config: `cut`, `target`, `validation`, `history_until`, `windows`, `window_by` and `seed`.
+        config: `cut`, `target`, `validation`, `history_until`, `min_history`, `windows`, `window_by` and `seed`.
 
     Returns:
         The split. Where a user may have several requests, `held` says of each event for which one it is (`request`),
@@ -62,7 +63,8 @@ def time_split(events: pl.DataFrame, config: PrepareConfig) -> Split:
     Raises:
         OptionError: If the cut cannot be read, or a second one is asked for where the first is a date; or there are
             fewer users than validation is to have.
-        DataError: If no user has two events up to the cut, nothing is after it, or a window has no event.
+        DataError: If no user has two events up to the cut, nothing is after it, a window has no event, or no history is
+            long enough.
     """
     cut = _moment(events["timestamp"], config.cut)
     placed = by_user_and_time(events).with_columns(place=pl.int_range(pl.len()).over("user_id"))
@@ -112,7 +114,8 @@ def time_split(events: pl.DataFrame, config: PrepareConfig) -> Split:
         ),
         words=f"split in time at {_when(cut)}, {_SHORT[config.target]} after it"
         + (f", in each of {config.windows} windows" if config.windows else "")
-        + (", histories up to the cut" if config.history_until == "cut" else ""),
+        + (", histories up to the cut" if config.history_until == "cut" else "")
+        + (f", at least {_events(config.min_history)} before it" if config.min_history else ""),
         told=told.select(PAIR),
         later=late.filter(pl.col("window") < config.windows).with_columns(WHOLE_SECONDS).select(list(LATER_EVENTS))
         if config.windows
@@ -169,7 +172,16 @@ def _target_words(config: PrepareConfig) -> str:
     return f"the target is {which} event of each user {'in ' if config.windows else ''}{where}"
 
 
+def _events(count: int) -> str:
+    return f"{count} event{'s' if count > 1 else ''}"
+
+
 def _history_words(config: PrepareConfig) -> str:
+    least = f", and at least {_events(config.min_history)}" if config.min_history else ""
+    return _history_end(config) + least
+
+
+def _history_end(config: PrepareConfig) -> str:
     if config.history_until == "cut":
         return "a history has what the user did up to the cut"
     if config.target == "all":
@@ -252,21 +264,34 @@ def _windows(late: pl.DataFrame, cut: float, config: PrepareConfig) -> _Windows:
             + (", or for --window-by events." if config.window_by == "time" else ": many events are of one time."),
         )
     starts = (cut, *ends)
-    begin = ", ".join(_when(start) for start in starts)
+    begin = _few([_when(start) for start in starts])
     rule = f"{count} windows {_BY[config.window_by]} begin behind {begin}, and have {_counts(sizes)} events"
     return _Windows(found, starts, (rule,))
 
 
+_SHOWN = 10  # of many windows at each end
 _BY = {"time": "of equal length", "events": "of as many events"}
 
 
 def _counts(sizes: list[int]) -> str:
-    return ", ".join(f"{size:,}" for size in sizes)
+    return _few([f"{size:,}" for size in sizes])
+
+
+def _few(words: list[str]) -> str:
+    """Return words in a row, of many the first and the last ones."""
+    shown = words if len(words) <= 2 * _SHOWN else [*words[:_SHOWN], "...", *words[-_SHOWN:]]
+    return ", ".join(shown)
 
 
 def _held(late: pl.DataFrame, early: pl.DataFrame, windows: _Windows, config: PrepareConfig) -> pl.DataFrame:
-    """Return the events that are asked for, with `request`, `before`, and of `all` the time at which they are."""
+    """Return the events that are asked for, with `request`, `before`, and of `all` the time at which they are.
+
+    Raises:
+        DataError: If no history is as long as `min_history`.
+    """
     each = ["user_id", "window"]
+    if config.target != "all":
+        late = late.filter(pl.col("place") >= config.min_history)
     if config.target == "random":
         draws = pl.Series("draw", uniform_hash(config.seed, late["user_id"], late["item_id"]))
         held = late.with_columns(draws).filter(pl.col("draw").rank("ordinal").over(each) == 1)
@@ -289,6 +314,12 @@ def _held(late: pl.DataFrame, early: pl.DataFrame, windows: _Windows, config: Pr
         counts = early.group_by("user_id").agg(before=pl.len().cast(pl.Int64))
         held = held.drop("before").join(counts, on="user_id", how="left", maintain_order="left")
         held = held.with_columns(pl.col("before").fill_null(0))
+    held = held.filter(pl.col("before") >= config.min_history)
+    if held.is_empty():
+        raise DataError(
+            f"no event after the cut has {_events(config.min_history)} of its user before it",
+            hint="Lower --min-history, or choose a later --cut.",
+        )
     return held
 
 

@@ -2,6 +2,7 @@
 
 import gzip
 import io
+import re
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ NUMBERS = ("rank", "score")
 _TREC_SUFFIXES = ("trec", "run")
 _FREE, _PACKED = 1 << 26, 100  # bytes that any file may unpack to, and how many times what it takes
 _CHUNK = 1 << 20
+_LONG = r"^[-+]?0*[1-9]\d{15,299}$"  # a whole number that may be above 2^53, and no infinity
 _TREC_FIELDS = ("key", "iteration", "item_id", "rank", "score", "tag")
 
 
@@ -62,7 +64,15 @@ def read_rankings(content: bytes, *, name: str) -> Brought:
     first = filled[0]
     if suffix in _TREC_SUFFIXES or _is_trec(first):
         return _read_trec(lines, name)
-    return _brought(_read_csv(text, name, "\t" if suffix == "tsv" or "," not in first else ","), name)
+    return _brought(_read_csv(text, name, _separator(first, suffix)), name)
+
+
+def _separator(first: str, suffix: str) -> str:
+    """Return what is between the fields of a line."""
+    if suffix == "tsv" or not re.search("[,;]", first):
+        return "\t"
+    # Where decimals have commas, semicolons are between fields.
+    return ";" if ";" in first and not {*KEYS, "item_id"} & {field.strip() for field in first.split(",")} else ","
 
 
 def _unpacked(content: bytes, name: str) -> bytes:
@@ -127,7 +137,7 @@ def _read_trec(lines: pl.Series, name: str) -> Brought:
         )
     columns = {field: pl.col("fields").list.get(place) for place, field in enumerate(_TREC_FIELDS)}
     rows = fields.select(**{field: columns[field] for field in ("key", "item_id", *NUMBERS)})
-    return Brought(name, None, _with_numbers(rows))
+    return Brought(name, None, _with_numbers(rows, name))
 
 
 def _read_parquet(content: bytes, name: str) -> pl.DataFrame:
@@ -144,7 +154,17 @@ def _read_csv(text: str, name: str, separator: str) -> pl.DataFrame:
         frame = pl.read_csv(io.BytesIO(text.encode()), separator=separator, infer_schema=False)
     except pl.exceptions.PolarsError as error:
         raise DataError(f"{name} cannot be read as CSV: {str(error).splitlines()[0]}", hint=LAYOUT) from error
-    return frame.rename({column: column.strip() for column in frame.columns})
+    frame = frame.rename({column: column.strip() for column in frame.columns})
+    numbers = [column for column in NUMBERS if separator == ";" and column in frame.columns]
+    return frame.with_columns(_with_points(frame[column]) for column in numbers)
+
+
+def _with_points(column: pl.Series) -> pl.Series:
+    """Return a column of strings with points for decimal commas, if all can be such and one parts no thousands."""
+    marked = column.filter(column.str.contains("[,.]")).str.strip_chars()
+    thousands = marked.str.contains(r"^[-+]?[1-9]\d{0,2},\d{3}$").all()
+    decimal = marked.str.contains(r"^[-+]?\d+,\d+$").all() and not thousands
+    return column.str.replace(",", ".", literal=True) if decimal else column
 
 
 def _brought(frame: pl.DataFrame, name: str) -> Brought:
@@ -159,22 +179,40 @@ def _brought(frame: pl.DataFrame, name: str) -> Brought:
         raise DataError(f"{name} lacks the column {', and '.join(missing)}; it has: {there}", hint=LAYOUT)
     if not frame.height:
         raise DataError(f"{name} is empty: it has columns, and no rows", hint=LAYOUT)
-    chosen = frame.select(pl.col(key).alias("key"), "item_id", *given)
+    owners = [pl.col("user_id").cast(pl.String).alias("user")] if key == KEYS[0] and KEYS[1] in frame.columns else []
+    chosen = frame.select(pl.col(key).alias("key"), "item_id", *owners, *given)
     nested = [column for column, dtype in chosen.schema.items() if dtype.is_nested() or dtype == pl.Binary]
     if nested:
         column = key if nested[0] == "key" else nested[0]
         raise DataError(f"{name}: the column {column} is {chosen.schema[nested[0]]}, not a single value", hint=LAYOUT)
-    return Brought(name, key, _with_numbers(chosen.cast({"key": pl.String, "item_id": pl.String})))
+    return Brought(name, key, _with_numbers(chosen.cast({"key": pl.String, "item_id": pl.String}), name))
 
 
-def _with_numbers(rows: pl.DataFrame) -> pl.DataFrame:
-    """Return rank and score as numbers, and beside them the text of those that are none."""
+def _with_numbers(rows: pl.DataFrame, name: str) -> pl.DataFrame:
+    """Return rank and score as numbers, and beside them the text of those that are none.
+
+    Raises:
+        DataError: If a whole number has more digits than a number with a point keeps.
+    """
     given = [column for column in NUMBERS if column in rows.columns]
     texts = rows.with_columns(pl.col(given).cast(pl.String).str.strip_chars())
     texts = texts.with_columns(pl.when(pl.col(column) != "").then(pl.col(column)) for column in given)
+    for column in given:
+        _require_exact(texts[column], name)
     exact = {column: _number(rows, texts, column) for column in given}
     bad = {f"bad_{column}": pl.when(number.is_null()).then(texts[column]) for column, number in exact.items()}
     return rows.with_columns(*(number.alias(column) for column, number in exact.items())).with_columns(**bad)
+
+
+def _require_exact(texts: pl.Series, name: str) -> None:
+    """Refuse whole numbers that become others as numbers of double precision: different ones could then be ties."""
+    long = texts.filter(texts.str.contains(_LONG)).unique(maintain_order=True)
+    if changed := [text for text in long if int(float(text)) != int(text)]:
+        raise DataError(
+            f"{name}: values of {texts.name} above 2^53 that would be rounded, so that different ones could be ties: "
+            f"{len(changed):,} ({_some(pl.Series(changed))})",
+            hint="Write ranks instead, or smaller scores, such as their differences from the least one.",
+        )
 
 
 def _number(rows: pl.DataFrame, texts: pl.DataFrame, column: str) -> pl.Series:
@@ -262,7 +300,7 @@ def _with_requests(brought: Brought, requests: pl.DataFrame) -> pl.DataFrame:
         raise DataError(
             f"{brought.name} has user_id, but some users have several requests", hint="Add a column request_id."
         )
-    names = requests.select(pl.col(key).alias("key"), pl.col("request_id"))
+    names = requests.select(pl.col(key).alias("key"), pl.col("request_id"), owner="user_id")
     return brought.rows.join(names, on="key", how="left", maintain_order="left").with_columns(kind=pl.lit(key))
 
 
@@ -284,6 +322,13 @@ def _faults_of_ids(rows: pl.DataFrame, field: Field) -> Iterator[str]:
         known = _some(field.requests[kind].head(1)) or "none"
         what = "requests" if kind == KEYS[0] else "users"
         yield f"rows of unknown {what}: {unknown.height:,} ({_some(unknown['key'])}; a known one is {known})"
+    foreign = rows.filter(pl.col("user") != pl.col("owner")) if "user" in rows.columns else rows.clear()
+    if foreign.height:
+        key, user, owner = foreign.select("key", "user", "owner").row(0)
+        yield (
+            f"rows whose user_id is not that of their request_id: {foreign.height:,} ({user!r} in {key!r}, which is a "
+            f"request of {owner!r})"
+        )
     found = rows.filter(pl.col("request_id").is_not_null() & pl.col("item_id").is_not_null())
     strange = found.filter(~pl.col("item_id").is_in(field.items.implode()))
     if strange.height:

@@ -252,7 +252,8 @@ class Board:
     without a family all pairs are corrected together. `differences` has every pair of rows over all requests, the one
     that is higher on the board first. `spreads` has where the variance of `key` is from, where rows have several seeds
     or requests several draws of candidates: of means, and of differences from `reference`. `scope` says over how many
-    users means are, and how many candidates each of them has: numbers of other scopes are other numbers.
+    users means are, and how many candidates each of them has: numbers of other scopes are other numbers. `baseline` is
+    the run that the gate compares all rows with; empty where there is none, or where it is a saved board.
     """
 
     title: str
@@ -275,12 +276,15 @@ class Board:
     differences: tuple[Difference, ...] = ()
     spreads: tuple[Spread, ...] = ()
     scope: str = ""
+    baseline: str = ""
 
     @property
     def reference(self) -> str:
-        """The run that all others are shown against: the first that was declared, or else the best one."""
+        """The run that all others are shown against: the first that was declared, the gate's, or else the best one."""
         if self.family is not None and self.family.declared and self.key in self.family.metrics:
             return self.family.against[0]
+        if self.baseline:
+            return self.baseline
         return next((row.run for row in self.rows if self.key in row.cells and row.cells[self.key].rank == 1), "")
 
     @property

@@ -135,10 +135,12 @@ def family_words(family: Family, correction: str, tests: int) -> list[str]:
     ]
 
 
-def coverage_notes(matrix: ScoreMatrix, plan: BoardPlan, key: str) -> list[str]:
-    """Say which rows were measured on fewer requests; tests use those that both rows have."""
-    one = "request" if matrix.users is None else "user"
-    notes = [f"one {one}: no interval, and every p is 1"] if matrix.n_users == 1 else []
+def coverage_notes(blocks: Sequence["TableBlock"], key: str) -> list[str]:
+    """Say where one user is all there is, and which rows were measured on fewer requests than others."""
+    matrix, one = blocks[0].matrix, "request" if blocks[0].matrix.users is None else "user"
+    single = [f"{block.by} {block.group}" for block in blocks if block.users == 1]
+    where = "" if blocks[0].users == 1 else f"{', '.join(single)}: "
+    notes = [f"{where}one {one}: no interval, and every p is 1"] if single else []
     for line, values in zip(matrix.lines, matrix.values[key], strict=True):
         if missing := int(np.isnan(values).sum()):
             notes.append(
@@ -366,7 +368,7 @@ def build_board(
     matrix = score_matrix(entries, plan.metrics, plan.users)
     key = plan.key("ndcg@10")
     if key not in matrix.values:
-        raise OptionError(f"no row can be ordered by {key}, a figure of whole runs", hint="Name another metric first.")
+        raise OptionError(f"{key} cannot order rows: it is measured for whole runs", hint="Name another metric first.")
     matrix = matrix.ordered(row_order(matrix, key, plan.sign(key)))
     blocks = [
         mean_block("", "", matrix, plan),
@@ -422,7 +424,7 @@ def assemble(
         metrics=plan.metrics,
         rows=tuple(rows),
         notes=(
-            *(*notes, *server_notes(matrix), *coverage_notes(matrix, plan, key), *order_notes(rows)),
+            *(*notes, *server_notes(matrix), *coverage_notes(blocks, key), *order_notes(rows)),
             *power_notes(plan, tests if family is None else max(family.pairs, tests - family.pairs), permutations),
         ),
         key=key,

@@ -90,7 +90,7 @@ def build_curves(
     for metric in plan.metrics:
         runs = sampled(entries, metric, index, owners, plan)
         if runs is None:
-            found.append(f"{metric} is a figure of whole runs, without values of users: no curve is drawn of it")
+            found.append(f"{metric} is measured for whole runs and not for users, so it has no curve")
             continue
         drawn = [_points(label, kind, places, runs) for label, kind, places in groups]
         drawn = [each for each in drawn if each.points]
@@ -102,7 +102,7 @@ def build_curves(
             crossings += _crossings(drawn, held, metric, sign, plan.seed)
     if not curves:
         raise OptionError(
-            f"--over {over}: no two rows that differ in it have values of users by {', '.join(plan.metrics)}",
+            f"--over {over}: no two rows that differ in it were measured for users by {', '.join(plan.metrics)}",
             hint="Name another metric with --metrics.",
         )
     xs = [point.x for curve in curves for point in curve.points]
@@ -152,7 +152,7 @@ def _explained(curves: Sequence[Curve], plan: BoardPlan) -> list[str]:
 def _nothing_varies(over: str, varying: Sequence[str]) -> OptionError:
     near = unknown_name("number", over, list(varying)).hint
     return OptionError(
-        f"--over {over}: no two rows of the board differ in it and in nothing else but their seed",
+        f"--over {over}: no two rows differ only in it and in their seed",
         hint=near.replace("Known", "Rows differ in")
         if varying
         else "Make runs that do, for instance `for n in 1 5 10; do llmrs-bench infer --history $n ...; done`.",
@@ -250,7 +250,7 @@ def _by_seed(runs: Sequence[EvaluatedRun], label: str, notes: list[str]) -> list
     for run in sorted(runs, key=lambda run: str(run.about.get("made") or "")):
         seed = run.factors.seed if run.factors else ""
         if seed in found:
-            notes.append(f"{label}: {found[seed].run} and {run.run} differ in nothing a board says; the later is shown")
+            notes.append(f"{label}: {found[seed].run} and {run.run} look the same; the later one is shown")
         found[seed] = run
     return sorted(found.values(), key=lambda run: (run.factors.seed if run.factors else "", run.run))
 

@@ -90,7 +90,7 @@ def build_over_time(
     found: list[str] = []
     for metric in plan.metrics:
         if metric not in matrix.values:
-            found.append(f"{metric} is a figure of whole runs, without values of users: no curve is drawn of it")
+            found.append(f"{metric} is measured for whole runs and not for users, so it has no curve")
             continue
         drawn = _drawn(matrix, labels, runs, metric, times, places, plan)
         curves += [releases.mark(_curve(each, metric, matrix.users)) for each in drawn]
@@ -101,7 +101,7 @@ def build_over_time(
             crossings += _crossings(drawn, metric, sign, plan.seed, logarithmic=over != OVER_TIME)
     if not curves:
         raise OptionError(
-            f"--over {over}: none of {', '.join(plan.metrics)} has values of requests",
+            f"--over {over}: none of {', '.join(plan.metrics)} is measured for requests",
             hint="Name another with --metrics.",
         )
     said = _spans(placed, matrix) if over == OVER_TIME else []
@@ -133,7 +133,7 @@ def _one_place(over: str) -> OptionError:
             hint="Rankings of data with times have windows: prepare --split time --windows 4.",
         )
     return OptionError(
-        f"--over {over}: requests do not differ in how many events of a user they show",
+        f"--over {over}: all requests show the same number of a user's events",
         hint="Prepare them: --cold-users 0,1,2,5,10.",
     )
 
@@ -282,7 +282,7 @@ def _intervals(plan: BoardPlan, matrix: ScoreMatrix) -> str:
 def _tests(plan: BoardPlan, rows: int, pairs: int) -> list[str]:
     flips = plan.resamples(max(rows, pairs), max(rows, pairs))
     return [
-        "slope: change of the metric from a window to the next, least squares over requests",
+        "slope: change of the metric from one window to the next, by least squares over requests",
         f"p of slopes: the signs of users are flipped, {flips:,} times; corrected p: "
         f"{CORRECTION_WORDS[plan.correction]} over the rows, or the pairs, of a metric",
     ]

@@ -101,11 +101,11 @@ def refuse_differences(
         flags = " ".join(f"--allow-different {name}" for name in refused)
         if TASK in refused:
             raise IncomparableError(
-                f"{other} may not be compared with {one}. They differ in {words}",
-                hint="Rankings, clicks and ratings are never on one board: name runs, or a board, of the same task.",
+                f"{other} cannot be compared with {one}. They differ in {words}",
+                hint="Name runs, or a leaderboard, of the same task: rankings, clicks and ratings are never mixed.",
             )
         raise IncomparableError(
-            f"{other} may not be compared with {one}. They differ in {words}",
-            hint=f"Make it again on the same data; or add {flags}, which the board will say.",
+            f"{other} cannot be compared with {one}. They differ in {words}",
+            hint=f"Make it again on the same data; or add {flags}: the leaderboard then says so.",
         )
     return [f"{other} differs in {name}, as allowed: {have}, not {want}" for name, (want, have) in found.items()]

@@ -141,7 +141,9 @@ def find_family(matrix: "ScoreMatrix", key: str, plan: "BoardPlan") -> Family | 
     metrics = plan.primary or (key,)
     if unknown := [metric for metric in metrics if metric not in matrix.values]:
         known = ", ".join(metric for metric in plan.metrics if metric in matrix.values)
-        raise OptionError(f"--primary {unknown[0]}: the board has no tests of it", hint=f"It has those of {known}.")
+        raise OptionError(
+            f"--primary {unknown[0]}: the leaderboard has no tests of this metric", hint=f"It has those of {known}."
+        )
     lines = [
         line
         for at, line in enumerate(matrix.lines)
@@ -220,7 +222,7 @@ def pick_rows(
         )
         if not chosen:
             known = "; ".join(dict.fromkeys(f"{row.label}{_call_name(row)}" for row in rows))
-            raise OptionError(f"{option} {name}: no row of the board is called so", hint=f"Its rows: {known}.")
+            raise OptionError(f"{option} {name}: no row has this name", hint=f"Its rows: {known}.")
         found |= {row.run: row for row in chosen}
     return list(found.values())
 

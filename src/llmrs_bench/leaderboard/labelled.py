@@ -63,7 +63,7 @@ def build_labelled_board(
     if len(lacking) == len(plan.metrics):
         raise OptionError(
             f"no row of the board has {' or '.join(lacking)}",
-            hint="What is calibrated or tuned needs validation rows; log-loss, ece and accuracy need probabilities.",
+            hint="Calibrated and tuned metrics need validation rows; log-loss, ece and accuracy need probabilities.",
         )
     plan = replace(plan, metrics=tuple(name for name in plan.metrics if name not in lacking))
     key = plan.key(main_metric)
@@ -81,7 +81,7 @@ def build_labelled_board(
         *notes,
         *([f"no row of the board has {', '.join(lacking)}"] if lacking else []),
         *(
-            f"{name}: {100 * share:.2g} % of the resamples had rows of one label alone, and were dropped"
+            f"{name}: {100 * share:.2g} % of the resamples held rows of one label only, and were left out"
             for name, share in dropped.items()
         ),
     ]

@@ -59,6 +59,11 @@ class Place:
         return int((~np.isnan(self.values)).sum())
 
     @property
+    def users_drawn(self) -> int:
+        """The fewest users of a run, where `users` counts requests; one has no interval."""
+        return min(run.users for run in self.runs)
+
+    @property
     def cell(self) -> Cell:
         values = self.values
         there = ~np.isnan(values)
@@ -67,8 +72,9 @@ class Place:
             return Cell(mean, mean, mean)
         draws = np.mean([run.draws for run in self.runs], axis=0)
         known = draws[~np.isnan(draws)]
-        tail = 100.0 * expanded_tail(min(run.users for run in self.runs))
-        low, high = np.percentile(known, [tail, 100.0 - tail]) if known.size and there.sum() > 1 else (None, None)
+        users = self.users_drawn
+        tail = 100.0 * expanded_tail(users)
+        low, high = np.percentile(known, [tail, 100.0 - tail]) if known.size and users > 1 else (None, None)
         if low is not None and all(run.plain for run in self.runs):
             low, high = share_interval(values) or (low, high)
         means = [float(run.values[there].mean()) for run in self.runs]
@@ -215,7 +221,7 @@ def crossing(curve: Drawn, other: Drawn, metric: str, sign: float, seed: int, *,
     at, known = float(places[0]), places[1:][~np.isnan(places[1:])]
     low, high = np.nan, np.nan
     shares = (np.nan, np.nan, np.nan)
-    if known.size:
+    if known.size and min(place.users_drawn for each in (curve, other) for place in each.points) > 1:
         low = float(np.percentile(known, 2.5, method="inverted_cdf"))
         high = float(np.percentile(known, 97.5, method="inverted_cdf"))
         before, never = float(np.mean(known == -np.inf)), float(np.mean(known == np.inf))

@@ -82,11 +82,11 @@ def read_board(path: Path) -> Saved:
         raise ArtifactError(f"{path} cannot be read as a saved board: {error}", hint=hint) from error
     kept = table.schema.metadata or {}
     if _KEY not in kept:
-        raise ArtifactError(f"{path} is a Parquet file, but no saved board", hint=hint)
+        raise ArtifactError(f"{path} is a Parquet file, but not a saved board", hint=hint)
     description = kept[_KEY].decode("utf-8", "replace")
     # Boards of earlier versions have no digest.
     if kept.get(_DIGEST, b"") not in (b"", _digest(frame, description).encode()):
-        raise ArtifactError(f"{path} is damaged: its contents are not those that it digests", hint=_AGAIN)
+        raise ArtifactError(f"{path} is damaged: its contents do not match its digest", hint=_AGAIN)
     return from_parts(frame, description, name=str(path))
 
 
@@ -144,7 +144,7 @@ def from_parts(frame: pl.DataFrame, description: str, *, name: str) -> Saved:
     try:
         found = TypeAdapter(_Description).validate_json(description)
     except ValidationError as error:
-        raise ArtifactError(f"{name} is no saved board of format {FORMAT}", hint=_AGAIN) from error
+        raise ArtifactError(f"{name} is not a saved board of format {FORMAT}", hint=_AGAIN) from error
     rows = found.board.rows
     metrics = [metric for metric in found.board.metrics if f"0:{metric}" in frame.columns]
     owned = [_USER] if _USER in frame.columns else []

@@ -258,7 +258,10 @@ class ResponseCache:
         frame = self._frames.pop(name, None)
         if frame is None:
             path = self._shards / name
-            frame = check_schema("answers", _read_shard(path).rename(_RENAMED, strict=False), where=str(path))
+            frame = _read_shard(path).rename(_RENAMED, strict=False)
+            if "least_shown" not in frame.columns:  # it was kept before 0.1.0
+                frame = frame.with_columns(least_shown=pl.lit(None, pl.Float32))
+            frame = check_schema("answers", frame, where=str(path))
             self._open += int(frame.estimated_size())
         self._frames[name] = frame
         while self._open > _OPEN and len(self._frames) > 1:

@@ -4,17 +4,22 @@ from pydantic import Field
 
 from llmrs_bench.llm.base import ModelOptions
 
+# Tokens in one forward pass of transformers, unless somebody says otherwise.
+BATCH_TOKENS = 8192
+
 
 class TransformersOptions(ModelOptions):
     """How transformers runs the model.
 
     Args:
-        batch_tokens: Maximum number of tokens in one forward pass, including padding and answers. For choices on a CPU
-            the engine takes fewer, which is faster. If memory runs out, it halves the number by itself.
+        batch_tokens: Maximum number of tokens in one forward pass, including padding and answers: 8,192 by default.
+            For choices on a CPU the engine takes fewer, which is faster; for written answers on a CPU it takes by
+            default as many as have 2 GiB of keys and values, if these are more. If memory runs out, it halves the
+            number by itself.
         packed: Score the choices of a prompt as one packed sequence after its cached keys and values.
     """
 
-    batch_tokens: int = Field(default=8192, ge=1)
+    batch_tokens: int | None = Field(default=None, ge=1)
     packed: bool = True
 
 

@@ -100,8 +100,8 @@ class Verdict:
         candidates: Continuations of a trial, on average.
         chance: Share at rank 1 by chance.
         share: Share of true continuations at rank 1; ties by expectation.
-        low: Lower end of its 95 % interval.
-        high: Upper end.
+        low: Lower end of its 95 % interval; None where there is one trial.
+        high: Upper end, likewise.
         mean_reciprocal_rank: Of the true ones.
         p: Of the exact test against chance.
         control_share: Share at rank 1 behind beginnings with another id.
@@ -118,8 +118,8 @@ class Verdict:
     candidates: float
     chance: float
     share: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
     mean_reciprocal_rank: float
     p: float
     control_share: float
@@ -159,7 +159,9 @@ def _judged(
     probe: str, reading: str, asked: Sequence[RankedTrial], control: Sequence[RankedTrial], seed: int
 ) -> Verdict:
     first = np.array([trial.first for trial in asked])
-    low, high = mean_interval(first[None], samples=2000, seed=seed)[0]
+    low, high = (
+        None if np.isnan(end) else float(end) for end in mean_interval(first[None], samples=2000, seed=seed)[0]
+    )
     ours, theirs = (np.array([each.weights[each.true] for each in some]) / _UNITS for some in (asked, control))
     p, control_p = exact_p(asked), exact_p(control)
     beside = probe in _TELLING or control_p < ALPHA
@@ -174,8 +176,8 @@ def _judged(
         candidates=float(np.mean([trial.candidates for trial in asked])),
         chance=float(np.mean([1 / trial.candidates for trial in asked])),
         share=float(first.mean()),
-        low=float(low),
-        high=float(high),
+        low=low,
+        high=high,
         mean_reciprocal_rank=float(ours.mean()),
         p=p,
         control_share=float(np.mean([trial.first for trial in control])),

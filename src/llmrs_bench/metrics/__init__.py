@@ -5,6 +5,7 @@ from llmrs_bench.metrics.beyond import Background, catalogue_figures
 from llmrs_bench.metrics.measuring import chance_level, check_rankings, check_truth, count_answers, measure
 from llmrs_bench.metrics.names import (
     BEYOND,
+    CHANGED,
     DEFINITIONS,
     METRIC_FORMS,
     SCORED,
@@ -17,6 +18,7 @@ from llmrs_bench.metrics.names import (
 
 __all__ = [
     "BEYOND",
+    "CHANGED",
     "DEFINITIONS",
     "METRIC_FORMS",
     "SCORED",

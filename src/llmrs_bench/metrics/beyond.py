@@ -19,6 +19,8 @@ from llmrs_bench.metrics.accuracy import PAIR
 from llmrs_bench.metrics.names import Metric
 
 _CHUNK = 256
+ORDERS = 200  # random orders of unranked items over which Gini is averaged
+_SEED = 20261127
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,8 +190,8 @@ def catalogue_figures(
       included: sum over j of (2j - n - 1) p_j, over n - 1, for n items with shares p in ascending order (Shani and
       Gunawardana 2011). 0: all equally often; 1: always the same one.
 
-    Items that a model did not rank count with the chance at which they would be among the first: coverage is then
-    the expectation over their orders, Gini that of the expected numbers. Lists of candidates limit both: compare them
+    Of items that a model did not rank, coverage is the expectation over their orders. Gini, which the expected numbers
+    do not decide, is its mean over `ORDERS` seeded random orders of them. Lists of candidates limit both: compare them
     for the same lists alone, with the row of chance beside them.
 
     Args:
@@ -198,20 +200,98 @@ def catalogue_figures(
         items: The catalogue; frame with the column item_id.
         metrics: Those wanted; where nothing is ranked, none is returned.
     """
-    parts: dict[Metric, list[pl.DataFrame]] = {metric: [] for metric in metrics}
+    counts = {metric: (_Times if metric.name == "gini" else _Reached)(items["item_id"]) for metric in metrics}
     for part in rankings:
-        for metric, counts in parts.items():
-            rows = shown(part, metric.cutoff or 1).join(items, on="item_id", how="semi").group_by("item_id")
-            counts.append(rows.agg(times=pl.col("weight").sum(), never=(-pl.col("weight")).log1p().sum()))
-    found: dict[str, float] = {}
-    for metric, counts in parts.items():
-        if not any(map(len, counts)):
-            continue
-        seen = pl.concat(counts).group_by("item_id").sum()
-        every = items.select("item_id").join(seen, on="item_id", how="left").fill_null(0.0)
-        reached = (1.0 - pl.col("never").exp()).mean()
-        found[str(metric)] = gini(every["times"]) if metric.name == "gini" else every.select(reached).item()
-    return found
+        for metric, count in counts.items():
+            count.add(shown(part, metric.cutoff or 1))
+    return {str(metric): value for metric, count in counts.items() if (value := count.figure()) is not None}
+
+
+class _Reached:
+    """How probable it is for each item of a catalogue that it is never among the first."""
+
+    def __init__(self, items: pl.Series) -> None:
+        self._items = items.to_frame()
+        self._parts: list[pl.DataFrame] = []
+
+    def add(self, rows: pl.DataFrame) -> None:
+        """Take what `shown` returned of other requests."""
+        found = rows.join(self._items, on="item_id", how="semi").group_by("item_id")
+        self._parts.append(found.agg(never=(-pl.col("weight")).log1p().sum()))
+
+    def figure(self) -> float | None:
+        """Return the coverage; None where nothing was shown."""
+        if not any(map(len, self._parts)):
+            return None
+        every = self._items.join(pl.concat(self._parts).group_by("item_id").sum(), on="item_id", how="left")
+        return float(every.select((1.0 - pl.col("never").fill_null(0.0).exp()).mean()).item())
+
+
+class _Times:
+    """How often each item of a catalogue is among the first, in each of several orders of what was not ranked."""
+
+    def __init__(self, items: pl.Series) -> None:
+        self._size = len(items)
+        self._codes = pl.DataFrame({"item_id": items, "code": np.arange(len(items))})
+        self._sure = np.zeros(self._size + 1)  # the last one is for items that the catalogue does not hold
+        self._drawn: NDArray[np.int32] | None = None
+        self._rng = np.random.default_rng(_SEED)
+
+    def add(self, rows: pl.DataFrame) -> None:
+        """Take what `shown` returned of other requests."""
+        coded = rows.join(self._codes, on="item_id", how="left", maintain_order="left")
+        coded = coded.with_columns(pl.col("code").fill_null(self._size))
+        self._count(coded.filter(pl.col("weight") >= 1)["code"].to_numpy(), 1)
+        open_lists = (
+            coded.filter(pl.col("weight") < 1)
+            .group_by("request_id", maintain_order=True)
+            .agg("code", free=pl.col("weight").sum().round().cast(pl.Int64))
+            .with_columns(size=pl.col("code").list.len().cast(pl.Int64))
+            # Where more are shown than not, those that are not are drawn.
+            .with_columns(number=pl.min_horizontal("free", pl.col("size") - pl.col("free")))
+        )
+        for (number, free_are_drawn), part in open_lists.group_by(
+            "number", pl.col("free") == pl.col("number"), maintain_order=True
+        ):
+            codes = part["code"].explode(empty_as_null=True).to_numpy()
+            sizes = part["size"].to_numpy()[:, None]
+            first = np.cumsum(sizes, axis=0) - sizes
+            if not free_are_drawn:
+                self._count(codes, 1)
+            if self._drawn is None:
+                self._drawn = np.zeros((ORDERS, self._size + 1), dtype=np.int32)
+            for times in self._drawn:
+                picks = codes[first + _distinct(self._rng, sizes, int(str(number)))]
+                np.add.at(times, picks.ravel(), 1 if free_are_drawn else -1)
+
+    def _count(self, codes: NDArray[np.int64], each: int) -> None:
+        self._sure += each * np.bincount(codes, minlength=self._size + 1)
+
+    def figure(self) -> float | None:
+        """Return the mean Gini index; None where nothing was shown."""
+        drawn = [np.zeros(1)] if self._drawn is None else self._drawn
+        every = [(self._sure + times)[:-1] for times in drawn]
+        found = [gini(pl.Series(times)) for times in every if times.any()]
+        return float(np.mean(found)) if found else None
+
+
+def _distinct(rng: np.random.Generator, sizes: NDArray[np.int64], number: int) -> NDArray[np.int64]:
+    """Return `number` different numbers below each size, all sets equally probable.
+
+    Args:
+        rng: Source of the numbers.
+        sizes: One a line, shape (lines, 1), none of them below `number`.
+        number: How many.
+
+    Returns:
+        Shape (lines, number).
+    """
+    picks = np.sort(rng.integers(sizes, size=(len(sizes), number)), axis=1)
+    while (again := picks[:, 1:] == picks[:, :-1]).any():
+        lines, columns = again.nonzero()
+        picks[lines, columns + 1] = rng.integers(sizes[lines, 0])
+        picks = np.sort(picks, axis=1)
+    return picks
 
 
 def gini(times: pl.Series) -> float:

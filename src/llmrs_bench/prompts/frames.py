@@ -95,6 +95,7 @@ def answer_row(response: Response) -> dict[str, Any]:
         "completion_tokens": response.completion_tokens,
         "thinking_tokens": response.thinking_tokens,
         "finish_reason": response.finish_reason,
+        "least_shown": response.least_shown,
     }
 
 
@@ -110,6 +111,7 @@ def read_answer(prompt_id: str, row: Mapping[str, Any]) -> Response:
         completion_tokens=row["completion_tokens"],
         finish_reason=row["finish_reason"],
         thinking_tokens=row["thinking_tokens"],
+        least_shown=row.get("least_shown"),
     )
 
 

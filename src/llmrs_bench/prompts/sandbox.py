@@ -141,12 +141,12 @@ def check_filters(tree: nodes.Template, where: str) -> None:
     if any(made.name == "random" for made in tree.find_all(nodes.Filter)):
         raise OptionError(
             f"{where}: the filter random draws anew in every run, so no run could be repeated",
-            hint="Leave it out. Seeded draws are options: --candidate-orders, -T samples=N, -T past=random.",
+            hint="Leave it out. Seeded draws are options: --candidate-orders, -T samples=N, -T past=shuffled.",
         )
     for output in tree.find_all(nodes.Output):
         for shown in output.nodes:
             if isinstance(shown, nodes.Filter) and shown.name in _LAZY:
                 raise OptionError(
-                    f"{where}: the filter {shown.name} makes a list, and what it would print is no text",
+                    f"{where}: the filter {shown.name} returns a list, which cannot be printed",
                     hint=f"Go on with `| join(', ')`: {{{{ ... | {shown.name}(...) | join(', ') }}}}.",
                 )

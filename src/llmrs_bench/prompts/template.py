@@ -122,8 +122,8 @@ class CompiledPart:
         check_filters(tree, self.where)
         if unknown := sorted(find_undeclared_variables(tree) - TEMPLATE_VARIABLES):
             raise OptionError(
-                f"{self.where} names {', '.join(unknown)}, which a prompt does not know",
-                hint=f"It may name {', '.join(sorted(TEMPLATE_VARIABLES))}.",
+                f"{self.where} uses {', '.join(unknown)}, which is no variable of prompts",
+                hint=f"Variables: {', '.join(sorted(TEMPLATE_VARIABLES))}.",
             )
 
     @cached_property
@@ -344,7 +344,7 @@ def read_source(name: str) -> TemplateSource:
         return _read(path, name)
     known = _template_files()
     if name not in known:
-        raise unknown_name("template", name, sorted(known), hint="A path of a TOML file will do, too.")
+        raise unknown_name("template", name, sorted(known), hint="You can also give the path of a TOML file.")
     if len(known[name]) > 1:
         raise OptionError(
             f"there are several templates {name}: {', '.join(map(str, known[name]))}",

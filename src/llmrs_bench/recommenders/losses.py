@@ -146,46 +146,54 @@ def _shared(weights: Tensor, count: int) -> Tensor:
 def cross_entropy(states: Tensor, weights: Tensor, targets: Tensor) -> Tensor:
     """Return the mean softmax cross-entropy of the targets over all items, in nats.
 
-    Logits are `states @ weights.T`, in float32. Positions are taken in chunks and the gradients are made along with
-    the loss, so that the full matrix (position, item) never exists; the loss can be differentiated once.
+    Logits are `states @ weights.T`, in float32 even under autocast, whose precision is that of the two products
+    which carry the error back to states and weights. Positions are taken in chunks and the gradients are made along
+    with the loss, so that the full matrix (position, item) never exists; the loss can be differentiated once.
     """
-    with torch.autocast(states.device.type, enabled=False):
+    kind = states.device.type
+    low = torch.get_autocast_dtype(kind) if torch.is_autocast_enabled(kind) else None
+    with torch.autocast(kind, enabled=False):
         loss: Tensor = _ChunkedCrossEntropy.apply(
-            states.float() if states.dtype == torch.bfloat16 else states, weights, targets
+            states.float() if states.dtype == torch.bfloat16 else states, weights, targets, low
         )  # type: ignore[no-untyped-call]
     return loss
 
 
 class _ChunkedCrossEntropy(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, states: Tensor, weights: Tensor, targets: Tensor) -> Tensor:
+    def forward(ctx: Any, states: Tensor, weights: Tensor, targets: Tensor, low: torch.dtype | None) -> Tensor:
         count, items = len(states), len(weights)
         budget = _GPU_LOGITS if states.is_cuda else _CPU_LOGITS
         rows = max(1, min(count, budget // items))
         buffer = states.new_empty(rows, items)
         state_grad, weight_grad = torch.empty_like(states), torch.zeros_like(weights)
+        low_states, low_weights = (states, weights) if low is None else (states.to(low), weights.to(low))
         total = states.new_zeros((), dtype=torch.float64)
         for start in range(0, count, rows):
-            chunk, wanted = states[start : start + rows], targets[start : start + rows, None]
-            logits = torch.mm(chunk, weights.T, out=buffer[: len(chunk)])  # (rows, item)
-            total += _softmax_error(logits, wanted)
-            torch.mm(logits, weights, out=state_grad[start : start + rows])
-            weight_grad.addmm_(logits.T, chunk)
+            part = slice(start, start + rows)
+            logits = torch.mm(states[part], weights.T, out=buffer[: len(states[part])])  # (rows, item)
+            total += _softmax_error(logits, targets[part, None])
+            if low is None:
+                torch.mm(logits, weights, out=state_grad[part])
+                weight_grad.addmm_(logits.T, states[part])
+            else:
+                error = logits.to(low)
+                state_grad[part] = error @ low_weights
+                weight_grad += error.T @ low_states[part]
         ctx.save_for_backward(state_grad.div_(count), weight_grad.div_(count))
         return (total / count).to(states.dtype)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None]:
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, Tensor, None, None]:
         state_grad, weight_grad = ctx.saved_tensors
-        return state_grad * grad, weight_grad * grad, None
+        return state_grad * grad, weight_grad * grad, None, None
 
 
 def _softmax_error(logits: Tensor, wanted: Tensor) -> Tensor:
     """Return the summed loss, and turn `logits` into its gradient: softmax minus one at the target."""
-    logits -= logits.amax(1, keepdim=True)
-    positive = logits.gather(1, wanted)
-    norm = logits.exp_().sum(1, keepdim=True)
-    logits /= norm
-    logits.scatter_add_(1, wanted, torch.full_like(positive, -1.0))
-    return (norm.log() - positive).sum(dtype=torch.float64)
+    positive, highest = logits.gather(1, wanted)[:, 0], logits.amax(1)
+    torch.softmax(logits, 1, out=logits)
+    losses = highest - logits.amax(1).log() - positive
+    logits.scatter_add_(1, wanted, torch.full_like(wanted, -1, dtype=logits.dtype))
+    return losses.sum(dtype=torch.float64)

@@ -5,7 +5,7 @@ from itertools import chain
 from textwrap import wrap
 from typing import Any
 
-from llmrs_bench.core.formatting import without_zeros
+from llmrs_bench.core.formatting import counted, without_zeros
 from llmrs_bench.leaderboard.board import ALPHA
 from llmrs_bench.report.table import p_value
 
@@ -63,7 +63,8 @@ def _stated(facts: Mapping[str, Any], *, intervals: bool) -> list[tuple[str, ...
             mark = "*" if (row.get("against_control") or {}).get(name, {}).get("corrected", 1.0) < ALPHA else ""
             cells.append(_short(row[name]["mean"]) + mark)
             if intervals:
-                cells.append(f"{_short(row[name]['low'])} to {_short(row[name]['high'])}")
+                low, high = row[name]["low"], row[name]["high"]
+                cells.append("-" if low is None else f"{_short(low)} to {_short(high)}")
         label, gap = row["stated"] or row["run"], row["difference"]
         label = label if intervals or len(label) <= _LABEL else f"{label[: _LABEL - 2]}.."
         label += " (control)" if row["control"] else ""
@@ -85,8 +86,8 @@ def _protocol(facts: Mapping[str, Any]) -> Iterator[str]:
     neutral = facts["neutral"]
     said = f"'{neutral['stated']}'" if neutral["stated"] else "nothing"
     yield (
-        f"{facts['dataset']}, {facts['model']} ({facts['template']}): {facts['users']:,} users; the first {facts['k']} "
-        f"items of each list, compared with those of {neutral['run']}, which states {said} "
+        f"{facts['dataset']}, {facts['model']} ({facts['template']}): {counted(facts['users'], 'user')}; the first "
+        f"{facts['k']} items of each list, compared with those of {neutral['run']}, which states {said} "
         f"({_QUALITY} {_short(neutral[_QUALITY])})"
     )
     yield "jaccard, serp, prag: 1 where a list is the neutral one (FaiRLLM, arXiv 2305.07609; serp scaled to 1)"

@@ -17,11 +17,17 @@ from llmrs_bench.report.markdown import escape, markdown_table, to_markdown
 from llmrs_bench.report.table import Mean, p_value
 from llmrs_bench.report.terminal import grid
 
+_UNCORRECTED = (
+    "uncorrected p: of the test of that row and metric alone, which is what rules read; the leaderboard says how "
+    "its own p are corrected"
+)
+
 
 def gate_lines(gate: Gate) -> list[str]:
     """Say what every rule says about every row, failures first, and how every row changed."""
     lines = [f"{'FAIL' if v.failed else 'pass'}  {v.row}: {v.rule} ({verdict_words(v)})" for v in gate.verdicts]
-    return lines + [f"{change.row}: {change.metric} {change_words(change)}" for change in gate.changes]
+    lines += [f"{change.row}: {change.metric} {change_words(change)}" for change in gate.changes]
+    return [*lines, f"{_UNCORRECTED}."] if gate.changes else lines
 
 
 def change_words(change: Change) -> str:
@@ -29,7 +35,7 @@ def change_words(change: Change) -> str:
     effect = "" if change.effect is None else f", d {change.effect:+z.2f}"
     return (
         f"{change.now:.4f}, {change.baseline} had {change.before:.4f}: {change.difference:+z.4f} "
-        f"(p {p_value(change.p)}{effect}, {change.users:,} users)"
+        f"(uncorrected p {p_value(change.p)}{effect}, {change.users:,} users)"
     )
 
 
@@ -42,7 +48,7 @@ def verdict_words(verdict: Verdict) -> str:
         return f"{100 * value:.5g} %" if verdict.is_share else f"{value:.4g}"
 
     before = "" if verdict.before is None else f", was {said(verdict.before)}"
-    p = "" if verdict.p is None else f", p {p_value(verdict.p)}"
+    p = "" if verdict.p is None else f", uncorrected p {p_value(verdict.p)}"
     return f"is {said(verdict.value)}{before}{p}"
 
 
@@ -101,9 +107,12 @@ def to_summary(board: Board, gate: Gate, page: str = "") -> str:
             for c in beyond
         ]
         within = f"{len(gate.changes) - len(beyond):,} of {len(gate.changes):,} differences are within noise"
-        said = f"beyond noise (p <.05); {within}:" if beyond else f"{within} (p not below .05)."
+        said = f"beyond noise (uncorrected p <.05); {within}:" if beyond else f"{within} (uncorrected p not below .05)."
         lines += [f"Against {escape(gate.baseline)}, on common requests{',' if beyond else ':'} {said}", ""]
-        lines += markdown_table(["row", "metric"], ["before", "now", "difference", "p"], rows) if rows else []
+        lines += (
+            markdown_table(["row", "metric"], ["before", "now", "difference", "uncorrected p"], rows) if rows else []
+        )
+        lines += [f"{_UNCORRECTED[0].upper()}{_UNCORRECTED[1:]}.", ""]
     if page:
         web = page.startswith(("https://", "http://"))
         lines += [f"[The page of this board]({page})" if web else f"The page of this board: `{page}`", ""]

@@ -3,11 +3,12 @@
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
+from math import isnan, nan
 
 from llmrs_bench.core.formatting import number, without_zeros
 from llmrs_bench.leaderboard.board import ALPHA, Board, Row
 from llmrs_bench.leaderboard.build import EVEN, order_words
-from llmrs_bench.leaderboard.family import PairTest
+from llmrs_bench.leaderboard.family import CHANCE, FUSION, PairTest
 from llmrs_bench.leaderboard.headline import CONSTANTS, TRAINED, Headline
 from llmrs_bench.report.labels import brief_labels
 from llmrs_bench.report.table import answer_words, corrected_p, family_over, least_words, spread_words
@@ -28,17 +29,34 @@ def headline(board: Board) -> list[str]:
 
 
 def cautions(board: Board) -> list[tuple[str, str]]:
-    """Say in a word or two, and in a clause, what makes the place of the best language model doubtful.
-
-    Of a board without one it is of the row that is best.
-    """
+    """Say in a word or two, and in a clause, what makes the places of the rows that the headline names doubtful."""
     if board.headline is None:
         return []
+    return [*_of_best(board, board.headline), *_of_others(board, board.headline)]
+
+
+def _of_best(board: Board, found: Headline) -> list[tuple[str, str]]:
+    """Say what makes the best language model doubtful; where there is none, that the best other has few users."""
     rows = {row.run: row for row in board.rows if board.key in row.cells}
-    ours, other = (rows.get(run or "") for run in (board.headline.language_model, board.headline.other))
+    ours, other = (rows.get(run or "") for run in (found.language_model, found.other))
     if ours is not None:
-        return list(_warnings(ours, board.headline, board, brief_labels(board.rows)))
+        return list(_warnings(ours, found, board, brief_labels(board.rows)))
     return [] if other is None else list(_few_users(other))
+
+
+def _of_others(board: Board, found: Headline) -> list[tuple[str, str]]:
+    """Say which of the best trained row, the best other row and the best fusion are no better than chance."""
+    rows, brief = {row.run: row for row in board.rows if board.key in row.cells}, brief_labels(board.rows)
+    trained = next((run for run, row in rows.items() if row.kind in TRAINED), None)
+    said = []
+    for row in (rows[run] for run in dict.fromkeys((trained, found.other, found.fusion)) if run in rows):
+        what = row.kind if row.kind in (FUSION, "baseline") else "recommender"
+        level = _chance_level(board)
+        if verdict := _beside_chance(row, level, board):
+            words = {"at": "no better than chance ({}, within its interval)", "below": "worse than chance ({})"}
+            clause = words[verdict].format(without_zeros(f"{level:.4f}"))
+            said.append((f"{what} {verdict} chance", f"the best {what}, {brief[row.run]}, is {clause}"))
+    return said
 
 
 def is_verdict(line: str) -> bool:
@@ -79,8 +97,13 @@ def _sentences(board: Board, found: Headline) -> Iterator[str]:
     named = {row.run: row for row in (ours, trained, other, fusion, *against) if row is not None and not row.exact}
     if named:
         yield _costs(named.values(), board, brief)
-    if warnings := [words for _, words in cautions(board)]:
-        yield f"{_CAREFUL}{'' if ours is None else ' with the language model'}: {'; '.join(warnings)}."
+    best, others = ([words for _, words in said(board, found)] for said in (_of_best, _of_others))
+    if ours is None:
+        best, others = [*others, *best], []
+    if best:
+        yield f"{_CAREFUL}{'' if ours is None else ' with the language model'}: {'; '.join(best)}."
+    if others:
+        yield f"{_CAREFUL} with what the language model is compared with: {'; '.join(others)}."
 
 
 def _asked(row: Row | None, board: Board) -> str:
@@ -227,20 +250,37 @@ def _few_users(row: Row) -> Iterator[tuple[str, str]]:
 
 
 def _chance(row: Row, board: Board) -> Iterator[tuple[str, str]]:
-    """Say where chance is within the interval of a row, or the whole interval is worse.
+    """Say where chance is within the interval of the language model, or the whole interval is worse.
 
     The AUC of a constant is chance: where one is on the board, the test against it says that.
     """
-    rows = {each.model: each for each in board.rows if board.key in each.cells}
-    even = board.key == "auc" and not any(model in rows for model in CONSTANTS)
-    level = EVEN if even else rows["chance"].cells[board.key].mean if "chance" in rows else None
-    cell, sign = row.cells[board.key], board.sign(board.key)
-    if level is None or cell.low is None or cell.high is None or (even and cell.mean < EVEN):
+    if board.key == "auc" and (row.cells["auc"].mean < EVEN or any(each.model in CONSTANTS for each in board.rows)):
         return  # below .5 is said of auc by itself
+    level = _chance_level(board)
+    verdict, said = _beside_chance(row, level, board), without_zeros(f"{level:.4f}")
+    if verdict == "at":
+        yield "at chance", f"its interval holds chance ({said})"
+    elif verdict == "below":
+        yield "below chance", f"it is worse than chance ({said})"
+
+
+def _chance_level(board: Board) -> float:
+    """Return what chance has in the metric that orders the board; NaN where that is not known."""
+    if board.key == "auc":
+        return EVEN
+    return next(
+        (row.cells[board.key].mean for row in board.rows if row.model == CHANCE and board.key in row.cells), nan
+    )
+
+
+def _beside_chance(row: Row, level: float, board: Board) -> str:
+    """Return `at` where chance is within the interval of a row, `below` where all of the interval is worse, or ''."""
+    cell, sign = row.cells[board.key], board.sign(board.key)
+    if isnan(level) or cell.low is None or cell.high is None:
+        return ""
     if cell.low <= level <= cell.high:
-        yield "at chance", f"its interval holds chance ({without_zeros(f'{level:.4f}')})"
-    elif sign * (cell.mean - level) < 0:
-        yield "below chance", f"it is worse than chance ({without_zeros(f'{level:.4f}')})"
+        return "at"
+    return "below" if sign * (cell.mean - level) < 0 else ""
 
 
 def _users(count: int) -> str:

@@ -74,6 +74,15 @@ def names_of(rows: Sequence[Row]) -> dict[str, tuple[str, str, str]]:
     }
 
 
+def reference_name(rows: Sequence[Row], run: str, room: int) -> str:
+    """Return what the row of a run is called in the head of a column: its model, and the setting if others have it."""
+    place, row = next((place, row) for place, row in enumerate(rows) if row.run == run)
+    if sum(other.model == row.model for other in rows) == 1:
+        return shortened(row.model, room)
+    names = names_of(rows)
+    return distinct([names[other.run] for other in rows], [room] * len(rows))[place]
+
+
 def distinct(names: Sequence[Sequence[str]], rooms: Sequence[int]) -> list[str]:
     """Return one of the names of each row that fits its room; no two are the same, unless all their letters are shown.
 

@@ -68,7 +68,7 @@ def _cells(verdict: Mapping[str, Any]) -> tuple[str, ...]:
         f"{verdict['trials']:,}",
         f"{verdict['candidates']:.4g}",
         _percent(verdict["share"]),
-        f"{100 * verdict['low']:.1f} to {100 * verdict['high']:.1f}",
+        "-" if verdict["low"] is None else f"{100 * verdict['low']:.1f} to {100 * verdict['high']:.1f}",
         _percent(verdict["chance"]),
         p_value(verdict["p"]),
         p_value(verdict["corrected"]),

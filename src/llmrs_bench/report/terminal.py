@@ -27,7 +27,7 @@ from llmrs_bench.leaderboard.board import (
 )
 from llmrs_bench.leaderboard.family import Difference, difference_from
 from llmrs_bench.report.headline import headline, is_verdict, is_warning
-from llmrs_bench.report.labels import brief_labels, distinct, names_of, shortened
+from llmrs_bench.report.labels import brief_labels, distinct, names_of, reference_name
 from llmrs_bench.report.table import (
     Column,
     Field,
@@ -303,7 +303,7 @@ def _differences(board: Board, beside: str, tested: dict[str, Difference]) -> li
         values.append(Text(said if found.primary or board.family is None else f"({said})", "dim" if not style else ""))
         known = found.low is not None and found.high is not None
         ends.append(Text(without_zeros(f"{found.low:+z.3f} to {found.high:+z.3f}") if known else "", "dim"))
-    name = shortened(next(row.model for row in board.rows if row.run == beside), 12)
+    name = reference_name(board.rows, beside, 12)
     return [
         _Column(f"vs {name}", tuple(numbers), _DIFFERENCE, need=1),
         _Column("p", tuple(values), "p", need=2, beside=_DIFFERENCE),

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 from llmrs_bench.core.formatting import counted, number, seconds_words
 
 _DOUBT, _EXCESS = 0.001, 0.1
+_FEW = 20  # requests whose answers say how fast a model is
+_SAME_ITEMS = 0.5  # of the titles of the smaller of two data sets: they are hardly of two domains
 
 
 def choice_words(facts: Mapping[str, Any] | None) -> list[str]:
@@ -130,6 +132,27 @@ def example_lines(facts: Mapping[str, Any]) -> list[str]:
         f"examples of {domain['dataset']} ({domain['item_word']}): choices in its training part; {titles} are in both "
         f"data sets, and candidates are left out; {users:,} of {domain['tested_users']:,} test users have the id of a "
         f"user there{', who is left out for them' if users else ''}"
+    ]
+
+
+def shared_words(facts: Mapping[str, Any]) -> list[str]:
+    """Warn where examples of another data set are of much the same items as those that are asked about.
+
+    These are at least half of the items of the smaller data set, by their titles.
+    """
+    if (domain := facts.get("examples_of")) is None:
+        return []
+    fewest = min(domain["items"], domain.get("target_items", domain["items"]))
+    share = min(domain["same_titles"] / fewest, 1.0)
+    if share < _SAME_ITEMS:
+        return []
+    whose = domain["dataset"] if fewest == domain["items"] else domain["target"]
+    users = f"{domain['same_users']:,} of {domain['tested_users']:,} test users have the id of a user there"
+    return [
+        f"examples are of {domain['dataset']}, and {100 * share:.0f} % of the {fewest:,} titles of {whose} are in both "
+        f"data sets ({users}): this is hardly another domain, and if both are made of the same file the examples may "
+        "show events that are tested; use a data set of other items, or -T shots_from=similar for examples of the same "
+        "one"
     ]
 
 
@@ -255,8 +278,9 @@ def _time_left(found: Mapping[str, Any]) -> str:
             why = "the server did not count the tokens of the kept answers"
         elif found["others_kept"]:
             why = "the kept answers are of another kind, texts or scores of choices"
-        return f"not known: {why}; --limit 20 asks a few"
-    kept = counted(found["kept_answers"], "kept answer")
+        few = found["limit"] is not None and found["limit"] <= _FEW
+        return f"not known: {why}; {'its answers will say it' if few else f'--limit {_FEW} asks a few'}"
+    kept = counted(found["kept_answers"], "kept answer") + (f" on {found['speed_of']}" if found["speed_of"] else "")
     written = f", where {found['written']:,.0f} are written an answer" if found["written"] else ""
     load = "" if found["loading"] is None else f", and a load of {seconds_words(found['loading'])}"
     speed = f"at the {1000 * found['per_token']:.3g} ms a token of {kept}{written}"

@@ -44,7 +44,7 @@ from llmrs_bench.llm.cache import read_served
 from llmrs_bench.llm.model_aliases import release_of
 from llmrs_bench.metrics import DEFINITIONS, Metric, parse_metrics
 from llmrs_bench.ranking import TIE_RULE
-from llmrs_bench.report.words import example_lines
+from llmrs_bench.report.words import example_lines, shared_words
 from llmrs_bench.stages.evaluate import CHANCE, POPULARITY, has_likelihoods, is_evaluated, measured, ranked_runs
 from llmrs_bench.stages.factors import LEARNERS, factors_of, setting_words
 from llmrs_bench.stages.groups import UNKNOWN, group_requests
@@ -452,7 +452,7 @@ def _protocol(data: Data, config: CompareConfig) -> list[str]:
 
 
 def remarks(data: Data, runs: Sequence[Artifact]) -> list[str]:
-    """Return what `infer` warned of models that learn, and what language models know of the data by heart.
+    """Return what `infer` warned of models that learn and of examples, and what models know of the data by heart.
 
     Of models that learned from a part it also says what they saw of the future.
     """
@@ -460,14 +460,15 @@ def remarks(data: Data, runs: Sequence[Artifact]) -> list[str]:
     whole = data.artifact.facts.get("timeline") or {}
     for run in runs:
         found |= dict.fromkeys(memory_notes(data, run))
-        if run.facts["kind"] not in LEARNERS:
+        shared = shared_words(run.facts)
+        if run.facts["kind"] not in LEARNERS and not shared:
             continue
         words = ", ".join(setting_words(data, run).values())
-        label = f"{run.manifest.name} ({words})" if words else run.manifest.name
+        model = run.facts["model"]["name"] if shared else run.manifest.name  # learners have no examples
+        label = f"{model} ({words})" if words else model
         future = run.facts.get("timeline") or {}
-        said = [
-            each.removeprefix(f"{run.manifest.name} ").partition("; --")[0] for each in run.facts.get("warnings", ())
-        ]
+        warned = () if shared else run.facts.get("warnings", ())
+        said = [*shared, *(each.removeprefix(f"{run.manifest.name} ").partition("; --")[0] for each in warned)]
         if future and future["later"] != whole.get("later"):
             said.append(future["words"].removeprefix("leaks: "))
         found |= dict.fromkeys(f"{label}: {each}" for each in said)

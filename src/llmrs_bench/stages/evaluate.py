@@ -16,6 +16,7 @@ from llmrs_bench.core.schemas import RANKINGS, VIEW_RANKINGS
 from llmrs_bench.core.types import Progress, Response
 from llmrs_bench.metrics import (
     BEYOND,
+    CHANGED,
     DEFINITIONS,
     SCORED,
     Background,
@@ -127,7 +128,10 @@ def _evaluation(data: Data, run: Artifact | None, metrics: Sequence[Metric], inv
         name if usual else f"{name}-{metrics[0]}",
         {"metrics": list(map(str, metrics)), "invalid": invalid, **limited},
         {**ranked, **views, **{table: data.artifact.digest(table) for table in tables}},
-        {"definitions": DEFINITIONS},
+        {
+            "definitions": DEFINITIONS,
+            **{metric.name: CHANGED[metric.name] for metric in metrics if metric.name in CHANGED},
+        },
     )
     return Evaluation(recipe.place(data.place.evals), recipe, tuple(metrics), usual)
 

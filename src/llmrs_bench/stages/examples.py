@@ -65,6 +65,8 @@ class Domain:
             "item_word": self.data.item_word,
             "users": len(self.users),
             "items": self.data.artifact.manifest.tables["items"].rows,
+            "target": self.target.place.reference,
+            "target_items": self.target.artifact.manifest.tables["items"].rows,
             "same_titles": len(self.same),
             "tested_users": len(tested),
             "same_users": len(tested & self.users.keys()),

@@ -184,10 +184,15 @@ def _row(run: Artifact, alike: Floats, quality: Floats, config: FairnessConfig) 
     values = np.concatenate([alike, quality[None]])
     ends = bootstrap_interval(values, samples=config.samples, seed=config.seed)
     cells = {
-        name: {"mean": float(np.nanmean(row)), "low": float(low), "high": float(high)}
-        for name, row, (low, high) in zip((*MEASURES, QUALITY), values, ends, strict=True)
+        name: {"mean": float(np.nanmean(row)), **_ends(both)}
+        for name, row, both in zip((*MEASURES, QUALITY), values, ends, strict=True)
     }
     return {"run": run.path.name, "stated": _said(run), "control": False, **cells}
+
+
+def _ends(both: Floats) -> dict[str, float | None]:
+    """Return both ends of an interval; None where there is none, as of a single user."""
+    return {name: None if np.isnan(end) else float(end) for name, end in zip(("low", "high"), both, strict=True)}
 
 
 def _add_differences(rows: Sequence[dict[str, Any]], quality: Floats, count: int, config: FairnessConfig) -> None:
@@ -197,10 +202,9 @@ def _add_differences(rows: Sequence[dict[str, Any]], quality: Floats, count: int
     pairs = np.array([[at + 1, 0] for at in range(len(rows))])
     p = sign_flip(quality[None], pairs, samples=config.permutations, seed=config.seed)[0]
     corrected = np.concatenate([holm(p[:count]), p[count:]])  # the control is no question of its own
-    for row, gap, (low, high), raw, each in zip(rows, gaps, ends, p, corrected, strict=True):
+    for row, gap, both, raw, each in zip(rows, gaps, ends, p, corrected, strict=True):
         row["difference"] = {
-            "mean": float(np.nanmean(gap)), "low": float(low), "high": float(high),
-            "p": float(raw), "corrected": float(each),
+            "mean": float(np.nanmean(gap)), **_ends(both), "p": float(raw), "corrected": float(each),
         }  # fmt: skip
 
 
@@ -237,6 +241,8 @@ def _notes(
     found = []
     if (limit := limit_of(runs[0])) is not None:
         found.append(f"only the first {limit:,} requests were asked (--limit)")
+    if len(set(users.values())) == 1:
+        found.append("one user: no interval, and every p is 1")
     for run, own in zip(runs, lists, strict=True):
         if unranked := len(users) - len(own):
             found.append(f"{run.path.name} ranks nothing in {unranked:,} of {len(users):,} requests")

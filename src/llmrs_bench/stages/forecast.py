@@ -12,7 +12,7 @@ from llmrs_bench.core.errors import ArtifactError, DamagedError, ModelError, Opt
 from llmrs_bench.core.hashing import uniform_hash
 from llmrs_bench.core.registry import ENGINES
 from llmrs_bench.core.types import Progress, Prompt, no_progress
-from llmrs_bench.llm.cache import ResponseCache, cache_key
+from llmrs_bench.llm.cache import ResponseCache, Speed, cache_key
 from llmrs_bench.llm.cost import price_usd
 from llmrs_bench.llm.model_aliases import MODEL_ALIASES, ModelSpec
 from llmrs_bench.llm.token_counts import TokenCounts, token_counts
@@ -31,7 +31,7 @@ from llmrs_bench.stages.prompt import (
 )
 from llmrs_bench.stages.prompt_preview import open_reader
 from llmrs_bench.stages.serving import choose_engine, find_store, locate
-from llmrs_bench.stages.workspace import Data
+from llmrs_bench.stages.workspace import Data, Place, leaving_out
 
 _WHOLE = 10_000  # prompts up to which all requests are looked at where answers are kept, so that these are counted
 _SAMPLE = 3_000  # prompts of a sample, about
@@ -60,6 +60,8 @@ class Forecast:
         answer_tokens: The most that may be written to these; None where nothing is written.
         price_usd: The least and the most the rest costs, where tokens have a price.
         kept_answers: How many answers of earlier sessions say what follows: those of the same kind, scores or texts.
+        speed_of: The other data set that these answers are of; empty: they are of this one.
+        limit: How many requests were to be asked (`--limit`); None: all.
         others_kept: Whether there are answers of the other kind alone.
         per_token: Seconds that they took for a token that was computed: read, scored or written; None: not known.
         written: Tokens that were written for one of them, on average; 0 where choices are scored.
@@ -81,6 +83,8 @@ class Forecast:
     answer_tokens: int | None
     price_usd: tuple[float, float] | None
     kept_answers: int = 0
+    speed_of: str = ""
+    limit: int | None = None
     others_kept: bool = False
     per_token: float | None = None
     written: float = 0.0
@@ -178,11 +182,14 @@ def _forecast(
             for answers in (0, most or 0)
         )
         prices = (least, dearest)
-    speed = None if store is None else store.speed(choices=not writes)
+    speed, speed_of = None if store is None else store.speed(choices=not writes), ""
+    if speed is None or speed.per_token is None:
+        speed, speed_of = _speed_elsewhere(data, config, choices=not writes) or (speed, "")
     found = Forecast(
         *(look.requests, look.sampled, look.calls, more, look.kept),
         *(asked.prompt, asked.cached, asked.choices, rates.counted(all_prompts=look.calls)),
         *(left.prompt - left.cached, left.choices, most, prices),
+        limit=config.limit,
         others_kept=speed is None and store is not None and len(store) > 0,
     )
     if speed is None:
@@ -190,6 +197,7 @@ def _forecast(
     return replace(
         found,
         kept_answers=speed.answers,
+        speed_of=speed_of,
         per_token=speed.per_token,
         written=speed.written if writes else 0.0,
         loading=speed.loading,
@@ -209,6 +217,24 @@ def _store(data: Data, config: LanguageModelConfig) -> ResponseCache | None:
         raise
     except ArtifactError:
         return None
+
+
+def _speed_elsewhere(data: Data, config: LanguageModelConfig, *, choices: bool) -> tuple[Speed, str] | None:
+    """Return what answers of the same model and options took on another data set of the home, and which that is.
+
+    It is the one with the most answers; None: there is none. Damaged answers of other data sets are left out.
+    """
+    found: list[tuple[Speed, str]] = []
+    for folder in sorted(data.place.answers.parent.parent.glob(f"*/{data.place.answers.name}")):
+        if folder == data.place.answers:
+            continue
+        other = replace(data, place=Place(folder.parent / data.place.root.name))
+        with leaving_out(ArtifactError):
+            store = _store(other, config)
+            speed = None if store is None else store.speed(choices=choices)
+            if speed is not None and speed.per_token is not None:
+                found.append((speed, folder.parent.name))
+    return max(found, key=lambda each: each[0].answers, default=None)
 
 
 @dataclass(frozen=True, slots=True)

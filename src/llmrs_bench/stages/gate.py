@@ -1,6 +1,7 @@
 """The gate: a board compared with a run or a saved board, and checked against rules."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from llmrs_bench.core.artifacts import Artifact
@@ -84,6 +85,7 @@ def gated(
         at = matrix.lines.index(base)
         own = Counterpart(board.rows[at], {m: matrix.values[m][at] for m in board.metrics if m in matrix.values})
         against = Baseline(str(baseline), {line.run: own for line in judged})
+        comparison = replace(comparison, board=replace(board, baseline=base.run))
     runs = [line.run for line in judged]
     made = judge(
         board,

@@ -34,11 +34,11 @@ from llmrs_bench.stages.demo_lm import NAME as DEMO_LM
 from llmrs_bench.stages.demo_lm import demo_lm_cost, is_learned
 from llmrs_bench.stages.prompt import (
     PromptPlan,
+    item_warnings,
     open_catalog,
     open_plan,
     prompt,
     source_digest,
-    untitled_words,
     views_of,
 )
 from llmrs_bench.stages.serving import (
@@ -316,7 +316,7 @@ def infer_language(
             series=series_of(store.served),
             round=round_of(store.served),
             warnings=[
-                *untitled_words(data),
+                *item_warnings(data, prompts.facts),
                 *_untrained(config),
                 *_warnings(spent, mode=template.mode, served=store.served),
             ],
@@ -393,6 +393,7 @@ def _untrained(config: LanguageModelConfig) -> list[str]:
     ]
 
 
+_BOUNDED = " (if that is only Yes or only No, it counts with the probability of the least likely token shown)"
 _OTHER_TEMPLATES = "--template likelihood or listwise"
 
 
@@ -402,10 +403,10 @@ def _warnings(spent: Mapping[str, Any], *, mode: Mode, served: Mapping[str, Any]
     if mode == "label" and served["engine"] == "openai":
         total = sum(spent["kinds"].values())
         if lacking := total - spent["kinds"].get("complete", 0):
-            shown = served["options"]["top_logprobs"]
+            shown, bounded = served["options"]["top_logprobs"], spent["notes"].get("bounded_labels")
             found.append(
                 f"in {100 * lacking / total:.0f} % of {counted(total, 'answer')} some labels are not among the "
-                f"likeliest tokens that the server shows; {shown} were requested: raise "
+                f"likeliest tokens that the server shows{_BOUNDED if bounded else ''}; {shown} were requested: raise "
                 "`-O top_logprobs` as far as the server allows (llama.cpp has no limit, most others 20)"
             )
     mass = spent["notes"].get("label_mass", 1.0)

@@ -356,6 +356,8 @@ def judgement(data: Data, made: Artifact, config: JudgeConfig) -> dict[str, Any]
     """
     table, facts = made.table("judgements"), made.facts
     judged = read_judged(table)
+    users = len({pair.user_id for pair in judged})
+    alone = ["one user: no interval, and every p is 1"] if users == 1 else []
     drawn = {"samples": config.samples, "seed": config.seed}
     found = contests(judged, permutations=config.permutations, **drawn)
     said: dict[str, Any] = _known(
@@ -363,14 +365,14 @@ def judgement(data: Data, made: Artifact, config: JudgeConfig) -> dict[str, Any]
             **{name: facts[name] for name in ("dataset", "engine", "reading", "asked", "history", "limit", "writers")},
             "judge": facts["model"]["name"],
             "pairs": len(judged),
-            "users": len({pair.user_id for pair in judged}),
+            "users": users,
             "malformed": sum(pair.verdicts.count("malformed") for pair in judged),
             "same": sum("same" in pair.verdicts for pair in judged),
             "label_mass": facts["label_mass"],
             "contests": [asdict(each) for each in found],
             "position": {name: asdict(each) for name, each in position(judged, **drawn).items()},
             "judges": list(_other_judges(data, made, table, drawn)),
-            "warnings": list(_warnings(facts)),
+            "warnings": [*alone, *_warnings(facts)],
             **{name: facts[name] for name in ("prompts", "truncated_prompts", "seconds", "price_usd")},
             **drawn,
             "permutations": config.permutations,

@@ -32,7 +32,7 @@ class DataMapping(Options):
     md5: str | None = Field(default=None, pattern="^[0-9a-f]{32}$")
     licence: str | None = None
     encoding: str | None = None
-    time_unit: Literal["auto", "s", "ms", "us", "ns", "iso"] | None = None
+    time_unit: Literal["auto", "s", "ms", "us", "ns", "ticks", "iso"] | None = None
     line_order: bool | None = None
     drop_bad: bool | None = None
     repeats: Literal["first", "last", "all", "error"] | None = None

@@ -16,7 +16,7 @@ from llmrs_bench.core.errors import OptionError
 from llmrs_bench.core.hashing import fingerprint
 from llmrs_bench.core.registry import RECOMMENDERS, SOURCES, unknown_name
 from llmrs_bench.core.types import Progress
-from llmrs_bench.data.candidates import Requests, make_requests, sampler_file
+from llmrs_bench.data.candidates import Requests, begins_with_mark, make_requests, sampler_file
 from llmrs_bench.data.cold import cold_catalogue, cold_targets, hold_out_users, with_known_events
 from llmrs_bench.data.datasets import Dataset
 from llmrs_bench.data.draws import joined_draws
@@ -37,6 +37,7 @@ from llmrs_bench.data.split import (
     without_targets,
 )
 from llmrs_bench.data.time_split import read_cut, time_split
+from llmrs_bench.llm.model_aliases import MODEL_ALIASES
 from llmrs_bench.ranking import rank_best
 from llmrs_bench.recommenders.base import Corpus, best_items
 from llmrs_bench.stages.source import (
@@ -83,6 +84,11 @@ def retrievers(config: PrepareConfig) -> list[RecommenderSpec]:
             hint="Write, for instance, model:sasrec+bm25.",
         )
     for name in names:
+        if name in (*MODEL_ALIASES, "mock", "demo-lm"):
+            raise OptionError(
+                f"candidates {config.candidates!r}: {name!r} is a language model, and only recommenders make lists",
+                hint=f"Name one of {', '.join(RECOMMENDERS.names())}; lists made elsewhere are --candidates file:PATH.",
+            )
         if not is_recommender(name):
             raise unknown_name("recommender", name, RECOMMENDERS.names(), hint="Or the folder of an exported one.")
     options: dict[str, dict[str, str]] = {name: {} for name in names}
@@ -147,8 +153,14 @@ FORMAT = "2"
 READER_FORMATS = {"atomic": "3"}  # of one reader alone
 # The same for changes that few sources meet: what is there stays, and a warning says what may be otherwise.
 READINGS = {
-    "atomic": ("3", "fields in quotes of CSV, times of 14 digits, and ids with marks around them that nobody sees"),
-    "table": ("3", "lists in fields of CSV, columns that number the rows, and quotes behind a backslash"),
+    "atomic": (
+        "4",
+        "fields in quotes of CSV, times of 14 digits or in ticks of .NET, and ids with unseen marks around them",
+    ),
+    "table": (
+        "4",
+        "lists in fields of CSV, columns that number the rows, quotes behind a backslash, and times in ticks of .NET",
+    ),
 }
 
 
@@ -237,6 +249,8 @@ def _recipe(dataset: Dataset, config: PrepareConfig, found: Found) -> Recipe:
     parts = {"format": READER_FORMATS.get(found.reader, FORMAT), "reader": found.reader}
     if config.min_rating is not None and not config.include_seen:
         parts["seen"] = "2"  # items rated low are seen, too
+    if path is not None and begins_with_mark(path):
+        parts["lists"] = "2"  # the first user has a list
     for package, version in SOURCES.package(found.reader).items():
         parts["package"] = f"{package} {version}"
     if config.windows:
@@ -398,7 +412,7 @@ def _held_out_before(split: Split, loaded: Loaded, dataset: Dataset, config: Pre
     left = split.interactions
     left = without_targets(split).interactions if config.repeats == "all" else left
     made = _split(loaded, left.select(list(EVENTS)).cast(EVENTS), dataset, config)
-    gone = f"{split.held.height:,} tested events are put away, and the {left.height:,} before them are split alike"
+    gone = f"{split.held.height:,} tested events are put away, and the other {left.height:,} are split alike"
     return replace(
         made, rules=(gone, *made.rules), words=f"validation requests, without the tested events: {made.words}"
     )

@@ -83,7 +83,7 @@ def _chosen_tables(tables: Sequence[PublishedTable], name: str | None) -> list[P
     if not chosen:
         known = "; ".join(dict.fromkeys(table.source for table in tables))
         raise OptionError(
-            f"--published-table {name}: no printed table of these data is called so", hint=f"Printed: {known}."
+            f"--published-table {name}: no printed table of this data set has this name", hint=f"Printed: {known}."
         )
     return chosen
 

@@ -25,6 +25,7 @@ from llmrs_bench.prompts.frames import read_catalog, read_views, write_prompts
 from llmrs_bench.prompts.leakage import check_views
 from llmrs_bench.prompts.strategies.base import ItemCatalog, PromptStrategy, written
 from llmrs_bench.prompts.template import PART_NAMES, PartName, TemplateSource, read_source, shipped_digest
+from llmrs_bench.report.words import shared_words
 from llmrs_bench.stages.examples import find_domain
 from llmrs_bench.stages.prompt_variants import Shown, find_shown, open_views
 from llmrs_bench.stages.workspace import Data
@@ -181,7 +182,7 @@ def _check_read(template: PromptStrategy, views: ViewOptions, name: str) -> None
             )
         if told and not given:
             raise OptionError(
-                f"a part of template {name} shows what {option} would gather",
+                f"a part of template {name} needs {option}",
                 hint=f"Add -T {option}, or choose another part.",
             )
     if views.shots and (views.examples_of is None) is template.prompt_template.uses("example_items"):
@@ -189,9 +190,9 @@ def _check_read(template: PromptStrategy, views: ViewOptions, name: str) -> None
         raise OptionError(
             f"shots_from={views.shots_from} shows examples of "
             + (
-                "this data set, and a part says another one"
+                "this data set, but a part speaks of another one"
                 if part == "next"
-                else "another data set, and no part says so"
+                else "another data set, but no part says so"
             ),
             hint=f"Use -T examples={part}, or leave that out.",
         )
@@ -207,7 +208,7 @@ def _check_read(template: PromptStrategy, views: ViewOptions, name: str) -> None
         )
     if views.past != "own" and (views.interest_run or views.notes_run or views.shots or views.relevant):
         raise OptionError(
-            f"past={views.past} takes the user's history away, and other options show some of it",
+            f"past={views.past} removes the user's history, but other options show some of it",
             hint="Leave out relevant, shots, interest_run and notes_run.",
         )
 
@@ -277,7 +278,7 @@ def prompt(data: Data, config: PromptConfig) -> StageResult:
             "none: raise -O answer_tokens of that run, or see its responses"
             for name in shown.texts
             if facts[f"views_without_{name}"]
-        ]
+        ] + shared_words(draft.facts)
         draft.facts.update(facts, mode=plan.template.mode, rounds=plan.template.rounds)
 
     return get_or_create(recipe.place(data.place.prompts), recipe, fill)
@@ -310,8 +311,8 @@ def views_of_requests(data: Data, plan: PromptPlan, history: int, requests: pl.D
 def title_words(facts: Mapping[str, int], limit: int) -> str:
     """Say how many titles were cut."""
     return (
-        f"titles: {facts['titles_cut']:,} of {facts['titles']:,} have more than {limit} tokens, and end behind a word, "
-        f"with {CUT}"
+        f"titles: {facts['titles_cut']:,} of {facts['titles']:,} have more than {limit} tokens, and are cut after a "
+        f"word, with {CUT}"
     )
 
 
@@ -336,7 +337,7 @@ def check_task(data: Data, plan: PromptPlan) -> None:
         )
     if plan.source.template_file.form == EXPLANATION and plan.views.explained_run is None:
         raise OptionError(
-            f"template {plan.name} explains an item of each user, and nothing says which",
+            f"template {plan.name} explains an item of each user, but no run says which",
             hint="Add -T explained_run=RUN: the first item of each list of that run is explained.",
         )
     given = {"shots": plan.views.shots, "slots": plan.views.slots, "orders": plan.views.orders > 1}
@@ -394,13 +395,21 @@ def _catalog(
     return read_catalog(items, item_word, scale)
 
 
-def untitled_words(data: Data) -> list[str]:
-    """Warn where prompts call most items by their ids."""
+def item_warnings(data: Data, facts: Mapping[str, Any]) -> list[str]:
+    """Warn where prompts call most items by their ids, or show examples of the same items as of another domain.
+
+    Args:
+        data: What is asked about.
+        facts: Of the prompts.
+    """
     items = data.artifact.table("items")
     untitled = int((items["title"] == items["item_id"]).sum())
     if 2 * untitled <= items.height:
-        return []
-    return [f"{untitled:,} of {items.height:,} items have no title: prompts call them by their ids"]
+        return shared_words(facts)
+    return [
+        f"{untitled:,} of {items.height:,} items have no title: prompts call them by their ids",
+        *shared_words(facts),
+    ]
 
 
 def title_counter(views: ViewOptions) -> TitleCounter:
@@ -412,7 +421,7 @@ def title_counter(views: ViewOptions) -> TitleCounter:
     """
     if views.title_tokenizer is None:
         raise OptionError(
-            f"title_tokens={views.title_tokens} counts tokens, and nothing says of which model",
+            f"title_tokens={views.title_tokens} counts tokens, but no tokenizer is named",
             hint="Add -T title_tokenizer=MODEL; infer and tune take their own model where that has a tokenizer.",
         )
     try:
@@ -420,7 +429,7 @@ def title_counter(views: ViewOptions) -> TitleCounter:
     except ModelError as error:
         raise ModelError(
             f"title_tokens counts tokens of {views.title_tokenizer}: {error.message}",
-            hint=f"{error.hint} Another model whose tokens count is named by -T title_tokenizer=MODEL.",
+            hint=f"{error.hint} To count the tokens of another model, add -T title_tokenizer=MODEL.",
         ) from error
 
 

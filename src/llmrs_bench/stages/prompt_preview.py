@@ -43,7 +43,7 @@ def check_template(config: PromptConfig) -> list[str]:
     for prompts in shown:
         if not any(message.role == "user" for prompt in prompts for message in prompt.messages):
             raise OptionError(
-                f"template {plan.name} says nothing to the model where a user has no history",
+                f"template {plan.name} makes an empty prompt for a user without a history",
                 hint="Give it a part task or answer.",
             )
     return [f"[{message.role}] {message.content}" for message in shown[0][0].messages]

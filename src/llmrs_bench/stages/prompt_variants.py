@@ -36,10 +36,10 @@ def find_note(data: Data, what: str, name: str) -> Artifact:
     """
     found = pick_runs(open_runs(data), [name])
     if len(found) != 1:
-        raise OptionError(f"{what}={name} means {len(found)} runs", hint="Write more of the name.")
+        raise OptionError(f"{what}={name} matches {len(found)} runs", hint="Write more of the name.")
     if found[0].facts.get("form") != FREE_TEXT:
         raise OptionError(
-            f"{what}={name} is a run that ranks, and holds no texts about users",
+            f"{what}={name} is a run of rankings, and holds no texts about users",
             hint=f"Make one with `llmrs-bench infer --template {what}`.",
         )
     return found[0]
@@ -76,10 +76,10 @@ def find_explained(data: Data, name: str) -> Artifact:
     """
     found = pick_runs(open_runs(data), [name])
     if len(found) != 1:
-        raise OptionError(f"explained_run={name} means {len(found)} runs", hint="Write more of the name.")
+        raise OptionError(f"explained_run={name} matches {len(found)} runs", hint="Write more of the name.")
     if not ranks(found[0]):
         raise OptionError(
-            f"explained_run={name} is a run that holds texts, and recommends nothing",
+            f"explained_run={name} is a run of texts, and recommends nothing",
             hint="Name a run that ranks: `llmrs-bench infer --model itemknn` makes one.",
         )
     return found[0]
@@ -100,7 +100,7 @@ def find_scores(data: Data, name: str) -> Artifact:
     """
     found = pick_runs(open_runs(data), [name])
     if len(found) != 1:
-        raise OptionError(f"scores_run={name} means {len(found)} runs", hint="Write more of the name.")
+        raise OptionError(f"scores_run={name} matches {len(found)} runs", hint="Write more of the name.")
     run, inputs = found[0], found[0].manifest.inputs
     if run.facts["kind"] != "recommender":
         raise OptionError(
@@ -417,7 +417,7 @@ class ViewBuilder:
             return [list(candidates) for _ in self.options.slots]
         if (last := max(self.options.slots)) >= len(candidates):
             raise OptionError(
-                f"slot {last} is not there: a list has {len(candidates)} candidates",
+                f"there is no slot {last}: a list has {len(candidates)} candidates",
                 hint=f"Slots are counted from 0 to {len(candidates) - 1}.",
             )
         others = [item_id for item_id in candidates if item_id != target]

@@ -28,6 +28,7 @@ from llmrs_bench.stages.workspace import (
     Reference,
     called,
     leaving_out,
+    not_inferred,
     open_data,
     prepared,
     ranks,
@@ -150,7 +151,7 @@ def find_runs(
     known = [entry.run for entry in found]
     for name in names:
         if not any(entry.fits(name) for entry in found):
-            raise unknown_name("run", name, known)
+            raise not_inferred(name, known, dataset or "DATASET")
     return [
         entry
         for entry in found

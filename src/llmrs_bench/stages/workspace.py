@@ -384,7 +384,7 @@ def not_inferred(name: str, known: Sequence[str], reference: str, *, where: str 
     models = [*RECOMMENDERS.names(), *CLICK_MODELS.names(), *MODEL_ALIASES, "demo-lm", "mock"]
     meant = [name] if name in models else get_close_matches(name, models, n=1, cutoff=0.8)
     if meant and any(run.startswith(f"{meant[0]}-") for run in known):
-        error.hint = f"Did you mean {meant[0]!r}? {error.hint}"
+        error.hint = error.hint if " mean '" in error.hint else f"Did you mean {meant[0]!r}? {error.hint}"
     elif meant:
         command = f"llmrs-bench infer --model {meant[0]} --dataset {reference}"
         error.hint = f"{meant[0]} is a model that was not run on these data. Infer it first: {command}"

@@ -25,6 +25,7 @@ from llmrs_bench.llm.backends.openai_replies import (
     first_choice,
     known_logprob,
     label_logprobs,
+    least_of,
     likeliest,
     reading,
     response_of,
@@ -197,10 +198,10 @@ class OpenAIEngine(Engine):
     """Asks a server, many prompts at a time, and yields answers as they come.
 
     Through the chat API a label is looked up among the likeliest next tokens; one that is not among them stays
-    without a log-probability, which is never made up. With `api=completions` and a tokenizer the server is asked by
-    token ids, so that likelihoods and labels are exact. A prompt that the server's content filter refuses has an
-    empty answer: that is what the model says to it. So has one that the server answers in no way while it answers
-    others, as far as the option `unanswered` allows; it is kept once all other prompts are answered.
+    without a log-probability, which is never made up: `least_shown` bounds it. With `api=completions` and a tokenizer
+    the server is asked by token ids, so that likelihoods and labels are exact. A prompt that the server's content
+    filter refuses has an empty answer: that is what the model says to it. So has one that the server answers in no way
+    while it answers others, as far as the option `unanswered` allows; it is kept once all other prompts are answered.
     """
 
     Options: ClassVar[type[config.Options]] = OpenAIOptions
@@ -373,8 +374,12 @@ class OpenAIEngine(Engine):
         if finish == "filtered" and prompt.choices is not None and not choice.get("logprobs"):
             return billed(unanswered_response(prompt, "filtered"), [reply])
         if prompt.choices is not None:
-            found = label_logprobs(likeliest(choice, prompt), prompt.choices)
-            return response_of(prompt, {**usage(reply), "choice_logprobs": found, "finish_reason": "choices"})
+            shown = likeliest(choice, prompt)
+            found = {
+                "choice_logprobs": label_logprobs(shown, prompt.choices),
+                "least_shown": least_of(shown, self.options.top_logprobs),
+            }
+            return response_of(prompt, {**usage(reply), **found, "finish_reason": "choices"})
         return response_of(prompt, {**usage(reply), "text": text_of(choice), "finish_reason": finish})
 
     def _post(self, task: _Task, asked: dict[str, Any], stopped: Event) -> dict[str, Any]:

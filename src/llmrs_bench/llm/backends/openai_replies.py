@@ -321,6 +321,15 @@ def logprob_of(found: Sequence[tuple[str, float]], label: str) -> tuple[float, .
     return (min(0.0, total),) if np.isfinite(total) else ()
 
 
+def least_of(found: Sequence[tuple[str, float]], count: int) -> float | None:
+    """Return the least log-probability among the `count` likeliest tokens: what a token not shown has at most.
+
+    Some servers also show the token that they drew, which may be less likely than others that they do not show.
+    """
+    known = sorted((value for _, value in found if np.isfinite(value)), reverse=True)[:count]
+    return known[-1] if known else None
+
+
 def usage(reply: dict[str, Any]) -> dict[str, int]:
     """Return the tokens that the server counted, under the names of a response; 0 where it says nothing of use."""
     return {

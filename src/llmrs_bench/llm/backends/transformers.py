@@ -1,17 +1,12 @@
-"""Texts of a transformers model, greedy or sampled, many prompts at a time."""
+"""The engine that answers with a model of transformers: likelihoods of choices, and texts."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack
-from copy import deepcopy
-from functools import lru_cache
 from itertools import chain
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
-from torch import Tensor
-from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList
 from transformers import __version__ as transformers_version
-from transformers.generation.streamers import BaseStreamer
 
 from llmrs_bench.core import config
 from llmrs_bench.core.device import pick_device
@@ -19,252 +14,36 @@ from llmrs_bench.core.environment import environment
 from llmrs_bench.core.errors import ModelError
 from llmrs_bench.core.types import Json, Prompt, Response
 from llmrs_bench.llm.backends.likelihood import Scorer
-from llmrs_bench.llm.base import ModelOptions, sample_seed
-from llmrs_bench.llm.constrained import Permutation, lead_in, permutation
-from llmrs_bench.llm.engine_options import TransformersOptions
+from llmrs_bench.llm.backends.transformers_generation import TextGenerator
+from llmrs_bench.llm.engine_options import BATCH_TOKENS, TransformersOptions
 from llmrs_bench.llm.identity import identify
 from llmrs_bench.llm.loading import Checkpoint, Memory, context_length, pick_dtype, tokenizer_digest
 from llmrs_bench.llm.model_aliases import ModelSpec
 from llmrs_bench.llm.self_check import candidates, mates
-from llmrs_bench.llm.thinking import CLOSE, GAP, find_closing, written_response
-from llmrs_bench.llm.tokenization import Ids, Job, PromptReader, cut, stretches, template_digest
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
-
-def greedy_config(model: "PreTrainedModel", tokenizer: "PreTrainedTokenizerBase") -> GenerationConfig:
-    """Return a configuration for greedy answers that takes nothing from the checkpoint but its special tokens.
-
-    Checkpoints bring temperatures and repetition penalties of their own, which `generate` would mix in.
-    """
-    own = model.generation_config
-    stop = own.eos_token_id if own.eos_token_id is not None else tokenizer.eos_token_id
-    stops = stop if isinstance(stop, list) else [] if stop is None else [stop]
-    start = own.decoder_start_token_id
-    return GenerationConfig(
-        do_sample=False,
-        eos_token_id=stops or None,
-        pad_token_id=tokenizer.pad_token_id if tokenizer.pad_token_id is not None else next(iter(stops), 0),
-        bos_token_id=own.bos_token_id,
-        decoder_start_token_id=getattr(model.config, "decoder_start_token_id", None) if start is None else start,
-    )
-
-
-class _Heard(BaseStreamer):  # type: ignore[misc]  # transformers leaves it untyped
-    """Tells after each pass over the model how many tokens it read and wrote; the first one reads the prompts.
-
-    Args:
-        heard: Called with their number.
-        prompts: Tokens of all prompts.
-        padding: The token that fills rows, which does not count.
-    """
-
-    def __init__(self, heard: Callable[[int], None], *, prompts: int, padding: int) -> None:
-        self.heard = heard
-        self.read: int | None = None
-        self.prompts = prompts
-        self.padding = padding
-
-    def put(self, value: Tensor) -> None:
-        """Take what comes next: before the first pass, what `generate` was given."""
-        if self.read is None:
-            self.read = self.prompts
-            return
-        self.heard(self.read + int((value != self.padding).sum()))
-        self.read = 0
-
-    def end(self) -> None:
-        """Do nothing: the texts themselves come back from `generate`."""
-
-
-class _Noise(LogitsProcessor):  # type: ignore[misc]  # transformers leaves it untyped
-    """Adds Gumbel noise, after which the likeliest token is one drawn from the softmax (Gumbel, 1954).
-
-    Each row has a generator of its own, so that a text does not depend on the others of its batch.
-    """
-
-    def __init__(self, temperature: float, seeds: Sequence[int], device: torch.device) -> None:
-        self.temperature = temperature
-        self.generators = [torch.Generator(device).manual_seed(seed) for seed in seeds]
-
-    def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
-        waits = torch.empty_like(scores, dtype=torch.float32)
-        for row, generator in zip(waits, self.generators, strict=True):
-            row.exponential_(generator=generator)
-        return scores / self.temperature - waits.clamp_min(torch.finfo(torch.float32).tiny).log()
-
-
-def _admit(grammars: Sequence[Permutation], start: int) -> Callable[[int, Tensor], list[int]]:
-    """Return what `generate` asks for the tokens that may come next in one row of a batch."""
-
-    def allowed(row: int, ids: Tensor) -> list[int]:
-        grammar, written = grammars[row], ids[start:].tolist()
-        # A text that has ended is padded until the others of its batch have.
-        return list(grammar.stops) if set(grammar.stops) & set(written) else grammar.allowed(written)
-
-    return allowed
-
-
-def _cut(row: list[int], stops: Sequence[int]) -> tuple[Ids, bool]:
-    for index, token in enumerate(row):
-        if token in stops:
-            return tuple(row[: index + 1]), True
-    return tuple(row), False
-
+from llmrs_bench.llm.tokenization import Job, PromptReader, stretches, template_digest
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-_REMEMBERED = 64  # grammars
+
+# Keys and values of a batch that writes on a CPU. Each token of a text reads all weights, once for the whole batch.
+_CPU_CACHE = 2 * 2**30
 
 
-class TextGenerator:
-    """Writes answers, greedy or sampled, with a thought before each if the options give it tokens.
+def writing_tokens(model: "PreTrainedModel", batch_tokens: int) -> int:
+    """Return how many tokens a batch that writes may have where nobody said.
 
     Args:
-        model: Causal or encoder-decoder.
-        reader: Its prompts, rendered for thinking if there is a budget for it.
-        memory: Bounds the batches.
-        options: The budgets, and the temperature.
-        seed: Of sampled texts.
-
-    Attributes:
-        heard: Called with tokens as soon as they are read or written.
-
-    Raises:
-        ModelError: If a model that does not think is to.
+        model: On a CPU, it takes as many as `_CPU_CACHE` holds, if that is more than `batch_tokens`.
+        batch_tokens: The usual bound.
     """
-
-    def __init__(
-        self, model: "PreTrainedModel", reader: PromptReader, memory: Memory, options: ModelOptions, *, seed: int
-    ) -> None:
-        self.model = model
-        self.reader = reader
-        self.memory = memory
-        self.options = options
-        self.seed = seed
-        self.encoder_decoder = bool(model.config.is_encoder_decoder)
-        self.config = greedy_config(model, reader.tokenizer)
-        model.generation_config = self.config
-        self.stops: Ids = tuple(self.config.eos_token_id or ())
-        self.closing = find_closing(reader.tokenizer, chat=reader.chat) if options.thinking_tokens else None
-        self.heard: Callable[[int], None] = lambda tokens: None
-        self._grammar: Callable[[str, int], Permutation] = lru_cache(_REMEMBERED)(self._make_grammar)
-
-    def count_tokens(self, job: Job) -> int:
-        """Return how many tokens a thought and an answer take at most."""
-        thought = 0 if self.closing is None else self.options.thinking_tokens + self.closing.longest
-        return thought + self._budget(job)
-
-    def write(self, jobs: Sequence[Job]) -> Iterator[Response]:
-        """Write an answer to each job, the longest prompt first.
-
-        Raises:
-            EngineError: If the device fails.
-        """
-        for batch in self.batches(jobs):
-            yield from self.memory.run(batch, self._write)
-
-    def batches(self, jobs: Sequence[Job]) -> Iterator[list[Job]]:
-        """Cut jobs into what `write` computes together."""
-        return cut(jobs, fits=self._fits)
-
-    def _fits(self, batch: Sequence[Job]) -> bool:
-        width = max(len(job.tokens.prefix) for job in batch) + max(map(self.count_tokens, batch))
-        alike = len({job.prompt.grammar for job in batch}) == 1
-        return alike and not self.memory.deterministic and len(batch) * width <= self.memory.tokens
-
-    def _write(self, batch: Sequence[Job]) -> list[Response]:
-        thoughts = self._think(batch)
-        grammars = [grammar for job in batch if (grammar := self._grammar_of(job)) is not None]
-        prefixes = [job.tokens.prefix + closed for job, (_, closed) in zip(batch, thoughts, strict=True)]
-        answers = self._generate(
-            batch,
-            prefixes,
-            budgets=[self._budget(job) for job in batch],
-            stops=grammars[0].stops if grammars else self.stops,
-            grammars=grammars or None,
-        )
-        return [
-            self._respond(job, thought, closed, *answer)
-            for job, (thought, closed), answer in zip(batch, thoughts, answers, strict=True)
-        ]
-
-    def _think(self, batch: Sequence[Job]) -> list[tuple[Ids, Ids]]:
-        """Return for each job the thought as the model wrote it, and as it reads it before its answer."""
-        if self.closing is None:
-            return [((), ())] * len(batch)
-        written = self._generate(
-            batch,
-            [job.tokens.prefix for job in batch],
-            budgets=[self.options.thinking_tokens] * len(batch),
-            stops=(*self.stops, self.closing.token),
-        )
-        return [(thought, self.closing.close(thought, self.stops)) for thought, _ in written]
-
-    def _generate(
-        self,
-        batch: Sequence[Job],
-        prefixes: Sequence[Ids],
-        *,
-        budgets: Sequence[int],
-        stops: Sequence[int],
-        grammars: Sequence[Permutation] | None = None,
-    ) -> list[tuple[Ids, bool]]:
-        """Return behind each prefix the new tokens up to the first stop token, and whether there was one.
-
-        Prefixes are padded on the left, or on the right for an encoder, and the padding is masked.
-
-        Args:
-            batch: The jobs, whose samples have seeds of their own.
-            prefixes: Token ids.
-            budgets: The most tokens to write behind each prefix.
-            stops: Tokens that end a text.
-            grammars: What each text may be.
-        """
-        width = max(map(len, prefixes))
-        padding = self.config.pad_token_id
-        ids, mask = [], []
-        for prefix in prefixes:
-            fill, ones = [padding] * (width - len(prefix)), [1] * len(prefix)
-            ids.append([*prefix, *fill] if self.encoder_decoder else [*fill, *prefix])
-            mask.append([*ones, *[0] * len(fill)] if self.encoder_decoder else [*[0] * len(fill), *ones])
-        start = 1 if self.encoder_decoder else width  # an encoder-decoder's output begins with its start token
-        settings = deepcopy(self.config)
-        settings.max_new_tokens = max(budgets)
-        settings.eos_token_id = list(stops) or None
-        extra: dict[str, Any] = {} if grammars is None else {"prefix_allowed_tokens_fn": _admit(grammars, start)}
-        if (warm := self.options.temperature) > 0:
-            pairs = zip(batch, prefixes, strict=True)
-            seeds = [sample_seed(self.seed, job.prompt.sample, prefix) for job, prefix in pairs]
-            extra["logits_processor"] = LogitsProcessorList([_Noise(warm, seeds, self.model.device)])
-        output = self.model.generate(
-            input_ids=torch.tensor(ids, device=self.model.device),
-            attention_mask=torch.tensor(mask, device=self.model.device),
-            generation_config=settings,
-            streamer=_Heard(self.heard, prompts=sum(map(len, prefixes)), padding=padding),
-            **extra,
-        )
-        written = output[:, start:].tolist()
-        return [_cut(row[:budget], stops) for row, budget in zip(written, budgets, strict=True)]
-
-    def _respond(self, job: Job, thought: Ids, closed: Ids, answer: Ids, stopped: bool) -> Response:
-        known = None if self.closing is None else (thought, closed)
-        return written_response(self.reader.tokenizer, job, known, answer, stopped=stopped, cached=0)
-
-    def _budget(self, job: Job) -> int:
-        grammar = self._grammar_of(job)
-        return max(self.options.answer_tokens, 0 if grammar is None else grammar.longest)
-
-    def _grammar_of(self, job: Job) -> Permutation | None:
-        if job.prompt.grammar is None:
-            return None
-        before = "" if self.encoder_decoder else lead_in(job.text) if self.closing is None else CLOSE + GAP
-        return self._grammar(before, len(job.prompt.shown))
-
-    def _make_grammar(self, before: str, count: int) -> Permutation:
-        return permutation(self.reader.tokenizer, before, count, self.stops or (self.config.pad_token_id,))
+    settings = model.config.get_text_config(decoder=True)
+    heads = getattr(settings, "num_key_value_heads", None) or getattr(settings, "num_attention_heads", None)
+    if model.device.type != "cpu" or model.config.is_encoder_decoder or not heads:
+        return batch_tokens
+    width = getattr(settings, "head_dim", None) or settings.hidden_size // settings.num_attention_heads
+    token: int = 2 * settings.num_hidden_layers * heads * width * model.dtype.itemsize
+    return max(batch_tokens, _CPU_CACHE // token)
 
 
 # A pass that reads prompts fills a CPU with this many tokens; the states of more leave its cache.
@@ -310,11 +89,13 @@ class TransformersEngine:
         self.weights = checkpoint.weights(settings, dtype=pick_dtype(options.dtype, settings, place), device=place)
         if not self.weights.can_generate():
             raise ModelError(f"model {model.source!r} does not write text", hint="Choose a language model.")
-        bound = min(options.batch_tokens, _CPU_TOKENS) if place.type == "cpu" else options.batch_tokens
-        self._reading = Memory(bound, deterministic=options.deterministic)
-        self._decoding = Memory(options.batch_tokens, deterministic=options.deterministic)
+        usual = options.batch_tokens or BATCH_TOKENS
+        reading = min(usual, _CPU_TOKENS) if place.type == "cpu" else usual
+        writing = options.batch_tokens or writing_tokens(self.weights, BATCH_TOKENS)
+        self._reading = Memory(reading, deterministic=options.deterministic)
+        self._writing = Memory(writing, deterministic=options.deterministic)
         self.scorer = Scorer(self.weights, self._reading, packed=options.packed, self_check=options.self_check)
-        self.writer = TextGenerator(self.weights, self.reader, self._decoding, options, seed=seed)
+        self.writer = TextGenerator(self.weights, self.reader, self._writing, options, seed=seed)
         self._device = torch.cuda.get_device_name(place) if place.type == "cuda" else place.type
 
     def count_tokens(self, prompts: Sequence[Prompt]) -> list[int]:
@@ -394,8 +175,8 @@ class TransformersEngine:
             **self.scorer.self_check.facts(),
             "boundary_moved": self.scorer.boundary_moved,
             "scored_plainly": self.scorer.scored_plainly,
-            "batches": self._reading.batches + self._decoding.batches,
-            "batches_halved": self._reading.halved + self._decoding.halved,
+            "batches": self._reading.batches + self._writing.batches,
+            "batches_halved": self._reading.halved + self._writing.halved,
         }
 
     def _plan(self, prompts: Sequence[Prompt]) -> tuple[list[Job], list[Job]]:

@@ -203,6 +203,7 @@ class VllmEngine:
         thinking = options.thinking_tokens > 0
         tokenizer = checkpoint.tokenizer()
         self.reader = PromptReader(tokenizer, chat=model.chat, encoder_decoder=False, thinking=thinking)
+        self._tokenizer_digest = tokenizer_digest(tokenizer)
         if not stated_limits(model, configuration):  # vLLM would assume a length of its own
             self.options = self.options.model_copy(update={"max_model_len": options.max_model_len or options.context})
         adapter = checkpoint.files.adapter
@@ -307,7 +308,7 @@ class VllmEngine:
         return {
             **self._identity,
             **self._versions,
-            "tokenizer_sha256": tokenizer_digest(self.reader.tokenizer),
+            "tokenizer_sha256": self._tokenizer_digest,
             "chat_template_sha256": template_digest(self.reader.tokenizer),
             "dtype": self._dtype,
             "quantization": self.options.quantization,

@@ -6,7 +6,14 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import pairwise
 
-from llmrs_bench.prompts.parsing.items import BULLET, looks_like_item, read_item, settle, without_bullet
+from llmrs_bench.prompts.parsing.items import (
+    BULLET,
+    labels_between,
+    looks_like_item,
+    read_item,
+    settle,
+    without_bullet,
+)
 from llmrs_bench.prompts.parsing.titles import EDGES, OFF, UNSURE, Mention, Names
 
 _WORDS = r"(?:rank(?:ing)?|place|position|pick|choice|top|number|no|nr|platz|rang|puesto|posto|место|第|順位|순위)"
@@ -193,7 +200,7 @@ def read_mentions(texts: Sequence[str], names: Names, *, strict: bool) -> list[M
         strict: Whether each entry is an item: one that is not read is then another item.
     """
     texts = _with_scores_behind(texts, len(names.listed.titles))
-    ranks = [read_rank(text) for text in texts]
+    ranks = [None if _is_title(text, names) else read_rank(text) for text in texts]
     full = [rank for rank in ranks if rank and rank.full]
     ranked = counting(full) and (len(full) > 1 or full[0].parted)
     if (not ranked or _are_scores(full, names)) and (valued := read_valued(texts, names)):
@@ -210,21 +217,39 @@ def read_mentions(texts: Sequence[str], names: Names, *, strict: bool) -> list[M
             continue
         bare = rank is not None and not rank.full and bool(full) and (ranked or rank.worded)
         mention = None if bare else _mention(text, rank, names, ranked=ranked)
+        several: list[Mention] = []
+        if mention is None or mention.doubt or mention.place == OFF:
+            several = _several(rank.rest if rank and ranked else text, texts, names)
+        if several:
+            found += several
+            continue
         if mention is None and not bare and (strict or (rank and rank.parted)):
             mention = _unread(rank.rest if rank else text, ranked or strict)
         elif mention is None and BULLET.match(text):
             weak.append(Mention(OFF, "title")) if looks_like_item(text) else None
             found += weak[-1:] if looks_like_item(text) else []
-        if (mention is None or mention.doubt or mention.place == OFF) and (
-            tied := _tied(rank.rest if rank and ranked else text, names)
-        ):
-            found += tied
-        elif mention is not None:
+        if mention is not None:
             found.append(mention)
     if any(rank.parted for rank in full):
         dropped = set(map(id, weak))
         found = [mention for mention in found if id(mention) not in dropped]
     return settle(found)
+
+
+_HYPHENATED = re.compile(r"\W*[0-9]+-[0-9]+\W*")
+
+
+def _is_title(text: str, names: Names) -> bool:
+    """Tell whether an entry is a title such as "24-7", and no rank with a label."""
+    return _HYPHENATED.fullmatch(text) is not None and names.title(without_bullet(text).strip(EDGES)) is not None
+
+
+def _several(text: str, texts: Sequence[str], names: Names) -> list[Mention]:
+    """Read an entry that names several candidates: "Heat / Alien", or a span of labels, "9-12"."""
+    text = without_bullet(text)
+    bare = text.strip(EDGES)
+    between = labels_between(bare, {each.strip(EDGES) for each in texts}, names) if bare[:1].isdecimal() else []
+    return [Mention(names.number(label), "label") for label in between] or _tied(text, names)
 
 
 _TIE = re.compile(r"\s+[/=]\s+")

@@ -1,7 +1,7 @@
 """The candidate that one entry of a list names."""
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 
 from llmrs_bench.prompts.parsing.titles import EDGES, NOUNS, OFF, PAST, Mention, Names, dated
@@ -170,6 +170,10 @@ _KEY = re.compile(rf"\s*(?:{WORDS}|name)\s*[:=]\s*(?=\S)", re.IGNORECASE)
 _COUNTER = re.compile(r"\W*([0-9]{1,9})\s?(?:号|號|番|번|호)\W*")
 _ASIDE = re.compile(r"\s[-–—]\s|:|—")
 PAIR_ALONE = re.compile("([0-9]+) ?[:=] ?([0-9]+)")  # "7: 96", an entry of a list of such lines
+_TO = r"\s?(?:[-–—]|\.{2,3}|…)\s?"
+# Numbers with hyphens between them: of two "9-12" is a span, of more "3-7-9" a list of its own.
+CHAIN = re.compile(rf"(?<![\w\-–—.])[0-9]{{1,4}}(?:{_TO}[0-9]{{1,4}})+(?![\w\-–—]|\.[0-9])")
+_SPAN = re.compile(rf"([0-9]{{1,4}}){_TO}([0-9]{{1,4}})")
 
 
 def read_item(text: str, names: Names) -> Mention | None:
@@ -210,6 +214,27 @@ def _read_item(text: str, names: Names) -> Mention | None:
     parted = score or found_label["open"] or sign
     agreed = item is not None and item.by == "title" and item.place == place
     return item if parted or agreed else None
+
+
+def labels_between(text: str, named: Collection[str], names: Names) -> list[str]:
+    """Return the labels that a span such as "9-12" stands for, in their order; none where it is no span.
+
+    It is none where it falls, where it is a title, where one of its numbers is no label, and where one between its ends
+    is named by itself: then the hyphen separates two entries.
+
+    Args:
+        text: What may be a span.
+        named: The other entries of the list.
+        names: What was shown.
+    """
+    found = _SPAN.fullmatch(text)
+    if found is None or not names.numbered or names.title(text) is not None:
+        return []
+    first, last = int(found[1]), int(found[2])
+    if last - first < 2 or last - first > len(names.labels):
+        return []
+    between = [str(number) for number in range(first, last + 1)]
+    return between if all(label in names.labels for label in between) and not {*between[1:-1]} & {*named} else []
 
 
 def without_bullet(text: str) -> str:

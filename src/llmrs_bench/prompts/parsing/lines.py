@@ -20,7 +20,10 @@ from llmrs_bench.prompts.parsing.ranking import FoundList, role_of
 from llmrs_bench.prompts.parsing.tables import RANK_NAME, cells_of, read_table
 from llmrs_bench.prompts.parsing.titles import EDGES, NOUNS, Names
 
-_RANGE = re.compile(r"\W*[0-9]+\s?[-–—]\s?[0-9]+\W*")
+_RANGE = re.compile(  # "1-20", "Ranking: 1-20", "Ranking 1-20:"
+    r"\W*(?:[^\W\d][^:\d]{0,80}:\s*)?[0-9]+\s?[-–—]\s?[0-9]+\W*"
+    r"|\W*[^\W\d][^:\d]{0,80}[0-9]+\s?[-–—]\s?[0-9]+\s*[*_]*:\W*"
+)
 _BREAK = re.compile(rf"<br ?/?>|</(?:\w{{1,20}}_)?(?:li|p|tr|div|item|candidate|entry|{NOUNS})>", re.IGNORECASE)
 _CELL = re.compile(r"</t[dh]>\s*<t[dh][^>]{0,80}>", re.IGNORECASE)
 _TAG = re.compile(

@@ -4,7 +4,15 @@ import re
 from collections.abc import Sequence
 
 from llmrs_bench.prompts.parsing.entries import counting, is_valued, read_rank, read_valued
-from llmrs_bench.prompts.parsing.items import PAIR_ALONE, QUOTED, WORDS, read_item, without_bullet
+from llmrs_bench.prompts.parsing.items import (
+    CHAIN,
+    PAIR_ALONE,
+    QUOTED,
+    WORDS,
+    labels_between,
+    read_item,
+    without_bullet,
+)
 from llmrs_bench.prompts.parsing.ranking import FoundList, role_of
 from llmrs_bench.prompts.parsing.titles import EDGES, NOUNS, OFF, PAST, Mention, Names, shape
 
@@ -37,6 +45,8 @@ _SURE = re.compile(r"\W*(?:[^\W\d_]+[ ']){0,8}[^\W\d_]+[,;:!.]\s+")  # "Sure, C,
 _RISING = re.compile(r"\s+<+\s+|(?<=[0-9])<(?=[0-9])")
 _LETTER = re.compile(r"[^\W0-9]")
 _DIGITS = re.compile("[0-9]+")
+_FROM_ONE = re.compile(r"\W*1\s?[-–—]\s?[0-9]+\W*")
+_RANKED_SPAN = re.compile(r"\W*[0-9]{1,3}[.):]+\s+[\[(]?[0-9]{1,4}\s?[-–—]\s?[0-9]{1,4}\W*")  # "3. 9-12"
 _CAPTION = re.compile(r"[\s*_`\"'#{\[(>\-]*+([^\W\d_][^:\n]{0,120}?)[*_`\"')]*+\s*:[*_`]*\s*(?=\S)")
 _COUNT = re.compile(  # "3 recommendations: 7, 8, 1"
     r"[\s*_#>\-]*[0-9]{1,4} ((?:[a-z]+[ -]){0,3}?"
@@ -60,7 +70,7 @@ def read_labels(text: str, names: Names) -> list[Mention]:
     text = _SCORES.sub(" ", text) if "(" in text or "[" in text else text
     if not tokens and "(" in text and names.numbered and not names.may_hold_title(text):  # "4 (slow), 1 (loud)"
         tokens = labels_of(text := _ASIDES.sub("", text), names)
-    if len(tokens) < 2 or text.count("/") == 1 or "%" in text or _OF_ALL.match(text):
+    if len(tokens) < 2 or text.count("/") == 1 or "%" in text or _OF_ALL.match(text) or _RANKED_SPAN.fullmatch(text):
         return []
     if any(token not in names.labels for token in tokens):
         rank = read_rank(text)  # "7. 187 (1997)" is a rank and a title, "1. i17" a rank and a label
@@ -69,8 +79,22 @@ def read_labels(text: str, names: Names) -> list[Mention]:
             "(" in text and is_valued(without_bullet(text), names)
         ):  # "1917 (2019): 9" is a title and a score
             return []
-    found = [Mention(names.number(token), "label") for token in tokens]
+    found = [Mention(names.number(token), "label") for token in _with_spans(tokens, text, names)]
     return found if names.numbered or any(mention.place >= 0 for mention in found) else []
+
+
+def _with_spans(tokens: list[str], text: str, names: Names) -> list[str]:
+    """Return the labels of a line with those between both ends of each span, "3, 9-12, 1"."""
+    at = 0
+    for chain in CHAIN.findall(text):
+        ends = _DIGITS.findall(chain)
+        starts = (place for place in range(at, len(tokens) - 1) if tokens[place : place + 2] == ends)
+        if len(ends) == 2 and (start := next(starts, None)) is not None:
+            others = tokens[:start] + tokens[start + 2 :]
+            between = labels_between(chain, others, names) or ends
+            tokens = [*tokens[:start], *between, *tokens[start + 2 :]]
+            at = start + len(between)
+    return tokens
 
 
 def labels_of(text: str, names: Names) -> list[str]:
@@ -134,8 +158,8 @@ def read_titles(text: str, names: Names) -> list[Mention]:
     if parts and (found := _read_parts(parts, names, strict=False)):
         return found
     rank = read_rank(text) if titled else None
-    number = re.split("[,、>]", text, maxsplit=1)[0].strip(EDGES)  # "1917, Heat" are two titles
-    digits = number.isdecimal() and names.title(number) is not None
+    number = re.split("[,、>]", text, maxsplit=1)[0].strip(EDGES)  # "1917, Heat" and "2-in-1, Heat" are two titles
+    digits = names.title(number) is not None
     if not titled or (rank and rank.parted and not digits):  # one entry of a list, which may itself hold commas
         return []
     for separator in (_SIGN, _COMMA):
@@ -306,7 +330,8 @@ def list_on_line(line: str, names: Names) -> FoundList | None:
     if parts and role_of(parts[-1][0]) == "echo" and parts[-1][0].isalpha():  # "Candidates: 1, 2, 3"
         parts = parts[-1:]
     for caption, said in parts:
-        pair = is_pair(said, names) and (not caption or _SIGNED.search(said) is not None)
+        counts = caption and _FROM_ONE.fullmatch(said)  # "Ranking: 1-20" says how many there are
+        pair = is_pair(said, names) and (not caption or _SIGNED.search(said) is not None or counts)
         if found := read_pairs(said, names) or ([] if pair else read_labels(said, names)):
             return FoundList(tuple(found), caption)
     for at, (caption, said) in enumerate(parts):

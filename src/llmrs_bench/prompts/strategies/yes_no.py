@@ -18,7 +18,9 @@ class YesNo:
     """One prompt for each candidate; log P(Yes) - log P(No) is its score, which no other candidate changes.
 
     The candidate comes last, so that all prompts of a request share what stands before it. `label_mass` is the
-    probability that the model answers Yes or No at all.
+    probability that the model answers Yes or No at all. Where a server shows one of both and not the other, the other
+    counts with the most that it can have, the probability of the least likely token shown; `bounded_labels` is the
+    share of such items. `label_mass` is without these bounds. Where it shows neither, the item has no score.
     """
 
     Options: ClassVar[type[config.Options]] = config.Options
@@ -57,12 +59,18 @@ class YesNo:
     def parse(self, prompts: Sequence[Prompt], responses: Sequence[Response], reading: Normalization) -> Scores:
         """Score each candidate by how much more probable Yes is than No."""
         values: dict[str, float] = {}
+        bounded = 0
         for prompt, response in zip(prompts, responses, strict=True):
-            yes, no = self._answers(response)
-            if yes is not None and no is not None:
-                values[prompt.shown[0]] = yes - no
-        kinds = tuple(map(self._kind, responses))
-        return Scores(prompts[0].request_id, values, {"label_mass": label_mass(responses)}, kinds)
+            known = self._answers(response)
+            yes, no = (response.least_shown if value is None else value for value in known)
+            if known == (None, None) or yes is None or no is None:
+                continue
+            values[prompt.shown[0]] = yes - no
+            bounded += None in known
+        notes = {"label_mass": label_mass(responses)}
+        if any(response.least_shown is not None for response in responses):
+            notes["bounded_labels"] = bounded / len(responses)
+        return Scores(prompts[0].request_id, values, notes, tuple(map(self._kind, responses)))
 
     def _answers(self, response: Response) -> tuple[float | None, float | None]:
         """Return the log-probabilities of Yes and of No, of all spellings together; None where none is known."""

@@ -18,7 +18,7 @@ from llmrs_bench.leaderboard.curves import Curves
 from llmrs_bench.report.curves import amount, curves_value, interval_words, named_over, positions, reached
 from llmrs_bench.report.headline import headline, is_verdict
 from llmrs_bench.report.html.values import Extra, rounded
-from llmrs_bench.report.labels import brief_labels, brief_settings, distinct, names_of
+from llmrs_bench.report.labels import brief_labels, brief_settings, distinct, names_of, reference_name
 from llmrs_bench.report.machine import costs, measured
 from llmrs_bench.report.profile import bin_labels, profile_rows
 from llmrs_bench.report.table import (
@@ -34,6 +34,7 @@ from llmrs_bench.report.table import (
 )
 
 _MEAN_DIGITS = 8  # of what is shown in four digits beside other formats: a number rounded twice would be another one
+_HEAD = 14  # letters of a name in the head of a column
 _BESIDE = 30  # letters of a name beside a chart
 _SLIM = 34  # letters of a name on a phone: three lines
 _ESCAPED = "<>&\u2028\u2029"  # what leaves a script element, or ends a line in JavaScript
@@ -89,6 +90,7 @@ def board_payload(board: Board, extra: Extra) -> dict[str, Any]:
         "permutations": board.permutations,
         "front": front_words(board.rows, board.key, board.pareto_by, board.unit),
         "reference": board.reference,
+        "reference_name": reference_name(board.rows, board.reference, _HEAD) if board.reference else "",
         "differences": differences,
         "title": board.title,
         "clicks": board.unit == "rows",

@@ -61,7 +61,7 @@ function boardColumns() {
   const told = board.rows.some((row) => isNumber(row.history));
   const key = board.metrics.filter(({ name }) => name === board.key), others = board.metrics.filter(({ name }) => name !== board.key);
   const compared = found.size ? [
-    { name: `vs ${rowsByRun.get(board.reference).model.slice(0, 14)}`, title: `Difference in ${board.key} from ${against}, paired`, numeric: true, value: (row) => found.get(row.run)?.difference,
+    { name: `vs ${board.reference_name}`, title: `Difference in ${board.key} from ${against}, paired`, numeric: true, value: (row) => found.get(row.run)?.difference,
       cell: (row) => (found.has(row.run) ? [signed(found.get(row.run).difference), el("small", {}, shortEnds(found.get(row.run)))] : ""),
       look: (row) => (found.has(row.run) ? differenceLook(found.get(row.run), board.key) : "") },
     { name: "p", title: board.p_words, numeric: true, first: "ascending", value: (row) => found.get(row.run)?.corrected,
