@@ -82,18 +82,6 @@ def test_one_user_has_no_interval(interval: Callable[..., Rows]) -> None:
     assert np.isnan(found).tolist() == [[True, True], [False, False]]
 
 
-@pytest.mark.parametrize("interval", [bootstrap_interval, mean_interval])
-def test_one_user_has_no_interval(interval: Callable[..., Rows]) -> None:
-    """Each resample of a single user is that user: percentiles of it would be certain of the value."""
-    assert np.isnan(interval(np.array([[0.43], [1.0], [0.0]]), samples=100, seed=0)).all()
-    apart = np.array([[0.2, np.nan, np.nan], [0.1, 0.2, 0.3]])
-    found = interval(apart, samples=100, seed=0)
-    assert np.isnan(found).tolist() == [[True, True], [False, False]]
-    windows = np.array([[0.2, 0.9, 0.4, np.nan], [0.2, 0.9, 0.4, 0.1]])
-    found = interval(windows, samples=100, seed=0, clusters=np.array([0, 0, 0, 1]))
-    assert np.isnan(found).tolist() == [[True, True], [False, False]]
-
-
 def test_a_permutation_test_is_wrong_as_often_as_it_says() -> None:
     generator = np.random.default_rng(5)
     rows = ndcg(generator, 1600, 60)

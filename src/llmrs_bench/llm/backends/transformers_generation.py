@@ -129,7 +129,8 @@ def roomy_cache(model: "PreTrainedModel") -> dict[str, DynamicCache]:
     return {argument: cache}
 
 
-_PIECE = 32  # tokens
+# Tokens that a batch writes before rows that have ended leave it.
+_PIECE = 32
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,9 +193,6 @@ def _cut(row: list[int], stops: Sequence[int]) -> tuple[Ids, bool]:
             return tuple(row[: index + 1]), True
     return tuple(row), False
 
-
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
 
 _REMEMBERED = 64  # grammars
 
@@ -363,9 +361,9 @@ class TextGenerator:
                 for row, number in enumerate(rows.numbers)
                 if len(written[number]) < budgets[number] and stops.isdisjoint(new[row])
             ]
-            if not going:
+            if not cache or not going:
                 break
-            if cache and len(going) < len(new):
+            if len(going) < len(new):
                 next(iter(cache.values())).batch_select_indices(torch.tensor(going, device=self.model.device))
             rows, unread = rows.behind(output, going), 0
         return written
