@@ -3,13 +3,13 @@
 import re
 from collections.abc import Mapping
 from datetime import date
-from typing import Annotated, Any, ClassVar, Literal, Self, TypeAlias, get_args
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from llmrs_bench.core.errors import OptionError
 from llmrs_bench.core.masking import holds_key
-from llmrs_bench.core.option_faults import MOST, default, flag, flag_words, key_words, missing, shown, takes
+from llmrs_bench.core.option_faults import MOST, default, flag, flag_words, is_number, key_words, missing, shown, takes
 
 BOARD_METRICS = ("hit@1", "ndcg@10", "hit@10", "mrr")
 # Where a whole catalogue is ranked, this many ranks are kept; metrics that look deeper are not measured.
@@ -38,11 +38,6 @@ METRIC_NAMES = (
 _NAMES = ("dataset", "model", "source")  # options for which people choose names, such as sk-news
 
 
-def _takes_bool(kind: Any) -> bool:
-    """Return whether a type has `bool` among its forms."""
-    return isinstance(kind, bool) or kind in (bool, Any, object) or any(map(_takes_bool, get_args(kind)))
-
-
 class Options(BaseModel):
     """Options of a stage or a plug-in: frozen, strict about unknown names."""
 
@@ -57,8 +52,8 @@ class Options(BaseModel):
         """Refuse true and false for numbers, which Python and pydantic take for 1 and 0."""
         for name, value in values.items() if isinstance(values, Mapping) else ():
             known = cls.model_fields.get(name)
-            if isinstance(value, bool) and known and not _takes_bool(known.annotation):
-                raise ValueError(f"{name}={str(value).lower()} is neither a number nor a text")
+            if isinstance(value, bool) and known and is_number(known.annotation):
+                raise ValueError(f"{name}={str(value).lower()} is not a number")
         return values
 
     @model_validator(mode="after")

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
@@ -49,6 +49,16 @@ def _by_option(faults: "Sequence[ErrorDetails]", known: Collection[str]) -> "dic
         name = str(next(iter(fault["loc"]), named[1] if named and named[1] in known else ""))
         found.setdefault(name, []).append(fault)
     return found
+
+
+def is_number(kind: Any) -> bool:
+    """Return whether a type has a number among its forms, and neither true nor false."""
+    forms = _forms(kind)
+    return bool(forms & {str(int), str(float)}) and not forms & {str(form) for form in (bool, True, False, Any, object)}
+
+
+def _forms(kind: Any) -> set[str]:
+    return {str(kind)}.union(*map(_forms, get_args(kind)))
 
 
 def takes(faults: "Sequence[ErrorDetails]", schemas: Mapping[str, Any], written: Callable[[str], str]) -> str:
