@@ -175,7 +175,7 @@ def test_values_of_other_kinds_are_errors_with_a_hint(small: lb.Prepared, tmp_pa
         (lambda: lb.infer("mock", wrong), "dataset is None"),
         (lambda: lb.infer("mock", Path("x")), "dataset is PosixPath"),  # type: ignore[arg-type]
         (lambda: lb.infer(wrong, small), "model is None"),
-        (lambda: lb.infer("mock", small, options=wrong or ["a"]), "options are a list"),
+        (lambda: lb.infer("mock", small, options=["a"]), "options are a list"),  # type: ignore[arg-type]
         (lambda: lb.run(wrong), "recipe is None"),
         (lambda: lb.prepare("df", source=pl.DataFrame()), "source is a DataFrame, not a path"),  # type: ignore[arg-type]
         (lambda: lb.prepare(wrong), "dataset is None"),
