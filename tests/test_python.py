@@ -165,6 +165,7 @@ def test_values_of_other_kinds_are_errors_with_a_hint(small: lb.Prepared, tmp_pa
     wrong: Any = None
     for call, words in (
         (lambda: run.metrics(invalid="foo"), "--invalid=?.?foo"),  # type: ignore[arg-type]
+        (lambda: run.metrics("gini@10"), "gini@10: a figure of the whole run"),
         (lambda: run.metrics(3), "metrics"),  # type: ignore[arg-type]
         (lambda: lb.infer("mock", small, limit=True), "--limit"),
         (lambda: board.save("x.txt"), "not as 'x.txt'"),

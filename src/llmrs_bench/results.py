@@ -233,6 +233,11 @@ class Run:
         if self.data.labelled:
             return measured_labelled(self.data, self.artifact, config.invalid).table
         wanted = parse_metrics(config.metrics) if config.metrics else []
+        if figures := [str(metric) for metric in wanted if metric.per_run]:
+            raise OptionError(
+                f"{', '.join(figures)}: a figure of the whole run, which no single request has",
+                hint="`evaluate` and `board` measure it.",
+            )
         return measured(self.data, self.artifact, wanted, config.invalid).metrics
 
 

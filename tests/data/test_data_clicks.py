@@ -229,7 +229,7 @@ def test_random_rows_need_no_times() -> None:
         ({"task": "click", "protocol": "paper-ctr", "order": "time"}, "--order"),
         ({"task": "click", "like_from": 4, "order": "time"}, "--order"),
         ({"task": "click", "split": "leave-one-out"}, "--split leave-one-out does not fit --task click"),
-        ({"task": "click", "cut": "0.5"}, "--cut would have no effect without --split time of rankings"),
+        ({"task": "click", "cut": "0.5"}, "--cut would have no effect with --task click"),
         ({"task": "guess"}, "--task"),
     ],
 )

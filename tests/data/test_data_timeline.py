@@ -56,6 +56,19 @@ def test_a_whole_catalogue_counts_once_for_each_request() -> None:
     assert "tied" not in alone.words
 
 
+@pytest.mark.parametrize("whole", [False, True])
+def test_a_target_that_nobody_else_had_before_is_new(whole: bool) -> None:
+    rows = [*ROWS, ("u10", "alone", 13.2, None), ("u11", "shared", 13.0, None), ("u00", "shared", 13.9, None)]
+    events = pl.DataFrame(rows, schema=EVENTS, orient="row")
+    asked = requests({user: ["w0i3", "alone", "shared"] for user in ("u10", "u11")})
+    if whole:
+        asked = asked.with_columns(candidates=pl.lit(None, dtype=pl.List(pl.String)))
+    found = timeline(events, leave_one_out(events).interactions, asked)
+    assert found is not None
+    # "alone" is known to u11, from u10; "shared" has two users at its first second.
+    assert (found.unborn, found.candidates) == (1, 20 if whole else 6)
+
+
 def test_targets_that_a_rule_chose_among_equal_times_are_counted() -> None:
     tied = pl.DataFrame([*ROWS, ("u00", "w1i0", 3.4, None)], schema=EVENTS, orient="row")  # in the second of the target
     found = timeline(tied, leave_one_out(tied).interactions, requests({"u00": ["w0i3"], "u10": ["w1i3"]}))

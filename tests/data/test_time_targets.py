@@ -14,6 +14,7 @@ from llmrs_bench.data.candidates import Requests, make_requests
 from llmrs_bench.data.sources import EVENTS
 from llmrs_bench.data.split import Split
 from llmrs_bench.data.time_split import time_split
+from llmrs_bench.stages.compare import scope_words
 from llmrs_bench.stages.groups import group_requests
 from stage_runs import prepared
 
@@ -165,6 +166,14 @@ def test_drawn_candidates_are_items_that_were_there_at_the_cut(tmp_path: Path) -
     words = data.artifact.facts["timeline"]["words"]
     assert words.startswith("leaks: no training interaction is later than a request, ")
     assert words.endswith("requests are tied in time with another event of the user")
+
+
+def test_a_scope_says_what_is_beside_all_targets(tmp_path: Path) -> None:
+    films = tmp_path / "films"
+    films.mkdir()
+    options = {"split": "time", "cut": "0.5", "target": "all", "n_candidates": 5}
+    data = prepared(tmp_path / "home", write_films(films), "every", **options)
+    assert scope_words(data).endswith("users, all targets and 4 more candidates each")
 
 
 def test_windows_are_groups_of_a_board(tmp_path: Path) -> None:

@@ -94,7 +94,8 @@ def _report(found: "RunReport") -> Iterator[str]:
         yield from (f"  {kind:20}{count:,} ({100 * count / total:.1f} %)" for kind, count in found.kinds.items())
     if found.metrics:
         yield "metrics, means"
-        yield from (f"  {name:20}{value:.4f}" for name, value in found.metrics.items())
+        width = max(20, 2 + max(map(len, found.metrics)))
+        yield from (f"  {name:{width}}{value:.4f}" for name, value in found.metrics.items())
     yield from (f"warning   {warning}" for warning in found.warnings)
     folder = None
     for path, words in found.files.items():

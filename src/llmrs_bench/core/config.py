@@ -330,7 +330,9 @@ class PrepareConfig(Options):
         unread = sorted(self.model_fields_set & _OF_TIME)
         if unread and (self.split != "time" or self.task in LABELLED):
             flags = " and ".join(flag(name) for name in unread)
-            raise ValueError(f"{flags} would have no effect without --split time of rankings")
+            if self.task in LABELLED:
+                raise ValueError(f"{flags} would have no effect with --task {self.task}")
+            raise ValueError(f"{flags} would have no effect without --split time")
         if "window_by" in self.model_fields_set and not self.windows:
             raise ValueError("--window-by would have no effect without --windows")
         if self.windows == 1:

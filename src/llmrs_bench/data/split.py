@@ -298,7 +298,7 @@ class Timeline:
     Args:
         later: The mean share of `interactions` that are later than a request.
         candidates: How many candidates all lists have, or the whole catalogue once for each request.
-        unborn: How many of them had no event before or at the time of the request, or none at all.
+        unborn: How many of them had no event before or at the time of the request but its own, or none at all.
         tied: How many requests are at the second of another event of their user, so that a rule chose the target; None
             where that says nothing.
         requests: How many there are.
@@ -354,20 +354,26 @@ def timeline(
     if events["timestamp"].min() == events["timestamp"].max():
         return None
     cutoffs, later = requests["cutoff"].to_numpy(), later_shares(interactions["timestamp"], requests["cutoff"])
+    own = events.select("user_id", "item_id", cutoff=WHOLE_SECONDS)
+    own = own.filter(pl.col("cutoff").is_in(requests["cutoff"].implode()))
+    own = own.join(requests, on=["user_id", "cutoff"], how="semi")
     if not lists:
         counts = requests.select("request_id", candidates=pl.lit(0), unborn=pl.lit(0))
     elif requests["candidates"].null_count():  # the whole catalogue
         born = _born(events)
         known = np.searchsorted(born["born"].sort().to_numpy(), cutoffs, side="right")
+        new = _new_targets(own, events, requests, born).group_by("request_id").agg(new=pl.len().cast(pl.Int64))
         counts = requests.select("request_id", candidates=pl.lit(born.height), unborn=born.height - pl.Series(known))
+        counts = counts.join(new, on="request_id", how="left", maintain_order="left")
+        counts = counts.with_columns(pl.col("unborn") + pl.col("new").fill_null(0))
     else:
         rows = requests.select("request_id", "cutoff", item_id="candidates").explode("item_id").drop_nulls()
         born = _born(events.filter(pl.col("item_id").is_in(rows["item_id"].unique().implode())))
-        listed = rows.join(born, on="item_id", how="left").group_by("request_id")  # some were shown and never chosen
-        unborn = pl.col("born").is_null() | (pl.col("born") > pl.col("cutoff"))
-        counts = listed.agg(candidates=pl.len(), unborn=unborn.sum())
-    own = events.select("user_id", cutoff=WHOLE_SECONDS).filter(pl.col("cutoff").is_in(requests["cutoff"].implode()))
-    own = own.join(requests, on=["user_id", "cutoff"], how="semi")
+        new = _new_targets(own, events, requests, born).with_columns(new=True)
+        listed = rows.join(born, on="item_id", how="left")  # some were shown and never chosen
+        listed = listed.join(new, on=["request_id", "item_id"], how="left")
+        unborn = pl.col("born").is_null() | (pl.col("born") > pl.col("cutoff")) | pl.col("new").fill_null(value=False)
+        counts = listed.group_by("request_id").agg(candidates=pl.len(), unborn=unborn.sum())
     several = own.group_by("user_id", "cutoff").len().filter(pl.col("len") > 1)
     tied = requests.join(several, on=["user_id", "cutoff"], how="semi")["request_id"] if ties else None
 
@@ -385,6 +391,23 @@ def timeline(
 
     first = measured(requests["cutoff"].rank("ordinal") <= max(requests.height // 10, 1))
     return measured(pl.repeat(True, requests.height, eager=True), first)
+
+
+def _new_targets(own: pl.DataFrame, events: pl.DataFrame, requests: pl.DataFrame, born: pl.DataFrame) -> pl.DataFrame:
+    """Return the items (request_id, item_id) whose first event is that of a request's own user at its time.
+
+    Args:
+        own: Events (user_id, item_id, cutoff) of the users of requests at the time of these.
+        events: All events.
+        requests: The table `requests`.
+        born: What `_born` returned.
+    """
+    key = ["user_id", "item_id", "cutoff"]
+    first = own.join(born, on="item_id").filter(pl.col("born") == pl.col("cutoff")).select(key).unique()
+    others = events.select("item_id", other="user_id", at=WHOLE_SECONDS).join(first, on="item_id")
+    others = others.filter(pl.col("other") != pl.col("user_id"), pl.col("at") <= pl.col("cutoff"))
+    alone = first.join(others, on=key, how="anti")
+    return requests.join(alone, on=["user_id", "cutoff"]).select("request_id", "item_id")
 
 
 def _born(events: pl.DataFrame) -> pl.DataFrame:

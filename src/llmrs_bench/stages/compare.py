@@ -143,6 +143,8 @@ def scope_words(data: Data) -> str:
         sampled = facts["sampling"]
         return f"{asked}, {sampled['candidates'] / sampled['requests']:.1f} candidates each on average"
     drawn = "" if options.get("draws", 1) == 1 else f", drawn {options['draws']:,} times"
+    if options.get("target") == "all" and not options["candidates"].startswith(MODELS):
+        return f"{asked}, all targets and {options['n_candidates'] - 1} more candidates each"
     return f"{asked}, {options['n_candidates']} candidates each{drawn}"
 
 
