@@ -30,8 +30,10 @@ class Mean:
 
     def ends(self, form: str) -> str:
         """Return both ends of the interval, or why there is none."""
-        if self.exact or self.cell.low is None:
-            return "exact" if self.exact else "no interval"
+        if self.cell.low is None:  # a figure of a whole run, of chance too
+            return "no interval"
+        if self.exact:
+            return "exact"
         return form.format(self.cell.low, self.cell.high)
 
     def spread(self, form: str) -> str:

@@ -25,8 +25,8 @@ function amount(value) {
 }
 
 function intervalWords(row, cell) {
-  if (row.exact) return "exact";
-  return isNumber(cell.low) ? `${short(cell.low)}\u2013${short(cell.high)}` : "no interval";
+  if (!isNumber(cell.low)) return "no interval";
+  return row.exact ? "exact" : `${short(cell.low)}\u2013${short(cell.high)}`;
 }
 
 function option(value, text) {
