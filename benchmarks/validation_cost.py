@@ -6,6 +6,7 @@ two run through the same weights, and the full curve says how good the chosen ep
 """
 
 import argparse
+import resource
 import sys
 import time
 from typing import Any
@@ -52,16 +53,21 @@ def main() -> int:
     known = corpus(args.users, args.items, args.events)
     options = dict(option.split("=", 1) for option in args.options)
     print(f"{args.model} {options}, {len(known.interactions):,} events, {torch.get_num_threads()} threads\n")
-    print("| validated users | every | epochs | chosen | CPU s of training | of which validation | share |")
-    print("| ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
+    print(
+        "| validated users | every | epochs | chosen | CPU s of training | of which validation | share | s | peak GB |"
+    )
+    print("| ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
     found = []
     for full in (False, True)[: 1 + args.full]:
         with mock.patch.object(neural, "ValidationPlan", Everything if full else ValidationPlan):
+            begun = time.perf_counter()
             facts, seconds, validation = fit(args.model, options, known)
+        wall, peak = time.perf_counter() - begun, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
         plan = facts["validation"]
         print(
             f"| {plan['users']:,} of {plan['of_users']:,} | {plan['every_epochs']} | {facts['epochs']} "
-            f"| {facts['best_epoch']} | {seconds:.1f} | {validation:.1f} | {validation / seconds:.1%} |",
+            f"| {facts['best_epoch']} | {seconds:.1f} | {validation:.1f} | {validation / seconds:.1%} "
+            f"| {wall:.1f} | {peak:.2f} |",
             flush=True,
         )
         found.append(facts)
