@@ -50,7 +50,7 @@ from llmrs_bench.core.registry import ENGINES, Registry
         (
             ("prepare", "--dataset", "demo", "--window-by", "events"),
             2,
-            ("Add --split time of rankings, or leave out --window-by.",),
+            ("Add --split time, or leave out --window-by.",),
         ),
         (("show", "sasrek"), 2, ("unknown run 'sasrek'", "sasrec is a model that was not run on these data")),
         (("prepare", "--dataset", "demo", "--k-core", "5000"), 1, ("hint",)),
