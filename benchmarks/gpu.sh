@@ -3,8 +3,11 @@
 # weights, bfloat16), and the real SmolLM2-135M-Instruct on MovieLens-100K in bfloat16 and float32 on both engines.
 # usage: gpu.sh SMOLLM2 ML-100K [COMMAND [HOME [STEP...]]]
 # SMOLLM2 is an ordinary folder of the model. Steps: 7b-vllm 7b-transformers qwen3 real; all by default. A step that fails is
-# said at its place, and the others go on; the exit status is then 1.
+# said at its place, and the others go on; the exit status is then 1. Variables for a rehearsal without a GPU: DEVICE (cuda),
+# LARGE (7b) and QWEN3 (qwen3-0.6b qwen3-8b), shapes of random weights, USERS (64), and VLLM_OPTIONS, such as
+# `-O enforce_eager=true` where no compiler is.
 set -u
+device=${DEVICE:-cuda} large=${LARGE:-7b}
 smollm2=$1 small=$2 bench=${3:-llmrs-bench}
 LLMRS_BENCH_HOME=${4:-bench}
 export LLMRS_BENCH_HOME
@@ -18,17 +21,21 @@ run() {
     echo "\$ $*"
     "$@" || { echo "failed: $*"; failed=1; }
 }
-modes() { run "$python" "$here/modes.py" --device cuda --quick --users 64 "$@"; }
-ask() { run "$bench" infer --dataset ml100k@gpu --model "$smollm2" --device cuda "$@"; }
+modes() { run "$python" "$here/modes.py" --device "$device" --quick --users "${USERS:-64}" "$@"; }
+ask() { run "$bench" infer --dataset ml100k@gpu --model "$smollm2" --device "$device" "$@"; }
 
 for step; do
     case $step in
-    7b-vllm) modes --engine vllm --shape 7b --plain likelihood --modes likelihood label yes-no generate grammar ;;
+    7b-vllm)
+        # shellcheck disable=SC2086
+        modes --engine vllm --shape "$large" --plain likelihood --modes likelihood label yes-no generate grammar \
+            ${VLLM_OPTIONS:-}
+        ;;
     7b-transformers)
-        modes --engine transformers --shape 7b --plain likelihood --modes likelihood label yes-no generate grammar
+        modes --engine transformers --shape "$large" --plain likelihood --modes likelihood label yes-no generate grammar
         ;;
     qwen3)
-        for shape in qwen3-0.6b qwen3-8b; do
+        for shape in ${QWEN3:-qwen3-0.6b qwen3-8b}; do
             modes --engine vllm --shape "$shape" --modes likelihood yes-no -O enforce_eager=true
         done
         ;;

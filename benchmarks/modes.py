@@ -45,7 +45,7 @@ from random_models import (
 MODES = ("likelihood", "label", "yes-no", "pairwise", "generate", "grammar")
 PLAIN = {"transformers": {"packed": False}, "vllm": {"share_prompt": False}}
 PLAIN_MODES = ("likelihood", "yes-no", "pairwise")
-LARGE = tuple(sorted(set(SHAPES) - {"35m"}))  # vLLM draws their weights itself
+LARGE = tuple(sorted(set(SHAPES) - {"tiny", "35m"}))  # vLLM draws their weights itself
 WRITTEN = {"generate": 2, "grammar": 2}  # how many times the users of other modes: more rows for each step of decoding
 PAIRED = 20  # candidates at most of which all pairs are asked: the number of pairs grows with their square
 

@@ -1,12 +1,13 @@
-"""Is a recommender as good here as in another library, and after how long? BPR beside implicit, EASE beside RecTools.
+"""Is a recommender as good here as in another library? BPR beside implicit, EASE and SASRec beside RecTools.
 
 python benchmarks/peer_quality.py ml-1m.zip
 
 Epochs of two libraries cannot be compared where they draw negatives differently: this compares what a training is
 worth after so many seconds. MovieLens-1M (5-core, leave-one-out), the whole catalogue without what a user has seen, 64
 dimensions, two threads. Ours are trained with their defaults (`bprmf` stops by validation); implicit for so many
-iterations with its defaults, and with each of other rates and regularisations; EASE of both with the same weight. What
-the other library ranks is imported, so the same code measures both.
+iterations with its defaults, and with each of other rates and regularisations; EASE of both with the same weight;
+SASRec of both for the same number of epochs, with the options of `peers.py`. What the other library ranks is imported,
+so the same code measures both.
 """
 
 import argparse
@@ -20,10 +21,12 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from peer_trainings import BATCH, BLOCKS, DIM, DROPOUT, LENGTH, LR, RECTOOLS
+
 if TYPE_CHECKING:
     from llmrs_bench.results import Prepared, Run
 
-DIM, TOP = 64, 50
+TOP = 50
 L2 = 200.0  # of EASE: our default
 # Learning rate and regularisation: the defaults of implicit first.
 TRIED = [(0.01, 0.01), *((rate, weight) for rate, weight in product((0.03, 0.1), (0.001, 0.003, 0.01)))]
@@ -72,34 +75,63 @@ def rectools_ease(_: Any, seen: Any, weight: float) -> tuple[float, Any]:
     return seconds, lists.rename(columns={new: old for old, new in names.items()} | {Columns.Score: "score"})
 
 
-LIBRARIES: dict[str, Any] = {"implicit": implicit_bpr, "rectools": rectools_ease}
+def rectools_sasrec(train: Any, seen: Any, epochs: float) -> tuple[float, Any]:
+    """Return what `implicit_bpr` does, of SASRec, which reads what is in `seen` when it ranks."""
+    import pandas as pd
+    from rectools import Columns
+    from rectools.dataset import Dataset
+    from rectools.models import SASRecModel
+
+    names = {"user_id": Columns.User, "item_id": Columns.Item}
+
+    def dataset(frame: Any) -> Any:
+        events = frame.rename(columns=names)[list(names.values())]
+        # Seconds are the lines, so that events of equal time have the same order in both libraries.
+        times = pd.to_datetime(range(len(events)), unit="s")
+        return Dataset.construct(events.assign(**{Columns.Weight: 1.0, Columns.Datetime: times}))
+
+    made = SASRecModel(epochs=int(epochs), verbose=0, **RECTOOLS)
+    start = time.perf_counter()
+    made.fit(dataset(train))
+    seconds = time.perf_counter() - start
+    lists = made.recommend(seen["user_id"].unique(), dataset(seen), k=TOP, filter_viewed=True)
+    return seconds, lists.rename(columns={new: old for old, new in names.items()} | {Columns.Score: "score"})
 
 
-def child(library: str, folder: Path, settings: list[float]) -> None:
+# By model: the library, and what trains it there.
+PEERS: dict[str, tuple[str, Any]] = {
+    "bprmf": ("implicit", implicit_bpr),
+    "ease": ("rectools", rectools_ease),
+    "sasrec": ("rectools", rectools_sasrec),
+}
+
+
+def child(model: str, folder: Path, settings: list[float]) -> None:
     """Train on train.csv, write the best items that are not in seen.csv for each user, and print the seconds."""
     import pandas as pd
 
     train, seen = (pd.read_csv(folder / f"{name}.csv", dtype=str) for name in ("train", "seen"))
-    seconds, lists = LIBRARIES[library](train, seen, *settings)
+    seconds, lists = PEERS[model][1](train, seen, *settings)
     lists.to_csv(folder / "ranked.csv", index=False)
     print(json.dumps({"seconds": seconds}))
 
 
-def theirs(python: Path, library: str, home: Path, data: "Prepared", settings: list[float]) -> "tuple[float, Run]":
+def theirs(python: Path, model: str, home: Path, data: "Prepared", settings: list[float]) -> "tuple[float, Run]":
     """Train in the environment of a library, and import what it ranks."""
     from llmrs_bench.results import Run
     from llmrs_bench.stages.import_run import import_run
 
     done = subprocess.run(
-        [str(python), __file__, "--child", library, str(home), *map(str, settings)],
+        [str(python), __file__, "--child", model, str(home), *map(str, settings)],
         capture_output=True,
         text=True,
-        env={**os.environ, "OPENBLAS_NUM_THREADS": "1" if library == "implicit" else "2"},
+        env={**os.environ, "OPENBLAS_NUM_THREADS": "2" if model == "ease" else "1"},
+        cwd=home,  # Lightning writes logs where it runs
         check=False,
     )
     if done.returncode:
-        sys.exit(f"{library} failed:\n{done.stderr[-2000:]}")
-    name = "-".join([library, *map(str, settings)])
+        sys.exit(f"{model} failed:\n{done.stderr[-2000:]}")
+    name = "-".join([PEERS[model][0], model, *map(str, settings)])
     run = import_run(data.data, home / "ranked.csv", {"name": name}).artifact
     return json.loads(done.stdout.splitlines()[-1])["seconds"], Run(data.data, run)
 
@@ -121,15 +153,17 @@ def main() -> None:
 
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("archive", type=Path, help="ml-1m.zip")
-    parser.add_argument("--models", nargs="+", choices=["bprmf", "ease"], default=["bprmf", "ease"])
+    parser.add_argument("--models", nargs="+", choices=list(PEERS), default=list(PEERS))
     parser.add_argument("--environments", type=Path, default=Path(".peers"))
     parser.add_argument("--epochs", type=int, nargs="+", default=[5, 10, 20], help="of bprmf, beside its defaults")
+    parser.add_argument("--sasrec-epochs", type=int, nargs="+", default=[5], help="of SASRec in both libraries")
     parser.add_argument("--iterations", type=int, nargs="+", default=[30, 100, 300], help="of the defaults of implicit")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
         data = lb.prepare("ml1m", source=asked.archive, home=home, users="all", k_core=5, candidates="all")
-        events = data.interactions().select("user_id", "item_id", "part")
+        events = data.interactions().sort("user_id", "timestamp", maintain_order=True)
+        events = events.select("user_id", "item_id", "part")
         events.filter(pl.col("part") == "train").write_csv(home / "train.csv")
         events.filter(pl.col("part") != "test").write_csv(home / "seen.csv")
 
@@ -144,8 +178,15 @@ def main() -> None:
                 "ease",
                 "RecTools",
                 f"l2 {L2:g}",
-                *theirs(environment("rectools", asked.environments), "rectools", home, data, [L2]),
+                *theirs(environment("rectools", asked.environments), "ease", home, data, [L2]),
             )
+        for epochs in asked.sasrec_epochs if "sasrec" in asked.models else ():
+            told = f"{epochs} epochs"
+            # Never stopped early, so that the last epoch is the one that is kept, unless an earlier one was better.
+            shape = {"dim": DIM, "blocks": BLOCKS, "heads": 1, "max_history": LENGTH, "dropout": DROPOUT}
+            ours("sasrec", told, epochs=epochs, patience=epochs, batch=BATCH, lr=LR, precision="fp32", **shape)
+            python = environment("rectools", asked.environments)
+            show("sasrec", "RecTools", told, *theirs(python, "sasrec", home, data, [epochs]))
         if "bprmf" in asked.models:
             python = environment("implicit", asked.environments)
             for epochs in asked.epochs:
@@ -154,7 +195,7 @@ def main() -> None:
             settings = [(count, *TRIED[0]) for count in asked.iterations] + [(100, *pair) for pair in TRIED[1:]]
             for count, rate, weight in settings:
                 told = f"{count} iterations, lr {rate}, reg {weight}"
-                show("bprmf", "implicit", told, *theirs(python, "implicit", home, data, [count, rate, weight]))
+                show("bprmf", "implicit", told, *theirs(python, "bprmf", home, data, [count, rate, weight]))
 
 
 if __name__ == "__main__":

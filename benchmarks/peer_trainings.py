@@ -17,6 +17,16 @@ from typing import Any
 
 # The same for every library: 64 dimensions, 2 blocks, 200 items of history, 128 users or rows a step.
 DIM, BLOCKS, LENGTH, BATCH, DROPOUT, LR = 64, 2, 200, 128, 0.2, 1e-3
+RECTOOLS = {
+    "n_factors": DIM,
+    "n_blocks": BLOCKS,
+    "n_heads": 1,
+    "session_max_len": LENGTH,
+    "batch_size": BATCH,
+    "dropout_rate": DROPOUT,
+    "lr": LR,
+    "loss": "softmax",
+}
 
 
 def recbole(model: str, events: Path, epochs: int, steps: int) -> tuple[list[float], float]:
@@ -113,16 +123,7 @@ def rectools(model: str, events: Path, epochs: int, _: int) -> tuple[list[float]
         )
 
     made = {"sasrec": SASRecModel, "bert4rec": BERT4RecModel}[model](
-        n_factors=DIM,
-        n_blocks=BLOCKS,
-        n_heads=1,
-        session_max_len=LENGTH,
-        batch_size=BATCH,
-        dropout_rate=DROPOUT,
-        lr=LR,
-        epochs=epochs,
-        loss="softmax",
-        get_trainer_func=trainer,
+        epochs=epochs, get_trainer_func=trainer, **RECTOOLS
     )
     made.fit(Dataset.construct(frame))
     return seconds, 1.0

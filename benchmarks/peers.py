@@ -35,6 +35,7 @@ NEEDS = {
     # The last release is of 2025; it asks for what later NumPy, pandas and SciPy have removed.
     "recbole": (TORCH, "recbole==1.2.1", "numpy<2", "pandas<2.3", "scipy<1.14", "setuptools<80"),
     "implicit": ("implicit==0.7.2", "pandas<2.3"),
+    "irspack": ("irspack==0.5.2",),
 }
 OURS: dict[str, dict[str, str]] = {
     "sasrec": {"batch": str(BATCH), "precision": "fp32"},
@@ -97,7 +98,7 @@ def main() -> int:
     parser.add_argument("archive", type=Path, help="ml-1m.zip")
     parser.add_argument("--environments", type=Path, default=Path(".peers"))
     parser.add_argument("--models", nargs="+", choices=list(OURS), default=list(OURS))
-    parser.add_argument("--libraries", nargs="+", choices=list(NEEDS), default=list(NEEDS))
+    parser.add_argument("--libraries", nargs="+", choices=list(TAKES), default=list(TAKES))
     parser.add_argument("--epochs", type=int, default=2, help="epochs of each training")
     parser.add_argument("--rounds", type=int, default=2, help="trainings of each, in turn")
     parser.add_argument("--steps", type=int, default=20, help="of an epoch of RecBole; of others all are run")

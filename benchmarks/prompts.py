@@ -60,7 +60,7 @@ def main() -> int:
             for _ in range(args.runs):
                 subprocess.run(["rm", "-rf", str(prompts)], check=True)
                 found.append(run([args.command, "prompt", *data, *options]))
-            seconds, memory = [wall for wall, _ in found], max(peak for _, peak in found)
+            seconds, memory = [cost.seconds for cost in found], max(cost.memory for cost in found)
             print(f"| {name} | {min(seconds):.1f} | {max(seconds):.1f} | {memory:.0f} |", flush=True)
             if name == "listwise" and args.tokenizer:
                 seconds = [tokenise(next(prompts.glob("listwise-*")), args.tokenizer) for _ in range(args.runs)]

@@ -88,7 +88,7 @@ def training(words: Words, model: Path) -> Ratios:
     for name in ("bprmf", "sasrec"):
         ratios = []
         for _ in range(REPEATS // 2):
-            _, seconds, validation = validation_cost.fit(name, {"epochs": "2"}, known)
+            _, _, seconds, validation = validation_cost.fit(name, {"epochs": "2"}, known)
             ratios.append(1.0 - validation / seconds)
         yield f"training of {name} / with validation", ratios
 

@@ -22,6 +22,14 @@ CONTEXT = 4096
 SYLLABLES = [a + b for a in "bcdfghjklmnprstvwz" for b in ("a", "e", "i", "o", "u", "an", "er", "ol")]
 # Of Qwen3 with its own vocabulary, its heads of 128 and its normed queries and keys; the others are Llamas.
 SHAPES: dict[str, dict[str, int | bool]] = {
+    "tiny": {
+        "hidden_size": 128,
+        "intermediate_size": 128,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "num_key_value_heads": 2,
+        "tie_word_embeddings": True,
+    },
     "35m": {
         "hidden_size": 512,
         "intermediate_size": 1024,

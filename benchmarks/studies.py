@@ -94,8 +94,8 @@ def look(command: str) -> None:
         print("| dry run of 6,040 requests with 20 candidates | s | MB |\n| --- | ---: | ---: |")
         for template in ("listwise", "pairwise"):
             recipe.write_text(f'{data}[[rows]]\nmodel = "llama-2-7b"\ntemplate = "{template}"\n')
-            seconds, memory = run([command, "run", str(recipe), "--dry-run", "--home", str(home)])
-            print(f"| {template} | {seconds:.1f} | {memory:.0f} |", flush=True)
+            cost = run([command, "run", str(recipe), "--dry-run", "--home", str(home)])
+            print(f"| {template} | {cost.seconds:.1f} | {cost.memory:.0f} |", flush=True)
 
 
 def main() -> int:

@@ -2,7 +2,8 @@
 
 Trains a recommender on made-up interactions of a given shape, as the tool plans its validation. With --full it trains
 again with the same seed, validated on all users after every epoch. Validation changes nothing in a training, so the
-two run through the same weights, and the full curve says how good the chosen epoch is.
+two run through the same weights, and the full curve says how good the chosen epoch is. With --score N, the whole
+catalogue is ranked for N users afterwards.
 """
 
 import argparse
@@ -16,13 +17,13 @@ import torch
 
 from llmrs_bench.core.registry import RECOMMENDERS
 from llmrs_bench.recommenders import neural, training
-from llmrs_bench.recommenders.base import Corpus, TrainContext
+from llmrs_bench.recommenders.base import Corpus, TrainContext, best_items
 from llmrs_bench.recommenders.training import ValidationPlan
-from made_events import corpus
+from made_events import corpus, requests
 
 
-def fit(name: str, options: dict[str, str], known: Corpus) -> tuple[dict[str, Any], float, float]:
-    """Return facts of a training, its CPU seconds, and those of validation."""
+def fit(name: str, options: dict[str, str], known: Corpus) -> tuple[Any, dict[str, Any], float, float]:
+    """Return the model, facts of its training, the CPU seconds, and those of validation."""
     spent = [0.0]
     plain = training._validated
 
@@ -37,7 +38,17 @@ def fit(name: str, options: dict[str, str], known: Corpus) -> tuple[dict[str, An
     started = time.process_time()
     with mock.patch.object(training, "_validated", timed):
         facts = model.fit(known, TrainContext())
-    return facts, time.process_time() - started, spent[0]
+    return model, facts, time.process_time() - started, spent[0]
+
+
+def rank(model: Any, known: Corpus, users: int) -> str:
+    """Rank all items for some users, and say what it took."""
+    asked = requests(known, users)
+    cpu, wall = time.process_time(), time.perf_counter()
+    for _ in best_items(model, asked, known.items["item_id"], depth=100, include_seen=False):
+        pass
+    cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
+    return f"{len(known.items):,} items ranked for {len(asked):,} users in {wall:.1f} s ({cpu:.1f} CPU s)"
 
 
 def main() -> int:
@@ -48,6 +59,7 @@ def main() -> int:
     parser.add_argument("--events", type=int, default=440_264)
     parser.add_argument("--model", default="bprmf")
     parser.add_argument("-O", dest="options", action="append", default=[], metavar="KEY=VALUE")
+    parser.add_argument("--score", type=int, default=0, metavar="N", help="rank the catalogue for N users, too")
     parser.add_argument("--full", action="store_true", help="train again, validated on all users after every epoch")
     args = parser.parse_args()
     known = corpus(args.users, args.items, args.events)
@@ -61,7 +73,7 @@ def main() -> int:
     for full in (False, True)[: 1 + args.full]:
         with mock.patch.object(neural, "ValidationPlan", Everything if full else ValidationPlan):
             begun = time.perf_counter()
-            facts, seconds, validation = fit(args.model, options, known)
+            model, facts, seconds, validation = fit(args.model, options, known)
         wall, peak = time.perf_counter() - begun, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
         plan = facts["validation"]
         print(
@@ -71,6 +83,8 @@ def main() -> int:
             flush=True,
         )
         found.append(facts)
+    if args.score:
+        print(f"\n{rank(model, known, args.score)}")
     if args.full:
         planned, whole = found
         curve, best = whole["valid_curve"], whole["valid_ndcg@10"]

@@ -11,7 +11,6 @@ turn a close choice.
 """
 
 import argparse
-import subprocess
 import sys
 import tempfile
 import time
@@ -21,34 +20,16 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-import polars as pl
 import torch
 
-import llmrs_bench as lb
 from llmrs_bench.core.registry import ENGINES
-from llmrs_bench.core.types import Message, Prompt
+from llmrs_bench.core.types import Prompt
 from llmrs_bench.llm.model_aliases import ModelSpec
 from random_models import machine
+from real_prompts import rendered
 
 # What each prompt was answered, and the number of tokens of all answers.
 Written = tuple[dict[str, str], int]
-
-
-def rendered(source: Path, home: str, users: int, candidates: int) -> list[Prompt]:
-    """Return listwise prompts of so many users of MovieLens-100K."""
-    data = lb.prepare("ml100k", source=source, home=home, users=users, n_candidates=candidates)
-    command = [sys.executable, "-m", "llmrs_bench", "prompt", "--dataset", data.name, "--template", "listwise"]
-    subprocess.run([*command, "--home", home], check=True, capture_output=True)
-    (table,) = Path(home).glob("ml100k/*/prompts/*/prompts.parquet")
-    return [
-        Prompt(
-            row["prompt_id"],
-            row["request_id"],
-            tuple(Message(message["role"], message["content"]) for message in row["messages"]),
-            tuple(row["shown"]),
-        )
-        for row in pl.read_parquet(table).iter_rows(named=True)
-    ]
 
 
 def plain(model: Any, tokenizer: Any, prompts: Sequence[Prompt], rows: int, tokens: int) -> Written:

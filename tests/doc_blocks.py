@@ -37,8 +37,8 @@ REASONS = {
     "installs packages": 4,
     "needs a GPU": 1,
     "needs a server": 2,
-    "needs a cluster": 1,
-    "needs files of yours": 4,
+    "needs a cluster": 2,
+    "needs files of yours": 6,
     "needs another program": 1,
     "takes hours": 1,
 }

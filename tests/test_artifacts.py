@@ -89,6 +89,18 @@ def test_a_failed_or_interrupted_stage_leaves_nothing(tmp_path: Path, error: typ
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize("existing", ["", "home", "home/set"])
+def test_a_failed_stage_leaves_no_folder_that_it_made(tmp_path: Path, existing: str) -> None:
+    def fail(_: Draft) -> None:
+        raise RuntimeError
+
+    (tmp_path / existing).mkdir(parents=True, exist_ok=True)
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(RuntimeError):
+        get_or_create(tmp_path / "home/set/variant/data", RECIPE, fail)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
 def test_leftovers_of_this_system_are_swept_and_those_of_others_kept_for_a_week(tmp_path: Path) -> None:
     ours, theirs, old = (tmp_path / f".a.{name}.partial" for name in (f"{machine()}-1", "other-2", "1"))
     for folder in (ours, theirs, old):

@@ -106,3 +106,16 @@ def test_tau_is_that_of_scipy_with_ties() -> None:
 def test_requests_shown_once_have_no_tau() -> None:
     shown = views(np.random.default_rng(0).random((5, 1, 3)))
     assert position_bias(shown, relevant(5, 3), shown.select(list(RANKINGS)))["kendall_tau"] is None
+
+
+def test_the_mean_is_the_same_to_the_last_digit_whenever_it_is_computed() -> None:
+    requests = 20_000  # so many are added up by several threads
+    names = pl.Series([f"r{r}" for r in range(requests)])
+    ranks = pl.Series(np.random.default_rng(4).integers(1, 21, requests), dtype=pl.Int32)
+    rankings = pl.DataFrame({"request_id": names, "rank": ranks}).with_columns(item_id=pl.lit("i"), score=1.0)
+    shown = rankings.with_columns(view_id="request_id", slot=pl.lit(0, pl.Int32))
+    wanted = {"request_id": names, "item_id": ["i"] * requests}
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("llmrs_bench.position_bias._SAMPLES", 2)
+        found = [position_bias(shown, pl.DataFrame(wanted), rankings.select(list(RANKINGS))) for _ in range(4)]
+    assert len({each["single"] for each in found} | {each["joined"] for each in found}) == 1

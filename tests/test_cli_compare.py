@@ -1,6 +1,7 @@
 """`compare` as a person or CI types it: gate, baseline files, history, printed tables, mistakes."""
 
 import json
+import re
 import shutil
 import tomllib
 import zipfile
@@ -308,6 +309,42 @@ def _rewrite(run: Path, rankings: pl.DataFrame) -> None:
     (run / "manifest.json").write_text(json.dumps(manifest))
 
 
+@pytest.mark.parametrize("arguments", [("--protocol",), ("--format", "latex")])
+def test_one_user_is_one_and_no_users(compared: Bench, arguments: tuple[str, ...]) -> None:
+    compared.prepare("--users", "1", dataset="small@alone")
+    compared.run("infer", "-d", "small@alone", "-m", "itemknn")
+    done = compared.run("compare", "-d", "small@alone", "--by", "history", *arguments)
+    said = " ".join(f"{done.stdout} {done.stderr}".split())
+    assert "(1 user, " in said
+    assert "; 1 test user" in said
+    assert not re.search(r"(?<!of )\b1 ((test )?users|requests|items|rows)\b", said)
+
+
+@pytest.mark.parametrize(
+    ("rule", "words"),
+    [
+        ("gini@10 < 0.5", "gini@10 is not on this leaderboard hint: Add it: --metrics {shown},gini@10."),
+        ("ndcg@5 drops > 1%", "ndcg@5 is not on this leaderboard hint: Add it: --metrics {shown},ndcg@5."),
+        ("gini > 1", "unknown metric 'gini' hint: Did you mean 'gini@10'?"),
+        (
+            "coverage drops at p < .05",
+            "only metrics of the leaderboard have a p, and coverage is none of these hint: Add it, --metrics "
+            "{shown},coverage, or leave out",
+        ),
+    ],
+)
+def test_a_rule_on_a_metric_that_is_not_shown_says_how_to_show_it(compared: Bench, rule: str, words: str) -> None:
+    wanted = words.format(shown="hit@1,ndcg@10,hit@10,mrr")
+    assert wanted in gate(compared, "--baseline", "itemknn", "--fail-if", rule, code=2)
+
+
+def test_a_saved_board_without_a_figure_of_runs_says_how_it_gets_it(compared: Bench, saved: Path) -> None:
+    said = gate(
+        *(compared, "--baseline", str(saved), "--metrics", "ndcg@10,gini@10", "--fail-if", "gini@10 rises > 1%"), code=2
+    )
+    assert "board.parquet does not hold gini@10 hint: Save it again with --metrics ndcg@10,gini@10." in said
+
+
 def test_boards_of_other_data_are_refused_by_the_name_of_the_field(compared: Bench, saved: Path) -> None:
     for variant, options, field in (
         ("fewer", ("--users", "20"), "users"),
@@ -378,6 +415,7 @@ def test_a_run_of_other_users_stands_on_the_board_where_it_is_allowed(compared: 
         (("--save", "base.html"), 2, "write `--html base.html`"),
         (("--allow-different", "everything"), 2, "--allow-different"),
         (("board.parquet",), 2, "files are read with --history"),
+        (("itemknn",), 2, "Choose runs with --run itemknn, or"),
         (("--history", "board.parquet"), 2, "--dataset has no effect"),
     ],
 )

@@ -70,6 +70,9 @@ def test_the_page_holds_board_and_curves(bench: Bench, tmp_path: Path) -> None:
     [
         (("--over", "neighbors"), "Did you mean 'neighbours'? Rows differ in: history, neighbours."),
         (("--over", "epochs"), "Rows differ in: history, neighbours."),
+        (("--over", "known"), "Write --over cold-users."),
+        (("--over", "cold_users"), "Write --over cold-users."),
+        (("--over", "windows"), "Write --over-time."),
         (("--over", "neighbours", "--by", "history"), "Leave one of them out."),
         (("--over", "neighbours", "--published"), "--published has no effect"),
     ],

@@ -136,3 +136,16 @@ def test_what_is_stated_needs_a_part_that_states_it(mocked: Bench) -> None:
     given = ("-T", "stated=a man", "-T", "role=recommender")
     said = mocked.run("prompt", "-d", "small", "-t", "listwise", *given, code=2).stderr
     assert "stated=TEXT has no effect on template listwise" in said
+
+
+@pytest.mark.slow
+def test_the_recipe_makes_the_runs_that_are_compared(bench: Bench) -> None:
+    typed = ("run", "protocols/fairness", "-d", "small", "--source", str(bench.source), "--model", "mock")
+    board = json.loads(bench.run(*typed, "--set", "data.n_candidates=5", "--format", "json").stdout)
+    runs = {row["setting"]: row["run"] for row in board["rows"] if row["model"] == "mock"}
+    states = ("a woman", "a man", "somebody who watches movies")
+    assert runs.keys() == {"listwise", *(f"listwise, stated={text}" for text in states)}
+    named = [part for text in states[:2] for part in ("--run", runs[f"listwise, stated={text}"])]
+    control = runs[f"listwise, stated={states[2]}"]
+    facts = found(bench, "--neutral", runs["listwise"], *named, "--control", control)
+    assert [row["stated"] for row in facts["rows"]] == list(states)

@@ -187,6 +187,42 @@ def test_a_cascade_asks_the_second_run_where_the_first_is_unsure(home: Bench) ->
     )
 
 
+def test_thresholds_that_are_learned_are_a_curve_of_their_own(home: Bench) -> None:
+    plain = fuse(home, "random,mock", "--method", "cascade", "--budget", "40%")
+    fuse(home, "random,mock", "--method", "cascade", "--budget", "20%", "--learn-on", "small@earlier")
+    fast = ("--over", "budget", "--format", "json", "--samples", "100", "--permutations", "200")
+    drawn = json.loads(home.run("compare", "-d", "small@now", *fast).stdout)
+    learned = "runs=random then mock-listwise, learn_on=small@earlier"
+    [curve] = [each for each in drawn["curves"] if each["metric"] == "ndcg@10"]
+    assert curve["curve"] == f"fusion-cascade ({learned})"
+    assert [point["x"] for point in curve["points"]] == [0.2, 0.4]
+    assert [plain] in [each["runs"] for each in drawn["levels"]]
+    assert not any("look the same" in note for note in drawn["notes"])
+    assert not any("budget=0.4)" in note for note in drawn["notes"])  # that asked for 12
+    said = f"({learned.replace(',', ', budget=0.4,')}): the second run was asked for 11 of 30 requests (36.7 %)"
+    assert any(note.endswith(said) for note in drawn["notes"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--method", "cascade"), "hint: Add --budget 20% or --top 5, in a recipe"),
+        (("--method", "learned"), "hint: Add --learn-on NAME@VARIANT, in a recipe"),
+        (("--method", "cascade", "--budget", "2"), "hint: --budget takes a share of the requests, such as 20%"),
+        (("-O", "k=-1"), "hint: -O k takes a whole number of at least 0"),
+        (
+            ("--learn-on", "x"),
+            "learn-on applies only to the methods learned and cascade, not to rrf hint: Leave it out",
+        ),
+    ],
+)
+def test_what_a_fusion_lacks_is_said_as_it_is_typed(joined: Bench, arguments: tuple[str, ...], words: str) -> None:
+    failed = joined.run("fuse", "-d", "small@now", "--run", "random", "--run", "mock", *arguments, code=2)
+    said = " ".join(failed.stderr.split())
+    assert words in said
+    assert "budget=1.0" not in said
+
+
 def test_the_best_items_of_a_recommender_are_ordered_by_a_language_model(home: Bench) -> None:
     name = fuse(home, "itemknn,mock", "--method", "cascade", "--top", "5")
     both = rankings(home, name).join(rankings(home, "itemknn"), on=["request_id", "item_id"], suffix="_first")

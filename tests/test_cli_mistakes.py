@@ -52,6 +52,23 @@ from llmrs_bench.core.registry import ENGINES, Registry
             2,
             ("Add --split time, or leave out --window-by.",),
         ),
+        (
+            ("prepare", "--dataset", "demo", "--split", "time", "--validation", "users:0"),
+            2,
+            ("--validation: 'users:0' is not", "--validation takes last-item, time or users:N, with N from 1 on;"),
+        ),
+        (
+            ("prepare", "--dataset", "demo", "--cold-users", "0,0,1"),
+            2,
+            ("--cold-users: 0,0,1 names a number twice", "different whole numbers of at least 0, such as 0,1,2,5,10."),
+        ),
+        (("rm", "sasrek"), 2, ("unknown run 'sasrek'", "hint: There are none.")),
+        (
+            ("prepare", "--dataset", "demo", "--split", "time", "--windows", "0"),
+            2,
+            ("--windows 0 is below 2", "a whole number of at least 2 and of at most 1,000.\n"),
+        ),
+        (("prepare", "--dataset", "demo", "--task", "click", "--cut", "0.9"), 2, ("hint: Leave out --cut.",)),
         (("show", "sasrek"), 2, ("unknown run 'sasrek'", "sasrec is a model that was not run on these data")),
         (("prepare", "--dataset", "demo", "--k-core", "5000"), 1, ("hint",)),
     ],

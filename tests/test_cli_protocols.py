@@ -144,6 +144,7 @@ def scored(tmp_path_factory: pytest.TempPathFactory, atomic: Path) -> Bench:
     made.prepare("--n-candidates", "5", dataset="small@now")
     for model in ("itemknn", "mock"):
         made.run("infer", "-d", "small@now", "--model", model)
+    made.run("fuse", "-d", "small@now", "--run", "itemknn", "--run", "mock", "--method", "oracle")
     return made
 
 
@@ -178,6 +179,7 @@ def test_candidates_are_shown_with_their_rank_or_score_by_a_recommender(scored: 
         (("candidates=scored",), "Add -T scores_run=RUN"),
         (("scores_run=itemknn",), "Add -T candidates=scored"),
         (("candidates=scored", "scores_run=mock"), "is the run of a language model, and may know targets"),
+        (("candidates=scored", "scores_run=oracle"), "is the run of an oracle, and may know targets"),
         (("candidates=scored", "scores_run=sasrec"), "unknown run 'sasrec'"),
         (("scores=score",), "scores has no effect without scores_run=RUN"),
     ],

@@ -56,6 +56,14 @@ def test_prepare_says_what_was_made(tmp_path: Path, source: Path) -> None:
     assert "with a standard deviation of" in said
 
 
+def test_labelled_rows_have_no_curves_over_requests_and_the_hint_is_a_board(measured: Bench) -> None:
+    said = " ".join(measured.run(*BOARD, "--over-time", code=2).stderr.split())
+    assert "small@ratings has labelled rows" in said
+    assert "`--by window` has a board for each window" in said
+    assert ", by window" in measured.run(*BOARD, "--by", "window").stdout
+    assert "has labelled rows" in " ".join(measured.run(*BOARD, "--over", "cold-users", code=2).stderr.split())
+
+
 def test_trivial_rows_are_on_every_board_and_the_biased_mean_is_the_one_to_beat(measured: Bench) -> None:
     rows = as_json(measured)
     assert {*RATING_BASELINES, "mock"} == rows.keys()

@@ -285,7 +285,7 @@ def test_less_to_learn_from_is_said_on_the_board(small: Bench) -> None:
     assert (
         "learned from 60 of 300 training events, and 30 of 30 users: the earliest, up to 1970-01-01 00:16:41" in early
     )
-    assert "UTC in none of these events: 12 of 60 candidate items" in early
+    assert "UTC without a training event: 12 of 60 candidate items" in early
     assert "and 5 of 30 users: those of 5 samples" in few
     assert "learned from" not in whole
     notes = " ".join(small.run("compare", "-d", "small@lists").stdout.split())

@@ -5,6 +5,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -158,6 +159,24 @@ def test_mistakes_are_errors_with_a_hint(small: lb.Prepared) -> None:
     assert "Did you mean 'train_fraction'" in caught.value.hint
     with pytest.raises(AttributeError, match="no attribute 'boards'"):
         lb.boards  # noqa: B018
+
+
+@pytest.mark.parametrize(
+    ("wrong", "name", "right"),
+    [
+        (lambda data: lb.board(data, run=["itemknn"]), "board 'run'", "runs"),
+        (lambda data: lb.board(data, metric=["mrr"]), "board 'metric'", "metrics"),
+        (lambda data: lb.prepare("small", user=20), "prepare 'user'", "users"),
+        (lambda data: lb.tune("mock", data, template="label", sample=3), "tune 'sample'", "samples"),
+        (lambda data: lb.judge("mock", data, run=["mock"]), "judge 'run'", "runs"),
+    ],
+)
+def test_an_argument_that_a_function_lacks_is_answered_with_one_that_it_has(
+    small: lb.Prepared, wrong: Callable[[lb.Prepared], object], name: str, right: str
+) -> None:
+    with pytest.raises(lb.BenchError, match=f"^unknown argument of {name}$") as caught:
+        wrong(small)
+    assert caught.value.hint.startswith(f"Did you mean '{right}'?")
 
 
 def test_values_of_other_kinds_are_errors_with_a_hint(small: lb.Prepared, tmp_path: Path) -> None:

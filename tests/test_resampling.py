@@ -1,10 +1,16 @@
 """Resamples are the same whoever draws them, and percentiles those of numpy."""
 
+from collections import OrderedDict
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from threading import Event
+
 import numpy as np
 import pytest
 from scipy.special import ndtr, stdtrit
 
-from llmrs_bench.resampling import draw_ahead, expanded_tail, resamples, two_percentiles
+from llmrs_bench import resampling
+from llmrs_bench.resampling import Draws, draw_ahead, expanded_tail, resamples, two_percentiles
 
 
 def test_resamples_drawn_ahead_are_those_drawn_where_they_are_needed() -> None:
@@ -15,6 +21,55 @@ def test_resamples_drawn_ahead_are_those_drawn_where_they_are_needed() -> None:
     found = list(resamples(users, samples, 7))
     assert all(np.array_equal(one, other) for one, other in zip(found, wanted, strict=True))
     assert found[0] is next(iter(resamples(users, samples, 7)))  # drawn once
+
+
+@pytest.mark.parametrize("together", [1, 7 * 40, 10_000])
+def test_resamples_are_the_same_however_many_are_drawn_at_once(together: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted = np.random.default_rng(2).multinomial(40, np.full(40, 1 / 40), size=250)
+    monkeypatch.setattr(resampling, "_DRAWN_TOGETHER", together)
+    monkeypatch.setattr(resampling, "_KEPT", 0)
+    found = list(resamples(40, 250, 2))
+    assert [len(part) for part in found] == [200, 50]
+    assert np.array_equal(np.concatenate(found), wanted)
+
+
+def test_the_resamples_drawn_last_are_kept_up_to_a_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resampling, "_kept", OrderedDict())
+    monkeypatch.setattr(resampling, "_KEPT", 2_000)
+    first, second = resamples(10, 100, 0), resamples(10, 100, 1)
+    assert resamples(10, 100, 0) is first  # and thereby the latest
+    resamples(10, 100, 2)
+    assert resamples(10, 100, 0) is first
+    assert resamples(10, 100, 1) is not second
+
+
+def test_threads_that_need_the_same_resamples_share_a_draw(monkeypatch: pytest.MonkeyPatch) -> None:
+    draws, begun, go_on = list[int](), Event(), Event()
+
+    def slow(users: int, samples: int, seed: int) -> Iterator[Draws]:
+        draws.append(seed)
+        begun.set()
+        assert go_on.wait(5)
+        yield np.zeros((samples, users), dtype=np.uint8)
+
+    monkeypatch.setattr(resampling, "_kept", OrderedDict())
+    monkeypatch.setattr(resampling, "_drawn", slow)
+    with ThreadPoolExecutor(2) as pool:
+        one = pool.submit(resamples, 3, 5, 9)
+        assert begun.wait(5)
+        other = pool.submit(resamples, 3, 5, 9)
+        go_on.set()
+        assert one.result() is other.result()
+    assert draws == [9]
+
+
+def test_a_draw_that_fails_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resampling, "_kept", OrderedDict())
+    with monkeypatch.context() as broken:
+        broken.setattr(resampling, "_drawn", lambda *asked: iter(asked[3]))
+        with pytest.raises(IndexError):
+            resamples(3, 5, 9)
+    assert len(next(iter(resamples(3, 5, 9)))) == 5
 
 
 @pytest.mark.parametrize("columns", [1, 2, 3, 40, 201, 2000])

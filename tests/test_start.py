@@ -19,7 +19,7 @@ for command in {commands}:
     try:
         app(args=command)
     except SystemExit as stop:
-        assert not stop.code, (command, stop.code)
+        assert (stop.code or 0) == {code}, (command, stop.code)
 print("\\nIMPORTED", *(name for name in {heavy} if name in sys.modules))
 """
 
@@ -34,10 +34,10 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Bench:
     return made
 
 
-def imported(heavy: tuple[str, ...], bench: Bench, *commands: tuple[str, ...]) -> list[str]:
-    """Return which of some libraries a process has imported when it has run these commands."""
+def imported(heavy: tuple[str, ...], bench: Bench, *commands: tuple[str, ...], code: int = 0) -> list[str]:
+    """Return which of some libraries a process has imported when it has run these commands, which end with a code."""
     done = subprocess.run(
-        [sys.executable, "-c", CODE.format(heavy=heavy, commands=commands)],
+        [sys.executable, "-c", CODE.format(heavy=heavy, commands=commands, code=code)],
         capture_output=True,
         check=False,
         text=True,
@@ -87,6 +87,12 @@ def test_a_look_at_a_language_model_imports_no_library_of_models(bench: Bench, t
     look = ("infer", "--dataset", "small", "--model", str(tmp_path), "--dry-run", "--engine")
     commands = [(*look, "transformers"), (*look, "vllm"), ("run", str(recipe), "--dry-run")]
     assert imported((*MODELS[:2], "vllm", "ray", "scipy"), bench, *commands) == []
+
+
+def test_what_tune_refuses_is_refused_before_pytorch_is_imported(bench: Bench) -> None:
+    tune = ("tune", "--dataset", "small", "--model", "demo-lm")
+    wrong = [tune, (*tune, "-t", "label", "--show", "1", "--dry-run"), (*tune, "-t", "label", "--name", "mine")]
+    assert imported(("torch",), bench, *wrong, code=2) == []
 
 
 def test_a_command_waits_for_no_other_one(bench: Bench) -> None:

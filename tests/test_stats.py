@@ -18,6 +18,7 @@ from llmrs_bench.stats import (
     difference_intervals,
     holm,
     mean_interval,
+    share_interval,
     sign_flip,
     users_needed,
 )
@@ -116,6 +117,15 @@ def test_a_share_has_the_interval_of_wilson_and_a_mean_that_of_the_bootstrap() -
     owners = np.arange(50) // 2
     clustered = mean_interval(shares, samples=200, seed=0, clusters=owners)
     assert np.array_equal(clustered, bootstrap_interval(shares, samples=200, seed=0, clusters=owners))
+
+
+def test_rows_that_are_shares_draw_no_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
+    shares = np.array([[0.0, 1.0, 1.0, 0.0], [np.nan, 1.0, np.nan, np.nan]])
+    found = mean_interval(shares, samples=200, seed=0)
+    monkeypatch.setattr("llmrs_bench.stats.resamples", lambda *asked: pytest.fail(f"drew {asked}"))
+    assert mean_interval(shares, samples=200, seed=0) == pytest.approx(found, abs=0.0, nan_ok=True)
+    assert np.isnan(found).any(1).tolist() == [False, True]
+    assert tuple(found[0]) == share_interval(shares[0])
 
 
 def test_the_interval_of_a_small_share_covers_it() -> None:

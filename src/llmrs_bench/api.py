@@ -13,7 +13,17 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import polars as pl
 
-from llmrs_bench.arguments import data_of, model_name, name_of, path_of, run_name, run_names, several, typed
+from llmrs_bench.arguments import (
+    check_names,
+    data_of,
+    model_name,
+    name_of,
+    path_of,
+    run_name,
+    run_names,
+    several,
+    typed,
+)
 from llmrs_bench.core.config import (
     PROTOCOLS,
     CompareConfig,
@@ -68,6 +78,7 @@ def prepare(
     from llmrs_bench.stages.prepare import prepare as stage
     from llmrs_bench.stages.source import Origin
 
+    check_names(prepare, PrepareConfig, options)
     dataset = name_of("dataset", dataset, "Choose a name, such as 'films', or one of `llmrs-bench list data`.")
     if protocol not in PROTOCOLS:
         raise unknown_name("protocol", protocol, list(PROTOCOLS))
@@ -211,6 +222,7 @@ def board(
     from llmrs_bench.stages.gate import gated
     from llmrs_bench.stages.workspace import limit_of, open_runs
 
+    check_names(board, CompareConfig, options)
     given = {"metrics": None if metrics is None else tuple(several(metrics)), **options}
     config = CompareConfig.parse_flags(given, command="compare")
     data, gate = _open(dataset, home), None
@@ -256,6 +268,7 @@ def tune(
     from llmrs_bench.stages.tune import TuneConfig
     from llmrs_bench.stages.tune import tune as stage
 
+    check_names(tune, TuneConfig, more)
     given = {"model": model_name(model), "template": template, "samples": samples, **more}
     given |= {name: typed(pairs) for name, pairs in (("options", options), ("template_options", template_options))}
     done = stage(_open(dataset, home), TuneConfig.parse_flags(given, command="tune"), _bars(progress))
@@ -290,6 +303,7 @@ def probe(
     from llmrs_bench.stages.probe import ProbeConfig
     from llmrs_bench.stages.probe import probe as stage
 
+    check_names(probe, ProbeConfig, more)
     config = ProbeConfig.parse_flags({"model": model_name(model), "options": typed(options), **more}, command="probe")
     check_model(config.served)
     done = stage(_open(dataset, home), config, _bars(progress))
@@ -312,6 +326,7 @@ def fairness(
     from llmrs_bench.stages.fairness import FairnessConfig
     from llmrs_bench.stages.fairness import fairness as stage
 
+    check_names(fairness, FairnessConfig, more)
     given = {name: run_name(value) for name, value in {"neutral": neutral, **more}.items()}
     config = FairnessConfig.parse_flags({**given, "runs": tuple(run_names(runs))}, command="fairness")
     return Fairness(stage(_open(dataset, home), config))
@@ -341,6 +356,7 @@ def judge(
     import llmrs_bench.stages.judge as stage
     from llmrs_bench.stages.infer import check_model
 
+    check_names(judge, stage.JudgeConfig, more)
     given = {"model": model_name(model), "options": typed(options), "runs": tuple(run_names(runs)), **more}
     config, data = stage.JudgeConfig.parse_flags(given, command="judge"), _open(dataset, home)
     check_model(config.served)

@@ -2,9 +2,12 @@
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from types import FunctionType
+from typing import Any, cast
 
+from llmrs_bench.core.config import Options
 from llmrs_bench.core.errors import OptionError
+from llmrs_bench.core.registry import unknown_name
 from llmrs_bench.results import Prepared, Run
 from llmrs_bench.stages.workspace import Data, open_data
 
@@ -29,6 +32,19 @@ def name_of(what: str, value: object, hint: str) -> str:
     if isinstance(value, str):
         return value
     raise OptionError(f"{what} is {_shown(value)}, not a name", hint=hint)
+
+
+def check_names(function: object, options: type[Options], more: Mapping[str, object]) -> None:
+    """Refuse arguments that are none of a function, whose `more` are fields of `options`.
+
+    Raises:
+        OptionError: With the nearest that it has.
+    """
+    code = cast(FunctionType, function).__code__
+    known = sorted({*code.co_varnames[: code.co_argcount + code.co_kwonlyargcount], *options.model_fields})
+    for name in more:
+        if name not in known:
+            raise unknown_name(f"argument of {code.co_name}", name, known)
 
 
 def data_of(dataset: object, home: Path) -> Data:

@@ -8,10 +8,12 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
+from llmrs_bench.core.cores import in_parts
 from llmrs_bench.stats import mean_interval
 
 CUTOFF = 10
 _SAMPLES, _SEED = 2000, 0
+_LARGE = 1e7  # draws of users: from so many on they are divided among cores
 
 
 def position_bias(shown: pl.DataFrame, relevant: pl.DataFrame, rankings: pl.DataFrame) -> dict[str, Any]:
@@ -34,13 +36,15 @@ def position_bias(shown: pl.DataFrame, relevant: pl.DataFrame, rankings: pl.Data
         Plain values, as above; also `views` and `requests`, how many there were.
     """
     sized = relevant.with_columns(relevant=pl.len().over("request_id"))
-    hits = shown.join(sized, on=["request_id", "item_id"]).with_columns(gain=_gain())
-    joined = rankings.join(sized, on=["request_id", "item_id"]).with_columns(gain=_gain(), view_id="request_id")
-    taus = kendall_taus(shown)
+    pair = ["request_id", "item_id"]
+    hits = shown.join(sized, on=pair, maintain_order="left").with_columns(gain=_gain())
+    joined = rankings.join(sized, on=pair, maintain_order="left").with_columns(gain=_gain(), view_id="request_id")
+    views = shown.group_by("request_id").agg(views=pl.col("view_id").n_unique()).sort("request_id")
+    taus = kendall_taus(shown) if (views["views"] > 1).any() else np.zeros(0)
     return {
-        "requests": shown["request_id"].n_unique(),
-        "views": shown["view_id"].n_unique(),
-        "slots": _slots(hits, shown),
+        "requests": views.height,
+        "views": int(views["views"].sum()),
+        "slots": _slots(hits, shown, views),
         "kendall_tau": float(np.mean(taus)) if len(taus) else None,
         "single": _mean(hits),
         "joined": _mean(joined),
@@ -66,33 +70,42 @@ def _mean(hits: pl.DataFrame) -> float | None:
             return_dtype=pl.Float64,
         )
     )
-    views = hits.group_by("request_id", "view_id").agg(ndcg=pl.col("gain").sum() / best)
-    return views.group_by("request_id").agg(pl.col("ndcg").mean())["ndcg"].mean()  # type: ignore[return-value]
+    # In order: in another one the same numbers add up to another last digit.
+    views = hits.group_by("request_id", "view_id", maintain_order=True).agg(ndcg=pl.col("gain").sum() / best)
+    requests = views.group_by("request_id", maintain_order=True).agg(pl.col("ndcg").mean())
+    return requests["ndcg"].mean()  # type: ignore[return-value]
 
 
-def _slots(hits: pl.DataFrame, shown: pl.DataFrame) -> list[dict[str, Any]]:
+def _slots(hits: pl.DataFrame, shown: pl.DataFrame, views: pl.DataFrame) -> list[dict[str, Any]]:
     size = int(shown["slot"].max() or 0) + 1  # type: ignore[arg-type]
     chosen = shown.filter((pl.col("rank") == 1) & pl.col("score").is_not_null())
-    views = shown.group_by("request_id").agg(views=pl.col("view_id").n_unique()).sort("request_id")
-    places = {name: row for row, name in enumerate(views["request_id"])}
+    places = chosen.join(views.with_row_index("place"), on="request_id")
     shares = np.zeros((size, views.height))
-    for name, slot in chosen.select("request_id", "slot").iter_rows():
-        shares[slot, places[name]] += 1
+    np.add.at(shares, (places["slot"].to_numpy(), places["place"].to_numpy()), 1)
     shares /= views["views"].to_numpy()
     ends = mean_interval(shares, samples=_SAMPLES, seed=_SEED)
     gains = _by_slot(hits)
+    drawn = [slot for slot, values in gains.items() if len(values) > 1]
+    found = in_parts(_gain_interval, ((gains[slot],) for slot in drawn), large=hits.height * _SAMPLES > _LARGE)
+    intervals = dict(zip(drawn, found, strict=True))
     rows = []
     for slot in range(size):
         values = gains.get(slot, np.zeros(0))
         row: dict[str, Any] = {"slot": slot, "targets": len(values), "ndcg": None, "ndcg_low": None, "ndcg_high": None}
         if len(values):
             row["ndcg"] = float(values.mean())
-        if len(values) > 1:
-            low, high = mean_interval(values[None, :], samples=_SAMPLES, seed=_SEED)[0]
+        if slot in intervals:
+            low, high = intervals[slot]
             row |= {"ndcg_low": float(low), "ndcg_high": float(high)}
         low, high = (None if np.isnan(end) else float(end) for end in ends[slot])
         rows.append(row | {"chosen": float(shares[slot].mean()), "chosen_low": low, "chosen_high": high})
     return rows
+
+
+def _gain_interval(gains: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return both ends of the interval of a mean."""
+    ends: NDArray[np.float64] = mean_interval(gains[None, :], samples=_SAMPLES, seed=_SEED)[0]
+    return ends
 
 
 def _by_slot(hits: pl.DataFrame) -> dict[int, NDArray[np.float64]]:

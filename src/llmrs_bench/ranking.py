@@ -13,7 +13,9 @@ from llmrs_bench.core.types import Scores
 TIE_RULE = "ties and unranked items by a seeded hash of (seed, request, item); unranked items after all others"
 
 
-def rank_candidates(requests: pl.DataFrame, scores: pl.DataFrame, *, seed: int) -> pl.DataFrame:
+def rank_candidates(
+    requests: pl.DataFrame, scores: pl.DataFrame, *, seed: int, copies: pl.DataFrame | None = None
+) -> pl.DataFrame:
     """Order the candidates of every request by score, higher first.
 
     Equal scores, and the candidates that got none, are ordered by a seeded hash of request and item: never by
@@ -23,6 +25,7 @@ def rank_candidates(requests: pl.DataFrame, scores: pl.DataFrame, *, seed: int) 
         requests: Frame of the schema `requests`.
         scores: Rows (request_id, item_id, score), each pair once; a request without any has only unranked items.
         seed: Seed of the tie rule; the same for every run that is compared.
+        copies: Rows (request_id, asked): the request that each is a copy of, whose ties it shares; None: none is one.
 
     Returns:
         Frame of the schema `rankings`: a permutation of the candidates of every request.
@@ -32,10 +35,10 @@ def rank_candidates(requests: pl.DataFrame, scores: pl.DataFrame, *, seed: int) 
     """
     rows = requests.select("request_id", item_id="candidates").explode("item_id", empty_as_null=True).drop_nulls()
     _check_scores(rows, scores)
-    return _ordered(rows.join(scores, on=["request_id", "item_id"], how="left", maintain_order="left"), seed)
+    return _ordered(rows.join(scores, on=["request_id", "item_id"], how="left", maintain_order="left"), seed, copies)
 
 
-def rank_best(scores: pl.DataFrame, *, depth: int, seed: int) -> pl.DataFrame:
+def rank_best(scores: pl.DataFrame, *, depth: int, seed: int, copies: pl.DataFrame | None = None) -> pl.DataFrame:
     """Order the best items of each request out of a whole catalogue, by the same rule, and keep `depth` of them.
 
     Args:
@@ -43,6 +46,7 @@ def rank_best(scores: pl.DataFrame, *, depth: int, seed: int) -> pl.DataFrame:
             every item that ties with the last of these.
         depth: Length of a ranking.
         seed: Seed of the tie rule.
+        copies: As `rank_candidates` takes them.
 
     Returns:
         Frame of the schema `rankings`.
@@ -51,11 +55,14 @@ def rank_best(scores: pl.DataFrame, *, depth: int, seed: int) -> pl.DataFrame:
         ScoringError: On a score that is not finite, or a request scored twice.
     """
     _check_scores(scores, scores)
-    return _ordered(scores, seed).filter(pl.col("rank") <= depth)
+    return _ordered(scores, seed, copies).filter(pl.col("rank") <= depth)
 
 
-def _ordered(rows: pl.DataFrame, seed: int) -> pl.DataFrame:
-    hashes = pl.Series("tie", uniform_hash(seed, rows["request_id"], rows["item_id"]))
+def _ordered(rows: pl.DataFrame, seed: int, copies: pl.DataFrame | None) -> pl.DataFrame:
+    asked = rows["request_id"]
+    if copies is not None:
+        asked = rows.join(copies, on="request_id", how="left", maintain_order="left")["asked"].fill_null(asked)
+    hashes = pl.Series("tie", uniform_hash(seed, asked, rows["item_id"]))
     return (
         rows.with_columns(hashes)
         .sort(["request_id", "score", "tie"], descending=[False, True, False], nulls_last=True)

@@ -1,22 +1,48 @@
 """Resamples of users, and percentiles of what they give."""
 
+from collections import OrderedDict
 from collections.abc import Iterable, Iterator
-from functools import lru_cache
+from concurrent.futures import Future
 from statistics import NormalDist
 from threading import Lock, Thread
 
 import numpy as np
 from numpy.typing import NDArray
 
+# How often each of some resamples holds each user, (size, users). No user is drawn 256 times: that one of n is has a
+# probability below n / 256!, which is n times 1e-507.
+Draws = NDArray[np.uint8]
+
 _RESAMPLED_TOGETHER = 200
-_KEPT = 20_000_000  # users times resamples: as many are kept for the next call
-_SMALL = 200_000  # up to which those of several numbers of users are
+_DRAWN_TOGETHER = 2_000_000  # numbers, which take eight bytes each until they are counts
+_KEPT = 250_000_000  # bytes of resamples for later calls: 2,000 of 125,000 users
+_kept: OrderedDict[tuple[int, int, int], "Future[tuple[Draws, ...]]"] = OrderedDict()
+_keeping = Lock()
+_WORTH = 200_000  # numbers that are worth a thread
 
 
-def resamples(users: int, samples: int, seed: int) -> Iterable[NDArray[np.uint32]]:
-    """Return how often each of some resamples holds each user, (size, users), until there are so many resamples."""
-    draw = _drawn if users * samples > _KEPT else _kept_resamples if users * samples > _SMALL else _small_resamples
-    return draw(users, samples, seed)
+def resamples(users: int, samples: int, seed: int) -> Iterable[Draws]:
+    """Return how often each of some resamples holds each user, until there are so many resamples.
+
+    The latest ones are kept: intervals of means and of differences are from the same ones. Those that another thread
+    is drawing are waited for.
+    """
+    if users * samples > _KEPT:
+        return _drawn(users, samples, seed)
+    asked = users, samples, seed
+    with _keeping:
+        known = _kept.pop(asked, None)
+        found = _kept[asked] = known or Future()
+        while sum(users * samples for users, samples, _ in _kept) > _KEPT:
+            _kept.popitem(last=False)
+    if known is None:
+        try:
+            found.set_result(tuple(_drawn(*asked)))
+        except BaseException as error:  # noqa: BLE001 - raised below, and in the threads that wait
+            found.set_exception(error)
+            with _keeping:
+                _kept.pop(asked, None)
+    return found.result()
 
 
 def draw_ahead(users: int, samples: int, seed: int) -> None:
@@ -24,35 +50,19 @@ def draw_ahead(users: int, samples: int, seed: int) -> None:
 
     Nothing but time depends on it: whoever needs resamples that were not drawn, or not yet, draws them or waits.
     """
-    if _SMALL < users * samples <= _KEPT:
-        Thread(target=_kept_resamples, args=(users, samples, seed), name="resamples").start()
+    if _WORTH < users * samples <= _KEPT:
+        Thread(target=resamples, args=(users, samples, seed), name="resamples").start()
 
 
-_drawing = Lock()
-
-
-def _kept_resamples(users: int, samples: int, seed: int) -> tuple[NDArray[np.uint32], ...]:
-    """Return the resamples of a board: its intervals of means and of differences are from the same ones."""
-    with _drawing:
-        return _last_resamples(users, samples, seed)
-
-
-@lru_cache(maxsize=1)
-def _last_resamples(users: int, samples: int, seed: int) -> tuple[NDArray[np.uint32], ...]:
-    return tuple(_drawn(users, samples, seed))
-
-
-@lru_cache(maxsize=32)
-def _small_resamples(users: int, samples: int, seed: int) -> tuple[NDArray[np.uint32], ...]:
-    """Return those of parts of the users: of a slot of the list, say, in each run of a board."""
-    return tuple(_drawn(users, samples, seed))
-
-
-def _drawn(users: int, samples: int, seed: int) -> Iterator[NDArray[np.uint32]]:
-    generator = np.random.default_rng(seed)
+def _drawn(users: int, samples: int, seed: int) -> Iterator[Draws]:
+    generator, even = np.random.default_rng(seed), np.full(users, 1.0 / users)
+    rows = max(1, _DRAWN_TOGETHER // users)
     for start in range(0, samples, _RESAMPLED_TOGETHER):
-        size = min(_RESAMPLED_TOGETHER, samples - start)
-        yield generator.multinomial(users, np.full(users, 1.0 / users), size=size).astype(np.uint32)
+        block: Draws = np.empty((min(_RESAMPLED_TOGETHER, samples - start), users), dtype=np.uint8)
+        for place in range(0, len(block), rows):
+            part = block[place : place + rows]
+            part[:] = generator.multinomial(users, even, size=len(part))
+        yield block
 
 
 def expanded_tail(users: int, level: float = 0.95) -> float:

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from llmrs_bench.core.cores import in_parts
-from llmrs_bench.resampling import expanded_tail, resamples, two_percentiles
+from llmrs_bench.resampling import Draws, expanded_tail, resamples, two_percentiles
 
 _CHUNK = 500
 _LARGE = 1e8  # products of values and signs: from so many on a test is divided among cores
@@ -121,7 +121,7 @@ def _resampled_means(
     """
     users = filled.shape[1]
 
-    def means(drawn: NDArray[np.uint32]) -> NDArray[np.float64]:
+    def means(drawn: Draws) -> NDArray[np.float64]:
         """Return (rows, size), the means of some resamples."""
         weights = drawn.T.astype(np.float64)
         sums = filled @ weights
@@ -165,11 +165,15 @@ def mean_interval(
     Returns:
         (rows, 2), lower and upper end; NaN for a row with values of fewer than two users.
     """
-    ends = bootstrap_interval(values, samples=samples, seed=seed, clusters=clusters)
     if clusters is not None and len(np.unique(clusters)) < len(clusters):
-        return ends
-    for place, row in enumerate(values):
-        if not np.isnan(ends[place]).any() and (found := share_interval(row)) is not None:
+        return bootstrap_interval(values, samples=samples, seed=seed, clusters=clusters)
+    shares = [share_interval(row) for row in values]
+    if None in shares:
+        ends = bootstrap_interval(values, samples=samples, seed=seed, clusters=clusters)
+    else:  # of so many users, resampling takes seconds
+        ends = np.where((~np.isnan(values)).sum(1, keepdims=True) < 2, np.nan, np.zeros((len(values), 2)))
+    for place, found in enumerate(shares):
+        if found is not None and not np.isnan(ends[place]).any():
             ends[place] = found
     return ends
 
@@ -232,7 +236,7 @@ def slopes(
     parts = np.stack([summed(part, clusters) for part in (there.astype(np.float64), t, y, t * t, t * y)])
     users = (parts[0] > 0).sum(axis=1)  # of each row
 
-    def of_resamples(weights: NDArray[np.uint32]) -> NDArray[np.float64]:
+    def of_resamples(weights: Draws) -> NDArray[np.float64]:
         return _slope(parts @ weights.T.astype(np.float64))
 
     weighed = ((weights,) for weights in resamples(parts.shape[2], samples, seed))

@@ -9,7 +9,9 @@ import pytest
 from film_data import write_films
 from llmrs_bench.core.config import PrepareConfig
 from llmrs_bench.core.errors import DataError
+from llmrs_bench.ranking import TIE_RULE, rank_candidates
 from llmrs_bench.stages.groups import group_requests
+from llmrs_bench.stages.ties import ranked, tie_parts
 from llmrs_bench.stages.workspace import Data
 from stage_runs import prepared, run
 
@@ -62,6 +64,9 @@ def test_users_with_too_few_events_are_not_tested_and_counted(tmp_path: Path) ->
     few = data.artifact.facts["split"]["users_with_too_few_events"]
     assert few
     assert data.artifact.table("requests")["user_id"].n_unique() == 12 - few
+    (rule,) = [rule for rule in data.artifact.facts["rules"] if rule.startswith("events that users have")]
+    assert f"at least 0 for 12, at least 7 for {12 - few}; " in rule
+    assert rule.endswith(f"so {12 - few} of 12 users can be tested")
     with pytest.raises(DataError, match="none of 12 test users has 9 events before the target") as caught:
         made(tmp_path / "home", users=4, cold_users="9")
     assert "up to 8" in caught.value.hint
@@ -99,3 +104,25 @@ def test_cold_items_are_asked_for_among_such(tmp_path: Path) -> None:
     assert data.artifact.facts["split"]["cold_targets"] == len(targets)
     with pytest.raises(DataError, match="no target has fewer than 1 training events"):
         made(tmp_path / "home", users="all", cold_items=1, k_core=3)
+
+
+def test_ties_of_all_copies_of_a_request_are_those_of_the_request(tmp_path: Path) -> None:
+    data = made(tmp_path, users=4, cold_users="0,1,2")
+    requests = data.artifact.table("requests")
+    once = requests.filter(pl.col("request_id").str.ends_with("-m2"))
+    plain = once.with_columns(pl.col("request_id").str.strip_suffix("-m2"))
+    orders = dict(by_request(rank_candidates(plain, tied(plain), seed=0)))
+    assert len(orders) == 4
+    found = by_request(ranked(data, tied(requests)))
+    assert found == [(f"{name}-m{known}", order) for name, order in orders.items() for known in (0, 1, 2)]
+    assert by_request(ranked(data, tied(once), once)) == [(f"{name}-m2", order) for name, order in orders.items()]
+    assert tie_parts(data)["tie_rule"] == f"{TIE_RULE}; of copies of a request alike"
+
+
+def tied(requests: pl.DataFrame) -> pl.DataFrame:
+    return requests.select("request_id", item_id="candidates", score=pl.lit(0.5)).explode("item_id")
+
+
+def by_request(rankings: pl.DataFrame) -> list[tuple[str, list[str]]]:
+    ordered = rankings.sort("request_id", "rank")
+    return list(ordered.group_by("request_id", maintain_order=True).agg("item_id").iter_rows())

@@ -404,8 +404,9 @@ def test_no_connection_is_an_error_with_the_same_hint(tmp_path: Path) -> None:
         free.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{free.getsockname()[1]}/set.zip"
     with pytest.raises(DataError, match="cannot be downloaded") as caught:
-        get(record(url), tmp_path)
+        get(record(url), tmp_path / "raw")
     assert "--source PATH" in caught.value.hint
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_server_that_stalls_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,6 @@
 """Several requests of a user after one cut: every event, all at once, in windows; and who says when training stops."""
 
+import re
 from pathlib import Path
 
 import polars as pl
@@ -196,7 +197,8 @@ def test_held_out_users_say_when_training_stops() -> None:
     assert made.held["user_id"].n_unique() == 9  # they are tested as everybody
     with pytest.raises(OptionError, match="leaves nobody to learn from: 9 users have two events") as caught:
         time_split(walks, config(cut="1970-01-01T00:00:03", validation="users:9"))
-    assert caught.value.hint == "Hold out fewer than 9 users."
+    assert caught.value.hint == "Hold out fewer of them: --validation users:8 or less."
+    assert time_split(walks, config(cut="1970-01-01T00:00:03", validation="users:8")).held.height
 
 
 @pytest.mark.parametrize(
@@ -207,16 +209,30 @@ def test_a_cut_that_tests_nothing_is_answered_with_those_that_do(cut: str, words
     with pytest.raises(DataError, match="tests need a user with two events up to the cut") as caught:
         time_split(ROWS, config(cut=cut))
     assert words in str(caught.value)
-    assert "1970-01-01 00:00:02 UTC to 1970-01-01 00:00:17 UTC, or a share from 0.17 to 0.916667" in caught.value.hint
-    for works in ("1970-01-01T00:00:02", "1970-01-01T00:00:17", "0.17", "0.916667"):
+    assert "1970-01-01T00:00:02 to 1970-01-01T00:00:17 (UTC), or a share from 0.166667 to 0.916666" in caught.value.hint
+    for works in ("1970-01-01T00:00:02", "1970-01-01T00:00:17", "0.166667", "0.916666"):
         assert time_split(ROWS, config(cut=works)).held.height
+
+
+@pytest.mark.parametrize("history_until", ["target", "cut"])
+@pytest.mark.parametrize("target", ["last", "first", "successive", "random", "all"])
+def test_a_history_that_nobody_has_is_answered_with_the_longest_that_works(target: str, history_until: str) -> None:
+    options = {"cut": "1970-01-01T00:00:05", "target": target, "history_until": history_until}
+    with pytest.raises(DataError, match="no event after the cut has 100 events of its user before it") as caught:
+        time_split(ROWS, config(min_history=100, **options))
+    found = re.fullmatch(r"Lower --min-history to at most (\d+)\.", str(caught.value.hint))
+    assert found is not None
+    assert time_split(ROWS, config(min_history=int(found[1]), **options)).held.height
+    with pytest.raises(DataError):
+        time_split(ROWS, config(min_history=int(found[1]) + 1, **options))
 
 
 @pytest.mark.parametrize(
     ("options", "words"),
     [
         ({"window_by": "events"}, "--window-by would have no effect without --windows"),
-        ({"windows": 1}, "windows=1 is the same as --split time without --windows"),
+        ({"windows": 0}, "greater than or equal to 2"),
+        ({"windows": 1}, "greater than or equal to 2"),
         ({"target": "all", "repeats": "all"}, "--repeats all does not fit several targets per user"),
         ({"validation": "users:0"}, "is not last-item, time or users:N"),
         ({"validation": "someone"}, "is not last-item, time or users:N"),

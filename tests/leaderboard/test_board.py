@@ -193,6 +193,30 @@ def test_figures_of_whole_runs_are_ranked_without_interval_or_test() -> None:
         board([with_gini("a", 0.9, 0.5)], ("gini@10",))
 
 
+def test_figures_of_runs_with_fewer_requests_are_noted_and_have_no_rank() -> None:
+    names = [f"r{number:04d}" for number in range(300)]
+    rows = [
+        replace(entry("a", NOISE[0] + 0.5), figures={"gini@10": 0.5}),
+        replace(entry("b", NOISE[0]), figures={"gini@10": 0.6}),
+        replace(entry("some", NOISE[1][:100], requests=names[:100]), figures={"gini@10": 0.1}),
+    ]
+    made, _ = board(rows, ("ndcg@10", "gini@10"), directions={"gini@10": "lower"})
+    assert {row.run: row.cells["gini@10"].rank for row in made.rows} == {"a": 1, "b": 2, "some": 0}
+    (note,) = [note for note in made.notes if "gini@10" in note]
+    assert note.startswith("some: gini@10 over 100 of 300 requests, whose number changes such figures")
+    assert not [note for note in board(rows[:2], ("ndcg@10", "gini@10"))[0].notes if "gini@10" in note]
+
+
+def test_a_metric_of_whole_runs_says_how_it_gets_onto_a_board() -> None:
+    only = replace(entry("a", NOISE[0]), figures={"gini@10": 0.5})
+    with pytest.raises(OptionError) as raised:
+        board([only], ("gini@10",))
+    assert "--metrics ndcg@10,gini@10" in str(raised.value.hint)
+    with pytest.raises(OptionError) as raised:
+        board([only], ("ndcg@10", "gini@10"), primary=("gini@10",))
+    assert "--primary ndcg@10; --metrics gini@10 adds" in str(raised.value.hint)
+
+
 def test_a_bound_is_shown_and_held_against_nothing() -> None:
     """It reads the targets, so it is neither the best row nor on the front, and costs the others no test."""
     values = np.random.default_rng(0).random((2, 50))

@@ -125,9 +125,12 @@ def test_a_model_on_everything_ends_every_curve_of_shares_and_is_a_line_over_sam
     entries += [trained("sasrec", 0.5), trained("itemknn", 0.4)]
     made = curves(entries, "train-fraction")
     assert found(made) == {
-        "sasrec": [(0.1, 0.2), (0.5, 0.3), (1.0, 0.5)],
+        "sasrec (train_by=users)": [(0.1, 0.2), (0.5, 0.3), (1.0, 0.5)],
         "sasrec (train_by=time)": [(0.1, 0.4), (1.0, 0.5)],
     }
+    assert found(curves([*entries[:2], *entries[3:]], "train-fraction")).keys() == {
+        "sasrec"
+    }  # nothing stands beside it
     assert [each.label for each in made.levels] == ["itemknn"]
     entries = [
         *(trained("sasrec", 0.1 + n / 1000, words={"train_samples": n}) for n in (16, 64)),
@@ -316,7 +319,7 @@ def test_unlike_ways_to_have_less_are_curves_of_their_own_and_all_end_in_everyth
     early = part({"train_fraction": 0.2, "train_by": "time"}, 200, 0.35)
     assert found(curves([*some, early, whole], "train-events")) == {
         "fm (by train_samples)": [(64, 0.31), (1000, 0.4)],
-        "fm (by train_fraction)": [(100, 0.25), (1000, 0.4)],
+        "fm (train_by=users, by train_fraction)": [(100, 0.25), (1000, 0.4)],
         "fm (train_by=time, by train_fraction)": [(200, 0.35), (1000, 0.4)],
     }
 

@@ -240,3 +240,27 @@ def test_shares_are_written_as_shares_and_failures_come_first(made: tuple[Board,
     assert gate_lines(gate)[5].startswith("worse: ndcg@10")
     close = Verdict("coverage < 1", "r", "r", True, "coverage", 0.99997, 1.0)
     assert verdict_words(close) == "is 99.997 %"
+
+
+def test_figures_of_runs_with_other_numbers_of_requests_are_not_held_against_each_other() -> None:
+    names = [f"r{number:04d}" for number in range(300)]
+    entries = [
+        replace(entry("base", NOISE[0]), figures={"gini@10": 0.5}),
+        replace(entry("same", NOISE[1]), figures={"gini@10": 0.5}),
+        replace(entry("some", NOISE[1][:100], requests=names[:100]), figures={"gini@10": 0.9}),
+    ]
+    shown, matrix = board(entries, ("ndcg@10", "gini@10"), directions={"gini@10": "lower"})
+    rows = {row.run: row for row in shown.rows}
+    own = Counterpart(
+        rows["base"], {"ndcg@10": matrix.values["ndcg@10"][[line.run for line in matrix.lines].index("base")]}
+    )
+    rules = [parse_rule("gini@10 rises > 1%"), parse_rule("gini@10 > 0.95")]
+    gate = judge(shown, matrix, ["same", "some"], rules, Baseline("base", dict.fromkeys(("same", "some"), own)), seed=0)
+    found = {(verdict.run, verdict.rule): (verdict.failed, verdict.reason) for verdict in gate.verdicts}
+    why = "it is of 100 requests, that of base of 300, and it depends on their number"
+    assert found == {
+        ("some", "gini@10 rises > 1%"): (True, why),
+        ("same", "gini@10 rises > 1%"): (False, ""),
+        ("same", "gini@10 > 0.95"): (False, ""),
+        ("some", "gini@10 > 0.95"): (False, ""),
+    }

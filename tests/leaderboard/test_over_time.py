@@ -154,6 +154,13 @@ def test_seeds_are_one_curve_with_a_spread() -> None:
     assert all(point.cell.spread is not None for point in made.curves[0].points)
 
 
+@pytest.mark.parametrize(("over", "least"), [("time", 1.0), ("cold-users", 0.0)])
+def test_a_crossing_knows_where_its_number_begins(over: str, least: float) -> None:
+    flat = row("lm", 0.5, 0.0, seed=1, kind="language model")
+    made = drawn([row("itemknn", 0.3, 0.15), flat], over=over)
+    assert [each.least for each in made.crossings] == [least]
+
+
 def test_a_day_of_release_says_which_windows_are_later() -> None:
     known = {"requests": 1, "seconds": 1.0, "released": "1970-02-15", "cutoff": "1970-01"}
     late = {"requests": 1, "seconds": 1.0, "released": "2024-10-31"}

@@ -1,5 +1,6 @@
 """Tiny models of many architectures against one full sequence for each title, whatever way the engine takes."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,9 @@ import pytest
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
+from llmrs_bench.core.types import Message
 from llmrs_bench.llm.backends import transformers_generation
+from llmrs_bench.llm.backends.token_tree import shared_head
 from llmrs_bench.llm.backends.transformers import TransformersEngine
 from llmrs_bench.llm.backends.transformers_generation import RoomyLayer
 from tiny_models import CORPUS, choice_prompt, text_prompt, train_tokenizer
@@ -133,6 +136,35 @@ def test_kinds_that_pack_are_packed_and_exact(kind: str, tmp_path: Path) -> None
     assert (facts["scored_plainly"], facts["self_check_prompts"]) == (0, 2)
     assert isinstance(facts["self_check_difference"], float)
     assert facts["self_check_difference"] < 1e-3
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        pytest.param(kind, marks=() if kind == "llama" else pytest.mark.slow)
+        for kind in PACKED
+        if kind not in ("t5", "mt5", "umt5")
+    ],
+)
+def test_what_prompts_of_several_users_begin_with_is_read_once(kind: str, tmp_path: Path) -> None:
+    found = engine(made(tmp_path, kind, **PACKED[kind]), self_check=0)
+    same = choice_prompt(history=6).messages[0].content
+    prompts = [
+        replace(choice_prompt(f"p{n}"), messages=(Message("user", f"{same} {'movie ' * n}"),)) for n in range(1, 4)
+    ]
+    read: list[tuple[int, ...]] = []
+    found.weights.get_input_embeddings().register_forward_hook(lambda _, given, __: read.append(tuple(given[0].shape)))
+    scored = answers(found, *prompts)
+    prefixes = [found.reader.read(prompt).tokens.prefix for prompt in prompts]
+    head = shared_head(prefixes)
+    assert head > 40
+    assert {prefix[:head] for prefix in prefixes} == {prefixes[0][:head]}
+    assert read[:2] == [(1, head), (3, max(map(len, prefixes)) - head)]
+    assert len(read) == 3
+    for prompt, prefix in zip(prompts, prefixes, strict=True):
+        suffixes = found.reader.read(prompt).tokens.suffixes
+        for suffix, values in zip(suffixes, scored[prompt.prompt_id].choice_logprobs or (), strict=True):
+            assert values == pytest.approx(reference(found, prefix, suffix), abs=1e-3)
 
 
 @pytest.mark.slow

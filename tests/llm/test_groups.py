@@ -3,7 +3,7 @@
 import pytest
 
 from llmrs_bench.core.types import Prompt
-from llmrs_bench.llm.backends.token_tree import Group, chain_group, fits, group_jobs
+from llmrs_bench.llm.backends.token_tree import Group, chain_group, fits, group_jobs, shared_head
 from llmrs_bench.llm.token_counts import token_counts
 from llmrs_bench.llm.tokenization import Ids, Job, Tokenized, cut
 
@@ -97,3 +97,20 @@ def test_tokens_are_counted_as_engines_compute_them() -> None:
     counts = {engine: token_counts(asked, tokens, engine=engine) for engine in ("transformers", "vllm", "mock")}
     assert {(each.prompt, each.choices) for each in counts.values()} == {(82, 6)}
     assert {engine: each.cached for engine, each in counts.items()} == {"transformers": 40, "vllm": 32, "mock": 0}
+
+
+@pytest.mark.parametrize(
+    ("prefixes", "switch", "head"),
+    [
+        ([(*range(64), 7), (*range(64), 8)], 0, 64),
+        ([(*range(63), 7), (*range(63), 8)], 0, 0),  # a pass of its own would save 63 tokens
+        ([(*range(32), 7), (*range(32), 8, 9), (*range(32), 9)], 0, 32),
+        ([tuple(range(65)), tuple(range(65)), tuple(range(70))], 0, 64),  # a prefix keeps its last token
+        ([tuple(range(80))], 0, 0),
+        ([(*range(64), 7), (*range(64), 8)], 63, 64),
+        ([(*range(64), 7), (*range(64), 8)], 64, 0),  # the head alone would be read by the other factors
+        ([(*range(64), 7), (*range(64), 8)], 65, 64),
+    ],
+)
+def test_the_head_of_several_prompts_is_worth_a_pass_of_its_own(prefixes: list[Ids], switch: int, head: int) -> None:
+    assert shared_head(prefixes, switch=switch) == head

@@ -157,9 +157,9 @@ def test_a_worker_that_takes_long_to_start_again_is_waited_for(monkeypatch: pyte
     pool._live = [0]
     awaited: list[int] = []
     monkeypatch.setattr(ray_pool.ActorPool, "_revive", lambda self, index: awaited.append(index))
-    pool._lost(1, None, ray_pool._Parts(iter(())), ray_pool._DiedError("the actor is restarting", away=True))
+    pool._lost(1, None, ray_pool._Parts(iter(()), {}), ray_pool._DiedError("the actor is restarting", away=True))
     assert awaited == [1]
-    pool._lost(1, None, ray_pool._Parts(iter(())), ray_pool._DiedError("the actor died for good"))
+    pool._lost(1, None, ray_pool._Parts(iter(()), {}), ray_pool._DiedError("the actor died for good"))
     assert awaited == [1]
 
 

@@ -20,7 +20,7 @@ from tiny_models import TITLES, choice_prompt, text_prompt, tiny_llama, yes_no_p
 pytest.importorskip("vllm")
 pytestmark = [pytest.mark.vllm, pytest.mark.filterwarnings("ignore")]  # vLLM warns about its own dependencies
 
-BLOCK = 32
+BLOCK = 32  # the default on a CPU
 LONG = "Dr. Strangelove or: How I Learned to Stop Worrying and Love the Bomb, told once more for everybody who slept, "
 
 
@@ -31,9 +31,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def options() -> VllmOptions:
-    return VllmOptions(
-        dtype="float32", enforce_eager=True, block_size=BLOCK, kv_cache_gb=1, answer_tokens=8, self_check=1
-    )
+    return VllmOptions(dtype="float32", enforce_eager=True, kv_cache_gb=1, answer_tokens=8, self_check=1)
 
 
 @pytest.fixture(scope="module")

@@ -477,3 +477,13 @@ def test_the_user_turn_and_marks_of_turns_are_no_answer() -> None:
 @pytest.mark.parametrize("text", ["\x1b[31m8\x07, 4, 2\x1b[0m\0", "8, 4, 2 \ufffd\ufffd", "8\x00, 4\x01, 2\x7f"])
 def test_colours_controls_and_lost_characters_are_nothing(text: str) -> None:
     assert read(text, SHELF) == ([8, 4, 2], "partial")
+
+
+@pytest.mark.parametrize("shown", [SHELF, letters(BOOKS)])
+@pytest.mark.parametrize(
+    "text",
+    ["3, 1, 2", "C,A,B", "1 2 3 4 5 6 7 8", "2, 2, 1", "99, 1", "ANALYSISA, B", "USER A B", "A", "7", " , ", "0 3"],
+)
+def test_labels_alone_are_read_as_in_an_answer_of_lines(text: str, shown: Listed) -> None:
+    """What only has numbers and capital letters is not searched for thoughts and marks, of which it has none."""
+    assert read(text, shown) == read(f"{text}\n", shown)

@@ -14,7 +14,17 @@ from rich.console import Console
 from board_cases import board, entry
 from curve_cases import USERS, curves, trained, tuned
 from llmrs_bench.leaderboard.curves import Crossing, Curves
-from llmrs_bench.report.curves import CURVE_FORMATS, amount, curves_table, end_words, positions, reach_words, reached
+from llmrs_bench.report.curves import (
+    CURVE_FORMATS,
+    amount,
+    curves_json,
+    curves_table,
+    end_words,
+    interval_words,
+    positions,
+    reach_words,
+    reached,
+)
 from llmrs_bench.report.html import Extra, to_html
 from llmrs_bench.report.table import p_value
 
@@ -85,6 +95,27 @@ def test_a_count_is_reached_at_a_whole_number(at: float, whole: bool, said: str)
     again = replace(found, below=(3.0, 5.0))
     assert reach_words(again, "known events") == f"sasrec {said.replace('even ', '')}, but is below it at 3 and 5"
     assert reached(again) == f"{end_words(found, at)}, but below at 3 and 5"
+
+
+@pytest.mark.parametrize(
+    ("first", "least", "both", "low"),
+    [
+        (0.0, 0.0, "from 0 on", "0 to 3"),
+        (1.0, 1.0, "from 1 on", "1 to 3"),
+        (16.0, 0.0, "less than 16", "less than 16 to 3"),
+    ],
+)
+def test_nothing_is_less_than_the_least_value(first: float, least: float, both: str, low: str) -> None:
+    below = float("-inf")
+    found = Crossing("ndcg@10", "sasrec", "lm", first, 20.0, below, below, below, (1.0, 0.0, 0.0), True, least=least)
+    assert (reached(found), interval_words(found)) == (both, both)
+    assert interval_words(replace(found, high=2.5)) == low
+    assert (
+        "least"
+        not in json.loads(curves_json(replace(curves([tuned(16, 0.3), tuned(64, 0.4)]), crossings=(found,))))[
+            "crossings"
+        ][0]
+    )
 
 
 def test_points_in_one_place_are_a_star() -> None:

@@ -95,6 +95,34 @@ def test_what_has_no_room_is_named_and_short_names_have_a_key(made: Board) -> No
         assert ("= not distinguishable" in text) == (re.search(r"  =", "\n".join(body(lines))) is not None)
 
 
+@pytest.mark.parametrize(
+    "models",
+    [
+        ("mock",),
+        ("SmolLM2-135M-Instruct",),
+        ("SmolLM2-135M-Instruct+lora-512",),
+        ("SmolLM2-135M-Instruct", "SmolLM2-360M-Instruct"),
+    ],
+)
+def test_names_say_what_sets_rows_apart_at_80_columns(models: tuple[str, ...]) -> None:
+    rows = [
+        row(model, 0.1 * number, LM, setting + limit)
+        for number, model in enumerate(models, 1)
+        for setting in ("likelihood", "yes-no")
+        for limit in ("", ", first 6 requests")
+    ]
+    made = board([row("sasrec", 0.95, "recommender"), *rows])[0]
+    lines = shown(made, 80)
+    start = next(number for number, line in enumerate(lines) if line.startswith("model ")) + 2
+    names = [re.split(r" \*|  +", line)[0] for line in lines[start : start + len(made.rows)]]
+    assert len(set(names)) == len(made.rows)
+    assert not any("~" in name for name in names)
+    for each, name in zip(made.rows, names, strict=True):
+        assert ("first 6" in name) == ("first 6" in each.setting)
+        assert each.kind != LM or ("yes-no" if "yes-no" in each.setting else "like") in name
+        assert len(models) == 1 or each.kind != LM or re.search(r"\d{3}M", each.model)[0] in name  # type: ignore[index]
+
+
 def test_differences_are_from_the_row_that_the_gate_holds_all_against(made: Board) -> None:
     label, per_token = (
         next(row for row in made.rows if row.setting == each) for each in ("label", "likelihood, per token")

@@ -447,3 +447,10 @@ def test_recommenders_that_read_no_titles_need_none(tmp_path: Path) -> None:
         found = study({"model": model}, data=data)
         with pytest.raises(BenchError, match="have no title"):
             run_study(tmp_path / "home", found, found.rows, no_progress, print)
+
+
+def test_the_recipe_of_time_asks_nobody_without_a_history() -> None:
+    [plan] = open_recipe("protocols/time", {"defaults": {"model": "mock"}}).data
+    assert plan.config is not None
+    assert plan.config.windows == 4
+    assert plan.config.min_history == 1

@@ -25,7 +25,8 @@ SPLIT = {"split": "time", "cut": "0.4", "target": "first", "windows": 3, "n_cand
 
 
 def films(home: Path, folder: Path, **options: Any) -> Data:
-    config = PrepareConfig.model_validate({"dataset": "small", **SPLIT, **options})
+    given = {name: value for name, value in {**SPLIT, **options}.items() if value is not None}
+    config = PrepareConfig.model_validate({"dataset": "small", **given})
     return open_data(home, prepare(home, "small", config, Origin(folder), no_progress).name)
 
 
@@ -187,7 +188,7 @@ def test_where_nothing_would_be_fitted_again_it_is_refused(
 
 def test_without_windows_and_for_an_export_it_is_refused(tmp_path: Path, windows: Data, source: Path) -> None:
     with pytest.raises(OptionError, match=r"before each window, but small@\w+ has no windows"):
-        run(films(tmp_path / "plain", source, windows=0), "itemknn", retrain="each")
+        run(films(tmp_path / "plain", source, windows=None, window_by=None), "itemknn", retrain="each")
     with pytest.raises(OptionError, match="trains one per window"):
         run(windows, "itemknn", retrain="each", export_to=tmp_path / "model")
     assert infer_config({"model": "itemknn"}).model_dump()["retrain"] == "never"

@@ -7,8 +7,10 @@ import pytest
 
 from command_line import Bench
 from llmrs_bench.core.errors import OptionError
+from llmrs_bench.data.datasets import known_dataset
 from llmrs_bench.stages.recipe import open_recipe, study_of
 from llmrs_bench.stages.study import Study
+from llmrs_bench.stages.workspace import Reference
 from tiny_models import tiny_llama
 
 DATA = [{"name": "films", "dataset": "small"}, {"name": "books", "dataset": "shop"}]
@@ -60,6 +62,28 @@ def test_the_recipe_of_the_package_has_both_directions() -> None:
     assert tuned == {(source, target) for source in ("films", "books") for target in ("films", "books")}
     prompted = {(row.examples_of, row.data) for row in found.rows if row.examples_of is not None}
     assert prompted == {("films", "books"), ("books", "films")}
+
+
+def test_the_recipe_of_the_package_names_data_that_the_tool_knows() -> None:
+    found = open_recipe("protocols/transfer", {"defaults": {"model": "./base"}})
+    known = [known_dataset(Reference.parse(plan.reference).dataset) for plan in found.data]
+    assert [dataset.domain for dataset in known if dataset is not None] == ["films", "books"]
+
+
+@pytest.mark.parametrize("settings", [["data.dataset=ml100k"], ["data.books.dataset=ml1m"]])
+def test_two_domains_of_the_same_data_are_refused_before_anything_is_prepared(settings: list[str]) -> None:
+    with pytest.raises(OptionError, match="films and books are the same data, ml1") as caught:
+        open_recipe("protocols/transfer", {"defaults": {"model": "./base"}}, settings)
+    assert "--set data.books.dataset=OTHER" in caught.value.hint
+
+
+def test_a_model_may_be_tuned_on_the_same_data_where_no_matrix_is_asked_for() -> None:
+    data = [DATA[0], {"name": "late", "dataset": "small", "split": "random"}]
+    row = {"name": "tuned", "model": "./base", "template": "label", "data": "late", "tune": {"on": "films"}}
+    content = {"data": data, "rows": [row]}
+    assert [each.tuned_on for each in study_of(content, "study.toml").rows] == ["films"]
+    with pytest.raises(OptionError, match="films and late are the same data, small"):
+        study_of({**content, "board": {"transfer": True}}, "study.toml")
 
 
 @pytest.mark.slow

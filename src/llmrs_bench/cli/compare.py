@@ -331,7 +331,9 @@ def compare(
             return
         if dataset is None or files:
             said = f"{files[0]}: files are read with --history" if files else "compare needs a data set"
-            raise OptionError(said, hint="Add --dataset NAME, or write: llmrs-bench compare --history FILE FILE...")
+            typed = files[0] if files and files[0].suffix != ".parquet" else "NAME"
+            add = f"Add --dataset {typed}" if dataset is None else f"Choose runs with --run {typed}"
+            raise OptionError(said, hint=f"{add}, or write: llmrs-bench compare --history FILE FILE...")
         if transfer:
             read = ("--dataset", "--transfer", "--junit", "--gate-json", "--allow-missing")
             idle = [name for name, value in given.items() if value and name not in read]

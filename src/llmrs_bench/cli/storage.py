@@ -142,9 +142,9 @@ def rm(
         else:
             several = older_than is not None or not run  # else each name means one run, as for `show`
             chosen = (
-                storage.find_runs(home, dataset, run or [], before=before(older_than))
+                storage.find_runs(home, dataset, run or [], before=before(older_than), wanted=False)
                 if several
-                else [storage.find_run(home, name, dataset) for name in dict.fromkeys(run or [])]
+                else [storage.find_run(home, name, dataset, wanted=False) for name in dict.fromkeys(run or [])]
             )
             found = storage.runs_to_remove(home, chosen)
         if not found:

@@ -108,20 +108,15 @@ def tune(
 ) -> None:
     """Fine-tune a language model on prompts made from the training data."""
     with exit_codes(), _one_voice():
-        from llmrs_bench.llm.identity import find_files
-
-        find_files(model)  # before PyTorch is imported
         from llmrs_bench.core.errors import OptionError
-        from llmrs_bench.report.words import sample_lines, tuning_forecast_lines, tuning_lines
+        from llmrs_bench.llm.identity import find_files
         from llmrs_bench.stages.serving import TUNED
-        from llmrs_bench.stages.tune import TuneConfig
-        from llmrs_bench.stages.tune import tune as stage
-        from llmrs_bench.stages.tune_preview import forecast_tuning, show_samples
+        from llmrs_bench.stages.tuned_models import check_tunable_model
         from llmrs_bench.stages.workspace import call, open_data
 
+        # All that needs no PyTorch is checked before it is imported.
+        find_files(model)
         if template is None:
-            from llmrs_bench.stages.tune_samples import check_tunable_model
-
             check_tunable_model(model)  # what cannot be tuned needs no template
             raise OptionError("tune needs a template", hint="Add --template label, likelihood, listwise or yes-no.")
         if dry_run and show:
@@ -134,6 +129,11 @@ def tune(
                 hint=f"Write --name {TUNED}{name.removeprefix(TUNED)}, and leave --seeds out.",
             )
         data = open_data(home, dataset)
+        from llmrs_bench.report.words import sample_lines, tuning_forecast_lines, tuning_lines
+        from llmrs_bench.stages.tune import TuneConfig
+        from llmrs_bench.stages.tune import tune as stage
+        from llmrs_bench.stages.tune_preview import forecast_tuning, show_samples
+
         for number in range(seed, seed + seeds):
             config = TuneConfig.parse_flags(
                 {

@@ -14,6 +14,12 @@ BASELINES: tuple[str, ...] = ("majority", "item-mean", "user-mean", "item-user-m
 RATING_BASELINES: tuple[str, ...] = ("global-mean", "user-mean", "item-mean", "biased-mean")
 BASELINES_OF: Mapping[str, tuple[str, ...]] = {CLICK: BASELINES, RATING: RATING_BASELINES}
 TRIVIAL: tuple[str, ...] = tuple(dict.fromkeys((*BASELINES, *RATING_BASELINES)))
+# What the rows of a user, or of an item, are read for; of an unknown one nothing is known.
+READ_IDS: Mapping[str, tuple[str, ...]] = {
+    **dict.fromkeys(("item-user-mean", "logistic", "biased-mean"), ("user", "item")),
+    "user-mean": ("user",),
+    "item-mean": ("item",),
+}
 
 # How many rows with the overall share of likes, or the overall mean rating, every mean is smoothed by.
 SMOOTHING = 5.0

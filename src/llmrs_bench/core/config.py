@@ -219,12 +219,16 @@ class PrepareConfig(Options):
     split: Literal["leave-one-out", "random", "time"] = "leave-one-out"
     cut: str = "0.9"
     target: Literal["last", "first", "random", "successive", "all"] = "last"
-    validation: str = "last-item"
+    validation: str = Field(
+        default="last-item", json_schema_extra={"takes": "last-item, time or users:N, with N from 1 on"}
+    )
     history_until: Literal["target", "cut"] = "target"
     min_history: int = Field(default=0, ge=0, le=MOST)
-    windows: int = Field(default=0, ge=0, le=1000)
+    windows: int = Field(default=0, ge=2, le=1000)  # 0: none
     window_by: Literal["time", "events"] = "time"
-    cold_users: tuple[Annotated[int, Field(ge=0, le=MOST)], ...] = ()
+    cold_users: tuple[Annotated[int, Field(ge=0, le=MOST)], ...] = Field(
+        default=(), json_schema_extra={"takes": "different whole numbers of at least 0, such as 0,1,2,5,10"}
+    )
     cold_items: Annotated[int, Field(ge=1, le=MOST)] | None = None
     draws: int = Field(default=1, ge=1, le=1000)
     held_out: Literal["test", "validation"] = "test"
@@ -294,7 +298,7 @@ class PrepareConfig(Options):
     def one_of_three(cls, text: str) -> str:
         """Refuse what names no events for validation."""
         if not re.fullmatch(r"last-item|time|users:[1-9]\d{0,8}", text):
-            raise ValueError(f"validation={text!r} is not last-item, time or users:N, with N a number of users")
+            raise ValueError(f"{text!r} is not last-item, time or users:N, with N a number of users from 1 on")
         return text
 
     @field_validator("cold_users", mode="before")
@@ -303,7 +307,7 @@ class PrepareConfig(Options):
         """Read `0,1,5` as typed, in their order."""
         numbers = numbers.split(",") if isinstance(numbers, str) else numbers
         if len(set(map(str, numbers))) < len(numbers):
-            raise ValueError(f"cold_users={','.join(map(str, numbers))} names a number twice")
+            raise ValueError(f"{','.join(map(str, numbers))} names a number twice")
         return (
             tuple(sorted(map(int, numbers))) if all(str(number).strip().isdecimal() for number in numbers) else numbers
         )
@@ -335,8 +339,6 @@ class PrepareConfig(Options):
             raise ValueError(f"{flags} would have no effect without --split time")
         if "window_by" in self.model_fields_set and not self.windows:
             raise ValueError("--window-by would have no effect without --windows")
-        if self.windows == 1:
-            raise ValueError("windows=1 is the same as --split time without --windows: give 2 or more")
         if self.repeats != "first" and (self.target in ("successive", "all") or self.windows):
             raise ValueError(
                 f"--repeats {self.repeats} does not fit several targets per user: one may be in the history of another"

@@ -63,6 +63,10 @@ class ModelError(BenchError):
     """A model cannot be found, loaded or trained."""
 
 
+class TooLittleError(ModelError):
+    """There is too little to learn from: because the data has no more, or because less was asked for."""
+
+
 class EngineError(BenchError):
     """An engine failed while it answered: trouble of the machine, never of the model's taste."""
 

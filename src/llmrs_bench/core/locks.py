@@ -3,7 +3,7 @@
 import logging
 import os
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from errno import ENOLCK, ENOSYS, ENOTSUP, EOPNOTSUPP
@@ -38,7 +38,7 @@ def locked(path: Path, what: str) -> Iterator[bool]:
     holder is for people.
 
     Args:
-        path: The lock file; its folder is made.
+        path: The lock file; its folder is made, and goes again if it is still empty at the end.
         what: What is locked, for the message.
 
     Yields:
@@ -49,6 +49,7 @@ def locked(path: Path, what: str) -> Iterator[bool]:
     """
     from filelock import FileLock
 
+    made = [folder for folder in (path.parent, *path.parent.parents) if not folder.exists()]
     path.parent.mkdir(parents=True, exist_ok=True)
     lock = FileLock(path)
     try:
@@ -58,7 +59,10 @@ def locked(path: Path, what: str) -> Iterator[bool]:
             raise
         path.unlink(missing_ok=True)
         _warn_of_no_locks()
-        yield False
+        try:
+            yield False
+        finally:
+            _remove_empty(made)
         return
     try:
         now = datetime.now().astimezone().isoformat(timespec="seconds")
@@ -69,6 +73,14 @@ def locked(path: Path, what: str) -> Iterator[bool]:
         with suppress(OSError):
             path.unlink()
         lock.release()
+        _remove_empty(made)
+
+
+def _remove_empty(folders: Sequence[Path]) -> None:
+    """Remove folders, the innermost first, up to one that holds something."""
+    with suppress(OSError):
+        for folder in folders:
+            folder.rmdir()
 
 
 @cache

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 MOST = 2**31 - 1  # of anything that is counted
+_TAKES = "takes"  # key of the schema of an option whose type does not say what it takes
 
 
 def flag(name: str) -> str:
@@ -71,26 +72,32 @@ def takes(faults: "Sequence[ErrorDetails]", schemas: Mapping[str, Any], written:
     )
 
 
-_ALONE = re.compile(r"Value error, (.+?) (?:has|have|would have) no effect without ([^,]+)(?:, .*)?")
+_ALONE = re.compile(r"Value error, (.+?) (?:has|have|would have) no effect (without|with) ([^,]+)(?:, .*)?")
 
 
 def missing(faults: "Sequence[ErrorDetails]") -> str:
-    """Say which option to add where all that is wrong is that others have no effect without it; else nothing."""
+    """Say what to add or to leave out where all that is wrong is that options have no effect; else nothing."""
     found = [_ALONE.fullmatch(fault["msg"]) for fault in faults]
-    return " ".join(f"Add {each[2]}, or leave out {each[1]}." for each in found if each) if all(found) else ""
+    if not all(found):
+        return ""
+    return " ".join(
+        f"Add {each[3]}, or leave out {each[1]}." if each[2] == "without" else f"Leave out {each[1]}."
+        for each in found
+        if each
+    )
 
 
 def listed(schema: Mapping[str, Any]) -> str:
     """Say that an option is a list in a file; as a flag it is repeated."""
-    kinds = {part.get("type") for part in schema.get("anyOf", [schema])}
+    kinds = set() if _TAKES in schema else {part.get("type") for part in schema.get("anyOf", [schema])}
     return "a list of which each is " if "array" in kinds else ""
 
 
 def default_words(schema: Mapping[str, Any]) -> str:
     """Say what an option is where it is not typed, if there is something to say."""
     known = schema.get("default")
-    if known in (None, [], {}):
-        return ""
+    if known in (None, [], {}) or (isinstance(known, int) and known < schema.get("minimum", known)):
+        return ""  # so is one that says the option is not used, and cannot be typed
     return f"; its default is {str(known).lower() if isinstance(known, bool) else known}"
 
 
@@ -104,6 +111,8 @@ _BOUNDS = {
 
 def allowed(schema: Mapping[str, Any]) -> str:
     """Say in words which values a JSON schema allows."""
+    if _TAKES in schema or schema.get("format") == "path":
+        return str(schema.get(_TAKES, "a path, as text"))
     if "anyOf" in schema:
         return " or ".join(allowed(part) for part in schema["anyOf"] if part.get("type") != "null")
     if schema.get("type") == "array" and "items" in schema:
@@ -112,8 +121,6 @@ def allowed(schema: Mapping[str, Any]) -> str:
         return repr(schema["const"])
     if "enum" in schema:
         return " or ".join(map(repr, schema["enum"]))
-    if schema.get("format") == "path":
-        return "a path, as text"
     kinds = {"integer": "a whole number", "number": "a number", "boolean": "true or false", "string": "a text"}
     bounds = [words.format(f"{schema[key]:,}") for key, words in _BOUNDS.items() if schema.get(key, MOST) < MOST]
     return " ".join(

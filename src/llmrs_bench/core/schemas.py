@@ -139,6 +139,9 @@ ANSWERS = pl.Schema({"key": pl.String(), **_ANSWER, "least_shown": pl.Float32()}
 RESPONSES = pl.Schema({"prompt_id": pl.String(), "request_id": pl.String(), **_ANSWER})
 # One row per request and candidate; ranks start at 1; a null score: the model did not rank it.
 RANKINGS = pl.Schema({"request_id": pl.String(), "item_id": pl.String(), "rank": pl.Int32(), "score": pl.Float64()})
+# Of a recommender that learns, one row per candidate item without a training event; `window` is the one before which it
+# was trained, null where it was trained once.
+UNSEEN_ITEMS = pl.Schema({"window": pl.Int32(), "item_id": pl.String()})
 # One row per view and candidate, where a request is shown in several; `slot` is the candidate's place, from 0.
 VIEW_RANKINGS = pl.Schema({**RANKINGS, "view_id": pl.String(), "slot": pl.Int32()})
 # One row per request and metric.
@@ -218,6 +221,7 @@ TABLES: dict[str, pl.Schema] = {
     "answers": ANSWERS,
     "responses": RESPONSES,
     "rankings": RANKINGS,
+    "unseen_items": UNSEEN_ITEMS,
     "metrics": METRICS,
     "clicks": CLICKS,
     "predictions": PREDICTIONS,

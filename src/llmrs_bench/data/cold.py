@@ -6,6 +6,7 @@ import polars as pl
 
 from llmrs_bench.core.config import PrepareConfig
 from llmrs_bench.core.errors import DataError
+from llmrs_bench.core.formatting import counted
 from llmrs_bench.core.schemas import CONDITIONS
 from llmrs_bench.data.candidates import Requests, sample_users
 from llmrs_bench.data.split import Split
@@ -34,14 +35,15 @@ def hold_out_users(split: Split, config: PrepareConfig) -> Split:
         pl.col("told").fill_null(0)
     )
     before = pl.col("before" if "before" in held.columns else "told")
-    able = held.filter(before.min().over("user_id") >= most).drop("told")
+    held = held.with_columns(least=before.min().over("user_id"))
+    able = held.filter(pl.col("least") >= most).drop("told", "least")
     users, tested = held["user_id"].n_unique(), able["user_id"].unique()
     if able.is_empty():
-        longest = held.select(before.min().over("user_id").max()).item()
+        longest = held.select(pl.col("least").max()).item()
         raise DataError(
-            f"none of {users:,} test users has {most:,} events before the target, so none can be asked with "
-            f"{most:,} known ones",
-            hint=f"Name numbers up to {longest:,} with --cold-users, or another split."
+            f"none of {counted(users, 'test user')} has {counted(most, 'event')} before the target, so none can be "
+            f"asked with {most:,} known ones",
+            hint=f"Name numbers up to {longest} with --cold-users, or another split."
             if users
             else "Check the split: it tests nobody.",
         )
@@ -56,12 +58,15 @@ def hold_out_users(split: Split, config: PrepareConfig) -> Split:
     if later is not None:
         later = later.filter(~pl.col("user_id").is_in(chosen.implode()))
     dropped = split.interactions.height - interactions.height
+    least = held.unique("user_id")["least"]
+    there = ", ".join(f"at least {number:,} for {(least >= number).sum():,}" for number in config.cold_users)
+    few = users - len(tested)
     rules = [
-        f"models learn from nothing that the {len(chosen):,} test users did: {dropped:,} of "
-        f"{split.interactions.height:,} events are left out, {interactions.height:,} stay"
+        f"models learn from nothing that the {counted(len(chosen), 'test user')} did: {dropped:,} of "
+        f"{counted(split.interactions.height, 'event is', 'events are')} left out, {interactions.height:,} stay",
+        f"events that users have before each target: {there}; each number is asked of the same users, so "
+        f"{len(tested):,} of {counted(users, 'user')} can be tested",
     ]
-    if few := users - len(tested):
-        rules.append(f"{few:,} of {users:,} users have fewer than {most:,} events before a target, and are not tested")
     return replace(
         split,
         interactions=interactions,
@@ -130,7 +135,7 @@ def cold_targets(split: Split, config: PrepareConfig) -> Split:
         rules=(
             *split.rules,
             f"tested are the {cold.height:,} of {held.height:,} targets with fewer than {most:,} training events, of "
-            f"{users:,} users; drawn candidates have fewer, too",
+            f"{counted(users, 'user')}; drawn candidates have fewer, too",
         ),
         words=f"{split.words}; targets with fewer than {most:,} training events",
     )

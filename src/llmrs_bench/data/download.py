@@ -12,7 +12,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -163,6 +163,7 @@ def fetch(
                 hint=_next(file, dataset, "Delete it and run again.", before=before),
             )
         return Download(file.name, known.url if known else "", path.stat().st_size, found)
+    made = not folder.exists()
     with _writing(folder):
         folder.mkdir(parents=True, exist_ok=True)
     failures: list[str] = []
@@ -190,6 +191,9 @@ def fetch(
                         "%s has no published checksum: %s is kept, and a later one has to be the same", file.name, found
                     )
                 return Download(file.name, url, size, found)
+    if made:
+        with suppress(OSError):  # it holds what has come so far
+            folder.rmdir()
     raise DataError(
         f"{file.name} cannot be downloaded: {'; '.join(failures)}",
         hint=_next(

@@ -3,11 +3,13 @@
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from math import ceil, floor
 
 import polars as pl
 
 from llmrs_bench.core.config import PrepareConfig
 from llmrs_bench.core.errors import DataError, OptionError
+from llmrs_bench.core.formatting import counted
 from llmrs_bench.core.hashing import uniform_hash
 from llmrs_bench.core.schemas import INTERACTIONS, LATER_EVENTS
 from llmrs_bench.data.split import ENOUGH, PAIR, TIE_RULE, USER_RULE, WHOLE_SECONDS, Split, by_user_and_time
@@ -193,6 +195,11 @@ def _when(moment: float) -> str:
     return f"{datetime.fromtimestamp(moment, UTC):%Y-%m-%d %H:%M:%S} UTC"
 
 
+def _typed(moment: float) -> str:
+    """Return a moment as `--cut` takes it."""
+    return datetime.fromtimestamp(moment, UTC).replace(tzinfo=None).isoformat()
+
+
 def _moment(times: pl.Series, cut: str) -> float:
     found = read_cut(cut)
     if isinstance(found, datetime):
@@ -222,11 +229,11 @@ def _refuse_useless(
             f"{words}; no cut of these events allows that",
             hint="Use --split leave-one-out or random, or a larger data set.",
         )
-    shares = [(times <= moment).sum() / len(times) for moment in (least, before_last)]
+    first, last = ((times <= moment).sum() / len(times) for moment in (least, before_last))
+    low, high = ceil(first * _SHARES) / _SHARES, floor(last * _SHARES) / _SHARES
+    shares = f"from {low:.6g} to {high:.6g}" if low < high else f"such as {low:.6g}"
     raise DataError(
-        words,
-        hint=f"Choose --cut from {_when(least)} to {_when(before_last)}, or a share from "
-        f"{shares[0]:.2g} to {shares[1]:.6g}.",
+        words, hint=f"Choose --cut from {_typed(least)} to {_typed(before_last)} (UTC), or a share {shares}."
     )
 
 
@@ -265,10 +272,11 @@ def _windows(late: pl.DataFrame, cut: float, config: PrepareConfig) -> _Windows:
         )
     starts = (cut, *ends)
     begin = _few([_when(start) for start in starts])
-    rule = f"{count} windows {_BY[config.window_by]} begin behind {begin}, and have {_counts(sizes)} events"
+    rule = f"{count} windows {_BY[config.window_by]} begin after {begin}, and have {_counts(sizes)} events"
     return _Windows(found, starts, (rule,))
 
 
+_SHARES = 1_000_000  # a share is shown to so many parts
 _SHOWN = 10  # of many windows at each end
 _BY = {"time": "of equal length", "events": "of as many events"}
 
@@ -289,7 +297,7 @@ def _held(late: pl.DataFrame, early: pl.DataFrame, windows: _Windows, config: Pr
     Raises:
         DataError: If no history is as long as `min_history`.
     """
-    each = ["user_id", "window"]
+    each, every = ["user_id", "window"], late
     if config.target != "all":
         late = late.filter(pl.col("place") >= config.min_history)
     if config.target == "random":
@@ -314,13 +322,22 @@ def _held(late: pl.DataFrame, early: pl.DataFrame, windows: _Windows, config: Pr
         counts = early.group_by("user_id").agg(before=pl.len().cast(pl.Int64))
         held = held.drop("before").join(counts, on="user_id", how="left", maintain_order="left")
         held = held.with_columns(pl.col("before").fill_null(0))
-    held = held.filter(pl.col("before") >= config.min_history)
-    if held.is_empty():
+    enough = held.filter(pl.col("before") >= config.min_history)
+    if enough.is_empty():
+        most = _most_before(every, early, config)
         raise DataError(
             f"no event after the cut has {_events(config.min_history)} of its user before it",
-            hint="Lower --min-history, or choose a later --cut.",
+            hint=f"Lower --min-history to at most {most}." if most else "Leave out --min-history.",
         )
-    return held
+    return enough
+
+
+def _most_before(late: pl.DataFrame, early: pl.DataFrame, config: PrepareConfig) -> int:
+    """Return how many events of its user the later event has before it that has most, as `min_history` counts them."""
+    before = pl.col("place").min().over("user_id", "window") if config.target == "all" else pl.col("place")
+    if config.history_until == "cut":
+        late, before = early.join(late, on="user_id", how="semi"), pl.len().over("user_id")
+    return int(late.select(before.max()).item() or 0)
 
 
 def _validation(early: pl.DataFrame, validation: str, cut: str, seed: int) -> tuple[pl.Expr, str]:
@@ -349,10 +366,12 @@ def _held_out_users(early: pl.DataFrame, wanted: int, seed: int) -> tuple[pl.Exp
     """Take all earlier events of so many users who have two; which ones is a hash of seed and user."""
     able = early.group_by("user_id").len().filter(pl.col("len") >= ENOUGH - 1).sort("user_id")
     if wanted >= able.height:
+        there = counted(able.height, "user has", "users have")
         raise OptionError(
-            f"--validation {_USERS}{wanted} leaves nobody to learn from: {able.height:,} users have two events up to "
-            "the cut",
-            hint=f"Hold out fewer than {able.height:,} users.",
+            f"--validation {_USERS}{wanted} leaves nobody to learn from: {there} two events up to the cut",
+            hint=f"Hold out fewer of them: --validation {_USERS}{able.height - 1} or less."
+            if able.height > 1
+            else "Use --validation last-item.",
         )
     draws = pl.Series("draw", uniform_hash(seed, able["user_id"]))
     chosen = able.with_columns(draws).sort("draw").head(wanted)["user_id"]

@@ -27,7 +27,7 @@ from llmrs_bench.leaderboard.board import (
 )
 from llmrs_bench.leaderboard.family import LANGUAGE_MODEL, MOCK, Family, find_family
 from llmrs_bench.leaderboard.headline import find_headline
-from llmrs_bench.leaderboard.matrix import RunScores, ScoreMatrix, score_matrix
+from llmrs_bench.leaderboard.matrix import RunScores, ScoreMatrix, figure_notes, figures, score_matrix
 from llmrs_bench.leaderboard.pairs import PairTests, shown_primary
 from llmrs_bench.leaderboard.seeds import find_spreads
 from llmrs_bench.stats import (
@@ -330,19 +330,6 @@ def _users_measured(values: NDArray[np.float64], matrix: ScoreMatrix) -> NDArray
     return np.asarray((there > 0).sum(1))
 
 
-def figures(matrix: ScoreMatrix, plan: BoardPlan) -> Table:
-    """Return for each line the cells of metrics of whole runs: ranked, without interval or test."""
-    table: Table = [{} for _ in matrix.lines]
-    for metric in (metric for metric in plan.metrics if metric not in matrix.values):
-        sign, means = plan.sign(metric), [float(np.mean(line.means[metric])) for line in matrix.lines]
-        models = [mean for line, mean in zip(matrix.lines, means, strict=True) if not line.is_bound]
-        for line, cells, mean in zip(matrix.lines, table, means, strict=True):
-            ranked = sign and not line.is_bound
-            rank = 1 + sum(sign * other > sign * mean for other in models) if ranked else 0
-            cells[metric] = Cell(mean, None, None, rank=rank)
-    return table
-
-
 def with_spread(line: RunScores, cells: Mapping[str, Cell]) -> dict[str, Cell]:
     """Add the standard deviation over seeds, where there are several."""
     if len(line.runs) == 1:
@@ -368,7 +355,12 @@ def build_board(
     matrix = score_matrix(entries, plan.metrics, plan.users)
     key = plan.key("ndcg@10")
     if key not in matrix.values:
-        raise OptionError(f"{key} cannot order rows: it is measured for whole runs", hint="Name another metric first.")
+        raise OptionError(
+            f"{key} cannot order rows: it is measured for whole runs",
+            hint=f"Tests need values of users, such as --primary ndcg@10; --metrics {key} adds its column."
+            if plan.primary
+            else f"Add a metric of users, which then orders them: --metrics ndcg@10,{','.join(plan.metrics)}.",
+        )
     matrix = matrix.ordered(row_order(matrix, key, plan.sign(key)))
     blocks = [
         mean_block("", "", matrix, plan),
@@ -395,7 +387,8 @@ def assemble(
     matrix = blocks[0].matrix
     family = find_family(matrix, key, plan)
     tables, tested, tests, permutations = fill_tables(blocks, plan, family)
-    whole_runs = figures(matrix, plan)
+    figured = {metric: plan.sign(metric) for metric in plan.metrics if metric not in matrix.values}
+    whole_runs = figures(matrix, figured)
     whole = [
         _row(line, with_spread(line, cells | whole_runs[place]), blocks[0], place)
         for place, (line, cells) in enumerate(zip(matrix.lines, tables[0], strict=True))
@@ -424,7 +417,8 @@ def assemble(
         metrics=plan.metrics,
         rows=tuple(rows),
         notes=(
-            *(*notes, *server_notes(matrix), *coverage_notes(blocks, key), *order_notes(rows)),
+            *(*notes, *server_notes(matrix), *coverage_notes(blocks, key), *figure_notes(matrix, tuple(figured))),
+            *order_notes(rows),
             *power_notes(plan, tests if family is None else max(family.pairs, tests - family.pairs), permutations),
         ),
         key=key,

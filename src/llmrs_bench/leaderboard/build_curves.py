@@ -1,6 +1,6 @@
 """Curves built from evaluated runs: points with intervals and tests against the first one, lines, and crossings."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import TypeAlias
 
@@ -197,6 +197,20 @@ def _without(key: _Key, names: frozenset[str]) -> _Key:
     return kind, model, tuple(pair for pair in words if pair[0] not in names), engine
 
 
+def _with_default(key: _Key, others: Iterable[_Key]) -> _Key:
+    """Return a key that says of shares taken by users that they are, where a curve of other shares is beside it."""
+    for other in others:
+        if other != key and _without(other, frozenset({"train_by"})) == key:
+            kind, model, words, engine = other
+            return (
+                kind,
+                model,
+                tuple((name, "train_by=users" if name == "train_by" else said) for name, said in words),
+                engine,
+            )
+    return key
+
+
 # A name, a kind, and the runs of each number.
 _Group: TypeAlias = tuple[str, str, dict[float, list[str]]]
 
@@ -207,7 +221,10 @@ def _split(
     """Return the curves, those with the most points first, and the lines: what is on no curve, seeds together."""
     families = _families(made, name)
     varying = {key: places for key, places in families.items() if len(places) > 1 or _is_part(places)}
-    labels = [_label(key, several=len({k[3] for k in varying if k[:3] == key[:3]}) > 1) for key in varying]
+    labels = [
+        _label(_with_default(key, varying), several=len({k[3] for k in varying if k[:3] == key[:3]}) > 1)
+        for key in varying
+    ]
     groups: list[_Group] = []
     for label, (key, places) in zip(labels, varying.items(), strict=True):
         seeds = {x: _by_seed(runs, f"{label} at {x:g}", notes) for x, runs in sorted(places.items())}

@@ -12,10 +12,12 @@ import polars as pl
 from numpy.typing import NDArray
 
 from llmrs_bench.core.errors import OptionError
+from llmrs_bench.core.formatting import counted
 from llmrs_bench.leaderboard.board import EvaluatedRun
 from llmrs_bench.leaderboard.build import CORRECTION_WORDS, BoardPlan, shares_words
 from llmrs_bench.leaderboard.build_curves import DECADE, LANGUAGE, TRAINED
 from llmrs_bench.leaderboard.curves import KNOWN, WINDOW, Crossing, Curve, CurvePoint, Curves, Slope
+from llmrs_bench.leaderboard.labelled import LabelledEntry
 from llmrs_bench.leaderboard.matrix import RunScores, ScoreMatrix, request_values
 from llmrs_bench.leaderboard.sampled import (
     BoardEntry,
@@ -34,6 +36,11 @@ UNSEEN_WORDS = "\u2020: requests after the release of the model, which it cannot
 # Axes, as `--over` takes them, and the number that each is of.
 OVER_TIME, OVER_KNOWN = "time", "cold-users"
 AXES = {OVER_TIME: WINDOW, OVER_KNOWN: KNOWN}
+# Other words for an axis, and what is typed for it.
+_MEANT = {
+    **dict.fromkeys(("known", "known_events", "cold_users", "cold_user"), f"--over {OVER_KNOWN}"),
+    **dict.fromkeys(("window", "windows"), "--over-time"),
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +83,8 @@ def build_over_time(
     """
     places = pl.DataFrame({"request_id": list(matrix.requests)}, schema={"request_id": pl.String}).with_row_index()
     over, numbers = axis.over, axis.numbers
+    if any(isinstance(entry, LabelledEntry) for entry in entries):
+        raise _of_labelled_rows(over, title)
     if numbers is None or numbers["number"].n_unique() < 2:
         raise _one_place(over)
     placed = places.join(numbers, on="request_id", how="left", maintain_order="left")
@@ -119,10 +128,32 @@ def build_over_time(
         ),
         curves=tuple(curves),
         levels=(),
-        crossings=tuple(replace(each, whole=True) for each in crossings),
+        crossings=tuple(replace(each, whole=True, least=1.0 if over == OVER_TIME else 0.0) for each in crossings),
         notes=(*notes, *releases.notes(), *found),
         slopes=tuple(changes),
         contrasts=tuple(contrasts),
+    )
+
+
+def check_axis(over: str) -> None:
+    """Refuse another word for a number of requests.
+
+    Raises:
+        OptionError: Saying what to type for it.
+    """
+    if over not in AXES and (typed := _MEANT.get(over.replace("-", "_"))) is not None:
+        raise OptionError(f"--over {over}: no runs differ in it, but requests may", hint=f"Write {typed}.")
+
+
+def _of_labelled_rows(over: str, title: str) -> OptionError:
+    """Say why labelled rows have no such curve: what is measured are users and all rows together, not requests."""
+    typed, hint = f"--over {over}", "Prepare rankings, without --task: --cold-users 0,1,2,5,10."
+    if over == OVER_TIME:
+        typed, hint = "--over-time", "`--by window` has a board for each window, or quarter in time."
+    return OptionError(
+        f"{typed} needs values of single requests, as rankings have them, and {title} has labelled rows: they are "
+        "measured user by user, or all together",
+        hint=hint,
     )
 
 
@@ -269,7 +300,8 @@ def _spans(placed: pl.DataFrame, matrix: ScoreMatrix) -> list[str]:
         inside = np.zeros(len(matrix.requests), dtype=bool)
         inside[rows["index"].to_numpy()] = True
         users, requests = _users(inside, matrix.users), rows.height
-        count = f"{users:,} users" if users == requests else f"{requests:,} requests of {users:,} users"
+        who = counted(users, "user")
+        count = who if users == requests else f"{counted(requests, 'request')} of {who}"
         said.append(f"window {window}: {first if first == last else f'{first} to {last}'}, {count}")
     return said
 

@@ -86,6 +86,7 @@ class Crossing:
         shares: Of resamples that were not below at `first`, that crossed, and that never did.
         whole: Whether the number is a count: `at` and its ends are read as the next whole number then.
         below: The numbers of points behind `at` at which the curve is below again.
+        least: The least value that the number can have.
     """
 
     metric: str
@@ -99,6 +100,7 @@ class Crossing:
     shares: tuple[float, float, float]
     whole: bool = False
     below: tuple[float, ...] = ()
+    least: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -209,6 +209,11 @@ def check_rules(rules: Sequence[Rule], metrics: Sequence[str], *, tested: Collec
             raise unknown_name("quantity in --fail-if", rule.name, quantities(metrics))
         if rule.needs_baseline and not baseline:
             raise OptionError(f"--fail-if {rule.text!r} needs a baseline", hint="Add --baseline RUN or FILE.")
+        if rule.p is not None and rule.name in tested and rule.name not in metrics:
+            raise OptionError(
+                f"--fail-if {rule.text!r}: only metrics of the leaderboard have a p, and {rule.name} is none of these",
+                hint=f"Add it, --metrics {','.join([*metrics, rule.name])}, or leave out 'at p < ...'.",
+            )
         if rule.p is not None and rule.name not in {*metrics} & {*tested}:
             raise OptionError(
                 f"--fail-if {rule.text!r}: {rule.name} is one number of a run, so it has no p",
@@ -289,7 +294,8 @@ def judge(
 ) -> Gate:
     """Hold rows against their baselines and against rules.
 
-    A language model whose cost a rule needs fails where that cost is not known, and so does a row that lacks a metric.
+    A language model whose cost a rule needs fails where that cost is not known, and so does a row that lacks a metric,
+    or whose figure of a whole run is of another number of requests than that of its baseline.
 
     Args:
         board: The board of now.
@@ -314,6 +320,13 @@ def judge(
             f"--fail-if {lacking[0].text!r}: {baseline.name} does not hold {lacking[0].name}",
             hint=f"It holds {', '.join(metrics) or 'none of these metrics'}.",
         )
+    for rule in rules:
+        held = [found.row.cells for found in counterparts.values()]
+        if rule.needs_baseline and rule.name in {*board.metrics} - {*tested} and held and rule.name not in held[0]:
+            raise OptionError(
+                f"--fail-if {rule.text!r}: {baseline.name} does not hold {rule.name}",
+                hint=f"Save it again with --metrics {','.join(board.metrics)}.",
+            )
     changes = _changes(board, matrix, {run: counterparts[run] for run in rows if run in counterparts}, metrics, seed)
     for rule in rules:
         _check_reach(rule, [change for change in changes if change.metric == rule.name], board.permutations)
@@ -329,6 +342,10 @@ def judge(
     notes = [] if verdicts else [f"{verdict.row} {verdict.rule}: {verdict.reason}" for verdict in missing]
     for rule in rules:
         found = {row.run: _verdict(rule, row, counterparts.get(row.run), changes) for row in rows.values()}
+        if rule.needs_baseline and rule.name in {*board.metrics} - {*tested}:
+            for run in found.keys() & counterparts.keys():
+                if reason := _uneven(run, counterparts[run], matrix, metrics):
+                    found[run] = Verdict(rule.text, run, rows[run].label, True, rule.name, reason=reason)
         asked = [row for row in rows.values() if row.run in counterparts or not rule.needs_baseline]
         unknown = [row for row in asked if found[row.run] is None]
         failed = [row for row in unknown if quantity(row, rule.name) is None and _has_to_know(row, rule, board)]
@@ -346,6 +363,16 @@ def judge(
             notes.append(f"{rule.text!r} does not judge {', '.join(rest)}: {rule.name} is not known, or was not before")
     verdicts.sort(key=lambda verdict: not verdict.failed)
     return Gate(baseline.name, tuple(changes), tuple(verdicts), tuple(notes))
+
+
+def _uneven(run: str, base: Counterpart, matrix: ScoreMatrix, metrics: Sequence[str]) -> str:
+    """Return why figures of a whole run cannot be held against those of its baseline, nothing if they can."""
+    place = next(at for at, line in enumerate(matrix.lines) if line.run == run)
+    for metric in metrics[:1]:
+        now, before = (int((~np.isnan(values)).sum()) for values in (matrix.values[metric][place], base.values[metric]))
+        if now != before:
+            return f"it is of {now:,} requests, that of {base.row.label} of {before:,}, and it depends on their number"
+    return ""
 
 
 def _check_reach(rule: Rule, changes: Sequence[Change], permutations: int) -> None:

@@ -9,7 +9,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from llmrs_bench.core.errors import ArtifactError, OptionError
-from llmrs_bench.leaderboard.board import BOUND, SHARES, EvaluatedRun
+from llmrs_bench.leaderboard.board import BOUND, SHARES, Cell, EvaluatedRun
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +56,11 @@ class ScoreMatrix:
     def n_users(self) -> int:
         """How many users the requests are of."""
         return len(self.requests) if self.users is None else len(np.unique(self.users))
+
+    @property
+    def n_measured(self) -> tuple[int, ...]:
+        """On how many of the requests each line was measured, whatever a policy leaves out of its means."""
+        return tuple(int(count) for count in (~np.isnan(self.values[SHARES[0]])).sum(1))
 
     def ordered(self, order: Sequence[int]) -> "ScoreMatrix":
         """Return the lines in another order."""
@@ -157,6 +162,44 @@ def _figure(entry: EvaluatedRun, metric: str) -> float:
             f"the metric {metric!r} was not measured for {entry.run}", hint=f"Measured: {', '.join(entry.figures)}."
         )
     return entry.figures[metric]
+
+
+def figures(matrix: ScoreMatrix, metrics: Mapping[str, float]) -> list[dict[str, Cell]]:
+    """Return for each line the cells of metrics of whole runs: without interval or test.
+
+    Such a figure depends on how many requests it is of, so lines with fewer of them than others have no rank.
+
+    Args:
+        matrix: The lines.
+        metrics: By name, 1 where more is better, -1 where less is, and 0 where neither is.
+    """
+    table = [dict[str, Cell]() for _ in matrix.lines]
+    for metric, sign in metrics.items():
+        means = [float(np.mean(line.means[metric])) for line in matrix.lines]
+        whole = max(matrix.n_measured)
+        ranked = [
+            not line.is_bound and count == whole for line, count in zip(matrix.lines, matrix.n_measured, strict=True)
+        ]
+        others = [mean for mean, there in zip(means, ranked, strict=True) if there]
+        for cells, mean, there in zip(table, means, ranked, strict=True):
+            rank = 1 + sum(sign * other > sign * mean for other in others) if sign and there else 0
+            cells[metric] = Cell(mean, None, None, rank=rank)
+    return table
+
+
+def figure_notes(matrix: ScoreMatrix, metrics: Sequence[str]) -> list[str]:
+    """Say which rows have figures of whole runs over fewer requests than others; `metrics` are these figures."""
+    if not metrics:
+        return []
+    whole, fewer = max(matrix.n_measured), dict[int, list[str]]()
+    for line, count in zip(matrix.lines, matrix.n_measured, strict=True):
+        fewer.setdefault(count, []).append(line.label)
+    return [
+        f"{', '.join(names)}: {', '.join(metrics)} over {count:,} of {whole:,} requests, whose number changes such "
+        "figures of whole runs: not ranked among the other rows, nor to be compared with them"
+        for count, names in fewer.items()
+        if count < whole
+    ]
 
 
 def line_of(group: Sequence[EvaluatedRun], means: Mapping[str, tuple[float, ...]]) -> RunScores:

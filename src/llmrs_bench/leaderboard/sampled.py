@@ -15,13 +15,12 @@ from llmrs_bench.leaderboard.build import BoardPlan
 from llmrs_bench.leaderboard.curves import Crossing, Level
 from llmrs_bench.leaderboard.labelled import LabelledEntry
 from llmrs_bench.leaderboard.matrix import request_values
-from llmrs_bench.resampling import expanded_tail
+from llmrs_bench.resampling import expanded_tail, resamples
 from llmrs_bench.stats import share_interval, summed
 
 Floats: TypeAlias = NDArray[np.float64]
 BoardEntry: TypeAlias = EvaluatedRun | LabelledEntry
 
-_TOGETHER = 200  # resamples, as `stats.bootstrap_interval` draws them
 _NOISE = 1e-12  # equal means, added in another order, differ by less
 
 
@@ -169,17 +168,16 @@ def resampled(
     )
     there = summed((~np.isnan(stack)).astype(np.float64), owners)
     filled = summed(np.nan_to_num(stack), owners)
-    users = filled.shape[1]
-    generator, even = np.random.default_rng(plan.seed), np.full(users, 1.0 / users)
-    for start in range(0, plan.samples, _TOGETHER):
-        size = min(_TOGETHER, plan.samples - start)
-        weights = generator.multinomial(users, even, size=size).T.astype(np.float64)
+    start = 0
+    for drawn in resamples(filled.shape[1], plan.samples, plan.seed):
+        weights, part = drawn.T.astype(np.float64), slice(start, start + len(drawn))
         counts = there @ weights
         means = np.divide(filled @ weights, counts, out=np.full(counts.shape, np.nan), where=counts > 0)
         for name, row in zip(ranked, means, strict=True):
-            draws[name][start : start + size] = row
+            draws[name][part] = row
         for name, function in draw.items():
-            draws[name][start : start + size] = function(weights)
+            draws[name][part] = function(weights)
+        start += len(drawn)
     return draws
 
 

@@ -31,6 +31,8 @@ _OF_SESSIONS = ("seconds_loading", "peak_device_gb")
 _KEY = 32  # hex digits
 _LATE = 50_000  # keys that are held beside the sorted ones
 
+_ASKED = json.JSONEncoder(ensure_ascii=False)
+
 Keys = np.ndarray[Any, np.dtype[np.bytes_]]
 
 
@@ -42,7 +44,7 @@ def cache_key(prompt: Prompt) -> str:
     asked: list[Any] = [[message.role, message.content] for message in prompt.messages]
     asked += [prompt.choices, prompt.labels, prompt.grammar, len(prompt.shown) if prompt.grammar else None]
     asked += [prompt.sample] if prompt.sample else []
-    return sha256(json.dumps(asked, ensure_ascii=False).encode()).hexdigest()[:_KEY]
+    return sha256(_ASKED.encode(asked).encode()).hexdigest()[:_KEY]
 
 
 class ResponseCache:

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from llmrs_bench.core import config
 from llmrs_bench.core.config import Options
-from llmrs_bench.core.errors import ModelError
+from llmrs_bench.core.errors import ModelError, TooLittleError
 from llmrs_bench.core.types import Json, Progress, no_progress
 from llmrs_bench.recommenders.sequences import Sequences, Vocabulary
 
@@ -109,11 +109,11 @@ def fitted_events(interactions: pl.DataFrame, options: FitOptions) -> pl.DataFra
     """Return the rows of the table `interactions` to learn from.
 
     Raises:
-        ModelError: If there are none.
+        TooLittleError: If there are none.
     """
     events = interactions.filter(pl.col("part").is_in(options.fit_on.split("+")))
     if events.is_empty():
-        raise ModelError(
+        raise TooLittleError(
             f"no interactions in part {options.fit_on!r}", hint="Prepare a data set with more events per user."
         )
     return events

@@ -16,8 +16,9 @@ _KINDS = {"cosine": CosineRecommender, "tfidf": TFIDFRecommender, "bm25": BM25Re
 class ItemKNNOptions(NeighbourOptions):
     """How items are compared.
 
-    `neighbours` is the number of most similar items that an item keeps, itself among them; `similarity` weighs
-    events before the cosine; `max_history` is the number of newest items of a user that are looked at.
+    `neighbours` is the number of most similar items that an item keeps, itself among them; `similarity` is the cosine
+    of events, that of events weighed by TF-IDF, or their product weighed by BM25, which is no cosine; `max_history` is
+    the number of newest items of a user that are looked at.
     """
 
     similarity: Literal["cosine", "tfidf", "bm25"] = "cosine"
@@ -30,7 +31,7 @@ class ItemKNN(NeighbourRecommender):
     Options: ClassVar[type[config.Options]] = ItemKNNOptions
 
     def similarities(self, counts: csr_matrix) -> csr_matrix:
-        """Return the weighted cosine of each item to its nearest ones, itself among them."""
+        """Return the similarity of each item to its nearest ones, itself among them."""
         model = _KINDS[self.options.similarity](K=self.options.neighbours, num_threads=1)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ParameterWarning)  # the library warns of its own COO weighting

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from llmrs_bench.core import config
 from llmrs_bench.core.device import pick_device
-from llmrs_bench.core.errors import ModelError, OptionError
+from llmrs_bench.core.errors import ModelError, OptionError, TooLittleError
 from llmrs_bench.core.hashing import fingerprint
 from llmrs_bench.core.training_checkpoint import Resume, seeded
 from llmrs_bench.core.types import Json
@@ -194,7 +194,7 @@ class NeuralRecommender(ABC):
 
     def _histories(self, events: pl.DataFrame, users: Vocabulary, items: Vocabulary) -> Histories:
         if len(items) < 2:
-            raise ModelError(
+            raise TooLittleError(
                 f"{self.name} needs at least two items to choose from, the training part has {len(items)}",
                 hint="Relax the filters of the data set, or use a larger one.",
             )
@@ -205,7 +205,9 @@ class NeuralRecommender(ABC):
         histories = histories.last(self.history_size + 1)
         histories = histories.take(np.flatnonzero(histories.items.lengths > 1))
         if not len(histories):
-            raise ModelError("no user has two training events", hint="Prepare a data set with more events per user.")
+            raise TooLittleError(
+                "no user has two training events", hint="Prepare a data set with more events per user."
+            )
         return histories
 
     def _logits(self, net: Net, histories: Histories) -> Tensor:

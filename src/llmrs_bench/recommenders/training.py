@@ -14,7 +14,7 @@ from pydantic import Field
 from torch import Tensor, nn
 
 from llmrs_bench.core.config import Options
-from llmrs_bench.core.errors import ModelError
+from llmrs_bench.core.errors import ModelError, TooLittleError
 from llmrs_bench.core.training_checkpoint import Resume
 from llmrs_bench.core.types import Json, Step
 from llmrs_bench.recommenders.base import score_blocks
@@ -60,7 +60,7 @@ class Holdout:
         """Return the first validation event of every user who has training events as well, as `as_validated` has them.
 
         Raises:
-            ModelError: If no user has two events of which one is for validation.
+            TooLittleError: If no user has two events of which one is for validation.
         """
         events = as_validated(interactions)
         train, valid = (events.filter(pl.col("part") == part) for part in ("train", "valid"))
@@ -68,7 +68,7 @@ class Holdout:
         names, histories = user_histories(train, users, items)
         rows = names.to_frame().with_row_index("row").join(first, on="user_id", maintain_order="left")
         if rows.is_empty():
-            raise ModelError(
+            raise TooLittleError(
                 "no user has both training and validation events, so it is unknown when to stop training",
                 hint="Users need at least three events: relax the filters, or use a larger data set.",
             )

@@ -52,8 +52,9 @@ def end_words(crossing: Crossing, at: float) -> str:
     if isnan(at):
         return ""
     match outcome(at):
-        case "below":
-            return f"less than {amount(crossing.first)}"
+        case "below":  # nothing is less than the least value
+            first = amount(crossing.first)
+            return f"from {first} on" if crossing.first <= crossing.least else f"less than {first}"
         case "none":
             return f"none up to {amount(crossing.last)}"
         case "crosses":
@@ -92,7 +93,7 @@ def _again(crossing: Crossing, words: str) -> str:
 def interval_words(crossing: Crossing) -> str:
     """Return both ends of the interval of a crossing, once where they are the same answer."""
     low, high = (end_words(crossing, at) for at in (crossing.low, crossing.high))
-    return low if low == high else f"{low} to {high}"
+    return low if low == high else f"{low.removeprefix('from ').removesuffix(' on')} to {high}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -373,6 +374,7 @@ def _unseen(curve: Curve, point: CurvePoint) -> dict[str, bool]:
 
 def _crossing(crossing: Crossing) -> dict[str, Any]:
     found = asdict(crossing)
+    del found["least"]  # known of each number
     for name in ("at", "low", "high"):
         found |= _end(name, found.pop(name))
     known = not isnan(crossing.low)

@@ -9,7 +9,7 @@ import polars as pl
 from rich.console import Group
 from rich.text import Text
 
-from llmrs_bench.core.formatting import without_zeros
+from llmrs_bench.core.formatting import counted, without_zeros
 from llmrs_bench.leaderboard.board import ALPHA, Board
 from llmrs_bench.leaderboard.gate import Change, Gate, Verdict
 from llmrs_bench.leaderboard.trends import History, Point
@@ -35,7 +35,7 @@ def change_words(change: Change) -> str:
     effect = "" if change.effect is None else f", d {change.effect:+z.2f}"
     return (
         f"{change.now:.4f}, {change.baseline} had {change.before:.4f}: {change.difference:+z.4f} "
-        f"(uncorrected p {p_value(change.p)}{effect}, {change.users:,} users)"
+        f"(uncorrected p {p_value(change.p)}{effect}, {counted(change.users, 'user')})"
     )
 
 

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 from math import isnan, nan
 
-from llmrs_bench.core.formatting import number, without_zeros
+from llmrs_bench.core.formatting import counted, number, without_zeros
 from llmrs_bench.leaderboard.board import ALPHA, Board, Row
 from llmrs_bench.leaderboard.build import EVEN, order_words
 from llmrs_bench.leaderboard.family import CHANCE, FUSION, PairTest
@@ -132,7 +132,7 @@ def _best_other(found: Headline, other: Row, trained: Row | None, board: Board, 
 def _histories(row: Row) -> str:
     """Say how many items of a user a row was shown, where that is known: two rows are seldom shown as much."""
     items = row.about.get("history")
-    return f", from the last {items:,} items of a user" if isinstance(items, int) and items > 0 else ""
+    return f", from the last {counted(items, 'item')} of a user" if isinstance(items, int) and items > 0 else ""
 
 
 def _mean(row: Row, board: Board) -> str:

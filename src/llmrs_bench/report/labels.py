@@ -2,7 +2,8 @@
 
 import re
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from itertools import count
 
 from rich.cells import cell_len
 
@@ -10,6 +11,7 @@ from llmrs_bench.leaderboard.board import Row
 
 _LEAST_MODEL = 3  # letters of a model before a setting that is shown whole
 _WORD = ""  # the key of settings that are words
+NUMBERED = "~"  # before the number of a name that has no room for what sets it apart
 _LONG = 48  # letters of a label that a sentence has room for
 
 
@@ -86,19 +88,35 @@ def reference_name(rows: Sequence[Row], run: str, room: int) -> str:
 def distinct(names: Sequence[Sequence[str]], rooms: Sequence[int]) -> list[str]:
     """Return one of the names of each row that fits its room; no two are the same, unless all their letters are shown.
 
+    A name that leaves parts out is not taken if it could be that of another row as well. Where no other one fits, rows
+    have the same with a number behind `NUMBERED`.
+
     Args:
         names: In full, then in less words, and at last where two rows would have the same.
         rooms: Letters of each.
     """
+    whole, partial = dict[int, Counter[str]](), dict[int, Counter[str]]()
+    for room in {*rooms}:
+        every = [_forms(each, room) for each in names]
+        whole[room] = Counter(text for forms in every for text in {text for text, is_whole in forms if is_whole})
+        partial[room] = Counter(text for forms in every for text in {text for text, _ in forms})
     found: list[str] = []
     for each, room in zip(names, rooms, strict=True):
-        text, number = fitting(each[:2], room), 2
-        for other in (fitting(each[-1:], room), _cut(each[1] if len(each) > 1 else each[0], room)):
-            text = other if text in found and text != each[0] else text
-        while text in found and text != each[0] and number < len(names) + 2:
-            text, number = f"{fitting(each[:2], room - 3)}~{number}", number + 1
-        found.append(text)
+        forms = _forms(each, room)
+        free = (text for text, is_whole in forms if (whole if is_whole else partial)[room][text] == 1)
+        text = next((text for text in free if text not in found), each[0] if cell_len(each[0]) <= room else "")
+        numbered = (f"{fitting(each[:2], room - 3)}{NUMBERED}{number}" for number in count(1))
+        found.append(text or next(other for other in numbered if other not in found))
     return found
+
+
+def _forms(names: Sequence[str], room: int) -> list[tuple[str, bool]]:
+    """Return all that a row may be called in a room, the best first, and whether each says all that sets it apart."""
+    if fits := [name for name in names[:2] if cell_len(name) <= room]:
+        return [(fits[0], True), *_shortened(names[min(1, len(names) - 1)], room), *_shortened(names[-1], room)]
+    brief = names[:2][-1]
+    found = [*_shortened(brief, room), *_shortened(names[-1], room)]
+    return [*found, *_squeezed(names[-1], room), (_cut(brief, room), True)]
 
 
 def fitting(names: Sequence[str], room: int) -> str:
@@ -116,26 +134,54 @@ def shortened(name: str, room: int) -> str:
         name: Model and setting.
         room: Columns of a terminal; letters as of Chinese take two.
     """
-    if cell_len(name) <= room:
-        return name
+    return next((text for text, _ in _shortened(name, room)), _cut(name, room))
+
+
+def _parts(name: str) -> tuple[str, str, str, str, list[str]]:
+    """Return the model without its tuning, the tuning, the setting in brackets, the template, and values of options."""
     model, bracket, setting = name.rpartition(" (") if name.endswith(")") else (name, "", "")
     base, plus, tuning = model.rpartition("+")
     base, tuning = (base, plus + tuning) if plus else (model, "")
-    template, *options = [each.partition("=")[2] or each for each in setting.removesuffix(")").split(", ")]
+    first, *options = [
+        each.partition("=")[2] or each.removesuffix(" requests") for each in setting.removesuffix(")").split(", ")
+    ]
+    return base, tuning, bracket + setting, first, options
+
+
+def _shortened(name: str, room: int) -> Iterator[tuple[str, bool]]:
+    """Yield what `shortened` may return, in its order, and whether that says all of the setting."""
+    if cell_len(name) <= room:
+        yield name, True
+        return
+    base, tuning, setting, template, options = _parts(name)
     values, own = ", ".join([template, *options]), ", ".join(options)
-    forms = [(base, tuning + bracket + setting)]
+    forms = [(base, tuning + setting, True)]
     if setting:
-        forms += [(base, f"{tuning} ({values})"), ("", f"{f'{tuning} ' if tuning else ''}{values}")]
+        forms += [(base, f"{tuning} ({values})", True), ("", f"{f'{tuning} ' if tuning else ''}{values}", False)]
     if options:
-        forms += [(base, f"{tuning} ({own})"), *([("", f"{tuning} {own}")] if tuning else [])]
-        forms += [(base, f"{tuning} ({template})"), *([("", f"{tuning} {template}")] if tuning else [])]
-    for begin, end in forms:
+        forms += [(base, f"{tuning} ({own})", False), *([("", f"{tuning} {own}", False)] if tuning else [])]
+        forms += [(base, f"{tuning} ({template})", False), *([("", f"{tuning} {template}", False)] if tuning else [])]
+    for begin, end, is_whole in forms:
         left = room - cell_len(end) - 2
         if end and left >= (_LEAST_MODEL if begin else 0):
-            return f"{begin if begin and cell_len(begin) <= left + 2 else f'{_first_words(begin, left)}..'}{end}"
+            yield (
+                f"{begin if begin and cell_len(begin) <= left + 2 else f'{_first_words(begin, left)}..'}{end}",
+                is_whole,
+            )
     if tuning and (left := room - cell_len(tuning) - 2) >= 0:
-        return f"{_first_words(base, left)}..{tuning}"
-    return _cut(name, room)
+        yield f"{_first_words(base, left)}..{tuning}", False
+
+
+def _squeezed(name: str, room: int) -> Iterator[tuple[str, bool]]:
+    """Yield a name whose template is cut, too, if it fits: all of its parts are there."""
+    base, tuning, setting, template, options = _parts(name)
+    end = f", {', '.join(options)})"
+    left = room - cell_len(f"{tuning} ({end}")
+    least = _LEAST_MODEL + 2
+    if not setting or not options or left < 2 * least:
+        return
+    begin = base if cell_len(base) <= left - least else f"{_begin(base, _LEAST_MODEL)}.."
+    yield f"{begin}{tuning} ({_begin(template, left - cell_len(begin) - 2)}..{end}", True
 
 
 def _cut(name: str, room: int) -> str:

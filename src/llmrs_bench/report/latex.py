@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from llmrs_bench.core.errors import OptionError
+from llmrs_bench.core.formatting import counted
 from llmrs_bench.leaderboard.board import ALPHA, BY_HEART_WORDS, Board, Row, told_apart
 from llmrs_bench.leaderboard.family import pick_rows
 from llmrs_bench.report.headline import headline
@@ -121,7 +122,7 @@ def _caption(board: Board, table: Table) -> str:
             marks += f"; $^{{\\ast}}$: Pareto front of quality and cost{aside}"
         if any(row.by_heart for row in board.rows):
             marks += f"; $^{{\\ddagger}}$: {BY_HEART_WORDS}"
-        over = escape(board.scope) or f"{users:,} users"
+        over = escape(board.scope) or counted(users, "user")
         return f"{title}: means over {over}, with 95\\,\\% intervals. {marks}."
     if table.kind == "group":
         return f"{title}: {escape(table.title)}."

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal, TypeAlias
 
 from llmrs_bench.core.costs import COST_FIELDS
-from llmrs_bench.core.formatting import number, without_zeros
+from llmrs_bench.core.formatting import counted, number, without_zeros
 from llmrs_bench.leaderboard.board import Board, Cell, PublishedRow, PublishedTable, Row, Section, told_apart
 from llmrs_bench.leaderboard.build import NULL, corrected_over
 from llmrs_bench.leaderboard.family import Contrast, Difference
@@ -107,7 +107,7 @@ def tables(board: Board) -> Iterator[Table]:
 
 def _asked(part: Section, unit: str) -> str:
     """Say how many requests a group has: of how many users, where those are fewer."""
-    users = f"{part.users:,} users"
+    users = counted(part.users, "user")
     if part.requests == part.users:
         return users
     return f"{part.requests:,} {'rows' if unit == 'rows' else 'requests'} of {users}"

@@ -27,7 +27,7 @@ from llmrs_bench.leaderboard.board import (
 )
 from llmrs_bench.leaderboard.family import Difference, difference_from
 from llmrs_bench.report.headline import headline, is_verdict, is_warning
-from llmrs_bench.report.labels import brief_labels, distinct, names_of, reference_name
+from llmrs_bench.report.labels import NUMBERED, brief_labels, distinct, names_of, reference_name
 from llmrs_bench.report.table import (
     Column,
     Field,
@@ -226,18 +226,13 @@ def _fitted(
         legend: Says what marks and heads of the columns that are shown mean.
     """
     longest = max([len(_HEAD), *(cell_len((name.full, *name.brief[:1])[-1]) + len(name.mark) for name in names)]) + _GAP
-    own = min(longest, max(_NAME, min(width // 3, _ROOMY)))
-    left = width - own
-    taken: list[_Column] = []
-    for column in sorted(columns, key=lambda each: (each.extra, each.need)):
-        least = min(longest, _ROOMY) - own if column.extra else 0
-        alone = bool(column.beside) and all(column.beside != each.said for each in taken)
-        if not taken or (column.width <= left - least and not alone):
-            taken.append(column)
-            left -= column.width
+    usual = min(longest, max(_NAME, min(width // 3, _ROOMY)))
+    for own in (*range(usual, min(longest, width // 2) + 1), usual):
+        taken, short = _beside(names, columns, width, own, longest)
+        # Names that have no room for what sets them apart take that of the columns that are needed least.
+        if not any(NUMBERED in text for name, text in zip(names, short, strict=True) if text != name.full):
+            break
     shown = [column for column in columns if column in taken]
-    room = max(width - sum(column.width for column in shown) - _GAP, 8)
-    short = distinct([(name.full, *name.brief) for name in names], [room - len(name.mark) for name in names])
     made = Grid(box=SIMPLE_HEAD, show_edge=False, pad_edge=False, padding=(0, 1, 0, 0), header_style="bold")
     made.add_column(_HEAD, no_wrap=True)
     for column in shown:
@@ -255,6 +250,22 @@ def _fitted(
     if said:
         parts.append(Text(f"left out: {', and '.join(said)}; a wider terminal and --format markdown have them", "dim"))
     return parts
+
+
+def _beside(
+    names: Sequence[_Name], columns: Sequence[_Column], width: int, own: int, longest: int
+) -> tuple[list[_Column], list[str]]:
+    """Return the columns that fit beside names of a width, of which the longest is known, and what rows are called."""
+    left = width - own
+    taken: list[_Column] = []
+    for column in sorted(columns, key=lambda each: (each.extra, each.need)):
+        least = max(min(longest, _ROOMY) - own, 0) if column.extra else 0
+        alone = bool(column.beside) and all(column.beside != each.said for each in taken)
+        if not taken or (column.width <= left - least and not alone):
+            taken.append(column)
+            left -= column.width
+    room = max(width - sum(column.width for column in taken) - _GAP, 8)
+    return taken, distinct([(name.full, *name.brief) for name in names], [room - len(name.mark) for name in names])
 
 
 def _board_columns(board: Board, beside: str) -> list[_Column]:

@@ -85,11 +85,12 @@ def data_lines(facts: Mapping[str, Any]) -> list[str]:
     """Say what `prepare` found, kept and sampled."""
     counts, kept = facts["counts"], facts["kept"]
     lines = [
-        f"source: {counts['users']:,} users, {counts['interactions']:,} interactions, "
+        f"source: {counted(counts['users'], 'user')}, {counted(counts['interactions'], 'interaction')}, "
         f"{counts['items']:,} items with events ({counts['listed_items']:,} listed)",
     ]
     if {name: counts[name] for name in kept} != kept:
-        lines.append(f"kept: {kept['users']:,} users, {kept['items']:,} items, {kept['interactions']:,} interactions")
+        left = counted(kept["interactions"], "interaction")
+        lines.append(f"kept: {counted(kept['users'], 'user')}, {counted(kept['items'], 'item')}, {left}")
     for part in ("filtering", "split", "sampling", "source"):
         noted = [f"{name.replace('_', ' ')} {count:,}" for name, count in facts[part].items() if count]
         if noted:
@@ -179,7 +180,7 @@ def run_lines(facts: Mapping[str, Any]) -> list[str]:
             *_part_lines(facts.get("typed", {}), facts.get("train_part")),
             *(
                 f"window {each['window']}: {counted(each['requests'], 'request')}, fitted on "
-                f"{counted(each['events'], 'event')} of {counted(each['users'], 'user')}"
+                f"{counted(each['events'], 'event')} of {counted(each['users'], 'user')}{_unseen(each, '; ')}"
                 for each in again
             ),
             *([future["words"]] if future else []),
@@ -217,9 +218,12 @@ def run_lines(facts: Mapping[str, Any]) -> list[str]:
 
 
 def _part_lines(typed: Mapping[str, Any], part: Mapping[str, Any] | None) -> list[str]:
-    """Say from which part of the training data a model learned; nothing where it was the whole."""
-    if part is None or not typed.keys() & {"train_fraction", "max_users", "train_samples"}:
+    """Say from which part of the training data a model learned, where not the whole, and what is in none of it."""
+    if part is None:
         return []
+    unseen = [words] if (words := _unseen(part)) else []
+    if not typed.keys() & {"train_fraction", "max_users", "train_samples"}:
+        return unseen
     how = {
         "users": "whole users",
         "time": "the earliest",
@@ -235,8 +239,16 @@ def _part_lines(typed: Mapping[str, Any], part: Mapping[str, Any] | None) -> lis
         f"learned from {part['events']:,} of {part['of_events']:,} training events, and {part['users']:,} of "
         f"{part['of_users']:,} users: {how}"
     )
-    unseen = f"{part['unseen_items']:,} of {part['of_items']:,} candidate items" if part.get("of_items") else ""
-    return [line, *([f"in none of these events: {unseen}"] if unseen else [])]
+    return [line, *unseen]
+
+
+def _unseen(part: Mapping[str, Any], before: str = "") -> str:
+    """Say how many candidates are in no event that a model learned from; nothing where there are none."""
+    if not part.get("unseen_items"):
+        return ""
+    places = f"{part['unseen_candidates']:,} of {part['of_candidates']:,} candidates" if "of_candidates" in part else ""
+    words = f"{part['unseen_items']:,} of {part['of_items']:,} candidate items" + (f", {places}" if places else "")
+    return f"{before}without a training event: {words}"
 
 
 def forecast_lines(found: Mapping[str, Any]) -> list[str]:
@@ -252,7 +264,11 @@ def forecast_lines(found: Mapping[str, Any]) -> list[str]:
         f"requests        {found['requests']:,}{seen}",
         f"prompts         {found['prompts']:,}{later}",
         f"prompt tokens   {found['prompt_tokens']:,}{once} ({found['counted']})",
-        *([f"choices         {found['choice_tokens']:,} tokens, which are scored"] if found["choice_tokens"] else []),
+        *(
+            [f"choices         {counted(found['choice_tokens'], 'token')}, which are scored"]
+            if found["choice_tokens"]
+            else []
+        ),
         f"kept already    {found['kept']:,} of {found['prompts']:,} answers",
         f"to ask          {left} of {found['tokens_to_ask']:,} tokens{scored}",
     ]
@@ -366,7 +382,7 @@ def bias_lines(facts: Mapping[str, Any]) -> list[str]:
     """Say what the place of a candidate did: NDCG@10 by the target's place, and how often each place was chosen."""
     tau = "" if facts["kendall_tau"] is None else f"; Kendall's tau between two views {facts['kendall_tau']:.3f}"
     lines = [
-        f"position bias: {facts['views']:,} views of {facts['requests']:,} requests; NDCG@10 of one view "
+        f"position bias: {counted(facts['views'], 'view')} of {facts['requests']:,} requests; NDCG@10 of one view "
         f"{facts['single']:.4f}, of all together {facts['joined']:.4f}{tau}",
         "slot  targets  NDCG@10            chosen first",
     ]
@@ -423,7 +439,7 @@ def sample_lines(shown: Sequence[RenderedPrompt], counts: Mapping[str, Any]) -> 
         yield f"--- sample {place} ({sample.tokens} tokens of prompt)"
         yield f"{sample.text}{' => ' if sample.answer_side else ''}[[{sample.choices[0]}]]"
     yield (
-        f"--- {counts['samples']:,} samples, {counts['tokens']:,} tokens, the longest of {counts['longest']:,}; "
+        f"--- {counted(counts['samples'], 'sample')}, {counts['tokens']:,} tokens, the longest {counts['longest']:,}; "
         f"{100 * counts['supervised']:.1f} % of them stand in [[ ]] and are learned; {counts['n_truncated']:,} show "
         f"less history to fit; {100 * counts['share_yes']:.1f} % are about an item that was chosen, or liked"
     )
@@ -440,7 +456,7 @@ def tuning_forecast_lines(found: Mapping[str, Any]) -> Iterator[str]:
         f"samples         {counts['samples']:,} of {counts['tokens']:,} tokens, the longest of {counts['longest']:,}; "
         f"{100 * counts['supervised']:.1f} % of them are learned"
     )
-    yield f"validation      {found['valid']:,} requests, {found['validations']:,} times at most"
+    yield f"validation      {counted(found['valid'], 'request')}, {found['validations']:,} times at most"
     yield f"steps           {found['steps']:,} at most; -O patience may end them earlier"
     if found["made"]:
         yield f"kept already    the model: {found['place']}"

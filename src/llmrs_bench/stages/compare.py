@@ -21,17 +21,11 @@ from llmrs_bench.core.config import (
 )
 from llmrs_bench.core.costs import RUN_COSTS
 from llmrs_bench.core.errors import ArtifactError
+from llmrs_bench.core.formatting import counted
 from llmrs_bench.core.hashing import fingerprint
 from llmrs_bench.core.schemas import METRICS
 from llmrs_bench.core.types import no_progress
-from llmrs_bench.leaderboard import (
-    BOUND,
-    Board,
-    BoardPlan,
-    EvaluatedRun,
-    ScoreMatrix,
-    build_board,
-)
+from llmrs_bench.leaderboard import BOUND, Board, BoardPlan, EvaluatedRun, ScoreMatrix, build_board
 from llmrs_bench.leaderboard.comparability import (
     FIELDS,
     EvaluationProtocol,
@@ -43,13 +37,22 @@ from llmrs_bench.leaderboard.variance import SAMPLING, TRAINING
 from llmrs_bench.llm.cache import read_served
 from llmrs_bench.llm.model_aliases import release_of
 from llmrs_bench.metrics import DEFINITIONS, Metric, parse_metrics
-from llmrs_bench.ranking import TIE_RULE
 from llmrs_bench.report.words import example_lines, shared_words
-from llmrs_bench.stages.evaluate import CHANCE, POPULARITY, has_likelihoods, is_evaluated, measured, ranked_runs
-from llmrs_bench.stages.factors import LEARNERS, factors_of, setting_words
+from llmrs_bench.stages.evaluate import (
+    CHANCE,
+    POPULARITY,
+    counted_unseen,
+    has_likelihoods,
+    is_evaluated,
+    measured,
+    ranked_runs,
+)
+from llmrs_bench.stages.factors import LEARNERS, asked_share, factors_of, setting_words
 from llmrs_bench.stages.groups import UNKNOWN, group_requests
 from llmrs_bench.stages.printed import with_published
 from llmrs_bench.stages.probed import memory_lines, memory_notes, memory_of
+from llmrs_bench.stages.ties import tie_rule
+from llmrs_bench.stages.unseen_items import unseen_notes
 from llmrs_bench.stages.workspace import Data, called, latest, leaving_out, limit_of, pick_runs, ranks, unopened
 
 if TYPE_CHECKING:
@@ -85,7 +88,7 @@ def protocol_words(data: Data, invalid: Invalid) -> dict[str, str]:
         "split": f"{facts.get('split_words', 'leave-one-out')}, {facts['tie_rule']}",
         "users": asked_words(data),
         "candidates": candidate_words(data),
-        "tie-rule": f"{TIE_RULE}; seed {data.tie_seed}",
+        "tie-rule": f"{tie_rule(data)}; seed {data.tie_seed}",
         "metric-definition": f"version {DEFINITIONS}, {INVALID_WORDS[invalid]}",
     }
 
@@ -96,7 +99,7 @@ def asked_words(data: Data) -> str:
     if data.labelled:  # those of the part valid are asked, too
         asked, word = asked.filter(pl.col("part") == "test"), "rows"
     users = asked["user_id"].n_unique()
-    return f"{users:,} users" if users == asked.height else f"{asked.height:,} {word} of {users:,} users"
+    return counted(users, "user") if users == asked.height else f"{asked.height:,} {word} of {counted(users, 'user')}"
 
 
 def filters(data: Data) -> list[str]:
@@ -161,7 +164,7 @@ def run_notes(data: Data, run: Artifact, allowed: Sequence[str]) -> list[str]:
     for table in ("interactions", "items"):
         if (have := inputs.get(table)) is not None and have != data.artifact.digest(table):
             found["data"] = (f"{table} {data.artifact.digest(table)[:8]}", f"{table} {have[:8]}")
-    rule, theirs = f"{TIE_RULE}; seed {data.tie_seed}", f"{parts.get('tie_rule')}; seed {parts.get('tie_seed')}"
+    rule, theirs = f"{tie_rule(data)}; seed {data.tie_seed}", f"{parts.get('tie_rule')}; seed {parts.get('tie_seed')}"
     if theirs != rule:
         found["tie-rule"] = (rule, theirs)
     if inputs.get("requests") != data.artifact.digest("requests"):
@@ -176,7 +179,8 @@ def _request_differences(data: Data, run: Artifact) -> dict[Field, tuple[str, st
     found: dict[Field, tuple[str, str]] = {}
     own, ranked = set(requests["request_id"]), set(rankings["request_id"])
     if own != ranked:
-        found["users"] = (f"{len(own):,} users", f"{len(ranked):,} users ({len(own & ranked):,} in common)")
+        theirs = f"{counted(len(ranked), 'user')} ({len(own & ranked):,} in common)"
+        found["users"] = (counted(len(own), "user"), theirs)
     if not data.whole_catalogue:
         asked = requests.select("request_id", asked=pl.col("candidates").list.sort())
         given = rankings.group_by("request_id").agg(given=pl.col("item_id").sort())
@@ -273,9 +277,10 @@ def compare(data: Data, names: Sequence[str], config: CompareConfig) -> Comparis
         scope=scope_words(data),
         **owners(data),
     )
-    weighed = [SUM_WORDS] if any(has_likelihoods(run) for run in wanted if run.path.name in held) else []
-    probed = memory_lines(data, [run for run in wanted if run.path.name in held])
-    domains = dict.fromkeys(line for run in wanted if run.path.name in held for line in example_lines(run.facts))
+    kept = [run for run in wanted if run.path.name in held]
+    weighed = [SUM_WORDS] if any(has_likelihoods(run) for run in kept) else []
+    probed = memory_lines(data, kept)
+    domains = dict.fromkeys(line for run in kept for line in example_lines(run.facts))
     protocol = (*_protocol(data, config), *weighed, *domains, *probed)
     board, matrix = build_board(
         entries,
@@ -284,7 +289,7 @@ def compare(data: Data, names: Sequence[str], config: CompareConfig) -> Comparis
         protocol=protocol,
         notes=[
             *(note for notes in allowed.values() for note in notes),
-            *remarks(data, [run for run in wanted if run.path.name in held]),
+            *remarks(data, kept, [counted_unseen(data, run, config.invalid) for run in kept]),
             *left_out(lost),
             *(f"{name} ran with --limit: only `--allow-different users` shows it" for name in limited),
             *(f"{name} was asked again later: only `--run {name}` shows it" for name in earlier),
@@ -318,8 +323,9 @@ def draw_curves(comparison: Comparison, over: str, config: CompareConfig) -> "Cu
         OptionError: If no two runs differ in that number alone, or requests are of one time.
     """
     from llmrs_bench.leaderboard.build_curves import build_curves
-    from llmrs_bench.leaderboard.build_over_time import AXES, Axis, build_over_time
+    from llmrs_bench.leaderboard.build_over_time import AXES, Axis, build_over_time, check_axis
 
+    check_axis(over)
     board = comparison.board
     if over in AXES:
         return build_over_time(
@@ -442,39 +448,44 @@ def _protocol(data: Data, config: CompareConfig) -> list[str]:
         sampled = facts["sampling"]
         asked += f"; {sampled['targets_in_lists']:,} lists hold their target ({sampled['targets_retrieved']:,} found)"
     return [
-        f"{kept['users']:,} users, {kept['items']:,} items, {kept['interactions']:,} interactions"
+        f"{counted(kept['users'], 'user')}, {counted(kept['items'], 'item')}, "
+        + counted(kept["interactions"], "interaction")
         + "".join(f", {part}" for part in filters(data))
         + ("" if facts["verified"] else " (source not verified)"),
-        f"{words['split']}; {words['users'].removesuffix(' users')} test users",
+        f"{words['split']}; {' test '.join(words['users'].rsplit(' ', 1))}",
         asked,
         *([future["words"]] if (future := facts.get("timeline")) else []),
-        TIE_RULE,
+        tie_rule(data),
         INVALID_WORDS[config.invalid],
     ]
 
 
-def remarks(data: Data, runs: Sequence[Artifact]) -> list[str]:
+def remarks(data: Data, runs: Sequence[Artifact], unseen: Sequence[str]) -> list[str]:
     """Return what `infer` warned of models that learn and of examples, and what models know of the data by heart.
 
-    Of models that learned from a part it also says what they saw of the future.
+    Of models that learned from a part it also says what they saw of the future. `unseen` says of each run how many
+    targets and candidates it did not learn from.
     """
     found: dict[str, None] = {}
+    counted_by: list[tuple[str, str]] = []
     whole = data.artifact.facts.get("timeline") or {}
-    for run in runs:
+    for run, missed in zip(runs, unseen, strict=True):
         found |= dict.fromkeys(memory_notes(data, run))
-        shared = shared_words(run.facts)
-        if run.facts["kind"] not in LEARNERS and not shared:
+        shared, asked = shared_words(run.facts), asked_share(run)
+        if run.facts["kind"] not in (*LEARNERS, "baseline") and not shared and not asked:
             continue
         words = ", ".join(setting_words(data, run).values())
         model = run.facts["model"]["name"] if shared else run.manifest.name  # learners have no examples
         label = f"{model} ({words})" if words else model
         future = run.facts.get("timeline") or {}
+        counted_by.append((label, missed))
         warned = () if shared else run.facts.get("warnings", ())
-        said = [*shared, *(each.removeprefix(f"{run.manifest.name} ").partition("; --")[0] for each in warned)]
+        told = (each.removeprefix(run.manifest.name).lstrip(": ").partition("; --")[0] for each in warned)
+        said = [*shared, *asked, *told]
         if future and future["later"] != whole.get("later"):
             said.append(future["words"].removeprefix("leaks: "))
         found |= dict.fromkeys(f"{label}: {each}" for each in said)
-    return list(found)
+    return [*found, *unseen_notes(counted_by)]
 
 
 def left_out(names: Sequence[str]) -> list[str]:

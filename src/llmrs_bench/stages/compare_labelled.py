@@ -133,7 +133,9 @@ def compare_labelled(data: Data, names: Sequence[str], config: CompareConfig) ->
         against=config.against,
         scope=scope_words(data),
     )
-    probed = memory_lines(data, [run for run in wanted if run.path.name in held])
+    kept = [run for run in wanted if run.path.name in held]
+    missed = {entry.run: made.facts.get("unseen", {}).get("words", "") for entry, made in measured}
+    probed = memory_lines(data, kept)
     protocol = (*_protocol_lines(data, measured[0][1], config), *probed)
     board, matrix = build_labelled_board(
         entries,
@@ -145,7 +147,7 @@ def compare_labelled(data: Data, names: Sequence[str], config: CompareConfig) ->
         notes=[
             *notes,
             *_warnings(data, len(users), measured, config),
-            *remarks(data, [run for run in wanted if run.path.name in held]),
+            *remarks(data, kept, [missed.get(run.path.name, "") for run in kept]),
             *left_out(lost),
             *(f"{name} was asked again later: only `--run {name}` shows it" for name in earlier),
             *(

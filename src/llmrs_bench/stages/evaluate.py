@@ -9,7 +9,7 @@ from typing import Any
 
 import polars as pl
 
-from llmrs_bench.core.artifacts import Artifact, Draft, Recipe, StageResult, get_or_create, is_complete
+from llmrs_bench.core.artifacts import Artifact, Draft, Recipe, StageResult, get_or_create, is_complete, open_artifact
 from llmrs_bench.core.config import DEPTH, EvaluateConfig, Invalid, Normalize, PromptConfig, RecommenderConfig
 from llmrs_bench.core.errors import ArtifactError, OptionError
 from llmrs_bench.core.schemas import RANKINGS, VIEW_RANKINGS
@@ -31,6 +31,7 @@ from llmrs_bench.metrics import (
     measure,
 )
 from llmrs_bench.position_bias import position_bias
+from llmrs_bench.stages.unseen_items import UNSEEN, unseen_facts
 from llmrs_bench.stages.workspace import (
     Data,
     LeftOutError,
@@ -118,8 +119,9 @@ def _evaluation(data: Data, run: Artifact | None, metrics: Sequence[Metric], inv
     usual = list(metrics) == default_metrics(data.depth)
     ranked = {"requests": data.artifact.digest("requests")} if run is None else {"rankings": run.digest("rankings")}
     limited = {} if run is None or (limit := limit_of(run)) is None else {"limit": limit}
-    # Position bias is measured beside the usual metrics.
+    # Position bias is measured beside the usual metrics, and targets without a training event are counted.
     views = {"views": run.digest(VIEW_TABLE)} if usual and run is not None and has_views(run) else {}
+    views |= {UNSEEN: run.digest(UNSEEN)} if usual and run is not None and UNSEEN in run.manifest.tables else {}
     tables = ["truth", *(table for metric in metrics for table in metric.needs)]
     if run is None and data.whole_catalogue:
         tables.append("items")
@@ -134,6 +136,12 @@ def _evaluation(data: Data, run: Artifact | None, metrics: Sequence[Metric], inv
         },
     )
     return Evaluation(recipe.place(data.place.evals), recipe, tuple(metrics), usual)
+
+
+def counted_unseen(data: Data, run: Artifact, invalid: Invalid) -> str:
+    """Return the words of the evaluation of a run for targets and candidates without a training event."""
+    path = evaluations(data, run, (), invalid)[0].path
+    return str(open_artifact(path, hint="Evaluate again.").facts.get("unseen", {}).get("words", ""))
 
 
 def is_evaluated(data: Data, run: Artifact, metrics: Sequence[Metric], invalid: Invalid) -> bool:
@@ -287,7 +295,7 @@ def normalized(data: Data, run: Artifact, normalize: Normalize) -> StageResult:
         for block in request_blocks(data, prompts, limit_of(run)):
             exchanges = [[(asked, next(responses)) for asked in group] for group in block.prompts.values()]
             scores = [read(template, group, Normalization(normalize, prior)) for group in exchanges]
-            write_rankings(draft, block, scores, plan.views.aggregate, seed=data.tie_seed)
+            write_rankings(data, draft, block, scores, plan.views.aggregate)
         spent = priors.facts if priors else {}
         draft.facts.update({**old.facts, **spent, "normalize": normalize, "responses_of": run.path.name})
 
@@ -368,7 +376,7 @@ def _check_run(run: Artifact) -> None:
     Raises:
         DamagedError: If it is not what was written.
     """
-    run.check("rankings", *([VIEW_TABLE] if has_views(run) else []))
+    run.check("rankings", *(table for table in (VIEW_TABLE, UNSEEN) if table in run.manifest.tables))
 
 
 def _normalized(
@@ -410,7 +418,8 @@ def _evaluate(data: Data, run: Artifact | None, metrics: Sequence[Metric], inval
         draft.write("metrics", values)
         draft.facts.update(means=_means(values), catalogue=inputs.figures(wanted.metrics), **inputs.counts(invalid))
         if run is not None and wanted.usual:
-            draft.facts["bias"] = run_bias(data, run)
+            relevant = inputs.truth.filter(pl.col("label") > 0).select("request_id", "item_id")
+            draft.facts.update(bias=run_bias(data, run), **unseen_facts(data, run, relevant))
             draft.facts["first_choices"] = run.facts.get("first_choices")
 
     name = CHANCE if run is None else run.path.name
@@ -474,4 +483,6 @@ def _of(truth: pl.DataFrame, rankings: pl.DataFrame) -> pl.DataFrame:
 
 
 def _means(values: pl.DataFrame) -> dict[str, float]:
-    return dict(values.group_by("metric", maintain_order=True).agg(pl.col("value").mean()).iter_rows())
+    # Metric by metric: threads that share a sum add it up in another order each time, to another last digit.
+    parts = values.partition_by("metric", maintain_order=True, as_dict=True)
+    return {metric: part["value"].mean() for (metric,), part in parts.items()}  # type: ignore[misc]

@@ -18,6 +18,7 @@ from llmrs_bench.metrics import check_rankings
 from llmrs_bench.metrics.clicks import CLICK_METRICS, ClickRows, ValidRows, calibrate, sigmoid, user_aucs
 from llmrs_bench.metrics.labelled import LabelledRows, MetricSet, value
 from llmrs_bench.metrics.ratings import RATING_METRICS, RatingRows, Scale, fit_line
+from llmrs_bench.stages.unseen_items import UNSEEN, unseen_facts
 from llmrs_bench.stages.workspace import (
     Data,
     LeftOutError,
@@ -122,7 +123,8 @@ def labelled_recipe(data: Data, run: Artifact | str, invalid: Invalid) -> Recipe
         made_of = {name: data.artifact.digest(name) for name in ("samples", "requests", "outcomes")}
         name, parts = run, {"baselines": BASELINE_DEFINITIONS}
     else:
-        made_of, name, parts = {"rankings": run.digest("rankings")}, run.path.name, {}
+        tables = [table for table in ("rankings", UNSEEN) if table in run.manifest.tables]
+        made_of, name, parts = {table: run.digest(table) for table in tables}, run.path.name, {}
         made_of["requests"] = data.artifact.digest("requests")
     inputs = {**made_of, "truth": data.artifact.digest("truth")}
     return Recipe(
@@ -190,6 +192,8 @@ def _fill(draft: Draft, *, data: Data, run: Artifact | str, invalid: Invalid) ->
         users=len(np.unique(found.users)),
         **_label_facts(found),
     )
+    if not isinstance(run, str):
+        draft.facts.update(unseen_facts(data, run, asked.filter(pl.col("part") == "test")))
 
 
 def _label_facts(rows: LabelledRows) -> dict[str, float]:

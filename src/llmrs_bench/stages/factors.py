@@ -11,6 +11,7 @@ from llmrs_bench.stages.workspace import Data, limit_of
 # What says from how much of the data a model learned; without any of it a model learned from everything.
 _PARTS = ("train_fraction", "train_samples", "max_users", "event_fraction")
 LEARNERS = ("recommender", "click model")
+FUSED = "fusion"  # the kind of runs that are made of others
 
 
 def setting_words(data: Data, run: Artifact) -> dict[str, str]:
@@ -25,7 +26,19 @@ def setting_words(data: Data, run: Artifact) -> dict[str, str]:
             words["history"] = f"history {facts['history']}"
     if (limit := limit_of(run)) is not None:
         words["limit"] = f"first {limit:,} requests"
-    return words | {key: f"{key}={value}" for key, value in facts.get("typed", {}).items()}
+    words |= {key: f"{key}={value}" for key, value in facts.get("typed", {}).items()}
+    if facts["kind"] == FUSED and (learned := facts.get("learned_on")):
+        words["learn_on"] = f"learn_on={learned[0]}"
+    return words
+
+
+def asked_share(run: Artifact) -> list[str]:
+    """Say for how many requests a cascade asked its second run, where its budget would be another number of them."""
+    facts, budget = run.facts, run.manifest.config.get("budget")
+    if facts["kind"] != FUSED or budget is None or facts["asked"] == round(budget * facts["requests"]):
+        return []
+    share = f"{100 * facts['asked'] / facts['requests']:.3g} %"
+    return [f"the second run was asked for {facts['asked']:,} of {facts['requests']:,} requests ({share})"]
 
 
 def factors_of(data: Data, run: Artifact, model: str) -> Factors:

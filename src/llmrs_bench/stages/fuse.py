@@ -1,18 +1,20 @@
 """A run made of other runs: rankings fused, or one ordered again, and the cost of all of them."""
 
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from math import fsum, inf, isfinite
 from typing import Any, Literal, Self
 
 import polars as pl
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from llmrs_bench.core.artifacts import Artifact, Draft, Recipe, StageResult, get_or_create
-from llmrs_bench.core.config import DEPTH, Options
+from llmrs_bench.core.config import Options
 from llmrs_bench.core.costs import AMOUNTS, COUNTS
 from llmrs_bench.core.errors import IncomparableError, OptionError
+from llmrs_bench.core.option_faults import flag, takes
 from llmrs_bench.core.schemas import RANKINGS
 from llmrs_bench.fusion import (
     Doubt,
@@ -27,15 +29,13 @@ from llmrs_bench.fusion import (
     weighted_score,
 )
 from llmrs_bench.metrics import measure, parse_metrics
-from llmrs_bench.ranking import TIE_RULE, rank_best, rank_candidates
 from llmrs_bench.reranking import less_popular, marginal_relevance
+from llmrs_bench.stages.ties import ranked, tie_parts, tie_rule
 from llmrs_bench.stages.workspace import Data, limit_of, open_data, open_runs, pick_runs, ranks
 
 FUSION = "fusion"
 # Bumped when the same runs give another ranking: older runs are then recomputed.
 FORMAT = "1"
-
-
 # What ranking alone takes, without training.
 _RANKING = ("scoring_seconds", "scoring_price_usd")
 
@@ -108,6 +108,30 @@ _READ: Mapping[str, tuple[str, ...]] = {
 }
 
 
+_FLAGS = ("method", "learn_on", "budget", "top")  # typed as `--method`; others are `-O k=60`
+_NO_VALIDATION = "the method learned needs validation requests"
+_NO_BUDGET = "the method cascade needs a budget, or a number of best items"
+_NEEDED = {
+    _NO_VALIDATION: 'Add --learn-on NAME@VARIANT, in a recipe learn_on = "NAME".',
+    _NO_BUDGET: 'Add --budget 20% or --top 5, in a recipe budget = "20%" or top = 5.',
+}
+
+
+@contextmanager
+def _hinted(options: type[Options], written: Callable[[str], str]) -> Iterator[None]:
+    """Say in the hint of an error what to type, where one option is wrong, or the method lacks or does not read one."""
+    try:
+        yield
+    except OptionError as error:
+        if isinstance(error.__cause__, ValidationError):
+            faults = error.__cause__.errors()
+            said = [fault["msg"].removeprefix("Value error, ") for fault in faults if not fault["loc"]]
+            known = takes(faults, options.model_json_schema()["properties"], written=written)
+            own = [_NEEDED.get(each, "Leave it out, or choose another method.") for each in said]
+            error.hint = " ".join(filter(None, [known, *own])) or error.hint
+        raise
+
+
 class FusionOptions(Options):
     """Options of `fuse`.
 
@@ -129,7 +153,9 @@ class FusionOptions(Options):
     method: Literal["rrf", "zscore", "learned", "cascade", "mmr", "novelty", "oracle"] = "rrf"
     k: int = Field(default=60, ge=0)
     learn_on: str | None = None
-    budget: float = Field(default=1.0, ge=0, le=1)
+    budget: float = Field(
+        default=1.0, ge=0, le=1, json_schema_extra={"takes": "a share of the requests, such as 20% or 0.2"}
+    )
     top: int | None = Field(default=None, ge=1)
     doubt: Doubt = "margin"
     weight: float = Field(default=0.5, ge=0, le=1)
@@ -156,13 +182,26 @@ class FusionOptions(Options):
     def no_idle_options(self) -> Self:
         """Refuse options that the method does not read, and a method without what it needs."""
         for name in sorted(self.model_fields_set - {"runs", "method", *_READ.get(self.method, ())}):
-            methods = " and ".join(method for method, read in _READ.items() if name in read)
-            raise ValueError(f"{name} applies only to the method {methods}, not to {self.method}")
+            methods = [method for method, read in _READ.items() if name in read]
+            which = f"the method{'s' if len(methods) > 1 else ''} {' and '.join(methods)}"
+            raise ValueError(f"{name.replace('_', '-')} applies only to {which}, not to {self.method}")
         if self.method == "learned" and self.learn_on is None:
-            raise ValueError("the method learned needs validation requests: learn_on=NAME@VARIANT")
+            raise ValueError(_NO_VALIDATION)
         if self.method == "cascade" and not self.model_fields_set & {"budget", "top"}:
-            raise ValueError("the method cascade needs a budget, as budget=20%, or the number of best items, as top=5")
+            raise ValueError(_NO_BUDGET)
         return self
+
+    @classmethod
+    def parse(cls, values: Mapping[str, Any], *, owner: str) -> Self:
+        """Return the options made from `values` as `fuse` takes them; the hint of an error says how they are typed."""
+        with _hinted(cls, lambda name: flag(name) if name in _FLAGS else f"-O {name}"):
+            return super().parse(values, owner=owner)
+
+    @classmethod
+    def parse_table(cls, values: Mapping[str, Any]) -> Self:
+        """Return the options made from a table of a recipe."""
+        with _hinted(cls, str):
+            return super().parse_table(values)
 
     @property
     def stem(self) -> str:
@@ -225,7 +264,7 @@ def fuse(data: Data, typed: Mapping[str, str]) -> StageResult:
             **({} if learned is None else learned.inputs),
         },
         {
-            **{"format": FORMAT, "tie_rule": TIE_RULE, "tie_seed": str(data.tie_seed)},
+            **{"format": FORMAT, **tie_parts(data)},
             **({"budget_of_none": "2"} if options.method == CASCADE and not options.budget else {}),
         },
     )
@@ -311,15 +350,12 @@ def _typed(data: Data, options: FusionOptions, runs: Sequence[Artifact]) -> dict
     """Return what the board shows beside the name; runs are called as their models where that is plain."""
     models = [run.manifest.name for run in open_runs(data)]
     names = [run.path.name if models.count(run.manifest.name) > 1 else run.manifest.name for run in runs]
-    if options.method == CASCADE:
-        read = {name: value for name, value in options.read.items() if name in options.model_fields_set}
-        return {"runs": " then ".join(names), **read}
     if options.method == ORACLE:
         return {"best-of": "+".join(names)}
     if options.method in _AGAIN:
         return {"runs": names[0], **options.read}
     read = {key: options.read[key] for key in options.read if key in options.model_fields_set}
-    return {"runs": "+".join(names), **read}
+    return {"runs": (" then " if options.method == CASCADE else "+").join(names), **read}
 
 
 def _runs(data: Data, options: FusionOptions) -> list[Artifact]:
@@ -375,7 +411,7 @@ def _run(known: Sequence[Artifact], name: str) -> Artifact:
 def _check(data: Data, run: Artifact, options: FusionOptions) -> None:
     expected = {
         "requests": (run.manifest.inputs.get("requests"), data.artifact.digest("requests")),
-        "tie rule": (run.manifest.parts.get("tie_rule"), TIE_RULE),
+        "tie rule": (run.manifest.parts.get("tie_rule"), tie_rule(data)),
         "tie seed": (run.manifest.parts.get("tie_seed"), str(data.tie_seed)),
     }
     for field, (have, want) in expected.items():
@@ -405,16 +441,16 @@ def _join(data: Data, options: FusionOptions, runs: Sequence[Artifact], learned:
     if options.method in _AGAIN:
         order = marginal_relevance if options.method == "mmr" else less_popular
         scores = order(rankings[0], data.artifact.table(_AGAIN[options.method]), options.weight)
-        return Joined(_ranked(data, scores), {})
+        return Joined(ranked(data, scores), {})
     if options.method == ORACLE:
         return _best(data, runs, rankings)
     if options.method == "rrf":
-        return Joined(_ranked(data, reciprocal_rank(rankings, options.k)), {})
+        return Joined(ranked(data, reciprocal_rank(rankings, options.k)), {})
     if options.method == CASCADE:
         return _cascade(data, options, rankings, learned)
     standard = standard_scores(rankings)
     if learned is None:
-        return Joined(_ranked(data, mean_score(standard)), {})
+        return Joined(ranked(data, mean_score(standard)), {})
     answered = [run.table("rankings") for run in learned.runs]
     truth = learned.data.artifact.table("truth")
     for ranking in answered:  # of a run with a limit
@@ -422,7 +458,7 @@ def _join(data: Data, options: FusionOptions, runs: Sequence[Artifact], learned:
     weights = fit_weights(standard_scores(answered), truth)
     named = {run.path.name: weight for run, weight in zip(runs, weights, strict=True)}
     about = {"weights": named, "learned_on": [learned.data.place.reference, truth["request_id"].n_unique()]}
-    return Joined(_ranked(data, weighted_score(standard, weights)), about)
+    return Joined(ranked(data, weighted_score(standard, weights)), about)
 
 
 def _cascade(
@@ -440,13 +476,7 @@ def _cascade(
         "doubt": options.doubt,
         **({} if learned is None else {"learned_on": [learned.data.place.reference, seen.height]}),
     }
-    return Joined(_ranked(data, cascade(rankings[0], rankings[1], asked, options.top)), about, (1.0, share))
-
-
-def _ranked(data: Data, scores: pl.DataFrame) -> pl.DataFrame:
-    if data.whole_catalogue:
-        return rank_best(scores, depth=DEPTH, seed=data.tie_seed)
-    return rank_candidates(data.artifact.table("requests"), scores, seed=data.tie_seed)
+    return Joined(ranked(data, cascade(rankings[0], rankings[1], asked, options.top)), about, (1.0, share))
 
 
 def _best(data: Data, runs: Sequence[Artifact], rankings: Sequence[pl.DataFrame]) -> Joined:

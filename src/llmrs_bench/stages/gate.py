@@ -17,9 +17,11 @@ from llmrs_bench.leaderboard.gate import (
     judged_lines,
     named_line,
     parse_rule,
+    quantities,
     saved_baseline,
 )
 from llmrs_bench.leaderboard.saved import Saved, read_board
+from llmrs_bench.metrics.names import METRIC_FORMS, Metric
 from llmrs_bench.stages.boards import build, protocol_of
 from llmrs_bench.stages.compare import Comparison
 from llmrs_bench.stages.evaluate import CHANCE
@@ -65,6 +67,12 @@ def gated(
     if baseline is None and not rules:
         return comparison, Gate()
     board, matrix = comparison.board, comparison.matrix
+    for rule in parsed:
+        if rule.name not in quantities(board.metrics) and _is_metric(data, rule.name):
+            raise OptionError(
+                f"--fail-if {rule.text!r}: {rule.name} is not on this leaderboard",
+                hint=f"Add it: --metrics {','.join([*board.metrics, rule.name])}.",
+            )
     check_rules(parsed, board.metrics, tested=matrix.values, baseline=baseline is not None)
     if run is not None and any(name.startswith(run) for name in comparison.missing):
         raise OptionError(f"--baseline {run} is not on the board: it is damaged", hint="The warnings say what to do.")
@@ -98,6 +106,18 @@ def gated(
         allow_missing=allow_missing,
     )
     return comparison, made
+
+
+def _is_metric(data: Data, name: str) -> bool:
+    """Return whether a leaderboard of the data can have a metric.
+
+    Raises:
+        OptionError: If a metric has the name, but not this cutoff.
+    """
+    if data.labelled:
+        return name in METRICS_OF[data.task].names
+    bases = {form.partition("@")[0] for form in METRIC_FORMS}
+    return name.partition("@")[0] in bases and str(Metric.parse(name)) == name
 
 
 def _check_there(data: Data, name: str, shown: Sequence[str]) -> None:

@@ -14,7 +14,7 @@ from llmrs_bench.core.environment import expanded
 from llmrs_bench.core.errors import DataError, OptionError
 from llmrs_bench.data.files import require_file
 from llmrs_bench.exchange.reading import LAYOUT, Field, Matched, match, read_rankings
-from llmrs_bench.ranking import TIE_RULE, rank_best, rank_candidates
+from llmrs_bench.stages.ties import ranked, tie_parts
 from llmrs_bench.stages.workspace import Data
 
 FILE = "file:"
@@ -65,13 +65,13 @@ def import_run(data: Data, path: Path, typed: Mapping[str, str]) -> StageResult:
         _name(options, path),
         {"model": FILE},
         {"file": sha256(content).hexdigest(), **{name: data.artifact.digest(name) for name in ("requests", "items")}},
-        {"format": FORMAT, "tie_rule": TIE_RULE, "tie_seed": str(data.tie_seed)},
+        {"format": FORMAT, **tie_parts(data)},
     )
 
     def fill(draft: Draft) -> None:
         requests = data.artifact.table("requests")
         matched = match(read_rankings(content, name=path.name), _field(data, requests))
-        rankings = _ranked(data, requests, matched)
+        rankings = ranked(data, matched.scores, requests)
         draft.write("rankings", rankings)
         draft.facts.update(
             kind=KIND,
@@ -104,12 +104,6 @@ def _name(options: FileOptions, path: Path) -> str:
 def _field(data: Data, requests: pl.DataFrame) -> Field:
     items, users = data.artifact.table("items")["item_id"], data.artifact.table("interactions")["user_id"]
     return Field(requests, items, users, data.include_seen)
-
-
-def _ranked(data: Data, requests: pl.DataFrame, matched: Matched) -> pl.DataFrame:
-    if data.whole_catalogue:
-        return rank_best(matched.scores, depth=DEPTH, seed=data.tie_seed)
-    return rank_candidates(requests, matched.scores, seed=data.tie_seed)
 
 
 def _warnings(data: Data, name: str, requests: pl.DataFrame, matched: Matched) -> list[str]:

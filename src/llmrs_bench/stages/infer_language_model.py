@@ -28,7 +28,7 @@ from llmrs_bench.prompts.frames import read_answer, responses_frame
 from llmrs_bench.prompts.strategies.base import Exchange, Normalization, PromptStrategy, ScoresTitles
 from llmrs_bench.prompts.strategies.comparison import label_logprobs
 from llmrs_bench.prompts.strategies.listwise import ranking_of
-from llmrs_bench.ranking import TIE_RULE, rank_candidates, scores_frame
+from llmrs_bench.ranking import scores_frame
 from llmrs_bench.stages.conversation import RequestBlock, request_blocks, run_rounds
 from llmrs_bench.stages.demo_lm import NAME as DEMO_LM
 from llmrs_bench.stages.demo_lm import demo_lm_cost, is_learned
@@ -52,6 +52,7 @@ from llmrs_bench.stages.serving import (
     series_of,
     serve,
 )
+from llmrs_bench.stages.ties import ranked, tie_parts
 from llmrs_bench.stages.tuned_models import training_of, tuned_of, with_series
 from llmrs_bench.stages.workspace import Data, check_name_of
 
@@ -279,7 +280,7 @@ def infer_language(
             **({} if limit is None else {"limit": limit}),
         },
         {"answers": store.fingerprint, **{name: made.digest(name) for name, made in tables.items()}},
-        {"format": FORMAT, "prompts": source_digest(template), "tie_rule": TIE_RULE, "tie_seed": str(data.tie_seed)},
+        {"format": FORMAT, "prompts": source_digest(template), **tie_parts(data)},
     )
 
     check_name_of(recipe.place(data.place.runs), name)
@@ -457,23 +458,22 @@ def _run(
             if conversation.exchanges
         ]
         first_choices.add(exchange for conversation in conversations.values() for exchange in conversation.exchanges)
-        asked = (
+        responses = responses_frame(
             (p, row)
             for conversation in conversations.values()
             for (p, _), row in zip(conversation.exchanges, conversation.rows, strict=True)
         )
-        responses = responses_frame(asked)
         draft.write("responses", responses)
-        write_rankings(draft, block, scores, plan.views.aggregate, seed=data.tie_seed)
+        write_rankings(data, draft, block, scores, plan.views.aggregate)
         cost.add(responses, scores, requests=block.requests.height)
     return cost
 
 
-def write_rankings(draft: Draft, block: RequestBlock, scores: list[Scores], aggregate: Aggregate, *, seed: int) -> None:
+def write_rankings(data: Data, draft: Draft, block: RequestBlock, scores: list[Scores], aggregate: Aggregate) -> None:
     """Write the rankings of a block from the scores of its views; where there are several, theirs, too."""
     if block.several:
         views = block.views.select("candidates", request_id="view_id")
-        draft.write("view_rankings", _placed(rank_candidates(views, scores_frame(scores), seed=seed), block.views))
+        draft.write("view_rankings", _placed(ranked(data, scores_frame(scores), views), block.views))
         found = {score.request_id: score for score in scores}
         rows = block.views.group_by("request_id", maintain_order=True).agg("view_id", pl.col("candidates").first())
         scores = [
@@ -481,7 +481,7 @@ def write_rankings(draft: Draft, block: RequestBlock, scores: list[Scores], aggr
             for request_id, view_ids, candidates in rows.iter_rows()
             if (answered := [found[view_id] for view_id in view_ids if view_id in found])
         ]
-    draft.write("rankings", rank_candidates(block.requests, scores_frame(scores), seed=seed))
+    draft.write("rankings", ranked(data, scores_frame(scores), block.requests))
 
 
 def _placed(rankings: pl.DataFrame, views: pl.DataFrame) -> pl.DataFrame:

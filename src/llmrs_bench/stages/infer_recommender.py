@@ -12,7 +12,7 @@ from typing import Any
 import polars as pl
 
 from llmrs_bench.clicks.base import ClickCorpus, ClickModel
-from llmrs_bench.clicks.baselines import BASELINES_OF, TRIVIAL, baseline, rating_baseline
+from llmrs_bench.clicks.baselines import BASELINES_OF, READ_IDS, TRIVIAL, baseline, rating_baseline
 from llmrs_bench.core.artifacts import Draft, Recipe, StageResult, get_or_create
 from llmrs_bench.core.config import CLICK, DEPTH, RATING, RecommenderConfig
 from llmrs_bench.core.errors import OptionError
@@ -20,8 +20,8 @@ from llmrs_bench.core.schemas import RANKINGS
 from llmrs_bench.core.types import Progress
 from llmrs_bench.data.split import later_shares
 from llmrs_bench.data.training_part import WHOLE, TrainingPart
-from llmrs_bench.ranking import TIE_RULE, rank_best, rank_candidates
 from llmrs_bench.recommenders.base import Corpus, Forgetful, Recommender, best_items, score_candidates
+from llmrs_bench.stages.ties import ranked, tie_parts
 from llmrs_bench.stages.trained_models import (
     FORMAT,
     FittedRecommender,
@@ -40,6 +40,7 @@ from llmrs_bench.stages.trained_models import (
     settings,
     training_data,
 )
+from llmrs_bench.stages.unseen_items import UNSEEN, unseen_items, unseen_table
 from llmrs_bench.stages.workspace import Data, check_name_of
 
 # Bumped when what a model of clicks learns from the same data changes: older artifacts are then recomputed.
@@ -77,7 +78,7 @@ def infer_recommender(
             **{table: data.artifact.digest(table) for table in (*learned_tables(data), "requests", *_told(data))},
             **(later_digests(data, data.artifact.manifest.config["windows"]) if again else {}),
         },
-        {"format": FORMAT, "tie_rule": TIE_RULE, "tie_seed": str(data.tie_seed)},
+        {"format": FORMAT, **tie_parts(data)},
     )
 
     def fill(draft: Draft) -> None:
@@ -85,8 +86,10 @@ def infer_recommender(
         first, requests = made[0], asked_requests(data)
         rankings = pl.concat([each.rankings for each in made])
         draft.write("rankings", rankings.sort("request_id", "rank") if again else rankings)
+        if learns(spec):
+            draft.write(UNSEEN, unseen_table({each.window: each.unseen for each in made}))
         scoring = sum(each.scoring for each in made)
-        options = first.fitted.options.model_dump()
+        options, said = first.fitted.options.model_dump(), "; ".join(each.warning for each in made if each.warning)
         draft.facts.update(
             kind="recommender",
             requests=requests.height,
@@ -98,9 +101,7 @@ def infer_recommender(
             fit_on=options.get("fit_on"),
             typed=typed_options(config),
             train_part=None if again else first.part,
-            warnings=["; ".join(each for one in made for each in one.warnings)]
-            if any(each.warnings for each in made)
-            else [],
+            warnings=[said + _instead(spec, sum(each.helped for each in made))] if said else [],
             timeline=_timeline(made) if again else first.timeline,
             **({"retrained": [each.account for each in made]} if again else {}),
         )
@@ -114,22 +115,28 @@ def infer_recommender(
 
 @dataclass(frozen=True)
 class _Ranked:
-    """The rankings of all requests, or of those of a window, and what is known of the model that made them."""
+    """The rankings of all requests, or of those of a window, and what is known of the model that made them.
+
+    `helped` is for how many of the requests that the warning is about another share would have had data.
+    """
 
     fitted: FittedRecommender
     rankings: pl.DataFrame
     scoring: float
     requests: int
     part: dict[str, Any] | None
-    warnings: list[str]
+    unseen: pl.Series
+    warning: str
+    helped: int
     timeline: Any
     window: int | None
 
     @property
     def account(self) -> dict[str, Any]:
         """What a run says of one window."""
-        events, users = (self.part or {})["events"], (self.part or {})["users"]
-        return {"window": self.window, "requests": self.requests, "events": events, "users": users}
+        names = ("events", "users", "unseen_items", "of_items", "unseen_candidates", "of_candidates")
+        told = {name: self.part[name] for name in names if name in self.part} if self.part else {}
+        return {"window": self.window, "requests": self.requests, **told}
 
 
 def _ranked(data: Data, spec: RecommenderSpec, window: int | None, progress: Progress) -> _Ranked:
@@ -143,14 +150,22 @@ def _ranked(data: Data, spec: RecommenderSpec, window: int | None, progress: Pro
     started = time.perf_counter()
     rankings = _rankings(data, found.model, requests)
     scoring = time.perf_counter() - started
-    where = "" if window is None else f"window {window}: "
+    unseen, part = pl.Series([], dtype=pl.String), None
+    if learns(spec):
+        unseen, counts = unseen_items(data, _learned(spec, taught), requests)
+        part = {**train_part(spec, taught), **counts}
+    # Of labelled rows those of the part valid are asked, too, and are on no board.
+    tested = requests.filter(pl.col("part") == "test") if data.labelled else requests
+    warning, helped = _unknown_words(found.model, spec, taught, tested, data.task)
     return _Ranked(
         fitted=found,
         rankings=rankings,
         scoring=scoring,
         requests=requests.height,
-        part={**train_part(spec, taught), **_unseen_items(spec, taught, requests)} if learns(spec) else None,
-        warnings=[where + said for said in _unknown_warnings(found.model, spec, taught, requests, data.task)],
+        part=part,
+        unseen=unseen,
+        warning=warning if window is None or not warning else f"window {window}: {warning}",
+        helped=helped,
         timeline=future(data, spec, taught, requests) if getattr(found.model, "learns", False) else None,
         window=window,
     )
@@ -210,26 +225,13 @@ def train_part(spec: RecommenderSpec, taught: TrainingData) -> dict[str, Any]:
     }
 
 
-def _unseen_items(spec: RecommenderSpec, taught: TrainingData, asked: pl.DataFrame) -> dict[str, int]:
-    """Return how many items of the candidate lists no training event is of, and of how many, where a part is learned.
-
-    A whole catalogue has no lists, and nothing is counted.
-    """
-    if spec.part == WHOLE:
-        return {}
-    listed = asked.select(item_id="candidates").explode("item_id").drop_nulls().unique()
-    unseen = listed.join(_train(lesson(spec, taught)), on="item_id", how="anti")
-    return {"unseen_items": unseen.height, "of_items": listed.height}
-
-
 def future(data: Data, spec: RecommenderSpec, taught: TrainingData, asked: pl.DataFrame) -> Any:
-    """Return what is later than the requests `asked`, of what a model learns from; None where events have no times."""
+    """Return what is later than the test requests among `asked`, of what a model learns from; None without times."""
     whole = data.artifact.facts.get("timeline")
     if whole is None or (spec.part == WHOLE and asked.height == data.artifact.manifest.tables["requests"].rows):
         return whole
-    corpus = lesson(spec, taught)
-    events = corpus.samples if isinstance(corpus, ClickCorpus) else corpus.interactions
-    later = later_shares(events["cutoff" if "cutoff" in events.columns else "timestamp"], asked["cutoff"])
+    events, test = _learned(spec, taught), asked.filter(pl.col("part") == "test")
+    later = later_shares(events["cutoff" if "cutoff" in events.columns else "timestamp"], test["cutoff"])
     return _future_words(float(later.mean()))
 
 
@@ -243,25 +245,47 @@ def _train(corpus: Corpus | ClickCorpus) -> pl.DataFrame:
     return rows.filter(pl.col("part") == "train")
 
 
-def _unknown_warnings(
+def _learned(spec: RecommenderSpec, taught: TrainingData) -> pl.DataFrame:
+    """Return the events or samples that a model learns from: those of validation if it is fitted on them, too."""
+    corpus = lesson(spec, taught)
+    rows = corpus.samples if isinstance(corpus, ClickCorpus) else corpus.interactions
+    return rows.filter(pl.col("part").is_in(spec.options.get("fit_on", "train").split("+")))
+
+
+def _unknown_words(
     model: Recommender, spec: RecommenderSpec, taught: TrainingData, asked: pl.DataFrame, task: str
-) -> list[str]:
-    """Say for how many requests the model knows less of the user than a reader of the board may think."""
+) -> tuple[str, int]:
+    """Say for how many requests the model knows less of the user than a reader of the board may think.
+
+    The number is that of those among them whose users a share of each user's events would have told of.
+    """
     if not isinstance(model, Forgetful):
-        return []
+        return "", 0
     less = spec.part != WHOLE and (spec.part.train_by != "each-user" or spec.part.max_users is not None)
-    share = less and spec.part.train_samples is None
-    instead = "; --train-by each-user learns from a share of every user's interactions" if share else ""
+    there = _train(taught.corpus) if less and spec.part.train_samples is None else asked.clear()
     one_each = task != CLICK and asked["user_id"].is_unique().all()
-    of_all = f"of {asked.height:,} {'test users' if one_each else 'requests'}"
+    of_all = f"of {asked.height:,} {'test rows' if task == CLICK else 'test users' if one_each else 'requests'}"
     if unknown := model.unknown(asked):
         mixed = ": AUC then compares scores of two kinds" if task == CLICK and unknown < asked.height else ""
-        words = f"{spec.model} has no data on {unknown:,} {of_all}, and ranks for them {model.fallback}"
-        return [f"{words}{mixed}{instead}"]
+        bare = _count_unknown(model, asked.filter(pl.col("history").list.len() == 0))
+        of_all += f" ({bare:,} without a history)" if bare else ""
+        words = f"{spec.model} has no data on {unknown:,} {of_all}, and ranks for them {model.fallback}{mixed}"
+        return words, _count_unknown(model, asked.join(there, on="user_id", how="semi"))
     left = _train(lesson(spec, taught)) if less else asked
-    unseen = asked.join(left, on="user_id", how="anti").height
-    words = f"{spec.model} did not learn from {unseen:,} {of_all}, and ranks for them by their history alone{instead}"
-    return [words] if unseen else []
+    unseen = asked.join(left, on="user_id", how="anti")
+    words = f"{spec.model} did not learn from {unseen.height:,} {of_all}, and ranks for them by their history alone"
+    return (words, unseen.join(there, on="user_id", how="semi").height) if unseen.height else ("", 0)
+
+
+def _count_unknown(model: Forgetful, asked: pl.DataFrame) -> int:
+    return model.unknown(asked) if asked.height else 0
+
+
+def _instead(spec: RecommenderSpec, helped: int) -> str:
+    """Say which option would have taken events of the users of some requests that a warning is about."""
+    each = "--train-fraction with --train-by each-user, without --max-users,"
+    each = each if spec.part.max_users is not None else "--train-by each-user"
+    return f"; {each} would learn from the users of {helped:,} of these requests" if helped else ""
 
 
 def spec_of(config: RecommenderConfig) -> RecommenderSpec:
@@ -293,11 +317,10 @@ def _told(data: Data) -> tuple[str, ...]:
 
 def _rankings(data: Data, model: Recommender, requests: pl.DataFrame) -> pl.DataFrame:
     if not data.whole_catalogue:
-        return rank_candidates(requests, score_candidates(model, requests), seed=data.tie_seed)
+        return ranked(data, score_candidates(model, requests), requests)
     catalogue = data.artifact.table("items")["item_id"]
     best = best_items(model, requests, catalogue, depth=DEPTH, include_seen=data.include_seen)
-    ranked = [rank_best(part, depth=DEPTH, seed=data.tie_seed) for part in best]
-    return pl.concat([pl.DataFrame(schema=RANKINGS), *ranked])
+    return pl.concat([pl.DataFrame(schema=RANKINGS), *(ranked(data, part) for part in best)])
 
 
 def typed_options(config: RecommenderConfig) -> dict[str, Any]:
@@ -335,18 +358,19 @@ def infer_labelled(
         run_name(config),
         _trivial_settings(spec) if trivial else settings(spec),
         {table: data.artifact.digest(table) for table in ("samples", "items", "requests", "outcomes")},
-        {"format": LABELLED_FORMAT, "tie_rule": TIE_RULE, "tie_seed": str(data.tie_seed)},
+        {"format": LABELLED_FORMAT, **tie_parts(data)},
     )
 
     def fill(draft: Draft) -> None:
         asked, taught = data.labelled_rows(), labelled_training_data(data)
+        unseen = [] if is_exported(config.model) else _unseen_words(spec, taught, asked)
         if trivial:
             started = time.perf_counter()
             learned = lesson(spec, taught)
             assert isinstance(learned, ClickCorpus)
             made = rating_baseline if data.task == RATING else baseline
             scores, training = made(config.model, learned.samples, asked)["score"], 0.0
-            draft.facts.update(log_odds=config.model == "logistic", training={}, typed=spec.part.typed, warnings=[])
+            draft.facts.update(log_odds=config.model == "logistic", training={}, typed=spec.part.typed, warnings=unseen)
         else:
             found = fitted(spec, taught, progress)
             started = time.perf_counter()
@@ -357,7 +381,7 @@ def infer_labelled(
                 training=found.facts,
                 history=found.options.model_dump().get("max_history"),
                 typed=typed_options(config),
-                warnings=[] if is_exported(config.model) else _unseen_words(spec, taught, asked),
+                warnings=unseen,
             )
         part = None if is_exported(config.model) else train_part(spec, taught)
         draft.write("rankings", asked.select("request_id", "item_id", rank=1, score=scores).cast(RANKINGS))
@@ -431,11 +455,16 @@ def _refuse_unread(config: RecommenderConfig) -> None:
 
 
 def _unseen_words(spec: RecommenderSpec, taught: TrainingData, asked: pl.DataFrame) -> list[str]:
-    """Say how many test rows are of users, and of items, without a row to learn from."""
+    """Say how many test rows are of users, and of items, without a row to learn from, of what the model reads."""
     corpus = lesson(spec, taught)
     assert isinstance(corpus, ClickCorpus)
     learned = corpus.samples.filter(pl.col("part") == "train")
     test = asked.filter(pl.col("part") == "test")
-    counts = {word: test.join(learned, on=f"{word}_id", how="anti").height for word in ("user", "item")}
-    told = [f"{count:,} have {'a' if word == 'user' else 'an'} {word}" for word, count in counts.items() if count]
+    read = READ_IDS.get(spec.model, ()) if spec.model in TRIVIAL else ("user", "item")
+    counts = {word: test.join(learned, on=f"{word}_id", how="anti").height for word in read}
+    told = [
+        f"{count:,} {'has' if count == 1 else 'have'} {'a' if word == 'user' else 'an'} {word}"
+        for word, count in counts.items()
+        if count
+    ]
     return [f"{spec.model}: of {test.height:,} test rows, {' and '.join(told)} without a training row"] if told else []

@@ -12,7 +12,7 @@ from typing import Any
 from llmrs_bench.core.artifacts import Manifest, open_artifact
 from llmrs_bench.core.config import PrepareConfig
 from llmrs_bench.core.errors import OptionError
-from llmrs_bench.core.formatting import rounded, size_words
+from llmrs_bench.core.formatting import counted, rounded, size_words
 from llmrs_bench.core.registry import CLICK_MODELS, ENGINES, RECOMMENDERS, SOURCES, Registry, unknown_name
 from llmrs_bench.data.datasets import AMAZON, DATASETS, Counts, Dataset, known_dataset, plain_name
 from llmrs_bench.data.download import Download, ask, downloads
@@ -107,7 +107,7 @@ def _marks(manifest: Manifest) -> dict[str, str]:
     return {
         **places,
         **bytes_,
-        "events": f"{manifest.facts.get('counts', {}).get('interactions', 0):,} events",
+        "events": counted(manifest.facts.get("counts", {}).get("interactions", 0), "event"),
         "item_word": f"item_word={manifest.config.get('item_word')}",
         **{key: f"{key} {value}" for key, value in manifest.parts.items()},
     }

@@ -102,9 +102,9 @@ def find_scores(data: Data, name: str) -> Artifact:
     if len(found) != 1:
         raise OptionError(f"scores_run={name} matches {len(found)} runs", hint="Write more of the name.")
     run, inputs = found[0], found[0].manifest.inputs
-    if run.facts["kind"] != "recommender":
+    if (kind := run.facts["kind"]) != "recommender":
         raise OptionError(
-            f"scores_run={name} is the run of a {run.facts['kind']}, and may know targets",
+            f"scores_run={name} is the run of {'an' if kind[0] in 'aeiou' else 'a'} {kind}, and may know targets",
             hint="Name the run of a recommender: `llmrs-bench infer --model itemknn` makes one.",
         )
     for table in ("interactions", "items", "requests"):

@@ -32,6 +32,7 @@ from llmrs_bench.stages.study import (
     StudyRequest,
     named_apart,
     ordered,
+    same_domains,
     without_limited,
     without_repeats,
 )
@@ -474,6 +475,7 @@ def _cross_faults(
                 "there are two [board]", hint="Write one: its options apply to the leaderboard of each data set."
             )
         )
+    found += same_domains(plans, rows, transfer=any(table.get("transfer") for table in boards))
     known = {(row.data, row.name) for row in rows}
     tasks = {plan.name: plan.config.task for plan in plans if plan.config is not None}
     for row in rows:

@@ -22,6 +22,7 @@ from llmrs_bench.core.registry import unknown_name
 from llmrs_bench.core.schemas import TABLES
 from llmrs_bench.stages.compare import protocol_words
 from llmrs_bench.stages.evaluate import CHANCE
+from llmrs_bench.stages.unseen_items import unseen_words
 from llmrs_bench.stages.usage import children, size_of, visible
 from llmrs_bench.stages.workspace import (
     Place,
@@ -44,6 +45,7 @@ _LOCK = re.compile(r"\.(?P<name>.+)\.lock")
 # What one row of a table of a run is, or what another file holds.
 _ROWS = {
     "rankings": "one row a request and item",
+    "unseen_items": "one row a candidate item without a training event",
     "responses": "one row a prompt",
     "view_rankings": "one row a request, order and item",
     "metrics": "one row a request and metric",
@@ -131,6 +133,7 @@ def find_runs(
     *,
     state: str | None = None,
     before: datetime | None = None,
+    wanted: bool = True,
 ) -> list[RunEntry]:
     """Return the runs of all data sets, by data set and time; those that cannot be read with a warning each.
 
@@ -140,6 +143,7 @@ def find_runs(
         names: Those alone whose names begin so.
         state: Those alone in this state.
         before: Those alone that were begun before.
+        wanted: Whether the hint about a name that fits none is how to make the run; not where runs are deleted.
 
     Raises:
         OptionError: If the data set or the state is unknown, or a name fits no run.
@@ -151,7 +155,7 @@ def find_runs(
     known = [entry.run for entry in found]
     for name in names:
         if not any(entry.fits(name) for entry in found):
-            raise not_inferred(name, known, dataset or "DATASET")
+            raise not_inferred(name, known, (dataset or "DATASET") if wanted else "")
     return [
         entry
         for entry in found
@@ -161,18 +165,19 @@ def find_runs(
     ]
 
 
-def find_run(home: Path, name: str, dataset: str | None = None) -> RunEntry:
+def find_run(home: Path, name: str, dataset: str | None = None, *, wanted: bool = True) -> RunEntry:
     """Return the run of a name, which may be cut to its first characters.
 
     Raises:
         OptionError: If the name fits none, or several.
     """
-    found = find_runs(home, dataset, [name])
+    found = find_runs(home, dataset, [name], wanted=wanted)
     found = [entry for entry in found if name in (entry.run, entry.called)] or found
     if len(found) != 1:
         raise OptionError(
             f"{name} means {len(found)} runs: " + ", ".join(f"{each.run} of {each.dataset}" for each in found),
-            hint="Type more of the name, or add --dataset NAME@VARIANT.",
+            hint="Type more of the name"
+            + (", or add --dataset NAME@VARIANT." if len({each.dataset for each in found}) > 1 else "."),
         )
     return found[0]
 
@@ -266,7 +271,9 @@ def show_run(home: Path, name: str, dataset: str | None = None) -> RunReport:
     own = [run, *_artifacts(data.place.evals, entry.run + "-")]
     own += [made for made in _artifacts(data.place.prompts) if _answers(run, made)]
     metrics: dict[str, float] = {}
+    unseen = unseen_words(data, run)
     for made in own[1:]:
+        unseen = made.facts.get("unseen", {}).get("words") or unseen
         if made.manifest.config.get("invalid") == "expected":
             metrics |= {**made.facts["means"], **made.facts["catalogue"]}
     return RunReport(
@@ -278,7 +285,7 @@ def show_run(home: Path, name: str, dataset: str | None = None) -> RunReport:
         },
         kinds=facts.get("kinds", {}),
         metrics=metrics,
-        warnings=[str(warning) for warning in facts.get("warnings", [])],
+        warnings=[*map(str, facts.get("warnings", [])), *([unseen] if unseen else [])],
         files=dict(pair for made in own for pair in _files(made)),
     )
 

@@ -18,6 +18,7 @@ from llmrs_bench.stages.fuse import FUSION, FusionOptions
 from llmrs_bench.stages.infer import infer_config
 from llmrs_bench.stages.judge import JudgeConfig
 from llmrs_bench.stages.source import Origin
+from llmrs_bench.stages.workspace import Reference
 
 if TYPE_CHECKING:
     from llmrs_bench.stages.tune import TuneConfig
@@ -250,6 +251,35 @@ class Study:
     def digest(self) -> str:
         """The head of the fingerprint of the recipe."""
         return fingerprint({"recipe": self.text})[:8]
+
+
+def same_domains(plans: Sequence[DataPlan], rows: Sequence[RowPlan], *, transfer: bool) -> list[OptionError]:
+    """Return what is wrong where another domain is the data that are asked about.
+
+    Another split of the same data is none: its training part may hold what is tested.
+
+    Args:
+        plans: The data sets of the recipe.
+        rows: Its rows, whose prompts may show examples of another data set.
+        transfer: Whether it ends with the matrix of what models were tuned on and asked on.
+    """
+    sets = {plan.name: Reference.parse(plan.reference).dataset for plan in plans}
+    found: dict[frozenset[str], None] = {}
+    for row in rows:
+        for source in (row.examples_of, row.tuned_on if transfer else None):
+            if source not in (None, row.data) and sets.get(str(source)) == sets.get(row.data):
+                found.setdefault(frozenset((str(source), row.data)))
+    faults = []
+    for pair in found:
+        one, other = (name for name in sets if name in pair)
+        faults.append(
+            OptionError(
+                f"{one} and {other} are the same data, {sets[one]}, so neither is another domain",
+                hint=f"Name both, without --dataset: --set data.{one}.dataset={sets[one]} "
+                f"--set data.{other}.dataset=OTHER.",
+            )
+        )
+    return faults
 
 
 def named_apart(rows: Sequence[RowPlan], given: Iterable[str]) -> list[RowPlan]:

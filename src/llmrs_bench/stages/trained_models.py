@@ -12,7 +12,7 @@ import polars as pl
 from llmrs_bench.clicks.base import ClickCorpus
 from llmrs_bench.core.artifacts import Draft, Recipe, get_or_create
 from llmrs_bench.core.config import CLICK, Options
-from llmrs_bench.core.errors import ModelError, OptionError, is_damage
+from llmrs_bench.core.errors import ModelError, OptionError, TooLittleError, is_damage
 from llmrs_bench.core.registry import CLICK_MODELS, RECOMMENDERS, Registry
 from llmrs_bench.core.types import Progress
 from llmrs_bench.data.time_split import events_before
@@ -175,7 +175,7 @@ def fitted(spec: RecommenderSpec, training_data: TrainingData, progress: Progres
     options = parse_options(spec)
     if not hasattr(kind, "load"):
         model = kind(options, seed=spec.seed, device=spec.device)
-        return FittedRecommender(model, options, dict(model.fit(lesson(spec, training_data), TrainContext(progress))))
+        return FittedRecommender(model, options, _fit(model, spec, training_data, TrainContext(progress)))
     recipe = Recipe(
         "infer", spec.model, settings(spec, training_data.history), training_data.digests, {"format": FORMAT}
     )
@@ -184,7 +184,7 @@ def fitted(spec: RecommenderSpec, training_data: TrainingData, progress: Progres
 
     def fill(draft: Draft) -> None:
         made = kind(options, seed=spec.seed, device=spec.device)
-        draft.facts.update(made.fit(lesson(spec, training_data), TrainContext(progress, checkpoint)))
+        draft.facts.update(_fit(made, spec, training_data, TrainContext(progress, checkpoint)))
         made.save(draft.folder("model"))
         (draft.path / "model" / "corpus.json").write_text(json.dumps(dict(training_data.digests)) + "\n", "utf-8")
 
@@ -195,6 +195,29 @@ def fitted(spec: RecommenderSpec, training_data: TrainingData, progress: Progres
     model = kind.load(folder, device=spec.device)
     seconds = trained.manifest.seconds + trained.facts.get("seconds_before", 0.0)  # of processes that were killed
     return FittedRecommender(model, options, trained.facts, seconds, folder)
+
+
+def _fit(model: Any, spec: RecommenderSpec, training_data: TrainingData, context: TrainContext) -> dict[str, Any]:
+    """Fit a model, and return the facts about its training.
+
+    Raises:
+        ModelError: If it cannot be fitted.
+        TooLittleError: If there is too little to learn from; where a part was asked for, that is named as the cause.
+    """
+    corpus, whole = lesson(spec, training_data), training_data.corpus
+    try:
+        return dict(model.fit(corpus, context))
+    except TooLittleError as error:
+        if spec.part == WHOLE or isinstance(corpus, ClickCorpus) or isinstance(whole, ClickCorpus):
+            raise
+        typed = spec.part.typed
+        words = " ".join(f"--{name.replace('_', '-')} {value}" for name, value in typed.items())
+        events, of = corpus.interactions.height, whole.interactions.height
+        raise TooLittleError(
+            f"{words} leaves {events:,} of {of:,} training and validation events: {error.message}",
+            hint="Take a larger part"
+            + ("." if spec.part.train_by == "users" else ", or whole users: --train-by users."),
+        ) from error
 
 
 def export(found: FittedRecommender, target: Path) -> None:

@@ -40,7 +40,8 @@ from llmrs_bench.stages.serving import (
     probe_scores,
     specify,
 )
-from llmrs_bench.stages.tune_samples import Example, Examples, SampleMaker, check_tunable, check_tunable_model
+from llmrs_bench.stages.tune_samples import Example, Examples, SampleMaker, check_tunable
+from llmrs_bench.stages.tuned_models import check_tunable_model
 from llmrs_bench.stages.workspace import Data
 
 if TYPE_CHECKING:

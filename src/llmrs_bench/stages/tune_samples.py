@@ -8,17 +8,14 @@ from typing import Any
 
 import polars as pl
 
-from llmrs_bench.clicks.baselines import TRIVIAL
 from llmrs_bench.core.config import CLICK, RATING
 from llmrs_bench.core.errors import DataError, LeakError, OptionError
 from llmrs_bench.core.hashing import generator
-from llmrs_bench.core.registry import CLICK_MODELS, RECOMMENDERS, unknown_name
 from llmrs_bench.core.schemas import REQUESTS
 from llmrs_bench.core.types import Prompt
 from llmrs_bench.data.candidates import CandidatePool
 from llmrs_bench.data.training_part import in_order_of_samples, possible_targets
 from llmrs_bench.llm.clipping import clip
-from llmrs_bench.llm.model_aliases import MODEL_ALIASES
 from llmrs_bench.llm.tokenization import Ids, Job, PromptReader
 from llmrs_bench.llm.tuning import Sample
 from llmrs_bench.prompts.frames import read_views
@@ -27,10 +24,8 @@ from llmrs_bench.prompts.strategies.base import HasAnswers, written
 from llmrs_bench.prompts.strategies.yes_no import YesNo
 from llmrs_bench.recommenders.training import as_validated
 from llmrs_bench.stages.conversation import question
-from llmrs_bench.stages.demo_lm import NAME as DEMO_LM
 from llmrs_bench.stages.prompt import PromptPlan, check_task, open_catalog
 from llmrs_bench.stages.prompt_variants import ViewBuilder
-from llmrs_bench.stages.serving import MOCK, is_language_model
 from llmrs_bench.stages.workspace import Data
 
 _HINT = "Choose label, likelihood, listwise or yes-no, or `like` for clicks."
@@ -91,33 +86,6 @@ def check_tunable(data: Data, plan: PromptPlan) -> None:
     if views.several:
         raise OptionError(
             "orders, samples and slots have no effect on `tune`: it shows a sample once", hint="Leave them out."
-        )
-
-
-def check_tunable_model(name: str) -> None:
-    """Refuse to tune what has no weights of a language model.
-
-    Raises:
-        OptionError: If it is another kind of model, or nobody knows it.
-    """
-    if name in (*RECOMMENDERS.names(), *CLICK_MODELS.names(), *TRIVIAL):
-        raise OptionError(
-            f"{name} is not a language model, and `tune` tunes only those",
-            hint=f"llmrs-bench infer --model {name} trains it.",
-        )
-    if name == MOCK:
-        raise OptionError(
-            f"{MOCK} answers by a formula: it has no weights that could be tuned",
-            hint="Take a language model of `llmrs-bench list models`, a folder or ORG/NAME.",
-        )
-    if not is_language_model(name):
-        known = [*MODEL_ALIASES, DEMO_LM]
-        raise unknown_name(
-            "model",
-            name,
-            known,
-            hint="Any Hugging Face id (ORG/NAME) or folder (./PATH) will do, too.",
-            listing="`llmrs-bench list models`",
         )
 
 

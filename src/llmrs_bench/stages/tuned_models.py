@@ -1,13 +1,46 @@
-"""What is known of a model that was tuned here, and which others are trainings of the same."""
+"""Which models can be tuned, what is known of one that was tuned here, and which others are trainings of the same."""
 
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from llmrs_bench.clicks.baselines import TRIVIAL
 from llmrs_bench.core.artifacts import StageResult, is_complete, open_artifact, restate
 from llmrs_bench.core.config import LanguageModelConfig
+from llmrs_bench.core.errors import OptionError
 from llmrs_bench.core.hashing import fingerprint
+from llmrs_bench.core.registry import CLICK_MODELS, RECOMMENDERS, unknown_name
 from llmrs_bench.llm.adapters import TunedModel, read_tuned
+from llmrs_bench.llm.model_aliases import MODEL_ALIASES
+from llmrs_bench.stages.demo_lm import NAME as DEMO_LM
+from llmrs_bench.stages.serving import MOCK, is_language_model
+
+
+def check_tunable_model(name: str) -> None:
+    """Refuse to tune what has no weights of a language model.
+
+    Raises:
+        OptionError: If it is another kind of model, or nobody knows it.
+    """
+    if name in (*RECOMMENDERS.names(), *CLICK_MODELS.names(), *TRIVIAL):
+        raise OptionError(
+            f"{name} is not a language model, and `tune` tunes only those",
+            hint=f"llmrs-bench infer --model {name} trains it.",
+        )
+    if name == MOCK:
+        raise OptionError(
+            f"{MOCK} answers by a formula: it has no weights that could be tuned",
+            hint="Take a language model of `llmrs-bench list models`, a folder or ORG/NAME.",
+        )
+    if not is_language_model(name):
+        known = [*MODEL_ALIASES, DEMO_LM]
+        raise unknown_name(
+            "model",
+            name,
+            known,
+            hint="Any Hugging Face id (ORG/NAME) or folder (./PATH) will do, too.",
+            listing="`llmrs-bench list models`",
+        )
 
 
 def tuned_of(config: LanguageModelConfig) -> TunedModel | None:

@@ -378,14 +378,15 @@ def pick_runs(runs: Sequence[Artifact], names: Sequence[str]) -> list[Artifact]:
 def not_inferred(name: str, known: Sequence[str], reference: str, *, where: str = "") -> OptionError:
     """Return the error for a run that is not there, with the command that makes it where a model has that name.
 
-    `known` are the runs of the data set `reference`; `where` is the option that names it, if it is not --run.
+    `known` are the runs of the data set `reference` (empty: no command); `where` is the option that names it, if
+    it is not --run.
     """
     error = unknown_name(f"run{where}", name, known)
     models = [*RECOMMENDERS.names(), *CLICK_MODELS.names(), *MODEL_ALIASES, "demo-lm", "mock"]
     meant = [name] if name in models else get_close_matches(name, models, n=1, cutoff=0.8)
     if meant and any(run.startswith(f"{meant[0]}-") for run in known):
         error.hint = error.hint if " mean '" in error.hint else f"Did you mean {meant[0]!r}? {error.hint}"
-    elif meant:
+    elif meant and reference:
         command = f"llmrs-bench infer --model {meant[0]} --dataset {reference}"
         error.hint = f"{meant[0]} is a model that was not run on these data. Infer it first: {command}"
     return error

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from inspect import signature
 from itertools import accumulate
 from math import inf
@@ -14,7 +15,7 @@ from transformers import DynamicCache
 from llmrs_bench.core.errors import EngineError, raised_here
 from llmrs_bench.core.types import Response
 from llmrs_bench.llm.backends.packing import PackBatch, edge_logprobs, pad_right, row_logits, worthwhile_rows
-from llmrs_bench.llm.backends.token_tree import Group, chain_group, fits, group_jobs
+from llmrs_bench.llm.backends.token_tree import Group, chain_group, fits, group_jobs, shared_head
 from llmrs_bench.llm.loading import Memory, exhausted
 from llmrs_bench.llm.self_check import SelfCheck, agrees, difference, is_noise, of_suffixes, read_architecture, sampled
 from llmrs_bench.llm.tokenization import Ids, Job, Tokenized, choices_response, cut
@@ -23,23 +24,26 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 
-def score_groups(model: "PreTrainedModel", groups: Sequence[Group]) -> list[list[list[float]]]:
+def score_groups(model: "PreTrainedModel", groups: Sequence[Group], *, switch: int = 0) -> list[list[list[float]]]:
     """Score the branches of several groups in two forward passes: the prefixes, then what is packed behind each.
 
     The prefixes are padded at their ends and run with the fast causal attention, which never sees that; they leave
-    their keys and values. The packed rows then attend to them and to what is above each in its tree. A prompt of P
-    tokens and N titles of T tokens costs at most P + N (T - 1) tokens, not N (P + T).
+    their keys and values. What all of them begin with, such as the head of a chat template, is read once, in a pass
+    before. The packed rows then attend to the prefixes and to what is above each in its tree. A prompt of P tokens and
+    N titles of T tokens costs at most P + N (T - 1) tokens, not N (P + T).
 
     Args:
         model: A causal model whose attention takes a mask of four dimensions, and that looks back on all of it.
         groups: Several of one pack each, or one of several packs, which take a pass each over the same cache.
+        switch: The length at which rotary positions change, if they do: all prefixes are on one side of it.
 
     Returns:
         For each group the log-probabilities of the scored tokens of each branch.
     """
     # A plain cache drops nothing, also where a model looks back on less: what is packed is within that.
     cache = DynamicCache()
-    last = _read_prefixes(model, [group.prefix for group in groups], cache)
+    prefixes = [group.prefix for group in groups]
+    last = _read_prefixes(model, prefixes, cache, head=shared_head(prefixes, switch=switch))
     lengths = torch.tensor([len(group.prefix) for group in groups], device=model.device)
     width = max(len(group.prefix) for group in groups)
     found: list[list[list[float]]] = [[] for _ in groups]
@@ -151,10 +155,22 @@ def cache_argument(model: "PreTrainedModel") -> str:
     return "cache" if "cache" in signature(model.forward).parameters else "past_key_values"
 
 
-def _read_prefixes(model: "PreTrainedModel", prefixes: Sequence[Ids], cache: DynamicCache) -> Tensor:
-    """Fill the cache, and return the logits (prefixes, vocabulary) of the last token of each prefix."""
-    padded = pad_right(prefixes, 0).to(model.device)
-    lasts = [number * padded.shape[1] + len(prefix) - 1 for number, prefix in enumerate(prefixes)]
+def _read_prefixes(model: "PreTrainedModel", prefixes: Sequence[Ids], cache: DynamicCache, *, head: int = 0) -> Tensor:
+    """Fill the cache, and return the logits (prefixes, vocabulary) of the last token of each prefix.
+
+    Args:
+        model: Causal.
+        prefixes: One or more.
+        cache: Empty.
+        head: How many tokens of all prefixes are the same and are read once, in a pass of their own.
+    """
+    if head:
+        none = torch.tensor([], dtype=torch.long, device=model.device)
+        ids = torch.tensor([prefixes[0][:head]], device=model.device)
+        row_logits(model, none, input_ids=ids, use_cache=True, **{cache_argument(model): cache})
+        cache.batch_repeat_interleave(len(prefixes))
+    padded = pad_right([prefix[head:] for prefix in prefixes], 0).to(model.device)
+    lasts = [number * padded.shape[1] + len(prefix) - head - 1 for number, prefix in enumerate(prefixes)]
     rows = torch.tensor(lasts, device=model.device)
     return row_logits(model, rows, input_ids=padded, use_cache=True, **{cache_argument(model): cache})
 
@@ -278,8 +294,9 @@ class Scorer:
         self.self_check = SelfCheck(self_check)
         self.boundary_moved = 0
         self.scored_plainly = 0
-        self.score_groups: ScoreGroups = score_chains if self.encoder_decoder else score_groups
         self.architecture = read_architecture(model)
+        causal = partial(score_groups, switch=self.architecture.switch or 0)
+        self.score_groups: ScoreGroups = score_chains if self.encoder_decoder else causal
         self.obstacle = self.architecture.obstacle if packed else None
         if packed and self.obstacle is None and not self.architecture.proven and not self_check:
             self.obstacle = "it is not known to allow that, and `-O self_check=0` turns the test off"

@@ -80,9 +80,9 @@ class MockEngine(Engine):
             if self.pause:
                 time.sleep(self.pause)
             if prompt.choices is not None:
-                yield _choices(prompt, [self._uniform(prompt.prompt_id, choice) for choice in prompt.choices])
+                yield _choices(prompt, self._uniform(prompt.prompt_id, prompt.choices))
             else:
-                values = [self._uniform(prompt.prompt_id, item_id) for item_id in prompt.shown]
+                values = self._uniform(prompt.prompt_id, prompt.shown)
                 ranks = len(values) > 1 or (values and prompt.listed is not None)
                 yield _text(prompt, values) if ranks else _note(prompt)
 
@@ -90,9 +90,10 @@ class MockEngine(Engine):
         """Return the version of the mock answers."""
         return {"engine": "mock", "mock": MOCK_VERSION, "model_source": self.model.source, "context": self.context}
 
-    def _uniform(self, prompt_id: str, item_id: str) -> float:
-        """Return a number above 0 and at most 1."""
-        return (hash64(f"{self.seed}\0{prompt_id}\0{item_id}") + 1) / 2**64
+    def _uniform(self, prompt_id: str, names: Sequence[str]) -> list[float]:
+        """Return for each item or choice a number above 0 and at most 1."""
+        asked = f"{self.seed}\0{prompt_id}\0"
+        return [(hash64(asked + name) + 1) / 2**64 for name in names]
 
 
 @lru_cache(4096)  # counted to see whether a prompt fits, and again for its answer

@@ -90,6 +90,8 @@ class Worker:
 
 
 log = logging.getLogger(__name__)
+_PASSED_OVER = 256  # parts that wait for the worker that has read their prompts, before others take them
+_READERS = 100_000  # prompts of which it is known who has read them
 _AHEAD = 2  # parts that lie with a worker, so that it need not wait for its next one
 _DEATHS = 3  # workers that one part may cost: beyond that it is the part that kills them
 _START_SECONDS = 300.0  # for a place on the cluster; loading a model has all the time it takes
@@ -106,20 +108,40 @@ class _Part:
 
 
 class _Parts:
-    """Those that were lost first, then the next ones, which are cut when they are needed."""
+    """Those that were lost first, then the next ones, which are cut when they are needed.
 
-    def __init__(self, parts: Iterable[Sequence[Prompt]]) -> None:
+    Args:
+        parts: All of them.
+        readers: Which worker has read a prompt before, by prompt id: it remembers its tokens, and gets it first.
+    """
+
+    def __init__(self, parts: Iterable[Sequence[Prompt]], readers: Mapping[str, int]) -> None:
         self._fresh = enumerate(parts)
+        self._readers = readers
         self._lost: list[_Part] = []
+        self._others: list[_Part] = []  # passed over, as another worker has read them
 
-    def take(self) -> _Part | None:
+    def take(self, worker: int) -> _Part | None:
         if self._lost:
             return self._lost.pop()
-        number, prompts = next(self._fresh, (0, None))
-        return None if prompts is None else _Part(number, prompts)
+        for place, part in enumerate(self._others):
+            if self._is_for(worker, part):
+                return self._others.pop(place)
+        while len(self._others) < _PASSED_OVER:
+            number, prompts = next(self._fresh, (0, None))
+            if prompts is None:
+                break
+            part = _Part(number, prompts)
+            if self._is_for(worker, part):
+                return part
+            self._others.append(part)
+        return self._others.pop() if self._others else None
 
     def put_back(self, part: _Part) -> None:
         self._lost.append(part)
+
+    def _is_for(self, worker: int, part: _Part) -> bool:
+        return self._readers.get(part.prompts[0].prompt_id, worker) == worker
 
 
 class _DiedError(Exception):
@@ -159,6 +181,7 @@ class ActorPool:
         # What was asked of which worker; without a part, to come (back) to life.
         self._asked: dict[Any, tuple[int, _Part | None]] = {}
         self._contexts: dict[int, int] = {}
+        self._readers: dict[str, int] = {}
 
     def start(self) -> list[int]:
         """Wait until all workers have loaded their engines, and return their contexts."""
@@ -191,11 +214,13 @@ class ActorPool:
     def spread(self, method: str, parts: Iterable[Sequence[Prompt]]) -> Iterator[tuple[int, Any]]:
         """Yield the number of each part and what `method` of a worker makes of it, in the order they are done.
 
+        A worker gets the parts first whose prompts it has read, for counting or cutting them.
+
         Raises:
             EngineError: If a part was lost with several workers, or no worker is left.
             BenchError: What an engine raised.
         """
-        todo = _Parts(parts)
+        todo = _Parts(parts, self._readers)
         self._asked = {ref: (index, part) for ref, (index, part) in self._asked.items() if part is None}
         while True:
             self._hand_out(method, todo)
@@ -211,6 +236,9 @@ class ActorPool:
             if part is None:
                 self._revived(index, found)
                 continue
+            if len(self._readers) > _READERS:
+                self._readers.clear()
+            self._readers |= dict.fromkeys((prompt.prompt_id for prompt in part.prompts), index)
             self._hand_out(method, todo)  # first, as whoever takes the result may take long
             yield part.number, found
 
@@ -237,7 +265,7 @@ class ActorPool:
         for level in range(_AHEAD):
             for index in self._live:
                 has = sum(index == owner for owner, _ in self._asked.values())
-                if has <= level and (part := todo.take()) is not None:
+                if has <= level and (part := todo.take(index)) is not None:
                     self._asked[getattr(self._workers[index], method).remote(part.prompts)] = (index, part)
 
     def _first(self) -> Any:

@@ -8,6 +8,8 @@ from llmrs_bench.llm.tokenization import Ids, Job
 _PREFIX = -1  # the row of the prefix' last token
 # Prompts that share less than this part of the longest of them are read each by itself.
 _WORTH_SHARING = 0.25
+# A pass of its own over the beginning of several prompts has to save so many tokens.
+_WORTH_A_PASS = 64
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -211,6 +213,23 @@ def fits(batch: Sequence[Group], *, tokens: int, padding: float = 0.125) -> bool
     padded = len(batch) * (max(len(group.prefix) for group in batch) + max(group.rows for group in batch))
     needed = sum(len(group.prefix) + group.rows for group in batch)
     return padded <= tokens and padded <= (1 + padding) * needed
+
+
+def shared_head(prefixes: Sequence[Ids], *, switch: int = 0) -> int:
+    """Return how many tokens that all prefixes begin with are worth a pass of their own, which reads them once.
+
+    At least the last token of each prefix is left. What is counted as read once of a group does not hold this: how
+    many groups are computed together depends on the memory.
+
+    Args:
+        prefixes: Those of the groups of a batch.
+        switch: The length at which rotary positions change, 0 if they do not: a head that is shorter than that is
+            none of prefixes that are longer.
+    """
+    head = min(_shared(prefixes), min(map(len, prefixes)) - 1)
+    if head * (len(prefixes) - 1) < _WORTH_A_PASS or head <= switch < max(map(len, prefixes)):
+        return 0
+    return head
 
 
 def _request_groups(members: list[Job], rows: int, least: int) -> Iterator[Group]:

@@ -164,6 +164,9 @@ _ONE = "Use `-O max_num_seqs=1`, which computes one request at a time, and repor
 # What is in flight at a time, so that answers arrive and are kept while others are computed.
 _MOST_JOBS = 256  # prompts
 _CPU_TOKENS = 16_384  # of prompts and answers, on a CPU: some seconds of a small model
+# Tokens of a block on a CPU: the least that vLLM's kernels are made for, where it would take 128. What a prompt leaves
+# of its last block is computed again for each of its choices.
+_CPU_BLOCK = 32
 
 
 class VllmEngine:
@@ -190,6 +193,8 @@ class VllmEngine:
         alone = options.deterministic and platform.device_type == "cpu"
         if options.deterministic and not alone:
             stack.enter_context(environment({"VLLM_BATCH_INVARIANT": "1"}))  # read when the model is loaded
+        if platform.device_type == "cpu" and options.block_size is None:
+            options = options.model_copy(update={"block_size": _CPU_BLOCK})
         self.options = options.model_copy(update={"max_num_seqs": 1, "share_prompt": False} if alone else {})
         self.seed = seed
         checkpoint = Checkpoint(model, options)

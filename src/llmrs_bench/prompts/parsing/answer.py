@@ -10,7 +10,7 @@ from llmrs_bench.prompts.parsing.ranking import FoundList, choose_ranking
 from llmrs_bench.prompts.parsing.records import rewrite_records
 from llmrs_bench.prompts.parsing.structured import is_list, literals, read_value
 from llmrs_bench.prompts.parsing.thoughts import marked_answer, never_stopped_thinking, spoken
-from llmrs_bench.prompts.parsing.titles import OFF, PAST, Mention, Names, fold, plain_answer
+from llmrs_bench.prompts.parsing.titles import OFF, PAST, Names, fold, plain_answer
 
 # The title "I Can't Sleep" has other capitals.
 _REFUSAL = re.compile(
@@ -58,6 +58,9 @@ _REFUSAL = re.compile(
     r"(?:information|data|context)\b|(?i:sorry,? (?:but )?that(?:'s| is) not something (?:i|we) can\b))"
 )
 
+_BARE = re.compile(
+    r"[0-9A-Z, ]{1,30000}"
+)  # in plain forms already, without thoughts, turns, marks or a middle to leave out
 _END = 15_000  # a hundred candidates with 150 characters each
 _CUT = 2_000  # how far from there a line may end
 
@@ -94,9 +97,10 @@ def parse_ranking(text: str, listed: Listed, *, cut: bool = False) -> Ranking:
         listed: What it was shown.
         cut: Whether it ran into its token budget.
     """
-    said = plain_answer(ends_of(marked_answer(_first_turn(spoken(text)))))
+    said = text if _BARE.fullmatch(text) else plain_answer(ends_of(marked_answer(_first_turn(spoken(text)))))
     names = Names(listed)
-    entries = choose_ranking(_lists(_without_cut_end(said, names) if cut else said, names))
+    whole = _without_cut_end(said, names) if cut else said
+    entries = _labels_alone(whole, names) or choose_ranking(_lists(whole, names))
     order = tuple(dict.fromkeys(entry for entry in entries if entry >= 0))
     thinking = cut and never_stopped_thinking(text)
     return Ranking(order, _kind(said, entries, len(listed.titles), cut=cut, thinking=thinking))
@@ -122,11 +126,15 @@ def _first_turn(text: str) -> str:
     return said if any(map(str.isalnum, said)) else text
 
 
+def _labels_alone(said: str, names: Names) -> list[int]:
+    """Return the candidates of an answer that is two labels or more on one line and nothing else, as most are."""
+    tokens = said.replace(",", " ").split() if "\n" not in said.strip() else []
+    places = [names.labels.get(token, OFF) for token in tokens]
+    return places if len(places) > 1 and OFF not in places else []
+
+
 def _lists(said: str, names: Names) -> list[FoundList]:
     """Return all lists of an answer in their order: values in JSON where they stand among the lines."""
-    tokens = said.replace(",", " ").split() if "\n" not in said.strip() else []
-    if len(tokens) > 1 and all(token in names.labels for token in tokens):  # as most answers are
-        return [FoundList(tuple(Mention(names.labels[token], "label") for token in tokens))]
     said = rewrite_records(said.replace("\0", " "))
     template_parts: list[str] = []
     values: list[list[FoundList]] = []

@@ -142,14 +142,22 @@ class Names:
     def __init__(self, listed: Listed) -> None:
         self.listed = listed
         self.labels = {label: place for place, label in reversed(list(enumerate(listed.labels)))}
-        self.shapes = {shape(label) for label in listed.labels}
-        self.numbered = "0" in self.shapes
         self.known: dict[str, int | None] = {}  # texts that were looked up before
         self.read: dict[str, Mention | None] = {}
         self.tokens: dict[str, list[str]] = {}
         self.titled: dict[str, bool] = {}
 
     # Most answers are labels alone: what titles need is made for the others.
+    @cached_property
+    def shapes(self) -> set[str]:
+        """What the labels have in common."""
+        return set(map(shape, self.listed.labels))
+
+    @cached_property
+    def numbered(self) -> bool:
+        """Whether a label is a number."""
+        return "0" in self.shapes
+
     @cached_property
     def titles(self) -> list[str]:
         """The titles in plain forms."""

@@ -109,7 +109,7 @@ function tokensView(tokens) {
 }
 
 function callView(call, label) {
-  const clipped = call.n_truncated ? `, ${call.n_truncated} items of history clipped` : "";
+  const clipped = call.n_truncated ? `, ${call.n_truncated} ${call.n_truncated === 1 ? "item" : "items"} of history clipped` : "";
   const asked = call.messages === null
     ? [el("p", { class: "status" }, "This prompt is not known any more.")]
     : call.messages.flatMap(([role, content]) => [el("div", { class: "role" }, role), text(`Prompt ${call.name} of ${label}, ${role}`, content)]);
@@ -199,7 +199,7 @@ function showSample(sample) {
       return;
     }
     const beside = other.value ? `; ${labelOf(sample.runs[Number(other.value)])}: ${rankWords(rankingOf(each, other.value))}` : "";
-    const counted = request.options.length === sample.requests.length ? "" : ` ${request.options.length} requests pass the filter.`;
+    const counted = request.options.length === sample.requests.length ? "" : ` ${request.options.length} ${request.options.length === 1 ? "request passes" : "requests pass"} the filter.`;
     byId("requests-status").textContent = `${labelOf(sample.runs[Number(run.value)])}, request ${each.id} of user ${each.user}: ${rankWords(rankingOf(each, run.value))}${beside}.${counted}`;
     byId("requests-history").replaceChildren(...historyView(sample, each).filter(Boolean));
     byId("requests-view").replaceChildren(...[run.value, other.value].filter(Boolean).map((place) => sideView(sample, each, place)));
