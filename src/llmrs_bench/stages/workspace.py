@@ -270,8 +270,8 @@ def _not_prepared(home: Path, reference: Reference) -> ArtifactError | OptionErr
             "data set",
             reference.dataset,
             names,
-            hint="A table of your own (CSV, JSON lines, Parquet) or a folder of RecBole atomic files works: "
-            f"{prepare_command(reference.dataset)}; other layouts with --format NAME, too.",
+            hint="A table of your own (CSV, JSON lines, Parquet) or a folder of RecBole atomic files works, and other "
+            f"layouts with --format NAME. {prepare_command(reference.dataset)}",
         )
     half = [path for path in folder.glob("*/data") if not is_complete(path)]
     if half:
