@@ -48,7 +48,9 @@ def test_a_row_without_probabilities_has_no_cell_of_them_and_other_rows_do() -> 
         assert "places" in write(made)
     # A gate judges such a row by what it has.
     at = next(at for at, line in enumerate(matrix.lines) if line.run == "odds")
-    own = Counterpart(made.rows[at], {metric: matrix.values[metric][at] for metric in made.metrics})
+    own = Counterpart(
+        made.rows[at], {metric: matrix.values[metric][at] for metric in made.metrics}, len(matrix.requests)
+    )
     gate = judge(made, matrix, ["places"], [], Baseline("odds", {"places": own}), seed=0)
     assert [change.metric for change in gate.changes] == ["auc", "uauc"]
 

@@ -39,7 +39,7 @@ def made() -> tuple[Board, ScoreMatrix]:
 def verdicts(made: tuple[Board, ScoreMatrix], *rules: str, judged: tuple[str, ...] = ("worse",)) -> Gate:
     shown, matrix = made
     at = [line.run for line in matrix.lines].index("base")
-    own = Counterpart(shown.rows[at], {"ndcg@10": matrix.values["ndcg@10"][at]})
+    own = Counterpart(shown.rows[at], {"ndcg@10": matrix.values["ndcg@10"][at]}, 300)
     return judge(shown, matrix, judged, [*map(parse_rule, rules)], Baseline("base", dict.fromkeys(judged, own)), seed=0)
 
 
@@ -78,7 +78,7 @@ def test_identical_rows_change_nothing_and_pass(made: tuple[Board, ScoreMatrix])
 def test_changes_are_those_of_common_requests(made: tuple[Board, ScoreMatrix]) -> None:
     shown, matrix = made
     half = np.where(np.arange(300) < 150, BASE + 0.2, np.nan)
-    own = Counterpart(shown.rows[0], {"ndcg@10": half})
+    own = Counterpart(shown.rows[0], {"ndcg@10": half}, 150)
     gate = judge(shown, matrix, ["same"], [], Baseline("old.parquet", {"same": own}), seed=0)
     assert gate.changes[0].users == 150
     assert gate.changes[0].difference == pytest.approx(-0.2)
@@ -215,7 +215,7 @@ def test_a_language_model_whose_price_is_not_known_fails_a_rule_on_it() -> None:
         "pass  priced: price_usd > 1 (is 0.5)",
     ]
     assert gate.notes == ("'price_usd > 1' does not judge itemknn: price_usd is not known, or was not before",)
-    both = Baseline("old", {run: Counterpart(shown.rows[0], {}) for run in runs})
+    both = Baseline("old", {run: Counterpart(shown.rows[0], {}, 300) for run in runs})
     gate = judge(shown, matrix, ["priced", "uncounted"], [parse_rule("price_usd rises > 1%")], both, seed=0)
     assert [v.row for v in gate.failures] == ["uncounted"]
 
@@ -251,9 +251,8 @@ def test_figures_of_runs_with_other_numbers_of_requests_are_not_held_against_eac
     ]
     shown, matrix = board(entries, ("ndcg@10", "gini@10"), directions={"gini@10": "lower"})
     rows = {row.run: row for row in shown.rows}
-    own = Counterpart(
-        rows["base"], {"ndcg@10": matrix.values["ndcg@10"][[line.run for line in matrix.lines].index("base")]}
-    )
+    at = [line.run for line in matrix.lines].index("base")
+    own = Counterpart(rows["base"], {"ndcg@10": matrix.values["ndcg@10"][at]}, 300)
     rules = [parse_rule("gini@10 rises > 1%"), parse_rule("gini@10 > 0.95")]
     gate = judge(shown, matrix, ["same", "some"], rules, Baseline("base", dict.fromkeys(("same", "some"), own)), seed=0)
     found = {(verdict.run, verdict.rule): (verdict.failed, verdict.reason) for verdict in gate.verdicts}
@@ -264,3 +263,23 @@ def test_figures_of_runs_with_other_numbers_of_requests_are_not_held_against_eac
         ("same", "gini@10 > 0.95"): (False, ""),
         ("some", "gini@10 > 0.95"): (False, ""),
     }
+
+
+def test_a_saved_figure_of_more_requests_is_not_held_against_one_of_fewer() -> None:
+    """Also where the board of now has the fewer requests alone, so that both have values on all of these."""
+    names = [f"r{number:04d}" for number in range(300)]
+
+    def lm(values: NDArray[np.float64], gini: float) -> EvaluatedRun:
+        return replace(entry("lm", values, requests=names[: len(values)]), figures={"gini@10": gini})
+
+    metrics, directions = ("ndcg@10", "gini@10"), {"gini@10": "lower"}
+    before = board([lm(BASE, 0.5)], metrics, directions=directions)
+    saved = Saved(*before, EvaluationProtocol({}, (), np.array([]), np.array([])), "", {})
+    for count, failed, reason in (
+        (300, False, ""),
+        (100, True, "it is of 100 requests, that of lm of 300, and it depends on their number"),
+    ):
+        shown, matrix = board([lm(BASE[:count], 0.5)], metrics, directions=directions)
+        against = saved_baseline("old.parquet", saved, matrix.lines, matrix, [])
+        (verdict,) = judge(shown, matrix, ["lm"], [parse_rule("gini@10 rises > 1%")], against, seed=0).verdicts
+        assert (verdict.failed, verdict.reason) == (failed, reason)

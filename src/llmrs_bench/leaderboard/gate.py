@@ -118,10 +118,14 @@ _ROUNDING = 1e-12
 
 @dataclass(frozen=True, slots=True)
 class Counterpart:
-    """The baseline of a row: its own row, and by metric its values on the board's requests, NaN where it has none."""
+    """The baseline of a row: its own row, and by metric its values on the board's requests, NaN where it has none.
+
+    `requests` is on how many it was measured, those that are not on the board among them.
+    """
 
     row: Row
     values: Mapping[str, NDArray[np.float64]]
+    requests: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -275,7 +279,8 @@ def saved_baseline(
             fits = narrower if len(fits) > 1 and narrower else fits
         if len(fits) == 1:
             values = {m: np.where(order < 0, np.nan, each[fits[0]][order]) for m, each in saved.matrix.values.items()}
-            found[line.run] = Counterpart(rows[fits[0]], values)
+            measured = measured_requests(saved.matrix.values[saved.board.key][fits[0]])
+            found[line.run] = Counterpart(rows[fits[0]], values, measured)
             met.add(rows[fits[0]].run)
     wanted = {line.run for line in judged_lines(saved.matrix.lines, names)} - met
     return Baseline(name, found, tuple(row for row in told_apart(saved.board).rows if row.run in wanted))
@@ -344,7 +349,7 @@ def judge(
         found = {row.run: _verdict(rule, row, counterparts.get(row.run), changes) for row in rows.values()}
         if rule.needs_baseline and rule.name in {*board.metrics} - {*tested}:
             for run in found.keys() & counterparts.keys():
-                if reason := _uneven(run, counterparts[run], matrix, metrics):
+                if reason := _uneven(run, counterparts[run], matrix.values[board.key], matrix):
                     found[run] = Verdict(rule.text, run, rows[run].label, True, rule.name, reason=reason)
         asked = [row for row in rows.values() if row.run in counterparts or not rule.needs_baseline]
         unknown = [row for row in asked if found[row.run] is None]
@@ -365,14 +370,17 @@ def judge(
     return Gate(baseline.name, tuple(changes), tuple(verdicts), tuple(notes))
 
 
-def _uneven(run: str, base: Counterpart, matrix: ScoreMatrix, metrics: Sequence[str]) -> str:
+def measured_requests(values: NDArray[np.float64]) -> int:
+    """Return on how many requests a row was measured."""
+    return int((~np.isnan(values)).sum())
+
+
+def _uneven(run: str, base: Counterpart, values: NDArray[np.float64], matrix: ScoreMatrix) -> str:
     """Return why figures of a whole run cannot be held against those of its baseline, nothing if they can."""
-    place = next(at for at, line in enumerate(matrix.lines) if line.run == run)
-    for metric in metrics[:1]:
-        now, before = (int((~np.isnan(values)).sum()) for values in (matrix.values[metric][place], base.values[metric]))
-        if now != before:
-            return f"it is of {now:,} requests, that of {base.row.label} of {before:,}, and it depends on their number"
-    return ""
+    now = measured_requests(values[[line.run for line in matrix.lines].index(run)])
+    if now == base.requests:
+        return ""
+    return f"it is of {now:,} requests, that of {base.row.label} of {base.requests:,}, and it depends on their number"
 
 
 def _check_reach(rule: Rule, changes: Sequence[Change], permutations: int) -> None:

@@ -15,6 +15,7 @@ from llmrs_bench.leaderboard.gate import (
     check_rules,
     judge,
     judged_lines,
+    measured_requests,
     named_line,
     parse_rule,
     quantities,
@@ -91,7 +92,8 @@ def gated(
         against = saved_baseline(str(baseline), saved, judged, matrix, names)
     elif base is not None:
         at = matrix.lines.index(base)
-        own = Counterpart(board.rows[at], {m: matrix.values[m][at] for m in board.metrics if m in matrix.values})
+        values = {m: matrix.values[m][at] for m in board.metrics if m in matrix.values}
+        own = Counterpart(board.rows[at], values, measured_requests(values[board.key]))
         against = Baseline(str(baseline), {line.run: own for line in judged})
         comparison = replace(comparison, board=replace(board, baseline=base.run))
     runs = [line.run for line in judged]
